@@ -1,6 +1,7 @@
 """What the index has counted in the last 24 hours, by hour."""
 
 from datetime import timedelta
+from typing import NamedTuple
 
 from api.pages.charts import Chart, chart
 from hookkeeper.registry.index.index import EventIndex
@@ -13,14 +14,24 @@ MAX_COMPARED = 5
 """Webhooks that the overview names."""
 
 
+class Day(NamedTuple):
+    """What happened in all, and the attempts of each hour."""
+
+    counts: Group
+    chart: Chart
+
+
 async def last_day(
     index: EventIndex, height: float, *, tenant: str | None = None, webhook: str | None = None
-) -> tuple[Group, Chart]:
-    """Count what happened in all, and draw the attempts of each hour."""
+) -> Day | None:
+    """Count what happened; None if there are too many counters to add up."""
     now = utc_now()
     query = StatisticsQuery(since=now - DAY, until=now, now=now, step=HOUR, tenant=tenant, webhook=webhook)
-    found = await index.statistics(query)
-    return found.groups[0], chart(found.times, found.groups[0].steps, height)
+    try:
+        found = await index.statistics(query)
+    except StatisticsTooLarge:
+        return None
+    return Day(found.groups[0], chart(found.times, found.groups[0].steps, height))
 
 
 async def tenants_of_the_day(index: EventIndex) -> dict[str, Group] | None:

@@ -22,6 +22,7 @@ from hookkeeper.temporal.error_translation import Unavailable
 router = APIRouter(prefix="/limits", include_in_schema=False, route_class=PageRoute)
 TENANTS_ON_PAGE = 50
 CHART_HEIGHT = 1.0
+TOO_MANY = "There are too many counters to add up"
 HERE = "of each API process; counted in this one"
 UNKNOWN = "unknown while Temporal does not answer"
 
@@ -79,10 +80,13 @@ async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
         count = await store.portal.count_open(tenant)
         rows.append(_counted("Open links and sessions of the portal", count, settings.max_portal_sessions_per_tenant))
     if "events:read" in caller.scopes:
-        day, _ = await last_day(store.index, CHART_HEIGHT, tenant=tenant)
-        rows.append(Row("Events accepted in the last 24 hours", "none", day.total["events"]))
-        rows.append(Row("Deliveries that retry now", "none", day.retrying))
-        rows.append(Row("Deliveries that are held now", f"{_time(settings.max_hold)} each", day.held))
+        day = await last_day(store.index, CHART_HEIGHT, tenant=tenant)
+        counts, note = (day.counts, "") if day else (None, TOO_MANY)
+        events = counts and counts.total["events"]
+        rows.append(Row("Events accepted in the last 24 hours", "none", events, note=note))
+        rows.append(Row("Deliveries that retry now", "none", counts and counts.retrying, note=note))
+        held = f"{_time(settings.max_hold)} each"
+        rows.append(Row("Deliveries that are held now", held, counts and counts.held, note=note))
         rows += _open_now(state, tenant)
     requests = state.concurrency.limit
     return [*rows, _counted("API requests at once", requests.held(tenant), requests.per_tenant, HERE)]

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from api import views
 from api.access import needs
 from api.deps import AnyTenant, CallerDep, GatewayDep, LinksDep, SettingsDep, StoreDep
-from api.pages.day import last_day, webhooks_with_trouble
+from api.pages.day import Day, last_day, webhooks_with_trouble
 from api.pages.rendering import query, redirect, render
 from api.pages.routes import PageRoute
 from hookkeeper.registry.database import RegistryUnavailable
@@ -48,11 +48,11 @@ async def show_overview(
         return redirect("/webhooks")
     components = await _components(gateway, store) if caller.tenant is None else []
     try:
-        total, chart = await last_day(store.index, CHART_HEIGHT, tenant=tenant)
+        day = await last_day(store.index, CHART_HEIGHT, tenant=tenant)
         troubled = await _troubled(store, tenant, can_read="webhooks:read" in caller.scopes)
         search = Search(tenant=tenant, needs_attention=True)
         events, _ = await store.index.events(search, MAX_EVENTS, None)
-        is_new = chart.is_empty and not total.total["events"] and await _is_new(store, tenant)
+        is_new = _is_empty(day) and await _is_new(store, tenant)
     except RegistryUnavailable:
         return await render(request, "overview_unavailable.html", 503, components=components)
     return await render(
@@ -60,8 +60,7 @@ async def show_overview(
         "overview.html",
         components=components,
         stream=query("/live", tenant=tenant if caller.tenant is None else None),
-        total=total,
-        chart=chart,
+        day=day,
         troubled=troubled,
         events=[views.event_summary(event, links) for event in events],
         is_new=is_new,
@@ -91,6 +90,10 @@ async def _troubled(store: Store, tenant: str | None, *, can_read: bool) -> list
         }
         for group in groups
     ]
+
+
+def _is_empty(day: Day | None) -> bool:
+    return day is not None and day.chart.is_empty and not day.counts.total["events"]
 
 
 async def _is_new(store: Store, tenant: str | None) -> bool:

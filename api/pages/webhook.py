@@ -17,8 +17,7 @@ from api.deps import (
 )
 from api.filters import DeliverySearch
 from api.pages.answers import read_answer
-from api.pages.charts import Chart
-from api.pages.day import last_day
+from api.pages.day import Day, last_day
 from api.pages.events import PERIODS
 from api.pages.rendering import given_filters, query, render
 from api.pages.routes import PageRoute
@@ -27,7 +26,6 @@ from api.problems import Problem
 from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
-from hookkeeper.registry.index.statistics import Group
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.fields import EVENT_ID
@@ -53,8 +51,8 @@ class History(NamedTuple):
 
     deliveries: list[ListedDelivery]
     end: str | None
-    day: Group
-    chart: Chart
+    day: Day | None
+    """None if there are too many counters to add up."""
 
 
 @router.get("/{webhook_id}", dependencies=[needs("webhooks:read")])
@@ -98,8 +96,8 @@ async def _history(store: Store, caller: Caller, search: Search, start: str | No
     if "events:read" not in caller.scopes:
         return None
     deliveries, end = await store.index.deliveries(search, DELIVERIES_ON_PAGE, start)
-    day, chart = await last_day(store.index, CHART_HEIGHT, tenant=search.tenant, webhook=search.webhook)
-    return History(deliveries, end, day, chart)
+    day = await last_day(store.index, CHART_HEIGHT, tenant=search.tenant, webhook=search.webhook)
+    return History(deliveries, end, day)
 
 
 async def show(

@@ -65,7 +65,7 @@ class StatisticsGroup(StatisticsCounts):
     channel: Channel | None
     """Null for all channels."""
     type: str | None
-    """Null for all event types."""
+    """Null for all event types. `(other)`: types that are not named, because there are very many."""
     held: int
     """Deliveries that are held now."""
     retrying: int

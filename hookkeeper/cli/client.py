@@ -41,6 +41,10 @@ class NotConnected(ApiUnavailable):
     may_have_arrived = False
 
 
+class TooMuch(Failed):
+    """The request asks for more statistics than the API adds up."""
+
+
 class Api:
     """One server and the key to it."""
 
@@ -146,11 +150,18 @@ def _is_loopback(url: str) -> bool:
 
 def _raise_problem(response: httpx.Response) -> NoReturn:
     error = _error(response)
+    if response.status_code == 422 and _asks_for_too_much(response):
+        raise TooMuch(error)
     if response.status_code != 503:
         raise Failed(error)
     unavailable = ApiUnavailable(error)
     unavailable.event_id = response.headers.get("hookkeeper-event-id")
     raise unavailable
+
+
+def _asks_for_too_much(response: httpx.Response) -> bool:
+    """Whether the API refuses statistics for their number of steps, points or counters, and nothing else."""
+    return response.url.path == "/v1/stats" and [e["path"] for e in response.json().get("errors", ())] == ["step"]
 
 
 def _has_default_tenant(url: httpx.URL) -> bool:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hookkeeper.cli.client import Api, ApiUnavailable
+from hookkeeper.cli.client import Api, ApiUnavailable, TooMuch
 from hookkeeper.cli.console import Failed, Json, out
 from hookkeeper.cli.stats import sparkline
 
@@ -28,8 +28,8 @@ Sleep = Callable[[float], object]
 class Readings:
     """What one frame shows."""
 
-    total: Json
-    """Statistics of the last half hour, by minute."""
+    total: Json | None
+    """Statistics of the last half hour, by minute; None if there are too many counters to add up."""
     webhooks: Sequence[Json] | None
     """Statistics of the last hour by webhook; None if there are too many webhooks."""
     system: Json | None
@@ -60,13 +60,21 @@ def read(api: Api, tenant: str | None) -> Readings:
     """Read what a frame shows. Raises `Failed`."""
     now = datetime.now(UTC)
     begin = (now - RATES_PERIOD).isoformat()
-    total = api.call("GET", "stats", since=begin, step=STEP, tenant=tenant)
     since = (now - WEBHOOKS_PERIOD).isoformat()
     return Readings(
-        total=total["items"][0],
+        total=_total(api, begin, tenant),
         webhooks=_if_possible(lambda: api.call("GET", "stats", by="webhook", since=since, tenant=tenant)["items"]),
         system=_if_possible(lambda: api.call("GET", "system")) if tenant is None else None,
     )
+
+
+def _total(api: Api, since: str, tenant: str | None) -> Json | None:
+    """Return what is counted in all, or None."""
+    try:
+        total: Json = api.call("GET", "stats", since=since, step=STEP, tenant=tenant)["items"][0]
+    except TooMuch:
+        return None
+    return total
 
 
 def _if_possible(read: Callable[[], Any]) -> Any:
@@ -95,7 +103,9 @@ def _grid(rows: Sequence[tuple[str, str]]) -> Table:
     return table
 
 
-def _rates(total: Json) -> Table:
+def _rates(total: Json | None) -> RenderableType:
+    if total is None:
+        return Text("There are too many counters to add up rates: use --tenant.", "yellow")
     steps = total["steps"]
     latest = steps[-2] if len(steps) > 1 else steps[-1]  # the last one is not over
     latency = total["latency"]

@@ -1,5 +1,6 @@
 """Statistics over HTTP. They are read from the index: no worker runs here."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -7,11 +8,16 @@ from typing import Any
 import pytest
 from callers import calling, make_key
 from problems import problem
+from sockets import serving
 
+from hookkeeper.cli.client import Api
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.top import read
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.registry.index import statistics
-from instances import Instance
+from hookkeeper.registry.index import counter_rows, statistics
+from instance_parts import new_app
+from instances import KEY, Instance
 
 PATH = "/v1/stats"
 NOW = datetime.now(UTC)
@@ -145,3 +151,27 @@ async def test_an_answer_that_would_be_too_large(idle_instance: Instance, monkey
     monkeypatch.setattr(statistics, "MAX_ROWS", 0)
     document = problem(await idle_instance.http.get(PATH), 422, "step")
     assert "use a shorter period" in document["errors"][0]["detail"]
+    async with serving(new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)) as server:
+        api = Api(f"http://127.0.0.1:{server.port}", KEY)
+        found = await asyncio.to_thread(read, api, None)
+        assert (found.total, found.webhooks) == (None, None)
+        assert found.system
+        with pytest.raises(Failed, match="422"):
+            await asyncio.to_thread(read, api, "no tenant")
+        api.close()
+
+
+async def test_a_tenant_with_a_type_for_each_event_keeps_nobody_from_statistics(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counter_rows, "MAX_ROWS_BY_TYPE", 10)
+    monkeypatch.setattr(statistics, "MAX_ROWS", 30)
+    tenant = idle_instance.tenant
+    reports = [report(tenant, f"evt_{n}", None)._replace(type=f"type_{n}", deliveries=()) for n in range(100)]
+    for n in range(0, 100, 10):
+        await idle_instance.store.index.write(reports[n : n + 10])
+    assert (await shown(idle_instance))["items"][0]["events"] == 100
+    (group,) = (await shown(idle_instance, by="tenant"))["items"]
+    assert (group["tenant"], group["events"]) == (tenant, 100)
+    by_type = {group["type"]: group["events"] for group in (await shown(idle_instance, by="type"))["items"]}
+    assert by_type == {"(other)": 90, **{f"type_{n}": 1 for n in range(10)}}

@@ -16,7 +16,7 @@ SYSTEM: dict[str, Any] = {
 }
 
 
-def drawn(total: dict[str, Any], webhooks: list[dict[str, Any]] | None, system: dict[str, Any] | None) -> str:
+def drawn(total: dict[str, Any] | None, webhooks: list[dict[str, Any]] | None, system: dict[str, Any] | None) -> str:
     console = SafeConsole(file=StringIO(), width=120, highlight=False, soft_wrap=True)
     console.print(frame(Readings(total, webhooks, system), "http://127.0.0.1:8080"))
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -71,3 +71,10 @@ def test_names_of_tenants_do_not_reach_the_terminal_as_they_are() -> None:
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "evil[bold]" in text
+
+
+def test_rates_that_cannot_be_added_up_keep_nothing_else_from_view() -> None:
+    text = drawn(None, [webhook("wh_1", 10, 0)], SYSTEM)
+    assert "There are too many counters to add up rates: use --tenant." in text
+    assert "main 4,567   retry 0" in text
+    assert "wh_1" in text

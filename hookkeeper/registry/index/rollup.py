@@ -32,6 +32,8 @@ COUNTERS = (
     *LATENCIES,
 )
 """`retries`: attempts that are not the first of their delivery; `requested`: attempts made by a command."""
+OTHER_TYPES = "(other)"
+"""The types of a tenant that are not counted by name. No event type has this name."""
 CONNECTION_ERRORS = frozenset({"dns", "connection_refused", "connection_reset", "tls", "protocol"})
 
 

@@ -3,17 +3,25 @@
 An answer's cost is bounded twice: by the rows that are read and by the points (groups × steps) that are returned.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.registry.index.measures import Measures
-from hookkeeper.registry.index.rollup import COUNTERS, DAY, HOUR, MINUTE, MINUTE_RETENTION, PERIODS
+from hookkeeper.registry.index.rollup import (
+    COUNTERS,
+    DAY,
+    HOUR,
+    MINUTE,
+    MINUTE_RETENTION,
+    OTHER_TYPES,
+    PERIODS,
+)
 from hookkeeper.registry.index.tables import rollups
 from hookkeeper.registry.index.waiting import Waiting, count_waiting, indexed
 
@@ -79,6 +87,11 @@ class StatisticsQuery:
         return self.since >= self.now - MINUTE_RETENTION
 
     @property
+    def max_groups(self) -> int:
+        """How many groups an answer has room for."""
+        return MAX_POINTS // max(len(self.steps), 1)
+
+    @property
     def has_events(self) -> bool:
         """Whether events are counted: they are counted apart from deliveries."""
         return self.by not in ("webhook", "channel") and self.webhook is None and self.channel is None
@@ -115,8 +128,10 @@ async def read_statistics(session: AsyncSession, query: StatisticsQuery) -> Stat
         )
     await _check_rows(session, query)
     rows = (await session.execute(_sums(query).limit(MAX_POINTS + 1))).all()
-    waiting = await count_waiting(session, KEYS[query.by], _filters(query))
     points = _points(query, rows)
+    waiting = await count_waiting(session, KEYS[query.by], _filters(query))
+    if query.by == "type" and len({*points, *waiting.counts}) > query.max_groups:
+        waiting = waiting._replace(counts=_with_others(waiting.counts, points))
     keys = sorted({*points, *waiting.counts} | ({()} if query.by == "total" else set()))
     if len(rows) > MAX_POINTS or len(keys) * len(query.steps) > MAX_POINTS:
         raise StatisticsTooLarge(
@@ -142,10 +157,30 @@ async def _check_rows(session: AsyncSession, query: StatisticsQuery) -> None:
 
 def _sums(query: StatisticsQuery) -> Select[Any]:
     """Add the counters up by group and step."""
-    keys = [rollups.c[name] for name in KEYS[query.by]]
+    keys: list[Any] = [rollups.c[name] for name in KEYS[query.by]]
     step = (rollups.c.at - query.steps.start) // query.steps.step
     conditions = [*_conditions(query, _filters(query)), *(key != "" for key in keys)]
-    return select(*keys, step.label("step"), *SUMS).where(*conditions).group_by(*keys, "step")
+    if query.by == "type":
+        named = rollups.c.type.in_(_largest_types(query))
+        keys = [case((named, rollups.c.type), else_=OTHER_TYPES).label("named_type")]
+    return select(*keys, step.label("step"), *SUMS).where(*conditions).group_by(*(key.name for key in keys), "step")
+
+
+def _largest_types(query: StatisticsQuery) -> Select[Any]:
+    """Select the types that an answer names beside `OTHER_TYPES`: those with the most events and attempts."""
+    size = func.sum(rollups.c.events + rollups.c.attempts)
+    types = select(rollups.c.type).where(*_conditions(query, _filters(query))).group_by(rollups.c.type)
+    return types.order_by(size.desc(), rollups.c.type).limit(max(query.max_groups - 1, 1))
+
+
+def _with_others(
+    counts: Mapping[GroupKey, Mapping[str, int]], named: Collection[GroupKey]
+) -> Mapping[GroupKey, Mapping[str, int]]:
+    """Count the waiting deliveries of types that an answer does not name as `OTHER_TYPES`."""
+    merged: dict[GroupKey, Counter[str]] = defaultdict(Counter)
+    for key, of_type in counts.items():
+        merged[key if key in named else (OTHER_TYPES,)].update(of_type)
+    return merged
 
 
 def _conditions(query: StatisticsQuery, filters: dict[str, str]) -> list[ColumnElement[bool]]:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.registry.database import insert_into, lock, rows_with
 from hookkeeper.registry.index import change_log
+from hookkeeper.registry.index.counter_rows import within_bounds
 from hookkeeper.registry.index.deletion import with_keys
 from hookkeeper.registry.index.erasure import erased_among
 from hookkeeper.registry.index.merge import Changes, DeliveryKey, EventKey, Row, key_of, merge
@@ -72,13 +73,13 @@ async def _upsert(session: AsyncSession, table: Table, rows: Sequence[Row]) -> N
 
 
 async def _add(session: AsyncSession, counters: Rollups) -> None:
+    changed = {key: counts for key, counts in counters.items() if any(counts.values())}
+    if not changed:
+        return
     rows = [
         {**key._asdict(), **{name: counts.get(name, 0) for name in COUNTERS}}
-        for key, counts in sorted(counters.items())
-        if any(counts.values())
+        for key, counts in sorted((await within_bounds(session, changed)).items())
     ]
-    if not rows:
-        return
     await session.execute(_addition(_dialect(session)), rows)
 
 

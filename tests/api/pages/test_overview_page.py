@@ -2,10 +2,12 @@
 
 import asyncio
 
+import pytest
 from browsers import browsing, needing_attention
 from callers import make_key
 from test_stats_api import report
 
+from hookkeeper.registry.index import statistics
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
 
@@ -63,3 +65,25 @@ async def test_a_key_for_webhooks_only_has_their_list(idle_instance: Instance) -
         assert (await browser.get("/")).headers["location"] == "/webhooks"
         page = await browser.page("/webhooks")
     assert {"/events"} & page.links() == set()
+
+
+async def test_too_many_counters_keep_nothing_else_from_view(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = idle_instance.tenant
+    await idle_instance.store.index.write([needing_attention(report(tenant, "evt_bad", "http_400", status="failed"))])
+    webhook = await idle_instance.webhook("https://acme.example/hook")
+    monkeypatch.setattr(statistics, "MAX_ROWS", -1)
+    async with browsing(idle_instance.app) as browser:
+        page = await browser.page("/")
+        assert "too many counters to add up for all tenants together" in page.text
+        assert {"/limits", f"/events/evt_bad?tenant={tenant}"} <= page.links()
+        for path in (
+            f"/?tenant={tenant}",
+            "/webhooks",
+            f"/webhooks/{webhook['id']}",
+            f"/limits?tenant={tenant}",
+            "/limits",
+        ):
+            page = await browser.page(path)
+            assert path == "/limits" or "There are too many counters to add up" in page.text, path

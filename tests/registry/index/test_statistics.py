@@ -269,6 +269,30 @@ async def test_the_number_of_counters_that_are_added_up_is_bounded(
     await index.statistics(query(10 * DAY, webhook="wh_acme_1"))
 
 
+async def test_a_statistic_by_type_names_the_largest_types_and_counts_the_others_together(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = EventIndex(Database(engine))
+    (report,) = next(history for history in made_up_events(3, 99) if len(history) == 1)
+    held = (Delivery(id="wh_1", webhook_id="wh_1", status="held"),)
+    reports = [
+        report._replace(event_id=f"evt_{n}_{m}", type=f"type_{n}", accepted_at=NOW, deliveries=held)
+        for n in range(30)
+        for m in range(n + 1)
+    ]
+    await index.write(reports)
+    older = [report._replace(event_id=f"evt_{n}", type=f"old_{n}", accepted_at=NOW - 9 * DAY) for n in range(20)]
+    await index.write([report._replace(deliveries=held) for report in older])
+    monkeypatch.setattr(statistics, "MAX_POINTS", 12)
+
+    found = await index.statistics(query(by="type"))
+    events = {group.names["type"]: group.total["events"] for group in found.groups}
+    assert events == {"(other)": sum(range(1, 20)), **{f"type_{n}": n + 1 for n in range(19, 30)}}
+    assert sum(group.held for group in found.groups) == len(reports) + len(older)
+    with pytest.raises(StatisticsTooLarge, match="use a larger step"):
+        await index.statistics(query(timedelta(minutes=6), by="type", step=60))
+
+
 @pytest.mark.parametrize(
     ("fields", "rollups", "deliveries"),
     [

@@ -1,0 +1,106 @@
+"""The rows in which counters are kept: a tenant has a bounded number of them for each minute, hour and day.
+
+A tenant chooses its event types, so it could have a row for each event. Beyond a bound, further types are counted
+together as `OTHER_TYPES`, and beyond a second one without their webhook. No count is lost.
+
+Rows are only added, one transaction at a time, until all of their period are removed. So a count that is subtracted
+later finds the row to which it was added: a full period stays full, and a row that is there stays there.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hookkeeper.registry.index.rollup import OTHER_TYPES, RollupKey, Rollups
+from hookkeeper.registry.index.tables import rollups
+
+MAX_ROWS_BY_TYPE = 2000
+"""Rows of a tenant's minute, hour or day from which on new ones are counted as `OTHER_TYPES`."""
+MAX_ROWS_BY_WEBHOOK = 3000
+"""Rows from which on new ones have no webhook either."""
+KEYS_PER_QUERY = 500
+KEY = tuple(rollups.c[name] for name in RollupKey._fields)
+
+
+class Period(NamedTuple):
+    """A minute, hour or day of a tenant."""
+
+    seconds: int
+    tenant: str
+    at: int
+
+
+async def within_bounds(session: AsyncSession, counters: Rollups) -> Rollups:
+    """Return the counters by the rows in which they are kept."""
+    wanted: dict[Period, list[RollupKey]] = defaultdict(list)
+    for key in sorted(counters):
+        wanted[_period(key)].append(key)
+    numbers = await _numbers_of_rows(session, wanted)
+    kept = dict(counters)
+    for period, keys in wanted.items():
+        if numbers[period] + len(keys) > MAX_ROWS_BY_TYPE:
+            for key, row in await _rows_of(session, period, keys, numbers[period]):
+                if key != row:
+                    kept.setdefault(row, Counter()).update(kept.pop(key))
+    return kept
+
+
+def _period(key: RollupKey) -> Period:
+    return Period(key.seconds, key.tenant, key.at)
+
+
+async def _numbers_of_rows(session: AsyncSession, periods: Iterable[Period]) -> Counter[Period]:
+    numbers: Counter[Period] = Counter()
+    for seconds in sorted({period.seconds for period in periods}):
+        pairs = sorted((period.tenant, period.at) for period in periods if period.seconds == seconds)
+        for n in range(0, len(pairs), KEYS_PER_QUERY):
+            some = pairs[n : n + KEYS_PER_QUERY]
+            found = await session.execute(
+                select(rollups.c.tenant, rollups.c.at, func.count())
+                .where(
+                    rollups.c.seconds == seconds,
+                    # With combinations only, SQLite uses no index.
+                    rollups.c.tenant.in_({tenant for tenant, _ in some}),
+                    rollups.c.at.in_({at for _, at in some}),
+                    tuple_(rollups.c.tenant, rollups.c.at).in_(some),
+                )
+                .group_by(rollups.c.tenant, rollups.c.at)
+            )
+            numbers.update({Period(seconds, tenant, at): number for tenant, at, number in found})
+    return numbers
+
+
+async def _rows_of(
+    session: AsyncSession, period: Period, keys: Iterable[RollupKey], number: int
+) -> list[tuple[RollupKey, RollupKey]]:
+    """Return each key with that of its row: the first that is there, or can be added."""
+    present = await _present(session, period, {row for key in keys for row, _ in _choices(key)})
+    rows = []
+    for key in keys:
+        row = next(row for row, bound in _choices(key) if row in present or bound is None or number < bound)
+        if row not in present:
+            present.add(row)
+            number += 1
+        rows.append((key, row))
+    return rows
+
+
+def _choices(key: RollupKey) -> Iterator[tuple[RollupKey, int | None]]:
+    """Yield the rows in which a key can be counted, and below which number of rows each can be added."""
+    yield key, MAX_ROWS_BY_TYPE
+    yield key._replace(type=OTHER_TYPES), MAX_ROWS_BY_WEBHOOK
+    yield key._replace(type=OTHER_TYPES, webhook_id=""), None
+
+
+async def _present(session: AsyncSession, period: Period, wanted: Iterable[RollupKey]) -> set[RollupKey]:
+    """Return those of the rows that are there."""
+    names = [key[len(period) :] for key in sorted(wanted)]
+    of_period = [rollups.c[name] == value for name, value in period._asdict().items()]
+    present = set()
+    for n in range(0, len(names), KEYS_PER_QUERY):
+        some = tuple_(*KEY[len(period) :]).in_(names[n : n + KEYS_PER_QUERY])
+        present |= {RollupKey(*row) for row in await session.execute(select(*KEY).where(*of_period, some))}
+    return present
