@@ -31,6 +31,7 @@ from hookkeeper.registry.index.statistics import StatisticsTooLarge
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.registry.portal import TooManyPortalSessions
 from hookkeeper.registry.store import ChangedMeanwhile, TooManyWebhooks
+from hookkeeper.registry.suppressions import TooManySuppressions
 from hookkeeper.sandbox.children import SandboxUnavailable
 from hookkeeper.services.errors import Invalid, NotFound, Postponed, ServiceError, TooLarge
 from hookkeeper.temporal.error_translation import (
@@ -55,6 +56,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     EventTypeExists,
     TooManyWebhooks,
     TooManyPortalSessions,
+    TooManySuppressions,
     ChangedMeanwhile,
     BadTimes,
     BadCursor,
@@ -138,6 +140,8 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Conflicting(_sentence(error))
         case TooManyPortalSessions():
             return Conflicting(f"{_sentence(error)} Revoke one, or wait until one expires.")
+        case TooManySuppressions():
+            return Conflicting(f"{_sentence(error)} Remove one.")
         case BadCursor() | BadRegistryCursor():
             return bad_cursor()
         case QueueFull():

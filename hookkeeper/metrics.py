@@ -33,6 +33,7 @@ Limit = Literal[
     "ordered_queue",
     "webhooks",  # of a tenant
     "portal_sessions",  # of a tenant
+    "suppressions",  # of a tenant
     "schedules",  # of a tenant
     "tenant_activities",
     "memory",  # of a tenant in a worker

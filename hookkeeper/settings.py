@@ -161,6 +161,12 @@ class Settings(BaseSettings):
     max_portal_sessions_per_tenant: int = Field(
         200, ge=1, description="Maximum number of open links and sessions of the customers' portal, of one tenant"
     )
+    max_suppressions_per_tenant: int = Field(
+        100_000,
+        ge=1,
+        description="Maximum number of suppressed addresses that one tenant has added; as many that a provider has"
+        " reported are kept, the newest ones",
+    )
     max_addresses_per_webhook: int = Field(
         100,
         ge=1,

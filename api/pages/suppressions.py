@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.access import needs
 from api.cursors import PageCursor
-from api.deps import AnyTenant, CallerDep, Cursor, SuppressionsDep, Tenant
+from api.deps import AnyTenant, CallerDep, Cursor, SettingsDep, SuppressionsDep, Tenant
 from api.errors import from_validation
 from api.pages.rendering import given_filters, query, redirect, render
 from api.pages.routes import PageRoute
@@ -44,13 +44,18 @@ async def list_suppressions(
 
 @router.post("/add", dependencies=[needs("webhooks:write")])
 async def add_suppression(
-    request: Request, cursor: Cursor, suppressions: SuppressionsDep, caller: CallerDep, tenant: AnyTenant
+    request: Request,
+    cursor: Cursor,
+    suppressions: SuppressionsDep,
+    caller: CallerDep,
+    settings: SettingsDep,
+    tenant: AnyTenant,
 ) -> Response:
     """Suppress an address."""
     form: dict[str, str] = request.state.form
     answer = Response(status_code=201)
     try:
-        await api.create_suppression(NewSuppression(**_fields(form)), suppressions, caller, answer)
+        await api.create_suppression(NewSuppression(**_fields(form)), suppressions, caller, settings, answer)
     except ValidationError as error:
         problem = from_validation(error.errors())
         if "webhooks:read" not in caller.scopes:  # the page around the form lists addresses

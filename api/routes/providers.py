@@ -76,7 +76,7 @@ async def take_sendgrid_events(
     """
     body = await _signed_body(request, settings.sendgrid_verification_key, signature, timestamp)
     batch = _read(body)
-    await _suppress(batch.reports, store.suppressions)
+    await _suppress(batch.reports, store.suppressions, settings.max_suppressions_per_tenant)
     recorded = await _record(batch.reports, gateway)
     ignored = batch.ignored + len(batch.reports) - recorded
     log.info("sendgrid events", recorded=recorded, ignored=ignored)
@@ -103,14 +103,14 @@ def _read(body: bytes) -> ReportBatch:
         raise Malformed("The body is not a JSON array of events.") from error
 
 
-async def _suppress(reports: list[Report], suppressions: Suppressions) -> None:
+async def _suppress(reports: list[Report], suppressions: Suppressions, at_most: int) -> None:
     """Suppress addresses, before a run records the report and retries."""
     rows = [
         Suppression(tenant=tenant, address=receipt.address, reason=reason, detail=receipt.detail)
         for tenant, _, _, receipt, reason in reports
         if reason
     ]
-    await suppressions.add_many(rows)
+    await suppressions.add_reported(rows, at_most)
 
 
 async def _record(reports: list[Report], gateway: Gateway) -> int:

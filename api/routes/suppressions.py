@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, Field
 
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, CallerDep, Cursor, Limit, SuppressionsDep, Tenant
+from api.deps import AnyTenant, CallerDep, Cursor, Limit, SettingsDep, SuppressionsDep, Tenant
 from api.problems import KEYED, responses
 from hookkeeper.content.mailboxes import parse_mailbox
 from hookkeeper.links import DEFAULT_TENANT
@@ -44,7 +44,7 @@ class NewSuppression(RequestModel):
     tenant: TenantName = DEFAULT_TENANT
     address: NewAddress
     """The tenant's webhooks send no more emails to this address. Case does not matter."""
-    detail: Line = Field("", max_length=1024)
+    detail: Line = Field("", max_length=256)
     """The reason, in your words."""
 
 
@@ -62,16 +62,27 @@ class SuppressionView(ResponseModel):
 @router.post(
     "",
     status_code=201,
-    responses={200: {"model": SuppressionView, "description": "The address was suppressed before"}},
+    responses={
+        200: {"model": SuppressionView, "description": "The address was suppressed before"},
+        **responses(409),
+    },
     dependencies=[needs("webhooks:write")],
 )
 async def create_suppression(
-    new: NewSuppression, suppressions: SuppressionsDep, caller: CallerDep, response: Response
+    new: NewSuppression,
+    suppressions: SuppressionsDep,
+    caller: CallerDep,
+    settings: SettingsDep,
+    response: Response,
 ) -> SuppressionView:
-    """Suppress an address: it receives no more emails. An existing suppression does not change (200)."""
+    """Suppress an address: it receives no more emails. An existing suppression does not change (200).
+
+    409 means that the tenant has added the maximum number of addresses.
+    """
     fields, new = new.model_fields_set, caller.with_tenant(new)
     suppression = Suppression(tenant=new.tenant, address=new.address, reason="manual", detail=new.detail)
-    if await suppressions.add(suppression, caller.did("suppression.create", new.address, new.tenant, fields)):
+    entry = caller.did("suppression.create", new.address, new.tenant, fields)
+    if await suppressions.add(suppression, entry, settings.max_suppressions_per_tenant):
         return SuppressionView.of(suppression)
     response.status_code = 200
     return SuppressionView.of(await suppressions.get(new.tenant, new.address) or suppression)

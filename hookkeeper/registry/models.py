@@ -269,7 +269,10 @@ class Suppression(Base, kw_only=True, eq=False):
     """An address that receives no emails from a tenant's webhooks."""
 
     __tablename__ = "suppressions"
-    __table_args__ = (Index("ix_suppressions_created_at", "created_at", "tenant", "address_token"),)
+    __table_args__ = (
+        Index("ix_suppressions_created_at", "created_at", "tenant", "address_token"),
+        Index("ix_suppressions_tenant_reason", "tenant", "reason", "created_at"),
+    )
 
     tenant: Mapped[str] = mapped_column(primary_key=True)
     address_token: Mapped[str] = mapped_column(primary_key=True, init=False)

@@ -2,16 +2,20 @@
 
 Each tenant has its own. Addresses are in lower case. Methods raise RegistryUnavailable.
 
+A tenant has a maximum number of added addresses, and as many reported ones. At the maximum no more are added, while a
+reported one takes the place of the oldest: it would be reported again.
+
 In an encrypted registry, an address is searched by its HMAC with each key; that of the first key is stored.
 """
 
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Select, delete, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from hookkeeper import metrics
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry.audit import AuditEntry, execute, note
 from hookkeeper.registry.database import Database, insert_into
@@ -21,7 +25,14 @@ from hookkeeper.registry.paging import read_page
 
 MAX_ROWS = 500
 """Maximum rows of one transaction: databases limit the number of parameters."""
+MANUAL = "manual"
+REPORTED = ("bounced", "spam_report")
+"""Reasons, in the order in which they make room."""
 ORDER = (Suppression.created_at, Suppression.tenant, Suppression.address_token)
+
+
+class TooManySuppressions(Exception):
+    """The tenant has the maximum number of added addresses."""
 
 
 class Suppressions:
@@ -31,9 +42,19 @@ class Suppressions:
         self._database = database
         self._keyring = keyring_of(database.dialect)
 
-    async def add(self, suppression: Suppression, entry: AuditEntry | None = None) -> bool:
-        """Add a suppression; False if the tenant's address is suppressed already."""
+    async def add(self, suppression: Suppression, entry: AuditEntry | None = None, at_most: int | None = None) -> bool:
+        """Add a suppression; False if the tenant's address is suppressed already. Raises TooManySuppressions.
+
+        Requests at the same time may exceed the maximum slightly.
+        """
         tokens = self._tokens(suppression.address)
+        if at_most is not None and await self._number(suppression.tenant, MANUAL, at_most) >= at_most:
+            if await self.get(suppression.tenant, suppression.address) is not None:
+                return False
+            metrics.count_limit("suppressions")
+            raise TooManySuppressions(
+                f"tenant {suppression.tenant} has added {at_most} suppressed addresses, which is the maximum"
+            )
         suppression.address_token = tokens[0]
         try:
             async with self._database.write() as session:
@@ -46,10 +67,38 @@ class Suppressions:
             return False
         return True
 
-    async def add_many(self, suppressions: Sequence[Suppression]) -> None:
-        """Add suppressions, many in one transaction; addresses already suppressed are skipped."""
+    async def add_reported(self, suppressions: Sequence[Suppression], at_most: int | None = None) -> None:
+        """Add suppressions, many in one transaction; addresses already suppressed are skipped.
+
+        Of the reported ones of these tenants, only the newest `at_most` are kept, and bounced ones go first.
+        """
         for start in range(0, len(suppressions), MAX_ROWS):
             await self._add_rows(suppressions[start : start + MAX_ROWS])
+        if at_most is not None:
+            for tenant in sorted({suppression.tenant for suppression in suppressions}):
+                await self._make_room(tenant, at_most, len(suppressions) + MAX_ROWS)
+
+    async def _make_room(self, tenant: str, at_most: int, removed: int) -> None:
+        """Remove reported suppressions above the maximum: of each reason, at most so many at once."""
+        spare = at_most
+        for reason in reversed(REPORTED):
+            number = await self._number(tenant, reason, spare + removed)
+            if number > spare:
+                await self._remove_oldest(tenant, reason, number - spare)
+            spare = max(spare - number, 0)
+
+    async def _remove_oldest(self, tenant: str, reason: str, number: int) -> None:
+        key = (Suppression.tenant, Suppression.address_token)
+        oldest = select(*key).where(Suppression.tenant == tenant, Suppression.reason == reason)
+        oldest = oldest.order_by(Suppression.created_at).limit(number)
+        async with self._database.write() as session:
+            await session.execute(delete(Suppression).where(tuple_(*key).in_(oldest)))
+
+    async def _number(self, tenant: str, reason: str, at_most: int) -> int:
+        """Count a tenant's suppressions with this reason, up to a number."""
+        query = select(Suppression.tenant).where(Suppression.tenant == tenant, Suppression.reason == reason)
+        async with self._database.read() as session:
+            return await session.scalar(select(func.count()).select_from(query.limit(at_most).subquery())) or 0
 
     async def _add_rows(self, suppressions: Sequence[Suppression]) -> None:
         tokens = {

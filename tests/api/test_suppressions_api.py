@@ -1,15 +1,17 @@
 """Suppressed addresses over HTTP."""
 
 import base64
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 from problems import problem
+from temporalio.client import Client
 
 from hookkeeper.registry.models import Suppression
-from instances import Instance
+from instances import Instance, running_instance
 
 PATH = "/v1/suppressions"
 
@@ -148,3 +150,13 @@ async def test_bad_queries(idle_instance: Instance) -> None:
     problem(await idle_instance.http.get(PATH, params={"address": "a\0"}), 422, "address")
     problem(await idle_instance.http.get(PATH, params={"limit": 0, "tenant": "a b"}), 422, "limit", "tenant")
     problem(await idle_instance.http.delete(f"{PATH}/a%00@b.example"), 422, "address")
+
+
+async def test_a_tenant_at_its_suppressions_keeps_no_other_from_its_own(temporal: Client, tmp_path: Path) -> None:
+    async with running_instance(temporal, tmp_path, max_suppressions_per_tenant=2) as instance:
+        for n in range(2):
+            assert (await add(instance, f"u{n}@acme.example")).status_code == 201
+        document = problem(await add(instance, "u2@acme.example"), 409)
+        assert "has added 2 suppressed addresses, which is the maximum. Remove one." in document["detail"]
+        assert (await add(instance, "u1@acme.example")).status_code == 200
+        assert (await add(instance, "u2@acme.example", tenant="other")).status_code == 201

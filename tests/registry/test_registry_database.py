@@ -59,6 +59,15 @@ async def test_the_migrations_can_be_undone(engine: AsyncEngine) -> None:
         assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == ["alembic_version"]
 
 
+async def test_rows_of_the_first_release_survive_the_migrations(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(alembic(sync), "0001"))
+        values = "'acme', 'ann@a.example', 'ann@a.example', 'manual', '', '2026-01-01 00:00:00+00:00'"
+        await connection.execute(text(f"INSERT INTO suppressions VALUES ({values})"))
+        await connection.run_sync(lambda sync: command.upgrade(alembic(sync), "head"))
+        assert await connection.scalar(text("SELECT address FROM suppressions")) == "ann@a.example"
+
+
 async def test_many_processes_migrate_at_once(database_url: str) -> None:
     processes = [
         await asyncio.create_subprocess_exec(

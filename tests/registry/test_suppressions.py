@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Suppression
-from hookkeeper.registry.suppressions import Suppressions
+from hookkeeper.registry.suppressions import Suppressions, TooManySuppressions
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ async def test_many_are_kept_in_few_statements(suppressions: Suppressions, engin
     await suppressions.add(of("a0@a.example", detail="first"))
     statements.clear()
     rows = [of(f"a{n}@a.example", detail="later") for n in range(3000)]
-    await suppressions.add_many([*rows, of("a1@a.example", tenant="bolt"), of("a1@a.example", detail="twice")])
+    await suppressions.add_reported([*rows, of("a1@a.example", tenant="bolt"), of("a1@a.example", detail="twice")])
     assert len([statement for statement in statements if statement.startswith("INSERT")]) <= 10
     kept = await suppressions.get("acme", "a0@a.example")
     assert kept is not None
@@ -130,3 +131,36 @@ async def test_many_are_kept_in_few_statements(suppressions: Suppressions, engin
     assert twice.detail == "later", "of two in one request, the first counts"
     assert await suppressions.among("acme", [row.address for row in rows]) == {row.address for row in rows}
     assert await suppressions.among("bolt", ["a1@a.example", "a2@a.example"]) == {"a1@a.example"}
+
+
+async def test_a_tenant_adds_a_bounded_number_of_addresses(suppressions: Suppressions) -> None:
+    await suppressions.add(of("bounced@a.example", reason="bounced"), at_most=2)
+    for n in range(2):
+        assert await suppressions.add(of(f"a{n}@a.example"), at_most=2)
+    with pytest.raises(TooManySuppressions, match="tenant acme has added 2 suppressed addresses"):
+        await suppressions.add(of("a2@a.example"), at_most=2)
+    assert not await suppressions.add(of("a1@a.example"), at_most=2), "it is there"
+    assert await suppressions.add(of("a2@a.example", tenant="bolt"), at_most=2)
+    await suppressions.remove("acme", "a0@a.example")
+    assert await suppressions.add(of("a2@a.example"), at_most=2)
+
+
+async def test_of_reported_addresses_the_newest_are_kept(suppressions: Suppressions) -> None:
+    """Setup: addresses that a tenant has added, a complaint, then more bounces than the maximum; and another tenant.
+    What this proves: every report is recorded, the oldest bounces go, and nothing else does.
+    """
+    for n in range(5):
+        await suppressions.add(of(f"added{n}@a.example"))
+    await suppressions.add_reported([of("spam@a.example", reason="spam_report", created_at=START)], at_most=3)
+    await suppressions.add_reported([of("b0@a.example", tenant="bolt", reason="bounced")], at_most=3)
+    for n in range(6):
+        at = START + timedelta(days=n + 1)
+        await suppressions.add_reported([of(f"b{n}@a.example", reason="bounced", created_at=at)], at_most=3)
+    kept = {f"added{n}@a.example" for n in range(5)} | {"spam@a.example", "b4@a.example", "b5@a.example"}
+    assert {address for page in await pages(suppressions, 50, tenant="acme") for _, address in page} == kept
+    assert await pages(suppressions, 50, tenant="bolt") == [[("bolt", "b0@a.example")]]
+
+    complaints = [of(f"spam{n}@a.example", reason="spam_report", created_at=START + n * HOUR) for n in range(1, 700)]
+    await suppressions.add_reported(complaints, at_most=3)
+    kept = {f"added{n}@a.example" for n in range(5)} | {f"spam{n}@a.example" for n in range(697, 700)}
+    assert {address for page in await pages(suppressions, 50, tenant="acme") for _, address in page} == kept
