@@ -52,7 +52,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     """Serve all task queues until the block ends."""
     queue, slots = settings.task_queue, settings.max_concurrent_activities
     index, sweep = IndexBuffer(store.index), IndexSweep(client, store.index, queue)
-    retention = RetentionTask(store.index, settings.retention)
+    retention = RetentionTask(store.index, settings.retention, store.audit, settings.audit_retention)
     async with (
         index.writing(),
         sweep.running(),

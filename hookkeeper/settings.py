@@ -220,6 +220,12 @@ class Settings(BaseSettings):
         description="Time for which Temporal keeps finished events with their logs, and recognises their ids as"
         " duplicates",
     )
+    audit_retention: timedelta | None = Field(
+        None,
+        ge=DAY,
+        le=LONGEST,
+        description="Time for which entries of the audit log are kept. If not set, they are never removed",
+    )
     sendgrid_api_key: SecretStr | None = Field(
         None, description="API key of SendGrid; emails are sent through SendGrid"
     )
@@ -353,6 +359,7 @@ class Settings(BaseSettings):
         "otlp_endpoint",
         "disable_after",
         "probe_interval",
+        "audit_retention",
         "rate_limit",
         "debug_event_loop",
         mode="before",
@@ -361,7 +368,9 @@ class Settings(BaseSettings):
     def _or_none(cls, value: object) -> object:
         return value or None
 
-    @field_validator("retention", "disable_after", "max_hold", "probe_interval", "shutdown_timeout", mode="before")
+    @field_validator(
+        "retention", "audit_retention", "disable_after", "max_hold", "probe_interval", "shutdown_timeout", mode="before"
+    )
     @classmethod
     def _seconds(cls, value: object) -> object:
         """Convert `90` to a number: the environment has only text, and Pydantic reads only numbers as seconds."""

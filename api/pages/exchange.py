@@ -120,7 +120,8 @@ async def show_curl(
     if rebuilt.webhook is None or rebuilt.request is None:
         return await _show(request, rebuilt, delivery, can_reveal=True)
     webhook = rebuilt.webhook
-    await audit.keep(caller.did("webhook.show-request", webhook.id, webhook.tenant, event_id=rebuilt.event.id))
+    entry = caller.did("webhook.show-request", webhook.id, webhook.tenant, event_id=rebuilt.event.id)
+    await audit.keep_once(entry, webhook.updated_at)
     return await _show(request, rebuilt, delivery, can_reveal=True, command=curl_command(rebuilt.request))
 
 

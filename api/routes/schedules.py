@@ -112,8 +112,8 @@ async def update_schedule(
     if changes.event:
         await check_event(ingest, tenant, given["event"])
     interval = settings.min_schedule_interval
-    await schedules.change(tenant, schedule_id, lambda known: changed(known, given, interval))
-    await audit.keep(caller.did("schedule.update", schedule_id, tenant, changes.model_fields_set))
+    if await schedules.change(tenant, schedule_id, lambda known: changed(known, given, interval)):
+        await audit.keep(caller.did("schedule.update", schedule_id, tenant, changes.model_fields_set))
     return views.schedule(await schedules.read(tenant, schedule_id), links)
 
 

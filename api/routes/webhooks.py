@@ -153,7 +153,7 @@ async def delete_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerD
 )
 async def show_secret(webhook: KnownWebhook, audit: AuditDep, caller: CallerDep) -> schemas.WebhookSecret:
     """Show the signing key, which can sign any request: `webhooks:read` is not enough. The audit log has who did."""
-    await audit.keep(caller.did("webhook.show-secret", webhook.id, webhook.tenant))
+    await audit.keep_once(caller.did("webhook.show-secret", webhook.id, webhook.tenant), webhook.updated_at)
     return views.secret(webhook)
 
 

@@ -3,8 +3,9 @@
 The entry of a change in the registry is written in the same transaction.
 """
 
+import asyncio
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -14,10 +15,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from hookkeeper.registry.database import Database, RegistryUnavailable
 from hookkeeper.registry.encryption import EncryptedText
+from hookkeeper.registry.index.deletion import PAUSE, ROWS_PER_TRANSACTION, delete_rows
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.paging import read_page
 from hookkeeper.times import utc_now
 
+ONCE_WITHIN = timedelta(minutes=1)
 log = structlog.get_logger("hookkeeper.audit")
 
 
@@ -91,6 +94,29 @@ class AuditLog:
             log_entry(entry)
             log.error("audit entry not written", entry=entry.id, detail=str(error))
 
+    async def keep_once(self, entry: AuditEntry, changed_at: datetime) -> None:
+        """Add the entry of an action that only shows something, which has last changed at this time.
+
+        It is not added if the key has done the same in the last minute, after the change.
+        """
+        try:
+            if await self._has_recent(entry, max(changed_at, entry.at - ONCE_WITHIN)):
+                return
+        except RegistryUnavailable:
+            pass  # then the entry cannot be added either, and is logged
+        await self.keep(entry)
+
+    async def _has_recent(self, entry: AuditEntry, after: datetime) -> bool:
+        query = select(AuditEntry).where(
+            AuditEntry.tenant == entry.tenant,
+            AuditEntry.at > after,
+            AuditEntry.action == entry.action,
+            AuditEntry.key_id == entry.key_id,
+        )
+        async with self._database.read() as session:
+            recent = await session.scalars(query)
+            return any((known.object_id, known.detail) == (entry.object_id, entry.detail) for known in recent)
+
     async def page(
         self, *, tenant: str | None, since: datetime | None, until: datetime | None, limit: int, cursor: str | None
     ) -> tuple[list[AuditEntry], str | None]:
@@ -103,3 +129,12 @@ class AuditLog:
         if until is not None:
             query = query.where(AuditEntry.at < until)
         return await read_page(self._database, query, (AuditEntry.at, AuditEntry.id), limit, cursor)
+
+    async def expire(self, before: datetime) -> None:
+        """Remove the entries from before this time."""
+        table = Base.metadata.tables[AuditEntry.__tablename__]
+        while True:
+            async with self._database.write() as session:
+                if await delete_rows(session, table, AuditEntry.at < before) < ROWS_PER_TRANSACTION:
+                    return
+            await asyncio.sleep(PAUSE)

@@ -80,13 +80,18 @@ class Catalogue:
             return list(await session.scalars(query))
 
     async def update(self, name: str, changes: dict[str, Any], entry: AuditEntry | None = None) -> EventType | None:
-        """Change attributes of an event type and return it, or None. Raises ValueError for an unknown attribute."""
+        """Change attributes of an event type and return it, or None. Raises ValueError for an unknown attribute.
+
+        Where all have these values already, nothing is written, and there is no entry.
+        """
         if unknown := changes.keys() - CHANGEABLE:
             raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
         async with self._database.write() as session:
             event_type = await session.get(EventType, name, with_for_update=True)
             if event_type is None:
                 return None
+            if all(getattr(event_type, attribute) == value for attribute, value in changes.items()):
+                return event_type
             for attribute, value in changes.items():
                 setattr(event_type, attribute, value)
             event_type.updated_at = utc_now()

@@ -178,6 +178,7 @@ class Store:
     ) -> Webhook | None:
         """Change attributes of a webhook and return it, or None. Raises ValueError for an unknown attribute.
 
+        Where all have these values already, nothing is written, and there is no entry.
         Raises ChangedMeanwhile if the row differs from the webhook that the changes were checked against. The
         comparison holds the row's lock, so a masked secret is never combined with another change's URL.
         """
@@ -191,9 +192,12 @@ class Store:
                 raise ChangedMeanwhile(f"webhook {webhook_id} was changed at the same time: try again")
             now = utc_now()
             changed = {name for name, value in changes.items() if value != getattr(webhook, name)}
+            takes_over = changes.get("enabled") is False and webhook.disabled_reason == "failing"
+            if not changed and not takes_over:
+                return webhook
             if "enabled" in changed:
                 webhook.disabled_reason, webhook.disabled_at = (None, None) if changes["enabled"] else ("manual", now)
-            elif changes.get("enabled") is False and webhook.disabled_reason == "failing":
+            elif takes_over:
                 webhook.disabled_reason = "manual"  # a caller has disabled it: no probe enables it again
             if "url" in changed or ("enabled" in changed and changes["enabled"]):
                 reset_health(webhook)

@@ -143,8 +143,8 @@ class Schedules:
             next_cursor = visibility.encode_cursor(query, found.next_page_token)
             return [schedule for schedule in schedules if schedule], next_cursor
 
-    async def change(self, tenant: str, schedule: str, change: Change) -> ScheduleSnapshot:
-        """Change a schedule.
+    async def change(self, tenant: str, schedule: str, change: Change) -> bool:
+        """Change a schedule; False if it is already as it should be.
 
         Temporal silently drops a change if the schedule was changed since it was read. So the result is read back, and
         the change is made again if necessary.
@@ -152,7 +152,10 @@ class Schedules:
         async with _translated_errors():
             while True:
                 described = await self._handle(tenant, schedule).describe()
-                plan, paused, note = change(await snapshot_of(self._client, described))
+                known = await snapshot_of(self._client, described)
+                plan, paused, note = change(known)
+                if (known.plan, known.paused, known.note) == (plan, paused, note):
+                    return False
                 state = ScheduleState(paused=paused, notes=note)
                 request = UpdateScheduleRequest(
                     namespace=self._client.namespace,
@@ -166,7 +169,7 @@ class Schedules:
                 await self._client.workflow_service.update_schedule(request, retry=True)
                 changed = await snapshot_of(self._client, await self._handle(tenant, schedule).describe())
                 if (changed.plan, changed.paused, changed.note) == (plan, paused, note):
-                    return changed
+                    return True
 
     async def pause(self, tenant: str, schedule: str, note: str) -> None:
         """Stop firing until the schedule is resumed. The note is shown with it."""

@@ -105,8 +105,15 @@ async def test_what_was_not_done_has_no_entry(idle_instance: Instance) -> None:
     http = idle_instance.http
     await http.post("/v1/event-types", json={"name": "a.b"})
     await http.post("/v1/suppressions", json={"address": "ann@acme.example"})
+    webhook = await idle_instance.webhook("https://acme.example", headers={"x-key": "hush-hush"})
+    known = f"/v1/webhooks/{webhook['id']}"
+    await http.get(f"{known}/secret")
+    as_it_is = {name: webhook[name] for name in ("name", "url", "events", "headers", "emails", "payload", "enabled")}
     before = len(await log_of(idle_instance))
     for method, path, body in (
+        ("PATCH", known, as_it_is),
+        ("PATCH", "/v1/event-types/a.b", {"archived": False}),
+        ("GET", f"{known}/secret", None),
         ("POST", "/v1/event-types", {"name": "a.b"}),  # is there already
         ("POST", "/v1/suppressions", {"address": "ann@acme.example"}),
         ("POST", "/v1/webhooks", {"url": "nonsense"}),

@@ -121,7 +121,7 @@ async def test_what_is_given_is_changed(idle_instance: Instance) -> None:
     assert (shown["cron"], shown["every"], shown["name"], shown["type"]) == (["@hourly"], None, "Two", "a.b")
     assert (shown["event"], shown["timezone"], shown["paused"]) == ({"type": "a.b", "data": [1]}, "Europe/Berlin", True)
     same = (await call(idle_instance, "PATCH", "a", {})).json()
-    assert same | {"updated_at": None} == shown | {"updated_at": None}
+    assert same == shown
     problem(await call(idle_instance, "PATCH", "a", {"cron": None}), 422, "cron")
     problem(await call(idle_instance, "PATCH", "a", {"offset": 5}), 422, "offset")
     problem(await call(idle_instance, "PATCH", "a", {"tenant": "b"}), 422, "tenant")
@@ -265,7 +265,8 @@ async def test_nothing_is_known_of_what_is_not_there(idle_instance: Instance) ->
 
 async def test_each_change_is_in_the_audit_log(idle_instance: Instance) -> None:
     await make(idle_instance, id="a", **SELDOM)
-    await call(idle_instance, "PATCH", "a", {"name": "hush", "jitter": 1})
+    for _ in range(2):  # the second one changes nothing
+        assert (await call(idle_instance, "PATCH", "a", {"name": "hush", "jitter": 1})).status_code == 200
     for command in ("pause", "resume", "trigger"):
         await call(idle_instance, "POST", f"a/{command}")
     await call(idle_instance, "POST", "a/backfill", {"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:01Z"})

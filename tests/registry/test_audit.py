@@ -1,6 +1,7 @@
 """The audit log, on SQLite and PostgreSQL: an entry is kept with the change, or neither is."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -96,3 +97,46 @@ async def test_pages_cover_all_newest_first(store: Store) -> None:
     since, _ = await store.audit.page(tenant=None, since=middle, until=None, limit=9, cursor=None)
     until, _ = await store.audit.page(tenant=None, since=None, until=middle, limit=9, cursor=None)
     assert ([entry.action for entry in since], [entry.action for entry in until]) == (list("654"), list("3210"))
+
+
+async def test_a_change_to_what_is_there_writes_nothing(store: Store, make_webhook: Callable[..., Webhook]) -> None:
+    await store.add(make_webhook(name="x", metadata_={"a": 1}))
+    before = await store.get("wh_1")
+    same = {"name": "x", "metadata_": {"a": 1}, "events": ["order.*"], "enabled": True, "headers": {}, "filter": None}
+    await store.update("wh_1", "acme", same, entry("same"))
+    after = await store.get("wh_1")
+    assert before is not None
+    assert after is not None
+    assert after.updated_at == before.updated_at
+    await store.update("wh_1", "acme", same | {"name": "y"}, entry("other"))
+    await store.catalogue.add(EventType(name="a.b", schema={"type": "object"}))
+    await store.catalogue.update("a.b", {"archived": False, "schema": {"type": "object"}}, entry("same"))
+    await store.catalogue.update("a.b", {"archived": False, "schema": None}, entry("another"))
+    assert await actions(store) == ["other", "another"]
+
+
+async def test_what_is_only_shown_has_an_entry_a_minute(store: Store) -> None:
+    now = datetime.now(UTC)
+    long_ago = now - timedelta(days=1)
+
+    async def show(seconds: int, changed_at: datetime = long_ago, **fields: Any) -> None:
+        await store.audit.keep_once(entry("show", at=now + timedelta(seconds=seconds), **fields), changed_at)
+
+    for seconds in (0, 1, 59):
+        await show(seconds)
+    assert len(await actions(store)) == 1
+    await show(59, changed_at=now + timedelta(seconds=30))
+    assert len(await actions(store)) == 2, "it has changed since"
+    for others in ({"key_id": "key_2"}, {"object_id": "wh_2"}, {"detail": {"event_id": "evt_1"}}):
+        await show(60, **others)
+    assert len(await actions(store)) == 5
+    await show(200)
+    assert len(await actions(store)) == 6
+
+
+async def test_old_entries_go(store: Store) -> None:
+    now = datetime.now(UTC)
+    for n in range(3):
+        await store.audit.keep(entry(str(n), at=now - timedelta(days=n)))
+    await store.audit.expire(now - timedelta(days=1, hours=1))
+    assert await actions(store) == ["1", "0"]

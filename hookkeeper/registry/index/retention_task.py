@@ -1,5 +1,5 @@
-"""Removes what is older than the retention from the index, once an hour. Each worker process runs it, and a lease in
-the registry lets one of them do so.
+"""Removes what is older than the retention from the index and the audit log, once an hour. Each worker process
+runs it, and a lease in the registry lets one of them do so.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import structlog
 
+from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.times import utc_now
@@ -25,9 +26,17 @@ log = structlog.get_logger("hookkeeper.index")
 class RetentionTask:
     """One for the worker process."""
 
-    def __init__(self, index: EventIndex, retention: timedelta) -> None:
+    def __init__(
+        self,
+        index: EventIndex,
+        retention: timedelta,
+        audit: AuditLog | None = None,
+        audit_retention: timedelta | None = None,
+    ) -> None:
         self._index = index
         self._retention = retention
+        self._audit = audit
+        self._audit_retention = audit_retention
         self._holder = uuid.uuid4().hex
 
     @asynccontextmanager
@@ -46,12 +55,15 @@ class RetentionTask:
             try:
                 await self.expire()
             except RegistryUnavailable as error:
-                log.warning("retention not applied to the index", error=str(error))
+                log.warning("retention not applied", error=str(error))
             except Exception:
-                log.exception("retention not applied to the index")
+                log.exception("retention not applied")
             await asyncio.sleep(INTERVAL)
 
     async def expire(self) -> None:
         """Remove what is older than the retention, unless another process does. Raises RegistryUnavailable."""
         if await self._index.sweeps.lease(LEASE_NAME, self._holder, INTERVAL) is not None:
-            await self._index.expire(utc_now(), self._retention)
+            now = utc_now()
+            await self._index.expire(now, self._retention)
+            if self._audit and self._audit_retention:
+                await self._audit.expire(now - self._audit_retention)

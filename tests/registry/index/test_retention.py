@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.claims import Claim, claims
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import deletion, retention, retention_task
@@ -247,6 +248,20 @@ async def test_one_process_removes_it_once_an_hour(engine: AsyncEngine) -> None:
     assert await kept(engine) == ["b"]
     await first.expire()
     assert await kept(engine) == []
+
+
+async def test_entries_of_the_audit_log_go_if_they_have_a_retention(engine: AsyncEngine, store: Store) -> None:
+    old = AuditEntry(key_id="k", key_name="x", action="a", object_id="o", tenant=None, at=datetime.now(UTC) - 9 * DAY)
+    await store.audit.keep(old)
+    index = EventIndex(Database(engine))
+    tasks = [RetentionTask(index, RETENTION, store.audit, kept) for kept in (None, 10 * DAY, 8 * DAY)]
+    left = []
+    for task in tasks:
+        task._holder = "one process"
+        await task.expire()
+        page, _ = await store.audit.page(tenant=None, since=None, until=None, limit=9, cursor=None)
+        left.append(len(page))
+    assert left == [1, 1, 0]
 
 
 async def test_a_worker_removes_it_in_the_background(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
