@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.registry.index.rollup import OTHER_TYPES, RollupKey, Rollups
+from hookkeeper.registry.index.rollup import DAY, OTHER_TYPES, RollupKey, Rollups
 from hookkeeper.registry.index.tables import rollups
 
 MAX_ROWS_BY_TYPE = 2000
@@ -36,7 +36,7 @@ class Period(NamedTuple):
 async def within_bounds(session: AsyncSession, counters: Rollups) -> Rollups:
     """Return the counters by the rows in which they are kept."""
     wanted: dict[Period, list[RollupKey]] = defaultdict(list)
-    for key in sorted(counters):
+    for key in sorted(await _of_crowded_days(session, counters)):
         wanted[_period(key)].append(key)
     numbers = await _numbers_of_rows(session, wanted)
     kept = dict(counters)
@@ -46,6 +46,18 @@ async def within_bounds(session: AsyncSession, counters: Rollups) -> Rollups:
                 if key != row:
                     kept.setdefault(row, Counter()).update(kept.pop(key))
     return kept
+
+
+async def _of_crowded_days(session: AsyncSession, keys: Iterable[RollupKey]) -> list[RollupKey]:
+    """Return the keys of the days that may be full.
+
+    What is counted in a minute or an hour is also counted in its day. So as long as the day is not full, they are not.
+    """
+    by_day: dict[Period, list[RollupKey]] = defaultdict(list)
+    for key in keys:
+        by_day[Period(DAY, key.tenant, key.at - key.at % DAY)].append(key)
+    numbers = await _numbers_of_rows(session, by_day)
+    return [key for day, of_day in by_day.items() if numbers[day] + len(of_day) > MAX_ROWS_BY_TYPE for key in of_day]
 
 
 def _period(key: RollupKey) -> Period:
