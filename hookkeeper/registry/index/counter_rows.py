@@ -7,11 +7,12 @@ Rows are only added, one transaction at a time, until all of their period are re
 later finds the row to which it was added: a full period stays full, and a row that is there stays there.
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.registry.index.rollup import DAY, OTHER_TYPES, RollupKey, Rollups
@@ -23,6 +24,21 @@ MAX_ROWS_BY_WEBHOOK = 3000
 """Rows from which on new ones have no webhook either."""
 KEYS_PER_QUERY = 500
 KEY = tuple(rollups.c[name] for name in RollupKey._fields)
+PERIODS = {
+    "sqlite": """
+  SELECT json_extract(value, '$[0]') AS seconds, json_extract(value, '$[1]') AS tenant,
+    json_extract(value, '$[2]') AS at
+  FROM json_each(:periods)""",
+    "postgresql": """
+  SELECT CAST(value ->> 0 AS bigint) AS seconds, value ->> 1 AS tenant, CAST(value ->> 2 AS bigint) AS at
+  FROM json_array_elements(CAST(:periods AS json)) AS given (value)""",
+}
+ROWS = "SELECT count(*) FROM rollups r WHERE r.seconds = p.seconds AND r.tenant = p.tenant AND r.at = p.at"
+NUMBERS = {
+    dialect: text(f"SELECT p.seconds, p.tenant, p.at, ({ROWS}) FROM ({periods}) p")  # noqa: S608 - constants
+    for dialect, periods in PERIODS.items()
+}
+"""The number of rows of each period. To make a query for so many values costs more than to execute it."""
 
 
 class Period(NamedTuple):
@@ -65,24 +81,9 @@ def _period(key: RollupKey) -> Period:
 
 
 async def _numbers_of_rows(session: AsyncSession, periods: Iterable[Period]) -> Counter[Period]:
-    numbers: Counter[Period] = Counter()
-    for seconds in sorted({period.seconds for period in periods}):
-        pairs = sorted((period.tenant, period.at) for period in periods if period.seconds == seconds)
-        for n in range(0, len(pairs), KEYS_PER_QUERY):
-            some = pairs[n : n + KEYS_PER_QUERY]
-            found = await session.execute(
-                select(rollups.c.tenant, rollups.c.at, func.count())
-                .where(
-                    rollups.c.seconds == seconds,
-                    # With combinations only, SQLite uses no index.
-                    rollups.c.tenant.in_({tenant for tenant, _ in some}),
-                    rollups.c.at.in_({at for _, at in some}),
-                    tuple_(rollups.c.tenant, rollups.c.at).in_(some),
-                )
-                .group_by(rollups.c.tenant, rollups.c.at)
-            )
-            numbers.update({Period(seconds, tenant, at): number for tenant, at, number in found})
-    return numbers
+    query = NUMBERS[session.get_bind().dialect.name]
+    rows = await session.execute(query, {"periods": json.dumps(sorted(periods))})
+    return Counter({Period(*period): number for *period, number in rows})
 
 
 async def _rows_of(
