@@ -122,3 +122,12 @@ async def rendered(url: str, folder: Path) -> tuple[str, str]:
         await process.wait()
         raise
     return dom.decode(), log.decode(errors="replace")
+
+
+async def test_the_document_is_written_once(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is large, and needs no key."""
+    first = await idle_instance.http.get("/openapi.json")
+    monkeypatch.delattr("api.routes.docs.JSONResponse")
+    again = await idle_instance.http.get("/openapi.json")
+    assert (again.status_code, again.headers["content-type"]) == (200, "application/json")
+    assert again.content == first.content
