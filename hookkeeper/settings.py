@@ -328,6 +328,16 @@ class Settings(BaseSettings):
         """A new keyring of the encryption keys. Processes create one at their start and share it."""
         return Keyring.parse(self.encryption_keys.get_secret_value()) if self.encryption_keys else None
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _is_not_a_service_link(cls, value: object) -> object:
+        if isinstance(value, str) and value.startswith("tcp://"):
+            raise ValueError(
+                "Kubernetes sets this variable for a service named `hookkeeper`: set `enableServiceLinks: false`"
+                " in the pod, or choose another name for the service"
+            )
+        return value
+
     @field_validator("admin_key")
     @classmethod
     def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:

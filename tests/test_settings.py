@@ -51,6 +51,12 @@ def test_the_units_of_a_duration_are_named(monkeypatch: pytest.MonkeyPatch) -> N
         Settings()
 
 
+def test_a_port_that_kubernetes_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKKEEPER_PORT", "tcp://10.96.0.7:8080")
+    with pytest.raises(ValidationError, match="enableServiceLinks: false"):
+        Settings()
+
+
 @pytest.mark.parametrize("name", ["PUBLIC_URL", "TEMPORAL_UI_URL"])
 def test_a_url_of_links_has_a_scheme(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"HOOKKEEPER_{name}", "hooks.example/")

@@ -95,7 +95,16 @@ def print_page(
 
 
 class Failed(Exception):
-    """The command failed; the message is a sentence for users. The exit code is 1."""
+    """The command failed; the message is a sentence for users."""
+
+    exit_code = 1
+
+
+class InvalidSettings(Failed):
+    """A setting cannot be used, so a process that is started again would fail again."""
+
+    exit_code = 78
+    """`EX_CONFIG` of `sysexits.h`."""
 
 
 def print_failure(failure: Failed) -> None:

@@ -17,6 +17,7 @@ from hookkeeper.cli.ports import Ports
 from hookkeeper.cli.processes import forever, run, until_stopped
 from hookkeeper.cli.shutdown import ShutdownDeadline
 from hookkeeper.cli.startup import read_settings
+from hookkeeper.cli.unknown_settings import unknown_settings
 from hookkeeper.version import VERSION
 
 
@@ -28,6 +29,8 @@ def run_dev(data_dir: Path, host: str, ports: Ports, *, encrypt: bool) -> None:
 
 async def _dev(plan: stack.Plan) -> None:
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}\n")
+    for sentence in unknown_settings():
+        print_event("Warning:", sentence)
     deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
     async with AsyncExitStack() as services, until_stopped(print_stopping, deadline):
         running = await services.enter_async_context(

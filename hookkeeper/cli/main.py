@@ -184,4 +184,4 @@ def main() -> None:
         app(prog_name="hookkeeper")
     except Failed as failure:
         print_failure(failure)
-        sys.exit(1)
+        sys.exit(failure.exit_code)

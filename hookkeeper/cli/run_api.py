@@ -12,12 +12,11 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.connections import BoundedProtocol, ClientTimeouts, bounded
 from api.state import ApiState
-from hookkeeper import logs
-from hookkeeper.cli.console import Failed
+from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.listeners import listen
 from hookkeeper.cli.processes import freeze_objects, run, until_stopped
 from hookkeeper.cli.shutdown import ShutdownDeadline
-from hookkeeper.cli.startup import connect, exporting_traces, open_metrics, read_settings
+from hookkeeper.cli.startup import begin, connect, exporting_traces, open_metrics
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
@@ -30,10 +29,9 @@ REQUEST_GRACE = timedelta(seconds=10)
 
 def run_api() -> None:
     """Serve until stopped, then finish the requests in progress."""
-    settings = read_settings()
+    settings = begin()
     if settings.admin_key is None:
-        raise Failed("HOOKKEEPER_ADMIN_KEY is not set")
-    logs.configure(settings.log_format)
+        raise InvalidSettings("HOOKKEEPER_ADMIN_KEY is not set")
     run(_serve(settings))
 
 

@@ -3,10 +3,9 @@
 import structlog
 from temporalio.service import RPCError
 
-from hookkeeper import logs
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.processes import run
-from hookkeeper.cli.startup import connect, read_settings
+from hookkeeper.cli.startup import begin, connect
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
@@ -17,8 +16,7 @@ log = structlog.get_logger("hookkeeper.migrate")
 
 def run_migrate(*, registry_only: bool) -> None:
     """Update the registry, then the namespace's search attributes and retention."""
-    settings = read_settings()
-    logs.configure(settings.log_format)
+    settings = begin()
     run(_migrate(settings, registry_only))
 
 

@@ -3,10 +3,9 @@
 import structlog
 from temporalio.service import RPCError
 
-from hookkeeper import logs
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.processes import run
-from hookkeeper.cli.startup import connect, read_settings
+from hookkeeper.cli.startup import begin, connect
 from hookkeeper.temporal import worker_versions
 from hookkeeper.temporal.worker_versions import UNVERSIONED, VersionNotReady
 
@@ -17,8 +16,7 @@ TIMEOUT = 60.0
 
 def run_promote() -> None:
     """Make the version in the settings current, when its workers serve all task queues."""
-    settings = read_settings()
-    logs.configure(settings.log_format)
+    settings = begin()
     run(_promote(settings.task_queue, settings.deployment_version or UNVERSIONED))
 
 

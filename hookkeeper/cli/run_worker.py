@@ -6,11 +6,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 import worker
-from hookkeeper import logs
-from hookkeeper.cli.console import Failed
+from hookkeeper.cli.console import Failed, InvalidSettings
 from hookkeeper.cli.processes import forever, freeze_objects, run, until_stopped
 from hookkeeper.cli.shutdown import ShutdownDeadline
-from hookkeeper.cli.startup import connect, exporting_traces, open_metrics, read_settings
+from hookkeeper.cli.startup import begin, connect, exporting_traces, open_metrics
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
@@ -20,12 +19,11 @@ from hookkeeper.temporal.namespace import NamespaceNotReady
 
 def run_worker(*, local: bool = False) -> None:
     """Work until stopped, then finish the attempts in progress. `local`: all workers run on this machine."""
-    settings = read_settings()
-    logs.configure(settings.log_format)
+    settings = begin()
     try:
         run(_work(settings, local))
     except BadSetting as error:
-        raise Failed(str(error)) from None
+        raise InvalidSettings(str(error)) from None
 
 
 async def _work(settings: Settings, local: bool) -> None:

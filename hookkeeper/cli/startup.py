@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from hookkeeper.cli.console import Failed
+from hookkeeper.cli.console import Failed, InvalidSettings
+from hookkeeper.cli.unknown_settings import unknown_settings
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.settings import Settings
 
@@ -18,12 +19,25 @@ if TYPE_CHECKING:
 
 
 def read_settings() -> Settings:
-    """Read `HOOKKEEPER_…` and `.env`. Raises `Failed`, naming each invalid setting."""
+    """Read `HOOKKEEPER_…` and `.env`. Raises `InvalidSettings`, naming each of them."""
     try:
         return Settings()
     except ValidationError as invalid:
         lines = (f"\n  HOOKKEEPER_{str(error['loc'][0]).upper()}: {error['msg']}" for error in invalid.errors())
-        raise Failed("invalid settings:" + "".join(lines)) from invalid
+        raise InvalidSettings("invalid settings:" + "".join(lines)) from invalid
+
+
+def begin() -> Settings:
+    """Read the settings, configure logs, and warn of names that are no settings. Raises `InvalidSettings`."""
+    import structlog  # `dev` reads settings, but logs nothing
+
+    from hookkeeper import logs
+
+    settings = read_settings()
+    logs.configure(settings.log_format)
+    for sentence in unknown_settings():
+        structlog.get_logger("hookkeeper.settings").warning("unknown setting", detail=sentence)
+    return settings
 
 
 async def connect(keyring: Keyring | None = None, runtime: "Runtime | None" = None) -> "Client":
@@ -35,7 +49,7 @@ async def connect(keyring: Keyring | None = None, runtime: "Runtime | None" = No
     except connection.TemporalUnreachable as error:
         raise Failed(str(error)) from error
     except RuntimeError as error:
-        raise Failed(f"invalid settings of Temporal (TEMPORAL_…): {error}") from error
+        raise InvalidSettings(f"invalid settings of Temporal (TEMPORAL_…): {error}") from error
 
 
 class NoMetrics:
@@ -65,5 +79,5 @@ def exporting_traces(endpoint: str | None, process: str) -> AbstractAsyncContext
     try:
         from hookkeeper.cli.trace_export import exporting_traces
     except ModuleNotFoundError as error:
-        raise Failed("HOOKKEEPER_OTLP_ENDPOINT needs more packages: pip install 'hookkeeper[otel]'") from error
+        raise InvalidSettings("HOOKKEEPER_OTLP_ENDPOINT needs more packages: pip install 'hookkeeper[otel]'") from error
     return exporting_traces(endpoint, process)

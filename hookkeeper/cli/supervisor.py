@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from hookkeeper.cli.child_process import ChildProcess, Start, execute
+from hookkeeper.cli.console import InvalidSettings
 
 POLL_INTERVAL = 0.05
 """Seconds between two readiness checks."""
@@ -115,9 +116,11 @@ class _Child:
         deaths, backoff = 0, MIN_BACKOFF
         try:
             async with asyncio.timeout(self.service.start_timeout) as deadline:
-                while not await self._spawn_until_ready():
+                while (code := await self._spawn_until_ready()) is not None:
                     deaths += 1
                     output = self._tail()
+                    if code == InvalidSettings.exit_code:
+                        raise self._failed("has invalid settings")
                     if deaths >= MAX_EARLY_DEATHS and not _reports_port_in_use(output):
                         raise self._failed(f"died {deaths} times before it was ready")
                     await asyncio.sleep(backoff)
@@ -168,15 +171,15 @@ class _Child:
             await self.process.wait()
         self._kill_group()
 
-    async def _spawn_until_ready(self) -> bool:
-        """Start the process; True once it is ready, False if it died before."""
+    async def _spawn_until_ready(self) -> int | None:
+        """Start the process, and wait until it is ready. Return its exit code if it ended before."""
         process = await self._spawn()
         while process.returncode is None:
             if await self.service.ready():
-                return True
+                return None
             await asyncio.sleep(POLL_INTERVAL)
         self._kill_group()
-        return False
+        return process.returncode
 
     async def _spawn(self) -> ChildProcess:
         descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -58,8 +58,8 @@ def test_a_forked_process_has_its_environment_and_output_and_ends_with_its_code(
             print(await process.wait(), process.returncode, os.path.exists(f"/proc/{{process.pid}}"))
         """,
     ) == [
-        "1 1 False",
-        "1 1 False",
+        "78 78 False",
+        "78 78 False",
         "Error: invalid settings:",
         "  HOOKKEEPER_PORT: Input should be a valid integer, unable to parse string as an integer",
         "Error: HOOKKEEPER_ADMIN_KEY is not set",
@@ -99,7 +99,7 @@ def test_the_server_ends_once_it_has_forked_both(tmp_path: Path) -> None:
             print(await process.wait())
         """
     killed = str(-signal.SIGKILL)
-    assert run(tmp_path, work)[:4] == ["ForkedProcess 0", "Process 1", killed, killed]
+    assert run(tmp_path, work)[:4] == ["ForkedProcess 0", "Process 78", killed, killed]
 
 
 def test_a_start_that_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
@@ -124,4 +124,4 @@ def test_processes_are_executed_if_the_server_was_killed(tmp_path: Path) -> None
         process = await forks.start({API}, {{}}, output)
         print(type(process).__name__, await process.wait())
         """
-    assert run(tmp_path, work) == ["Process 1", *["Error: HOOKKEEPER_ADMIN_KEY is not set"] * 2]
+    assert run(tmp_path, work) == ["Process 78", *["Error: HOOKKEEPER_ADMIN_KEY is not set"] * 2]

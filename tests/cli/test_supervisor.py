@@ -183,6 +183,13 @@ async def test_child_that_dies_again_and_again(supervisor: Supervisor, tmp_path:
     assert supervisor.pid("worker") is None
 
 
+async def test_child_with_invalid_settings_is_started_once(supervisor: Supervisor, tmp_path: Path) -> None:
+    count = f"open({str(tmp_path / 'starts')!r}, 'a').write('x')"
+    with pytest.raises(ServiceFailed, match=r"worker has invalid settings\. (?s:.*)no such host"):
+        await supervisor.start(service(tmp_path, count, "print('no such host'); raise SystemExit(78)"))
+    assert (tmp_path / "starts").read_text() == "x"
+
+
 async def test_child_waits_for_its_port(supervisor: Supervisor, tmp_path: Path) -> None:
     """A killed process may hold its port a little longer, so more restarts are allowed than after a crash."""
     with socket.create_server(("127.0.0.1", 0)) as holder:

@@ -372,7 +372,7 @@ async def test_reports_invalid_settings(tmp_path: Path) -> None:
         *(processes.hookkeeper(folder.name, cwd=folder, settings=settings) for folder in tmp_path.iterdir())
     )
     for done in completed:
-        assert done.code == 1
+        assert done.code == 78, "a supervisor need not start it again"
         first, *named = done.err.splitlines()
         assert first == "Error: invalid settings:"
         assert [line.split(":")[0] for line in named] == ["  HOOKKEEPER_PORT", "  HOOKKEEPER_RETENTION"]
@@ -380,7 +380,17 @@ async def test_reports_invalid_settings(tmp_path: Path) -> None:
 
 async def test_an_api_needs_a_key(tmp_path: Path) -> None:
     done = await processes.hookkeeper("api", cwd=tmp_path)
-    assert (done.code, done.err) == (1, "Error: HOOKKEEPER_ADMIN_KEY is not set\n")
+    assert (done.code, done.err) == (78, "Error: HOOKKEEPER_ADMIN_KEY is not set\n")
+
+
+async def test_names_that_are_no_settings_are_reported(tmp_path: Path) -> None:
+    mistyped = {"HOOKKEEPER_RETENTON": "P1D", "HOOKKEEPER_LOG_FORMAT": "json"}
+    migrated = await processes.hookkeeper("migrate", "--registry-only", cwd=tmp_path, settings=mistyped)
+    assert migrated.code == 0
+    warnings = [line for line in map(json.loads, migrated.err.splitlines()) if line["level"] == "warning"]
+    assert [line["detail"] for line in warnings] == [
+        "HOOKKEEPER_RETENTON is not a setting: did you mean HOOKKEEPER_RETENTION?"
+    ]
 
 
 async def test_waits_for_temporal_until_stopped(tmp_path: Path) -> None:

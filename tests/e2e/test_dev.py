@@ -219,10 +219,14 @@ async def test_reports_why_it_cannot_start(running_dev: processes.Dev, tmp_path:
     used = running_dev.ports.api
 
     async def refused(
-        sentence: str, *args: str, cwd: Path = tmp_path, settings: processes.Settings = processes.NOTHING
+        sentence: str,
+        *args: str,
+        cwd: Path = tmp_path,
+        settings: processes.Settings = processes.NOTHING,
+        code: int = 1,
     ) -> None:
         done = await processes.hookkeeper("dev", *processes.free_ports().arguments, *args, cwd=cwd, settings=settings)
-        assert done.code == 1, done
+        assert done.code == code, done
         assert done.err.startswith(f"Error: {sentence}"), done
         assert "Traceback" not in done.err
 
@@ -262,8 +266,20 @@ async def test_reports_why_it_cannot_start(running_dev: processes.Dev, tmp_path:
             "invalid settings:\n  HOOKKEEPER_RETENTION: ",
             *("--data-dir", "f"),
             settings={"HOOKKEEPER_RETENTION": "x"},
+            code=78,
         ),
     )
+
+
+async def test_reports_a_setting_that_only_the_worker_reads(tmp_path: Path) -> None:
+    """Setup: a sender that is no address, and a mistyped name. Proves: `dev` ends with the worker, and says why."""
+    settings = {"HOOKKEEPER_EMAIL_FROM": "no-address", "HOOKKEEPER_RETENTON": "P1D"}
+    done = await processes.hookkeeper("dev", *processes.free_ports().arguments, cwd=tmp_path, settings=settings)
+    assert done.code == 1
+    assert done.err.startswith("Error: worker has invalid settings. Its last output ")
+    assert "Error: the email settings are invalid: " in done.err
+    assert done.err.count("Error: ") == 2
+    assert "! Warning: HOOKKEEPER_RETENTON is not a setting: did you mean HOOKKEEPER_RETENTION?\n" in done.out
 
 
 # Temporal's own command line
