@@ -7,7 +7,7 @@ A guarded route without a scope cannot be made, nor an app with a route that is 
 
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request, Response, params
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -18,6 +18,7 @@ from starlette.types import Scope as AsgiScope
 
 from api.caller import Caller, Scope
 from api.connections import until_read
+from api.query_names import check_query, query_names
 from api.requests import MAX_BATCH_BYTES, StrictRoute
 from api.state import state_of
 
@@ -62,14 +63,18 @@ def needs(*scopes: Scope) -> params.Security:
 
 
 class GuardedRoute(StrictRoute):
-    """A route that checks the key and its scopes first, then reads the body strictly."""
+    """A route that checks the key and its scopes first, then reads query and body strictly."""
+
+    takes_any_query: ClassVar[bool] = False
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        scopes, handle = scopes_of(self), super().get_route_handler()
+        scopes, names, handle = scopes_of(self), query_names(self), super().get_route_handler()
 
         async def handle_guarded(request: Request) -> Response:
             state = state_of(request)
             request.state.caller = await self.authenticate(request, scopes)
+            if not self.takes_any_query:
+                check_query(request, names)
             held: AsyncExitStack = request.scope[HELD]
             await held.enter_async_context(state.concurrency.slot(request.state.caller))
             response = await handle(request)

@@ -34,6 +34,7 @@ SHOWN: tuple[type[Exception], ...] = (*EXPECTED, HTTPException, RequestValidatio
 class PageRoute(GuardedRoute):
     """A page that needs a session, and the forms on it."""
 
+    takes_any_query = True
     max_form_bytes: ClassVar[int] = MAX_FORM_BYTES
     max_form_fields: ClassVar[int] = MAX_FIELDS
 

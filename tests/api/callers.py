@@ -31,8 +31,13 @@ async def calling(app: FastAPI, key: str | None, address: str = "192.0.2.1") -> 
 
 def guarded(app: FastAPI) -> dict[str, frozenset[str]]:
     """Give all routes that need a key, as `GET /v1/…`, with what each declares: any of these scopes lets in."""
+    return {name: scopes_of(route) for name, route in guarded_routes(app).items()}
+
+
+def guarded_routes(app: FastAPI) -> dict[str, GuardedRoute]:
+    """Give all routes that need a key, as `GET /v1/…`."""
     return {
-        f"{method} {context.path}": scopes_of(context.original_route)
+        f"{method} {context.path}": context.original_route
         for context in iter_route_contexts(app.routes)
         if isinstance(context.original_route, GuardedRoute) and not isinstance(context.original_route, PageRoute)
         for method in context.methods or ()

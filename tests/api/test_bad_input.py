@@ -622,6 +622,28 @@ async def test_filters_that_exclude_each_other_or_are_too_many(door: Instance) -
 TOKENS = ["eA==", "AAAA", "W10=", "abc="]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "known"),
+    [
+        ("GET", "/v1/webhooks", "parameters are cursor, enabled, event, limit, tenant"),
+        ("GET", "/v1/events/stream", "parameters are "),
+        ("GET", "/v1/system", "this path takes no parameters"),
+        ("POST", EVENT, "this path takes no parameters"),
+        ("POST", f"{EVENT}/batch", "this path takes no parameters"),
+        ("DELETE", f"{WEBHOOK}/wh_1", "this path takes no parameters"),
+    ],
+)
+async def test_a_parameter_that_does_not_exist(door: Instance, method: str, path: str, known: str) -> None:
+    body = event(door) if path == EVENT else {"events": [event(door)]} if method == "POST" else None
+    answer = await door.http.request(method, path, params={"tennant": door.tenant}, json=body)
+    assert problem(answer, 422, "tennant")["errors"][0]["detail"].startswith(f"Unknown parameter: {known}")
+
+
+async def test_thousands_of_parameters(door: Instance) -> None:
+    answer = await door.http.get("/v1/events?" + "&".join(f"p{n}" for n in range(1500)))
+    assert len(answer.json()["errors"]) == 100
+
+
 async def test_a_cursor_that_only_looks_like_one(door: Instance) -> None:
     for cursor in TOKENS:
         async with asyncio.timeout(CALL_TIMEOUT):
