@@ -34,6 +34,8 @@ COUNTERS = (
 """`retries`: attempts that are not the first of their delivery; `requested`: attempts made by a command."""
 OTHER_TYPES = "(other)"
 """The types of a tenant that are not counted by name. No event type has this name."""
+ALL_TENANTS = ""
+"""The tenant of the rows that count all tenants together, by channel. No tenant has this name."""
 CONNECTION_ERRORS = frozenset({"dns", "connection_refused", "connection_reset", "tls", "protocol"})
 
 
@@ -82,6 +84,15 @@ def count_attempts(rollups: Rollups, subject: Subject, attempts: Iterable[Attemp
         if attempt.trigger == "manual":
             counters["requested"] = 1
         _add(rollups, subject, attempt.started_at, counters)
+
+
+def of_all_tenants(rollups: Rollups) -> Rollups:
+    """Add up what tenants have, by period and channel."""
+    sums: Rollups = {}
+    for key, counters in rollups.items():
+        of_all = RollupKey(key.seconds, ALL_TENANTS, key.at, webhook_id="", type="", channel=key.channel)
+        sums.setdefault(of_all, Counter()).update(counters)
+    return sums
 
 
 def outcome_of(attempt: Attempt) -> str:

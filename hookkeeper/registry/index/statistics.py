@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.registry.index.measures import Measures
 from hookkeeper.registry.index.rollup import (
+    ALL_TENANTS,
     COUNTERS,
     DAY,
     HOUR,
@@ -90,6 +91,11 @@ class StatisticsQuery:
     def max_groups(self) -> int:
         """How many groups an answer has room for."""
         return MAX_POINTS // max(len(self.steps), 1)
+
+    @property
+    def is_of_all_tenants(self) -> bool:
+        """Whether the rows that count all tenants together have the answer: they know channels only."""
+        return self.by in ("total", "channel") and not (self.tenant or self.webhook or self.type)
 
     @property
     def has_events(self) -> bool:
@@ -184,10 +190,12 @@ def _with_others(
 
 
 def _conditions(query: StatisticsQuery, filters: dict[str, str]) -> list[ColumnElement[bool]]:
+    of_all = rollups.c.tenant == ALL_TENANTS
     return [
         rollups.c.seconds == query.period,
         rollups.c.at >= query.steps.start,
         rollups.c.at < query.steps.stop,
+        of_all if query.is_of_all_tenants else ~of_all,
         *(rollups.c[name] == value for name, value in filters.items()),
     ]
 

@@ -140,7 +140,7 @@ rollups = Table(
 )
 """Counters of one minute, hour or day (`seconds`) that begins `at`, in seconds since 1970.
 
-Accepted events are counted in rows without a webhook and a channel.
+Accepted events are counted in rows without a webhook and a channel. Rows without a tenant count all tenants together.
 """
 
 erased_events = Table(

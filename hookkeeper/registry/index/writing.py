@@ -19,7 +19,7 @@ from hookkeeper.registry.index.counter_rows import within_bounds
 from hookkeeper.registry.index.deletion import with_keys
 from hookkeeper.registry.index.erasure import erased_among
 from hookkeeper.registry.index.merge import Changes, DeliveryKey, EventKey, Row, key_of, merge
-from hookkeeper.registry.index.rollup import COUNTERS, Rollups
+from hookkeeper.registry.index.rollup import COUNTERS, Rollups, of_all_tenants
 from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, rollups
 
 KEYS_PER_QUERY = 500
@@ -76,9 +76,9 @@ async def _add(session: AsyncSession, counters: Rollups) -> None:
     changed = {key: counts for key, counts in counters.items() if any(counts.values())}
     if not changed:
         return
+    kept = await within_bounds(session, changed) | of_all_tenants(changed)
     rows = [
-        {**key._asdict(), **{name: counts.get(name, 0) for name in COUNTERS}}
-        for key, counts in sorted((await within_bounds(session, changed)).items())
+        {**key._asdict(), **{name: counts.get(name, 0) for name in COUNTERS}} for key, counts in sorted(kept.items())
     ]
     await session.execute(_addition(_dialect(session)), rows)
 

@@ -7,16 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from alembic import command
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Channel, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.registry.database import Database, migrate, open_engine
+from hookkeeper.registry.database import Database, alembic, migrate, open_engine
 from hookkeeper.registry.index import statistics, waiting
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.measures import Measures
-from hookkeeper.registry.index.rollup import COUNTERS, LATENCY_BOUNDS, outcome_of
+from hookkeeper.registry.index.rollup import ALL_TENANTS, COUNTERS, HOUR, LATENCY_BOUNDS, outcome_of
 from hookkeeper.registry.index.statistics import StatisticsQuery, StatisticsTooLarge
+from hookkeeper.registry.index.tables import rollups
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
@@ -269,6 +272,39 @@ async def test_the_number_of_counters_that_are_added_up_is_bounded(
     await index.statistics(query(10 * DAY, webhook="wh_acme_1"))
 
 
+async def test_totals_of_many_tenants_need_few_counters(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setup: more counters than an answer may add up. Proves: those of all tenants together are few, and exact."""
+    index = EventIndex(Database(engine))
+    reports = [history[-1]._replace(tenant=f"tenant_{n}") for n, history in enumerate(made_up_events(1, 50))]
+    await index.write(reports)
+    monkeypatch.setattr(statistics, "MAX_ROWS", 36)
+    with pytest.raises(StatisticsTooLarge, match="would be the sum of more than 36"):
+        await index.statistics(query(10 * DAY, by="tenant"))
+    ((_, total, *_),) = (await index.statistics(query(10 * DAY))).groups
+    by_channel = (await index.statistics(query(10 * DAY, by="channel"))).groups
+    attempts = sum(len(delivery.attempts) for report in reports for delivery in report.deliveries)
+    assert (total["events"], total["attempts"]) == (50, attempts)
+    assert sum(group.total["attempts"] for group in by_channel) == attempts
+    ((_, emails, *_),) = (await index.statistics(query(10 * DAY, channel="email"))).groups
+    assert emails["attempts"] == next(g.total["attempts"] for g in by_channel if g.names == {"channel": "email"})
+
+
+async def test_a_migration_adds_up_what_was_counted_before(engine: AsyncEngine) -> None:
+    async def of_all_tenants() -> list[Row[Any]]:
+        query = select(rollups).where(rollups.c.tenant == ALL_TENANTS).order_by(*rollups.primary_key.columns)
+        async with engine.connect() as connection:
+            return list(await connection.execute(query))
+
+    await EventIndex(Database(engine)).write([history[-1] for history in made_up_events(1, 50)])
+    counted = await of_all_tenants()
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(alembic(sync), "0002"))
+    assert await of_all_tenants() == []
+    await migrate(engine)
+    assert await of_all_tenants() == counted
+    assert sum(row.events for row in counted if row.seconds == HOUR) == 50
+
+
 async def test_a_statistic_by_type_names_the_largest_types_and_counts_the_others_together(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,9 +330,10 @@ async def test_a_statistic_by_type_names_the_largest_types_and_counts_the_others
 
 
 @pytest.mark.parametrize(
-    ("fields", "rollups", "deliveries"),
+    ("fields", "counters", "waiting_deliveries"),
     [
-        ({}, "ix_rollups_at", "ix_deliveries_status"),
+        ({}, "rollups_1", "ix_deliveries_status"),
+        ({"channel": "email"}, "rollups_1", "ix_deliveries_status"),
         ({"by": "type"}, "ix_rollups_at", "ix_deliveries_status"),
         ({"tenant": "acme"}, "rollups_1", "ix_deliveries_tenant_status"),
         ({"tenant": "acme", "by": "webhook", "type": "order.paid"}, "rollups_1", "ix_deliveries_tenant_status"),
@@ -305,14 +342,15 @@ async def test_a_statistic_by_type_names_the_largest_types_and_counts_the_others
     ],
 )
 async def test_sqlite_finds_rows_by_an_index(
-    sqlite_url: str, fields: dict[str, Any], rollups: str, deliveries: str
+    sqlite_url: str, fields: dict[str, Any], counters: str, waiting_deliveries: str
 ) -> None:
     engine = open_engine(sqlite_url)
     await migrate(engine)
     asked = query(**fields)
     filters = statistics._filters(asked)
     keys = statistics.KEYS[asked.by]
-    for statement, index in ((statistics._sums(asked), rollups), (waiting._counts(keys, filters), deliveries)):
+    statements = {statistics._sums(asked): counters, waiting._counts(keys, filters): waiting_deliveries}
+    for statement, index in statements.items():
         compiled = statement.compile(engine.sync_engine, compile_kwargs={"render_postcompile": True})
         parameters = tuple(compiled.params[name] for name in compiled.positiontup or ())
         async with engine.connect() as connection:

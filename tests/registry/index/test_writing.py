@@ -70,11 +70,11 @@ async def rows(engine: AsyncEngine, table: Any) -> list[dict[str, Any]]:
 
 
 async def counters(engine: AsyncEngine, seconds: int = 60) -> dict[tuple[str, int], dict[str, int]]:
-    """Return the counters that are not zero, by webhook and minute (or hour) since the event was accepted."""
+    """Return the tenants' counters that are not zero, by webhook and minute (or hour) since the event was accepted."""
     start = int(ACCEPTED.timestamp()) // seconds * seconds
     found = {}
     for row in await rows(engine, rollups):
-        if row["seconds"] == seconds:
+        if row["seconds"] == seconds and row["tenant"]:
             counts = {name: n for name, n in row.items() if n and name not in rollups.primary_key.columns}
             if counts:
                 found[row["webhook_id"], (row["at"] - start) // seconds] = counts
