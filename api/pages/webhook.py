@@ -1,5 +1,6 @@
 """The page of a webhook: its health, its settings without secrets, its deliveries."""
 
+import hmac
 from typing import Annotated, Any, NamedTuple, get_args
 
 from fastapi import APIRouter, Query, Request, Response
@@ -30,6 +31,7 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.new_event import new_event_id
+from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 DELIVERIES_ON_PAGE = 25
@@ -111,6 +113,7 @@ async def show(
     **context: Any,
 ) -> Response:
     """Render the page; `context` has what only some requests add to it."""
+    until = webhook.previous_secret_expires_at
     return await render(
         request,
         "webhook.html",
@@ -118,6 +121,8 @@ async def show(
         **{
             "webhook": views.webhook(webhook),
             "target": webhook.target,
+            "key_mark": mark_of(webhook.secret) if "webhooks:write" in caller.scopes else "",
+            "previous_key_until": until if until and until > utc_now() else None,
             "history": history,
             "scopes": caller.scopes,
             "notice": "",
@@ -138,6 +143,11 @@ async def show(
             **context,
         },
     )
+
+
+def mark_of(secret: str) -> str:
+    """Return what tells a signing key from others, and is no help to guess it."""
+    return hmac.digest(secret.encode(), b"the key on a page", "sha256")[:8].hex()
 
 
 async def show_again(request: Request, webhook: Webhook, store: Store, caller: Caller, **context: Any) -> Response:

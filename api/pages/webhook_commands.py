@@ -1,5 +1,7 @@
 """The forms on the page of a webhook. They call what the routes of the API call."""
 
+from hmac import compare_digest
+
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
@@ -21,13 +23,15 @@ from api.pages.recoveries import problem_of, since_of
 from api.pages.rendering import query, redirect
 from api.pages.routes import PageRoute
 from api.pages.samples import answer_url, read_sample
-from api.pages.webhook import show_again
+from api.pages.webhook import mark_of, show_again
 from api.problems import Problem, ServiceUnavailable
 from api.requests import in_thread
 from api.routes import recoveries
 from api.routes import webhooks as api
 from api.schemas.recoveries import RecoveryRequest
 from api.schemas.webhooks import PreviewRequest, TestEventRequest, WebhookChanges
+from hookkeeper.registry.store import ChangedMeanwhile
+from hookkeeper.services.webhooks import found
 from hookkeeper.temporal.error_translation import Conflict
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
@@ -117,10 +121,25 @@ async def show_secret(
 
 
 @router.post("/{webhook_id}/rotate-secret", dependencies=_WRITES)
-async def rotate_secret(request: Request, webhook: KnownWebhook, store: StoreDep, caller: CallerDep) -> Response:
-    """Set a new signing key and show it. For a day, the previous one signs too."""
-    secret = await api.rotate_secret(webhook, store, caller)
-    return await show_again(request, webhook, store, caller, secret=secret)
+async def rotate_secret(
+    request: Request, webhook: KnownWebhook, store: StoreDep, caller: CallerDep, audit: AuditDep
+) -> Response:
+    """Set a new signing key and show it. For a day, the previous one signs too.
+
+    The form names the key that it replaces: sent again, by a second click or a reload, it shows the key that it made.
+    """
+    form: dict[str, str] = request.state.form
+    notice = ""
+    try:
+        if not compare_digest(mark_of(webhook.secret).encode(), form.get("replaces", "").encode()):
+            raise ChangedMeanwhile
+        secret = await api.rotate_secret(webhook, store, caller)
+        webhook = found(await store.get(webhook.id, caller.tenant))
+    except ChangedMeanwhile:
+        notice = "The key was rotated already. Nothing has changed."
+        webhook = found(await store.get(webhook.id, caller.tenant))
+        secret = await api.show_secret(webhook, audit, caller)
+    return await show_again(request, webhook, store, caller, secret=secret, notice=notice)
 
 
 @router.post("/{webhook_id}/recover", dependencies=[needs("events:write")])

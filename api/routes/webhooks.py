@@ -160,17 +160,23 @@ async def show_secret(webhook: KnownWebhook, audit: AuditDep, caller: CallerDep)
 @router.post(
     "/{webhook_id}/rotate-secret",
     summary="Rotate signing key",
-    responses=responses(404),
+    responses=responses(404, 409),
     dependencies=[needs("webhooks:write")],
 )
 async def rotate_secret(
     webhook: KnownWebhook, store: StoreDep, caller: CallerDep, rotation: SecretRotation | None = None
 ) -> schemas.WebhookSecret:
-    """Set a new signing key. During the grace period both keys sign, so that receivers can switch."""
+    """Set a new signing key. During the grace period both keys sign, so that receivers can switch.
+
+    The key before them signs no more. Of two requests at the same time, one is answered with 409.
+    """
     rotation = rotation or SecretRotation()
     secret = rotation.secret or new_secret("v1a" if is_asymmetric(webhook.secret) else "v1")
     entry = caller.did("webhook.rotate-secret", webhook.id, webhook.tenant, rotation.model_fields_set)
-    return views.secret(found(await store.rotate_secret(webhook.id, caller.tenant, secret, rotation.grace, entry)))
+    rotated = await store.rotate_secret(
+        webhook.id, caller.tenant, secret, rotation.grace, entry, replaces=webhook.secret
+    )
+    return views.secret(found(rotated))
 
 
 @router.post(

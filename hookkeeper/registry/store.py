@@ -252,12 +252,20 @@ class Store:
         secret: str,
         grace_seconds: float,
         entry: AuditEntry | None = None,
+        *,
+        replaces: str | None = None,
     ) -> Webhook | None:
-        """Set a new secret and return the webhook, or None; the old secret also signs during the grace period."""
+        """Set a new secret and return the webhook, or None; the old secret also signs during the grace period.
+
+        Raises ChangedMeanwhile if the webhook has another secret than the one that it replaces: a second rotation
+        would end the old secret, which receivers still have.
+        """
         async with self._database.write() as session:
             webhook = await session.scalar(_the_webhook(webhook_id, tenant).with_for_update())
             if webhook is None:
                 return None
+            if replaces is not None and webhook.secret != replaces:
+                raise ChangedMeanwhile(f"the signing key of webhook {webhook_id} was rotated at the same time")
             now = utc_now()
             expires_at = now + timedelta(seconds=grace_seconds)
             graced = (webhook.secret, expires_at) if grace_seconds > 0 else (None, None)

@@ -96,6 +96,18 @@ async def test_rotation_keeps_the_old_secret_for_the_grace(store: Store, make_we
     assert (at_once.previous_secret, at_once.previous_secret_expires_at) == (None, None)
 
 
+async def test_a_secret_is_replaced_once(store: Store, make_webhook: Make) -> None:
+    await store.add(make_webhook(secret="whsec_b25l"))
+    rotations = [
+        store.rotate_secret("wh_1", None, secret, 60, replaces="whsec_b25l") for secret in ("whsec_YQ==", "whsec_Yg==")
+    ]
+    outcomes = await asyncio.gather(*rotations, return_exceptions=True)
+    assert sum(isinstance(outcome, ChangedMeanwhile) for outcome in outcomes) == 1
+    webhook = await store.get("wh_1")
+    assert webhook is not None
+    assert webhook.previous_secret == "whsec_b25l"
+
+
 async def test_delete_takes_the_patterns_along(store: Store, engine: AsyncEngine, make_webhook: Make) -> None:
     await store.add(make_webhook(events=["a", "b.*"]))
     assert await store.delete("wh_1", "acme") is True

@@ -103,6 +103,10 @@ class Browser:
         """Send a form of the page `on`, with the proof that the page has."""
         return await self.http.post(action, data={"proof": await self.proof(on), **fields})
 
+    async def submit_as_shown(self, on: str, action: str) -> httpx.Response:
+        """Send a form of the page `on` as it is, with its hidden fields."""
+        return await self.http.post(action, data=Form((await self.http.get(on)).text, action).fields)
+
     async def proof(self, path: str) -> str:
         answer = await self.http.get(path)
         found = re.search(r'name="proof" value="([0-9a-f]{64})"', answer.text)

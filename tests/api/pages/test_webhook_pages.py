@@ -261,7 +261,7 @@ async def test_the_signing_key_is_shown_on_request_and_rotated(idle_instance: In
         answer = await browser.submit(path, f"{path}/secret")
         assert webhook["secret"] in answer.text
         assert answer.headers["cache-control"] == "no-store"
-        answer = await browser.submit(path, f"{path}/rotate-secret")
+        answer = await browser.submit_as_shown(path, f"{path}/rotate-secret")
         now = (await idle_instance.http.get(f"/v1{path}/secret")).json()
         assert now["secret"] != webhook["secret"]
         assert now["secret"] in answer.text
@@ -274,6 +274,26 @@ async def test_the_signing_key_is_shown_on_request_and_rotated(idle_instance: In
         "webhook.show-secret",
         "webhook.create",
     ]
+
+
+async def test_a_form_rotates_a_key_once(idle_instance: Instance) -> None:
+    """A second click or a reload would end the previous key, which receivers still have."""
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    path = f"/webhooks/{webhook['id']}"
+    async with browsing(idle_instance.app) as browser:
+        fields = Form((await browser.get(path)).text, f"{path}/rotate-secret").fields
+        answers = await asyncio.gather(
+            *(browser.http.post(f"{path}/rotate-secret", data=fields) for _ in range(3)),
+        )
+        answers.append(await browser.http.post(f"{path}/rotate-secret", data=fields))
+        stored = await idle_instance.store.get(webhook["id"])
+        assert stored and stored.previous_secret == webhook["secret"]
+        for answer in answers:
+            assert (answer.status_code, stored.secret in answer.text) == (200, True)
+            assert "The previous key signs too" in answer.text
+        assert "The key was rotated already" in answers[-1].text
+        assert "It ends the previous key at once" in (await browser.get(path)).text
+        assert webhook["secret"] not in (await browser.get(path)).text
 
 
 async def test_failed_events_are_counted_and_delivered_again(instance: Instance, inbox: Receiver) -> None:
