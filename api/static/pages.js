@@ -1,4 +1,5 @@
-// What the pages do beyond HTML: times in the reader's zone, countdowns, copying, and news without reloading.
+// What the pages do beyond HTML: times in the reader's zone, countdowns, copying, each form sent once, and news
+// without reloading.
 // Without this script everything works; a reader then reloads the page.
 "use strict";
 
@@ -6,6 +7,7 @@ const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyl
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const MAX_WAIT = 30; // seconds between two tries while nothing answers
 const STREAM_GAP = 1; // seconds between two refreshes that a stream has caused, at least
+const RESEND = 10; // seconds after which a form without an answer can be sent again
 const STREAM_REST = 60; // seconds between two refreshes while a stream says nothing
 
 function showTimes(root) {
@@ -316,6 +318,16 @@ document.addEventListener("click", async (click) => {
   button.textContent = "Copied";
   setTimeout(() => { button.textContent = label; }, 1500);
 });
+
+const sent = new Set(); // forms
+// A second click, while the answer to the first is on its way, would do the same again.
+document.addEventListener("submit", (submit) => {
+  if (submit.defaultPrevented || submit.target.method !== "post") return;
+  if (sent.has(submit.target)) return submit.preventDefault();
+  sent.add(submit.target);
+  setTimeout(() => sent.delete(submit.target), RESEND * 1000);
+});
+addEventListener("pageshow", () => sent.clear()); // the reader came back
 
 // A link that opens in a frame was made for this reader by the page around it, so it needs no button.
 const opening = document.querySelector("[data-open-in-frame]");

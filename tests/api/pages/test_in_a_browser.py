@@ -302,6 +302,19 @@ async def test_a_webhook_is_registered_tested_paused_and_resumed(
         await expect(page.get_by_text("The webhook was resumed")).to_be_visible()
 
 
+async def test_two_clicks_register_one_webhook(chromium: Browser, idle_instance: Instance) -> None:
+    async with reading(chromium, idle_instance) as page:
+        await log_in(page)
+        await page.goto("/webhooks/new")
+        await page.get_by_label("Tenant").fill(idle_instance.tenant)
+        await page.get_by_label("URL", exact=True).fill("http://127.0.0.1:9000/hook")
+        register = page.get_by_role("button", name="Register", exact=True)
+        await register.evaluate("button => { button.click(); setTimeout(() => button.click(), 15); }")
+        await expect(page.get_by_text("The webhook is registered.")).to_be_visible()
+    listed = (await idle_instance.http.get("/v1/webhooks", params={"tenant": idle_instance.tenant})).json()["items"]
+    assert len(listed) == 1
+
+
 async def test_a_request_is_copied_as_curl_and_sent_again(
     chromium: Browser, instance: Instance, inbox: Receiver
 ) -> None:
