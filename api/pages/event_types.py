@@ -52,7 +52,7 @@ async def send_example(request: Request, name: Name, catalogue: CatalogueDep, en
     shown = await show_event_type(name, catalogue)
     if not shown.examples:
         raise NotFound("This event type has no example.")
-    tenant = request.state.form.get("tenant")
+    tenant = request.state.form.get("tenant", "").strip()
     try:
         event = NewEvent.model_validate(
             {"type": name, "data": shown.examples[0]} | ({"tenant": tenant} if tenant else {})

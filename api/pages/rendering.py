@@ -82,7 +82,16 @@ def _framable_by(origins: Sequence[str]) -> dict[str, str]:
 async def error_page(request: Request, problem: Problem) -> Response:
     """Render the page of a problem."""
     status, again = problem.status_code, back_to(request) or _with_query(request, request.url.path)
-    page = await render(request, "error.html", status, problem=problem, title=title(status), again=again)
+    is_filter = request.method == "GET" and bool(request.url.query) and status in (400, 422)
+    page = await render(
+        request,
+        "error.html",
+        status,
+        problem=problem,
+        title=title(status),
+        again=again,
+        unfiltered=request.url.path if is_filter else None,
+    )
     page.headers.update(problem.headers or {})
     return page
 

@@ -77,8 +77,12 @@ class PageRoute(GuardedRoute):
 
 
 def without_blanks(scope: Any) -> Any:
-    """Drop the empty parameters of a URL: a browser sends each field of a filter form, also one without a value."""
-    return {**scope, "query_string": urlencode(parse_qsl(scope["query_string"].decode("latin-1"))).encode()}
+    """Drop the empty parameters of a URL, and blanks around others.
+
+    A browser sends each field of a filter form, also one without a value, and a copied id often has a blank at its end.
+    """
+    given = [(name, text.strip()) for name, text in parse_qsl(scope["query_string"].decode("latin-1"))]
+    return {**scope, "query_string": urlencode([(name, text) for name, text in given if text]).encode()}
 
 
 def _is_ours(request: Request, cookie: SessionCookie) -> bool:

@@ -29,6 +29,36 @@ async def test_events_are_listed_newest_first_with_filters(instance: Instance) -
         assert "No events here" in (await browser.page(f"/events?tenant={instance.tenant}&status=failed")).text
 
 
+async def test_what_is_copied_into_a_filter_may_have_blanks(idle_instance: Instance) -> None:
+    event = await idle_instance.send()
+    await until_indexed(idle_instance, event["id"])
+    async with browsing(idle_instance.app) as browser:
+        given = {
+            "tenant": f" {idle_instance.tenant}",
+            "id_prefix": f"{event['id']} ",
+            "type": " order.paid ",
+            "webhook": " ",
+        }
+        page = Page((await browser.http.get("/events", params=given)).text)
+        assert event["id"] in page.text
+
+
+async def test_events_of_a_time_are_found(idle_instance: Instance) -> None:
+    event = await idle_instance.send()
+    await until_indexed(idle_instance, event["id"])
+    given = {"tenant": idle_instance.tenant, "since": "2026-01-02T03:04Z", "until": "2999-01-02T03:04Z"}
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.http.get("/events", params=given)
+        assert event["id"] in answer.text
+        shown = {
+            has["name"]: has.get("value") for tag, has in Page(answer.text).tags if tag == "input" and "name" in has
+        }
+        assert {name: shown[name] for name in given} == given, "the next search has them too"
+        answer = await browser.http.get("/events", params=given | {"until": "2026-01-02T03:05Z"})
+        assert event["id"] not in answer.text
+        assert "error" in shown
+
+
 async def test_a_long_list_has_pages(idle_instance: Instance) -> None:
     ids = [(await idle_instance.send(id=f"evt_{n:03}"))["id"] for n in range(60)]
     await until_indexed(idle_instance, ids[-1])
