@@ -30,6 +30,7 @@ from api.pages import portal as portal_page
 from api.pages import recoveries as recoveries_page
 from api.pages import suppressions as suppressions_page
 from api.pages import webhooks as webhooks_page
+from api.pages.rendering import unknown_page
 from api.problems import responses
 from api.routes import (
     audit,
@@ -141,7 +142,7 @@ def bare_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     check_routes(app)
-    errors.install(app)
+    errors.install(app, unknown_page)
     openapi.install(app)
     return app
 

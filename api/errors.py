@@ -1,6 +1,6 @@
 """Converts the errors of services and clients to the problem documents of `api.problems`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -165,11 +165,16 @@ def from_validation(errors: Sequence[Any]) -> Problem:
     return as_problem(Invalid.of(errors))
 
 
-def install(app: FastAPI) -> None:
-    """Install the handlers that answer each error with a problem document."""
+def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]) -> None:
+    """Install the handlers that answer each error with a problem document.
+
+    A reader who opens an unknown address gets a page.
+    """
 
     async def render(request: Request, error: Exception) -> Response:
         problem = as_problem(error, method=request.method, path=request.url.path)
+        if problem.status_code == 404 and _is_for_reader(request):
+            return await unknown_page(request)
         if request.method == "POST" and request.url.path in EVENT_PATHS:
             metrics.count_refusal(problem.kind)
         if problem.status_code == 405:
@@ -178,6 +183,12 @@ def install(app: FastAPI) -> None:
 
     for kind in (*EXPECTED, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, render)
+
+
+def _is_for_reader(request: Request) -> bool:
+    """Return whether a browser opens an address, which is none of the API."""
+    is_opened = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    return is_opened and not request.url.path.startswith("/v1/")
 
 
 def _from_http(error: HTTPException) -> Problem:

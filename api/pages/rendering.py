@@ -16,7 +16,7 @@ from api.caller import Caller
 from api.pages.latency import latency
 from api.pages.look import look_of
 from api.pages.static import versioned
-from api.problems import Problem, title
+from api.problems import Missing, Problem, title
 from api.sessions import session_cookie
 from api.state import state_of
 from hookkeeper.registry.portal import PortalSession
@@ -94,6 +94,11 @@ async def error_page(request: Request, problem: Problem) -> Response:
     )
     page.headers.update(problem.headers or {})
     return page
+
+
+async def unknown_page(request: Request) -> Response:
+    """Render the page for an address that has none."""
+    return await error_page(request, Missing("There is no page at this address."))
 
 
 def back_to(request: Request) -> str | None:

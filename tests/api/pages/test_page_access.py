@@ -5,7 +5,7 @@ import re
 
 import httpx
 import pytest
-from browsers import Browser, browsing
+from browsers import Browser, Page, browsing
 from callers import make_key
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
@@ -219,3 +219,14 @@ async def test_static_files_are_kept_by_their_version(idle_instance: Instance) -
             assert (again.status_code, again.content) == (304, b"")
         for path in ("/static/none.css", "/static/..%2fapp.py", "/static/__init__.py"):
             assert (await browser.get(path)).status_code == 404
+
+
+async def test_an_unknown_address_has_a_page_for_readers_only(idle_instance: Instance) -> None:
+    reader = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    async with browsing(idle_instance.app) as browser:
+        for path in ("/nowhere", "/webhooks/"):
+            answer = await browser.http.get(path, headers=reader)
+            assert (answer.status_code, "There is no page at this address." in answer.text) == (404, True)
+            assert "/" in Page(answer.text).links()
+            assert (await browser.get(path)).json()["status"] == 404
+        assert (await browser.http.get("/v1/nowhere", headers=reader)).json()["status"] == 404
