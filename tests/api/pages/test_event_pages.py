@@ -1,5 +1,6 @@
 """The list of events and the page of one: what they show, what they escape, and their commands."""
 
+import asyncio
 import json
 
 import pytest
@@ -9,8 +10,9 @@ from callers import make_key
 from api.pages.event import offered
 from hookkeeper.messages.event import DeliveryStatus
 from index_rows import until_indexed
-from instances import Instance
+from instances import KEY, Instance
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>"
 
@@ -165,6 +167,23 @@ async def test_what_tenants_and_receivers_write_stays_text(instance: Instance, i
     ]
     assert page.text.count("alert('x')") == 4, "name, answer, and twice in the data"
     assert json.dumps(HOSTILE) in page.text
+
+
+async def test_only_operators_see_the_way_into_temporal(idle_instance: Instance) -> None:
+    """A customer cannot open the web UI of Temporal, which shows all tenants."""
+    event = await idle_instance.send()
+    schedule = {"cron": ["0 8 * * *"], "event": {"type": "report.due"}, "tenant": idle_instance.tenant}
+    made = (await idle_instance.http.post("/v1/schedules", json=schedule)).json()
+    key = await make_key(idle_instance, idle_instance.tenant)
+    path = f"/events/{event['id']}?tenant={idle_instance.tenant}"
+    for used, is_operator in ((key["key"], False), (KEY, True)):
+        async with browsing(idle_instance.app, used) as browser:
+            assert ("temporal-ui.test" in (await browser.get(path)).text) is is_operator
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while made["id"] not in (text := (await browser.get(f"/schedules?tenant={idle_instance.tenant}")).text):
+                    await asyncio.sleep(0.1)
+            assert ("temporal-ui.test" in text) is is_operator
+    await idle_instance.http.delete(f"/v1/schedules/{made['id']}?tenant={idle_instance.tenant}")
 
 
 async def test_another_tenants_events_are_not_there(instance: Instance) -> None:
