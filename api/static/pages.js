@@ -25,7 +25,8 @@ function showCountdowns() {
     if (seconds <= 0) span.textContent = "is due";
     else if (seconds < 120) span.textContent = RELATIVE.format(seconds, "second");
     else if (seconds < 7200) span.textContent = RELATIVE.format(Math.round(seconds / 60), "minute");
-    else span.textContent = RELATIVE.format(Math.round(seconds / 3600), "hour");
+    else if (seconds < 172800) span.textContent = RELATIVE.format(Math.round(seconds / 3600), "hour");
+    else span.textContent = RELATIVE.format(Math.round(seconds / 86400), "day");
   }
 }
 

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, Literal
 
 import httpx
@@ -21,6 +22,7 @@ from sockets import serving
 from test_stats_api import report
 
 from api.state import ApiState
+from hookkeeper.times import utc_now
 from index_rows import until_indexed
 from instances import KEY, Instance
 from receivers import Receiver
@@ -238,6 +240,20 @@ async def test_the_keyboard_is_enough_and_the_narrow_page_fits(chromium: Browser
         await expect(page.get_by_text("Skip to content")).to_be_focused()
         assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 17, 22)"
+
+
+async def test_long_words_stay_on_the_page(chromium: Browser, idle_instance: Instance) -> None:
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="W" * 100, description="x" * 300)
+    deliver_at = (utc_now() + timedelta(days=26, hours=1)).isoformat()
+    event = await idle_instance.send(deliver_at=deliver_at)
+    async with reading(chromium, idle_instance, width=390) as page:
+        await log_in(page)
+        at = f"/webhooks/{webhook['id']}"
+        for path in (at, f"{at}/edit", f"/events/{event['id']}?tenant={idle_instance.tenant}"):
+            await page.goto(path)
+            assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+        await expect(page.get_by_text("Next attempt in 26 days")).to_be_visible()
+        await expect(page).to_have_title(f"order.paid {event['id']} · Hookkeeper")
 
 
 @pytest.mark.parametrize("width", [1280, 400])
