@@ -9,7 +9,7 @@ from api.deps import AnyTenant, KnownWebhook
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
 from hookkeeper.registry.index.search import Search, StatusCodes, status_codes
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.fields import AGE, EVENT_ID, STATUS_CODE, EventType, GivenTime
+from hookkeeper.services.fields import AGE, ERROR, EVENT_ID, STATUS_CODE, EventType, GivenTime
 from hookkeeper.times import utc_now
 
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -65,7 +65,7 @@ async def _outcome(
     error: Annotated[
         str | None,
         Query(
-            pattern=r"^[a-z0-9_]{1,64}$",
+            pattern=ERROR,
             description="Error of the latest attempt, such as `timeout`, `dns` or `http_503`",
             examples=["timeout"],
         ),

@@ -12,7 +12,7 @@ from api.caller import SCOPES, USUAL_SCOPES
 from api.cursors import PageCursor
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, GatewayDep, StoreDep
 from api.errors import as_problem, from_validation
-from api.pages.rendering import given_filters, query, render
+from api.pages.rendering import errors_of, given_filters, query, render
 from api.pages.routes import PageRoute
 from api.problems import Problem
 from api.routes import keys as api
@@ -110,9 +110,10 @@ async def _show(
         given=request.query_params,
         now=utc_now(),
         problem=problem,
+        errors=errors_of(problem),
         created=created,
         revoked=revoked,
         form=form or {f"scope {scope}": "true" for scope in USUAL_SCOPES},
         scopes=SCOPES,
-        lifetimes=LIFETIMES,
+        lifetimes={"": "never"} | {days: f"in {text}" for days, text in LIFETIMES.items()},
     )

@@ -96,6 +96,14 @@ async def error_page(request: Request, problem: Problem) -> Response:
     return page
 
 
+def errors_of(problem: Problem | None) -> dict[str, list[str]]:
+    """Return the errors of a form by field."""
+    errors: dict[str, list[str]] = {}
+    for error in problem.errors if problem else ():
+        errors.setdefault(error.path, []).append(error.detail)
+    return errors
+
+
 async def unknown_page(request: Request) -> Response:
     """Render the page for an address that has none."""
     return await error_page(request, Missing("There is no page at this address."))

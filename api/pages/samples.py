@@ -25,6 +25,14 @@ def read_sample(form: Mapping[str, str]) -> dict[str, Any]:
     return given | ({"data": parse(text.encode())} if text else {})
 
 
+def read_test(form: Mapping[str, str]) -> dict[str, Any]:
+    """Read the event of the form for tests. Raises Invalid."""
+    try:
+        return read_sample(form)
+    except Problem as error:
+        raise Invalid.field("data", fault_of(error)) from None
+
+
 def form_sample(form: Mapping[str, str], patterns: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
     """Read the event of a webhook's form, by default one that the webhook gets. Raises Invalid."""
     given = {name: form.get(f"sample.{name}", "") for name in ("type", "data")}

@@ -9,12 +9,13 @@ from api.access import needs
 from api.cursors import PageCursor
 from api.deps import AnyTenant, CallerDep, Cursor, SettingsDep, SuppressionsDep, Tenant
 from api.errors import from_validation
-from api.pages.rendering import given_filters, query, redirect, render
+from api.pages.recoveries import problem_of
+from api.pages.rendering import errors_of, given_filters, query, redirect, render
 from api.pages.routes import PageRoute
 from api.problems import Problem
 from api.routes import suppressions as api
 from api.routes.suppressions import KnownAddress, NewSuppression, SuppressionView
-from hookkeeper.registry.suppressions import Suppressions
+from hookkeeper.registry.suppressions import Suppressions, TooManySuppressions
 
 router = APIRouter(prefix="/suppressions", include_in_schema=False, route_class=PageRoute)
 ADDRESSES_ON_PAGE = 50
@@ -56,8 +57,8 @@ async def add_suppression(
     answer = Response(status_code=201)
     try:
         await api.create_suppression(NewSuppression(**_fields(form)), suppressions, caller, settings, answer)
-    except ValidationError as error:
-        problem = from_validation(error.errors())
+    except (ValidationError, TooManySuppressions) as error:
+        problem = problem_of(error)
         if "webhooks:read" not in caller.scopes:  # the page around the form lists addresses
             raise problem from None
         return await _show(request, suppressions, cursor, tenant, problem=problem, form=form)
@@ -110,6 +111,6 @@ async def _show(
         given=request.query_params,
         notice=notice,
         problem=problem,
-        errors={error.path: [error.detail] for error in problem.errors} if problem else {},
+        errors=errors_of(problem),
         form=form or {"tenant": tenant or ""},
     )

@@ -20,7 +20,7 @@ from api.filters import DeliverySearch
 from api.pages.answers import read_answer
 from api.pages.day import Day, last_day
 from api.pages.events import PERIODS
-from api.pages.rendering import given_filters, query, render
+from api.pages.rendering import errors_of, given_filters, query, render
 from api.pages.routes import PageRoute
 from api.pages.snippets import snippets_for
 from api.problems import Problem
@@ -127,6 +127,8 @@ async def show(
             "scopes": caller.scopes,
             "notice": "",
             "problem": problem,
+            "errors": errors_of(problem),
+            "is_test": False,
             "form": form or {"id": new_event_id()},
             "older": None,
             "newest": "",

@@ -22,15 +22,16 @@ from api.deps import (
 from api.pages.recoveries import problem_of, since_of
 from api.pages.rendering import query, redirect
 from api.pages.routes import PageRoute
-from api.pages.samples import answer_url, read_sample
+from api.pages.samples import answer_url, read_test
 from api.pages.webhook import mark_of, show_again
 from api.problems import Problem, ServiceUnavailable
 from api.requests import in_thread
 from api.routes import recoveries
 from api.routes import webhooks as api
 from api.schemas.recoveries import RecoveryRequest
-from api.schemas.webhooks import PreviewRequest, TestEventRequest, WebhookChanges
+from api.schemas.webhooks import PreviewRequest, SampleEvent, TestEventRequest, WebhookChanges
 from hookkeeper.registry.store import ChangedMeanwhile
+from hookkeeper.services.errors import Invalid
 from hookkeeper.services.webhooks import found
 from hookkeeper.temporal.error_translation import Conflict
 
@@ -80,12 +81,12 @@ async def send_test(
             catalogue,
             ingest,
             links,
-            TestEventRequest(**await in_thread(request, read_sample, form)),
+            TestEventRequest(**await in_thread(request, read_test, form)),
         )
     except ServiceUnavailable:
         raise
-    except (Problem, ValidationError) as error:
-        return await show_again(request, webhook, store, caller, problem=problem_of(error), form=form)
+    except (Problem, Invalid, ValidationError) as error:
+        return await show_again(request, webhook, store, caller, problem=problem_of(error), form=form, is_test=True)
     return redirect(answer_url(webhook, accepted.id))
 
 
@@ -102,12 +103,12 @@ async def preview(
     """Show what the webhook would send for an event."""
     form: dict[str, str] = request.state.form
     try:
-        read = await in_thread(request, read_sample, form)
-        sample = {name: value for name, value in read.items() if name != "id"}
+        read = await in_thread(request, read_test, form)
+        sample = SampleEvent(**{name: value for name, value in read.items() if name != "id"})
         wanted = PreviewRequest(webhook_id=webhook.id, event=sample)
         shown = await api.preview_webhook(wanted, store, caller, sandbox, validator, settings)
-    except (Problem, ValidationError) as error:
-        return await show_again(request, webhook, store, caller, problem=problem_of(error), form=form)
+    except (Problem, Invalid, ValidationError) as error:
+        return await show_again(request, webhook, store, caller, problem=problem_of(error), form=form, is_test=True)
     return await show_again(request, webhook, store, caller, preview=shown, form=form)
 
 

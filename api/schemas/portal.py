@@ -10,7 +10,16 @@ from pydantic import AfterValidator, Field
 from api.portal import Capability
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.registry.portal import PortalSession
-from hookkeeper.services.fields import Line, RequestModel, ResponseModel, TenantName, Time, with_examples
+from hookkeeper.services.fields import (
+    COLOUR,
+    PAGE_PATH,
+    Line,
+    RequestModel,
+    ResponseModel,
+    TenantName,
+    Time,
+    with_examples,
+)
 from hookkeeper.times import utc_now
 
 MAX_LINK_LIFETIME = timedelta(days=1)
@@ -51,7 +60,7 @@ def read_logo(text: str) -> tuple[str, bytes]:
 
 
 FrameOrigin = Annotated[str, Field(max_length=255, json_schema_extra={"pattern": ORIGIN}), AfterValidator(_origin)]
-Colour = Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$"), AfterValidator(str.lower)]
+Colour = Annotated[str, Field(pattern=COLOUR), AfterValidator(str.lower)]
 Logo = Annotated[str, Field(max_length=MAX_LOGO, json_schema_extra={"pattern": "^data:image/(png|jpeg|webp);base64,"})]
 
 
@@ -107,7 +116,7 @@ class NewPortalLink(RequestModel):
         strict=True,
         description="Seconds for which the session lasts once the link was opened",
     )
-    path: str = Field("/", max_length=256, pattern=r"^/[A-Za-z0-9/_-]*$", examples=["/webhooks/wh_5d0c6f1e2a3b4c5d"])
+    path: str = Field("/", max_length=256, pattern=PAGE_PATH, examples=["/webhooks/wh_5d0c6f1e2a3b4c5d"])
     """The page that the link opens, without a query. The capabilities must suffice for it."""
     frame_origins: list[FrameOrigin] = Field(default_factory=list, max_length=MAX_FRAME_ORIGINS)
     """Origins whose pages may show the portal in a frame; by default none may. Needs a public URL with https."""

@@ -9,6 +9,7 @@ from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.schedule import YEAR, OverlapPolicy
 from hookkeeper.services.cron import check_cron, check_timezone
 from hookkeeper.services.fields import (
+    SCHEDULE_ID,
     EventId,
     EventType,
     GivenTime,
@@ -21,8 +22,6 @@ from hookkeeper.services.fields import (
 )
 from hookkeeper.temporal.schedule_conversion import FiringStatus
 
-SCHEDULE_ID = r"^[A-Za-z0-9_-]{1,100}$"
-"""A time is added to it, to name the events that it makes."""
 MAX_NOTE = 250
 """Characters: Temporal takes no more than 1000 bytes where a schedule is paused."""
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)

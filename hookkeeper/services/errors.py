@@ -88,6 +88,8 @@ def _detail(error: Any) -> str:
     """Return what is wrong; for a known pattern in words, since a regular expression does not say what to do."""
     if error["type"] == "string_pattern_mismatch" and (rule := PATTERN_RULES.get(error["ctx"]["pattern"])):
         return rule
+    if error["type"] == "too_short" and error["ctx"]["min_length"] == 1:
+        return "must not be empty"
     text: str = error["msg"]
     return text.removeprefix("Value error, ")
 

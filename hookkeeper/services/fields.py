@@ -22,6 +22,7 @@ from hookkeeper.content.text import is_visible_line
 from hookkeeper.content.urls import MAX_URL, check_url
 from hookkeeper.crypto.signing_keys import check_secret
 from hookkeeper.services.counts import check_field, check_fields
+from hookkeeper.settings import RATE
 from hookkeeper.times import rfc3339
 
 TENANT_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
@@ -33,6 +34,11 @@ EVENT_PATTERN = rf"^({_GROUPS}(\.\*)?|\*)$"
 EVENT_ID = r"^[A-Za-z0-9_-]{1,128}$"
 AGE = r"^[1-9][0-9]{0,3}[mhd]$"
 STATUS_CODE = r"^([1-5]xx|[1-5][0-9]{2})$"
+ERROR = r"^[a-z0-9_]{1,64}$"
+COLOUR = r"^#[0-9A-Fa-f]{6}$"
+PAGE_PATH = r"^/[A-Za-z0-9/_-]*$"
+SCHEDULE_ID = r"^[A-Za-z0-9_-]{1,100}$"
+"""A time is added to it, to name the events that the schedule makes."""
 _NAME_RULE = "must have letters, digits, `_` and `-` only"
 PATTERN_RULES = {
     TENANT_PATTERN: f"{_NAME_RULE}, 1 to 64",
@@ -41,6 +47,11 @@ PATTERN_RULES = {
     EVENT_PATTERN: "must be an event type such as `order.paid`, a group of them such as `order.*`, or `*`",
     AGE: "must be a number of minutes, hours or days, such as `15m`, `24h` or `7d`",
     STATUS_CODE: "must be a status code such as `503`, or a class such as `5xx`",
+    ERROR: "must be an error such as `timeout`, `dns` or `http_503`",
+    COLOUR: "must be a colour such as `#0f766e`",
+    PAGE_PATH: "must be the path of a page, without a query, such as `/webhooks`",
+    SCHEDULE_ID: f"{_NAME_RULE}, 1 to 100",
+    RATE: "must be a number a second, minute, hour or day, such as `100/second`",
 }
 """What a text of each pattern must be, as errors say it."""
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)

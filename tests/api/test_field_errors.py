@@ -14,6 +14,7 @@ from instances import Instance
         ({"last": "2x"}, "must be a number of minutes, hours or days, such as `15m`, `24h` or `7d`"),
         ({"status_code": "6xx"}, "must be a status code such as `503`, or a class such as `5xx`"),
         ({"tenant": "a b"}, "must have letters, digits, `_` and `-` only, 1 to 64"),
+        ({"error": "HTTP 503"}, "must be an error such as `timeout`, `dns` or `http_503`"),
         ({"id_prefix": "é"}, "must have letters, digits, `_` and `-` only, 1 to 128"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -28,8 +29,18 @@ async def test_a_query_says_what_it_must_be(idle_instance: Instance, query: dict
     [
         ("/v1/events", {"type": "order paid", "data": {}}, "type", "joined by dots, such as `order.paid`"),
         ("/v1/webhooks", {"url": "http://127.0.0.1/", "events": ["order*"]}, "events.0", "such as `order.*`, or `*`"),
+        ("/v1/keys", {"name": "a", "tenant": "acme", "rate_limit": "often"}, "rate_limit", "such as `100/second`"),
+        ("/v1/keys", {"name": "a", "tenant": "acme", "scopes": []}, "scopes", "must not be empty"),
+        (
+            "/v1/portal-links",
+            {"name": "a", "tenant": "acme", "theme": {"accent": "red"}},
+            "theme.accent",
+            "such as `#0f766e`",
+        ),
+        ("/v1/portal-links", {"name": "a", "tenant": "acme", "path": "//x?y"}, "path", "such as `/webhooks`"),
+        ("/v1/schedules", {"id": "a b", "every": 60, "event": {"type": "a"}}, "id", "1 to 100"),
     ],
-    ids=["type", "pattern"],
+    ids=["type", "pattern", "rate", "scopes", "colour", "page", "schedule"],
 )
 async def test_a_body_says_what_it_must_be(
     idle_instance: Instance, path: str, body: dict[str, Any], field: str, expected: str

@@ -35,7 +35,7 @@ class Page(HTMLParser):
     def actions(self) -> list[str]:
         """Return where the forms with POST go."""
         return [
-            attributes["action"] or ""
+            (attributes["action"] or "").partition("#")[0]
             for tag, attributes in self.tags
             if tag == "form" and attributes.get("method") == "post"
         ]
@@ -54,7 +54,7 @@ class Form(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         has = dict(attrs)
         if tag == "form":
-            self._is_inside = has.get("action") == self._action
+            self._is_inside = (has.get("action") or "").partition("#")[0] == self._action
         if not self._is_inside:
             return
         name = has.get("name")

@@ -1,12 +1,14 @@
 """The page of suppressed addresses: list, search, add, remove."""
 
 from html import unescape
+from pathlib import Path
 
 import pytest
 from browsers import Form, Page, browsing
 from callers import make_key
+from temporalio.client import Client
 
-from instances import Instance
+from instances import Instance, running_instance
 
 HOSTILE = "</td><script>alert(1)</script>"
 ADD, REMOVE = "/suppressions/add", "/suppressions/remove"
@@ -114,6 +116,17 @@ async def test_what_is_refused_is_explained_at_its_field_and_kept(
     assert {name: kept[name] for name in given} == given
     listed = await idle_instance.http.get("/v1/suppressions", params={"tenant": idle_instance.tenant})
     assert listed.json()["items"] == []
+
+
+async def test_a_full_list_is_explained_at_the_form(temporal: Client, tmp_path: Path) -> None:
+    async with running_instance(temporal, tmp_path, max_suppressions_per_tenant=1) as instance:
+        given = {"tenant": instance.tenant, "address": "bob@acme.example", "detail": "Asked by phone."}
+        await suppress(instance, "ann@acme.example")
+        async with browsing(instance.app) as browser:
+            answer = await browser.submit("/suppressions", ADD, **given)
+    assert (answer.status_code, "which is the maximum. Remove one." in answer.text) == (409, True)
+    kept = Form(answer.text, ADD).fields
+    assert {name: kept[name] for name in given} == given
 
 
 async def test_an_address_is_added_to_the_tenant_that_is_named(idle_instance: Instance) -> None:

@@ -194,10 +194,10 @@ async def test_a_test_event_is_sent_once(instance: Instance, inbox: Receiver) ->
 @pytest.mark.parametrize(
     ("fields", "status", "text"),
     [
-        ({"data": '{"a": '}, 400, "not JSON"),
+        ({"data": '{"a": '}, 422, "not JSON"),
         ({"data": "[" * 100 + "]" * 100}, 422, "nested deeper"),
         ({"type": "no type!"}, 422, "type"),
-        ({"data": HOSTILE}, 400, "not JSON"),
+        ({"data": HOSTILE}, 422, "not JSON"),
     ],
 )
 async def test_a_bad_test_event_is_explained_and_kept(
@@ -274,6 +274,20 @@ async def test_the_signing_key_is_shown_on_request_and_rotated(idle_instance: In
         "webhook.show-secret",
         "webhook.create",
     ]
+
+
+@pytest.mark.parametrize("command", ["test", "preview"])
+async def test_what_is_wrong_with_a_test_event_is_said_at_its_field(idle_instance: Instance, command: str) -> None:
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    path = f"/webhooks/{webhook['id']}"
+    async with browsing(idle_instance.app) as browser:
+        for field, text in (("type", "order paid"), ("data", "{")):
+            wrong = {"type": "order.paid", "data": "{}"} | {field: text}
+            answer = await browser.submit(path, f"{path}/{command}", **wrong)
+            assert answer.status_code == 422
+            marked = [has["name"] for _, has in Page(answer.text).tags if has.get("aria-invalid") == "true"]
+            assert marked == [field]
+            assert Form(answer.text, f"{path}/test").fields.items() >= wrong.items()
 
 
 async def test_a_form_rotates_a_key_once(idle_instance: Instance) -> None:
