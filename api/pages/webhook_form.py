@@ -1,5 +1,6 @@
 """The form of a webhook: register one or change one, with a preview of what it sends."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -35,19 +36,22 @@ from api.pages.webhook_fields import (
     texts_of,
     tidied,
 )
-from api.problems import Forbidden, Problem
+from api.problems import Conflicting, Forbidden, Problem
 from api.requests import in_thread
 from api.routes import webhooks as api
 from api.schemas.webhooks import NewWebhook, TestEventRequest, WebhookChanges
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
+from hookkeeper.times import rfc3339
 
 MAX_TYPES = 100
 """Event types of the catalogue that the form offers; others are typed."""
 SPARE = {"emails": 2, "notifications": 2, "on_failure.emails": 1, "on_failure.notifications": 1}
 """Empty items that the form has of each list."""
 MAX_ITEMS = 10
+SEEN = "seen"
+"""The field of the form that has when the webhook that it shows was changed last."""
 REFUSED: tuple[type[Exception], ...] = (ValidationError, *EXPECTED, Problem)
 
 
@@ -131,12 +135,18 @@ async def change_webhook(
     ingest: IngestDep,
     links: LinksDep,
 ) -> Response:
-    """Change what differs, send a test event if the form asks for one, and go to the page of the webhook."""
+    """Change what differs, send a test event if the form asks for one, and go to the page of the webhook.
+
+    What someone else has changed since the form was opened would be changed back: the form then asks first.
+    """
     known = views.webhook(webhook)
     form, names = tidied(request.state.form, known), await _names(catalogue, caller)
     try:
         given = await in_thread(request, changed_fields, form, known)
         test = await _test(request, form, given.get("events", known.events), names)
+        if given and form.get(SEEN, rfc3339(webhook.updated_at)) != rfc3339(webhook.updated_at):
+            form.pop(SEEN)
+            raise _changed_meanwhile(given)
         if given:
             changes = WebhookChanges(**given)
             await api.change_webhook(webhook.id, changes, store, caller, gateway, validator)
@@ -158,6 +168,13 @@ async def preview_change(
     except REFUSED as error:
         return await _form(request, form, webhook, names, problem=_problem(error), status=200)
     return await _form(request, form, webhook, names, preview=preview)
+
+
+def _changed_meanwhile(given: Mapping[str, Any]) -> Problem:
+    return Conflicting(
+        f"The webhook was changed since this form was opened. Saving again sets {', '.join(sorted(given))} to what is"
+        " here. To see what it has now, cancel and open the form again."
+    )
 
 
 def _chosen_once(form: dict[str, str]) -> dict[str, Any]:
@@ -212,6 +229,7 @@ async def _form(
         form=form,
         types={name: f"{TYPE}{name}" in form for name in names},
         webhook=webhook and {"id": webhook.id, "name": webhook.name},
+        seen=form.get(SEEN) or (webhook and rfc3339(webhook.updated_at)),
         counts={list_: _shown_items(count, SPARE[list_]) for list_, count in counts.items()},
         spare={list_: _shown_items(count, SPARE[list_]) - count for list_, count in counts.items()},
         problem=problem,

@@ -240,6 +240,22 @@ RICH: dict[str, Any] = {
 }
 
 
+async def test_a_form_does_not_undo_what_another_has_changed(idle_instance: Instance) -> None:
+    made = await idle_instance.webhook(URL, name="Shop")
+    path = f"/webhooks/{made['id']}/edit"
+    async with browsing(idle_instance.app) as browser:
+        form = Form((await browser.get(path)).text, path).fields
+        await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json={"url": f"{URL}/moved"})
+        previewed = Form((await browser.submit(path, f"{path}/preview", **form)).text, path).fields
+        answer = await browser.submit(path, path, **previewed | {"name": "Renamed"})
+        assert (answer.status_code, "Saving again sets name, url to what is here" in answer.text) == (409, True)
+        assert (await updates(idle_instance))[0] == ["url"]
+        again = Form(answer.text, path).fields
+        assert (again["name"], again["url"]) == ("Renamed", URL)
+        assert (await browser.submit(path, path, **again)).status_code == 303
+    assert (await updates(idle_instance))[0] == ["name", "url"]
+
+
 async def test_a_change_leaves_everything_else(idle_instance: Instance) -> None:
     """What this proves: a form that is sent back as it came changes nothing, and a change of one text only that."""
     made = await idle_instance.webhook(URL, **RICH)
@@ -270,6 +286,7 @@ async def test_items_are_removed_and_secrets_stay_with_their_hosts(idle_instance
         form = Form((await browser.get(path)).text, path).fields
         wanted = form | {"emails.0.remove": "true", "retry.schedule": "", "order": "block"}
         assert (await browser.submit(path, path, **wanted)).status_code == 303
+        form = Form((await browser.get(path)).text, path).fields
         answer = await browser.submit(path, path, **form | {"url": "http://127.0.0.2:9000/"})
         assert answer.status_code == 422
         assert "headers" in errors_of(answer.text)
