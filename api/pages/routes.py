@@ -18,7 +18,7 @@ from api.access import GuardedRoute
 from api.authenticator import with_scope
 from api.caller import Caller
 from api.errors import EXPECTED, as_problem
-from api.pages.rendering import PROOF, error_page, redirect, render
+from api.pages.rendering import PROOF, back_to, error_page, query, redirect, render
 from api.problems import Forbidden, Unauthorized
 from api.requests import StrictRequest
 from api.sessions import MAX_FIELDS, SessionCookie, read_form, session_cookie
@@ -97,7 +97,7 @@ def _is_ours(request: Request, cookie: SessionCookie) -> bool:
 
 
 async def _log_in(request: Request) -> Response:
-    """Ask for a key; in a frame, which has no login, for a new link.
+    """Ask for a key, and then show the page, or that with the form; in a frame, which has no login, for a new link.
 
     A browser that follows a link from another site sends no cookie yet: a page of our own lets it try again.
     """
@@ -106,7 +106,5 @@ async def _log_in(request: Request) -> Response:
         return await render(request, "ended.html", 401)
     if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
         return await render(request, "same_site.html")
-    if request.method == "GET" and request.url.path != "/":
-        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return redirect(f"/login?{urlencode({'next': target})}")
-    return redirect("/login")
+    target = back_to(request) or request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return redirect(query("/login", next=target if target != "/" else None))

@@ -1,11 +1,12 @@
 """Log in with an API key, and log out: sessions, forms of other sites, guesses."""
 
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 from browsers import browsing
-from callers import make_key
+from callers import calling, make_key
 from temporalio.client import Client
 
 from api.sessions import SESSION
@@ -115,3 +116,13 @@ async def test_a_session_is_no_key_of_the_api(idle_instance: Instance) -> None:
     async with browsing(idle_instance.app) as browser:
         assert (await browser.http.get("/v1/events")).status_code == 401
         assert (await browser.http.get("/codec")).text.count('type="password"') == 1
+
+
+async def test_a_form_without_a_session_leads_back_to_its_page(idle_instance: Instance) -> None:
+    async with calling(idle_instance.app, None) as http:
+        for action, page in (
+            ("/webhooks/wh_1/test", "/webhooks/wh_1"),
+            ("/events/a/retry?tenant=b", "/events/a?tenant=b"),
+        ):
+            answer = await http.post(action, data={"proof": "old"})
+            assert answer.headers["location"] == f"/login?{urlencode({'next': page})}"
