@@ -62,6 +62,13 @@ async def enable_webhook(
     return _done(webhook.id, "enable")
 
 
+@router.post("/{webhook_id}/delete", dependencies=_WRITES)
+async def delete_webhook(webhook: KnownWebhook, store: StoreDep, gateway: GatewayDep, caller: CallerDep) -> Response:
+    """Delete a webhook, and go to the list."""
+    await api.delete_webhook(webhook, store, caller, gateway)
+    return redirect("/webhooks?done=delete")
+
+
 @router.post("/{webhook_id}/test", dependencies=_WRITES)
 async def send_test(
     request: Request,

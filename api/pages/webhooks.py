@@ -26,6 +26,7 @@ async def list_webhooks(
     tenant: AnyTenant,
     event: Annotated[EventType | None, Query()] = None,
     enabled: bool | None = None,
+    done: str = "",
 ) -> Response:
     """Show a page of webhooks, newest first."""
     found, end = await store.page(
@@ -39,9 +40,11 @@ async def list_webhooks(
         if can_count
     }
     given = given_filters(request)
+    given.pop("done", None)
     return await render(
         request,
         "webhooks.html",
+        notice="The webhook is deleted." if done == "delete" else "",
         webhooks=page.items,
         targets={row.id: row.target for row in found},
         days=days,

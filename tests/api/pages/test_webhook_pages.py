@@ -290,6 +290,24 @@ async def test_what_is_wrong_with_a_test_event_is_said_at_its_field(idle_instanc
             assert Form(answer.text, f"{path}/test").fields.items() >= wrong.items()
 
 
+async def test_a_webhook_is_deleted(idle_instance: Instance) -> None:
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop")
+    key = await make_key(idle_instance, idle_instance.tenant)
+    path = f"/webhooks/{webhook['id']}"
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        html = (await browser.get(path)).text
+        assert html.index("Delete this webhook…</summary>") < html.index("Delete now"), "it takes two clicks"
+        answer = await browser.submit(path, f"{path}/delete")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/webhooks?done=delete")
+        page = await browser.page("/webhooks?done=delete")
+        assert ("Shop" in page.text, "The webhook is deleted." in page.text) == (False, True)
+        assert "No webhooks yet" in page.text
+        refused = await browser.submit("/webhooks", f"{path}/delete")
+        assert (refused.status_code, "/webhooks" in Page(refused.text).links()) == (404, True)
+    entry = (await idle_instance.http.get("/v1/audit", params={"tenant": idle_instance.tenant})).json()["items"][0]
+    assert (entry["action"], entry["object_id"], entry["key_id"]) == ("webhook.delete", webhook["id"], key["id"])
+
+
 async def test_a_form_rotates_a_key_once(idle_instance: Instance) -> None:
     """A second click or a reload would end the previous key, which receivers still have."""
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
