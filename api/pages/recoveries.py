@@ -81,12 +81,12 @@ async def _recover(
     form: dict[str, str], given: dict[str, Any], gateway: Gateway, store: Store, audit: AuditLog, caller: Caller
 ) -> RecoveryView:
     """Recover a webhook, or all of a tenant if the form names none."""
+    named = form.get("tenant", "").strip()
     if webhook_id := form.get("webhook", "").strip():
-        webhook = found(await store.get(webhook_id, caller.tenant))
+        webhook = found(await store.get(webhook_id, caller.tenant or named or None))
         wanted = RecoveryRequest(**given)
         return await api.recover_webhook(webhook, wanted, gateway, store, audit, caller, Response())
-    tenant = {"tenant": form["tenant"].strip()} if form.get("tenant", "").strip() else {}
-    of_tenant = TenantRecoveryRequest(**given | tenant)
+    of_tenant = TenantRecoveryRequest(**given | ({"tenant": named} if named else {}))
     return await api.recover_tenant(of_tenant, gateway, store, audit, caller, Response())
 
 

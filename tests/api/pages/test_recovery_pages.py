@@ -55,6 +55,14 @@ async def test_failed_events_of_a_tenant_are_counted_and_delivered_again(instanc
     assert ("tenant.recover", key["id"]) in [(entry["action"], entry["key_id"]) for entry in entries]
 
 
+async def test_a_webhook_is_recovered_for_its_own_tenant_only(idle_instance: Instance) -> None:
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    async with browsing(idle_instance.app) as browser:
+        for tenant, status in ((idle_instance.tenant, 200), ("", 200), ("someone-else", 404)):
+            answer = await browser.submit("/recoveries", START, last="1h", tenant=tenant, webhook=webhook["id"])
+            assert (answer.status_code, "There is no such webhook" in answer.text) == (status, status == 404)
+
+
 async def test_a_recovery_is_paused_resumed_and_cancelled(instance: Instance, inbox: Receiver) -> None:
     await fail_some(instance, inbox, 2)
     body = {"tenant": instance.tenant, "since": "2026-01-01T00:00:00Z", "rate": 0.1}
