@@ -55,6 +55,21 @@ async def test_failed_events_of_a_tenant_are_counted_and_delivered_again(instanc
     assert ("tenant.recover", key["id"]) in [(entry["action"], entry["key_id"]) for entry in entries]
 
 
+async def test_a_count_is_where_the_reader_looks(idle_instance: Instance) -> None:
+    """A long page opens at the form that has the count; the answer to the second step opens at its top."""
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    async with browsing(idle_instance.app) as browser:
+        for path, action, place in (
+            (f"/webhooks/{webhook['id']}", f"/webhooks/{webhook['id']}/recover", "recover"),
+            ("/recoveries", START, "start"),
+        ):
+            asking = (await browser.get(path)).text
+            assert f'action="{action}#{place}"' in asking
+            counted = (await browser.submit(path, action, last="1h", webhook=webhook["id"])).text
+            assert f'id="{place}"' in counted
+            assert f'action="{action}"' in counted
+
+
 async def test_a_webhook_is_recovered_for_its_own_tenant_only(idle_instance: Instance) -> None:
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
     async with browsing(idle_instance.app) as browser:
