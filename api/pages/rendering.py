@@ -61,6 +61,7 @@ async def render(request: Request, template: str, status: int = 200, **context: 
         "caller": caller,
         "path": request.url.path,
         "look": look_of(portal),
+        "in_portal": portal is not None,
         "proof": cookie.proof(cookie.of(request), state.settings),
         "navigation": [entry for entry in NAVIGATION if caller and entry[2] & caller.scopes],
         "back": back_to(request),

@@ -216,6 +216,17 @@ async def test_a_session_shows_and_changes_what_its_link_says(idle_instance: Ins
     assert (entry["action"], entry["key_id"]) == ("webhook.pause", link["id"])
 
 
+async def test_a_customer_is_shown_no_commands_of_operators(idle_instance: Instance) -> None:
+    for capability, registers in (("view", False), ("manage_webhooks", True)):
+        async with visiting(idle_instance, capabilities=[capability]) as (browser, _):
+            page = await browser.page("/")
+            assert "There is no event yet." in page.text
+            assert ("/webhooks/new" in page.links()) is registers
+            schedules = await browser.page("/schedules")
+            for text in ("curl", "HOOKKEEPER_API_KEY", "/v1/"):
+                assert text not in page.text + schedules.text
+
+
 async def test_another_tenant_sees_nothing(idle_instance: Instance) -> None:
     hook = await idle_instance.webhook("http://127.0.0.1:9000/", name="ours")
     every = list(CAPABILITIES)
