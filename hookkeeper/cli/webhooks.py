@@ -51,6 +51,9 @@ Policy = Annotated[
         help="Of an ordered webhook: a failing event blocks the following ones, or is skipped after its first attempt."
     ),
 ]
+SampleData = Annotated[
+    str | None, typer.Option("--data", help="JSON, @file, or - for standard input; default: the example of the type.")
+]
 Name = Annotated[str | None, typer.Option(help="A display name.")]
 
 
@@ -162,17 +165,23 @@ def rotate_secret(
     print_json_or(as_json, rotated, print_fields)
 
 
+def _given(data: str | None) -> Json:
+    return {"data": read_json(data, "--data")} if data is not None else {}
+
+
 @app.command("test")
 def send_test(
     webhook_id: WebhookId,
     type_: Annotated[str, typer.Option("--type", help="The event type to send.")] = "hookkeeper.test",
+    data: SampleData = None,
     id_: OwnEventId = None,
     follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
     """Send a real signed event to this webhook only."""
     api = Api.of_environment()
-    accepted = api.send_event({"type": type_} | present(id=id_), ("webhooks", webhook_id, "test"))
+    event = {"type": type_} | _given(data) | present(id=id_)
+    accepted = api.send_event(event, ("webhooks", webhook_id, "test"))
     events.print_accepted_event(api, accepted, follow=follow, as_json=as_json)
 
 
@@ -183,9 +192,7 @@ def preview(
         str | None, typer.Option(help="A webhook as JSON, registered or not; - for standard input.")
     ] = None,
     type_: Annotated[str | None, typer.Option("--type", help="The type of the event. Default: a test event.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="JSON, @file, or - for standard input; default: the example of the type.")
-    ] = None,
+    data: SampleData = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what an event would send, without sending it."""
@@ -194,7 +201,7 @@ def preview(
     if file == data == STDIN:
         raise typer.BadParameter("--file and --data cannot both be standard input")
     body: Json = {"webhook": webhook_fields.read_webhook(file)} if file else {"webhook_id": webhook_id}
-    body["event"] = present(type=type_) | ({"data": read_json(data, "--data")} if data is not None else {})
+    body["event"] = present(type=type_) | _given(data)
     print_json_or(
         as_json, Api.of_environment().call("POST", "webhooks", "preview", body=body), webhook_views.print_preview
     )

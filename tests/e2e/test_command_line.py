@@ -237,12 +237,13 @@ async def test_webhooks_can_be_managed(running_dev: processes.Dev, inbox: Receiv
     assert secret == made["secret"]
     rotated = await as_json(running_dev, "webhooks", "rotate-secret", id_, "--grace", "60")
     assert rotated["secret"] != secret
-    test = await as_json(running_dev, "webhooks", "test", id_, "--type", "order.tested")
+    test = await as_json(running_dev, "webhooks", "test", id_, "--type", "order.tested", "--data", '{"order": 7}')
     await running_dev.until(test["id"], tenant, "succeeded")
     (request,) = inbox.requests
     assert request.headers["x-token"] == "1:2"
     for key in (secret, rotated["secret"]):
-        assert Webhook(key).verify(request.body.decode(), request.headers)["type"] == "order.tested"
+        verified = Webhook(key).verify(request.body.decode(), request.headers)
+        assert (verified["type"], verified["data"]) == ("order.tested", {"order": 7})
 
     assert await as_json(running_dev, "webhooks", "delete", id_) == {"id": id_, "deleted": True}
     gone = await running_dev.run("webhooks", "show", id_)
