@@ -27,6 +27,7 @@ async def test_the_last_day_is_counted(idle_instance: Instance) -> None:
     async with browsing(idle_instance.app, key["key"]) as browser:
         page = await browser.page("/")
         text = " ".join(page.text.split())
+        assert "evt_bad" in text, "events of one type are told apart"
         assert "Events 11" in text.replace("Events11", "Events 11")
         for shown in ("90 %", "9 succeeded", "3 failed", "evt_bad"):
             assert shown in text or any(shown in link for link in page.links()), shown
