@@ -11,7 +11,8 @@ delivery is final or, with the policy `skip`, has failed once. What can go wrong
   earlier step on a new worker.
 - An event that is enqueued twice: the caller posted it again. While it waits, this changes nothing. If it is added
   later, it is dropped at once: its run signals `done`, or is closed.
-- A run that is terminated without `done`: the queue checks on the run at its head, from one minute after the grant on.
+- A run that is terminated without `done`, and perhaps deleted: the queue checks on the run at its head, from one minute
+  after the grant on.
 - A run that does not answer: after a minute, the queue reports in its log, in the web UI and in its state that it is
   stuck. If the run's code has failed for a minute, the events behind it go on with the policy `skip`. A worker that is
   slow, absent or restarting lets no event go on.
@@ -210,7 +211,7 @@ class OrderedQueueWorkflow:
         self._set_stuck(None)
 
     async def _check_head(self, position: str, head: Head) -> None:
-        run = await self._check_run(position)
+        run = await self._check_run(position, head)
         head.note(run)
         if head.missing >= START_TIMEOUT or self._need_not_wait(run, head):
             if head.silent is not None:
@@ -251,11 +252,13 @@ class OrderedQueueWorkflow:
             return False
         return True
 
-    async def _check_run(self, position: str) -> QueuedRun:
+    async def _check_run(self, position: str, head: Head) -> QueuedRun:
         self._check_requested = False
         run = await run_until_done(
             OrderedQueueActivities.check_queued_run,
-            QueuePosition(webhook_id=self._input.webhook_id, tenant=self._input.tenant, position=position),
+            QueuePosition(
+                webhook_id=self._input.webhook_id, tenant=self._input.tenant, position=position, granted=head.granted
+            ),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=self._input.tenant),
             summary=f"check {position}",

@@ -11,8 +11,8 @@ QUEUE_LIMIT = 10_000
 
 QueuedRunStatus = Literal["not_found", "not_started", "open", "no_answer", "failing", "closed"]
 """`not_started`: a part that the open run of its event will start. `no_answer`: it is open, and no worker has answered
-in time. `failing`: it is open, and cannot answer because its code fails. `closed`: it is closed, or has no open
-delivery to this webhook."""
+in time. `failing`: it is open, and cannot answer because its code fails. `closed`: it is closed, has no open delivery
+to this webhook, or was deleted after its grant."""
 
 
 class QueueInput(Message):
@@ -33,6 +33,8 @@ class QueuePosition(Message):
     tenant: str
     position: str
     """As `hookkeeper.ids.position_of` spells it."""
+    granted: bool = False
+    """Its run has received the grant: if there is none, it was deleted."""
 
 
 class QueuedRun(Message):

@@ -83,7 +83,7 @@ class OrderedQueues:
         workflow_id = ids.run_at(position.tenant, position.position)
         run = await find_run(self._client, workflow_id)
         if run is None:
-            return QueuedRun(status=await self._check_parent(position))
+            return QueuedRun(status="closed" if position.granted else await self._check_parent(position))
         if run.status != WorkflowExecutionStatus.RUNNING or run.workflow_type not in (ids.EVENT, ids.PART):
             return QueuedRun(status="closed")
         try:

@@ -17,7 +17,8 @@ from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.ordered_queue import QueueInput, QueuePosition
 from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.run_state import input_of
+from hookkeeper.temporal.run_state import find_run, input_of
+from hookkeeper.temporal.shared_run_erasure import delete_run
 from hookkeeper.times import rfc3339, utc_now
 from instances import Instance, running_instance
 from ordered_queues import first_numbers, numbers, queue_of, send_numbered
@@ -147,6 +148,25 @@ async def test_a_terminated_run_blocks_no_event(
     await instance.run(second).terminate()
     await instance.run(first).terminate()
     assert (await instance.until_final(third))["status"] == "succeeded"
+
+
+async def test_a_granted_run_that_was_deleted_blocks_no_event(instance: Instance, inbox: Receiver) -> None:
+    """Setup: the first event waits for its retry. Timeline: its run is terminated and deleted; a check.
+    What this proves: a run that had its grant and is gone counts as closed: the queue does not wait for its start.
+    """
+    inbox.fails(500)
+    webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    first, second = await send_numbered(instance, 2)
+    await instance.until_delivery(first, "retrying")
+    run = await instance.run(first).describe()
+    await instance.run(first).terminate()
+    await delete_run(instance.temporal, run.id, run.run_id)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await find_run(instance.temporal, run.id):
+            await asyncio.sleep(0.1)
+    await instance.gateway.ordered_queues.request_check(webhook["id"])
+    assert (await instance.until_final(second))["status"] == "succeeded"
+    assert numbers(inbox) == [0, 1]
 
 
 async def test_runs_enqueue_again_after_a_queue_was_terminated(
