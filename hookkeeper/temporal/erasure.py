@@ -21,6 +21,7 @@ from hookkeeper.temporal.shared_run_erasure import SharedRunErasure, delete_run
 from hookkeeper.temporal.shared_runs import SharedRuns
 
 STILL_OPEN = "cannot erase: the event is still open, cancel it first"
+REDELIVERED = "erased, but the event was redelivered meanwhile: erase it again, and cancel it before if it is open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,15 @@ class Erasure:
     async def erase(self, event: ClosedEvent) -> int:
         """Delete all runs of an event, and return their number.
 
-        Raises `Refused` if one was started meanwhile, and RegistryUnavailable.
+        Raises `Refused` if one was started meanwhile, which may have ended since, and RegistryUnavailable.
         """
         workflow_id = ids.workflow_id(event.tenant, event.event_id)
         for id_, run_id in (*await _firings(self._client, workflow_id), *event.runs):
             await delete_run(self._client, id_, run_id)
         await self._shared_run_erasure.erase(event.shared_runs, event.tenant, event.event_id)
         newest = await find_run(self._client, workflow_id)
-        if newest and newest.status == WorkflowExecutionStatus.RUNNING:
-            raise Refused("erased, but a redelivery has started meanwhile: cancel and erase it too")
+        if newest and (workflow_id, newest.run_id) not in event.runs:
+            raise Refused(REDELIVERED)
         return len(event.runs) + len(event.shared_runs)
 
 

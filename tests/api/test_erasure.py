@@ -9,6 +9,8 @@ from temporalio.client import WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from claimed_runs import share
+from hookkeeper.commands import Refused
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.run_report import RunReport, first_report
 from hookkeeper.registry.store import Store
@@ -130,6 +132,27 @@ async def test_an_open_event_is_cancelled_first(instance: Instance, inbox: Recei
     await instance.until_closed(event_id)
     assert (await erase(instance, event_id))[0] == 202
     await until_unknown(instance, event_id)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_an_event_that_is_redelivered_meanwhile(instance: Instance, inbox: Receiver, is_shared: bool) -> None:
+    """Timeline: an erasure finds the runs of an event; a redelivery starts and ends; what was found is deleted.
+    What this proves: it does not report success while the redelivery's run has the data. A repetition deletes that too.
+    """
+    webhook = await instance.webhook(inbox.url)
+    if is_shared:
+        event = event_to(webhook, id="e0", tenant=instance.tenant)
+        await (await share(instance, [event])).result()
+    else:
+        await instance.send(id="e0")
+        await instance.until_closed("e0")
+    found = await instance.gateway.closed_event(instance.tenant, "e0")
+    assert (await instance.command("e0", "redeliver")).status_code == 202
+    await instance.until_closed("e0")
+    with pytest.raises(Refused):
+        await instance.gateway.erase(found)
+    assert (await erase(instance, "e0"))[0] == 202
+    await until_unknown(instance, "e0")
 
 
 async def test_an_event_that_is_unknown_or_somebody_elses(instance: Instance) -> None:
