@@ -23,7 +23,7 @@ from hookkeeper.messages.event import (
     event_status,
 )
 from hookkeeper.state_size import AWAITING_BUDGET, truncated
-from workflows import closing, summaries, timers
+from workflows import closing, memo, summaries, timers
 from workflows.alerts import Alerts
 from workflows.batches import Batches, first_batches, record
 from workflows.commands import Commands, signal_handler, update_handler
@@ -161,8 +161,8 @@ class EventWorkflow:
     def _is_reported(self) -> bool:
         """The service that accepted the event has started the run just now, and has reported that."""
         info = workflow.info()
-        is_child = info.parent is not None or info.continued_run_id is not None
-        return not is_child and all(delivery.is_new for delivery in self._deliveries.values())
+        is_later = info.parent is not None or info.continued_run_id is not None or memo.run_number() > 1
+        return not is_later and all(delivery.is_new for delivery in self._deliveries.values())
 
     def _report_to_index(self, deliveries: Iterable[DeliveryState]) -> None:
         self._index.send(

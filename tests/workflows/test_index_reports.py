@@ -3,10 +3,12 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from claimed_runs import share
 from crowds import crowd
 from hookkeeper.policy import RetryPolicy
-from index_rows import until_indexed
+from index_rows import indexed, until_indexed
 from instances import Instance
 from receivers import Answer, Receiver
 from shared_runs import event_to
@@ -54,6 +56,30 @@ async def test_commands(instance: Instance, inbox: Receiver) -> None:
     await instance.until(event["id"], "succeeded")
     await instance.until_closed(event["id"])
     await until_indexed(instance, event["id"])
+
+
+async def test_a_redelivery_in_flight(
+    idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: an event has succeeded, and is delivered again to a slow receiver; so is one that shared a run.
+    What this proves: its run reports that when it starts. Lists do not wait for the attempt to end, or for the sweep.
+    """
+    monkeypatch.setattr("hookkeeper.temporal.index_sweep.FIRST_DELAY", 3600)
+    webhook = await idle_instance.webhook(inbox.url)
+    gate = asyncio.Event()
+    async with idle_instance.working():
+        await idle_instance.send(id="alone")
+        await idle_instance.until_closed("alone")
+        await (await share(idle_instance, [event_to(webhook, id="shared", tenant=idle_instance.tenant)])).result()
+        inbox.otherwise = Answer(gate=gate)
+        for name in ("alone", "shared"):
+            await until_indexed(idle_instance, name)
+            assert (await idle_instance.command(name, "redeliver")).status_code == 202
+            await until_indexed(idle_instance, name)
+            of_webhook = webhook["id"], "pending", 1, 200, None
+            found = await indexed(idle_instance, name)
+            assert (found["status"], found["deliveries"]) == ("delivering", {webhook["id"]: of_webhook})
+        gate.set()
 
 
 async def test_a_scheduled_event(instance: Instance, inbox: Receiver) -> None:
