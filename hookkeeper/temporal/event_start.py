@@ -17,6 +17,7 @@ from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 from hookkeeper.search_attributes import memo, search_attributes
 from hookkeeper.temporal import event_read
+from hookkeeper.temporal.run_state import find_run
 from hookkeeper.times import utc_now
 
 
@@ -53,13 +54,20 @@ async def start_again(
     command: Command,
     delivery: str | None,
 ) -> bool:
-    """Start a further run for the deliveries that `command` selects; False if another request just started one."""
+    """Start a further run for the deliveries that `command` selects; False if another request just started one.
+
+    Temporal refuses the start only while that run is open. If it has closed by now, what was read here lacks its
+    attempts. So the latest run is looked up once more, right before the start.
+    """
     snapshot = await event_read.read(client, handle, description)
     deliveries = reopen(command, snapshot.state.deliveries, delivery)
     # An event that was cancelled before its `deliver_at` is delivered at once.
     deliver_at = min(snapshot.state.deliver_at, utc_now()) if snapshot.state.deliver_at else None
     event = snapshot.event.model_copy(update={"deliveries": deliveries, "deliver_at": deliver_at})
     digest = await description.memo_value("digest", default="")
+    latest = await find_run(client, handle.id)
+    if latest is None or latest.run_id != description.run_id:  # None: it was erased
+        return False
     try:
         await start_run(client, task_queue, event, digest, snapshot.run_number + 1, is_first=False)
     except WorkflowAlreadyStartedError:

@@ -15,6 +15,7 @@ from svix.webhooks import Webhook as SvixWebhook
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus
 
+from hookkeeper.temporal import event_read
 from instances import Instance
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
@@ -458,6 +459,31 @@ async def test_a_scheduled_event_can_be_moved_released_and_cancelled(instance: I
         f"/v1/events/{moved['id']}/reschedule", params={"tenant": instance.tenant}, json={"deliver_at": far.isoformat()}
     )
     assert answer.status_code == 409
+
+
+async def test_two_redeliveries_at_the_same_moment(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: a redelivery reads the event; another one starts and ends; the first one goes on.
+    What this proves: it reads the event again. So the log has all attempts, each with its own number.
+    """
+    await instance.webhook(inbox.url)
+    event_id = (await instance.send())["id"]
+    await instance.until_closed(event_id)
+    read = event_read.read
+
+    async def read_slowly(*arguments: Any) -> event_read.EventSnapshot:
+        snapshot = await read(*arguments)
+        monkeypatch.setattr(event_read, "read", read)
+        assert (await instance.command(event_id, "redeliver")).status_code == 202
+        await instance.until_closed(event_id)
+        return snapshot
+
+    monkeypatch.setattr(event_read, "read", read_slowly)
+    assert (await instance.command(event_id, "redeliver")).status_code == 202
+    event = await instance.until_closed(event_id)
+    assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1, 2, 3]
+    assert len(inbox.requests) == 3
 
 
 async def test_a_redelivery_of_a_cancelled_scheduled_event_waits_for_nothing(
