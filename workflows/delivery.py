@@ -39,8 +39,6 @@ class DeliveryState:
         """Counts commands and signals, so that a waiting run notices them."""
         self._max_tracked_bytes = max_tracked_bytes
         """Maximum bytes of recipients whose delivery receipts are tracked; above it, tracking is off."""
-        self._recovers = False
-        """A success of the latest attempt is worth an alert: an earlier delivery to this webhook has failed."""
         self._pending_alert: AlertKind | None = None
 
     @property
@@ -148,10 +146,9 @@ class DeliveryState:
         self.record = with_attempt(self.record, outcome, trigger, self.due_at)
         reached = (*self.record.reached, *outcome.reached)
         self._update(alerts=outcome.alerts, reached=reached, rechecks=0, held_until=None)
-        self._update(rate=outcome.rate, degraded=outcome.degraded)
+        self._update(rate=outcome.rate, degraded=outcome.degraded, recovers=outcome.recovered)
         if self.record.ordered is not None:  # the webhook's present policy counts
             self._update(ordered=outcome.ordered)
-        self._recovers = outcome.recovered
         self._settle(outcome, now, jitter)
         if outcome.disabled and outcome.alerts:
             self._pending_alert = "disabled"  # one cause, one alert: also where this has ended the delivery
@@ -299,9 +296,11 @@ class DeliveryState:
         self.forced = self.held = self.cancelling = False
         if final == "failed" and self.record.alerts:
             self._pending_alert = "failed"
-        if final == "succeeded" and self._recovers:
+        if final == "succeeded" and self.record.recovers:
             self._pending_alert = "recovered"
-        self._update(status=final, reason=reason, next_attempt_at=None, recheck_at=None, held_until=None)
+        self._update(
+            status=final, reason=reason, next_attempt_at=None, recheck_at=None, held_until=None, recovers=False
+        )
         self._update(awaiting=(), awaiting_until=None)
 
     def _update(self, **changes: object) -> None:

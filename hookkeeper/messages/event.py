@@ -115,6 +115,8 @@ class Delivery(Message):
     """Rechecks of the webhook since the delivery was held."""
     alerts: bool = False
     """Its webhook, or the operator, wants alerts."""
+    recovers: bool = False
+    """While open: if its latest attempt counts as a success in the end, an alert is due: an earlier failure had one."""
     ordered: OrderPolicy | None = None
     """The policy of its webhook's ordered queue, until the delivery has left the queue."""
     enqueued: bool = False

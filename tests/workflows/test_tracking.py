@@ -169,3 +169,30 @@ async def test_an_email_of_which_nothing_is_heard_counts_as_delivered_and_its_re
         event = await instance.until_closed((await instance.send())["id"])
         assert (event["status"], event["deliveries"][0]["receipts"]) == ("succeeded", [])
         assert [json.loads(request.body)["kind"] for request in desk.requests] == ["failed", "recovered"]
+
+
+async def test_a_recovery_is_alerted_after_a_long_history_began_anew(
+    instance: Instance, sendgrid: SendGridServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: an email bounces, with an alert; the next one is sent; its run continues as new; it arrives.
+    What this proves: the new run knows that the arrival is worth an alert.
+    """
+    async with receiver() as desk:
+        alerts = {"notifications": [{"http": {"url": desk.url, "body": '{"kind": {{ alert.kind }}}'}}]}
+        await instance.webhook(None, emails=[TRACKED], on_failure=alerts)
+        bounced = (await instance.send())["id"]
+        (message,) = await sendgrid.got(1)
+        await instance.until_delivery(bounced, "sent")
+        await report(instance, message, ("bounce", "ann@acme.example"), type="bounce", reason="550 no such user")
+        await instance.until_closed(bounced)
+        monkeypatch.setattr("hookkeeper.registry.alerts.ALERT_INTERVAL", timedelta(0))  # the hour is over
+        monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 8)  # which the run has after its attempt
+        arrived = (await instance.send())["id"]
+        message = (await sendgrid.got(2))[-1]
+        await instance.until_delivery(arrived, "sent")
+        monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 1000)
+        await report(instance, message, ("delivered", "bob@acme.example"))  # the other address is suppressed now
+        await instance.until_closed(arrived)
+        first = await anext(instance.run(arrived).fetch_history_events(page_size=1))
+        assert first.workflow_execution_started_event_attributes.continued_execution_run_id
+        assert [json.loads(request.body)["kind"] for request in desk.requests] == ["failed", "recovered"]
