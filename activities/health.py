@@ -106,7 +106,7 @@ class HealthRecorder:
             was_throttled = bool(before and before.throttled_until)
             return RequestResult(request.webhook_id, "succeeded", at, was_throttled=was_throttled, slow=slow)
         if outcome.verdict == "gone":
-            return RequestResult(request.webhook_id, "gone", at, slow=slow)
+            return RequestResult(request.webhook_id, "gone", at, slow=slow, url=before.url if before else None)
         throttle = throttled_for(before, outcome)
         until = at + timedelta(seconds=throttle) if throttle else None
         answer: Literal["timed_out", "failed"] = "timed_out" if outcome.error == "timeout" else "failed"

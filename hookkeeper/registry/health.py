@@ -48,6 +48,8 @@ class RequestResult:
     """The webhook was throttled before the request, so a success ends the throttling."""
     slow: bool = False
     """It took over a second, as others before."""
+    url: str | None = None
+    """Where the request went, if that is known."""
 
 
 class HealthStore:
@@ -173,14 +175,14 @@ def _failure(result: RequestResult) -> Executable:
         values["throttled_until"] = case((longer, Webhook.throttled_until), else_=until)
     columns = (
         *(Webhook.id, Webhook.tenant, Webhook.enabled, Webhook.disabled_reason),
-        *(Webhook.failing_since, Webhook.disable_after),
+        *(Webhook.failing_since, Webhook.disable_after, Webhook.url),
     )
     return update(Webhook).where(Webhook.id == result.webhook_id).values(values).returning(*columns)
 
 
 def _why_disable(row: Row[Any], result: RequestResult, disable_after: float | None) -> DisabledReason | None:
     if result.answer == "gone":
-        return "gone"
+        return "gone" if result.url in (None, row.url) else None  # the URL was corrected during the request
     limit = disable_after if row.disable_after is None else row.disable_after
     too_long = limit and (result.at - row.failing_since).total_seconds() >= limit
     return "failing" if too_long else None

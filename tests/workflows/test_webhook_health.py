@@ -180,6 +180,22 @@ async def test_a_webhook_says_for_itself_how_long_it_may_fail(instance: Instance
     assert (await show(instance, never))["enabled"]
 
 
+async def test_410_of_a_url_that_was_corrected_meanwhile(instance: Instance, inbox: Receiver) -> None:
+    """Timeline: an attempt is in flight; the webhook gets another URL; the old one answers that it is gone.
+    What this proves: the delivery has failed, and the webhook stays enabled for its new URL.
+    """
+    webhook = await instance.webhook(inbox.url)
+    gate = asyncio.Event()
+    inbox.otherwise = Answer(410, gate=gate)
+    event_id = (await instance.send())["id"]
+    await inbox.got(1)
+    answer = await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json={"url": f"{inbox.url}?new"})
+    assert answer.status_code == 200
+    gate.set()
+    assert (await instance.until_closed(event_id))["deliveries"][0]["reason"] == "gone"
+    assert (await show(instance, webhook))["enabled"]
+
+
 async def test_410_has_one_alert(instance: Instance, inbox: Receiver, desk: Receiver) -> None:
     inbox.otherwise = Answer(410)
     await instance.webhook(inbox.url, on_failure=alerts_to(desk))
