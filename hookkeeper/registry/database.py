@@ -41,8 +41,9 @@ MIGRATION_LOCK = 0x686F6F6B
 PLANS_THAT_READ_ALL = ("enable_sort", "enable_seqscan", "enable_bitmapscan", "enable_hashagg", "jit")
 NO_TRANSACTION = "no_transaction"
 """Name of the execution option of `without_transactions` for SQLite."""
-OUTAGES = ("08", "53", "57", "58")
-"""PostgreSQL's SQLSTATE classes: connection, out of resources, operator intervention, system error."""
+OUTAGES = ("08", "40", "53", "57", "58")
+"""PostgreSQL's SQLSTATE classes: connection, rolled back (a deadlock), out of resources, operator intervention, system
+error."""
 
 
 class RegistryUnavailable(Exception):

@@ -190,6 +190,23 @@ async def test_a_connection_lost_between_calls_is_not_noticed(postgres_url: str)
     await other.dispose()
 
 
+async def test_the_victim_of_a_deadlock_may_try_again(postgres_url: str) -> None:
+    """Timeline: two transactions take two locks crosswise; PostgreSQL rolls one of them back."""
+    engine = open_engine(postgres_url)
+    database, both_have_one = Database(engine), asyncio.Barrier(2)
+
+    async def take(first: int, second: int) -> None:
+        async with database.write() as session:
+            await session.execute(text(f"SELECT pg_advisory_xact_lock({first})"))
+            await both_have_one.wait()
+            await session.execute(text(f"SELECT pg_advisory_xact_lock({second})"))
+
+    results = await asyncio.gather(take(1, 2), take(2, 1), return_exceptions=True)
+    await engine.dispose()
+    assert sorted(type(result).__name__ for result in results) == ["NoneType", "RegistryUnavailable"]
+    assert any("deadlock" in str(result) for result in results)
+
+
 async def test_a_wrong_statement_is_no_outage(engine: AsyncEngine) -> None:
     for statement in ("SELECT * FROM nowhere", "SELEC 1", "INSERT INTO webhooks (id) VALUES (NULL)"):
         with pytest.raises(DBAPIError):
