@@ -1,6 +1,7 @@
 """The rows of the index of events, and the same rows derived from what the API shows of an event."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -106,5 +107,16 @@ async def forget(instance: Instance, event_id: str, *, delivery_status: str | No
                 await connection.execute(update(deliveries).where(*of_event).values(older))
                 open_event = {"status": "delivering", "finished_at": None, "as_of": BEGINNING, "check_at": utc_now()}
                 await connection.execute(update(events).where(events.c.id == event_id).values(open_event))
+    finally:
+        await engine.dispose()
+
+
+async def set_time_of_rows(instance: Instance, event_id: str, as_of: datetime) -> None:
+    """Let the rows of an event be of another time by Temporal's clock."""
+    engine = create_async_engine(instance.settings.database_url)
+    try:
+        async with engine.begin() as connection:
+            for table, column in ((events, events.c.id), (deliveries, deliveries.c.event_id)):
+                await connection.execute(update(table).where(column == event_id).values(as_of=as_of))
     finally:
         await engine.dispose()

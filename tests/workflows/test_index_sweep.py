@@ -27,7 +27,7 @@ from hookkeeper.temporal.index_checks import IndexChecks
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.index_sweep import IndexSweep
 from hookkeeper.temporal.run_state import input_of
-from index_rows import derived, indexed, until_indexed
+from index_rows import derived, indexed, set_time_of_rows, until_indexed
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
 from shared_runs import event_to
@@ -398,3 +398,20 @@ async def test_an_event_whose_runs_were_deleted_is_removed(instance: Instance, i
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await indexed(instance, event["id"]))["status"] is not None:
             await sweep.sweep()
+
+
+async def test_an_event_that_ends_after_the_clock_was_set_back(instance: Instance, inbox: Receiver) -> None:
+    """Timeline: a delivery fails; Temporal's clock is set back, so the row has a later time; the delivery succeeds.
+    What this proves: the event is not shown as open for ever, although each report of its end seems to be older.
+    """
+    await instance.webhook(inbox.url, retry=PATIENT)
+    inbox.fails(503)
+    event = await instance.send()
+    await instance.until_delivery(event["id"], "retrying", attempts=1)
+    await until_indexed(instance, event["id"])
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    await set_time_of_rows(instance, event["id"], later)
+    await instance.command(event["id"], "retry")
+    await instance.until_closed(event["id"])
+    await until_swept(sweep_of(instance), instance, event["id"])
+    assert await instance.store.index.sweeps.open_events(10, instance.tenant) == []
