@@ -17,7 +17,7 @@ from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.database import CALL_TIMEOUT, Database, errors_translated, rows_with
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.direct_writes import DirectWrites
-from hookkeeper.registry.index.tables import KEY_TEXT, MICROSECOND, EpochTime, events
+from hookkeeper.registry.index.tables import KEY_TEXT, MICROSECOND, EpochTime, erased_events, events
 from hookkeeper.registry.models import Base
 
 CLAIMS_PER_STATEMENT = 500
@@ -120,6 +120,13 @@ class Claims:
         """Return the claim of an event."""
         rows = await self._reads.fetch(self._by_key, tenant, {"tenant": tenant, "event": event_id})
         return Claim(*rows[0]) if rows else None
+
+    async def is_erased(self, tenant: str, event_id: str, accepted_at: datetime) -> bool:
+        """Return whether this event was erased, not a later one with its id. The server may still have its runs."""
+        key = accepted_at, tenant, event_id
+        columns = erased_events.c.accepted_at, erased_events.c.tenant, erased_events.c.event_id
+        async with self._database.read() as session:
+            return bool(await session.scalar(select(1).where(rows_with(columns, [key]))))
 
     async def move(self, keys: Collection[Key], from_run: str, to_run: str | None) -> None:
         """Move the claims of these events to another run, if they are still in the run `from_run`."""

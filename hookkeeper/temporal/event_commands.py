@@ -5,6 +5,7 @@ Raises `Refused` and `UnknownDelivery` of `hookkeeper.commands`, as the run does
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, UnknownDelivery, reopen
 from hookkeeper.messages.event import EventInput, EventState, PartRestart
 from hookkeeper.messages.shared_run import SharedCommand, SharedEvent
+from hookkeeper.registry.claims import Claims
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.search_attributes import key_of
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import (
@@ -45,10 +48,11 @@ AFTER_END = ("retry", "redeliver")
 class EventCommands:
     """Commands to all events. One for the process."""
 
-    def __init__(self, client: Client, task_queue: str, shared_runs: SharedRuns) -> None:
+    def __init__(self, client: Client, task_queue: str, shared_runs: SharedRuns, claims: Claims) -> None:
         self._client = client
         self._task_queue = task_queue
         self._shared_runs = shared_runs
+        self._claims = claims
 
     async def send(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> None:
         """Apply a command. A retry or redelivery of a closed run starts a further run with the same workflow id."""
@@ -88,7 +92,16 @@ class EventCommands:
         if command not in AFTER_END:
             snapshot = await event_read.read(self._client, handle, run)
             raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
+        if await self._is_erased(tenant, event_id, run):
+            raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
         return await start_again(self._client, self._task_queue, handle, run, command, delivery)
+
+    async def _is_erased(self, tenant: str, event_id: str, run: WorkflowExecutionDescription) -> bool:
+        """Return whether the event was erased: the server deletes its runs some time later."""
+        accepted_at = await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime)
+        with suppress(RegistryUnavailable):
+            return await self._claims.is_erased(tenant, event_id, accepted_at)
+        return False
 
     async def _send_to_shared(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> bool:
         """Send a command to an event of a shared run; False if it has a run of its own by now."""

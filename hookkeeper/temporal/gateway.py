@@ -61,7 +61,7 @@ class Gateway:
         self._task_queue = task_queue
         self._readiness = Readiness(client, task_queue)
         self.shared_runs = SharedRuns(client, task_queue, claims)
-        self.commands = EventCommands(client, task_queue, self.shared_runs)
+        self.commands = EventCommands(client, task_queue, self.shared_runs, claims)
         self._erasure = Erasure(client, self.shared_runs, SharedRunErasure(client, task_queue, claims))
         self.ordered_queues = OrderedQueues(client, task_queue)
         self.schedules = Schedules(client, task_queue)

@@ -155,6 +155,27 @@ async def test_an_event_that_is_redelivered_meanwhile(instance: Instance, inbox:
     await until_unknown(instance, "e0")
 
 
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_an_event_that_is_redelivered_afterwards(instance: Instance, inbox: Receiver, is_shared: bool) -> None:
+    """Timeline: an event is erased, and redelivered before the server has deleted its runs, as by a recovery.
+    What this proves: it is unknown then: nothing is sent, and no run is started with its data.
+    """
+    webhook = await instance.webhook(inbox.url)
+    if is_shared:
+        event = event_to(webhook, id="e0", tenant=instance.tenant)
+        await (await share(instance, [event])).result()
+    else:
+        await instance.send(id="e0")
+        await instance.until_closed("e0")
+    assert (await erase(instance, "e0"))[0] == 202
+    problem(await instance.command("e0", "redeliver"), 404)
+    await until_unknown(instance, "e0")
+    assert (await instance.send(id="e0"))["duplicate"] is False
+    await instance.until_final("e0")
+    assert (await instance.command("e0", "redeliver")).status_code == 202
+    await inbox.got(3)
+
+
 async def test_an_event_that_is_unknown_or_somebody_elses(instance: Instance) -> None:
     event_id = (await instance.send())["id"]
     await instance.until_closed(event_id)

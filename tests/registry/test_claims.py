@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from hookkeeper.registry.claims import Claim, Claims
 from hookkeeper.registry.database import Database, RegistryUnavailable, open_engine
 from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.direct_writes import DirectWrites
+from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.store import Store
 
 NOW = datetime(2026, 6, 15, 12, 0, 0, 123456, tzinfo=UTC)
@@ -152,3 +153,13 @@ async def test_a_registry_that_is_away(tmp_path: Any) -> None:
     with pytest.raises(RegistryUnavailable):
         await store.claims.claim([claim("a")])
     await store.close()
+
+
+async def test_an_erased_event_is_told_from_a_later_one_with_its_id(store: Store) -> None:
+    key, later = EventKey(NOW, "t", "evt_1"), NOW + timedelta(seconds=1)
+    await store.index.erase(key)
+    assert await store.claims.is_erased("t", "evt_1", NOW)
+    assert not await store.claims.is_erased("t", "evt_1", later)
+    assert not await store.claims.is_erased("u", "evt_1", NOW)
+    await store.index.restore(key)
+    assert not await store.claims.is_erased("t", "evt_1", NOW)
