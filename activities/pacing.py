@@ -4,7 +4,7 @@ import random
 from datetime import datetime
 
 from hookkeeper.messages.batch import AttemptRequest
-from hookkeeper.outcomes import BUSY_STATUS_CODES, Outcome, Slot
+from hookkeeper.outcomes import BUSY_STATUS_CODES, Outcome, ReservedTime
 from hookkeeper.registry.models import Webhook
 
 RETURN_RATE = 10.0
@@ -53,9 +53,9 @@ def rate_now(webhook: Webhook, now: datetime) -> float | None:
 
 
 def deferred(
-    request: AttemptRequest, webhook: Webhook, rate: float, *, wait: float = 0.0, slot: Slot | None = None
+    request: AttemptRequest, webhook: Webhook, rate: float, *, wait: float = 0.0, slot: ReservedTime | None = None
 ) -> Outcome:
-    """Return the outcome of a request that is made later: after `wait` seconds, or in its slot."""
+    """Return the outcome of a request that is made later: after `wait` seconds, or at its reserved time."""
     return Outcome(
         delivery=request.delivery,
         verdict="deferred",

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from activities import pacing
 from activities.webhook_concurrency import WebhookConcurrency
 from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
-from hookkeeper.outcomes import Outcome, Slot
+from hookkeeper.outcomes import Outcome, ReservedTime
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.slots import Slots
+from hookkeeper.registry.reserved_times import ReservedTimes
 from hookkeeper.temporal.rate_mode import RateMode
 
-SLOT_TOLERANCE = timedelta(seconds=5)
-"""A request that is later than this after its slot reserves another one; twice as late after each missed slot.
+TOLERANCE = timedelta(seconds=5)
+"""A request that is later than this after its reserved time reserves another one; twice as late after each missed one.
 
 So requests that waited for a worker that was down do not return all at once, and an overloaded worker, which is late
 each time, still makes progress."""
@@ -26,9 +26,9 @@ MAX_DOUBLINGS = 12
 class RateGate:
     """Defers requests that may not be made now."""
 
-    def __init__(self, slots: Slots, mode: RateMode, max_concurrent: int) -> None:
+    def __init__(self, times: ReservedTimes, mode: RateMode, max_concurrent: int) -> None:
         """`max_concurrent`: requests to one webhook at once in this process."""
-        self._slots = slots
+        self._times = times
         self._mode = mode
         self.concurrency = WebhookConcurrency(max_concurrent)
 
@@ -47,8 +47,8 @@ class RateGate:
         if rate is None or _is_on_time(request.slot, webhook, now, rate):
             return None
         earliest = max(now, webhook.throttled_until or now)
-        slot = await self._reserve(request, webhook, earliest, rate, is_late=_is_late(request.slot, now))
-        return _deferred_to(slot, request, webhook, now) if slot.at > now else None
+        reserved = await self._reserve(request, webhook, earliest, rate, is_late=_is_late(request.slot, now))
+        return _deferred_to(reserved, request, webhook, now) if reserved.at > now else None
 
     async def defer_by_concurrency(
         self, request: AttemptRequest, webhook: Webhook, now: datetime, *, limited: bool
@@ -73,32 +73,32 @@ class RateGate:
         """Defer a request by at least so many seconds."""
         if self._mode.keeper == "queue":
             return pacing.deferred(request, webhook, rate, wait=pacing.spread(wait) if wait else 0.0)
-        slot = await self._reserve(request, webhook, now + timedelta(seconds=wait), rate, is_late=False)
-        return _deferred_to(slot, request, webhook, now)
+        reserved = await self._reserve(request, webhook, now + timedelta(seconds=wait), rate, is_late=False)
+        return _deferred_to(reserved, request, webhook, now)
 
     async def _reserve(
         self, request: AttemptRequest, webhook: Webhook, earliest: datetime, rate: float, *, is_late: bool
-    ) -> Slot:
-        at = await self._slots.reserve(webhook.id, earliest, rate)
+    ) -> ReservedTime:
+        at = await self._times.reserve(webhook.id, earliest, rate)
         missed = request.slot.missed if request.slot else 0
-        return Slot(at=at, rate=rate, missed=missed + is_late)
+        return ReservedTime(at=at, rate=rate, missed=missed + is_late)
 
 
-def _deferred_to(slot: Slot, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:
-    wait = max(0.0, (slot.at - now).total_seconds())
-    return pacing.deferred(request, webhook, slot.rate, wait=wait, slot=slot)
+def _deferred_to(reserved: ReservedTime, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:
+    wait = max(0.0, (reserved.at - now).total_seconds())
+    return pacing.deferred(request, webhook, reserved.rate, wait=wait, slot=reserved)
 
 
-def _is_on_time(slot: Slot | None, webhook: Webhook, now: datetime, rate: float) -> bool:
-    """Return whether the slot still counts: it is not missed, and the rate has not been lowered since."""
-    if slot is None or slot.rate > rate or pacing.is_throttled(webhook, now):
+def _is_on_time(reserved: ReservedTime | None, webhook: Webhook, now: datetime, rate: float) -> bool:
+    """Return whether the reserved time still counts: it is not missed, and the rate has not been lowered since."""
+    if reserved is None or reserved.rate > rate or pacing.is_throttled(webhook, now):
         return False
-    return not _is_late(slot, now)
+    return not _is_late(reserved, now)
 
 
-def _is_late(slot: Slot | None, now: datetime) -> bool:
-    """Return whether the slot is missed."""
-    if slot is None:
+def _is_late(reserved: ReservedTime | None, now: datetime) -> bool:
+    """Return whether the reserved time is missed."""
+    if reserved is None:
         return False
-    tolerance = max(SLOT_TOLERANCE, timedelta(seconds=1 / slot.rate)) * 2.0 ** min(slot.missed, MAX_DOUBLINGS)
-    return bool(now > slot.at + tolerance)
+    tolerance = max(TOLERANCE, timedelta(seconds=1 / reserved.rate)) * 2.0 ** min(reserved.missed, MAX_DOUBLINGS)
+    return bool(now > reserved.at + tolerance)

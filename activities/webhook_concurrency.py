@@ -33,7 +33,7 @@ class WebhookConcurrency:
         With `waits`, a request over the limit waits for a slot; it gets none only if the webhook hangs.
         """
         is_granted = waits and self._in_flight[webhook_id] >= self.limit and await self._wait(webhook_id)
-        if not is_granted:  # otherwise another one has left it its place in the count
+        if not is_granted:  # otherwise another one has left it its slot, which is counted
             self._in_flight[webhook_id] += 1
         request = object()
         self._begun[webhook_id][request] = self._clock()
@@ -50,24 +50,24 @@ class WebhookConcurrency:
         return self.limit / min(max(age, MIN_AGE), MAX_AGE)
 
     async def _wait(self, webhook_id: str) -> bool:
-        """Wait until a request leaves its place to this one; return False if the webhook hangs."""
+        """Wait until a request leaves its slot to this one; return False if the webhook hangs."""
         waiting = self._waiting.setdefault(webhook_id, deque())
         self._last_end.setdefault(webhook_id, self._clock())
-        place = asyncio.get_running_loop().create_future()
-        waiting.append(place)
+        slot = asyncio.get_running_loop().create_future()
+        waiting.append(slot)
         try:
-            while not place.done() and (left := self._last_end[webhook_id] + STALL_SECONDS - self._clock()) > 0:
-                await asyncio.wait([place], timeout=left)
+            while not slot.done() and (left := self._last_end[webhook_id] + STALL_SECONDS - self._clock()) > 0:
+                await asyncio.wait([slot], timeout=left)
         except asyncio.CancelledError:
-            if place.done():
+            if slot.done():
                 self._end(webhook_id)
             raise
         finally:
-            if not place.done():
-                waiting.remove(place)
+            if not slot.done():
+                waiting.remove(slot)
             if not waiting and self._waiting.get(webhook_id) is waiting:
                 del self._waiting[webhook_id], self._last_end[webhook_id]
-        return place.done()
+        return slot.done()
 
     def _end(self, webhook_id: str) -> None:
         if waiting := self._waiting.get(webhook_id):

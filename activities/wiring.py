@@ -95,7 +95,7 @@ async def open_activities(
         mail = SuppressingProvider(mail_provider(settings, own), store.suppressions)
         notifier = Notifier(services, web, USER_AGENT)
         links = LinkBuilder(settings.public_url, settings.temporal_ui_url, client.namespace)
-        gate = RateGate(store.slots, rate_mode, settings.max_concurrent_per_webhook)
+        gate = RateGate(store.reserved_times, rate_mode, settings.max_concurrent_per_webhook)
         interval = settings.probe_interval
         probes = Probes(client, settings.task_queue, interval) if interval else None
         health = HealthRecorder(store, settings.disable_after, probes)

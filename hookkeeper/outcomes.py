@@ -48,15 +48,18 @@ NOT_MADE: frozenset[Verdict] = frozenset({"held", "deferred", "webhook_deleted"}
 """Verdicts of attempts in which no request was made."""
 
 
-class Slot(Message):
-    """A time that a request has reserved at its webhook, if timers keep the rate."""
+class ReservedTime(Message):
+    """A time that a request has reserved at its webhook, if timers keep the rate.
+
+    Messages name it `slot`. Everywhere else, a slot is a unit of concurrency.
+    """
 
     at: datetime
     """By Temporal's clock."""
     rate: float
     """The webhook's requests a second when it was reserved."""
     missed: int = 0
-    """Earlier slots that the same attempt has missed."""
+    """Earlier reserved times that the same attempt has missed."""
 
 
 class Outcome(Message):
@@ -84,7 +87,7 @@ class Outcome(Message):
     response_excerpt: str = ""
     retry_after: float | None = None
     """Seconds to wait: requested by the receiver, with any status; or of a deferred request."""
-    slot: Slot | None = None
+    slot: ReservedTime | None = None
     """If deferred: the time reserved for it; None if the rate-limited queue keeps the rate."""
     delays: tuple[float, ...] | None = None
     """Seconds before attempts 2, 3, … of the webhook's own policy at the time of the attempt; None: the default."""

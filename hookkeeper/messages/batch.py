@@ -5,7 +5,7 @@ from typing import Any
 
 from hookkeeper.messages import Message
 from hookkeeper.messages.event import Trigger
-from hookkeeper.outcomes import Outcome, Slot
+from hookkeeper.outcomes import Outcome, ReservedTime
 
 
 class AttemptRequest(Message):
@@ -19,7 +19,7 @@ class AttemptRequest(Message):
     """Requested by a command: made at once, whatever the webhook's rate."""
     postponed: bool = False
     """It was put off before: if its webhook is paused or disabled now, it is held, also if it was requested."""
-    slot: Slot | None = None
+    slot: ReservedTime | None = None
     """The time that an earlier try has reserved for it."""
     reached: tuple[str, ...] = ()
     """Digests of the addresses that have received the email."""

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from hookkeeper.messages import Message
 from hookkeeper.messages.alert import Alert
-from hookkeeper.outcomes import Slot
+from hookkeeper.outcomes import ReservedTime
 from hookkeeper.policy import OrderPolicy
 
 Channel = Literal["webhook", "email", "notification"]
@@ -105,7 +105,7 @@ class Delivery(Message):
     """Requests a second that its webhook accepts; None: any number."""
     degraded: bool = False
     """Its webhook let the latest requests run into their timeouts."""
-    slot: Slot | None = None
+    slot: ReservedTime | None = None
     """The time reserved for its next attempt, if timers keep its webhook's rate."""
     recheck_at: datetime | None = None
     """If held by its webhook: when the webhook is rechecked."""

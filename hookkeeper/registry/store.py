@@ -30,7 +30,7 @@ from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page_of_large
 from hookkeeper.registry.portal import PortalSessions
 from hookkeeper.registry.re_encryption import re_encrypt
-from hookkeeper.registry.slots import Slots
+from hookkeeper.registry.reserved_times import ReservedTimes
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.registry.webhook_reads import WebhookReads
 from hookkeeper.registry.webhook_states import count_by_state, count_by_tenant, count_of
@@ -78,7 +78,7 @@ class Store:
         self.suppressions = Suppressions(database)
         self.alerts = AlertClaims(database)
         self.health = HealthStore(database)
-        self.slots = Slots(database)
+        self.reserved_times = ReservedTimes(database)
         self.api_keys = ApiKeys(database, self._direct)
         self.portal = PortalSessions(database)
         self.audit = AuditLog(database)
@@ -204,7 +204,7 @@ class Store:
             if changes.get("filter", webhook.filter) != webhook.filter:
                 webhook.filter_errors = webhook.filter_error = None
             if "rate_limit" in changed:
-                webhook.next_slot_at = None  # slots reserved at the old rate do not apply to the new one
+                webhook.next_slot_at = None  # times reserved at the old rate do not apply to the new one
             _renumber(webhook, changes)
             for name, value in changes.items():
                 setattr(webhook, name, value)

@@ -1,4 +1,4 @@
-"""When a request may be made where timers keep the rates: in its slot, and not much later."""
+"""When a request may be made where timers keep the rates: at its reserved time, and not much later."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ import pytest
 from activities.pacing import RETURN_RATE
 from activities.rate_gate import RateGate
 from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
-from hookkeeper.outcomes import Slot
+from hookkeeper.outcomes import ReservedTime
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.rate_mode import RateMode
@@ -19,16 +19,16 @@ BATCH = DeliveryBatch(id="evt_1", type="a", tenant="acme", timestamp=NOW, attemp
 Make = Callable[..., Webhook]
 
 
-def with_slot(late: float, rate: float = 1.0, missed: int = 0) -> AttemptRequest:
-    return REQUEST.model_copy(update={"slot": Slot(at=NOW - timedelta(seconds=late), rate=rate, missed=missed)})
+def with_time(late: float, rate: float = 1.0, missed: int = 0) -> AttemptRequest:
+    return REQUEST.model_copy(update={"slot": ReservedTime(at=NOW - timedelta(seconds=late), rate=rate, missed=missed)})
 
 
 async def gate(store: Store, webhook: Webhook, keeper: str = "timers") -> RateGate:
     await store.add(webhook)
-    return RateGate(store.slots, RateMode("timers" if keeper == "timers" else "queue"), max_concurrent=20)
+    return RateGate(store.reserved_times, RateMode("timers" if keeper == "timers" else "queue"), max_concurrent=20)
 
 
-async def test_the_first_request_is_made_at_once_and_the_next_in_their_slots(store: Store, make_webhook: Make) -> None:
+async def test_the_first_request_is_made_at_once_and_the_next_at_their_times(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook(rate_limit=0.5)
     gated = await gate(store, webhook)
     assert await gated.defer_by_rate(REQUEST, webhook, NOW, BATCH) is None
@@ -36,30 +36,30 @@ async def test_the_first_request_is_made_at_once_and_the_next_in_their_slots(sto
         outcome = await gated.defer_by_rate(REQUEST, webhook, NOW, BATCH)
         assert outcome and outcome.slot
         assert (outcome.verdict, outcome.rate, outcome.retry_after) == ("deferred", 0.5, wait)
-        assert outcome.slot == Slot(at=NOW + timedelta(seconds=wait), rate=0.5)
+        assert outcome.slot == ReservedTime(at=NOW + timedelta(seconds=wait), rate=0.5)
 
 
 @pytest.mark.parametrize(
     ("request_", "missed"),
     [
-        (with_slot(late=0.0), None),
-        (with_slot(late=4.9), None),
-        (with_slot(late=5.1), 1),
-        (with_slot(late=5.1, missed=1), None),
-        (with_slot(late=10.1, missed=1), 2),
-        (with_slot(late=90.0, rate=0.01), None),
-        (with_slot(late=0.0, rate=2.0), 0),  # on time, but the rate has been lowered since
+        (with_time(late=0.0), None),
+        (with_time(late=4.9), None),
+        (with_time(late=5.1), 1),
+        (with_time(late=5.1, missed=1), None),
+        (with_time(late=10.1, missed=1), 2),
+        (with_time(late=90.0, rate=0.01), None),
+        (with_time(late=0.0, rate=2.0), 0),  # on time, but the rate has been lowered since
         (REQUEST.model_copy(update={"immediate": True}), None),
         (REQUEST, 0),
     ],
 )
-async def test_a_slot_counts_until_it_is_missed(
+async def test_a_reserved_time_counts_until_it_is_missed(
     store: Store, make_webhook: Make, request_: AttemptRequest, missed: int | None
 ) -> None:
-    """`missed`: how many slots have been missed when another one is reserved; None: the request is made."""
+    """`missed`: how many times have been missed when another one is reserved; None: the request is made."""
     webhook = make_webhook(rate_limit=1.0)
     gated = await gate(store, webhook)
-    await store.slots.reserve("wh_1", NOW, 1.0)
+    await store.reserved_times.reserve("wh_1", NOW, 1.0)
     outcome = await gated.defer_by_rate(request_, webhook, NOW, BATCH)
     assert (outcome and outcome.slot and outcome.slot.missed) == missed
 
@@ -67,20 +67,20 @@ async def test_a_slot_counts_until_it_is_missed(
 async def test_a_request_that_is_no_longer_limited_is_made_at_once(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
     gated = await gate(store, webhook)
-    assert await gated.defer_by_rate(with_slot(late=-3600.0), webhook, NOW, BATCH) is None
+    assert await gated.defer_by_rate(with_time(late=-3600.0), webhook, NOW, BATCH) is None
 
 
 async def test_requests_return_to_a_busy_receiver_one_after_the_other(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
     webhook.throttled_until = NOW + timedelta(seconds=60)
     gated = await gate(store, webhook)
-    outcomes = [await gated.defer_by_rate(with_slot(0.0), webhook, NOW, BATCH) for _ in range(3)]
+    outcomes = [await gated.defer_by_rate(with_time(0.0), webhook, NOW, BATCH) for _ in range(3)]
     assert [outcome.slot.missed for outcome in outcomes if outcome and outcome.slot] == [0, 0, 0], "they were on time"
     waits = [outcome.retry_after for outcome in outcomes if outcome]
     assert waits == pytest.approx([60.0, 60.0 + 1 / RETURN_RATE, 60.0 + 2 / RETURN_RATE], abs=0.001)
 
 
-async def test_a_request_over_the_concurrency_limit_reserves_a_later_slot(store: Store, make_webhook: Make) -> None:
+async def test_a_request_over_the_concurrency_limit_reserves_a_later_time(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
     gated = await gate(store, webhook)
     waits = [
@@ -109,4 +109,4 @@ async def test_where_the_queue_keeps_the_rate_nothing_is_reserved(store: Store, 
         await gated.defer_by_concurrency(REQUEST, webhook, NOW, limited=False),
     ]:
         assert outcome and outcome.slot is None
-    assert await store.slots.reserve("wh_1", NOW, 1.0) == NOW
+    assert await store.reserved_times.reserve("wh_1", NOW, 1.0) == NOW

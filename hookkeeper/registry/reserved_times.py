@@ -22,8 +22,8 @@ class _Group:
     """Returns the time of the first request."""
 
 
-class Slots:
-    """Reserves slots. Methods raise RegistryUnavailable. An unused slot delays no other request.
+class ReservedTimes:
+    """Reserves times. Methods raise RegistryUnavailable. A time that is not used delays no other request.
 
     Requests that come while another transaction is in progress are reserved together: with a transaction each, those of
     a backlog wait for the disk one after the other, until they time out.
