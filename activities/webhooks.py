@@ -30,7 +30,6 @@ class WebhookActivities:
         health: HealthRecorder,
         client: httpx.AsyncClient,
         renderer: Renderer,
-        user_agent: str,
         gate: RateGate,
         memory: WorkerMemory,
         *,
@@ -40,7 +39,6 @@ class WebhookActivities:
         self._health = health
         self._http = client
         self._renderer = renderer
-        self._user_agent = user_agent
         self._gate = gate
         self._memory = memory
         self._send_traceparent = send_traceparent
@@ -121,4 +119,4 @@ class WebhookActivities:
         """Return the headers of the attempt, whose timestamp is its own."""
         context = tracing.current() if self._send_traceparent else None
         traced = {tracing.HEADER: context} if context else {}
-        return traced | signed_headers(attempt.webhook, attempt.event.id, body, self._user_agent, now)
+        return traced | signed_headers(attempt.webhook, attempt.event.id, body, now)

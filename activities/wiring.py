@@ -42,7 +42,6 @@ from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.rate_mode import keeping_rates
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.webhook_workflows import HeldDeliveries, Probes
-from hookkeeper.version import USER_AGENT
 
 MAX_CONCURRENT_BULK = 20
 """Activities of releases and recoveries at the same time; each waits for deliveries most of the time."""
@@ -93,14 +92,14 @@ async def open_activities(
         renderer = Renderer(sandbox, memory, settings.render_limits)
         batches = BatchRunner(store, client, concurrency, memory, always_alert=operators is not None)
         mail = SuppressingProvider(mail_provider(settings, own), store.suppressions)
-        notifier = Notifier(services, web, USER_AGENT)
+        notifier = Notifier(services, web)
         links = LinkBuilder(settings.public_url, settings.temporal_ui_url, client.namespace)
         gate = RateGate(store.reserved_times, rate_mode, settings.max_concurrent_per_webhook)
         interval = settings.probe_interval
         probes = Probes(client, settings.task_queue, interval) if interval else None
         health = HealthRecorder(store, settings.disable_after, probes)
         webhooks = WebhookActivities(
-            batches, health, web, renderer, USER_AGENT, gate, memory, send_traceparent=settings.send_traceparent
+            batches, health, web, renderer, gate, memory, send_traceparent=settings.send_traceparent
         )
         sending: list[Activity] = [
             webhooks.deliver_webhooks,

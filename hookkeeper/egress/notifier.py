@@ -9,15 +9,15 @@ from hookkeeper.egress.apprise_sender import AppriseSender, ServiceAnswer
 from hookkeeper.egress.response_headers import shown_headers
 from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
 from hookkeeper.outcomes import MAX_HEADERS
+from hookkeeper.version import USER_AGENT
 
 
 class Notifier:
     """Sends both kinds of notifications."""
 
-    def __init__(self, services: AppriseSender, client: httpx.AsyncClient, user_agent: str) -> None:
+    def __init__(self, services: AppriseSender, client: httpx.AsyncClient) -> None:
         self._services = services
         self._http = client
-        self._user_agent = user_agent
 
     async def send(
         self,
@@ -40,7 +40,7 @@ class Notifier:
             notification.method,
             notification.url,
             body=notification.body,
-            headers=notification.headers | {"user-agent": self._user_agent},
+            headers=notification.headers | {"user-agent": USER_AGENT},
             timeout=timeout,
             keep=keep + MARGIN,
             tenant=tenant,

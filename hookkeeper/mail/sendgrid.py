@@ -27,7 +27,7 @@ from hookkeeper.content.mailboxes import Mailbox
 from hookkeeper.egress import http
 from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender, provider_text, without
 from hookkeeper.outcomes import Verdict
-from hookkeeper.version import VERSION
+from hookkeeper.version import USER_AGENT
 
 TIMEOUT = 15.0
 RETRYABLE = frozenset({408, 425, 429})
@@ -87,7 +87,7 @@ class SendGrid:
             "authorization": f"Bearer {self._key}",
             "content-type": "application/json",
             "accept": "application/json",
-            "user-agent": f"Hookkeeper/{VERSION}",
+            "user-agent": USER_AGENT,
         }
         answer = await http.send(
             self._client, "POST", self._url, body=body, headers=headers, timeout=self._timeout, keep=http.READ_LIMIT

@@ -17,7 +17,7 @@ from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.version import USER_AGENT
 
 
-def signed_headers(webhook: Webhook, event_id: str, body: Body, user_agent: str, now: datetime) -> dict[str, str]:
+def signed_headers(webhook: Webhook, event_id: str, body: Body, now: datetime) -> dict[str, str]:
     """Return the headers of a request that is sent now. Its id is that of the event, its timestamp is its own."""
     timestamp = int(now.timestamp())
     signature = sign(webhook.signing_secrets(now), message_id=event_id, timestamp=timestamp, body=body.content)
@@ -25,7 +25,7 @@ def signed_headers(webhook: Webhook, event_id: str, body: Body, user_agent: str,
         webhook.headers
         | body.headers
         | {
-            "user-agent": user_agent,
+            "user-agent": USER_AGENT,
             "webhook-id": event_id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature,
@@ -62,6 +62,6 @@ async def rebuilt_request(
         body = await sandbox.for_(event.tenant).call(body_of, webhook.payload, context, limits)
     else:
         body = body_of(None, context)
-    headers = signed_headers(webhook, event.id, body, USER_AGENT, now) | masked(webhook.headers)
+    headers = signed_headers(webhook, event.id, body, now) | masked(webhook.headers)
     request = request_of("POST", webhook.url, body.content, headers)
     return RebuiltRequest(request, _changes(webhook, body, digest) if digest else None)

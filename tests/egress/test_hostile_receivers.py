@@ -220,7 +220,7 @@ async def sender(request: pytest.FixtureRequest) -> AsyncIterator[Sender]:
 @asynccontextmanager
 async def sending(kind: str) -> AsyncIterator[Sender]:
     async with make_client(LOOPBACK) as client, AppriseSender((), LOOPBACK) as services:
-        yield Sender(client, Notifier(services, client, "test") if kind == "notification" else None)
+        yield Sender(client, Notifier(services, client) if kind == "notification" else None)
 
 
 async def attempt(sender: Sender, hostile: Hostile) -> RawReceiver:

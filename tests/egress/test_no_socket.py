@@ -79,7 +79,7 @@ async def deliver(request: pytest.FixtureRequest, names: NameServer) -> AsyncIte
                 call = call_of(HttpCall(url="{{ event.url }}", body="{}"), {"event": {"url": url}})
             except BadTemplate:
                 return "bad_template"
-            return (await Notifier(services, client, "test").send(call, timeout=WAIT_TIMEOUT, keep=100)).error
+            return (await Notifier(services, client).send(call, timeout=WAIT_TIMEOUT, keep=100)).error
 
         yield webhook if request.param == "webhook" else notification
 

@@ -20,7 +20,7 @@ TOKEN = "s3cr3t-t0ken-of-the-tests"
 @pytest.fixture
 async def notifier() -> AsyncIterator[Notifier]:
     async with make_client(LOOPBACK) as client, AppriseSender((), LOOPBACK) as services:
-        yield Notifier(services, client, "Hookkeeper/test")
+        yield Notifier(services, client)
 
 
 async def call(notifier: Notifier, inbox: Receiver, said: str, keep: int = 4096) -> ServiceAnswer:
