@@ -26,6 +26,7 @@ from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepte
 from api.schemas.schedules import ScheduleCommandAccepted, ScheduleSummary
 from api.schemas.system import Backlog, SystemView, WaitingDeliveries, WebhookCounts
 from api.statistics_views import statistics
+from hookkeeper.content.headers import MASK
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
 from hookkeeper.messages.recovery import RecoveryScope, RecoveryState
@@ -67,7 +68,7 @@ PREVIEW = Preview(
     matches=True,
     request=RequestPreview(
         url=URL,
-        headers={"content-type": "application/json", "webhook-id": EXAMPLE_ID, "x-shop": "********"},
+        headers={"content-type": "application/json", "webhook-id": EXAMPLE_ID, "x-shop": MASK},
         body='{"id":"evt_example","type":"order.paid","timestamp":"2026-01-02T03:04:05.678Z","data":{"order":4711}}',
     ),
     emails=[],

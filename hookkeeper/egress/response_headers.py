@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from hookkeeper.egress.scrubbing import MASK, scrub_request
+from hookkeeper.content.headers import MASK
+from hookkeeper.egress.scrubbing import scrub_request
 from hookkeeper.outcomes import HEADER_FRAME, excerpt
 
 _SILENT = frozenset(

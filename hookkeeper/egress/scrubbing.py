@@ -12,8 +12,8 @@ from html import escape
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from hookkeeper import outcomes
+from hookkeeper.content.headers import MASK
 
-MASK = "********"
 MIN_LENGTH = 4
 """Minimum characters of a secret: shorter values occur in ordinary words."""
 PREFIX = 32

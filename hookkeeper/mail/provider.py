@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from hookkeeper import outcomes
 from hookkeeper.content.emails import RenderedEmail
+from hookkeeper.content.headers import MASK
 from hookkeeper.content.mailboxes import Mailbox
 from hookkeeper.outcomes import Verdict
 from hookkeeper.times import utc_now
@@ -116,5 +117,5 @@ def without(email: RenderedEmail, addresses: Collection[str]) -> RenderedEmail:
 def provider_text(text: str, *secrets: str) -> str:
     """Return a provider's message for display: printable, at most 500 bytes, secrets masked."""
     for secret in secrets:
-        text = text.replace(secret, "********")
+        text = text.replace(secret, MASK)
     return outcomes.excerpt(text.encode(errors="replace"), MAX_TEXT).strip()

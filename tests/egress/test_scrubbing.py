@@ -10,7 +10,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from hookkeeper.egress.scrubbing import MASK, scrub, scrub_request
+from hookkeeper.content.headers import MASK
+from hookkeeper.egress.scrubbing import scrub, scrub_request
 
 
 @pytest.mark.parametrize(
