@@ -14,7 +14,6 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.attempts import about
 from activities.delivery_batch import every
 from activities.event_data import EventData
 from activities.memory_budget import WorkerMemory
@@ -200,7 +199,7 @@ class AlertActivities:
         info = activity.info()
         run = self._links.run(info.workflow_id or "", info.workflow_run_id or "")
         page = self._links.webhook(webhook.id) if alert.probed else self._links.event(alert.tenant, alert.id)
-        return context_of(event, about(webhook)) | {
+        return context_of(event, webhook.context) | {
             "alert": {
                 **alert.model_dump(include={"kind", "tenant", "delivery", "channel", "target", "attempts"}),
                 "reason": reason,

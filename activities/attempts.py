@@ -8,7 +8,7 @@ from typing import Any
 from temporalio import activity
 
 from hookkeeper import outcomes
-from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
+from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.egress.apprise_sender import ServiceAnswer
@@ -71,7 +71,7 @@ class PreparedAttempt:
     @property
     def context(self) -> dict[str, Any]:
         """The variables of templates."""
-        return context_of(self.event, about(self.webhook))
+        return context_of(self.event, self.webhook.context)
 
     def outcome(self, answer: HttpAnswer | ServiceAnswer | MailAnswer, target: str, text: str, **more: Any) -> Outcome:
         """Return the outcome of the request; `text` is the receiver's response, without secrets.
@@ -110,10 +110,6 @@ class PreparedAttempt:
 
 def _rounded(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else round(milliseconds, 1)
-
-
-def about(webhook: Webhook) -> WebhookContext:
-    return WebhookContext(webhook.id, webhook.name, webhook.metadata_)
 
 
 def clock_offset() -> timedelta:

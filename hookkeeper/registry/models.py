@@ -13,7 +13,7 @@ from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index, Strin
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship, validates
 from sqlalchemy.types import TypeDecorator
 
-from hookkeeper.content.context import AlertKind
+from hookkeeper.content.context import AlertKind, WebhookContext
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification, OnFailure
 from hookkeeper.content.payload import Payload
@@ -224,6 +224,11 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     def current_rate(self) -> float | None:
         """Requests a second that the webhook accepts at present; None: any number."""
         return rate_at_present(self.rate_limit, self.timeouts)
+
+    @property
+    def context(self) -> WebhookContext:
+        """The webhook as its templates see it, without secrets."""
+        return WebhookContext(self.id, self.name, self.metadata_)
 
     def signing_secrets(self, now: datetime) -> list[str]:
         """Return the keys that sign at this time; during the grace period after a rotation, also the previous one."""

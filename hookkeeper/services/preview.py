@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from hookkeeper.content import filters
-from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
+from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.emails import Email, RenderedEmail, render_email
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import masked
@@ -62,7 +62,7 @@ class Previewer:
         self._sandbox = sandbox.for_(webhook.tenant)
         self._webhook = webhook
         self._event = OutgoingEvent(EXAMPLE_ID, type_, webhook.tenant, utc_now(), data)
-        self._context = context_of(self._event, WebhookContext(webhook.id, webhook.name, webhook.metadata_))
+        self._context = context_of(self._event, webhook.context)
         self._limits = limits
 
     async def preview(self) -> Preview:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import httpx
 
-from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
+from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.headers import masked
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.content.sizes import RenderLimits
@@ -57,7 +57,7 @@ async def rebuilt_request(
     `digest`: of the attempt with which it is compared. Raises `ContentError` if the webhook's template fails,
     httpx.InvalidURL, SandboxUnavailable.
     """
-    context = context_of(event, WebhookContext(webhook.id, webhook.name, webhook.metadata_))
+    context = context_of(event, webhook.context)
     if webhook.payload:
         body = await sandbox.for_(event.tenant).call(body_of, webhook.payload, context, limits)
     else:
