@@ -109,7 +109,7 @@ class _Scan:
 
     def _matches(self) -> Select[Any]:
         search, event_id = self._search, self._driver.event_key[-1]
-        of_event, of_delivery = event_conditions(search), delivery_conditions(search)
+        of_event, of_delivery = [*event_conditions(search)], [*delivery_conditions(search)]
         own, others = (of_event, of_delivery) if self._driver.table is events else (of_delivery, of_event)
         own = [*shared_conditions(search, event_id), *own]
         names = dict.fromkeys([*self._key, *(condition.column for condition in own)])

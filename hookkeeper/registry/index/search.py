@@ -63,20 +63,8 @@ def status_codes(text: str) -> StatusCodes:
     return StatusCodes(int(text.replace("x", "0")), int(text.replace("x", "9")))
 
 
-def shared_conditions(search: Search, event_id: str) -> list[Condition]:
-    """Return the conditions on columns that events and deliveries have; `event_id` is the name of one of them."""
-    return list(_shared(search, event_id))
-
-
-def event_conditions(search: Search) -> list[Condition]:
-    return list(_of_event(search))
-
-
-def delivery_conditions(search: Search) -> list[Condition]:
-    return list(_of_delivery(search))
-
-
-def _shared(search: Search, event_id: str) -> Iterator[Condition]:
+def shared_conditions(search: Search, event_id: str) -> Iterator[Condition]:
+    """Yield the conditions on columns that events and deliveries have; `event_id` is the name of one of them."""
     if search.tenant is not None:
         yield _equals("tenant", search.tenant)
     if search.types:
@@ -90,14 +78,14 @@ def begins_with(column: ColumnElement[Any], prefix: str) -> ColumnElement[bool]:
     return and_(column >= prefix, column < prefix + AFTER_ALL_IDS)
 
 
-def _of_event(search: Search) -> Iterator[Condition]:
+def event_conditions(search: Search) -> Iterator[Condition]:
     if search.statuses:
         yield Condition("status", lambda column: column.in_(search.statuses))
     if search.needs_attention is not None:
         yield Condition("needs_attention", (lambda column: column) if search.needs_attention else not_)
 
 
-def _of_delivery(search: Search) -> Iterator[Condition]:
+def delivery_conditions(search: Search) -> Iterator[Condition]:
     if search.webhook is not None:
         yield _equals("webhook_id", search.webhook)
     if search.delivery_statuses:
