@@ -17,7 +17,7 @@ from temporalio.service import RPCError
 
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.sweeps import Position
+from hookkeeper.registry.index.sweeps import SweepPosition
 from hookkeeper.temporal.index_checks import IndexChecks
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.index_repair import IndexRepair
@@ -89,7 +89,7 @@ class IndexSweep:
             log.info("index swept", added=added, repaired=repaired)
         return True
 
-    async def _add_changed(self, position: Position) -> int:
+    async def _add_changed(self, position: SweepPosition) -> int:
         """Add what is missing of runs that were opened or closed since the position, and move it."""
         latest = await self._windows.latest()
         if latest is None:
@@ -103,7 +103,7 @@ class IndexSweep:
                 await self._renew()
                 await asyncio.sleep(LIST_PAUSE)
             await self._renew()
-            await self._index.sweeps.set_position(self._name, Position(None, end))
+            await self._index.sweeps.set_position(self._name, SweepPosition(None, end))
             if end >= latest:
                 return added
             begin = end

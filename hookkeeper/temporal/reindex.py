@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowExecution
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.sweeps import Position
+from hookkeeper.registry.index.sweeps import SweepPosition
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.index_repair import IndexRepair
 from hookkeeper.temporal.run_windows import RunWindows
@@ -59,7 +59,7 @@ class Reindex:
                 await self._index.sweeps.release(self._name, self._holder)
         return self._added
 
-    async def _run(self, position: Position, since: datetime) -> None:
+    async def _run(self, position: SweepPosition, since: datetime) -> None:
         latest = await self._windows.latest()
         if latest is None:
             return
@@ -73,9 +73,9 @@ class Reindex:
         while begin < latest:
             end = min(begin + SLICE, latest)
             await self._add(self._windows.changed(begin, end), begin)
-            await self._index.sweeps.set_position(self._name, Position(first, end))
+            await self._index.sweeps.set_position(self._name, SweepPosition(first, end))
             begin = end
-        await self._index.sweeps.set_position(self._name, Position(None, None))
+        await self._index.sweeps.set_position(self._name, SweepPosition(None, None))
 
     async def _add(self, pages: AsyncIterator[list[WorkflowExecution]], begin: datetime) -> None:
         async for runs in pages:
@@ -87,7 +87,7 @@ class Reindex:
                 self._on_progress(min(self._done, self._total), self._total)
                 await self._lease()
 
-    async def _lease(self) -> Position:
+    async def _lease(self) -> SweepPosition:
         position = await self._index.sweeps.lease(self._name, self._holder, LEASE)
         if position is None:
             raise ReindexRunning("another `hookkeeper reindex` is running: wait until it has ended")

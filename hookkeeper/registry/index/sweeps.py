@@ -18,10 +18,11 @@ INDEXED = (events.c.run_id, events.c.finished_at, events.c.size, events.c.as_of,
 EVENT_OF_DELIVERY = (deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id)
 
 
-class Position(NamedTuple):
-    """How far a sweep has come."""
+class SweepPosition(NamedTuple):
+    """How far a sweep has come: runs that were opened or closed before `until` are in the index."""
 
     since: datetime | None
+    """Only of a reindex: where it began."""
     until: datetime | None
 
 
@@ -51,7 +52,7 @@ class SweepStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def lease(self, name: str, holder: str, seconds: float) -> Position | None:
+    async def lease(self, name: str, holder: str, seconds: float) -> SweepPosition | None:
         """Let a process sweep for this time, and return the position; None if another one sweeps."""
         insert = insert_into(index_sweep, self._database.dialect.name)
         now = utc_now()
@@ -65,7 +66,7 @@ class SweepStore:
         async with self._database.write() as session:
             await session.execute(insert.values(name=name).on_conflict_do_nothing())
             row = (await session.execute(lease)).one_or_none()
-        return None if row is None else Position(*row)
+        return None if row is None else SweepPosition(*row)
 
     async def release(self, name: str, holder: str) -> None:
         """Let another process sweep at once."""
@@ -79,7 +80,7 @@ class SweepStore:
         async with self._database.read() as session:
             return (await session.execute(query)).scalar_one_or_none()
 
-    async def set_position(self, name: str, position: Position) -> None:
+    async def set_position(self, name: str, position: SweepPosition) -> None:
         query = update(index_sweep).where(index_sweep.c.name == name)
         async with self._database.write() as session:
             await session.execute(query.values(since=position.since, swept_until=position.until))

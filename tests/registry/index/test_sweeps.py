@@ -10,7 +10,7 @@ from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import CHECK_DELAY, EventKey
-from hookkeeper.registry.index.sweeps import Position
+from hookkeeper.registry.index.sweeps import SweepPosition
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
@@ -35,17 +35,17 @@ def waiting(webhook: str, until: datetime, attempts: int = 1) -> Delivery:
 
 async def test_one_process_sweeps_at_a_time(engine: AsyncEngine) -> None:
     sweeps = EventIndex(Database(engine)).sweeps
-    assert await sweeps.lease("queue", "first", 60) == Position(None, None)
+    assert await sweeps.lease("queue", "first", 60) == SweepPosition(None, None)
     assert await sweeps.lease("queue", "second", 60) is None
-    assert await sweeps.lease("queue", "first", 60) == Position(None, None)
-    assert await sweeps.lease("another queue", "second", 60) == Position(None, None)
+    assert await sweeps.lease("queue", "first", 60) == SweepPosition(None, None)
+    assert await sweeps.lease("another queue", "second", 60) == SweepPosition(None, None)
 
 
 async def test_a_lease_that_is_over_is_taken_over_with_the_position(engine: AsyncEngine) -> None:
     sweeps = EventIndex(Database(engine)).sweeps
     await sweeps.lease("queue", "killed", -1)
-    await sweeps.set_position("queue", Position(BEGINNING, ACCEPTED))
-    assert await sweeps.lease("queue", "second", 60) == Position(BEGINNING, ACCEPTED)
+    await sweeps.set_position("queue", SweepPosition(BEGINNING, ACCEPTED))
+    assert await sweeps.lease("queue", "second", 60) == SweepPosition(BEGINNING, ACCEPTED)
     assert await sweeps.lease("queue", "killed", 60) is None
 
 
@@ -86,7 +86,7 @@ async def test_how_far_a_sweep_has_come(engine: AsyncEngine) -> None:
     assert await sweeps.swept_until("queue") is None
     await sweeps.lease("queue", "first", 60)
     assert await sweeps.swept_until("queue") is None
-    await sweeps.set_position("queue", Position(None, ACCEPTED))
+    await sweeps.set_position("queue", SweepPosition(None, ACCEPTED))
     assert await sweeps.swept_until("queue") == ACCEPTED
 
 
