@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
+from cachetools import LRUCache
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
 from hookkeeper import ids
@@ -42,7 +43,7 @@ class IndexChecks:
         self._client = client
         self._index = index
         self._reader = reader
-        self._lengths: dict[EventKey, Lengths] = {}
+        self._lengths: LRUCache[EventKey, Lengths] = LRUCache(MAX_REMEMBERED)
         """By event: the history lengths at its latest check."""
 
     async def run(self) -> int:
@@ -71,6 +72,7 @@ class IndexChecks:
         if run is None:
             return await self._check_shared(changed, event)
         lengths = await self._lengths_of(run)
+        reports: list[RunReport] = []
         if not await self._is_indexed(event, run, lengths):
             try:
                 reports = await self._reader.event(run, with_size=event.size is None)
@@ -78,10 +80,10 @@ class IndexChecks:
                 log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
                 return []
             changed.add(event.key)
-            self._remember(event.key, lengths)
-            return reports if run.status == WorkflowExecutionStatus.RUNNING else _counting(reports, event.as_of)
-        self._remember(event.key, lengths)
-        return []
+            if run.status != WorkflowExecutionStatus.RUNNING:
+                reports = _counting(reports, event.as_of)
+        self._lengths[event.key] = lengths
+        return reports
 
     async def _check_shared(self, changed: set[EventKey], event: OpenEvent) -> list[RunReport]:
         """Return the report of an event without a run of its own, if its shared run is over."""
@@ -121,12 +123,6 @@ class IndexChecks:
         parts = [await find_run(self._client, child.workflow_id) for child in run.raw_description.pending_children]
         runs = [run, *(part for part in parts if part)] if run.workflow_type == ids.LARGE_EVENT else [run]
         return tuple((each.run_id, each.history_length) for each in runs)
-
-    def _remember(self, key: EventKey, lengths: Lengths) -> None:
-        self._lengths.pop(key, None)
-        self._lengths[key] = lengths
-        if len(self._lengths) > MAX_REMEMBERED:
-            del self._lengths[next(iter(self._lengths))]
 
     async def _check_later(self, events: Iterable[OpenEvent]) -> None:
         """Check an event again when it has been unchanged for twice as long, or is to continue before."""

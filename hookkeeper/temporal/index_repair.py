@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import structlog
+from cachetools import LRUCache
 from temporalio.client import Client, WorkflowExecution
 
 from hookkeeper import ids
@@ -52,8 +53,8 @@ class IndexRepair:
         self._index = index
         self._reader = reader
         self._shared_runs = SharedRunRepair(client, index, reader)
-        self._complete: dict[str, None] = {}
-        """Ids of closed runs that are in the index, the latest last."""
+        self._complete: LRUCache[str, None] = LRUCache(MAX_REMEMBERED)
+        """Ids of closed runs that are in the index."""
 
     async def repair(self, runs: Iterable[WorkflowExecution]) -> int:
         """Read the events that the index lacks, or whose end it lacks; return their number."""
@@ -68,7 +69,7 @@ class IndexRepair:
 
         await self._reader.write(list(incomplete.values()), read)
         repaired = len(incomplete) + await self._shared_runs.repair(shared_runs)
-        self._remember(run for run in new if run.close_time)
+        self._complete.update((run.run_id, None) for run in new if run.close_time)
         return repaired
 
     def _incomplete(self, candidates: Iterable[Candidate], rows: dict[EventKey, IndexedEvent]) -> dict[str, Candidate]:
@@ -98,11 +99,6 @@ class IndexRepair:
             log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
             await self._index.sweeps.check_at({candidate.key: utc_now()})
             return [] if candidate.is_part else [await _unread(candidate)]
-
-    def _remember(self, runs: Iterable[WorkflowExecution]) -> None:
-        self._complete.update((run.run_id, None) for run in runs)
-        for run_id in list(self._complete)[: max(0, len(self._complete) - MAX_REMEMBERED)]:
-            del self._complete[run_id]
 
 
 async def _candidates(runs: Iterable[WorkflowExecution]) -> list[Candidate]:
