@@ -3,7 +3,8 @@
 import asyncio
 import hmac
 import time
-from typing import NoReturn
+from collections.abc import Awaitable, Callable
+from typing import NoReturn, TypeVar
 
 import structlog
 from cachetools import LRUCache, TTLCache
@@ -31,6 +32,7 @@ TRUSTED = 1.0
 MAX_CACHED = 10_000
 NOTED_EVERY = USE_INTERVAL.total_seconds()
 ADMIN = Caller("admin", "HOOKKEEPER_ADMIN_KEY", None, frozenset(SCOPES))
+Found = TypeVar("Found", ApiKey, PortalSession)
 log = structlog.get_logger("hookkeeper.api")
 
 
@@ -150,35 +152,17 @@ class Authenticator:
         return Caller(known.id, known.name, known.tenant, frozenset(known.scopes))
 
     async def _find(self, key: str, digest: str) -> ApiKey | None:
-        now = time.monotonic()
-        found_at, known = self._found.get(digest, (0.0, None))
-        if known is not None and now - found_at <= TRUSTED:
-            return known
-        known = await self._keys.find(key)
+        known = await _trusted(self._found, digest, lambda: self._keys.find(key))
         if known is None:
             self._unknown[digest] = None
-        else:
-            self._found[digest] = (now, known)
         return known
 
     async def _find_by_id(self, key_id: str) -> ApiKey | None:
-        now = time.monotonic()
-        found_at, known = self._of_sessions.get(key_id, (0.0, None))
-        if known is None or now - found_at > TRUSTED:
-            known = await self._keys.get(key_id)
-            if known is not None:
-                self._of_sessions[key_id] = (now, known)
-        return known
+        return await _trusted(self._of_sessions, key_id, lambda: self._keys.get(key_id))
 
     async def portal_session(self, session_id: str) -> PortalSession | None:
         """Return a session of the portal, even if it is over, or None."""
-        now = time.monotonic()
-        found_at, session = self._of_portal.get(session_id, (0.0, None))
-        if session is None or now - found_at > TRUSTED:
-            session = await self._portal.get(session_id)
-            if session is not None:
-                self._of_portal[session_id] = (now, session)
-        return session
+        return await _trusted(self._of_portal, session_id, lambda: self._portal.get(session_id))
 
     def _note_use(self, key_id: str) -> None:
         """Record the time of use in the background."""
@@ -193,6 +177,19 @@ class Authenticator:
             await self._keys.note_use(key_id)
         except RegistryUnavailable as error:
             log.warning("use of a key not recorded", key=key_id, detail=str(error))
+
+
+async def _trusted(
+    cache: LRUCache[str, tuple[float, Found]], name: str, read: Callable[[], Awaitable[Found | None]]
+) -> Found | None:
+    """Return what was found within the last second; otherwise read it, and keep it if there is one."""
+    now = time.monotonic()
+    found_at, known = cache.get(name, (0.0, None))
+    if known is None or now - found_at > TRUSTED:
+        known = await read()
+        if known is not None:
+            cache[name] = (now, known)
+    return known
 
 
 def with_scope(caller: Caller, scopes: frozenset[str]) -> Caller:
