@@ -14,8 +14,7 @@ from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.services.shared_starts import SharedStarts, start_own
 from hookkeeper.services.start_limit import RecentTenants, StartLimit
 from hookkeeper.services.start_queue import NewRun, NotStarted
-from hookkeeper.temporal.error_translation import Conflict
-from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.temporal.gateway import Gateway, Started, check_digest
 from hookkeeper.temporal.shared_runs import EventInRun
 from hookkeeper.times import utc_now
 
@@ -24,7 +23,6 @@ MAX_CONCURRENT_STARTS = 32
 tenant, so that a flood of one tenant does not delay others in Temporal."""
 START_TIME = timedelta(seconds=3)
 """A shared run that does not exist so long after its events came is replaced."""
-CONFLICT = "an event with id {1} and other content was accepted before for tenant {0}"
 LOOK_INTERVAL = 0.1
 """Seconds until another look for a shared run that another process may be starting."""
 
@@ -84,8 +82,7 @@ class EventStarts:
                 break
             is_ours = shared_run == refused
             if found := await self._find(claim, shared_run, is_patient=not is_ours):
-                if found.digest != run.digest:
-                    raise Conflict(CONFLICT.format(*run.key))
+                check_digest(*run.key, run.digest, found.digest)
                 if is_ours and found.workflow_id == shared_run:
                     self._index.put(first_report(run.event, found.state, found.run_id, run.digest, shared_run))
                 return Started(found.workflow_id, found.run_id, found.state, duplicate=not is_ours)

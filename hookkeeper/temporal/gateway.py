@@ -133,7 +133,7 @@ class Gateway:
             with not_found_suppressed():
                 return await self._started_before(tenant, event_id, digest)
             if shared := await self.shared_runs.claimed(tenant, event_id):
-                _check_digest(tenant, event_id, digest, shared.digest)
+                check_digest(tenant, event_id, digest, shared.digest)
                 return Started(shared.workflow_id, shared.run_id, shared.state, duplicate=True)
         return None
 
@@ -195,7 +195,7 @@ class Gateway:
 
     async def _started_before(self, tenant: str, event_id: str, digest: str) -> Started:
         handle, run = await run_state.latest_run(self._client, tenant, event_id)
-        _check_digest(tenant, event_id, digest, await run.memo_value("digest", default=""))
+        check_digest(tenant, event_id, digest, await run.memo_value("digest", default=""))
         if run.status == WorkflowExecutionStatus.RUNNING:  # needs no worker
             event = await run_state.input_of(self._client, handle, EventInput)
             is_large = run.workflow_type == ids.LARGE_EVENT
@@ -206,6 +206,7 @@ class Gateway:
         return Started(handle.id, run.run_id, snapshot.state, duplicate=True)
 
 
-def _check_digest(tenant: str, event_id: str, digest: str, accepted: str) -> None:
+def check_digest(tenant: str, event_id: str, digest: str, accepted: str) -> None:
+    """Raise `Conflict` unless an event has the digest of the one that was accepted with its id."""
     if digest != accepted:
         raise Conflict(f"an event with id {event_id} and other content was accepted before for tenant {tenant}")
