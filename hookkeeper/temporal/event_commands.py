@@ -73,7 +73,7 @@ class EventCommands:
                     await self._shared_run(tenant, event_id)
                 if run is None or run.status != WorkflowExecutionStatus.RUNNING:
                     raise Refused("the event is not scheduled: its delivery is over")
-                if await dispatch.send(handle_of(self._client, run), run):
+                if await dispatch.send(run):
                     return
                 await asyncio.sleep(RETRY_INTERVAL)
 
@@ -84,17 +84,16 @@ class EventCommands:
         run = await find_run(self._client, ids.workflow_id(tenant, event_id))
         if run is None:
             return await self._send_to_shared(tenant, event_id, command, delivery)
-        handle = handle_of(self._client, run)
         if run.status == WorkflowExecutionStatus.RUNNING:
-            return await dispatch.send(handle, run)
+            return await dispatch.send(run)
         if dispatch.is_accepted:  # by parts that have closed since
             return True
         if command not in AFTER_END:
-            snapshot = await event_read.read(self._client, handle, run)
+            snapshot = await event_read.read(self._client, run)
             raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
         if await self._is_erased(tenant, event_id, run):
             raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
-        return await start_again(self._client, self._task_queue, handle, run, command, delivery)
+        return await start_again(self._client, self._task_queue, run, command, delivery)
 
     async def _is_erased(self, tenant: str, event_id: str, run: WorkflowExecutionDescription) -> bool:
         """Return whether the event was erased: the server deletes its runs some time later."""
@@ -153,11 +152,12 @@ class _Dispatch:
         """A part has accepted the command."""
         return len(self._answered) > len(self._refusals)
 
-    async def send(self, handle: WorkflowHandle[Any, Any], description: WorkflowExecutionDescription) -> bool:
+    async def send(self, description: WorkflowExecutionDescription) -> bool:
         """Send the command to the event's open run, or to its parts; False if one closed meanwhile: try again.
 
         Raises `Refused` if all refuse, and `UnknownDelivery` if no part has the delivery.
         """
+        handle = handle_of(self._client, description)
         if description.workflow_type != ids.LARGE_EVENT:
             return await _update(handle, self._command, self._argument)
         if description.run_id not in self._inputs:

@@ -70,10 +70,9 @@ class EventSnapshot:
     state: EventState
 
 
-async def read(
-    client: Client, handle: WorkflowHandle[Any, Any], description: WorkflowExecutionDescription
-) -> EventSnapshot:
+async def read(client: Client, description: WorkflowExecutionDescription) -> EventSnapshot:
     """Read an event, whose latest run is given."""
+    handle = run_state.handle_of(client, description)
     event = await run_state.input_of(client, handle, EventInput)
     run_number = await run_state.number_of(description)
     if description.workflow_type == ids.LARGE_EVENT:
@@ -86,7 +85,7 @@ async def read(
         state = run_state.unstarted_state(event)
     else:
         state = await run_state.state_of(client, handle, description.status)
-    return EventSnapshot(handle.id, description.run_id, run_number, event, state)
+    return EventSnapshot(description.id, description.run_id, run_number, event, state)
 
 
 async def run_with_delivery(client: Client, tenant: str, event_id: str, delivery: str) -> WorkflowHandle[Any, Any]:
@@ -138,7 +137,7 @@ async def _part(client: Client, run: LargeEventRun, n: int, event: EventInput) -
         n,
         event,
         run_number=await run_state.number_of(description),
-        handle=client.get_workflow_handle(part_id, run_id=description.run_id),
+        handle=run_state.handle_of(client, description),
         status=description.status,
         is_unstarted=run_state.is_unstarted(description),
     )

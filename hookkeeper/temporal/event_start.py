@@ -3,9 +3,7 @@
 An event of a shared run that is redelivered has its first run of its own, with the number 2.
 """
 
-from typing import Any
-
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
@@ -49,7 +47,6 @@ async def start_run(
 async def start_again(
     client: Client,
     task_queue: str,
-    handle: WorkflowHandle[Any, Any],
     description: WorkflowExecutionDescription,
     command: Command,
     delivery: str | None,
@@ -59,13 +56,13 @@ async def start_again(
     Temporal refuses the start only while that run is open. If it has closed by now, what was read here lacks its
     attempts. So the latest run is looked up once more, right before the start.
     """
-    snapshot = await event_read.read(client, handle, description)
+    snapshot = await event_read.read(client, description)
     deliveries = reopen(command, snapshot.state.deliveries, delivery)
     # An event that was cancelled before its `deliver_at` is delivered at once.
     deliver_at = min(snapshot.state.deliver_at, utc_now()) if snapshot.state.deliver_at else None
     event = snapshot.event.model_copy(update={"deliveries": deliveries, "deliver_at": deliver_at})
     digest = await description.memo_value("digest", default="")
-    latest = await find_run(client, handle.id)
+    latest = await find_run(client, description.id)
     if latest is None or latest.run_id != description.run_id:  # None: it was erased
         return False
     try:

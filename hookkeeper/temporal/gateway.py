@@ -189,21 +189,20 @@ class Gateway:
     async def _read_own(self, tenant: str, event_id: str) -> EventSnapshot | None:
         """Return an event that has a run of its own; None otherwise."""
         with not_found_suppressed():
-            handle, run = await run_state.latest_run(self._client, tenant, event_id)
-            return await event_read.read(self._client, handle, run)
+            return await event_read.read(self._client, await run_state.latest_run(self._client, tenant, event_id))
         return None
 
     async def _started_before(self, tenant: str, event_id: str, digest: str) -> Started:
-        handle, run = await run_state.latest_run(self._client, tenant, event_id)
+        run = await run_state.latest_run(self._client, tenant, event_id)
         check_digest(tenant, event_id, digest, await run.memo_value("digest", default=""))
         if run.status == WorkflowExecutionStatus.RUNNING:  # needs no worker
-            event = await run_state.input_of(self._client, handle, EventInput)
+            event = await run_state.input_of(self._client, run_state.handle_of(self._client, run), EventInput)
             is_large = run.workflow_type == ids.LARGE_EVENT
             deliver_at = event.deliver_at if is_large else run.typed_search_attributes.get(DELIVER_AT_KEY)
             scheduled = deliver_at is not None and deliver_at > utc_now()
-            return Started(handle.id, run.run_id, run_state.initial_state(event, scheduled=scheduled), duplicate=True)
-        snapshot = await event_read.read(self._client, handle, run)
-        return Started(handle.id, run.run_id, snapshot.state, duplicate=True)
+            return Started(run.id, run.run_id, run_state.initial_state(event, scheduled=scheduled), duplicate=True)
+        snapshot = await event_read.read(self._client, run)
+        return Started(run.id, run.run_id, snapshot.state, duplicate=True)
 
 
 def check_digest(tenant: str, event_id: str, digest: str, accepted: str) -> None:

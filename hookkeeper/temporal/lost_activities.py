@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import RespondActivityTaskFailedByIdReque
 from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
+from hookkeeper.temporal.run_state import handle_of
 from hookkeeper.temporal.visibility import read_all
 
 MAX_RUNS = 500
@@ -73,9 +74,8 @@ def _is_zombie(pid: str) -> bool:
 
 async def _retry_lost(client: Client, run: WorkflowExecution) -> int:
     """Let the lost activities of a run fail; return their number."""
-    handle = client.get_workflow_handle(run.id, run_id=run.run_id)
     try:
-        lost = [*filter(_is_lost, (await handle.describe()).raw_description.pending_activities)]
+        lost = [*filter(_is_lost, (await handle_of(client, run).describe()).raw_description.pending_activities)]
         for activity in lost:
             await client.workflow_service.respond_activity_task_failed_by_id(
                 RespondActivityTaskFailedByIdRequest(

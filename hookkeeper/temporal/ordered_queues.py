@@ -34,7 +34,7 @@ from hookkeeper.messages.ordered_queue import (
 )
 from hookkeeper.partition import PART, partition
 from hookkeeper.temporal.error_translation import QueueFull, Unavailable, translated_errors
-from hookkeeper.temporal.run_state import find_run, task_failure
+from hookkeeper.temporal.run_state import find_run, handle_of, task_failure
 from hookkeeper.times import rfc3339, utc_now
 
 log = structlog.get_logger("hookkeeper.ordered_queues")
@@ -115,7 +115,7 @@ class OrderedQueues:
             queue = await find_run(self._client, ids.ordered_queue_id(webhook_id))
             if queue is None or queue.status != WorkflowExecutionStatus.RUNNING:
                 return OrderedQueueState()
-            handle = self._client.get_workflow_handle(queue.id, run_id=queue.run_id)
+            handle = handle_of(self._client, queue)
             state: OrderedQueueState = await handle.query(ids.STATE, result_type=OrderedQueueState)
             return state
 

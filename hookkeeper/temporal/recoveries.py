@@ -22,7 +22,7 @@ from hookkeeper.temporal.error_translation import (
     not_found_suppressed,
     translated_errors,
 )
-from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.run_state import find_run, handle_of
 
 
 class Recoveries:
@@ -61,7 +61,7 @@ class Recoveries:
             run = await self._run_of(recovery)
             if run.status == WorkflowExecutionStatus.RUNNING:
                 with not_found_suppressed():
-                    return await self._client.get_workflow_handle(run.id, run_id=run.run_id).signal(command)
+                    return await handle_of(self._client, run).signal(command)
             raise Refused(f"cannot {command}: the recovery has ended")
 
     async def page(

@@ -82,8 +82,7 @@ class RecoveryCandidates:
     async def _state(self, workflow_id: str) -> EventState | None:
         with not_found_suppressed():
             run = await self._client.get_workflow_handle(workflow_id).describe()
-            handle = self._client.get_workflow_handle(workflow_id, run_id=run.run_id)
-            return await run_state.state_of(self._client, handle, run.status)
+            return await run_state.state_of(self._client, run_state.handle_of(self._client, run), run.status)
         snapshot = await self._shared_runs.read(*ids.event_of(workflow_id))  # of a shared run that was terminated
         return snapshot and snapshot.state
 

@@ -7,12 +7,14 @@ history.
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from temporalio.api.common.v1 import Memo, WorkflowExecution
+from temporalio.api.common.v1 import Memo
+from temporalio.api.common.v1 import WorkflowExecution as Execution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import (
     Client,
+    WorkflowExecution,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowFailureError,
@@ -32,13 +34,9 @@ LAST_EVENTS = 50
 """Events at the end of a history that contain the final state of a cancelled run, or the latest workflow task."""
 
 
-async def latest_run(
-    client: Client, tenant: str, event_id: str
-) -> tuple[WorkflowHandle[Any, Any], WorkflowExecutionDescription]:
+async def latest_run(client: Client, tenant: str, event_id: str) -> WorkflowExecutionDescription:
     """Return the latest run of an event. Raises Temporal's `RPCError`."""
-    workflow_id = ids.workflow_id(tenant, event_id)
-    description = await client.get_workflow_handle(workflow_id).describe()
-    return client.get_workflow_handle(workflow_id, run_id=description.run_id), description
+    return await client.get_workflow_handle(ids.workflow_id(tenant, event_id)).describe()
 
 
 async def find_run(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
@@ -48,7 +46,7 @@ async def find_run(client: Client, workflow_id: str) -> WorkflowExecutionDescrip
     return None
 
 
-def handle_of(client: Client, run: WorkflowExecutionDescription) -> WorkflowHandle[Any, Any]:
+def handle_of(client: Client, run: WorkflowExecution) -> WorkflowHandle[Any, Any]:
     """Return the handle of this run, not of a later one with the same workflow id."""
     return client.get_workflow_handle(run.id, run_id=run.run_id)
 
@@ -152,7 +150,7 @@ async def _last_events(client: Client, workflow_id: str, run_id: str) -> Sequenc
     answer = await client.workflow_service.get_workflow_execution_history_reverse(
         GetWorkflowExecutionHistoryReverseRequest(
             namespace=client.namespace,
-            execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+            execution=Execution(workflow_id=workflow_id, run_id=run_id),
             maximum_page_size=LAST_EVENTS,
         )
     )

@@ -14,7 +14,7 @@ from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput, SharedRunResult
 from hookkeeper.search_attributes import key_of
 from hookkeeper.temporal.error_translation import not_found_suppressed
-from hookkeeper.temporal.run_state import cut_short, find_run, initial_state, input_of, is_unstarted
+from hookkeeper.temporal.run_state import cut_short, find_run, handle_of, initial_state, input_of, is_unstarted
 from hookkeeper.temporal.visibility import of_tenant, quoted, read_all
 
 UNSTARTED_EVENTS_AT_END = 4
@@ -57,7 +57,7 @@ async def find_shared_run(client: Client, workflow_id: str) -> SharedRun | None:
     description = await find_run(client, workflow_id)
     if description is None or description.workflow_type != ids.SHARED_RUN:
         return None
-    handle = client.get_workflow_handle(workflow_id, run_id=description.run_id)
+    handle = handle_of(client, description)
     with not_found_suppressed():  # deleted meanwhile
         return SharedRun(handle, description, await input_of(client, handle, SharedRunInput))
     return None

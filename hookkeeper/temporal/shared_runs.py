@@ -7,9 +7,8 @@ is started once. So a claim can be checked at any time: look at the run, or take
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
@@ -22,7 +21,7 @@ from hookkeeper.search_attributes import key_of, shared_search_attributes, share
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import Unavailable, translated_errors
 from hookkeeper.temporal.event_read import EventSnapshot
-from hookkeeper.temporal.run_state import find_run, input_of
+from hookkeeper.temporal.run_state import find_run, handle_of, input_of
 from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, first_state, listed_runs, state_of
 
 
@@ -68,8 +67,7 @@ class SharedRuns:
             if run is None or (shared := run.event(tenant, event_id)) is None:
                 return None
             if not run.is_open and (own := await find_run(self._client, key_of(shared))):
-                handle = self._client.get_workflow_handle(own.id, run_id=own.run_id)
-                return EventInRun(own.id, own.run_id, shared.digest, await _state_of(self._client, handle, own))
+                return EventInRun(own.id, own.run_id, shared.digest, await _state_of(self._client, own))
             state = None if run.is_open else await state_of(run, shared.event)
             return EventInRun(run.id, run.run_id, shared.digest, state or first_state(shared.event))
 
@@ -139,7 +137,7 @@ async def start_shared_run(client: Client, task_queue: str, workflow_id: str, ru
     return None
 
 
-async def _state_of(client: Client, handle: WorkflowHandle[Any, Any], run: WorkflowExecutionDescription) -> EventState:
+async def _state_of(client: Client, run: WorkflowExecutionDescription) -> EventState:
     if run.status == WorkflowExecutionStatus.RUNNING:
-        return first_state(await input_of(client, handle, EventInput))
-    return (await event_read.read(client, handle, run)).state
+        return first_state(await input_of(client, handle_of(client, run), EventInput))
+    return (await event_read.read(client, run)).state
