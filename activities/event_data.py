@@ -1,6 +1,6 @@
 """Read the event's data from the first event of the run's history.
 
-So history has the data once more for each first attempt at most, however many attempts there are.
+If each attempt carried the data, history would have it once for each attempt. Only first attempts carry it.
 """
 
 from contextlib import suppress

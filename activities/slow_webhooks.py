@@ -22,7 +22,7 @@ class SlowWebhooks:
         """Shares of long attempts, by webhook; without those that are next to nothing."""
 
     def note(self, webhook_id: str, duration_ms: float) -> bool:
-        """Note the duration of an attempt; return whether it was long, as too many of the latest ones."""
+        """Note the duration of an attempt; return whether it was long, and so were too many of the latest."""
         is_long = duration_ms > SLOW_MS
         share = self._shares.pop(webhook_id, 0.0) * (1 - WEIGHT) + WEIGHT * is_long
         if share > WEIGHT / 100:

@@ -43,7 +43,7 @@ KEYLESS = frozenset(
 )
 """Paths that need no key."""
 HELD = "hookkeeper.held"
-"""Where the scope of a request has what the request holds."""
+"""Key in the scope of a request: the stack of what the request holds until it is answered."""
 
 bearer = HTTPBearer(
     bearerFormat="hk_…",

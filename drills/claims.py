@@ -171,7 +171,7 @@ async def _post(env: Environment, events: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came of an accepted event that was posted again."""
+    """The answer to an accepted event that was posted again."""
 
     is_shared: bool = False
     error: str = ""

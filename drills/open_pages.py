@@ -26,7 +26,7 @@ NO_RESPONSE = "0"
 
 @dataclass
 class PageCounts:
-    """What open pages have asked for and got."""
+    """The requests of open pages, and their answers."""
 
     number: int = 0
     loads: Counter[str] = field(default_factory=Counter)

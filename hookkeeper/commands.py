@@ -48,7 +48,7 @@ def reopen(command: Command, deliveries: Iterable[Delivery], delivery_id: str | 
 def reopened(delivery: Delivery) -> Delivery:
     """Return a final delivery with its whole schedule again, from an attempt by request; attempt numbers continue.
 
-    The webhook's rate may be another one by now: that attempt reads it.
+    The webhook's rate may have changed since: that attempt reads it.
     """
     return delivery.model_copy(
         update={

@@ -78,7 +78,7 @@ def end_run(report: RunReport) -> None:
 
 @contextmanager
 def attempt(traceparent: str, run_id: str | None, attributes: Attributes) -> Iterator[Callable[[Outcome], None]]:
-    """Trace an attempt. The block calls what it gets with the outcome.
+    """Trace an attempt. Yields a function, which the block calls with the outcome.
 
     `run_id`: that of the event's own run; None for a part of an event, and in a shared run.
     """

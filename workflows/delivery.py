@@ -123,7 +123,7 @@ class DeliveryState:
     def begin_attempt(self, due_at: datetime | None = None) -> Trigger:
         """Start an attempt; return what triggered it: the schedule or a request.
 
-        `due_at`: when it was due, if it is not the schedule that says it.
+        `due_at`: when it was due, unless its time is that of the schedule.
         """
         is_by_schedule = self.record.next_attempt_at is not None and not (self.forced or self._was_held)
         self.due_at, self._was_held = self.record.next_attempt_at if is_by_schedule else due_at, False
@@ -151,13 +151,13 @@ class DeliveryState:
             self._update(ordered=outcome.ordered)
         self._settle(outcome, now, jitter)
         if outcome.disabled and outcome.alerts:
-            self._pending_alert = "disabled"  # one cause, one alert: also where this has ended the delivery
+            self._pending_alert = "disabled"  # instead of the alert that the delivery has failed
         for receipt in self.record.receipts:  # the provider may report before our own attempt has returned
             self._apply_receipt(receipt)
         return None
 
     def abandon_attempt(self) -> None:
-        """Drop the attempt in flight, which was stopped; another one may be requested by now."""
+        """Drop the attempt in flight, which was stopped. Another one may already be requested."""
         self.trigger = None
         if self.cancelling:
             self._end("cancelled")

@@ -83,7 +83,7 @@ def is_complete(result: BatchResult, batch: DeliveryBatch) -> bool:
 
 
 def _due_at(event: EventInput, delivery: DeliveryState, is_first: bool) -> datetime:
-    """Return when the attempt was due, unless the schedule says it: a first attempt at once, others by now."""
+    """Return when an attempt that the schedule does not time was due: a first one on acceptance, others now."""
     waits_for_nothing = not (event.deliver_at or delivery.record.ordered or delivery.record.requested)
     return event.accepted_at if is_first and waits_for_nothing else workflow.now()
 

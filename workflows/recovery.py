@@ -1,4 +1,4 @@
-"""Redeliver failed deliveries in bulk: oldest first, at a fixed rate, whatever is killed meanwhile.
+"""Redeliver failed deliveries in bulk: oldest first, at a fixed rate, also if processes are killed.
 
 The index of events has them in order. Before they are counted, it is brought up to date.
 

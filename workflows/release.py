@@ -1,4 +1,4 @@
-"""Release what a webhook held, once it is resumed or enabled: oldest first, whatever is killed meanwhile.
+"""Release what a webhook held, once it is resumed or enabled: oldest first, also if processes are killed.
 
 A release makes several passes: attempts that were in flight when the webhook was resumed are held a moment later, and
 the index of events lags behind. Before the last pass, what a killed worker has not reported to the index is added to

@@ -47,7 +47,7 @@ async def show_login(request: Request, settings: SettingsDep, next: Annotated[st
 
 @router.post("/login")
 async def log_in(request: Request, settings: SettingsDep, authenticator: AuthenticatorDep) -> Response:
-    """Begin a session if the form has a valid key, and go to the page that was asked for."""
+    """Begin a session if the form has a valid key, and go to the page that was requested."""
     form = await read_form(request)
     target = form.get("next", "/")
     token = FORM.of(request)

@@ -20,7 +20,7 @@ _SILENT = frozenset(
 _SENSITIVE = re.compile(r"auth|cookie|csrf|key|passw|secret|session|signature|token", re.ASCII)
 """Occurs in the names of headers whose values are masked."""
 _OPEN = frozenset({"proxy-authenticate", "www-authenticate"})
-"""Not masked: what the receiver asks for."""
+"""Not masked, though their names contain `auth`: they name a kind of credentials, and contain none."""
 
 
 def shown_headers(

@@ -143,7 +143,7 @@ class Claims:
                 await session.execute(delete(claims).where(is_there, _with_keys(some)))
 
     async def clear(self, tenant: str, event_id: str) -> None:
-        """Keep of an erased event only that its id was claimed for an own run: Temporal decides when it is free."""
+        """Leave of an erased event only its id, as if it had a run of its own: Temporal decides when the id is free."""
         async with self._database.write() as session:
             is_event = _with_keys([(tenant, event_id)])
             await session.execute(update(claims).where(is_event).values(digest="", shared_run=None))

@@ -172,7 +172,7 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     slow_at: Mapped[datetime | None] = mapped_column(default=None)
     """When attempts have last taken over a second, not just one of many; accurate to a minute."""
     throttled_until: Mapped[datetime | None] = mapped_column(default=None)
-    """No scheduled request is made before this time: the receiver has asked for that, or was busy (429, 502, 504)."""
+    """No scheduled request is made before this time: the receiver has named it, or was busy (429, 502, 504)."""
     next_slot_at: Mapped[float | None] = mapped_column(default=None)
     """If timers limit the rate: the next time that is not reserved, in Unix seconds. NULL: no time is reserved."""
     metadata_: Mapped[dict[str, str]] = mapped_column("metadata", default_factory=dict)

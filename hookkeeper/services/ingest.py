@@ -89,7 +89,7 @@ class EventIngest:
     async def _accept(
         self, event: NewEvent, event_id: str, size: int, earlier: Future[None] | None, may_share: bool
     ) -> Started:
-        """Accept the event as things are now. Raises Invalid if it would be refused as a new one."""
+        """Accept the event, for the webhooks as they are now. Raises Invalid if it would be refused as a new one."""
         now = utc_now()
         _check_times(event, now)
         _, listening = await asyncio.gather(self._check_type(event), self._store.matching(event.tenant, event.type))
@@ -172,7 +172,7 @@ class EventIngest:
         )
 
     async def _count_filter_errors(self, errors: dict[str, str]) -> None:
-        """Count them in the registry. The event is accepted by now, whether they can be counted or not."""
+        """Count them in the registry. A failure is only logged, because the event is already accepted."""
         try:
             for webhook_id, error in errors.items():
                 await self._store.note_filter_error(webhook_id, error)

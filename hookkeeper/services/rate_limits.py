@@ -32,7 +32,7 @@ class RateLimits:
     async def count_for_portal(self, tenant: str) -> None:
         """Count a request of a tenant's sessions of the portal: together they may do what a key may by default."""
         if rate := self._default_of_keys:
-            refusal = f"The portal may be asked for {rate.replace('/', ' pages a ')}."
+            refusal = f"The portal shows up to {rate.replace('/', ' pages a ')}."
             await self.count(f"portal of {tenant}", rate, refusal)
 
     async def count(self, who: str, rate: str, refusal: str) -> None:

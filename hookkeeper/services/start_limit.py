@@ -19,8 +19,8 @@ event: attempts and retries load Temporal more than the start does."""
 MAX_REST = 4.0
 """Seconds, fewer than those after which an event that waits for a slot is refused."""
 ACTIVE_TIME = 10.0
-"""Seconds from a tenant's latest event for which the others are limited for its sake. Its next event after a longer
-pause is started beside up to sixteen others, some tenths of a second late."""
+"""Seconds from a tenant's latest event for which the other tenants are limited in its favour. After a longer pause, its
+next event is started beside up to sixteen others: some tenths of a second late."""
 TROUBLE_TIME = 60.0
 """Seconds from the latest event with a webhook in trouble for which a tenant needs slots for shared runs."""
 MAX_TENANTS = 10_000
@@ -38,9 +38,12 @@ class RecentTenants(TTLCache[str, None]):
 
 
 class StartLimit:
-    """Slots for events that are being started. A tenant has up to half of them. If several tenants are active, it has
-    as many as the duration of starts allows. If that is one, because Temporal is very busy, and many of its events
-    wait, the slot rests after each start, for longer the more activities the event needs.
+    """Slots for events that are being started.
+
+    - One active tenant has up to half of them.
+    - Of several active tenants, each has as many as the duration of starts allows.
+    - If that is one slot, because Temporal is very busy, and many events of the tenant wait, the slot rests after each
+      start: the more activities the event needs, the longer.
     """
 
     def __init__(self, total: int, active: RecentTenants, *, only_in_trouble: bool = False) -> None:

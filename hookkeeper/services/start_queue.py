@@ -85,7 +85,7 @@ class NotStarted:
 
 
 class WaitingRun:
-    """An event that waits for a start; `answer` tells what came of it."""
+    """An event that waits for a start; `answer` has the result."""
 
     def __init__(self, run: NewRun) -> None:
         self.run = run

@@ -19,7 +19,7 @@ from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 MAX_AGE = 15.0
-"""Seconds for which what was read is shown, however often it is asked for."""
+"""Seconds for which a snapshot is shown, however many requests there are."""
 log = structlog.get_logger("hookkeeper.state")
 
 
@@ -36,7 +36,7 @@ class SystemSnapshot:
 
 
 class SystemState:
-    """Reads the state when it is asked for, and at most every `MAX_AGE` seconds."""
+    """Reads the state on request, and at most every `MAX_AGE` seconds."""
 
     def __init__(self, store: Store, gateway: Gateway) -> None:
         self._store = store

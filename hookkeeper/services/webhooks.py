@@ -71,8 +71,8 @@ async def change(
 async def release_held(gateway: Gateway, webhook: Webhook) -> None:
     """Release the held deliveries of a webhook, unless it is still disabled or paused. Raises Unavailable.
 
-    The registry has the webhook enabled by now. A caller who gets 503 repeats the request, which changes nothing in the
-    registry and releases again.
+    The change is already in the registry. After a 503, the client repeats the request, which changes nothing there and
+    releases again.
     """
     if webhook.enabled and webhook.paused_at is None:
         await gateway.releases.start(webhook.tenant, webhook.id)

@@ -44,8 +44,8 @@ class CompactPayloadConverter(CompositePayloadConverter):
 
 
 class CompactFailureConverter(DefaultFailureConverter):
-    """Leaves out the stack of errors that are no news. An activity that waits for its turn ends with one, often
-    thousands at once; the stack would be most of what the server keeps of each.
+    """Leaves out the stack of benign errors. Activities that wait for a slot end with one, often thousands at once, and
+    the stack would be most of what the server stores of each.
     """
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:

@@ -87,7 +87,7 @@ class Gateway:
         return await self._readiness.check()
 
     async def has_worker(self) -> bool:
-        """Return whether a worker asks for tasks; False also if Temporal does not answer."""
+        """Return whether a worker polls for tasks; False also if Temporal does not answer."""
         async with translated_errors():
             return await is_polled(self._client, self._task_queue)
 

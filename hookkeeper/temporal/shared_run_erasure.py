@@ -1,9 +1,9 @@
 """Erase one event of a shared run: start a run with the other events, which sends nothing, and delete the shared run.
 
 First the run that replaces it is started, then the claims of its events are moved, then the shared run is deleted, and
-at last the claim of the erased event is cleared. So each event can be found at any time, a request that was interrupted
-can be repeated, and several events of a run can be erased at once: whose start comes second continues with the run of
-the first. An event that has left the shared run for a run of its own is not in the new one.
+at last the claim of the erased event is cleared. So each event can be found at any time, and an interrupted request can
+be repeated. Several events of a run can be erased at once: the second request finds the run that the first has started,
+and continues with it. An event that has left the shared run for a run of its own is not in the new one.
 """
 
 from collections.abc import Iterable, Sequence

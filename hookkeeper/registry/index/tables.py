@@ -175,4 +175,4 @@ index_sweep = Table(
     Column("holder", String),
     Column("leased_until", EpochTime),
 )
-"""How far the sweep has come, and a `hookkeeper reindex` since its begin; which process sweeps until when."""
+"""How far the sweep and a `hookkeeper reindex` (from `since`) have come, and which process has the lease until when."""
