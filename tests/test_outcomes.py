@@ -29,7 +29,7 @@ NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)
         (204, None, "succeeded"),
         (299, None, "succeeded"),
         (199, "http_199", "failed"),
-        (301, "http_301", "failed"),
+        (300, "http_300", "failed"),
         (304, "http_304", "failed"),
         (400, "http_400", "failed"),
         (404, "http_404", "failed"),

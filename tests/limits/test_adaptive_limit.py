@@ -16,13 +16,14 @@ def after(*answers: float) -> AdaptiveLimit:
     ("answers", "value"),
     [
         ((), 16),
-        ((TARGET,) * 100, 16),
+        ((0.01, *(TARGET,) * 100), 16),
         ((0.01, 1.0), 8),
         ((0.01, *(1.0,) * 100), 2),
+        ((0.01, *(1.0,) * 100, *(0.01,) * 20), 6),
         ((0.01, *(1.0,) * 100, *(0.01,) * 150), 16),
         ((*(1.0,) * 100,), 16),
     ],
-    ids=["new", "fast", "one slow", "all slow", "slow, then fast", "far away"],
+    ids=["new", "fast", "one slow", "all slow", "slow, then some fast", "slow, then fast", "far away"],
 )
 def test_it_follows_the_answers(answers: tuple[float, ...], value: int) -> None:
     assert after(*answers).value == value
