@@ -127,8 +127,7 @@ class Store:
         async with self._database.write() as session:
             if at_most is not None:
                 await lock(session, f"webhooks of {webhook.tenant}")
-                query = select(func.count()).select_from(Webhook).where(Webhook.tenant == webhook.tenant)
-                if (await session.scalar(query) or 0) >= at_most:
+                if await count_of(session, webhook.tenant) >= at_most:
                     metrics.count_limit("webhooks")
                     raise TooManyWebhooks(f"tenant {webhook.tenant} has {at_most} webhooks, which is the maximum")
             session.add(webhook)
@@ -233,7 +232,8 @@ class Store:
 
     async def count_webhooks(self, tenant: str) -> int:
         """Return the number of a tenant's webhooks."""
-        return await count_of(self._database, tenant)
+        async with self._database.read() as session:
+            return await count_of(session, tenant)
 
     async def tenants(self, limit: int, after: str | None) -> tuple[list[tuple[str, int]], str | None]:
         """Return tenants with their number of webhooks, by name, and the name to continue after."""

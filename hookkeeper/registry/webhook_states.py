@@ -1,6 +1,7 @@
 """The number of webhooks in each state and of each tenant. A webhook counts in the first state that applies."""
 
 from sqlalchemy import case, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Webhook
@@ -22,11 +23,9 @@ async def count_by_state(database: Database) -> dict[str, int]:
         return {row[0]: row[1] for row in rows}
 
 
-async def count_of(database: Database, tenant: str) -> int:
+async def count_of(session: AsyncSession, tenant: str) -> int:
     """Return the number of a tenant's webhooks."""
-    async with database.read() as session:
-        query = select(func.count()).select_from(Webhook).where(Webhook.tenant == tenant)
-        return await session.scalar(query) or 0
+    return await session.scalar(select(func.count()).select_from(Webhook).where(Webhook.tenant == tenant)) or 0
 
 
 async def count_by_tenant(
