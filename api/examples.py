@@ -27,6 +27,7 @@ from api.schemas.schedules import ScheduleCommandAccepted, ScheduleSummary
 from api.schemas.system import Backlog, SystemView, WaitingDeliveries, WebhookCounts
 from api.statistics_views import statistics
 from hookkeeper.content.headers import MASK
+from hookkeeper.content.templates import EXAMPLE_EVENT_ID
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
 from hookkeeper.messages.recovery import RecoveryScope, RecoveryState
@@ -36,7 +37,7 @@ from hookkeeper.registry.index.measures import Measures
 from hookkeeper.registry.index.statistics import Group, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.preview import EXAMPLE_ID, Preview, RequestPreview
+from hookkeeper.services.preview import Preview, RequestPreview
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
@@ -68,7 +69,7 @@ PREVIEW = Preview(
     matches=True,
     request=RequestPreview(
         url=URL,
-        headers={"content-type": "application/json", "webhook-id": EXAMPLE_ID, "x-shop": MASK},
+        headers={"content-type": "application/json", "webhook-id": EXAMPLE_EVENT_ID, "x-shop": MASK},
         body='{"id":"evt_example","type":"order.paid","timestamp":"2026-01-02T03:04:05.678Z","data":{"order":4711}}',
     ),
     emails=[],

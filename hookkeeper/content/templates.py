@@ -33,15 +33,16 @@ VARIABLES = frozenset({"event", "webhook", "static", "alert"})
 """Variables of templates. `static` exists in payloads only, `alert` in alerts."""
 _WRONG_FOR_EVERY_EVENT = frozenset({"UnknownFilter", "UnknownFunction", "UnknownTest", "TemplateNotFound"})
 """Kinds of errors that occur for every event."""
+EXAMPLE_EVENT_ID, EXAMPLE_WEBHOOK_ID = "evt_example", "wh_example"
 _TRIAL_EVENT: dict[str, Any] = {
     "event": {
-        "id": "evt_example",
+        "id": EXAMPLE_EVENT_ID,
         "type": "example.type",
         "tenant": "example",
         "timestamp": "2026-01-02T03:04:05.678Z",
         "data": {},
     },
-    "webhook": {"id": "wh_example", "name": "", "metadata": {}},
+    "webhook": {"id": EXAMPLE_WEBHOOK_ID, "name": "", "metadata": {}},
 }
 
 

@@ -15,13 +15,12 @@ from hookkeeper.content.masking import masked_headers
 from hookkeeper.content.notifications import Notification, render_notification
 from hookkeeper.content.payload import body_of
 from hookkeeper.content.sizes import RenderLimits
+from hookkeeper.content.templates import EXAMPLE_EVENT_ID, EXAMPLE_WEBHOOK_ID
 from hookkeeper.registry.matching import patterns_for
 from hookkeeper.registry.models import Webhook
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.fields import ResponseModel
 from hookkeeper.times import utc_now
-
-EXAMPLE_ID = "evt_example"
 
 
 class RequestPreview(ResponseModel):
@@ -61,7 +60,7 @@ class Previewer:
     def __init__(self, sandbox: Sandbox, webhook: Webhook, type_: str, data: Any, limits: RenderLimits) -> None:
         self._sandbox = sandbox.for_(webhook.tenant)
         self._webhook = webhook
-        self._event = OutgoingEvent(EXAMPLE_ID, type_, webhook.tenant, utc_now(), data)
+        self._event = OutgoingEvent(EXAMPLE_EVENT_ID, type_, webhook.tenant, utc_now(), data)
         self._context = context_of(self._event, webhook.context)
         self._limits = limits
 
@@ -88,7 +87,7 @@ class Previewer:
         body, problem = await self._made(body_of, self._webhook.payload)
         if body is None:
             return RequestPreview(url=self._webhook.target, problem=problem)
-        headers = masked(self._webhook.headers) | body.headers | {"webhook-id": EXAMPLE_ID}
+        headers = masked(self._webhook.headers) | body.headers | {"webhook-id": EXAMPLE_EVENT_ID}
         return RequestPreview(url=self._webhook.target, headers=headers, body=body.content.decode())
 
     async def _email(self, email: Email) -> EmailPreview:
@@ -116,7 +115,7 @@ def unsaved(given: dict[str, Any]) -> Webhook:
     """Make a webhook, of fields as the API names them, that is in no registry."""
     kept = ("tenant", "name", "events", "headers", "filter", "payload", "emails", "notifications")
     return Webhook(
-        id="wh_example",
+        id=EXAMPLE_WEBHOOK_ID,
         url=given["url"] or "",
         secret="",
         metadata_=given["metadata"],

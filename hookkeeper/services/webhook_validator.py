@@ -17,6 +17,7 @@ from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK, check_total
 from hookkeeper.content.notifications import Notification, OnFailure
+from hookkeeper.content.templates import EXAMPLE_EVENT_ID, EXAMPLE_WEBHOOK_ID
 from hookkeeper.content.urls import check_reachable, check_scheme
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.registry.catalogue import Catalogue
@@ -113,7 +114,7 @@ class WebhookValidator:
         for type_ in named[:MAX_EXAMPLES]:
             found = await self._catalogue.get(type_)
             if found and found.examples:
-                event = OutgoingEvent("evt_example", type_, self._tenant, utc_now(), found.examples[0])
+                event = OutgoingEvent(EXAMPLE_EVENT_ID, type_, self._tenant, utc_now(), found.examples[0])
                 if filter_ is None or await self._matches(filter_, event):
                     yield event
 
@@ -173,6 +174,6 @@ class WebhookValidator:
 def _after_change(given: dict[str, Any], known: Webhook | None) -> dict[str, Any]:
     """Return the fields of the webhook as they will be."""
     if known is None:
-        return {"id": "wh_example", **given}
+        return {"id": EXAMPLE_WEBHOOK_ID, **given}
     kept = {name: getattr(known, name) for name in ("id", "name", "events", "filter", "emails", "on_failure")}
     return {**kept, "metadata": known.metadata_, **given}
