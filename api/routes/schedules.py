@@ -42,9 +42,9 @@ from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=GuardedRoute, responses=KEYED)
 MAX_TIMES = 1000
-"""That one backfill may make up for: Temporal lists no more, and buffers no more."""
+"""Times in the period of one backfill, exclusive: Temporal lists no more, and buffers no more."""
 A_LITTLE_AHEAD = timedelta(minutes=1)
-"""A clock that is a little off may call this now."""
+"""How far the end of a backfill may lie ahead: clocks of clients are a little off."""
 
 PathId = Annotated[str, Path(pattern=SCHEDULE_ID, description="The schedule's id")]
 

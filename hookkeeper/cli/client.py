@@ -42,7 +42,7 @@ class NotConnected(ApiUnavailable):
 
 
 class TooMuch(Failed):
-    """The request asks for more statistics than the API adds up."""
+    """The statistics have more steps, points or counters than the API adds up."""
 
 
 class Api:
@@ -150,7 +150,7 @@ def _is_loopback(url: str) -> bool:
 
 def _raise_problem(response: httpx.Response) -> NoReturn:
     error = _error(response)
-    if response.status_code == 422 and _asks_for_too_much(response):
+    if response.status_code == 422 and _is_too_much(response):
         raise TooMuch(error)
     if response.status_code != 503:
         raise Failed(error)
@@ -159,7 +159,7 @@ def _raise_problem(response: httpx.Response) -> NoReturn:
     raise unavailable
 
 
-def _asks_for_too_much(response: httpx.Response) -> bool:
+def _is_too_much(response: httpx.Response) -> bool:
     """Whether the API refuses statistics for their number of steps, points or counters, and nothing else."""
     return response.url.path == "/v1/stats" and [e["path"] for e in response.json().get("errors", ())] == ["step"]
 

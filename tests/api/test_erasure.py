@@ -176,7 +176,7 @@ async def test_an_event_that_is_redelivered_afterwards(instance: Instance, inbox
     await inbox.got(3)
 
 
-async def test_an_event_that_is_unknown_or_somebody_elses(instance: Instance) -> None:
+async def test_an_event_that_is_unknown_or_of_another_tenant(instance: Instance) -> None:
     event_id = (await instance.send())["id"]
     await instance.until_closed(event_id)
     for asked, tenant in ((event_id, "another"), ("evt_unknown", instance.tenant)):
