@@ -20,6 +20,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from hookkeeper.content.context import AlertKind
+from hookkeeper.outcomes import NOT_MADE, Verdict
 from hookkeeper.version import VERSION
 
 Limit = Literal[
@@ -44,6 +46,8 @@ Source = Literal["registry", "temporal"]
 """What the state of the installation is read from."""
 
 CHANNELS = ("webhook", "email", "notification")
+ALERT_KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
+ALERT_VERDICTS = sorted({*get_args(Verdict)} - NOT_MADE)
 LIMITS: tuple[Limit, ...] = get_args(Limit)
 SOURCES: tuple[Source, ...] = get_args(Source)
 REFUSALS = (
@@ -152,7 +156,7 @@ _with_zeros(ATTEMPTS, CHANNELS, ("failed",), ("timeout", "other"))
 _with_zeros(ATTEMPT_SECONDS, CHANNELS)
 _with_zeros(FIRST_ATTEMPT_DELAY, CHANNELS)
 _with_zeros(SUCCESS_DELAY, CHANNELS)
-_with_zeros(ALERTS, ("failed", "disabled", "recovered"), ("succeeded", "failed"))
+_with_zeros(ALERTS, ALERT_KINDS, ALERT_VERDICTS)
 _with_zeros(LIMIT_HITS, LIMITS)
 
 

@@ -1,6 +1,8 @@
 """The contract of metrics, in docs/metrics.md, and what counts."""
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -67,3 +69,12 @@ def test_each_problem_of_a_posted_event_has_a_reason() -> None:
 
 def test_each_task_queue_has_a_backlog() -> None:
     assert (*task_queues("hookkeeper"),) == metrics.QUEUES
+
+
+@pytest.mark.parametrize("verdict", ["failed", "rejected", "bad_template", "forbidden_address", "gone"])
+def test_a_process_begins_with_a_zero_for_each_alert_that_can_fail(verdict: str) -> None:
+    """Otherwise `increase()` does not see the first one, and HookkeeperAlertsFail does not fire for it."""
+    show = "from hookkeeper import metrics; print(metrics.exposition(metrics.PROCESS).decode())"
+    shown = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for kind in ("failed", "disabled", "recovered"):
+        assert f'hookkeeper_alerts_total{{kind="{kind}",verdict="{verdict}"}} 0.0' in shown
