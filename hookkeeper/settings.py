@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "sqlite+aiosqlite:///.hookkeeper/registry.db",
         pattern=r"^(sqlite\+aiosqlite|postgresql\+asyncpg)://",
-        description="Database of the registry: `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`",
+        description="Database of the registry: `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`. For TLS, add"
+        " `?ssl=require`, or `?ssl=verify-full` with the authorities in `PGSSLROOTCERT`",
     )
     admin_key: SecretStr | None = Field(
         None,
@@ -337,6 +338,13 @@ class Settings(BaseSettings):
                 " in the pod, or choose another name for the service"
             )
         return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_database(cls, value: str) -> str:
+        from hookkeeper.registry.database_url import check_database_url  # with SQLAlchemy, which `dev` does not need
+
+        return check_database_url(value)
 
     @field_validator("admin_key")
     @classmethod

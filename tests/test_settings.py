@@ -80,3 +80,31 @@ def test_an_admin_key_of_several_words(monkeypatch: pytest.MonkeyPatch) -> None:
     key = Settings().admin_key
     assert key is not None
     assert key.get_secret_value() == "correct horse battery"
+
+
+SERVER = "postgresql+asyncpg://hookkeeper:pa%40ss@db.example"
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (f"{SERVER}:54x2/hookkeeper", "is not a URL such as postgresql"),
+        (f"{SERVER}:70000/hookkeeper", "the port is not between 1 and 65535"),
+        ("postgresql+asyncpg://hookkeeper:horse@battery@db.example/hookkeeper", "write %40"),
+        (f"{SERVER}/hookkeeper?sslmode=require", "no option sslmode; write ssl=require"),
+        (f"{SERVER}/hookkeeper?connect_timeout=5&ssl=require", "no option connect_timeout"),
+    ],
+)
+def test_a_database_url_that_no_driver_can_use(monkeypatch: pytest.MonkeyPatch, url: str, says: str) -> None:
+    """It was found at the first connection: with a traceback, or with 500 for each request."""
+    monkeypatch.setenv("HOOKKEEPER_DATABASE_URL", url)
+    with pytest.raises(ValidationError, match="database_url") as invalid:
+        Settings()
+    assert says in invalid.value.errors()[0]["msg"]
+    assert "horse" not in str(invalid.value)
+
+
+@pytest.mark.parametrize("rest", ["", "?ssl=verify-full", "?prepared_statement_cache_size=0", "?host=/run/postgresql"])
+def test_a_database_url_with_options_of_the_driver(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
+    monkeypatch.setenv("HOOKKEEPER_DATABASE_URL", f"{SERVER}/hookkeeper{rest}")
+    assert Settings().database_url == f"{SERVER}/hookkeeper{rest}"
