@@ -13,7 +13,7 @@ from hookkeeper.cli.startup import begin, connect, exporting_traces, open_metric
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
-from hookkeeper.temporal import local_workers
+from hookkeeper.temporal import local_workers, namespace
 from hookkeeper.temporal.namespace import NamespaceNotReady
 
 
@@ -24,6 +24,8 @@ def run_worker(*, local: bool = False) -> None:
         run(_work(settings, local))
     except BadSetting as error:
         raise InvalidSettings(str(error)) from None
+    except RPCError as error:
+        raise Failed(f"Temporal does not let the worker start: {error.message}") from error
 
 
 async def _work(settings: Settings, local: bool) -> None:
@@ -37,6 +39,7 @@ async def _work(settings: Settings, local: bool) -> None:
             client = await connect(keyring, metrics.runtime)
             if local:
                 await _prepare(client, settings)
+            await namespace.check(client)
             async with (
                 traces,
                 metrics.serving(),

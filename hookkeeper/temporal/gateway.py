@@ -83,22 +83,22 @@ class Gateway:
             await self._client.service_client.check_health()
 
     async def readiness(self) -> str:
-        """Return what keeps the rates of webhooks; raise `NamespaceUnprepared` if the namespace lacks something."""
+        """Return what keeps the rates of webhooks; raise `Unavailable` if the namespace is missing or incomplete."""
         return await self._readiness.check()
 
     async def has_worker(self) -> bool:
         """Return whether a worker polls for tasks; False also if Temporal does not answer."""
-        async with translated_errors():
+        async with translated_errors(not_found=Unavailable):
             return await is_polled(self._client, self._task_queue)
 
     async def waiting(self) -> int:
         """Return the number of tasks that wait for a worker."""
-        async with translated_errors():
+        async with translated_errors(not_found=Unavailable):
             return await count_waiting_tasks(self._client, self._task_queue)
 
     async def backlog(self) -> dict[str, int]:
         """Return the number of tasks that wait in each task queue, by the queue's kind."""
-        async with translated_errors():
+        async with translated_errors(not_found=Unavailable):
             queues = ids.task_queues(self._task_queue)
             counts = await asyncio.gather(*(count_waiting_tasks(self._client, queue) for queue in queues.values()))
             return dict(zip(queues, counts, strict=True))

@@ -103,6 +103,11 @@ async def prepare(client: Client, retention: timedelta) -> None:
         raise NamespaceNotReady(Findings(client.namespace, {}, findings.mistyped), refused=False)
 
 
+async def check(client: Client) -> None:
+    """Return if the namespace exists and this process may use it. Raises `RPCError`."""
+    await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace), retry=True)
+
+
 async def inspect(client: Client, retention: timedelta | None = None) -> Findings:
     """Compare the namespace with what it should have; its retention too if one is given."""
     found = compare(client.namespace, await read_search_attributes(client))

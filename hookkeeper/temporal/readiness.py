@@ -9,11 +9,10 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper.temporal import namespace
-from hookkeeper.temporal.error_translation import NamespaceUnprepared
-from hookkeeper.temporal.namespace import Findings
+from hookkeeper.temporal.error_translation import NamespaceUnprepared, Unavailable
 from hookkeeper.temporal.rate_mode import rates_kept_by
 
 log = structlog.get_logger("hookkeeper.temporal")
@@ -21,12 +20,14 @@ CHECK_TIMEOUT = 2.0
 """Seconds for one check."""
 GOOD_RESULT_LIFETIME, BAD_RESULT_LIFETIME = 60.0, 1.0
 """Seconds for which a result is cached."""
+USELESS_NAMESPACE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
+"""Statuses of a namespace that this process cannot use: no event could be started."""
 RateKeeperOrUnknown = Literal["queue", "timers", "unknown"]
 
 
 @dataclass(slots=True)
 class _Cached:
-    findings: Findings | None = None
+    problem: Unavailable | None = None
     rates: RateKeeperOrUnknown = "unknown"
     until: float = 0.0
 
@@ -41,26 +42,33 @@ class Readiness:
         self._lock = asyncio.Lock()
 
     async def check(self) -> RateKeeperOrUnknown:
-        """Return what keeps the rates of webhooks; raise `NamespaceUnprepared` if the namespace lacks something."""
+        """Return what keeps the rates of webhooks; raise `Unavailable` if the namespace is missing or incomplete."""
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if now >= self._cached.until:
-                findings, rates = await self._check_once()
-                good = not findings and rates != "unknown"
-                self._cached = _Cached(findings, rates, now + (GOOD_RESULT_LIFETIME if good else BAD_RESULT_LIFETIME))
-        if self._cached.findings:
-            raise NamespaceUnprepared(self._cached.findings.sentences())
+                problem, rates = await self._check_once()
+                good = not problem and rates != "unknown"
+                self._cached = _Cached(problem, rates, now + (GOOD_RESULT_LIFETIME if good else BAD_RESULT_LIFETIME))
+        if self._cached.problem:
+            raise self._cached.problem
         return self._cached.rates
 
-    async def _check_once(self) -> tuple[Findings | None, RateKeeperOrUnknown]:
-        """Check once. An error is no finding: `ping` checks whether Temporal answers."""
+    async def _check_once(self) -> tuple[Unavailable | None, RateKeeperOrUnknown]:
+        """Check once. Other errors are no problem of the namespace: `ping` checks whether Temporal answers."""
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 findings = await namespace.inspect(self._client)
-                return findings, await rates_kept_by(self._client, self._task_queue) or "unknown"
+                rates = await rates_kept_by(self._client, self._task_queue) or "unknown"
+                return NamespaceUnprepared(findings.sentences()) if findings else None, rates
         except (RPCError, TimeoutError) as error:
             log.warning("the namespace cannot be checked", error=str(error))
-            return None, "unknown"
+            return self._problem(error), "unknown"
+
+    def _problem(self, error: RPCError | TimeoutError) -> Unavailable | None:
+        if isinstance(error, RPCError) and error.status in USELESS_NAMESPACE:
+            reason = error.message.rstrip(".")
+            return Unavailable(f"the Temporal namespace {self._client.namespace} cannot be used: {reason}")
+        return None
 
 
 async def is_polled(client: Client, task_queue: str) -> bool:

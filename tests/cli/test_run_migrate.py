@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -48,7 +49,9 @@ async def migrate(client: Client, address: str, folder: Path, *options: str) -> 
     return await hookkeeper(client, address, folder, "migrate", *options)
 
 
-async def hookkeeper(client: Client, address: str, folder: Path, *arguments: str) -> tuple[int, str]:
+async def hookkeeper(
+    client: Client, address: str, folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+) -> tuple[int, str]:
     """Run the command; return its exit code and its output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hookkeeper", *arguments),
@@ -58,7 +61,8 @@ async def hookkeeper(client: Client, address: str, folder: Path, *arguments: str
             "HOOKKEEPER_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'registry.db'}",
             "TEMPORAL_ADDRESS": address,
             "TEMPORAL_NAMESPACE": client.namespace,
-        },
+        }
+        | (variables or {}),
         cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -117,6 +121,21 @@ async def test_a_search_attribute_of_another_type(bare: Client, tmp_path: Path) 
     assert code == 1
     assert "search attribute HookTenant is Text, not Keyword" in output
     assert "--existing-name HookTenant --new-name HookTenantOld" in output
+
+
+async def test_a_namespace_that_does_not_exist(temporal: Client, tmp_path: Path) -> None:
+    """A typo in TEMPORAL_NAMESPACE: the API was ready and its metrics were a 500; the worker ended with a traceback."""
+    nowhere = Client(temporal.service_client, namespace="nowhere", data_converter=temporal.data_converter)
+    async with running_instance(nowhere, tmp_path) as instance:
+        ready = await instance.http.get("/readyz")
+        assert ready.status_code == 503
+        assert "Temporal namespace nowhere cannot be used: Namespace nowhere is not found" in ready.json()["detail"]
+        assert (await instance.http.get("/v1/system")).json()["backlog"] is None
+    address = temporal.service_client.config.target_host
+    for version in ("", "1.0"):
+        variables = {"HOOKKEEPER_DEPLOYMENT_VERSION": version}
+        code, output = await hookkeeper(nowhere, address, tmp_path, "worker", variables=variables)
+        assert (code, output) == (1, "Error: Temporal does not let the worker start: Namespace nowhere is not found.")
 
 
 async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_path: Path) -> None:
