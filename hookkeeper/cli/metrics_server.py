@@ -13,6 +13,7 @@ from temporalio.runtime import Runtime
 from hookkeeper import metrics
 from hookkeeper.cli.listeners import listen
 from hookkeeper.temporal.sdk_metrics import open_sdk_metrics
+from hookkeeper.temporal.sdk_runtime import LogFormat
 
 SDK_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 log = structlog.get_logger("hookkeeper.metrics")
@@ -23,10 +24,10 @@ ReadState = Callable[[], Awaitable[Sequence[CollectorRegistry]]]
 class MetricsServer:
     """Serves the metrics of the process and those of Temporal's SDK in one text."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, log_format: LogFormat) -> None:
         """Listen, and let the SDK count. Raises `Failed`."""
         self._listener = listen(host, port)
-        self._sdk = open_sdk_metrics()
+        self._sdk = open_sdk_metrics(log_format)
         self._one_at_a_time = asyncio.Lock()
         self.runtime: Runtime | None = self._sdk.runtime
         """The SDK's runtime, for the client of the process."""

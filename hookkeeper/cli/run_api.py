@@ -42,8 +42,8 @@ async def _serve(settings: Settings) -> None:
     try:
         async with until_stopped(deadline=deadline):
             traces = exporting_traces(settings.otlp_endpoint, "api")
-            metrics = open_metrics(settings.metrics_address)
-            client = await connect(keyring, metrics.runtime)
+            metrics = open_metrics(settings)
+            client = await connect(settings, keyring, metrics.runtime)
             app = create_app(settings, store, Gateway(client, settings.task_queue, store.claims))
             state: ApiState = app.state.api
             async with (

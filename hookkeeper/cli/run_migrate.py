@@ -37,7 +37,7 @@ async def _migrate(settings: Settings, registry_only: bool) -> None:
         log.info("registry encrypted with the first key", rows=count)
     if registry_only:
         return
-    client = await connect()
+    client = await connect(settings)
     try:
         await prepare(client, settings.retention)
     except NamespaceNotReady as error:

@@ -6,6 +6,7 @@ from temporalio.service import RPCError
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.processes import run
 from hookkeeper.cli.startup import begin, connect
+from hookkeeper.settings import Settings
 from hookkeeper.temporal import worker_versions
 from hookkeeper.temporal.worker_versions import UNVERSIONED, VersionNotReady
 
@@ -16,14 +17,14 @@ TIMEOUT = 60.0
 
 def run_promote() -> None:
     """Make the version in the settings current, when its workers serve all task queues."""
-    settings = begin()
-    run(_promote(settings.task_queue, settings.deployment_version or UNVERSIONED))
+    run(_promote(begin()))
 
 
-async def _promote(task_queue: str, version: str) -> None:
-    client = await connect()
+async def _promote(settings: Settings) -> None:
+    client = await connect(settings)
+    version = settings.deployment_version or UNVERSIONED
     try:
-        if not await worker_versions.promote(client, task_queue, version, TIMEOUT):
+        if not await worker_versions.promote(client, settings.task_queue, version, TIMEOUT):
             log.warning("this Temporal server has no worker versions")
     except VersionNotReady as error:
         raise Failed(f"{error}: start them first, or look for errors in their logs") from error

@@ -41,7 +41,7 @@ async def _reindex(settings: Settings, since: datetime) -> None:
     store = Store.connect(settings.database_url, keyring)
     added: int | None = None
     try:
-        client = await connect(keyring)
+        client = await connect(settings, keyring)
         with _progress() as progress:
             task = progress.add_task("reindex", total=None)
             reindex = Reindex(

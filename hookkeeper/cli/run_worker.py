@@ -35,8 +35,8 @@ async def _work(settings: Settings, local: bool) -> None:
     try:
         async with until_stopped(deadline=deadline):
             traces = exporting_traces(settings.otlp_endpoint, "worker")
-            metrics = open_metrics(settings.metrics_address)
-            client = await connect(keyring, metrics.runtime)
+            metrics = open_metrics(settings)
+            client = await connect(settings, keyring, metrics.runtime)
             if local:
                 await _prepare(client, settings)
             await namespace.check(client)

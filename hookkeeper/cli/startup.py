@@ -40,12 +40,13 @@ def begin() -> Settings:
     return settings
 
 
-async def connect(keyring: Keyring | None = None, runtime: "Runtime | None" = None) -> "Client":
+async def connect(settings: Settings, keyring: Keyring | None = None, runtime: "Runtime | None" = None) -> "Client":
     """Connect with the settings in `TEMPORAL_…`, waiting up to a minute for the server. Raises `Failed`."""
     from hookkeeper.temporal import connection  # `dev` reads settings before it needs a client
+    from hookkeeper.temporal.sdk_runtime import sdk_runtime
 
     try:
-        return await connection.connect(keyring, runtime=runtime)
+        return await connection.connect(keyring, runtime=runtime or sdk_runtime(settings.log_format))
     except connection.TemporalUnreachable as error:
         raise Failed(str(error)) from error
     except RuntimeError as error:
@@ -62,14 +63,14 @@ class NoMetrics:
         return nullcontext()
 
 
-def open_metrics(address: str | None) -> "MetricsServer | NoMetrics":
+def open_metrics(settings: Settings) -> "MetricsServer | NoMetrics":
     """Listen for readers of metrics at this address, if there is one. Raises `Failed`."""
-    if address is None:
+    if settings.metrics_address is None:
         return NoMetrics()
     from hookkeeper.cli.metrics_server import MetricsServer  # with an HTTP server
 
-    parts = urlsplit(f"//{address}")
-    return MetricsServer(parts.hostname or "", parts.port or 0)
+    parts = urlsplit(f"//{settings.metrics_address}")
+    return MetricsServer(parts.hostname or "", parts.port or 0, settings.log_format)
 
 
 def exporting_traces(endpoint: str | None, process: str) -> AbstractAsyncContextManager[None]:

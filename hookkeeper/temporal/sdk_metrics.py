@@ -3,7 +3,9 @@
 import socket
 from dataclasses import dataclass
 
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import PrometheusConfig, Runtime
+
+from hookkeeper.temporal.sdk_runtime import LogFormat, sdk_runtime
 
 LOOPBACK = "127.0.0.1"
 MAX_TRIES = 5
@@ -17,16 +19,15 @@ class SdkMetrics:
     """Where the SDK serves its metrics, in Prometheus' text format."""
 
 
-def open_sdk_metrics() -> SdkMetrics:
+def open_sdk_metrics(log_format: LogFormat) -> SdkMetrics:
     """Let the SDK count, and serve its metrics on a free port of the loopback address. Raises RuntimeError."""
     for tries_left in reversed(range(MAX_TRIES)):
         address = f"{LOOPBACK}:{_free_port()}"
         config = PrometheusConfig(
             bind_address=address, counters_total_suffix=True, unit_suffix=True, durations_as_seconds=True
         )
-        telemetry = TelemetryConfig(metrics=config, attach_service_name=False)
         try:
-            return SdkMetrics(Runtime(telemetry=telemetry), f"http://{address}/metrics")
+            return SdkMetrics(sdk_runtime(log_format, config), f"http://{address}/metrics")
         except (ValueError, RuntimeError):  # another process was faster to take the port
             if not tries_left:
                 raise

@@ -1,0 +1,66 @@
+"""What all processes begin with."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from hookkeeper.cli import temporal_server
+from hookkeeper.cli.supervisor import Supervisor
+from temporal_processes import free_ports
+from timeouts import WAIT_TIMEOUT
+from worker_processes import ROOT
+
+LOSES_TEMPORAL = """
+import asyncio
+from temporalio.service import RPCError
+from hookkeeper import logs
+from hookkeeper.cli.startup import connect, open_metrics, read_settings
+
+async def main():
+    settings = read_settings()
+    logs.configure(settings.log_format)
+    client = await connect(settings, runtime=open_metrics(settings).runtime)
+    print('{"connected": true}', flush=True)
+    await asyncio.to_thread(input)
+    try:
+        await client.count_workflows()
+    except RPCError:
+        await asyncio.sleep(0.2)
+
+asyncio.run(main())
+"""
+
+
+async def _connected(temporal_port: int, metrics_address: str) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", LOSES_TEMPORAL),
+        env=os.environ
+        | {
+            "TEMPORAL_ADDRESS": f"127.0.0.1:{temporal_port}",
+            "HOOKKEEPER_METRICS_ADDRESS": metrics_address,
+            "HOOKKEEPER_LOG_FORMAT": "json",
+        },
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout
+    assert json.loads(await process.stdout.readline()) == {"connected": True}
+    return process
+
+
+async def test_the_sdks_own_lines_are_json_too(tmp_path: Path) -> None:
+    """They come while Temporal is away, when an operator reads the log. They were text with colours."""
+    ports = free_ports()
+    async with Supervisor(tmp_path) as supervisor:
+        await supervisor.start(temporal_server.service(tmp_path, ports))
+        addresses = ("", f"127.0.0.1:{free_ports().ui}")
+        processes = [await _connected(ports.temporal, address) for address in addresses]
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        for process in processes:
+            written, _ = await process.communicate(b"\n")
+            lines = [json.loads(line) for line in written.splitlines()]
+            assert any("count_workflow_executions retried" in line["fields"]["message"] for line in lines)
