@@ -19,6 +19,7 @@ from temporalio.worker import (
 from hookkeeper import ids
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.settings import Settings
+from hookkeeper.temporal.outages import Outages
 from hookkeeper.temporal.worker_versions import UNVERSIONED, configure_workers
 from hookkeeper.version import VERSION
 
@@ -93,7 +94,7 @@ def _worker(
         task_queue=queue.name,
         workflows=queue.workflows,
         activities=queue.activities,
-        interceptors=[reports],
+        interceptors=[reports, Outages()],
         workflow_runner=WORKFLOW_RUNNER,
         deployment_config=version,
         # Without one, the SDK hashes the code of all imported modules, for 0.2 s.

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -50,7 +49,7 @@ async def migrate(client: Client, address: str, folder: Path, *options: str) -> 
 
 
 async def hookkeeper(
-    client: Client, address: str, folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+    client: Client, address: str, folder: Path, *arguments: str, variables: dict[str, str] | None = None
 ) -> tuple[int, str]:
     """Run the command; return its exit code and its output."""
     process = await asyncio.create_subprocess_exec(

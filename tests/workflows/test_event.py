@@ -501,7 +501,10 @@ async def test_a_redelivery_of_a_cancelled_scheduled_event_waits_for_nothing(
 # Internal errors
 
 
-async def test_internal_errors_cost_no_attempt(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_internal_errors_cost_no_attempt(
+    idle_instance: Instance, inbox: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has a sentence for each activity that meets the outage: a traceback of 11 KB would hide all else."""
     await idle_instance.webhook(inbox.url, retry={"schedule": []})
     accepted = await idle_instance.send()
     async with AsyncExitStack() as working:
@@ -509,8 +512,11 @@ async def test_internal_errors_cost_no_attempt(idle_instance: Instance, inbox: R
             await working.enter_async_context(idle_instance.working())
             await asyncio.sleep(0.5)
             assert (await idle_instance.event(accepted["id"]))["status"] == "delivering"
+            (pending,) = (await idle_instance.run(accepted["id"]).describe()).raw_description.pending_activities
+            assert pending.last_failure.application_failure_info.type == "RegistryUnavailable"
         event = await idle_instance.until_final(accepted["id"])
     assert (event["status"], codes(event)) == ("succeeded", [200])
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_run_survives_the_death_of_its_worker(idle_instance: Instance, inbox: Receiver) -> None:
