@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from sqlalchemy import URL, ColumnElement, Connection, FromClause, and_, event, func, make_url, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
@@ -14,11 +15,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from hookkeeper.crypto.keyring import CipherError, Keyring
+from hookkeeper.registry import migrations
 from hookkeeper.registry.encryption import use_keyring
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
+log = structlog.get_logger("hookkeeper.registry")
 CONNECT_TIMEOUT = 3.0
 CALL_TIMEOUT = 3.5
 TURN_TIMEOUT = 2.0
@@ -41,13 +44,17 @@ MIGRATION_LOCK = 0x686F6F6B
 PLANS_THAT_READ_ALL = ("enable_sort", "enable_seqscan", "enable_bitmapscan", "enable_hashagg", "jit")
 NO_TRANSACTION = "no_transaction"
 """Name of the execution option of `without_transactions` for SQLite."""
-OUTAGES = ("08", "40", "53", "57", "58")
+OUTAGES = ("08", "40", "53", "57", "58", "25006", "42501")
 """PostgreSQL's SQLSTATE classes: connection, rolled back (a deadlock), out of resources, operator intervention, system
-error."""
+error. And two codes: the server is read-only, as after a failover, or the user lacks a permission."""
 
 
 class RegistryUnavailable(Exception):
     """The registry is unavailable; the same call may succeed later."""
+
+
+class RegistryUnprepared(RegistryUnavailable):
+    """The registry's tables are missing or old. The message has no names of internal machines."""
 
 
 class SQLiteConnection(sqlite3.Connection):
@@ -181,14 +188,14 @@ async def errors_translated(seconds: float | None) -> AsyncIterator[None]:
     except (OSError, PoolTimeout) as error:  # asyncio's timeouts are OSErrors
         raise RegistryUnavailable(f"the registry is unavailable: {str(error) or 'timeout'}") from error
     except DBAPIError as error:
-        if not _is_outage(error):
+        if not is_outage(error):
             raise
         raise RegistryUnavailable(f"the registry is unavailable: {error.orig}") from error
     except CipherError as error:
         raise RegistryUnavailable(f"the registry cannot be read: {error}") from error
 
 
-def _is_outage(error: DBAPIError) -> bool:
+def is_outage(error: DBAPIError) -> bool:
     """Return whether the database is unavailable, rather than the statement wrong."""
     if error.connection_invalidated or error.statement is None:  # no statement: it failed to connect
         return True
@@ -233,8 +240,6 @@ def alembic(connection: Connection | None = None) -> "Config":
 
 async def migrate(engine: AsyncEngine) -> None:
     """Bring the schema up to date in one transaction; a second process waits, and finds nothing to do."""
-    from alembic import command
-
     _make_directory(engine.url)
     async with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
@@ -242,7 +247,19 @@ async def migrate(engine: AsyncEngine) -> None:
         async with connection.begin():
             if engine.dialect.name == "postgresql":
                 await connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            await connection.run_sync(lambda sync: command.upgrade(alembic(sync), "head"))
+            await connection.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> None:
+    """Bring the schema up to date. That of a newer release stays: older code can use it, as after a rollback."""
+    from alembic import command
+    from alembic.migration import MigrationContext
+
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is not None and revision > migrations.newest():
+        log.warning("the registry has the schema of a newer release, and stays as it is", revision=revision)
+        return
+    command.upgrade(alembic(connection), "head")
 
 
 def _wait_for_long(connection: Connection) -> None:

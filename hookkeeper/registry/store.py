@@ -7,19 +7,28 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import ColumnElement, Select, delete, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, not_, or_, select, text, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import selectinload
 
 from hookkeeper import metrics
 from hookkeeper.crypto.keyring import Keyring
+from hookkeeper.registry import migrations
 from hookkeeper.registry.alerts import AlertClaims
 from hookkeeper.registry.api_keys import ApiKeys
 from hookkeeper.registry.audit import AuditEntry, AuditLog, execute, note
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.claims import Claims
-from hookkeeper.registry.database import Database, RegistryUnavailable, errors_translated, lock, migrate, open_engine
+from hookkeeper.registry.database import (
+    Database,
+    RegistryUnprepared,
+    errors_translated,
+    is_outage,
+    lock,
+    migrate,
+    open_engine,
+)
 from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.direct_writes import DirectWrites
 from hookkeeper.registry.health import HealthStore, reset_health
@@ -108,9 +117,14 @@ class Store:
         await self.ping()
         async with self._database.read() as session:
             try:
+                revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
                 await session.scalar(select(Webhook.secret).limit(1))
             except (OperationalError, ProgrammingError) as error:
-                raise RegistryUnavailable("the registry has no tables yet: run `hookkeeper migrate`") from error
+                if is_outage(error):
+                    raise
+                raise RegistryUnprepared("the registry has no tables yet: run `hookkeeper migrate`") from error
+        if revision < migrations.newest():
+            raise RegistryUnprepared("the registry has the schema of an older release: run `hookkeeper migrate`")
 
     async def migrate(self) -> None:
         """Bring the schema up to date; safe from concurrent processes. Has no timeout."""

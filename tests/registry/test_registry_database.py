@@ -14,14 +14,21 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, event, inspect, text
+from sqlalchemy import URL, Connection, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
 from hookkeeper.registry import migrations
-from hookkeeper.registry.database import Database, RegistryUnavailable, alembic, errors_translated, open_engine
-from hookkeeper.registry.models import Base
+from hookkeeper.registry.database import (
+    Database,
+    RegistryUnavailable,
+    RegistryUnprepared,
+    alembic,
+    errors_translated,
+    open_engine,
+)
+from hookkeeper.registry.models import Base, EventType
 from hookkeeper.registry.store import Store
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
@@ -51,6 +58,53 @@ async def test_the_migrations_make_what_the_models_say(engine: AsyncEngine) -> N
 
     async with engine.connect() as connection:
         assert await connection.run_sync(differences) == []
+
+
+async def test_the_schema_of_another_release(engine: AsyncEngine) -> None:
+    """An older one is not ready. A newer one is used, and `migrate` of a release that was rolled back to leaves it."""
+    store = Store(engine)
+    await store.ready()
+    for revision in ("0001", "0099"):
+        async with engine.begin() as connection:
+            await connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+        if revision < migrations.newest():
+            with pytest.raises(RegistryUnprepared, match="older release: run `hookkeeper migrate`"):
+                await store.ready()
+    await store.ready()
+    await store.migrate()
+    async with engine.begin() as connection:
+        assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0099"
+    await store.close()
+
+
+@pytest.mark.parametrize("rights", ["", "GRANT ALL ON ALL TABLES IN SCHEMA public TO weak"])
+async def test_a_user_who_may_not_change_the_registry(postgres_url: str, rights: str) -> None:
+    """Without rights, as on PostgreSQL 15 for all but the owner of a database; or read-only, as after a failover."""
+    owner, weak = Store.connect(postgres_url), Store.connect(_as_weak(postgres_url))
+    await owner.migrate()
+    read_only = "ALTER ROLE weak SET default_transaction_read_only = on"
+    changes = ["CREATE ROLE weak LOGIN", "GRANT USAGE ON SCHEMA public TO weak", read_only, rights]
+    engine = open_engine(postgres_url)
+    async with engine.begin() as connection:
+        for change in filter(None, changes):
+            await connection.execute(text(change))
+    try:
+        if not rights:
+            with pytest.raises(RegistryUnavailable, match="permission denied for table"):
+                await weak.ready()
+        with pytest.raises(RegistryUnavailable, match="read-only transaction"):
+            await weak.catalogue.add(EventType(name="order.paid"))
+    finally:
+        await weak.close()
+        async with engine.begin() as connection:
+            for undo in ("DROP OWNED BY weak", "DROP ROLE weak"):
+                await connection.execute(text(undo))
+        await engine.dispose()
+        await owner.close()
+
+
+def _as_weak(postgres_url: str) -> str:
+    return make_url(postgres_url).set(username="weak").render_as_string(hide_password=False)
 
 
 async def test_the_migrations_can_be_undone(engine: AsyncEngine) -> None:
