@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import FromClause, Select, and_, func, or_, select
+from sqlalchemy import FromClause, Select, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries, events
@@ -19,7 +19,7 @@ KEY = ("accepted_at", "tenant")
 class IndexState(NamedTuple):
     oldest_pending: float
     """Seconds for which the oldest delivery that only waits for a worker has been due: since its event was accepted, or
-    its `deliver_at`. 0 without any."""
+    its `deliver_at`, or since it was released or redelivered. 0 without any."""
     held: int
     retrying: int
 
@@ -58,10 +58,12 @@ def _oldest_of(of_events: FromClause, of_deliveries: FromClause) -> Select[datet
     were deferred, or Temporal has their activities in the rate-limited queue.
     """
     event, delivery = of_events.c, of_deliveries.c
+    first_due = func.coalesce(event.deliver_at, event.accepted_at)
+    due = case((delivery.as_of > first_due, delivery.as_of), else_=first_due)
     same_event = and_(*(event[name] == delivery[name] for name in KEY), event.id == delivery.event_id)
     is_paced = or_(Webhook.rate_limit.is_not(None), Webhook.timeouts >= DEGRADED_AFTER)
     return (
-        select(func.min(func.coalesce(event.deliver_at, event.accepted_at)))
+        select(func.min(due))
         .select_from(of_events)
         .join(of_deliveries, same_event)
         .outerjoin(Webhook, and_(Webhook.id == delivery.webhook_id, is_paced))

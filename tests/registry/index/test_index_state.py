@@ -61,6 +61,15 @@ async def test_the_oldest_pending_delivery_of_an_event_that_is_due(engine: Async
     assert await index.state(NOW) == (300.0, 2, 1)
 
 
+async def test_a_delivery_that_was_released_is_due_since_then(engine: AsyncEngine) -> None:
+    """A webhook was paused for hours. Its release takes minutes, in which someone would be called for nothing."""
+    index = EventIndex(Database(engine))
+    released = NOW - 0.5 * MINUTE
+    await index.write([report("held", 300 * MINUTE, "held"), report("waits", MINUTE, "pending")])
+    await index.write([report("held", 300 * MINUTE, "pending")._replace(as_of=released)])
+    assert (await index.state(NOW)).oldest_pending == 60.0
+
+
 async def test_it_is_found_behind_many_that_are_not_due(engine: AsyncEngine) -> None:
     """Scheduled events and retrying ones are the candidates that are in the way, but rarely both."""
     index = EventIndex(Database(engine))
