@@ -17,6 +17,8 @@ class Frontend(grpc.GenericRpcHandler):
     def __init__(self, behind: grpc.aio.Channel) -> None:
         self._behind = behind
         self.refused: list[str] = []
+        self.busy: list[str] = []
+        """Methods whose next call each is answered as by a busy server."""
 
     def service(self, call: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
         send: Any = self._behind.unary_unary(call.method)
@@ -25,6 +27,9 @@ class Frontend(grpc.GenericRpcHandler):
             if any(each in call.method for each in REFUSED):
                 self.refused.append(call.method.rpartition("/")[2])
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, "Request unauthorized.")
+            if (method := call.method.rpartition("/")[2]) in self.busy:
+                self.busy.remove(method)
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests")
             try:
                 passed_on: bytes = await send(request, timeout=60)
             except grpc.aio.AioRpcError as error:

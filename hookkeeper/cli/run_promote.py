@@ -27,6 +27,6 @@ async def _promote(settings: Settings) -> None:
         if not await worker_versions.promote(client, settings.task_queue, version, TIMEOUT):
             log.warning("this Temporal server has no worker versions")
     except VersionNotReady as error:
-        raise Failed(f"{error}: start them first, or look for errors in their logs") from error
+        raise Failed(str(error)) from error
     except RPCError as error:
         raise Failed(f"Temporal refused the change: {error.message}") from error

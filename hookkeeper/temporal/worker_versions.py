@@ -25,10 +25,21 @@ log = structlog.get_logger("hookkeeper.temporal")
 
 UNVERSIONED = ""
 POLL_INTERVAL = 0.2
+BUSY_INTERVAL = 2.0
+"""Seconds until the next try after the server was busy: it limits the changes of a worker deployment."""
+BUSY = frozenset(
+    {
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+    }
+)
+"""Statuses of a call that succeeds later, for example once all new workers have registered."""
 
 
 class VersionNotReady(Exception):
-    """No workers of the version serve all task queues."""
+    """No workers of the version serve all task queues, or the server is busy."""
 
 
 def deployment_name(task_queue: str) -> str:
@@ -65,34 +76,44 @@ async def configure_workers(client: Client, task_queue: str, version: str) -> Wo
 async def promote(client: Client, task_queue: str, version: str, timeout: float) -> bool:
     """Make a version current when its workers serve all task queues; False if the server has no worker versions.
 
-    Raises `VersionNotReady` after `timeout` seconds without such workers, and `RPCError`.
+    Raises `VersionNotReady` after `timeout` seconds without such workers or with a busy server, and `RPCError`.
     """
+    busy: RPCError | None = None
     try:
         async with asyncio.timeout(timeout):
             while True:
-                if await _is_promoted(client, task_queue, version):
-                    return True
-                await asyncio.sleep(POLL_INTERVAL)
+                try:
+                    if await _is_promoted(client, task_queue, version):
+                        return True
+                    busy = None
+                except RPCError as error:
+                    if error.status not in BUSY:
+                        raise
+                    busy = error
+                await asyncio.sleep(BUSY_INTERVAL if busy else POLL_INTERVAL)
     except TimeoutError:
-        raise VersionNotReady(f"no workers of version {version} serve all task queues") from None
+        raise VersionNotReady(_reason(version, busy)) from None
     except RPCError as error:
         if not _is_unsupported(error):
             raise
         return False
 
 
+def _reason(version: str, busy: RPCError | None) -> str:
+    if busy:
+        return f"Temporal is busy, so version {version} is not current yet ({busy.message}): try again"
+    missing = f"no workers of version {version} serve all task queues"
+    return f"{missing}: start them first, or look for errors in their logs"
+
+
 async def _is_promoted(client: Client, task_queue: str, version: str) -> bool:
     """Make a version current if its workers serve all task queues; return whether it is current now."""
-    try:
-        if await current_version(client, task_queue) == version:
-            return True
-        if await _serves_all(client, task_queue, version):
-            await _set_current(client, task_queue, version)
-            return True
-    except RPCError as error:
-        if error.status != RPCStatusCode.CANCELLED:  # a busy server drops a call now and then
-            raise
-    return False
+    if await current_version(client, task_queue) == version:
+        return True
+    if not await _serves_all(client, task_queue, version):
+        return False
+    await _set_current(client, task_queue, version)
+    return True
 
 
 async def current_version(client: Client, task_queue: str) -> str:

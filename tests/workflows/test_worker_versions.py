@@ -10,6 +10,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from cloud import cloud
 from hookkeeper.cli import temporal_server
 from hookkeeper.cli.supervisor import Supervisor
 from hookkeeper.temporal import worker_versions
@@ -140,6 +141,23 @@ async def test_a_call_that_the_server_drops_is_repeated(
         assert await promote(idle_instance, "2.0")
     assert calls >= 2
     assert await describe(idle_instance.temporal, idle_instance.settings.task_queue) == "2.0"
+
+
+async def test_a_busy_server_is_asked_again(idle_instance: Instance) -> None:
+    """While new workers register, a server that stores in PostgreSQL answers that there are too many requests."""
+    queue, ask = idle_instance.settings.task_queue, "DescribeWorkerDeployment"
+    async with (
+        with_version(idle_instance, "1.0").working(),
+        with_version(idle_instance, "2.0").working(),
+        cloud(idle_instance.temporal) as (address, frontend),
+    ):
+        client = await Client.connect(address, namespace=idle_instance.temporal.namespace)
+        frontend.busy = [ask] * 100
+        with pytest.raises(VersionNotReady, match=r"Temporal is busy, so version 2\.0 is not current yet"):
+            await worker_versions.promote(client, queue, "2.0", timeout=1)
+        frontend.busy = [ask]
+        assert await worker_versions.promote(client, queue, "2.0", WAIT_TIMEOUT)
+    assert await current(idle_instance) == "2.0"
 
 
 async def test_a_killed_worker_of_the_current_version_is_replaced(idle_instance: Instance, inbox: Receiver) -> None:
