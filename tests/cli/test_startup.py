@@ -6,8 +6,13 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from hookkeeper.cli import temporal_server
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.startup import connect
 from hookkeeper.cli.supervisor import Supervisor
+from hookkeeper.settings import Settings
 from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
 from worker_processes import ROOT
@@ -31,6 +36,13 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+async def test_a_certificate_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for part in ("CERT", "KEY"):
+        monkeypatch.setenv(f"TEMPORAL_TLS_CLIENT_{part}_PATH", str(tmp_path / "missing.pem"))
+    with pytest.raises(Failed, match=r"invalid settings of Temporal \(TEMPORAL_…\): .*missing\.pem"):
+        await connect(Settings())
 
 
 async def _connected(temporal_port: int, metrics_address: str) -> asyncio.subprocess.Process:
