@@ -1,5 +1,6 @@
 """What the index has counted in the last 24 hours, by hour."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -45,11 +46,19 @@ async def tenants_of_the_day(index: EventIndex) -> dict[str, Group] | None:
 
 
 async def webhooks_with_trouble(index: EventIndex, tenant: str | None) -> list[Group]:
-    """Return the webhooks with most failed attempts and waiting deliveries. Raises StatisticsTooLarge."""
+    """Return the webhooks with most failed attempts and waiting deliveries. Raises StatisticsTooLarge.
+
+    Of too many to compare all, they are those with most deliveries that need attention.
+    """
     now = utc_now()
     query = StatisticsQuery(since=now - DAY, until=now, now=now, by="webhook", tenant=tenant)
-    groups = [group for group in (await index.statistics(query)).groups if _trouble(group)]
-    return sorted(groups, key=_trouble, reverse=True)[:MAX_COMPARED]
+    try:
+        groups = (await index.statistics(query)).groups
+    except StatisticsTooLarge:
+        few = await index.webhooks_needing_attention(now - DAY, tenant, MAX_COMPARED)
+        found = [await index.statistics(replace(query, tenant=of, webhook=webhook)) for of, webhook in few]
+        groups = [group for each in found for group in each.groups]
+    return sorted(filter(_trouble, groups), key=_trouble, reverse=True)[:MAX_COMPARED]
 
 
 def _trouble(group: Group) -> int:

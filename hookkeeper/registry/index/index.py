@@ -7,6 +7,7 @@ from hookkeeper import metrics
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import change_log, erasure, listing, writing
+from hookkeeper.registry.index.attention import webhooks_needing_attention
 from hookkeeper.registry.index.change_log import Change, ChangedEvent, LogEnds, Position
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.merge import EventKey
@@ -51,6 +52,13 @@ class EventIndex:
         """Add up what the query is about. Raises StatisticsTooLarge."""
         async with self._database.read() as session:
             return await read_statistics(session, query)
+
+    async def webhooks_needing_attention(
+        self, since: datetime, tenant: str | None, limit: int
+    ) -> list[tuple[str, str]]:
+        """Return tenant and id of the webhooks with the most deliveries that need attention."""
+        async with self._database.read() as session:
+            return await webhooks_needing_attention(session, since, tenant, limit)
 
     async def state(self, now: datetime) -> IndexState:
         """Return what is pending, and what waits."""

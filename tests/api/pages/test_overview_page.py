@@ -79,6 +79,11 @@ async def test_too_many_counters_keep_nothing_else_from_view(
         page = await browser.page("/")
         assert "too many counters to add up for all tenants together" in page.text
         assert {"/limits", f"/events/evt_bad?tenant={tenant}"} <= page.links()
+        monkeypatch.setattr(statistics, "MAX_ROWS", 1)  # enough for one webhook
+        page = await browser.page("/")
+        assert "too many webhooks to compare" not in page.text
+        assert f"wh_{tenant}" in page.text
+        monkeypatch.setattr(statistics, "MAX_ROWS", -1)
         for path in (
             f"/?tenant={tenant}",
             "/webhooks",
