@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -11,8 +11,10 @@ from hookkeeper.content.apprise_services import DEFAULT_ALLOWED
 from hookkeeper.content.sizes import MAX_HEADER_BYTES, RenderLimits
 from hookkeeper.content.text import API_KEY
 from hookkeeper.content.urls import check_name_server, check_proxy
-from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.egress.addresses import parse_networks
+
+if TYPE_CHECKING:
+    from hookkeeper.crypto.keyring import Keyring
 
 NameServer = Annotated[str, AfterValidator(check_name_server)]
 DAY = timedelta(days=1)
@@ -325,8 +327,10 @@ class Settings(BaseSettings):
         return self.send_traceparent or self.otlp_endpoint is not None
 
     @property
-    def keyring(self) -> Keyring | None:
+    def keyring(self) -> "Keyring | None":
         """A new keyring of the encryption keys. Processes create one at their start and share it."""
+        from hookkeeper.crypto.keyring import Keyring  # with cryptography, which `dev` does not need
+
         return Keyring.parse(self.encryption_keys.get_secret_value()) if self.encryption_keys else None
 
     @field_validator("port", mode="before")
@@ -364,6 +368,8 @@ class Settings(BaseSettings):
     def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
         if not value or not value.get_secret_value().strip():
             return None
+        from hookkeeper.crypto.keyring import Keyring
+
         Keyring.parse(value.get_secret_value())
         return value
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
-
 from hookkeeper.cli import local, temporal_server
 from hookkeeper.cli.child_process import Start, execute
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.fork_server import ForkServer
 from hookkeeper.cli.ports import LOCALHOST, Ports, reserved
+from hookkeeper.cli.readiness import read_readiness
 from hookkeeper.cli.shutdown import SHUTDOWN_MARGIN
 from hookkeeper.cli.startup import read_settings
 from hookkeeper.cli.supervisor import Service, ServiceFailed, Supervisor
@@ -29,8 +28,6 @@ API_STOP_TIMEOUT = 25.0
 """Seconds after which the API is killed if it has not stopped."""
 START_TIMEOUT = 120.0
 """Seconds in which a worker or the API has to be ready; this includes the start of Temporal."""
-API_TIMEOUT = 2.0
-"""Seconds in which the API has to answer a readiness check."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +99,11 @@ async def running(
         encrypted_by = local.encrypted_by(configured, settings, data)
         mail_provider = local.mail_provider(settings)
         supervisor = await resources.enter_async_context(Supervisor(data.logs, on_event))
-        http = await resources.enter_async_context(
-            httpx.AsyncClient(base_url=url, trust_env=False, timeout=API_TIMEOUT)
-        )
         data.store_api(url, admin_key)
         try:
             codec_endpoint = f"{url}/codec" if encrypted_by else None
             temporal = plan.temporal or _embedded_server(data.path, ports, settings, codec_endpoint)
-            hookkeeper = _hookkeeper_services(plan, settings, http)
+            hookkeeper = _hookkeeper_services(plan, settings, url)
             await asyncio.gather(
                 _start(supervisor, temporal, on_ready),
                 _start_hookkeeper(supervisor, plan, settings, hookkeeper, on_ready),
@@ -170,21 +164,14 @@ def _is_migrated(plan: Plan, settings: Settings) -> bool:
     return migrations.is_newest(plan.data.registry)
 
 
-def _hookkeeper_services(plan: Plan, settings: Settings, http: httpx.AsyncClient) -> list[Service]:
+def _hookkeeper_services(plan: Plan, settings: Settings, url: str) -> list[Service]:
     """Describe the workers and the API. The API tells whether each of them is ready."""
 
-    async def readiness() -> Mapping[str, str]:
-        try:
-            answer = await http.get("/readyz")
-        except httpx.TransportError:
-            return {}
-        return answer.json() if answer.status_code == 200 else {}
-
     async def answers() -> bool:
-        return bool(await readiness())
+        return bool(await read_readiness(url))
 
     async def is_polled() -> bool:
-        return (await readiness()).get("workers") == "running"
+        return (await read_readiness(url)).get("workers") == "running"
 
     shared = local.environment(settings, plan.ports)
 

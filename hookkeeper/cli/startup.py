@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from hookkeeper.cli.console import Failed, InvalidSettings
 from hookkeeper.cli.unknown_settings import unknown_settings
-from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from temporalio.runtime import Runtime
 
     from hookkeeper.cli.metrics_server import MetricsServer, ReadState
+    from hookkeeper.crypto.keyring import Keyring
 
 
 def read_settings() -> Settings:
@@ -40,7 +40,7 @@ def begin() -> Settings:
     return settings
 
 
-async def connect(settings: Settings, keyring: Keyring | None = None, runtime: "Runtime | None" = None) -> "Client":
+async def connect(settings: Settings, keyring: "Keyring | None" = None, runtime: "Runtime | None" = None) -> "Client":
     """Connect with the settings in `TEMPORAL_…`, waiting up to a minute for the server. Raises `Failed`."""
     from hookkeeper.temporal import connection  # `dev` reads settings before it needs a client
     from hookkeeper.temporal.sdk_runtime import sdk_runtime

@@ -80,8 +80,8 @@ async def test_after_its_end(instance: Instance, inbox: Receiver) -> None:
     assert [attempt["number"] for attempt in shown["deliveries"][0]["attempts"]] == [1]
     await until_indexed(instance, "e2")
     path = f"/v1/webhooks/{webhook['id']}/deliveries"
-    for list_ in ("/v1/events", path):
-        items = (await instance.http.get(list_, params={"tenant": instance.tenant})).json()["items"]
+    for list_ in (f"/v1/events?tenant={instance.tenant}", path):
+        items = (await instance.http.get(list_)).json()["items"]
         assert {item["workflow_id"] for item in items} == {run.handle.id}
 
 
