@@ -10,7 +10,9 @@ For debugging and tests: every callback costs some microseconds more, and a thre
 import asyncio
 import faulthandler
 import gc
+import os
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -22,7 +24,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import structlog
 
@@ -37,7 +39,13 @@ SAMPLE_INTERVAL = 0.025
 MAX_SAMPLES = 20
 RUN_HANDLE = asyncio.Handle._run.__code__
 """What a loop calls for each step."""
-THREAD = re.compile(r"^(?:Current thread|Thread) 0x", re.MULTILINE)
+DUMP_SIGNAL = signal.SIGURG
+"""The loop's thread writes its stack when it gets this signal. Its default is to be ignored."""
+DUMP_TIMEOUT = 0.1
+"""Maximum seconds to wait for a stack: the process may be stopped, or get no processor."""
+MAX_DUMP_BYTES = 100_000
+CUT_OFF = "  ...\n"
+"""What ends a dump of 100 calls, if there are more."""
 CALL = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 
 Kind = Literal["busy", "blocked", "garbage collection"]
@@ -164,9 +172,9 @@ class LoopMonitor:
             while not self._stopping.wait(self._interval):
                 step = self._step
                 if step and time.perf_counter() - step.started >= self._interval:
-                    self._look_at(step, file)
+                    self._look_at(step, file.fileno())
 
-    def _look_at(self, step: _Step, file: IO[bytes]) -> None:
+    def _look_at(self, step: _Step, file: int) -> None:
         stack = _stack_of(self._thread, file)
         if self._step is not step:
             return  # the stack is that of a later step
@@ -233,24 +241,43 @@ def _describe(handle: Any) -> str:
     return str(getattr(callback, "__qualname__", type(callback).__name__))
 
 
-def _stack_of(thread: int, file: IO[bytes]) -> traceback.StackSummary:
+_dumps = threading.Lock()
+"""Guards the signal's one registration, where a process has several monitors."""
+
+
+def _stack_of(thread: int, file: int) -> traceback.StackSummary:
     """Return the calls of the step that a thread is in, at most 100, without those of the loop.
 
-    `faulthandler` writes them to the file while no other thread runs. Walking the frames of a running thread from
-    Python has crashed the interpreter (3.11.7).
+    The thread writes them to the file itself, in `faulthandler`'s signal handler. A dump of all threads has crashed the
+    interpreter (3.11.7): it reads the list of threads, to which threads of Temporal's SDK are added meanwhile. So has
+    walking the frames of a running thread from Python.
     """
-    file.seek(0)
-    file.truncate()
-    faulthandler.dump_traceback(file)
-    file.seek(0)
-    threads = THREAD.split(file.read().decode(errors="replace"))
-    calls = next((text for text in threads if re.match(f"0*{thread:x} ", text)), "")
-    innermost_first = [
-        traceback.FrameSummary(file_name, int(line), name, lookup_line=False)
-        for file_name, line, name in CALL.findall(calls)
-    ]
-    of_step = list(takewhile(lambda call: not _runs_a_handle(call), innermost_first))
+    with _dumps:
+        os.ftruncate(file, 0)
+        os.lseek(file, 0, os.SEEK_SET)
+        faulthandler.register(DUMP_SIGNAL, file, all_threads=False)
+        try:
+            signal.pthread_kill(thread, DUMP_SIGNAL)
+            calls = _written_calls(file)
+        finally:
+            faulthandler.unregister(DUMP_SIGNAL)
+    of_step = list(takewhile(lambda call: not _runs_a_handle(call), calls))
     return traceback.StackSummary.from_list(reversed(of_step))
+
+
+def _written_calls(file: int) -> list[traceback.FrameSummary]:
+    """Wait until those of the step are in the file, innermost first; return what there is after `DUMP_TIMEOUT`."""
+    deadline = time.perf_counter() + DUMP_TIMEOUT
+    while True:
+        text = os.pread(file, MAX_DUMP_BYTES, 0).decode(errors="replace")
+        calls = [
+            traceback.FrameSummary(file_name, int(line), name, lookup_line=False)
+            for file_name, line, name in CALL.findall(text)
+        ]
+        is_complete = any(map(_runs_a_handle, calls)) or text.endswith(CUT_OFF)
+        if is_complete or time.perf_counter() >= deadline:
+            return calls
+        time.sleep(0.001)
 
 
 def _runs_a_handle(call: traceback.FrameSummary) -> bool:

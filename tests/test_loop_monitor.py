@@ -137,3 +137,41 @@ async def test_a_long_collection_is_no_step_of_ours_before_it_has_ended() -> Non
     (held,) = await watch(collect)
     assert held.kind == "garbage collection"
     assert held.seconds >= 1.5
+
+
+async def test_native_threads_that_begin_meanwhile_do_no_harm() -> None:
+    """A dump of all threads crashed the interpreter within a second here."""
+    script = """
+import asyncio, ctypes, threading, time
+from hookkeeper.loop_monitor import LoopMonitor
+callback = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(lambda _: None)
+end = time.monotonic() + 2
+def begin_threads():
+    library = ctypes.CDLL(None)
+    while time.monotonic() < end:
+        thread = ctypes.c_ulong()
+        if library.pthread_create(ctypes.byref(thread), None, callback, None) == 0:
+            library.pthread_join(thread, None)
+async def main():
+    beginners = [threading.Thread(target=begin_threads) for _ in range(2)]
+    for beginner in beginners:
+        beginner.start()
+    with LoopMonitor(0.0001, lambda _: None):
+        await asyncio.sleep(0)
+        time.sleep(2)
+        await asyncio.sleep(0)
+    for beginner in beginners:
+        beginner.join()
+    print("over")
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, cwd=ROOT, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    try:
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert (process.returncode, out) == (0, b"over\n")
