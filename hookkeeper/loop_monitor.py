@@ -255,7 +255,8 @@ def _stack_of(thread: int, file: int) -> traceback.StackSummary:
     with _dumps:
         os.ftruncate(file, 0)
         os.lseek(file, 0, os.SEEK_SET)
-        faulthandler.register(DUMP_SIGNAL, file, all_threads=False)
+        # Only with `chain`, the handler restores `errno`: the thread may be between a system call and the look at it.
+        faulthandler.register(DUMP_SIGNAL, file, all_threads=False, chain=True)
         try:
             signal.pthread_kill(thread, DUMP_SIGNAL)
             calls = _written_calls(file)
