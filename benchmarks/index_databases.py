@@ -26,7 +26,7 @@ from hookkeeper.times import utc_now
 
 DEFAULT_EVENTS = 20_000
 BATCH = 200
-"""Reports in a transaction, as many as a worker writes. With 500 its preparation takes over 100 ms on a busy machine."""
+"""Reports in a transaction, as many as a worker writes. With 500, its preparation takes over 100 ms when busy."""
 REPORTED = 100_000
 """Events after which the filling says how it goes."""
 VACUUM = {"sqlite": ["VACUUM"], "postgresql": ["VACUUM FULL rollups", "VACUUM ANALYZE"]}

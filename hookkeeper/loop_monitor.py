@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -37,6 +38,8 @@ ENDLESS = 10
 SAMPLE_INTERVAL = 0.025
 """Seconds between two looks at the step under way."""
 MAX_SAMPLES = 20
+STILL_CPU = 0.002
+"""CPU seconds that a sleeping thread may use between two looks: it writes its stack at each."""
 RUN_HANDLE = asyncio.Handle._run.__code__
 """What a loop calls for each step."""
 DUMP_SIGNAL = signal.SIGURG
@@ -44,6 +47,7 @@ DUMP_SIGNAL = signal.SIGURG
 DUMP_TIMEOUT = 0.1
 """Maximum seconds to wait for a stack: the process may be stopped, or get no processor."""
 MAX_DUMP_BYTES = 100_000
+DUMP_HEADER = "Stack (most recent call first):\n"
 CUT_OFF = "  ...\n"
 """What ends a dump of 100 calls, if there are more."""
 CALL = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
@@ -99,6 +103,7 @@ class LoopMonitor:
     def __enter__(self) -> Self:
         self._thread = threading.get_ident()
         self._native = threading.get_native_id()
+        _dump_file(os.getpid())  # there may be no free file descriptor later
         self._original = asyncio.Handle._run
         asyncio.Handle._run = self._measured(self._original)  # type: ignore[method-assign, assignment]
         gc.callbacks.append(self._on_collection)
@@ -168,23 +173,22 @@ class LoopMonitor:
     # The sampling thread
 
     def _sample(self) -> None:
-        with tempfile.TemporaryFile() as file:  # one for all stacks: there may be no free file descriptor later
-            while not self._stopping.wait(self._interval):
-                step = self._step
-                if step and time.perf_counter() - step.started >= self._interval:
-                    self._look_at(step, file.fileno())
+        while not self._stopping.wait(self._interval):
+            step = self._step
+            if step and time.perf_counter() - step.started >= self._interval:
+                self._look_at(step)
 
-    def _look_at(self, step: _Step, file: int) -> None:
-        stack = _stack_of(self._thread, file)
+    def _look_at(self, step: _Step) -> None:
+        cpu, is_asleep = self._cpu_of_loop_thread(), self._is_asleep()  # before it is woken to write its stack
+        stack = _stack_of(self._thread)
         if self._step is not step:
             return  # the stack is that of a later step
         is_at_same_position = step.samples[-1:] == [stack]
         step.samples = [*step.samples[1 - MAX_SAMPLES :], stack]
-        cpu = self._cpu_of_loop_thread()
-        is_still = is_at_same_position and (cpu is None or cpu - step.seen_cpu < 0.001) and self._is_asleep()
+        is_still = is_at_same_position and is_asleep and (cpu is None or cpu - step.seen_cpu < STILL_CPU)
         step.asleep = step.asleep + self._interval if is_still else 0.0
         step.longest_sleep = max(step.longest_sleep, step.asleep)
-        step.seen_cpu = cpu or 0.0
+        step.seen_cpu = self._cpu_of_loop_thread() or 0.0
         if not (step.is_reported or step.is_exempt):
             self._report_endless(step, cpu)
 
@@ -242,26 +246,35 @@ def _describe(handle: Any) -> str:
 
 
 _dumps = threading.Lock()
-"""Guards the signal's one registration, where a process has several monitors."""
+"""Guards the file, where a process has several monitors."""
 
 
-def _stack_of(thread: int, file: int) -> traceback.StackSummary:
+@cache
+def _dump_file(process: int) -> int:
+    """Open the file into which a thread of this process writes its stack when it gets `DUMP_SIGNAL`.
+
+    It stays open, and the handler registered: a handler that still runs would register itself once more. Only with
+    `chain`, it restores `errno`, for a thread between a system call and the look at its result.
+    """
+    with tempfile.TemporaryFile() as file:
+        descriptor = os.dup(file.fileno())
+    faulthandler.register(DUMP_SIGNAL, descriptor, all_threads=False, chain=True)
+    return descriptor
+
+
+def _stack_of(thread: int) -> traceback.StackSummary:
     """Return the calls of the step that a thread is in, at most 100, without those of the loop.
 
-    The thread writes them to the file itself, in `faulthandler`'s signal handler. A dump of all threads has crashed the
+    The thread writes them to a file itself, in `faulthandler`'s signal handler. A dump of all threads has crashed the
     interpreter (3.11.7): it reads the list of threads, to which threads of Temporal's SDK are added meanwhile. So has
     walking the frames of a running thread from Python.
     """
+    file = _dump_file(os.getpid())
     with _dumps:
         os.ftruncate(file, 0)
         os.lseek(file, 0, os.SEEK_SET)
-        # Only with `chain`, the handler restores `errno`: the thread may be between a system call and the look at it.
-        faulthandler.register(DUMP_SIGNAL, file, all_threads=False, chain=True)
-        try:
-            signal.pthread_kill(thread, DUMP_SIGNAL)
-            calls = _written_calls(file)
-        finally:
-            faulthandler.unregister(DUMP_SIGNAL)
+        signal.pthread_kill(thread, DUMP_SIGNAL)
+        calls = _written_calls(file)
     of_step = list(takewhile(lambda call: not _runs_a_handle(call), calls))
     return traceback.StackSummary.from_list(reversed(of_step))
 
@@ -270,7 +283,7 @@ def _written_calls(file: int) -> list[traceback.FrameSummary]:
     """Wait until those of the step are in the file, innermost first; return what there is after `DUMP_TIMEOUT`."""
     deadline = time.perf_counter() + DUMP_TIMEOUT
     while True:
-        text = os.pread(file, MAX_DUMP_BYTES, 0).decode(errors="replace")
+        text = os.pread(file, MAX_DUMP_BYTES, 0).decode(errors="replace").rpartition(DUMP_HEADER)[2]
         calls = [
             traceback.FrameSummary(file_name, int(line), name, lookup_line=False)
             for file_name, line, name in CALL.findall(text)
