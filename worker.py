@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from temporalio.client import Client
 
 from activities.wiring import MAX_CONCURRENT_BULK, open_activities
-from hookkeeper import ids, tracing
+from hookkeeper import task_queues, tracing
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.index.retention_task import RetentionTask
@@ -61,9 +61,9 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     ):
         queues = [
             ServedQueue(queue, activities.main, slots, WORKFLOWS),
-            ServedQueue(ids.retry_queue(queue), activities.retries, slots),
-            ServedQueue(ids.limited_queue(queue), activities.limited, slots),
-            ServedQueue(ids.bulk_queue(queue), activities.bulk, MAX_CONCURRENT_BULK, polls=2),
+            ServedQueue(task_queues.retry_queue(queue), activities.retries, slots),
+            ServedQueue(task_queues.limited_queue(queue), activities.limited, slots),
+            ServedQueue(task_queues.bulk_queue(queue), activities.bulk, MAX_CONCURRENT_BULK, polls=2),
         ]
         async with serve(client, settings, queues, traced(index.put) if settings.otlp_endpoint else index.put):
             yield

@@ -103,7 +103,7 @@ class AlertActivities:
             return await self._send(alert)
 
     async def _send(self, alert: Alert) -> AlertResult:
-        webhook = await self._store.get(alert.webhook_id)
+        webhook = await self._store.webhooks.get(alert.webhook_id)
         if webhook is None:
             return AlertResult()
         progress = await self._claim(alert)

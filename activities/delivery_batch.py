@@ -22,7 +22,7 @@ from activities.recent_batches import BatchProgress, RecentBatches, reported_out
 from activities.tenant_concurrency import TenantConcurrency
 from activities.tenant_part import Results, TenantPart
 from activities.traced import traced
-from hookkeeper import ids, metrics, tracing
+from hookkeeper import metrics, task_queues, tracing
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.error_types import TENANT_AT_LIMIT
@@ -107,7 +107,7 @@ class BatchRunner:
         by_tenant: dict[str, dict[int, DeliveryBatch]] = {}
         for number, batch in enumerate(batches):
             by_tenant.setdefault(batch.tenant, {})[number] = batch
-        sharer = ids.tenant_or_several(by_tenant)
+        sharer = task_queues.tenant_or_several(by_tenant)
         delays_others = is_rest or len(by_tenant) > 1
 
         async def work(progress: BatchProgress[Results]) -> Results:
@@ -152,7 +152,7 @@ class BatchRunner:
         """Read the webhooks of all attempts whose outcomes are not known yet."""
         missing = [requests for part in parts for requests in part.missing().values()]
         ids = {request.webhook_id for requests in missing for request in requests}
-        return await self._store.many(ids, sharer) if ids else {}
+        return await self._store.webhooks.many(ids, sharer) if ids else {}
 
     async def _work_on(
         self,

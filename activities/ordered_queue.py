@@ -27,6 +27,6 @@ class OrderedQueueActivities:
     @activity.defn
     async def check_queued_run(self, position: QueuePosition) -> QueuedRun:
         """Read the state of the run at the head, and whether its webhook is still ordered."""
-        webhook = await self._store.get(position.webhook_id)
+        webhook = await self._store.webhooks.get(position.webhook_id)
         run = await self._queues.check_run(position)
         return run.model_copy(update={"ordered": webhook.ordered if webhook else None})

@@ -29,7 +29,7 @@ class ProbeActivities:
     @activity.defn
     async def send_probe(self, request: ProbeRequest) -> ProbeResult:
         """Send a signed event to the webhook if it is still disabled for failing."""
-        webhook = await self._store.get(request.webhook_id)
+        webhook = await self._store.webhooks.get(request.webhook_id)
         if self._interval is None or webhook is None or not _is_disabled_for_failing(webhook):
             return ProbeResult(event_id=request.event_id, state="obsolete")
         (outcome,) = (await self._webhooks.deliver_webhooks(_batch_of(request))).outcomes

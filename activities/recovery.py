@@ -66,7 +66,7 @@ class RecoveryActivities:
             return await self._redeliver(batch)
 
     async def _redeliver(self, batch: RedeliveryBatch) -> RedeliverySummary:
-        inactive = await self._store.inactive(batch.scope.tenant)
+        inactive = await self._store.webhooks.inactive(batch.scope.tenant)
         if batch.scope.webhook_id in inactive:
             return RedeliverySummary(off=True)
         results, tries = _results_of_earlier_try()

@@ -68,7 +68,7 @@ class ReleaseActivities:
 
     async def _is_off(self, webhook_id: str) -> bool:
         """Return whether the webhook is disabled or paused. If it is deleted, its deliveries are released to end."""
-        webhook = await self._store.get(webhook_id)
+        webhook = await self._store.webhooks.get(webhook_id)
         return webhook is not None and (not webhook.enabled or webhook.paused_at is not None)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from temporalio import activity
 
 from activities.attempts import PreparedAttempt
-from hookkeeper import ids, tracing
+from hookkeeper import temporal_names, tracing
 from hookkeeper.outcomes import Outcome
 
 
@@ -23,7 +23,7 @@ async def traced(make_attempt: Callable[[PreparedAttempt], Awaitable[Outcome]], 
         "hookkeeper.attempt": request.number,
         "hookkeeper.run_id": info.workflow_run_id or "",
     }
-    run_id = info.workflow_run_id if info.workflow_type == ids.EVENT else None
+    run_id = info.workflow_run_id if info.workflow_type == temporal_names.EVENT else None
     with tracing.attempt(batch.traceparent, run_id, attributes) as record:
         outcome = await make_attempt(attempt)
         record(outcome)

@@ -102,7 +102,7 @@ async def _known_webhook(
     webhook_id: Annotated[str, Path(pattern=EVENT_ID)], store: StoreDep, caller: CallerDep
 ) -> Webhook:
     """Return the webhook that the path names. Raises NotFound, also for a webhook of another tenant."""
-    return found(await store.get(webhook_id, caller.tenant))
+    return found(await store.webhooks.get(webhook_id, caller.tenant))
 
 
 async def _listed(

@@ -30,8 +30,8 @@ from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.statistics import StatisticsTooLarge
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.registry.portal import TooManyPortalSessions
-from hookkeeper.registry.store import ChangedMeanwhile, TooManyWebhooks
 from hookkeeper.registry.suppressions import TooManySuppressions
+from hookkeeper.registry.webhooks import ChangedMeanwhile, TooManyWebhooks
 from hookkeeper.sandbox.children import SandboxUnavailable
 from hookkeeper.services.errors import Invalid, NotFound, Postponed, ServiceError, TooLarge
 from hookkeeper.temporal.error_translation import (

@@ -1,75 +1,8 @@
-"""Ids, names on the wire, task queues and search attributes: each is spelled here and nowhere else."""
+"""Ids of workflows, and of what is named after them: each is spelled here and nowhere else."""
 
 import re
-from collections.abc import Collection
 from datetime import UTC, datetime
-from hashlib import sha256
 from secrets import token_hex
-from zlib import crc32
-
-EVENT, LARGE_EVENT, PART = "EventWorkflow", "LargeEventWorkflow", "EventPartWorkflow"
-"""Workflow types: the run of an event; the run of a large event, and those of its parts."""
-SHARED_RUN = "SharedRunWorkflow"
-"""The workflow type of a run that makes the first attempts of several events."""
-ORDERED_QUEUE = "OrderedQueueWorkflow"
-"""The workflow type of the queue of an ordered webhook."""
-QUEUE_FULL = "full"
-"""Memo of an ordered queue: it accepts no events at present."""
-RELEASE, RECOVERY = "ReleaseWorkflow", "RecoveryWorkflow"
-"""Workflow types of bulk work on events."""
-SCHEDULED = "ScheduledEventWorkflow"
-"""The workflow type of a schedule's firing."""
-FAIRNESS_CHECK = "FairnessCheck"
-"""The workflow type of the test whether fairness works; no worker serves it."""
-PROBE = "ProbeWorkflow"
-"""The workflow type that probes a webhook that was disabled for failing."""
-
-STATE = "state"
-"""The query for the public state of a workflow."""
-COMMAND = "command"
-"""Update of a shared run: a command to one of its events."""
-RECEIPT, RELEASE_WEBHOOK, GRANT = "receipt", "release_webhook", "grant"
-"""Signals of an event's run. Its commands are updates, and signals as well: `hookkeeper.command_rules`."""
-RESCHEDULE = "reschedule"
-"""Update of an event's run."""
-RESTART_PART, REPORT_PART = "restart_part", "report_part"
-"""Update of a large event's run; signal of a part to it."""
-ENQUEUE, DONE, CHECK = "enqueue", "done", "check"
-"""Signals of an ordered queue."""
-RESTART_RELEASE = "restart"
-"""Signal of a release."""
-REPORT = "report_to_index"
-"""The function of a worker that takes the reports of runs for the index."""
-DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_notifications"})
-"""The activities that make attempts."""
-CLOSE_AS_CANCELLED = "close_as_cancelled"
-"""The activity whose input keeps the final state of a cancelled run."""
-
-EVENT_COUNT = "events"
-"""Memo of a shared run: the number of its events."""
-RUN_NUMBER = "run_number"
-"""Memo, only on redeliveries: 2 for the second run of an event, and so on. Runs of parts are counted too."""
-
-TENANT, EVENT_TYPE = "HookTenant", "HookEventType"
-"""Search attributes; `hookkeeper.search_attributes` has the typed keys for the SDK, which takes long to import."""
-NEEDS_ATTENTION = "HookNeedsAttention"
-"""On an open run: webhooks whose delivery is retrying, held or failed; absent if there are none."""
-DELIVER_AT = "HookDeliverAt"
-"""On the first run of a scheduled event: when it is delivered."""
-ORDERED = "HookOrdered"
-"""Ordered webhooks in whose queues the event waits or has waited; absent if there are none."""
-EVENTS = "HookEvents"
-"""On a shared run: the ids of its events."""
-SEARCH_ATTRIBUTES = {
-    TENANT: "Keyword",
-    EVENT_TYPE: "Keyword",
-    NEEDS_ATTENTION: "KeywordList",
-    DELIVER_AT: "Datetime",
-    ORDERED: "KeywordList",
-    EVENTS: "KeywordList",
-}
-FIRED_FOR = "TemporalScheduledStartTime"
-"""Temporal's own, on runs that a schedule starts: the time of the schedule, without jitter."""
 
 EVENT_RUN = re.compile(r"event-[^-]+-[^.]+(\.[0-9]+)?")
 
@@ -198,54 +131,6 @@ def firing_of(tenant: str, event_id: str) -> str | None:
         return None
     schedule, when = scheduled
     return f"{firing_id(tenant, schedule)}-{when:{FIRING_TIME}}"
-
-
-def retry_queue(task_queue: str) -> str:
-    """Name the task queue of retries, alerts and probes: endpoints that fail do not occupy slots of first attempts."""
-    return f"{task_queue}-retries"
-
-
-def limited_queue(task_queue: str) -> str:
-    """Name the task queue of webhooks with a rate limit, which Temporal enforces for each."""
-    return f"{task_queue}-limited"
-
-
-def bulk_queue(task_queue: str) -> str:
-    """Name the task queue of bulk work, which waits for deliveries and must not occupy their slots."""
-    return f"{task_queue}-bulk"
-
-
-def task_queues(task_queue: str) -> dict[str, str]:
-    """Return the names of all task queues by their kinds."""
-    return {
-        "main": task_queue,
-        "retry": retry_queue(task_queue),
-        "limited": limited_queue(task_queue),
-        "bulk": bulk_queue(task_queue),
-    }
-
-
-SEVERAL_TENANTS = "several tenants"
-"""Stands for the tenants of a shared run that has events of several. No tenant can have this name."""
-
-
-def tenant_or_several(tenants: Collection[str]) -> str:
-    """Return the tenant, or `SEVERAL_TENANTS`: the fairness key of a shared run."""
-    return next(iter(tenants)) if len(tenants) == 1 else SEVERAL_TENANTS
-
-
-KEYS_PER_TENANT = 16
-"""Fairness keys of one tenant's webhooks together."""
-MAX_FAIRNESS_KEY = 64
-"""Bytes that Temporal accepts."""
-
-
-def fairness_key(tenant: str, webhook_id: str) -> str:
-    """Return the fairness key of a webhook in the retry queue. The webhooks of a tenant share a few keys, so that a
-    tenant with many webhooks does not get many times the share of a tenant with one.
-    """
-    prefix = tenant if len(tenant) <= MAX_FAIRNESS_KEY - 2 else sha256(tenant.encode()).hexdigest()[:32]
-    return f"{prefix}/{crc32(webhook_id.encode()) % KEYS_PER_TENANT:x}"
 
 
 def release_id(webhook_id: str) -> str:

@@ -5,18 +5,18 @@ from typing import Any
 
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import NEED_ATTENTION, EventInput
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 
-TENANT_KEY = SearchAttributeKey.for_keyword(ids.TENANT)
-EVENT_TYPE_KEY = SearchAttributeKey.for_keyword(ids.EVENT_TYPE)
-NEEDS_ATTENTION_KEY = SearchAttributeKey.for_keyword_list(ids.NEEDS_ATTENTION)
-DELIVER_AT_KEY = SearchAttributeKey.for_datetime(ids.DELIVER_AT)
-ORDERED_KEY = SearchAttributeKey.for_keyword_list(ids.ORDERED)
-EVENTS_KEY = SearchAttributeKey.for_keyword_list(ids.EVENTS)
-FIRED_FOR_KEY = SearchAttributeKey.for_datetime(ids.FIRED_FOR)
+TENANT_KEY = SearchAttributeKey.for_keyword(temporal_names.TENANT)
+EVENT_TYPE_KEY = SearchAttributeKey.for_keyword(temporal_names.EVENT_TYPE)
+NEEDS_ATTENTION_KEY = SearchAttributeKey.for_keyword_list(temporal_names.NEEDS_ATTENTION)
+DELIVER_AT_KEY = SearchAttributeKey.for_datetime(temporal_names.DELIVER_AT)
+ORDERED_KEY = SearchAttributeKey.for_keyword_list(temporal_names.ORDERED)
+EVENTS_KEY = SearchAttributeKey.for_keyword_list(temporal_names.EVENTS)
+FIRED_FOR_KEY = SearchAttributeKey.for_datetime(temporal_names.FIRED_FOR)
 
 LISTED_BYTES = 1900
 """Bytes of ids in one search attribute. The server rejects a value over 2,048 bytes, which would block the run."""
@@ -48,7 +48,7 @@ def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttribut
 
 def memo(event: EventInput, digest: str, run_number: int) -> dict[str, Any]:
     """Return the memo with which a run is started, by the API or by a parent run."""
-    number = {ids.RUN_NUMBER: run_number} if run_number > 1 else {}
+    number = {temporal_names.RUN_NUMBER: run_number} if run_number > 1 else {}
     return {"digest": digest, "accepted_at": event.accepted_at, **number}
 
 

@@ -20,7 +20,7 @@ async def crowd(instance: Instance, url: str, size: int, **fields: object) -> li
         )
         for name, value in fields.items():
             setattr(webhook, name, value)
-        await instance.store.add(webhook)
+        await instance.store.webhooks.add(webhook)
     return ids
 
 

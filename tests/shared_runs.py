@@ -7,7 +7,7 @@ from typing import Any
 
 from temporalio.client import WorkflowHandle
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import Delivery, EventInput, EventState
 from hookkeeper.messages.shared_run import SharedCommand, SharedEvent, SharedRunInput, SharedRunResult
 from instances import Instance
@@ -44,12 +44,12 @@ class SharedRun:
 
     async def state(self, event_id: str, tenant: str | None = None) -> EventState:
         key = ids.workflow_id(tenant or self.instance.tenant, event_id)
-        return await self.handle.query(ids.STATE, key, result_type=EventState)  # type: ignore[no-any-return]
+        return await self.handle.query(temporal_names.STATE, key, result_type=EventState)  # type: ignore[no-any-return]
 
     async def command(self, event_id: str, command: str, delivery: str | None = None) -> None:
         key = ids.workflow_id(self.instance.tenant, event_id)
         sent = SharedCommand.model_validate({"event": key, "command": command, "delivery": delivery})
-        await self.handle.execute_update(ids.COMMAND, sent)
+        await self.handle.execute_update(temporal_names.COMMAND, sent)
 
     async def activities(self) -> list[str]:
         """Return the names of the activities that it has scheduled."""
@@ -65,7 +65,7 @@ async def start(
     instance: Instance, events: Sequence[SharedEvent], *, run_id: str = "", finished: Sequence[EventState] = ()
 ) -> SharedRun:
     handle = await instance.temporal.start_workflow(
-        ids.SHARED_RUN,
+        temporal_names.SHARED_RUN,
         SharedRunInput(events=tuple(events), finished=tuple(finished)),
         id=run_id or ids.shared_run_id(),
         task_queue=instance.settings.task_queue,

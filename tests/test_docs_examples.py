@@ -17,7 +17,7 @@ from api.schemas.event_types import NewEventType
 from api.schemas.portal import NewPortalLink
 from api.schemas.schedules import NewSchedule
 from api.schemas.webhooks import NewWebhook
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.cli.main import app
 from hookkeeper.command_rules import Command
 from hookkeeper.content import emails, filters, notifications, payload
@@ -177,7 +177,7 @@ def test_signals_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", found(r"`(Hook[A-Z]\w+)`"))
 def test_search_attributes_exist(name: str) -> None:
-    assert name in ids.SEARCH_ATTRIBUTES
+    assert name in temporal_names.SEARCH_ATTRIBUTES
 
 
 @pytest.mark.parametrize("name", found(r"`(\w+Workflow)`"))

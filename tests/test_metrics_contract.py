@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from api.problems import BY_STATUS
 from hookkeeper import metrics
-from hookkeeper.ids import task_queues
+from hookkeeper.task_queues import task_queues
 from test_docs import ROOT
 
 REGISTRIES: tuple[CollectorRegistry, ...] = (metrics.PROCESS, metrics.SOURCES_UP, *metrics.STATE.values())

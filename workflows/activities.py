@@ -15,7 +15,7 @@ from temporalio.common import Priority, RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityConfig
 
-from hookkeeper import ids
+from hookkeeper import task_queues
 from workflows import timers
 
 INTERNAL_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
@@ -76,7 +76,7 @@ async def run_bulk_step(
     return await run_until_done(
         activity,
         argument,
-        task_queue=ids.bulk_queue(workflow.info().task_queue),
+        task_queue=task_queues.bulk_queue(workflow.info().task_queue),
         start_to_close_timeout=timeout,
         heartbeat_timeout=BULK_HEARTBEAT_TIMEOUT,
         priority=Priority(fairness_key=tenant),

@@ -9,7 +9,7 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
 from activities.alerts import AlertActivities
-from hookkeeper import error_types, ids
+from hookkeeper import error_types, task_queues
 from hookkeeper.content.context import AlertKind
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.event import Delivery, EventInput
@@ -95,7 +95,7 @@ async def send_alert(alert: Alert) -> None:
             AlertActivities.send_alert,
             alert,
             is_expected=_is_given_up,
-            task_queue=ids.retry_queue(workflow.info().task_queue),
+            task_queue=task_queues.retry_queue(workflow.info().task_queue),
             schedule_to_close_timeout=ALERT_TIMEOUT,
             start_to_close_timeout=timedelta(minutes=2),
             heartbeat_timeout=timedelta(seconds=60),

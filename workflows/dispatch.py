@@ -13,7 +13,7 @@ from temporalio.workflow import ActivityCancellationType
 from activities.emails import EmailActivities
 from activities.notifications import NotificationActivities
 from activities.webhooks import WebhookActivities
-from hookkeeper import ids
+from hookkeeper import task_queues
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.messages.event import Channel, EventInput
 from hookkeeper.outcomes import NOT_MADE
@@ -111,10 +111,10 @@ def _route(event: EventInput, first: DeliveryState, is_first: bool) -> tuple[str
     """
     queue, webhook_id = workflow.info().task_queue, first.record.webhook_id
     if first.paced_rate is not None:
-        return ids.limited_queue(queue), Priority(fairness_key=webhook_id, fairness_weight=first.paced_rate)
+        return task_queues.limited_queue(queue), Priority(fairness_key=webhook_id, fairness_weight=first.paced_rate)
     if is_first:
         return queue, Priority(fairness_key=event.tenant)
-    return ids.retry_queue(queue), Priority(fairness_key=ids.fairness_key(event.tenant, webhook_id))
+    return task_queues.retry_queue(queue), Priority(fairness_key=task_queues.fairness_key(event.tenant, webhook_id))
 
 
 def _summary(deliveries: Sequence[DeliveryState]) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import (
     Delivery,
@@ -39,7 +39,7 @@ ALERTS_PENDING = "All deliveries are final. The run stays open until its alerts 
 """What the Temporal web UI then shows."""
 
 
-@workflow.defn(name=ids.EVENT)
+@workflow.defn(name=temporal_names.EVENT)
 class EventWorkflow:
     """One event and its deliveries. Its history is the delivery log."""
 
@@ -212,7 +212,7 @@ class EventWorkflow:
     def _snapshots(self) -> tuple[Delivery, ...]:
         return truncated([delivery.snapshot for delivery in self._deliveries.values()])
 
-    @workflow.query(name=ids.STATE)
+    @workflow.query(name=temporal_names.STATE)
     def state(self) -> EventState:
         """Return the public state, without the event's data."""
         return event_state(
@@ -231,7 +231,7 @@ class EventWorkflow:
     signal_release, release = signal_handler("release"), update_handler("release")
     redeliver = update_handler("redeliver")
 
-    @workflow.update(name=ids.RESCHEDULE, description="Move a scheduled event to another time.")
+    @workflow.update(name=temporal_names.RESCHEDULE, description="Move a scheduled event to another time.")
     def reschedule(self, deliver_at: datetime) -> None:
         self._deliver_at.move(deliver_at)
         self._report_to_index(())
@@ -244,17 +244,18 @@ class EventWorkflow:
     # Signals of other runs, and of the API
 
     @workflow.signal(
-        name=ids.RELEASE_WEBHOOK, description="Release what is held because this webhook was paused or disabled."
+        name=temporal_names.RELEASE_WEBHOOK,
+        description="Release what is held because this webhook was paused or disabled.",
     )
     def release_webhook(self, webhook_id: str) -> None:
         self.commands.release_webhook(webhook_id)
 
-    @workflow.signal(name=ids.GRANT, description="The ordered queue of this webhook lets the delivery go.")
+    @workflow.signal(name=temporal_names.GRANT, description="The ordered queue of this webhook lets the delivery go.")
     async def grant(self, webhook_id: str) -> None:
         await self._queue_positions.grant(webhook_id)
         self._report_to_index(self._deliveries.values())
 
-    @workflow.signal(name=ids.RECEIPT, description="A mail provider's report about an email.")
+    @workflow.signal(name=temporal_names.RECEIPT, description="A mail provider's report about an email.")
     def receipt(self, report: DeliveryReceipt) -> None:
         if delivery := self.commands.add_receipt(report):
             self._report([delivery])

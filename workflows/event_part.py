@@ -8,7 +8,7 @@ from datetime import datetime
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from workflows import memo
 from workflows.deliver_at import DeliverAt
@@ -48,12 +48,12 @@ async def _send_to_parent(report: PartReport) -> None:
     if parent is None:  # started from Temporal's own tools
         return
     try:
-        await workflow.get_external_workflow_handle(parent.workflow_id).signal(ids.REPORT_PART, report)
+        await workflow.get_external_workflow_handle(parent.workflow_id).signal(temporal_names.REPORT_PART, report)
     except FailureError as error:  # it was terminated, and this part will be
         workflow.logger.warning("the parent cannot be signalled: %r", error)
 
 
-@workflow.defn(name=ids.PART)
+@workflow.defn(name=temporal_names.PART)
 class EventPartWorkflow(EventWorkflow):
     """One event and some of its deliveries: an `EventWorkflow` of another type, so that lists show the event once."""
 

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from temporalio import workflow
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import NEED_ATTENTION, Delivery, EventInput, EventState, EventStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from workflows import memo
@@ -21,7 +21,7 @@ class SharedRunReports:
 
     def __init__(self) -> None:
         is_known = ids.is_shared_run(workflow.info().workflow_id)
-        self._send = workflow.extern_functions().get(ids.REPORT) if is_known else None
+        self._send = workflow.extern_functions().get(temporal_names.REPORT) if is_known else None
 
     def send(self, event: EventInput, digest: str, state: EventState) -> None:
         """Report an event's state, unless that was done before this replay.
@@ -57,8 +57,8 @@ class IndexReports:
     def __init__(self, event: EventInput) -> None:
         self._event = event
         is_known = ids.is_event_run(workflow.info().workflow_id)
-        self._send = workflow.extern_functions().get(ids.REPORT) if is_known else None
-        self._is_part = workflow.info().workflow_type == ids.PART
+        self._send = workflow.extern_functions().get(temporal_names.REPORT) if is_known else None
+        self._is_part = workflow.info().workflow_type == temporal_names.PART
 
     @cached_property
     def _digest(self) -> str:

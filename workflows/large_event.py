@@ -22,7 +22,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
-from hookkeeper import error_types, ids
+from hookkeeper import error_types, ids, temporal_names
 from hookkeeper.commands import Refused, RunIsClosing
 from hookkeeper.messages import Message
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, EventStatus, PartRestart
@@ -51,7 +51,7 @@ class LargeEventState(Message):
     parts: dict[int, EventStatus]
 
 
-@workflow.defn(name=ids.LARGE_EVENT)
+@workflow.defn(name=temporal_names.LARGE_EVENT)
 class LargeEventWorkflow:
     """One event with very many targets, a hundred a part."""
 
@@ -161,7 +161,7 @@ class LargeEventWorkflow:
             await closing.prepare_cancelled(self._event.tenant, state, is_cancel_requested=False)
         raise asyncio.CancelledError
 
-    @workflow.query(name=ids.STATE)
+    @workflow.query(name=temporal_names.STATE)
     def state(self) -> LargeEventState:
         """Return the status of the event and of its parts."""
         statuses = {part.status for part in self._parts.values()}
@@ -181,22 +181,25 @@ class LargeEventWorkflow:
     signal_release = signal_handler("release")
 
     @workflow.signal(
-        name=ids.RELEASE_WEBHOOK, description="Release what is held because this webhook was paused or disabled."
+        name=temporal_names.RELEASE_WEBHOOK,
+        description="Release what is held because this webhook was paused or disabled.",
     )
     async def release_webhook(self, webhook_id: str) -> None:
-        await self.commands.pass_on(ids.RELEASE_WEBHOOK, webhook_id, lambda delivery: delivery.webhook_id == webhook_id)
+        await self.commands.pass_on(
+            temporal_names.RELEASE_WEBHOOK, webhook_id, lambda delivery: delivery.webhook_id == webhook_id
+        )
 
-    @workflow.signal(name=ids.RECEIPT, description="A mail provider's report about an email.")
+    @workflow.signal(name=temporal_names.RECEIPT, description="A mail provider's report about an email.")
     async def receipt(self, report: DeliveryReceipt) -> None:
-        await self.commands.pass_on(ids.RECEIPT, report, lambda delivery: delivery.id == report.delivery)
+        await self.commands.pass_on(temporal_names.RECEIPT, report, lambda delivery: delivery.id == report.delivery)
 
-    @workflow.signal(name=ids.REPORT_PART, description="What a part shows.")
+    @workflow.signal(name=temporal_names.REPORT_PART, description="What a part shows.")
     def report_part(self, report: PartReport) -> None:
         self.commands.add_report(report)
         self._deliver_at = report.deliver_at or self._deliver_at
         self._report()
 
-    @workflow.update(name=ids.RESTART_PART, description="Start a closed part again.")
+    @workflow.update(name=temporal_names.RESTART_PART, description="Start a closed part again.")
     async def restart_part(self, restart: PartRestart) -> None:
         part = self._parts[restart.part]
         await workflow.wait_condition(lambda: not part.is_open)  # its close may not have been seen here yet

@@ -2,7 +2,7 @@
 
 from temporalio import workflow
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 
 
 def digest() -> str:
@@ -13,5 +13,5 @@ def digest() -> str:
 
 def run_number() -> int:
     """Return the number of this run of the event, or of the part."""
-    value: int = workflow.memo_value(ids.RUN_NUMBER, default=1)
+    value: int = workflow.memo_value(temporal_names.RUN_NUMBER, default=1)
     return value

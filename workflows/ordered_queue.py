@@ -35,7 +35,7 @@ from temporalio.common import Priority
 from temporalio.exceptions import FailureError
 
 from activities.ordered_queue import OrderedQueueActivities
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.ordered_queue import (
     QUEUE_LIMIT,
     OrderedQueueState,
@@ -114,7 +114,7 @@ class Head:
         return MAX_CHECK_INTERVAL if self.granted else MAX_START_CHECK_INTERVAL
 
 
-@workflow.defn(name=ids.ORDERED_QUEUE)
+@workflow.defn(name=temporal_names.ORDERED_QUEUE)
 class OrderedQueueWorkflow:
     @workflow.init
     def __init__(self, queue: QueueInput) -> None:
@@ -124,7 +124,7 @@ class OrderedQueueWorkflow:
         self._is_ordered = True
         self._check_requested = False
         self._stuck_since: datetime | None = None
-        self._full = bool(workflow.memo_value(ids.QUEUE_FULL, default=False))
+        self._full = bool(workflow.memo_value(temporal_names.QUEUE_FULL, default=False))
 
     @workflow.run
     async def run(self, queue: QueueInput) -> None:
@@ -135,11 +135,11 @@ class OrderedQueueWorkflow:
             await self._serve(next(iter(self._positions)))
             if self._history_is_long():
                 queue = self._input.model_copy(update={"positions": tuple(self._positions), "rebuild": False})
-                workflow.continue_as_new(queue, memo={ids.QUEUE_FULL: self._full})
+                workflow.continue_as_new(queue, memo={temporal_names.QUEUE_FULL: self._full})
 
     # Signals and queries
 
-    @workflow.signal(name=ids.ENQUEUE, description="Add an event.")
+    @workflow.signal(name=temporal_names.ENQUEUE, description="Add an event.")
     def enqueue(self, position: str) -> None:
         if position in self._positions:
             return
@@ -152,12 +152,12 @@ class OrderedQueueWorkflow:
         self._check_requested = self._check_requested or not self._is_ordered  # the webhook is ordered again
         self._publish_full()
 
-    @workflow.signal(name=ids.DONE, description="The events behind this one may go on.")
+    @workflow.signal(name=temporal_names.DONE, description="The events behind this one may go on.")
     def done(self, position: str) -> None:
         self._positions.pop(position, None)
         self._publish_full()
 
-    @workflow.signal(name=ids.CHECK, description="Check whether the webhook is still ordered.")
+    @workflow.signal(name=temporal_names.CHECK, description="Check whether the webhook is still ordered.")
     def check(self) -> None:
         self._check_requested = True
 
@@ -166,7 +166,7 @@ class OrderedQueueWorkflow:
         """Return all positions in order: event ids, with a dot and a number for parts."""
         return list(self._positions)
 
-    @workflow.query(name=ids.STATE)
+    @workflow.query(name=temporal_names.STATE)
     def state(self) -> OrderedQueueState:
         """Return the number of events, the event at the head, and whether the queue is stuck."""
         return OrderedQueueState(
@@ -247,7 +247,7 @@ class OrderedQueueWorkflow:
         """Signal the run; False if there is none, or it is closed."""
         run = workflow.get_external_workflow_handle(ids.run_at(self._input.tenant, position))
         try:
-            await run.signal(ids.GRANT, self._input.webhook_id)
+            await run.signal(temporal_names.GRANT, self._input.webhook_id)
         except FailureError:
             return False
         return True
@@ -288,7 +288,7 @@ class OrderedQueueWorkflow:
         full = len(self._positions) >= (ACCEPT_AGAIN_BELOW if self._full else QUEUE_LIMIT)
         if full != self._full:
             self._full = full
-            workflow.upsert_memo({ids.QUEUE_FULL: full})
+            workflow.upsert_memo({temporal_names.QUEUE_FULL: full})
 
     def _history_is_long(self) -> bool:
         return workflow.info().get_current_history_length() > LONG_HISTORY

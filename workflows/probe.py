@@ -12,7 +12,7 @@ from temporalio import workflow
 from temporalio.common import Priority
 
 from activities.probe import ProbeActivities
-from hookkeeper import ids
+from hookkeeper import task_queues, temporal_names
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbeInput, ProbeRequest, ProbeResult
 from hookkeeper.outcomes import Outcome
@@ -25,7 +25,7 @@ PROBES_PER_RUN = 200
 """Each has about ten events of history; then the probe continues as a new run."""
 
 
-@workflow.defn(name=ids.PROBE)
+@workflow.defn(name=temporal_names.PROBE)
 class ProbeWorkflow:
     @workflow.run
     async def run(self, probe: ProbeInput) -> None:
@@ -47,10 +47,10 @@ class ProbeWorkflow:
         return await run_until_done(
             ProbeActivities.send_probe,
             ProbeRequest(webhook_id=probe.webhook_id, tenant=probe.tenant, event_id=event_id, at=workflow.now()),
-            task_queue=ids.retry_queue(workflow.info().task_queue),
+            task_queue=task_queues.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(minutes=1),
             heartbeat_timeout=timedelta(seconds=10),
-            priority=Priority(fairness_key=ids.fairness_key(probe.tenant, probe.webhook_id)),
+            priority=Priority(fairness_key=task_queues.fairness_key(probe.tenant, probe.webhook_id)),
             summary=f"probe {probe.webhook_id}",
         )
 
@@ -59,7 +59,7 @@ class ProbeWorkflow:
         enabled = await run_until_done(
             ProbeActivities.enable_webhook,
             probe,
-            task_queue=ids.retry_queue(workflow.info().task_queue),
+            task_queue=task_queues.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=probe.tenant),
             summary=f"enable {probe.webhook_id}",

@@ -13,7 +13,7 @@ from temporalio.common import Priority
 from temporalio.exceptions import FailureError
 
 from activities.ordered_queue import OrderedQueueActivities
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.ordered_queue import QueuePosition
 from workflows import timers
 from workflows.activities import run_until_done
@@ -91,7 +91,7 @@ class QueuePositions:
         """Let later events go. A queue that does not exist any more has none."""
         queue = workflow.get_external_workflow_handle(ids.ordered_queue_id(webhook_id))
         try:
-            await queue.signal(ids.DONE, self._position())
+            await queue.signal(temporal_names.DONE, self._position())
         except FailureError as error:
             workflow.logger.info("the ordered queue of %s cannot be signalled: %r", webhook_id, error)
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 
 from activities.recovery import RecoveryActivities
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.messages.recovery import (
     RecoveryCandidate,
     RecoveryPlan,
@@ -35,7 +35,7 @@ LONG_HISTORY = 2_000
 """Events of history after which a recovery continues as a new run."""
 
 
-@workflow.defn(name=ids.RECOVERY)
+@workflow.defn(name=temporal_names.RECOVERY)
 class RecoveryWorkflow:
     @workflow.init
     def __init__(self, state: RecoveryState) -> None:
@@ -65,7 +65,7 @@ class RecoveryWorkflow:
     def cancel(self) -> None:
         self._set(status="cancelled")
 
-    @workflow.query(name=ids.STATE)
+    @workflow.query(name=temporal_names.STATE)
     def state(self) -> RecoveryState:
         """Return the state of the recovery."""
         return self._state

@@ -13,7 +13,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 from activities.release import ReleaseActivities
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.messages.release import (
     HeldRuns,
     HeldSearch,
@@ -30,7 +30,7 @@ LONG_HISTORY = 2_000
 """Events of history after which a release continues as a new run."""
 
 
-@workflow.defn(name=ids.RELEASE)
+@workflow.defn(name=temporal_names.RELEASE)
 class ReleaseWorkflow:
     @workflow.init
     def __init__(self, state: ReleaseState) -> None:
@@ -48,11 +48,11 @@ class ReleaseWorkflow:
             self._set(passes=self._state.passes + 1 if is_released else len(PASS_DELAYS))
         return self._state
 
-    @workflow.signal(name=ids.RESTART_RELEASE, description="Make all passes again, from now on.")
+    @workflow.signal(name=temporal_names.RESTART_RELEASE, description="Make all passes again, from now on.")
     def restart(self) -> None:
         self._set(requested=True)
 
-    @workflow.query(name=ids.STATE)
+    @workflow.query(name=temporal_names.STATE)
     def state(self) -> ReleaseState:
         """Return the state of the release."""
         return self._state

@@ -19,7 +19,7 @@ from temporalio.exceptions import (
 )
 
 from activities.scheduled_event import ScheduledEventActivities
-from hookkeeper import ids
+from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.error_types import EVENT_REFUSED
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent, SchedulePlan
 from hookkeeper.search_attributes import FIRED_FOR_KEY
@@ -32,7 +32,7 @@ DELIVERY_CHECKS = RetryPolicy(
 that is held for a month costs about 750 checks, and not 43,000."""
 
 
-@workflow.defn(name=ids.SCHEDULED)
+@workflow.defn(name=temporal_names.SCHEDULED)
 class ScheduledEventWorkflow:
     @workflow.run
     async def run(self, plan: SchedulePlan) -> EventReference:
@@ -80,7 +80,7 @@ class ScheduledEventWorkflow:
         await run_until_done(
             ScheduledEventActivities.await_delivery,
             event,
-            task_queue=ids.retry_queue(workflow.info().task_queue),
+            task_queue=task_queues.retry_queue(workflow.info().task_queue),
             start_to_close_timeout=timedelta(seconds=20),
             retry_policy=DELIVERY_CHECKS,
             priority=Priority(fairness_key=event.tenant),
@@ -97,7 +97,7 @@ class ScheduledEventWorkflow:
             run_until_done(
                 ScheduledEventActivities.cancel_scheduled_event,
                 event,
-                task_queue=ids.retry_queue(workflow.info().task_queue),
+                task_queue=task_queues.retry_queue(workflow.info().task_queue),
                 start_to_close_timeout=timedelta(seconds=20),
                 priority=Priority(fairness_key=event.tenant),
                 summary="cancel the event",

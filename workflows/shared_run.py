@@ -17,7 +17,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from activities.webhooks import WebhookActivities
-from hookkeeper import ids
+from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.commands import RunIsClosing, UnknownDelivery, select
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.messages.event import Delivery, EventInput, EventState, event_state
@@ -98,7 +98,7 @@ class FirstAttempts:
         return tuple(delivery.snapshot for delivery in self.deliveries.values())
 
 
-@workflow.defn(name=ids.SHARED_RUN)
+@workflow.defn(name=temporal_names.SHARED_RUN)
 class SharedRunWorkflow:
     """The first attempts of several events."""
 
@@ -160,7 +160,7 @@ class SharedRunWorkflow:
             start_to_close_timeout=timedelta(minutes=1 + attempts // 50),
             is_complete=lambda result: _is_complete(result, batches),
             heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT,
-            priority=Priority(fairness_key=ids.tenant_or_several({batch.tenant for batch in batches})),
+            priority=Priority(fairness_key=task_queues.tenant_or_several({batch.tenant for batch in batches})),
             summary=summaries.together_summary([batch.id for batch in batches], attempts),
         )
         results = [(event, result) for (event, _), result in zip(begun, together.results, strict=True)]
@@ -194,12 +194,12 @@ class SharedRunWorkflow:
         except WorkflowAlreadyStartedError:
             workflow.logger.warning("%s has a run already", key)
 
-    @workflow.query(name=ids.STATE)
+    @workflow.query(name=temporal_names.STATE)
     def state(self, key: str) -> EventState:
         """Return the public state of an event, without its data."""
         return self._event(key).state
 
-    @workflow.update(name=ids.COMMAND, description="Apply a command to one event.")
+    @workflow.update(name=temporal_names.COMMAND, description="Apply a command to one event.")
     def command(self, command: SharedCommand) -> None:
         event = self._event(command.event)
         for delivery in self._select(command):

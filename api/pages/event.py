@@ -199,7 +199,7 @@ async def _names(store: Store, caller: Caller, deliveries: list[Delivery]) -> di
     if "webhooks:read" not in caller.scopes:
         return {}
     try:
-        found = await store.many({delivery.webhook_id for delivery in deliveries})
+        found = await store.webhooks.many({delivery.webhook_id for delivery in deliveries})
     except RegistryUnavailable:
         return {}
     return {webhook.id: webhook.name for webhook in found.values() if webhook.name}

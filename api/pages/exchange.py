@@ -78,7 +78,7 @@ async def _rebuilt(
         raise NotFound("The event has no delivery of this id to a URL.")
     webhook_id, event = deliveries[delivery].webhook_id, snapshot.event
     shown = _attempt(deliveries[delivery], attempt)
-    webhook = (await store.many({webhook_id}, tenant)).get(webhook_id)
+    webhook = (await store.webhooks.many({webhook_id}, tenant)).get(webhook_id)
     if webhook is None or not webhook.url:
         return Rebuilt(event, webhook, shown, problem=DELETED)
     outgoing = OutgoingEvent(event.id, event.type, event.tenant, event.timestamp, event.data)

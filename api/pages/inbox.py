@@ -16,7 +16,8 @@ from api.routes.post_events import accept_event
 from api.schemas.webhooks import NewWebhook
 from api.state import state_of
 from api.strict_json import parse
-from hookkeeper.registry.store import Store, WebhookAddress
+from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhooks import WebhookAddress
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.settings import Settings
@@ -79,7 +80,7 @@ async def show_inbox(
 
 async def _webhooks(store: Store, tenant: str, url: str) -> list[WebhookAddress]:
     """Return the webhooks of the tenant that deliver to the inbox."""
-    return [webhook for webhook in await store.addresses(tenant, MAX_COMPARED) if webhook.url == url]
+    return [webhook for webhook in await store.webhooks.addresses(tenant, MAX_COMPARED) if webhook.url == url]
 
 
 def _check_on(settings: Settings) -> None:

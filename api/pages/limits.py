@@ -53,7 +53,7 @@ async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenan
             given=request.query_params,
         )
     can_list = "webhooks:read" in caller.scopes
-    found, end = await state.store.tenants(TENANTS_ON_PAGE, cursor.start) if can_list else ([], None)
+    found, end = await state.store.webhooks.tenants(TENANTS_ON_PAGE, cursor.start) if can_list else ([], None)
     older = cursor.page((), end).next_cursor
     days = await tenants_of_the_day(state.store.index) if "events:read" in caller.scopes else None
     return await render(
@@ -73,7 +73,7 @@ async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
     """Return what the tenant has and uses, as far as the key may read it."""
     store, settings, rows = state.store, state.settings, []
     if "webhooks:read" in caller.scopes:
-        rows.append(_counted("Webhooks", await store.count_webhooks(tenant), settings.max_webhooks_per_tenant))
+        rows.append(_counted("Webhooks", await store.webhooks.count(tenant), settings.max_webhooks_per_tenant))
     if "events:read" in caller.scopes:
         rows.append(await _schedules(state, tenant))
     if not caller.scopes.isdisjoint(("webhooks:write", "admin")):

@@ -83,7 +83,7 @@ async def _recover(
     """Recover a webhook, or all of a tenant if the form names none."""
     named = form.get("tenant", "").strip()
     if webhook_id := form.get("webhook", "").strip():
-        webhook = found(await store.get(webhook_id, caller.tenant or named or None))
+        webhook = found(await store.webhooks.get(webhook_id, caller.tenant or named or None))
         wanted = RecoveryRequest(**given)
         return await api.recover_webhook(webhook, wanted, gateway, store, audit, caller, Response())
     of_tenant = TenantRecoveryRequest(**given | ({"tenant": named} if named else {}))

@@ -30,7 +30,7 @@ from api.routes import recoveries
 from api.routes import webhooks as api
 from api.schemas.recoveries import RecoveryRequest
 from api.schemas.webhooks import PreviewRequest, SampleEvent, TestEventRequest, WebhookChanges
-from hookkeeper.registry.store import ChangedMeanwhile
+from hookkeeper.registry.webhooks import ChangedMeanwhile
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.webhooks import found
 from hookkeeper.temporal.error_translation import Conflict
@@ -142,10 +142,10 @@ async def rotate_secret(
         if not compare_digest(mark_of(webhook.secret).encode(), form.get("replaces", "").encode()):
             raise ChangedMeanwhile
         secret = await api.rotate_secret(webhook, store, caller)
-        webhook = found(await store.get(webhook.id, caller.tenant))
+        webhook = found(await store.webhooks.get(webhook.id, caller.tenant))
     except ChangedMeanwhile:
         notice = "The key was rotated already. Nothing has changed."
-        webhook = found(await store.get(webhook.id, caller.tenant))
+        webhook = found(await store.webhooks.get(webhook.id, caller.tenant))
         secret = await api.show_secret(webhook, audit, caller)
     return await show_again(request, webhook, store, caller, secret=secret, notice=notice)
 

@@ -92,7 +92,7 @@ async def create_webhook(
         created = await api.create_webhook(new, store, caller, validator, settings)
     except REFUSED as error:
         return await _form(request, form, None, names, problem=_problem(error))
-    webhook = test and await store.get(created.id, caller.tenant)
+    webhook = test and await store.webhooks.get(created.id, caller.tenant)
     if not (test and webhook):
         return redirect(query(f"/webhooks/{created.id}", done="create"))
     return redirect(await send_test(webhook, test, "create", catalogue, ingest, links))

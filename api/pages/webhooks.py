@@ -29,7 +29,7 @@ async def list_webhooks(
     done: str = "",
 ) -> Response:
     """Show a page of webhooks, newest first."""
-    found, end = await store.page(
+    found, end = await store.webhooks.page(
         tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start
     )
     page = cursor.page([views.webhook(row) for row in found], end)

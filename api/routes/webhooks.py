@@ -62,7 +62,7 @@ async def preview_webhook(
         await validator.for_(new.tenant).check(dict(new))
         webhook = unsaved(dict(new))
     else:
-        webhook = found(await store.get(preview.webhook_id or "", caller.tenant))
+        webhook = found(await store.webhooks.get(preview.webhook_id or "", caller.tenant))
     data = await sample_data(preview.event, store.catalogue)
     return await Previewer(sandbox, webhook, preview.event.type, data, settings.render_limits).preview()
 
@@ -76,7 +76,7 @@ async def create_webhook(
     scheme = new.signature_scheme if "signature_scheme" in new.model_fields_set else None
     webhook = await new_webhook(dict(new), scheme, validator)
     entry = caller.did("webhook.create", webhook.id, webhook.tenant, fields)
-    await store.add(webhook, settings.max_webhooks_per_tenant, entry)
+    await store.webhooks.add(webhook, settings.max_webhooks_per_tenant, entry)
     return views.webhook_with_secret(webhook)
 
 
@@ -94,7 +94,9 @@ async def list_webhooks(
     A page ends after about 1 MiB of configuration, so it can have fewer items than `limit` without being the last one:
     only `next_cursor` tells.
     """
-    found, next_cursor = await store.page(tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor.start)
+    found, next_cursor = await store.webhooks.page(
+        tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor.start
+    )
     return cursor.page([views.webhook(row) for row in found], next_cursor)
 
 
@@ -138,7 +140,7 @@ async def change_webhook(
 async def delete_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerDep, gateway: GatewayDep) -> Response:
     """Remove a webhook. Its open deliveries are cancelled when their next attempt is due."""
     entry = caller.did("webhook.delete", webhook.id, webhook.tenant)
-    if not await store.delete(webhook.id, caller.tenant, entry):
+    if not await store.webhooks.delete(webhook.id, caller.tenant, entry):
         raise NotFound(UNKNOWN_WEBHOOK)
     if webhook.ordered:
         await gateway.ordered_queues.request_check(webhook.id)
@@ -173,7 +175,7 @@ async def rotate_secret(
     rotation = rotation or SecretRotation()
     secret = rotation.secret or new_secret("v1a" if is_asymmetric(webhook.secret) else "v1")
     entry = caller.did("webhook.rotate-secret", webhook.id, webhook.tenant, rotation.model_fields_set)
-    rotated = await store.rotate_secret(
+    rotated = await store.webhooks.rotate_secret(
         webhook.id, caller.tenant, secret, rotation.grace, entry, replaces=webhook.secret
     )
     return views.secret(found(rotated))
@@ -219,7 +221,7 @@ async def send_test(
 async def pause_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerDep) -> schemas.WebhookView:
     """Hold deliveries until the webhook is resumed. In-flight attempts finish; manual retries are still sent."""
     entry = caller.did("webhook.pause", webhook.id, webhook.tenant)
-    return views.webhook(found(await store.set_paused(webhook.id, caller.tenant, True, entry)))
+    return views.webhook(found(await store.webhooks.set_paused(webhook.id, caller.tenant, True, entry)))
 
 
 @router.post("/{webhook_id}/resume", responses=responses(404), dependencies=[needs("webhooks:write")])
@@ -231,7 +233,7 @@ async def resume_webhook(
     Repeat the request after a 503: the webhook may be resumed already, without the release of its held deliveries.
     """
     entry = caller.did("webhook.resume", webhook.id, webhook.tenant)
-    resumed = found(await store.set_paused(webhook.id, caller.tenant, False, entry))
+    resumed = found(await store.webhooks.set_paused(webhook.id, caller.tenant, False, entry))
     await release_held(gateway, resumed)
     return views.webhook(resumed)
 

@@ -21,7 +21,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.cli.ports import LOCALHOST, Ports
 from hookkeeper.cli.supervisor import Service
 
@@ -107,7 +107,7 @@ def service(
     ports: Ports,
     synchronous: Synchronous = "normal",
     codec_endpoint: str | None = None,
-    search_attributes: Mapping[str, str] = ids.SEARCH_ATTRIBUTES,
+    search_attributes: Mapping[str, str] = temporal_names.SEARCH_ATTRIBUTES,
     dynamic_config: tuple[str, ...] = (),
 ) -> Service:
     """Describe a server with its data in `data_dir`, and its web UI, which decrypts payloads at `codec_endpoint`.

@@ -92,7 +92,9 @@ class EventIngest:
         """Accept the event, for the webhooks as they are now. Raises Invalid if it would be refused as a new one."""
         now = utc_now()
         _check_times(event, now)
-        _, listening = await asyncio.gather(self._check_type(event), self._store.matching(event.tenant, event.type))
+        _, listening = await asyncio.gather(
+            self._check_type(event), self._store.webhooks.matching(event.tenant, event.type)
+        )
         webhooks, filter_errors = await self._filter(listening, event, event_id, now)
         if earlier is not None and any(webhook.ordered for webhook in webhooks):
             await asyncio.wait([earlier])
@@ -175,7 +177,7 @@ class EventIngest:
         """Count them in the registry. A failure is only logged, because the event is already accepted."""
         try:
             for webhook_id, error in errors.items():
-                await self._store.note_filter_error(webhook_id, error)
+                await self._store.webhooks.note_filter_error(webhook_id, error)
         except RegistryUnavailable as error:
             log.warning("filter errors not counted", error=str(error), webhooks=list(errors))
 

@@ -8,7 +8,8 @@ from typing import Any
 from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.store import ChangedMeanwhile, Store
+from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhooks import ChangedMeanwhile
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.masks import unmasked
 from hookkeeper.services.webhook_validator import WebhookValidator
@@ -57,10 +58,10 @@ async def change(
     A check takes long enough for another request to change the row. Masks and checks are made again then.
     """
     for attempt in range(MAX_CHANGE_ATTEMPTS):
-        known = found(await store.get(webhook_id, tenant))
+        known = found(await store.webhooks.get(webhook_id, tenant))
         columns = await _checked(given, known, validator)
         try:
-            changed = await store.update(webhook_id, tenant, columns, entry_for(known), checked_against=known)
+            changed = await store.webhooks.update(webhook_id, tenant, columns, entry_for(known), checked_against=known)
             return known, found(changed)
         except ChangedMeanwhile:
             if attempt == MAX_CHANGE_ATTEMPTS - 1:

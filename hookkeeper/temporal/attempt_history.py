@@ -6,7 +6,7 @@ from datetime import datetime
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.messages import Message
 from hookkeeper.messages.batch import AttemptRequest, BatchResult
 from hookkeeper.messages.event import Attempt, Delivery
@@ -80,7 +80,7 @@ async def _attempts(client: Client, workflow_id: str, run_id: str) -> AsyncItera
             for delivery in started.deliveries:
                 for attempt in delivery.attempts:
                     yield delivery.id, attempt
-        if event.activity_task_scheduled_event_attributes.activity_type.name in ids.DELIVERING_ACTIVITIES:
+        if event.activity_task_scheduled_event_attributes.activity_type.name in temporal_names.DELIVERING_ACTIVITIES:
             scheduled[event.event_id] = event
         completed = event.activity_task_completed_event_attributes
         if batch := scheduled.pop(completed.scheduled_event_id, None):

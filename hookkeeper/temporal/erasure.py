@@ -10,7 +10,7 @@ from datetime import datetime
 
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import EventInput
 from hookkeeper.partition import partition
@@ -57,7 +57,7 @@ class Erasure:
             if not accepted:
                 raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
             return ClosedEvent(tenant, event_id, accepted[0], [], shared_runs)
-        parts = await _parts(self._client, latest) if latest.workflow_type == ids.LARGE_EVENT else []
+        parts = await _parts(self._client, latest) if latest.workflow_type == temporal_names.LARGE_EVENT else []
         runs = [run for id_ in (*parts, workflow_id) for run in await _runs(self._client, id_)]
         accepted_at = await latest.memo_value("accepted_at", default=latest.start_time, type_hint=datetime)
         return ClosedEvent(tenant, event_id, accepted_at, runs, shared_runs)

@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager, contextmanager
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.crypto.keyring import CipherError
 
 OPERATION_TIMEOUT = 4.5
@@ -141,4 +141,6 @@ def _missing_search_attribute(message: str) -> str | None:
     """
     if "exceeds" in message:
         return None
-    return next((name for name in sorted(ids.SEARCH_ATTRIBUTES, key=len, reverse=True) if name in message), None)
+    return next(
+        (name for name in sorted(temporal_names.SEARCH_ATTRIBUTES, key=len, reverse=True) if name in message), None
+    )

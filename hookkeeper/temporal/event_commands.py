@@ -18,7 +18,7 @@ from temporalio.client import (
 )
 from temporalio.exceptions import ApplicationError
 
-from hookkeeper import error_types, ids
+from hookkeeper import error_types, ids, temporal_names
 from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, UnknownDelivery, reopen
 from hookkeeper.messages.event import EventInput, EventState, PartRestart
@@ -107,7 +107,9 @@ class EventCommands:
         run, shared = await self._shared_run(tenant, event_id)
         if run.is_open:
             return await _update(
-                run.handle, ids.COMMAND, SharedCommand(event=key_of(shared), command=command, delivery=delivery)
+                run.handle,
+                temporal_names.COMMAND,
+                SharedCommand(event=key_of(shared), command=command, delivery=delivery),
             )
         state = await state_of(run, shared.event)
         if state is None:
@@ -158,7 +160,7 @@ class _Dispatch:
         Raises `Refused` if all refuse, and `UnknownDelivery` if no part has the delivery.
         """
         handle = handle_of(self._client, description)
-        if description.workflow_type != ids.LARGE_EVENT:
+        if description.workflow_type != temporal_names.LARGE_EVENT:
             return await _update(handle, self._command, self._argument)
         if description.run_id not in self._inputs:
             self._inputs[description.run_id] = await input_of(self._client, handle, EventInput)
@@ -198,7 +200,7 @@ class _Dispatch:
         deliveries = reopen(self._command, state.deliveries, self._delivery)
         restart = PartRestart(part=part.n, number=part.run_number, deliveries=deliveries)
         async with self._restarting:  # a run accepts ten updates at once, and there can be more parts
-            return await _update(run.handle, ids.RESTART_PART, restart)
+            return await _update(run.handle, temporal_names.RESTART_PART, restart)
 
 
 async def _update(handle: WorkflowHandle[Any, Any], name: str, argument: object) -> bool:

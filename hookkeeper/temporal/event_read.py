@@ -10,7 +10,7 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.partition import is_open, merged, part_input, partition
 from hookkeeper.temporal import run_state
@@ -75,7 +75,7 @@ async def read(client: Client, description: WorkflowExecutionDescription) -> Eve
     handle = run_state.handle_of(client, description)
     event = await run_state.input_of(client, handle, EventInput)
     run_number = await run_state.number_of(description)
-    if description.workflow_type == ids.LARGE_EVENT:
+    if description.workflow_type == temporal_names.LARGE_EVENT:
         run = LargeEventRun(handle, description, event)
         parts = await parts_of(client, run)
         states = await asyncio.gather(*(part_state(client, run, part) for part in parts))
@@ -91,7 +91,7 @@ async def read(client: Client, description: WorkflowExecutionDescription) -> Eve
 async def run_with_delivery(client: Client, tenant: str, event_id: str, delivery: str) -> WorkflowHandle[Any, Any]:
     """Return the run that has the delivery: the event's, or a part's."""
     handle = client.get_workflow_handle(ids.workflow_id(tenant, event_id))
-    if (await handle.describe()).workflow_type != ids.LARGE_EVENT:
+    if (await handle.describe()).workflow_type != temporal_names.LARGE_EVENT:
         return handle
     event = await run_state.input_of(client, handle, EventInput)
     for n, deliveries in enumerate(partition(event.deliveries), start=1):

@@ -7,7 +7,7 @@ from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.command_rules import Command
 from hookkeeper.commands import reopen
 from hookkeeper.messages.event import EventInput, EventState
@@ -29,7 +29,7 @@ async def start_run(
     `is_first`, if there ever was one.
     """
     handle = await client.start_workflow(
-        ids.LARGE_EVENT if len(event.deliveries) > PART else ids.EVENT,
+        temporal_names.LARGE_EVENT if len(event.deliveries) > PART else temporal_names.EVENT,
         event,
         id=ids.workflow_id(event.tenant, event.id),
         task_queue=task_queue,

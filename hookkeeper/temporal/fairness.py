@@ -26,7 +26,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 
 IDENTITY = "hookkeeper-fairness-check"
 CHECK_TIMEOUT = 15.0
@@ -56,7 +56,7 @@ async def is_fair(client: Client) -> bool | None:
 
 
 async def _check(client: Client, run: str) -> bool:
-    await client.start_workflow(ids.FAIRNESS_CHECK, id=run, task_queue=run, run_timeout=timedelta(minutes=1))
+    await client.start_workflow(temporal_names.FAIRNESS_CHECK, id=run, task_queue=run, run_timeout=timedelta(minutes=1))
     await _schedule(client, run, "a", BACKLOG, more=True)
     for _ in range(BEFORE_B):
         await _take(client, run)

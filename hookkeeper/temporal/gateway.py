@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.converter import PayloadCodec
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from hookkeeper import ids
+from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
 from hookkeeper.registry.claims import Claims
@@ -99,7 +99,7 @@ class Gateway:
     async def backlog(self) -> dict[str, int]:
         """Return the number of tasks that wait in each task queue, by the queue's kind."""
         async with translated_errors(not_found=Unavailable):
-            queues = ids.task_queues(self._task_queue)
+            queues = task_queues.task_queues(self._task_queue)
             counts = await asyncio.gather(*(count_waiting_tasks(self._client, queue) for queue in queues.values()))
             return dict(zip(queues, counts, strict=True))
 
@@ -154,7 +154,7 @@ class Gateway:
         async with translated_errors():
             with not_found_suppressed():
                 handle = await event_read.run_with_delivery(self._client, tenant, event_id, delivery)
-                await handle.signal(ids.RECEIPT, DeliveryReceipt(delivery=delivery, receipt=receipt))
+                await handle.signal(temporal_names.RECEIPT, DeliveryReceipt(delivery=delivery, receipt=receipt))
                 return True
         return False
 
@@ -197,7 +197,7 @@ class Gateway:
         check_digest(tenant, event_id, digest, await run.memo_value("digest", default=""))
         if run.status == WorkflowExecutionStatus.RUNNING:  # needs no worker
             event = await run_state.input_of(self._client, run_state.handle_of(self._client, run), EventInput)
-            is_large = run.workflow_type == ids.LARGE_EVENT
+            is_large = run.workflow_type == temporal_names.LARGE_EVENT
             deliver_at = event.deliver_at if is_large else run.typed_search_attributes.get(DELIVER_AT_KEY)
             scheduled = deliver_at is not None and deliver_at > utc_now()
             return Started(run.id, run.run_id, run_state.initial_state(event, scheduled=scheduled), duplicate=True)

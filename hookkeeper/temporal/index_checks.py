@@ -13,7 +13,7 @@ import structlog
 from cachetools import LRUCache
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import CHECK_DELAY, EventKey
@@ -114,14 +114,14 @@ class IndexChecks:
             return False
         if self._lengths.get(event.key) == lengths:
             return True
-        if run.workflow_type == ids.LARGE_EVENT:
+        if run.workflow_type == temporal_names.LARGE_EVENT:
             return False
         last = await latest_task_time(self._client, run)
         return last is None or last <= event.as_of
 
     async def _lengths_of(self, run: WorkflowExecutionDescription) -> Lengths:
         parts = [await find_run(self._client, child.workflow_id) for child in run.raw_description.pending_children]
-        runs = [run, *(part for part in parts if part)] if run.workflow_type == ids.LARGE_EVENT else [run]
+        runs = [run, *(part for part in parts if part)] if run.workflow_type == temporal_names.LARGE_EVENT else [run]
         return tuple((each.run_id, each.history_length) for each in runs)
 
     async def _check_later(self, events: Iterable[OpenEvent]) -> None:

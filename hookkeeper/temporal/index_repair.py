@@ -12,7 +12,7 @@ import structlog
 from cachetools import LRUCache
 from temporalio.client import Client, WorkflowExecution
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
@@ -42,7 +42,7 @@ class Candidate(NamedTuple):
 
     @property
     def is_part(self) -> bool:
-        return self.run.workflow_type == ids.PART
+        return self.run.workflow_type == temporal_names.PART
 
 
 class IndexRepair:
@@ -59,8 +59,8 @@ class IndexRepair:
     async def repair(self, runs: Iterable[WorkflowExecution]) -> int:
         """Read the events that the index lacks, or whose end it lacks; return their number."""
         new = [run for run in runs if run.run_id not in self._complete]
-        shared_runs = [run for run in new if run.workflow_type == ids.SHARED_RUN]
-        candidates = await _candidates(run for run in new if run.workflow_type != ids.SHARED_RUN)
+        shared_runs = [run for run in new if run.workflow_type == temporal_names.SHARED_RUN]
+        candidates = await _candidates(run for run in new if run.workflow_type != temporal_names.SHARED_RUN)
         rows = await self._index.sweeps.events({candidate.key for candidate in candidates})
         incomplete = self._incomplete(candidates, rows)
 

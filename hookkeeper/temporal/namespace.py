@@ -18,7 +18,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNa
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 
 VALUE_TYPES = {
     "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
@@ -121,7 +121,7 @@ async def inspect(client: Client, retention: timedelta | None = None) -> Finding
 
 def compare(namespace: str, attributes: dict[str, str]) -> Findings:
     """Return the search attributes that are missing or have another type."""
-    needed = ids.SEARCH_ATTRIBUTES
+    needed = temporal_names.SEARCH_ATTRIBUTES
     missing = {name: type_ for name, type_ in needed.items() if name not in attributes}
     mistyped = {
         name: (attributes[name], type_)

@@ -20,7 +20,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from hookkeeper import ids, metrics
+from hookkeeper import ids, metrics, temporal_names
 from hookkeeper.messages.event import Delivery, EventInput, EventState
 from hookkeeper.messages.ordered_queue import (
     QUEUE_LIMIT,
@@ -84,7 +84,10 @@ class OrderedQueues:
         run = await find_run(self._client, workflow_id)
         if run is None:
             return QueuedRun(status="closed" if position.granted else await self._check_parent(position))
-        if run.status != WorkflowExecutionStatus.RUNNING or run.workflow_type not in (ids.EVENT, ids.PART):
+        if run.status != WorkflowExecutionStatus.RUNNING or run.workflow_type not in (
+            temporal_names.EVENT,
+            temporal_names.PART,
+        ):
             return QueuedRun(status="closed")
         try:
             state = await self._query(workflow_id)
@@ -116,27 +119,27 @@ class OrderedQueues:
             if queue is None or queue.status != WorkflowExecutionStatus.RUNNING:
                 return OrderedQueueState()
             handle = handle_of(self._client, queue)
-            state: OrderedQueueState = await handle.query(ids.STATE, result_type=OrderedQueueState)
+            state: OrderedQueueState = await handle.query(temporal_names.STATE, result_type=OrderedQueueState)
             return state
 
     async def request_check(self, webhook_id: str) -> None:
         """Let a queue check whether its webhook is still ordered. If this fails, the queue checks by itself later."""
         try:
             queue = self._client.get_workflow_handle(ids.ordered_queue_id(webhook_id))
-            await queue.signal(ids.CHECK, rpc_timeout=SIGNAL_TIMEOUT)
+            await queue.signal(temporal_names.CHECK, rpc_timeout=SIGNAL_TIMEOUT)
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 log.warning("the queue could not be signalled", webhook=webhook_id, error=error.message)
 
     async def _enqueue(self, position: QueuePosition, rebuild: bool) -> None:
         await self._client.start_workflow(
-            ids.ORDERED_QUEUE,
+            temporal_names.ORDERED_QUEUE,
             QueueInput(webhook_id=position.webhook_id, tenant=position.tenant, rebuild=rebuild),
             id=ids.ordered_queue_id(position.webhook_id),
             task_queue=self._task_queue,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            start_signal=ids.ENQUEUE,
+            start_signal=temporal_names.ENQUEUE,
             start_signal_args=[position.position],
             static_summary=f"the order of {position.webhook_id}",
         )
@@ -168,7 +171,7 @@ class OrderedQueues:
 
     async def _query(self, workflow_id: str) -> EventState:
         handle = self._client.get_workflow_handle(workflow_id)
-        state: EventState = await handle.query(ids.STATE, result_type=EventState, rpc_timeout=ANSWER_TIMEOUT)
+        state: EventState = await handle.query(temporal_names.STATE, result_type=EventState, rpc_timeout=ANSWER_TIMEOUT)
         return state
 
     async def _is_failing(self, run: WorkflowExecutionDescription, error: RPCError | WorkflowQueryFailedError) -> bool:
@@ -184,7 +187,7 @@ class OrderedQueues:
         """Return, for a part without a run, whether the run of its event will start it."""
         tenant, event_id = ids.event_of(ids.run_at(position.tenant, position.position))
         parent = await find_run(self._client, ids.workflow_id(tenant, event_id))
-        if parent is None or parent.workflow_type != ids.LARGE_EVENT:
+        if parent is None or parent.workflow_type != temporal_names.LARGE_EVENT:
             return "not_found"
         return "not_started" if parent.status == WorkflowExecutionStatus.RUNNING else "closed"
 
@@ -196,8 +199,8 @@ def _may_have_lost_positions(queue: WorkflowExecutionDescription | None) -> bool
 
 def _waiting_query(webhook_id: str, now: datetime) -> str:
     """Write the query for open runs that were started with this ordered webhook, and are not scheduled for later."""
-    has_come = f"({ids.DELIVER_AT} IS NULL OR {ids.DELIVER_AT} <= '{rfc3339(now)}')"
-    return f"{ids.ORDERED} = '{webhook_id}' AND ExecutionStatus = 'Running' AND {has_come}"
+    has_come = f"({temporal_names.DELIVER_AT} IS NULL OR {temporal_names.DELIVER_AT} <= '{rfc3339(now)}')"
+    return f"{temporal_names.ORDERED} = '{webhook_id}' AND ExecutionStatus = 'Running' AND {has_come}"
 
 
 def _positions(tenant: str, runs: Sequence[WorkflowExecution]) -> tuple[str, ...]:
@@ -205,7 +208,7 @@ def _positions(tenant: str, runs: Sequence[WorkflowExecution]) -> tuple[str, ...
 
 
 async def _is_full(queue: WorkflowExecutionDescription) -> bool:
-    return queue.history_length > MAX_HISTORY or bool(await queue.memo_value(ids.QUEUE_FULL, default=False))
+    return queue.history_length > MAX_HISTORY or bool(await queue.memo_value(temporal_names.QUEUE_FULL, default=False))
 
 
 def _positions_of(event: EventInput) -> list[QueuePosition]:

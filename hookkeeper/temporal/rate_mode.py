@@ -22,7 +22,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, UpdateTa
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode, ServiceClient
 
-from hookkeeper import ids
+from hookkeeper import task_queues
 from hookkeeper.temporal.fairness import is_fair
 
 log = structlog.get_logger("hookkeeper.temporal")
@@ -71,7 +71,7 @@ async def rates_kept_by(client: Client, task_queue: str) -> RateKeeper | None:
     """Read what keeps the rates; None if no worker has written it, or it cannot be read."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
-        task_queue=TaskQueue(name=ids.limited_queue(task_queue)),
+        task_queue=TaskQueue(name=task_queues.limited_queue(task_queue)),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
         report_config=True,
     )
@@ -136,7 +136,7 @@ def _change(client: Client, task_queue: str) -> UpdateTaskQueueConfigRequest:
     return UpdateTaskQueueConfigRequest(
         namespace=client.namespace,
         identity="hookkeeper",
-        task_queue=ids.limited_queue(task_queue),
+        task_queue=task_queues.limited_queue(task_queue),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
     )
 

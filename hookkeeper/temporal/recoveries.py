@@ -10,7 +10,7 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.search_attributes import TENANT_KEY
@@ -68,9 +68,9 @@ class Recoveries:
         self, tenant: str | None, webhook_id: str | None, limit: int, cursor: str | None
     ) -> tuple[list[RecoveryState], str | None]:
         """Return one page, running ones first, each newest first, and the next page's cursor; raise `BadCursor`."""
-        conditions = [f"WorkflowType = '{ids.RECOVERY}'", "ExecutionStatus != 'ContinuedAsNew'"]
+        conditions = [f"WorkflowType = '{temporal_names.RECOVERY}'", "ExecutionStatus != 'ContinuedAsNew'"]
         if tenant is not None:
-            conditions.append(f"{ids.TENANT} = '{tenant}'")
+            conditions.append(f"{temporal_names.TENANT} = '{tenant}'")
         if webhook_id is not None:
             conditions.append(f"WorkflowId = '{ids.recovery_workflow_id(ids.recovery_id('', '', webhook_id))}'")
         async with translated_errors(not_found=Unavailable):
@@ -82,7 +82,7 @@ class Recoveries:
         scope, workflow_id = state.scope, ids.recovery_workflow_id(state.id)
         assert workflow_id is not None
         await self._client.start_workflow(
-            ids.RECOVERY,
+            temporal_names.RECOVERY,
             state,
             id=workflow_id,
             task_queue=self._task_queue,
@@ -100,8 +100,8 @@ class Recoveries:
             if run and run.status == WorkflowExecutionStatus.RUNNING:
                 return await _id_of(run)
         if scope.webhook_id is None:
-            running = f"WorkflowType = '{ids.RECOVERY}' AND ExecutionStatus = 'Running'"
-            async for run in self._client.list_workflows(f"{running} AND {ids.TENANT} = '{scope.tenant}'"):
+            running = f"WorkflowType = '{temporal_names.RECOVERY}' AND ExecutionStatus = 'Running'"
+            async for run in self._client.list_workflows(f"{running} AND {temporal_names.TENANT} = '{scope.tenant}'"):
                 return await _id_of(run)
         return None
 
@@ -133,7 +133,7 @@ class Recoveries:
         )
         if run.status == WorkflowExecutionStatus.COMPLETED:
             return await handle.result(follow_runs=False)
-        state: RecoveryState = await handle.query(ids.STATE, result_type=RecoveryState)
+        state: RecoveryState = await handle.query(temporal_names.STATE, result_type=RecoveryState)
         if run.status == WorkflowExecutionStatus.RUNNING:
             return state
         return state.model_copy(update={"status": "cancelled", "finished_at": run.close_time})

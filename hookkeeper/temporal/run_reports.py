@@ -26,7 +26,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.event import NEED_ATTENTION, EventInput, EventState
 from hookkeeper.messages.run_report import EventProgress, RunReport
@@ -66,7 +66,7 @@ async def read_event(client: Client, run: WorkflowExecutionDescription, *, with_
     Raises `Unreadable`, and Temporal's `RPCError`.
     """
     with _unreadable():
-        if run.workflow_type == ids.LARGE_EVENT:
+        if run.workflow_type == temporal_names.LARGE_EVENT:
             return await _read_large_event(client, run)
         snapshot = await _read(client, run)
         event = await input_of(client, handle_of(client, run), EventInput) if with_size else None
@@ -248,7 +248,7 @@ async def _closing_time(client: Client, run: WorkflowExecutionDescription) -> da
         count += 1
         if count > LAST_EVENTS and time:
             break
-        if event.activity_task_scheduled_event_attributes.activity_type.name == ids.CLOSE_AS_CANCELLED:
+        if event.activity_task_scheduled_event_attributes.activity_type.name == temporal_names.CLOSE_AS_CANCELLED:
             time = None  # it was decided before that
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED and time is None:
             time = _time_of(event)

@@ -22,7 +22,7 @@ from temporalio.client import (
 )
 from temporalio.exceptions import ApplicationError
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import CancelledRun, EventInput, EventState, event_state, event_status
 from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.times import utc_now
@@ -53,7 +53,7 @@ def handle_of(client: Client, run: WorkflowExecution) -> WorkflowHandle[Any, Any
 
 async def number_of(run: WorkflowExecutionDescription) -> int:
     """Return the number of a run: 2 is the first redelivery."""
-    number: int = await run.memo_value(ids.RUN_NUMBER, default=1)
+    number: int = await run.memo_value(temporal_names.RUN_NUMBER, default=1)
     return number
 
 
@@ -94,7 +94,7 @@ async def state_of(
         return state
     if status == WorkflowExecutionStatus.CANCELED and (state := await _state_at_end(client, handle)):
         return state
-    state = await handle.query(ids.STATE, result_type=EventState)
+    state = await handle.query(temporal_names.STATE, result_type=EventState)
     return state if status == WorkflowExecutionStatus.RUNNING else cut_short(state)
 
 
@@ -139,7 +139,7 @@ async def _state_at_end(client: Client, handle: WorkflowHandle[Any, Any]) -> Eve
     """Find the input of `close_as_cancelled`, reading history from its end."""
     for event in await _last_events(client, handle.id, handle.run_id or ""):
         scheduled = event.activity_task_scheduled_event_attributes
-        if scheduled.activity_type.name == ids.CLOSE_AS_CANCELLED:
+        if scheduled.activity_type.name == temporal_names.CLOSE_AS_CANCELLED:
             (run,) = await client.data_converter.decode(scheduled.input.payloads, [CancelledRun])
             return EventState.model_validate(run.state)
     return None
@@ -185,9 +185,9 @@ async def ends_of_parts(client: Client, parent: WorkflowHandle[Any, Any]) -> dic
 
 
 async def _number_in(client: Client, memo: Memo) -> int:
-    if ids.RUN_NUMBER not in memo.fields:
+    if temporal_names.RUN_NUMBER not in memo.fields:
         return 1
-    (number,) = await client.data_converter.decode([memo.fields[ids.RUN_NUMBER]], [int])
+    (number,) = await client.data_converter.decode([memo.fields[temporal_names.RUN_NUMBER]], [int])
     return int(number)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from temporalio.client import Client, WorkflowExecution
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.temporal.visibility import of_tenant, quoted
 from hookkeeper.times import rfc3339
 
@@ -26,7 +26,12 @@ class RunWindows:
 
     def __init__(self, client: Client, task_queue: str, tenant: str | None = None) -> None:
         self._client = client
-        types = ", ".join(map(quoted, (ids.EVENT, ids.LARGE_EVENT, ids.PART, ids.SHARED_RUN)))
+        types = ", ".join(
+            map(
+                quoted,
+                (temporal_names.EVENT, temporal_names.LARGE_EVENT, temporal_names.PART, temporal_names.SHARED_RUN),
+            )
+        )
         only = f" AND {of_tenant(tenant)}" if tenant is not None else ""
         self._query = f"WorkflowType IN ({types}) AND TaskQueue = {quoted(task_queue)}{only}"
 

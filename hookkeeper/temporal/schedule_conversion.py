@@ -39,7 +39,7 @@ from temporalio.converter import encode_search_attributes
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
 from hookkeeper.search_attributes import EVENT_TYPE_KEY, TENANT_KEY
 
@@ -134,7 +134,7 @@ async def _action(client: Client, plan: SchedulePlan, task_queue: str) -> Schedu
     return ScheduleAction(
         start_workflow=NewWorkflowExecutionInfo(
             workflow_id=ids.firing_id(plan.tenant, plan.id),
-            workflow_type=WorkflowType(name=ids.SCHEDULED),
+            workflow_type=WorkflowType(name=temporal_names.SCHEDULED),
             task_queue=TaskQueue(name=task_queue),
             input=Payloads(payloads=[plan_payload]),
             search_attributes=search_attributes(plan),

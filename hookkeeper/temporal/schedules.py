@@ -21,7 +21,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client, ScheduleBackfill, ScheduleHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from hookkeeper import ids, metrics
+from hookkeeper import ids, metrics, temporal_names
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
 from hookkeeper.temporal import visibility
@@ -235,7 +235,7 @@ class Schedules:
 def _tenant_query(tenant: str | None) -> str:
     """Write the query for the schedules of a tenant, or of all."""
     of_tenant = f"= '{tenant}'" if tenant else "IS NOT NULL"
-    return f"ScheduleId STARTS_WITH '{ids.SCHEDULE_PREFIX}' AND {ids.TENANT} {of_tenant}"
+    return f"ScheduleId STARTS_WITH '{ids.SCHEDULE_PREFIX}' AND {temporal_names.TENANT} {of_tenant}"
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput, SharedRunResult
 from hookkeeper.search_attributes import key_of
@@ -55,7 +55,7 @@ class SharedRun:
 async def find_shared_run(client: Client, workflow_id: str) -> SharedRun | None:
     """Return the shared run with this id; None if there is none. Raises Temporal's `RPCError`."""
     description = await find_run(client, workflow_id)
-    if description is None or description.workflow_type != ids.SHARED_RUN:
+    if description is None or description.workflow_type != temporal_names.SHARED_RUN:
         return None
     handle = handle_of(client, description)
     with not_found_suppressed():  # deleted meanwhile
@@ -68,8 +68,8 @@ async def listed_runs(client: Client, tenant: str, event_id: str) -> list[Shared
 
     One that was replaced when an event of it was erased is listed until it is deleted.
     """
-    is_shared = f"WorkflowType = {quoted(ids.SHARED_RUN)} AND {of_tenant(tenant)}"
-    query = f"{ids.EVENTS} = {quoted(event_id)} AND {is_shared}"
+    is_shared = f"WorkflowType = {quoted(temporal_names.SHARED_RUN)} AND {of_tenant(tenant)}"
+    query = f"{temporal_names.EVENTS} = {quoted(event_id)} AND {is_shared}"
     found = [await find_shared_run(client, listed.id) async for listed in client.list_workflows(query)]
     return [run for run in found if run is not None and run.event(tenant, event_id)]
 
@@ -127,4 +127,4 @@ def state_in(finished: tuple[EventState, ...], event: EventInput) -> EventState 
 
 async def _queried_state(run: SharedRun, event: EventInput) -> EventState:
     key = ids.workflow_id(event.tenant, event.id)
-    return EventState.model_validate(await run.handle.query(ids.STATE, key, result_type=EventState))
+    return EventState.model_validate(await run.handle.query(temporal_names.STATE, key, result_type=EventState))

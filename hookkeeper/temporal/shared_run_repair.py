@@ -12,7 +12,7 @@ import structlog
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowExecution
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.messages.shared_run import SharedEvent
@@ -75,7 +75,7 @@ class SharedRunRepair:
 
 async def _has_all(run: WorkflowExecution, rows: Collection[IndexedEvent]) -> bool:
     """Return whether these are all events of a listed run, and complete."""
-    count = await run.memo_value(ids.EVENT_COUNT, default=-1)
+    count = await run.memo_value(temporal_names.EVENT_COUNT, default=-1)
     return len(rows) == count and all(_has_run(row, run.run_id, is_closed=run.close_time is not None) for row in rows)
 
 

@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from hookkeeper import ids
+from hookkeeper import task_queues, temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
 from hookkeeper.registry.claims import Claims
@@ -122,16 +122,16 @@ async def start_shared_run(client: Client, task_queue: str, workflow_id: str, ru
     tenants = {shared.event.tenant for shared in run.events}
     with suppress(WorkflowAlreadyStartedError):
         handle = await client.start_workflow(
-            ids.SHARED_RUN,
+            temporal_names.SHARED_RUN,
             run,
             id=workflow_id,
             task_queue=task_queue,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            memo={ids.EVENT_COUNT: len(run.events)},
+            memo={temporal_names.EVENT_COUNT: len(run.events)},
             search_attributes=shared_search_attributes(run.events),
             static_summary=shared_summary(run.events),
-            priority=Priority(fairness_key=ids.tenant_or_several(tenants)),
+            priority=Priority(fairness_key=task_queues.tenant_or_several(tenants)),
         )
         return handle.result_run_id
     return None

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from temporalio.client import Client, WorkflowExecution
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 
 MAX_CONCURRENT_READS = 10
 """Items of a page that are read at the same time."""
@@ -52,7 +52,7 @@ def quoted(value: str) -> str:
 
 def of_tenant(tenant: str) -> str:
     """Return the condition for runs of this tenant, and for those that several tenants share."""
-    return f"({ids.TENANT} = {quoted(tenant)} OR {ids.TENANT} IS NULL)"
+    return f"({temporal_names.TENANT} = {quoted(tenant)} OR {temporal_names.TENANT} IS NULL)"
 
 
 def encode_cursor(query: str, token: bytes | None) -> str | None:

@@ -6,7 +6,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 
-from hookkeeper import ids
+from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseStage, ReleaseState
 from hookkeeper.registry.index.walks import Walks, held_by
@@ -27,12 +27,12 @@ class Releases:
         """Release all that the webhook holds; a running release starts over. Raises `Unavailable`."""
         async with translated_errors(not_found=Unavailable):
             await self._client.start_workflow(
-                ids.RELEASE,
+                temporal_names.RELEASE,
                 ReleaseState(webhook_id=webhook_id, tenant=tenant),
                 id=ids.release_id(webhook_id),
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                start_signal=ids.RESTART_RELEASE,
+                start_signal=temporal_names.RESTART_RELEASE,
                 search_attributes=_search_attributes(tenant),
                 static_summary=f"release what {webhook_id} held · {tenant}",
             )
@@ -49,7 +49,7 @@ class Probes:
     async def start(self, tenant: str, webhook_id: str) -> None:
         """Start probing the webhook, unless it is probed already."""
         await self._client.start_workflow(
-            ids.PROBE,
+            temporal_names.PROBE,
             ProbeInput(webhook_id=webhook_id, tenant=tenant, interval=self._interval.total_seconds()),
             id=ids.probe_id(webhook_id),
             task_queue=self._task_queue,
@@ -81,7 +81,7 @@ class HeldDeliveries:
     async def release(self, workflow_id: str, webhook_id: str) -> None:
         """Signal a run to release what is held for this webhook. Nothing happens if it is closed."""
         with not_found_suppressed():
-            await self._client.get_workflow_handle(workflow_id).signal(ids.RELEASE_WEBHOOK, webhook_id)
+            await self._client.get_workflow_handle(workflow_id).signal(temporal_names.RELEASE_WEBHOOK, webhook_id)
 
     async def stage(self, workflow_id: str, webhook_id: str) -> ReleaseStage:
         """Return what a run is doing after the signal to release.
@@ -107,5 +107,5 @@ def _is_sending(run: DescribeWorkflowExecutionResponse, tenant: str, webhook_id:
 
     Another webhook of the event may have the same key, one of sixteen. Then its attempts count as well.
     """
-    keys = (webhook_id, ids.fairness_key(tenant, webhook_id))
+    keys = (webhook_id, task_queues.fairness_key(tenant, webhook_id))
     return any(activity.priority.fairness_key in keys for activity in run.pending_activities)

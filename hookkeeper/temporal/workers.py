@@ -16,7 +16,7 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.outages import Outages
@@ -60,7 +60,7 @@ class RunReports(Interceptor):
 
     def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> None:
         """Add the function; nothing is intercepted."""
-        input.unsafe_extern_functions[ids.REPORT] = self._report
+        input.unsafe_extern_functions[temporal_names.REPORT] = self._report
 
 
 @asynccontextmanager

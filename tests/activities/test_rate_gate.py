@@ -24,7 +24,7 @@ def with_time(late: float, rate: float = 1.0, missed: int = 0) -> AttemptRequest
 
 
 async def gate(store: Store, webhook: Webhook, keeper: str = "timers") -> RateGate:
-    await store.add(webhook)
+    await store.webhooks.add(webhook)
     return RateGate(store.reserved_times, RateMode("timers" if keeper == "timers" else "queue"), max_concurrent=20)
 
 

@@ -87,7 +87,7 @@ async def _unchanged(
 @pytest.fixture
 async def worker(store: Store, make_webhook: Make) -> Worker:
     for name, tenant in (("wh_a", "a"), ("wh_b", "b")):
-        await store.add(make_webhook(name, tenant=tenant))
+        await store.webhooks.add(make_webhook(name, tenant=tenant))
     return Worker(store)
 
 
@@ -101,13 +101,13 @@ async def test_the_webhooks_of_all_tenants_are_read_at_once(
     worker: Worker, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[set[str]] = []
-    many = store.many
+    many = store.webhooks.many
 
     async def noted(ids: Collection[str], sharer: str = "") -> dict[str, Webhook]:
         read.append(set(ids))
         return await many(ids, sharer)
 
-    monkeypatch.setattr(store, "many", noted)
+    monkeypatch.setattr(store.webhooks, "many", noted)
     results = await worker.run(batch("e1", "a", "wh_a"), batch("e2", "b", "wh_b"), batch("e3", "a", "wh_a"))
     assert statuses(results) == [["succeeded"]] * 3
     assert read == [{"wh_a", "wh_b"}]

@@ -39,7 +39,7 @@ async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> As
 async def _nothing_happened(door: Instance) -> AsyncIterator[None]:
     yield
     assert await started(door) == 0
-    assert await door.store.page(tenant=None, event=None, enabled=None, limit=1, cursor=None) == ([], None)
+    assert await door.store.webhooks.page(tenant=None, event=None, enabled=None, limit=1, cursor=None) == ([], None)
 
 
 async def started(instance: Instance) -> int:

@@ -44,7 +44,7 @@ async def test_a_secret_header_does_not_follow_a_url_that_changed_meanwhile(inst
     slow_status, fast_status = await race(
         instance, f"/v1/webhooks/{made['id']}", slow, {"url": OTHER, "headers": {}}, delay
     )
-    stored = await instance.store.get(made["id"])
+    stored = await instance.store.webhooks.get(made["id"])
     assert stored is not None
     assert (stored.url, stored.headers) != (OTHER, HEADERS), "the secret went to another host"
     assert (slow_status, fast_status) in {(200, 200), (422, 200), (200, 409), (409, 200)}
@@ -57,7 +57,7 @@ async def test_a_change_of_one_part_does_not_restore_another(instance: Instance,
     slow = {"emails": [{"to": ["ann@acme.example"], "text": SLOW}] * 10}
     statuses = await race(instance, f"/v1/webhooks/{made['id']}", slow, {"name": "changed meanwhile"}, delay)
     assert statuses == (200, 200)
-    stored = await instance.store.get(made["id"])
+    stored = await instance.store.webhooks.get(made["id"])
     assert stored is not None
     assert (stored.name, len(stored.emails), stored.headers) == ("changed meanwhile", 10, HEADERS)
     assert [notification.http.url for notification in stored.notifications if notification.http] == [SERVICE]
@@ -81,7 +81,7 @@ async def test_a_webhook_that_never_stands_still_is_a_conflict(instance: Instanc
     finally:
         is_over.set()
         await changing
-    stored = await instance.store.get(made["id"])
+    stored = await instance.store.webhooks.get(made["id"])
     assert stored is not None
     if answer.status_code == 409:
         assert "changed at the same time" in answer.json()["detail"]

@@ -65,7 +65,7 @@ async def test_what_is_shown_can_be_sent_back(idle_instance: Instance) -> None:
     fields = ("emails", "notifications", "on_failure", "filter", "payload", "headers")
     answer = await idle_instance.http.patch(path, json={name: shown[name] for name in fields})
     assert answer.status_code == 200, answer.text
-    kept = await idle_instance.store.get(made["id"])
+    kept = await idle_instance.store.webhooks.get(made["id"])
     assert kept is not None and kept.on_failure is not None
     assert kept.notifications[0].service == SLACK
     assert kept.notifications[1].http is not None and kept.notifications[1].http.headers == {"x-key": "secret-header"}

@@ -202,13 +202,13 @@ async def test_a_bug_shows_nothing_and_is_logged(idle_instance: Instance, path: 
 
 
 async def test_a_bug_in_one_event_of_a_batch_leaves_the_others_alone(idle_instance: Instance) -> None:
-    matching = idle_instance.store.matching
+    matching = idle_instance.store.webhooks.matching
 
     async def fail_for_some(tenant: str, event_type: str) -> Any:
         await asyncio.sleep(0)
         return _fail() if event_type == "broken" else await matching(tenant, event_type)
 
-    idle_instance.store.matching = fail_for_some  # type: ignore[method-assign]
+    idle_instance.store.webhooks.matching = fail_for_some  # type: ignore[method-assign]
     events = [{"type": type_, "tenant": idle_instance.tenant, "id": type_} for type_ in ("one", "broken", "two")]
     with capture_logs() as logs:
         answer = await idle_instance.http.post("/v1/events/batch", json={"events": events})

@@ -16,7 +16,7 @@ from problems import problem
 from temporalio.client import Client
 
 import hookkeeper.cli.client
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.cli.client import Api
 from hookkeeper.temporal import error_translation
 from hookkeeper.temporal.data_converter import data_converter
@@ -95,7 +95,7 @@ async def instance(proxy: MutingProxy, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 async def runs_of(temporal: Client, instance: Instance) -> int:
-    return (await temporal.count_workflows(f"{ids.TENANT} = '{instance.tenant}'")).count
+    return (await temporal.count_workflows(f"{temporal_names.TENANT} = '{instance.tenant}'")).count
 
 
 async def until_started(temporal: Client, instance: Instance, count: int) -> None:

@@ -51,11 +51,11 @@ async def test_a_search_by_any_webhook_finds_the_event_once(instance: Instance, 
     last = (await instance.webhook(inbox.url + "/last", events=["many"], retry={"schedule": [3600]}))["id"]
     only = (await instance.webhook(inbox.url, events=["few"]))["id"]
     for id_ in webhooks:
-        await instance.store.update(id_, None, {"events": ["many"]})
+        await instance.store.webhooks.update(id_, None, {"events": ["many"]})
     await instance.send("few", id="few")
     await instance.until_closed("few")
     inbox.otherwise = Answer(500)
-    await instance.store.update(webhooks[0], None, {"events": ["many", "few"]})
+    await instance.store.webhooks.update(webhooks[0], None, {"events": ["many", "few"]})
     await instance.send("many", id="many")
     await until(instance, "many", {"failed": 249, "retrying": 1})
 

@@ -168,7 +168,7 @@ async def test_the_key_is_taken_masked_and_kept(door: Instance) -> None:
     ):
         assert answer.status_code == 200
         assert PAIR.key.splitlines()[1] not in answer.text
-    kept = await door.store.get(made["id"])
+    kept = await door.store.webhooks.get(made["id"])
     assert kept is not None
     assert kept.tls is not None
     assert (kept.tls.ca, kept.tls.key) == (None, PAIR.key)

@@ -184,7 +184,7 @@ async def test_events_with_a_slow_webhook_share_runs_of_their_own(instance: Inst
         await post(instance, f"slow{n}")
         await instance.until_final(f"slow{n}")
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while not (await instance.store.matching(instance.tenant, "order.paid"))[0].slow_at:
+        while not (await instance.store.webhooks.matching(instance.tenant, "order.paid"))[0].slow_at:
             await asyncio.sleep(0.05)
     names = [f"e{n}" for n in range(20)]
     slow, quick = await asyncio.gather(post_together(instance, names), post_together(instance, names, tenant=other))

@@ -58,9 +58,9 @@ async def test_an_address_is_validated_once_and_off_the_event_loop(
     made = await idle_instance.webhook(URL, emails=emails(50, 50))
     assert len(threads) == 100
     for _ in range(3):
-        assert await idle_instance.store.get(made["id"])
+        assert await idle_instance.store.webhooks.get(made["id"])
         assert (await idle_instance.http.get(f"/v1/webhooks/{made['id']}")).status_code == 200
-        assert await idle_instance.store.matching(idle_instance.tenant, "order.paid")
+        assert await idle_instance.store.webhooks.matching(idle_instance.tenant, "order.paid")
     assert len(threads) == 100
     unsaved = {"tenant": idle_instance.tenant, "emails": emails(10)}
     assert (await idle_instance.http.post("/v1/webhooks/preview", json={"webhook": unsaved})).status_code == 200

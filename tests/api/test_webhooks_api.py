@@ -77,7 +77,7 @@ async def change(instance: Instance, webhook_id: str, **fields: Any) -> dict[str
 
 
 async def stored_headers(instance: Instance, webhook_id: str) -> dict[str, str]:
-    stored = await instance.store.get(webhook_id)
+    stored = await instance.store.webhooks.get(webhook_id)
     assert stored is not None
     return stored.headers
 

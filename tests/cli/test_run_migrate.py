@@ -15,7 +15,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from cloud import cloud
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.registry import migrations
 from hookkeeper.temporal.namespace import inspect, prepare
 from instances import running_instance
@@ -72,7 +72,7 @@ async def hookkeeper(
 
 async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> None:
     address = bare.service_client.config.target_host
-    assert (await inspect(bare, MONTH)).missing == ids.SEARCH_ATTRIBUTES
+    assert (await inspect(bare, MONTH)).missing == temporal_names.SEARCH_ATTRIBUTES
     assert (await migrate(bare, address, tmp_path))[0] == 0
     assert not await inspect(bare, MONTH)
     assert (await migrate(bare, address, tmp_path))[0] == 0
@@ -81,7 +81,7 @@ async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> 
 async def test_the_registry_alone_needs_no_temporal(bare: Client, tmp_path: Path) -> None:
     assert await migrate(bare, "127.0.0.1:1", tmp_path, "--registry-only") == (0, "")
     assert migrations.is_newest(tmp_path / "registry.db")
-    assert (await inspect(bare, MONTH)).missing == ids.SEARCH_ATTRIBUTES
+    assert (await inspect(bare, MONTH)).missing == temporal_names.SEARCH_ATTRIBUTES
 
 
 async def test_a_namespace_that_only_administrators_may_change(bare: Client, tmp_path: Path) -> None:
@@ -90,7 +90,9 @@ async def test_a_namespace_that_only_administrators_may_change(bare: Client, tmp
         code, output = await migrate(bare, address, tmp_path)
         assert code == 1
         adding = f"tcld namespace search-attributes add --namespace {bare.namespace}"
-        options = "".join(f' --search-attribute "{name}={type_}"' for name, type_ in ids.SEARCH_ATTRIBUTES.items())
+        options = "".join(
+            f' --search-attribute "{name}={type_}"' for name, type_ in temporal_names.SEARCH_ATTRIBUTES.items()
+        )
         assert adding + options in output
         assert f"tcld namespace retention set --namespace {bare.namespace} --retention-days 30" in output
         assert {"ListSearchAttributes", "AddSearchAttributes", "UpdateNamespace"} <= set(frontend.refused)
@@ -142,7 +144,7 @@ async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_pat
     async with running_instance(bare, tmp_path) as instance:
         ready = await instance.http.get("/readyz")
         assert ready.status_code == 503
-        for name in ids.SEARCH_ATTRIBUTES:
+        for name in temporal_names.SEARCH_ATTRIBUTES:
             assert name in ready.json()["detail"]
         assert "hookkeeper migrate" in ready.json()["detail"]
         answer = await instance.http.post("/v1/events", json={"type": "a", "tenant": instance.tenant})

@@ -19,7 +19,7 @@ Make = Callable[..., Webhook]
 
 @pytest.fixture(autouse=True)
 async def webhook(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
 
 
 async def claims(store: Store, *wanted: tuple[AlertKind, str]) -> list[int | None]:
@@ -31,7 +31,7 @@ async def disable(store: Store) -> None:
 
 
 async def needs_recording(store: Store) -> bool:
-    webhook = await store.get("wh_1")
+    webhook = await store.webhooks.get("wh_1")
     assert webhook is not None
     return has_recovered(webhook, "wh_1")
 
@@ -47,14 +47,14 @@ async def test_each_time_a_webhook_is_disabled_there_is_an_alert(store: Store) -
     for token in ("a", "b"):
         await disable(store)
         assert await claims(store, ("disabled", token)) == [0]
-        await store.update("wh_1", None, {"enabled": True})
+        await store.webhooks.update("wh_1", None, {"enabled": True})
 
 
 async def test_a_webhook_enabled_meanwhile_or_disabled_by_a_caller_is_not_alerted(store: Store) -> None:
     await disable(store)
-    await store.update("wh_1", None, {"enabled": True})
+    await store.webhooks.update("wh_1", None, {"enabled": True})
     assert await claims(store, ("disabled", "a")) == [None]
-    await store.update("wh_1", None, {"enabled": False})
+    await store.webhooks.update("wh_1", None, {"enabled": False})
     assert await claims(store, ("disabled", "b")) == [None]
 
 
@@ -62,7 +62,7 @@ async def test_a_recovery_after_a_disabled_alert_is_alerted_at_once_and_once(sto
     await disable(store)
     await claims(store, ("disabled", "a"))
     assert not await needs_recording(store), "a manual attempt: the webhook is still disabled"
-    await store.update("wh_1", None, {"enabled": True})
+    await store.webhooks.update("wh_1", None, {"enabled": True})
     assert await needs_recording(store)
     assert await claims(store, ("recovered", "b"), ("recovered", "c")) == [0, None]
     assert not await needs_recording(store)

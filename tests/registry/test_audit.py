@@ -28,10 +28,10 @@ async def actions(store: Store) -> list[str]:
 async def test_an_entry_is_kept_with_each_kind_of_change(store: Store, make_webhook: Callable[..., Webhook]) -> None:
     spam = Suppression(tenant="acme", address="a@a.example", reason="manual")
     with capture_logs() as lines:
-        await store.add(make_webhook(), entry=entry("1"))
-        await store.update("wh_1", "acme", {"name": "x"}, entry("2"))
-        await store.rotate_secret("wh_1", "acme", "whsec_bmV3", 0, entry("3"))
-        await store.delete("wh_1", "acme", entry("4"))
+        await store.webhooks.add(make_webhook(), entry=entry("1"))
+        await store.webhooks.update("wh_1", "acme", {"name": "x"}, entry("2"))
+        await store.webhooks.rotate_secret("wh_1", "acme", "whsec_bmV3", 0, entry("3"))
+        await store.webhooks.delete("wh_1", "acme", entry("4"))
         await store.catalogue.add(EventType(name="a.b"), entry("5"))
         await store.catalogue.update("a.b", {"archived": True}, entry("6"))
         await store.catalogue.delete("a.b", entry("7"))
@@ -42,15 +42,15 @@ async def test_an_entry_is_kept_with_each_kind_of_change(store: Store, make_webh
 
 
 async def test_a_change_that_is_not_made_has_none(store: Store, make_webhook: Callable[..., Webhook]) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     await store.catalogue.add(EventType(name="a.b"))
     await store.suppressions.add(Suppression(tenant="acme", address="a@a.example", reason="manual"))
     again = Suppression(tenant="acme", address="a@a.example", reason="manual")
     refused: list[tuple[Awaitable[Any], type[Exception] | None]] = [
-        (store.add(make_webhook(), entry=entry()), IntegrityError),
-        (store.update("wh_1", "other", {"name": "x"}, entry()), None),
-        (store.rotate_secret("wh_1", "other", "whsec_bmV3", 0, entry()), None),
-        (store.delete("wh_1", "other", entry()), None),
+        (store.webhooks.add(make_webhook(), entry=entry()), IntegrityError),
+        (store.webhooks.update("wh_1", "other", {"name": "x"}, entry()), None),
+        (store.webhooks.rotate_secret("wh_1", "other", "whsec_bmV3", 0, entry()), None),
+        (store.webhooks.delete("wh_1", "other", entry()), None),
         (store.catalogue.add(EventType(name="a.b"), entry()), EventTypeExists),
         (store.catalogue.update("no", {}, entry()), None),
         (store.catalogue.delete("no", entry()), None),
@@ -74,8 +74,8 @@ async def test_an_entry_that_cannot_be_kept_undoes_the_change(
 ) -> None:
     await store.audit.keep(entry(id="aud_taken"))
     with capture_logs() as lines, pytest.raises(IntegrityError):
-        await store.add(make_webhook(), entry=entry(id="aud_taken"))
-    assert await store.get("wh_1") is None
+        await store.webhooks.add(make_webhook(), entry=entry(id="aud_taken"))
+    assert await store.webhooks.get("wh_1") is None
     assert lines == []
 
 
@@ -100,15 +100,15 @@ async def test_pages_cover_all_newest_first(store: Store) -> None:
 
 
 async def test_a_change_to_what_is_there_writes_nothing(store: Store, make_webhook: Callable[..., Webhook]) -> None:
-    await store.add(make_webhook(name="x", metadata_={"a": 1}))
-    before = await store.get("wh_1")
+    await store.webhooks.add(make_webhook(name="x", metadata_={"a": 1}))
+    before = await store.webhooks.get("wh_1")
     same = {"name": "x", "metadata_": {"a": 1}, "events": ["order.*"], "enabled": True, "headers": {}, "filter": None}
-    await store.update("wh_1", "acme", same, entry("same"))
-    after = await store.get("wh_1")
+    await store.webhooks.update("wh_1", "acme", same, entry("same"))
+    after = await store.webhooks.get("wh_1")
     assert before is not None
     assert after is not None
     assert after.updated_at == before.updated_at
-    await store.update("wh_1", "acme", same | {"name": "y"}, entry("other"))
+    await store.webhooks.update("wh_1", "acme", same | {"name": "y"}, entry("other"))
     await store.catalogue.add(EventType(name="a.b", schema={"type": "object"}))
     await store.catalogue.update("a.b", {"archived": False, "schema": {"type": "object"}}, entry("same"))
     await store.catalogue.update("a.b", {"archived": False, "schema": None}, entry("another"))

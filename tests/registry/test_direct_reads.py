@@ -29,13 +29,15 @@ async def test_a_matching_webhook_has_the_values_of_the_webhook(store: Store, ma
     email = Email.model_validate({"to": ["a@example.com"], "subject": "s", "text": "t"})
     notification = Notification.model_validate({"http": {"url": "https://chat.example/x"}})
     full = {"emails": (email, email), "notifications": (notification,), "filter": "event.data.a > 1", "rate_limit": 0.5}
-    await store.add(make_webhook("wh_1", **full, ordered="strict", url="https://u:p@acme.example/hook?secret=1"))
-    await store.add(make_webhook("wh_2"))
-    await store.update("wh_1", "acme", {"emails": (email,)})
-    found = await store.matching("acme", "order.paid")
+    await store.webhooks.add(
+        make_webhook("wh_1", **full, ordered="strict", url="https://u:p@acme.example/hook?secret=1")
+    )
+    await store.webhooks.add(make_webhook("wh_2"))
+    await store.webhooks.update("wh_1", "acme", {"emails": (email,)})
+    found = await store.webhooks.matching("acme", "order.paid")
     assert [webhook.id for webhook in found] == ["wh_1", "wh_2"]
     for webhook in found:
-        stored = await store.get(webhook.id)
+        stored = await store.webhooks.get(webhook.id)
         assert stored is not None
         for name in (*(field.name for field in fields(MatchingWebhook)), "target", "is_degraded", "current_rate"):
             assert getattr(webhook, name) == getattr(stored, name), name
@@ -52,39 +54,39 @@ async def test_rules_are_those_of_the_catalogue(store: Store) -> None:
 async def test_a_change_of_another_process_counts_at_once(database_url: str, store: Store, make_webhook: Make) -> None:
     other = Store.connect(database_url)
     for number in range(5):
-        assert len(await store.matching("acme", "order.paid")) == number
-        await other.add(make_webhook(f"wh_{number}"))
+        assert len(await store.webhooks.matching("acme", "order.paid")) == number
+        await other.webhooks.add(make_webhook(f"wh_{number}"))
     await other.close()
 
 
 async def test_a_connection_lost_between_reads_is_not_noticed(postgres_url: str, make_webhook: Make) -> None:
     store, other = Store.connect(postgres_url), open_engine(postgres_url)
     await store.migrate()
-    await store.add(make_webhook())
-    assert len(await store.matching("acme", "order.paid")) == 1
+    await store.webhooks.add(make_webhook())
+    assert len(await store.webhooks.matching("acme", "order.paid")) == 1
     async with other.connect() as connection:
         await connection.execute(LOSE_OTHER_CONNECTIONS)
     for _ in range(2):
-        assert len(await store.matching("acme", "order.paid")) == 1
+        assert len(await store.webhooks.matching("acme", "order.paid")) == 1
     await store.close()
     await other.dispose()
 
 
 async def test_cancelled_reads_leave_the_others_alone(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     for rounds in range(20):
-        reads = [asyncio.create_task(store.matching(f"tenant{n % 3}", "order.paid")) for n in range(12)]
+        reads = [asyncio.create_task(store.webhooks.matching(f"tenant{n % 3}", "order.paid")) for n in range(12)]
         for _ in range(rounds):
             await asyncio.sleep(0)
         for read in reads:
             read.cancel()
         await asyncio.gather(*reads, return_exceptions=True)
-    assert len(await store.matching("acme", "order.paid")) == 1
+    assert len(await store.webhooks.matching("acme", "order.paid")) == 1
 
 
 async def test_few_connections_serve_many_reads(engine: AsyncEngine, store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
-    found = await asyncio.gather(*(store.matching(f"tenant{n}", "order.paid") for n in range(200)))
+    await store.webhooks.add(make_webhook())
+    found = await asyncio.gather(*(store.webhooks.matching(f"tenant{n}", "order.paid") for n in range(200)))
     assert found == [[]] * 200
     assert engine.pool.checkedout() <= DIRECT_CONNECTIONS  # type: ignore[attr-defined]
 
@@ -101,9 +103,9 @@ async def test_reads_that_wait_together_are_one_and_see_all_earlier_changes(
         return await fetch(self, reads)
 
     monkeypatch.setattr(DirectReads, "_fetch_with_driver", counted)
-    early = [asyncio.create_task(store.matching("acme", "order.paid")) for _ in range(50)]
-    await store.add(make_webhook())
-    late = [asyncio.create_task(store.matching("acme", "order.paid")) for _ in range(50)]
+    early = [asyncio.create_task(store.webhooks.matching("acme", "order.paid")) for _ in range(50)]
+    await store.webhooks.add(make_webhook())
+    late = [asyncio.create_task(store.webhooks.matching("acme", "order.paid")) for _ in range(50)]
     await asyncio.gather(*early)
     assert [len(found) for found in await asyncio.gather(*late)] == [1] * 50
     assert begun <= 4
@@ -113,7 +115,7 @@ async def test_a_tenant_with_many_reads_does_not_delay_another(store: Store) -> 
     ended: list[str] = []
 
     async def read(tenant: str, event_type: str) -> None:
-        await store.matching(tenant, event_type)
+        await store.webhooks.matching(tenant, event_type)
         ended.append(tenant)
 
     await asyncio.gather(*(read("busy", f"type{n}") for n in range(400)), read("quiet", "order.paid"))
@@ -121,9 +123,9 @@ async def test_a_tenant_with_many_reads_does_not_delay_another(store: Store) -> 
 
 
 async def test_a_read_that_fails_fails_alone(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     wrong = CompiledRead(select(column("nothing")).select_from(table("nowhere")), store._direct.dialect)
-    reads = [store.matching("acme", "order.paid"), store._direct.fetch(wrong, "other", {})]
+    reads = [store.webhooks.matching("acme", "order.paid"), store._direct.fetch(wrong, "other", {})]
     found, error = await asyncio.gather(*reads, return_exceptions=True)
     assert isinstance(found, list)
     assert [webhook.id for webhook in found] == ["wh_1"]
@@ -140,15 +142,15 @@ async def test_a_failed_read_that_many_wait_for_fails_for_all(
     with monkeypatch.context() as patched:
         patched.setattr(DirectReads, "_fetch_with_driver", fail)
         patched.setattr(DirectReads, "_fetch_with_session", fail)
-        reads = (store.matching("acme", "order.paid") for _ in range(20))
+        reads = (store.webhooks.matching("acme", "order.paid") for _ in range(20))
         results = await asyncio.gather(*reads, return_exceptions=True)
     assert {type(result) for result in results} == {RegistryUnavailable}
-    await store.add(make_webhook())
-    assert len(await store.matching("acme", "order.paid")) == 1
+    await store.webhooks.add(make_webhook())
+    assert len(await store.webhooks.matching("acme", "order.paid")) == 1
 
 
 async def test_a_database_that_cannot_be_opened_is_unavailable() -> None:
     store = Store.connect("sqlite+aiosqlite:////nowhere/registry.db")
     with pytest.raises(RegistryUnavailable):
-        await store.matching("acme", "order.paid")
+        await store.webhooks.matching("acme", "order.paid")
     await store.close()

@@ -84,11 +84,11 @@ def shown(webhook: Webhook | None) -> dict[str, Any]:
 async def test_nothing_is_readable_in_the_database(url: str, full: Callable[..., Webhook]) -> None:
     async with opened(url, "old") as store:
         webhook = full()
-        await store.add(webhook)
-        await store.note_filter_error("wh_1", "no amount in ann@a.example")
-        kept = await store.get("wh_1")
+        await store.webhooks.add(webhook)
+        await store.webhooks.note_filter_error("wh_1", "no amount in ann@a.example")
+        kept = await store.webhooks.get("wh_1")
         assert shown(kept) == shown(webhook) | {"filter_errors": 1, "filter_error": "no amount in ann@a.example"}
-        assert [webhook.id for webhook in await store.matching("acme", "order.paid")] == ["wh_1"]
+        assert [webhook.id for webhook in await store.webhooks.matching("acme", "order.paid")] == ["wh_1"]
         await store.suppressions.add(suppression(detail="550 ann@a.example unknown"))
     raw = await dump(url)
     assert raw.count("enc:old:") == 12
@@ -97,13 +97,13 @@ async def test_nothing_is_readable_in_the_database(url: str, full: Callable[...,
 
 async def test_what_is_changed_is_encrypted_too(url: str, full: Callable[..., Webhook]) -> None:
     async with opened(url, "old") as store:
-        await store.add(full())
-        await store.rotate_secret("wh_1", "acme", "whsec_third-key", 60)
-        changed = await store.update(
+        await store.webhooks.add(full())
+        await store.webhooks.rotate_secret("wh_1", "acme", "whsec_third-key", 60)
+        changed = await store.webhooks.update(
             "wh_1", "acme", {"url": "https://acme-host.example/b", "emails": (), "filter": None}
         )
         assert changed is not None
-        kept = await store.get("wh_1")
+        kept = await store.webhooks.get("wh_1")
         assert kept is not None
         assert (kept.url, kept.emails, kept.filter) == ("https://acme-host.example/b", (), None)
         assert (kept.secret, kept.previous_secret) == ("whsec_third-key", "whsec_first-key")
@@ -118,17 +118,17 @@ async def test_plain_rows_stay_readable_and_are_encrypted_by_migrate(
     What this proves: nothing has to be migrated at once, and then nothing plain is left, not in SQLite's files either.
     """
     async with opened(url, "none") as store:
-        await store.add(full())
+        await store.webhooks.add(full())
         await store.suppressions.add(suppression())
         assert "acme-host" in await dump(url)
-        plain = shown(await store.get("wh_1"))
+        plain = shown(await store.webhooks.get("wh_1"))
     async with opened(url, "old") as store:
-        assert shown(await store.get("wh_1")) == plain
+        assert shown(await store.webhooks.get("wh_1")) == plain
         assert not await store.suppressions.add(suppression())
         assert await store.suppressions.among("acme", ["ann@a.example"]) == {"ann@a.example"}
         assert await store.re_encrypt() == 2
         assert await store.re_encrypt() == 0
-        assert shown(await store.get("wh_1")) == plain
+        assert shown(await store.webhooks.get("wh_1")) == plain
         assert await store.suppressions.among("acme", ["ann@a.example"]) == {"ann@a.example"}
         raw = (await dump(url)).encode() + b"".join(file.read_bytes() for file in tmp_path.glob("data/registry.db*"))
         assert not [secret for secret in SECRETS if secret.encode() in raw]
@@ -136,18 +136,18 @@ async def test_plain_rows_stay_readable_and_are_encrypted_by_migrate(
 
 async def test_keys_are_rotated(url: str, full: Callable[..., Webhook]) -> None:
     async with opened(url, "old") as store:
-        await store.add(full())
+        await store.webhooks.add(full())
         await store.suppressions.add(suppression())
     async with opened(url, "rotated") as store:
-        assert shown(await store.get("wh_1"))["secret"] == "whsec_first-key"
-        await store.add(full("wh_2"))
+        assert shown(await store.webhooks.get("wh_1"))["secret"] == "whsec_first-key"
+        await store.webhooks.add(full("wh_2"))
         assert "enc:new:" in await dump(url)
         assert not await store.suppressions.add(suppression("manual"))  # found by the old key's token
         assert await store.re_encrypt() == 2
     raw = await dump(url)
     assert "old:" not in raw
     async with opened(url, "new") as store:
-        assert set(await store.many(["wh_1", "wh_2"])) == {"wh_1", "wh_2"}
+        assert set(await store.webhooks.many(["wh_1", "wh_2"])) == {"wh_1", "wh_2"}
         found = await store.suppressions.get("acme", "ann@a.example")
         assert found is not None
         assert (found.address, found.reason) == ("ann@a.example", "bounced")
@@ -172,11 +172,15 @@ async def test_a_removed_key_is_named_and_nothing_is_overwritten(
     url: str, full: Callable[..., Webhook], keys: str
 ) -> None:
     async with opened(url, "old") as store:
-        await store.add(full())
+        await store.webhooks.add(full())
     before = await dump(url)
     async with opened(url, keys) as store:
         await store.ping()
-        for call in (store.ready(), store.get("wh_1"), store.update("wh_1", None, {"enabled": False})):
+        for call in (
+            store.ready(),
+            store.webhooks.get("wh_1"),
+            store.webhooks.update("wh_1", None, {"enabled": False}),
+        ):
             with pytest.raises(RegistryUnavailable, match="key old, which is not in HOOKKEEPER_ENCRYPTION_KEYS"):
                 await call
     assert await dump(url) == before
@@ -188,13 +192,13 @@ async def test_a_removed_key_is_named_and_nothing_is_overwritten(
 
 async def test_a_ciphertext_opens_in_its_own_column_only(url: str, full: Callable[..., Webhook]) -> None:
     async with opened(url, "old") as store:
-        await store.add(full())
+        await store.webhooks.add(full())
         engine = open_engine(url)
         async with engine.begin() as connection:
             await connection.execute(text("UPDATE webhooks SET url = secret"))
         await engine.dispose()
         with pytest.raises(RegistryUnavailable, match=r"not what key old has encrypted for webhooks\.url"):
-            await store.get("wh_1")
+            await store.webhooks.get("wh_1")
 
 
 @pytest.mark.parametrize("odd", ["enc:old:AAAA", "enc:", "raw:", "raw:enc:x:y", "", "ünïcode ☃"])
@@ -212,11 +216,11 @@ async def test_a_text_that_looks_like_a_ciphertext_is_a_text(url: str, odd: str)
 
 async def test_a_value_that_was_cut_off_is_no_crash(url: str, full: Callable[..., Webhook]) -> None:
     async with opened(url, "old") as store:
-        await store.add(full())
+        await store.webhooks.add(full())
         for stored in ("enc:old:", "enc:old:AAA", "enc:old", "enc:old:AAAA"):
             engine = open_engine(url)
             async with engine.begin() as connection:
                 await connection.execute(text("UPDATE webhooks SET url = :stored"), {"stored": stored})
             await engine.dispose()
             with pytest.raises(RegistryUnavailable, match="the registry cannot be read"):
-                await store.get("wh_1")
+                await store.webhooks.get("wh_1")

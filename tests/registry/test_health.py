@@ -31,13 +31,13 @@ async def recorded(store: Store, *results: RequestResult) -> Webhook:
 
 
 async def shown(store: Store, webhook_id: str = "wh_1") -> Webhook:
-    webhook = await store.get(webhook_id)
+    webhook = await store.webhooks.get(webhook_id)
     assert webhook is not None
     return webhook
 
 
 async def test_failures_are_counted_and_a_success_clears_them(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     webhook = await recorded(store, after(SECOND, "timed_out", throttled=MINUTE), after(2 * SECOND, "timed_out"))
     assert (webhook.failures, webhook.timeouts) == (2, 2)
     assert (webhook.failing_since, webhook.throttled_until) == (NOW + SECOND, NOW + SECOND + MINUTE)
@@ -49,7 +49,7 @@ async def test_failures_are_counted_and_a_success_clears_them(store: Store, make
 
 
 async def test_three_timeouts_in_a_row_slow_it_down_until_any_answer(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook(rate_limit=50.0))
+    await store.webhooks.add(make_webhook(rate_limit=50.0))
     assert (await recorded(store, *[after(SECOND, "timed_out")] * 2)).current_rate == 50
     assert (await recorded(store, after(SECOND, "timed_out"))).current_rate == 2
     assert (await recorded(store, after(SECOND, "failed"))).current_rate == 50
@@ -58,14 +58,14 @@ async def test_three_timeouts_in_a_row_slow_it_down_until_any_answer(store: Stor
 async def test_failures_noted_at_once_are_all_counted(store: Store, make_webhook: Make) -> None:
     """Twelve workers have a round of the same two webhooks, in either order: none waits for another crosswise."""
     for webhook_id in ("wh_1", "wh_2"):
-        await store.add(make_webhook(webhook_id))
+        await store.webhooks.add(make_webhook(webhook_id))
     results = [RequestResult("wh_1", "failed", NOW), RequestResult("wh_2", "timed_out", NOW)]
     await asyncio.gather(*(store.health.record(results[:: 1 if n % 2 else -1]) for n in range(12)))
     assert ((await shown(store)).failures, (await shown(store, "wh_2")).timeouts) == (12, 12)
 
 
 async def test_the_longest_throttle_holds(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     webhook = await recorded(store, after(SECOND, throttled=MINUTE), after(SECOND, throttled=SECOND), after(SECOND))
     assert webhook.throttled_until == NOW + SECOND + MINUTE
 
@@ -74,7 +74,7 @@ async def test_a_success_under_way_does_not_lift_a_throttle_that_came_meanwhile(
     store: Store, make_webhook: Make
 ) -> None:
     """A receiver that counts requests answers some of those at once with 200 and one with 429: it is busy."""
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     throttled = after(SECOND, throttled=MINUTE)
     webhook = await recorded(store, throttled, after(2 * SECOND, "succeeded"))
     assert (webhook.failures, webhook.throttled_until) == (None, NOW + SECOND + MINUTE)
@@ -86,12 +86,12 @@ async def test_a_success_under_way_does_not_lift_a_throttle_that_came_meanwhile(
 
 async def test_an_attempt_that_took_long_is_noted_once_a_minute(store: Store, make_webhook: Make) -> None:
     """For two minutes, the events of its webhook share no runs with others."""
-    await store.add(make_webhook())
-    (matching,) = await store.matching("acme", "order.paid")
+    await store.webhooks.add(make_webhook())
+    (matching,) = await store.webhooks.matching("acme", "order.paid")
     assert not matching.is_quick(NOW), "it has not answered yet"
     assert not matching.is_troubled(NOW)
     webhook = await recorded(store, after(SECOND, "succeeded"))
-    (matching,) = await store.matching("acme", "order.paid")
+    (matching,) = await store.webhooks.matching("acme", "order.paid")
     assert matching.is_quick(NOW + SECOND)
     assert webhook.slow_at is None
     assert needs_recording(webhook, NOW + 2 * SECOND, slow=True)
@@ -102,7 +102,7 @@ async def test_an_attempt_that_took_long_is_noted_once_a_minute(store: Store, ma
     assert webhook.slow_at == NOW + 2 * SECOND
     webhook = await recorded(store, after(MINUTE + 2 * SECOND, "succeeded", slow=True), after(5 * MINUTE, "succeeded"))
     assert webhook.slow_at == NOW + MINUTE + 2 * SECOND
-    (matching,) = await store.matching("acme", "order.paid")
+    (matching,) = await store.webhooks.matching("acme", "order.paid")
     assert not matching.is_quick(NOW + 3 * MINUTE)
     assert matching.is_quick(NOW + 3 * MINUTE + 2 * SECOND)
     webhook = await recorded(store, after(20 * MINUTE, "timed_out", slow=True))
@@ -126,8 +126,8 @@ async def test_a_webhook_that_may_not_take_the_next_attempt_is_not_quick(
     webhook = make_webhook()
     for name, value in change.items():
         setattr(webhook, name, value)
-    await store.add(webhook)
-    (matching,) = await store.matching("acme", "order.paid")
+    await store.webhooks.add(webhook)
+    (matching,) = await store.webhooks.matching("acme", "order.paid")
     assert not matching.is_quick(NOW)
     assert matching.is_promising is is_promising
     assert matching.is_troubled(NOW) is ("failures" in change)
@@ -137,7 +137,7 @@ async def test_a_webhook_that_may_not_take_the_next_attempt_is_not_quick(
 async def test_nothing_is_written_for_a_success_that_is_no_news(
     store: Store, make_webhook: Make, engine: AsyncEngine
 ) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     webhook = await recorded(store, after(SECOND, "succeeded"))
     assert not needs_recording(webhook, NOW + MINUTE)
     assert needs_recording(webhook, NOW + MINUTE + SECOND)
@@ -164,7 +164,7 @@ async def test_nothing_is_written_for_a_success_that_is_no_news(
 async def test_nothing_but_failures_for_too_long_disables(
     store: Store, make_webhook: Make, own: float | None, setting: float | None, since: timedelta, disabled: bool
 ) -> None:
-    await store.add(make_webhook(disable_after=own))
+    await store.webhooks.add(make_webhook(disable_after=own))
     await store.health.record([after(SECOND)], setting)
     found = await store.health.record([after(SECOND + since)], setting)
     webhook = await shown(store)
@@ -176,7 +176,7 @@ async def test_nothing_but_failures_for_too_long_disables(
 
 
 async def test_it_is_disabled_once_however_many_notice(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     await recorded(store, after(SECOND))
     late = after(6 * DAY)
     found = await asyncio.gather(*(store.health.record([late], FIVE_DAYS) for _ in range(12)))
@@ -192,7 +192,7 @@ async def test_it_is_disabled_once_however_many_notice(store: Store, make_webhoo
 
 
 async def test_gone_disables_at_once(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     assert await store.health.record([after(SECOND, "gone")]) == {"wh_1": "gone"}
     webhook = await shown(store)
     assert (webhook.enabled, webhook.disabled_reason, webhook.failures) == (False, "gone", 1)
@@ -200,29 +200,29 @@ async def test_gone_disables_at_once(store: Store, make_webhook: Make) -> None:
 
 
 async def test_enabling_clears_the_clock(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     await recorded(store, after(SECOND, "timed_out", throttled=DAY), after(6 * DAY))
-    webhook = await store.update("wh_1", None, {"enabled": True})
+    webhook = await store.webhooks.update("wh_1", None, {"enabled": True})
     assert webhook is not None
     assert (webhook.failing_since, webhook.failures, webhook.timeouts, webhook.throttled_until) == (None,) * 4
     assert await store.health.record([after(7 * DAY)], FIVE_DAYS) == {}
 
 
 async def test_a_pause_is_no_time_of_failures(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     await recorded(store, after(SECOND))
     for paused in (True, False):
-        await store.set_paused("wh_1", None, paused)
+        await store.webhooks.set_paused("wh_1", None, paused)
     assert await store.health.record([after(7 * DAY)], FIVE_DAYS) == {}
 
 
 async def test_another_url_has_a_clean_slate(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     await recorded(store, after(SECOND, "timed_out"))
     assert (await shown(store)).failures
-    await store.update("wh_1", None, {"url": "https://acme.example/hook", "name": "the same"})
+    await store.webhooks.update("wh_1", None, {"url": "https://acme.example/hook", "name": "the same"})
     assert (await shown(store)).failures
-    await store.update("wh_1", None, {"url": "https://acme.example/other"})
+    await store.webhooks.update("wh_1", None, {"url": "https://acme.example/other"})
     assert (await shown(store)).failures is None
 
 
@@ -230,10 +230,10 @@ async def test_a_webhook_that_answers_again_is_enabled_unless_a_caller_has_disab
     store: Store, make_webhook: Make
 ) -> None:
     for webhook_id in ("wh_1", "wh_2"):
-        await store.add(make_webhook(webhook_id))
+        await store.webhooks.add(make_webhook(webhook_id))
         await store.health.record([RequestResult(webhook_id, "failed", NOW)])
         await store.health.record([RequestResult(webhook_id, "failed", NOW + 6 * DAY)], FIVE_DAYS)
-    await store.update("wh_2", None, {"enabled": False})
+    await store.webhooks.update("wh_2", None, {"enabled": False})
     for webhook_id, enabled in (("wh_1", True), ("wh_1", True), ("wh_2", False), ("wh_none", False)):
         assert await store.health.enable(webhook_id, NOW) is enabled
     assert [(await shown(store, webhook_id)).disabled_reason for webhook_id in ("wh_1", "wh_2")] == [None, "manual"]
@@ -265,7 +265,7 @@ async def test_many_results_are_recorded_in_several_transactions(
     """One transaction of a hundred took longer than a call may on a busy machine, and so did each repetition."""
     names = [f"wh_{n}" for n in range(100)]
     for name in names:
-        await store.add(make_webhook(name))
+        await store.webhooks.add(make_webhook(name))
     updates, transactions = 0, [0]
 
     def count(_: object, __: object, statement: str, *___: object) -> None:

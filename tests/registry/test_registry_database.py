@@ -136,7 +136,7 @@ async def test_many_processes_migrate_at_once(database_url: str) -> None:
 async def test_stores_of_one_process_migrate_at_once(database_url: str) -> None:
     stores = [Store.connect(database_url) for _ in range(8)]
     await asyncio.gather(*(store.migrate() for store in stores))
-    assert await stores[0].matching("acme", "order.created") == []
+    assert await stores[0].webhooks.matching("acme", "order.created") == []
     await asyncio.gather(*(store.close() for store in stores))
 
 

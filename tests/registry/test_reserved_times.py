@@ -21,7 +21,7 @@ def seconds(times: list[datetime]) -> list[float]:
 
 
 async def test_each_request_has_a_time_of_its_own(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook(rate_limit=4.0))
+    await store.webhooks.add(make_webhook(rate_limit=4.0))
     times = await asyncio.gather(*(store.reserved_times.reserve("wh_1", NOW, 4.0) for _ in range(8)))
     assert seconds(sorted(times)) == [0.25 * n for n in range(8)]
 
@@ -30,13 +30,13 @@ async def test_a_webhook_with_thousands_waiting_leaves_the_times_of_another_free
     store: Store, make_webhook: Make
 ) -> None:
     for webhook_id in ("wh_1", "wh_2"):
-        await store.add(make_webhook(webhook_id))
+        await store.webhooks.add(make_webhook(webhook_id))
     far = await store.reserved_times.reserve("wh_1", NOW + timedelta(hours=3), 1.0)
     assert seconds([far, await store.reserved_times.reserve("wh_2", NOW, 1.0)]) == [3 * 3600.0, 0.0]
 
 
 async def test_times_that_have_passed_are_not_made_up_for(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     await store.reserved_times.reserve("wh_1", NOW - timedelta(hours=1), 1.0)
     assert seconds([await store.reserved_times.reserve("wh_1", NOW, 1.0) for _ in range(2)]) == [0.0, 1.0]
 
@@ -45,9 +45,9 @@ async def test_times_that_have_passed_are_not_made_up_for(store: Store, make_web
 async def test_a_new_rate_begins_at_once(
     store: Store, make_webhook: Make, change: dict[str, object], next_time: float
 ) -> None:
-    await store.add(make_webhook(rate_limit=0.01))
+    await store.webhooks.add(make_webhook(rate_limit=0.01))
     await store.reserved_times.reserve("wh_1", NOW, 0.01)
-    await store.update("wh_1", "acme", change)
+    await store.webhooks.update("wh_1", "acme", change)
     assert seconds([await store.reserved_times.reserve("wh_1", NOW, 1.0)]) == [next_time]
 
 
@@ -56,7 +56,7 @@ async def test_a_webhook_that_is_gone_has_no_line(store: Store) -> None:
 
 
 async def test_a_backlog_reserves_in_few_transactions(store: Store, engine: AsyncEngine, make_webhook: Make) -> None:
-    await store.add(make_webhook(rate_limit=10.0))
+    await store.webhooks.add(make_webhook(rate_limit=10.0))
     statements: list[str] = []
     event.listen(engine.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
     times = await asyncio.gather(*(store.reserved_times.reserve("wh_1", NOW, 10.0) for _ in range(300)))
@@ -65,7 +65,7 @@ async def test_a_backlog_reserves_in_few_transactions(store: Store, engine: Asyn
 
 
 async def test_a_group_waits_for_the_latest_of_its_requests(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     later = NOW + timedelta(seconds=2)
     times = await asyncio.gather(
         *(store.reserved_times.reserve("wh_1", earliest, 1.0) for earliest in (NOW, later, NOW))
@@ -76,7 +76,7 @@ async def test_a_group_waits_for_the_latest_of_its_requests(store: Store, make_w
 async def test_a_failed_transaction_fails_its_requests_only(
     store: Store, engine: AsyncEngine, make_webhook: Make
 ) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
 
     def fail(*_: object) -> None:
         event.remove(engine.sync_engine, "before_cursor_execute", fail)
@@ -90,7 +90,7 @@ async def test_a_failed_transaction_fails_its_requests_only(
 
 
 async def test_a_request_that_is_cancelled_leaves_the_others_of_its_group(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     first, second = (asyncio.create_task(store.reserved_times.reserve("wh_1", NOW, 1.0)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
@@ -98,7 +98,7 @@ async def test_a_request_that_is_cancelled_leaves_the_others_of_its_group(store:
 
 
 async def test_requests_that_come_meanwhile_form_the_next_group(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
 
     async def one_after_another(count: int) -> list[datetime]:
         return [await store.reserved_times.reserve("wh_1", NOW, 1.0) for _ in range(count)]

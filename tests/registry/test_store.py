@@ -23,10 +23,10 @@ Make = Callable[..., Webhook]
 async def pages(store: Store, limit: int, **where: object) -> list[list[str]]:
     """Read all pages, as ids."""
     query = {"tenant": None, "event": None, "enabled": None} | where
-    found, cursor = await store.page(**query, limit=limit, cursor=None)  # type: ignore[arg-type]
+    found, cursor = await store.webhooks.page(**query, limit=limit, cursor=None)  # type: ignore[arg-type]
     read = [[webhook.id for webhook in found]]
     while cursor is not None:
-        found, cursor = await store.page(**query, limit=limit, cursor=cursor)  # type: ignore[arg-type]
+        found, cursor = await store.webhooks.page(**query, limit=limit, cursor=cursor)  # type: ignore[arg-type]
         read.append([webhook.id for webhook in found])
     return read
 
@@ -44,8 +44,8 @@ async def test_a_webhook_reads_back_as_it_was_given(store: Store, make_webhook: 
         "metadata_": {"k": "v"},
         "created_at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=paris),
     }
-    await store.add(make_webhook(**given))
-    webhook = await store.get("wh_1")
+    await store.webhooks.add(make_webhook(**given))
+    webhook = await store.webhooks.get("wh_1")
     assert webhook is not None
     assert {name: getattr(webhook, name) for name in given} == given
     assert list(webhook.headers) == ["x-b", "x-a"]
@@ -56,8 +56,8 @@ async def test_a_webhook_reads_back_as_it_was_given(store: Store, make_webhook: 
 
 async def test_defaults(store: Store, make_webhook: Make) -> None:
     before = datetime.now(UTC)
-    await store.add(make_webhook())
-    webhook = await store.get("wh_1", "acme")
+    await store.webhooks.add(make_webhook())
+    webhook = await store.webhooks.get("wh_1", "acme")
     assert webhook is not None
     assert (webhook.name, webhook.description, webhook.headers, webhook.metadata_) == ("", "", {}, {})
     assert (webhook.retry, webhook.timeout, webhook.enabled) == (None, 15.0, True)
@@ -67,13 +67,13 @@ async def test_defaults(store: Store, make_webhook: Make) -> None:
 
 async def test_a_naive_time_is_refused(store: Store, make_webhook: Make) -> None:
     with pytest.raises(StatementError, match="naive"):
-        await store.add(make_webhook(created_at=datetime(2026, 1, 1)))  # noqa: DTZ001
+        await store.webhooks.add(make_webhook(created_at=datetime(2026, 1, 1)))  # noqa: DTZ001
 
 
 async def test_an_id_is_taken_once(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook())
+    await store.webhooks.add(make_webhook())
     with pytest.raises(IntegrityError):
-        await store.add(make_webhook(tenant="other"))
+        await store.webhooks.add(make_webhook(tenant="other"))
 
 
 @pytest.mark.parametrize(
@@ -93,25 +93,25 @@ def test_repr_shows_no_secret(make_webhook: Make) -> None:
 
 
 async def test_tenants_do_not_see_each_other(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook("wh_a", "acme"))
-    await store.add(make_webhook("wh_b", "bolt"))
-    assert await store.get("wh_b", "acme") is None
-    assert await store.update("wh_b", "acme", {"name": "mine"}) is None
-    assert await store.rotate_secret("wh_b", "acme", "whsec_eA==", 60) is None
-    assert await store.delete("wh_b", "acme") is False
-    assert [webhook.id for webhook in await store.matching("acme", "order.created")] == ["wh_a"]
+    await store.webhooks.add(make_webhook("wh_a", "acme"))
+    await store.webhooks.add(make_webhook("wh_b", "bolt"))
+    assert await store.webhooks.get("wh_b", "acme") is None
+    assert await store.webhooks.update("wh_b", "acme", {"name": "mine"}) is None
+    assert await store.webhooks.rotate_secret("wh_b", "acme", "whsec_eA==", 60) is None
+    assert await store.webhooks.delete("wh_b", "acme") is False
+    assert [webhook.id for webhook in await store.webhooks.matching("acme", "order.created")] == ["wh_a"]
     assert await pages(store, 10, tenant="acme") == [["wh_a"]]
-    untouched = await store.get("wh_b", "bolt")
+    untouched = await store.webhooks.get("wh_b", "bolt")
     assert untouched is not None
     assert (untouched.name, untouched.secret) == ("", "whsec_b25l")
 
 
 async def test_many_returns_those_that_exist(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook("wh_a"))
-    await store.add(make_webhook("wh_b", "bolt"))
-    found = await store.many(["wh_a", "wh_b", "wh_none"])
+    await store.webhooks.add(make_webhook("wh_a"))
+    await store.webhooks.add(make_webhook("wh_b", "bolt"))
+    found = await store.webhooks.many(["wh_a", "wh_b", "wh_none"])
     assert {webhook_id: webhook.tenant for webhook_id, webhook in found.items()} == {"wh_a": "acme", "wh_b": "bolt"}
-    assert await store.many([]) == {}
+    assert await store.webhooks.many([]) == {}
 
 
 async def test_many_returns_webhooks_as_a_session_does(store: Store, make_webhook: Make) -> None:
@@ -127,8 +127,8 @@ async def test_many_returns_webhooks_as_a_session_does(store: Store, make_webhoo
         "rate_limit": 2.5,
         "paused_at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
     }
-    await store.add(make_webhook(**given))
-    kept, read = await store.get("wh_1"), (await store.many(["wh_1"]))["wh_1"]
+    await store.webhooks.add(make_webhook(**given))
+    kept, read = await store.webhooks.get("wh_1"), (await store.webhooks.many(["wh_1"]))["wh_1"]
     assert {name: getattr(read, name) for name in given} == given
     names = [attribute.key for attribute in inspect(Webhook).column_attrs]
     assert [getattr(read, name) for name in names] == [getattr(kept, name) for name in names]
@@ -139,19 +139,19 @@ async def test_many_returns_webhooks_as_a_session_does(store: Store, make_webhoo
 async def test_many_of_any_number(store: Store, make_webhook: Make, count: int) -> None:
     ids = [f"wh_{number}" for number in range(count)]
     for webhook_id in ids:
-        await store.add(make_webhook(webhook_id))
-    assert set(await store.many([*ids, *ids, "wh_none"])) == set(ids)
+        await store.webhooks.add(make_webhook(webhook_id))
+    assert set(await store.webhooks.many([*ids, *ids, "wh_none"])) == set(ids)
 
 
 async def test_matching_is_each_webhook_once_oldest_first(store: Store, make_webhook: Make) -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     listens = {"wh_d": ["*", "order.*", "order.created"], "wh_c": ["order"], "wh_b": ["order.*"], "wh_a": ["invoice.*"]}
     for age, (webhook_id, events) in enumerate(listens.items()):
-        await store.add(make_webhook(webhook_id, events=events, created_at=start + timedelta(days=age)))
-    await store.update("wh_b", None, {"enabled": False})
+        await store.webhooks.add(make_webhook(webhook_id, events=events, created_at=start + timedelta(days=age)))
+    await store.webhooks.update("wh_b", None, {"enabled": False})
 
     async def matching(event_type: str) -> list[str]:
-        return [webhook.id for webhook in await store.matching("acme", event_type)]
+        return [webhook.id for webhook in await store.webhooks.matching("acme", event_type)]
 
     assert await matching("order.created") == ["wh_d", "wh_b"]
     assert await matching("order") == ["wh_d", "wh_c"]
@@ -164,7 +164,7 @@ async def test_matching_is_one_query_on_indexes(engine: AsyncEngine, store: Stor
     trace = methodcaller("set_trace_callback", sent.append)
     event.listen(engine.sync_engine, "connect", lambda connection, _: connection.run_async(trace))
     await engine.dispose()
-    await store.matching("acme", "order.created.eu")
+    await store.webhooks.matching("acme", "order.created.eu")
     [statement] = [text for text in sent if not text.startswith("PRAGMA")]
     async with engine.connect() as connection:
         rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")
@@ -178,7 +178,7 @@ async def test_paging_covers_all_rows_once_newest_first(store: Store, make_webho
     start = datetime(2026, 1, 1, tzinfo=UTC)
     for number in (step * 7 % 11 for step in range(11)):  # two to each moment: a page can end between equals
         created_at = start + timedelta(microseconds=number // 2)
-        await store.add(make_webhook(f"wh_{number:02}", created_at=created_at))
+        await store.webhooks.add(make_webhook(f"wh_{number:02}", created_at=created_at))
     newest_first = [f"wh_{number:02}" for number in reversed(range(11))]
     for limit in (1, 2, 3, 10, 11, 100):
         read = await pages(store, limit)
@@ -191,7 +191,7 @@ async def test_a_page_of_large_webhooks_ends_early(store: Store, make_webhook: M
     sizes = [240_000] * 9 + [PAGE_BYTES + 1] + [10] * 3
     for number, size in enumerate(reversed(sizes)):
         created_at = datetime(2026, 1, 1 + number, tzinfo=UTC)
-        await store.add(make_webhook(f"wh_{number:02}", description="x" * size, created_at=created_at))
+        await store.webhooks.add(make_webhook(f"wh_{number:02}", description="x" * size, created_at=created_at))
     names = [f"wh_{number:02}" for number in reversed(range(13))]
     assert await pages(store, 100) == [names[:4], names[4:8], names[8:9], names[9:10], names[10:]]
     assert await pages(store, 3, event="order.paid") == [names[:3], names[3:6], names[6:9], names[9:10], names[10:]]
@@ -199,7 +199,7 @@ async def test_a_page_of_large_webhooks_ends_early(store: Store, make_webhook: M
 
 async def test_webhooks_that_do_not_fit_on_a_page_are_not_read(store: Store, make_webhook: Make) -> None:
     for number in range(9):
-        await store.add(make_webhook(f"wh_{number}", metadata_={"large": "x" * 240_000}))
+        await store.webhooks.add(make_webhook(f"wh_{number}", metadata_={"large": "x" * 240_000}))
     read: list[Webhook] = []
 
     def note(webhook: Webhook, _: object) -> None:
@@ -207,7 +207,7 @@ async def test_webhooks_that_do_not_fit_on_a_page_are_not_read(store: Store, mak
 
     event.listen(Webhook, "load", note)
     try:
-        found, cursor = await store.page(tenant="acme", event=None, enabled=None, limit=9, cursor=None)
+        found, cursor = await store.webhooks.page(tenant="acme", event=None, enabled=None, limit=9, cursor=None)
     finally:
         event.remove(Webhook, "load", note)
     assert (len(read), len(found)) == (4, 4)
@@ -215,9 +215,9 @@ async def test_webhooks_that_do_not_fit_on_a_page_are_not_read(store: Store, mak
 
 
 async def test_pages_filter(store: Store, make_webhook: Make) -> None:
-    await store.add(make_webhook("wh_a", events=["order.*", "*"]))
-    await store.add(make_webhook("wh_b", "bolt", events=["order.created"], enabled=False))
-    await store.add(make_webhook("wh_c", events=["invoice.*"]))
+    await store.webhooks.add(make_webhook("wh_a", events=["order.*", "*"]))
+    await store.webhooks.add(make_webhook("wh_b", "bolt", events=["order.created"], enabled=False))
+    await store.webhooks.add(make_webhook("wh_c", events=["invoice.*"]))
     assert await pages(store, 1, event="order.created") == [["wh_b"], ["wh_a"]]
     assert await pages(store, 9, event="order.created", tenant="acme") == [["wh_a"]]
     assert await pages(store, 9, enabled=False) == [["wh_b"]]
@@ -232,7 +232,7 @@ async def test_pages_filter(store: Store, make_webhook: Make) -> None:
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_cursor_that_is_not_ours(store: Store, cursor: str) -> None:
     with pytest.raises(BadRegistryCursor):
-        await store.page(tenant=None, event=None, enabled=None, limit=1, cursor=cursor)
+        await store.webhooks.page(tenant=None, event=None, enabled=None, limit=1, cursor=cursor)
 
 
 async def test_a_registry_without_tables_is_not_ready(sqlite_url: str) -> None:

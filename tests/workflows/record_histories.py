@@ -55,7 +55,7 @@ async def in_parts(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     event_id = (await instance.send(deliver_at=in_days(1)))["id"]
     for id_ in webhooks[1:]:
-        await instance.store.delete(id_, instance.tenant)
+        await instance.store.webhooks.delete(id_, instance.tenant)
     await instance.command(event_id, "release")
     await instance.until_delivery(event_id, "retrying", 1, n=100)
     await instance.until_delivery(event_id, "failed", 1)
@@ -70,7 +70,7 @@ async def in_parts(instance: Instance, inbox: Receiver) -> None:
     part = instance.temporal.get_workflow_handle(ids.part_id(instance.tenant, event_id, 2))
     write(HISTORIES / "part.json", (await part.fetch_history()).to_json())
     for id_ in (webhooks[0], bad["id"]):
-        await instance.store.delete(id_, instance.tenant)
+        await instance.store.webhooks.delete(id_, instance.tenant)
 
 
 async def in_parts_cancelled(instance: Instance, inbox: Receiver) -> None:
@@ -100,10 +100,12 @@ async def test_record_limited(instance: Instance, inbox: Receiver) -> None:
 async def test_record_forced_across_its_recheck(instance: Instance, inbox: Receiver) -> None:
     """A webhook holds a delivery, which is to be rechecked; a retry is forced before, and fails; then it goes on."""
     webhook = await fresh(instance, inbox, retry={"schedule": [3600, 3600]})
-    await instance.store.set_paused(str(webhook["id"]), instance.tenant, True)
+    await instance.store.webhooks.set_paused(str(webhook["id"]), instance.tenant, True)
     event_id = (await instance.send())["id"]
     await instance.until_delivery(event_id, "held")
-    await instance.store.set_paused(str(webhook["id"]), instance.tenant, False)  # releases nothing, unlike the API
+    await instance.store.webhooks.set_paused(
+        str(webhook["id"]), instance.tenant, False
+    )  # releases nothing, unlike the API
     inbox.answers += [Answer(500, delay=2)]
     await instance.command(event_id, "retry", str(webhook["id"]))
     await inbox.got(1)

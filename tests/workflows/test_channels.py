@@ -157,7 +157,7 @@ async def test_a_bad_template_fails_its_own_delivery_only(
 ) -> None:
     broken = await instance.webhook(inbox.url, emails=[TO], retry=QUICK)
     # The API would refuse some of these templates: an event can bring about the same with others.
-    await instance.store.update(broken["id"], None, {"payload": Payload.model_validate(payload)})
+    await instance.store.webhooks.update(broken["id"], None, {"payload": Payload.model_validate(payload)})
     healthy = await instance.webhook(inbox.url)
     event = await instance.until_final((await instance.send())["id"])
     assert failing(event["deliveries"]) == {broken["id"]: "bad_template"}

@@ -12,7 +12,7 @@ from temporalio.worker import Worker
 from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import TenantConcurrency
 from conftest import binary
-from hookkeeper import ids
+from hookkeeper import task_queues, temporal_names
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent, SchedulePlan
 from hookkeeper.search_attributes import FIRED_FOR_KEY
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
@@ -51,7 +51,7 @@ async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> N
     await environment.client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(
             namespace=environment.client.namespace,
-            search_attributes={ids.FIRED_FOR: IndexedValueType.INDEXED_VALUE_TYPE_DATETIME},
+            search_attributes={temporal_names.FIRED_FOR: IndexedValueType.INDEXED_VALUE_TYPE_DATETIME},
         )
     )
     async with (
@@ -63,7 +63,7 @@ async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> N
             activities=[firing.accept_scheduled_event],
             workflow_runner=WORKFLOW_RUNNER,
         ),
-        Worker(environment.client, task_queue=ids.retry_queue(QUEUE), activities=[firing.await_delivery]),
+        Worker(environment.client, task_queue=task_queues.retry_queue(QUEUE), activities=[firing.await_delivery]),
     ):
         fired = await environment.client.execute_workflow(
             ScheduledEventWorkflow.run,

@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from crowds import crowd, statuses
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.content.notifications import Notification
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.event import DeliveryReceipt, Receipt
@@ -364,7 +364,7 @@ async def reschedule(instance: Instance, event_id: str, deliver_at: str) -> int:
 async def until_begun(instance: Instance, event_id: str) -> None:
     """Wait until the event's run knows that it is delivered."""
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while (await instance.run(event_id).query(ids.STATE))["status"] == "scheduled":
+        while (await instance.run(event_id).query(temporal_names.STATE))["status"] == "scheduled":
             await asyncio.sleep(0.03)
 
 
@@ -494,7 +494,7 @@ async def test_lists_show_that_parts_need_attention(instance: Instance, inbox: R
     await until_attention(instance, event_id, False)
     history = await instance.run(event_id).fetch_history()
     reports = [e.workflow_execution_signaled_event_attributes for e in history.events]
-    named = [report for report in reports if report.signal_name == ids.REPORT_PART]
+    named = [report for report in reports if report.signal_name == temporal_names.REPORT_PART]
     assert len(named) == 2, "each part reports once: what needs attention, its own run lists"
 
 

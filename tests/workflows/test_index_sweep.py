@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from claimed_runs import share, until_listed
 from crowds import crowd
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.run_report import RunReport, first_report
 from hookkeeper.policy import RetryPolicy
@@ -121,7 +121,11 @@ async def test_runs_with_ids_of_their_own(forgetful: Instance, inbox: Receiver) 
     event = await forgetful.send()
     await forgetful.until_closed(event["id"])
     copy = await input_of(forgetful.temporal, forgetful.run(event["id"]), EventInput)
-    for workflow_type, workflow_id in ((ids.EVENT, "mine"), (ids.PART, "event-of-mine.x"), (ids.PART, "a-b")):
+    for workflow_type, workflow_id in (
+        (temporal_names.EVENT, "mine"),
+        (temporal_names.PART, "event-of-mine.x"),
+        (temporal_names.PART, "a-b"),
+    ):
         unique = f"{forgetful.tenant}-{workflow_id}"
         queue = forgetful.settings.task_queue
         await forgetful.temporal.execute_workflow(workflow_type, copy, id=unique, task_queue=queue)
@@ -201,8 +205,8 @@ async def test_a_large_event(forgetful: Instance, inbox: Receiver) -> None:
     """While two of its deliveries retry, and when it has closed."""
     hooks = await crowd(forgetful, inbox.url, 130)
     for hook in (hooks[3], hooks[120]):
-        await forgetful.store.update(hook, forgetful.tenant, {"retry": RetryPolicy(schedule=(3600,))})
-        await forgetful.store.update(hook, forgetful.tenant, {"url": inbox.url + "/busy"})
+        await forgetful.store.webhooks.update(hook, forgetful.tenant, {"retry": RetryPolicy(schedule=(3600,))})
+        await forgetful.store.webhooks.update(hook, forgetful.tenant, {"url": inbox.url + "/busy"})
     inbox.fails(*[503] * 130)
     event = await forgetful.send()
     async with asyncio.timeout(WAIT_TIMEOUT):

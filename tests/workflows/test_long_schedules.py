@@ -14,7 +14,7 @@ from temporalio.client import WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
 from conftest import binary
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.policy import DAY, DEFAULT_SCHEDULE
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.namespace import VALUE_TYPES
@@ -31,7 +31,7 @@ async def time_machine(tmp_path: Path) -> AsyncIterator[tuple[Instance, Workflow
     await environment.client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(
             namespace=environment.client.namespace,
-            search_attributes={name: VALUE_TYPES[type_] for name, type_ in ids.SEARCH_ATTRIBUTES.items()},
+            search_attributes={name: VALUE_TYPES[type_] for name, type_ in temporal_names.SEARCH_ATTRIBUTES.items()},
         )
     )
     async with environment, running_instance(environment.client, tmp_path) as built, built.working():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookkeeper import ids
+from hookkeeper import ids, task_queues
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.event import Attempt, Channel, Delivery, Reason
 from hookkeeper.search_attributes import fitting_ids
@@ -29,16 +29,16 @@ EVENTS = st.from_regex(re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII), fullmatch=
 
 @given(TENANTS)
 def test_a_tenant_has_few_fairness_keys(tenant: str) -> None:
-    keys = {ids.fairness_key(tenant, f"wh_{n}") for n in range(200)}
-    assert len(keys) == ids.KEYS_PER_TENANT
-    assert max(map(len, keys)) <= ids.MAX_FAIRNESS_KEY
+    keys = {task_queues.fairness_key(tenant, f"wh_{n}") for n in range(200)}
+    assert len(keys) == task_queues.KEYS_PER_TENANT
+    assert max(map(len, keys)) <= task_queues.MAX_FAIRNESS_KEY
 
 
 @given(TENANTS)
 def test_several_tenants_have_a_key_that_no_tenant_has(tenant: str) -> None:
-    assert ids.tenant_or_several({tenant}) == tenant
-    assert ids.tenant_or_several({tenant, f"other-{tenant}"}) == ids.SEVERAL_TENANTS
-    assert not re.fullmatch(TENANT_PATTERN, ids.SEVERAL_TENANTS)
+    assert task_queues.tenant_or_several({tenant}) == tenant
+    assert task_queues.tenant_or_several({tenant, f"other-{tenant}"}) == task_queues.SEVERAL_TENANTS
+    assert not re.fullmatch(TENANT_PATTERN, task_queues.SEVERAL_TENANTS)
 
 
 @given(TENANTS, EVENTS)

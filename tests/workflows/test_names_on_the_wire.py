@@ -10,7 +10,7 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.service import RPCError
 
 from activities.closing import ClosingActivities
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.command_rules import COMMANDS
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.ordered_queue import OrderedQueueState, QueueInput
@@ -27,23 +27,28 @@ EVENT = EventInput(id="evt_1", type="order.paid", tenant="acme", timestamp=NOW, 
 RECOVERY = RecoveryState(
     id="rec_1_wh_1", scope=RecoveryScope(tenant="acme", webhook_id="wh_1", since=NOW, until=NOW, began=NOW), rate=1
 )
-RUN_SIGNALS = {*COMMANDS.keys() - {"redeliver"}, ids.RECEIPT, ids.RELEASE_WEBHOOK}
-RUN_UPDATES = {*COMMANDS, ids.RESCHEDULE}
+RUN_SIGNALS = {*COMMANDS.keys() - {"redeliver"}, temporal_names.RECEIPT, temporal_names.RELEASE_WEBHOOK}
+RUN_UPDATES = {*COMMANDS, temporal_names.RESCHEDULE}
 
 WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
-    ids.EVENT: (EVENT, EventState, {*RUN_SIGNALS, ids.GRANT}, RUN_UPDATES),
-    ids.PART: (EVENT, EventState, {*RUN_SIGNALS, ids.GRANT}, RUN_UPDATES),
-    ids.LARGE_EVENT: (EVENT, None, RUN_SIGNALS, {ids.RESTART_PART}),
-    ids.SHARED_RUN: (SharedRunInput(), None, set(), {ids.COMMAND}),
-    ids.ORDERED_QUEUE: (
+    temporal_names.EVENT: (EVENT, EventState, {*RUN_SIGNALS, temporal_names.GRANT}, RUN_UPDATES),
+    temporal_names.PART: (EVENT, EventState, {*RUN_SIGNALS, temporal_names.GRANT}, RUN_UPDATES),
+    temporal_names.LARGE_EVENT: (EVENT, None, RUN_SIGNALS, {temporal_names.RESTART_PART}),
+    temporal_names.SHARED_RUN: (SharedRunInput(), None, set(), {temporal_names.COMMAND}),
+    temporal_names.ORDERED_QUEUE: (
         QueueInput(webhook_id="wh_1", tenant="acme"),
         OrderedQueueState,
-        {ids.ENQUEUE, ids.DONE, ids.CHECK},
+        {temporal_names.ENQUEUE, temporal_names.DONE, temporal_names.CHECK},
         set(),
     ),
-    ids.RELEASE: (ReleaseState(webhook_id="wh_1", tenant="acme"), ReleaseState, {ids.RESTART_RELEASE}, set()),
-    ids.RECOVERY: (RECOVERY, RecoveryState, set(get_args(RecoveryCommand)), set()),
-    ids.PROBE: (ProbeInput(webhook_id="wh_1", tenant="acme", interval=3600), None, set(), set()),
+    temporal_names.RELEASE: (
+        ReleaseState(webhook_id="wh_1", tenant="acme"),
+        ReleaseState,
+        {temporal_names.RESTART_RELEASE},
+        set(),
+    ),
+    temporal_names.RECOVERY: (RECOVERY, RecoveryState, set(get_args(RecoveryCommand)), set()),
+    temporal_names.PROBE: (ProbeInput(webhook_id="wh_1", tenant="acme", interval=3600), None, set(), set()),
 }
 """For each type: an input, the type of its state, its signals and its updates."""
 
@@ -59,13 +64,17 @@ async def test_a_workflow_has_the_signals_and_updates_that_clients_send(instance
     assert definition.type == workflow_type
     assert signals <= {signal.name for signal in definition.signal_definitions}
     assert updates <= {update.name for update in definition.update_definitions}
-    if workflow_type in (ids.EVENT, ids.PART, ids.LARGE_EVENT):  # the web UI shows them
+    if workflow_type in (
+        temporal_names.EVENT,
+        temporal_names.PART,
+        temporal_names.LARGE_EVENT,
+    ):  # the web UI shows them
         handlers = (*definition.signal_definitions, *definition.update_definitions)
         described = {handler.name: handler.description for handler in handlers}
         assert all(described.values())
         assert described["cancel"] == COMMANDS["cancel"].summary
     if state_type:
-        assert isinstance(await handle.query(ids.STATE, result_type=state_type), state_type)
+        assert isinstance(await handle.query(temporal_names.STATE, result_type=state_type), state_type)
     with suppress(RPCError):  # some have completed
         await handle.terminate()
 
@@ -77,9 +86,9 @@ def test_activities_are_named_as_their_methods(path: Path) -> None:
 
 
 def test_the_activity_that_keeps_the_final_state_has_the_name_by_which_clients_find_it() -> None:
-    assert ClosingActivities.close_as_cancelled.__name__ == ids.CLOSE_AS_CANCELLED
+    assert ClosingActivities.close_as_cancelled.__name__ == temporal_names.CLOSE_AS_CANCELLED
 
 
 def test_the_activities_whose_attempts_clients_read_from_history() -> None:
     names = {activity.__name__ for activity in dispatch.ACTIVITIES.values()}
-    assert names == ids.DELIVERING_ACTIVITIES
+    assert names == temporal_names.DELIVERING_ACTIVITIES

@@ -102,14 +102,14 @@ async def test_an_event_is_delivered_after_a_limit_of_attempts(
     Timeline: an operator sets maximum attempts of one in Temporal; the registry is back.
     """
     is_down = True
-    original = instance.store.many
+    original = instance.store.webhooks.many
 
     async def many(self: Any, *args: Any) -> Any:
         if is_down:
             raise ConnectionError("down")
         return await original(*args)
 
-    monkeypatch.setattr("hookkeeper.registry.store.Store.many", many)
+    monkeypatch.setattr("hookkeeper.registry.webhooks.Webhooks.many", many)
     await instance.webhook(inbox.url)
     event_id = (await instance.send())["id"]
     await end(instance, event_id, "update-options", "deliver_webhooks", "--retry-maximum-attempts", "1")

@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
 from conftest import SEARCH_ATTRIBUTES, binary
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.ordered_queue import QueueInput, QueuePosition
@@ -360,7 +360,7 @@ async def test_a_queue_with_the_maximum_of_positions_continues_as_a_new_run(
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (now := await ordered_queue.describe()).run_id == first.first_execution_run_id:
             await asyncio.sleep(0.1)
-    assert await now.memo_value(ids.QUEUE_FULL)
+    assert await now.memo_value(temporal_names.QUEUE_FULL)
     assert len(await ordered_queue.query("positions")) == MAX_POSITIONS
     assert (await post(instance, 0)).status_code == 429
     await ordered_queue.terminate()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from hookkeeper import ids
+from hookkeeper import task_queues
 from hookkeeper.registry.database import TURN_TIMEOUT
 from instances import Instance
 from receivers import Answer, Receiver, Request
@@ -84,7 +84,7 @@ async def waiting_for_its_turn(instance: Instance, inbox: Receiver) -> str:
 
 
 async def until_in_limited_queue(instance: Instance, event_id: str) -> None:
-    limited = ids.limited_queue(instance.settings.task_queue)
+    limited = task_queues.limited_queue(instance.settings.task_queue)
     async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
             history = await instance.run(event_id).fetch_history()

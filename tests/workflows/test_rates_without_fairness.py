@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.temporal.fairness import is_fair
 from hookkeeper.temporal.rate_mode import configure, keeping_rates, rates_kept_by
 from instances import Instance, running_instance
@@ -144,7 +144,7 @@ async def another_connection(client: Client) -> Client:
 async def test_fairness_is_found_out_and_leaves_no_run(temporal: Client, unfair_temporal: Client, fair: bool) -> None:
     client = temporal if fair else unfair_temporal
     assert await is_fair(client) is fair
-    query = f"WorkflowType = '{ids.FAIRNESS_CHECK}'"
+    query = f"WorkflowType = '{temporal_names.FAIRNESS_CHECK}'"
     async with asyncio.timeout(WAIT_TIMEOUT):
         while [run async for run in client.list_workflows(query)]:
             await asyncio.sleep(0.2)

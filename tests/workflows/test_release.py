@@ -137,6 +137,6 @@ async def test_resuming_again_repairs_a_release_that_was_never_started(instance:
     await pause(instance, webhook)
     event = (await instance.send())["id"]
     await until_held(instance, webhook, 1)
-    await instance.store.set_paused(webhook, None, False)
+    await instance.store.webhooks.set_paused(webhook, None, False)
     await resume(instance, webhook)
     assert (await instance.until_final(event))["status"] == "succeeded"

@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.workers import WORKFLOW_RUNNER
@@ -217,7 +217,7 @@ async def test_what_is_refused_says_why(instance: Instance, inbox: Receiver) -> 
     (firing,) = await until(instance, 1, "refused")
     assert firing["reason"] == "type is archived: new events are refused"
     assert (firing["event_id"], firing["links"]["event"]) == (None, None)
-    runs = [run async for run in instance.temporal.list_workflows(f"{ids.TENANT} = '{instance.tenant}'")]
+    runs = [run async for run in instance.temporal.list_workflows(f"{temporal_names.TENANT} = '{instance.tenant}'")]
     assert {run.workflow_type for run in runs} <= {"ScheduledEventWorkflow"}
     schema = {"properties": {"n": {"type": "string"}}}
     await instance.http.patch(f"/v1/event-types/{type_}", json={"archived": False, "schema": schema})
@@ -298,7 +298,7 @@ async def test_nothing_of_the_event_is_readable_in_temporal(temporal: Client, tm
         await until(instance, 1, "done")
         described = await temporal.get_schedule_handle(ids.schedule_id(instance.tenant, "s")).describe()
         seen = [str(described.raw_description)]
-        async for run in temporal.list_workflows(f"{ids.TENANT} = '{instance.tenant}'"):
+        async for run in temporal.list_workflows(f"{temporal_names.TENANT} = '{instance.tenant}'"):
             history = await temporal.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
             seen += [str(run.raw_info), *map(str, history.events)]
     assert len(seen) > 10

@@ -8,7 +8,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.commands import reopen
 from hookkeeper.messages.event import Delivery, DeliveryStatus, EventInput
 from hookkeeper.messages.shared_run import SharedEvent
@@ -105,7 +105,7 @@ def test_a_large_event_has_those_of_its_deliveries_on_its_parts() -> None:
 
 def test_each_attribute_is_registered() -> None:
     keys = (TENANT_KEY, EVENT_TYPE_KEY, NEEDS_ATTENTION_KEY, DELIVER_AT_KEY, ORDERED_KEY, EVENTS_KEY)
-    assert {key.name for key in keys} == set(ids.SEARCH_ATTRIBUTES)
+    assert {key.name for key in keys} == set(temporal_names.SEARCH_ATTRIBUTES)
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)

@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from claimed_runs import share, until_listed
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.temporal.error_translation import Conflict, UnknownEvent
 from index_rows import until_indexed
 from instances import Instance
@@ -103,7 +103,7 @@ async def test_commands_after_its_end(instance: Instance, inbox: Receiver) -> No
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) > 1
     description = await instance.run("e0").describe()
-    assert await description.memo_value(ids.RUN_NUMBER) >= 2
+    assert await description.memo_value(temporal_names.RUN_NUMBER) >= 2
     assert await description.memo_value("digest") == "digest of e0"
     assert (await instance.event("e1"))["workflow_id"] == run.handle.id
 
@@ -212,7 +212,7 @@ async def test_what_temporal_lists_of_it(instance: Instance) -> None:
     run = await share(instance, events)
     await run.result()
     await until_listed(run)
-    query = f"{ids.EVENTS} = 'e17' AND {ids.TENANT} = '{instance.tenant}'"
+    query = f"{temporal_names.EVENTS} = 'e17' AND {temporal_names.TENANT} = '{instance.tenant}'"
     (listed,) = [listed async for listed in instance.temporal.list_workflows(query)]
     assert (listed.id, listed.status) == (run.handle.id, WorkflowExecutionStatus.COMPLETED)
     summary = await (await run.handle.describe()).static_summary()

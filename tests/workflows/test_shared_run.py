@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from hookkeeper import ids
+from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.temporal.run_state import state_of
 from instances import Instance, running_instance
@@ -107,7 +107,7 @@ async def test_the_own_run_is_started_as_the_api_starts_one(instance: Instance, 
     (event,) = events_to(instance, webhook, "e1")
     assert (await (await start(instance, [event])).result()).continued == keys(instance, "e1")
     described = await instance.run("e1").describe()
-    assert described.workflow_type == ids.EVENT
+    assert described.workflow_type == temporal_names.EVENT
     memo = await described.memo()
     assert memo == {"digest": event.digest, "accepted_at": memo["accepted_at"]}
     assert datetime.fromisoformat(memo["accepted_at"]) == event.event.accepted_at

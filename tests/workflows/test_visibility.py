@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from hookkeeper import ids
+from hookkeeper import temporal_names
 from hookkeeper.messages.event import EventInput
 from hookkeeper.times import utc_now
 from instances import Instance
@@ -24,7 +24,7 @@ async def test_a_run_that_was_started_with_other_tools_is_not_listed(idle_instan
         deliveries=(),
     )
     handle = await instance.temporal.start_workflow(
-        ids.EVENT, event, id=foreign, task_queue=instance.settings.task_queue
+        temporal_names.EVENT, event, id=foreign, task_queue=instance.settings.task_queue
     )
     async with asyncio.timeout(WAIT_TIMEOUT):
         while not (await instance.temporal.count_workflows(f"WorkflowId = '{foreign}'")).count:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, update
 
-from hookkeeper import ids
+from hookkeeper import task_queues
 from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.models import Webhook
 from hookkeeper.times import utc_now
@@ -91,7 +91,7 @@ async def test_one_that_hangs_is_slowed_down_until_it_answers(instance: Instance
     Proves: its requests leave by the queue that keeps rates, two a second; the other's do not, and neither does in the
     end.
     """
-    limited, usual = ids.limited_queue(instance.settings.task_queue), instance.settings.task_queue
+    limited, usual = task_queues.limited_queue(instance.settings.task_queue), instance.settings.task_queue
     async with receiver() as hung:
         hung.otherwise = Answer(delay=60)
         webhook = await instance.webhook(hung.url, timeout=1, retry=ONCE)

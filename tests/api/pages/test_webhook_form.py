@@ -259,7 +259,7 @@ async def test_a_form_does_not_undo_what_another_has_changed(idle_instance: Inst
 async def test_a_change_leaves_everything_else(idle_instance: Instance) -> None:
     """What this proves: a form that is sent back as it came changes nothing, and a change of one text only that."""
     made = await idle_instance.webhook(URL, **RICH)
-    before = await idle_instance.store.get(made["id"], None)
+    before = await idle_instance.store.webhooks.get(made["id"], None)
     path = f"/webhooks/{made['id']}/edit"
     async with browsing(idle_instance.app) as browser:
         html = (await browser.get(path)).text
@@ -272,7 +272,7 @@ async def test_a_change_leaves_everything_else(idle_instance: Instance) -> None:
         answer = await browser.submit(path, path, **form | {"emails.0.subject": "Two"})
         assert answer.status_code == 303, errors_of(answer.text)
     assert await updates(idle_instance) == [["emails"]]
-    after = await idle_instance.store.get(made["id"], None)
+    after = await idle_instance.store.webhooks.get(made["id"], None)
     assert before and after
     for column in ("url", "headers", "payload", "notifications", "on_failure", "retry", "description", "metadata_"):
         assert getattr(after, column) == getattr(before, column), column

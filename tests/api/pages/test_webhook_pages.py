@@ -318,7 +318,7 @@ async def test_a_form_rotates_a_key_once(idle_instance: Instance) -> None:
             *(browser.http.post(f"{path}/rotate-secret", data=fields) for _ in range(3)),
         )
         answers.append(await browser.http.post(f"{path}/rotate-secret", data=fields))
-        stored = await idle_instance.store.get(webhook["id"])
+        stored = await idle_instance.store.webhooks.get(webhook["id"])
         assert stored and stored.previous_secret == webhook["secret"]
         for answer in answers:
             assert (answer.status_code, stored.secret in answer.text) == (200, True)

@@ -1,0 +1,255 @@
+"""The webhooks in the registry: find, change, count and delete them."""
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, delete, func, not_, or_, select, update
+from sqlalchemy.orm import selectinload
+
+from hookkeeper import metrics
+from hookkeeper.registry.audit import AuditEntry, execute, note
+from hookkeeper.registry.database import Database, lock
+from hookkeeper.registry.direct_reads import DirectReads
+from hookkeeper.registry.health import reset_health
+from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
+from hookkeeper.registry.models import Webhook, WebhookPattern
+from hookkeeper.registry.numbering import first, renumber
+from hookkeeper.registry.paging import read_page_of_large
+from hookkeeper.registry.webhook_reads import WebhookReads
+from hookkeeper.registry.webhook_states import count_by_state, count_by_tenant, count_of
+from hookkeeper.times import utc_now
+
+CHANGEABLE = frozenset(
+    {
+        *("name", "description", "url", "events", "headers", "secret", "retry", "timeout", "enabled", "metadata_"),
+        *("rate_limit", "ordered", "disable_after"),
+        *("payload", "filter", "emails", "notifications", "on_failure", "tls"),
+    }
+)
+
+
+class TooManyWebhooks(Exception):
+    """The tenant has the maximum number of webhooks."""
+
+
+class ChangedMeanwhile(Exception):
+    """The webhook was changed since the change was checked: read it and check again."""
+
+
+class WebhookAddress(NamedTuple):
+    """What an inbox has to know of a webhook."""
+
+    id: str
+    url: str
+    secret: str
+
+
+class Webhooks:
+    """Stores webhooks. Returned objects are detached; change them through these methods only.
+
+    A tenant of None means any tenant; another tenant's webhook is not found. An audit entry is written in the
+    transaction of its change. Methods raise RegistryUnavailable; a write may have taken effect all the same.
+    """
+
+    def __init__(self, database: Database, reads: DirectReads) -> None:
+        self._database = database
+        self._matching = Matching(reads)
+        self._reads = WebhookReads(reads)
+
+    async def add(self, webhook: Webhook, at_most: int | None = None, entry: AuditEntry | None = None) -> None:
+        """Add a webhook. Raises SQLAlchemy's IntegrityError if its id exists, and TooManyWebhooks."""
+        async with self._database.write() as session:
+            if at_most is not None:
+                await lock(session, f"webhooks of {webhook.tenant}")
+                if await count_of(session, webhook.tenant) >= at_most:
+                    metrics.count_limit("webhooks")
+                    raise TooManyWebhooks(f"tenant {webhook.tenant} has {at_most} webhooks, which is the maximum")
+            session.add(webhook)
+            note(session, entry)
+
+    async def get(self, webhook_id: str, tenant: str | None = None) -> Webhook | None:
+        """Return a webhook, or None."""
+        async with self._database.read() as session:
+            return await session.scalar(_the_webhook(webhook_id, tenant))
+
+    async def many(self, ids: Collection[str], sharer: str = "") -> dict[str, Webhook]:
+        """Return the webhooks with these ids, by id; unknown ids are omitted. `sharer` is the tenant that reads."""
+        return await self._reads.find(ids, sharer)
+
+    async def matching(self, tenant: str, event_type: str) -> list[MatchingWebhook]:
+        """Return the tenant's webhooks with a matching pattern, oldest first, including disabled ones."""
+        return await self._matching.find(tenant, event_type)
+
+    async def page(
+        self, *, tenant: str | None, event: str | None, enabled: bool | None, limit: int, cursor: str | None
+    ) -> tuple[list[Webhook], str | None]:
+        """Return up to `limit` webhooks, newest first, and the next cursor; fewer if they are large.
+
+        Raises BadRegistryCursor.
+        """
+        query = select(Webhook).where(*_of(tenant))
+        if event is not None:
+            query = query.where(_listens_to(event, tenant))
+        if enabled is not None:
+            query = query.where(Webhook.enabled == enabled)
+        return await read_page_of_large(self._database, query, (Webhook.created_at, Webhook.id), limit, cursor)
+
+    async def addresses(self, tenant: str, limit: int) -> list[WebhookAddress]:
+        """Return id, URL and signing key of the tenant's latest webhooks."""
+        query = select(Webhook.id, Webhook.url, Webhook.secret).where(Webhook.tenant == tenant)
+        async with self._database.read() as session:
+            found = await session.execute(query.order_by(Webhook.created_at.desc(), Webhook.id.desc()).limit(limit))
+            return [WebhookAddress(*row) for row in found]
+
+    async def update(
+        self,
+        webhook_id: str,
+        tenant: str | None,
+        changes: dict[str, Any],
+        entry: AuditEntry | None = None,
+        checked_against: Webhook | None = None,
+    ) -> Webhook | None:
+        """Change attributes of a webhook and return it, or None. Raises ValueError for an unknown attribute.
+
+        Where all have these values already, nothing is written, and there is no entry.
+        Raises ChangedMeanwhile if the row differs from the webhook that the changes were checked against. The
+        comparison holds the row's lock, so a masked secret is never combined with another change's URL.
+        """
+        if unknown := changes.keys() - CHANGEABLE:
+            raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
+        query = _the_webhook(webhook_id, tenant).options(selectinload(Webhook.patterns)).with_for_update()
+        async with self._database.write() as session:
+            if (webhook := await session.scalar(query)) is None:
+                return None
+            if checked_against and any(getattr(webhook, name) != getattr(checked_against, name) for name in CHANGEABLE):
+                raise ChangedMeanwhile(f"webhook {webhook_id} was changed at the same time: try again")
+            if _apply(changes, webhook):
+                note(session, entry)
+        return webhook
+
+    async def set_paused(
+        self, webhook_id: str, tenant: str | None, paused: bool, entry: AuditEntry | None = None
+    ) -> Webhook | None:
+        """Pause or resume a webhook and return it, or None. Idempotent. Deliveries of a paused webhook are held."""
+        async with self._database.write() as session:
+            webhook = await session.scalar(_the_webhook(webhook_id, tenant).with_for_update())
+            if webhook is not None and (webhook.paused_at is not None) != paused:
+                now = utc_now()
+                webhook.paused_at = now if paused else None
+                if not paused:
+                    reset_health(webhook)  # without attempts, the pause must not count as failing
+                webhook.updated_at = now
+                note(session, entry)
+        return webhook
+
+    async def count_by_state(self) -> dict[str, int]:
+        """Return the number of webhooks in each state that has any."""
+        return await count_by_state(self._database)
+
+    async def count(self, tenant: str) -> int:
+        """Return the number of a tenant's webhooks."""
+        async with self._database.read() as session:
+            return await count_of(session, tenant)
+
+    async def tenants(self, limit: int, after: str | None) -> tuple[list[tuple[str, int]], str | None]:
+        """Return tenants with their number of webhooks, by name, and the name to continue after."""
+        return await count_by_tenant(self._database, limit, after)
+
+    async def inactive(self, tenant: str) -> frozenset[str]:
+        """Return the ids of the tenant's webhooks that are paused or disabled."""
+        is_inactive = or_(not_(Webhook.enabled), Webhook.paused_at.is_not(None))
+        async with self._database.read() as session:
+            return frozenset(await session.scalars(select(Webhook.id).where(Webhook.tenant == tenant, is_inactive)))
+
+    async def rotate_secret(
+        self,
+        webhook_id: str,
+        tenant: str | None,
+        secret: str,
+        grace_seconds: float,
+        entry: AuditEntry | None = None,
+        *,
+        replaces: str | None = None,
+    ) -> Webhook | None:
+        """Set a new secret and return the webhook, or None; the old secret also signs during the grace period.
+
+        Raises ChangedMeanwhile if the webhook has another secret than the one that it replaces: a second rotation
+        would end the old secret, which receivers still have.
+        """
+        async with self._database.write() as session:
+            webhook = await session.scalar(_the_webhook(webhook_id, tenant).with_for_update())
+            if webhook is None:
+                return None
+            if replaces is not None and webhook.secret != replaces:
+                raise ChangedMeanwhile(f"the signing key of webhook {webhook_id} was rotated at the same time")
+            now = utc_now()
+            expires_at = now + timedelta(seconds=grace_seconds)
+            graced = (webhook.secret, expires_at) if grace_seconds > 0 else (None, None)
+            webhook.previous_secret, webhook.previous_secret_expires_at = graced
+            webhook.secret = secret
+            webhook.updated_at = now
+            note(session, entry)
+        return webhook
+
+    async def note_filter_error(self, webhook_id: str, error: str) -> None:
+        """Count an event for which the filter failed."""
+        count = func.coalesce(Webhook.filter_errors, 0) + 1
+        query = update(Webhook).where(Webhook.id == webhook_id).values(filter_errors=count, filter_error=error)
+        async with self._database.write() as session:
+            await session.execute(query)
+
+    async def delete(self, webhook_id: str, tenant: str | None, entry: AuditEntry | None = None) -> bool:
+        """Delete a webhook and, through its foreign key, its patterns; False if there is none."""
+        query = delete(Webhook).where(Webhook.id == webhook_id, *_of(tenant)).returning(Webhook.id)
+        return await execute(self._database, query, entry)
+
+
+def _apply(changes: dict[str, Any], webhook: Webhook) -> bool:
+    """Set the attributes and what depends on them; False if the webhook has all these values already."""
+    changed = {name for name, value in changes.items() if value != getattr(webhook, name)}
+    takes_over = changes.get("enabled") is False and webhook.disabled_reason == "failing"
+    if not changed and not takes_over:
+        return False
+    now = utc_now()
+    if "enabled" in changed:
+        webhook.disabled_reason, webhook.disabled_at = (None, None) if changes["enabled"] else ("manual", now)
+    elif takes_over:
+        webhook.disabled_reason = "manual"  # a caller has disabled it: no probe enables it again
+    if "url" in changed or ("enabled" in changed and changes["enabled"]):
+        reset_health(webhook)
+    if "filter" in changed:
+        webhook.filter_errors = webhook.filter_error = None
+    if "rate_limit" in changed:
+        webhook.next_slot_at = None  # times reserved at the old rate do not apply to the new one
+    _renumber(webhook, changes)
+    for name, value in changes.items():
+        setattr(webhook, name, value)
+    webhook.updated_at = now
+    return True
+
+
+def _renumber(webhook: Webhook, changes: dict[str, Any]) -> None:
+    """Let each email and notification keep its number, and so its deliveries, through a change."""
+    if "emails" in changes:
+        old = webhook.email_numbers or first(len(webhook.emails))
+        webhook.email_numbers = renumber(changes["emails"], webhook.emails, old)
+    if "notifications" in changes:
+        old = webhook.notification_numbers or first(len(webhook.notifications))
+        webhook.notification_numbers = renumber(changes["notifications"], webhook.notifications, old)
+
+
+def _of(tenant: str | None) -> tuple[ColumnElement[bool], ...]:
+    return () if tenant is None else (Webhook.tenant == tenant,)
+
+
+def _the_webhook(webhook_id: str, tenant: str | None) -> Select[Webhook]:
+    return select(Webhook).where(Webhook.id == webhook_id, *_of(tenant))
+
+
+def _listens_to(event_type: str, tenant: str | None) -> ColumnElement[bool]:
+    """Return a subquery: a join would return a webhook once for each matching pattern."""
+    listeners = select(WebhookPattern.webhook_id).where(WebhookPattern.pattern.in_(patterns_for(event_type)))
+    if tenant is not None:
+        listeners = listeners.where(WebhookPattern.tenant == tenant)
+    return Webhook.id.in_(listeners)

@@ -1,0 +1,68 @@
+"""Names that Temporal stores: workflow types, queries, signals, updates, memo fields and search attributes.
+
+Open runs and histories have them, so none of them may change.
+"""
+
+EVENT, LARGE_EVENT, PART = "EventWorkflow", "LargeEventWorkflow", "EventPartWorkflow"
+"""Workflow types: the run of an event; the run of a large event, and those of its parts."""
+SHARED_RUN = "SharedRunWorkflow"
+"""The workflow type of a run that makes the first attempts of several events."""
+ORDERED_QUEUE = "OrderedQueueWorkflow"
+"""The workflow type of the queue of an ordered webhook."""
+QUEUE_FULL = "full"
+"""Memo of an ordered queue: it accepts no events at present."""
+RELEASE, RECOVERY = "ReleaseWorkflow", "RecoveryWorkflow"
+"""Workflow types of bulk work on events."""
+SCHEDULED = "ScheduledEventWorkflow"
+"""The workflow type of a schedule's firing."""
+FAIRNESS_CHECK = "FairnessCheck"
+"""The workflow type of the test whether fairness works; no worker serves it."""
+PROBE = "ProbeWorkflow"
+"""The workflow type that probes a webhook that was disabled for failing."""
+
+STATE = "state"
+"""The query for the public state of a workflow."""
+COMMAND = "command"
+"""Update of a shared run: a command to one of its events."""
+RECEIPT, RELEASE_WEBHOOK, GRANT = "receipt", "release_webhook", "grant"
+"""Signals of an event's run. Its commands are updates, and signals as well: `hookkeeper.command_rules`."""
+RESCHEDULE = "reschedule"
+"""Update of an event's run."""
+RESTART_PART, REPORT_PART = "restart_part", "report_part"
+"""Update of a large event's run; signal of a part to it."""
+ENQUEUE, DONE, CHECK = "enqueue", "done", "check"
+"""Signals of an ordered queue."""
+RESTART_RELEASE = "restart"
+"""Signal of a release."""
+REPORT = "report_to_index"
+"""The function of a worker that takes the reports of runs for the index."""
+DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_notifications"})
+"""The activities that make attempts."""
+CLOSE_AS_CANCELLED = "close_as_cancelled"
+"""The activity whose input keeps the final state of a cancelled run."""
+
+EVENT_COUNT = "events"
+"""Memo of a shared run: the number of its events."""
+RUN_NUMBER = "run_number"
+"""Memo, only on redeliveries: 2 for the second run of an event, and so on. Runs of parts are counted too."""
+
+TENANT, EVENT_TYPE = "HookTenant", "HookEventType"
+"""Search attributes; `hookkeeper.search_attributes` has the typed keys for the SDK, which takes long to import."""
+NEEDS_ATTENTION = "HookNeedsAttention"
+"""On an open run: webhooks whose delivery is retrying, held or failed; absent if there are none."""
+DELIVER_AT = "HookDeliverAt"
+"""On the first run of a scheduled event: when it is delivered."""
+ORDERED = "HookOrdered"
+"""Ordered webhooks in whose queues the event waits or has waited; absent if there are none."""
+EVENTS = "HookEvents"
+"""On a shared run: the ids of its events."""
+SEARCH_ATTRIBUTES = {
+    TENANT: "Keyword",
+    EVENT_TYPE: "Keyword",
+    NEEDS_ATTENTION: "KeywordList",
+    DELIVER_AT: "Datetime",
+    ORDERED: "KeywordList",
+    EVENTS: "KeywordList",
+}
+FIRED_FOR = "TemporalScheduledStartTime"
+"""Temporal's own, on runs that a schedule starts: the time of the schedule, without jitter."""
