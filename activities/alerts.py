@@ -14,12 +14,12 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.delivery_batch import every
 from activities.event_data import EventData
 from activities.memory_budget import WorkerMemory
 from activities.rendering import Renderer
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper import error_types, metrics
+from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.errors import ContentError
@@ -128,7 +128,7 @@ class AlertActivities:
             progress = progress.with_result(name, result)
             activity.heartbeat(progress)
 
-        await every(send(name) for name in progress.remaining(recipients))
+        await wait_for_all(send(name) for name in progress.remaining(recipients))
         if failed := progress.remaining(recipients):
             progress = progress.model_copy(update={"failed_tries": progress.failed_tries + 1})
             activity.heartbeat(progress)

@@ -23,6 +23,7 @@ from activities.tenant_concurrency import TenantConcurrency
 from activities.tenant_part import Results, TenantPart
 from activities.traced import traced
 from hookkeeper import metrics, task_queues, tracing
+from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.error_types import TENANT_AT_LIMIT
@@ -34,7 +35,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of
 
 MAX_CONCURRENT_ATTEMPTS = 100
-"""Of one tenant in one activity."""
+"""Attempts of one tenant in one activity."""
 log = structlog.get_logger("hookkeeper.delivery")
 MakeAttempt = Callable[[PreparedAttempt], Awaitable[Outcome]]
 """Returns the outcome. Raises `ContentError` for an error in the webhook's templates, and internal errors."""
@@ -129,7 +130,7 @@ class BatchRunner:
 
             with self._concurrency.shared_slot() as of_tenant:
                 webhooks = await self._webhooks(parts, sharer)
-                await every(work_for(part) for part in parts)
+                await wait_for_all(work_for(part) for part in parts)
             return Results(tuple(results.get(number) for number in range(len(batches))), max(delays, default=None))
 
         return await self._share(sharer, work)
@@ -187,7 +188,7 @@ class BatchRunner:
                 _log_attempt(context.message, request, outcome)
 
             contexts = {number: part.context(number, event) for number, event in events.items()}
-            await every(
+            await wait_for_all(
                 make(number, request, contexts[number]) for number, requests in missing.items() for request in requests
             )
 
@@ -214,14 +215,6 @@ class BatchRunner:
             return outcome
         recovered = outcome.verdict == "succeeded" and has_recovered(webhook, request.delivery)
         return outcome.model_copy(update={"alerts": True, "recovered": recovered})
-
-
-async def every(attempts: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Wait for every attempt, then raise the first internal error, so that no attempt in flight is dropped."""
-    results = await asyncio.gather(*attempts, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
 
 
 def _log_attempt(batch: DeliveryBatch, request: AttemptRequest, outcome: Outcome) -> None:

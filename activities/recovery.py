@@ -13,9 +13,9 @@ from typing import Any
 import structlog
 from temporalio import activity
 
-from activities.delivery_batch import every
 from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import TenantConcurrency
+from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.messages.recovery import (
     RecoveryCandidate,
     RecoveryPlan,
@@ -83,7 +83,7 @@ class RecoveryActivities:
                 activity.heartbeat(results, tries)
 
         async with heartbeating(lambda: [results, tries]):
-            await every(redeliver_one(n, run) for n, run in enumerate(remaining))
+            await wait_for_all(redeliver_one(n, run) for n, run in enumerate(remaining))
         seconds = asyncio.get_running_loop().time() - start
         return _summary(batch, results).model_copy(update={"seconds": seconds})
 

@@ -18,6 +18,7 @@ from api.streams.changes import divided, merged, steps
 from api.streams.cursors import StreamCursors
 from api.streams.subscription import Subscription, Update
 from hookkeeper import metrics
+from hookkeeper.asyncio_tasks import stop
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.database import RegistryUnavailable
@@ -28,7 +29,7 @@ from hookkeeper.registry.index.search import Search
 INTERVAL = 1.0
 """Seconds between two reads."""
 MAX_SHARE = 0.25
-"""Of its time, which the feed spends reading, however many streams begin."""
+"""Share of its time that the feed spends reading, however many streams begin."""
 MAX_CHANGES = 1000
 """Changes of one read that are sent, divided between the tenants that have any."""
 MAX_MISSED = 500
@@ -65,7 +66,7 @@ class ChangeFeed:
         self._links = links
         self._cursors = cursors
         self.limit = limit
-        """Of open streams."""
+        """Limits open streams."""
         self._resuming = TenantLimit(MAX_CONCURRENT_RESUMES, per_tenant=1)
         self._streams: set[Subscription] = set()
         self._task: asyncio.Task[None] | None = None
@@ -124,8 +125,7 @@ class ChangeFeed:
         """Close it, and stop reading."""
         self.close()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await stop(self._task)
 
     # A stream that is resumed
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from hookkeeper.asyncio_tasks import stop
 from hookkeeper.cli.child_process import ChildProcess, Start, execute
 from hookkeeper.cli.console import InvalidSettings
 
@@ -27,7 +28,7 @@ TAIL_LINES, TAIL_BYTES, LINE_LENGTH = 15, 64 * 1024, 500
 class ServiceFailed(Exception):
     """A service could not be started. `output` has its last lines."""
 
-    def __init__(self, name: str, reason: str, log: Path, output: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, reason: str, log: Path, output: Sequence[str]) -> None:
         self.name, self.reason, self.log, self.output = name, reason, log, tuple(output)
         last = "".join(f"\n  {line}" for line in self.output) or " nothing"
         super().__init__(f"{name} {reason}. Its last output ({log}):{last}")
@@ -55,7 +56,7 @@ class Supervisor:
     def __init__(self, log_dir: Path, on_event: Callable[[str, str], None] = lambda name, text: None) -> None:
         self._log_dir = log_dir
         self._on_event = on_event
-        self._children: list[_Child] = []
+        self._children: list[_ServiceProcess] = []
         self._stopping = asyncio.Lock()
 
     async def start(self, service: Service) -> None:
@@ -63,14 +64,14 @@ class Supervisor:
 
         Raises `ServiceFailed`; then `stop` ends what is left of the service. A `stop` meanwhile cancels the start.
         """
-        child = _Child(service, self._log_dir / f"{service.name}.log")
+        child = _ServiceProcess(service, self._log_dir / f"{service.name}.log")
         self._children.append(child)
         await child.supervise(child.start())
         child.supervise(child.keep_running(self._on_event))
 
     async def run(self, name: str, argv: Sequence[str], env: Mapping[str, str], start: Start = execute) -> None:
         """Run a command to its end. Raises `ServiceFailed` if its exit code is not 0."""
-        child = _Child(Service(name, argv, _never, env, start), self._log_dir / f"{name}.log")
+        child = _ServiceProcess(Service(name, argv, _never, env, start), self._log_dir / f"{name}.log")
         self._children.append(child)
         await child.supervise(child.run())
 
@@ -95,7 +96,7 @@ class Supervisor:
         await self.stop()
 
 
-class _Child:
+class _ServiceProcess:
     """One service and the process that runs it now."""
 
     def __init__(self, service: Service, log: Path) -> None:
@@ -160,8 +161,7 @@ class _Child:
     async def stop(self) -> None:
         """End the process and all processes that it has started."""
         if self._task:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await stop(self._task)
         if self.process and self.process.returncode is None:
             _signal_group(self.process.pid, signal.SIGTERM)
             with suppress(TimeoutError):

@@ -19,6 +19,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 
 from hookkeeper import error_types, ids, temporal_names
+from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, UnknownDelivery, reopen
 from hookkeeper.messages.event import EventInput, EventState, PartRestart
@@ -168,10 +169,7 @@ class _Dispatch:
         concerned = [part for part in await event_read.parts_of(self._client, run) if self._concerns(part)]
         if not concerned:
             raise UnknownDelivery(f"this event has no delivery {self._delivery}")
-        results = await asyncio.gather(*(self._send_to_part(run, part) for part in concerned), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        await wait_for_all(self._send_to_part(run, part) for part in concerned)
         if len(self._answered) < len(concerned):
             return False
         if not self.is_accepted:

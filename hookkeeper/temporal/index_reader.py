@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 from typing import TypeVar
 
 from temporalio.client import Client, WorkflowExecutionDescription
 
+from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.registry.index.buffer import IndexBuffer
@@ -69,11 +71,8 @@ class IndexReader:
                 return await read(item)
 
         buffer = IndexBuffer(self._index)
-        for result in await asyncio.gather(*map(read_one, items), return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-            for report in result:
-                buffer.put(report)
+        for report in chain.from_iterable(await wait_for_all(map(read_one, items))):
+            buffer.put(report)
         await buffer.flush()
 
     async def _in_full(self, workflow_id: str, report: RunReport) -> RunReport:

@@ -15,6 +15,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.sweeps import SweepPosition
@@ -58,12 +59,10 @@ class IndexSweep:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sweep until the block ends."""
-        task = asyncio.create_task(self._sweep_regularly())
         try:
-            yield
+            async with in_background(self._sweep_regularly(), "sweep the index"):
+                yield
         finally:
-            task.cancel()
-            await asyncio.wait([task])
             with suppress(RegistryUnavailable):
                 await self._index.sweeps.release(self._name, self._holder)
 

@@ -4,14 +4,14 @@ So no other process prepares the namespace, and activities of ended workers need
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
 
 import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.temporal import namespace, rate_mode
 from hookkeeper.temporal.lost_activities import retry_lost_activities
 
@@ -43,16 +43,9 @@ async def _prepare_created(client: Client, retention: timedelta) -> None:
         await asyncio.sleep(POLL_INTERVAL)
 
 
-@asynccontextmanager
-async def retrying_lost_activities(client: Client) -> AsyncIterator[None]:
+def retrying_lost_activities(client: Client) -> AbstractAsyncContextManager[None]:
     """Retry the activities of ended workers in the background."""
-    retrying = asyncio.create_task(_retry_lost_activities(client), name="retry lost activities")
-    try:
-        yield
-    finally:
-        retrying.cancel()
-        with suppress(asyncio.CancelledError):
-            await retrying
+    return in_background(_retry_lost_activities(client), "retry lost activities")
 
 
 async def _retry_lost_activities(client: Client) -> None:

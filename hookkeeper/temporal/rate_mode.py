@@ -10,7 +10,7 @@ read it (decision 11).
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -23,6 +23,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode, ServiceClient
 
 from hookkeeper import task_queues
+from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.temporal.fairness import is_fair
 
 log = structlog.get_logger("hookkeeper.temporal")
@@ -58,13 +59,8 @@ async def keeping_rates(client: Client, task_queue: str) -> AsyncIterator[RateMo
     """
     known = await rates_kept_by(client, task_queue)
     mode = RateMode(known or await _test(client, task_queue))
-    following = asyncio.create_task(_follow(client, task_queue, mode, test=known is not None), name="what keeps rates")
-    try:
+    async with in_background(_follow(client, task_queue, mode, test=known is not None), "what keeps rates"):
         yield mode
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
 
 
 async def rates_kept_by(client: Client, task_queue: str) -> RateKeeper | None:

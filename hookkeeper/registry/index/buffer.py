@@ -13,6 +13,7 @@ from itertools import islice
 import structlog
 
 from hookkeeper import metrics
+from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
@@ -61,12 +62,10 @@ class IndexBuffer:
     async def writing(self) -> AsyncIterator[None]:
         """Write what is reported until the block ends, and then the rest."""
         metrics.watch_index_buffer(self._reports.__len__, MAX_REPORTS)
-        task = asyncio.create_task(self._write_regularly())
         try:
-            yield
+            async with in_background(self._write_regularly(), "write the index"):
+                yield
         finally:
-            task.cancel()
-            await asyncio.wait([task])
             await self._write_rest()
 
     async def _write_regularly(self) -> None:

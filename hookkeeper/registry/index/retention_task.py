@@ -4,12 +4,12 @@ runs it, and a lease in the registry lets one of them do so.
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import structlog
 
+from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
@@ -39,15 +39,9 @@ class RetentionTask:
         self._audit_retention = audit_retention
         self._holder = uuid.uuid4().hex
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Remove what is older than the retention, once an hour, until the block ends."""
-        task = asyncio.create_task(self._expire_regularly())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+        return in_background(self._expire_regularly(), "apply the retention")
 
     async def _expire_regularly(self) -> None:
         await asyncio.sleep(FIRST_DELAY)
