@@ -38,22 +38,18 @@ def run_api() -> None:
 async def _serve(settings: Settings) -> None:
     deadline = ShutdownDeadline(min(settings.shutdown_timeout, REQUEST_GRACE))
     keyring = settings.keyring
-    store = Store.connect(settings.database_url, keyring)
-    try:
-        async with until_stopped(deadline=deadline):
-            traces = exporting_traces(settings.otlp_endpoint, "api")
-            metrics = open_metrics(settings)
-            client = await connect(settings, keyring, metrics.runtime)
-            app = create_app(settings, store, Gateway(client, settings.task_queue, store.claims))
-            state: ApiState = app.state.api
-            async with (
-                traces,
-                metrics.serving(state.system.registries),
-            ):
-                await _serve_http(settings, app)
-    finally:
-        deadline.begin()
-        await store.close()
+    async with Store.connect(settings.database_url, keyring) as store:
+        try:
+            async with until_stopped(deadline=deadline):
+                traces = exporting_traces(settings.otlp_endpoint, "api")
+                metrics = open_metrics(settings)
+                client = await connect(settings, keyring, metrics.runtime)
+                app = create_app(settings, store, Gateway(client, settings.task_queue, store.claims))
+                state: ApiState = app.state.api
+                async with traces, metrics.serving(state.system.registries):
+                    await _serve_http(settings, app)
+        finally:
+            deadline.begin()
 
 
 def server_config(

@@ -22,14 +22,12 @@ def run_migrate(*, registry_only: bool) -> None:
 
 async def _migrate_registry(settings: Settings) -> int:
     """Update the schema, encrypt rows with the first key, and return their number. Raises `Failed`."""
-    store = Store.connect(settings.database_url, settings.keyring)
     try:
-        await store.migrate()
-        return await store.re_encrypt()
+        async with Store.connect(settings.database_url, settings.keyring) as store:
+            await store.migrate()
+            return await store.re_encrypt()
     except RegistryUnavailable as error:
         raise Failed(str(error)) from error
-    finally:
-        await store.close()
 
 
 async def _migrate(settings: Settings, registry_only: bool) -> None:

@@ -9,7 +9,7 @@ from temporalio.service import RPCError
 from hookkeeper.cli.console import Failed, out
 from hookkeeper.cli.options import age_of
 from hookkeeper.cli.processes import run, until_stopped
-from hookkeeper.cli.startup import connect, read_settings
+from hookkeeper.cli.startup import begin, connect
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
@@ -21,7 +21,7 @@ CONTINUE = "run the same command again to continue"
 
 def run_reindex(since: str) -> None:
     """Rebuild the index of events since an age or a time; by default as long as Temporal keeps events."""
-    settings = read_settings()
+    settings = begin()
     run(_reindex(settings, _time_of(since) if since else utc_now() - settings.retention))
 
 
@@ -38,26 +38,24 @@ def _time_of(since: str) -> datetime:
 
 async def _reindex(settings: Settings, since: datetime) -> None:
     keyring = settings.keyring
-    store = Store.connect(settings.database_url, keyring)
     added: int | None = None
     try:
-        client = await connect(settings, keyring)
-        with _progress() as progress:
-            task = progress.add_task("reindex", total=None)
-            reindex = Reindex(
-                client,
-                store.index,
-                settings.task_queue,
-                lambda done, total: progress.update(task, completed=done, total=total),
-            )
-            async with until_stopped():
-                added = await reindex.run(since)
+        async with Store.connect(settings.database_url, keyring) as store:
+            client = await connect(settings, keyring)
+            with _progress() as progress:
+                task = progress.add_task("reindex", total=None)
+                reindex = Reindex(
+                    client,
+                    store.index,
+                    settings.task_queue,
+                    lambda done, total: progress.update(task, completed=done, total=total),
+                )
+                async with until_stopped():
+                    added = await reindex.run(since)
     except (RegistryUnavailable, ReindexRunning) as error:
         raise Failed(str(error)) from error
     except RPCError as error:
         raise Failed(f"Temporal: {error.message}; {CONTINUE}") from error
-    finally:
-        await store.close()
     if added is None:
         raise Failed(f"interrupted: {CONTINUE}")
     out.print(f"{added} {'event was' if added == 1 else 'events were'} missing or incomplete")

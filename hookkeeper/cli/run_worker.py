@@ -31,29 +31,25 @@ def run_worker(*, local: bool = False) -> None:
 async def _work(settings: Settings, local: bool) -> None:
     deadline = ShutdownDeadline(settings.shutdown_timeout)
     keyring = settings.keyring
-    store = Store.connect(settings.database_url, keyring)
-    try:
-        async with until_stopped(deadline=deadline):
-            traces = exporting_traces(settings.otlp_endpoint, "worker")
-            metrics = open_metrics(settings)
-            client = await connect(settings, keyring, metrics.runtime)
-            if local:
-                await _prepare(client, settings)
-            await namespace.check(client)
-            async with (
-                traces,
-                metrics.serving(),
-                local_workers.retrying_lost_activities(client) if local else nullcontext(),
-                worker.running(client, store, settings),
-            ):
-                freeze_objects()
-                try:
-                    with monitored(settings.debug_event_loop):
-                        await forever()
-                finally:
-                    deadline.begin()
-    finally:
-        await store.close()
+    async with Store.connect(settings.database_url, keyring) as store, until_stopped(deadline=deadline):
+        traces = exporting_traces(settings.otlp_endpoint, "worker")
+        metrics = open_metrics(settings)
+        client = await connect(settings, keyring, metrics.runtime)
+        if local:
+            await _prepare(client, settings)
+        await namespace.check(client)
+        async with (
+            traces,
+            metrics.serving(),
+            local_workers.retrying_lost_activities(client) if local else nullcontext(),
+            worker.running(client, store, settings),
+        ):
+            freeze_objects()
+            try:
+                with monitored(settings.debug_event_loop):
+                    await forever()
+            finally:
+                deadline.begin()
 
 
 async def _prepare(client: Client, settings: Settings) -> None:
