@@ -60,7 +60,6 @@ ERRORS = (
     *("http_4xx", "http_5xx", "smtp_4xx", "smtp_5xx", "bad_template", "suppressed", "other"),
 )
 """Classes of the errors of outcomes."""
-QUEUES = ("main", "retry", "limited", "bulk")
 WEBHOOK_STATES = ("active", "failing", "paused", "disabled", "disabled_by_failures")
 
 REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -20,7 +20,7 @@ def bulk_queue(task_queue: str) -> str:
     return f"{task_queue}-bulk"
 
 
-def task_queues(task_queue: str) -> dict[str, str]:
+def by_kind(task_queue: str) -> dict[str, str]:
     """Return the names of all task queues by their kinds."""
     return {
         "main": task_queue,

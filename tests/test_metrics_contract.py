@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from api.problems import BY_STATUS
 from hookkeeper import metrics
-from hookkeeper.task_queues import task_queues
 from test_docs import ROOT
 
 REGISTRIES: tuple[CollectorRegistry, ...] = (metrics.PROCESS, metrics.SOURCES_UP, *metrics.STATE.values())
@@ -65,10 +64,6 @@ def test_classes_of_errors(error: str | None, class_: str) -> None:
 def test_each_problem_of_a_posted_event_has_a_reason() -> None:
     elsewhere = {404, 414, 431}  # no route, or before there is one
     assert {problem.kind for status, problem in BY_STATUS.items() if status not in elsewhere} <= {*metrics.REFUSALS}
-
-
-def test_each_task_queue_has_a_backlog() -> None:
-    assert (*task_queues("hookkeeper"),) == metrics.QUEUES
 
 
 @pytest.mark.parametrize("verdict", ["failed", "rejected", "bad_template", "forbidden_address", "gone"])

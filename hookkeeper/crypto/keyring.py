@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-KEY_BYTES, SALT_BYTES, NONCE_BYTES, TAG_BYTES = 32, 16, 12, 16
+KEY_BYTES, SALT_BYTES, NONCE_BYTES = 32, 16, 12
 KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 MAX_SUBKEYS = 1024
 """Cached subkeys of other processes, 1 KB each."""

@@ -32,7 +32,7 @@ class SystemSnapshot:
     webhooks: Mapping[str, int] | None = None
     """By each of `metrics.WEBHOOK_STATES`."""
     backlog: Mapping[str, int] | None = None
-    """Tasks that wait for a worker, by each of `metrics.QUEUES`."""
+    """Tasks that wait for a worker, by the kind of their queue (`task_queues.by_kind`)."""
 
 
 class SystemState:

@@ -99,7 +99,7 @@ class Gateway:
     async def backlog(self) -> dict[str, int]:
         """Return the number of tasks that wait in each task queue, by the queue's kind."""
         async with translated_errors(not_found=Unavailable):
-            queues = task_queues.task_queues(self._task_queue)
+            queues = task_queues.by_kind(self._task_queue)
             counts = await asyncio.gather(*(count_waiting_tasks(self._client, queue) for queue in queues.values()))
             return dict(zip(queues, counts, strict=True))
 

@@ -144,7 +144,7 @@ async def _serves_all(client: Client, task_queue: str, version: str) -> bool:
     with not_found_suppressed():
         found = await client.workflow_service.describe_worker_deployment_version(request)
         polled = {queue.name for queue in found.worker_deployment_version_info.task_queue_infos}
-    return polled >= set(task_queues.task_queues(task_queue).values())
+    return polled >= set(task_queues.by_kind(task_queue).values())
 
 
 async def _set_current(client: Client, task_queue: str, version: str, *, allow_no_pollers: bool = False) -> None:
