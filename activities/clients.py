@@ -1,0 +1,48 @@
+"""The clients that activities send with, and the sandbox that they render in: one of each for a worker process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from hookkeeper.egress import http
+from hookkeeper.egress.addresses import EVERYWHERE, parse_networks
+from hookkeeper.egress.apprise_sender import AppriseSender
+from hookkeeper.egress.resolver import Lookups
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    guarded: httpx.AsyncClient
+    """For URLs that tenants choose: it connects to allowed addresses only."""
+    own: httpx.AsyncClient
+    """For URLs that the operator chooses, such as that of the mail provider."""
+    services: AppriseSender
+    sandbox: Sandbox
+
+
+@asynccontextmanager
+async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
+    """Open all clients until the block ends."""
+    allowed = parse_networks(settings.allowed_networks)
+    proxy = settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
+    lookups = Lookups(settings.dns_servers, settings.dns_timeout, settings.max_concurrent_lookups)
+    async with (
+        http.make_client(
+            allowed,
+            proxy=proxy,
+            lookups=lookups,
+            max_handshakes=settings.max_concurrent_handshakes,
+            require_https=settings.require_https,
+        ) as guarded,
+        http.make_client(EVERYWHERE, proxy=proxy, lookups=lookups) as own,
+        AppriseSender(settings.notification_services, allowed, require_https=settings.require_https) as services,
+        Sandbox(
+            children=settings.max_concurrent_sandbox_calls,
+            per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,
+        ) as sandbox,
+    ):
+        yield Clients(guarded, own, services, sandbox)
