@@ -1,13 +1,44 @@
-"""Convert options and files to the fields of the API."""
+"""The options of `webhooks create` and `update`, and the fields of the API that they and files set."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from hookkeeper.cli.console import Failed, Json
 from hookkeeper.cli.options import read_json_file
+
+File = Annotated[
+    str | None,
+    typer.Option(help="Webhook as JSON, in the format of the API; - for standard input. Options override its fields."),
+]
+Events = Annotated[list[str] | None, typer.Option("--event", help="An event type or pattern; can be repeated.")]
+Filter = Annotated[
+    str | None, typer.Option("--filter", help="CEL expression: event.data.amount >= 100. Empty removes it.")
+]
+Emails = Annotated[
+    list[str] | None,
+    typer.Option("--email", help="An email to one or more addresses, separated by commas; can be repeated."),
+]
+Notify = Annotated[
+    list[str] | None,
+    typer.Option(help="A service, such as slack://…, or a URL to which the event is posted; can be repeated."),
+]
+Header = Annotated[list[str] | None, typer.Option(help="name: value; can be repeated.")]
+Retry = Annotated[str | None, typer.Option(help="Seconds before each retry, such as 5,300; `none` means one attempt.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds for one attempt, 1 to 30.")]
+RateLimit = Annotated[float | None, typer.Option(help="Requests a second to the URL; 0 means no limit.")]
+Ordered = Annotated[
+    bool | None, typer.Option(help="Deliver one event at a time to the URL, in the order of acceptance.")
+]
+Policy = Annotated[
+    Literal["block", "skip"] | None,  # `OrderPolicy`, without loading pydantic
+    typer.Option(
+        help="Of an ordered webhook: a failing event blocks the following ones, or is skipped after its first attempt."
+    ),
+]
+Name = Annotated[str | None, typer.Option(help="A display name.")]
 
 READ_ONLY = frozenset(
     {

@@ -1,4 +1,4 @@
-"""Print webhooks and previews."""
+"""Print webhooks, their deliveries and previews."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from textwrap import indent
 
 from rich.markup import escape
 
-from hookkeeper.cli.console import Json, out, print_columns, text_of
+from hookkeeper.cli.console import Json, out, print_columns, print_page, text_of
+from hookkeeper.cli.event_views import colored
 from hookkeeper.content.headers import MASK
 
 
@@ -67,6 +68,48 @@ def _service(notification: Json) -> str:
     if call := notification.get("http"):
         return f"{call['method']} {call['url'].removesuffix(f'/{MASK}')}"
     return str(notification["service"]).partition("://")[0]
+
+
+# Lists
+
+
+def print_page_of_webhooks(as_json: bool, page: Json) -> None:
+    print_page(
+        as_json,
+        page,
+        ("Webhook", "Tenant", "Target", "Events", ""),
+        lambda row: (row["id"], row["tenant"], _first_target(row), escape(" ".join(row["events"])), _state(row)),
+        empty="No webhooks. `hookkeeper webhooks create` registers one.",
+    )
+
+
+def print_page_of_deliveries(as_json: bool, page: Json) -> None:
+    print_page(
+        as_json,
+        page,
+        ("Event", "Type", "Channel", "Status", "Attempts", "Result", "Accepted"),
+        lambda row: (
+            row["event_id"],
+            row["type"],
+            row["channel"],
+            colored(row["status"]),
+            str(row["attempts"]),
+            escape(str(row["error"] or row["status_code"] or "")),
+            row["accepted_at"],
+        ),
+        empty="No deliveries.",
+    )
+
+
+def _first_target(webhook: Json) -> str:
+    first, *others = targets(webhook)
+    return escape(first) + (f" [dim]+{len(others)}[/dim]" if others else "")
+
+
+def _state(webhook: Json) -> str:
+    if not webhook["enabled"]:
+        return f"[yellow]disabled ({webhook['disabled_reason']})[/yellow]"
+    return "[yellow]paused[/yellow]" if webhook["paused_at"] else ""
 
 
 # Previews

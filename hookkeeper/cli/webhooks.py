@@ -1,13 +1,12 @@
 """`hookkeeper webhooks …`."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from hookkeeper.cli import event_views, events, options, recoveries, webhook_fields, webhook_views
+from hookkeeper.cli import events, options, recoveries, webhook_fields, webhook_views
 from hookkeeper.cli.client import Api, present
-from hookkeeper.cli.console import Json, print_fields, print_json_or, print_page, print_result
+from hookkeeper.cli.console import Json, print_fields, print_json_or, print_result
 from hookkeeper.cli.options import (
     STDIN,
     AsJson,
@@ -20,41 +19,25 @@ from hookkeeper.cli.options import (
     read_json,
     time_of,
 )
+from hookkeeper.cli.webhook_fields import (
+    Emails,
+    Events,
+    File,
+    Filter,
+    Header,
+    Name,
+    Notify,
+    Ordered,
+    Policy,
+    RateLimit,
+    Retry,
+    Timeout,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Register, change and test webhooks.")
-File = Annotated[
-    str | None,
-    typer.Option(help="Webhook as JSON, in the format of the API; - for standard input. Options override its fields."),
-]
-Events = Annotated[list[str] | None, typer.Option("--event", help="An event type or pattern; can be repeated.")]
-Filter = Annotated[
-    str | None, typer.Option("--filter", help="CEL expression: event.data.amount >= 100. Empty removes it.")
-]
-Emails = Annotated[
-    list[str] | None,
-    typer.Option("--email", help="An email to one or more addresses, separated by commas; can be repeated."),
-]
-Notify = Annotated[
-    list[str] | None,
-    typer.Option(help="A service, such as slack://…, or a URL to which the event is posted; can be repeated."),
-]
-Header = Annotated[list[str] | None, typer.Option(help="name: value; can be repeated.")]
-Retry = Annotated[str | None, typer.Option(help="Seconds before each retry, such as 5,300; `none` means one attempt.")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds for one attempt, 1 to 30.")]
-RateLimit = Annotated[float | None, typer.Option(help="Requests a second to the URL; 0 means no limit.")]
-Ordered = Annotated[
-    bool | None, typer.Option(help="Deliver one event at a time to the URL, in the order of acceptance.")
-]
-Policy = Annotated[
-    Literal["block", "skip"] | None,  # `OrderPolicy`, without loading pydantic
-    typer.Option(
-        help="Of an ordered webhook: a failing event blocks the following ones, or is skipped after its first attempt."
-    ),
-]
 SampleData = Annotated[
     str | None, typer.Option("--data", help="JSON, @file, or - for standard input; default: the example of the type.")
 ]
-Name = Annotated[str | None, typer.Option(help="A display name.")]
 
 
 @app.command("list")
@@ -70,13 +53,7 @@ def list_webhooks(
     page = Api.of_environment().call(
         "GET", "webhooks", tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor
     )
-    print_page(
-        as_json,
-        page,
-        ("Webhook", "Tenant", "Target", "Events", ""),
-        lambda row: (row["id"], row["tenant"], _target(row), escape(" ".join(row["events"])), _state(row)),
-        empty="No webhooks. `hookkeeper webhooks create` registers one.",
-    )
+    webhook_views.print_page_of_webhooks(as_json, page)
 
 
 # `create` and `update` read most of their options from the context: `webhook_fields.FIELDS` lists them.
@@ -263,32 +240,7 @@ def deliveries(
         limit=limit,
         cursor=cursor,
     )
-    print_page(
-        as_json,
-        page,
-        ("Event", "Type", "Channel", "Status", "Attempts", "Result", "Accepted"),
-        lambda row: (
-            row["event_id"],
-            row["type"],
-            row["channel"],
-            event_views.colored(row["status"]),
-            str(row["attempts"]),
-            escape(str(row["error"] or row["status_code"] or "")),
-            row["accepted_at"],
-        ),
-        empty="No deliveries.",
-    )
+    webhook_views.print_page_of_deliveries(as_json, page)
 
 
 app.command()(recoveries.recover)
-
-
-def _target(webhook: Json) -> str:
-    first, *others = webhook_views.targets(webhook)
-    return escape(first) + (f" [dim]+{len(others)}[/dim]" if others else "")
-
-
-def _state(webhook: Json) -> str:
-    if not webhook["enabled"]:
-        return f"[yellow]disabled ({webhook['disabled_reason']})[/yellow]"
-    return "[yellow]paused[/yellow]" if webhook["paused_at"] else ""
