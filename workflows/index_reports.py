@@ -11,8 +11,8 @@ from functools import cached_property
 from temporalio import workflow
 
 from hookkeeper import ids, temporal_names
-from hookkeeper.messages.event import NEED_ATTENTION, Delivery, EventInput, EventState, EventStatus
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
+from hookkeeper.messages.run_report import EventProgress, RunReport, progress_of, report_of
 from workflows import memo
 
 
@@ -23,7 +23,7 @@ class SharedRunReports:
         is_known = ids.is_shared_run(workflow.info().workflow_id)
         self._send = workflow.extern_functions().get(temporal_names.REPORT) if is_known else None
 
-    def send(self, event: EventInput, digest: str, state: EventState) -> None:
+    def send(self, digest: str, state: EventState) -> None:
         """Report an event's state, unless that was done before this replay.
 
         A finished event is reported as of its end. So the report of a run that replaces another one does not overwrite
@@ -32,25 +32,8 @@ class SharedRunReports:
         if self._send is None or workflow.unsafe.is_replaying():
             return
         info = workflow.info()
-        progress = EventProgress(
-            status=state.status,
-            needs_attention=any(delivery.status in NEED_ATTENTION for delivery in state.deliveries),
-            deliver_at=None,
-            run_id=info.run_id,
-            digest=digest,
-            shared_run=info.workflow_id,
-        )
-        report = RunReport(
-            tenant=event.tenant,
-            event_id=event.id,
-            type=event.type,
-            accepted_at=event.accepted_at,
-            as_of=state.finished_at or workflow.now(),
-            progress=progress,
-            deliveries=state.deliveries,
-            finished_at=state.finished_at,
-        )
-        self._send(report)
+        progress = progress_of(state, info.run_id, digest, shared_run=info.workflow_id)
+        self._send(report_of(state, progress, state.finished_at or workflow.now(), state.finished_at))
 
 
 class IndexReports:

@@ -124,7 +124,7 @@ class SharedRunWorkflow:
         """Take the place of a run of which an event was erased."""
         for state in finished:
             event = self._events[ids.workflow_id(state.tenant, state.id)]
-            self._index.send(event.event, event.digest, state)
+            self._index.send(event.digest, state)
         return SharedRunResult(finished=tuple(finished))
 
     async def _deliver(self) -> SharedRunResult:
@@ -218,7 +218,7 @@ class SharedRunWorkflow:
         return select(command.command, event.state.deliveries, command.delivery)
 
     def _report(self, event: FirstAttempts) -> None:
-        self._index.send(event.event, event.digest, event.state)
+        self._index.send(event.digest, event.state)
 
     def _event(self, key: str) -> FirstAttempts:
         try:

@@ -147,7 +147,7 @@ class PartRestart(Message):
 
     part: int
     number: int
-    """Of its latest run under this parent; 0 if there was none."""
+    """The number of its latest run under this parent; 0 if there was none."""
     deliveries: tuple[Delivery, ...]
 
 
@@ -182,6 +182,11 @@ class EventState(Message):
     deliver_at: datetime | None = None
     finished_at: datetime | None = None
     deliveries: tuple[Delivery, ...] = ()
+
+    @property
+    def needs_attention(self) -> bool:
+        """A delivery is retrying, held or failed."""
+        return any(delivery.status in NEED_ATTENTION for delivery in self.deliveries)
 
 
 def event_state(

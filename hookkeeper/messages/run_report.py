@@ -51,21 +51,41 @@ def first_report(
     event: EventInput, state: EventState, run_id: str, digest: str, shared_run: str | None = None
 ) -> RunReport:
     """Return the report of an event that was just accepted. Every report of its run counts more."""
-    progress = EventProgress(
+    size = len(to_json(event.data))
+    return report_of(state, progress_of(state, run_id, digest, shared_run=shared_run, size=size), BEGINNING)
+
+
+def progress_of(
+    state: EventState, run_id: str, digest: str, *, shared_run: str | None = None, size: int | None = None
+) -> EventProgress:
+    """Return the progress of an event in this state."""
+    return EventProgress(
         status=state.status,
-        needs_attention=False,
-        deliver_at=event.deliver_at,
+        needs_attention=state.needs_attention,
+        deliver_at=state.deliver_at,
         run_id=run_id,
         digest=digest,
         shared_run=shared_run,
-        size=len(to_json(event.data)),
+        size=size,
     )
+
+
+def report_of(
+    state: EventState,
+    progress: EventProgress | None,
+    as_of: datetime,
+    finished_at: datetime | None = None,
+    part: int = 0,
+) -> RunReport:
+    """Return the report of a run in this state."""
     return RunReport(
-        tenant=event.tenant,
-        event_id=event.id,
-        type=event.type,
-        accepted_at=event.accepted_at,
-        as_of=BEGINNING,
+        tenant=state.tenant,
+        event_id=state.id,
+        type=state.type,
+        accepted_at=state.accepted_at,
+        as_of=as_of,
         progress=progress,
         deliveries=state.deliveries,
+        finished_at=finished_at,
+        part=part,
     )

@@ -41,7 +41,7 @@ class Part:
     event: EventInput
     """The part of the input of the event's run."""
     run_number: int = 0
-    """Of its latest run; 0 if it has none."""
+    """The number of its latest run; 0 if it has none."""
     handle: WorkflowHandle[Any, Any] | None = None
     status: WorkflowExecutionStatus | None = None
     is_unstarted: bool = False
@@ -101,7 +101,7 @@ async def run_with_delivery(client: Client, tenant: str, event_id: str, delivery
 
 
 async def parts_of(client: Client, run: LargeEventRun) -> list[Part]:
-    """Return all parts."""
+    """Return the parts of a large event in the order of their numbers, each with its latest run if there is one."""
     inputs = [part_input(run.event, deliveries) for deliveries in partition(run.event.deliveries)]
     parts = await asyncio.gather(*(_part(client, run, n, event) for n, event in enumerate(inputs, start=1)))
     if run.description.history_length < MIN_EVENTS_WITH_END or not any(part.has_no_run_yet for part in parts):

@@ -19,9 +19,10 @@ from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import CHECK_DELAY, EventKey
 from hookkeeper.registry.index.sweeps import OpenEvent
 from hookkeeper.temporal.index_reader import BATCH, IndexReader
-from hookkeeper.temporal.run_reports import Unreadable, latest_task_time
+from hookkeeper.temporal.run_snapshots import Unreadable
 from hookkeeper.temporal.run_state import find_run
 from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, listed_runs
+from hookkeeper.temporal.task_times import latest_task_time
 from hookkeeper.times import utc_now
 
 CHECKS = 1000

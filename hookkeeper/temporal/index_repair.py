@@ -19,13 +19,13 @@ from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.sweeps import IndexedEvent
 from hookkeeper.search_attributes import EVENT_TYPE_KEY
 from hookkeeper.temporal.index_reader import IndexReader
-from hookkeeper.temporal.run_reports import Unreadable
+from hookkeeper.temporal.run_snapshots import Unreadable
 from hookkeeper.temporal.run_state import find_run
 from hookkeeper.temporal.shared_run_repair import SharedRunRepair
 from hookkeeper.times import utc_now
 
 MAX_TASK_TIME = timedelta(seconds=10)
-"""Between the last report of a run and its close: the timeout of a workflow task."""
+"""Time between the last report of a run and its close: the timeout of a workflow task."""
 MAX_REMEMBERED = 50_000
 log = structlog.get_logger("hookkeeper.index")
 

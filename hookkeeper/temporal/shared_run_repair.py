@@ -21,12 +21,13 @@ from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.sweeps import IndexedEvent
 from hookkeeper.search_attributes import EVENTS_KEY
 from hookkeeper.temporal.index_reader import IndexReader
-from hookkeeper.temporal.run_reports import Unreadable, first_report_of
+from hookkeeper.temporal.run_reports import first_report_of
+from hookkeeper.temporal.run_snapshots import Unreadable
 from hookkeeper.temporal.shared_read import SharedRun, find_shared_run
 from hookkeeper.times import utc_now
 
 MAX_SKEW = timedelta(hours=1)
-"""Between the clocks of the API and of Temporal. If it is more, the runs are read."""
+"""Difference between the clocks of the API and of Temporal. If it is larger, the runs are read."""
 log = structlog.get_logger("hookkeeper.index")
 
 

@@ -269,7 +269,7 @@ async def test_a_shared_run_that_is_in_the_index_is_not_read(
 
 async def test_a_terminated_shared_run(forgetful: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is queried. While no worker answers, the index has its events as open, and they are checked until one does."""
-    monkeypatch.setattr("hookkeeper.temporal.run_reports.QUERY_TIMEOUT", 0.0)
+    monkeypatch.setattr("hookkeeper.temporal.run_snapshots.QUERY_TIMEOUT", 0.0)
     gate = asyncio.Event()
     inbox.otherwise = Answer(gate=gate)
     webhook = await forgetful.webhook(inbox.url)
@@ -336,7 +336,7 @@ async def test_an_event_that_cannot_be_read_is_read_later(
     forgetful: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A terminated run is queried, and only a worker can answer. It does not stop the sweep."""
-    monkeypatch.setattr("hookkeeper.temporal.run_reports.QUERY_TIMEOUT", 0.0)
+    monkeypatch.setattr("hookkeeper.temporal.run_snapshots.QUERY_TIMEOUT", 0.0)
     await forgetful.webhook(inbox.url, retry=PATIENT)
     inbox.fails(503)
     event = await forgetful.send()
