@@ -18,7 +18,7 @@ MAX_CACHED = 10_000
 RETRY_AFTER = 5
 
 
-class Backlog:
+class BacklogLimit:
     """Back-pressure: with more tasks waiting for a worker than the operator allows, new events are refused."""
 
     def __init__(self, gateway: Gateway, at_most: int | None) -> None:

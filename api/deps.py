@@ -56,7 +56,7 @@ class EventEntry(NamedTuple):
 async def event_entry(request: Request) -> EventEntry:
     """Refuse events while too many wait."""
     state = state_of(request)
-    await state.backlog.check()
+    await state.backlog_limit.check()
     return EventEntry(request.state.caller, state.ingest, state.links)
 
 

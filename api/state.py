@@ -3,7 +3,7 @@
 from fastapi import Request
 
 from api.authenticator import Authenticator
-from api.cached_counts import Backlog, HeldCounts
+from api.cached_counts import BacklogLimit, HeldCounts
 from api.concurrency import RequestConcurrency
 from api.cursors import cursor_key
 from api.inboxes import Inboxes
@@ -45,7 +45,7 @@ class ApiState:
         self.parsing = TenantLimit(MAX_CONCURRENT_PARSES)
         self.rendering = TenantLimit(MAX_CONCURRENT_RENDERS)
         self.cursor_key = cursor_key(admin_key)
-        self.backlog = Backlog(gateway, settings.max_backlog)
+        self.backlog_limit = BacklogLimit(gateway, settings.max_backlog)
         self.held_counts = HeldCounts()
         self.system = SystemState(store, gateway)
         self.index = IndexBuffer(store.index)

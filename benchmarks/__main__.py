@@ -63,7 +63,7 @@ def _print(text: str) -> None:
     print(text, flush=True)
 
 
-def _plan(arguments: argparse.Namespace) -> tuple[suite.Plan, dict[str, str]]:
+def _plan(arguments: argparse.Namespace) -> tuple[suite.SuitePlan, dict[str, str]]:
     """Return what to measure, and the contenders that cannot run here with the reason."""
     named = bool(arguments.scenarios)
     scenarios = [
@@ -73,7 +73,7 @@ def _plan(arguments: argparse.Namespace) -> tuple[suite.Plan, dict[str, str]]:
     ]
     wanted = _wanted(arguments.contenders, needed=None if arguments.contenders else scenarios)
     reasons = {contender.name: contender.why_missing() for contender in wanted}
-    plan = suite.Plan(
+    plan = suite.SuitePlan(
         contenders=[contender for contender in wanted if reasons[contender.name] is None],
         scenarios=scenarios,
         chosen=bool(arguments.contenders),

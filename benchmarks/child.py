@@ -20,7 +20,7 @@ class ChildFailed(Exception):
     """A child process ended, or did not answer in time."""
 
 
-class Child:
+class BenchProcess:
     """A running child process."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
@@ -65,7 +65,7 @@ class Child:
 
 
 @asynccontextmanager
-async def running_child(name: str, module: str) -> AsyncIterator[Child]:
+async def running_child(name: str, module: str) -> AsyncIterator[BenchProcess]:
     """Run `python -m <module>` until the block ends."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module),
@@ -74,7 +74,7 @@ async def running_child(name: str, module: str) -> AsyncIterator[Child]:
         limit=LINE_LIMIT,
         start_new_session=True,
     )
-    child = Child(name, process)
+    child = BenchProcess(name, process)
     reading = asyncio.create_task(child.read_answers())
     try:
         yield child

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
-from benchmarks.child import Child, Json, running_child, serve
+from benchmarks.child import BenchProcess, Json, running_child, serve
 from benchmarks.http_connection import ConnectionPool
 from benchmarks.stream import Posted, Stream
 
@@ -22,7 +22,7 @@ STOP_MARGIN = 30.0
 class Load:
     """The load generator, as the benchmarks use it."""
 
-    def __init__(self, child: Child, port: int, key: str) -> None:
+    def __init__(self, child: BenchProcess, port: int, key: str) -> None:
         self._child = child
         self._target = {"port": port, "key": key}
 

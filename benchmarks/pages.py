@@ -39,7 +39,7 @@ async def time_pages(database_url: str, repeats: int) -> None:
     await _add_webhooks(database_url)
     with tempfile.TemporaryDirectory(prefix="hookkeeper-pages-") as folder:
         # Without a worker: its sweep would look for the runs of made-up events.
-        plan = stack.Plan(
+        plan = stack.StackPlan(
             data=DataDir(Path(folder)),
             ports=free_ports(),
             settings=Settings(database_url=database_url),

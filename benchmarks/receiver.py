@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 
-from benchmarks.child import Child, Json, running_child, serve
+from benchmarks.child import BenchProcess, Json, running_child, serve
 from benchmarks.stream import Arrivals
 
 ACCEPT, REFUSE, HANG = "accept", "refuse", "hang"
@@ -27,7 +27,7 @@ BACKLOG = 1024
 class Receiver:
     """The receiver, as the benchmarks use it."""
 
-    def __init__(self, child: Child, port: int) -> None:
+    def __init__(self, child: BenchProcess, port: int) -> None:
         self._child = child
         self._port = port
 

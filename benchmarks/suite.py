@@ -21,7 +21,7 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SuitePlan:
     """What to measure."""
 
     contenders: Sequence[Contender]
@@ -42,7 +42,7 @@ class Plan:
         return list(filter(applies, self.scenarios))
 
 
-async def run(plan: Plan, results: Results, report: Report) -> None:
+async def run(plan: SuitePlan, results: Results, report: Report) -> None:
     """Measure all contenders in each turn, and add the samples to the results.
 
     No turn begins that would probably exceed the time, and no scenario begins after it.
@@ -66,7 +66,7 @@ async def run(plan: Plan, results: Results, report: Report) -> None:
 class _Turn:
     """The scenarios of one contender in one turn."""
 
-    plan: Plan
+    plan: SuitePlan
     contender: Contender
     turn: int
     deadline: float
@@ -135,10 +135,10 @@ class _Turn:
                 tempfile.TemporaryDirectory(prefix="hookkeeper-bench-", ignore_cleanup_errors=True)
             )
             async with asyncio.timeout(START_TIMEOUT):
-                target = await stack.enter_async_context(self.contender.running(Path(folder), self.plan.encrypt))
+                system = await stack.enter_async_context(self.contender.running(Path(folder), self.plan.encrypt))
             receiver = await stack.enter_async_context(running_receiver())
-            load = await stack.enter_async_context(running_load(target.port, target.key))
-            bench = Bench(target, load, receiver, self.plan.scale, self.plan.closed)
+            load = await stack.enter_async_context(running_load(system.port, system.key))
+            bench = Bench(system, load, receiver, self.plan.scale, self.plan.closed)
             await _warm_up(bench)
             yield bench
 

@@ -113,7 +113,7 @@ async def running(
         relays = await resources.enter_async_context(relaying(Path(sockets), ports.temporal)) if relayed else None
         environments = {name: _environment(name, clocks, variables or {}) for name in CLOCKS}
         environments["api"] |= relays.environment if relays else {}
-        plan = stack.Plan(
+        plan = stack.StackPlan(
             data=DataDir(folder),
             ports=ports,
             settings=Settings(_env_file=None, database_url=registry.url),

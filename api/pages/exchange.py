@@ -19,7 +19,7 @@ from api.pages.routes import PageRoute
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK
-from hookkeeper.crypto.request_digest import Changes
+from hookkeeper.crypto.request_digest import RequestChanges
 from hookkeeper.messages.event import Attempt, Delivery, EventInput
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import NotFound
@@ -46,7 +46,7 @@ class Rebuilt(NamedTuple):
     """The attempt that is shown with it; None: there was none."""
     request: httpx.Request | None = None
     problem: str = ""
-    changes: Changes | None = None
+    changes: RequestChanges | None = None
     """What would be sent otherwise now than the attempt has; None if the attempt has no digest."""
 
     @property

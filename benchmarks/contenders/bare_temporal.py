@@ -7,7 +7,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from benchmarks.contenders.bare_temporal_app import TASK_QUEUE
-from benchmarks.contenders.contender import Target
+from benchmarks.contenders.contender import SystemUnderTest
 from benchmarks.contenders.services import api_answers, python_service
 from hookkeeper.cli import temporal_server
 from hookkeeper.cli.ports import LOCALHOST, free_ports
@@ -19,7 +19,7 @@ MODULE = "benchmarks.contenders.bare_temporal_app"
 
 
 @asynccontextmanager
-async def running(folder: Path, _: bool) -> AsyncIterator[Target]:
+async def running(folder: Path, _: bool) -> AsyncIterator[SystemUnderTest]:
     ports = free_ports()
     address = f"{LOCALHOST}:{ports.temporal}"
     env = {"BENCH_TEMPORAL": address, "BENCH_PORT": str(ports.api), "BENCH_FOLDER": str(folder)}
@@ -33,4 +33,4 @@ async def running(folder: Path, _: bool) -> AsyncIterator[Target]:
 
         await supervisor.start(python_service("worker", MODULE, is_working, env))
         await supervisor.start(python_service("api", MODULE, api_answers(ports.api), env))
-        yield Target(ports.api, "none", supervisor.pid, ("temporal", "worker", "api"))
+        yield SystemUnderTest(ports.api, "none", supervisor.pid, ("temporal", "worker", "api"))

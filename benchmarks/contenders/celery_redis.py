@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.contenders.contender import Target
+from benchmarks.contenders.contender import SystemUnderTest
 from benchmarks.contenders.services import STOP_TIMEOUT, api_answers, python_service
 from hookkeeper.cli.ports import LOCALHOST, free_ports, is_port_free
 from hookkeeper.cli.supervisor import Service, Supervisor
@@ -25,7 +25,7 @@ def why_missing() -> str | None:
 
 
 @asynccontextmanager
-async def running(folder: Path, _: bool) -> AsyncIterator[Target]:
+async def running(folder: Path, _: bool) -> AsyncIterator[SystemUnderTest]:
     ports = free_ports()
     ready_file = folder / "worker.ready"
     env = {
@@ -51,7 +51,7 @@ async def running(folder: Path, _: bool) -> AsyncIterator[Target]:
         )
         await supervisor.start(Service("worker", worker, is_working, env, stop_timeout=STOP_TIMEOUT))
         await supervisor.start(python_service("api", MODULE, api_answers(ports.api), env))
-        yield Target(ports.api, "none", supervisor.pid, ("redis", "worker", "api"))
+        yield SystemUnderTest(ports.api, "none", supervisor.pid, ("redis", "worker", "api"))
 
 
 def _redis(port: int, folder: Path) -> list[str]:

@@ -17,7 +17,7 @@ READY_POLL_INTERVAL = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class SystemUnderTest:
     """A running contender. All have Hookkeeper's routes `/readyz`, `/v1/webhooks` and `/v1/events`."""
 
     port: int
@@ -87,7 +87,7 @@ class Contender:
 
     name: str
     title: str
-    running: Callable[[Path, bool], AbstractAsyncContextManager[Target]]
+    running: Callable[[Path, bool], AbstractAsyncContextManager[SystemUnderTest]]
     """Runs it with its data in a folder, encrypted or not (only Hookkeeper encrypts), until the block ends."""
     why_missing: Callable[[], str | None] = _nothing
     """Returns why it cannot run on this machine."""

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from benchmarks import measure
-from benchmarks.contenders.contender import Target
+from benchmarks.contenders.contender import SystemUnderTest
 from benchmarks.contenders.services import api_answers
 from hookkeeper.cli.ports import free_ports
 from hookkeeper.cli.supervisor import Service, Supervisor
@@ -21,16 +21,16 @@ ARGUMENTS = {"temporal": "start-dev", "worker": "worker", "api": "api"}
 STOP_TIMEOUT = 60.0
 
 
-def running(folder: Path, encrypt: bool) -> AbstractAsyncContextManager[Target]:
+def running(folder: Path, encrypt: bool) -> AbstractAsyncContextManager[SystemUnderTest]:
     return _running_dev([sys.executable, "-m", "hookkeeper"], folder, encrypt, {})
 
 
-def running_unshared(folder: Path, encrypt: bool) -> AbstractAsyncContextManager[Target]:
+def running_unshared(folder: Path, encrypt: bool) -> AbstractAsyncContextManager[SystemUnderTest]:
     """Run it with a run of its own for each event."""
     return _running_dev([sys.executable, "-m", "hookkeeper"], folder, encrypt, ONE_EVENT_PER_RUN)
 
 
-def running_before(folder: Path, encrypt: bool) -> AbstractAsyncContextManager[Target]:
+def running_before(folder: Path, encrypt: bool) -> AbstractAsyncContextManager[SystemUnderTest]:
     """Run the other checkout."""
     # Its processes must not import the code of this folder.
     return _running_dev([str(_command(os.environ[OTHER_CHECKOUT]))], folder, encrypt, {"PYTHONSAFEPATH": "1"})
@@ -52,7 +52,7 @@ def _command(checkout: str) -> Path:
 @asynccontextmanager
 async def _running_dev(
     command: Sequence[str], folder: Path, encrypt: bool, variables: Mapping[str, str]
-) -> AsyncIterator[Target]:
+) -> AsyncIterator[SystemUnderTest]:
     ports, key = free_ports(metrics=True), f"hk_{secrets.token_hex(16)}"
     argv = [
         *(*command, "dev", "--data-dir", str(folder), *(["--encrypt"] if encrypt else [])),
@@ -67,4 +67,4 @@ async def _running_dev(
             dev = supervisor.pid("dev")
             return measure.descendant_with(dev, ARGUMENTS[name]) if dev and name in ARGUMENTS else dev
 
-        yield Target(ports.api, key, pid, ("dev", *ARGUMENTS))
+        yield SystemUnderTest(ports.api, key, pid, ("dev", *ARGUMENTS))

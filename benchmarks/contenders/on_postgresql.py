@@ -20,7 +20,7 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from benchmarks.contenders.contender import Target
+from benchmarks.contenders.contender import SystemUnderTest
 from drills.postgres import Postgres
 from hookkeeper.cli import stack, temporal_server
 from hookkeeper.cli.datadir import DataDir
@@ -53,7 +53,7 @@ def why_missing() -> str | None:
 
 
 @asynccontextmanager
-async def running(folder: Path, encrypt: bool) -> AsyncIterator[Target]:
+async def running(folder: Path, encrypt: bool) -> AsyncIterator[SystemUnderTest]:
     server, ports = Path(os.environ[VARIABLE]), free_ports(metrics=True)
     own = _unused_ports(2 * len(SERVICES))
     with ExitStack() as resources:
@@ -66,7 +66,7 @@ async def running(folder: Path, encrypt: bool) -> AsyncIterator[Target]:
             await databases.start(postgres.service)
             await _create_databases(server, port)
             _configure(folder, port, [ports.temporal, *own])
-            plan = stack.Plan(
+            plan = stack.StackPlan(
                 data=DataDir(folder),
                 ports=ports,
                 settings=read_settings().model_copy(update={"database_url": postgres.url}),
@@ -80,7 +80,7 @@ async def running(folder: Path, encrypt: bool) -> AsyncIterator[Target]:
                 def pid(name: str) -> int | None:
                     return (databases if name == postgres.service.name else running_stack.supervisor).pid(name)
 
-                yield Target(ports.api, running_stack.admin_key, pid, services)
+                yield SystemUnderTest(ports.api, running_stack.admin_key, pid, services)
 
 
 async def _create_databases(server: Path, port: int) -> None:

@@ -16,7 +16,7 @@ async def dead_endpoint(bench: Bench) -> Metrics:
     """Measure alone, beside a healthy endpoint (the effect of the load) and beside a dead one."""
     tenant = "isolation"
     for name, behaviour in (("measured", ACCEPT), ("healthy", ACCEPT), ("dead", HANG)):
-        await bench.target.register(tenant, [bench.receiver.url(name, 0, behaviour)], events=[f"bench.{name}"])
+        await bench.system.register(tenant, [bench.receiver.url(name, 0, behaviour)], events=[f"bench.{name}"])
     await _times(bench, tenant, "warmup", WARMUP_SECONDS)
     alone = await _times(bench, tenant, "alone", bench.seconds(SECONDS))
     metrics = percentiles("alone", alone, 50, 99)

@@ -12,7 +12,7 @@ TENANT = "keys"
 
 
 async def keys(bench: Bench) -> Metrics:
-    async with bench.target.client() as http:
+    async with bench.system.client() as http:
         created = await http.post("/v1/keys", json={"name": "bench", "tenant": TENANT})
         created.raise_for_status()
         headers = {

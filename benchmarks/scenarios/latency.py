@@ -37,10 +37,10 @@ async def tenants(bench: Bench) -> Metrics:
     count = bench.count(TENANTS)
     names = tuple(f"tenant-{number}" for number in range(count))
     group = "tenants"
-    await bench.target.register_all({name: bench.receiver.url(group) for name in names})
+    await bench.system.register_all({name: bench.receiver.url(group) for name in names})
     check_accepted(await bench.load.post(Stream(group=f"{group}-first", tenants=names, events=count)))
     await bench.delivered(group, count)
-    await measure.settle(bench.target.pids)
+    await measure.settle(bench.system.pids)
     stream = Stream(
         group=group,
         tenants=names,

@@ -19,10 +19,10 @@ async def kill(bench: Bench) -> Metrics:
     stream = Stream(group=group, tenants=(group,), events=events)
     posting = asyncio.create_task(bench.load.post(stream))
     await bench.delivered(group, before, START_TIMEOUT)
-    bench.target.kill()
+    bench.system.kill()
     killed = time.monotonic()
     await asyncio.sleep(IN_FLIGHT_TIME)  # the supervisor has to notice
-    ready = await bench.target.ready(READY_TIMEOUT)
+    ready = await bench.system.ready(READY_TIMEOUT)
     posted = await posting
     accepted = len(posted.sent) - posted.answered.count(None)
     await bench.receiver.wait(group, accepted, LAST_TIMEOUT)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from benchmarks import measure
-from benchmarks.contenders.contender import Target
+from benchmarks.contenders.contender import SystemUnderTest
 from benchmarks.load import Load
 from benchmarks.receiver import Receiver
 from benchmarks.stream import Arrivals, Posted, Stream
@@ -33,7 +33,7 @@ class Column:
 class Bench:
     """A running contender with load generator and receiver."""
 
-    target: Target
+    system: SystemUnderTest
     load: Load
     receiver: Receiver
     scale: float = 1.0
@@ -52,11 +52,11 @@ class Bench:
         """Register a tenant with so many webhooks, and return its name: also that of its events at the receiver."""
         group = f"{name}-{len(self._groups)}"
         self._groups.add(group)
-        await self.target.register(group, [self.receiver.url(group, number) for number in range(webhooks)])
+        await self.system.register(group, [self.receiver.url(group, number) for number in range(webhooks)])
         return group
 
     def pids(self) -> dict[str, int]:
-        return {**self.target.pids(), "load": self.load.pid, "receiver": self.receiver.pid}
+        return {**self.system.pids(), "load": self.load.pid, "receiver": self.receiver.pid}
 
     async def deliver(
         self, stream: Stream, webhooks: int = 1, timeout: float = DELIVERY_TIMEOUT, delivered_before: int = 0
@@ -65,15 +65,15 @@ class Bench:
 
         `delivered_before`: deliveries that the receiver of this group had before.
         """
-        memory_before = sum(measure.memory_mb(self.target.pids()).values())
+        memory_before = sum(measure.memory_mb(self.system.pids()).values())
         cpu_before = measure.cpu_seconds(self.pids())
         posted = await self.load.post(stream)
         check_accepted(posted)
         arrivals = await self.delivered(stream.group, delivered_before + len(posted.sent) * webhooks, timeout)
-        await measure.settle(self.target.pids)
+        await measure.settle(self.system.pids)
         cpu = {name: after - cpu_before[name] for name, after in measure.cpu_seconds(self.pids()).items()}
-        memory = sum(measure.memory_mb(self.target.pids()).values())
-        return Delivered(posted, arrivals, cpu, memory_before, memory, self.target.services)
+        memory = sum(measure.memory_mb(self.system.pids()).values())
+        return Delivered(posted, arrivals, cpu, memory_before, memory, self.system.services)
 
     async def delivered(self, group: str, expected: int, timeout: float = DELIVERY_TIMEOUT) -> Arrivals:
         """Wait for so many deliveries. Raises `ScenarioFailed`."""

@@ -35,17 +35,17 @@ async def fanout(bench: Bench) -> Metrics:
 async def ingest(bench: Bench) -> Metrics:
     """Measure only the accepting: the worker is stopped, and the stack is thrown away afterwards."""
     group = await bench.group("ingest")
-    os.killpg(bench.target.pids()["worker"], signal.SIGSTOP)
+    os.killpg(bench.system.pids()["worker"], signal.SIGSTOP)
     try:
         before = measure.cpu_seconds(bench.pids())
         posted = await bench.load.post(Stream(group=group, tenants=(group,), events=bench.count(INGEST_EVENTS)))
         check_accepted(posted)
-        await measure.settle(bench.target.pids)
+        await measure.settle(bench.system.pids)
         after = measure.cpu_seconds(bench.pids())
     finally:
-        os.killpg(bench.target.pids()["worker"], signal.SIGCONT)
+        os.killpg(bench.system.pids()["worker"], signal.SIGCONT)
     seconds = max(filter(None, posted.answered)) - posted.sent[0]
     cpu = {name: 1e3 * (after[name] - before[name]) / len(posted.sent) for name in after}
     parts = {f"cpu_ms.{name}": value for name, value in cpu.items()}
-    total = sum(cpu[name] for name in bench.target.services)
+    total = sum(cpu[name] for name in bench.system.services)
     return {"accepted_per_s": len(posted.sent) / seconds, "cpu_ms": total, **parts}

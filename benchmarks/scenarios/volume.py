@@ -15,14 +15,14 @@ GROWTH_EVENTS, FILL_TIMEOUT = 5000, 3600.0
 async def waiting(bench: Bench) -> Metrics:
     group, events = "waiting", bench.count(WAITING_EVENTS)
     url = bench.receiver.url(group, 0, REFUSE)
-    await bench.target.register(group, [url], retry={"schedule": [RETRY_AFTER]})
+    await bench.system.register(group, [url], retry={"schedule": [RETRY_AFTER]})
     stream = Stream(group=group, tenants=(group,), events=events, seconds=WAITING_TIMEOUT)
     check_accepted(await bench.load.post(stream))
     await bench.delivered(group, events, WAITING_TIMEOUT)
-    await measure.settle(bench.target.pids)
-    memory, before = measure.memory_mb(bench.target.pids()), sum(measure.cpu_seconds(bench.target.pids()).values())
+    await measure.settle(bench.system.pids)
+    memory, before = measure.memory_mb(bench.system.pids()), sum(measure.cpu_seconds(bench.system.pids()).values())
     await asyncio.sleep(IDLE_SECONDS)
-    idle = sum(measure.cpu_seconds(bench.target.pids()).values()) - before
+    idle = sum(measure.cpu_seconds(bench.system.pids()).values()) - before
     beside = await bench.group("beside")
     done = await bench.deliver(Stream(group=beside, tenants=(beside,), events=bench.count(BESIDE_EVENTS)))
     return {
@@ -58,4 +58,4 @@ async def _fill(bench: Bench, tenant: str, closed: int, size: int) -> None:
     stream = Stream(group=group, tenants=(tenant,), events=size - closed, size=512, seconds=FILL_TIMEOUT)
     check_accepted(await bench.load.post(stream))
     await bench.delivered(tenant, size, FILL_TIMEOUT)
-    await measure.settle(bench.target.pids)
+    await measure.settle(bench.system.pids)

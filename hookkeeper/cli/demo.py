@@ -78,7 +78,7 @@ async def _demo(once: bool, forks: ForkServer | None) -> None:
         )
         running = await services.enter_async_context(
             stack.running(
-                stack.Plan(data=DataDir(DEFAULT), ports=free_ports(metrics=True), send_emails=False, forks=forks),
+                stack.StackPlan(data=DataDir(DEFAULT), ports=free_ports(metrics=True), send_emails=False, forks=forks),
                 on_ready=progress_printer(),
                 on_event=print_event,
             )

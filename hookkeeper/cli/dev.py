@@ -24,10 +24,10 @@ from hookkeeper.version import VERSION
 def run_dev(data_dir: Path, host: str, ports: Ports, *, encrypt: bool) -> None:
     """Start everything and keep it running until stopped."""
     with forking() as forks:
-        run(_dev(stack.Plan(data=DataDir(data_dir), host=host, ports=ports, encrypt=encrypt, forks=forks)))
+        run(_dev(stack.StackPlan(data=DataDir(data_dir), host=host, ports=ports, encrypt=encrypt, forks=forks)))
 
 
-async def _dev(plan: stack.Plan) -> None:
+async def _dev(plan: stack.StackPlan) -> None:
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}\n")
     for sentence in unknown_settings():
         print_event("Warning:", sentence)

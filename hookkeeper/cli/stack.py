@@ -31,7 +31,7 @@ START_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class StackPlan:
     """What a stack consists of."""
 
     data: DataDir
@@ -82,7 +82,7 @@ def _ignore(*_: str) -> None:
 
 @asynccontextmanager
 async def running(
-    plan: Plan,
+    plan: StackPlan,
     *,
     on_ready: Callable[[str], None] = _ignore,
     on_event: Callable[[str, str], None] = _ignore,
@@ -137,7 +137,11 @@ def _embedded_server(data: Path, ports: Ports, settings: Settings, codec_endpoin
 
 
 async def _start_hookkeeper(
-    supervisor: Supervisor, plan: Plan, settings: Settings, services: list[Service], on_ready: Callable[[str], None]
+    supervisor: Supervisor,
+    plan: StackPlan,
+    settings: Settings,
+    services: list[Service],
+    on_ready: Callable[[str], None],
 ) -> None:
     """Start the workers and the API as soon as the registry has its tables. They wait for Temporal themselves."""
     for database in _database(plan):
@@ -149,22 +153,22 @@ async def _start_hookkeeper(
     await asyncio.gather(*(_start(supervisor, service, on_ready) for service in services))
 
 
-def _start_of(plan: Plan) -> Start:
+def _start_of(plan: StackPlan) -> Start:
     return plan.forks.start if plan.forks else execute
 
 
-def _database(plan: Plan) -> tuple[Service, ...]:
+def _database(plan: StackPlan) -> tuple[Service, ...]:
     return (plan.database,) if plan.database else ()
 
 
-def _is_migrated(plan: Plan, settings: Settings) -> bool:
+def _is_migrated(plan: StackPlan, settings: Settings) -> bool:
     """Return whether the registry is known to be up to date. With keys, rows may have to be encrypted again."""
     if settings.encryption_keys or settings.database_url != plan.data.database_url:
         return False
     return migrations.is_newest(plan.data.registry)
 
 
-def _hookkeeper_services(plan: Plan, settings: Settings, url: str) -> list[Service]:
+def _hookkeeper_services(plan: StackPlan, settings: Settings, url: str) -> list[Service]:
     """Describe the workers and the API. The API tells whether each of them is ready."""
 
     async def answers() -> bool:

@@ -16,7 +16,7 @@ Part = Literal["signing key", "URL", "headers", "body"]
 KEY_BYTES, PART_BYTES, BODY_BYTES = 3, 6, 16
 
 
-class Changes(NamedTuple):
+class RequestChanges(NamedTuple):
     """What differs from an earlier request."""
 
     parts: tuple[Part, ...]
@@ -35,7 +35,9 @@ def request_digest(secret: str, url: str, headers: Mapping[str, str], body: byte
     return ".".join(map(_encoded, (*parts, sha256(body).digest()[:BODY_BYTES])))
 
 
-def changed_parts(digest: str, secrets: Sequence[str], url: str, headers: Mapping[str, str], body: bytes) -> Changes:
+def changed_parts(
+    digest: str, secrets: Sequence[str], url: str, headers: Mapping[str, str], body: bytes
+) -> RequestChanges:
     """Return what differs from the request with this digest. `secrets`: the present signing key, and earlier ones."""
     key, *then = digest.split(".")
     by_key = {
@@ -45,7 +47,7 @@ def changed_parts(digest: str, secrets: Sequence[str], url: str, headers: Mappin
     names: tuple[Part, ...] = ("URL", "headers", "body")
     now = by_key.get(key, [*then[:2], by_key[present][2]])
     differing = tuple(name for name, before, after in zip(names, then, now, strict=True) if before != after)
-    return Changes(differing if key == present else ("signing key", *differing), key in by_key)
+    return RequestChanges(differing if key == present else ("signing key", *differing), key in by_key)
 
 
 def _encoded(data: bytes) -> str:

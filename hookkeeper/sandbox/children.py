@@ -24,7 +24,7 @@ class SandboxUnavailable(RuntimeError):
     """No child can be started. Caused by the machine, not by a tenant or a bug."""
 
 
-class Child:
+class SandboxChild:
     """A child process, and the parent's end of its socket."""
 
     def __init__(self, functions: str, cpu_seconds: float, memory: int) -> None:
@@ -74,7 +74,7 @@ class Children:
 
     def __init__(self, functions: str, cpu_seconds: float, memory: int) -> None:
         self._bounds = functions, cpu_seconds, memory
-        self._free: list[Child] = []
+        self._free: list[SandboxChild] = []
         self._spare: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Future[int]] = set()
         self._expected: set[str] = set()
@@ -83,13 +83,13 @@ class Children:
         """Import this function in all children that start from now on."""
         self._expected.add(function)
 
-    async def take(self) -> Child:
+    async def take(self) -> SandboxChild:
         """Return a free child, or a new one. Raises SandboxUnavailable."""
         child = self._free.pop() if self._free else await self.start()
         self._keep_spare()
         return child
 
-    def put_back(self, child: Child) -> None:
+    def put_back(self, child: SandboxChild) -> None:
         self._free.append(child)
 
     async def refill(self) -> None:
@@ -97,10 +97,10 @@ class Children:
         with suppress(SandboxUnavailable):
             self.put_back(await self.start())
 
-    async def start(self) -> Child:
+    async def start(self) -> SandboxChild:
         """Start a child, with the expected functions imported. Raises SandboxUnavailable."""
         try:
-            child = Child(*self._bounds)
+            child = SandboxChild(*self._bounds)
         except OSError as error:
             raise SandboxUnavailable(f"a child of the sandbox did not start: {error}") from error
         try:
@@ -117,7 +117,7 @@ class Children:
             raise
         return child
 
-    def end(self, child: Child) -> asyncio.Future[int]:
+    def end(self, child: SandboxChild) -> asyncio.Future[int]:
         """Kill a child; the future has its exit code."""
         child.kill()
         ending = asyncio.get_running_loop().run_in_executor(None, child.process.wait)

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 from hookkeeper.content.errors import ContentError, TooCostly
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.sandbox.breaker import Breaker
-from hookkeeper.sandbox.children import Child, Children, SandboxUnavailable
+from hookkeeper.sandbox.children import Children, SandboxChild, SandboxUnavailable
 from hookkeeper.sandbox.functions import Function
 from hookkeeper.sandbox.messages import BadAnswer, dumps, encoded, load, name_of, read_answer, request
 
@@ -140,7 +140,7 @@ class Sandbox:
             return answers
         raise SandboxUnavailable("the sandbox's child processes are being killed from outside")
 
-    async def _ask(self, child: Child, function: Function, content: bytes, answers: list[Any]) -> None:
+    async def _ask(self, child: SandboxChild, function: Function, content: bytes, answers: list[Any]) -> None:
         """Collect a child's answers. A child without an answer is ended, so that no other call receives it."""
         try:
             async with asyncio.timeout(self._wall_seconds):

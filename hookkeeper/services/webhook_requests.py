@@ -9,7 +9,7 @@ from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.headers import masked
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.content.sizes import RenderLimits
-from hookkeeper.crypto.request_digest import Changes, changed_parts, request_digest
+from hookkeeper.crypto.request_digest import RequestChanges, changed_parts, request_digest
 from hookkeeper.crypto.signing_keys import sign
 from hookkeeper.egress.request import request_of
 from hookkeeper.registry.models import Webhook
@@ -38,14 +38,14 @@ def digest_of(webhook: Webhook, body: Body) -> str:
     return request_digest(webhook.secret, f"POST {webhook.url}", webhook.headers | body.headers, body.content)
 
 
-def _changes(webhook: Webhook, body: Body, digest: str) -> Changes:
+def _changes(webhook: Webhook, body: Body, digest: str) -> RequestChanges:
     known = [secret for secret in (webhook.secret, webhook.previous_secret) if secret]
     return changed_parts(digest, known, f"POST {webhook.url}", webhook.headers | body.headers, body.content)
 
 
 class RebuiltRequest(NamedTuple):
     request: httpx.Request
-    changes: Changes | None
+    changes: RequestChanges | None
     """Since the request of an attempt; None if that attempt has no digest."""
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from problems import problem
 
-from hookkeeper.sandbox.children import Child
+from hookkeeper.sandbox.children import SandboxChild
 from instances import Instance
 from receivers import Receiver
 
@@ -36,7 +36,7 @@ async def test_an_event_is_refused_and_later_taken(
     event = {"id": "evt_1", "type": "order.paid", "tenant": idle_instance.tenant, "data": {"n": 2}}
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", "/bin/false")
-        for child in [found for found in gc.get_objects() if isinstance(found, Child)]:  # and a spare
+        for child in [found for found in gc.get_objects() if isinstance(found, SandboxChild)]:  # and a spare
             child.process.kill()
         problem(await idle_instance.http.post("/v1/events", json=event), 503)
     answer = await idle_instance.http.post("/v1/events", json=event)

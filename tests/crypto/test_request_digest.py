@@ -2,7 +2,7 @@
 
 import pytest
 
-from hookkeeper.crypto.request_digest import Changes, Part, changed_parts, request_digest
+from hookkeeper.crypto.request_digest import Part, RequestChanges, changed_parts, request_digest
 from hookkeeper.crypto.signing_keys import new_secret
 
 KEY, EARLIER = new_secret("v1"), new_secret("v1a")
@@ -23,14 +23,14 @@ SENT = request_digest(KEY, URL, HEADERS, BODY)
     ],
 )
 def test_which_part_has_changed(now: tuple[str, dict[str, str], bytes], expected: tuple[Part, ...]) -> None:
-    assert changed_parts(SENT, [KEY], *now) == Changes(expected, is_complete=True)
+    assert changed_parts(SENT, [KEY], *now) == RequestChanges(expected, is_complete=True)
 
 
 def test_after_a_rotation_the_earlier_key_still_compares() -> None:
     rotated = request_digest(EARLIER, URL, HEADERS, BODY)
-    assert changed_parts(rotated, [KEY, EARLIER], URL, {}, BODY) == Changes(("signing key", "headers"), True)
-    assert changed_parts(rotated, [KEY], URL, {}, BODY) == Changes(("signing key",), is_complete=False)
-    assert changed_parts(rotated, [KEY], URL, {}, b"") == Changes(("signing key", "body"), is_complete=False)
+    assert changed_parts(rotated, [KEY, EARLIER], URL, {}, BODY) == RequestChanges(("signing key", "headers"), True)
+    assert changed_parts(rotated, [KEY], URL, {}, BODY) == RequestChanges(("signing key",), is_complete=False)
+    assert changed_parts(rotated, [KEY], URL, {}, b"") == RequestChanges(("signing key", "body"), is_complete=False)
 
 
 def test_its_parts_are_short_and_keyed() -> None:

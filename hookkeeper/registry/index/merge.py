@@ -51,7 +51,7 @@ class Followed:
 
 
 @dataclass(slots=True)
-class Changes:
+class IndexChanges:
     """Rows to write, what to add to counters, what has happened for the first time, and what has visibly changed."""
 
     events: dict[EventKey, Row] = field(default_factory=dict)
@@ -72,9 +72,9 @@ def key_of(report: RunReport) -> EventKey:
 
 def merge(
     reports: Iterable[RunReport], events: Mapping[EventKey, Row], deliveries: Mapping[DeliveryKey, Row]
-) -> Changes:
+) -> IndexChanges:
     """Return the changes that the reports make to these rows, which are those of their events."""
-    changes = Changes()
+    changes = IndexChanges()
     for report in reports:
         key = key_of(report)
         if report.progress is not None:
@@ -89,7 +89,7 @@ def merge(
     return changes
 
 
-def _merge_event(changes: Changes, report: RunReport, progress: EventProgress, old: Row | None) -> None:
+def _merge_event(changes: IndexChanges, report: RunReport, progress: EventProgress, old: Row | None) -> None:
     key = key_of(report)
     if old is None:
         rollup.count_event(changes.rollups, Subject(report.tenant, report.type), report.accepted_at)
@@ -122,7 +122,7 @@ def _event_row(report: RunReport, progress: EventProgress, size: int | None = No
     }
 
 
-def _merge_delivery(changes: Changes, report: RunReport, delivery: Delivery, old: Row | None) -> bool:
+def _merge_delivery(changes: IndexChanges, report: RunReport, delivery: Delivery, old: Row | None) -> bool:
     """Return whether the report is no older than the row."""
     if old is not None and report.as_of < old["as_of"]:
         return False
@@ -140,7 +140,7 @@ def _merge_delivery(changes: Changes, report: RunReport, delivery: Delivery, old
     return True
 
 
-def _note_delays(changes: Changes, new: Row, delivery: Delivery, old: Row | None, due_at: datetime) -> None:
+def _note_delays(changes: IndexChanges, new: Row, delivery: Delivery, old: Row | None, due_at: datetime) -> None:
     """Note the first attempt and the success of a delivery, unless they were noted before or it was redelivered."""
     if delivery.redelivered_from:
         return

@@ -18,7 +18,7 @@ from hookkeeper.registry.index import change_log
 from hookkeeper.registry.index.counter_rows import within_bounds
 from hookkeeper.registry.index.deletion import with_keys
 from hookkeeper.registry.index.erasure import erased_among
-from hookkeeper.registry.index.merge import Changes, DeliveryKey, EventKey, Row, key_of, merge
+from hookkeeper.registry.index.merge import DeliveryKey, EventKey, IndexChanges, Row, key_of, merge
 from hookkeeper.registry.index.rollup import COUNTERS, Rollups, of_all_tenants
 from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, rollups
 
@@ -27,7 +27,7 @@ DELIVERY_KEY = tuple(deliveries.c[name] for name in ("accepted_at", "tenant", "e
 DAY = timedelta(days=1)
 
 
-async def write(session: AsyncSession, reports: Sequence[RunReport]) -> Changes:
+async def write(session: AsyncSession, reports: Sequence[RunReport]) -> IndexChanges:
     """Merge the reports into the index; return what has changed."""
     await lock(session, "index")
     changes = await _changes(session, reports)
@@ -40,7 +40,7 @@ async def write(session: AsyncSession, reports: Sequence[RunReport]) -> Changes:
     return changes
 
 
-async def _changes(session: AsyncSession, reports: Sequence[RunReport]) -> Changes:
+async def _changes(session: AsyncSession, reports: Sequence[RunReport]) -> IndexChanges:
     """Merge the reports with the rows that are there."""
     keys = sorted({key_of(report) for report in reports})
     old_events: dict[EventKey, Row] = {}
@@ -61,7 +61,7 @@ async def _changes(session: AsyncSession, reports: Sequence[RunReport]) -> Chang
     return merge((report for report in reports if key_of(report) not in erased), old_events, old_deliveries)
 
 
-def _events_of(changes: Changes) -> set[EventKey]:
+def _events_of(changes: IndexChanges) -> set[EventKey]:
     """Return the events with changes, also if only their deliveries have changed."""
     return {*changes.events, *(key.event for key in changes.deliveries)}
 

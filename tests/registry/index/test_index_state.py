@@ -11,7 +11,7 @@ from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.buffer import REPORTS_PER_WRITE
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.merge import Changes, Delay, EventKey, merge
+from hookkeeper.registry.index.merge import Delay, EventKey, IndexChanges, merge
 from hookkeeper.registry.index.state import _oldest_pending
 from hookkeeper.registry.models import Webhook
 
@@ -108,7 +108,7 @@ def of_event(seconds: float, delivery: Delivery, deliver_at: datetime | None = N
     return RunReport("acme", "evt_1", "order.paid", ACCEPTED, as_of, progress, (delivery,), finished_at=None)
 
 
-def delays(changes: Changes) -> tuple[list[Delay], list[Delay]]:
+def delays(changes: IndexChanges) -> tuple[list[Delay], list[Delay]]:
     return changes.first_attempts, changes.successes
 
 
