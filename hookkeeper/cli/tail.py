@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +17,6 @@ MAX_PAGES = 20
 """Pages of 100 events that one look reads."""
 INTERVAL = 1.0
 """Seconds between two looks."""
-Sleep = Callable[[float], object]
 
 
 class EventTail:
@@ -78,14 +76,14 @@ class EventTail:
         return since
 
 
-def run_tail(api: Api, number: int, *, as_json: bool, sleep: Sleep = time.sleep, **filters: Any) -> None:
+def run_tail(api: Api, number: int, *, as_json: bool, **filters: Any) -> None:
     """Print the `number` latest events, and then each new one, until Ctrl-C."""
     tail = EventTail(api, **filters)
     try:
         _print(tail.begin()[-number:] if number else [], as_json)
         is_away = False
         while True:
-            sleep(INTERVAL)
+            time.sleep(INTERVAL)
             try:
                 _print(tail.new(), as_json)
             except ApiUnavailable as error:

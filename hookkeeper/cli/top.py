@@ -21,7 +21,6 @@ WEBHOOKS_PERIOD = timedelta(hours=1)
 STEP = 60
 """Seconds of a character of a sparkline."""
 MAX_WEBHOOKS = 10
-Sleep = Callable[[float], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Readings:
     """The state of the installation; None for a key that may not read it."""
 
 
-def run_top(api: Api, tenant: str | None, interval: float, *, once: bool, sleep: Sleep = time.sleep) -> None:
+def run_top(api: Api, tenant: str | None, interval: float, *, once: bool) -> None:
     """Show a frame every `interval` seconds until Ctrl-C, or one frame; one also if the output is no terminal."""
     readings = read(api, tenant)
     if once or not out.is_terminal:
@@ -45,7 +44,7 @@ def run_top(api: Api, tenant: str | None, interval: float, *, once: bool, sleep:
     try:
         with Live(frame(readings, api.url), console=out, auto_refresh=False, screen=True) as live:
             while True:
-                sleep(interval)
+                time.sleep(interval)
                 trouble = ""
                 try:
                     readings = read(api, tenant)
