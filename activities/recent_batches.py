@@ -132,7 +132,7 @@ class RecentBatches(Generic[Result]):
         self._finished: dict[Key, FinishedBatch[Result]] = {}
         """The oldest first."""
         self._bytes: Counter[str] = Counter()
-        """Of finished batches, by tenant."""
+        """Bytes of finished batches, by tenant."""
 
     def join(
         self,

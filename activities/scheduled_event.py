@@ -62,7 +62,7 @@ class ScheduledEventActivities:
     async def await_delivery(self, event: EventReference) -> None:
         """Return when the event's delivery is final; fail before, to be retried later.
 
-        A delivery that takes days so costs neither a slot of a worker nor events of history. A backfill can make
+        So a delivery that takes days costs neither a slot of a worker nor events of history. A backfill can make
         thousands of firings wait at the same time.
         """
         timeout = FIRST_CHECK_TIMEOUT if activity.info().attempt == 1 else CHECK_TIMEOUT

@@ -6,9 +6,9 @@ One long attempt among many says little: under load, every webhook has some.
 from collections import OrderedDict
 
 SLOW_MS = 1000
-"""Of an attempt."""
+"""An attempt that takes longer is long."""
 WEIGHT = 0.1
-"""Of the latest attempt in the share."""
+"""Weight of the latest attempt in the share of long ones."""
 SLOW_SHARE = 0.18
 """Two long attempts in a row exceed it."""
 MAX_WEBHOOKS = 10_000

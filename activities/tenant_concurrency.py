@@ -25,9 +25,9 @@ MAX_DELAY = 300.0
 EXPECTED_DURATION = 1.0
 """Seconds that an activity is expected to run before the first one has ended."""
 WEIGHT_OF_LATEST = 0.1
-"""Of the latest duration in the mean of all."""
+"""Weight of the latest duration in the mean of all."""
 SPACING = 1.5
-"""Between two tries, in mean times until a slot becomes free: new activities take some of the free slots."""
+"""Time between two tries, as a multiple of the mean time until a slot becomes free: new activities take some slots."""
 RESERVED_FOR_RETRIES = 0.2
 """Part of a tenant's slots that new activities leave to those that were refused before and are due."""
 
@@ -63,7 +63,7 @@ class TenantLoad:
 
     @property
     def has_refused(self) -> bool:
-        """Refused activities are still to come."""
+        """Refused activities have not been retried yet."""
         return self._next_try > self._clock()
 
     def refusal(self, message: str) -> ApplicationError:

@@ -12,7 +12,7 @@ from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 
 
 class Results(NamedTuple):
-    """Those of all batches of an activity."""
+    """The results of all batches of an activity."""
 
     of_batches: tuple[BatchResult | None, ...]
     """None: no attempt was made, because the tenant was at its limit."""

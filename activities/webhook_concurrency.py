@@ -10,7 +10,7 @@ from statistics import fmean
 STALL_SECONDS = 2.0
 """A webhook hangs if all its slots are taken and no request has ended for this time."""
 MIN_AGE, MAX_AGE = 1.0, 60.0
-"""Seconds that a request may take for the pace of its webhook."""
+"""Bounds, in seconds, of the mean age of a webhook's requests in flight, from which its pace is computed."""
 
 
 class WebhookConcurrency:
@@ -20,11 +20,11 @@ class WebhookConcurrency:
         self._clock = clock
         self._in_flight: Counter[str] = Counter()
         self._begun: defaultdict[str, dict[object, float]] = defaultdict(dict)
-        """By webhook: when each request in flight began. A request that was handed a slot is added when it resumes."""
+        """When each request in flight began, by webhook. A request that was handed a slot is added when it resumes."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """By webhook, the first to be served first."""
+        """Requests that wait for a slot, by webhook; the first is served first."""
         self._last_end: dict[str, float] = {}
-        """Of the webhooks for which a request waits: when one has ended, or when the first began to wait."""
+        """For webhooks with waiting requests: when the last request ended, or when the first began to wait."""
 
     @asynccontextmanager
     async def slot(self, webhook_id: str, *, limited: bool = False, waits: bool = False) -> AsyncIterator[bool]:

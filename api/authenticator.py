@@ -50,9 +50,9 @@ class Authenticator:
         self._found: LRUCache[str, tuple[float, ApiKey]] = LRUCache(MAX_CACHED)
         """By digest: the time before the last lookup, from which on the key is trusted, and what it found."""
         self._of_sessions: LRUCache[str, tuple[float, ApiKey]] = LRUCache(MAX_CACHED)
-        """The same by key id, for sessions."""
+        """The same for sessions, by key id."""
         self._of_portal: LRUCache[str, tuple[float, PortalSession]] = LRUCache(MAX_CACHED)
-        """The same of sessions of the portal, by their ids."""
+        """The same for sessions of the portal, by their ids."""
         self._unknown: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=UNKNOWN_FOR)
         """Digests of keys that the registry did not have."""
         self._noted: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=NOTED_EVERY)

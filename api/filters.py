@@ -14,7 +14,7 @@ from hookkeeper.times import utc_now
 
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 MAX_VALUES = 20
-"""Of a filter that can be repeated."""
+"""Values of a filter that can be repeated."""
 Value = TypeVar("Value")
 
 

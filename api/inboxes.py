@@ -24,9 +24,9 @@ MAX_BODY = 64 * 1024
 """Bytes of a request."""
 MAX_REQUESTS = 20
 MAX_BYTES = 256 * 1024
-"""Of the requests that an inbox keeps."""
+"""Bytes of the requests that an inbox keeps."""
 MAX_INBOXES = 50
-"""Of a process; the one without a request for longest is forgotten."""
+"""Inboxes of a process; the one without a request for longest is forgotten."""
 MAX_PER_TENANT = 5
 KEPT_FOR = timedelta(hours=1)
 RATE = "20/second"

@@ -30,7 +30,7 @@ MEDIA_TYPE = "application/problem+json"
 EVENT_ID_HEADER = "hookkeeper-event-id"
 """Names the event in each answer to a request that makes one."""
 TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
-"""As RFC 9110 has them; Python's differ from version to version."""
+"""Titles of RFC 9110; Python's differ from version to version."""
 
 
 class ProblemDocument(BaseModel):

@@ -13,7 +13,7 @@ from api.state import state_of
 from api.strict_json import parse
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-"""Of a whole batch; each of its events has the limit of an event too."""
+"""Bytes of a whole batch; each of its events has the limit of an event too."""
 PARSED_ON_LOOP = 8 * 1024
 """Bytes of a body that is parsed without a thread. Whatever is in them, that takes less than a millisecond; a thread
 costs 45 µs, twice as much as parsing an event of 1 KB."""

@@ -19,7 +19,7 @@ from hookkeeper.settings import Settings
 
 SESSION_DURATION = timedelta(hours=12)
 MAX_FIELDS = 100
-"""Of a form."""
+"""Fields of a form."""
 READ_ON_LOOP = 32 * 1024
 """Bytes of a form that is read without a thread: a large one takes tens of milliseconds."""
 
@@ -81,11 +81,11 @@ class SessionCookie:
 
 
 SESSION = SessionCookie("hookkeeper_session", path="/")
-"""Of the dashboard. Its subject is the id of the key."""
+"""The cookie of the dashboard. Its subject is the id of the key."""
 FRAMED = SessionCookie("hookkeeper_frame", path="/", is_framed=True)
-"""Of the portal in a frame. Its subject is the id of the portal session."""
+"""The cookie of the portal in a frame. Its subject is the id of the portal session."""
 CODEC = SessionCookie("hookkeeper_codec", path="/codec")
-"""Of an operator who reads payloads in the Temporal web UI."""
+"""The cookie of an operator who reads payloads in the Temporal web UI."""
 
 
 def session_cookie(request: Request) -> SessionCookie:

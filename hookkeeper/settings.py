@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NameServer = Annotated[str, AfterValidator(check_name_server)]
 DAY = timedelta(days=1)
 LONGEST = 36_500 * DAY
-"""Of a duration: a time so far ahead can still be written."""
+"""The longest duration: a time so far ahead can still be written."""
 MIB = 1024 * 1024
 MAX_PORT = 65535
 MIN_ADMIN_KEY = 16

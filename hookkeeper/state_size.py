@@ -15,12 +15,12 @@ Item = TypeVar("Item")
 EXCERPTS_BUDGET = 45 * 1024
 """Bytes of all excerpts together. In JSON, a quotation mark takes two bytes."""
 HEADERS_BUDGET = 30 * 1024
-"""The same of all headers of responses."""
+"""Bytes of the headers of all responses together."""
 ATTEMPTS_BUDGET = 500
 AWAITING_BUDGET = 64 * 1024
 """Bytes of all addresses together whose receipts are awaited."""
 RECEIPTS_BUDGET = 100
-"""Of at most 0.7 KB each."""
+"""Receipts, of at most 0.7 KB each."""
 TARGETS_BUDGET = 72 * 1024
 """Bytes of all targets together: a URL can be long."""
 

@@ -29,7 +29,7 @@ from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 
 MAX_BYTES = 16 * 1024 * 1024
-"""Of the payloads of one request; Temporal's largest messages have 4 MB."""
+"""Bytes of the payloads of one request; Temporal's largest messages have 4 MB."""
 MAX_FORM_BYTES = 4096
 OPERATOR = "operator"
 """The subject of the cookie: there is one admin key."""

@@ -20,7 +20,7 @@ from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 MAX_BYTES = 2 * 1024 * 1024
-"""Of one batch; SendGrid's are smaller than 1 MB."""
+"""Bytes of one batch; SendGrid's are smaller than 1 MB."""
 MAX_CONCURRENT_RUNS = 20
 """Runs that record reports at the same time."""
 EXAMPLE = {"event": "delivered", "email": "ann@acme.example", "timestamp": 1767323051, "sg_event_id": "ZGVsaXZlcmVkLTA"}

@@ -13,7 +13,7 @@ from hookkeeper.registry.index.search import Search
 
 MAX_WAITING = 1000
 MAX_WAITING_BYTES = 1024 * 1024
-"""What may wait for a slow reader. It is then cut off, and resumes where it was."""
+"""Messages and bytes that may wait for a slow reader. It is then cut off, and resumes where it was."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class ResponseReader(ResponseHandler):
     _has_headers = False
     _body: StreamReader | None = None
     _body_bytes = 0
-    """Of the body, as received, except for what came together with the headers."""
+    """Bytes of the body, as received, except for what came together with the headers."""
 
     def begin(self) -> None:
         """Expect the response to one request."""

@@ -9,7 +9,7 @@ from hookkeeper.outcomes import Outcome, ReservedTime
 
 
 class AttemptRequest(Message):
-    """One attempt to make."""
+    """An attempt that the activity makes."""
 
     delivery: str
     webhook_id: str

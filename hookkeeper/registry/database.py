@@ -35,7 +35,7 @@ POOLED_CONNECTIONS = 5
 """Connections that stay open for everything else. More are closed after use."""
 KEPT_CONNECTIONS = POOLED_CONNECTIONS + DIRECT_CONNECTIONS + DIRECT_WRITERS
 MAX_CONNECTIONS = 16
-"""Of a process."""
+"""Connections of a process."""
 MIGRATION_TIMEOUT = 60.0
 """Seconds to wait for another process that migrates."""
 MIGRATION_LOCK = 0x686F6F6B

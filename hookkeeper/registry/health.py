@@ -107,7 +107,7 @@ def _is_over(last: datetime | None, now: datetime) -> bool:
 
 
 def reset_health(webhook: Webhook) -> None:
-    """Reset the health of a webhook."""
+    """Clear what has been recorded of failures."""
     for name in CLEAN:
         setattr(webhook, name, None)
 

@@ -77,7 +77,7 @@ class Matching:
     def __init__(self, reads: DirectReads) -> None:
         self._reads = reads
         self._compiled: dict[int, CompiledRead] = {}
-        """By the number of patterns; an event type has at most 65."""
+        """Statements, by the number of patterns; an event type has at most 65."""
 
     async def find(self, tenant: str, event_type: str) -> list[MatchingWebhook]:
         """Return the tenant's webhooks with a matching pattern, oldest first, including disabled ones."""

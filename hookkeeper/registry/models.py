@@ -281,7 +281,7 @@ class Suppression(Base, kw_only=True, eq=False):
 
     tenant: Mapped[str] = mapped_column(primary_key=True)
     address_token: Mapped[str] = mapped_column(primary_key=True, init=False)
-    """By which the address is searched: the address itself, or its HMAC in an encrypted registry."""
+    """The text by which the address is searched: the address itself, or its HMAC in an encrypted registry."""
     address: Mapped[str] = mapped_column(EncryptedText("suppressions.address"))
     """In lower case."""
     reason: Mapped[str]

@@ -49,7 +49,7 @@ class PortalSession(Base, kw_only=True, eq=False, repr=False):
     session_lifetime: Mapped[int]
     """In seconds."""
     expires_at: Mapped[datetime]
-    """Of the link; once it was opened, of the session."""
+    """The end of the link; once it was opened, that of the session."""
     opened_at: Mapped[datetime | None] = mapped_column(default=None)
     revoked_at: Mapped[datetime | None] = mapped_column(default=None)
     frame_origins: Mapped[list[str]] = mapped_column(default_factory=list)

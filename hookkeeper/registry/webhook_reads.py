@@ -21,7 +21,7 @@ class WebhookReads:
     def __init__(self, reads: DirectReads) -> None:
         self._reads = reads
         self._compiled: dict[int, CompiledRead] = {}
-        """By the number of ids."""
+        """Statements, by the number of ids."""
 
     async def find(self, ids: Collection[str], sharer: str) -> dict[str, Webhook]:
         """Return the webhooks with these ids, by id; unknown ids are omitted. `sharer` is the tenant that reads."""

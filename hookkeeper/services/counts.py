@@ -11,14 +11,14 @@ from annotated_types import MaxLen
 from pydantic import BaseModel
 
 MAX_FIELDS = 100
-"""Of one object, known or not."""
+"""Fields of one object, known or not."""
 
 
 class _Field(NamedTuple):
     at_most: int | None
     """Members of the list or object."""
     model: type[BaseModel] | None
-    """Of the value, or of each of its members."""
+    """The model of the value, or of each of its members."""
 
 
 def check_field(model: type[BaseModel], name: str, value: Any, *, slack: int = 1) -> None:

@@ -41,7 +41,7 @@ class NotFound(ServiceError):
 
 
 class Invalid(ServiceError):
-    """What was sent is not acceptable."""
+    """The request is not acceptable as it was sent."""
 
     def __init__(self, detail: str, errors: Sequence[BadField] = ()) -> None:
         super().__init__(detail)
@@ -65,7 +65,7 @@ class TooLarge(ServiceError):
 
 
 class Postponed(ServiceError):
-    """The same is acceptable after `retry_after` seconds."""
+    """The same request is acceptable after `retry_after` seconds."""
 
     def __init__(self, detail: str, retry_after: float) -> None:
         super().__init__(detail)

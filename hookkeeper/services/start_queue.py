@@ -15,9 +15,9 @@ from hookkeeper.services.new_event import is_generated
 from hookkeeper.temporal.gateway import Started
 
 MAX_SHARED_BYTES = 512 * 1024
-"""Of all events of a shared run."""
+"""Bytes of all events of a shared run together."""
 MAX_EVENT_BYTES = 8 * 1024
-"""Of an event that shares a run."""
+"""Bytes of an event that can share a run."""
 LISTED_FRAME, LISTED_SEPARATOR = 2, 3
 """Bytes in the search attribute around all ids, and around each."""
 Expected = Literal["quick", "unknown", "slow"]

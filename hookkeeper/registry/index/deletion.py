@@ -11,7 +11,7 @@ from hookkeeper.registry.index.tables import deliveries, events
 
 ROWS_PER_TRANSACTION = 500
 ROW_ID: ColumnElement[int] = literal_column("rowid")
-"""Of SQLite."""
+"""SQLite's own id of a row."""
 PAUSE = 0.05
 """Seconds between two transactions."""
 

@@ -31,9 +31,9 @@ from hookkeeper.registry.index.tables import erased_events, events, rollups
 from hookkeeper.registry.index.writing import DAY
 
 MIN_HOUR_RETENTION = timedelta(days=30)
-"""Of the counters of hours and days, if events are kept for a shorter time."""
+"""Minimum retention of the counters of hours and days, if events are kept for a shorter time."""
 ERASURE_RETENTION = timedelta(days=1)
-"""Of the keys of erased events. No report of such an event arrives later."""
+"""Retention of the keys of erased events. No report of such an event arrives later."""
 CLAIM_RETENTION = timedelta(days=1)
 """Of the claims of events that have left the index: an event that was just accepted may not be in it yet."""
 EVENTS_PER_QUERY = 1000

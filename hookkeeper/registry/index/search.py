@@ -45,7 +45,7 @@ class Search:
     webhook: str | None = None
     delivery_statuses: tuple[DeliveryStatus, ...] = ()
     status_codes: StatusCodes | None = None
-    """Of the latest attempt, like `error`."""
+    """Status codes of the latest attempt, as `error` is its error."""
     error: str | None = None
     min_attempts: int | None = None
     channel: Channel | None = None
