@@ -14,6 +14,7 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.partition import is_open, merged, part_input, partition
 from hookkeeper.temporal import run_state
+from hookkeeper.temporal.part_ends import PartEnd, ends_of_parts
 
 MIN_EVENTS_WITH_END = 7
 """Events in the history of a large event's run with an ended part: its start, a workflow task of three, the part's
@@ -106,7 +107,7 @@ async def parts_of(client: Client, run: LargeEventRun) -> list[Part]:
     parts = await asyncio.gather(*(_part(client, run, n, event) for n, event in enumerate(inputs, start=1)))
     if run.description.history_length < MIN_EVENTS_WITH_END or not any(part.has_no_run_yet for part in parts):
         return parts
-    ends = await run_state.ends_of_parts(client, run.handle)
+    ends = await ends_of_parts(client, run.handle)
     return [_with_end(part, ends.get(part.n)) if part.has_no_run_yet else part for part in parts]
 
 
@@ -121,7 +122,7 @@ async def part_state(client: Client, run: LargeEventRun, part: Part) -> EventSta
     return state if run.is_open else run_state.cut_short(state)
 
 
-def _with_end(part: Part, end: run_state.PartEnd | None) -> Part:
+def _with_end(part: Part, end: PartEnd | None) -> Part:
     if end is None:
         return part
     state = end.state or run_state.cut_short(run_state.initial_state(part.event, scheduled=False))
