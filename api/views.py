@@ -1,6 +1,7 @@
 """Converts rows of the registry and messages of runs to the answers of the API."""
 
 from datetime import datetime
+from typing import Any
 
 from api.schemas.events import (
     AcceptedEvent,
@@ -94,27 +95,22 @@ def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
 
 
 def event_summary(row: ListedEvent, links: LinkBuilder) -> EventSummary:
-    workflow_id = row.shared_run or ids.workflow_id(row.tenant, row.id)
-    return EventSummary.of(
-        row, workflow_id=workflow_id, links=event_links(links, row.tenant, row.id, workflow_id, row.run_id)
-    )
+    return EventSummary.of(row, **_located(row, row.id, links))
 
 
 def event_change(row: ChangedEvent, links: LinkBuilder) -> EventChange:
-    workflow_id = row.shared_run or ids.workflow_id(row.tenant, row.id)
-    return EventChange.of(
-        row,
-        workflow_id=workflow_id,
-        links=event_links(links, row.tenant, row.id, workflow_id, row.run_id),
-        deliveries=[ChangedDelivery.of(delivery) for delivery in row.deliveries],
-    )
+    deliveries = [ChangedDelivery.of(delivery) for delivery in row.deliveries]
+    return EventChange.of(row, **_located(row, row.id, links), deliveries=deliveries)
 
 
 def delivery(row: ListedDelivery, links: LinkBuilder) -> WebhookDelivery:
-    workflow_id = row.shared_run or ids.workflow_id(row.tenant, row.event_id)
-    return WebhookDelivery.of(
-        row, workflow_id=workflow_id, links=event_links(links, row.tenant, row.event_id, workflow_id, row.run_id)
-    )
+    return WebhookDelivery.of(row, **_located(row, row.event_id, links))
+
+
+def _located(row: ListedEvent | ChangedEvent | ListedDelivery, event_id: str, links: LinkBuilder) -> dict[str, Any]:
+    """Return the workflow that has the event of a row of the index, and the links to both."""
+    workflow_id = row.shared_run or ids.workflow_id(row.tenant, event_id)
+    return {"workflow_id": workflow_id, "links": event_links(links, row.tenant, event_id, workflow_id, row.run_id)}
 
 
 def event_links(links: LinkBuilder, tenant: str, event_id: str, workflow_id: str, run_id: str) -> EventLinks:

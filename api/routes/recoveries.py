@@ -48,8 +48,7 @@ async def recover_webhook(
         raise Conflicting(f"The webhook is {'paused' if webhook.enabled else 'disabled'}: resume or enable it first.")
     scope = _scope_of(recovery, webhook.tenant, webhook.id)
     if recovery.dry_run:
-        response.status_code = 200
-        return _counted(scope, recovery.rate, await _count(store, scope))
+        return await _dry_run(store, scope, recovery.rate, response)
     state = await gateway.recoveries.start(scope, recovery.rate)
     await audit.keep(caller.did("webhook.recover", webhook.id, webhook.tenant, recovery.model_fields_set, job=state.id))
     return views.recovery(state)
@@ -73,8 +72,7 @@ async def recover_tenant(
     fields, recovery = recovery.model_fields_set, caller.with_tenant(recovery)
     scope = _scope_of(recovery, recovery.tenant, None)
     if recovery.dry_run:
-        response.status_code = 200
-        return _counted(scope, recovery.rate, await _count(store, scope))
+        return await _dry_run(store, scope, recovery.rate, response)
     state = await gateway.recoveries.start(scope, recovery.rate)
     await audit.keep(caller.did("tenant.recover", recovery.tenant, recovery.tenant, fields, job=state.id))
     return views.recovery(state)
@@ -145,10 +143,6 @@ _add_command("resume", "Continue a paused recovery.")
 _add_command("cancel", "End a recovery. Events that it has redelivered are still delivered; the others do not change.")
 
 
-async def _count(store: Store, scope: RecoveryScope) -> int:
-    return await store.index.walks.count(recoverable(scope), scope.began)
-
-
 def _scope_of(recovery: RecoveryRequest, tenant: str, webhook_id: str | None) -> RecoveryScope:
     now = utc_now()
     if recovery.since >= now:
@@ -164,6 +158,8 @@ def _scope_of(recovery: RecoveryRequest, tenant: str, webhook_id: str | None) ->
     )
 
 
-def _counted(scope: RecoveryScope, rate: float, count: int) -> RecoveryView:
-    """Return the result of a dry run."""
-    return views.recovery(RecoveryState(id="", scope=scope, rate=rate, found=count))
+async def _dry_run(store: Store, scope: RecoveryScope, rate: float, response: Response) -> RecoveryView:
+    """Count the events that would be redelivered. The answer is 200: nothing was started."""
+    response.status_code = 200
+    found = await store.index.walks.count(recoverable(scope), scope.began)
+    return views.recovery(RecoveryState(id="", scope=scope, rate=rate, found=found))
