@@ -9,7 +9,7 @@ import typer
 from hookkeeper.cli import event_views, options, timeline
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, err, out, print_json_or, print_page, print_result
-from hookkeeper.cli.options import AsJson, Cursor, EventData, Follow, Limit, OwnEventId, Tenant, read_json, time_of
+from hookkeeper.cli.options import AsJson, Cursor, EventData, Follow, Limit, OwnEventId, Tenant, read_json
 from hookkeeper.command_rules import COMMANDS
 
 app = typer.Typer(no_args_is_help=True, help="List, show and control events.")
@@ -60,6 +60,7 @@ def _follow(api: Api, accepted: Json, as_json: bool) -> None:
 
 @app.command("list")
 def list_events(
+    context: typer.Context,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
     type_: options.Types = None,
     webhook: Annotated[str | None, typer.Option(help="Only events for this webhook.")] = None,
@@ -87,27 +88,7 @@ def list_events(
     as_json: AsJson = False,
 ) -> None:
     """List events, newest first."""
-    page = Api.of_environment().call(
-        "GET",
-        "events",
-        tenant=tenant,
-        type=type_,
-        webhook=webhook,
-        status=status,
-        needs_attention=needs_attention,
-        delivery_status=delivery_status,
-        status_code=status_code,
-        error=error,
-        min_attempts=min_attempts,
-        channel=channel,
-        id_prefix=id_prefix,
-        since=time_of(since),
-        until=time_of(until),
-        last=last,
-        total=total,
-        limit=limit,
-        cursor=cursor,
-    )
+    page = Api.of_environment().call("GET", "events", **options.search_of(context))
     print_page(
         as_json,
         page,

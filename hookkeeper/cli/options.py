@@ -82,3 +82,13 @@ Since = Annotated[str | None, typer.Option(help="Accepted since: RFC 3339, or an
 Until = Annotated[str | None, typer.Option(help="Accepted before, in the same format.")]
 Last = Annotated[str | None, typer.Option(help="Accepted in the last minutes, hours or days: 15m, 24h, 7d.")]
 Total = Annotated[bool, typer.Option("--total", help="Count all matches, up to 1,000.")]
+
+
+def search_of(context: typer.Context) -> dict[str, Any]:
+    """Return the query of a list, from the options of its command: they have the names of the API's parameters."""
+    query = {
+        name.removesuffix("_"): value
+        for name, value in context.params.items()
+        if name not in ("webhook_id", "as_json") and value != ()  # an option that can be repeated is () if it is absent
+    }
+    return query | {"since": time_of(query["since"]), "until": time_of(query["until"])}

@@ -17,7 +17,6 @@ from hookkeeper.cli.options import (
     Tenant,
     WebhookId,
     read_json,
-    time_of,
 )
 from hookkeeper.cli.webhook_fields import (
     Emails,
@@ -201,6 +200,7 @@ def resume(webhook_id: WebhookId, as_json: AsJson = False) -> None:
 
 @app.command()
 def deliveries(
+    context: typer.Context,
     webhook_id: WebhookId,
     status: Annotated[
         list[str] | None,
@@ -221,25 +221,7 @@ def deliveries(
     as_json: AsJson = False,
 ) -> None:
     """List the deliveries of a webhook, newest first."""
-    page = Api.of_environment().call(
-        "GET",
-        "webhooks",
-        webhook_id,
-        "deliveries",
-        status=status,
-        type=type_,
-        status_code=status_code,
-        error=error,
-        min_attempts=min_attempts,
-        channel=channel,
-        id_prefix=id_prefix,
-        since=time_of(since),
-        until=time_of(until),
-        last=last,
-        total=total,
-        limit=limit,
-        cursor=cursor,
-    )
+    page = Api.of_environment().call("GET", "webhooks", webhook_id, "deliveries", **options.search_of(context))
     webhook_views.print_page_of_deliveries(as_json, page)
 
 
