@@ -255,10 +255,10 @@ async def test_a_shared_run_that_is_in_the_index_is_not_read(
     webhook = await instance.webhook(inbox.url)
     events = [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(3)]
     run = await share(instance, events)
-    state = (await run.result()).finished[0]
+    states = {state.id: state for state in (await run.result()).finished}
     run_id = (await run.handle.describe()).run_id
     for shared in events:
-        first = first_report(shared.event, state, run_id, shared.digest, run.handle.id)
+        first = first_report(shared.event, states[shared.event.id], run_id, shared.digest, run.handle.id)
         await instance.store.index.write([first._replace(deliveries=())])
         await until_indexed(instance, shared.event.id)
     await until_listed(run)
