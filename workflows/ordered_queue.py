@@ -27,7 +27,6 @@ This code is permanent, like that of `workflows.event`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -46,16 +45,10 @@ from hookkeeper.messages.ordered_queue import (
 )
 from workflows import timers
 from workflows.activities import run_until_done
+from workflows.queue_head import Head
 
 START_TIMEOUT = timedelta(seconds=30)
 """Time in which the run of a position must have started; acceptance takes five seconds at most."""
-FIRST_START_CHECK, MAX_START_CHECK_INTERVAL = timedelta(seconds=0.1), timedelta(seconds=5)
-"""Interval of the checks for a run that has not started; doubled after each check."""
-FIRST_CHECK, MAX_CHECK_INTERVAL = timedelta(minutes=1), timedelta(minutes=10)
-"""Interval of the checks on a run with a grant; doubled after each check."""
-STUCK_AFTER, SILENT_CHECK_INTERVAL = timedelta(minutes=1), timedelta(seconds=10)
-"""A run that does not answer for the first of these is stuck; until then it is checked at the second. After its worker
-was killed, a run does not answer for some seconds."""
 IDLE_TIMEOUT = timedelta(minutes=1)
 """An empty queue completes after this; the next event starts it again."""
 LONG_HISTORY = 2_000
@@ -64,54 +57,6 @@ ACCEPT_AGAIN_BELOW = 9_000
 """A queue that has reached `QUEUE_LIMIT` accepts events again below this length."""
 MAX_POSITIONS = 15_000
 """Positions that fit into the input of a new run (2 MB), at up to 131 bytes each."""
-
-
-@dataclass
-class Head:
-    """What the queue knows of the run at its head."""
-
-    granted: bool = False
-    pause: timedelta = FIRST_START_CHECK
-    """Until the next check."""
-    missing: timedelta = timedelta()
-    """For so long there has been no run."""
-    silent: timedelta | None = None
-    """For so long the run has not answered; None: it answered the latest check."""
-    failing: timedelta | None = None
-    """For so long the run's code has failed at each check; None: not at the latest one."""
-
-    def grant(self) -> None:
-        """Note that the run has received the grant."""
-        self.granted, self.pause, self.missing = True, FIRST_CHECK, timedelta()
-
-    def note(self, run: QueuedRun) -> None:
-        """Note the result of a check."""
-        self.granted = self.granted and not run.queued
-        was_silent = self.silent is not None
-        self.failing = self._time_since(self.failing) if run.status == "failing" else None
-        self.silent = self._time_since(self.silent) if run.status in ("no_answer", "failing") else None
-        if self.silent is not None and not was_silent:
-            self.pause = SILENT_CHECK_INTERVAL / 2  # doubled after each check
-
-    @property
-    def is_stuck(self) -> bool:
-        return self.silent is not None and self.silent >= STUCK_AFTER
-
-    @property
-    def may_be_skipped(self) -> bool:
-        return self.failing is not None and self.failing >= STUCK_AFTER
-
-    def lengthen_pause(self) -> None:
-        self.pause = min(2 * self.pause, self._max_pause)
-
-    def _time_since(self, time: timedelta | None) -> timedelta:
-        return timedelta() if time is None else time + self.pause
-
-    @property
-    def _max_pause(self) -> timedelta:
-        if self.silent is not None and not self.is_stuck:
-            return SILENT_CHECK_INTERVAL
-        return MAX_CHECK_INTERVAL if self.granted else MAX_START_CHECK_INTERVAL
 
 
 @workflow.defn(name=temporal_names.ORDERED_QUEUE)

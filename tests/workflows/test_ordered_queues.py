@@ -64,9 +64,9 @@ async def test_a_run_that_is_started_late_keeps_its_position(instance: Instance,
 async def test_a_run_that_was_missed_and_is_found_is_waited_for(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It starts in the last pause before its position would have been dropped; its grant is a whole one."""
-    for name, seconds in (("FIRST_START_CHECK", 6), ("START_TIMEOUT", 5), ("FIRST_CHECK", 0.3)):
-        monkeypatch.setattr(f"workflows.ordered_queue.{name}", timedelta(seconds=seconds))
+    """It starts after checks that have found none; its grant is a whole one."""
+    monkeypatch.setattr("workflows.ordered_queue.START_TIMEOUT", timedelta(seconds=5))
+    monkeypatch.setattr("workflows.queue_head.FIRST_CHECK", timedelta(seconds=0.3))
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
     await instance.gateway.ordered_queues.enqueue(
@@ -140,7 +140,7 @@ async def test_an_open_event_that_is_done_is_dropped_at_once(instance: Instance,
 async def test_a_terminated_run_blocks_no_event(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.ordered_queue.FIRST_CHECK", timedelta(seconds=0.3))
+    monkeypatch.setattr("workflows.queue_head.FIRST_CHECK", timedelta(seconds=0.3))
     inbox.fails(500)
     await instance.webhook(inbox.url, ordered=True, retry=LATER)
     first, second, third = await send_numbered(instance, 3)

@@ -28,10 +28,10 @@ LATER = {"schedule": [3600]}
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes minutes takes a moment."""
     monkeypatch.setattr("workflows.activities.RESCHEDULE_INTERVAL", timedelta(seconds=0.1))
-    monkeypatch.setattr("workflows.ordered_queue.FIRST_CHECK", timedelta(seconds=0.3))
-    monkeypatch.setattr("workflows.ordered_queue.STUCK_AFTER", timedelta(seconds=0.5))
-    monkeypatch.setattr("workflows.ordered_queue.SILENT_CHECK_INTERVAL", timedelta(seconds=0.3))
-    monkeypatch.setattr("workflows.ordered_queue.MAX_CHECK_INTERVAL", timedelta(seconds=0.5))
+    monkeypatch.setattr("workflows.queue_head.FIRST_CHECK", timedelta(seconds=0.3))
+    monkeypatch.setattr("workflows.queue_head.STUCK_AFTER", timedelta(seconds=0.5))
+    monkeypatch.setattr("workflows.queue_head.SILENT_CHECK_INTERVAL", timedelta(seconds=0.3))
+    monkeypatch.setattr("workflows.queue_head.MAX_CHECK_INTERVAL", timedelta(seconds=0.5))
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.ANSWER_TIMEOUT", timedelta(seconds=2))
 
 

@@ -1,0 +1,42 @@
+"""When an ordered queue checks the run at its head again, and when that run is stuck."""
+
+from datetime import timedelta
+
+import pytest
+
+from hookkeeper.messages.ordered_queue import QueuedRun, QueuedRunStatus
+from workflows.queue_head import Head
+
+
+def pauses(head: Head, status: QueuedRunStatus, checks: int) -> list[float]:
+    """Return the seconds after each of several checks with this result, until the next one."""
+    found = []
+    for _ in range(checks):
+        head.note(QueuedRun(status=status))
+        head.lengthen_pause()
+        found.append(head.pause.total_seconds())
+    return found
+
+
+def test_a_run_that_has_not_started_is_looked_for_often() -> None:
+    assert pauses(Head(), "not_found", 7) == [0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
+
+
+def test_a_granted_run_is_checked_rarely() -> None:
+    head = Head(missing=timedelta(seconds=29))
+    head.grant()
+    assert head.missing == timedelta()
+    assert head.pause == timedelta(minutes=1)
+    assert pauses(head, "open", 5) == [120, 240, 480, 600, 600]
+
+
+@pytest.mark.parametrize(("status", "may_be_skipped"), [("no_answer", False), ("failing", True)])
+def test_a_run_that_does_not_answer_is_stuck_after_a_minute(status: QueuedRunStatus, may_be_skipped: bool) -> None:
+    head = Head()
+    head.grant()
+    assert pauses(head, status, 6) == [10] * 6
+    assert not head.is_stuck
+    assert pauses(head, status, 1) == [20]
+    assert (head.is_stuck, head.may_be_skipped) == (True, may_be_skipped)
+    pauses(head, "open", 1)
+    assert (head.is_stuck, head.may_be_skipped) == (False, False)
