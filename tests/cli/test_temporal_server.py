@@ -22,7 +22,7 @@ from temporalio.service import RPCError
 from hookkeeper.cli import temporal_server
 from hookkeeper.cli.ports import Ports, is_port_free
 from hookkeeper.cli.supervisor import Service, Supervisor
-from hookkeeper.cli.temporal_server import BinaryNotFound, VersionMismatch
+from hookkeeper.cli.temporal_server import BinaryNotFound, UnreadableDatabase, VersionMismatch
 from hookkeeper.settings import Settings
 from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
@@ -137,6 +137,17 @@ def _half_made(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("PRAGMA journal_mode=wal")
         connection.execute("CREATE TABLE namespaces (id BLOB, name VARCHAR(255))")
+
+
+def test_a_database_that_cannot_be_read_now_is_kept(tmp_path: Path) -> None:
+    """On a full disk, SQLite cannot make the file beside a database that a killed server has left."""
+    database = tmp_path / temporal_server.DATABASE
+    _half_made(database)
+    temporal_server.keep_version(tmp_path)
+    database.with_name(f"{database.name}-wal").mkdir()  # SQLite cannot make its file here
+    with pytest.raises(UnreadableDatabase, match=r"temporal\.db cannot be read: unable to open database file"):
+        temporal_server.check_version(tmp_path)
+    assert database.exists()
 
 
 @pytest.mark.parametrize("make", [_empty, _half_made])
