@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import structlog
@@ -14,11 +15,20 @@ QUOTED = frozenset(" \t=\r\n\"'")
 
 
 class _Logger(structlog.WriteLogger):
-    """Writes our own lines. Through `logging`, a line of an attempt took half as much CPU again."""
+    """Writes our own lines. Through `logging`, a line of an attempt took half as much CPU again.
+
+    A line that cannot be written, as on a full disk, is dropped: what is logged has happened all the same.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(sys.stderr)
         self.name = name
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def _add_trace_id(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -1,11 +1,13 @@
 """Log lines as text: without colours, they are those of structlog's console."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from hookkeeper import logs
 from hookkeeper.logs import _console
 
 LINE = {"timestamp": "2026-11-28T01:02:03Z", "level": "info", "event": "attempt", "logger": "hookkeeper.delivery"}
@@ -41,3 +43,13 @@ def test_a_line_without_colours_is_that_of_structlog(fields: dict[str, Any]) -> 
 
 def test_a_terminal_has_colours() -> None:
     assert "\x1b[" in _console(is_terminal=True)(None, "info", dict(LINE))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has this device")
+@pytest.mark.parametrize("level", ["info", "warning", "error", "exception"])
+def test_a_full_disk_stops_nothing_but_the_log(monkeypatch: pytest.MonkeyPatch, level: str) -> None:
+    file = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115 - its close fails, as each write does
+    monkeypatch.setattr(sys, "stderr", file)
+    getattr(logs._Logger("hookkeeper.test"), level)("a line")
+    with pytest.raises(OSError, match="No space left"):
+        file.close()
