@@ -14,6 +14,8 @@ from hookkeeper.cli.console import Failed
 
 DEFAULT = Path(".hookkeeper")
 FIRST_KEY = "dev1"
+PRIVATE = 0o077
+"""The umask of all processes that write here. The fork server sets it too: it begins before `DataDir.locked`."""
 _PRIVATE_FILES = re.compile(r"(registry|temporal)\.db.*|.*\.keys?|dev\.json|lock|logs|emails")
 
 
@@ -107,7 +109,7 @@ class DataDir:
         The lock ends with the process. New files, also those of child processes, and existing ones are readable by
         the user only. Raises `Failed`.
         """
-        umask = os.umask(0o077)
+        umask = os.umask(PRIVATE)
         try:
             with self._lock():
                 yield

@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from hookkeeper.cli.child_process import ChildProcess, adopt_orphans, dying_with, execute
+from hookkeeper.cli.datadir import PRIVATE
 from hookkeeper.cli.processes import start_without_collections
 
 COMMANDS = frozenset({"worker", "api"})
@@ -158,6 +159,7 @@ def _serve(requests: socket.socket) -> NoReturn:
     """Import everything, and answer requests until the socket is closed."""
     try:
         os.setsid()
+        os.umask(PRIVATE)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         _set_title("fork server")
         start_without_collections()

@@ -89,7 +89,7 @@ async def test_the_first_steps_make_an_inbox_that_gets_a_webhook(running_dev: pr
 async def test_secrets_are_readable_by_the_owner_only(running_dev: processes.Dev) -> None:
     data = running_dev.folder / ".hookkeeper"
     assert data.stat().st_mode & 0o777 == 0o700
-    for name in ("admin.key", "dev.json"):
+    for name in ("admin.key", "dev.json", "registry.db", "registry.db-wal", "temporal.db", "logs/worker.log"):
         assert (data / name).stat().st_mode & 0o777 == 0o600
 
 
