@@ -140,7 +140,10 @@ class _ServiceProcess:
             raise self._failed(f"ended with {_exit_status(code)}")
 
     async def keep_running(self, on_event: Callable[[str, str], None]) -> None:
-        """Restart the process whenever it dies, with a growing backoff if it dies soon."""
+        """Restart the process whenever it dies, with a growing backoff if it dies soon.
+
+        An event that cannot be written, as on a full disk, is dropped.
+        """
         clock = asyncio.get_running_loop().time
         backoff, reason = MIN_BACKOFF, ""
         while True:
@@ -154,9 +157,11 @@ class _ServiceProcess:
             try:
                 await self._spawn()
             except ServiceFailed as failure:  # such as a missing file or no memory, which may be temporary
-                on_event(self.service.name, f"{reason}, {failure.reason}")
+                event = f"{reason}, {failure.reason}"
             else:
-                on_event(self.service.name, f"{reason}, restarted")
+                event = f"{reason}, restarted"
+            with suppress(OSError):
+                on_event(self.service.name, event)
 
     async def stop(self) -> None:
         """End the process and all processes that it has started."""

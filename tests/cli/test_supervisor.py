@@ -1,6 +1,7 @@
 """The supervisor, with real processes: each child is a few lines of Python that say what they are through files."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -103,6 +104,21 @@ async def test_child_is_restarted_after_kill_9(supervisor: Supervisor, tmp_path:
     assert is_alive(second)
     assert events == [("worker", "died (signal 9), restarted")]
     await until(lambda: (tmp_path / "worker").read_text() == str(second))
+
+
+async def test_child_is_restarted_where_events_cannot_be_written(tmp_path: Path) -> None:
+    """As on a full disk: the second death is noticed, too."""
+
+    def refuse(*event: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with Supervisor(tmp_path / "logs", refuse) as supervisor:
+        await supervisor.start(service(tmp_path, REPORT, SLEEP))
+        for _ in range(2):
+            pid = supervisor.pid("worker")
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: supervisor.pid("worker") not in (None, pid))  # noqa: B023 - ends before the next pid
 
 
 async def test_restart_leaves_no_orphans(supervisor: Supervisor, tmp_path: Path, events: list[Event]) -> None:
