@@ -198,7 +198,11 @@ class EventWorkflow:
         return all(delivery.is_final for delivery in self._deliveries.values())
 
     def _has_to_continue_as_new(self) -> bool:
-        return workflow.info().get_current_history_length() > MAX_HISTORY_EVENTS
+        """Return whether the history is long. While an alert is being sent, it may become twice as long: the next run
+        would send the alert again.
+        """
+        length = workflow.info().get_current_history_length()
+        return length > MAX_HISTORY_EVENTS and (self._alerts.are_done or length > 2 * MAX_HISTORY_EVENTS)
 
     def _carried_over(self) -> EventInput:
         return self._event.model_copy(

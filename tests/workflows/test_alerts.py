@@ -237,6 +237,31 @@ async def test_alerts_go_along_when_a_long_history_begins_anew(
     assert json.loads(desk.requests[-1].body)["reason"] == "exhausted"
 
 
+async def test_an_alert_that_is_being_sent_is_not_sent_again_by_the_next_run(
+    instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setup: the recipient takes its time. Timeline: retries of another delivery make the history long; the recipient
+    answers, then the next retry is made. What this proves: the run waits for the alert before it continues as new.
+    """
+    monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
+    inbox.otherwise = Answer(500)
+    desk.otherwise = Answer(200, gate=(alert_gate := asyncio.Event()))
+    await instance.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
+    async with receiver() as busy:
+        busy.answers = [*[Answer(500)] * 4, Answer(500, gate=(retry_gate := asyncio.Event()))]
+        await instance.webhook(busy.url, retry={"schedule": [0.05] * 6})
+        event_id = (await instance.send())["id"]
+        await asyncio.gather(desk.got(1), busy.got(5))
+        alert_gate.set()
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while len((await instance.run(event_id).describe()).raw_description.pending_activities) > 1:
+                await asyncio.sleep(0.03)
+        retry_gate.set()
+        await instance.until_closed(event_id)
+    assert await began_anew(instance, event_id)
+    assert len(desk.requests) == 1
+
+
 async def began_anew(instance: Instance, event_id: str) -> bool:
     """Tell whether the event's latest run goes on from another one."""
     first = await anext(instance.run(event_id).fetch_history_events(page_size=1))
