@@ -3,16 +3,25 @@
 from hookkeeper.commands import Refused
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.temporal.error_translation import UnknownEvent
 from hookkeeper.temporal.gateway import Gateway
 
 
 async def erase(gateway: Gateway, index: EventIndex, tenant: str, event_id: str) -> int:
-    """Erase an event, and return the number of its runs.
+    """Erase an event, and return the number of its runs: 0 if only the index has it, as after the restore of a backup.
 
     Raises `Refused` if one is open, or was started meanwhile, UnknownEvent, Unavailable and RegistryUnavailable.
     Temporal comes last: while it has the event, the request can be repeated.
     """
-    event = await gateway.closed_event(tenant, event_id)
+    try:
+        event = await gateway.closed_event(tenant, event_id)
+    except UnknownEvent:
+        keys = await index.keys(tenant, event_id)
+        if not keys:
+            raise
+        for key in keys:
+            await index.erase(key)
+        return 0
     key = EventKey(event.accepted_at, tenant, event_id)
     await index.erase(key)
     try:

@@ -16,7 +16,7 @@ from hookkeeper.messages.run_report import RunReport, first_report
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal import error_translation
 from hookkeeper.temporal.event_start import start_run
-from hookkeeper.temporal.run_state import input_of
+from hookkeeper.temporal.run_state import input_of, unstarted_state
 from index_rows import indexed, until_indexed
 from instances import Instance
 from receivers import Receiver
@@ -183,6 +183,16 @@ async def test_an_event_that_is_unknown_or_of_another_tenant(instance: Instance)
         answer = await instance.http.delete(f"/v1/events/{asked}/data", params={"tenant": tenant})
         problem(answer, 404)
     assert (await instance.event(event_id))["id"] == event_id
+
+
+async def test_an_event_that_only_the_index_has(instance: Instance) -> None:
+    """As after the restore of a backup of one of the databases."""
+    event = event_to(id="evt_lost", tenant=instance.tenant).event
+    await instance.store.index.write([first_report(event, unstarted_state(event), "run", "")])
+    assert await listed(instance) == ["evt_lost"]
+    assert await erase(instance, "evt_lost") == (202, {"id": "evt_lost", "runs": 0})
+    assert await listed(instance) == []
+    assert (await erase(instance, "evt_lost"))[0] == 404
 
 
 async def test_erasing_twice_is_no_error(instance: Instance) -> None:

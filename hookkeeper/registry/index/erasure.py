@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from hookkeeper.registry.database import Database, lock
 from hookkeeper.registry.index.deletion import PAUSE, delete_events, with_keys
 from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.tables import erased_events
+from hookkeeper.registry.index.tables import erased_events, events
 from hookkeeper.times import utc_now
 
 ANY_ERASED = select(exists().select_from(erased_events))
@@ -32,6 +32,12 @@ async def erase(database: Database, key: EventKey) -> None:
             if await delete_events(session, [key]):
                 return
         await asyncio.sleep(PAUSE)
+
+
+async def keys_of(session: AsyncSession, tenant: str, event_id: str) -> list[EventKey]:
+    """Return the keys of the events with this id."""
+    query = select(events.c.accepted_at).where(events.c.id == event_id, events.c.tenant == tenant)
+    return [EventKey(accepted_at, tenant, event_id) for accepted_at in await session.scalars(query)]
 
 
 async def restore(database: Database, key: EventKey) -> None:

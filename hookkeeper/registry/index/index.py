@@ -44,6 +44,11 @@ class EventIndex:
         """Remove an event, and drop later reports of it."""
         await erasure.erase(self._database, key)
 
+    async def keys(self, tenant: str, event_id: str) -> list[EventKey]:
+        """Return the keys of all events with this id: usually one, more after the restore of a backup."""
+        async with self._database.read() as session:
+            return await erasure.keys_of(session, tenant, event_id)
+
     async def restore(self, key: EventKey) -> None:
         """Accept reports of an event again that was to be erased."""
         await erasure.restore(self._database, key)
