@@ -47,6 +47,10 @@ NO_TRANSACTION = "no_transaction"
 OUTAGES = ("08", "40", "53", "57", "58", "25006", "42501")
 """PostgreSQL's SQLSTATE classes: connection, rolled back (a deadlock), out of resources, operator intervention, system
 error. And two codes: the server is read-only, as after a failover, or the user lacks a permission."""
+POOLED_STATEMENTS = ("26000", "42P05")
+"""PostgreSQL's codes for a prepared statement that is missing, or that another client has made: a pooler gives the
+transactions of a client to different connections."""
+POOLER_HINT = "is there a pooler in transaction mode, such as PgBouncer? Use session mode"
 
 
 class RegistryUnavailable(Exception):
@@ -190,7 +194,8 @@ async def errors_translated(seconds: float | None) -> AsyncIterator[None]:
     except DBAPIError as error:
         if not is_outage(error):
             raise
-        raise RegistryUnavailable(f"the registry is unavailable: {error.orig}") from error
+        hint = f" ({POOLER_HINT})" if _sqlstate(error) in POOLED_STATEMENTS else ""
+        raise RegistryUnavailable(f"the registry is unavailable: {error.orig}{hint}") from error
     except CipherError as error:
         raise RegistryUnavailable(f"the registry cannot be read: {error}") from error
 
@@ -201,7 +206,11 @@ def is_outage(error: DBAPIError) -> bool:
         return True
     if isinstance(error.orig, sqlite3.OperationalError):  # SQLite calls a missing table operational too
         return _primary_code(error.orig) != sqlite3.SQLITE_ERROR
-    return str(getattr(error.orig, "sqlstate", None)).startswith(OUTAGES)
+    return _sqlstate(error).startswith((*OUTAGES, *POOLED_STATEMENTS))
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None))
 
 
 def _primary_code(error: sqlite3.Error) -> int:

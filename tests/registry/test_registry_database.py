@@ -261,6 +261,17 @@ async def test_the_victim_of_a_deadlock_may_try_again(postgres_url: str) -> None
     assert any("deadlock" in str(result) for result in results)
 
 
+async def test_a_pooler_in_transaction_mode_is_named(postgres_url: str) -> None:
+    """PgBouncer gives a client the connection of another one, which has prepared a statement with this name."""
+    engine = open_engine(postgres_url)
+    async with engine.connect() as connection:
+        await connection.execute(text("PREPARE one AS SELECT 1"))
+        with pytest.raises(RegistryUnavailable, match=r'"one" already exists \(is there a pooler in transaction mode'):
+            async with errors_translated(CALL_TIMEOUT):
+                await connection.execute(text("PREPARE one AS SELECT 1"))
+    await engine.dispose()
+
+
 async def test_a_wrong_statement_is_no_outage(engine: AsyncEngine) -> None:
     for statement in ("SELECT * FROM nowhere", "SELEC 1", "INSERT INTO webhooks (id) VALUES (NULL)"):
         with pytest.raises(DBAPIError):
