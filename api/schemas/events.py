@@ -181,5 +181,5 @@ class ErasureAccepted(ResponseModel):
 
     id: str
     runs: int
-    """Workflow runs that are being deleted: one, one more for each redelivery, and those of its parts. 0 if Temporal has
-    none any more."""
+    """Workflow runs that are being deleted: one, one more for each redelivery, and those of its parts. 0 if Temporal
+    has none any more."""
