@@ -31,7 +31,7 @@ from hookkeeper.registry.index.statistics import StatisticsTooLarge
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.registry.portal import TooManyPortalSessions
 from hookkeeper.registry.suppressions import TooManySuppressions
-from hookkeeper.registry.webhooks import ChangedMeanwhile, TooManyWebhooks
+from hookkeeper.registry.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks
 from hookkeeper.sandbox.children import SandboxUnavailable
 from hookkeeper.services.errors import Invalid, NotFound, Postponed, ServiceError, TooLarge
 from hookkeeper.temporal.error_translation import (
@@ -58,6 +58,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     TooManyPortalSessions,
     TooManySuppressions,
     ChangedMeanwhile,
+    PreviousKeySigns,
     BadTimes,
     BadCursor,
     BadRegistryCursor,
@@ -138,6 +139,8 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Missing(_sentence(error))
         case Conflict() | TooManySchedules() | Refused() | EventTypeExists() | TooManyWebhooks() | ChangedMeanwhile():
             return Conflicting(_sentence(error))
+        case PreviousKeySigns():
+            return Conflicting(f"{_sentence(error)} Wait until then, or end it now with `end_previous`.")
         case TooManyPortalSessions():
             return Conflicting(f"{_sentence(error)} Revoke one, or wait until one expires.")
         case TooManySuppressions():

@@ -29,7 +29,7 @@ from api.requests import in_thread
 from api.routes import recoveries
 from api.routes import webhooks as api
 from api.schemas.recoveries import RecoveryRequest
-from api.schemas.webhooks import PreviewRequest, SampleEvent, TestEventRequest, WebhookChanges
+from api.schemas.webhooks import PreviewRequest, SampleEvent, SecretRotation, TestEventRequest, WebhookChanges
 from hookkeeper.registry.webhooks import ChangedMeanwhile
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.webhooks import found
@@ -132,7 +132,7 @@ async def show_secret(
 async def rotate_secret(
     request: Request, webhook: KnownWebhook, store: StoreDep, caller: CallerDep, audit: AuditDep
 ) -> Response:
-    """Set a new signing key and show it. For a day, the previous one signs too.
+    """Set a new signing key and show it. For a day, the previous one signs too; the page says which one this ends.
 
     The form names the key that it replaces: sent again, by a second click or a reload, it shows the key that it made.
     """
@@ -141,7 +141,7 @@ async def rotate_secret(
     try:
         if not compare_digest(mark_of(webhook.secret).encode(), form.get("replaces", "").encode()):
             raise ChangedMeanwhile
-        secret = await api.rotate_secret(webhook, store, caller)
+        secret = await api.rotate_secret(webhook, store, caller, SecretRotation(end_previous=True))
         webhook = found(await store.webhooks.get(webhook.id, caller.tenant))
     except ChangedMeanwhile:
         notice = "The key was rotated already. Nothing has changed."

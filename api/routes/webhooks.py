@@ -170,13 +170,22 @@ async def rotate_secret(
 ) -> schemas.WebhookSecret:
     """Set a new signing key. During the grace period both keys sign, so that receivers can switch.
 
-    The key before them signs no more. Of two requests at the same time, one is answered with 409.
+    Until it ends, a further rotation is answered with 409, because it would end the key that receivers may still have:
+    `end_previous` or a `grace` of 0 ends it. Repeated with its `secret`, the request changes nothing.
     """
     rotation = rotation or SecretRotation()
+    if rotation.secret == webhook.secret:
+        return views.secret(webhook)
     secret = rotation.secret or new_secret("v1a" if is_asymmetric(webhook.secret) else "v1")
     entry = caller.did("webhook.rotate-secret", webhook.id, webhook.tenant, rotation.model_fields_set)
     rotated = await store.webhooks.rotate_secret(
-        webhook.id, caller.tenant, secret, rotation.grace, entry, replaces=webhook.secret
+        webhook.id,
+        caller.tenant,
+        secret,
+        rotation.grace,
+        entry,
+        replaces=webhook.secret,
+        ends_previous=rotation.end_previous or rotation.grace == 0,
     )
     return views.secret(found(rotated))
 

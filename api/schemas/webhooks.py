@@ -179,6 +179,8 @@ class SecretRotation(RequestModel):
     """The new key; by default a generated one."""
     grace: int = Field(86400, ge=0, le=30 * 86400, strict=True)
     """Seconds during which the previous key signs too."""
+    end_previous: bool = Field(False, strict=True)
+    """Rotate although the key before still signs, and end it now. Otherwise the answer is 409, unless `grace` is 0."""
 
 
 class SampleEvent(RequestModel):

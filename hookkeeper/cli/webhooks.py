@@ -133,11 +133,15 @@ def secret(webhook_id: WebhookId, as_json: AsJson = False) -> None:
 def rotate_secret(
     webhook_id: WebhookId,
     grace: Annotated[int, typer.Option(help="Seconds during which the old key signs as well.")] = 86400,
+    end_previous: Annotated[
+        bool,
+        typer.Option("--end-previous", help="Rotate even if the key before the old one still signs, and end it now."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Create a new signing key."""
-    api = Api.of_environment()
-    rotated = api.call("POST", "webhooks", webhook_id, "rotate-secret", body={"grace": grace})
+    body = {"grace": grace, "end_previous": end_previous}
+    rotated = Api.of_environment().call("POST", "webhooks", webhook_id, "rotate-secret", body=body)
     print_json_or(as_json, rotated, print_fields)
 
 

@@ -18,7 +18,7 @@ from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page_of_large
 from hookkeeper.registry.webhook_reads import WebhookReads
 from hookkeeper.registry.webhook_states import count_by_state, count_by_tenant, count_of
-from hookkeeper.times import utc_now
+from hookkeeper.times import rfc3339, utc_now
 
 CHANGEABLE = frozenset(
     {
@@ -35,6 +35,10 @@ class TooManyWebhooks(Exception):
 
 class ChangedMeanwhile(Exception):
     """The webhook was changed since the change was checked: read it and check again."""
+
+
+class PreviousKeySigns(Exception):
+    """The signing key was rotated a short time ago: a further rotation would end the key that receivers still have."""
 
 
 class WebhookAddress(NamedTuple):
@@ -171,11 +175,12 @@ class Webhooks:
         entry: AuditEntry | None = None,
         *,
         replaces: str | None = None,
+        ends_previous: bool = True,
     ) -> Webhook | None:
         """Set a new secret and return the webhook, or None; the old secret also signs during the grace period.
 
-        Raises ChangedMeanwhile if the webhook has another secret than the one that it replaces: a second rotation
-        would end the old secret, which receivers still have.
+        Raises ChangedMeanwhile if the webhook has another secret than the one that it replaces, and PreviousKeySigns
+        if the secret before still signs, unless it may be ended.
         """
         async with self._database.write() as session:
             webhook = await session.scalar(_the_webhook(webhook_id, tenant).with_for_update())
@@ -184,6 +189,9 @@ class Webhooks:
             if replaces is not None and webhook.secret != replaces:
                 raise ChangedMeanwhile(f"the signing key of webhook {webhook_id} was rotated at the same time")
             now = utc_now()
+            until = webhook.previous_secret_expires_at
+            if not ends_previous and until is not None and now < until:
+                raise PreviousKeySigns(f"the previous signing key signs until {rfc3339(until)}")
             expires_at = now + timedelta(seconds=grace_seconds)
             graced = (webhook.secret, expires_at) if grace_seconds > 0 else (None, None)
             webhook.previous_secret, webhook.previous_secret_expires_at = graced

@@ -727,6 +727,7 @@ async def known(door: Instance) -> AsyncIterator[str]:
         ({"grace": True}, "grace"),
         ({"grace": None}, "grace"),
         ({"grace": 10**400}, "grace"),
+        ({"end_previous": "yes"}, "end_previous"),
         ({"secret": "whsec_"}, "secret"),
         ({"secrets": "x"}, "secrets"),
         ([], "body"),

@@ -257,6 +257,26 @@ async def test_without_grace_the_old_key_is_dead_at_once(instance: Instance, inb
     assert len(request.headers["webhook-signature"].split()) == 1
 
 
+async def test_a_second_rotation_keeps_the_key_that_receivers_have(idle_instance: Instance) -> None:
+    """A repeated request would end it."""
+    made = await idle_instance.webhook(URL)
+    path = f"/v1/webhooks/{made['id']}"
+    given = {"secret": new_secret("v1")}
+    first = await idle_instance.http.post(f"{path}/rotate-secret", json=given)
+    again = await idle_instance.http.post(f"{path}/rotate-secret", json=given)
+    assert (again.status_code, again.json()) == (200, first.json())
+    refused = await idle_instance.http.post(f"{path}/rotate-secret")
+    assert refused.status_code == 409
+    assert first.json()["previous_secret_expires_at"] in refused.json()["detail"]
+    stored = await idle_instance.store.get(made["id"])
+    assert stored
+    assert (stored.secret, stored.previous_secret) == (given["secret"], made["secret"])
+    await idle_instance.http.post(f"{path}/rotate-secret", json={"end_previous": True})
+    stored = await idle_instance.store.get(made["id"])
+    assert stored
+    assert stored.previous_secret == given["secret"]
+
+
 async def test_a_rotation_keeps_the_scheme(idle_instance: Instance) -> None:
     made = await idle_instance.webhook(URL, signature_scheme="v1a")
     rotated = (await idle_instance.http.post(f"/v1/webhooks/{made['id']}/rotate-secret")).json()

@@ -241,7 +241,7 @@ async def test_the_page_of_an_attempt_says_what_has_changed_since(instance: Inst
         await instance.http.patch(at, json={"headers": {"x-shop": "1"}})
         assert "has changed since attempt 2: its headers." in await shown(2)
         for _ in range(2):
-            await instance.http.post(f"{at}/rotate-secret", json={})
+            await instance.http.post(f"{at}/rotate-secret", json={"end_previous": True})
         again = await shown(2)
         assert "has changed since attempt 2: its signing key. URL and headers cannot be compared" in again
         answer = await browser.submit("/events", f"{path}/curl?tenant={instance.tenant}&attempt=1")
