@@ -21,10 +21,11 @@ from hookkeeper.content.headers import masked
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
-from hookkeeper.messages.event import Delivery
+from hookkeeper.messages.event import Delivery, EventState, next_attempt_at
 from hookkeeper.messages.recovery import RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.registry.health import status_of
+from hookkeeper.registry.index.change_log import ChangedDelivery as Changed
 from hookkeeper.registry.index.change_log import ChangedEvent
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.models import Webhook
@@ -83,14 +84,15 @@ def accepted(started: Started, links: LinkBuilder) -> AcceptedEvent:
 
 def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
     state = snapshot.state
-    scheduled_for = state.deliver_at if state.status == "scheduled" else None
     return EventView.of(
         state,
         data=snapshot.event.data,
         workflow_id=snapshot.workflow_id,
         run_id=snapshot.run_id,
         links=event_links(links, state.tenant, state.id, snapshot.workflow_id, snapshot.run_id),
-        deliveries=[_delivery(delivery, scheduled_for) for delivery in state.deliveries],
+        deliveries=[
+            DeliveryView.of(delivery, next_attempt_at=_next_attempt(delivery, state)) for delivery in state.deliveries
+        ],
     )
 
 
@@ -99,7 +101,9 @@ def event_summary(row: ListedEvent, links: LinkBuilder) -> EventSummary:
 
 
 def event_change(row: ChangedEvent, links: LinkBuilder) -> EventChange:
-    deliveries = [ChangedDelivery.of(delivery) for delivery in row.deliveries]
+    deliveries = [
+        ChangedDelivery.of(delivery, next_attempt_at=_next_attempt(delivery, row)) for delivery in row.deliveries
+    ]
     return EventChange.of(row, **_located(row, row.id, links), deliveries=deliveries)
 
 
@@ -172,10 +176,8 @@ def _firing(firing: FiringRun, plan: SchedulePlan, links: LinkBuilder) -> Firing
     )
 
 
-def _delivery(delivery: Delivery, scheduled_for: datetime | None) -> DeliveryView:
-    waits = delivery.status in ("pending", "retrying")
-    next_attempt_at = (delivery.next_attempt_at or scheduled_for) if waits else None
-    return DeliveryView.of(delivery, next_attempt_at=next_attempt_at)
+def _next_attempt(delivery: Delivery | Changed, event: EventState | ChangedEvent) -> datetime | None:
+    return next_attempt_at(delivery.status, delivery.next_attempt_at, event.status, event.deliver_at)
 
 
 def _masked(on_failure: OnFailure | None) -> OnFailure | None:

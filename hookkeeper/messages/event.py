@@ -211,6 +211,15 @@ def event_state(
     )
 
 
+def next_attempt_at(
+    status: DeliveryStatus, at: datetime | None, event: EventStatus, deliver_at: datetime | None
+) -> datetime | None:
+    """Return when a delivery is attempted next, if it waits for a time; `at` is the time of its retry."""
+    if status not in ("pending", "retrying"):
+        return None
+    return at or (deliver_at if event == "scheduled" else None)
+
+
 def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> EventStatus:
     """Return the status of an event with these deliveries."""
     if not all(delivery.is_final for delivery in deliveries):

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Table, case, func, select
+from sqlalchemy import ColumnElement, RowMapping, Table, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.messages.event import NEED_ATTENTION, Channel, DeliveryStatus, EventStatus, Reason
+from hookkeeper.messages.event import NEED_ATTENTION, Channel, DeliveryStatus, EventStatus, Reason, next_attempt_at
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index import tables
 from hookkeeper.registry.index.scan import Key, find_deliveries, find_events
@@ -51,6 +51,7 @@ class ListedDelivery:
     status_code: int | None
     error: str | None
     next_attempt_at: datetime | None
+    """Of an event that is delivered later, its `deliver_at`."""
     accepted_at: datetime
     finished_at: datetime | None
     run_id: str
@@ -90,16 +91,23 @@ async def list_deliveries(
         & (events.c.tenant == deliveries.c.tenant)
         & (events.c.id == deliveries.c.event_id)
     )
-    query = select(deliveries, events.c.run_id, events.c.shared_run).join(events, same_event)
+    of_event = events.c.run_id, events.c.shared_run, events.c.deliver_at, events.c.status.label("event_status")
+    query = select(deliveries, *of_event).join(events, same_event)
     of_webhook = deliveries.c.webhook_id == search.webhook
     rows = await session.execute(query.where(of_webhook, *_with_keys(deliveries, found.keys)))
     by_key = {(row["accepted_at"], row["tenant"], row["event_id"], row["id"]): row for row in rows.mappings()}
     listed = [
-        ListedDelivery(**{name: by_key[key][name] for name in ListedDelivery.__slots__})
+        ListedDelivery(
+            **{name: row[name] for name in ListedDelivery.__slots__} | {"next_attempt_at": _next_attempt(row)}
+        )
         for key in found.keys
-        if key in by_key
+        if (row := by_key.get(key))
     ]
     return listed, _write_cursor(found.end)
+
+
+def _next_attempt(row: RowMapping) -> datetime | None:
+    return next_attempt_at(row["status"], row["next_attempt_at"], row["event_status"], row["deliver_at"])
 
 
 async def count_events(session: AsyncSession, search: Search) -> int | None:

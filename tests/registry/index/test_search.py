@@ -258,6 +258,17 @@ async def test_a_row(index: EventIndex, reports: list[RunReport]) -> None:
         assert row.needs_attention == sorted({delivery.webhook_id for delivery in troubled})
 
 
+async def test_a_delivery_of_a_later_event_is_attempted_then(index: EventIndex) -> None:
+    """Its run has no time of its own for a first attempt."""
+    at = BEGIN + timedelta(days=1)
+    delivery = Delivery(id="wh_9", webhook_id="wh_9")
+    scheduled = EventProgress("scheduled", False, deliver_at=at, run_id="run", digest="abc")
+    for progress, expected in ((scheduled, at), (scheduled._replace(status="delivering"), None)):
+        await index.write([RunReport("c", "later", "order.paid", BEGIN, BEGIN, progress, (delivery,))])
+        (listed,), _ = await index.deliveries(Search(webhook="wh_9"), 25, None)
+        assert listed.next_attempt_at == expected
+
+
 async def test_an_event_of_many_webhooks(index: EventIndex) -> None:
     """The webhooks that need attention are listed, however many others there are."""
     names = [f"wh_{number:03}" for number in range(150)]
