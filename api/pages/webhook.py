@@ -39,6 +39,7 @@ CHART_HEIGHT = 90.0
 DONE = {
     "pause": "The webhook is paused: its deliveries are held.",
     "resume": "The webhook was resumed: held deliveries are released, oldest first.",
+    "disable": "The webhook is disabled: its deliveries are held until it is enabled.",
     "enable": "The webhook is enabled: held deliveries are released, oldest first.",
     "create": "The webhook is registered. Send a test event to try it.",
     "change": "The webhook was changed. Deliveries that wait use the new settings at their next attempt.",

@@ -53,6 +53,15 @@ async def resume_webhook(webhook: KnownWebhook, store: StoreDep, gateway: Gatewa
     return _done(webhook.id, "resume")
 
 
+@router.post("/{webhook_id}/disable", dependencies=_WRITES)
+async def disable_webhook(
+    webhook: KnownWebhook, store: StoreDep, gateway: GatewayDep, caller: CallerDep, validator: ValidatorDep
+) -> Response:
+    """Disable a webhook, also one that a probe would enable."""
+    await api.change_webhook(webhook.id, WebhookChanges(enabled=False), store, caller, gateway, validator)
+    return _done(webhook.id, "disable")
+
+
 @router.post("/{webhook_id}/enable", dependencies=_WRITES)
 async def enable_webhook(
     webhook: KnownWebhook, store: StoreDep, gateway: GatewayDep, caller: CallerDep, validator: ValidatorDep

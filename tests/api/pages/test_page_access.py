@@ -55,6 +55,7 @@ NEEDS = {
     "POST /webhooks/{webhook_id}/pause": "webhooks:write",
     "POST /webhooks/{webhook_id}/resume": "webhooks:write",
     "POST /webhooks/{webhook_id}/enable": "webhooks:write",
+    "POST /webhooks/{webhook_id}/disable": "webhooks:write",
     "POST /webhooks/{webhook_id}/delete": "webhooks:write",
     "POST /webhooks/{webhook_id}/test": "webhooks:write",
     "POST /webhooks/{webhook_id}/preview": "webhooks:read",
