@@ -13,7 +13,7 @@ from api.strict_json import fault_of, parse
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.models import Webhook
-from hookkeeper.services.errors import Invalid, ServiceError
+from hookkeeper.services.errors import BadField, Invalid, ServiceError
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.temporal.error_translation import GatewayError
 
@@ -31,6 +31,15 @@ def read_test(form: Mapping[str, str]) -> dict[str, Any]:
         return read_sample(form)
     except Problem as error:
         raise Invalid.field("data", fault_of(error)) from None
+
+
+def at_its_field(problem: Problem) -> Problem:
+    """Put errors inside the data, such as `data/order/total`, at the field of the form that has them."""
+    for n, error in enumerate(problem.errors):
+        name, _, inside = error.path.partition("/")
+        if inside:
+            problem.errors[n] = BadField(path=name, detail=f"{inside}: {error.detail}")
+    return problem
 
 
 def form_sample(form: Mapping[str, str], patterns: Sequence[str], names: Sequence[str]) -> dict[str, Any]:

@@ -43,7 +43,8 @@ DONE = {
     "enable": "The webhook is enabled: held deliveries are released, oldest first.",
     "create": "The webhook is registered. Send a test event to try it.",
     "change": "The webhook was changed. Deliveries that wait use the new settings at their next attempt.",
-    "untested": "The webhook is saved, but the test event was not accepted. Send it again.",
+    "untested": "The webhook is saved, but the test event was not accepted. Send it below: if it is refused again, the"
+    " page says why.",
     "recover": "The failed deliveries are made again in the background, oldest first.",
 }
 """What the page says after a change."""

@@ -22,7 +22,7 @@ from api.deps import (
 from api.pages.recoveries import problem_of, since_of
 from api.pages.rendering import query, redirect
 from api.pages.routes import PageRoute
-from api.pages.samples import answer_url, read_test
+from api.pages.samples import answer_url, at_its_field, read_test
 from api.pages.webhook import mark_of, show_again
 from api.problems import Problem, ServiceUnavailable
 from api.requests import in_thread
@@ -102,7 +102,8 @@ async def send_test(
     except ServiceUnavailable:
         raise
     except (Problem, Invalid, ValidationError) as error:
-        return await show_again(request, webhook, store, caller, problem=problem_of(error), form=form, is_test=True)
+        problem = at_its_field(problem_of(error))
+        return await show_again(request, webhook, store, caller, problem=problem, form=form, is_test=True)
     return redirect(answer_url(webhook, accepted.id))
 
 

@@ -1,5 +1,6 @@
 """The catalogue over HTTP, and what it means for events."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +103,17 @@ async def test_an_archived_type_takes_no_new_events_and_knows_the_old_ones(idle_
     assert (again.status_code, again.json()["duplicate"]) == (200, True)
 
 
-async def test_unknown_types_can_be_refused(temporal: Client, tmp_path: Path) -> None:
-    async with running_instance(temporal, tmp_path, require_known_event_types=True) as strict:
-        refused = await post(strict, "order.paid", {"order": 1})
-        assert [error["path"] for error in refused.json()["errors"]] == ["type"]
-        await add(strict)
-        assert (await post(strict, "order.paid", {"order": 1})).status_code == 202
+@pytest.fixture
+async def strict(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
+    async with running_instance(temporal, tmp_path, require_known_event_types=True) as instance:
+        yield instance
+
+
+async def test_unknown_types_can_be_refused(strict: Instance) -> None:
+    refused = await post(strict, "order.paid", {"order": 1})
+    assert [error["path"] for error in refused.json()["errors"]] == ["type"]
+    await add(strict)
+    assert (await post(strict, "order.paid", {"order": 1})).status_code == 202
 
 
 async def test_a_test_delivery_sends_the_first_example(instance: Instance, inbox: Receiver) -> None:
@@ -116,6 +122,22 @@ async def test_a_test_delivery_sends_the_first_example(instance: Instance, inbox
     await instance.http.post(f"/v1/webhooks/{webhook['id']}/test", json={"type": "order.paid"})
     (request,) = await inbox.got(1)
     assert b'"data":{"order":1,"lines":[{"sku":"a"}]}' in request.body
+
+
+@pytest.mark.parametrize(
+    ("sample", "paths"),
+    [({"type": "order.paid", "data": {"order": "1"}}, ["data/order"]), ({"type": "order.any", "data": 1}, [])],
+    ids=["schema", "unknown"],
+)
+async def test_test_events_are_held_to_the_schema_of_their_type(
+    strict: Instance, sample: dict[str, Any], paths: list[str]
+) -> None:
+    """A receiver may rely on it. The type of a test need not be in the catalogue, as the default one is not."""
+    await add(strict)
+    webhook = await strict.webhook("http://127.0.0.1:9000/")
+    answer = await strict.http.post(f"/v1/webhooks/{webhook['id']}/test", json=sample)
+    assert answer.status_code == (422 if paths else 202)
+    assert [error["path"] for error in answer.json().get("errors", [])] == paths
 
 
 async def test_the_catalogue_survives_the_way_through_openapi(idle_instance: Instance) -> None:

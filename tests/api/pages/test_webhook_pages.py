@@ -290,6 +290,19 @@ async def test_what_is_wrong_with_a_test_event_is_said_at_its_field(idle_instanc
             assert Form(answer.text, f"{path}/test").fields.items() >= wrong.items()
 
 
+async def test_a_test_event_that_its_schema_refuses_is_explained_at_its_data(idle_instance: Instance) -> None:
+    schema = {"type": "object", "properties": {"order": {"type": "integer"}}}
+    await idle_instance.http.post("/v1/event-types", json={"name": "order.paid", "schema": schema})
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    path = f"/webhooks/{webhook['id']}"
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.submit(path, f"{path}/test", type="order.paid", data='{"order": "x"}')
+    assert answer.status_code == 422
+    error = answer.text.partition('id="data-error">')[2].partition("</p>")[0]
+    assert "order: " in error
+    assert "integer" in error
+
+
 async def test_a_webhook_is_deleted(idle_instance: Instance) -> None:
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop")
     key = await make_key(idle_instance, idle_instance.tenant)
