@@ -14,9 +14,10 @@ from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, GatewayDep,
 from api.errors import as_problem, from_validation
 from api.pages.rendering import errors_of, given_filters, query, render
 from api.pages.routes import PageRoute
-from api.problems import Problem
+from api.problems import Conflicting, Problem
 from api.routes import keys as api
 from api.routes.keys import CreatedKey, KeyView, NewKey, RevokedKey
+from hookkeeper.registry.api_keys import KEY_ID, KeyExists, new_key_id
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID
@@ -24,6 +25,10 @@ from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/keys", include_in_schema=False, route_class=PageRoute, dependencies=[needs("admin")])
 KEYS_ON_PAGE = 50
+CREATED_BEFORE = (
+    "This form has created the key {} already, and only the first answer has shown it. If it is lost, revoke it and"
+    " create another."
+)
 LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year"}
 """In days."""
 
@@ -38,10 +43,17 @@ async def list_keys(request: Request, cursor: Cursor, store: StoreDep, tenant: A
 async def create_key(
     request: Request, cursor: Cursor, store: StoreDep, caller: CallerDep, tenant: AnyTenant
 ) -> Response:
-    """Create a key. Only this answer has it."""
+    """Create a key. Only this answer has it.
+
+    The form names the key's id, so one that is sent again, by a second click or a reload, creates no second key.
+    """
     form: dict[str, str] = request.state.form
+    given = form.get("id", "")
+    key_id = given if KEY_ID.fullmatch(given) else new_key_id()
     try:
-        created = await api.create_key(NewKey(**_fields(form)), store, caller)
+        created = await api.add_key(NewKey(**_fields(form)), key_id, store, caller)
+    except KeyExists:
+        return await _show(request, store, cursor, tenant, problem=Conflicting(CREATED_BEFORE.format(key_id)))
     except ValidationError as error:
         return await _show(request, store, cursor, tenant, problem=from_validation(error.errors()), form=form)
     except Invalid as error:
@@ -113,7 +125,7 @@ async def _show(
         errors=errors_of(problem),
         created=created,
         revoked=revoked,
-        form=form or {f"scope {scope}": "true" for scope in USUAL_SCOPES},
+        form=form or {"id": new_key_id()} | {f"scope {scope}": "true" for scope in USUAL_SCOPES},
         scopes=SCOPES,
         lifetimes={"": "never"} | {days: f"in {text}" for days, text in LIFETIMES.items()},
     )

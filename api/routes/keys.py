@@ -7,10 +7,11 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from api.access import GuardedRoute, needs
-from api.caller import USUAL_SCOPES, Scope
+from api.caller import USUAL_SCOPES, Caller, Scope
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, GatewayDep, Limit, StoreDep
 from api.problems import KEYED, responses
 from hookkeeper.registry.api_keys import ApiKey, digest_of, new_key, new_key_id
+from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import (
     EVENT_ID,
@@ -74,13 +75,18 @@ class CreatedKey(KeyView):
 @router.post("", status_code=201)
 async def create_key(new: NewKey, store: StoreDep, caller: CallerDep) -> CreatedKey:
     """Create a key. Only this response contains it: Hookkeeper stores a digest."""
+    return await add_key(new, new_key_id(), store, caller)
+
+
+async def add_key(new: NewKey, key_id: str, store: Store, caller: Caller) -> CreatedKey:
+    """Create a key with this id. Raises Invalid, KeyExists."""
     if new.tenant is not None and "admin" in new.scopes:
         raise Invalid.field("scopes", "admin is for keys of all tenants")
     if new.expires_at is not None and new.expires_at <= utc_now():
         raise Invalid.field("expires_at", "is in the past")
     text = new_key()
     key = ApiKey(
-        id=new_key_id(),
+        id=key_id,
         name=new.name,
         tenant=new.tenant,
         scopes=list(dict.fromkeys(new.scopes)),

@@ -10,6 +10,7 @@ import secrets
 from datetime import datetime, timedelta
 
 from sqlalchemy import Index, bindparam, inspect, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hookkeeper.registry.audit import AuditEntry, execute, note
@@ -21,6 +22,7 @@ from hookkeeper.times import utc_now
 
 PREFIX = "hk_"
 KEY = re.compile(r"hk_[A-Za-z0-9_-]{43}", re.ASCII)
+KEY_ID = re.compile(r"key_[0-9a-f]{16}", re.ASCII)
 USE_INTERVAL = timedelta(minutes=1)
 """`last_used_at` is updated at most this often."""
 
@@ -64,6 +66,10 @@ def digest_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+class KeyExists(Exception):
+    """There is a key with this id."""
+
+
 class ApiKeys:
     """Stores API keys. Methods raise RegistryUnavailable."""
 
@@ -73,10 +79,13 @@ class ApiKeys:
         self._by_digest = CompiledRead(BY_DIGEST, direct.dialect)
 
     async def add(self, key: ApiKey, entry: AuditEntry | None = None) -> None:
-        """Add a key."""
-        async with self._database.write() as session:
-            session.add(key)
-            note(session, entry)
+        """Add a key. Raises KeyExists if its id is taken."""
+        try:
+            async with self._database.write() as session:
+                session.add(key)
+                note(session, entry)
+        except IntegrityError:
+            raise KeyExists(f"key {key.id} exists") from None
 
     async def find(self, key: str) -> ApiKey | None:
         """Return a key, even if revoked or expired, or None."""

@@ -1,10 +1,11 @@
 """The page of API keys: one is created and shown once; revoking one names the schedules that it made."""
 
+import asyncio
 import re
 from typing import Any
 
 import pytest
-from browsers import Form, browsing
+from browsers import Form, Page, browsing
 from callers import calling, make_key
 
 from instances import Instance
@@ -30,6 +31,21 @@ async def test_a_key_is_created_with_its_scopes_and_shown_once(idle_instance: In
     assert known["expires_at"]
     entry = (await idle_instance.http.get("/v1/audit", params={"tenant": tenant})).json()["items"][0]
     assert (entry["action"], entry["object_id"], entry["key_id"]) == ("key.create", known["id"], "admin")
+
+
+async def test_a_form_creates_a_key_once(idle_instance: Instance) -> None:
+    """A reload sends the form again, also while the answer to the first is on its way."""
+    async with browsing(idle_instance.app) as browser:
+        html = (await browser.get("/keys")).text
+        fields = Form(html, CREATE).fields | {"name": "backend", "tenant": idle_instance.tenant}
+        answers = await asyncio.gather(*(browser.http.post(CREATE, data=fields) for _ in range(3)))
+        (made,) = (await idle_instance.http.get("/v1/keys", params={"tenant": idle_instance.tenant})).json()["items"]
+        assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+        for answer in answers:
+            assert made["id"] in answer.text
+            assert ("hk_" in Page(answer.text).text) is (answer.status_code == 200)
+            again = Form(answer.text, CREATE).fields
+            assert again["id"] != fields["id"], "the next form makes a key of its own"
 
 
 @pytest.mark.parametrize(
