@@ -3,7 +3,7 @@
 // Without this script everything works; a reader then reloads the page.
 "use strict";
 
-const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" }); // with the zone
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const MAX_WAIT = 30; // seconds between two tries while nothing answers
 const STREAM_GAP = 1; // seconds between two refreshes that a stream has caused, at least

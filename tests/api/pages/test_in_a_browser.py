@@ -38,6 +38,8 @@ SCHEMES: dict[Literal["light", "dark"], dict[str, Any]] = {"light": {}, "dark": 
 """What axe looks for: the colours are all that differs."""
 PATIENCE = WAIT_TIMEOUT * 1000
 """Milliseconds."""
+ZONE = "Asia/Tokyo"
+"""Of the reader."""
 BODY = "\n{{ event.data.text }}\r\n"
 REPEATED = "the server responded with a status of 503"
 """A busy machine is late, and the page asks again."""
@@ -74,6 +76,7 @@ async def reading(
         context = await chromium.new_context(
             base_url=origin,
             color_scheme=scheme,
+            timezone_id=ZONE,
             viewport={"width": width, "height": 860},
         )
         page = await context.new_page()
@@ -116,6 +119,7 @@ async def test_an_event_appears_is_retried_and_succeeds_without_reloading(
         await expect(page.get_by_text("No events yet")).to_be_visible()
         await page.evaluate("window.notReloaded = true")
         event = await instance.send(data={"order": 4711})
+        await expect(page.locator("td time")).to_have_text(re.compile(r"[AP]M GMT\+9$"))
         await page.get_by_role("link", name="order.paid").click(timeout=PATIENCE)
         await expect(page.get_by_text("Attempt 1")).to_be_visible()
         await expect(page.get_by_text(re.compile(r"Next attempt in \d+ minutes"))).to_be_visible()
