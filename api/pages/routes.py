@@ -3,7 +3,8 @@
     @router.get("/events", dependencies=[needs("events:read")])
 
 A page declares its scopes as a route of the API does, and reads and changes through the same dependencies. A form is
-accepted only with the proof that we made it for this session.
+accepted only with the proof that we made it for this session. One that comes after the session has ended is shown
+again, with what was typed, to be sent in the next session.
 """
 
 from collections.abc import Callable, Coroutine
@@ -27,8 +28,13 @@ from hookkeeper.registry.portal import ID_PREFIX
 from hookkeeper.times import utc_now
 
 MAX_FORM_BYTES = 64 * 1024
+FORM_OF_OTHERS = "This form was not made for your session. Go back, reload the page, and send it again."
 SHOWN: tuple[type[Exception], ...] = (*EXPECTED, HTTPException, RequestValidationError)
 """Errors that are shown as a page. Any other is a bug, which the app answers."""
+
+
+class EarlierSession(Exception):
+    """The form was made for an earlier session of the same browser."""
 
 
 class PageRoute(GuardedRoute):
@@ -43,12 +49,15 @@ class PageRoute(GuardedRoute):
         cookie = session_cookie(request)
         request.state.caller = caller = await self._resume(request, cookie)
         if request.method != "GET":
-            form = StrictRequest(request.scope, request.receive)
-            form.limit = self.max_form_bytes
-            request.state.form = await read_form(form, self.max_form_fields)
+            await self._read_form(request)
             if not _is_ours(request, cookie):
-                raise Forbidden("This form was not made for your session. Go back, reload the page, and send it again.")
+                raise EarlierSession if _is_of_our_page(request) else Forbidden(FORM_OF_OTHERS)
         return with_scope(caller, scopes)
+
+    async def _read_form(self, request: Request) -> None:
+        form = StrictRequest(request.scope, request.receive)
+        form.limit = self.max_form_bytes
+        request.state.form = await read_form(form, self.max_form_fields)
 
     async def _resume(self, request: Request, cookie: SessionCookie) -> Caller:
         """Return who has begun the session; keep a session of the portal, which has a theme, for rendering."""
@@ -67,13 +76,25 @@ class PageRoute(GuardedRoute):
         async def handle_page(request: Request) -> Response:
             request = Request(without_blanks(request.scope), request.receive)
             try:
-                return await handle(request)
-            except Unauthorized:
-                return await _log_in(request)
+                return await self._in_session(request, handle)
             except SHOWN as error:
                 return await error_page(request, as_problem(error, method=request.method, path=request.url.path))
 
         return handle_page
+
+    async def _in_session(
+        self, request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]]
+    ) -> Response:
+        """Answer a request; without the session that it needs, ask for one."""
+        try:
+            return await handle(request)
+        except EarlierSession:
+            return await _send_again(request, 403)
+        except Unauthorized:
+            if request.method == "GET" or not _is_of_our_page(request):
+                return await _log_in(request)
+        await self._read_form(request)
+        return await _send_again(request, 401)
 
 
 def without_blanks(scope: Any) -> Any:
@@ -96,6 +117,22 @@ def _is_ours(request: Request, cookie: SessionCookie) -> bool:
     return cookie.is_proof(proof, cookie.of(request), state_of(request).settings)
 
 
+def _is_of_our_page(request: Request) -> bool:
+    """Return whether the browser says that one of our pages has sent a form. Old browsers say nothing."""
+    return request.headers.get("sec-fetch-site") == "same-origin"
+
+
+async def _send_again(request: Request, status: int) -> Response:
+    """Show the button that sends a form again, with what was typed. Nothing is sent without a click."""
+    fields = {name: text for name, text in request.state.form.items() if name != PROOF}
+    is_framed = session_cookie(request).is_framed
+    return await render(request, "send_again.html", status, fields=fields, is_framed=is_framed, action=_target(request))
+
+
+def _target(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
 async def _log_in(request: Request) -> Response:
     """Ask for a key, and then show the page, or that with the form; in a frame, which has no login, for a new link.
 
@@ -106,5 +143,5 @@ async def _log_in(request: Request) -> Response:
         return await render(request, "ended.html", 401)
     if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
         return await render(request, "same_site.html")
-    target = back_to(request) or request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    target = back_to(request) or _target(request)
     return redirect(query("/login", next=target if target != "/" else None))

@@ -64,8 +64,13 @@ class Preview {
       const answer = await fetch(form.dataset.preview, {
         method: "POST", body: new URLSearchParams(new FormData(form)), headers: { accept: "text/html" }, signal: AbortSignal.timeout(ANSWER_TIMEOUT),
       });
-      if (new URL(answer.url).pathname === "/login") return this.say("Your session has ended: log in in another tab.");
+      if (answer.status === 401) return this.say("Your session has ended: log in in another tab.");
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const again = page.querySelector("#again [name=proof]"); // there is a new session
+      if (again) {
+        form.elements.proof.value = again.value;
+        return this.schedule();
+      }
       const fresh = page.getElementById("preview");
       if (!answer.ok || !fresh) throw new Error(String(answer.status));
       this.show(page, fresh);

@@ -57,6 +57,12 @@ function replace(region, fresh) {
   }
 }
 
+// A page with it is not reloaded.
+function hasTypedText() {
+  const fields = document.querySelectorAll("form[method=post] input, form[method=post] textarea");
+  return [...fields].some((field) => field.value !== field.defaultValue);
+}
+
 // The stream of what changes. Without one, for example since the tenant has too many, the page asks as if there were none.
 class Stream {
   constructor(url, changed) {
@@ -150,7 +156,10 @@ class Live {
     this.heard = false;
     try {
       const answer = await fetch(this.from, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(10000) });
-      if (answer.status === 401 || new URL(answer.url).pathname === "/login") return location.reload();
+      if (answer.status === 401 || new URL(answer.url).pathname === "/login") {
+        if (!hasTypedText()) return location.reload();
+        throw new Error("the session has ended");
+      }
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.querySelector("#live");
       if (!answer.ok || !fresh) throw new Error(String(answer.status));

@@ -59,7 +59,9 @@ class Form(HTMLParser):
             return
         name = has.get("name")
         if tag == "input" and name and (has.get("type") != "checkbox" or "checked" in has):
-            self.fields[name] = (has.get("value") or "").replace("\r", "").replace("\n", "")
+            text = has.get("value") or ""
+            is_line = has.get("type") != "hidden"
+            self.fields[name] = text.replace("\r", "").replace("\n", "") if is_line else text
         elif tag in ("textarea", "select") and name:
             self._name = name
             self.fields[name] = ""

@@ -58,13 +58,17 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def reading(
-    chromium: Browser, instance: Instance, scheme: Literal["light", "dark"] = "light", width: int = 1280
+    chromium: Browser,
+    instance: Instance,
+    scheme: Literal["light", "dark"] = "light",
+    width: int = 1280,
+    expected: str = REPEATED,
 ) -> AsyncIterator[Page]:
     """Give a page of the instance, at the login."""
     complaints: list[str] = []
 
     def hear(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and REPEATED not in message.text:
+        if message.type in ("error", "warning") and expected not in message.text:
             complaints.append(message.text)
 
     def watch(request: Request) -> None:
@@ -509,3 +513,20 @@ async def test_the_portal_works_in_a_frame_of_a_named_origin_and_of_no_other(
         await frame.get_by_role("button", name="Log out").click()
         await expect(frame.get_by_role("heading", name="The session has ended")).to_be_visible()
         await context.close()
+
+
+async def test_a_form_outlives_its_session(chromium: Browser, idle_instance: Instance) -> None:
+    """A script says that the session has ended, and takes up the one that another tab begins."""
+    async with reading(chromium, idle_instance, expected="a status of 40") as page:
+        await log_in(page)
+        await page.goto("/webhooks/new")
+        await page.context.clear_cookies()
+        await page.get_by_label("Name", exact=True).fill("Shop")
+        await expect(page.get_by_text("Your session has ended: log in in another tab.")).to_be_visible()
+        other = await page.context.new_page()
+        await other.goto("/events")
+        await log_in(other, (await make_key(idle_instance, idle_instance.tenant))["key"])
+        await page.get_by_label("URL", exact=True).fill("http://127.0.0.1:9000/")
+        await expect(page.get_by_text("Your session has ended")).to_be_hidden()
+        await page.get_by_role("button", name="Register", exact=True).click()
+        await expect(page.get_by_role("heading", name="Shop")).to_be_visible()
