@@ -12,6 +12,9 @@ from rich.text import Text
 from hookkeeper.content.text import visible
 
 Json = dict[str, Any]
+NO_MATCH = "Nothing matches."
+NOT_FILTERS = {"tenant", "total", "limit", "cursor"}
+"""Parameters of lists: a tenant without events is not a search without a match."""
 
 
 class SafeConsole(Console):
@@ -76,16 +79,24 @@ def print_result(as_json: bool, result: Any, sentence: str) -> None:
 
 
 def print_page(
-    as_json: bool, page: Json, header: Sequence[str], cells: Callable[[Json], Sequence[str]], empty: str
+    as_json: bool,
+    page: Json,
+    header: Sequence[str],
+    cells: Callable[[Json], Sequence[str]],
+    empty: str,
+    query: Json | None = None,
 ) -> None:
-    """Print one page of a list: as ASCII JSON, or as a table with the cells of each item. `empty` is printed instead
-    of a table without rows."""
+    """Print one page of a list: as ASCII JSON, or as a table with the cells of each item.
+
+    `empty` is printed instead of a table without rows, unless the list's query has a filter.
+    """
+    is_filtered = any(value is not None for name, value in (query or {}).items() if name not in NOT_FILTERS)
 
     def print_rows(_: Json) -> None:
         if page["items"] or page["next_cursor"]:
             print_table(header, [cells(item) for item in page["items"]])
         else:
-            out.print(empty, markup=False)
+            out.print(NO_MATCH if is_filtered else empty, markup=False)
         if page["next_cursor"]:
             out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
         if (total := page.get("total")) is not None:

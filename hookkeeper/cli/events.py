@@ -88,13 +88,15 @@ def list_events(
     as_json: AsJson = False,
 ) -> None:
     """List events, newest first."""
-    page = Api.of_environment().call("GET", "events", **options.search_of(context))
+    query = options.search_of(context)
+    page = Api.of_environment().call("GET", "events", **query)
     print_page(
         as_json,
         page,
         ("Event", "Type", "Tenant", "Status", "Accepted"),
         lambda row: (row["id"], row["type"], row["tenant"], event_views.colored(row["status"]), row["accepted_at"]),
         empty="No events. `hookkeeper send` sends one.",
+        query=query,
     )
 
 

@@ -18,7 +18,9 @@ from hookkeeper.version import VERSION
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Durable webhook delivery: every event is a Temporal workflow, and its history is the delivery log.",
+    help="Durable webhook delivery: every event is a Temporal workflow, and its history is the delivery log."
+    "\n\nCommands that show or change something call the API at HOOKKEEPER_URL with the key HOOKKEEPER_API_KEY. In the"
+    " directory of `hookkeeper dev`, neither is needed.",
 )
 
 

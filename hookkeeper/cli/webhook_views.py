@@ -73,17 +73,18 @@ def _service(notification: Json) -> str:
 # Lists
 
 
-def print_page_of_webhooks(as_json: bool, page: Json) -> None:
+def print_page_of_webhooks(as_json: bool, page: Json, query: Json) -> None:
     print_page(
         as_json,
         page,
         ("Webhook", "Tenant", "Target", "Events", ""),
         lambda row: (row["id"], row["tenant"], _first_target(row), escape(" ".join(row["events"])), _state(row)),
         empty="No webhooks. `hookkeeper webhooks create` registers one.",
+        query=query,
     )
 
 
-def print_page_of_deliveries(as_json: bool, page: Json) -> None:
+def print_page_of_deliveries(as_json: bool, page: Json, query: Json) -> None:
     print_page(
         as_json,
         page,
@@ -98,6 +99,7 @@ def print_page_of_deliveries(as_json: bool, page: Json) -> None:
             row["accepted_at"],
         ),
         empty="No deliveries.",
+        query=query,
     )
 
 

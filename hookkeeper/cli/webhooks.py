@@ -49,10 +49,9 @@ def list_webhooks(
     as_json: AsJson = False,
 ) -> None:
     """List webhooks, newest first."""
-    page = Api.of_environment().call(
-        "GET", "webhooks", tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor
-    )
-    webhook_views.print_page_of_webhooks(as_json, page)
+    query = {"tenant": tenant, "event": event, "enabled": enabled, "limit": limit, "cursor": cursor}
+    page = Api.of_environment().call("GET", "webhooks", **query)
+    webhook_views.print_page_of_webhooks(as_json, page, query)
 
 
 # `create` and `update` read most of their options from the context: `webhook_fields.FIELDS` lists them.
@@ -225,8 +224,9 @@ def deliveries(
     as_json: AsJson = False,
 ) -> None:
     """List the deliveries of a webhook, newest first."""
-    page = Api.of_environment().call("GET", "webhooks", webhook_id, "deliveries", **options.search_of(context))
-    webhook_views.print_page_of_deliveries(as_json, page)
+    query = options.search_of(context)
+    page = Api.of_environment().call("GET", "webhooks", webhook_id, "deliveries", **query)
+    webhook_views.print_page_of_deliveries(as_json, page, query)
 
 
 app.command()(recoveries.recover)

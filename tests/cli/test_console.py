@@ -73,3 +73,17 @@ def test_usual_text_is_unchanged(text: str) -> None:
 @pytest.mark.parametrize("character", [*map(chr, range(32)), "\x7f", "\x85", "\u2028", "\u200b", "\u202e", "\ufeff"])
 def test_a_visible_line_has_no_control_characters(character: str) -> None:
     assert not is_visible_line(f"a{character}b")
+
+
+@pytest.mark.parametrize(
+    ("filters", "text"),
+    [(None, "None yet."), ({"status": [], "type": None}, "None yet."), ({"enabled": False}, "Nothing matches.")],
+    ids=str,
+)
+def test_an_empty_list_says_whether_there_is_nothing_or_nothing_matches(
+    printed: io.StringIO, filters: dict[str, Any] | None, text: str
+) -> None:
+    console.print_page(
+        False, {"items": [], "next_cursor": None}, ("Id",), lambda row: (row["id"],), "None yet.", filters
+    )
+    assert printed.getvalue() == f"{text}\n"
