@@ -24,7 +24,7 @@ from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services.fields import EVENT_ID
-from hookkeeper.temporal.error_translation import Unavailable
+from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
 from hookkeeper.temporal.event_read import EventSnapshot
 
 router = APIRouter(prefix="/events", include_in_schema=False, route_class=PageRoute)
@@ -77,9 +77,16 @@ async def show_event(
     page: Annotated[int, Query(ge=1, le=1000)] = 1,
     sent: str = "",
 ) -> Response:
-    """Show an event; while Temporal or the run's worker does not answer, what the index has of it."""
+    """Show an event; while Temporal or the run's worker does not answer, what the index has of it.
+
+    An operator who names no tenant, as with an id from a log, gets the events of all tenants with this id.
+    """
     try:
         snapshot = await gateway.read(tenant, event_id)
+    except UnknownEvent:
+        if caller.tenant is None and "tenant" not in request.query_params:
+            return redirect(query("/events", id_prefix=event_id))
+        raise
     except Unavailable as error:
         return await _show_indexed(request, store, links, tenant, event_id, as_problem(error))
     return await _show(request, snapshot, store, links, caller, page, notice=SENT.get(sent, ""))

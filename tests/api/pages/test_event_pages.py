@@ -28,7 +28,7 @@ async def test_events_are_listed_newest_first_with_filters(instance: Instance) -
         page = await browser.page(f"/events?tenant={instance.tenant}&type=order.paid&status=&webhook=&last=1h")
         assert first["id"] in page.text
         assert second["id"] not in page.text
-        assert "No events here" in (await browser.page(f"/events?tenant={instance.tenant}&status=failed")).text
+        assert "No event matches" in (await browser.page(f"/events?tenant={instance.tenant}&status=failed")).text
 
 
 async def test_what_is_copied_into_a_filter_may_have_blanks(idle_instance: Instance) -> None:
@@ -43,6 +43,16 @@ async def test_what_is_copied_into_a_filter_may_have_blanks(idle_instance: Insta
         }
         page = Page((await browser.http.get("/events", params=given)).text)
         assert event["id"] in page.text
+
+
+async def test_an_id_from_a_log_is_found_without_its_tenant(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.get("/events/evt_1")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/events?id_prefix=evt_1")
+        assert (await browser.get("/events/evt_1?tenant=acme")).status_code == 404
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        assert (await browser.get("/events/evt_1")).status_code == 404
 
 
 async def test_events_of_a_time_are_found(idle_instance: Instance) -> None:
