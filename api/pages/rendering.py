@@ -13,6 +13,7 @@ from fastapi.routing import iter_route_contexts
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.caller import Caller
+from api.pages.durations import write_durations
 from api.pages.latency import latency
 from api.pages.look import look_of
 from api.pages.static import versioned
@@ -185,7 +186,13 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters.update(
-        duration=duration, percent=percent, json_text=json_text, latency=latency, minute=minute, rfc3339=rfc3339
+        duration=duration,
+        durations=write_durations,
+        percent=percent,
+        json_text=json_text,
+        latency=latency,
+        minute=minute,
+        rfc3339=rfc3339,
     )
     environment.globals.update(url=query, static=versioned, PROOF=PROOF)
     return environment
