@@ -20,7 +20,7 @@ from api.authenticator import with_scope
 from api.caller import Caller
 from api.errors import EXPECTED, as_problem
 from api.pages.rendering import PROOF, back_to, error_page, query, redirect, render
-from api.problems import Forbidden, Unauthorized
+from api.problems import Forbidden, Problem, Unauthorized
 from api.requests import StrictRequest
 from api.sessions import MAX_FIELDS, SessionCookie, read_form, session_cookie
 from api.state import state_of
@@ -31,6 +31,10 @@ MAX_FORM_BYTES = 64 * 1024
 FORM_OF_OTHERS = "This form was not made for your session. Go back, reload the page, and send it again."
 SHOWN: tuple[type[Exception], ...] = (*EXPECTED, HTTPException, RequestValidationError)
 """Errors that are shown as a page. Any other is a bug, which the app answers."""
+
+
+PASSING = (429, 503)
+"""Statuses of problems after which the same form can be sent again."""
 
 
 class EarlierSession(Exception):
@@ -76,25 +80,32 @@ class PageRoute(GuardedRoute):
         async def handle_page(request: Request) -> Response:
             request = Request(without_blanks(request.scope), request.receive)
             try:
-                return await self._in_session(request, handle)
+                return await self._keeping_forms(request, handle)
             except SHOWN as error:
                 return await error_page(request, as_problem(error, method=request.method, path=request.url.path))
 
         return handle_page
 
-    async def _in_session(
+    async def _keeping_forms(
         self, request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]]
     ) -> Response:
-        """Answer a request; without the session that it needs, ask for one."""
+        """Answer a request; without the session that it needs, ask for one. A form that can be sent later is kept."""
+        problem: Problem | None = None
         try:
             return await handle(request)
         except EarlierSession:
-            return await _send_again(request, 403)
-        except Unauthorized:
+            pass
+        except Unauthorized as error:
+            problem = error
             if request.method == "GET" or not _is_of_our_page(request):
                 return await _log_in(request)
-        await self._read_form(request)
-        return await _send_again(request, 401)
+        except SHOWN as error:
+            problem = as_problem(error, method=request.method, path=request.url.path)
+            if request.method == "GET" or problem.status_code not in PASSING or not _is_of_our_page(request):
+                raise problem from error
+        if not hasattr(request.state, "form"):
+            await self._read_form(request)
+        return await _send_again(request, problem)
 
 
 def without_blanks(scope: Any) -> Any:
@@ -122,11 +133,22 @@ def _is_of_our_page(request: Request) -> bool:
     return request.headers.get("sec-fetch-site") == "same-origin"
 
 
-async def _send_again(request: Request, status: int) -> Response:
+async def _send_again(request: Request, problem: Problem | None) -> Response:
     """Show the button that sends a form again, with what was typed. Nothing is sent without a click."""
+    status = problem.status_code if problem else 403
     fields = {name: text for name, text in request.state.form.items() if name != PROOF}
     is_framed = session_cookie(request).is_framed
-    return await render(request, "send_again.html", status, fields=fields, is_framed=is_framed, action=_target(request))
+    page = await render(
+        request,
+        "send_again.html",
+        status,
+        problem=problem,
+        fields=fields,
+        is_framed=is_framed,
+        action=_target(request),
+    )
+    page.headers.update((problem and problem.headers) or {})
+    return page
 
 
 def _target(request: Request) -> str:

@@ -67,7 +67,7 @@ class Preview {
       if (answer.status === 401) return this.say("Your session has ended: log in in another tab.");
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const again = page.querySelector("#again [name=proof]"); // there is a new session
-      if (again) {
+      if (again && again.value !== form.elements.proof.value) {
         form.elements.proof.value = again.value;
         return this.schedule();
       }

@@ -158,6 +158,19 @@ async def test_a_form_that_comes_after_its_session_keeps_what_was_typed(
     assert (webhook["description"], list(webhook["headers"])) == (TYPED["description"].replace("\r", ""), ["x-key"])
 
 
+async def test_a_form_that_comes_too_soon_keeps_what_was_typed(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant, rate_limit="2/minute")
+    action = "/webhooks/new"
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        form = Form((await browser.get(action)).text, action).fields | TYPED
+        await browser.get(action)
+        answer = await browser.http.post(action, data=form, headers=OURS)
+        assert answer.status_code == 429
+        assert Form(answer.text, action).fields.items() >= form.items(), "the proof is still valid"
+        assert "retry-after" in answer.headers
+        assert "Try again" in (await browser.http.post(action, data=form)).text
+
+
 @pytest.mark.parametrize("headers", [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {}], ids=str)
 async def test_a_form_of_another_site_is_not_shown(idle_instance: Instance, headers: dict[str, str]) -> None:
     async with browsing(idle_instance.app) as browser:
