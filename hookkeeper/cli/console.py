@@ -90,7 +90,7 @@ def print_page(
 
     `empty` is printed instead of a table without rows, unless the list's query has a filter.
     """
-    is_filtered = any(value is not None for name, value in (query or {}).items() if name not in NOT_FILTERS)
+    is_filtered = any(value not in (None, []) for name, value in (query or {}).items() if name not in NOT_FILTERS)
 
     def print_rows(_: Json) -> None:
         if page["items"] or page["next_cursor"]:

@@ -268,11 +268,11 @@ async def test_a_second_rotation_keeps_the_key_that_receivers_have(idle_instance
     refused = await idle_instance.http.post(f"{path}/rotate-secret")
     assert refused.status_code == 409
     assert first.json()["previous_secret_expires_at"] in refused.json()["detail"]
-    stored = await idle_instance.store.get(made["id"])
+    stored = await idle_instance.store.webhooks.get(made["id"])
     assert stored
     assert (stored.secret, stored.previous_secret) == (given["secret"], made["secret"])
     await idle_instance.http.post(f"{path}/rotate-secret", json={"end_previous": True})
-    stored = await idle_instance.store.get(made["id"])
+    stored = await idle_instance.store.webhooks.get(made["id"])
     assert stored
     assert stored.previous_secret == given["secret"]
 

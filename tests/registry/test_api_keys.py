@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.registry.api_keys import KEY, ApiKey, ApiKeys, digest_of, new_key, new_key_id
+from hookkeeper.registry.api_keys import KEY, ApiKey, ApiKeys, KeyExists, digest_of, new_key, new_key_id
 from hookkeeper.registry.store import Store
 
 
@@ -54,7 +53,7 @@ async def test_only_the_digest_is_kept(keys: ApiKeys, engine: AsyncEngine) -> No
 
 async def test_a_digest_is_one_keys(keys: ApiKeys) -> None:
     key_id, key = await made(keys)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(KeyExists):
         await made(keys, digest=digest_of(key))
     found = await keys.find(key)
     assert found is not None
