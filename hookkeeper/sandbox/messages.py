@@ -68,7 +68,7 @@ def encoded(function: Function, arguments: Sequence[Any], position: int = 0) -> 
     """Return arguments as JSON; the first one has this `position` among the function's arguments."""
     types = function.takes[position:]
     typed = [
-        _adapter((type_,)).dump_python(value, mode="json") if type_ and value is not None else value
+        _plain((type_,), value) if type_ and value is not None else value
         for type_, value in zip(types, arguments, strict=False)
     ]
     return dumps([*typed, *arguments[len(types) :]])
@@ -83,8 +83,8 @@ def decoded(function: Function, arguments: Sequence[Any]) -> list[Any]:
 
 
 def result(function: Function, value: Any) -> bytes:
-    plain = _adapter(function.gives).dump_python(value, mode="json") if function.gives else value
-    return message(dumps({"result": plain}))
+    """Return a result as a message. Raises RecursionError for deep nesting."""
+    return message(dumps({"result": _plain(function.gives, value) if function.gives else value}))
 
 
 def content_error(raised: ContentError) -> bytes:
@@ -137,6 +137,18 @@ _READ: dict[str, Callable[[Function, Any], Any]] = {
     "content_error": _read_content_error,
     "error": _read_error,
 }
+
+
+def _plain(types: tuple[str, ...], value: Any) -> Any:
+    """Return a value of one of these types as plain JSON. Raises RecursionError for deep nesting."""
+    try:
+        return _adapter(types).dump_python(value, mode="json")
+    except ValueError as error:
+        if "depth exceeded" in str(
+            error
+        ):  # Pydantic's limit is 255; before Python 3.12, that of the interpreter is less
+            raise RecursionError(str(error)) from error
+        raise
 
 
 @cache

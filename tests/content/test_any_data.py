@@ -54,6 +54,7 @@ NASTY = {
     "a double's smallest": 5e-324,
     "a negative zero": -0.0,
     "a list in lists": nested(64, lambda value: [value]),
+    "a list in some lists": nested(400, lambda value: [value]),
     "a list in many lists": nested(5000, lambda value: [value]),
     "an object in objects": nested(64, lambda value: {"a": value}),
     "an object in many objects": nested(5000, lambda value: {"a": value}),

@@ -39,7 +39,9 @@ def read_mailboxes(content: bytes, name: str) -> tuple[Mailbox, ...]:
     By the older half of the standard library: the newer one puts spaces between encoded words, and takes them from
     within.
     """
-    line = email.message_from_string(content.decode(), policy=email.policy.compat32).get(name, "")
+    line = email.message_from_string(content.decode(), policy=email.policy.compat32).get(name)
+    if line is None:
+        return ()
     pairs = getaddresses([line.replace("\n", "").replace("\r", "")])
     return tuple(Mailbox(address=address, name=str(make_header(decode_header(name)))) for name, address in pairs)
 
