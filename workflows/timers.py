@@ -30,13 +30,19 @@ async def sleep(duration: timedelta, summary: str) -> None:
 
 
 async def passes(duration: timedelta, unless: Callable[[], bool], summary: str) -> bool:
-    """Wait for this time; return False if the condition becomes true before. Always starts a timer."""
-    seconds = max(SHORTEST, duration).total_seconds()
+    """Wait for this time; return False if the condition becomes true before. Always starts a timer.
+
+    A `timeout` of `workflow.wait_condition` would cancel its timer one step earlier since Python 3.12, before commands
+    that Python 3.11 makes first: open runs could not go on with another version (docs/temporal.md).
+    """
+    timer = asyncio.create_task(sleep(duration, summary))
     try:
-        await workflow.wait_condition(unless, timeout=seconds, timeout_summary=summary)
-    except TimeoutError:
-        return True
-    return False
+        await workflow.wait_condition(lambda: unless() or timer.done())
+        has_passed = timer.done()
+    finally:
+        timer.cancel()
+    await workflow.wait([timer])  # the timer is cancelled before whatever the caller does next
+    return has_passed
 
 
 async def first_of(
