@@ -69,6 +69,8 @@ class OrderedQueueWorkflow:
         self._is_ordered = True
         self._check_requested = False
         self._stuck_since: datetime | None = None
+        self._known_head = queue.head
+        """From the run before this one, or for the one after it."""
         self._full = bool(workflow.memo_value(temporal_names.QUEUE_FULL, default=False))
 
     @workflow.run
@@ -79,8 +81,7 @@ class OrderedQueueWorkflow:
         while await self._has_events():
             await self._serve(next(iter(self._positions)))
             if self._history_is_long():
-                queue = self._input.model_copy(update={"positions": tuple(self._positions), "rebuild": False})
-                workflow.continue_as_new(queue, memo={temporal_names.QUEUE_FULL: self._full})
+                workflow.continue_as_new(self._next_input(), memo={temporal_names.QUEUE_FULL: self._full})
 
     # Signals and queries
 
@@ -143,7 +144,7 @@ class OrderedQueueWorkflow:
 
     async def _serve(self, position: str) -> None:
         """Grant the event at the head, and wait until it is done or need not be waited for."""
-        head = Head()
+        head = self._head_at(position)
         while self._serves(position):
             if not head.granted and await self._grant(position):
                 head.grant()
@@ -153,7 +154,17 @@ class OrderedQueueWorkflow:
                 await self._wait_at_head(position, head.pause)
             if self._serves(position):
                 await self._check_head(position, head)
-        self._set_stuck(None)
+        if position in self._positions:  # the queue continues as a new run
+            self._known_head = head.known(position, self._stuck_since)
+        else:
+            self._set_stuck(None)
+
+    def _head_at(self, position: str) -> Head:
+        known, self._known_head = self._known_head, None
+        if known is None or known.position != position:
+            return Head()
+        self._stuck_since = known.stuck_since
+        return Head.continue_from(known)
 
     async def _check_head(self, position: str, head: Head) -> None:
         run = await self._check_run(position, head)
@@ -234,6 +245,11 @@ class OrderedQueueWorkflow:
         if full != self._full:
             self._full = full
             workflow.upsert_memo({temporal_names.QUEUE_FULL: full})
+
+    def _next_input(self) -> QueueInput:
+        return self._input.model_copy(
+            update={"positions": tuple(self._positions), "head": self._known_head, "rebuild": False}
+        )
 
     def _history_is_long(self) -> bool:
         return workflow.info().get_current_history_length() > LONG_HISTORY

@@ -1,9 +1,9 @@
 """What an ordered queue knows of the run at its head: when to check it again, and whether it is stuck. Pure."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from hookkeeper.messages.ordered_queue import QueuedRun
+from hookkeeper.messages.ordered_queue import KnownHead, QueuedRun
 
 FIRST_START_CHECK, MAX_START_CHECK_INTERVAL = timedelta(seconds=0.1), timedelta(seconds=5)
 """Interval of the checks for a run that has not started; doubled after each check."""
@@ -27,10 +27,27 @@ class Head:
     """Time for which the run has not answered; None: it answered the latest check."""
     failing: timedelta | None = None
     """Time for which the run's code has failed at each check; None: not at the latest one."""
+    continued: bool = False
+    """An earlier run of the queue has served it, perhaps without a check."""
+
+    @classmethod
+    def continue_from(cls, known: KnownHead) -> "Head":
+        """Return the head at the start of the queue's next run, which grants it again."""
+        return cls(missing=known.missing, silent=known.silent, failing=known.failing, continued=True)
+
+    def known(self, position: str, stuck_since: datetime | None) -> KnownHead:
+        """Return what the queue's next run has to know."""
+        return KnownHead(
+            position=position, missing=self.missing, silent=self.silent, failing=self.failing, stuck_since=stuck_since
+        )
 
     def grant(self) -> None:
-        """Note that the run has received the grant."""
-        self.granted, self.pause, self.missing = True, FIRST_CHECK, timedelta()
+        """Note that the run has received the grant.
+
+        The first check comes early in a continued queue, whose runs may all be shorter than `FIRST_CHECK`.
+        """
+        first_check = SILENT_CHECK_INTERVAL if self.continued else FIRST_CHECK
+        self.granted, self.pause, self.missing = True, first_check, timedelta()
 
     def note(self, run: QueuedRun) -> None:
         """Note the result of a check."""

@@ -1,6 +1,6 @@
 """The messages of ordered queues (`workflows.ordered_queue`)."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from hookkeeper.messages import Message
@@ -15,6 +15,18 @@ in time. `failing`: it is open, and cannot answer because its code fails. `close
 to this webhook, or was deleted after its grant."""
 
 
+class KnownHead(Message):
+    """What a queue knows of the run at its head when it continues as a new run."""
+
+    position: str
+    missing: timedelta = timedelta()
+    """As in `workflows.queue_head.Head`; so are the next two."""
+    silent: timedelta | None = None
+    failing: timedelta | None = None
+    stuck_since: datetime | None = None
+    """As in `OrderedQueueState`."""
+
+
 class QueueInput(Message):
     """What starts a queue."""
 
@@ -22,6 +34,8 @@ class QueueInput(Message):
     tenant: str
     positions: tuple[str, ...] = ()
     """The positions in the queue, where it continues as a new run."""
+    head: KnownHead | None = None
+    """What is known of the run at the head, where it continues as a new run."""
     rebuild: bool = False
     """The queue before this one did not complete: find the events that wait."""
 

@@ -213,6 +213,24 @@ async def test_a_queue_goes_on_as_a_new_run_with_all_who_wait(
     assert len(history.events) < 100
 
 
+async def test_a_position_without_a_run_is_dropped_by_a_queue_that_often_continues(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of the queue's runs lasts as long as the start timeout; a run enqueues again, and changes nothing."""
+    monkeypatch.setattr("workflows.ordered_queue.LONG_HISTORY", 80)
+    monkeypatch.setattr("workflows.ordered_queue.START_TIMEOUT", timedelta(seconds=0.6))
+    webhook = await instance.webhook("https://acme.example/hook", ordered=True)
+    await instance.gateway.ordered_queues.enqueue(
+        QueuePosition(webhook_id=webhook["id"], tenant=instance.tenant, position="never")
+    )
+    ordered_queue = queue_of(instance, webhook)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while "never" in await ordered_queue.query("positions"):
+            await ordered_queue.signal("enqueue", "behind")
+            await asyncio.sleep(0.02)
+    await ordered_queue.terminate()
+
+
 async def test_an_empty_queue_completes_and_loses_no_later_event(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

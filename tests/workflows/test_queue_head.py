@@ -1,10 +1,10 @@
 """When an ordered queue checks the run at its head again, and when that run is stuck."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hookkeeper.messages.ordered_queue import QueuedRun, QueuedRunStatus
+from hookkeeper.messages.ordered_queue import KnownHead, QueuedRun, QueuedRunStatus
 from workflows.queue_head import Head
 
 
@@ -40,3 +40,21 @@ def test_a_run_that_does_not_answer_is_stuck_after_a_minute(status: QueuedRunSta
     assert (head.is_stuck, head.may_be_skipped) == (True, may_be_skipped)
     pauses(head, "open", 1)
     assert (head.is_stuck, head.may_be_skipped) == (False, False)
+
+
+def test_a_continued_queue_knows_its_head() -> None:
+    head = Head(granted=True, missing=timedelta(seconds=1), silent=timedelta(seconds=50), failing=timedelta(seconds=40))
+    known = head.known("evt_1", datetime(2026, 1, 1, tzinfo=UTC))
+    continued = Head.continue_from(KnownHead.model_validate_json(known.model_dump_json(exclude_defaults=True)))
+    assert continued == Head(
+        missing=head.missing, silent=head.silent, failing=head.failing, continued=True
+    )  # it is granted again
+    continued.grant()
+    assert pauses(continued, "failing", 2) == [20, 40]
+    assert (continued.is_stuck, continued.may_be_skipped) == (True, True)
+
+
+def test_a_granted_run_is_checked_soon_after_a_queue_has_continued() -> None:
+    head = Head.continue_from(Head().known("evt_1", None))
+    head.grant()
+    assert head.pause == timedelta(seconds=10)

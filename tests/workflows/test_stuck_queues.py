@@ -153,9 +153,12 @@ async def test_those_behind_go_on_without_a_run_that_does_not_answer_where_the_p
 
 @pytest.mark.usefixtures("soon", "breakable")
 async def test_a_run_that_does_not_answer_is_reported_where_the_policy_is_block(
-    instance: Instance, inbox: Receiver, caplog: pytest.LogCaptureFixture
+    instance: Instance, inbox: Receiver, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Timeline: the first run breaks and the queue says so; an operator terminates it, and the others are delivered."""
+    """Timeline: the first run breaks and the queue says so, also after it continues as a new run; an operator
+    terminates the first run, and the others are delivered.
+    """
+    monkeypatch.setattr("workflows.ordered_queue.LONG_HISTORY", 100)
     inbox.answers.append(Answer(200, delay=3))
     webhook = await instance.webhook(inbox.url, ordered=True)
     first, *others = await send_numbered(instance, 3)
@@ -174,6 +177,10 @@ async def test_a_run_that_does_not_answer_is_reported_where_the_policy_is_block(
     assert (shown["head"], shown["waiting"]) == (first, 3)
     assert f"the queue of {webhook['id']} is stuck: the run of {first} does not answer, and 2 wait" in caplog.text
     assert first_numbers(inbox) == [0]
+    run_id = (await queue_of(instance, webhook).describe()).run_id
+    while (await queue_of(instance, webhook).describe()).run_id == run_id:
+        await queue_of(instance, webhook).signal("enqueue", others[0])
+    assert await queue(instance, webhook["id"]) == shown
     await instance.run(first).terminate()
     for event_id in others:
         assert (await instance.until_final(event_id))["status"] == "succeeded"
