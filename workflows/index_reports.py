@@ -42,6 +42,7 @@ class IndexReports:
         is_known = ids.is_event_run(workflow.info().workflow_id)
         self._send = workflow.extern_functions().get(temporal_names.REPORT) if is_known else None
         self._is_part = workflow.info().workflow_type == temporal_names.PART
+        self._deliveries_before = event.deliveries if memo.run_number() > 1 else ()
 
     @cached_property
     def _digest(self) -> str:
@@ -78,5 +79,6 @@ class IndexReports:
             finished_at=finished_at,
             part=ids.part_of(info.workflow_id) if self._is_part else 0,
             traceparent=self._event.traceparent,
+            deliveries_before=self._deliveries_before,
         )
         self._send(report)

@@ -45,6 +45,8 @@ class RunReport(NamedTuple):
     """The number of the part; 0 for the event's own run."""
     traceparent: str | None = None
     """The context in which the run is traced."""
+    deliveries_before: tuple[Delivery, ...] = ()
+    """Of a redelivery: the deliveries when the run started. They were reported, but the index may have removed them."""
 
 
 def first_report(

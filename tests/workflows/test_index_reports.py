@@ -8,6 +8,7 @@ import pytest
 from claimed_runs import share
 from crowds import crowd
 from hookkeeper.policy import RetryPolicy
+from hookkeeper.times import utc_now
 from index_rows import indexed, until_indexed
 from instances import Instance
 from receivers import Answer, Receiver
@@ -135,3 +136,23 @@ async def test_events_that_share_a_run(instance: Instance, inbox: Receiver) -> N
     await run.result()
     for name in ("e2", "e3", "e4"):
         await until_indexed(instance, name)
+
+
+async def test_a_redelivery_after_its_event_has_left_the_index(instance: Instance, inbox: Receiver) -> None:
+    """Temporal removes the event a little later. What this proves: what the index has counted is not counted again."""
+    first, second = [(await instance.webhook(inbox.url))["id"] for _ in range(2)]
+    event_id = (await instance.send())["id"]
+    await instance.until_closed(event_id)
+    await until_indexed(instance, event_id)
+    await instance.store.index.expire(utc_now() + timedelta(minutes=1), timedelta())
+    assert (await indexed(instance, event_id))["status"] is None
+    await instance.command(event_id, "redeliver", first)
+    await inbox.got(3)
+    await instance.until_closed(event_id)
+    await until_indexed(instance, event_id)
+    query = {"tenant": instance.tenant, "by": "webhook"}
+    of_webhooks = (await instance.http.get("/v1/stats", params=query)).json()["items"]
+    assert {item["webhook_id"]: item["attempts"] for item in of_webhooks} == {first: 2, second: 1}
+    assert {item["deliveries_succeeded"] for item in of_webhooks if item["webhook_id"] == second} == {1}
+    (total,) = (await instance.http.get("/v1/stats", params={"tenant": instance.tenant})).json()["items"]
+    assert total["events"] == 1

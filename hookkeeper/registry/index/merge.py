@@ -79,9 +79,10 @@ def merge(
         key = key_of(report)
         if report.progress is not None:
             _merge_event(changes, report, report.progress, changes.events.get(key) or events.get(key))
+        removed = {delivery.id: _delivery_row(report, delivery) for delivery in report.deliveries_before}
         for delivery in report.deliveries:
             delivery_key = DeliveryKey(key, delivery.id)
-            old = changes.deliveries.get(delivery_key) or deliveries.get(delivery_key)
+            old = changes.deliveries.get(delivery_key) or deliveries.get(delivery_key) or removed.get(delivery.id)
             if _merge_delivery(changes, report, delivery, old):
                 event = changes.events.get(key) or events.get(key)
                 due_at = max(key.accepted_at, (event and event["deliver_at"]) or key.accepted_at)
@@ -92,9 +93,11 @@ def merge(
 def _merge_event(changes: IndexChanges, report: RunReport, progress: EventProgress, old: Row | None) -> None:
     key = key_of(report)
     if old is None:
-        rollup.count_event(changes.rollups, Subject(report.tenant, report.type), report.accepted_at)
         changes.events[key] = _event_row(report, progress)
-        changes.follow(key).is_new = True
+        followed = changes.follow(key)
+        if not report.deliveries_before:
+            rollup.count_event(changes.rollups, Subject(report.tenant, report.type), report.accepted_at)
+            followed.is_new = True
     elif report.as_of >= old["as_of"]:
         changes.events[key] = new = _event_row(report, progress, size=old["size"])
         if shown_of_event(old) != shown_of_event(new):

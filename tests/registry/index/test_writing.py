@@ -129,6 +129,20 @@ async def test_a_redelivery_takes_the_first_end_back(engine: AsyncEngine) -> Non
     assert (counted["wh_1", 0]["attempts"], counted["wh_1", 1]["deliveries_succeeded"]) == (1, 1)
 
 
+async def test_a_redelivery_whose_rows_have_gone_counts_what_is_new(engine: AsyncEngine) -> None:
+    before = (delivery("pending", attempt(1, "http_400")), delivery("succeeded", attempt(1), webhook="wh_2"))
+    started = report(60, *before, deliveries_before=before)
+    again = delivery("succeeded", attempt(1, "http_400"), attempt(2, None, 1))
+    end = ACCEPTED + timedelta(seconds=61)
+    ended = report(61, again, before[1], status="succeeded", finished_at=end, deliveries_before=before)
+    index = EventIndex(Database(engine))
+    await index.write([ended])
+    await index.write([started, ended])
+    assert {row["id"]: row["attempts"] for row in await rows(engine, deliveries)} == {"wh_1": 2, "wh_2": 1}
+    new = {"attempts": 1, "succeeded": 1, "retries": 1, "latency_2": 1, "deliveries_succeeded": 1}
+    assert await counters(engine) == {("wh_1", 1): new}
+
+
 async def test_a_part_reports_its_deliveries_only(engine: AsyncEngine) -> None:
     index = EventIndex(Database(engine))
     parent = report(2, status="succeeded")
