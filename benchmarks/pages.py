@@ -26,7 +26,7 @@ PAGES = {
     "page: events": ("/events", "evt_"),
     "page: events, failed, of a type": (f"/events?status=failed&type={TYPES[0]}", "evt_"),
     "page: events of a tenant, failed": (f"/events?tenant={TENANT}&status=failed", "evt_"),
-    "page: events of a webhook, of an unknown type": (f"/events?webhook={WEBHOOK}&type=none", "No events here"),
+    "page: events of a webhook, of an unknown type": (f"/events?webhook={WEBHOOK}&type=none", "No event matches"),
     "page: webhook": (f"/webhooks/{WEBHOOK}?tenant={TENANT}", "evt_"),
     "page: webhooks, with sparklines": ("/webhooks", CHART),
 }

@@ -256,8 +256,11 @@ def _dump_file(process: int) -> int:
     It stays open, and the handler registered: a handler that still runs would register itself once more. Only with
     `chain`, it restores `errno`, for a thread between a system call and the look at its result.
     """
-    with tempfile.TemporaryFile() as file:
-        descriptor = os.dup(file.fileno())
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("stack")  # a container may have no folder to which it can write
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
     faulthandler.register(DUMP_SIGNAL, descriptor, all_threads=False, chain=True)
     return descriptor
 
