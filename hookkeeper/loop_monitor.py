@@ -48,8 +48,10 @@ DUMP_TIMEOUT = 0.1
 """Maximum seconds to wait for a stack: the process may be stopped, or get no processor."""
 MAX_DUMP_BYTES = 100_000
 DUMP_HEADER = "Stack (most recent call first):\n"
-CUT_OFF = "  ...\n"
+CUT_OFF = b"  ...\n"
 """What ends a dump of 100 calls, if there are more."""
+STEP = f" in {RUN_HANDLE.co_name}\n".encode()
+"""What a dump has of the call that runs the step."""
 CALL = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 
 Kind = Literal["busy", "blocked", "garbage collection"]
@@ -180,7 +182,7 @@ class LoopMonitor:
 
     def _look_at(self, step: _Step) -> None:
         cpu, is_asleep = self._cpu_of_loop_thread(), self._is_asleep()  # before it is woken to write its stack
-        stack = _stack_of(self._thread)
+        stack = _stack_of(self._thread, lambda: self._step is not step)
         if self._step is not step:
             return  # the stack is that of a later step
         is_at_same_position = step.samples[-1:] == [stack]
@@ -265,8 +267,8 @@ def _dump_file(process: int) -> int:
     return descriptor
 
 
-def _stack_of(thread: int) -> traceback.StackSummary:
-    """Return the calls of the step that a thread is in, at most 100, without those of the loop.
+def _stack_of(thread: int, is_over: Callable[[], bool]) -> traceback.StackSummary:
+    """Return the calls of the step that a thread is in, at most 100, without those of the loop; any, if it is over.
 
     The thread writes them to a file itself, in `faulthandler`'s signal handler. A dump of all threads has crashed the
     interpreter (3.11.7): it reads the list of threads, to which threads of Temporal's SDK are added meanwhile. So has
@@ -277,24 +279,24 @@ def _stack_of(thread: int) -> traceback.StackSummary:
         os.ftruncate(file, 0)
         os.lseek(file, 0, os.SEEK_SET)
         signal.pthread_kill(thread, DUMP_SIGNAL)
-        calls = _written_calls(file)
+        calls = _written_calls(file, is_over)
     of_step = list(takewhile(lambda call: not _runs_a_handle(call), calls))
     return traceback.StackSummary.from_list(reversed(of_step))
 
 
-def _written_calls(file: int) -> list[traceback.FrameSummary]:
-    """Wait until those of the step are in the file, innermost first; return what there is after `DUMP_TIMEOUT`."""
+def _written_calls(file: int, is_over: Callable[[], bool]) -> list[traceback.FrameSummary]:
+    """Wait until those of the step are in the file, innermost first; return what there is when it is over."""
     deadline = time.perf_counter() + DUMP_TIMEOUT
     while True:
-        text = os.pread(file, MAX_DUMP_BYTES, 0).decode(errors="replace").rpartition(DUMP_HEADER)[2]
-        calls = [
-            traceback.FrameSummary(file_name, int(line), name, lookup_line=False)
-            for file_name, line, name in CALL.findall(text)
-        ]
-        is_complete = any(map(_runs_a_handle, calls)) or text.endswith(CUT_OFF)
-        if is_complete or time.perf_counter() >= deadline:
-            return calls
-        time.sleep(0.001)
+        written = os.pread(file, MAX_DUMP_BYTES, 0)
+        is_complete = STEP in written or written.endswith(CUT_OFF)
+        if is_complete or is_over() or time.perf_counter() >= deadline:
+            break
+        time.sleep(0.002)
+    return [
+        traceback.FrameSummary(file_name, int(line), name, lookup_line=False)
+        for file_name, line, name in CALL.findall(written.decode(errors="replace").rpartition(DUMP_HEADER)[2])
+    ]
 
 
 def _runs_a_handle(call: traceback.FrameSummary) -> bool:

@@ -122,7 +122,7 @@ async def schemathesis(folder: Path, port: int, effort: list[str]) -> tuple[int 
     return process.returncode, said.decode()
 
 
-@pytest.mark.timeout(SECONDS + 180)
+@pytest.mark.timeout(SECONDS + 360)
 async def test_every_answer_is_as_documented(
     instance: Instance,
     tmp_path: Path,
