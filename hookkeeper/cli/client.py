@@ -1,5 +1,7 @@
 """The HTTP client of the command line. It uses only the public API.
 
+It imports httpx at the first request: `hookkeeper dev` makes none, and httpx would take 5 MB of it.
+
 Errors:
 
     Failed
@@ -12,14 +14,15 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
-from typing import Any, NoReturn, Self
-from urllib.parse import quote
-
-import httpx
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+from urllib.parse import quote, urlsplit
 
 from hookkeeper.cli.console import Failed, Json
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 from hookkeeper.content.text import API_KEY
+
+if TYPE_CHECKING:
+    import httpx
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 SEND_RETRY_WAITS = (1.0, 5.0)
@@ -54,6 +57,8 @@ class Api:
             raise Failed(f"HOOKKEEPER_URL {url!r} is invalid: it must start with http:// or https://")
         if key and not API_KEY.fullmatch(key):  # httpx would repeat it in its error
             raise Failed("HOOKKEEPER_API_KEY contains invalid characters, such as a space or a line break at its end")
+        import httpx
+
         try:
             headers = httpx.Headers({"authorization": f"Bearer {key}"} if key else {})
             self._http = httpx.Client(base_url=f"{self.url}/v1", headers=headers, timeout=30, trust_env=False)
@@ -77,6 +82,8 @@ class Api:
 
     def call(self, method: str, *path: str, body: Any = None, **query: Any) -> Any:
         """Make a request and return the JSON of a 2xx. Raises `Failed` with the text of the problem document."""
+        import httpx
+
         try:
             url = "/".join(quote(part, safe="") for part in path)
             request = self._http.build_request(method, url, params=present(**query), json=body)
@@ -142,13 +149,13 @@ def present(**fields: Any) -> Json:
 
 def _is_loopback(url: str) -> bool:
     try:
-        host = httpx.URL(url).host
+        host = urlsplit(url).hostname or ""
         return host == "localhost" or ip_address(host).is_loopback
-    except (httpx.InvalidURL, ValueError):
+    except ValueError:
         return False
 
 
-def _raise_problem(response: httpx.Response) -> NoReturn:
+def _raise_problem(response: "httpx.Response") -> NoReturn:
     error = _error(response)
     if response.status_code == 422 and _is_too_much(response):
         raise TooMuch(error)
@@ -159,17 +166,17 @@ def _raise_problem(response: httpx.Response) -> NoReturn:
     raise unavailable
 
 
-def _is_too_much(response: httpx.Response) -> bool:
+def _is_too_much(response: "httpx.Response") -> bool:
     """Whether the API refuses statistics for their number of steps, points or counters, and nothing else."""
     return response.url.path == "/v1/stats" and [e["path"] for e in response.json().get("errors", ())] == ["step"]
 
 
-def _has_default_tenant(url: httpx.URL) -> bool:
+def _has_default_tenant(url: "httpx.URL") -> bool:
     """Whether the request is about one event or schedule, whose ids belong to a tenant, and names no tenant."""
     return url.path.startswith(("/v1/events/", "/v1/schedules/")) and "tenant" not in url.params
 
 
-def _error(response: httpx.Response) -> str:
+def _error(response: "httpx.Response") -> str:
     if "problem+json" not in response.headers.get("content-type", ""):
         return f"{response.url} answers {response.status_code} {response.reason_phrase}"
     problem = response.json()

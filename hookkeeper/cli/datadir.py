@@ -73,12 +73,12 @@ class DataDir:
 
         Existing keys are always used, because data is encrypted with them. Raises `Failed`.
         """
+        if not make and not self.key_file.exists():
+            return None
         from hookkeeper.crypto.keyring import Keyring, new_key
 
-        if make and not self.key_file.exists():
-            self._write(self.key_file, f"{new_key(FIRST_KEY)}\n")
         if not self.key_file.exists():
-            return None
+            self._write(self.key_file, f"{new_key(FIRST_KEY)}\n")
         keys = _text_of(self.key_file)
         try:
             Keyring.parse(keys)

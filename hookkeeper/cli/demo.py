@@ -17,7 +17,7 @@ from hookkeeper.cli import stack, timeline
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import Failed, Json, out
 from hookkeeper.cli.datadir import DEFAULT, DataDir
-from hookkeeper.cli.dev import command_name, print_addresses, print_event, print_stopping, progress_printer
+from hookkeeper.cli.dev import command_name, print_addresses, print_event, print_hang, print_stopping, progress_printer
 from hookkeeper.cli.fork_server import ForkServer, forking
 from hookkeeper.cli.ports import free_ports
 from hookkeeper.cli.processes import forever, run, until_stopped
@@ -71,7 +71,7 @@ def run_demo(*, once: bool) -> None:
 async def _demo(once: bool, forks: ForkServer | None) -> None:
     inbox, is_delivered = DemoInbox(), False
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}   delivers one event as a webhook, an email and a notification\n")
-    deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
+    deadline = ShutdownDeadline(stack.shutdown_time(read_settings()), print_hang)
     async with AsyncExitStack() as services, until_stopped(print_stopping, deadline):
         port = await services.enter_async_context(
             receiving(0, Behaviour(fail=2), inbox.find_keys, inbox.received.append)

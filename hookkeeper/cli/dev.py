@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from hookkeeper.cli import stack
-from hookkeeper.cli.console import out
+from hookkeeper.cli.console import err, out
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 from hookkeeper.cli.fork_server import forking
 from hookkeeper.cli.ports import Ports
@@ -31,7 +31,7 @@ async def _dev(plan: stack.StackPlan) -> None:
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}\n")
     for sentence in unknown_settings():
         print_event("Warning:", sentence)
-    deadline = ShutdownDeadline(stack.shutdown_time(read_settings()))
+    deadline = ShutdownDeadline(stack.shutdown_time(read_settings()), print_hang)
     async with AsyncExitStack() as services, until_stopped(print_stopping, deadline):
         running = await services.enter_async_context(
             stack.running(plan, on_ready=progress_printer(), on_event=print_event)
@@ -59,6 +59,10 @@ def print_event(name: str, text: str) -> None:
 
 def print_stopping() -> None:
     out.print("\n  Stopping: attempts in progress finish first.")
+
+
+def print_hang(text: str, stacks: str) -> None:
+    err.print(f"{text}\n{stacks}", markup=False)
 
 
 def print_first_steps(running: stack.Stack, data_dir: Path) -> None:

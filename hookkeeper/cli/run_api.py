@@ -15,7 +15,7 @@ from api.state import ApiState
 from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.listeners import listen
 from hookkeeper.cli.processes import freeze_objects, run, until_stopped
-from hookkeeper.cli.shutdown import ShutdownDeadline
+from hookkeeper.cli.shutdown import ShutdownDeadline, to_log
 from hookkeeper.cli.startup import begin, connect, exporting_traces, open_metrics
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
@@ -36,7 +36,7 @@ def run_api() -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    deadline = ShutdownDeadline(min(settings.shutdown_timeout, REQUEST_GRACE))
+    deadline = ShutdownDeadline(min(settings.shutdown_timeout, REQUEST_GRACE), to_log())
     keyring = settings.keyring
     async with Store.connect(settings.database_url, keyring) as store:
         try:

@@ -8,7 +8,7 @@ from temporalio.service import RPCError
 import worker
 from hookkeeper.cli.console import Failed, InvalidSettings
 from hookkeeper.cli.processes import forever, freeze_objects, run, until_stopped
-from hookkeeper.cli.shutdown import ShutdownDeadline
+from hookkeeper.cli.shutdown import ShutdownDeadline, to_log
 from hookkeeper.cli.startup import begin, connect, exporting_traces, open_metrics
 from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
@@ -29,7 +29,7 @@ def run_worker(*, local: bool = False) -> None:
 
 
 async def _work(settings: Settings, local: bool) -> None:
-    deadline = ShutdownDeadline(settings.shutdown_timeout)
+    deadline = ShutdownDeadline(settings.shutdown_timeout, to_log())
     keyring = settings.keyring
     async with Store.connect(settings.database_url, keyring) as store, until_stopped(deadline=deadline):
         traces = exporting_traces(settings.otlp_endpoint, "worker")

@@ -1,4 +1,4 @@
-"""Limits the time that a process takes to stop, and logs what hangs."""
+"""Limits the time that a process takes to stop, and reports what hangs."""
 
 import faulthandler
 import os
@@ -6,15 +6,18 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from queue import SimpleQueue
 
 SHUTDOWN_MARGIN = timedelta(seconds=10)
 """Time for the rest of a shutdown, after the grace period for work in progress."""
 REPORT_TIMEOUT = 2.0
-"""Seconds that the last log line may take: standard error may be blocked too."""
+"""Seconds that the report may take: standard error may be blocked too."""
 FAILED = 1
 """The exit code of a process that did not stop in time."""
+Report = Callable[[str, str], None]
+"""Gets a sentence and the stacks of all threads."""
 
 
 class ShutdownDeadline:
@@ -24,10 +27,8 @@ class ShutdownDeadline:
     at its exit. If no Python code can run, a thread of `faulthandler` ends the process.
     """
 
-    def __init__(self, grace: timedelta) -> None:
-        import structlog
-
-        self._log = structlog.get_logger("hookkeeper.shutdown")
+    def __init__(self, grace: timedelta, report: Report) -> None:
+        self._report = report
         self._seconds = (grace + SHUTDOWN_MARGIN).total_seconds()
         self._started: SimpleQueue[None] = SimpleQueue()
         threading.Thread(target=self._watch, name="shutdown deadline", daemon=True).start()
@@ -44,16 +45,22 @@ class ShutdownDeadline:
         if sys.__stderr__ is not None:
             faulthandler.dump_traceback_later(self._seconds + 2 * REPORT_TIMEOUT, exit=True, file=sys.__stderr__)
         time.sleep(self._seconds)
-        report = threading.Thread(target=self._report, daemon=True)
+        report = threading.Thread(target=self._report_hang, daemon=True)
         report.start()
         report.join(REPORT_TIMEOUT)
         os._exit(FAILED)
 
-    def _report(self) -> None:
-        self._log.error(
-            f"shutdown did not end within {self._seconds:g} s: the process exits now", stack=stacks_of_threads()
-        )
+    def _report_hang(self) -> None:
+        self._report(f"shutdown did not end within {self._seconds:g} s: the process exits now", stacks_of_threads())
         sys.stderr.flush()
+
+
+def to_log() -> Report:
+    """Return a report that writes to the log. `dev` has no log of its own, so it saves the memory of structlog."""
+    import structlog
+
+    log = structlog.get_logger("hookkeeper.shutdown")
+    return lambda text, stacks: log.error(text, stack=stacks)
 
 
 def stacks_of_threads() -> str:

@@ -77,12 +77,11 @@ class AppriseSender:
         require_https: bool = False,
     ) -> None:
         """`transport` makes the adapter that sends requests. `require_https` refuses plain HTTP."""
-        from hookkeeper.egress import guarded_requests  # not at import: the API imports this module, but never sends
-
-        guarded_requests.install()
         self._require_https = require_https
         self._schemes = frozenset(schemes)
-        self._call = partial(guarded_requests.PluginCall, allowed, transport)
+        self._allowed = allowed
+        self._transport = transport
+        self._is_loaded = False
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="services")
         self._slots = TenantLimit(MAX_THREADS)
         self._sending: set[asyncio.Future[ServiceAnswer]] = set()
@@ -98,6 +97,9 @@ class AppriseSender:
 
         Raises for internal errors only: AppriseBusy if no thread becomes free for this tenant.
         """
+        if not self._is_loaded:
+            await asyncio.get_running_loop().run_in_executor(self._threads, _load)
+            self._is_loaded = True
         try:
             async with asyncio.timeout(THREAD_TIMEOUT):
                 await self._slots.acquire(tenant)
@@ -114,7 +116,9 @@ class AppriseSender:
 
     async def _send_in_thread(self, notification: RenderedNotification, timeout: float, tenant: str) -> ServiceAnswer:
         """Send in a thread. A thread cannot be killed, so it holds the tenant's slot until it ends."""
-        call = self._call(timeout)
+        from hookkeeper.egress.guarded_requests import PluginCall
+
+        call = PluginCall(self._allowed, self._transport, timeout)
         call.require_https = self._require_https
         sending = asyncio.get_running_loop().run_in_executor(self._threads, self._send, call, notification)
         self._sending.add(sending)
@@ -136,7 +140,6 @@ class AppriseSender:
 
     def _send(self, call: "PluginCall", notification: RenderedNotification) -> ServiceAnswer:
         """Send in this thread."""
-        load()
         title, body = notification.title.strip(), notification.body.strip()
         if not (title or body):
             return ServiceAnswer("rejected", error="empty", text="the notification has neither title nor body")
@@ -150,6 +153,17 @@ class AppriseSender:
         if call.internal_error:
             raise call.internal_error
         return _answer(call, accepted, notification.service)
+
+
+def _load() -> None:
+    """Load Apprise and `requests`, which take 0.2 s and some MB: not at import, as few installations use them.
+
+    Can run in two threads.
+    """
+    from hookkeeper.egress import guarded_requests
+
+    guarded_requests.install()
+    load()
 
 
 def _answer(call: "PluginCall", accepted: bool, url: str) -> ServiceAnswer:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -151,9 +151,11 @@ class _MessageHandler(logging.Handler):
             call.messages.append(record.getMessage())
 
 
-@cache
+_message_handler = _MessageHandler(logging.WARNING)
+
+
 def install() -> None:
-    """Replace `requests.Session` and collect Apprise's log messages, permanently."""
+    """Replace `requests.Session` and collect Apprise's log messages, permanently. Can be repeated."""
     requests.Session = requests.sessions.Session = _Session  # type: ignore[misc]
-    logging.getLogger("apprise").addHandler(_MessageHandler(logging.WARNING))
+    logging.getLogger("apprise").addHandler(_message_handler)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # at WARNING it logs URLs of responses with invalid headers
