@@ -4,6 +4,7 @@
 "use strict";
 
 const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" }); // with the zone
+const SHORT = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short" });
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const MAX_WAIT = 30; // seconds between two tries while nothing answers
 const STREAM_GAP = 1; // seconds between two refreshes that a stream has caused, at least
@@ -13,7 +14,7 @@ const STREAM_REST = 60; // seconds between two refreshes while a stream says not
 function showTimes(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
     time.title = time.dateTime;
-    time.textContent = LOCAL.format(new Date(time.dateTime));
+    time.textContent = (time.classList.contains("short") ? SHORT : LOCAL).format(new Date(time.dateTime));
   }
   for (const button of root.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
 }
