@@ -45,7 +45,7 @@ class ServiceAnswer:
     status_code: int | None = None
     """Status of the latest response."""
     error: str | None = None
-    """`http_<status>`, a code of `hookkeeper.egress.http.error_code`, or one of:
+    """`http_<status>`, a code of `hookkeeper.egress.errors.error_code`, or one of:
 
     `not_accepted`: a 2xx response with an error in it
     `not_sent`: Apprise made no request

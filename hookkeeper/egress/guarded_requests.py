@@ -22,8 +22,8 @@ from urllib3 import exceptions
 from hookkeeper import outcomes
 from hookkeeper.content.urls import check_scheme
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks
+from hookkeeper.egress.errors import LOCAL_ERRNOS
 from hookkeeper.egress.guard import Guard, current_guard
-from hookkeeper.egress.request_state import LOCAL_ERRNOS
 
 READ_LIMIT = 64 * 1024
 """Maximum bytes of a response body, decompressed."""
@@ -31,7 +31,7 @@ READ_LIMIT = 64 * 1024
 _REQUEST_ERRORS = (OSError, exceptions.HTTPError)
 """Errors of a request; `requests.RequestException` is an OSError."""
 
-# The first row that matches an exception in the chain of causes applies. Codes as in `hookkeeper.egress.http`.
+# The first row that matches an exception in the chain of causes applies. Codes as in `hookkeeper.egress.errors`.
 _CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
     ("forbidden_address", (ForbiddenAddress,)),
     ("tls", (ssl.SSLError, requests.exceptions.SSLError)),

@@ -5,24 +5,23 @@
 
 import asyncio
 import logging
-import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
 import httpx
 
 from hookkeeper import outcomes
 from hookkeeper.content.tls import Tls
 from hookkeeper.content.urls import check_scheme
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks
-from hookkeeper.egress.proxy import Proxy, ProxyFailed, ReceiverUnreachable
+from hookkeeper.egress.errors import REQUEST_ERRORS, error_code, is_internal
+from hookkeeper.egress.proxy import Proxy, ProxyFailed
 from hookkeeper.egress.request import request_of
-from hookkeeper.egress.request_state import LOCAL_ERRNOS, RequestState, current_request
+from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.tls_thread import TlsThread
 from hookkeeper.egress.transport import ALL_HEADERS, Transport, public_roots
@@ -34,21 +33,6 @@ READ_LIMIT = 64 * 1024
 MAX_CONCURRENT_HANDSHAKES = 4
 """Concurrent TLS handshakes of one tenant with receivers that have custom TLS settings."""
 KEPT_HEADERS = frozenset({b"retry-after", b"x-ratelimit-reset", b"x-message-id"})
-
-_REQUEST_ERRORS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ReceiverUnreachable)
-"""Errors of a request; `is_internal` separates local ones."""
-
-# The first row that matches an exception in the chain of causes applies. httpx's own exceptions are not precise: it
-# reports a dropped connection as ConnectTimeout.
-_CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
-    ("forbidden_address", (ForbiddenAddress, aiohttp.InvalidURL)),  # the latter for an address written as 127.1
-    ("tls", (ssl.SSLError, ssl.CertificateError)),
-    ("dns", (socket.gaierror,)),
-    ("timeout", (TimeoutError,)),
-    ("connection_reset", (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)),
-    ("connection_refused", (aiohttp.ClientConnectorError,)),
-    ("connection_reset", (OSError, aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +164,7 @@ async def send(
             await _exchange(client, request_of(method, url, body, headers, tls), state, received, keep)
         assert received.status_code is not None
         error = None if 200 <= received.status_code < 300 else f"http_{received.status_code}"
-    except _REQUEST_ERRORS as exc:
+    except REQUEST_ERRORS as exc:
         if is_internal(exc):
             raise
         error = _attempt_error(exc, state, received, tls)
@@ -205,18 +189,6 @@ def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1000
 
 
-def error_code(exc: BaseException) -> str:
-    """Return the error code for the chain of causes; `protocol` if no other code applies."""
-    chain = tuple(_causes(exc))
-    for cause in chain:
-        if isinstance(cause, ReceiverUnreachable):
-            return cause.code
-    for code, kinds in _CODES:
-        if any(isinstance(cause, kinds) for cause in chain):
-            return code
-    return "protocol"
-
-
 def _attempt_error(exc: BaseException, state: RequestState, received: _Received, tls: Tls | None) -> str:
     """Return the error code, also from the state of the connection. Raises ProxyFailed if the proxy did not connect."""
     if state.awaits_proxy and isinstance(exc, TimeoutError):
@@ -226,21 +198,6 @@ def _attempt_error(exc: BaseException, state: RequestState, received: _Received,
         # In TLS 1.3, the client certificate is rejected after the handshake, and the reset can arrive before the alert.
         return "tls"
     return code
-
-
-def is_internal(exc: BaseException) -> bool:
-    """Return whether this machine caused the error, not the network or the receiver."""
-    # A plain ClientConnectionError means that the client was closed.
-    return any(
-        (isinstance(cause, OSError) and cause.errno in LOCAL_ERRNOS) or type(cause) is aiohttp.ClientConnectionError
-        for cause in _causes(exc)
-    )
-
-
-def _causes(exc: BaseException | None) -> Iterator[BaseException]:
-    while exc is not None:
-        yield exc
-        exc = exc.__cause__
 
 
 def _refuse_plain_http(request: httpx.Request) -> None:
@@ -273,7 +230,7 @@ async def _exchange(
                 break
         else:
             state.done = True
-    except _REQUEST_ERRORS:
+    except REQUEST_ERRORS:
         if state.reader is None or not state.reader.is_body_cut_off:
             raise
     finally:
@@ -288,7 +245,7 @@ async def _send(client: httpx.AsyncClient, request: httpx.Request, state: Reques
     """
     try:
         return await client.send(request, stream=True)
-    except _REQUEST_ERRORS as exc:
+    except REQUEST_ERRORS as exc:
         if not state.reused or error_code(exc) != "connection_reset":
             raise
     state.fresh = True

@@ -1,7 +1,6 @@
 """The state of one outgoing request and of its connection, shared by `hookkeeper.egress.http` and the connector."""
 
 import asyncio
-import errno
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -28,8 +27,6 @@ MAX_FRAMING_BYTES = 8 * 1024
 body does."""
 PORTION = 4 * 1024
 """Bytes that are parsed at once: no limit is exceeded by more."""
-LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Errors of this machine, not of the receiver."""
 
 
 class LocalLimitReached(RuntimeError):

@@ -51,7 +51,7 @@ class MailAnswer:
     status_code: int | None = None
     """SendGrid's HTTP status, or SMTP's reply code."""
     error: str | None = None
-    """`http_<status>`, `smtp_<code>`, a code of `hookkeeper.egress.http.error_code`, or one of the provider."""
+    """`http_<status>`, `smtp_<code>`, a code of `hookkeeper.egress.errors.error_code`, or one of the provider."""
     text: str = ""
     """The provider's message: short, without secrets."""
     retry_after: float | None = None

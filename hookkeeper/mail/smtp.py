@@ -20,7 +20,7 @@ from aiosmtplib import (
 )
 
 from hookkeeper.content.emails import RenderedEmail
-from hookkeeper.egress import http
+from hookkeeper.egress.errors import error_code, is_internal
 from hookkeeper.mail.mime import mime_of
 from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender, provider_text
 from hookkeeper.outcomes import Verdict
@@ -81,7 +81,7 @@ class Smtp:
             async with asyncio.timeout(self._timeout):
                 refused, reply = await self._transmit(client, recipients, mime_of(email, tags, self._sender))
         except (SMTPException, OSError) as exc:
-            if http.is_internal(exc):
+            if is_internal(exc):
                 raise
             return self._failure(exc, timer)
         finally:
@@ -184,7 +184,7 @@ def _judge(exc: Exception) -> tuple[Verdict, int | None, str, str]:
         return *_by_code(exc.code), exc.message
     if isinstance(exc, NoTls):
         return "failed", None, "tls", exc.message
-    code = http.error_code(exc)
+    code = error_code(exc)
     if code == "connection_reset" and isinstance(exc, SMTPConnectError):
         # asyncio raises one plain OSError if all addresses of a name refuse the connection.
         code = "connection_refused" if type(exc.__cause__) in (ConnectionRefusedError, OSError) else code
