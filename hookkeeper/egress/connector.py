@@ -16,8 +16,9 @@ from aiohttp.tracing import Trace
 
 from hookkeeper.egress import proxy
 from hookkeeper.egress.addresses import EVERYWHERE, Networks, check_connection
-from hookkeeper.egress.request_state import RequestState, ResponseReader, current_request
+from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.egress.resolver import Lookups, Resolver
+from hookkeeper.egress.response_reader import ResponseReader
 from hookkeeper.limits.tenant_limit import TenantLimit
 
 KEEPALIVE_TIMEOUT = 4.0
