@@ -20,13 +20,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.registry.index.drivers import DELIVERY_KEY, EVENT_KEY, Driver, accepted_at, choose
+from hookkeeper.registry.index.access_paths import DELIVERY_KEY, EVENT_KEY, AccessPath, accepted_at, choose_path
 from hookkeeper.registry.index.search import (
     Condition,
     Search,
+    common_conditions,
     delivery_conditions,
     event_conditions,
-    shared_conditions,
 )
 from hookkeeper.registry.index.tables import deliveries, events
 
@@ -45,23 +45,23 @@ class Found(NamedTuple):
 
 async def find_events(session: AsyncSession, search: Search, limit: int, before: Key | None) -> Found:
     """Return the keys of up to `limit` events."""
-    driver = await choose(session, search, _time(before), of_events=True)
-    return await _find(session, driver, driver.event_key, search, limit, before)
+    path = await choose_path(session, search, _time(before), of_events=True)
+    return await _find(session, path, path.event_key, search, limit, before)
 
 
 async def find_deliveries(session: AsyncSession, search: Search, limit: int, before: Key | None) -> Found:
     """Return the keys of up to `limit` deliveries to the webhook of the search."""
-    driver = await choose(session, search, _time(before), of_events=False)
-    return await _find(session, driver, (*DELIVERY_KEY, "id"), search, limit, before)
+    path = await choose_path(session, search, _time(before), of_events=False)
+    return await _find(session, path, (*DELIVERY_KEY, "id"), search, limit, before)
 
 
 async def _find(
-    session: AsyncSession, driver: Driver, key: Sequence[str], search: Search, limit: int, before: Key | None
+    session: AsyncSession, path: AccessPath, key: Sequence[str], search: Search, limit: int, before: Key | None
 ) -> Found:
-    """Merge what the scans of the driver's alternatives find."""
-    drivers = driver.split()
-    max_scanned = MAX_SCANNED // len(drivers)
-    scans = [_Scan(session, driver, key, search, before, max_scanned) for driver in drivers]
+    """Merge what the scans of the path's alternatives find."""
+    paths = path.split()
+    max_scanned = MAX_SCANNED // len(paths)
+    scans = [_Scan(session, path, key, search, before, max_scanned) for path in paths]
     found = [await scan.find(limit) for scan in scans]
     # Below the first end, a scan has not come as far as others.
     end = max((part.end for part in found if part.end is not None), default=None)
@@ -79,7 +79,7 @@ class _Scan:
     def __init__(
         self,
         session: AsyncSession,
-        driver: Driver,
+        path: AccessPath,
         key: Sequence[str],
         search: Search,
         before: Key | None,
@@ -87,7 +87,7 @@ class _Scan:
     ) -> None:
         self._session = session
         self._dialect = session.get_bind().dialect.name
-        self._driver = driver
+        self._path = path
         self._key = key
         self._search = search
         self._before = before
@@ -108,10 +108,10 @@ class _Scan:
         return tuple(self._key) == DELIVERY_KEY
 
     def _matches(self) -> Select[Any]:
-        search, event_id = self._search, self._driver.event_key[-1]
+        search, event_id = self._search, self._path.event_key[-1]
         of_event, of_delivery = [*event_conditions(search)], [*delivery_conditions(search)]
-        own, others = (of_event, of_delivery) if self._driver.table is events else (of_delivery, of_event)
-        own = [*shared_conditions(search, event_id), *own]
+        own, others = (of_event, of_delivery) if self._path.table is events else (of_delivery, of_event)
+        own = [*common_conditions(search, event_id), *own]
         names = dict.fromkeys([*self._key, *(condition.column for condition in own)])
         scanned = self._entries(list(names)).subquery("scanned")
         query = select(*(scanned.c[name] for name in self._key)).where(*_on(own, scanned))
@@ -131,7 +131,7 @@ class _Scan:
         return None if row is None else tuple(row)
 
     def _entries(self, names: Sequence[str]) -> Select[Any]:
-        query = self._driver.query(names, self._dialect).where(*self._bounds())
+        query = self._path.query(names, self._dialect).where(*self._bounds())
         return query.order_by(*(column(name).desc() for name in self._key)).limit(self._max_scanned)
 
     def _bounds(self) -> list[ColumnElement[bool]]:
@@ -142,16 +142,14 @@ class _Scan:
             bounds.append(accepted_at < self._search.until)
         if self._before is not None:
             bounds.append(accepted_at <= self._before[0])
-            columns = [column(name, self._driver.table.c[name].type) for name in self._key]
+            columns = [column(name, self._path.table.c[name].type) for name in self._key]
             bounds.append(tuple_(*columns) < tuple_(*map(_literal, columns, self._before)))
         return bounds
 
     def _has_other(self, scanned: FromClause, conditions: Sequence[Condition]) -> ColumnElement[bool]:
         """Return whether the event of an entry meets these conditions, or has a delivery that does."""
-        table, key = (deliveries, DELIVERY_KEY) if self._driver.table is events else (events, EVENT_KEY)
-        same_event = (
-            table.c[name] == scanned.c[other] for name, other in zip(key, self._driver.event_key, strict=True)
-        )
+        table, key = (deliveries, DELIVERY_KEY) if self._path.table is events else (events, EVENT_KEY)
+        same_event = (table.c[name] == scanned.c[other] for name, other in zip(key, self._path.event_key, strict=True))
         # Without the offset, PostgreSQL may join the whole table.
         return select(literal(1)).where(*same_event, *_on(conditions, table)).offset(0).exists()
 

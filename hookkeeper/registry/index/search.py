@@ -63,7 +63,7 @@ def status_codes(text: str) -> StatusCodes:
     return StatusCodes(int(text.replace("x", "0")), int(text.replace("x", "9")))
 
 
-def shared_conditions(search: Search, event_id: str) -> Iterator[Condition]:
+def common_conditions(search: Search, event_id: str) -> Iterator[Condition]:
     """Yield the conditions on columns that events and deliveries have; `event_id` is the name of one of them."""
     if search.tenant is not None:
         yield _equals("tenant", search.tenant)
