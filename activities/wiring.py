@@ -125,9 +125,9 @@ def _activities(
 
 def _bulk_activities(temporal: Client, store: Store, settings: Settings, gateway: Gateway) -> list[Activity]:
     concurrency = TenantConcurrency(MAX_CONCURRENT_BULK, settings.max_concurrent_per_tenant)
-    walks, catch_up = store.index.walks, IndexCatchUp(temporal, store.index, settings.task_queue)
-    release = ReleaseActivities(store, HeldDeliveries(temporal, walks, catch_up), concurrency)
-    candidates = RecoveryCandidates(temporal, walks, catch_up, gateway.commands, gateway.shared_runs)
+    runs, catch_up = store.index.runs_by_status, IndexCatchUp(temporal, store.index, settings.task_queue)
+    release = ReleaseActivities(store, HeldDeliveries(temporal, runs, catch_up), concurrency)
+    candidates = RecoveryCandidates(temporal, runs, catch_up, gateway.commands, gateway.shared_runs)
     recovery = RecoveryActivities(store, candidates, concurrency)
     return [
         release.find_held,

@@ -12,7 +12,7 @@ from api.problems import KEYED, Conflicting, responses
 from api.schemas.recoveries import RecoveryCommandAccepted, RecoveryRequest, RecoveryView, TenantRecoveryRequest
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.registry.audit import AuditLog
-from hookkeeper.registry.index.walks import recoverable
+from hookkeeper.registry.index.runs_by_status import recoverable
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, Page
@@ -161,5 +161,5 @@ def _scope_of(recovery: RecoveryRequest, tenant: str, webhook_id: str | None) ->
 async def _dry_run(store: Store, scope: RecoveryScope, rate: float, response: Response) -> RecoveryView:
     """Count the events that would be redelivered. The answer is 200: nothing was started."""
     response.status_code = 200
-    found = await store.index.walks.count(recoverable(scope), scope.began)
+    found = await store.index.runs_by_status.count(recoverable(scope), scope.began)
     return views.recovery(RecoveryState(id="", scope=scope, rate=rate, found=found))

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from hookkeeper.messages import Message
-from hookkeeper.messages.walk import RunPosition
+from hookkeeper.messages.run_position import RunPosition
 
 ReleaseStage = Literal["deciding", "sending", "sent"]
 """What a run does after its release was requested."""

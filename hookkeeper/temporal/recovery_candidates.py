@@ -18,8 +18,8 @@ from hookkeeper.messages.recovery import (
     RecoverySearch,
     RedeliveryResult,
 )
-from hookkeeper.messages.walk import RunPosition
-from hookkeeper.registry.index.walks import Walks, recoverable
+from hookkeeper.messages.run_position import RunPosition
+from hookkeeper.registry.index.runs_by_status import RunsByStatus, recoverable
 from hookkeeper.temporal import run_state
 from hookkeeper.temporal.error_translation import UnknownEvent, not_found_suppressed
 from hookkeeper.temporal.event_commands import EventCommands
@@ -33,13 +33,13 @@ class RecoveryCandidates:
     def __init__(
         self,
         client: Client,
-        walks: Walks,
+        runs: RunsByStatus,
         catch_up: IndexCatchUp,
         commands: EventCommands,
         shared_runs: SharedRuns,
     ) -> None:
         self._client = client
-        self._walks = walks
+        self._runs = runs
         self._catch_up = catch_up
         self._commands = commands
         self._shared_runs = shared_runs
@@ -47,12 +47,12 @@ class RecoveryCandidates:
     async def count(self, scope: RecoveryScope) -> int:
         """Bring the index up to date, and count the events that would be redelivered."""
         await self._catch_up.run(scope.tenant)
-        return await self._walks.count(recoverable(scope), scope.began)
+        return await self._runs.count(recoverable(scope), scope.began)
 
     async def oldest(self, search: RecoverySearch, at_most: int) -> RecoveryPlan:
         """Return the oldest candidates, each run once."""
         scope = search.scope
-        found, end = await self._walks.oldest(recoverable(scope), search.after, at_most)
+        found, end = await self._runs.oldest(recoverable(scope), search.after, at_most)
         runs = tuple(
             _candidate(scope, run.position, is_counted=run.finished_at is not None and run.finished_at < scope.began)
             for run in found

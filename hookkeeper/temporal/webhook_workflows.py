@@ -9,7 +9,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseStage, ReleaseState
-from hookkeeper.registry.index.walks import Walks, held_by
+from hookkeeper.registry.index.runs_by_status import RunsByStatus, held_by
 from hookkeeper.search_attributes import TENANT_KEY
 from hookkeeper.temporal.error_translation import Unavailable, not_found_suppressed, translated_errors
 from hookkeeper.temporal.index_catch_up import IndexCatchUp
@@ -65,9 +65,9 @@ class HeldDeliveries:
     Raises Temporal's `RPCError`, and RegistryUnavailable.
     """
 
-    def __init__(self, client: Client, walks: Walks, catch_up: IndexCatchUp) -> None:
+    def __init__(self, client: Client, runs: RunsByStatus, catch_up: IndexCatchUp) -> None:
         self._client = client
-        self._walks = walks
+        self._runs = runs
         self._catch_up = catch_up
 
     async def oldest(self, search: HeldSearch, at_most: int) -> HeldRuns:
@@ -75,7 +75,7 @@ class HeldDeliveries:
         if search.catch_up:
             await self._catch_up.run(search.tenant)
         held = held_by(search.tenant, search.webhook_id)
-        found, end = await self._walks.oldest(held, search.after, at_most)
+        found, end = await self._runs.oldest(held, search.after, at_most)
         return HeldRuns(runs=tuple(ids.run_of(search.tenant, *run.position[1:]) for run in found), end=end)
 
     async def release(self, workflow_id: str, webhook_id: str) -> None:

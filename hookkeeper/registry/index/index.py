@@ -12,11 +12,11 @@ from hookkeeper.registry.index.change_log import Change, ChangedEvent, LogEnds, 
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.retention import expire
+from hookkeeper.registry.index.runs_by_status import RunsByStatus
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.state import IndexState, read_state
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
 from hookkeeper.registry.index.sweeps import SweepStore
-from hookkeeper.registry.index.walks import Walks
 
 
 class EventIndex:
@@ -25,7 +25,7 @@ class EventIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.sweeps = SweepStore(database)
-        self.walks = Walks(database)
+        self.runs_by_status = RunsByStatus(database)
 
     async def write(self, reports: Sequence[RunReport]) -> None:
         """Merge reports of runs into the index. A report that was written before changes nothing."""

@@ -1,11 +1,11 @@
-"""The messages of a walk over runs with deliveries, the events that were accepted first being first."""
+"""The position of a run in the order in which the events of a tenant were accepted."""
 
 from datetime import datetime
 from typing import NamedTuple
 
 
 class RunPosition(NamedTuple):
-    """The position of a run in a walk over the events of a tenant."""
+    """Releases and recoveries continue after it."""
 
     accepted_at: datetime
     event_id: str

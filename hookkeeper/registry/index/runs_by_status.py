@@ -1,6 +1,6 @@
 """Find runs by the status of their deliveries, oldest first: for releases and recoveries.
 
-A walk continues after the position of a run, so none is left out or found twice, whatever changes meanwhile.
+A search continues after the position of a run, so none is left out or found twice, whatever changes meanwhile.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, column, select, text, tuple_
 
 from hookkeeper.messages.event import DeliveryStatus, Reason
 from hookkeeper.messages.recovery import RecoveryScope
-from hookkeeper.messages.walk import RunPosition
+from hookkeeper.messages.run_position import RunPosition
 from hookkeeper.partition import PART
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries
@@ -78,7 +78,7 @@ def recoverable(scope: RecoveryScope) -> Selection:
     )
 
 
-class Walks:
+class RunsByStatus:
     """Methods raise RegistryUnavailable."""
 
     def __init__(self, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Walks over the index are in the order of acceptance, and leave nothing out between two pages."""
+"""Runs are found in the order in which their events were accepted, and none is left out between two pages."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery
+from hookkeeper.messages.run_position import RunPosition
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.messages.walk import RunPosition
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.index import walks
+from hookkeeper.registry.index import runs_by_status
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.walks import Selection, held_by
+from hookkeeper.registry.index.runs_by_status import Selection, held_by
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
@@ -49,12 +49,12 @@ async def index_of(engine: AsyncEngine, reports: Iterable[RunReport]) -> EventIn
     return index
 
 
-async def walk(index: EventIndex, selection: Selection, at_most: int) -> list[tuple[str, int]]:
+async def all_runs(index: EventIndex, selection: Selection, at_most: int) -> list[tuple[str, int]]:
     """Return all runs, page by page."""
     met: list[tuple[str, int]] = []
     after: RunPosition | None = None
     while True:
-        runs, after = await index.walks.oldest(selection, after, at_most)
+        runs, after = await index.runs_by_status.oldest(selection, after, at_most)
         assert len(runs) <= at_most
         met += [(run.position.event_id, run.position.part) for run in runs]
         if after is None:
@@ -66,7 +66,7 @@ async def test_pages_are_in_order_and_whole(engine: AsyncEngine, at_most: int, m
     """Setup: events that were accepted at the same microsecond, runs with several deliveries, an event in parts.
     What this proves: each run is found once, in order, wherever a page ends, also within the deliveries of a run.
     """
-    monkeypatch.setattr(walks, "PART", 3)
+    monkeypatch.setattr(runs_by_status, "PART", 3)
     many = ("wh_1", "wh_1", "wh_1")
     index = await index_of(
         engine,
@@ -82,10 +82,10 @@ async def test_pages_are_in_order_and_whole(engine: AsyncEngine, at_most: int, m
         ],
     )
     expected = [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("large", 1), ("large", 2)]
-    assert await walk(index, FAILED, at_most) == [*expected, *((f"e{n}", 0) for n in range(8)), ("late", 0)]
-    assert await index.walks.count(FAILED, BEGAN + timedelta(days=1)) == 15
-    monkeypatch.setattr(walks, "RUNS_PER_COUNT", at_most)
-    assert await index.walks.count(FAILED, BEGAN + timedelta(seconds=1)) == 3
+    assert await all_runs(index, FAILED, at_most) == [*expected, *((f"e{n}", 0) for n in range(8)), ("late", 0)]
+    assert await index.runs_by_status.count(FAILED, BEGAN + timedelta(days=1)) == 15
+    monkeypatch.setattr(runs_by_status, "RUNS_PER_COUNT", at_most)
+    assert await index.runs_by_status.count(FAILED, BEGAN + timedelta(seconds=1)) == 3
 
 
 async def test_only_what_is_selected_is_found(engine: AsyncEngine) -> None:
@@ -101,28 +101,28 @@ async def test_only_what_is_selected_is_found(engine: AsyncEngine) -> None:
             report("late", 60),
         ],
     )
-    assert await walk(index, FAILED, 10) == [("failed", 0), ("other-type", 0), ("late", 0)]
+    assert await all_runs(index, FAILED, 10) == [("failed", 0), ("other-type", 0), ("late", 0)]
     of_tenant = Selection("acme", None, "failed", types=("order.paid",))
-    assert await walk(index, of_tenant, 10) == [("failed", 0), ("other-webhook", 0), ("late", 0)]
+    assert await all_runs(index, of_tenant, 10) == [("failed", 0), ("other-webhook", 0), ("late", 0)]
     since = Selection("acme", None, "failed", since=BEGAN + timedelta(seconds=2), until=BEGAN + timedelta(seconds=60))
-    assert await walk(index, since, 10) == [("other-webhook", 0), ("other-type", 0)]
-    assert await walk(index, held_by("acme", "wh_1"), 10) == [("held", 0)]
-    assert await walk(index, held_by("acme", "wh_9"), 10) == []
+    assert await all_runs(index, since, 10) == [("other-webhook", 0), ("other-type", 0)]
+    assert await all_runs(index, held_by("acme", "wh_1"), 10) == [("held", 0)]
+    assert await all_runs(index, held_by("acme", "wh_9"), 10) == []
 
 
 async def test_what_is_held_by_request_is_not_the_webhooks(engine: AsyncEngine) -> None:
     by_request = report("by-request", 1, status="held")
     (delivery,) = by_request.deliveries
     index = await index_of(engine, [by_request._replace(deliveries=(delivery.model_copy(update={"reason": None}),))])
-    assert await walk(index, held_by("acme", "wh_1"), 10) == []
+    assert await all_runs(index, held_by("acme", "wh_1"), 10) == []
 
 
-async def test_events_that_fail_during_a_walk(engine: AsyncEngine) -> None:
+async def test_events_that_fail_during_a_search(engine: AsyncEngine) -> None:
     """What was accepted after the position is found; what is redelivered meanwhile is not found again."""
     index = await index_of(engine, [report("a", 1), report("c", 3)])
-    runs, after = await index.walks.oldest(FAILED, None, 1)
+    runs, after = await index.runs_by_status.oldest(FAILED, None, 1)
     assert [run.position.event_id for run in runs] == ["a"]
     await index.write([report("b", 2), report("a", 1, status="retrying", as_of=BEGAN + timedelta(hours=1))])
-    runs, after = await index.walks.oldest(FAILED, after, 10)
+    runs, after = await index.runs_by_status.oldest(FAILED, after, 10)
     assert [run.position.event_id for run in runs] == ["b", "c"]
     assert after is None
