@@ -14,7 +14,7 @@ from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.webhook_workflows import HeldDeliveries
+from hookkeeper.temporal.held_deliveries import HeldDeliveries
 
 MAX_IN_FLIGHT = 10
 """Runs that are released and not sent yet, and so the positions by which one can be out of order. A worker sends more

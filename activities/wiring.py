@@ -34,10 +34,11 @@ from hookkeeper.services.operator_settings import mail_provider, operator_alerts
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.held_deliveries import HeldDeliveries
 from hookkeeper.temporal.index_catch_up import IndexCatchUp
+from hookkeeper.temporal.probes import Probes
 from hookkeeper.temporal.rate_mode import RateMode, keeping_rates
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
-from hookkeeper.temporal.webhook_workflows import HeldDeliveries, Probes
 
 MAX_CONCURRENT_BULK = 20
 """Activities of releases and recoveries at the same time; each waits for deliveries most of the time."""

@@ -46,6 +46,11 @@ def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttribut
     return TypedSearchAttributes(pairs)
 
 
+def tenant_attributes(tenant: str) -> TypedSearchAttributes:
+    """Return the search attributes of a run that is about no event: a release, a recovery, a probe."""
+    return TypedSearchAttributes([SearchAttributePair(TENANT_KEY, tenant)])
+
+
 def memo(event: EventInput, digest: str, run_number: int) -> dict[str, Any]:
     """Return the memo with which a run is started, by the API or by a parent run."""
     number = {temporal_names.RUN_NUMBER: run_number} if run_number > 1 else {}

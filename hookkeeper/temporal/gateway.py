@@ -33,10 +33,10 @@ from hookkeeper.temporal.event_start import start_run
 from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.temporal.readiness import Readiness, count_waiting_tasks, is_polled
 from hookkeeper.temporal.recoveries import Recoveries
+from hookkeeper.temporal.releases import Releases
 from hookkeeper.temporal.schedules import Schedules
 from hookkeeper.temporal.shared_run_erasure import SharedRunErasure
 from hookkeeper.temporal.shared_runs import SharedRuns
-from hookkeeper.temporal.webhook_workflows import Releases
 from hookkeeper.times import utc_now
 
 DELETION_INTERVAL = 0.05

@@ -7,13 +7,13 @@ import secrets
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
-from hookkeeper.search_attributes import TENANT_KEY
+from hookkeeper.search_attributes import tenant_attributes
 from hookkeeper.temporal import visibility
 from hookkeeper.temporal.error_translation import (
     Conflict,
@@ -88,7 +88,7 @@ class Recoveries:
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             memo={"recovery": state.id},
-            search_attributes=TypedSearchAttributes([SearchAttributePair(TENANT_KEY, scope.tenant)]),
+            search_attributes=tenant_attributes(scope.tenant),
             static_summary=f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'} · {scope.tenant}",
         )
 

@@ -25,8 +25,8 @@ from hookkeeper.messages.recovery import (
 )
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress, ReleaseStage
 from hookkeeper.registry.store import Store
+from hookkeeper.temporal.held_deliveries import HeldDeliveries
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
-from hookkeeper.temporal.webhook_workflows import HeldDeliveries
 
 RUNS = tuple(f"event-acme-{n}" for n in range(25))
 STUCK = RUNS[3]

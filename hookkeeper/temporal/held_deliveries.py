@@ -1,62 +1,14 @@
-"""The workflows of one webhook: release what it held, probe it while it is disabled for failing."""
-
-from datetime import timedelta
+"""The runs that a release releases: find them oldest first, signal them, see what they do then."""
 
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 
 from hookkeeper import ids, task_queues, temporal_names
-from hookkeeper.messages.probe import ProbeInput
-from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseStage, ReleaseState
+from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseStage
 from hookkeeper.registry.index.runs_by_status import RunsByStatus, held_by
-from hookkeeper.search_attributes import TENANT_KEY
-from hookkeeper.temporal.error_translation import Unavailable, not_found_suppressed, translated_errors
+from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.run_state import find_run
-
-
-class Releases:
-    """All releases. One for the process."""
-
-    def __init__(self, client: Client, task_queue: str) -> None:
-        self._client = client
-        self._task_queue = task_queue
-
-    async def start(self, tenant: str, webhook_id: str) -> None:
-        """Release all that the webhook holds; a running release starts over. Raises `Unavailable`."""
-        async with translated_errors(not_found=Unavailable):
-            await self._client.start_workflow(
-                temporal_names.RELEASE,
-                ReleaseState(webhook_id=webhook_id, tenant=tenant),
-                id=ids.release_id(webhook_id),
-                task_queue=self._task_queue,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                start_signal=temporal_names.RESTART_RELEASE,
-                search_attributes=_search_attributes(tenant),
-                static_summary=f"release what {webhook_id} held · {tenant}",
-            )
-
-
-class Probes:
-    """All probes. Used by the activities that disable webhooks. Raises Temporal's `RPCError`."""
-
-    def __init__(self, client: Client, task_queue: str, interval: timedelta) -> None:
-        self._client = client
-        self._task_queue = task_queue
-        self._interval = interval
-
-    async def start(self, tenant: str, webhook_id: str) -> None:
-        """Start probing the webhook, unless it is probed already."""
-        await self._client.start_workflow(
-            temporal_names.PROBE,
-            ProbeInput(webhook_id=webhook_id, tenant=tenant, interval=self._interval.total_seconds()),
-            id=ids.probe_id(webhook_id),
-            task_queue=self._task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=_search_attributes(tenant),
-            static_summary=f"probe {webhook_id} · {tenant}",
-        )
 
 
 class HeldDeliveries:
@@ -96,10 +48,6 @@ class HeldDeliveries:
             return "deciding"
         tenant, _ = ids.event_of(workflow_id)
         return "sending" if _is_sending(raw, tenant, webhook_id) else "sent"
-
-
-def _search_attributes(tenant: str) -> TypedSearchAttributes:
-    return TypedSearchAttributes([SearchAttributePair(TENANT_KEY, tenant)])
 
 
 def _is_sending(run: DescribeWorkflowExecutionResponse, tenant: str, webhook_id: str) -> bool:
