@@ -34,7 +34,7 @@ class BacklogLimit:
         now = time.monotonic()
         if now - self._counted_at > CACHE_TIME:
             self._counted_at = now  # other requests use the previous count meanwhile
-            self._waiting = await self._gateway.waiting()
+            self._waiting = await self._gateway.readiness.count_waiting()
         if self._waiting > self._at_most:
             metrics.count_limit("backlog")
             raise RateLimited(

@@ -109,7 +109,7 @@ async def _components(gateway: Gateway, store: Store) -> list[Component]:
 async def _temporal(gateway: Gateway) -> Component:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
-            await gateway.ping()
+            await gateway.readiness.ping()
     except (Unavailable, TimeoutError):
         text = "does not answer: new events are refused with 503 until it does. Accepted ones are not lost."
         return Component("Temporal", False, text)
@@ -119,7 +119,7 @@ async def _temporal(gateway: Gateway) -> Component:
 async def _worker(gateway: Gateway) -> Component:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
-            works, waiting = await asyncio.gather(gateway.has_worker(), gateway.waiting())
+            works, waiting = await asyncio.gather(gateway.readiness.has_worker(), gateway.readiness.count_waiting())
     except (Unavailable, TimeoutError):
         return Component("Workers", False, "are unknown while Temporal does not answer.")
     if not works:

@@ -33,9 +33,9 @@ async def readyz(gateway: GatewayDep, store: StoreDep) -> dict[str, str]:
     fairness does not work. It is `unknown` until a worker has detected it. `workers` is `none` while no worker asks for
     tasks: events are accepted, and wait.
     """
-    _, _, has_worker = await asyncio.gather(gateway.ping(), store.ready(), gateway.has_worker())
+    _, _, has_worker = await asyncio.gather(gateway.readiness.ping(), store.ready(), gateway.readiness.has_worker())
     return {
         "status": "ready",
-        "rates": await gateway.readiness(),
+        "rates": await gateway.readiness.check_namespace(),
         "workers": "running" if has_worker else "none",
     }

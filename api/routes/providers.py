@@ -121,7 +121,7 @@ async def _record(reports: list[Report], gateway: Gateway) -> int:
         async with slots:
             return sum(
                 [
-                    await gateway.record(report.tenant, report.event_id, report.delivery, report.receipt)
+                    await gateway.record_receipt(report.tenant, report.event_id, report.delivery, report.receipt)
                     for report in of_run
                 ]
             )

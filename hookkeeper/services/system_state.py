@@ -84,7 +84,7 @@ class SystemState:
             metrics.WEBHOOKS.labels(state).set(count)
 
     async def _read_temporal(self) -> None:
-        backlog = await self._gateway.backlog()
+        backlog = await self._gateway.readiness.backlog()
         self._snapshot = replace(self._snapshot, backlog=backlog)
         for queue, count in backlog.items():
             metrics.BACKLOG.labels(queue).set(count)

@@ -1,4 +1,4 @@
-"""The client of events: start, read, erase. Commands, ordered queues, schedules and so on have a client each.
+"""The client of events: start, read, erase. Commands, schedules, readiness and so on have a client each.
 
 Raises the errors of `hookkeeper.temporal.error_translation`, and those of `hookkeeper.commands`.
 """
@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.converter import PayloadCodec
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from hookkeeper import ids, task_queues, temporal_names
+from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
 from hookkeeper.registry.claims import Claims
@@ -31,7 +31,7 @@ from hookkeeper.temporal.event_commands import EventCommands
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.event_start import start_run
 from hookkeeper.temporal.ordered_queues import OrderedQueues
-from hookkeeper.temporal.readiness import Readiness, count_waiting_tasks, is_polled
+from hookkeeper.temporal.readiness import Readiness
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.releases import Releases
 from hookkeeper.temporal.schedules import Schedules
@@ -59,7 +59,7 @@ class Gateway:
     def __init__(self, client: Client, task_queue: str, claims: Claims) -> None:
         self._client = client
         self._task_queue = task_queue
-        self._readiness = Readiness(client, task_queue)
+        self.readiness = Readiness(client, task_queue)
         self.shared_runs = SharedRuns(client, task_queue, claims)
         self.commands = EventCommands(client, task_queue, self.shared_runs, claims)
         self._erasure = Erasure(client, self.shared_runs, SharedRunErasure(client, task_queue, claims))
@@ -76,32 +76,6 @@ class Gateway:
     def payload_codec(self) -> PayloadCodec | None:
         """The codec that encrypts all payloads; None without encryption."""
         return self._client.data_converter.payload_codec
-
-    async def ping(self) -> None:
-        """Return if Temporal answers; raise `Unavailable` otherwise."""
-        async with translated_errors():
-            await self._client.service_client.check_health()
-
-    async def readiness(self) -> str:
-        """Return what keeps the rates of webhooks; raise `Unavailable` if the namespace is missing or incomplete."""
-        return await self._readiness.check()
-
-    async def has_worker(self) -> bool:
-        """Return whether a worker polls for tasks; False also if Temporal does not answer."""
-        async with translated_errors(not_found=Unavailable):
-            return await is_polled(self._client, self._task_queue)
-
-    async def waiting(self) -> int:
-        """Return the number of tasks that wait for a worker."""
-        async with translated_errors(not_found=Unavailable):
-            return await count_waiting_tasks(self._client, self._task_queue)
-
-    async def backlog(self) -> dict[str, int]:
-        """Return the number of tasks that wait in each task queue, by the queue's kind."""
-        async with translated_errors(not_found=Unavailable):
-            queues = task_queues.by_kind(self._task_queue)
-            counts = await asyncio.gather(*(count_waiting_tasks(self._client, queue) for queue in queues.values()))
-            return dict(zip(queues, counts, strict=True))
 
     async def start(self, event: EventInput, digest: str) -> Started:
         """Start the run of an event; return once Temporal has stored it.
@@ -149,7 +123,7 @@ class Gateway:
                     return snapshot
             raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
 
-    async def record(self, tenant: str, event_id: str, delivery: str, receipt: Receipt) -> bool:
+    async def record_receipt(self, tenant: str, event_id: str, delivery: str, receipt: Receipt) -> bool:
         """Signal a mail provider's receipt to the event's run; False if no run is open."""
         async with translated_errors():
             with not_found_suppressed():

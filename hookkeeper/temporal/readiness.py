@@ -1,4 +1,4 @@
-"""The state of Temporal for health checks: the namespace, the workers of a queue, and the tasks that wait in it."""
+"""Whether Temporal answers, the namespace is complete and workers run, and how many tasks wait for them."""
 
 import asyncio
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, Describe
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from hookkeeper import task_queues
 from hookkeeper.temporal import namespace
-from hookkeeper.temporal.error_translation import NamespaceUnprepared, Unavailable
+from hookkeeper.temporal.error_translation import NamespaceUnprepared, Unavailable, translated_errors
 from hookkeeper.temporal.rate_mode import rates_kept_by
 
 log = structlog.get_logger("hookkeeper.temporal")
@@ -33,7 +34,7 @@ class _Cached:
 
 
 class Readiness:
-    """Checks the namespace, within a time limit. Results are cached, because probes come every few seconds."""
+    """Methods raise `Unavailable`."""
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
@@ -41,20 +42,45 @@ class Readiness:
         self._cached = _Cached()
         self._lock = asyncio.Lock()
 
-    async def check(self) -> RateKeeperOrUnknown:
-        """Return what keeps the rates of webhooks; raise `Unavailable` if the namespace is missing or incomplete."""
+    async def ping(self) -> None:
+        """Return if Temporal answers."""
+        async with translated_errors():
+            await self._client.service_client.check_health()
+
+    async def has_worker(self) -> bool:
+        """Return whether a worker polls for tasks; False also if Temporal does not answer."""
+        async with translated_errors(not_found=Unavailable):
+            return await is_polled(self._client, self._task_queue)
+
+    async def count_waiting(self) -> int:
+        """Return the number of tasks that wait for a worker in the main queue."""
+        async with translated_errors(not_found=Unavailable):
+            return await count_waiting_tasks(self._client, self._task_queue)
+
+    async def backlog(self) -> dict[str, int]:
+        """Return the number of tasks that wait in each task queue, by the queue's kind."""
+        async with translated_errors(not_found=Unavailable):
+            queues = task_queues.by_kind(self._task_queue)
+            counts = await asyncio.gather(*(count_waiting_tasks(self._client, queue) for queue in queues.values()))
+            return dict(zip(queues, counts, strict=True))
+
+    async def check_namespace(self) -> RateKeeperOrUnknown:
+        """Return what keeps the rates of webhooks; raise `Unavailable` if the namespace is missing or incomplete.
+
+        The result is cached, because probes come every few seconds.
+        """
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if now >= self._cached.until:
-                problem, rates = await self._check_once()
+                problem, rates = await self._inspect()
                 good = not problem and rates != "unknown"
                 self._cached = _Cached(problem, rates, now + (GOOD_RESULT_LIFETIME if good else BAD_RESULT_LIFETIME))
         if self._cached.problem:
             raise self._cached.problem
         return self._cached.rates
 
-    async def _check_once(self) -> tuple[Unavailable | None, RateKeeperOrUnknown]:
-        """Check once. Other errors are no problem of the namespace: `ping` checks whether Temporal answers."""
+    async def _inspect(self) -> tuple[Unavailable | None, RateKeeperOrUnknown]:
+        """Inspect the namespace. Other errors are no problem of it: `ping` checks whether Temporal answers."""
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 findings = await namespace.inspect(self._client)

@@ -35,7 +35,8 @@ async def test_webhooks_and_tasks_are_counted_at_most_every_15_seconds(
     await instance.http.patch(f"/v1/webhooks/{disabled['id']}", json={"enabled": False})
     await instance.send()
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while (await instance.gateway.backlog())["main"] < 1:  # the server queues the run's first task a moment later
+        # The server queues the run's first task a moment later.
+        while (await instance.gateway.readiness.backlog())["main"] < 1:
             await asyncio.sleep(0.05)
     state = SystemState(instance.store, instance.gateway)
     found = await shown(state)

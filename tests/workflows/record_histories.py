@@ -303,7 +303,7 @@ async def tracked(instance: Instance, sendgrid: SendGridServer) -> None:
         await instance.until_delivery(event_id, "sent")
         for kind in words:
             receipt = Receipt(id=kind, attempt=1, address="ann@acme.example", kind=kind, at=datetime.now(UTC))
-            await instance.gateway.record(instance.tenant, event_id, f"{webhook['id']}.email.1", receipt)
+            await instance.gateway.record_receipt(instance.tenant, event_id, f"{webhook['id']}.email.1", receipt)
         await save(instance, event_id, f"tracked_{words[-1]}")
     await drop(instance, webhook)
 

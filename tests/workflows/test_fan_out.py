@@ -464,13 +464,13 @@ async def test_word_of_an_email_comes_to_its_part(temporal: Client, tmp_path: Pa
             await until(instance, event_id, {"sent": 1, "succeeded": 100})
             about = {"attempt": 1, "address": "ann@acme.example", "at": datetime.now(UTC)}
             deferred, delivered = (Receipt(id=kind, kind=kind, **about) for kind in ("deferred", "delivered"))
-            assert await instance.gateway.record(instance.tenant, event_id, delivery, deferred)
+            assert await instance.gateway.record_receipt(instance.tenant, event_id, delivery, deferred)
             await instance.run(event_id).signal("receipt", DeliveryReceipt(delivery=delivery, receipt=delivered))
             event = await instance.until_closed(event_id)
             assert [receipt["kind"] for receipt in event["deliveries"][-1]["receipts"]] == ["deferred", "delivered"]
             assert event["status"] == "succeeded"
-            assert not await instance.gateway.record(instance.tenant, event_id, delivery, delivered)
-            assert not await instance.gateway.record(instance.tenant, event_id, "wh_unknown", delivered)
+            assert not await instance.gateway.record_receipt(instance.tenant, event_id, delivery, delivered)
+            assert not await instance.gateway.record_receipt(instance.tenant, event_id, "wh_unknown", delivered)
 
 
 async def test_lists_show_that_parts_need_attention(instance: Instance, inbox: Receiver) -> None:
