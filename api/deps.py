@@ -10,9 +10,9 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import Field
 
 from api.authenticator import Authenticator
-from api.cached_counts import HeldCounts
 from api.caller import Caller
 from api.cursors import MAX_LENGTH, PageCursor
+from api.held_counts import HeldCounts
 from api.state import ApiState, state_of
 from hookkeeper.links import DEFAULT_TENANT, LinkBuilder
 from hookkeeper.registry.audit import AuditLog

@@ -3,9 +3,10 @@
 from fastapi import Request
 
 from api.authenticator import Authenticator
-from api.cached_counts import BacklogLimit, HeldCounts
+from api.backlog_limit import BacklogLimit
 from api.concurrency import RequestConcurrency
 from api.cursors import cursor_key
+from api.held_counts import HeldCounts
 from api.inboxes import Inboxes
 from api.streams.cursors import StreamCursors
 from api.streams.feed import ChangeFeed
@@ -45,7 +46,7 @@ class ApiState:
         self.parsing = TenantLimit(MAX_CONCURRENT_PARSES)
         self.rendering = TenantLimit(MAX_CONCURRENT_RENDERS)
         self.cursor_key = cursor_key(admin_key)
-        self.backlog_limit = BacklogLimit(gateway, settings.max_backlog)
+        self.backlog_limit = BacklogLimit(gateway.readiness, settings.max_backlog)
         self.held_counts = HeldCounts()
         self.system = SystemState(store, gateway)
         self.index = IndexBuffer(store.index)

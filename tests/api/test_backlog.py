@@ -7,7 +7,7 @@ import pytest
 from problems import problem
 from temporalio.client import Client
 
-from api import cached_counts
+from api import backlog_limit
 from instances import running_instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
@@ -18,7 +18,7 @@ EVENTS = 12
 async def test_events_are_refused_while_many_wait(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cached_counts, "CACHE_TIME", 0.0)
+    monkeypatch.setattr(backlog_limit, "CACHE_TIME", 0.0)
     async with running_instance(temporal, tmp_path, max_backlog=EVENTS - 2) as instance:
         await instance.webhook(inbox.url)
         body = {"type": "order.paid", "tenant": instance.tenant}
