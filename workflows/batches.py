@@ -80,7 +80,7 @@ def _has_own_pace(delivery: DeliveryState) -> bool:
     return delivery.record.rate is not None and not delivery.record.degraded
 
 
-def record(deliveries: Mapping[str, DeliveryState], result: BatchResult) -> None:
+def record_outcomes(deliveries: Mapping[str, DeliveryState], result: BatchResult) -> None:
     """Record the outcomes of a batch."""
     for outcome in result.outcomes:
         delivery = deliveries[outcome.delivery]

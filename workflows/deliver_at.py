@@ -40,7 +40,7 @@ class DeliverAt:
     async def _wait_for(self, time: datetime, is_over: Callable[[], bool]) -> None:
         has_fired = await timers.passes(
             timers.remaining(time),
-            lambda: self.time != time or not self.is_pending or is_over(),
             summaries.deliver_at_summary(time),
+            lambda: self.time != time or not self.is_pending or is_over(),
         )
         self._has_come |= has_fired and self.time == time

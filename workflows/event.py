@@ -25,7 +25,7 @@ from hookkeeper.messages.event import (
 from hookkeeper.state_size import AWAITING_BUDGET, truncated
 from workflows import closing, memo, summaries, timers
 from workflows.alerts import Alerts
-from workflows.batches import Batches, first_batches, record
+from workflows.batches import Batches, first_batches, record_outcomes
 from workflows.commands import Commands, signal_handler, update_handler
 from workflows.deliver_at import DeliverAt
 from workflows.delivery import DeliveryState
@@ -49,7 +49,7 @@ class EventWorkflow:
         self._event = event
         self._deliveries = {record.id: DeliveryState(record, tracked_bytes) for record in event.deliveries}
         self._search_attributes = SearchAttributes(self._deliveries.values())
-        self._index = IndexReports(event)
+        self._index_reports = IndexReports(event)
         self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes)
         self._batches = Batches(event)
         self._alerts = Alerts(event)
@@ -146,7 +146,7 @@ class EventWorkflow:
             for delivery in deliveries:
                 delivery.abandon_attempt()
         else:
-            record(self._deliveries, result)
+            record_outcomes(self._deliveries, result)
         self._report(deliveries)
 
     def _report(self, deliveries: Sequence[DeliveryState]) -> None:
@@ -165,7 +165,7 @@ class EventWorkflow:
         return not is_later and all(delivery.is_new for delivery in self._deliveries.values())
 
     def _report_to_index(self, deliveries: Iterable[DeliveryState]) -> None:
-        self._index.send(
+        self._index_reports.send(
             [delivery.snapshot for delivery in deliveries],
             status=self._status(),
             needs_attention=any(delivery.needs_attention for delivery in self._deliveries.values()),

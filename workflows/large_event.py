@@ -61,7 +61,7 @@ class LargeEventWorkflow:
         self._parts = {n: PartState.of(deliveries) for n, deliveries in enumerate(partition(event.deliveries), start=1)}
         self._number = memo.run_number()
         self.commands = Relay(self._parts, is_scheduled=event.deliver_at is not None and self._number == 1)
-        self._index = IndexReports(event)
+        self._index_reports = IndexReports(event)
         self._deliver_at = event.deliver_at
         self._starting = asyncio.Lock()
         self._all_started = False
@@ -132,7 +132,7 @@ class LargeEventWorkflow:
 
     def _report(self, finished_at: datetime | None = None) -> None:
         """Report the event to the index; its parts report the deliveries."""
-        self._index.send(
+        self._index_reports.send(
             (),
             status=self.state().status,
             needs_attention=self.commands.needs_attention,

@@ -139,27 +139,28 @@ class OrderedQueueWorkflow:
 
     async def _has_events(self) -> bool:
         if not self._positions:
-            await self._wait(lambda: bool(self._positions), IDLE_TIMEOUT, "the queue is empty")
+            await self._wait(IDLE_TIMEOUT, "the queue is empty", lambda: bool(self._positions))
         return bool(self._positions)
 
     async def _serve(self, position: str) -> None:
         """Grant the event at the head, and wait until it is done or need not be waited for."""
-        head = self._head_at(position)
-        while self._serves(position):
+        head = self._take_known_head(position)
+        while self._is_serving(position):
             if not head.granted and await self._grant(position):
                 head.grant()
             if head.granted and not (self._is_ordered or self._check_requested):
                 self.done(position)
             elif head.granted:
                 await self._wait_at_head(position, head.pause)
-            if self._serves(position):
+            if self._is_serving(position):
                 await self._check_head(position, head)
         if position in self._positions:  # the queue continues as a new run
             self._known_head = head.known(position, self._stuck_since)
         else:
             self._set_stuck(None)
 
-    def _head_at(self, position: str) -> Head:
+    def _take_known_head(self, position: str) -> Head:
+        """Return what the run before this one knew of the head, once; a new head if it was at another position."""
         known, self._known_head = self._known_head, None
         if known is None or known.position != position:
             return Head()
@@ -196,7 +197,8 @@ class OrderedQueueWorkflow:
             behind,
         )
 
-    def _serves(self, position: str) -> bool:
+    def _is_serving(self, position: str) -> bool:
+        """Return whether the position is neither done nor left to the queue's next run."""
         return position in self._positions and not self._history_is_long()
 
     async def _grant(self, position: str) -> bool:
@@ -233,11 +235,11 @@ class OrderedQueueWorkflow:
     async def _wait_at_head(self, position: str, pause: timedelta) -> bool:
         """Wait until the next check is due; False if the event is done, or a check was requested."""
         return await self._wait(
-            lambda: self._check_requested or not self._serves(position), pause, f"{position} is at the head"
+            pause, f"{position} is at the head", lambda: self._check_requested or not self._is_serving(position)
         )
 
-    async def _wait(self, condition: Callable[[], bool], pause: timedelta, summary: str) -> bool:
-        return not condition() and await timers.passes(pause, condition, summary)
+    async def _wait(self, pause: timedelta, summary: str, unless: Callable[[], bool]) -> bool:
+        return not unless() and await timers.passes(pause, summary, unless)
 
     def _publish_full(self) -> None:
         """Keep the memo up to date by which the API sees that the queue is full."""

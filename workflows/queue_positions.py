@@ -72,7 +72,7 @@ class QueuePositions:
 
     async def _has_waited_long(self, delivery: DeliveryState) -> bool:
         has_passed = await timers.passes(
-            ENQUEUE_INTERVAL, lambda: not delivery.is_queued or self._has_to_stop(), "wait in the ordered queue"
+            ENQUEUE_INTERVAL, "wait in the ordered queue", lambda: not delivery.is_queued or self._has_to_stop()
         )
         return has_passed and delivery.is_queued
 

@@ -107,7 +107,7 @@ class RecoveryWorkflow:
     async def _keep_rate(self, seconds: float) -> None:
         """Wait for the rest of a batch's time, which the activity measures: the clock here can be that of a replay."""
         if seconds > 0:
-            await timers.passes(timedelta(seconds=seconds), self._is_cancelled, "keep the rate")
+            await timers.passes(timedelta(seconds=seconds), "keep the rate", self._is_cancelled)
 
     def _is_cancelled(self) -> bool:
         return self._state.status == "cancelled"

@@ -60,7 +60,7 @@ class ReleaseWorkflow:
     async def _wait_for_next_pass(self) -> None:
         delay = PASS_DELAYS[self._state.passes]
         if delay and not self._state.after:
-            await timers.passes(timedelta(seconds=delay), lambda: self._state.requested, "wait for attempts in flight")
+            await timers.passes(timedelta(seconds=delay), "wait for attempts in flight", lambda: self._state.requested)
 
     async def _pass(self) -> bool:
         """Release all that is held; False if the webhook is off."""

@@ -33,7 +33,7 @@ from hookkeeper.search_attributes import key_of, memo, search_attributes
 from workflows import summaries, timers
 from workflows.activities import run_until_done
 from workflows.alerts import alert_of
-from workflows.batches import record
+from workflows.batches import record_outcomes
 from workflows.commands import APPLY
 from workflows.delivery import DeliveryState
 from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, begin_batch, is_complete
@@ -46,7 +46,7 @@ would be overloaded more if each of its events got a run at once."""
 
 
 class FirstAttempts:
-    """Those of one event: its deliveries, until they have succeeded or continue in a run of their own."""
+    """The first attempts of one event: its deliveries, until they have succeeded or continue in a run of their own."""
 
     def __init__(self, shared: SharedEvent, *, is_settled: bool) -> None:
         self.event = shared.event
@@ -74,7 +74,7 @@ class FirstAttempts:
     def end(self, result: BatchResult | None) -> None:
         """Record the outcomes, or that no attempt was made."""
         if result is not None:
-            return record(self.deliveries, result)
+            return record_outcomes(self.deliveries, result)
         for delivery in self.deliveries.values():
             if delivery.in_flight:
                 delivery.abandon_attempt()
@@ -105,7 +105,7 @@ class SharedRunWorkflow:
     @workflow.init
     def __init__(self, run: SharedRunInput) -> None:
         self._events = {key_of(event): FirstAttempts(event, is_settled=bool(run.finished)) for event in run.events}
-        self._index = SharedRunReports()
+        self._index_reports = SharedRunReports()
 
     @workflow.run
     async def run(self, run: SharedRunInput) -> SharedRunResult:
@@ -124,7 +124,7 @@ class SharedRunWorkflow:
         """Take the place of a run of which an event was erased."""
         for state in finished:
             event = self._events[ids.workflow_id(state.tenant, state.id)]
-            self._index.send(event.digest, state)
+            self._index_reports.send(event.digest, state)
         return SharedRunResult(finished=tuple(finished))
 
     async def _deliver(self) -> SharedRunResult:
@@ -218,7 +218,7 @@ class SharedRunWorkflow:
         return select(command.command, event.state.deliveries, command.delivery)
 
     def _report(self, event: FirstAttempts) -> None:
-        self._index.send(event.digest, event.state)
+        self._index_reports.send(event.digest, event.state)
 
     def _event(self, key: str) -> FirstAttempts:
         try:

@@ -29,7 +29,7 @@ async def sleep(duration: timedelta, summary: str) -> None:
     await workflow.sleep(max(SHORTEST, duration), summary=summary)
 
 
-async def passes(duration: timedelta, unless: Callable[[], bool], summary: str) -> bool:
+async def passes(duration: timedelta, summary: str, unless: Callable[[], bool]) -> bool:
     """Wait for this time; return False if the condition becomes true before. Always starts a timer.
 
     A `timeout` of `workflow.wait_condition` would cancel its timer one step earlier since Python 3.12, before commands

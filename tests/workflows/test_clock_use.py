@@ -26,7 +26,7 @@ USES = {
     "timers.py:remaining": "the length of a timer",
     "event.py:_wait_until_due": "the end of a hold; only timers say that it has come",
     "dispatch.py:_due_at": "shown: how long an attempt was in the queue",
-    "batches.py:record": "the times of the next attempt and recheck; only timers say that they have come",
+    "batches.py:record_outcomes": "the times of the next attempt and recheck; only timers say that they have come",
     "event.py:_close": "shown as finished_at",
     "index_reports.py:send": "the time of a report, which is no command",
     "shared_run.py:_settle": "shown as finished_at",
