@@ -50,7 +50,7 @@ class EventWorkflow:
         self._deliveries = {record.id: DeliveryState(record, tracked_bytes) for record in event.deliveries}
         self._search_attributes = SearchAttributes(self._deliveries.values())
         self._index_reports = IndexReports(event)
-        self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes)
+        self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes, self._report_to_parent)
         self._batches = Batches(event)
         self._alerts = Alerts(event)
         self._queue_positions = QueuePositions(
@@ -155,8 +155,12 @@ class EventWorkflow:
         if not self._is_over():  # otherwise the run closes now, and reports that
             self._report_to_index(deliveries)
             self._search_attributes.update()
+            self._report_to_parent(None)
         if not self._alerts.are_done and self._are_all_final():
             workflow.set_current_details(ALERTS_PENDING)
+
+    def _report_to_parent(self, moved_to: datetime | None) -> None:
+        """Report to the run of a large event, if this is the run of a part: see `workflows.event_part`."""
 
     def _is_reported(self) -> bool:
         """The service that accepted the event has started the run just now, and has reported that."""

@@ -24,7 +24,7 @@ class ParentReports:
         self._reported = self._present()
 
     def send(self, moved_to: datetime | None) -> None:
-        """Report what has changed."""
+        """Report what has changed, and the time to which the event was moved, or None."""
         present = self._present()
         if moved_to is None and present == self._reported:
             return
@@ -60,10 +60,12 @@ class EventPartWorkflow(EventWorkflow):
     @workflow.init
     def __init__(self, event: EventInput) -> None:
         super().__init__(event)
-        reports = ParentReports(self._deliver_at, self._search_attributes)
-        self._search_attributes.on_update(reports.send)
+        self._parent_reports = ParentReports(self._deliver_at, self._search_attributes)
 
     @workflow.run
     async def run(self, event: EventInput) -> EventState:
         """Deliver to the targets of this part."""
         return await super().run(event)
+
+    def _report_to_parent(self, moved_to: datetime | None) -> None:
+        self._parent_reports.send(moved_to)

@@ -4,7 +4,7 @@ written: each is an event in the run's history.
 A run that is about to close writes none: it is found by its status.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 
 from temporalio import workflow
@@ -17,16 +17,11 @@ class SearchAttributes:
     def __init__(self, deliveries: Iterable[DeliveryState]) -> None:
         self._deliveries = list(deliveries)
         self._needs_attention = list(workflow.info().typed_search_attributes.get(NEEDS_ATTENTION_KEY, ()))
-        self._on_update: Callable[[datetime | None], None] = lambda moved_to: None
 
     @property
     def needs_attention(self) -> bool:
         """A delivery needs attention."""
         return bool(self._needs_attention)
-
-    def on_update(self, callback: Callable[[datetime | None], None]) -> None:
-        """Call it after each update, with the time to which the event was moved, or None."""
-        self._on_update = callback
 
     def update(self) -> None:
         """List the webhooks whose deliveries need attention."""
@@ -35,17 +30,10 @@ class SearchAttributes:
             self._needs_attention = listed
             key = NEEDS_ATTENTION_KEY
             workflow.upsert_search_attributes([key.value_set(listed) if listed else key.value_unset()])
-        self._on_update(None)
 
     def move_deliver_at(self, time: datetime) -> None:
         workflow.upsert_search_attributes([DELIVER_AT_KEY.value_set(time)])
-        self._on_update(time)
 
     def unset_deliver_at(self) -> None:
         """Remove a time that has not come: the event is delivered now."""
         workflow.upsert_search_attributes([DELIVER_AT_KEY.value_unset()])
-        self._on_update(None)
-
-    def deliver_at_has_come(self) -> None:
-        """Let the callback know. The attribute stays as it is."""
-        self._on_update(None)
