@@ -5,7 +5,7 @@ from typing import Any
 
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from hookkeeper import ids, temporal_names
+from hookkeeper import temporal_names
 from hookkeeper.messages.event import NEED_ATTENTION, EventInput
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
@@ -55,11 +55,6 @@ def memo(event: EventInput, digest: str, run_number: int) -> dict[str, Any]:
     """Return the memo with which a run is started, by the API or by a parent run."""
     number = {temporal_names.RUN_NUMBER: run_number} if run_number > 1 else {}
     return {"digest": digest, "accepted_at": event.accepted_at, **number}
-
-
-def key_of(shared: SharedEvent) -> str:
-    """Return the key of an event in its shared run: the workflow id of its own run."""
-    return ids.workflow_id(shared.event.tenant, shared.event.id)
 
 
 def shared_search_attributes(events: Sequence[SharedEvent]) -> TypedSearchAttributes:

@@ -29,7 +29,7 @@ from hookkeeper.messages.shared_run import (
     TogetherBatch,
     TogetherResult,
 )
-from hookkeeper.search_attributes import key_of, memo, search_attributes
+from hookkeeper.search_attributes import memo, search_attributes
 from workflows import summaries, timers
 from workflows.activities import run_until_done
 from workflows.alerts import alert_of
@@ -104,7 +104,7 @@ class SharedRunWorkflow:
 
     @workflow.init
     def __init__(self, run: SharedRunInput) -> None:
-        self._events = {key_of(event): FirstAttempts(event, is_settled=bool(run.finished)) for event in run.events}
+        self._events = {event.key: FirstAttempts(event, is_settled=bool(run.finished)) for event in run.events}
         self._index_reports = SharedRunReports()
 
     @workflow.run

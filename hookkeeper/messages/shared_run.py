@@ -1,8 +1,6 @@
-"""The messages of a shared run, which makes the first attempts of several events (`workflows.shared_run`).
+"""The messages of a shared run, which makes the first attempts of several events (`workflows.shared_run`)."""
 
-An event's key is the workflow id that its own run has, or would have: `ids.workflow_id(tenant, event id)`.
-"""
-
+from hookkeeper import ids
 from hookkeeper.command_rules import Command
 from hookkeeper.messages import Message
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
@@ -14,6 +12,11 @@ class SharedEvent(Message):
 
     event: EventInput
     digest: str
+
+    @property
+    def key(self) -> str:
+        """The key of the event in its shared run: the workflow id that its own run has, or would have."""
+        return ids.workflow_id(self.event.tenant, self.event.id)
 
 
 class SharedRunInput(Message):
@@ -37,6 +40,7 @@ class SharedCommand(Message):
     """A command to one event of a shared run."""
 
     event: str
+    """Its key."""
     command: Command
     delivery: str | None = None
 

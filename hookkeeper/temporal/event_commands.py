@@ -26,7 +26,6 @@ from hookkeeper.messages.event import EventInput, EventState, PartRestart
 from hookkeeper.messages.shared_run import SharedCommand, SharedEvent
 from hookkeeper.registry.claims import Claims
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.search_attributes import key_of
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import (
     NOT_FOUND_MESSAGES,
@@ -110,11 +109,11 @@ class EventCommands:
             return await _update(
                 run.handle,
                 temporal_names.COMMAND,
-                SharedCommand(event=key_of(shared), command=command, delivery=delivery),
+                SharedCommand(event=shared.key, command=command, delivery=delivery),
             )
         state = await state_of(run, shared.event)
         if state is None:
-            await self._client.get_workflow_handle(key_of(shared)).describe()  # `UnknownEvent` if it was deleted
+            await self._client.get_workflow_handle(shared.key).describe()  # `UnknownEvent` if it was deleted
             return False
         if command not in AFTER_END:
             raise Refused(f"cannot {command}: the event has already {_ended(state)}")

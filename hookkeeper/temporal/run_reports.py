@@ -12,7 +12,6 @@ from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.run_report import EventProgress, RunReport, progress_of, report_of
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import merged
-from hookkeeper.search_attributes import key_of
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.event_read import LargeEventRun
 from hookkeeper.temporal.run_snapshots import (
@@ -53,11 +52,11 @@ async def read_shared_run(client: Client, run: SharedRun, events: Sequence[Share
     `Unreadable`, and Temporal's `RPCError`.
     """
     if run.is_open:
-        return {key_of(shared): first_report_of(run, shared) for shared in events}
+        return {shared.key: first_report_of(run, shared) for shared in events}
     with raising_unreadable():
         async with query_timeout():
             states = await final_states(client, run, events)
-    return {key_of(shared): _shared_report(run, shared, states[key_of(shared)]) for shared in events}
+    return {shared.key: _shared_report(run, shared, states[shared.key]) for shared in events}
 
 
 def first_report_of(run: SharedRun, shared: SharedEvent) -> RunReport:

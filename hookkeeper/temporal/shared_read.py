@@ -12,7 +12,6 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput, SharedRunResult
-from hookkeeper.search_attributes import key_of
 from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.temporal.run_state import cut_short, find_run, handle_of, initial_state, input_of, is_unstarted
 from hookkeeper.temporal.visibility import of_tenant, quoted, read_all
@@ -49,7 +48,7 @@ class SharedRun:
     def event(self, tenant: str, event_id: str) -> SharedEvent | None:
         """Return an event of the run; None if the run lacks it."""
         key = ids.workflow_id(tenant, event_id)
-        return next((shared for shared in self.events if key_of(shared) == key), None)
+        return next((shared for shared in self.events if shared.key == key), None)
 
 
 async def find_shared_run(client: Client, workflow_id: str) -> SharedRun | None:
@@ -101,14 +100,14 @@ async def final_states(client: Client, run: SharedRun, events: Sequence[SharedEv
     Events that a terminated run has left unfinished have ended with it.
     """
     if (finished := await finished_in(run)) is not None:
-        return {key_of(shared): state_in(finished, shared.event) for shared in events}
+        return {shared.key: state_in(finished, shared.event) for shared in events}
 
     async def read(shared: SharedEvent) -> EventState | None:
-        if await find_run(client, key_of(shared)) or (state := await state_of(run, shared.event)) is None:
+        if await find_run(client, shared.key) or (state := await state_of(run, shared.event)) is None:
             return None
         return state.model_copy(update={"finished_at": state.finished_at or run.description.close_time})
 
-    return dict(zip((key_of(shared) for shared in events), await read_all(events, read), strict=True))
+    return dict(zip((shared.key for shared in events), await read_all(events, read), strict=True))
 
 
 async def finished_in(run: SharedRun) -> tuple[EventState, ...] | None:

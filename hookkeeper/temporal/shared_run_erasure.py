@@ -16,7 +16,6 @@ from hookkeeper import ids
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
 from hookkeeper.registry.claims import Claims
-from hookkeeper.search_attributes import key_of
 from hookkeeper.temporal.error_translation import Unavailable, not_found_suppressed
 from hookkeeper.temporal.run_state import find_run
 from hookkeeper.temporal.shared_read import SharedRun, final_states, find_shared_run
@@ -53,10 +52,10 @@ class SharedRunErasure:
         others = [
             shared
             for shared in run.events
-            if key_of(shared) != ids.workflow_id(tenant, event_id) and await self._is_in(run, shared.event)
+            if shared.key != ids.workflow_id(tenant, event_id) and await self._is_in(run, shared.event)
         ]
         states = await final_states(self._client, run, others)
-        finished = [(shared, state) for shared in others if (state := states[key_of(shared)])]
+        finished = [(shared, state) for shared in others if (state := states[shared.key])]
         if finished:
             await self._start(run, finished, tenant, event_id)
         replacement = await find_shared_run(self._client, ids.shared_run_after(run.id))
@@ -65,7 +64,7 @@ class SharedRunErasure:
             await self._move([shared.event for shared in replacement.events], run.id, replacement.id)
         elif finished:
             raise Unavailable("the shared run was replaced meanwhile: try again")
-        continued = [shared.event for shared in others if states[key_of(shared)] is None]
+        continued = [shared.event for shared in others if states[shared.key] is None]
         await self._move(continued, run.id, None)
         await delete_run(self._client, run.id, run.run_id)
         return replacement

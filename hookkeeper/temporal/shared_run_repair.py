@@ -62,7 +62,7 @@ class SharedRunRepair:
             return []
         if run is None:  # deleted
             return []
-        keys = {_key_of(shared): shared for shared in run.events}
+        keys = {_event_key(shared): shared for shared in run.events}
         rows = await self._index.sweeps.events(keys)
         of_run = {key: shared for key, shared in keys.items() if not _is_complete(run, rows.get(key))}
         missing += of_run
@@ -93,5 +93,5 @@ def _has_run(row: IndexedEvent, run_id: str, *, is_closed: bool) -> bool:
     return row.size is not None and row.run_id == run_id and (row.finished_at is not None or not is_closed)
 
 
-def _key_of(shared: SharedEvent) -> EventKey:
+def _event_key(shared: SharedEvent) -> EventKey:
     return EventKey(shared.event.accepted_at, shared.event.tenant, shared.event.id)

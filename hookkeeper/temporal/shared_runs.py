@@ -17,7 +17,7 @@ from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
 from hookkeeper.registry.claims import Claims
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.search_attributes import key_of, shared_search_attributes, shared_summary
+from hookkeeper.search_attributes import shared_search_attributes, shared_summary
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import Unavailable, translated_errors
 from hookkeeper.temporal.event_read import EventSnapshot
@@ -66,7 +66,7 @@ class SharedRuns:
             run = await find_shared_run(self._client, workflow_id)
             if run is None or (shared := run.event(tenant, event_id)) is None:
                 return None
-            if not run.is_open and (own := await find_run(self._client, key_of(shared))):
+            if not run.is_open and (own := await find_run(self._client, shared.key)):
                 return EventInRun(own.id, own.run_id, shared.digest, await _state_of(self._client, own))
             state = None if run.is_open else await state_of(run, shared.event)
             return EventInRun(run.id, run.run_id, shared.digest, state or first_state(shared.event))
