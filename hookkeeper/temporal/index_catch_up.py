@@ -35,7 +35,7 @@ class IndexCatchUp:
         latest = await windows.latest()
         if latest is None:
             return
-        begin = await self._index.sweeps.swept_until(self._task_queue) or latest - FIRST_SLICE
+        begin = await self._index.leases.swept_until(self._task_queue) or latest - FIRST_SLICE
         async for runs in windows.changed(begin - OVERLAP, latest):
             await self._repair.repair(runs)
         await self._checks.run_for(tenant, due)

@@ -17,7 +17,7 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import CHECK_DELAY, EventKey
-from hookkeeper.registry.index.sweeps import OpenEvent
+from hookkeeper.registry.index.swept_rows import OpenEvent
 from hookkeeper.temporal.index_reader import BATCH, IndexReader
 from hookkeeper.temporal.run_snapshots import Unreadable
 from hookkeeper.temporal.run_state import find_run
@@ -49,14 +49,14 @@ class IndexChecks:
 
     async def run(self) -> int:
         """Check those that are due; return how many had changed."""
-        events = await self._index.sweeps.open_events(CHECKS, until=utc_now())
+        events = await self._index.swept_rows.open_events(CHECKS, until=utc_now())
         if len(events) < FEW:
-            events = await self._index.sweeps.open_events(FEW)
+            events = await self._index.swept_rows.open_events(FEW)
         return await self._check_all(events)
 
     async def run_for(self, tenant: str, until: datetime) -> None:
         """Check all events of a tenant whose check is due until then. Each is due later after that."""
-        while events := await self._index.sweeps.open_events(CHECKS, tenant, until):
+        while events := await self._index.swept_rows.open_events(CHECKS, tenant, until):
             await self._check_all(events)
 
     async def _check_all(self, events: Sequence[OpenEvent]) -> int:
@@ -90,7 +90,7 @@ class IndexChecks:
         """Return the report of an event without a run of its own, if its shared run is over."""
         run = await self._shared_run_of(event)
         if run is None or (shared := run.event(event.key.tenant, event.key.event_id)) is None:
-            await self._index.sweeps.remove(event.key)
+            await self._index.swept_rows.remove(event.key)
             return []
         if run.is_open and run.run_id == event.run_id:
             return []
@@ -128,7 +128,7 @@ class IndexChecks:
     async def _check_later(self, events: Iterable[OpenEvent]) -> None:
         """Check an event again when it has been unchanged for twice as long, or is to continue before."""
         unchanged = list(events)
-        due = await self._index.sweeps.next_times([event.key for event in unchanged])
+        due = await self._index.swept_rows.next_times([event.key for event in unchanged])
         now = utc_now()
         times = {}
         for event in unchanged:
@@ -136,7 +136,7 @@ class IndexChecks:
             later = now + min(max(quiet, CHECK_DELAY), MAX_DELAY)
             next_time = max(due.get(event.key, later), now) + CHECK_DELAY
             times[event.key] = min(later, next_time)
-        await self._index.sweeps.check_at(times)
+        await self._index.swept_rows.check_at(times)
 
 
 def _counting(reports: Sequence[RunReport], row: datetime) -> list[RunReport]:

@@ -79,5 +79,5 @@ class IndexReader:
         """Add attempts that the run's state leaves out, and the index has not counted."""
         if not any(delivery.attempts_omitted for delivery in report.deliveries):
             return report
-        counted = await self._index.sweeps.attempts(key_of(report))
+        counted = await self._index.swept_rows.attempts(key_of(report))
         return await with_all_attempts(self._client, report, workflow_id, counted)

@@ -16,7 +16,7 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.sweeps import IndexedEvent
+from hookkeeper.registry.index.swept_rows import IndexedEvent
 from hookkeeper.search_attributes import EVENT_TYPE_KEY
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.run_snapshots import Unreadable
@@ -61,7 +61,7 @@ class IndexRepair:
         new = [run for run in runs if run.run_id not in self._complete]
         shared_runs = [run for run in new if run.workflow_type == temporal_names.SHARED_RUN]
         candidates = await _candidates(run for run in new if run.workflow_type != temporal_names.SHARED_RUN)
-        rows = await self._index.sweeps.events({candidate.key for candidate in candidates})
+        rows = await self._index.swept_rows.events({candidate.key for candidate in candidates})
         incomplete = self._incomplete(candidates, rows)
 
         async def read(candidate: Candidate) -> list[RunReport]:
@@ -97,7 +97,7 @@ class IndexRepair:
             return await self._reader.event(run, with_size=row is None or row.size is None)
         except Unreadable as error:
             log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
-            await self._index.sweeps.check_at({candidate.key: utc_now()})
+            await self._index.swept_rows.check_at({candidate.key: utc_now()})
             return [] if candidate.is_part else [await _unread(candidate)]
 
 

@@ -18,7 +18,7 @@ from temporalio.service import RPCError
 from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.sweeps import SweepPosition
+from hookkeeper.registry.index.leases import SweepPosition
 from hookkeeper.temporal.index_checks import IndexChecks
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.index_repair import IndexRepair
@@ -64,7 +64,7 @@ class IndexSweep:
                 yield
         finally:
             with suppress(RegistryUnavailable):
-                await self._index.sweeps.release(self._name, self._holder)
+                await self._index.leases.release(self._name, self._holder)
 
     async def _sweep_regularly(self) -> None:
         await asyncio.sleep(FIRST_DELAY)
@@ -79,7 +79,7 @@ class IndexSweep:
 
     async def sweep(self) -> bool:
         """Make a pass; False if another process sweeps. Raises Temporal's `RPCError`, and RegistryUnavailable."""
-        position = await self._index.sweeps.lease(self._name, self._holder, LEASE)
+        position = await self._index.leases.lease(self._name, self._holder, LEASE)
         if position is None:
             return False
         added = await self._add_changed(position)
@@ -102,11 +102,11 @@ class IndexSweep:
                 await self._renew()
                 await asyncio.sleep(LIST_PAUSE)
             await self._renew()
-            await self._index.sweeps.set_position(self._name, SweepPosition(None, end))
+            await self._index.leases.set_position(self._name, SweepPosition(None, end))
             if end >= latest:
                 return added
             begin = end
 
     async def _renew(self) -> None:
-        if await self._index.sweeps.lease(self._name, self._holder, LEASE) is None:
+        if await self._index.leases.lease(self._name, self._holder, LEASE) is None:
             raise LeaseLost("another process sweeps")

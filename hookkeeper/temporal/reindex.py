@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowExecution
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.sweeps import SweepPosition
+from hookkeeper.registry.index.leases import SweepPosition
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.index_repair import IndexRepair
 from hookkeeper.temporal.run_windows import RunWindows
@@ -56,7 +56,7 @@ class Reindex:
             await self._run(position, since)
         finally:
             with suppress(RegistryUnavailable):
-                await self._index.sweeps.release(self._name, self._holder)
+                await self._index.leases.release(self._name, self._holder)
         return self._added
 
     async def _run(self, position: SweepPosition, since: datetime) -> None:
@@ -73,9 +73,9 @@ class Reindex:
         while begin < latest:
             end = min(begin + SLICE, latest)
             await self._add(self._windows.changed(begin, end), begin)
-            await self._index.sweeps.set_position(self._name, SweepPosition(first, end))
+            await self._index.leases.set_position(self._name, SweepPosition(first, end))
             begin = end
-        await self._index.sweeps.set_position(self._name, SweepPosition(None, None))
+        await self._index.leases.set_position(self._name, SweepPosition(None, None))
 
     async def _add(self, pages: AsyncIterator[list[WorkflowExecution]], begin: datetime) -> None:
         async for runs in pages:
@@ -88,7 +88,7 @@ class Reindex:
                 await self._lease()
 
     async def _lease(self) -> SweepPosition:
-        position = await self._index.sweeps.lease(self._name, self._holder, LEASE)
+        position = await self._index.leases.lease(self._name, self._holder, LEASE)
         if position is None:
             raise ReindexRunning("another `hookkeeper reindex` is running: wait until it has ended")
         return position

@@ -65,7 +65,7 @@ async def test_a_wrong_time(instance: Instance, since: str, reason: str) -> None
 
 
 async def test_another_one_is_running(instance: Instance) -> None:
-    await instance.store.index.sweeps.lease(f"reindex {instance.settings.task_queue}", "another", 60)
+    await instance.store.index.leases.lease(f"reindex {instance.settings.task_queue}", "another", 60)
     code, output = await reindex(instance, "--since", (datetime.now(UTC) - timedelta(hours=1)).isoformat())
     assert code == 1
     assert "another `hookkeeper reindex` is running" in output

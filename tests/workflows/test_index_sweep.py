@@ -171,10 +171,10 @@ async def test_while_many_events_are_open_only_those_that_are_due_are_checked(
     assert accepted != derived(await forgetful.event(event["id"]))
     assert await sweep.sweep()
     assert await indexed(forgetful, event["id"]) == accepted
-    (row,) = await index.sweeps.open_events(1)
-    await index.sweeps.check_at({row.key: datetime.now(UTC)})
+    (row,) = await index.swept_rows.open_events(1)
+    await index.swept_rows.check_at({row.key: datetime.now(UTC)})
     await until_swept(sweep, forgetful, event["id"])
-    (row,) = await index.sweeps.open_events(1, until=datetime.now(UTC) + timedelta(minutes=5))
+    (row,) = await index.swept_rows.open_events(1, until=datetime.now(UTC) + timedelta(minutes=5))
     assert row.key.event_id == event["id"], "it is checked again within five minutes"
 
 
@@ -185,9 +185,9 @@ async def test_checks_for_two_tenants_at_once(forgetful: Instance, inbox: Receiv
     for instance in (forgetful, other):
         await instance.webhook(inbox.url)
         await instance.until_closed((await instance.send())["id"])
-    sweeps = forgetful.store.index.sweeps
+    rows = forgetful.store.index.swept_rows
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while len(await sweeps.open_events(10)) < 2:  # as the API has reported them
+        while len(await rows.open_events(10)) < 2:  # as the API has reported them
             await asyncio.sleep(0.1)
     written = asyncio.Event()
     reader = PausingReader(forgetful.temporal, forgetful.store.index, concurrency=5, pause=0.0)
@@ -198,7 +198,7 @@ async def test_checks_for_two_tenants_at_once(forgetful: Instance, inbox: Receiv
     await written.wait()
     await checks.run_for(other.tenant, until)
     await first
-    assert await sweeps.open_events(10) == []
+    assert await rows.open_events(10) == []
 
 
 async def test_a_large_event(forgetful: Instance, inbox: Receiver) -> None:
@@ -360,13 +360,13 @@ async def test_nothing_is_skipped_while_temporal_is_away(
     await forgetful.webhook(inbox.url)
     event = await forgetful.send()
     await forgetful.until_closed(event["id"])
-    sweep, sweeps, queue = sweep_of(forgetful), forgetful.store.index.sweeps, forgetful.settings.task_queue
+    sweep, leases, queue = sweep_of(forgetful), forgetful.store.index.leases, forgetful.settings.task_queue
     with monkeypatch.context() as patch:
         patch.setattr(index_repair, "find_run", away)
         with pytest.raises(RPCError):
             await endlessly(sweep)
-    await sweeps.release(queue, sweep._holder)
-    position = await sweeps.lease(queue, sweep._holder, 60)
+    await leases.release(queue, sweep._holder)
+    position = await leases.lease(queue, sweep._holder, 60)
     assert position
     assert position.until is None or position.until < (await forgetful.run(event["id"]).describe()).start_time
     await until_swept(sweep, forgetful, event["id"])
@@ -418,4 +418,4 @@ async def test_an_event_that_ends_after_the_clock_was_set_back(instance: Instanc
     await instance.command(event["id"], "retry")
     await instance.until_closed(event["id"])
     await until_swept(sweep_of(instance), instance, event["id"])
-    assert await instance.store.index.sweeps.open_events(10, instance.tenant) == []
+    assert await instance.store.index.swept_rows.open_events(10, instance.tenant) == []

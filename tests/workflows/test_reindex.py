@@ -11,7 +11,7 @@ from crowds import crowd
 from hookkeeper import ids, state_size
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.registry.index.sweeps import SweepPosition
+from hookkeeper.registry.index.leases import SweepPosition
 from hookkeeper.temporal import index_sweep, reindex
 from hookkeeper.temporal.reindex import Reindex, ReindexRunning
 from hookkeeper.temporal.shared_read import first_state
@@ -230,7 +230,7 @@ async def test_an_interrupted_reindex_continues(
 
 
 async def test_one_at_a_time(instance: Instance) -> None:
-    sweeps, name = instance.store.index.sweeps, f"reindex {instance.settings.task_queue}"
-    assert await sweeps.lease(name, "another", 60) == SweepPosition(None, None)
+    leases, name = instance.store.index.leases, f"reindex {instance.settings.task_queue}"
+    assert await leases.lease(name, "another", 60) == SweepPosition(None, None)
     with pytest.raises(ReindexRunning):
         await reindex_of(instance).run(datetime.now(UTC) - HOUR_AGO)

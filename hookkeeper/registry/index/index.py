@@ -9,6 +9,7 @@ from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import change_log, erasure, listing, writing
 from hookkeeper.registry.index.attention import webhooks_needing_attention
 from hookkeeper.registry.index.change_log import Change, ChangedEvent, LogEnds, Position
+from hookkeeper.registry.index.leases import Leases
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.retention import expire
@@ -16,7 +17,7 @@ from hookkeeper.registry.index.runs_by_status import RunsByStatus
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.state import IndexState, read_state
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
-from hookkeeper.registry.index.sweeps import SweepStore
+from hookkeeper.registry.index.swept_rows import SweptRows
 
 
 class EventIndex:
@@ -24,7 +25,8 @@ class EventIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.sweeps = SweepStore(database)
+        self.leases = Leases(database)
+        self.swept_rows = SweptRows(database)
         self.runs_by_status = RunsByStatus(database)
 
     async def write(self, reports: Sequence[RunReport]) -> None:

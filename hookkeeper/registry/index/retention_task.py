@@ -56,7 +56,7 @@ class RetentionTask:
 
     async def expire(self) -> None:
         """Remove what is older than the retention, unless another process does. Raises RegistryUnavailable."""
-        if await self._index.sweeps.lease(LEASE_NAME, self._holder, INTERVAL) is not None:
+        if await self._index.leases.lease(LEASE_NAME, self._holder, INTERVAL) is not None:
             now = utc_now()
             await self._index.expire(now, self._retention)
             if self._audit and self._audit_retention:

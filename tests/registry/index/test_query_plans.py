@@ -79,8 +79,8 @@ async def test_no_write_of_the_index_reads_a_whole_table(sqlite_url: str) -> Non
         await index.write([report(number) for number in range(10)])
         await index.write(old)  # again: the rows are there
         keys = [EventKey(given.accepted_at, given.tenant, given.event_id) for given in old]
-        await index.sweeps.events(keys)
-        await index.sweeps.next_times(keys)
+        await index.swept_rows.events(keys)
+        await index.swept_rows.next_times(keys)
         await index.erase(keys[0])
         await index.expire(NOW, timedelta(days=10))
     assert len(statements) > 20

@@ -1,29 +1,20 @@
-"""What the sweep of the index reads and keeps in the registry."""
+"""What the sweep compares with Temporal: rows of the index, and the open events with the times of their checks."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, func, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, func, select, tuple_, update
 
-from hookkeeper.registry.database import Database, insert_into, lock, rows_with
+from hookkeeper.registry.database import Database, lock, rows_with
 from hookkeeper.registry.index.deletion import delete_events
 from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.tables import deliveries, events, index_sweep
-from hookkeeper.times import utc_now
+from hookkeeper.registry.index.tables import deliveries, events
 
 KEYS_PER_QUERY = 500
 KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
 INDEXED = (events.c.run_id, events.c.finished_at, events.c.size, events.c.as_of, events.c.shared_run)
 EVENT_OF_DELIVERY = (deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id)
-
-
-class SweepPosition(NamedTuple):
-    """How far a sweep has come: runs that were opened or closed before `until` are in the index."""
-
-    since: datetime | None
-    """Only of a reindex: where it began."""
-    until: datetime | None
 
 
 class IndexedEvent(NamedTuple):
@@ -46,44 +37,11 @@ class OpenEvent(NamedTuple):
     shared_run: str | None = None
 
 
-class SweepStore:
+class SweptRows:
     """Methods raise RegistryUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def lease(self, name: str, holder: str, seconds: float) -> SweepPosition | None:
-        """Let a process sweep for this time, and return the position; None if another one sweeps."""
-        insert = insert_into(index_sweep, self._database.dialect.name)
-        now = utc_now()
-        is_free = or_(index_sweep.c.leased_until.is_(None), index_sweep.c.leased_until < now)
-        lease = (
-            update(index_sweep)
-            .where(index_sweep.c.name == name, or_(index_sweep.c.holder == holder, is_free))
-            .values(holder=holder, leased_until=now + timedelta(seconds=seconds))
-            .returning(index_sweep.c.since, index_sweep.c.swept_until)
-        )
-        async with self._database.write() as session:
-            await session.execute(insert.values(name=name).on_conflict_do_nothing())
-            row = (await session.execute(lease)).one_or_none()
-        return None if row is None else SweepPosition(*row)
-
-    async def release(self, name: str, holder: str) -> None:
-        """Let another process sweep at once."""
-        query = update(index_sweep).where(index_sweep.c.name == name, index_sweep.c.holder == holder)
-        async with self._database.write() as session:
-            await session.execute(query.values(leased_until=None))
-
-    async def swept_until(self, name: str) -> datetime | None:
-        """Return the time of Temporal until which all runs are in the index; None before the first sweep."""
-        query = select(index_sweep.c.swept_until).where(index_sweep.c.name == name)
-        async with self._database.read() as session:
-            return (await session.execute(query)).scalar_one_or_none()
-
-    async def set_position(self, name: str, position: SweepPosition) -> None:
-        query = update(index_sweep).where(index_sweep.c.name == name)
-        async with self._database.write() as session:
-            await session.execute(query.values(since=position.since, swept_until=position.until))
 
     async def events(self, keys: Collection[EventKey]) -> dict[EventKey, IndexedEvent]:
         """Return those of the events that the index has."""

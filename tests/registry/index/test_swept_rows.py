@@ -1,4 +1,4 @@
-"""What the sweep keeps in the registry: one process sweeps at a time, and open events are checked in turn."""
+"""What the sweep reads of the index: the rows of events, and open events in the order of their checks."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,6 @@ from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import CHECK_DELAY, EventKey
-from hookkeeper.registry.index.sweeps import SweepPosition
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
@@ -33,42 +32,17 @@ def waiting(webhook: str, until: datetime, attempts: int = 1) -> Delivery:
     return Delivery(id=webhook, webhook_id=webhook, status="retrying", attempts=made, next_attempt_at=until)
 
 
-async def test_one_process_sweeps_at_a_time(engine: AsyncEngine) -> None:
-    sweeps = EventIndex(Database(engine)).sweeps
-    assert await sweeps.lease("queue", "first", 60) == SweepPosition(None, None)
-    assert await sweeps.lease("queue", "second", 60) is None
-    assert await sweeps.lease("queue", "first", 60) == SweepPosition(None, None)
-    assert await sweeps.lease("another queue", "second", 60) == SweepPosition(None, None)
-
-
-async def test_a_lease_that_is_over_is_taken_over_with_the_position(engine: AsyncEngine) -> None:
-    sweeps = EventIndex(Database(engine)).sweeps
-    await sweeps.lease("queue", "killed", -1)
-    await sweeps.set_position("queue", SweepPosition(BEGINNING, ACCEPTED))
-    assert await sweeps.lease("queue", "second", 60) == SweepPosition(BEGINNING, ACCEPTED)
-    assert await sweeps.lease("queue", "killed", 60) is None
-
-
-async def test_a_process_that_stops_lets_another_one_sweep(engine: AsyncEngine) -> None:
-    sweeps = EventIndex(Database(engine)).sweeps
-    await sweeps.lease("queue", "first", 60)
-    await sweeps.release("queue", "second")
-    assert await sweeps.lease("queue", "second", 60) is None
-    await sweeps.release("queue", "first")
-    assert await sweeps.lease("queue", "second", 60) is not None
-
-
 async def test_the_open_event_that_is_due_first_comes_first(engine: AsyncEngine) -> None:
     index = EventIndex(Database(engine))
     await index.write([opened(f"evt_{n}", seconds=n) for n in (3, 1, 2)])
-    found = await index.sweeps.open_events(2)
+    found = await index.swept_rows.open_events(2)
     assert [event.key.event_id for event in found] == ["evt_1", "evt_2"]
 
-    await index.sweeps.check_at({found[0].key: ACCEPTED + timedelta(days=1)})
-    assert [event.key.event_id for event in await index.sweeps.open_events(3)] == ["evt_2", "evt_3", "evt_1"]
+    await index.swept_rows.check_at({found[0].key: ACCEPTED + timedelta(days=1)})
+    assert [event.key.event_id for event in await index.swept_rows.open_events(3)] == ["evt_2", "evt_3", "evt_1"]
 
     await index.write([opened("evt_2", seconds=2)._replace(as_of=ACCEPTED, finished_at=ACCEPTED)])
-    assert [event.key.event_id for event in await index.sweeps.open_events(3)] == ["evt_3", "evt_1"]
+    assert [event.key.event_id for event in await index.swept_rows.open_events(3)] == ["evt_3", "evt_1"]
 
 
 async def test_the_open_events_of_a_tenant_that_are_due(engine: AsyncEngine) -> None:
@@ -76,26 +50,17 @@ async def test_the_open_events_of_a_tenant_that_are_due(engine: AsyncEngine) -> 
     of_other = opened("evt_9")._replace(tenant="globex")
     await index.write([of_other, *(opened(f"evt_{n}", seconds=n) for n in (1, 2))])
     due = ACCEPTED + CHECK_DELAY + timedelta(seconds=1)
-    found = await index.sweeps.open_events(10, "acme", due)
+    found = await index.swept_rows.open_events(10, "acme", due)
     assert [event.key.event_id for event in found] == ["evt_1"]
-    assert await index.sweeps.open_events(10, "acme", ACCEPTED) == []
-
-
-async def test_how_far_a_sweep_has_come(engine: AsyncEngine) -> None:
-    sweeps = EventIndex(Database(engine)).sweeps
-    assert await sweeps.swept_until("queue") is None
-    await sweeps.lease("queue", "first", 60)
-    assert await sweeps.swept_until("queue") is None
-    await sweeps.set_position("queue", SweepPosition(None, ACCEPTED))
-    assert await sweeps.swept_until("queue") == ACCEPTED
+    assert await index.swept_rows.open_events(10, "acme", ACCEPTED) == []
 
 
 async def test_an_event_that_was_redelivered_is_open_again(engine: AsyncEngine) -> None:
     index = EventIndex(Database(engine))
     await index.write([opened("evt_1")._replace(as_of=ACCEPTED, finished_at=ACCEPTED)])
-    assert await index.sweeps.open_events(10) == []
+    assert await index.swept_rows.open_events(10) == []
     await index.write([opened("evt_1")._replace(as_of=LATER)])
-    assert [event.key for event in await index.sweeps.open_events(10)] == [KEY]
+    assert [event.key for event in await index.swept_rows.open_events(10)] == [KEY]
 
 
 async def test_the_next_time_of_an_event_is_that_of_its_first_delivery(engine: AsyncEngine) -> None:
@@ -106,20 +71,20 @@ async def test_the_next_time_of_an_event_is_that_of_its_first_delivery(engine: A
     scheduled = scheduled._replace(progress=scheduled.progress._replace(status="scheduled", deliver_at=latest))
     await index.write([scheduled, opened("evt_3")])
     keys = [EventKey(ACCEPTED, "acme", f"evt_{n}") for n in (1, 2, 3)]
-    assert await index.sweeps.next_times(keys) == {keys[0]: LATER, keys[1]: latest}
+    assert await index.swept_rows.next_times(keys) == {keys[0]: LATER, keys[1]: latest}
 
 
 async def test_counted_attempts(engine: AsyncEngine) -> None:
     index = EventIndex(Database(engine))
     await index.write([opened("evt_1", waiting("wh_2", LATER, attempts=2), PENDING)])
-    assert await index.sweeps.attempts(KEY) == {"wh_1": 0, "wh_2": 2}
+    assert await index.swept_rows.attempts(KEY) == {"wh_1": 0, "wh_2": 2}
 
 
 async def test_events(engine: AsyncEngine) -> None:
     index = EventIndex(Database(engine))
     await index.write([opened(f"evt_{n}", seconds=n) for n in range(1200)])
     keys = {EventKey(ACCEPTED + timedelta(seconds=n), "acme", f"evt_{n}") for n in range(1300)}
-    found = await index.sweeps.events(keys)
+    found = await index.swept_rows.events(keys)
     assert len(found) == 1200
     assert found[KEY._replace(event_id="evt_0")].run_id == "run-of-evt_0"
 
@@ -127,6 +92,6 @@ async def test_events(engine: AsyncEngine) -> None:
 async def test_an_event_that_temporal_has_no_more_is_removed(engine: AsyncEngine) -> None:
     index = EventIndex(Database(engine))
     await index.write([opened("evt_1"), opened("evt_2")])
-    await index.sweeps.remove(KEY)
-    assert set(await index.sweeps.events({KEY, KEY._replace(event_id="evt_2")})) == {KEY._replace(event_id="evt_2")}
-    assert await index.sweeps.attempts(KEY) == {}
+    await index.swept_rows.remove(KEY)
+    assert set(await index.swept_rows.events({KEY, KEY._replace(event_id="evt_2")})) == {KEY._replace(event_id="evt_2")}
+    assert await index.swept_rows.attempts(KEY) == {}
