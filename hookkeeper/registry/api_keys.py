@@ -13,7 +13,7 @@ from sqlalchemy import Index, bindparam, inspect, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hookkeeper.registry.audit import AuditEntry, execute, note
+from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.models import Base
@@ -83,7 +83,7 @@ class ApiKeys:
         try:
             async with self._database.write() as session:
                 session.add(key)
-                note(session, entry)
+                add_entry(session, entry)
         except IntegrityError:
             raise KeyExists(f"key {key.id} exists") from None
 
@@ -115,7 +115,7 @@ class ApiKeys:
             .values(revoked_at=utc_now())
             .returning(ApiKey.id)
         )
-        return await execute(self._database, query, entry)
+        return await execute_with_entry(self._database, query, entry)
 
     async def note_use(self, key_id: str) -> None:
         """Update `last_used_at`, at most once a minute."""

@@ -47,19 +47,19 @@ class AuditEntry(Base, kw_only=True, eq=False):
     at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
 
-def note(session: AsyncSession, entry: AuditEntry | None) -> None:
+def add_entry(session: AsyncSession, entry: AuditEntry | None) -> None:
     """Add the entry to this transaction, and log it after the commit."""
     if entry is not None:
         session.add(entry)
         event.listen(session.sync_session, "after_commit", lambda _: log_entry(entry), once=True)
 
 
-async def execute(database: Database, statement: Executable, entry: AuditEntry | None) -> bool:
+async def execute_with_entry(database: Database, statement: Executable, entry: AuditEntry | None) -> bool:
     """Execute a statement that returns the rows it changes, and add the entry if there are any; False if not."""
     async with database.write() as session:
         changed = (await session.scalars(statement)).first() is not None
         if changed:
-            note(session, entry)
+            add_entry(session, entry)
     return changed
 
 
@@ -89,7 +89,7 @@ class AuditLog:
         """
         try:
             async with self._database.write() as session:
-                note(session, entry)
+                add_entry(session, entry)
         except RegistryUnavailable as error:
             log_entry(entry)
             log.error("audit entry not written", entry=entry.id, detail=str(error))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.exc import IntegrityError
 
-from hookkeeper.registry.audit import AuditEntry, execute, note
+from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.models import EventType
@@ -45,7 +45,7 @@ class Catalogue:
         try:
             async with self._database.write() as session:
                 session.add(event_type)
-                note(session, entry)
+                add_entry(session, entry)
         except IntegrityError:
             raise EventTypeExists(f"the event type {event_type.name} already exists") from None
 
@@ -95,10 +95,10 @@ class Catalogue:
             for attribute, value in changes.items():
                 setattr(event_type, attribute, value)
             event_type.updated_at = utc_now()
-            note(session, entry)
+            add_entry(session, entry)
         return event_type
 
     async def delete(self, name: str, entry: AuditEntry | None = None) -> bool:
         """Delete an event type; False if there is none. Accepted events of this type do not change."""
         query = delete(EventType).where(EventType.name == name).returning(EventType.name)
-        return await execute(self._database, query, entry)
+        return await execute_with_entry(self._database, query, entry)

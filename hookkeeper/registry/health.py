@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Executable, Row, Update, and_, case, func,
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from hookkeeper.registry.audit import AuditEntry, note
+from hookkeeper.registry.audit import AuditEntry, add_entry
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import UtcDateTime, Webhook
 
@@ -88,7 +88,7 @@ class HealthStore:
             row = (await session.execute(query)).one_or_none()
             if row is None:
                 return bool(await session.scalar(select(Webhook.enabled).where(Webhook.id == webhook_id)))
-            note(session, _entry("webhook.enable", webhook_id, row.tenant, "answers"))
+            add_entry(session, _entry("webhook.enable", webhook_id, row.tenant, "answers"))
         return True
 
 
@@ -192,7 +192,7 @@ async def _disable(session: AsyncSession, row: Row[Any], reason: DisabledReason,
     """Disable a webhook whose row is locked by this transaction."""
     values = {"enabled": False, "disabled_reason": reason, "disabled_at": at, "updated_at": at}
     await session.execute(update(Webhook).where(Webhook.id == row.id).values(values))
-    note(session, _entry("webhook.disable", row.id, row.tenant, reason))
+    add_entry(session, _entry("webhook.disable", row.id, row.tenant, reason))
 
 
 def _entry(action: str, webhook_id: str, tenant: str, reason: str) -> AuditEntry:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hookkeeper import metrics
-from hookkeeper.registry.audit import AuditEntry, execute, note
+from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database, lock
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.paging import read_page
@@ -89,7 +89,7 @@ class PortalSessions:
                     f"tenant {link.tenant} has {at_most} open links and sessions of the portal, which is the maximum"
                 )
             session.add(link)
-            note(session, entry)
+            add_entry(session, entry)
 
     async def count_open(self, tenant: str) -> int:
         """Return the number of a tenant's links and sessions that are not over."""
@@ -121,7 +121,7 @@ class PortalSessions:
             .values(opened_at=now, expires_at=end)
             .returning(PortalSession.id)
         )
-        return end if await execute(self._database, query, entry) else None
+        return end if await execute_with_entry(self._database, query, entry) else None
 
     async def page(
         self, *, tenant: str | None, limit: int, cursor: str | None
@@ -138,7 +138,7 @@ class PortalSessions:
             .values(revoked_at=utc_now())
             .returning(PortalSession.id)
         )
-        return await execute(self._database, query, entry)
+        return await execute_with_entry(self._database, query, entry)
 
     async def _delete_old(self, session: AsyncSession, tenant: str, kept: int) -> None:
         newest = (

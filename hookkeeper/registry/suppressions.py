@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper import metrics
 from hookkeeper.crypto.keyring import Keyring
-from hookkeeper.registry.audit import AuditEntry, execute, note
+from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database, insert_into
 from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.models import Suppression
@@ -62,7 +62,7 @@ class Suppressions:
                 if tokens[1:] and await session.scalar(_of(suppression.tenant, tokens[1:])):
                     return False
                 session.add(suppression)
-                note(session, entry)
+                add_entry(session, entry)
         except IntegrityError:
             return False
         return True
@@ -161,7 +161,7 @@ class Suppressions:
             .where(Suppression.tenant == tenant, Suppression.address_token.in_(self._tokens(address)))
             .returning(Suppression.address_token)
         )
-        return await execute(self._database, query, entry)
+        return await execute_with_entry(self._database, query, entry)
 
     def _tokens(self, address: str) -> tuple[str, ...]:
         return tokens_of(address, self._keyring)

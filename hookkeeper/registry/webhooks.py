@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, not_, or_, select, u
 from sqlalchemy.orm import selectinload
 
 from hookkeeper import metrics
-from hookkeeper.registry.audit import AuditEntry, execute, note
+from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database, lock
 from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.health import reset_health
@@ -70,7 +70,7 @@ class Webhooks:
                     metrics.count_limit("webhooks")
                     raise TooManyWebhooks(f"tenant {webhook.tenant} has {at_most} webhooks, which is the maximum")
             session.add(webhook)
-            note(session, entry)
+            add_entry(session, entry)
 
     async def get(self, webhook_id: str, tenant: str | None = None) -> Webhook | None:
         """Return a webhook, or None."""
@@ -129,7 +129,7 @@ class Webhooks:
             if checked_against and any(getattr(webhook, name) != getattr(checked_against, name) for name in CHANGEABLE):
                 raise ChangedMeanwhile(f"webhook {webhook_id} was changed at the same time: try again")
             if _apply(changes, webhook):
-                note(session, entry)
+                add_entry(session, entry)
         return webhook
 
     async def set_paused(
@@ -144,7 +144,7 @@ class Webhooks:
                 if not paused:
                     reset_health(webhook)  # without attempts, the pause must not count as failing
                 webhook.updated_at = now
-                note(session, entry)
+                add_entry(session, entry)
         return webhook
 
     async def count_by_state(self) -> dict[str, int]:
@@ -197,7 +197,7 @@ class Webhooks:
             webhook.previous_secret, webhook.previous_secret_expires_at = graced
             webhook.secret = secret
             webhook.updated_at = now
-            note(session, entry)
+            add_entry(session, entry)
         return webhook
 
     async def note_filter_error(self, webhook_id: str, error: str) -> None:
@@ -210,7 +210,7 @@ class Webhooks:
     async def delete(self, webhook_id: str, tenant: str | None, entry: AuditEntry | None = None) -> bool:
         """Delete a webhook and, through its foreign key, its patterns; False if there is none."""
         query = delete(Webhook).where(Webhook.id == webhook_id, *_of(tenant)).returning(Webhook.id)
-        return await execute(self._database, query, entry)
+        return await execute_with_entry(self._database, query, entry)
 
 
 def _apply(changes: dict[str, Any], webhook: Webhook) -> bool:
