@@ -9,7 +9,7 @@ from activities.wiring import MAX_CONCURRENT_BULK, open_activities
 from hookkeeper import task_queues, tracing
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index.buffer import IndexBuffer
-from hookkeeper.registry.index.retention_task import RetentionTask
+from hookkeeper.registry.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.index_sweep import IndexSweep

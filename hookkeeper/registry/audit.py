@@ -15,9 +15,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from hookkeeper.registry.database import Database, RegistryUnavailable
 from hookkeeper.registry.encryption import EncryptedText
-from hookkeeper.registry.index.deletion import PAUSE, ROWS_PER_TRANSACTION, delete_rows
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.paging import read_page
+from hookkeeper.registry.row_deletion import PAUSE, ROWS_PER_TRANSACTION, delete_rows
 from hookkeeper.times import utc_now
 
 ONCE_WITHIN = timedelta(minutes=1)

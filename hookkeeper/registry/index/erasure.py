@@ -12,9 +12,10 @@ from sqlalchemy import delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.registry.database import Database, lock
-from hookkeeper.registry.index.deletion import PAUSE, delete_events, with_keys
+from hookkeeper.registry.index.deletion import delete_events, with_keys
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.tables import erased_events, events
+from hookkeeper.registry.row_deletion import PAUSE
 from hookkeeper.times import utc_now
 
 ANY_ERASED = select(exists().select_from(erased_events))

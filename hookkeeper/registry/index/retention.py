@@ -18,17 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.claims import claims
 from hookkeeper.registry.database import Database, lock
-from hookkeeper.registry.index.deletion import (
-    PAUSE,
-    ROWS_PER_TRANSACTION,
-    delete_events,
-    delete_rows,
-    with_keys,
-)
+from hookkeeper.registry.index.deletion import delete_events, with_keys
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.rollup import MINUTE, MINUTE_RETENTION, PERIODS
 from hookkeeper.registry.index.tables import erased_events, events, rollups
 from hookkeeper.registry.index.writing import DAY
+from hookkeeper.registry.row_deletion import PAUSE, ROWS_PER_TRANSACTION, delete_rows
 
 MIN_HOUR_RETENTION = timedelta(days=30)
 """Minimum retention of the counters of hours and days, if events are kept for a shorter time."""

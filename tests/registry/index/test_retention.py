@@ -12,14 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.registry import retention_task, row_deletion
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.claims import Claim, claims
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.index import deletion, retention, retention_task
+from hookkeeper.registry.index import deletion, retention
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.retention_task import RetentionTask
 from hookkeeper.registry.index.tables import deliveries, erased_events, events, rollups
+from hookkeeper.registry.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
 from timeouts import WAIT_TIMEOUT
 
@@ -101,7 +102,7 @@ async def test_very_many_rows_go_in_small_transactions(engine: AsyncEngine, monk
     Open ones are between them. What this proves: pages continue where the last one ended, whatever is deleted.
     """
     monkeypatch.setattr(retention, "EVENTS_PER_QUERY", 10)
-    for module in (retention, deletion):
+    for module in (retention, deletion, row_deletion):
         monkeypatch.setattr(module, "ROWS_PER_TRANSACTION", 7)
     finished = [
         report(f"f-{n}", 20 * DAY - timedelta(minutes=n), 15 * DAY, targets=30 if n == 3 else 2) for n in range(40)
