@@ -112,28 +112,45 @@ class BatchRunner:
         delays_others = is_rest or len(by_tenant) > 1
 
         async def work(progress: BatchProgress[Results]) -> Results:
-            results: dict[int, BatchResult] = {}
-            delays: list[float] = []
             parts = [
                 TenantPart(tenant, of_one, progress, offset, targets, is_together=True)
                 for tenant, of_one in by_tenant.items()
             ]
-
-            async def work_for(part: TenantPart) -> None:
-                try:
-                    with of_tenant(part.tenant):
-                        results.update(await self._work_on(part, webhooks, make_attempt, after_batches))
-                except ApplicationError as error:
-                    if error.type != TENANT_AT_LIMIT or part.has_outcomes or not delays_others:
-                        raise
-                    delays.append((error.next_retry_delay or timedelta()).total_seconds())
-
-            with self._concurrency.shared_slot() as of_tenant:
-                webhooks = await self._webhooks(parts, sharer)
-                await wait_for_all(work_for(part) for part in parts)
+            results, delays = await self._work_on_all(
+                parts, sharer, make_attempt, after_batches, delays_others=delays_others
+            )
             return Results(tuple(results.get(number) for number in range(len(batches))), max(delays, default=None))
 
         return await self._share(sharer, work)
+
+    async def _work_on_all(
+        self,
+        parts: Sequence[TenantPart],
+        sharer: str,
+        make_attempt: MakeAttempt,
+        after_batches: AfterBatches,
+        *,
+        delays_others: bool,
+    ) -> tuple[Mapping[int, BatchResult], Sequence[float]]:
+        """Work for several tenants at once; return the results by number, and after how many seconds each tenant that
+        is at its limit should have a free slot. Raises for such a tenant unless it delays others.
+        """
+        results: dict[int, BatchResult] = {}
+        delays: list[float] = []
+
+        async def work_for(part: TenantPart) -> None:
+            try:
+                with of_tenant(part.tenant):
+                    results.update(await self._work_on(part, webhooks, make_attempt, after_batches))
+            except ApplicationError as error:
+                if error.type != TENANT_AT_LIMIT or part.has_outcomes or not delays_others:
+                    raise
+                delays.append((error.next_retry_delay or timedelta()).total_seconds())
+
+        with self._concurrency.shared_slot() as of_tenant:
+            webhooks = await self._webhooks(parts, sharer)
+            await wait_for_all(work_for(part) for part in parts)
+        return results, delays
 
     async def _share(
         self, tenant: str, work: Callable[[BatchProgress[Results]], Coroutine[Any, Any, Results]]
