@@ -51,7 +51,7 @@ def traced(report: Callable[[RunReport], None]) -> Callable[[RunReport], None]:
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
     """Serve all task queues until the block ends."""
     queue, slots = settings.task_queue, settings.max_concurrent_activities
-    index, sweep = IndexBuffer(store.index), IndexSweep(client, store.index, queue)
+    index, sweep = IndexBuffer(store.index), IndexSweep(client, store.index, queue, settings.retention)
     retention = RetentionTask(store.index, settings.retention, store.audit, settings.audit_retention)
     async with (
         index.writing(),

@@ -126,7 +126,8 @@ def _activities(
 
 def _bulk_activities(temporal: Client, store: Store, settings: Settings, gateway: Gateway) -> list[Activity]:
     concurrency = TenantConcurrency(MAX_CONCURRENT_BULK, settings.max_concurrent_per_tenant)
-    runs, catch_up = store.index.runs_by_status, IndexCatchUp(temporal, store.index, settings.task_queue)
+    catch_up = IndexCatchUp(temporal, store.index, settings.task_queue, settings.retention)
+    runs = store.index.runs_by_status
     release = ReleaseActivities(store, HeldDeliveries(temporal, runs, catch_up), concurrency)
     candidates = RecoveryCandidates(temporal, runs, catch_up, gateway.commands, gateway.shared_runs)
     recovery = RecoveryActivities(store, candidates, concurrency)

@@ -48,6 +48,7 @@ async def _reindex(settings: Settings, since: datetime) -> None:
                     client,
                     store.index,
                     settings.task_queue,
+                    settings.retention,
                     lambda done, total: progress.update(task, completed=done, total=total),
                 )
                 async with until_stopped():

@@ -5,6 +5,8 @@ some minutes; this adds those of one tenant at once. It looks at the same: runs 
 sweep's position, and open events that have reported, or were to report, within the last minute.
 """
 
+from datetime import timedelta
+
 from temporalio.client import Client
 
 from hookkeeper.registry.index.index import EventIndex
@@ -20,12 +22,12 @@ from hookkeeper.times import utc_now
 class IndexCatchUp:
     """One for the worker process. Raises Temporal's `RPCError`, and RegistryUnavailable."""
 
-    def __init__(self, client: Client, index: EventIndex, task_queue: str) -> None:
+    def __init__(self, client: Client, index: EventIndex, task_queue: str, retention: timedelta) -> None:
         self._client = client
         self._index = index
         self._task_queue = task_queue
         reader = IndexReader(client, index, MAX_CONCURRENT_READS, pause=1.0)
-        self._repair = IndexRepair(client, index, reader)
+        self._repair = IndexRepair(client, index, reader, retention)
         self._checks = IndexChecks(client, index, reader)
 
     async def run(self, tenant: str) -> None:

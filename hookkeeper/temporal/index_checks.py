@@ -18,7 +18,7 @@ from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import CHECK_DELAY, EventKey
 from hookkeeper.registry.index.swept_rows import OpenEvent
-from hookkeeper.temporal.index_reader import BATCH, IndexReader
+from hookkeeper.temporal.index_reader import BATCH, IndexReader, counting
 from hookkeeper.temporal.run_snapshots import Unreadable
 from hookkeeper.temporal.run_state import find_run
 from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, listed_runs
@@ -82,7 +82,7 @@ class IndexChecks:
                 return []
             changed.add(event.key)
             if run.status != WorkflowExecutionStatus.RUNNING:
-                reports = _counting(reports, event.as_of)
+                reports = counting(reports, event.as_of)
         self._lengths[event.key] = lengths
         return reports
 
@@ -100,7 +100,7 @@ class IndexChecks:
             log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
             return []
         changed.add(event.key)
-        return reports if run.is_open else _counting(reports, event.as_of)
+        return reports if run.is_open else counting(reports, event.as_of)
 
     async def _shared_run_of(self, event: OpenEvent) -> SharedRun | None:
         """Return the shared run in the event's row, or the one that has replaced it."""
@@ -137,11 +137,3 @@ class IndexChecks:
             next_time = max(due.get(event.key, later), now) + CHECK_DELAY
             times[event.key] = min(later, next_time)
         await self._index.swept_rows.check_at(times)
-
-
-def _counting(reports: Sequence[RunReport], row: datetime) -> list[RunReport]:
-    """Return the reports of a closed run so that they count more than the row of its event, which is open.
-
-    If Temporal's clock was set back, the row has a later time, and its event would be shown as open for ever.
-    """
-    return [report._replace(as_of=max(report.as_of, row)) for report in reports]

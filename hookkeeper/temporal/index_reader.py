@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from itertools import chain
 from typing import TypeVar
 
@@ -81,3 +82,11 @@ class IndexReader:
             return report
         counted = await self._index.swept_rows.attempts(key_of(report))
         return await with_all_attempts(self._client, report, workflow_id, counted)
+
+
+def counting(reports: Sequence[RunReport], row: datetime) -> list[RunReport]:
+    """Return reports that count more than the row of their event.
+
+    If Temporal's clock was set back, or Temporal was restored, the row has a later time than what is true now.
+    """
+    return [report._replace(as_of=max(report.as_of, row)) for report in reports]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import structlog
 from cachetools import LRUCache
-from temporalio.client import Client, WorkflowExecution
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.run_report import EventProgress, RunReport
@@ -18,7 +18,7 @@ from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.swept_rows import IndexedEvent
 from hookkeeper.search_attributes import EVENT_TYPE_KEY
-from hookkeeper.temporal.index_reader import IndexReader
+from hookkeeper.temporal.index_reader import IndexReader, counting
 from hookkeeper.temporal.run_snapshots import Unreadable
 from hookkeeper.temporal.run_state import find_run
 from hookkeeper.temporal.shared_run_repair import SharedRunRepair
@@ -26,6 +26,10 @@ from hookkeeper.times import utc_now
 
 MAX_TASK_TIME = timedelta(seconds=10)
 """Time between the last report of a run and its close: the timeout of a workflow task."""
+MAX_LISTING_DELAY = timedelta(minutes=2)
+"""Time in which a closed run may still be listed as open. An event that the index has as finished since is not read."""
+EXPIRY_MARGIN = timedelta(minutes=1)
+"""Time between the end of an event in the index and the close of its run, with differences between clocks."""
 MAX_REMEMBERED = 50_000
 log = structlog.get_logger("hookkeeper.index")
 
@@ -48,17 +52,26 @@ class Candidate(NamedTuple):
 class IndexRepair:
     """Raises Temporal's `RPCError`, and RegistryUnavailable."""
 
-    def __init__(self, client: Client, index: EventIndex, reader: IndexReader) -> None:
+    def __init__(self, client: Client, index: EventIndex, reader: IndexReader, retention: timedelta) -> None:
         self._client = client
         self._index = index
         self._reader = reader
+        self._retention = retention
         self._shared_runs = SharedRunRepair(client, index, reader)
         self._complete: LRUCache[str, None] = LRUCache(MAX_REMEMBERED)
         """Ids of closed runs that are in the index."""
 
     async def repair(self, runs: Iterable[WorkflowExecution]) -> int:
-        """Read the events that the index lacks, or whose end it lacks; return their number."""
-        new = [run for run in runs if run.run_id not in self._complete]
+        """Read the events that the index lacks, or whose end it lacks; return their number.
+
+        What the index has removed by its retention is not added and counted again, if Temporal keeps it for longer.
+        """
+        expired = utc_now() - self._retention + EXPIRY_MARGIN
+        new = [
+            run
+            for run in runs
+            if run.run_id not in self._complete and not (run.close_time and run.close_time < expired)
+        ]
         shared_runs = [run for run in new if run.workflow_type == temporal_names.SHARED_RUN]
         candidates = await _candidates(run for run in new if run.workflow_type != temporal_names.SHARED_RUN)
         rows = await self._index.swept_rows.events({candidate.key for candidate in candidates})
@@ -94,11 +107,14 @@ class IndexRepair:
         try:
             if candidate.is_part:
                 return await self._reader.part(run)
-            return await self._reader.event(run, with_size=row is None or row.size is None)
+            reports = await self._reader.event(run, with_size=row is None or row.size is None)
         except Unreadable as error:
             log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
             await self._index.swept_rows.check_at({candidate.key: utc_now()})
             return [] if candidate.is_part else [await _unread(candidate)]
+        if row and run.status == WorkflowExecutionStatus.RUNNING and _is_reopened(run, row):
+            return counting(reports, row.as_of)
+        return reports
 
 
 async def _candidates(runs: Iterable[WorkflowExecution]) -> list[Candidate]:
@@ -123,10 +139,16 @@ def _is_complete(run: WorkflowExecution, row: IndexedEvent | None) -> bool:
     if row is None or row.size is None:
         return False
     if run.close_time is None:
-        return row.run_id == run.run_id or row.as_of > run.start_time
+        return not _is_reopened(run, row) and (row.run_id == run.run_id or row.as_of > run.start_time)
     if row.run_id != run.run_id:
         return row.as_of > run.close_time
     return row.finished_at is not None and run.close_time - row.finished_at < MAX_TASK_TIME
+
+
+def _is_reopened(run: WorkflowExecution, row: IndexedEvent) -> bool:
+    """Return whether the index has the end of an open run: Temporal was restored to an older state."""
+    is_finished = row.finished_at is not None and row.finished_at < utc_now() - MAX_LISTING_DELAY
+    return is_finished and row.run_id == run.run_id
 
 
 async def _unread(candidate: Candidate) -> RunReport:

@@ -3,6 +3,9 @@
 Each worker process runs it, and a lease in the registry lets one at a time sweep. A pass lists the runs that were
 opened or closed since the latest one, and checks events that are open. How far the passes have come is in the registry
 too, so nothing is skipped, however long Temporal, the registry or all workers were away.
+
+A pass also lists one page of all open runs, the next one after the page of the latest pass: a run that has an end in
+the index is open again after Temporal was restored from a backup.
 """
 
 import asyncio
@@ -12,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import structlog
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 
 from hookkeeper.asyncio_tasks import in_background
@@ -47,14 +50,16 @@ class LeaseLost(Exception):
 class IndexSweep:
     """One for the worker process."""
 
-    def __init__(self, client: Client, index: EventIndex, task_queue: str) -> None:
+    def __init__(self, client: Client, index: EventIndex, task_queue: str, retention: timedelta) -> None:
         self._index = index
         self._name = task_queue
         self._holder = uuid.uuid4().hex
         self._windows = RunWindows(client, task_queue)
         reader = IndexReader(client, index, MAX_CONCURRENT_READS, pause=1.0)
-        self._repair = IndexRepair(client, index, reader)
+        self._repair = IndexRepair(client, index, reader, retention)
         self._checks = IndexChecks(client, index, reader)
+        self._open_runs: AsyncIterator[list[WorkflowExecution]] | None = None
+        """What is left of the open runs; None: the next pass begins with the first page."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -82,7 +87,7 @@ class IndexSweep:
         position = await self._index.leases.lease(self._name, self._holder, LEASE)
         if position is None:
             return False
-        added = await self._add_changed(position)
+        added = await self._add_changed(position) + await self._add_open()
         repaired = await self._checks.run()
         if added or repaired:
             log.info("index swept", added=added, repaired=repaired)
@@ -106,6 +111,17 @@ class IndexSweep:
             if end >= latest:
                 return added
             begin = end
+
+    async def _add_open(self) -> int:
+        """Add what is missing of the next page of open runs."""
+        pages = self._open_runs or self._windows.open_runs()
+        self._open_runs = None
+        page = await anext(pages, None)
+        if page is None:
+            return 0
+        added = await self._repair.repair(page)
+        self._open_runs = pages
+        return added
 
     async def _renew(self) -> None:
         if await self._index.leases.lease(self._name, self._holder, LEASE) is None:

@@ -34,13 +34,19 @@ class Reindex:
     """Raises Temporal's `RPCError`, RegistryUnavailable and ReindexRunning."""
 
     def __init__(
-        self, client: Client, index: EventIndex, task_queue: str, on_progress: Callable[[int, int], None]
+        self,
+        client: Client,
+        index: EventIndex,
+        task_queue: str,
+        retention: timedelta,
+        on_progress: Callable[[int, int], None],
     ) -> None:
         self._index = index
         self._name = f"reindex {task_queue}"
         self._holder = uuid.uuid4().hex
         self._windows = RunWindows(client, task_queue)
-        self._repair = IndexRepair(client, index, IndexReader(client, index, MAX_CONCURRENT_READS, pause=0.0))
+        reader = IndexReader(client, index, MAX_CONCURRENT_READS, pause=0.0)
+        self._repair = IndexRepair(client, index, reader, retention)
         self._on_progress = on_progress
         """Gets the number of runs that were compared, and that of all."""
         self._begin = BEGINNING
@@ -69,7 +75,7 @@ class Reindex:
             first, begin, is_new = since, since, True
         self._begin, self._total = begin, await self._windows.count_since(begin)
         if is_new:
-            await self._add(self._windows.open_before(begin), begin)
+            await self._add(self._windows.open_runs(begin), begin)
         while begin < latest:
             end = min(begin + SLICE, latest)
             await self._add(self._windows.changed(begin, end), begin)

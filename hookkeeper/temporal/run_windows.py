@@ -53,9 +53,10 @@ class RunWindows:
         async for page in self._pages(f"CloseTime {since} AND CloseTime {until} AND {before}"):
             yield page
 
-    async def open_before(self, begin: datetime) -> AsyncIterator[list[WorkflowExecution]]:
-        """Iterate over pages of open runs that were opened earlier."""
-        async for page in self._pages(f"{IS_RUNNING} AND StartTime < '{rfc3339(begin)}'"):
+    async def open_runs(self, before: datetime | None = None) -> AsyncIterator[list[WorkflowExecution]]:
+        """Iterate over pages of open runs: all, or those that were opened earlier than a time."""
+        earlier = f" AND StartTime < '{rfc3339(before)}'" if before else ""
+        async for page in self._pages(IS_RUNNING + earlier):
             yield page
 
     async def count_since(self, begin: datetime) -> int:

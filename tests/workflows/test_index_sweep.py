@@ -17,15 +17,17 @@ from claimed_runs import share, until_listed
 from crowds import crowd
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import EventInput
-from hookkeeper.messages.run_report import RunReport, first_report
+from hookkeeper.messages.run_report import RunReport, first_report, progress_of, report_of
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.index.merge import CHECK_DELAY
+from hookkeeper.registry.index.leases import SweepPosition
 from hookkeeper.temporal import index_repair, index_sweep, shared_run_repair
 from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.index_checks import IndexChecks
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.index_sweep import IndexSweep
+from hookkeeper.temporal.run_snapshots import read_snapshot
 from hookkeeper.temporal.run_state import input_of
 from index_rows import derived, indexed, set_time_of_rows, until_indexed
 from instances import Instance, running_instance
@@ -75,7 +77,8 @@ async def forgetful(
 
 
 def sweep_of(instance: Instance) -> IndexSweep:
-    return IndexSweep(instance.temporal, instance.store.index, instance.settings.task_queue)
+    settings = instance.settings
+    return IndexSweep(instance.temporal, instance.store.index, settings.task_queue, settings.retention)
 
 
 async def until_swept(sweep: IndexSweep, instance: Instance, *event_ids: str) -> None:
@@ -310,7 +313,8 @@ async def test_the_catch_up_of_a_tenant_reads_what_it_shares_with_others(forgetf
     mine = event_to(webhook, id="e0", tenant=forgetful.tenant)
     run = await share(forgetful, [mine, event_to(id="e1", tenant=f"{forgetful.tenant}-b")])
     await run.result()
-    catch_up = IndexCatchUp(forgetful.temporal, forgetful.store.index, forgetful.settings.task_queue)
+    settings = forgetful.settings
+    catch_up = IndexCatchUp(forgetful.temporal, forgetful.store.index, settings.task_queue, settings.retention)
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await indexed(forgetful, "e0"))["status"] != "succeeded":
             await catch_up.run(forgetful.tenant)
@@ -419,3 +423,39 @@ async def test_an_event_that_ends_after_the_clock_was_set_back(instance: Instanc
     await instance.until_closed(event["id"])
     await until_swept(sweep_of(instance), instance, event["id"])
     assert await instance.store.index.swept_rows.open_events(10, instance.tenant) == []
+
+
+async def test_events_that_are_open_again_since_temporal_was_restored(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: a delivery fails; Temporal is backed up; the delivery succeeds; Temporal is restored.
+    What this proves: the event is listed as open, and its success is not counted.
+    """
+    monkeypatch.setattr(index_repair, "MAX_LISTING_DELAY", timedelta(seconds=-5))
+    await instance.webhook(inbox.url, retry=PATIENT)
+    inbox.fails(503)
+    event = await instance.send()
+    await instance.until_delivery(event["id"], "retrying", attempts=1)
+    await until_indexed(instance, event["id"])
+    (row,) = await instance.store.index.swept_rows.open_events(10, instance.tenant)
+    end = row.as_of + timedelta(seconds=1)
+    await write_success(instance, event["id"], end)
+    assert (await indexed(instance, event["id"]))["status"] == "succeeded"
+    sweep = sweep_of(instance)
+    await instance.store.index.leases.lease(instance.settings.task_queue, sweep._holder, 60)
+    later = SweepPosition(None, datetime.now(UTC) + timedelta(hours=1))
+    await instance.store.index.leases.set_position(instance.settings.task_queue, later)
+    await until_swept(sweep, instance, event["id"])
+    (counted,) = (await instance.http.get("/v1/stats", params={"tenant": instance.tenant})).json()["items"]
+    assert (counted["events"], counted["attempts"], counted["deliveries_succeeded"]) == (1, 2, 0)
+
+
+async def write_success(instance: Instance, event_id: str, end: datetime) -> None:
+    """Let the index have a second attempt, which has succeeded."""
+    run = await instance.run(event_id).describe()
+    state = (await read_snapshot(instance.temporal, run)).state
+    (delivery,) = state.deliveries
+    attempt = delivery.attempts[0].model_copy(update={"number": 2, "status_code": 200, "error": None})
+    succeeded = delivery.model_copy(update={"status": "succeeded", "attempts": (*delivery.attempts, attempt)})
+    done = state.model_copy(update={"status": "succeeded", "deliveries": (succeeded,), "finished_at": end})
+    await instance.store.index.write([report_of(done, progress_of(done, run.run_id, ""), end, end)])

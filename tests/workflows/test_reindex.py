@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from claimed_runs import share
+from claimed_runs import share, until_listed
 from crowds import crowd
 from hookkeeper import ids, state_size
 from hookkeeper.messages.run_report import first_report
@@ -31,12 +31,14 @@ def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_sweep, "FIRST_DELAY", 3600.0)
 
 
-def reindex_of(instance: Instance, progress: list[tuple[int, int]] | None = None) -> Reindex:
+def reindex_of(
+    instance: Instance, progress: list[tuple[int, int]] | None = None, retention: timedelta = timedelta(days=30)
+) -> Reindex:
     def keep(done: int, total: int) -> None:
         if progress is not None:
             progress.append((done, total))
 
-    return Reindex(instance.temporal, instance.store.index, instance.settings.task_queue, keep)
+    return Reindex(instance.temporal, instance.store.index, instance.settings.task_queue, retention, keep)
 
 
 async def closed(instance: Instance, type_: str = "order.paid", **fields: Any) -> str:
@@ -170,6 +172,24 @@ async def test_a_complete_index_stays_as_it_is(instance: Instance, inbox: Receiv
     assert await all_rows(instance) == before
 
 
+async def test_what_is_older_than_the_retention_is_not_counted_again(instance: Instance, inbox: Receiver) -> None:
+    """Temporal keeps events for longer than the index, as in a namespace that `migrate` may not change."""
+    webhook = await instance.webhook(inbox.url)
+    event_id = await closed(instance)
+    run = await share(instance, [event_to(webhook, id="e0", tenant=instance.tenant)])
+    await run.result()
+    for id_ in (event_id, "e0"):
+        await until_indexed(instance, id_)
+    await until_counted(instance, 1, "Completed")
+    await until_listed(run)
+    await instance.store.index.expire(datetime.now(UTC) + timedelta(minutes=1), timedelta())
+    before = await all_rows(instance)
+    assert before["events"] == []
+    reindex = reindex_of(instance, retention=timedelta())
+    assert await reindex.run(datetime.now(UTC) - HOUR_AGO) == 0
+    assert await all_rows(instance) == before
+
+
 async def test_open_events_from_before(instance: Instance, inbox: Receiver) -> None:
     """Those that were open at the begin are rebuilt too, others not."""
     await instance.webhook(inbox.url, retry=PATIENT)
@@ -187,8 +207,9 @@ async def test_open_events_from_before(instance: Instance, inbox: Receiver) -> N
     assert (await indexed(instance, before))["status"] is None
 
 
-async def until_counted(instance: Instance, count: int) -> None:
+async def until_counted(instance: Instance, count: int, status: str | None = None) -> None:
     query = f"TaskQueue = '{instance.settings.task_queue}' AND WorkflowType = 'EventWorkflow'"
+    query += f" AND ExecutionStatus = '{status}'" if status else ""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await instance.temporal.count_workflows(query)).count < count:
             await asyncio.sleep(0.05)
@@ -216,7 +237,8 @@ async def test_an_interrupted_reindex_continues(
         if done == 2:
             raise Interrupted
 
-    interrupted = Reindex(instance.temporal, instance.store.index, instance.settings.task_queue, interrupt)
+    queue, month = instance.settings.task_queue, timedelta(days=30)
+    interrupted = Reindex(instance.temporal, instance.store.index, queue, month, interrupt)
     with pytest.raises(Interrupted):
         await interrupted.run(since)
     await empty(instance)  # so that it shows where the next one begins
