@@ -86,6 +86,25 @@ async def test_a_schedule_is_shown_as_it_was_written(idle_instance: Instance) ->
     assert "event" not in row
 
 
+@pytest.mark.parametrize(
+    ("cron", "start", "times"),
+    [
+        (["0 9 1 * 1"], "2027-01-01", ["02-01", "03-01", "11-01"]),  # Mondays that are the first of a month
+        (["0 9 1 * *", "0 9 * * 1"], "2027-02-16", ["02-22", "03-01", "03-08"]),
+        (["0 9 31 * *"], "2027-01-01", ["01-31", "03-31", "05-31"]),
+        (["0 9 29 2 *"], "2027-01-01", ["02-29"]),
+        (["30 2 * * *"], "2027-03-27", ["03-27", "03-29", "03-30"]),  # on the 28th, there is no such time
+    ],
+)
+async def test_which_times_a_cron_expression_means(
+    idle_instance: Instance, cron: list[str], start: str, times: list[str]
+) -> None:
+    made = await make(
+        idle_instance, event=EVENT, cron=cron, timezone="Europe/Berlin", start_at=f"{start}T00:00:00Z", paused=True
+    )
+    assert [time[5:10] for time in made["next"]][: len(times)] == times
+
+
 async def test_next_times_keep_to_the_clock_on_the_wall(idle_instance: Instance) -> None:
     """Nine in the morning stays nine in the morning, on both sides of the change to summer time and to winter time."""
     for zone, first in (
