@@ -68,6 +68,15 @@ async def test_a_recovery_after_a_disabled_alert_is_alerted_at_once_and_once(sto
     assert not await needs_recording(store)
 
 
+async def test_an_alert_of_a_clock_that_was_ahead_prevents_no_other_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(alerts, "utc_now", lambda: utc_now() + timedelta(days=2))
+        assert await claims(store, ("failed", "a")) == [0]
+    assert await claims(store, ("failed", "b"), ("failed", "c")) == [0, None]
+
+
 async def test_after_a_failure_it_waits_for_the_hour(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not await needs_recording(store)
     assert await claims(store, ("recovered", "a")) == [None], "the failure had no alert"

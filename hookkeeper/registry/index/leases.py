@@ -30,7 +30,9 @@ class Leases:
         """Let a process do the work for this time, and return its position; None if another one does it."""
         insert = insert_into(index_sweep, self._database.dialect.name)
         now = utc_now()
-        is_free = or_(index_sweep.c.leased_until.is_(None), index_sweep.c.leased_until < now)
+        until = index_sweep.c.leased_until
+        of_wrong_clock = until > now + timedelta(seconds=2 * seconds)
+        is_free = or_(until.is_(None), until < now, of_wrong_clock)
         lease = (
             update(index_sweep)
             .where(index_sweep.c.name == name, or_(index_sweep.c.holder == holder, is_free))
