@@ -120,6 +120,7 @@ class IndexSweep:
         if page is None:
             return 0
         added = await self._repair.repair(page)
+        await self._renew()
         self._open_runs = pages
         return added
 
