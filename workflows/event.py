@@ -33,8 +33,11 @@ from workflows.index_reports import IndexReports
 from workflows.queue_positions import QueuePositions
 from workflows.search_attributes import SearchAttributes
 
-MAX_HISTORY_EVENTS = 10_000
-"""Events after which a run continues as new; Temporal ends a run at 51,200."""
+MAX_HISTORY_EVENTS = 2_000
+"""Events after which a run continues as new. A worker replays them in half a second. Each update is two events or more,
+so a run never reaches the 2,000 updates after which Temporal accepts no further one."""
+MAX_HISTORY_EVENTS_BEFORE = 10_000
+"""Of runs without the patch `short-history`."""
 ALERTS_PENDING = "All deliveries are final. The run stays open until its alerts are sent, or given up after some hours."
 """What the Temporal web UI then shows."""
 
@@ -206,7 +209,10 @@ class EventWorkflow:
         would send the alert again.
         """
         length = workflow.info().get_current_history_length()
-        return length > MAX_HISTORY_EVENTS and (self._alerts.are_done or length > 2 * MAX_HISTORY_EVENTS)
+        if length <= MAX_HISTORY_EVENTS:
+            return False
+        most = MAX_HISTORY_EVENTS if workflow.patched("short-history") else MAX_HISTORY_EVENTS_BEFORE
+        return length > most and (self._alerts.are_done or length > 2 * most)
 
     def _carried_over(self) -> EventInput:
         return self._event.model_copy(

@@ -19,6 +19,10 @@ from hookkeeper.temporal import event_read
 from instances import Instance
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
+from workflows.event import MAX_HISTORY_EVENTS
+
+UPDATES_OF_A_RUN = 2_000
+"""That Temporal accepts; an update leaves at least two events in the history."""
 
 
 def codes(event: dict[str, Any], n: int = 0) -> list[int | None]:
@@ -326,6 +330,27 @@ async def test_hold_and_release(instance: Instance, inbox: Receiver) -> None:
     assert len(inbox.requests) == 1, "a held delivery stays"
     assert (await instance.command(accepted["id"], "release")).status_code == 202
     assert (await instance.until_final(accepted["id"]))["status"] == "succeeded"
+
+
+async def test_an_event_can_be_steered_however_often_it_was(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporal accepts 2,000 updates of a run: a held event with as many could not be released any more."""
+    assert MAX_HISTORY_EVENTS <= UPDATES_OF_A_RUN, "an update is two events, accepted and completed"
+    monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
+    inbox.fails(500)
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    event_id = (await instance.send())["id"]
+    first = await instance.until_delivery(event_id, "retrying")
+    for _ in range(10):
+        for command in ("hold", "release"):
+            assert (await instance.command(event_id, command)).status_code == 202
+    event = await instance.event(event_id)
+    assert (event["deliveries"][0]["status"], len(event["deliveries"][0]["attempts"])) == ("retrying", 1)
+    assert event["run_id"] != first["run_id"]
+    assert (await instance.run(event_id).describe()).history_length < 60
+    assert (await instance.command(event_id, "retry")).status_code == 202
+    assert (await instance.until_final(event_id))["status"] == "succeeded"
 
 
 @pytest.mark.parametrize(("signal", "status"), [("retry", "succeeded"), ("cancel", "cancelled")])

@@ -70,6 +70,13 @@ async def test_a_saved_history_replays(path: Path) -> None:
     await replayer().replay_workflow(history)
 
 
+async def test_a_run_from_before_the_limit_was_lowered_replays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a run continued as new at 10,000 events, and its history has no marker of the patch."""
+    monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 10)
+    (path,) = [path for path in HISTORIES if path.stem == "retried"]
+    await replayer().replay_workflow(WorkflowHistory.from_json("event-acme-retried", path.read_text()))
+
+
 async def test_a_changed_sequence_is_noticed() -> None:
     """The check can fail: a history whose activity is another one does not replay."""
     (retried,) = [path for path in HISTORIES if path.stem == "retried"]
