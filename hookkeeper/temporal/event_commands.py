@@ -43,6 +43,9 @@ RETRY_INTERVAL = 0.05
 """Seconds after which a command is sent again, because the run closed or another was started meanwhile."""
 AFTER_END = ("retry", "redeliver")
 """Commands that start a further run of an event that is over."""
+MAX_LARGE_HISTORY = 5_000
+"""Events in the history of a large event's run, after which it takes no command but a cancellation: its parts report to
+it what a command changes, and it never continues as new."""
 
 
 class EventCommands:
@@ -162,6 +165,8 @@ class _Dispatch:
         handle = handle_of(self._client, description)
         if description.workflow_type != temporal_names.LARGE_EVENT:
             return await _update(handle, self._command, self._argument)
+        if description.history_length > MAX_LARGE_HISTORY and self._command != "cancel":
+            raise Refused("this event has been steered too often: wait until it is finished, or cancel it")
         if description.run_id not in self._inputs:
             self._inputs[description.run_id] = await input_of(self._client, handle, EventInput)
         run = LargeEventRun(handle, description, self._inputs[description.run_id])

@@ -347,6 +347,26 @@ async def test_a_history_is_not_made_too_large(
     )
 
 
+async def test_a_large_event_that_was_steered_too_often_can_still_be_cancelled(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run has an event in its history for each change of a part, and never continues as new."""
+    monkeypatch.setattr("hookkeeper.temporal.event_commands.MAX_LARGE_HISTORY", 30)
+    await crowd(instance, inbox.url, 101)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    event_id = (await instance.send(deliver_at=tomorrow.isoformat()))["id"]
+    await until(instance, event_id, {"pending": 101})
+    path = f"/v1/events/{event_id}/reschedule?tenant={instance.tenant}"
+    codes = []
+    for n in range(20):
+        moved = {"deliver_at": (tomorrow + timedelta(minutes=n)).isoformat()}
+        codes.append((await instance.http.post(path, json=moved)).status_code)
+    assert codes == sorted(codes), "202, then 409 for good"
+    assert set(codes) == {202, 409}
+    assert (await instance.command(event_id, "cancel")).status_code == 202
+    assert (await instance.until_closed(event_id))["status"] == "cancelled"
+
+
 # Scheduled
 
 
