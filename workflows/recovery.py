@@ -32,7 +32,10 @@ BATCH_SECONDS = 5.0
 """Duration of a batch at the set rate, and so the delay until a pause or a cancellation takes effect."""
 MAX_BATCH = 100
 LONG_HISTORY = 2_000
-"""Events of history after which a recovery continues as a new run."""
+"""Events of history after which a recovery continues as a new run, between two plans."""
+MAX_HISTORY = 8_000
+"""Events after which it does so within a plan. Only thousands of pauses lead there. Temporal accepts 10,000 signals of
+a run: without this, a recovery with as many could neither be resumed nor cancelled."""
 
 
 @workflow.defn(name=temporal_names.RECOVERY)
@@ -82,9 +85,11 @@ class RecoveryWorkflow:
     async def _redeliver(self, runs: tuple[RecoveryCandidate, ...]) -> None:
         size = min(MAX_BATCH, max(1, int(self._state.rate * BATCH_SECONDS)))
         while runs:
-            await workflow.wait_condition(lambda: self._state.status != "paused")
+            await workflow.wait_condition(lambda: self._state.status != "paused" or _is_history_full())
             if self._is_cancelled():
                 return
+            if _is_history_full():
+                workflow.continue_as_new(self._state)
             batch = runs[:size]
             summary = await self._redeliver_batch(batch)
             if summary.off:
@@ -146,6 +151,10 @@ class RecoveryWorkflow:
             timeout=STEP_TIMEOUT,
             summary=f"redeliver {len(runs)}",
         )
+
+
+def _is_history_full() -> bool:
+    return workflow.info().get_current_history_length() > MAX_HISTORY
 
 
 def _until_start(scope: RecoveryScope, start: datetime) -> RecoveryScope:

@@ -27,7 +27,9 @@ from workflows.activities import run_bulk_step
 PASS_DELAYS = (0.0, 2.0, 10.0, 60.0, 0.0)
 """Seconds before each pass. The last one brings the index up to date."""
 LONG_HISTORY = 2_000
-"""Events of history after which a release continues as a new run."""
+"""Events of history after which a release continues as a new run, between two plans."""
+MAX_HISTORY = 4_000
+"""Events after which it does so between two passes. Only hundreds of requests to start over lead there."""
 
 
 @workflow.defn(name=temporal_names.RELEASE)
@@ -46,6 +48,8 @@ class ReleaseWorkflow:
                 self._set(requested=False, passes=0, after=None)
             is_released = await self._pass()
             self._set(passes=self._state.passes + 1 if is_released else len(PASS_DELAYS))
+            if self._state.requested and workflow.info().get_current_history_length() > MAX_HISTORY:
+                workflow.continue_as_new(self._state)
         return self._state
 
     @workflow.signal(name=temporal_names.RESTART_RELEASE, description="Make all passes again, from now on.")

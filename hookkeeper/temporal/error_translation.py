@@ -40,6 +40,8 @@ UNAVAILABLE_STATUSES = frozenset(
 )
 TOO_LARGE_MESSAGES = ("Blob data size exceeds limit", "received message after decompression larger than max")
 """Texts of `INVALID_ARGUMENT` for an input, and of `RESOURCE_EXHAUSTED` for a whole request."""
+TOO_MANY_SIGNALS_MESSAGE = "limit for signal"
+"""Part of the text of `INVALID_ARGUMENT` for the 10,001st signal of a run, until the run continues as new."""
 
 
 class GatewayError(Exception):
@@ -130,6 +132,8 @@ def _translated(error: RPCError, not_found: type[GatewayError]) -> GatewayError 
         return RequestTooLarge("Temporal accepts no request of this size")
     if error.status == RPCStatusCode.INVALID_ARGUMENT and (missing := _missing_search_attribute(error.message)):
         return NamespaceUnprepared([f"search attribute {missing} is missing or has another type"])
+    if error.status == RPCStatusCode.INVALID_ARGUMENT and TOO_MANY_SIGNALS_MESSAGE in error.message:
+        return Unavailable("the run has too many signals until its present step ends")
     if error.status in UNAVAILABLE_STATUSES:
         return Unavailable("Temporal, or the worker of this run, cannot be reached")
     return None

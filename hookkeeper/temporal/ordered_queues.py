@@ -33,7 +33,12 @@ from hookkeeper.messages.ordered_queue import (
     WaitingEventsQuery,
 )
 from hookkeeper.partition import PART, partition
-from hookkeeper.temporal.error_translation import QueueFull, Unavailable, translated_errors
+from hookkeeper.temporal.error_translation import (
+    TOO_MANY_SIGNALS_MESSAGE,
+    QueueFull,
+    Unavailable,
+    translated_errors,
+)
 from hookkeeper.temporal.run_state import find_run, handle_of, task_failure
 from hookkeeper.times import rfc3339, utc_now
 
@@ -148,7 +153,7 @@ class OrderedQueues:
         try:
             await self._enqueue(position, rebuild)
         except RPCError as error:
-            if error.status == RPCStatusCode.INVALID_ARGUMENT and "limit for signal" in error.message:
+            if error.status == RPCStatusCode.INVALID_ARGUMENT and TOO_MANY_SIGNALS_MESSAGE in error.message:
                 raise Unavailable(f"the queue of webhook {position.webhook_id} accepts no more signals") from error
             raise
 

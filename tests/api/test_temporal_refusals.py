@@ -104,3 +104,19 @@ async def test_the_log_has_the_reason_why_temporal_is_unavailable(
     assert "no such key" not in problem(answer, 503)["detail"]
     (line,) = logs
     assert "no such key" in line["cause"]
+
+
+async def test_a_run_with_too_many_signals_is_unavailable_for_now(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of times, a webhook was paused and resumed while one step of its release took long."""
+
+    async def refuse(*args: object, **kwargs: object) -> None:
+        message = "exceeded workflow execution limit for signal events"
+        raise RPCError(message, RPCStatusCode.INVALID_ARGUMENT, b"")
+
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    assert (await idle_instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")).status_code == 200
+    monkeypatch.setattr(idle_instance.temporal, "start_workflow", refuse)
+    answer = await idle_instance.http.post(f"/v1/webhooks/{webhook['id']}/resume")
+    assert "too many signals" in problem(answer, 503)["detail"]

@@ -60,3 +60,46 @@ async def test_a_long_recovery(instance: Instance, inbox: Receiver, monkeypatch:
     assert await runs_of(instance, str(ids.recovery_workflow_id(job["id"]))) > 1
     listed = (await instance.http.get("/v1/recoveries", params={"webhook": webhook})).json()["items"]
     assert [item["id"] for item in listed] == [job["id"]]
+
+
+async def test_a_release_that_starts_over_again_and_again(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setup: nothing is held. Timeline: the webhook is paused and resumed, thousands of times in real life. Proves: the
+    release does not get too long a history."""
+    monkeypatch.setattr(release, "MAX_HISTORY", 20)
+    webhook = (await instance.webhook(inbox.url))["id"]
+    for _ in range(6):
+        await pause(instance, webhook)
+        await resume(instance, webhook)
+    walk = instance.temporal.get_workflow_handle(ids.release_id(webhook))
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await runs_of(instance, ids.release_id(webhook)) < 2:
+            await resume(instance, webhook)
+            await asyncio.sleep(0.05)
+    assert (await walk.describe()).history_length < 60
+    await pause(instance, webhook)
+
+
+async def test_a_recovery_can_be_steered_however_often_it_was(
+    idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporal accepts 10,000 signals of a run: a paused recovery with as many could not be cancelled any more."""
+    assert recovery.MAX_HISTORY < 10_000, "a signal is one event or more"
+    monkeypatch.setattr(recovery, "MAX_HISTORY", 20)
+    inbox.fails(503)
+    webhook = (await idle_instance.webhook(inbox.url, retry={"schedule": []}))["id"]
+    async with idle_instance.working():
+        await send_many(idle_instance, 1)
+        await until_listed(idle_instance, webhook, "failed", 1)
+    job = (await idle_instance.http.post(f"/v1/webhooks/{webhook}/recover", json={"since": LONG_AGO})).json()
+    workflow_id = str(ids.recovery_workflow_id(job["id"]))
+    await idle_instance.temporal.get_workflow_handle(workflow_id).signal("pause")
+    async with idle_instance.working():
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while await runs_of(idle_instance, workflow_id) < 2:
+                assert (await idle_instance.http.post(f"/v1/recoveries/{job['id']}/pause")).status_code == 202
+        assert counts(await until(idle_instance, job, "paused")) == (1, 0, 0, 0)
+        assert (await idle_instance.http.post(f"/v1/recoveries/{job['id']}/cancel")).status_code == 202
+        await until(idle_instance, job, "cancelled")
+    assert len(inbox.requests) == 1
