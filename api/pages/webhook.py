@@ -42,6 +42,8 @@ DONE = {
     "disable": "The webhook is disabled: its deliveries are held until it is enabled.",
     "enable": "The webhook is enabled: held deliveries are released, oldest first.",
     "create": "The webhook is registered. Send a test event to try it.",
+    "again": "This form has registered the webhook already, as it was when it was first sent. Edit the webhook to"
+    " change it.",
     "change": "The webhook was changed. Deliveries that wait use the new settings at their next attempt.",
     "untested": "The webhook is saved, but the test event was not accepted. Send it below: if it is refused again, the"
     " page says why.",

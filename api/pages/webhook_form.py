@@ -1,5 +1,6 @@
 """The form of a webhook: register one or change one, with a preview of what it sends."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,9 +41,12 @@ from api.problems import Conflicting, Forbidden, Problem
 from api.requests import in_thread
 from api.routes import webhooks as api
 from api.schemas.webhooks import NewWebhook, TestEventRequest, WebhookChanges
+from api.sessions import SESSION
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.webhooks import WebhookExists
+from hookkeeper.services.webhooks import webhook_id_of
 from hookkeeper.times import rfc3339
 
 MAX_TYPES = 100
@@ -52,6 +56,8 @@ SPARE = {"emails": 2, "notifications": 2, "on_failure.emails": 1, "on_failure.no
 MAX_ITEMS = 10
 SEEN = "seen"
 """The field of the form that has when the webhook that it shows was changed last."""
+ONCE = "once"
+"""The field of the form of a new webhook from which the webhook's id is made."""
 REFUSED: tuple[type[Exception], ...] = (ValidationError, *EXPECTED, Problem)
 
 
@@ -84,12 +90,20 @@ async def create_webhook(
     ingest: IngestDep,
     links: LinksDep,
 ) -> Response:
-    """Register a webhook, send it a test event if the form asks for one, and go to its page."""
+    """Register a webhook, send it a test event if the form asks for one, and go to its page.
+
+    The webhook's id follows from the form. So a form that is sent again, because its first answer was lost or a 503,
+    registers no second one.
+    """
     form, names = tidied(request.state.form), await _names(catalogue, caller)
     try:
         new = NewWebhook(**await in_thread(request, read_fields, form) | _chosen_once(form))
         test = await _test(request, form, new.events, names)
-        created = await api.create_webhook(new, store, caller, validator, settings)
+        tenant = caller.with_tenant(new).tenant
+        webhook_id = webhook_id_of(SESSION.proof(f"webhook {tenant} {form[ONCE]}", settings)) if ONCE in form else None
+        created = await api.add_webhook(new, webhook_id, store, caller, validator, settings)
+    except WebhookExists:
+        return redirect(query(f"/webhooks/{webhook_id}", done="again"))
     except REFUSED as error:
         return await _form(request, form, None, names, problem=_problem(error))
     webhook = test and await store.webhooks.get(created.id, caller.tenant)
@@ -229,6 +243,7 @@ async def _form(
         form=form,
         types={name: f"{TYPE}{name}" in form for name in names},
         webhook=webhook and {"id": webhook.id, "name": webhook.name},
+        once=form.get(ONCE) or secrets.token_hex(8),
         seen=form.get(SEEN) or (webhook and rfc3339(webhook.updated_at)),
         counts={list_: _shown_items(count, SPARE[list_]) for list_, count in counts.items()},
         spare={list_: _shown_items(count, SPARE[list_]) - count for list_, count in counts.items()},

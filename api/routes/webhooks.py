@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from api import views
 from api.access import GuardedRoute, needs
+from api.caller import Caller
 from api.deps import (
     AnyTenant,
     AuditDep,
@@ -36,11 +37,14 @@ from api.schemas.webhooks import (
 )
 from hookkeeper.crypto.signing_keys import is_asymmetric, new_secret
 from hookkeeper.registry.catalogue import Catalogue
+from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, EventType, Page
 from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.services.preview import Preview, Previewer, unsaved
+from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.services.webhooks import UNKNOWN_WEBHOOK, change, found, new_webhook, release_held
+from hookkeeper.settings import Settings
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
 
@@ -72,9 +76,21 @@ async def create_webhook(
     new: NewWebhook, store: StoreDep, caller: CallerDep, validator: ValidatorDep, settings: SettingsDep
 ) -> schemas.WebhookWithSecret:
     """Register a webhook. The response contains its signing key."""
+    return await add_webhook(new, None, store, caller, validator, settings)
+
+
+async def add_webhook(
+    new: NewWebhook,
+    webhook_id: str | None,
+    store: Store,
+    caller: Caller,
+    validator: WebhookValidator,
+    settings: Settings,
+) -> schemas.WebhookWithSecret:
+    """Register a webhook, with this id if there is one. Raises Invalid, TooManyWebhooks, WebhookExists."""
     fields, new = new.model_fields_set, caller.with_tenant(new)
     scheme = new.signature_scheme if "signature_scheme" in new.model_fields_set else None
-    webhook = await new_webhook(dict(new), scheme, validator)
+    webhook = await new_webhook(dict(new), scheme, validator, webhook_id)
     entry = caller.did("webhook.create", webhook.id, webhook.tenant, fields)
     await store.webhooks.add(webhook, settings.max_webhooks_per_tenant, entry)
     return views.webhook_with_secret(webhook)

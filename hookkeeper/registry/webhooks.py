@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, delete, func, not_, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
 from hookkeeper import metrics
@@ -27,6 +28,10 @@ CHANGEABLE = frozenset(
         *("payload", "filter", "emails", "notifications", "on_failure", "tls"),
     }
 )
+
+
+class WebhookExists(Exception):
+    """There is a webhook with this id."""
 
 
 class TooManyWebhooks(Exception):
@@ -62,15 +67,18 @@ class Webhooks:
         self._reads = WebhookReads(reads)
 
     async def add(self, webhook: Webhook, at_most: int | None = None, entry: AuditEntry | None = None) -> None:
-        """Add a webhook. Raises SQLAlchemy's IntegrityError if its id exists, and TooManyWebhooks."""
-        async with self._database.write() as session:
-            if at_most is not None:
-                await lock(session, f"webhooks of {webhook.tenant}")
-                if await count_of(session, webhook.tenant) >= at_most:
-                    metrics.count_limit("webhooks")
-                    raise TooManyWebhooks(f"tenant {webhook.tenant} has {at_most} webhooks, which is the maximum")
-            session.add(webhook)
-            add_entry(session, entry)
+        """Add a webhook. Raises WebhookExists if its id is taken, and TooManyWebhooks."""
+        try:
+            async with self._database.write() as session:
+                if at_most is not None:
+                    await lock(session, f"webhooks of {webhook.tenant}")
+                    if await count_of(session, webhook.tenant) >= at_most:
+                        metrics.count_limit("webhooks")
+                        raise TooManyWebhooks(f"tenant {webhook.tenant} has {at_most} webhooks, which is the maximum")
+                session.add(webhook)
+                add_entry(session, entry)
+        except IntegrityError:
+            raise WebhookExists(f"webhook {webhook.id} exists") from None
 
     async def get(self, webhook_id: str, tenant: str | None = None) -> Webhook | None:
         """Return a webhook, or None."""

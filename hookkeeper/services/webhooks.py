@@ -16,6 +16,8 @@ from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.temporal.gateway import Gateway
 
 UNKNOWN_WEBHOOK = "There is no such webhook."
+ID_DIGITS, ID_LENGTH = string.ascii_lowercase + string.digits, 12
+"""Of ids: short ones, of 62 random bits. A run lists some hundred of them in a search attribute of 2 KB."""
 MAX_CHANGE_ATTEMPTS = 3
 """Checks of a change, where other requests change the webhook meanwhile; then ChangedMeanwhile."""
 
@@ -27,10 +29,12 @@ def found(webhook: Webhook | None) -> Webhook:
     return webhook
 
 
-async def new_webhook(given: dict[str, Any], scheme: Scheme | None, validator: WebhookValidator) -> Webhook:
+async def new_webhook(
+    given: dict[str, Any], scheme: Scheme | None, validator: WebhookValidator, webhook_id: str | None = None
+) -> Webhook:
     """Make a webhook of all its fields as the API names them. Raises Invalid.
 
-    `scheme` is the kind of its signing key, if the caller chose one.
+    `scheme` is the kind of its signing key, if the caller chose one. Without an id, it gets a new one.
     """
     tenant, secret = given["tenant"], given["secret"]
     given = given | unmasked(given)
@@ -38,7 +42,7 @@ async def new_webhook(given: dict[str, Any], scheme: Scheme | None, validator: W
     if secret and scheme and is_asymmetric(secret) != (scheme == "v1a"):
         raise Invalid.field("secret", f"is not a key for signature scheme {scheme}")
     return Webhook(
-        id=_new_id(),
+        id=webhook_id or _new_id(),
         secret=secret or new_secret(scheme or "v1"),
         **{name: value for name, value in _columns(given).items() if name not in ("secret", "signature_scheme")},
     )
@@ -111,6 +115,17 @@ def _order(given: dict[str, Any], known: Webhook | None) -> str | None:
     return None
 
 
+def webhook_id_of(mac: str) -> str:
+    """Make the id of a webhook from a MAC in hexadecimal digits: always the same, and nobody else can choose it.
+
+    With an id of its choice, a tenant could get what the open events of another's deleted webhook still send.
+    """
+    number, digits = int(mac, 16), ""
+    for _ in range(ID_LENGTH):
+        number, digit = divmod(number, len(ID_DIGITS))
+        digits += ID_DIGITS[digit]
+    return f"wh_{digits}"
+
+
 def _new_id() -> str:
-    """Make a short id, of 62 random bits: a run lists some hundred of them in a search attribute of 2 KB."""
-    return "wh_" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(12))
+    return "wh_" + "".join(secrets.choice(ID_DIGITS) for _ in range(ID_LENGTH))

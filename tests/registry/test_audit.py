@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.models import EventType, Suppression, Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhooks import WebhookExists
 
 
 def entry(action: str = "webhook.create", **fields: Any) -> AuditEntry:
@@ -47,7 +47,7 @@ async def test_a_change_that_is_not_made_has_none(store: Store, make_webhook: Ca
     await store.suppressions.add(Suppression(tenant="acme", address="a@a.example", reason="manual"))
     again = Suppression(tenant="acme", address="a@a.example", reason="manual")
     refused: list[tuple[Awaitable[Any], type[Exception] | None]] = [
-        (store.webhooks.add(make_webhook(), entry=entry()), IntegrityError),
+        (store.webhooks.add(make_webhook(), entry=entry()), WebhookExists),
         (store.webhooks.update("wh_1", "other", {"name": "x"}, entry()), None),
         (store.webhooks.rotate_secret("wh_1", "other", "whsec_bmV3", 0, entry()), None),
         (store.webhooks.delete("wh_1", "other", entry()), None),
@@ -73,7 +73,7 @@ async def test_an_entry_that_cannot_be_kept_undoes_the_change(
     store: Store, make_webhook: Callable[..., Webhook]
 ) -> None:
     await store.audit.keep(entry(id="aud_taken"))
-    with capture_logs() as lines, pytest.raises(IntegrityError):
+    with capture_logs() as lines, pytest.raises(WebhookExists):
         await store.webhooks.add(make_webhook(), entry=entry(id="aud_taken"))
     assert await store.webhooks.get("wh_1") is None
     assert lines == []

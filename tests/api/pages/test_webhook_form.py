@@ -63,6 +63,27 @@ async def test_a_webhook_is_registered(idle_instance: Instance) -> None:
     )
 
 
+async def test_a_form_that_is_sent_again_registers_no_second_webhook(idle_instance: Instance) -> None:
+    """Timeline: the first answer is lost, or was a 503 although the registry had the webhook."""
+    path = "/webhooks/new"
+    key = await make_key(idle_instance, idle_instance.tenant)
+    theirs = await make_key(idle_instance, f"{idle_instance.tenant}-b")
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        form = Form((await browser.get(path)).text, path).fields | {"url": URL}
+        refused = await browser.http.post(path, data=form | {"timeout": "never"})
+        assert Form(refused.text, path).fields["once"] == form["once"]
+        first, second = [await browser.http.post(path, data=form) for _ in range(2)]
+        assert [answer.status_code for answer in (first, second)] == [303, 303]
+        registered = first.headers["location"].partition("?")[0]
+        assert second.headers["location"] == f"{registered}?done=again"
+        assert "has registered the webhook already" in (await browser.page(second.headers["location"])).text
+    async with browsing(idle_instance.app, theirs["key"]) as browser:
+        answer = await browser.submit(path, path, url=URL, once=form["once"])
+        assert registered not in answer.headers["location"], "an id is of one tenant only"
+    listed = (await idle_instance.http.get(f"/v1/webhooks?tenant={idle_instance.tenant}")).json()["items"]
+    assert [f"/webhooks/{webhook['id']}" for webhook in listed] == [registered]
+
+
 async def test_every_element_can_be_set(idle_instance: Instance) -> None:
     """What this proves: what the form sends is what the API has, and what the form shows is what it was sent."""
     name = f"order.paid-{idle_instance.tenant}"
