@@ -86,7 +86,10 @@ async def list_recoveries(
     webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only recoveries of this webhook")] = None,
     limit: Limit = 50,
 ) -> Page[RecoveryView]:
-    """List recoveries: open ones first, then finished ones, each newest first."""
+    """List recoveries: open ones first, then finished ones, each newest first.
+
+    One whose workflow does not answer within two seconds is listed with the status `unknown`.
+    """
     states, next_cursor = await gateway.recoveries.page(tenant, webhook, limit, cursor.start)
     return cursor.page([views.recovery(state) for state in states], next_cursor)
 

@@ -52,7 +52,8 @@ class RecoveryView(ResponseModel):
     tenant: str
     webhook_id: str | None
     """Null for a recovery of the whole tenant."""
-    status: Literal["running", "paused", "finished", "cancelled", "dry_run"]
+    status: Literal["running", "paused", "finished", "cancelled", "unknown", "dry_run"]
+    """In a list, `unknown` if the recovery's workflow does not answer. The counts are then older ones."""
     found: int | None
     """Events with such deliveries when the recovery began, and those found since. Null until they are counted."""
     redelivered: int

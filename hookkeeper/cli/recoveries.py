@@ -10,7 +10,7 @@ from hookkeeper.cli.options import AsJson, Cursor, Limit, time_of
 
 app = typer.Typer(no_args_is_help=True, help="Recoveries: bulk redelivery of failed events.")
 RecoveryId = Annotated[str, typer.Argument(metavar="RECOVERY", help="The recovery's id, rec_…")]
-COLORS = {"finished": "green", "cancelled": "yellow", "paused": "yellow"}
+COLORS = {"finished": "green", "cancelled": "yellow", "paused": "yellow", "unknown": "red"}
 
 
 def recover(

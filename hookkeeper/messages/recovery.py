@@ -9,7 +9,8 @@ from hookkeeper.messages.run_position import RunPosition
 RecoverableStatus = Literal["failed", "cancelled"]
 RedeliveryResult = Literal["redelivered", "skipped", "failed"]
 """`skipped`: there is nothing to redeliver any more."""
-RecoveryStatus = Literal["running", "paused", "finished", "cancelled"]
+RecoveryStatus = Literal["running", "paused", "finished", "cancelled", "unknown"]
+"""`unknown`: its run does not answer. No run has this status itself."""
 RecoveryCommand = Literal["pause", "resume", "cancel"]
 
 

@@ -3,12 +3,15 @@
 Raises the errors of `hookkeeper.temporal.error_translation`, and `Refused`.
 """
 
+import asyncio
 import secrets
+from functools import partial
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
@@ -16,13 +19,17 @@ from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, Recover
 from hookkeeper.search_attributes import tenant_attributes
 from hookkeeper.temporal import visibility
 from hookkeeper.temporal.error_translation import (
+    UNAVAILABLE_STATUSES,
     Conflict,
     Unavailable,
     UnknownRecovery,
     not_found_suppressed,
     translated_errors,
 )
-from hookkeeper.temporal.run_state import find_run, handle_of
+from hookkeeper.temporal.run_state import find_run, handle_of, input_of
+
+ANSWER_TIMEOUT = 2.0
+"""Seconds in which the runs of a page must answer. One that does not is listed with what is known without it."""
 
 
 class Recoveries:
@@ -75,7 +82,8 @@ class Recoveries:
             conditions.append(f"WorkflowId = '{ids.recovery_workflow_id(ids.recovery_id('', '', webhook_id))}'")
         async with translated_errors(not_found=Unavailable):
             runs, next_cursor = await visibility.page(self._client, " AND ".join(conditions), limit, cursor)
-            states = await visibility.read_all(runs, self._state_if_present)
+            deadline = asyncio.get_running_loop().time() + ANSWER_TIMEOUT
+            states = await visibility.read_all(runs, partial(self._state_if_present, deadline))
             return [state for state in states if state], next_cursor
 
     async def _start(self, state: RecoveryState) -> None:
@@ -122,9 +130,17 @@ class Recoveries:
         workflow_id = ids.recovery_workflow_id(recovery)
         return await find_run(self._client, workflow_id) if workflow_id else None
 
-    async def _state_if_present(self, run: WorkflowExecution) -> RecoveryState | None:
+    async def _state_if_present(self, deadline: float, run: WorkflowExecution) -> RecoveryState | None:
+        """Return the state of a recovery, or what its run began with if that does not answer by then."""
         with not_found_suppressed():  # it may be deleted meanwhile
-            return await self._state(run)
+            try:
+                async with asyncio.timeout_at(None if run.status == WorkflowExecutionStatus.COMPLETED else deadline):
+                    return await self._state(run)
+            except (TimeoutError, RPCError) as error:
+                if isinstance(error, RPCError) and error.status not in UNAVAILABLE_STATUSES:
+                    raise
+                began = await input_of(self._client, handle_of(self._client, run), RecoveryState)
+                return began.model_copy(update={"status": "unknown"})
         return None
 
     async def _state(self, run: WorkflowExecution) -> RecoveryState:

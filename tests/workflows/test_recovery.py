@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 from holding import event_ids, send_many, until_listed
 
 from index_rows import forget
@@ -229,3 +230,23 @@ async def test_it_pauses_itself_where_its_webhook_is_paused(instance: Instance, 
     assert counts(await until(instance, job, *OVER)) == (5, 5, 0, 0)
     for event in sent:
         assert (await instance.until_final(event))["status"] == "succeeded"
+
+
+async def test_a_recovery_that_does_not_answer_hides_no_other(
+    idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: one recovery has ended; another is started, and no worker is there to tell how far it is."""
+    monkeypatch.setattr("hookkeeper.temporal.recoveries.ANSWER_TIMEOUT", 0.3)
+    async with idle_instance.working():
+        webhook, _ = await failing(idle_instance, inbox, 1)
+        ended = await until(idle_instance, await recover(idle_instance, webhook), *OVER)
+    silent = await recover(idle_instance, webhook, rate=7)
+    listed: dict[str, Any] = {}
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while len(listed) < 2:
+            answer = await idle_instance.http.get("/v1/recoveries", params={"tenant": idle_instance.tenant})
+            assert answer.status_code == 200, answer.text
+            listed = {item["id"]: item for item in answer.json()["items"]}
+    assert listed[ended["id"]] == ended
+    assert listed[silent["id"]] == silent | {"status": "unknown", "until": listed[silent["id"]]["until"]}
+    assert (await idle_instance.http.get(f"/v1/recoveries/{silent['id']}")).status_code == 503
