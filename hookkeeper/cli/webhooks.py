@@ -6,7 +6,7 @@ import typer
 
 from hookkeeper.cli import events, options, recoveries, webhook_fields, webhook_views
 from hookkeeper.cli.client import Api, present
-from hookkeeper.cli.console import Json, print_fields, print_json_or, print_result
+from hookkeeper.cli.console import Failed, Json, print_fields, print_json_or, print_result
 from hookkeeper.cli.options import (
     STDIN,
     AsJson,
@@ -140,7 +140,11 @@ def rotate_secret(
 ) -> None:
     """Create a new signing key."""
     body = {"grace": grace, "end_previous": end_previous}
-    rotated = Api.of_environment().call("POST", "webhooks", webhook_id, "rotate-secret", body=body)
+    try:
+        rotated = Api.of_environment().call("POST", "webhooks", webhook_id, "rotate-secret", body=body)
+    except Failed as error:
+        error.args = (str(error).replace("`end_previous`", "`--end-previous`"),)
+        raise
     print_json_or(as_json, rotated, print_fields)
 
 

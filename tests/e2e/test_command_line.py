@@ -237,6 +237,8 @@ async def test_webhooks_can_be_managed(running_dev: processes.Dev, inbox: Receiv
     assert secret == made["secret"]
     rotated = await as_json(running_dev, "webhooks", "rotate-secret", id_, "--grace", "60")
     assert rotated["secret"] != secret
+    again = await running_dev.run("webhooks", "rotate-secret", id_)
+    assert (again.code, "end it now with `--end-previous`" in again.err) == (1, True), again.err
     test = await as_json(running_dev, "webhooks", "test", id_, "--type", "order.tested", "--data", '{"order": 7}')
     await running_dev.until(test["id"], tenant, "succeeded")
     (request,) = inbox.requests
