@@ -119,6 +119,7 @@ async def test_pause_resume_and_enable(instance: Instance, inbox: Receiver) -> N
     webhook = await instance.webhook(inbox.url)
     path = f"/webhooks/{webhook['id']}"
     async with browsing(instance.app) as browser:
+        assert "Pause it while its receiver is down" in (await browser.page(path)).text
         answer = await browser.submit(path, f"{path}/pause")
         page = await browser.page(answer.headers["location"])
         assert "The webhook is paused" in page.text
