@@ -305,13 +305,14 @@ async def test_an_internal_error_during_a_cancel_does_not_block_the_run(
     idle_instance: Instance, inbox: Receiver
 ) -> None:
     """The receiver says 410 to a request that is being cancelled, and the registry is unreachable."""
-    inbox.answers = [Answer(410, delay=1)]
+    inbox.answers = [Answer(410, gate=(gate := asyncio.Event()))]
     await idle_instance.webhook(inbox.url)
     accepted = await idle_instance.send()
     async with idle_instance.working():
         await inbox.got(1)
         assert (await idle_instance.command(accepted["id"], "cancel")).status_code == 202
         async with without_registry(idle_instance):
+            gate.set()
             event = await idle_instance.until_final(accepted["id"])
     assert event["status"] == "cancelled"
 
