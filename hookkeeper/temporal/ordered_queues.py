@@ -17,7 +17,7 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowQueryFailedError,
 )
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, metrics, temporal_names
@@ -146,6 +146,7 @@ class OrderedQueues:
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             start_signal=temporal_names.ENQUEUE,
             start_signal_args=[position.position],
+            priority=Priority(fairness_key=position.tenant),
             static_summary=f"the order of {position.webhook_id}",
         )
 

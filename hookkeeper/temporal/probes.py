@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.probe import ProbeInput
@@ -27,5 +27,6 @@ class Probes:
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             search_attributes=tenant_attributes(tenant),
+            priority=Priority(fairness_key=tenant),
             static_summary=f"probe {webhook_id} · {tenant}",
         )

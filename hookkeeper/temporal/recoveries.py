@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
@@ -97,6 +97,7 @@ class Recoveries:
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             memo={"recovery": state.id},
             search_attributes=tenant_attributes(scope.tenant),
+            priority=Priority(fairness_key=scope.tenant),
             static_summary=f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'} · {scope.tenant}",
         )
 

@@ -1,7 +1,7 @@
 """The client of releases: a webhook that is resumed or enabled releases what it held."""
 
 from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.release import ReleaseState
@@ -27,5 +27,6 @@ class Releases:
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 start_signal=temporal_names.RESTART_RELEASE,
                 search_attributes=tenant_attributes(tenant),
+                priority=Priority(fairness_key=tenant),
                 static_summary=f"release what {webhook_id} held · {tenant}",
             )

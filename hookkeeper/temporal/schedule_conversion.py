@@ -12,7 +12,7 @@ from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.common.v1 import Payloads, SearchAttributes, WorkflowType
+from temporalio.api.common.v1 import Payloads, Priority, SearchAttributes, WorkflowType
 from temporalio.api.enums.v1 import ScheduleOverlapPolicy as OverlapPolicyEnum
 from temporalio.api.schedule.v1 import (
     IntervalSpec,
@@ -136,6 +136,7 @@ async def _action(client: Client, plan: SchedulePlan, task_queue: str) -> Schedu
             workflow_id=ids.firing_id(plan.tenant, plan.id),
             workflow_type=WorkflowType(name=temporal_names.SCHEDULED),
             task_queue=TaskQueue(name=task_queue),
+            priority=Priority(fairness_key=plan.tenant),
             input=Payloads(payloads=[plan_payload]),
             search_attributes=search_attributes(plan),
             user_metadata=UserMetadata(summary=summary),
