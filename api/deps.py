@@ -25,6 +25,7 @@ from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.services.webhooks import found
@@ -69,6 +70,7 @@ IngestDep = Annotated[EventIngest, _from_state(lambda state: state.ingest)]
 ValidatorDep = Annotated[WebhookValidator, _from_state(lambda state: state.validator)]
 GatewayDep = Annotated[Gateway, _from_state(lambda state: state.gateway)]
 SchedulesDep = Annotated[Schedules, _from_state(lambda state: state.gateway.schedules)]
+FiringsDep = Annotated[RateLimits, _from_state(lambda state: state.firings)]
 HeldCountsDep = Annotated[HeldCounts, _from_state(lambda state: state.held_counts)]
 StoreDep = Annotated[Store, _from_state(lambda state: state.store)]
 CatalogueDep = Annotated[Catalogue, _from_state(lambda state: state.store.catalogue)]

@@ -16,6 +16,7 @@ from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
@@ -48,6 +49,7 @@ class ApiState:
         self.cursor_key = cursor_key(admin_key)
         self.backlog_limit = BacklogLimit(gateway.readiness, settings.max_backlog)
         self.held_counts = HeldCounts()
+        self.firings = RateLimits(None)
         self.system = SystemState(store, gateway)
         self.index = IndexBuffer(store.index)
         self.feed = ChangeFeed(

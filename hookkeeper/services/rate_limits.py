@@ -35,10 +35,10 @@ class RateLimits:
             refusal = f"The portal shows up to {rate.replace('/', ' pages a ')}."
             await self.count(f"portal of {tenant}", rate, refusal)
 
-    async def count(self, who: str, rate: str, refusal: str) -> None:
-        """Count a request. Raises RateLimited if it is one too many."""
+    async def count(self, who: str, rate: str, refusal: str, cost: int = 1) -> None:
+        """Count a request, or `cost` of them. Raises RateLimited if these are too many."""
         limit = _parsed(rate)
-        if not await self._window.hit(limit, who):
+        if not await self._window.hit(limit, who, cost=cost):
             metrics.count_limit("rate")
             stats = await self._window.get_window_stats(limit, who)
             raise RateLimited(refusal, retry_after=max(1, math.ceil(stats.reset_time - time.time())))

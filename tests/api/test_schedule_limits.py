@@ -12,6 +12,7 @@ from callers import calling, make_key
 from problems import problem
 from temporalio.client import Client
 
+from api.routes.schedules import MAX_FIRINGS
 from instances import Instance, running_instance
 from receivers import Receiver
 from schedules import forgotten_at_last
@@ -126,3 +127,18 @@ async def states(instance: Instance) -> dict[str, bool]:
         await instance.http.get(f"/v1/schedules/{name}", params={"tenant": instance.tenant}) for name in ("a", "b", "c")
     ]
     return {answer.json()["id"]: answer.json()["paused"] for answer in answers}
+
+
+async def test_backfills_and_triggers_of_a_tenant_post_few_events_together(instance: Instance) -> None:
+    """Temporal makes ten events of each backfill a second, for each of fifty schedules: other tenants waited long."""
+    of_tenant = {"tenant": instance.tenant}
+    for id_ in ("a", "b"):
+        schedule = {"id": id_, "event": EVENT, "every": 60, "start_at": "2026-01-01T00:00:00Z", "paused": True}
+        assert (await post(instance.http, **of_tenant, **schedule)).status_code == 201
+    await instance.app.state.api.firings.count(instance.tenant, MAX_FIRINGS, "", cost=995)
+    hour = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T01:00:00Z"}
+    refused = await instance.http.post("/v1/schedules/b/backfill", params=of_tenant, json=hour)
+    assert "1,000 events" in problem(refused, 429)["detail"]
+    assert 1 <= int(refused.headers["retry-after"]) <= 100
+    triggers = [await instance.http.post("/v1/schedules/b/trigger", params=of_tenant) for _ in range(6)]
+    assert [answer.status_code for answer in triggers] == [202] * 5 + [429]
