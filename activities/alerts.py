@@ -1,7 +1,8 @@
 """Alerts: tell the owner of a webhook, and the operator, that a delivery has failed, that the webhook was disabled for
 it, or that it works again.
 
-At most one failure alert per webhook and hour (`hookkeeper.registry.alerts`). The heartbeat keeps the recipients that
+At most one failure alert per webhook and hour (`hookkeeper.registry.alerts`), and few to the operator for one tenant,
+which can make webhooks, let them fail and remove them as often as it likes. The heartbeat keeps the recipients that
 were reached, so that a retry after an error of one recipient does not alert the others again.
 """
 
@@ -31,6 +32,8 @@ from hookkeeper.messages import Message
 from hookkeeper.messages.alert import Alert, AlertResult
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.services.errors import RateLimited
+from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.times import rfc3339
 
 NOTIFICATION_TIMEOUT = 15.0
@@ -38,6 +41,8 @@ MAX_RESPONSE_BYTES = 512
 MAX_FAILED_TRIES = 10
 """Tries in which a recipient could not be reached, after which an alert is given up: some five hours. Those that
 failed because of a limit or an internal error do not count."""
+MAX_OPERATOR_ALERTS = "60/hour"
+"""Alerts to the operator because of one tenant, per worker."""
 log = structlog.get_logger("hookkeeper.alert")
 
 Recipient = Email | Notification
@@ -95,6 +100,7 @@ class AlertActivities:
         self._operators = operators
         self._concurrency = concurrency
         self._memory = memory
+        self._rates = RateLimits(None)
 
     @activity.defn
     async def send_alert(self, alert: Alert) -> AlertResult:
@@ -143,21 +149,25 @@ class AlertActivities:
         unreported = await self._store.alerts.claim(alert.webhook_id, alert.kind, alert.delivery, alert.token)
         if unreported is None:
             return None
-        progress = AlertProgress(unreported=unreported)
+        progress = AlertProgress(unreported=unreported, given_up=await self._operators_left_out(alert))
         activity.heartbeat(progress)
         return progress
 
+    async def _operators_left_out(self, alert: Alert) -> tuple[str, ...]:
+        """Return the names of the operator's recipients if they had enough alerts because of this tenant."""
+        if operators := tuple(_named("operator", self._operators)):
+            try:
+                await self._rates.count(alert.tenant, MAX_OPERATOR_ALERTS, "too many alerts to the operator")
+            except RateLimited:
+                log.warning(
+                    "the operator is not alerted", webhook=alert.webhook_id, tenant=alert.tenant, kind=alert.kind
+                )
+                return operators
+        return ()
+
     def _recipients(self, webhook: Webhook) -> dict[str, Recipient]:
         """Return the webhook's recipients and the operator's, each by a name that may be in history."""
-        recipients: dict[str, Recipient] = {}
-        for role, alerts in (("owner", webhook.on_failure), ("operator", self._operators)):
-            if alerts is None:
-                continue
-            recipients |= {f"{role}.email.{n}": email for n, email in enumerate(alerts.emails, start=1)}
-            recipients |= {
-                f"{role}.notification.{n}": notification for n, notification in enumerate(alerts.notifications, start=1)
-            }
-        return recipients
+        return _named("owner", webhook.on_failure) | _named("operator", self._operators)
 
     async def _send_to(
         self, recipient: Recipient, alert: Alert, name: str, context: dict[str, Any], reached: frozenset[str]
@@ -211,6 +221,14 @@ class AlertActivities:
                 "unreported": unreported,
             }
         }
+
+
+def _named(role: str, alerts: OnFailure | None) -> dict[str, Recipient]:
+    if alerts is None:
+        return {}
+    emails: dict[str, Recipient] = {f"{role}.email.{n}": email for n, email in enumerate(alerts.emails, start=1)}
+    notifications = enumerate(alerts.notifications, start=1)
+    return emails | {f"{role}.notification.{n}": notification for n, notification in notifications}
 
 
 def _not_reached(names: list[str], *, is_last: bool) -> ApplicationError:

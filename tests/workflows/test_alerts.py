@@ -204,6 +204,28 @@ async def test_a_run_that_only_waits_for_its_alerts_says_so(
     assert (await instance.until_closed(event_id))["status"] == "failed"
 
 
+async def test_a_tenant_cannot_flood_the_operator_with_alerts(
+    temporal: Client, tmp_path: Path, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: a receiver answers 410, which always causes an alert; its webhook is enabled and told so again."""
+    monkeypatch.setattr("activities.alerts.MAX_OPERATOR_ALERTS", "2/hour")
+    inbox.otherwise = Answer(410)
+    async with sendgrid_server() as sendgrid:
+        settings = {
+            "sendgrid_api_key": SecretStr(KEY),
+            "sendgrid_host": sendgrid.host,
+            "alert_emails": ("operator@shop.example",),
+        }
+        async with running_instance(temporal, tmp_path, **settings) as instance, instance.working():
+            webhook = (await instance.webhook(inbox.url, on_failure=alerts_to(desk)))["id"]
+            for _ in range(4):
+                await instance.until_closed((await instance.send())["id"])
+                answer = await instance.http.patch(f"/v1/webhooks/{webhook}", json={"enabled": True})
+                assert answer.status_code == 200
+        assert len(sendgrid.requests) == 2
+    assert [json.loads(request.body)["kind"] for request in desk.requests] == ["disabled"] * 4
+
+
 async def test_an_alert_that_cannot_be_sent_is_given_up(
     instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
