@@ -73,7 +73,7 @@ class Authenticator:
         """Return who makes the request. Raises Unauthorized, RateLimited, and Forbidden for a key without a scope."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
-            _refuse("A key is required: `Authorization: Bearer <key>`.")
+            _refuse("A key is required: send it as `Authorization: Bearer <key>`.")
         return with_scope(await self.identify(key.strip(), request), scopes)
 
     async def resume(self, key_id: str) -> Caller:
@@ -206,7 +206,7 @@ def _address(request: Request) -> str:
 def _refusal(key: ApiKey | None) -> str:
     """Return why a key is refused, or an empty text. The caller learns whether a key was revoked or has expired."""
     if key is None:
-        return "The key is unknown: `Authorization: Bearer <key>`."
+        return "The key is unknown."
     if key.revoked_at is not None:
         return "The key was revoked."
     if key.expires_at is not None and key.expires_at <= utc_now():

@@ -176,12 +176,16 @@ def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]
 
     async def render(request: Request, error: Exception) -> Response:
         problem = as_problem(error, method=request.method, path=request.url.path)
+        if type(error) is HTTPException and problem.status_code == 404:  # of Starlette's router
+            problem.detail = "There is no such path. /docs lists all: those of the API begin with /v1."
         if problem.status_code == 404 and _is_for_reader(request):
             return await unknown_page(request)
         if request.method == "POST" and request.url.path in EVENT_PATHS:
             metrics.count_refusal(problem.kind)
         if problem.status_code == 405:
-            problem.headers = {"allow": _methods_at(app, request.scope["path"])}
+            allowed = _methods_at(app, request.scope["path"])
+            problem.headers = {"allow": allowed}
+            problem.detail = f"This path takes {allowed} only. /docs lists all paths: those of the API begin with /v1."
         return as_response(problem)
 
     for kind in (*EXPECTED, HTTPException, RequestValidationError, Exception):

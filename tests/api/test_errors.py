@@ -82,7 +82,11 @@ async def test_no_key_no_answer(idle_instance: Instance, authorization: str | No
         for body in bodies:
             given = body.get("headers", {}) | headers
             answer = await http.post("/v1/events", **body | {"headers": given})
-            problem(answer, 401)
+            refused = problem(answer, 401)
+            assert refused["detail"] in (
+                "A key is required: send it as `Authorization: Bearer <key>`.",
+                "The key is unknown.",
+            )
             assert answer.headers["www-authenticate"] == "Bearer"
             assert KEY not in answer.text
     assert (await idle_instance.http.get("/v1/events/e", params={"tenant": idle_instance.tenant})).status_code == 404
@@ -97,7 +101,11 @@ async def test_every_operation_asks_for_the_key_first(idle_instance: Instance, o
         )  # no bad keys yet
         async with calling(app, key="another-key-of-16") as http:
             answer = await http.request(method, path, content=b"{")
-            problem(answer, 401)
+            refused = problem(answer, 401)
+            assert refused["detail"] in (
+                "A key is required: send it as `Authorization: Bearer <key>`.",
+                "The key is unknown.",
+            )
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
@@ -147,7 +155,8 @@ async def test_an_api_without_a_key_is_not_built(idle_instance: Instance) -> Non
 )
 async def test_an_unknown_path(idle_instance: Instance, path: str) -> None:
     for method in METHODS:
-        problem(await idle_instance.http.request(method, path), 404)
+        refused = problem(await idle_instance.http.request(method, path), 404)
+        assert refused["detail"] == "There is no such path. /docs lists all: those of the API begin with /v1."
 
 
 @pytest.mark.parametrize(
@@ -158,12 +167,17 @@ async def test_an_unknown_path(idle_instance: Instance, path: str) -> None:
         ("GET", "/v1/events/e/cancel", {"POST"}),
         ("POST", "/v1/webhooks/w", {"DELETE", "GET", "PATCH"}),
         ("POST", "/healthz", {"GET"}),
+        ("POST", "/events", {"GET"}),
     ],
 )
 async def test_a_wrong_method(idle_instance: Instance, method: str, path: str, allowed: set[str]) -> None:
     answer = await idle_instance.http.request(method, path)
-    problem(answer, 405)
-    assert set(answer.headers["allow"].split(", ")) <= allowed
+    refused = problem(answer, 405)
+    methods = answer.headers["allow"]
+    assert set(methods.split(", ")) <= allowed
+    assert (
+        refused["detail"] == f"This path takes {methods} only. /docs lists all paths: those of the API begin with /v1."
+    )
 
 
 # Bugs
