@@ -17,6 +17,12 @@ from pydantic import BaseModel, Field
 
 from hookkeeper.services.fields import PATTERN_RULES
 
+_TYPE_RULES = {
+    "extra_forbidden": "is not a field of this object",
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be an object"),
+    **dict.fromkeys(("list_type", "tuple_type"), "must be a list"),
+}
+"""What Pydantic says of these types of errors is about Python."""
 MAX_ERRORS = 100
 """Bad fields that one error names."""
 UNACCEPTABLE = "The request is invalid: see errors."
@@ -90,6 +96,8 @@ def _detail(error: Any) -> str:
         return rule
     if error["type"] == "too_short" and error["ctx"]["min_length"] == 1:
         return "must not be empty"
+    if rule := _TYPE_RULES.get(error["type"]):
+        return rule
     text: str = error["msg"]
     return text.removeprefix("Value error, ")
 

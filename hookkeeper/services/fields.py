@@ -39,10 +39,10 @@ COLOUR = r"^#[0-9A-Fa-f]{6}$"
 PAGE_PATH = r"^/[A-Za-z0-9/_-]*$"
 SCHEDULE_ID = r"^[A-Za-z0-9_-]{1,100}$"
 """A time is added to it, to name the events that the schedule makes."""
-_NAME_RULE = "must have letters, digits, `_` and `-` only"
+_NAME_RULE = "letters, digits, `_` or `-`"
 PATTERN_RULES = {
-    TENANT_PATTERN: f"{_NAME_RULE}, 1 to 64",
-    EVENT_ID: f"{_NAME_RULE}, 1 to 128",
+    TENANT_PATTERN: f"must be 1 to 64 {_NAME_RULE}",
+    EVENT_ID: f"must be 1 to 128 {_NAME_RULE}",
     EVENT_TYPE: "must be words of letters, digits, `_` and `-`, joined by dots, such as `order.paid`",
     EVENT_PATTERN: "must be an event type such as `order.paid`, a group of them such as `order.*`, or `*`",
     AGE: "must be a number of minutes, hours or days, such as `15m`, `24h` or `7d`",
@@ -50,7 +50,7 @@ PATTERN_RULES = {
     ERROR: "must be an error such as `timeout`, `dns` or `http_503`",
     COLOUR: "must be a colour such as `#0f766e`",
     PAGE_PATH: "must be the path of a page, without a query, such as `/webhooks`",
-    SCHEDULE_ID: f"{_NAME_RULE}, 1 to 100",
+    SCHEDULE_ID: f"must be 1 to 100 {_NAME_RULE}",
     RATE: "must be a number a second, minute, hour or day, such as `100/second`",
 }
 """What a text of each pattern must be, as errors say it."""

@@ -13,9 +13,9 @@ from instances import Instance
     [
         ({"last": "2x"}, "must be a number of minutes, hours or days, such as `15m`, `24h` or `7d`"),
         ({"status_code": "6xx"}, "must be a status code such as `503`, or a class such as `5xx`"),
-        ({"tenant": "a b"}, "must have letters, digits, `_` and `-` only, 1 to 64"),
+        ({"tenant": "a b"}, "must be 1 to 64 letters, digits, `_` or `-`"),
         ({"error": "HTTP 503"}, "must be an error such as `timeout`, `dns` or `http_503`"),
-        ({"id_prefix": "é"}, "must have letters, digits, `_` and `-` only, 1 to 128"),
+        ({"id_prefix": "é"}, "must be 1 to 128 letters, digits, `_` or `-`"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -38,12 +38,39 @@ async def test_a_query_says_what_it_must_be(idle_instance: Instance, query: dict
             "such as `#0f766e`",
         ),
         ("/v1/portal-links", {"name": "a", "tenant": "acme", "path": "//x?y"}, "path", "such as `/webhooks`"),
-        ("/v1/schedules", {"id": "a b", "every": 60, "event": {"type": "a"}}, "id", "1 to 100"),
+        (
+            "/v1/schedules",
+            {"id": "a b", "every": 60, "event": {"type": "a"}},
+            "id",
+            "must be 1 to 100 letters, digits, `_` or `-`",
+        ),
+        ("/v1/webhooks", {"url": "http://127.0.0.1/", "event": ["a"]}, "event", "is not a field of this object"),
+        ("/v1/webhooks", {"url": "http://127.0.0.1/", "events": "order.paid"}, "events", "must be a list"),
+        ("/v1/webhooks", {"url": "http://127.0.0.1/", "retry": 3}, "retry", "must be an object"),
+        ("/v1/webhooks", {"emails": ["ann@acme.example"]}, "emails.0", "must be an object"),
+        ("/v1/webhooks", {"emails": [{"to": "ann@acme.example"}]}, "emails.0.to", "must be a list"),
+        ("/v1/events", [{"type": "order.paid"}], "body", "must be an object"),
+        ("/v1/events/batch", [{"type": "order.paid"}], "body", "must be an object"),
     ],
-    ids=["type", "pattern", "rate", "scopes", "colour", "page", "schedule"],
+    ids=[
+        "type",
+        "pattern",
+        "rate",
+        "scopes",
+        "colour",
+        "page",
+        "schedule",
+        "no-field",
+        "list",
+        "retry",
+        "email",
+        "recipients",
+        "event",
+        "batch",
+    ],
 )
 async def test_a_body_says_what_it_must_be(
-    idle_instance: Instance, path: str, body: dict[str, Any], field: str, expected: str
+    idle_instance: Instance, path: str, body: Any, field: str, expected: str
 ) -> None:
     refused = problem(await idle_instance.http.post(path, json=body), 422)
     (error,) = refused["errors"]
