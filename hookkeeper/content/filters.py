@@ -32,6 +32,7 @@ _VARIABLES = {
     "event.timestamp": _STRING,
     "event.data": _DYN,
 }
+_KNOWN = f": a filter has {', '.join(_VARIABLES)}, and CEL's functions"
 
 _LISTS = cel.Type.List(_DYN)
 _NUMBERS = (_INT, _UINT, _DOUBLE)
@@ -145,7 +146,8 @@ def _sentence(error: str) -> str:
     if where := _WHERE.search(error):
         line, column, what = where.groups()
         position = "" if line == "-1" else f" (line {line}, column {column})"
-        return _STATUS.sub("", what)[:_SENTENCE_LIMIT] + position
+        hint = _KNOWN if what.startswith("undeclared reference") else ""
+        return _STATUS.sub("", what)[:_SENTENCE_LIMIT] + position + hint
     if missing := _MISSING.search(error):
         return f"{missing[1]} is missing; check with has(…) first"[:_SENTENCE_LIMIT]
     return _STATUS.sub("", error)[:_SENTENCE_LIMIT]

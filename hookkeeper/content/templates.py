@@ -73,7 +73,7 @@ def _check_variables(template: str) -> None:
         found = re.search(rf"\b{re.escape(name)}\b", template)
         before = template[: found.start()] if found else ""
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        raise BadTemplate(f"knows no variable {name}: there are event, webhook and static", line, column)
+        raise BadTemplate(f"unknown variable {name}: use event, webhook or static", line, column)
 
 
 def render(template: str, context: Mapping[str, Any], escape: Escape = "none") -> str:

@@ -11,6 +11,7 @@ HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253}", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK = ("127.0.0.1", "::1")
 _PRIVATE_NAMES = ("internal", "local", "home.arpa")
+_ASK_OPERATOR = ": only the operator can allow it (HOOKKEEPER_ALLOWED_NETWORKS)"
 """Not available in the public DNS: ICANN 2024, RFC 6762, RFC 8375."""
 
 
@@ -56,7 +57,7 @@ def check_reachable(url: str, allowed: Networks) -> None:
     if host.startswith("[") or ends_in_number(host):
         _check_address(host, allowed)
     elif _is_private_name(host.lower().rstrip("."), allowed):
-        raise ValueError("has a host of a private network, which is not allowed")
+        raise ValueError("has a host of a private network" + _ASK_OPERATOR)
 
 
 def check_proxy(url: str) -> str:
@@ -95,7 +96,7 @@ def _check_address(host: str, allowed: Networks) -> None:
     if ":" not in address and not is_allowed(address, EVERYWHERE):
         raise ValueError("must write an IPv4 address as four decimal numbers")
     if not is_allowed(address, allowed):
-        raise ValueError("has an address that is not allowed")
+        raise ValueError("has an address that is not public" + _ASK_OPERATOR)
 
 
 def _is_private_name(name: str, allowed: Networks) -> bool:

@@ -51,10 +51,16 @@ async def test_nor_would_a_notification(door: Instance, host: str) -> None:
 @pytest.mark.parametrize(
     ("host", "detail"),
     [
-        ("10.0.0.1", "has an address that is not allowed"),
+        ("10.0.0.1", "has an address that is not public: only the operator can allow it (HOOKKEEPER_ALLOWED_NETWORKS)"),
         ("0xa9fea9fe", "must write an IPv4 address as four decimal numbers"),
-        ("[::ffff:10.0.0.1]", "has an address that is not allowed"),
-        ("metadata.google.internal", "has a host of a private network, which is not allowed"),
+        (
+            "[::ffff:10.0.0.1]",
+            "has an address that is not public: only the operator can allow it (HOOKKEEPER_ALLOWED_NETWORKS)",
+        ),
+        (
+            "metadata.google.internal",
+            "has a host of a private network: only the operator can allow it (HOOKKEEPER_ALLOWED_NETWORKS)",
+        ),
         ("8.8.8.8:22", "has port 22, which belongs to another protocol than HTTP"),
         ("[fe80::1%25eth0]", "must name a host"),
     ],

@@ -74,7 +74,10 @@ def test_what_passes(expression: str, passes: bool) -> None:
     [
         ("event.data.amount >", "Syntax error: mismatched input '<EOF>'"),
         ("event.data.amount >= 1 &&\nevent.tpye == 'x'", "undeclared reference to 'event.tpye' (line 2, column 6)"),
-        ("evnt.data.amount >= 1", "undeclared reference to 'evnt.data.amount' (line 1, column 10)"),
+        (
+            "evnt.data.amount >= 1",
+            "undeclared reference to 'evnt.data.amount' (line 1, column 10): a filter has event.id,",
+        ),
         ("now() > timestamp(0)", "undeclared reference to 'now' (line 1, column 4)"),
         ("event.type == 5", "found no matching overload for '_==_' applied to '(string, int)' (line 1, column 12)"),
         ("event.type > 1.5", "found no matching overload for '_>_' applied to '(string, double)' (line 1, column 12)"),

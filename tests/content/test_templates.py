@@ -256,10 +256,10 @@ def test_no_text_brings_anything_but_a_content_error(template: str, escape: Esca
 @pytest.mark.parametrize(
     ("template", "sentence"),
     [
-        ("a\n{{ evnt.type }}", "knows no variable evnt: there are event, webhook and static (line 2, column 4)"),
+        ("a\n{{ evnt.type }}", "unknown variable evnt: use event, webhook or static (line 2, column 4)"),
         ("{{ event.type | uper }}", "filter uper is unknown (line 1, column 17)"),
         ("{% if event.data.n is evn %}{% endif %}", "test evn is unknown (line 1, column 23)"),
-        ("{{ rnge(3) }}", "knows no variable rnge: there are event, webhook and static (line 1, column 4)"),
+        ("{{ rnge(3) }}", "unknown variable rnge: use event, webhook or static (line 1, column 4)"),
     ],
 )
 def test_what_fails_for_every_event_is_found_when_it_is_saved(template: str, sentence: str) -> None:
