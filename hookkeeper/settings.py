@@ -41,7 +41,6 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         "sqlite+aiosqlite:///.hookkeeper/registry.db",
-        pattern=r"^(sqlite\+aiosqlite|postgresql\+asyncpg)://",
         description="Database of the registry: `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`. For TLS, add"
         " `?ssl=require`, or `?ssl=verify-full` with the authorities in `PGSSLROOTCERT`",
     )
@@ -346,8 +345,10 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_database(cls, value: str) -> str:
-        if value.startswith("sqlite"):
+        if value.startswith("sqlite+aiosqlite://"):
             return value
+        if not value.startswith("postgresql+asyncpg://"):
+            raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
         from hookkeeper.registry.database_url import check_database_url  # with SQLAlchemy, which `dev` does not need
 
         return check_database_url(value)

@@ -91,6 +91,10 @@ SERVER = "postgresql+asyncpg://hookkeeper:pa%40ss@db.example"
         (f"{SERVER}:54x2/hookkeeper", "is not a URL such as postgresql"),
         (f"{SERVER}:70000/hookkeeper", "the port is not between 1 and 65535"),
         ("postgresql+asyncpg://hookkeeper:horse@battery@db.example/hookkeeper", "write %40"),
+        (
+            "postgres://hookkeeper:horse@db.example/hookkeeper",
+            "must begin with sqlite+aiosqlite:// or postgresql+asyncpg:",
+        ),
         (f"{SERVER}/hookkeeper?sslmode=require", "no option sslmode; write ssl=require"),
         (f"{SERVER}/hookkeeper?connect_timeout=5&ssl=require", "no option connect_timeout"),
     ],

@@ -23,7 +23,10 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as invalid:
-        lines = (f"\n  HOOKKEEPER_{str(error['loc'][0]).upper()}: {error['msg']}" for error in invalid.errors())
+        lines = (
+            f"\n  HOOKKEEPER_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
+            for error in invalid.errors()
+        )
         raise InvalidSettings("invalid settings:" + "".join(lines)) from invalid
 
 

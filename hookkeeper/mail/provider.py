@@ -101,7 +101,9 @@ def parse_sender(text: str) -> Mailbox:
     """
     match = _SENDER.fullmatch(text.strip())
     if not match:
-        raise ValueError(f"{text!r} is not a sender such as hooks@acme.example or Acme <hooks@acme.example>")
+        raise ValueError(
+            f"HOOKKEEPER_EMAIL_FROM: {text!r} is not a sender such as hooks@acme.example or Acme <hooks@acme.example>"
+        )
     return Mailbox(address=match["address"], name=(match["name"] or "").strip())
 
 

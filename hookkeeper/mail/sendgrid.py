@@ -63,7 +63,7 @@ class SendGrid:
         timeout: float = TIMEOUT,
     ) -> None:
         if not re.fullmatch(r"[\x21-\x7e]+", api_key):  # httpx would repeat it in its error
-            raise ValueError("SendGrid's API key must be printable ASCII without spaces")
+            raise ValueError("HOOKKEEPER_SENDGRID_API_KEY must be printable ASCII without spaces")
         self._client = client
         self._key = api_key
         self._url = f"{host.rstrip('/')}/v3/mail/send"

@@ -153,11 +153,11 @@ def parse_server(url: str) -> MailServer:
         host, port = parts.hostname, parts.port
         (host or "").encode("idna")
     except ValueError:  # its message may contain a part of the password
-        raise ValueError(f"the mail server {wanted}") from None
+        raise ValueError(f"HOOKKEEPER_SMTP_URL {wanted}") from None
     whole = parts.path in ("", "/") and not (parts.query or parts.fragment or url.endswith(("?", "#")))
     paired = bool(parts.username) == bool(parts.password) and bool(parts.username) == ("@" in parts.netloc)
     if parts.scheme not in PORTS or not host or not whole or not paired:
-        raise ValueError(f"the mail server {wanted}")
+        raise ValueError(f"HOOKKEEPER_SMTP_URL {wanted}")
     user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
     return MailServer(host, port or PORTS[parts.scheme], parts.scheme == "smtps", user, password or "")
 

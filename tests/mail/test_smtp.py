@@ -534,10 +534,10 @@ def test_urls(url: str, read: tuple[str, int, bool, str | None, str]) -> None:
     ],
 )
 def test_no_urls(url: str) -> None:
-    with pytest.raises(ValueError, match="the mail server must be") as caught:
+    with pytest.raises(ValueError, match="HOOKKEEPER_SMTP_URL must be") as caught:
         parse_server(url)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
-    with pytest.raises(ValueError, match="the mail server must be"):
+    with pytest.raises(ValueError, match="HOOKKEEPER_SMTP_URL must be"):
         Smtp(url, sender=SENDER)
 
 
