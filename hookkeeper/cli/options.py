@@ -65,8 +65,10 @@ def time_of(text: str) -> str: ...
 @overload
 def time_of(text: None) -> None: ...
 def time_of(text: str | None) -> str | None:
-    """Convert an age such as `2h` to a time; leave other values to the API."""
+    """Convert an age such as `2h` to a time; leave dates to the API. Raises `Failed` for any other text."""
     age = age_of(text) if text else None
+    if text and age is None and not re.match(r"\d{4}-", text):
+        raise Failed(f"{text!r} is neither a time such as 2026-01-02T03:04:05Z nor an age such as 30m, 2h or 7d")
     return text if age is None else (datetime.now(UTC) - age).isoformat()
 
 

@@ -15,8 +15,16 @@ def test_json_that_cannot_be_sent(text: str) -> None:
         read_json(text, "--data")
 
 
-def test_an_age_before_the_calendar_is_left_to_the_api() -> None:
-    assert time_of("999999d") == "999999d"
+@pytest.mark.parametrize("text", ["yesterday", "2 hours", "999999d", "1767323045"])
+def test_what_is_neither_an_age_nor_a_time(text: str) -> None:
+    with pytest.raises(
+        Failed, match=r"is neither a time such as 2026-01-02T03:04:05Z nor an age such as 30m, 2h or 7d"
+    ):
+        time_of(text)
+
+
+def test_ages_are_converted_and_dates_left_to_the_api() -> None:
+    assert time_of("2026-01-02") == "2026-01-02"
     assert age_of("999999s") == timedelta(seconds=999_999)
     assert age_of("7d") == timedelta(days=7)
 
