@@ -70,4 +70,4 @@ def reopened(delivery: Delivery) -> Delivery:
 
 def _statuses(deliveries: Iterable[Delivery]) -> str:
     statuses = sorted({delivery.status for delivery in deliveries})
-    return f"every delivery is {' or '.join(statuses)}" if statuses else "the event has no deliveries"
+    return f"every delivery has the status {' or '.join(statuses)}" if statuses else "the event has no deliveries"

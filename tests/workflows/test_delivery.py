@@ -367,7 +367,7 @@ def test_a_retry_of_all_leaves_alone_what_a_person_stopped() -> None:
     assert select("cancel", records, None) == ["a", "b"]
     with pytest.raises(UnknownDelivery, match="no delivery nobody"):
         select("retry", records, "nobody")
-    with pytest.raises(Refused, match="every delivery is succeeded"):
+    with pytest.raises(Refused, match="every delivery has the status succeeded"):
         select("retry", [records[3]], None)
     with pytest.raises(Refused, match="has no deliveries"):
         select("cancel", [], None)

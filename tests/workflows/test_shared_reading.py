@@ -91,7 +91,10 @@ async def test_commands_after_its_end(instance: Instance, inbox: Receiver) -> No
     run = await share(instance, [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(2)])
     await run.result()
     assert await answer_to(instance, "e0", "cancel") == (409, "Cannot cancel: the event has already succeeded.")
-    assert await answer_to(instance, "e0", "retry") == (409, "Nothing to retry: every delivery is succeeded.")
+    assert await answer_to(instance, "e0", "retry") == (
+        409,
+        "Nothing to retry: every delivery has the status succeeded.",
+    )
     assert await answer_to(instance, "e0", "redeliver", "wh_1") == (404, "This event has no delivery wh_1.")
     answers = await asyncio.gather(*(answer_to(instance, "e0", "redeliver") for _ in range(3)))
     assert (202, "") in answers
