@@ -15,6 +15,8 @@ from hookkeeper.cli.console import Failed
 
 LOCALHOST = "127.0.0.1"
 METRICS_PORT = 9464
+OPTIONS = {"the API": "--port", "Temporal": "--temporal-port", "the Temporal web UI": "--ui-port"}
+"""Options of `dev` by what listens at their port. All others are metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,8 @@ def reserved(host: str, ports: Ports) -> Iterator[None]:
         for service, port in by_service.items():
             file = locks.enter_context(os.fdopen(_open_lock(port), "w"))
             if not (_is_locked(file) and _is_free(host if service == "the API" else LOCALHOST, port)):
-                raise Failed(
-                    f"port {port} for {service} is in use: stop the process that uses it, or choose another port"
-                )
+                option = OPTIONS.get(service, "--metrics-port")
+                raise Failed(f"port {port} for {service} is in use: stop the process that uses it, or set {option}")
         yield
 
 

@@ -236,11 +236,11 @@ async def test_reports_why_it_cannot_start(running_dev: processes.Dev, tmp_path:
             cwd=running_dev.folder,
         ),
         refused(
-            f"port {used} for the API is in use: stop the process that uses it, or choose another port\n",
+            f"port {used} for the API is in use: stop the process that uses it, or set --port\n",
             *("--port", str(used), "--data-dir", "a"),
         ),
         refused(
-            f"port {used} for the Temporal web UI is in use: stop the process that uses it, or choose another port\n",
+            f"port {used} for the Temporal web UI is in use: stop the process that uses it, or set --ui-port\n",
             *("--ui-port", str(used), "--data-dir", "b"),
         ),
         refused(
