@@ -83,5 +83,7 @@ def exporting_traces(endpoint: str | None, process: str) -> AbstractAsyncContext
     try:
         from hookkeeper.cli.trace_export import exporting_traces
     except ModuleNotFoundError as error:
-        raise InvalidSettings("HOOKKEEPER_OTLP_ENDPOINT needs more packages: pip install 'hookkeeper[otel]'") from error
+        raise InvalidSettings(
+            "HOOKKEEPER_OTLP_ENDPOINT needs more packages: pip install '.[otel]' in the folder of Hookkeeper"
+        ) from error
     return exporting_traces(endpoint, process)

@@ -1,4 +1,4 @@
-"""Export traces to an OpenTelemetry collector. Needs the extra `hookkeeper[otel]`."""
+"""Export traces to an OpenTelemetry collector. Needs the extra `otel`."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -154,5 +154,5 @@ async def test_without_its_packages_it_says_what_to_install(tmp_path: Path) -> N
     for command in ("api", "worker"):
         done = await processes.hookkeeper(command, cwd=tmp_path, settings=settings)
         assert done.code == 78
-        assert "Error: HOOKKEEPER_OTLP_ENDPOINT needs more packages: pip install 'hookkeeper[otel]'" in done.err
+        assert "Error: HOOKKEEPER_OTLP_ENDPOINT needs more packages: pip install '.[otel]'" in done.err
         assert "Traceback" not in done.err
