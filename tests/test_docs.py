@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import SecretStr
@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from api.app import bare_app
 from hookkeeper.cli.main import app
+from hookkeeper.messages.event import DeliveryStatus, EventStatus, Reason
 from hookkeeper.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -109,3 +110,11 @@ def test_a_decision_has_its_four_parts_on_a_page(decision: Path) -> None:
     for part in ("Context.", "Decision.", "Consequences.", "Alternatives."):
         assert f"**{part}**" in text
     assert len(text.splitlines()) < 60
+
+
+def test_every_status_and_reason_is_explained() -> None:
+    pages = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in ("troubleshooting", "guarantees"))
+    explained = {
+        name for cell in re.findall(r"^\| (.*?) \|", pages, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
+    assert {*get_args(EventStatus), *get_args(DeliveryStatus), *get_args(Reason)} <= explained
