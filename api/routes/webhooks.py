@@ -102,7 +102,7 @@ async def list_webhooks(
     store: StoreDep,
     tenant: AnyTenant,
     event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
-    enabled: bool | None = None,
+    enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled webhooks")] = None,
     limit: Limit = 50,
 ) -> Page[schemas.WebhookView]:
     """List webhooks, newest first.

@@ -62,7 +62,10 @@ class EventBatchResult(ResponseModel):
 
 class AttemptView(ResponseModel):
     number: int
+    """From 1; a redelivery continues the numbers."""
     trigger: Trigger
+    """`scheduled`: the first attempt or one of the retry schedule. `manual`: by a command, or of a
+    test event."""
     started_at: Time
     duration_ms: float
     """The whole request: `connect_ms`, `first_byte_ms` and the body of the response."""
@@ -73,13 +76,16 @@ class AttemptView(ResponseModel):
     first_byte_ms: float | None
     """From the connection to the headers of the response. Null if there was none, and for services and SMTP."""
     status_code: int | None
+    """Of the receiver; null if it did not answer. Of an email, the SMTP code."""
     error: str | None
+    """Such as `timeout`, `dns`, `tls` or `http_503`; null after a success."""
     request_digest: str | None
     """A digest of a request to a webhook's URL: signing key, URL, headers and body, separated by dots. Attempts with
     the same digest have sent the same, apart from time and signature."""
     response_headers: dict[str, str]
     """At most 2 KiB. Values that can be secret are masked."""
     response_excerpt: str
+    """The beginning of the response's body, at most 4 KiB."""
 
 
 class ReceiptView(ResponseModel):
@@ -96,6 +102,9 @@ class DeliveryView(DeliverySummary):
     target: str
     """The URL without its query, the addresses of an email, or the service of a notification."""
     status: DeliveryStatus
+    """`pending`: waits for its first attempt, or for one by a command. `retrying`: for the next attempt of its
+    schedule. `held`: for a command, or until the webhook is enabled or resumed. `sent`: for the provider's report that
+    the email has arrived. The others are final."""
     reason: Reason | None
     """Why the delivery is held, waits or has ended. `held_too_long`: it was held longer than `HOOKKEEPER_MAX_HOLD`."""
     next_attempt_at: Time | None
@@ -123,6 +132,7 @@ class EventBase(ResponseModel):
 
 class EventView(EventBase):
     timestamp: Time
+    """When the event happened: what was posted as `timestamp`, or when it was accepted."""
     data: Any
     deliveries: list[DeliveryView]
 

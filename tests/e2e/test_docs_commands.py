@@ -10,7 +10,8 @@ import httpx
 import processes
 import pytest
 
-from test_docs import ROOT
+from api.app import bare_app
+from test_docs import ROOT, SETTINGS
 from test_docs_examples import DELIVERED, ROUTES, blocks, json_examples, model_of
 
 pytest_plugins = ["dev_fixtures"]
@@ -59,3 +60,26 @@ async def test_the_api_accepts_the_examples_of_all_pages(running_dev: processes.
     unique = {"name": f"{tenant}.paid"} if "schema" in value else {"tenant": tenant}
     answer = await running_dev.http.post(route, json=value | unique)
     assert answer.status_code in (201, 202), answer.text
+
+
+def posted_examples() -> list[Any]:
+    """Return the examples of the OpenAPI document for requests that need no other object."""
+    paths = bare_app(SETTINGS).openapi()
+    found = []
+    for path, methods in paths["paths"].items():
+        body = methods.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json", {})
+        if path.startswith("/v1/") and "{" not in path and "$ref" in body.get("schema", {}):
+            model = paths["components"]["schemas"][body["schema"]["$ref"].rpartition("/")[2]]
+            found += [pytest.param(path, example, id=path) for example in model["examples"]]
+    return found
+
+
+@pytest.mark.parametrize(("path", "example"), posted_examples())
+async def test_the_api_accepts_the_examples_of_its_document(
+    running_dev: processes.Dev, tenant: str, path: str, example: dict[str, Any]
+) -> None:
+    value = json.loads(json.dumps(example).replace('"acme"', f'"{tenant}"').replace("order.paid", f"{tenant}.paid"))
+    answer = await running_dev.http.post(path, json=value)
+    assert answer.is_success, answer.text
+    for item in answer.json().get("items", []):
+        assert item["status"] == 202, item
