@@ -20,7 +20,7 @@ MAX_PRINTED_BODY = 2000
 SIGNATURES = {
     True: "[green]signature verified[/green]",
     False: "[red]wrong signature[/red]",
-    None: "[yellow]signature not verified: no key[/yellow]",
+    None: "[yellow]signature not verified: no webhook has this port, and --secret is not set[/yellow]",
 }
 
 

@@ -31,7 +31,8 @@ def check(schema: dict[str, Any]) -> None:
     try:
         _validator(text_of(schema))
     except ValidationError as error:
-        raise ContentError(f"is not a valid JSON Schema: {error.message}"[:MAX_SENTENCE]) from None
+        at = f" at {_pointer(error.instance_path)}" if error.instance_path else ""
+        raise ContentError(f"is not a valid JSON Schema{at}: {error.message}"[:MAX_SENTENCE]) from None
     schema_cost.check(schema)
 
 

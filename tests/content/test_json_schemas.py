@@ -57,6 +57,11 @@ def test_what_is_no_schema_or_points_elsewhere_is_refused(schema: dict[str, Any]
         check(schema)
 
 
+def test_the_invalid_part_of_a_schema_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^is not a valid JSON Schema at /properties/order/type: "):
+        check({"type": "object", "properties": {"order": {"type": "int"}}})
+
+
 def test_a_schema_is_accepted() -> None:
     check(ORDER)
 
