@@ -84,11 +84,19 @@ def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().split()) <= 1300
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and MkDocs name them."""
+    headings = re.findall(r"^#+ (.+)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_links_and_files_that_docs_name_exist(path: Path) -> None:
     text = path.read_text()
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (path.parent / link).exists(), link
+    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([\w-]+)\)", text):
+        assert anchor in anchors(path.parent / link if link else path), f"{link}#{anchor}"
     for name in re.findall(r"`((?:api|workflows|activities|hookkeeper|tests|docs|drills)/[\w/]+\.\w+)", text):
         assert (ROOT / name).exists(), name
     for test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
