@@ -20,8 +20,8 @@ from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.run_report import RunReport, first_report, progress_of, report_of
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.buffer import IndexBuffer
-from hookkeeper.registry.index.merge import CHECK_DELAY
 from hookkeeper.registry.index.leases import SweepPosition
+from hookkeeper.registry.index.merge import CHECK_DELAY
 from hookkeeper.temporal import index_repair, index_sweep, shared_run_repair
 from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.index_checks import IndexChecks
