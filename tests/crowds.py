@@ -1,4 +1,4 @@
-"""Very many webhooks, for events that go in parts."""
+"""Very many webhooks, for events that are divided into parts."""
 
 from hookkeeper.crypto.signing_keys import new_secret
 from hookkeeper.policy import RetryPolicy

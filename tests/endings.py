@@ -1,4 +1,4 @@
-"""What a test stops has to end: where it hangs, the test fails with all stacks instead of hanging too."""
+"""Wait for a task to end: if it hangs, the test fails with all stacks instead of hanging too."""
 
 import asyncio
 import traceback

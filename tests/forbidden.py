@@ -1,4 +1,4 @@
-"""Ways to write a host that may not be reached, for tests: of registration, and of what becomes of sockets."""
+"""Ways to write a forbidden host, for tests of registration and of connections."""
 
 LOOPBACK = """
 127.0.0.1 127.255.255.254 127.1 127.0.1 2130706433 017700000001 0x7f000001 0177.0.0.1 0x7f.0x0.0x0.0x1 0X7F.1 0x7f.1

@@ -1,4 +1,4 @@
-"""Parts of an instance that are dear to make: made once in a process, and used again."""
+"""Parts of an instance that are expensive to create: created once in a process, and used again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The contract of metrics, in docs/metrics.md, and what counts."""
+"""The metrics are those of docs/metrics.md, and their labels have few values."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The pure rules about what an attempt came to."""
+"""The rules for the outcome of an attempt. Pure."""
 
 import json
 import unicodedata

@@ -1,4 +1,4 @@
-"""When a webhook takes a request, and for how long it takes none."""
+"""When a webhook accepts a request, and for how long it accepts none."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What a worker keeps of finished activities: as much as may be, and no tenant at another's cost."""
+"""The tries of an activity share its work, and the outcomes of finished activities are kept within a limit."""
 
 import asyncio
 from dataclasses import replace

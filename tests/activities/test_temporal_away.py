@@ -1,4 +1,4 @@
-"""Temporal is away for longer than a heartbeat may take, and comes back: what the worker knows is not sent again."""
+"""Temporal is away for longer than the heartbeat timeout: a request whose outcome is known is not sent again."""
 
 import asyncio
 from pathlib import Path

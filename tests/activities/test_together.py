@@ -1,4 +1,4 @@
-"""The attempts of several events in one activity: what is known is not made again, and no tenant waits for another."""
+"""The attempts of several events in one activity: known outcomes are not repeated, and no tenant waits for another."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext

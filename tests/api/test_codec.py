@@ -1,4 +1,4 @@
-"""The codec server: the web UI may have payloads decrypted, for an operator who was here with the key."""
+"""The codec server decrypts payloads for the web UI, if its user has entered the admin key before."""
 
 import json
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""The catalogue over HTTP, and what it means for events."""
+"""The catalogue of event types over HTTP, and how events are checked against it."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Events over HTTP: accept each once, show them whole, steer them."""
+"""Events over HTTP: each is accepted once, shown with all attempts, and controlled by commands."""
 
 import asyncio
 import json

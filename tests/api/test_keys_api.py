@@ -1,4 +1,4 @@
-"""Keys to the API: made, used, limited, revoked. What is kept of them, and what is not."""
+"""API keys: created, used, limited and revoked. None is in a log or an answer."""
 
 import asyncio
 import logging

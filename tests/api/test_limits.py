@@ -1,4 +1,4 @@
-"""Whatever a request has much of, there is an end to it: bytes, values, levels, keys, headers, fields."""
+"""Each part of a request has a limit: bytes, values, levels of nesting, keys, headers, fields."""
 
 import asyncio
 import gc

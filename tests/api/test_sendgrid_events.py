@@ -1,4 +1,4 @@
-"""SendGrid's event webhook: who is let in, what is read, what is kept. Signed with real keys; only the runs are not."""
+"""SendGrid's event webhook: signatures, the events that are read, and what is recorded. Keys are real, runs are not."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Cookies of sessions: what they say holds for their time, their key and their purpose only."""
+"""Session cookies are valid for their time, their admin key and their purpose only."""
 
 from datetime import timedelta
 

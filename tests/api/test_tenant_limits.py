@@ -1,4 +1,4 @@
-"""What one tenant may have and use up; another does not notice."""
+"""Limits of one tenant, which do not affect another."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Whatever an event's data is, what is sent is clean, or the event is refused with a `ContentError`."""
+"""Event data cannot inject headers, recipients, HTML or JSON: the content is clean, or a `ContentError` is raised."""
 
 import json
 import unicodedata

@@ -1,4 +1,4 @@
-"""Schemas of event types: judged when saved, never fetched, never slow."""
+"""Schemas of event types: checked when saved, never fetched, never slow."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Addresses with and without names: one entry is one mailbox, or a sentence says why not."""
+"""Addresses with and without names: each entry is one mailbox, or an error says why it is not."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is shown of the secrets of notifications, and what the masks stand for when they come back."""
+"""How the secrets of notifications are masked, and how masks that are sent back are resolved."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the API says of a service's URL: whether it can be used here, in sentences that repeat no secret."""
+"""Whether a service's URL can be used: the errors are sentences without secrets."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""How large what templates make may be, and what JSON data takes in memory."""
+"""The limits of rendered content, and the memory that JSON data takes."""
 
 import json
 import sys

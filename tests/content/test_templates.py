@@ -1,4 +1,4 @@
-"""Templates: their output, the errors they are refused with, and that no text raises anything but a ContentError."""
+"""Templates: their output, their errors, and that every text either renders or raises a ContentError."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""TLS of a webhook's own: what is taken, what is said of what is not, and what is read back."""
+"""Custom TLS settings of a webhook: what is accepted, the errors for everything else, and what is read back."""
 
 import ssl
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is encrypted comes back for the same purpose only, and keys can be rotated."""
+"""Encrypted data can be decrypted for the same purpose only, and keys can be rotated."""
 
 import base64
 import traceback

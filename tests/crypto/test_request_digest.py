@@ -1,4 +1,4 @@
-"""The digest of a request tells which of its parts has changed, and is no way to check a guess of a secret."""
+"""The digest of a request shows which of its parts has changed. A guess of a secret cannot be checked with it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Signing keys: what is made can be signed with, what is not a key is refused with a text that does not repeat it."""
+"""Signing keys: generated keys can sign, and an invalid key is refused with an error that does not repeat it."""
 
 import base64
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The parts of a drill that touch the world: poster, receivers, disk. Each writes down what really happened."""
+"""The parts of a drill with side effects: load generator, receivers, disk. Each records what happened."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""The verdict on the books of a drill, row by row: what passes, what fails, and by which name."""
+"""The verdict of a drill, case by case: what passes, what fails, and under which name."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The services that an operator allows who says nothing: Apprise's plugin of each sends one request, and where to.
+"""The services that are allowed by default: Apprise's plugin of each sends one request, to the expected host.
 
 Any text is cheap to convert: Apprise converts it in a thread, which cannot be stopped.
 """

@@ -1,4 +1,4 @@
-"""What a guarded thread may do, and what it may not; what others do is none of the guard's business."""
+"""What a guarded thread may and may not do. Other threads are not restricted."""
 
 import os
 import socket

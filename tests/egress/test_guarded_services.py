@@ -1,4 +1,4 @@
-"""Services that are not what they seem: where they lead, how long they take, how much they say."""
+"""Services that Apprise calls under the guard: forbidden addresses, slow answers, large answers."""
 
 import asyncio
 import resource

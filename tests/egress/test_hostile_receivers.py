@@ -1,4 +1,4 @@
-"""Receivers that mean harm: each attempt ends in time, with the right error, and costs next to no memory.
+"""Hostile receivers: each attempt ends in time, with the right error, and takes little memory.
 
 Setup: raw servers in this process, asked as webhooks are sent and as calls of any HTTP API are. What the process grows
 by counts the servers in.

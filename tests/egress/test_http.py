@@ -1,4 +1,4 @@
-"""The HTTP client against real sockets: whatever a receiver does ends as an `Answer`, in time and in little memory."""
+"""The HTTP client against real sockets: whatever a receiver does becomes an `HttpAnswer`, in time, in little memory."""
 
 import asyncio
 import gzip

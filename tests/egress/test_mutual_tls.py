@@ -1,4 +1,4 @@
-"""TLS of a webhook's own, on the wire: authorities that it trusts, certificates that it shows, connections apart."""
+"""Custom TLS settings of a webhook, with real handshakes: authorities, client certificates, separate connections."""
 
 import ssl
 import tempfile

@@ -1,4 +1,4 @@
-"""No part of a service's URL is left in a text."""
+"""Secrets of URLs and headers are masked in texts of receivers."""
 
 import html
 import json

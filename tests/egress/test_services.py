@@ -1,4 +1,4 @@
-"""Notes to services, by Apprise's own plugins, against servers that speak as the services do."""
+"""Notifications to services, sent by Apprise's own plugins to servers that answer as the services do."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""SendGrid against a server that speaks its API: what is sent is what it takes, and each answer is judged rightly."""
+"""SendGrid, against a server with its API: requests are valid, and each answer gets the right verdict."""
 
 import json
 import logging

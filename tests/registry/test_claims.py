@@ -1,4 +1,4 @@
-"""Claims: of all that claim an id, one is the first, and the others learn of it."""
+"""Claims: the first claim of an id wins, and later ones return it."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Reads with the driver return what sessions return, and survive what sessions survive."""
+"""Reads with the driver return what sessions return, also after a connection is lost."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Changes are whole, are seen at once, and hold when several come together."""
+"""Changes are atomic, visible at once, and correct when several are made at the same time."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is too costly again and again rests for a while, and then gets one more chance."""
+"""Code that is too costly several times in a row is suspended for a while, and then tried once."""
 
 import pytest
 

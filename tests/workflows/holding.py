@@ -1,4 +1,4 @@
-"""What tests of release and recovery share: many events, and who got them in which order."""
+"""Helpers for tests of releases and recoveries: send many events, and compare the order in which they arrive."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""An event with very many targets goes in parts: what is held or has failed in one of them is found there."""
+"""Releases and recoveries find held and failed deliveries in the parts of a large event."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A tenant whose filters and templates are bombs, next to one whose are not: in the API and in the worker."""
+"""A tenant with very costly filters and templates does not delay another one: in the API and in the worker."""
 
 import asyncio
 import itertools

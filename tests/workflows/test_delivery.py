@@ -1,4 +1,4 @@
-"""One delivery's way through outcomes and commands, as a table of stories."""
+"""The state machine of a delivery: sequences of outcomes and commands, in a table."""
 
 from datetime import UTC, datetime, timedelta
 from typing import cast, get_args

@@ -1,4 +1,4 @@
-"""The list of a webhook's deliveries: each as it is, not as its event is."""
+"""The list of a webhook's deliveries shows the status of each delivery, not that of its event."""
 
 from holding import listed, until_listed
 

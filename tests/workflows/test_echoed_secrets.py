@@ -1,4 +1,4 @@
-"""Receivers that repeat what they were sent: their words are kept in history, the secrets in them are not."""
+"""Receivers that repeat what they were sent: their responses are kept in history, without the secrets."""
 
 from urllib.parse import urlsplit
 

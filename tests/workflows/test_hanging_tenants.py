@@ -1,4 +1,4 @@
-"""A tenant with many webhooks that hang, next to one whose webhook answers: nothing of the other one waits for them.
+"""A tenant with many webhooks that hang does not delay another tenant, whose webhook answers.
 
 What is proved is order: the other tenant's request arrives while none of the hanging requests has ended.
 """

@@ -1,4 +1,4 @@
-"""What waits for its time while the worker that knew it is killed.
+"""Runs that wait for a time while their worker is killed.
 
 A new worker's first step of such a run can be given the time of an earlier step as `workflow.now()` (docs/temporal.md).
 """

@@ -1,4 +1,4 @@
-"""Bodies that templates make larger than they may be: said clearly in a preview, and as the outcome of a delivery."""
+"""Bodies that templates render larger than the limit: reported in a preview, and as the outcome of a delivery."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where days pass: Temporal's time-skipping server, real worker, real receivers."""
+"""Runs that last for days: Temporal's time-skipping server, a real worker, real receivers."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Ids are unambiguous, summaries read well, searches are written as Temporal wants them."""
+"""Ids, fairness keys, search attributes and summaries: unambiguous, and within the limits of the server."""
 
 import json
 import re

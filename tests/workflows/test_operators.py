@@ -1,4 +1,4 @@
-"""What an operator does to activities in Temporal's own tools stops no run for good."""
+"""Runs continue after operators have ended their activities with Temporal's own tools."""
 
 import asyncio
 import logging

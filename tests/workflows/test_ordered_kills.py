@@ -1,4 +1,4 @@
-"""Order outlives workers that are killed with an attempt in the air."""
+"""The order is kept when workers are killed during attempts."""
 
 from instances import Instance
 from ordered_queues import first_numbers, numbers, send_numbered

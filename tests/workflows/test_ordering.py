@@ -1,4 +1,4 @@
-"""A delivery in a lane: when it waits, when others wait for it. Without clock or Temporal."""
+"""A delivery to an ordered webhook: when it waits, and when others wait for it. Without clock or Temporal."""
 
 from datetime import UTC, datetime
 from typing import Any

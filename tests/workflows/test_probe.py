@@ -1,4 +1,4 @@
-"""A webhook that was disabled for failing is knocked at until it answers, and then gets what it missed."""
+"""A webhook that was disabled for failing is probed until it answers, and then receives what it held."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A webhook gets as many requests a second as it accepts. Waiting is no failure and no attempt."""
+"""A webhook gets as many requests a second as it accepts. Waiting counts neither as a failure nor as an attempt."""
 
 import asyncio
 import time

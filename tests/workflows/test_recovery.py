@@ -1,4 +1,4 @@
-"""What has failed is delivered again, in bulk: all of it, oldest first, once, by a run that survives."""
+"""Failed deliveries are redelivered in bulk: all of them, oldest first, once each, by a workflow."""
 
 import asyncio
 import statistics

@@ -1,4 +1,4 @@
-"""What a recovery makes of a delivery, from what the delivery says of itself."""
+"""Which deliveries a recovery redelivers, by their states."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

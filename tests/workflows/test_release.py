@@ -1,4 +1,4 @@
-"""What a webhook holds is let go when it is on again: all of it, oldest first, by a run that survives."""
+"""What a webhook held is released once it is resumed or enabled: all of it, oldest first, by a workflow."""
 
 import asyncio
 

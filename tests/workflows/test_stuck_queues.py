@@ -1,4 +1,4 @@
-"""No ordered queue stands still for good: operators who end activities or terminate it, runs that do not answer."""
+"""Ordered queues continue when operators end their activities or terminate them, and when runs do not answer."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Emails that wait for SendGrid's word: signed events come in as from SendGrid, the runs are real."""
+"""Emails that wait for delivery receipts: signed events arrive as from SendGrid, and the runs are real."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""How a webhook's health decides on its deliveries: slowed down, left alone, disabled; and back again."""
+"""How the health of a webhook affects its deliveries: it is degraded, throttled or disabled, and recovers."""
 
 import asyncio
 import json

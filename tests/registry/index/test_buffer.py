@@ -1,4 +1,4 @@
-"""Reports wait in memory until the registry takes them, and hold nothing up."""
+"""Reports wait in memory until they are written to the registry, and delay nothing."""
 
 import asyncio
 import threading
