@@ -151,7 +151,7 @@ async def change_webhook(
 ) -> Response:
     """Change what differs, send a test event if the form asks for one, and go to the page of the webhook.
 
-    What someone else has changed since the form was opened would be changed back: the form then asks first.
+    A change made elsewhere since the form was opened would be undone: the form then asks first.
     """
     known = views.webhook(webhook)
     form, names = tidied(request.state.form, known), await _names(catalogue, caller)

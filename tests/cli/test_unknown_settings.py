@@ -1,4 +1,4 @@
-"""A mistyped name of a setting is reported. Otherwise the setting would have no effect, and no one would know."""
+"""A mistyped name of a setting is reported. Otherwise the setting would have no effect without a notice."""
 
 from pathlib import Path
 
