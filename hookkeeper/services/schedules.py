@@ -9,7 +9,7 @@ from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.services.errors import BadField, Invalid
 from hookkeeper.services.ingest import MAX_CLOCK_SKEW, EventIngest
 from hookkeeper.services.new_event import NewEvent
-from hookkeeper.temporal.schedule_conversion import ScheduleSnapshot
+from hookkeeper.temporal.schedule_conversion import ScheduleSettings, ScheduleSnapshot
 from hookkeeper.times import utc_now
 
 OF_PLAN = {"name", "offset", "timezone", "overlap", "catchup_window", "jitter", "start_at", "end_at", "every"}
@@ -29,8 +29,8 @@ def new_plan(given: dict[str, Any], key_id: str, min_interval: int) -> ScheduleP
     return _checked(plan, min_interval)
 
 
-def changed(known: ScheduleSnapshot, given: dict[str, Any], min_interval: int) -> tuple[SchedulePlan, bool, str]:
-    """Return the changed plan, whether it is paused, and the note. Raises Invalid if the plan contradicts itself."""
+def changed(known: ScheduleSnapshot, given: dict[str, Any], min_interval: int) -> ScheduleSettings:
+    """Return the changed settings. Raises Invalid if the plan contradicts itself."""
     update: dict[str, Any] = {name: given[name] for name in OF_PLAN & given.keys()}
     if given.get("cron"):
         update = {"every": None, "offset": 0} | update
@@ -41,7 +41,7 @@ def changed(known: ScheduleSnapshot, given: dict[str, Any], min_interval: int) -
     if given.get("event"):
         update |= given["event"]
     plan = _checked(known.plan.model_copy(update=update), min_interval)
-    return plan, given.get("paused", known.paused), given.get("note", known.note)
+    return ScheduleSettings(plan, given.get("paused", known.paused), given.get("note", known.note))
 
 
 async def check_event(ingest: EventIngest, tenant: str, event: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ if payloads are.
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -68,6 +68,14 @@ class FiringRun:
     run_id: str
 
 
+class ScheduleSettings(NamedTuple):
+    """What a caller can set of a schedule."""
+
+    plan: SchedulePlan
+    paused: bool
+    note: str
+
+
 @dataclass(frozen=True, slots=True)
 class ScheduleSnapshot:
     """A schedule, as Temporal describes it."""
@@ -85,6 +93,10 @@ class ScheduleSnapshot:
     updated_at: datetime | None
     firings: tuple[FiringRun, ...] = ()
     """The latest first, ten at most; empty unless requested."""
+
+    @property
+    def settings(self) -> ScheduleSettings:
+        return ScheduleSettings(self.plan, self.paused, self.note)
 
 
 # To Temporal

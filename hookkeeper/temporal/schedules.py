@@ -33,6 +33,7 @@ from hookkeeper.temporal.error_translation import (
     translated_errors,
 )
 from hookkeeper.temporal.schedule_conversion import (
+    ScheduleSettings,
     ScheduleSnapshot,
     firings_of,
     overlap_policy,
@@ -49,8 +50,8 @@ BAD_TIMES_PREFIX = "Invalid schedule spec: "
 """Begins Temporal's message about the times of a schedule."""
 PAGE_SIZE = 50
 """Schedules per page when all schedules of a key are read."""
-Change = Callable[[ScheduleSnapshot], tuple[SchedulePlan, bool, str]]
-"""Returns the new plan of a schedule, whether it is paused, and the note."""
+Change = Callable[[ScheduleSnapshot], ScheduleSettings]
+"""Returns the new settings of a schedule."""
 
 
 class BadTimes(Exception):
@@ -153,22 +154,22 @@ class Schedules:
             while True:
                 described = await self._handle(tenant, schedule).describe()
                 known = await snapshot_of(self._client, described)
-                plan, paused, note = change(known)
-                if (known.plan, known.paused, known.note) == (plan, paused, note):
+                settings = change(known)
+                if known.settings == settings:
                     return False
-                state = ScheduleState(paused=paused, notes=note)
+                state = ScheduleState(paused=settings.paused, notes=settings.note)
                 request = UpdateScheduleRequest(
                     namespace=self._client.namespace,
                     schedule_id=described.id,
-                    schedule=await schedule_of(self._client, plan, self._task_queue, state),
-                    search_attributes=search_attributes(plan),
+                    schedule=await schedule_of(self._client, settings.plan, self._task_queue, state),
+                    search_attributes=search_attributes(settings.plan),
                     conflict_token=described.raw_description.conflict_token,
                     identity=self._client.identity,
                     request_id=uuid.uuid4().hex,
                 )
                 await self._client.workflow_service.update_schedule(request, retry=True)
                 changed = await snapshot_of(self._client, await self._handle(tenant, schedule).describe())
-                if (changed.plan, changed.paused, changed.note) == (plan, paused, note):
+                if changed.settings == settings:
                     return True
 
     async def pause(self, tenant: str, schedule: str, note: str) -> None:
