@@ -4,24 +4,16 @@ A cookie has a subject, the time at which it expires, and a MAC of both, made wi
 accept it, none stores it, and a new admin key invalidates it.
 """
 
-import asyncio
 import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from urllib.parse import parse_qs
 
 from fastapi import Request, Response
 
-from api.problems import Malformed
 from hookkeeper.settings import Settings
 
 SESSION_DURATION = timedelta(hours=12)
-MAX_FIELDS = 100
-"""Fields of a form."""
-READ_ON_LOOP = 32 * 1024
-"""Bytes of a form that is read without a thread: a large one takes tens of milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +81,5 @@ CODEC = SessionCookie("hookkeeper_codec", path="/codec")
 
 
 def session_cookie(request: Request) -> SessionCookie:
-    """Return the cookie that has the session of a request. A browser has one: who begins another ends the first."""
+    """Return the cookie that has the session of a request. A browser has one: a new one ends the one before."""
     return FRAMED if FRAMED.of(request) else SESSION
-
-
-async def read_form(request: Request, max_fields: int = MAX_FIELDS) -> dict[str, str]:
-    """Read the fields of a form; of a repeated one, the first. The route limits its size."""
-    body = b"".join([chunk async for chunk in request.stream()])
-    read = partial(parse_qs, body.decode(errors="replace"), keep_blank_values=True, max_num_fields=max_fields)
-    try:
-        fields = await asyncio.to_thread(read) if len(body) > READ_ON_LOOP else read()
-    except ValueError:
-        raise Malformed("The form has too many fields.") from None
-    return {name: values[0] for name, values in fields.items()}

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.authenticator import Authenticator
 from api.deps import AuthenticatorDep, SettingsDep, StoreDep
+from api.forms import read_form
 from api.pages.rendering import PROOF, redirect, render
 from api.portal import caller_of
 from api.problems import Unauthorized
 from api.requests import StrictRoute
-from api.sessions import FRAMED, SESSION, SessionCookie, read_form, session_cookie
+from api.sessions import FRAMED, SESSION, SessionCookie, session_cookie
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession
 from hookkeeper.registry.store import Store

@@ -12,11 +12,12 @@ from fastapi import APIRouter, Request, Response
 
 from api.authenticator import Authenticator
 from api.deps import AuthenticatorDep, SettingsDep, StoreDep
+from api.forms import read_form
 from api.pages.login import LoginRoute
 from api.pages.rendering import PROOF, redirect, render
 from api.portal import TOKEN, caller_of
 from api.problems import Unauthorized
-from api.sessions import FRAMED, SESSION, SessionCookie, read_form
+from api.sessions import FRAMED, SESSION, SessionCookie
 from hookkeeper.registry.api_keys import digest_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import PortalSession

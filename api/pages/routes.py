@@ -19,10 +19,11 @@ from api.access import GuardedRoute
 from api.authenticator import with_scope
 from api.caller import Caller
 from api.errors import EXPECTED, as_problem
+from api.forms import MAX_FIELDS, read_form
 from api.pages.rendering import PROOF, back_to, error_page, query, redirect, render
 from api.problems import Forbidden, Problem, Unauthorized
 from api.requests import StrictRequest
-from api.sessions import MAX_FIELDS, SessionCookie, read_form, session_cookie
+from api.sessions import SessionCookie, session_cookie
 from api.state import state_of
 from hookkeeper.registry.portal import ID_PREFIX
 from hookkeeper.times import utc_now

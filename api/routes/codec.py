@@ -18,10 +18,11 @@ from temporalio.api.common.v1 import Payloads
 from api import codec_page
 from api.deps import AuthenticatorDep, GatewayDep, SettingsDep
 from api.errors import as_problem
+from api.forms import read_form
 from api.openapi import SESSION_SCHEME
 from api.problems import Forbidden, Malformed, Problem, Unauthorized, responses
 from api.requests import StrictRoute
-from api.sessions import CODEC, read_form
+from api.sessions import CODEC
 from api.state import state_of
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.services.errors import Invalid, ServiceError
