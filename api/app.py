@@ -7,10 +7,10 @@ from fastapi import FastAPI
 
 from api import errors, openapi, outgoing
 from api.access import check_routes
+from api.pages import audit as audit_page
 from api.pages import (
     event,
     exchange,
-    lists,
     live,
     login,
     logo,
@@ -28,6 +28,7 @@ from api.pages import keys as keys_page
 from api.pages import limits as limits_page
 from api.pages import portal as portal_page
 from api.pages import recoveries as recoveries_page
+from api.pages import schedules as schedules_page
 from api.pages import suppressions as suppressions_page
 from api.pages import webhooks as webhooks_page
 from api.pages.rendering import unknown_page
@@ -98,7 +99,8 @@ ROUTERS = (
     webhook_form.router,
     webhook.router,
     webhook_commands.router,
-    lists.router,
+    schedules_page.router,
+    audit_page.router,
     recoveries_page.router,
     suppressions_page.router,
     keys_page.router,

@@ -8,7 +8,8 @@ from api import views
 from api.access import needs
 from api.deps import CallerDep, Cursor, IndexDep, LinksDep
 from api.filters import EventSearch
-from api.pages.rendering import given_filters, query, render
+from api.pages.paging import given_filters, paging
+from api.pages.rendering import query, render
 from api.pages.routes import PageRoute
 from hookkeeper.messages.event import DeliveryStatus, EventStatus
 
@@ -31,12 +32,8 @@ async def list_events(
         request,
         "events.html",
         events=page.items,
-        older=page.next_cursor and query("/events", **given, cursor=page.next_cursor),
-        newest=query("/events", **given),
+        **paging(request, "/events", cursor, page.next_cursor),
         stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
-        is_first=cursor.start is None,
-        given=request.query_params,
-        is_filtered=bool(given),
         statuses=get_args(EventStatus),
         delivery_statuses=get_args(DeliveryStatus),
         periods=PERIODS,

@@ -12,7 +12,8 @@ from api.caller import SCOPES, USUAL_SCOPES
 from api.cursors import PageCursor
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, GatewayDep, StoreDep
 from api.errors import as_problem, from_validation
-from api.pages.rendering import errors_of, given_filters, query, render
+from api.pages.paging import paging
+from api.pages.rendering import errors_of, render
 from api.pages.routes import PageRoute
 from api.problems import Conflicting, Problem
 from api.routes import keys as api
@@ -110,16 +111,12 @@ async def _show(
 ) -> Response:
     found, end = await store.api_keys.page(tenant=tenant, limit=KEYS_ON_PAGE, cursor=cursor.start)
     page = cursor.page([KeyView.of(row) for row in found], end)
-    given = given_filters(request)
     return await render(
         request,
         "keys.html",
         problem.status_code if problem else 200,
         items=page.items,
-        older=page.next_cursor and query("/keys", **given, cursor=page.next_cursor),
-        newest=query("/keys", **given),
-        is_first=cursor.start is None,
-        given=request.query_params,
+        **paging(request, "/keys", cursor, page.next_cursor),
         now=utc_now(),
         problem=problem,
         errors=errors_of(problem),

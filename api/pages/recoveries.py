@@ -12,7 +12,8 @@ from api.cursors import PageCursor
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, StoreDep
 from api.errors import as_problem, from_validation
 from api.filters import UNITS
-from api.pages.rendering import given_filters, query, redirect, render
+from api.pages.paging import paging
+from api.pages.rendering import query, redirect, render
 from api.pages.routes import PageRoute
 from api.problems import Problem, Unprocessable
 from api.routes import recoveries as api
@@ -146,17 +147,12 @@ async def _show(
 ) -> Response:
     states, end = await gateway.recoveries.page(tenant, webhook, RECOVERIES_ON_PAGE, cursor.start)
     older = cursor.page((), end).next_cursor
-    given = given_filters(request)
-    given.pop("done", None)
     return await render(
         request,
         "recoveries.html",
         problem.status_code if problem else 200,
         items=[views.recovery(state) for state in states],
-        older=older and query("/recoveries", **given, cursor=older),
-        newest=query("/recoveries", **given),
-        is_first=cursor.start is None,
-        given=request.query_params,
+        **paging(request, "/recoveries", cursor, older),
         notice=notice,
         problem=problem,
         counted=counted,

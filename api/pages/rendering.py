@@ -166,11 +166,6 @@ def query(path: str, **parameters: str | int | Sequence[str] | None) -> str:
     return f"{path}?{given}" if given else path
 
 
-def given_filters(request: Request) -> dict[str, list[str]]:
-    """Return the parameters of a list without the cursor, for links to its other pages."""
-    return {name: request.query_params.getlist(name) for name in request.query_params if name != "cursor"}
-
-
 def minute(when: datetime) -> str:
     """Write a time for a browser without scripts; a script shows it in the reader's zone."""
     return f"{when:%Y-%m-%d %H:%M:%S} UTC"

@@ -9,8 +9,9 @@ from api.access import needs
 from api.cursors import PageCursor
 from api.deps import AnyTenant, CallerDep, Cursor, SettingsDep, SuppressionsDep, Tenant
 from api.errors import from_validation
+from api.pages.paging import paging
 from api.pages.recoveries import problem_of
-from api.pages.rendering import errors_of, given_filters, query, redirect, render
+from api.pages.rendering import errors_of, query, redirect, render
 from api.pages.routes import PageRoute
 from api.problems import Problem
 from api.routes import suppressions as api
@@ -97,18 +98,12 @@ async def _show(
 ) -> Response:
     found, end = await suppressions.page(tenant=tenant, address=address, limit=ADDRESSES_ON_PAGE, cursor=cursor.start)
     page = cursor.page([SuppressionView.of(row) for row in found], end)
-    given = given_filters(request)
-    given.pop("done", None)
     return await render(
         request,
         "suppressions.html",
         problem.status_code if problem else 200,
         items=page.items,
-        older=page.next_cursor and query("/suppressions", **given, cursor=page.next_cursor),
-        newest=query("/suppressions", **given),
-        is_first=cursor.start is None,
-        is_filtered=bool(given),
-        given=request.query_params,
+        **paging(request, "/suppressions", cursor, page.next_cursor),
         notice=notice,
         problem=problem,
         errors=errors_of(problem),

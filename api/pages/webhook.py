@@ -20,7 +20,8 @@ from api.filters import DeliverySearch
 from api.pages.answers import read_answer
 from api.pages.day import Day, last_day
 from api.pages.events import PERIODS
-from api.pages.rendering import errors_of, given_filters, query, render
+from api.pages.paging import given_filters, paging
+from api.pages.rendering import errors_of, query, render
 from api.pages.routes import PageRoute
 from api.pages.snippets import snippets_for
 from api.problems import Problem
@@ -75,7 +76,6 @@ async def show_webhook(
     test: Annotated[str | None, Query(pattern=EVENT_ID)] = None,
 ) -> Response:
     """Show a webhook, with the answer to a test event; its deliveries need `events:read` too."""
-    given = {name: texts for name, texts in given_filters(request).items() if name not in ("done", "test")}
     path = f"/webhooks/{webhook.id}"
     answer = await read_answer(test, webhook, gateway, links, caller) if test else None
     form = {"id": new_event_id(), "type": answer.type, "data": answer.data} if answer and answer.type else None
@@ -89,11 +89,8 @@ async def show_webhook(
         form=form,
         notice=DONE.get(done, ""),
         answer=answer,
-        back=query(path, **given) if test else None,
-        older=older and query(path, **given, cursor=older),
-        newest=query(path, **given),
-        is_first=cursor.start is None,
-        is_filtered=bool(given),
+        back=query(path, **given_filters(request)) if test else None,
+        **paging(request, path, cursor, older),
     )
 
 

@@ -8,7 +8,8 @@ from api import views
 from api.access import needs
 from api.deps import AnyTenant, CallerDep, Cursor, StoreDep
 from api.pages.day import last_day
-from api.pages.rendering import given_filters, query, render
+from api.pages.paging import paging
+from api.pages.rendering import render
 from api.pages.routes import PageRoute
 from hookkeeper.services.fields import EventType
 
@@ -39,8 +40,6 @@ async def list_webhooks(
         for row in found
         if can_count
     }
-    given = given_filters(request)
-    given.pop("done", None)
     return await render(
         request,
         "webhooks.html",
@@ -48,10 +47,6 @@ async def list_webhooks(
         webhooks=page.items,
         targets={row.id: row.target for row in found},
         days=days,
-        older=page.next_cursor and query("/webhooks", **given, cursor=page.next_cursor),
-        newest=query("/webhooks", **given),
-        is_first=cursor.start is None,
-        given=request.query_params,
-        is_filtered=bool(given),
+        **paging(request, "/webhooks", cursor, page.next_cursor),
         all_tenants=caller.tenant is None,
     )
