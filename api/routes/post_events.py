@@ -1,6 +1,5 @@
 """Accept events, one by one and in batches."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
@@ -10,15 +9,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from api import views
 from api.access import GuardedBatchRoute, GuardedRoute, needs
+from api.batch_ingest import BatchIngest
 from api.deps import EventEntry, EventEntryDep, event_entry
-from api.errors import as_event_problem, from_validation, naming_event
-from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, Problem, ServiceUnavailable, document, responses
-from api.schemas.events import AcceptedEvent, EventBatch, EventBatchItem, EventBatchResult
-from hookkeeper import metrics
+from api.errors import naming_event
+from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
+from api.schemas.events import AcceptedEvent, EventBatch, EventBatchResult
 from hookkeeper.services.new_event import NewEvent, OwnEventId, new_event_id
 
-MAX_CONCURRENT_EVENTS = 100
-"""Events of a batch that are accepted at the same time: as many as share two runs."""
 IDEMPOTENCY_KEY = "idempotency-key"
 IdempotencyKey = Annotated[OwnEventId | None, Header(description="The event's id, if the body has none")]
 MISSING = {"type": "missing", "loc": ("body",), "msg": "Field required"}
@@ -112,10 +109,7 @@ async def post_batch(batch: EventBatch, entry: EventEntryDep) -> EventBatchResul
 
     Events are accepted concurrently, but ordered webhooks receive them in the order of the batch.
     """
-    batch_ingest = _BatchIngest(entry, len(batch.events))
-    async with asyncio.TaskGroup() as group:
-        accepting = [group.create_task(batch_ingest.accept(raw, n)) for n, raw in enumerate(batch.events)]
-    return EventBatchResult(items=[task.result() for task in accepting])
+    return EventBatchResult(items=await BatchIngest(entry, batch.events).accept())
 
 
 router.add_api_route(
@@ -126,76 +120,3 @@ router.add_api_route(
     dependencies=[needs("events:write")],
     route_class_override=GuardedBatchRoute,
 )
-
-
-class _BatchIngest:
-    """Accepts the events of one batch, each with its own answer."""
-
-    def __init__(self, entry: EventEntry, size: int) -> None:
-        self._caller, self._ingest, self._links = entry
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
-        self._progress = _Progress(size)
-        self._outage: Exception | None = None
-
-    async def accept(self, raw: Any, position: int) -> EventBatchItem:
-        """Accept the event at this position."""
-        try:
-            async with self._slots:
-                return await self._accept(raw, self._progress.earlier(position))
-        finally:
-            self._progress.end(position)
-
-    async def _accept(self, raw: Any, earlier: asyncio.Future[None]) -> EventBatchItem:
-        """Accept one event.
-
-        After an outage, later events are not tried, since each would wait as long. They get the same answer, with
-        their own ids.
-        """
-        try:
-            event = self._caller.with_tenant(NewEvent.model_validate(raw))
-        except ValidationError as error:
-            return _refused(from_validation(error.errors()))
-        except Problem as forbidden:
-            return _refused(forbidden)
-        event_id = event.id or new_event_id()
-        try:
-            if self._outage:
-                raise self._outage
-            started = await self._ingest.accept(event, event_id, earlier)
-        except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug
-            problem = as_event_problem(error, event_id)
-            if problem.status_code == ServiceUnavailable.status:
-                self._outage = self._outage or error
-            return _refused(problem)
-        accepted = views.accepted(started, self._links)
-        return EventBatchItem(status=200 if started.duplicate else 202, event=accepted)
-
-
-class _Progress:
-    """Tells the events of a batch when all before them have ended. Each would otherwise wait for up to 999 others."""
-
-    def __init__(self, size: int) -> None:
-        self._ended = [False] * size
-        self._first_open = 0
-        self._waiting: dict[int, asyncio.Future[None]] = {}
-
-    def earlier(self, position: int) -> asyncio.Future[None]:
-        """Return a future that is done when all events before this position have ended."""
-        earlier = self._waiting[position] = asyncio.get_running_loop().create_future()
-        self._tell()
-        return earlier
-
-    def end(self, position: int) -> None:
-        self._ended[position] = True
-        while self._first_open < len(self._ended) and self._ended[self._first_open]:
-            self._first_open += 1
-        self._tell()
-
-    def _tell(self) -> None:
-        if (earlier := self._waiting.get(self._first_open)) and not earlier.done():
-            earlier.set_result(None)
-
-
-def _refused(problem: Problem) -> EventBatchItem:
-    metrics.count_refusal(problem.kind)
-    return EventBatchItem(status=problem.status_code, problem=document(problem))
