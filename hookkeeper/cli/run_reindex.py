@@ -30,7 +30,9 @@ def _time_of(since: str) -> datetime:
     try:
         time = datetime.fromisoformat(since) if age is None else utc_now() - age
     except ValueError as error:
-        raise typer.BadParameter(f"--since is no age and no time: {since}") from error
+        raise typer.BadParameter(
+            f"--since is neither an age such as 7d nor a time such as 2026-01-02T03:04:05Z: {since}"
+        ) from error
     if time.tzinfo is None:
         raise typer.BadParameter("--since needs a time zone, such as 2026-01-02T03:04:05Z")
     return time

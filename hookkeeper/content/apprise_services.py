@@ -184,6 +184,11 @@ def _no_throttle(*_: Any, **__: Any) -> None:
     """Replaces the pause of a plugin before a request: when to send is the webhook's policy."""
 
 
+_FOR_A_URL = (
+    "; for a URL, use `http`; for Slack, write slack://T…/B…/… in place of https://hooks.slack.com/services/T…/B…/…"
+)
+
+
 def _scheme(url: str, allowed: Collection[str]) -> str:
     try:
         scheme = scheme_of(url)
@@ -191,7 +196,9 @@ def _scheme(url: str, allowed: Collection[str]) -> str:
         raise BadService(str(exc)) from None
     usable = set(allowed) - NEVER
     if scheme not in usable:
-        raise ServiceNotAllowed(f"{scheme}:// is not allowed here; allowed: {', '.join(sorted(usable)) or 'none'}")
+        names = ", ".join(sorted(usable)) or "none"
+        hint = _FOR_A_URL if scheme in ("http", "https") else ""
+        raise ServiceNotAllowed(f"{scheme}:// is not allowed here; allowed: {names}{hint}")
     return scheme
 
 

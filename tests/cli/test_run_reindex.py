@@ -57,7 +57,9 @@ async def test_it_rebuilds_the_index(instance: Instance, inbox: Receiver) -> Non
     assert await reindex(instance) == (0, output.replace("1 event was", "0 events were"))
 
 
-@pytest.mark.parametrize(("since", "reason"), [("yesterday", "no age and no time"), ("2026-01-02", "a time zone")])
+@pytest.mark.parametrize(
+    ("since", "reason"), [("yesterday", "neither an age such as 7d nor a time"), ("2026-01-02", "a time zone")]
+)
 async def test_a_wrong_time(instance: Instance, since: str, reason: str) -> None:
     code, output = await reindex(instance, "--since", since)
     assert code == 2

@@ -61,6 +61,13 @@ def test_what_is_not_allowed(url: str) -> None:
         check_service(url, ALLOWED)
 
 
+def test_the_address_of_an_incoming_webhook_is_explained() -> None:
+    """It is what Slack shows, and what people paste."""
+    with pytest.raises(ServiceNotAllowed, match=r"for a URL, use `http`; for Slack, write slack://T…/B…/…") as caught:
+        check_service(f"https://hooks.slack.com/services/{TOKEN}", ALLOWED)
+    assert TOKEN not in str(caught.value)
+
+
 @pytest.mark.parametrize("scheme", sorted(NEVER))
 def test_what_is_never_allowed(scheme: str) -> None:
     with pytest.raises(ServiceNotAllowed, match=f"{scheme}:// is not allowed here; allowed: none"):
