@@ -14,7 +14,7 @@ from hookkeeper.registry.index.merge import CHECK_DELAY
 from hookkeeper.temporal.index_checks import IndexChecks
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.index_repair import IndexRepair
-from hookkeeper.temporal.index_sweep import FIRST_SLICE, MAX_CONCURRENT_READS, OVERLAP
+from hookkeeper.temporal.index_sweep import MAX_CONCURRENT_READS, OVERLAP, begin_at
 from hookkeeper.temporal.run_windows import RunWindows
 from hookkeeper.times import utc_now
 
@@ -37,7 +37,7 @@ class IndexCatchUp:
         latest = await windows.latest()
         if latest is None:
             return
-        begin = await self._index.leases.swept_until(self._task_queue) or latest - FIRST_SLICE
+        begin = begin_at(await self._index.leases.swept_until(self._task_queue), latest)
         async for runs in windows.changed(begin - OVERLAP, latest):
             await self._repair.repair(runs)
         await self._checks.run_for(tenant, due)

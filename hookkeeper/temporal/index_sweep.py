@@ -12,7 +12,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from temporalio.client import Client, WorkflowExecution
@@ -26,6 +26,7 @@ from hookkeeper.temporal.index_checks import IndexChecks
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.index_repair import IndexRepair
 from hookkeeper.temporal.run_windows import RunWindows
+from hookkeeper.times import utc_now
 
 FIRST_DELAY, INTERVAL = 10.0, 60.0
 """Seconds before the first pass of a process, and between two passes."""
@@ -37,10 +38,22 @@ SLICE = timedelta(minutes=10)
 """The longest time of which the runs are listed before the position is stored."""
 FIRST_SLICE = timedelta(hours=1)
 """What the first pass of a new registry looks at; `hookkeeper reindex` adds what is older."""
+MAX_STEP_BACK = timedelta(hours=1)
+"""How far Temporal's clock may be set back without a run being skipped."""
 LIST_PAUSE = 0.5
 """Seconds between two lists: an ordinary server allows about ten requests a second to its visibility."""
 MAX_CONCURRENT_READS = 4
 log = structlog.get_logger("hookkeeper.index")
+
+
+def begin_at(swept_until: datetime | None, latest: datetime) -> datetime:
+    """Return the time of Temporal from which on runs have to be listed.
+
+    That is where the latest pass has ended, or the present time if that is earlier: Temporal's clock was ahead.
+    """
+    if swept_until is None:
+        return latest - FIRST_SLICE
+    return max(min(swept_until, utc_now()), swept_until - MAX_STEP_BACK)
 
 
 class LeaseLost(Exception):
@@ -98,7 +111,7 @@ class IndexSweep:
         latest = await self._windows.latest()
         if latest is None:
             return 0
-        begin = position.until or latest - FIRST_SLICE
+        begin = begin_at(position.until, latest)
         added = 0
         while True:
             end = max(begin, min(begin + SLICE, latest))

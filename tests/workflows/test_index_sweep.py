@@ -376,6 +376,19 @@ async def test_nothing_is_skipped_while_temporal_is_away(
     await until_swept(sweep, forgetful, event["id"])
 
 
+@pytest.mark.parametrize("forgetful", ["api and worker"], indirect=True)
+async def test_nothing_is_skipped_after_the_clock_of_temporal_was_set_back(
+    forgetful: Instance, inbox: Receiver
+) -> None:
+    """Timeline: the clock is ahead, and so is the position of the sweep; it is set right; an event comes."""
+    sweep = sweep_of(forgetful)
+    await set_position(forgetful, sweep, datetime.now(UTC) + timedelta(minutes=55))
+    await forgetful.webhook(inbox.url)
+    event = await forgetful.send()
+    await forgetful.until_closed(event["id"])
+    await until_swept(sweep, forgetful, event["id"])
+
+
 async def endlessly(sweep: IndexSweep) -> None:
     async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
@@ -442,12 +455,16 @@ async def test_events_that_are_open_again_since_temporal_was_restored(
     await write_success(instance, event["id"], end)
     assert (await indexed(instance, event["id"]))["status"] == "succeeded"
     sweep = sweep_of(instance)
-    await instance.store.index.leases.lease(instance.settings.task_queue, sweep._holder, 60)
-    later = SweepPosition(None, datetime.now(UTC) + timedelta(hours=1))
-    await instance.store.index.leases.set_position(instance.settings.task_queue, later)
+    await set_position(instance, sweep, datetime.now(UTC) + timedelta(hours=3))  # only the list of open runs has it
     await until_swept(sweep, instance, event["id"])
     (counted,) = (await instance.http.get("/v1/stats", params={"tenant": instance.tenant})).json()["items"]
     assert (counted["events"], counted["attempts"], counted["deliveries_succeeded"]) == (1, 2, 0)
+
+
+async def set_position(instance: Instance, sweep: IndexSweep, until: datetime) -> None:
+    sweeps, queue = instance.store.index.swept_rows, instance.settings.task_queue
+    await sweeps.lease(queue, sweep._holder, 60)
+    await sweeps.set_position(queue, SweepPosition(None, until))
 
 
 async def write_success(instance: Instance, event_id: str, end: datetime) -> None:
