@@ -78,12 +78,21 @@ async def test_server_survives_kill_9_with_its_runs(tmp_path: Path) -> None:
         temporal_server.check_version(tmp_path)
 
 
+async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect once something listens: the web UI starts a moment after the server."""
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while True:
+            with suppress(ConnectionRefusedError):
+                return await asyncio.open_connection(HOST, port)
+            await asyncio.sleep(0.05)
+
+
 async def test_web_ui_answers(tmp_path: Path) -> None:
     service, _ = temporal(tmp_path)
     ui_port = int(service.argv[list(service.argv).index("--ui-port") + 1])
     async with Supervisor(tmp_path / "logs") as supervisor:
         await supervisor.start(service)
-        reader, writer = await asyncio.open_connection(HOST, ui_port)
+        reader, writer = await connected(ui_port)
         writer.write(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
         answer = await reader.read()
         writer.close()
