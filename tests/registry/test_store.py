@@ -6,7 +6,7 @@ from operator import methodcaller
 
 import pytest
 from sqlalchemy import event, inspect
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.content.emails import Email
@@ -16,6 +16,7 @@ from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.paging import PAGE_BYTES, BadRegistryCursor
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhooks import WebhookExists
 
 Make = Callable[..., Webhook]
 
@@ -72,7 +73,7 @@ async def test_a_naive_time_is_refused(store: Store, make_webhook: Make) -> None
 
 async def test_an_id_is_taken_once(store: Store, make_webhook: Make) -> None:
     await store.webhooks.add(make_webhook())
-    with pytest.raises(IntegrityError):
+    with pytest.raises(WebhookExists):
         await store.webhooks.add(make_webhook(tenant="other"))
 
 
