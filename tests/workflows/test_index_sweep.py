@@ -462,9 +462,9 @@ async def test_events_that_are_open_again_since_temporal_was_restored(
 
 
 async def set_position(instance: Instance, sweep: IndexSweep, until: datetime) -> None:
-    sweeps, queue = instance.store.index.swept_rows, instance.settings.task_queue
-    await sweeps.lease(queue, sweep._holder, 60)
-    await sweeps.set_position(queue, SweepPosition(None, until))
+    leases, queue = instance.store.index.leases, instance.settings.task_queue
+    await leases.lease(queue, sweep._holder, 60)
+    await leases.set_position(queue, SweepPosition(None, until))
 
 
 async def write_success(instance: Instance, event_id: str, end: datetime) -> None:
