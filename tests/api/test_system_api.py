@@ -1,8 +1,12 @@
 """The state of the whole installation, for operators."""
 
+import asyncio
+
 from callers import calling, make_key
 
+from hookkeeper.temporal.readiness import Readiness
 from instances import Instance
+from timeouts import WAIT_TIMEOUT
 
 
 async def test_what_waits_and_the_states_of_webhooks(idle_instance: Instance) -> None:
@@ -10,11 +14,20 @@ async def test_what_waits_and_the_states_of_webhooks(idle_instance: Instance) ->
     await idle_instance.webhook("https://acme.example/other")
     await idle_instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")
     await idle_instance.send()
+    await until_a_task_waits(idle_instance)
     shown = (await idle_instance.http.get("/v1/system")).json()
     assert shown["webhooks"] == {"active": 1, "failing": 0, "paused": 1, "disabled": 0, "disabled_by_failures": 0}
     assert shown["backlog"] == {"main": 1, "retry": 0, "limited": 0, "bulk": 0}
     assert set(shown["deliveries"]) == {"oldest_pending", "held", "retrying"}
     assert (await idle_instance.http.get("/v1/system")).json() == shown  # it is not read again
+
+
+async def until_a_task_waits(instance: Instance) -> None:
+    """Wait until Temporal counts the run's first task, which it does a moment after it has stored the run."""
+    readiness = Readiness(instance.temporal, instance.settings.task_queue)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await readiness.backlog())["main"] == 0:
+            await asyncio.sleep(0.05)
 
 
 async def test_it_is_for_operators(idle_instance: Instance) -> None:

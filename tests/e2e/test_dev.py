@@ -206,10 +206,17 @@ async def test_a_request_under_way_is_made_again_soon_after_its_worker_was_kille
     await inbox.got(1)
     os.kill((await processes.children(running_dev.process.pid))["worker"], signal.SIGKILL)
     event = await running_dev.until(accepted["id"], tenant)
-    assert "activities of ended workers are retried" in (running_dev.folder / ".hookkeeper/logs/worker.log").read_text()
+    await until_logged(running_dev, "activities of ended workers are retried")  # after its second look, a second later
     assert (event["status"], codes(event)) == ("succeeded", [200])
     assert len(inbox.requests) == 2
     await running_dev.until_ready()
+
+
+async def until_logged(dev: processes.Dev, text: str) -> None:
+    log = dev.folder / ".hookkeeper/logs/worker.log"
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while text not in log.read_text():
+            await asyncio.sleep(0.1)
 
 
 # Refusals
