@@ -302,7 +302,7 @@ async def test_a_queue_is_kept_encrypted_too(
         await instance.command(first, "retry")
         for event_id in others:
             await instance.until_final(event_id)
-    assert numbers(inbox) == [0, 0, 1, 2]
+    assert numbers(inbox)[:4] == [0, 0, 1, 2]  # one that was sent before the queue was full may follow
 
 
 async def test_what_temporal_itself_refuses_is_not_promised(
