@@ -61,11 +61,11 @@ def test_a_small_run_measures_each_contender(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(TIMEOUT + 30)
 def test_an_index_is_filled_once_and_pages_of_it_are_timed(tmp_path: Path) -> None:
-    """Setup: an index of 2,000 events in a folder, the API and Temporal as processes. Timeline: two runs, and one that
+    """Setup: an index of 600 events in a folder, the API and Temporal as processes. Timeline: two runs, and one that
     wants another number of events.
     What this proves: all pages are loaded without an error, and the second run uses what the first has written.
     """
-    first, second, other = (_run_index(tmp_path, events=number) for number in (2000, 2000, 300))
+    first, second, other = (_run_index(tmp_path, events=number) for number in (600, 600, 300))
     assert first.returncode == second.returncode == 0, first.stdout + first.stderr + second.stdout + second.stderr
     assert "written in" in first.stdout
     assert "written in" not in second.stdout
@@ -74,7 +74,7 @@ def test_an_index_is_filled_once_and_pages_of_it_are_timed(tmp_path: Path) -> No
         p50, p95, largest = map(float, row.removeprefix(f"  {name}").split())
         assert 0 < p50 <= p95 <= largest
     assert other.returncode == 1
-    assert "has 2000 events" in other.stderr
+    assert "has 600 events" in other.stderr
 
 
 def _run_index(folder: Path, events: int) -> subprocess.CompletedProcess[str]:

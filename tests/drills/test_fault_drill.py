@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SECONDS, RATE = 30, 5
+SECONDS, RATE = 20, 5
 """A busy machine has no time for more: events would be refused, which the sender tolerates for a limited time only."""
 TIMEOUT = 600
 
