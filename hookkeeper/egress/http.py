@@ -24,7 +24,7 @@ from hookkeeper.egress.request import request_of
 from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.tls_thread import TlsThread
-from hookkeeper.egress.transport import ALL_HEADERS, Transport, public_roots
+from hookkeeper.egress.transport import ALL_HEADERS, Transport, default_tls
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.outcomes import Verdict
 
@@ -118,7 +118,7 @@ def make_client(
     templates.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs URLs, including secrets in their queries
-    trusted, egress_proxy = tls or public_roots(), Proxy.parse(proxy) if proxy else None
+    trusted, egress_proxy = tls or default_tls(), Proxy.parse(proxy) if proxy else None
 
     def transport(handshakes: TenantLimit | None = None) -> Transport:
         return Transport(allowed, trusted, egress_proxy, lookups or Lookups(), handshakes)
