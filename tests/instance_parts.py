@@ -13,6 +13,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 
+DEFAULT_URL = Settings.model_fields["public_url"].default
 _registries: list[bytes] = []
 _free_apps: list[FastAPI] = []
 
@@ -37,8 +38,7 @@ def new_app(settings: Settings, store: Store, gateway: Gateway) -> FastAPI:
 @contextmanager
 def app_of(settings: Settings, store: Store, gateway: Gateway) -> Iterator[FastAPI]:
     """Give an app to the block, with a state of its own. Making its routes takes 100 ms of processor time."""
-    default = Settings(admin_key=settings.admin_key)
-    if (settings.public_url, settings.traces_events) != (default.public_url, default.traces_events):
+    if settings.traces_events or settings.public_url != DEFAULT_URL:  # they change middleware and documents
         yield new_app(settings, store, gateway)
         return
     if _free_apps:

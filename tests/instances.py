@@ -24,7 +24,7 @@ from hookkeeper.settings import Settings
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.gateway import Gateway
 from instance_parts import app_of, empty_registry
-from timeouts import WAIT_TIMEOUT
+from timeouts import WAIT_TIMEOUT, pauses
 
 KEY = "a-key-for-tests-only"
 REGISTRY = "registry.db"
@@ -85,8 +85,9 @@ class Instance:
     async def until_closed(self, event_id: str) -> dict[str, Any]:
         """Wait until the run has ended, after all alerts were sent."""
         async with asyncio.timeout(WAIT_TIMEOUT):
-            while (await self.run(event_id).describe()).status == WorkflowExecutionStatus.RUNNING:
-                await asyncio.sleep(0.03)
+            async for _ in pauses():
+                if (await self.run(event_id).describe()).status != WorkflowExecutionStatus.RUNNING:
+                    break
         return await self.event(event_id)
 
     async def until_delivery(self, event_id: str, status: str, attempts: int = 0, n: int = 0) -> dict[str, Any]:
@@ -100,12 +101,12 @@ class Instance:
 
     async def _until(self, event_id: str, is_there: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
         async with asyncio.timeout(seconds):
-            while True:
+            async for _ in pauses():
                 answer = await self.http.get(f"/v1/events/{event_id}", params={"tenant": self.tenant})
                 assert answer.status_code in (200, 503), answer.text
                 if answer.status_code == 200 and is_there(answer.json()):
-                    return answer.json()  # type: ignore[no-any-return]
-                await asyncio.sleep(0.03)
+                    break
+            return answer.json()  # type: ignore[no-any-return]
 
     def run(self, event_id: str) -> WorkflowHandle[Any, Any]:
         """Give the run of an event, as the Temporal CLI would address it."""
@@ -114,11 +115,10 @@ class Instance:
     async def until_in_history(self, event_id: str, kind: EventType.ValueType) -> None:
         """Wait until the history of the event's run has an event of this kind. This needs no worker."""
         async with asyncio.timeout(WAIT_TIMEOUT):
-            while True:
+            async for _ in pauses():
                 history = await self.run(event_id).fetch_history()
                 if any(event.event_type == kind for event in history.events):
                     return
-                await asyncio.sleep(0.05)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:

@@ -12,6 +12,19 @@ CALL_TIMEOUT = 20.0
 what libraries wait for by default."""
 
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
+"""Seconds between two looks at what a test waits for. Each look costs several processes some milliseconds."""
+
+
+async def pauses() -> AsyncIterator[None]:
+    """Look again after each pause: soon at first, then less and less often. Without end."""
+    pause = FIRST_PAUSE
+    while True:
+        yield
+        await asyncio.sleep(pause)
+        pause = min(1.4 * pause, LONGEST_PAUSE)
+
+
 @dataclass
 class Lateness:
     """Seconds by which this event loop has been late in all, since the machine or the test process was busy."""
