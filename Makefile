@@ -27,6 +27,7 @@ demo: $(RUNTIME) ## Start everything and show the delivery of one event (DEMO_ON
 dev: $(RUNTIME) ## Start Temporal, a worker and the API, and keep them running
 	@$(BIN)/hookkeeper dev $(ARGS)
 
+test: export PYTHONDONTWRITEBYTECODE :=  # where it is set, each process that a test starts compiles all modules anew
 test: $(DEV) ## Run all tests against a real Temporal server (ARGS="-k signing" selects some)
 	@$(BIN)/python -m pytest $(RETRIES) -n 4 --dist worksteal -m "not alone" $(ARGS)
 	@$(BIN)/python -m pytest $(RETRIES) -m alone $(ARGS) || test $$? = 5  # 5: ARGS select none of them
