@@ -27,6 +27,7 @@ from hookkeeper.search_attributes import (
     TENANT_KEY,
 )
 from hookkeeper.temporal.data_converter import data_converter
+from instance_parts import kept_children
 from instances import Instance, running_instance
 from receivers import Receiver, receiver
 from timeouts import WAIT_TIMEOUT
@@ -60,6 +61,12 @@ def pytest_collection() -> Generator[None, object, object]:
 @pytest.fixture(scope="session", autouse=True)
 def monitored_loop() -> Iterator[None]:
     with event_loops.monitor:
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_sandbox_children() -> Iterator[None]:
+    with kept_children():
         yield
 
 

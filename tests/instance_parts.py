@@ -1,21 +1,27 @@
 """Parts of an instance that are expensive to create: created once in a process, and used again."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from fastapi import FastAPI
 
 from api.app import create_app
 from api.state import ApiState
 from event_loops import starting
 from hookkeeper.registry.store import Store
+from hookkeeper.sandbox.children import Children, SandboxChild
+from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 
 DEFAULT_URL = Settings.model_fields["public_url"].default
 _registries: list[bytes] = []
 _free_apps: list[FastAPI] = []
+DEFAULT_BOUNDS = Sandbox()._children._bounds
+_free_children: list[SandboxChild] = []
 
 
 async def empty_registry(folder: Path) -> bytes:
@@ -33,6 +39,42 @@ def new_app(settings: Settings, store: Store, gateway: Gateway) -> FastAPI:
     """Make an app, which may hold the event loop: nothing is served yet."""
     with starting():
         return create_app(settings, store, gateway)
+
+
+@contextmanager
+def kept_children() -> Iterator[None]:
+    """Let the sandboxes of all instances use the same children: each takes half a second of processor time to start."""
+    start, close = Children.start, Children.close
+
+    async def take_or_start(self: Children) -> SandboxChild:
+        while _free_children and self._bounds == DEFAULT_BOUNDS:
+            child = _free_children.pop()
+            if child.process.poll() is None:
+                return child
+            child.kill()
+        return await start(self)
+
+    async def keep_and_close(self: Children) -> None:
+        if self._bounds == DEFAULT_BOUNDS:
+            if self._spare:
+                await asyncio.wait([self._spare])
+            _free_children.extend(self._free)
+            self._free.clear()
+        await close(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Children, "start", take_or_start)
+        patch.setattr(Children, "close", keep_and_close)
+        yield
+    end_kept_children()
+
+
+def end_kept_children() -> None:
+    """Let the next call of each sandbox start a child."""
+    while _free_children:
+        child = _free_children.pop()
+        child.kill()
+        child.process.wait()
 
 
 @contextmanager

@@ -8,11 +8,17 @@ import pytest
 from problems import problem
 
 from hookkeeper.sandbox.children import SandboxChild
+from instance_parts import end_kept_children
 from instances import Instance
 from receivers import Receiver
 
 FILTER = "event.data.n > 1"
 TEMPLATE = {"template": '{"n": {{ event.data.n }}}'}
+
+
+@pytest.fixture(autouse=True)
+def no_kept_children() -> None:
+    end_kept_children()
 
 
 async def test_the_api_answers_503(idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
