@@ -11,7 +11,7 @@ from receivers import Answer, Receiver, receiver
 from worker_processes import worker_process
 
 HELD, FAILED = 40, 40
-RATE = 10
+RATE = 5
 
 
 async def test_everything_arrives_once_and_in_order(idle_instance: Instance, inbox: Receiver) -> None:
@@ -36,8 +36,8 @@ async def test_everything_arrives_once_and_in_order(idle_instance: Instance, inb
         async with worker_process(instance):
             await instance.http.post(f"/v1/webhooks/{held}/resume")
             answer = await instance.http.post(f"/v1/webhooks/{failed}/recover", json={"since": LONG_AGO, "rate": RATE})
-            await inbox.got(HELD // 4)
-            await bad.got(FAILED // 8)
+            await inbox.got(HELD // 10)
+            await bad.got(FAILED // 10)
         released, redelivered = len(inbox.requests), len(bad.requests)
         assert released < HELD and redelivered < FAILED
         async with instance.working():

@@ -12,7 +12,7 @@ from crowds import crowd
 from hookkeeper.messages.ordered_queue import QueuePosition
 from instances import Instance
 from ordered_queues import first_numbers, numbers, queue_of, send_numbered
-from receivers import Answer, Receiver
+from receivers import Answer, Receiver, receiver
 
 AT_ONCE = {"schedule": [0.05] * 20}
 LATER = {"schedule": [3600]}
@@ -217,11 +217,14 @@ async def test_a_scheduled_event_is_enqueued_when_it_is_due(instance: Instance, 
 
 async def test_only_the_url_is_ordered(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
-    await instance.webhook(inbox.url, ordered=True, retry=LATER, notifications=[{"http": {"url": f"{inbox.url}/note"}}])
-    first = (await instance.send(data={"n": 0}))["id"]
-    await inbox.got(2)
-    second = (await instance.send(data={"n": 1}))["id"]
-    await instance.until_delivery(second, "succeeded", n=1)
+    async with receiver() as notified:
+        notifications = [{"http": {"url": notified.url}}]
+        await instance.webhook(inbox.url, ordered=True, retry=LATER, notifications=notifications)
+        first = (await instance.send(data={"n": 0}))["id"]
+        await inbox.got(1)
+        second = (await instance.send(data={"n": 1}))["id"]
+        await instance.until_delivery(second, "succeeded", n=1)
+        await notified.got(2)
     assert (await instance.event(second))["deliveries"][0]["reason"] == "queued"
     assert (await instance.event(first))["status"] == "delivering"
 
