@@ -54,7 +54,7 @@ def tenant_attributes(tenant: str) -> TypedSearchAttributes:
 def memo(event: EventInput, digest: str, run_number: int) -> dict[str, Any]:
     """Return the memo with which a run is started, by the API or by a parent run."""
     number = {temporal_names.RUN_NUMBER: run_number} if run_number > 1 else {}
-    return {"digest": digest, "accepted_at": event.accepted_at, **number}
+    return {temporal_names.DIGEST: digest, temporal_names.ACCEPTED_AT: event.accepted_at, **number}
 
 
 def shared_search_attributes(events: Sequence[SharedEvent]) -> TypedSearchAttributes:

@@ -7,7 +7,7 @@ from hookkeeper import temporal_names
 
 def digest() -> str:
     """Return the digest of the event; empty if the run was started with Temporal's own tools."""
-    value: str = workflow.memo_value("digest", default="")
+    value: str = workflow.memo_value(temporal_names.DIGEST, default="")
     return value
 
 

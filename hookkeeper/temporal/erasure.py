@@ -15,7 +15,7 @@ from hookkeeper.commands import Refused
 from hookkeeper.messages.event import EventInput
 from hookkeeper.partition import partition
 from hookkeeper.temporal.error_translation import NOT_FOUND_MESSAGES, UnknownEvent
-from hookkeeper.temporal.run_state import find_run, handle_of, input_of
+from hookkeeper.temporal.run_state import accepted_at_of, find_run, handle_of, input_of
 from hookkeeper.temporal.shared_read import SharedRun
 from hookkeeper.temporal.shared_run_erasure import SharedRunErasure, delete_run
 from hookkeeper.temporal.shared_runs import SharedRuns
@@ -59,7 +59,7 @@ class Erasure:
             return ClosedEvent(tenant, event_id, accepted[0], [], shared_runs)
         parts = await _parts(self._client, latest) if latest.workflow_type == temporal_names.LARGE_EVENT else []
         runs = [run for id_ in (*parts, workflow_id) for run in await _runs(self._client, id_)]
-        accepted_at = await latest.memo_value("accepted_at", default=latest.start_time, type_hint=datetime)
+        accepted_at = await accepted_at_of(latest)
         return ClosedEvent(tenant, event_id, accepted_at, runs, shared_runs)
 
     async def erase(self, event: ClosedEvent) -> int:

@@ -35,7 +35,7 @@ from hookkeeper.temporal.error_translation import (
 )
 from hookkeeper.temporal.event_read import LargeEventRun, Part
 from hookkeeper.temporal.event_start import start_after_shared_run, start_again
-from hookkeeper.temporal.run_state import find_run, handle_of, input_of
+from hookkeeper.temporal.run_state import accepted_at_of, find_run, handle_of, input_of
 from hookkeeper.temporal.shared_read import SharedRun, state_of
 from hookkeeper.temporal.shared_runs import SharedRuns
 
@@ -100,7 +100,7 @@ class EventCommands:
 
     async def _is_erased(self, tenant: str, event_id: str, run: WorkflowExecutionDescription) -> bool:
         """Return whether the event was erased: the server deletes its runs some time later."""
-        accepted_at = await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime)
+        accepted_at = await accepted_at_of(run)
         with suppress(RegistryUnavailable):
             return await self._claims.is_erased(tenant, event_id, accepted_at)
         return False

@@ -15,7 +15,7 @@ from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 from hookkeeper.search_attributes import memo, search_attributes
 from hookkeeper.temporal import event_read
-from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.run_state import digest_of, find_run
 from hookkeeper.times import utc_now
 
 
@@ -61,7 +61,7 @@ async def start_again(
     # An event that was cancelled before its `deliver_at` is delivered at once.
     deliver_at = min(snapshot.state.deliver_at, utc_now()) if snapshot.state.deliver_at else None
     event = snapshot.event.model_copy(update={"deliveries": deliveries, "deliver_at": deliver_at})
-    digest = await description.memo_value("digest", default="")
+    digest = await digest_of(description)
     latest = await find_run(client, description.id)
     if latest is None or latest.run_id != description.run_id:  # None: it was erased
         return False

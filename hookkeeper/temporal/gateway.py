@@ -168,7 +168,7 @@ class Gateway:
 
     async def _started_before(self, tenant: str, event_id: str, digest: str) -> Started:
         run = await run_state.latest_run(self._client, tenant, event_id)
-        check_digest(tenant, event_id, digest, await run.memo_value("digest", default=""))
+        check_digest(tenant, event_id, digest, await run_state.digest_of(run))
         if run.status == WorkflowExecutionStatus.RUNNING:  # needs no worker
             event = await run_state.input_of(self._client, run_state.handle_of(self._client, run), EventInput)
             is_large = run.workflow_type == temporal_names.LARGE_EVENT

@@ -5,7 +5,7 @@ Used by the sweep and by `hookkeeper reindex`.
 
 import asyncio
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
@@ -20,7 +20,7 @@ from hookkeeper.registry.index.swept_rows import IndexedEvent
 from hookkeeper.search_attributes import EVENT_TYPE_KEY
 from hookkeeper.temporal.index_reader import IndexReader, counting
 from hookkeeper.temporal.run_snapshots import Unreadable
-from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.run_state import accepted_at_of, digest_of, find_run
 from hookkeeper.temporal.shared_run_repair import SharedRunRepair
 from hookkeeper.times import utc_now
 
@@ -124,7 +124,7 @@ async def _candidates(runs: Iterable[WorkflowExecution]) -> list[Candidate]:
         if not ids.is_event_run(run.id):
             continue
         tenant, event_id = ids.event_of(run.id)
-        accepted_at = await run.memo_value("accepted_at", default=run.start_time, type_hint=datetime)
+        accepted_at = await accepted_at_of(run)
         candidates.append(Candidate(run, EventKey(accepted_at, tenant, event_id)))
         if len(candidates) % 50 == 0:
             await asyncio.sleep(0)
@@ -159,7 +159,7 @@ async def _unread(candidate: Candidate) -> RunReport:
         needs_attention=False,
         deliver_at=None,
         run_id=run.run_id,
-        digest=await run.memo_value("digest", default=""),
+        digest=await digest_of(run),
     )
     return RunReport(
         tenant=key.tenant,

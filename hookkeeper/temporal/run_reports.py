@@ -21,7 +21,7 @@ from hookkeeper.temporal.run_snapshots import (
     read_part_snapshot,
     read_snapshot,
 )
-from hookkeeper.temporal.run_state import handle_of, input_of
+from hookkeeper.temporal.run_state import digest_of, handle_of, input_of
 from hookkeeper.temporal.shared_read import SharedRun, final_states, first_state
 from hookkeeper.temporal.task_times import closing_time, latest_task_time
 
@@ -71,7 +71,7 @@ def _report(snapshot: Snapshot, progress: EventProgress | None, part: int = 0) -
 
 async def _progress(run: WorkflowExecutionDescription, snapshot: Snapshot, event: EventInput | None) -> EventProgress:
     size = None if event is None else len(to_json(event.data))
-    return progress_of(snapshot.state, run.run_id, await run.memo_value("digest", default=""), size=size)
+    return progress_of(snapshot.state, run.run_id, await digest_of(run), size=size)
 
 
 # Shared runs

@@ -1,6 +1,7 @@
 """Read a run: its input, and its state, which is in its history once the run has closed by itself."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from temporalio.api.common.v1 import WorkflowExecution as Execution
@@ -44,6 +45,17 @@ async def find_run(client: Client, workflow_id: str) -> WorkflowExecutionDescrip
 def handle_of(client: Client, run: WorkflowExecution) -> WorkflowHandle[Any, Any]:
     """Return the handle of this run, not of a later one with the same workflow id."""
     return client.get_workflow_handle(run.id, run_id=run.run_id)
+
+
+async def digest_of(run: WorkflowExecution) -> str:
+    """Return the digest of the run's event; empty if the run was started with Temporal's own tools."""
+    digest: str = await run.memo_value(temporal_names.DIGEST, default="")
+    return digest
+
+
+async def accepted_at_of(run: WorkflowExecution) -> datetime:
+    """Return when the run's event was accepted; the start of a run that was started with Temporal's own tools."""
+    return await run.memo_value(temporal_names.ACCEPTED_AT, default=run.start_time, type_hint=datetime)
 
 
 async def number_of(run: WorkflowExecutionDescription) -> int:
