@@ -20,6 +20,8 @@ FIRED_FOR_KEY = SearchAttributeKey.for_datetime(temporal_names.FIRED_FOR)
 
 LISTED_BYTES = 1900
 """Bytes of ids in one search attribute. The server rejects a value over 2,048 bytes, which would block the run."""
+LIST_FRAME_BYTES, ID_FRAME_BYTES = 2, 3
+"""Bytes around all ids of a search attribute, and around each of them."""
 SUMMARY_BYTES = 200
 """Bytes of the summary of a shared run."""
 
@@ -57,6 +59,11 @@ def memo(event: EventInput, digest: str, run_number: int) -> dict[str, Any]:
     return {temporal_names.DIGEST: digest, temporal_names.ACCEPTED_AT: event.accepted_at, **number}
 
 
+def run_summary(event: EventInput) -> str:
+    """`order.paid · acme`: the type and the tenant of an event."""
+    return f"{event.type} · {event.tenant}"
+
+
 def shared_search_attributes(events: Sequence[SharedEvent]) -> TypedSearchAttributes:
     """Return the search attributes of a shared run: the ids of its events, and the tenant and the type of all."""
     pairs: list[SearchAttributePair[Any]] = []
@@ -85,9 +92,9 @@ def shared_summary(events: Sequence[SharedEvent]) -> str:
 def fitting_ids(all_ids: Iterable[str]) -> list[str]:
     """Return the ids for a search attribute: without duplicates, sorted, and as many as fit (about 100)."""
     ids_: list[str] = []
-    size = 2
+    size = LIST_FRAME_BYTES
     for id_ in sorted(set(all_ids)):
-        size += len(id_.encode()) + 3
+        size += len(id_.encode()) + ID_FRAME_BYTES
         if size > LISTED_BYTES:
             break
         ids_.append(id_)

@@ -46,7 +46,7 @@ def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first
         ACTIVITIES[first.record.channel],
         batch,
         task_queue=task_queue,
-        start_to_close_timeout=timedelta(minutes=1 + len(deliveries) // 50),
+        start_to_close_timeout=batch_timeout(len(deliveries)),
         is_complete=lambda result: is_complete(result, batch),
         heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT if is_first else RETRY_HEARTBEAT_TIMEOUT,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -72,6 +72,11 @@ def begin_batch(
         traceparent=event.traceparent,
         pace=deliveries[0].paced_rate,
     )
+
+
+def batch_timeout(attempts: int) -> timedelta:
+    """Return how long an activity may take to make so many attempts."""
+    return timedelta(minutes=1 + attempts // 50)
 
 
 def is_complete(result: BatchResult, batch: DeliveryBatch) -> bool:

@@ -81,7 +81,7 @@ class EventWorkflow:
 
     async def _deliver(self) -> None:
         """Wait until the event's time, then make all deliveries at once."""
-        if not self._is_reported():
+        if not self._is_start_reported():
             self._report_to_index(self._deliveries.values())
         await self._deliver_at.wait(self._is_over)
         if self._event.deliver_at:
@@ -165,8 +165,8 @@ class EventWorkflow:
     def _report_to_parent(self, moved_to: datetime | None) -> None:
         """Report to the run of a large event, if this is the run of a part: see `workflows.event_part`."""
 
-    def _is_reported(self) -> bool:
-        """The service that accepted the event has started the run just now, and has reported that."""
+    def _is_start_reported(self) -> bool:
+        """Return whether the index has this run already: the service that accepts an event reports its first run."""
         info = workflow.info()
         is_later = info.parent is not None or info.continued_run_id is not None or memo.run_number() > 1
         return not is_later and all(delivery.is_new for delivery in self._deliveries.values())
@@ -194,9 +194,8 @@ class EventWorkflow:
         raise asyncio.CancelledError
 
     def _status(self) -> EventStatus:
-        if not self._are_all_final():
-            return "scheduled" if self._deliver_at.is_pending else "delivering"
-        return event_status(tuple(delivery.record for delivery in self._deliveries.values()))
+        records = tuple(delivery.record for delivery in self._deliveries.values())
+        return event_status(records, scheduled=self._deliver_at.is_pending)
 
     def _is_over(self) -> bool:
         return self._are_all_final() and self._alerts.are_done

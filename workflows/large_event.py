@@ -28,7 +28,7 @@ from hookkeeper.messages import Message
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, EventStatus, PartRestart
 from hookkeeper.partition import part_input, partition
 from hookkeeper.search_attributes import memo as run_memo
-from hookkeeper.search_attributes import search_attributes
+from hookkeeper.search_attributes import run_summary, search_attributes
 from workflows import closing, memo, timers
 from workflows.commands import signal_handler
 from workflows.event_part import EventPartWorkflow
@@ -114,7 +114,7 @@ class LargeEventWorkflow:
                     parent_close_policy=ParentClosePolicy.TERMINATE,
                     memo=run_memo(event, memo.digest(), number),
                     search_attributes=search_attributes(event, number),
-                    static_summary=f"{event.type} · {event.tenant} · part {n} of {len(self._parts)}",
+                    static_summary=f"{run_summary(event)} · part {n} of {len(self._parts)}",
                 )
             except WorkflowAlreadyStartedError:
                 # The parts of a parent that has just been terminated close a moment later.

@@ -29,14 +29,14 @@ from hookkeeper.messages.shared_run import (
     TogetherBatch,
     TogetherResult,
 )
-from hookkeeper.search_attributes import memo, search_attributes
+from hookkeeper.search_attributes import memo, run_summary, search_attributes
 from workflows import summaries, timers
 from workflows.activities import run_until_done
 from workflows.alerts import alert_of
 from workflows.batches import record_outcomes
 from workflows.commands import APPLY
 from workflows.delivery import DeliveryState
-from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, begin_batch, is_complete
+from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, batch_timeout, begin_batch, is_complete
 from workflows.event import EventWorkflow
 from workflows.index_reports import SharedRunReports
 
@@ -157,7 +157,7 @@ class SharedRunWorkflow:
         together: TogetherResult = await run_until_done(
             WebhookActivities.deliver_events_together,
             TogetherBatch(batches=batches, is_rest=is_rest),
-            start_to_close_timeout=timedelta(minutes=1 + attempts // 50),
+            start_to_close_timeout=batch_timeout(attempts),
             is_complete=lambda result: _is_complete(result, batches),
             heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT,
             priority=Priority(fairness_key=task_queues.tenant_or_several({batch.tenant for batch in batches})),
@@ -185,7 +185,7 @@ class SharedRunWorkflow:
                 id=key,
                 memo=memo(event, digest, 1),
                 search_attributes=search_attributes(event, 1),
-                static_summary=f"{event.type} · {event.tenant}",
+                static_summary=run_summary(event),
                 priority=Priority(fairness_key=event.tenant),
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 parent_close_policy=ParentClosePolicy.ABANDON,

@@ -53,19 +53,19 @@ class EventStarts:
         if not (self._writes_claims and may_share and run.is_plain()):
             return await self._start_alone(run)
         answer = await self._shared.start(run)
-        if isinstance(answer, NotStarted) and await self._release(run, answer.shared_run):
+        if isinstance(answer, NotStarted) and await self._release_stale_claim(run, answer.shared_run):
             answer = await self._shared.start(run)
         return answer if isinstance(answer, Started) else await self._start_alone(run, answer.shared_run)
 
-    async def _release(self, run: NewRun, refused: str | None) -> bool:
-        """Remove the event's claim if its shared run does not have it, and will not. Return whether that is so.
+    async def _release_stale_claim(self, run: NewRun, refused: str | None) -> bool:
+        """Remove the event's claim if its shared run does not have it, and will not; return whether it did so.
 
         After an outage, many events come again at the same moment: they share runs again, which is cheaper.
         """
         claim = await self._claims.find(*run.key)
         if claim is None or claim.shared_run is None or claim.shared_run == refused:
             return False
-        if await self._find(claim, claim.shared_run, is_patient=True):
+        if await self._find_or_block(claim, claim.shared_run, is_patient=True):
             return False
         await self._claims.release([run.key], claim.shared_run)
         return True
@@ -81,7 +81,7 @@ class EventStarts:
             if shared_run in missed:
                 break
             is_ours = shared_run == refused
-            if found := await self._find(claim, shared_run, is_patient=not is_ours):
+            if found := await self._find_or_block(claim, shared_run, is_patient=not is_ours):
                 check_digest(*run.key, run.digest, found.digest)
                 if is_ours and found.workflow_id == shared_run:
                     self._index.put(first_report(run.event, found.state, found.run_id, run.digest, shared_run))
@@ -95,16 +95,17 @@ class EventStarts:
     async def _earlier_claim(self, run: NewRun) -> Claim | None:
         """Claim the event for its own run; return the claim that was there before."""
         if self._writes_claims:
-            given = [run.key] if run.given else ()
+            given = [run.key] if run.has_own_id else ()
             return (await self._claims.claim([run.claim(None)], given)).get(run.key)
-        return await self._claims.find(*run.key) if run.given else None
+        return await self._claims.find(*run.key) if run.has_own_id else None
 
-    async def _find(self, claim: Claim, shared_run: str, *, is_patient: bool) -> EventInRun | None:
-        """Return the event in its shared run. None: it is not there, and will not be.
+    async def _find_or_block(self, claim: Claim, shared_run: str, *, is_patient: bool) -> EventInRun | None:
+        """Return the event in its shared run; None if it is not there, and will not be.
 
-        `is_patient`: the start of the run may be under way, here or in another process.
+        If there is no such run, its id is taken, so that it cannot be started any more. `is_patient`: wait before that,
+        because another process may be starting it.
         """
-        await self._shared.ended(shared_run)
+        await self._shared.wait_for_start(shared_run)
         begin = utc_now()
         while True:
             if found := await self._gateway.shared_runs.event_in(shared_run, *claim.key):

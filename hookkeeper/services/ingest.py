@@ -84,7 +84,7 @@ class EventIngest:
         run = self._input(event, event_id, utc_now(), deliveries_to([webhook], manual=True))
         async with _in_time():
             await self._check_type(event, is_test=True)
-            return await self._start(NewRun(run, digest(event, only_to=webhook.id), size, given=True))
+            return await self._start(NewRun(run, digest(event, only_to=webhook.id), size, has_own_id=True))
 
     async def check(self, event: NewEvent) -> None:
         """Raise Invalid, TooLarge or Suspended for an event that would be refused if it came now."""
@@ -107,7 +107,7 @@ class EventIngest:
             self._input(event, event_id, now, deliveries_to(webhooks)),
             digest(event),
             size,
-            given=event.id is not None,
+            has_own_id=event.id is not None,
             expected=_expected(webhooks, now),
         )
         are_promising = all(webhook.is_promising for webhook in webhooks)

@@ -49,7 +49,7 @@ class SharedStarts:
         try:
             async with self.limit.slot(run.event.tenant, run.activities):
                 self._queue.put(waiting)
-                self._serve()
+                self._start_groups()
                 return await waiting.answer
         except asyncio.CancelledError:
             waiting.answer.cancel()
@@ -59,25 +59,25 @@ class SharedStarts:
         finally:
             del self._known[run.key]
 
-    async def ended(self, shared_run: str) -> None:
-        """Return when this process does not start the shared run, or not any more."""
+    async def wait_for_start(self, shared_run: str) -> None:
+        """Wait while this process is starting the shared run."""
         if (group := self._starting.get(shared_run)) is not None:
             await asyncio.wait([group])
 
-    def _serve(self) -> None:
+    def _start_groups(self) -> None:
         loop = asyncio.get_running_loop()
         while self._queue and self._may_start(loop.time()):
             group = self._queue.take()
             if not group:
                 return
             self._latest_start = loop.time()
-            loop.call_later(SLOW_START, self._serve)
+            loop.call_later(SLOW_START, self._start_groups)
             shared_run = ids.shared_run_id() if len(group) > 1 else None
             task = asyncio.create_task(self._start_group(group, shared_run))
             self._groups[task] = group
             if shared_run is not None:
                 self._starting[shared_run] = task
-            task.add_done_callback(self._end)
+            task.add_done_callback(self._end_group)
 
     def _may_start(self, now: float) -> bool:
         if not self._groups:
@@ -85,10 +85,10 @@ class SharedStarts:
         is_due = self._queue.is_full or now - self._latest_start >= SLOW_START
         return is_due and len(self._groups) < MAX_CONCURRENT_GROUPS
 
-    def _end(self, task: asyncio.Task[None]) -> None:
+    def _end_group(self, task: asyncio.Task[None]) -> None:
         self._queue.end(self._groups.pop(task))
         self._starting = {run: group for run, group in self._starting.items() if group is not task}
-        self._serve()
+        self._start_groups()
 
     def _stop_abandoned(self) -> None:
         """Cancel the starts whose requests have all ended. They may have taken effect."""
@@ -98,10 +98,10 @@ class SharedStarts:
 
     async def _start_group(self, group: Sequence[WaitingRun], shared_run: str | None) -> None:
         try:
-            if shared_run is None and not group[0].run.given:
+            if shared_run is None and not group[0].run.has_own_id:
                 await self._start_generated(group[0])
                 return
-            given = [waiting.run.key for waiting in group if waiting.run.given]
+            given = [waiting.run.key for waiting in group if waiting.run.has_own_id]
             earlier = await self._claims.claim([waiting.run.claim(shared_run) for waiting in group], given)
             for waiting in group:
                 if waiting.run.key in earlier:

@@ -10,7 +10,7 @@ from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 from hookkeeper.registry.claims import Claim, Key
-from hookkeeper.search_attributes import LISTED_BYTES
+from hookkeeper.search_attributes import ID_FRAME_BYTES, LIST_FRAME_BYTES, LISTED_BYTES
 from hookkeeper.services.new_event import is_generated
 from hookkeeper.temporal.gateway import Started
 
@@ -18,8 +18,6 @@ MAX_SHARED_BYTES = 512 * 1024
 """Bytes of all events of a shared run together."""
 MAX_EVENT_BYTES = 8 * 1024
 """Bytes of an event that can share a run."""
-LISTED_FRAME, LISTED_SEPARATOR = 2, 3
-"""Bytes in the search attribute around all ids, and around each."""
 Expected = Literal["quick", "unknown", "slow"]
 """Attempts that succeed within a second; those of a webhook that has not succeeded yet; those of one that fails, or was
 slow lately."""
@@ -35,7 +33,7 @@ class NewRun:
     digest: str
     size: int
     """Bytes of the event as it was posted."""
-    given: bool
+    has_own_id: bool
     """The client gave the event's id, so the event may have been accepted before."""
     expected: Expected = "quick"
     """What its first attempts can be expected to be."""
@@ -55,7 +53,7 @@ class NewRun:
         A generated id that comes again may have a run of its own already, without a claim.
         """
         event = self.event
-        if self.given and is_generated(event.id):
+        if self.has_own_id and is_generated(event.id):
             return False
         if event.deliver_at or self.size > MAX_EVENT_BYTES or len(event.deliveries) > PART:
             return False
@@ -91,7 +89,7 @@ class WaitingRun:
         self.run = run
         self.lane = Lane(run.event.tenant, run.expected)
         self.size = run.size + sum(DELIVERY_BYTES + len(delivery.target) for delivery in run.event.deliveries)
-        self.listed_bytes = len(run.event.id) + LISTED_SEPARATOR
+        self.listed_bytes = len(run.event.id) + ID_FRAME_BYTES
         self.answer: asyncio.Future[Started | NotStarted] = asyncio.get_running_loop().create_future()
 
     @property
@@ -155,7 +153,7 @@ class StartQueue:
         A lane that is not quick is busy until `end` is called with the group: it has one start at a time.
         """
         group: list[WaitingRun] = []
-        size, listed = 0, LISTED_FRAME
+        size, listed = 0, LIST_FRAME_BYTES
         lanes = self._next_lanes()
         while lanes and len(group) < self._max_events:
             lane = lanes.popleft()

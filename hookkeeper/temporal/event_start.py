@@ -13,7 +13,7 @@ from hookkeeper.commands import reopen
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
-from hookkeeper.search_attributes import memo, search_attributes
+from hookkeeper.search_attributes import memo, run_summary, search_attributes
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.run_state import digest_of, find_run
 from hookkeeper.times import utc_now
@@ -37,7 +37,7 @@ async def start_run(
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         memo=memo(event, digest, run_number),
         search_attributes=search_attributes(event, run_number),
-        static_summary=f"{event.type} · {event.tenant}",
+        static_summary=run_summary(event),
         priority=Priority(fairness_key=event.tenant),
     )
     assert handle.result_run_id is not None

@@ -31,7 +31,7 @@ def new(
     event = EventInput(
         id=event_id, type="a", tenant=tenant, timestamp=NOW, data=None, accepted_at=NOW, deliveries=deliveries
     )
-    return NewRun(event, "digest", size, given=True, expected=expected)
+    return NewRun(event, "digest", size, has_own_id=True, expected=expected)
 
 
 def waiting(queue: StartQueue, *runs: NewRun) -> list[WaitingRun]:
@@ -86,7 +86,7 @@ async def test_events_of_webhooks_that_have_not_succeeded_yet_share_with_each_ot
     assert taken(queue) == ["n4"]
 
 
-async def test_who_gives_up_leaves_the_queue() -> None:
+async def test_a_request_that_gives_up_leaves_the_queue() -> None:
     queue = StartQueue(max_events=4)
     first, second, third = waiting(queue, new("a"), new("b"), new("c", "other"))
     for each in (first, third, third):
@@ -97,7 +97,7 @@ async def test_who_gives_up_leaves_the_queue() -> None:
     assert len(queue) == 0
 
 
-async def test_a_run_holds_so_many_bytes() -> None:
+async def test_a_shared_run_has_a_maximum_of_bytes() -> None:
     queue = StartQueue(max_events=100)
     waiting(queue, *(new(f"e{n}", size=MAX_SHARED_BYTES // 10) for n in range(15)))
     assert len(taken(queue)) == 10
@@ -110,7 +110,7 @@ async def test_a_run_holds_so_many_bytes() -> None:
     assert max(sizes) <= MAX_SHARED_BYTES
 
 
-async def test_a_run_lists_all_its_events() -> None:
+async def test_a_shared_run_lists_all_its_events_in_its_search_attribute() -> None:
     queue = StartQueue(max_events=100)
     waiting(queue, *(new(f"{n:0>128}") for n in range(60)))
     while queue:
@@ -136,7 +136,7 @@ async def test_a_run_lists_all_its_events() -> None:
     ],
     ids=lambda part: part.event.id if isinstance(part, NewRun) else "",
 )
-def test_what_may_share_a_run(run: NewRun, is_plain: bool) -> None:
+def test_only_small_plain_events_may_share_a_run(run: NewRun, is_plain: bool) -> None:
     assert run.is_plain() is is_plain
 
 
@@ -193,5 +193,7 @@ EMAIL = Delivery(id="e", webhook_id="e", channel="email")
         ((URL, DEGRADED), "quick", 2),
     ],
 )
-def test_how_many_activities_a_run_has(deliveries: tuple[Delivery, ...], expected: Expected, activities: int) -> None:
+def test_quick_urls_count_as_one_activity_and_other_deliveries_as_one_each(
+    deliveries: tuple[Delivery, ...], expected: Expected, activities: int
+) -> None:
     assert new("a", deliveries=deliveries, expected=expected).activities == activities
