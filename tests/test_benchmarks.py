@@ -36,7 +36,7 @@ TIMEOUT = 400
 @pytest.mark.timeout(TIMEOUT + 30)
 def test_a_small_run_measures_each_contender(tmp_path: Path) -> None:
     """Setup: Hookkeeper and bare Temporal, with receiver and load generator, each with processes of its own.
-    What this proves: `make bench` works; it fails for errors, and for nothing else.
+    Proves: `make bench` works; it fails for errors, and for nothing else.
     """
     done = subprocess.run(
         [
@@ -63,7 +63,7 @@ def test_a_small_run_measures_each_contender(tmp_path: Path) -> None:
 def test_an_index_is_filled_once_and_pages_of_it_are_timed(tmp_path: Path) -> None:
     """Setup: an index of 600 events in a folder, the API and Temporal as processes. Timeline: two runs, and one that
     wants another number of events.
-    What this proves: all pages are loaded without an error, and the second run uses what the first has written.
+    Proves: all pages are loaded without an error, and the second run uses what the first has written.
     """
     first, second, other = (_run_index(tmp_path, events=number) for number in (600, 600, 300))
     assert first.returncode == second.returncode == 0, first.stdout + first.stderr + second.stdout + second.stderr

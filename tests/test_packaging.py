@@ -103,7 +103,7 @@ def test_the_image_gets_all_code_and_no_more() -> None:
 
 def test_the_wheel_has_all_that_the_demo_needs(tmp_path: Path) -> None:
     """Setup: the wheel in an environment of its own, which finds the dependencies in that of the tests, and no code of
-    this folder. What this proves: `pip install` without `--editable` brings every package, migration and template.
+    this folder. Proves: `pip install` without `--editable` brings every package, migration and template.
     """
     source, environment = tmp_path / "source", tmp_path / "environment"
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests"))

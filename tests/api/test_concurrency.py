@@ -51,7 +51,7 @@ async def test_a_tenant_that_asks_much_at_once_waits_for_itself(
     temporal: Temporal, tmp_path: Path, head: bytes
 ) -> None:
     """Setup: two requests of a tenant are handled at once. Timeline: two of its bodies do not come; then it asks more.
-    What this proves: another tenant is answered meanwhile, the further requests wait or are refused, and go on after.
+    Proves: another tenant is answered meanwhile, the further requests wait or are refused, and go on after.
     """
     async with running_instance(temporal, tmp_path, max_concurrent_requests_per_tenant=AT_ONCE) as instance:
         busy, other = [(await make_key(instance, tenant))["key"] for tenant in ("busy", "other")]
@@ -110,7 +110,7 @@ async def test_answers_that_a_tenant_does_not_read_hold_its_slots(
     temporal: Temporal, tmp_path: Path, make_webhook: Callable[..., Webhook]
 ) -> None:
     """Setup: two requests of a tenant are handled at once. Timeline: it reads nothing of two long answers.
-    What this proves: its next request waits until one of them is read, while another tenant is answered.
+    Proves: its next request waits until one of them is read, while another tenant is answered.
     """
     async with running_instance(temporal, tmp_path, max_concurrent_requests_per_tenant=AT_ONCE) as instance:
         busy, other = [(await make_key(instance, tenant))["key"] for tenant in ("busy", "other")]
@@ -163,7 +163,7 @@ async def test_large_bodies_of_one_tenant_keep_no_thread_from_another(
     temporal: Temporal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Setup: parsing hangs for one tenant, which posts more large bodies than Python has threads for such work.
-    What this proves: another tenant's large body is parsed meanwhile, and all go on afterwards.
+    Proves: another tenant's large body is parsed meanwhile, and all go on afterwards.
     """
     go_on = threading.Event()
 

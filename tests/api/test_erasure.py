@@ -60,7 +60,7 @@ async def listed(instance: Instance) -> list[str]:
 
 async def test_all_runs_of_a_finished_event_go(instance: Instance, inbox: Receiver) -> None:
     """Setup: two events, one of them delivered twice. Timeline: that one is erased.
-    What this proves: all its runs go, from lists too; the other stays; the id is free again; the log says who did it.
+    Proves: all its runs go, from lists too; the other stays; the id is free again; the log says who did it.
     """
     await instance.webhook(inbox.url)
     erased, kept = [(await instance.send(data={"name": "Ann"}))["id"] for _ in range(2)]
@@ -85,7 +85,7 @@ async def test_all_runs_of_a_finished_event_go(instance: Instance, inbox: Receiv
 
 async def test_the_index_has_no_erased_event(instance: Instance, inbox: Receiver) -> None:
     """Setup: two events. Timeline: one is erased while a report of it waits in a buffer, and is written then.
-    What this proves: its rows are gone, and stay away; the other's stay; an event with the same id is indexed again.
+    Proves: its rows are gone, and stay away; the other's stay; an event with the same id is indexed again.
     """
     await instance.webhook(inbox.url)
     erased, kept = [(await instance.send())["id"] for _ in range(2)]
@@ -137,7 +137,7 @@ async def test_an_open_event_is_cancelled_first(instance: Instance, inbox: Recei
 @pytest.mark.parametrize("is_shared", [False, True])
 async def test_an_event_that_is_redelivered_meanwhile(instance: Instance, inbox: Receiver, is_shared: bool) -> None:
     """Timeline: an erasure finds the runs of an event; a redelivery starts and ends; what was found is deleted.
-    What this proves: it does not report success while the redelivery's run has the data. A repetition deletes that too.
+    Proves: it does not report success while the redelivery's run has the data. A repetition deletes that too.
     """
     webhook = await instance.webhook(inbox.url)
     if is_shared:
@@ -158,7 +158,7 @@ async def test_an_event_that_is_redelivered_meanwhile(instance: Instance, inbox:
 @pytest.mark.parametrize("is_shared", [False, True])
 async def test_an_event_that_is_redelivered_afterwards(instance: Instance, inbox: Receiver, is_shared: bool) -> None:
     """Timeline: an event is erased, and redelivered before the server has deleted its runs, as by a recovery.
-    What this proves: it is unknown then: nothing is sent, and no run is started with its data.
+    Proves: it is unknown then: nothing is sent, and no run is started with its data.
     """
     webhook = await instance.webhook(inbox.url)
     if is_shared:
@@ -221,7 +221,7 @@ async def test_the_server_deletes_the_earlier_run_between_two_requests(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: a start is refused because of an earlier run; that run is deleted before it can be read.
-    What this proves: the event is started in its place.
+    Proves: the event is started in its place.
     """
     webhook = await instance.webhook(inbox.url)
     event = event_to(webhook, id="e0", tenant=instance.tenant).event

@@ -45,7 +45,7 @@ async def test_a_disabled_webhook_stays_off_when_it_is_resumed(instance: Instanc
 async def test_a_release_that_cannot_be_started_is_told(instance: Instance) -> None:
     """Setup: a paused webhook; beside the API one whose namespace is not there, with the same registry.
     Timeline: the webhook is resumed there, and enabled; then here.
-    What this proves: 503, though the registry says that the webhook goes on; to repeat the request is all it takes.
+    Proves: 503, though the registry says that the webhook goes on; to repeat the request is all it takes.
     """
     webhook = (await instance.webhook(URL))["id"]
     await instance.http.post(f"/v1/webhooks/{webhook}/pause")

@@ -44,7 +44,7 @@ def shown(items: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 async def test_a_search_by_any_webhook_finds_the_event_once(instance: Instance, inbox: Receiver) -> None:
     """Setup: 250 webhooks, and one that gets a smaller event. Timeline: all fail, the last is to be tried again.
-    What this proves: the event is found by its first and its 250th webhook, as one row, with its own status; by what is
+    Proves: the event is found by its first and its 250th webhook, as one row, with its own status; by what is
     true of a part alone it is not.
     """
     webhooks = await crowd(instance, inbox.url, 249)
@@ -122,7 +122,7 @@ async def test_a_scheduled_event_is_found_and_changes_its_status(instance: Insta
 
 
 async def test_the_same_event_again_is_a_duplicate(idle_instance: Instance, inbox: Receiver) -> None:
-    """What this proves: a repeated POST gets the whole list, also when the event is final. Other content is refused."""
+    """Proves: a repeated POST gets the whole list, also when the event is final. Other content is refused."""
     webhooks = await crowd(idle_instance, inbox.url, 101)
     first = await idle_instance.send(id="e", data={"a": 1})
     fifty = await asyncio.gather(*(idle_instance.send(id="e", data={"a": 1}) for _ in range(10)))

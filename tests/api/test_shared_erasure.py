@@ -64,7 +64,7 @@ async def until_deleted(instance: Instance, workflow_id: str) -> None:
 
 async def test_the_others_stay(instance: Instance, inbox: Receiver) -> None:
     """Timeline: one event is erased, then another one, then the last of the tenant.
-    What this proves: the others are shown and indexed as before, in the run that replaces theirs, and nothing is sent.
+    Proves: the others are shown and indexed as before, in the run that replaces theirs, and nothing is sent.
     """
     webhook = await instance.webhook(inbox.url)
     run = await shared(instance, ["e0", "e1", "e2"], webhook)
@@ -101,7 +101,7 @@ async def test_the_last_event(instance: Instance) -> None:
 
 async def test_an_event_with_runs_of_its_own(instance: Instance, inbox: Receiver) -> None:
     """Setup: one event continued in its own run, one was redelivered. Timeline: erase both.
-    What this proves: all their runs go, and their data in the shared run; those that continued are in no replacement.
+    Proves: all their runs go, and their data in the shared run; those that continued are in no replacement.
     """
     webhook = await instance.webhook(inbox.url)
     async with receiver() as gone:
@@ -131,7 +131,7 @@ async def test_an_event_with_runs_of_its_own(instance: Instance, inbox: Receiver
 
 async def test_an_id_that_is_used_again_while_the_server_deletes(instance: Instance, inbox: Receiver) -> None:
     """Setup: an event was in a shared run, then in its own. Timeline: erase it, post its id again until it is new.
-    What this proves: the new event waits for the old one's end, and all its retries are made.
+    Proves: the new event waits for the old one's end, and all its retries are made.
     """
     inbox.fails(503, 503)
     webhook = await instance.webhook(inbox.url, retry={"schedule": [0.1]})
@@ -204,7 +204,7 @@ async def test_several_at_once(instance: Instance) -> None:
 @pytest.mark.parametrize("step", ["start", "move", "delete", "clear"])
 async def test_a_request_that_was_killed(instance: Instance, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Timeline: the process is killed before a step; another event is erased; the first request is repeated.
-    What this proves: both are gone, the other one is there at any time.
+    Proves: both are gone, the other one is there at any time.
     """
     await shared(instance, ["e0", "e1", "kept"])
 
@@ -230,7 +230,7 @@ async def test_a_request_that_was_killed(instance: Instance, monkeypatch: pytest
 async def test_a_run_that_the_server_deletes_late(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timeline: a request is killed after it has started the run that replaces an event's; another event is erased,
     whose runs the server deletes in another order; the first request is repeated.
-    What this proves: the other event does not come back in the first replacement.
+    Proves: the other event does not come back in the first replacement.
     """
     run = await shared(instance, ["e0", "e1", "kept"])
 
@@ -257,7 +257,7 @@ async def test_a_run_that_the_server_deletes_late(instance: Instance, monkeypatc
 
 async def test_a_request_that_is_out_of_date(instance: Instance) -> None:
     """Setup: two events are erased while a third request sleeps, which has read the run before.
-    What this proves: it continues with the present run, and erased data does not come back.
+    Proves: it continues with the present run, and erased data does not come back.
     """
     run = await shared(instance, ["e0", "e1", "e2", "kept"])
     late = await instance.gateway.closed_event(instance.tenant, "e2")
@@ -275,7 +275,7 @@ async def test_a_request_that_is_out_of_date(instance: Instance) -> None:
 
 async def test_a_replacement_that_comes_too_late(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """Setup: as before, but the request sleeps just before it starts the replacement, whose id is free again.
-    What this proves: it finds out, deletes what it has started, and asks for another try.
+    Proves: it finds out, deletes what it has started, and asks for another try.
     """
     run = await shared(instance, ["e0", "e1", "e2", "kept"])
     late = await instance.gateway.closed_event(instance.tenant, "e2")

@@ -94,7 +94,7 @@ async def test_steps_cover_the_whole_time(idle_instance: Instance) -> None:
 async def test_a_tenants_key_sees_its_tenant_only(idle_instance: Instance) -> None:
     """Setup: two tenants with an event each.
     Timeline: the key of one reads its statistics, by each name, and asks for the other's tenant and webhook.
-    What this proves: nothing of the other tenant is counted, and its webhook looks like one that is unknown.
+    Proves: nothing of the other tenant is counted, and its webhook looks like one that is unknown.
     """
     mine, other = idle_instance.tenant, f"{idle_instance.tenant}-b"
     await idle_instance.store.index.write([report(mine, "evt_1", None), report(other, "evt_2", None, status="held")])

@@ -205,7 +205,7 @@ async def test_every_route_is_classified(instance: Instance) -> None:
 async def test_no_route_gives_or_takes_what_is_anothers(two: Two) -> None:
     """Setup: tenant A has an object of each kind.
     Timeline: tenant B's key calls every route of the app with A's ids; then again, naming tenant A wherever it can.
-    What this proves: 403 or 404, or a list without A's; nothing of A's has changed, nor what all tenants share.
+    Proves: 403 or 404, or a list without A's; nothing of A's has changed, nor what all tenants share.
     """
     before = await two.everything()
     for route in guarded(two.instance.app):

@@ -106,7 +106,7 @@ def test_the_verdict() -> None:
 def test_no_event_is_lost_between_claim_start_and_answer() -> None:
     """Setup: two workers, API, Temporal and PostgreSQL, each a process; bursts of events that share runs.
     Timeline: connections break, and processes are killed, at claims and starts, before or after these took effect.
-    What this proves: each event that was answered is delivered and known; none is refused.
+    Proves: each event that was answered is delivered and known; none is refused.
     """
     seed = os.environ.get("DRILL_SEED", "21")
     done = subprocess.run(

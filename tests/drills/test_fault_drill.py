@@ -18,7 +18,7 @@ TIMEOUT = 600
 def test_nothing_is_lost_while_processes_are_killed() -> None:
     """Setup: two workers, API, Temporal and PostgreSQL, each a process; a steady and a flaky receiver.
     Timeline: events all the time; a kill -9 every five seconds, a worker stopped for longer than its heartbeat.
-    What this proves: what was answered 2xx is delivered, no run is stuck, and only what was in flight comes twice.
+    Proves: what was answered 2xx is delivered, no run is stuck, and only what was in flight comes twice.
     """
     # The same faults each time: `make drill` has a seed of its own each time, and so over the weeks many schedules.
     seed = os.environ.get("DRILL_SEED", "21")

@@ -122,7 +122,7 @@ def test_a_hostile_tenant_hurts_no_other() -> None:
     """Setup: two workers, API, Temporal and PostgreSQL, each a process; a quiet tenant with two events a second.
     Timeline: for 12 seconds a hostile tenant does at once everything that has hurt another tenant before, with four
     pages of the dashboard open.
-    What this proves: the quiet one's events all come, at one attempt each; no process takes too much memory; no secret
+    Proves: the quiet one's events all come, at one attempt each; no process takes too much memory; no secret
     is read. Limits on time are ten times as long here: the machine may be busy with other work.
     """
     seed = os.environ.get("DRILL_SEED", "21")

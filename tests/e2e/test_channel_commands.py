@@ -51,7 +51,7 @@ async def test_a_webhook_needs_no_url(running_dev: processes.Dev, tenant: str) -
 async def test_a_file_sets_fields_that_have_no_option(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     """Setup: a webhook from a file, and one option that overrides it.
     Timeline: the output of `show` is changed and used as the file of an update.
-    What this proves: masked secrets are kept, and fields that cannot be set are ignored.
+    Proves: masked secrets are kept, and fields that cannot be set are ignored.
     """
     webhook = {
         "tenant": tenant,

@@ -96,7 +96,7 @@ async def test_secrets_are_readable_by_the_owner_only(running_dev: processes.Dev
 async def test_loses_nothing_however_it_ends(tmp_path: Path, inbox: Receiver, tenant: str) -> None:
     """Setup: one event that is delivered, one that has failed once and waits for its retry.
     Timeline: Ctrl-C after the first; kill -9 while the second waits, which also kills the children; SIGTERM.
-    What this proves: a stop leaves no process and no port; results are kept, and the retry is made when it is due.
+    Proves: a stop leaves no process and no port; results are kept, and the retry is made when it is due.
     """
     async with processes.dev(tmp_path) as dev:
         webhook = await dev.webhook(inbox.url, tenant, retry={"schedule": [6]})
@@ -178,7 +178,7 @@ async def test_stops_when_its_terminal_is_closed(tmp_path: Path) -> None:
 async def test_restarts_killed_processes(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     """Setup: a delivery that has failed once and waits for its retry.
     Timeline: kill -9 of one child, then of the next.
-    What this proves: the child is restarted, and the delivery is made.
+    Proves: the child is restarted, and the delivery is made.
     """
     await running_dev.webhook(inbox.url, tenant, retry={"schedule": [5]})
     for name in ("worker", "api", "temporal"):

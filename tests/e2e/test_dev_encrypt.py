@@ -57,7 +57,7 @@ async def test_nothing_on_the_disk_is_readable(tmp_path: Path, inbox: Receiver) 
     """Setup: a dev with --encrypt.
     Timeline: an event with deliveries that succeed and fail, an email, a notification, an alert; a search in all
     databases and their logs; a stop, and a start without the option.
-    What this proves: data, secrets and receivers cannot be read on the disk; API, command line and Temporal's own tools
+    Proves: data, secrets and receivers cannot be read on the disk; API, command line and Temporal's own tools
     (with the key) show them; the next start finds the key by itself; without it, the error names the missing key.
     """
     data = tmp_path / ".hookkeeper"

@@ -29,7 +29,7 @@ async def until_deliveries(dev: processes.Dev, webhook: str, status: str, count:
 async def test_from_a_pause_to_a_recovery(running_dev: processes.Dev, tenant: str, inbox: Receiver) -> None:
     """Setup: `dev` and a webhook that takes one attempt.
     Timeline: paused, an event, resumed; the event fails; the receiver works again, and the webhook is recovered.
-    What this proves: each command does what it says.
+    Proves: each command does what it says.
     """
     inbox.fails(503)
     made = await ran(running_dev, "webhooks", "create", inbox.url, "--tenant", tenant, "--retry", "none", "--json")

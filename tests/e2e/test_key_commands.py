@@ -26,7 +26,7 @@ async def make_key(dev: processes.Dev, *args: str) -> dict[str, object]:
 async def test_the_life_of_a_tenants_key(running_dev: processes.Dev, tenant: str) -> None:
     """Setup: the operator makes a key for a tenant.
     Timeline: the tenant registers a webhook, sends, holds, lists, and tries another tenant; the key is revoked.
-    What this proves: the key determines the tenant, and no other can be named.
+    Proves: the key determines the tenant, and no other can be named.
     """
     made = await make_key(running_dev, "--tenant", tenant, "--name", "backend")
     assert set(made) == {"id", "key", "tenant", "scopes"}

@@ -42,7 +42,7 @@ async def until_made(dev: processes.Dev, tenant: str, count: int) -> dict[str, A
 
 async def test_the_life_of_a_schedule(running_dev: processes.Dev, tenant: str) -> None:
     """Setup: `dev`. Timeline: a schedule is made, paused, triggered, backfilled, resumed, removed.
-    What this proves: each command does what it says.
+    Proves: each command does what it says.
     """
     of = ("--tenant", tenant)
     when = ("--cron", "0 9 * * 1-5", "--cron", "@monthly", "--timezone", "Europe/Berlin")
@@ -74,7 +74,7 @@ async def test_the_life_of_a_schedule(running_dev: processes.Dev, tenant: str) -
 
 async def test_each_time_has_its_event_after_kills(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     """Setup: an event each second. Timeline: kill -9 of the worker, then of Temporal; then the schedule is paused.
-    What this proves: from the first second to the last, each has its event.
+    Proves: from the first second to the last, each has its event.
     """
     await running_dev.webhook(inbox.url, tenant)
     await ran(

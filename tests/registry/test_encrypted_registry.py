@@ -115,7 +115,7 @@ async def test_plain_rows_stay_readable_and_are_encrypted_by_migrate(
     url: str, full: Callable[..., Webhook], tmp_path: Path
 ) -> None:
     """Setup: a registry that was filled without keys. Timeline: keys are set, then `migrate` runs, twice.
-    What this proves: nothing has to be migrated at once, and then nothing plain is left, not in SQLite's files either.
+    Proves: nothing has to be migrated at once, and then nothing plain is left, not in SQLite's files either.
     """
     async with opened(url, "none") as store:
         await store.webhooks.add(full())

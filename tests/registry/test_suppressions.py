@@ -147,7 +147,7 @@ async def test_a_tenant_adds_a_bounded_number_of_addresses(suppressions: Suppres
 
 async def test_of_reported_addresses_the_newest_are_kept(suppressions: Suppressions) -> None:
     """Setup: addresses that a tenant has added, a complaint, then more bounces than the maximum; and another tenant.
-    What this proves: every report is recorded, the oldest bounces go, and nothing else does.
+    Proves: every report is recorded, the oldest bounces go, and nothing else does.
     """
     for n in range(5):
         await suppressions.add(of(f"added{n}@a.example"))

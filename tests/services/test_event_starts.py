@@ -11,7 +11,7 @@ from hookkeeper.temporal.gateway import Started
 from instances import Instance
 
 
-async def test_who_floods_keeps_nobody_else_from_starting(
+async def test_a_flood_of_one_tenant_delays_no_start_of_another(
     idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One tenant's starts hang, as many as it may have; another's event is accepted all the same. None shares a run."""

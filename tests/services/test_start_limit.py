@@ -62,7 +62,7 @@ async def test_a_tenant_alone_has_half_of_the_slots_however_slow_starts_are(cloc
     assert await granted(limit, "acme") == TOTAL // 2
 
 
-async def test_beside_another_tenant_it_has_as_many_as_starts_are_fast(clock: Clock) -> None:
+async def test_a_tenant_beside_others_has_fewer_slots_while_starts_are_slow(clock: Clock) -> None:
     limit = StartLimit(TOTAL, RecentTenants())
     async with limit.slot("other"):
         pass
@@ -80,7 +80,7 @@ async def test_a_tenant_whose_events_need_no_slot_is_active_for_all_limits(clock
     assert await granted(own, "acme", 2) == 1
 
 
-async def test_it_is_alone_again_some_time_after_the_last_event_of_others(clock: Clock) -> None:
+async def test_a_tenant_is_alone_again_some_time_after_the_last_event_of_others(clock: Clock) -> None:
     limit = StartLimit(TOTAL, RecentTenants())
     async with limit.slot("other"):
         pass
@@ -90,7 +90,7 @@ async def test_it_is_alone_again_some_time_after_the_last_event_of_others(clock:
     assert await granted(limit, "acme") == TOTAL // 2
 
 
-async def test_only_tenants_in_trouble_need_a_slot_if_so_wanted(clock: Clock) -> None:
+async def test_a_limit_for_tenants_in_trouble_lets_all_others_pass(clock: Clock) -> None:
     limit = StartLimit(TOTAL, RecentTenants(), only_in_trouble=True)
     async with limit.slot("other"):
         pass

@@ -52,7 +52,9 @@ async def test_webhooks_and_tasks_are_counted_at_most_every_15_seconds(
     assert (await shown(state))["hookkeeper_webhooks state=active"] == 3
 
 
-async def test_what_cannot_be_read_is_left_out(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_value_that_cannot_be_read_is_left_out(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(system_state, "MAX_AGE", 0.0)
     away = Store.connect(f"postgresql+asyncpg://hook:secret@127.0.0.1:{free_ports().ui}/hookkeeper")
     try:

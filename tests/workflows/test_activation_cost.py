@@ -27,7 +27,7 @@ MOST = 0.05
 REPLAYS = 5
 
 
-async def test_the_costliest_activations(
+async def test_the_costliest_activations_take_little_cpu_time(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Setup: 100 targets. Timeline: a person asks for an attempt of all; no worker takes steps when they end.

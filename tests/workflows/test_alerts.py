@@ -237,7 +237,7 @@ async def test_an_alert_that_cannot_be_sent_is_given_up(
     assert len(desk.requests) == 1
 
 
-async def test_alerts_go_along_when_a_long_history_begins_anew(
+async def test_pending_alerts_are_carried_into_the_next_run(
     instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one webhook's alert cannot be sent, the other's retries go on, over several runs."""
@@ -263,7 +263,7 @@ async def test_an_alert_that_is_being_sent_is_not_sent_again_by_the_next_run(
     instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Setup: the recipient takes its time. Timeline: retries of another delivery make the history long; the recipient
-    answers, then the next retry is made. What this proves: the run waits for the alert before it continues as new.
+    answers, then the next retry is made. Proves: the run waits for the alert before it continues as new.
     """
     monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
     inbox.otherwise = Answer(500)

@@ -11,7 +11,7 @@ from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
 
 
-async def test_a_part_is_released_and_recovered(instance: Instance, inbox: Receiver) -> None:
+async def test_deliveries_of_a_part_are_released_and_recovered(instance: Instance, inbox: Receiver) -> None:
     """Setup: an event goes to 101 webhooks, in two parts; the last of them is paused, and refuses at first.
     Timeline: it is resumed; its delivery fails; the receiver is well; it is recovered.
     Proves: the bulk work finds the part, and no other webhook gets an event twice.

@@ -52,7 +52,9 @@ def failing(deliveries: list[dict[str, Any]]) -> dict[str, str]:
     return {delivery["id"]: delivery["reason"] for delivery in deliveries if delivery["status"] != "succeeded"}
 
 
-async def test_five_deliveries_in_one_run(instance: Instance, inbox: Receiver, sendgrid: SendGridServer) -> None:
+async def test_each_target_of_a_webhook_is_a_delivery_with_its_own_attempts(
+    instance: Instance, inbox: Receiver, sendgrid: SendGridServer
+) -> None:
     """One webhook with a URL, two messages and two notifications: each is a delivery with its own attempts."""
     async with receiver() as ntfy:
         service = f"ntfy://{urlsplit(ntfy.url).netloc}/orders"
@@ -107,7 +109,9 @@ async def test_five_deliveries_in_one_run(instance: Instance, inbox: Receiver, s
     assert "hidden" not in json.dumps(event)
 
 
-async def test_no_channel_waits_for_another(instance: Instance, inbox: Receiver, sendgrid: SendGridServer) -> None:
+async def test_a_slow_mail_provider_delays_no_retry_of_a_url(
+    instance: Instance, inbox: Receiver, sendgrid: SendGridServer
+) -> None:
     """While the mail provider takes its time, a failed webhook is attempted again."""
     sendgrid.answers.append(Answer(202, delay=11))
     inbox.fails(500)
@@ -119,7 +123,7 @@ async def test_no_channel_waits_for_another(instance: Instance, inbox: Receiver,
     assert (await instance.until_final(event_id))["status"] == "succeeded"
 
 
-async def test_an_email_goes_out_once_the_provider_is_up(instance: Instance, sendgrid: SendGridServer) -> None:
+async def test_an_email_is_sent_once_the_provider_is_up(instance: Instance, sendgrid: SendGridServer) -> None:
     sendgrid.fails(503, 503, 500)
     await instance.webhook(None, emails=[TO], retry=QUICK)
     event = await instance.until_final((await instance.send())["id"])
@@ -132,7 +136,7 @@ async def test_an_email_goes_out_once_the_provider_is_up(instance: Instance, sen
     assert "retry in 0.1 s · http_503" in "\n".join(said).replace("0.10", "0.1") or any("http_503" in x for x in said)
 
 
-async def test_what_the_provider_will_never_take_is_final(instance: Instance, sendgrid: SendGridServer) -> None:
+async def test_an_email_that_the_provider_rejects_is_not_retried(instance: Instance, sendgrid: SendGridServer) -> None:
     sendgrid.fails(400)
     await instance.webhook(None, emails=[TO], retry=QUICK)
     event = await instance.until_final((await instance.send())["id"])
@@ -168,7 +172,7 @@ async def test_a_bad_template_fails_its_own_delivery_only(
     assert len(sendgrid.messages) == 1
 
 
-async def test_payloads_arrive_signed(instance: Instance, inbox: Receiver) -> None:
+async def test_custom_payloads_are_signed(instance: Instance, inbox: Receiver) -> None:
     from standardwebhooks import Webhook
 
     webhook = await instance.webhook(inbox.url, payload={"template": '{"order": {{ event.data.order }}}'})
@@ -188,7 +192,7 @@ async def test_payloads_arrive_signed(instance: Instance, inbox: Receiver) -> No
     assert json.loads(bodies[events["id"]].body) == {"order": 'a\n"b"'}
 
 
-async def test_a_filter_decides_before_anything_is_sent(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_that_a_filter_excludes_has_no_delivery(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url, filter="event.data.amount >= 100")
     wanted = await instance.send(data={"amount": 100.5})
     unwanted = await instance.send(data={"amount": 99})
@@ -226,7 +230,9 @@ async def test_a_disabled_webhook_holds_all_its_channels(
     assert not sendgrid.requests
 
 
-async def test_an_email_that_the_webhook_has_no_more_is_cancelled(instance: Instance, sendgrid: SendGridServer) -> None:
+async def test_an_email_that_was_removed_from_its_webhook_is_cancelled(
+    instance: Instance, sendgrid: SendGridServer
+) -> None:
     """It is removed during the first attempt, so that the second one finds it missing on a slow machine too."""
     is_removed = asyncio.Event()
     sendgrid.answers = [Answer(500, gate=is_removed)] * 2
@@ -242,7 +248,7 @@ async def test_an_email_that_the_webhook_has_no_more_is_cancelled(instance: Inst
     assert event["deliveries"][1]["reason"] == "webhook_deleted"
 
 
-async def test_taking_one_email_away_leaves_the_others_what_they_are(
+async def test_removing_an_email_does_not_change_the_deliveries_of_the_others(
     instance: Instance, sendgrid: SendGridServer
 ) -> None:
     """Ann's is taken away while Bob's waits for a retry: Bob gets his, once, and the new Carl none of this event."""
@@ -265,7 +271,7 @@ async def test_taking_one_email_away_leaves_the_others_what_they_are(
     assert [delivery["id"] for delivery in later["deliveries"]] == [f"{webhook['id']}.email.{n}" for n in (2, 3)]
 
 
-async def test_one_email_is_retried_by_hand(instance: Instance, sendgrid: SendGridServer) -> None:
+async def test_one_email_can_be_retried_by_command(instance: Instance, sendgrid: SendGridServer) -> None:
     sendgrid.fails(500)
     webhook = await instance.webhook(None, emails=[TO], retry={"schedule": [3600]})
     event_id = (await instance.send())["id"]
@@ -275,7 +281,9 @@ async def test_one_email_is_retried_by_hand(instance: Instance, sendgrid: SendGr
     assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]] == ["scheduled", "manual"]
 
 
-async def test_by_smtp_and_without_a_provider(temporal: Client, tmp_path: Path) -> None:
+async def test_an_email_is_sent_by_smtp_or_captured_and_fails_without_a_provider(
+    temporal: Client, tmp_path: Path
+) -> None:
     async with (
         smtp_server() as mail,
         running_instance(temporal, tmp_path, smtp_url=SecretStr(mail.url)) as instance,
@@ -314,7 +322,7 @@ async def test_a_notification_retries_like_a_webhook(instance: Instance, inbox: 
     assert gap >= 0.3
 
 
-async def test_a_410_of_a_notification_leaves_the_webhook_on(instance: Instance, inbox: Receiver) -> None:
+async def test_a_410_of_a_notification_does_not_disable_the_webhook(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(410)
     webhook = await instance.webhook(None, notifications=[{"http": {"url": inbox.url}}], retry=QUICK)
     event = await instance.until_final((await instance.send())["id"])

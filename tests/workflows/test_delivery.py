@@ -141,14 +141,16 @@ def play(*steps: str) -> DeliveryState:
         ("try:sent retry begin old:bounced end:sent", "sent", None, "sm"),
     ],
 )
-def test_stories(story: str, status: str, reason: str | None, triggers: str) -> None:
+def test_a_sequence_of_outcomes_and_commands_ends_in_its_state(
+    story: str, status: str, reason: str | None, triggers: str
+) -> None:
     record = play(*story.split()).snapshot
     assert (record.status, record.reason) == (status, reason)
     assert [attempt.trigger[0] for attempt in record.attempts] == list(triggers)
     assert [attempt.number for attempt in record.attempts] == list(range(1, len(triggers) + 1))
 
 
-def test_when_the_next_attempt_is_due() -> None:
+def test_an_attempt_is_due_after_its_delay_or_by_request_and_never_during_another() -> None:
     delivery = play("try:500")
     assert until_due(delivery) == 10
     delivery.fired_timers.add("next_attempt_at")
@@ -163,7 +165,7 @@ def test_when_the_next_attempt_is_due() -> None:
     assert until_due(delivery) is None
 
 
-def test_what_was_sent_is_taken_as_delivered_after_three_days() -> None:
+def test_an_email_without_receipts_counts_as_delivered_after_three_days() -> None:
     delivery = play("try:sent")
     assert until_due(delivery) == timedelta(hours=72).total_seconds()
     delivery.fired_timers.add("awaiting_until")
@@ -171,7 +173,7 @@ def test_what_was_sent_is_taken_as_delivered_after_three_days() -> None:
     assert not delivery.is_new
 
 
-def test_what_the_provider_says_twice_counts_once() -> None:
+def test_a_receipt_that_comes_twice_counts_once() -> None:
     delivery = play("try:sent")
     for _ in range(3):
         delivery.add_receipt(receipt("deferred"))
@@ -209,7 +211,7 @@ def test_a_disabled_webhook_has_one_alert(result: str, status: str) -> None:
     assert delivery.take_alert() is None
 
 
-def test_no_alert_without_recipients() -> None:
+def test_a_failure_without_recipients_has_no_alert() -> None:
     delivery = play("begin")
     delivery.finish_attempt(outcome("410").model_copy(update={"disabled": True, "alerts": False}), NOW, 0.0)
     assert delivery.take_alert() is None
@@ -237,7 +239,7 @@ def test_receipts_are_awaited_within_the_byte_limit() -> None:
     assert delivery.snapshot.status == "succeeded"
 
 
-def test_what_its_webhook_holds_looks_again_less_and_less_often() -> None:
+def test_a_delivery_held_by_its_webhook_rechecks_it_less_and_less_often() -> None:
     """A webhook may stay off, and a recheck costs as much as an event."""
     delivery = play("try:disabled")
     waits = []
@@ -256,7 +258,7 @@ def test_what_its_webhook_holds_looks_again_less_and_less_often() -> None:
     assert delivery.record.rechecks == 0
 
 
-def test_a_hold_has_a_limit_that_looks_do_not_move() -> None:
+def test_rechecks_do_not_extend_the_limit_of_a_hold() -> None:
     """Only a release, or a request that is made, gives it the whole time again."""
     delivery = play("try:disabled")
     limit = NOW + timedelta(days=30)
@@ -288,7 +290,7 @@ def test_a_delivery_held_for_too_long_fails_with_an_alert() -> None:
     assert delivery.snapshot.status == "pending"
 
 
-def test_a_time_that_is_set_anew_has_not_passed() -> None:
+def test_a_timer_that_fired_does_not_count_for_a_time_that_was_set_again() -> None:
     delivery = play("try:500")
     delivery.fired_timers.add("next_attempt_at")
     assert delivery.is_due
@@ -297,7 +299,7 @@ def test_a_time_that_is_set_anew_has_not_passed() -> None:
     assert not delivery.is_due
 
 
-def test_a_forced_retry_leaves_the_schedule_but_minds_what_the_receiver_asks() -> None:
+def test_a_forced_retry_keeps_the_schedule_but_respects_retry_after() -> None:
     delivery = play("try:500", "retry")
     due = delivery.record.next_attempt_at
     delivery.begin_attempt()
@@ -328,7 +330,7 @@ def test_a_reopened_delivery_has_its_whole_schedule_again() -> None:
     assert delivery.begin_attempt() == "scheduled"
 
 
-def test_memory_is_bounded() -> None:
+def test_a_delivery_keeps_a_bounded_number_of_attempts() -> None:
     delivery = DeliveryState(Delivery(id="wh_1", webhook_id="wh_1"))
     for _ in range(MAX_ATTEMPTS_KEPT + 50):
         delivery.retry()
@@ -359,7 +361,7 @@ def test_every_command_has_a_rule() -> None:
     assert set(COMMANDS) == set(get_args(Command))
 
 
-def test_a_retry_of_all_leaves_alone_what_a_person_stopped() -> None:
+def test_a_retry_of_all_skips_held_and_cancelled_deliveries() -> None:
     stories = {"a": "try:500", "b": "hold", "c": "cancel", "d": "try:ok", "e": "try:410"}
     records = [play(*story.split()).snapshot.model_copy(update={"id": id_}) for id_, story in stories.items()]
     assert select("retry", records, None) == ["a", "e"]
@@ -384,7 +386,7 @@ def test_a_retry_of_all_leaves_alone_what_a_person_stopped() -> None:
         max_size=30,
     )
 )
-def test_no_story_leads_to_a_dead_end(steps: list[str]) -> None:
+def test_an_open_delivery_is_due_some_time_or_held(steps: list[str]) -> None:
     """An open delivery is due some time, or held, and says so; a final one waits for nothing."""
     delivery = DeliveryState(Delivery(id="wh_1", webhook_id="wh_1"))
     for step in steps:
@@ -418,7 +420,7 @@ def test_no_story_leads_to_a_dead_end(steps: list[str]) -> None:
     ],
     ids=["first", "scheduled", "requested", "held", "early", "held-by-webhook"],
 )
-def test_the_queue_of_an_attempt_begins_when_it_is_due(steps: tuple[str, ...], seconds: float) -> None:
+def test_the_queue_time_of_an_attempt_begins_when_it_is_due(steps: tuple[str, ...], seconds: float) -> None:
     """The retry is due after 10 s (the second one after 20 s), and starts after 15 s. A command came after 14 s."""
     delivery = play(*steps)
     delivery.begin_attempt(NOW + timedelta(seconds=14))

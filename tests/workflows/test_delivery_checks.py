@@ -42,7 +42,7 @@ class HeldEvent(Gateway, ScheduledEventIngest):
         return
 
 
-async def test_an_event_that_is_held_for_a_month_costs_some_hundred_looks() -> None:
+async def test_an_event_that_is_held_for_a_month_costs_a_few_hundred_checks() -> None:
     held = HeldEvent()
     firing = ScheduledEventActivities(held, held, TenantConcurrency(10, 10))
     environment = await WorkflowEnvironment.start_time_skipping(

@@ -6,9 +6,9 @@ from instances import Instance
 from receivers import Receiver
 
 
-async def test_each_delivery_has_the_status_that_it_has(instance: Instance, inbox: Receiver) -> None:
+async def test_each_delivery_is_listed_with_its_own_status(instance: Instance, inbox: Receiver) -> None:
     """Setup: one webhook fails for good, one is retried, one succeeds, one is paused; all get the same event.
-    What this proves: each one's list says what became of its own delivery, with and without a filter.
+    Proves: each one's list says what became of its own delivery, with and without a filter.
     """
     inbox.fails(410)
     failed = (await instance.webhook(inbox.url, events=["first"]))["id"]
@@ -36,7 +36,7 @@ async def test_each_delivery_has_the_status_that_it_has(instance: Instance, inbo
     assert (row["finished_at"], row["attempts"], row["error"]) == (None, 1, "connection_refused")
 
 
-async def test_pages_and_redeliveries(instance: Instance, inbox: Receiver) -> None:
+async def test_the_pages_of_a_list_have_a_redelivered_event_once(instance: Instance, inbox: Receiver) -> None:
     webhook = (await instance.webhook(inbox.url))["id"]
     sent = [(await instance.until_final((await instance.send())["id"]))["id"] for _ in range(3)]
     await until_listed(instance, webhook, "succeeded", 3)

@@ -29,7 +29,9 @@ def new_release(folder: Path) -> Path:
     return folder
 
 
-async def test_a_new_release_takes_over_what_waits(idle_instance: Instance, inbox: Receiver, tmp_path: Path) -> None:
+async def test_a_new_release_continues_the_runs_of_the_old_one(
+    idle_instance: Instance, inbox: Receiver, tmp_path: Path
+) -> None:
     inbox.fails(503, 500)
     webhook = await idle_instance.webhook(inbox.url, retry={"schedule": [3600, 3600]})
     event_id = (await idle_instance.send())["id"]
@@ -45,7 +47,7 @@ async def test_a_new_release_takes_over_what_waits(idle_instance: Instance, inbo
     assert len(inbox.requests) == 3
 
 
-async def test_the_rule_of_the_new_release_holds_from_then_on(
+async def test_a_changed_rule_of_a_new_release_applies_to_open_runs(
     idle_instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:
     inbox.fails(503, 503)

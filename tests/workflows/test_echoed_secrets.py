@@ -8,7 +8,7 @@ from receivers import Answer, Receiver
 QUERY, HEADER, PATH = "s3cr3t-in-the-query", "s3cr3t-in-a-header", "TOPSECRETPATH"
 
 
-async def test_no_history_holds_what_a_receiver_repeats(instance: Instance, inbox: Receiver) -> None:
+async def test_no_history_has_a_secret_that_a_receiver_repeats(instance: Instance, inbox: Receiver) -> None:
     host = urlsplit(inbox.url).netloc
     inbox.otherwise = Answer(
         500, f"Cannot POST /hooks/{PATH}?key={QUERY} by Bearer {HEADER}", {"x-echo": HEADER, "x-at": QUERY}

@@ -87,12 +87,12 @@ def dead_url() -> Iterator[str]:
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/receiver-path"
 
 
-async def test_nothing_is_readable_in_temporal(
+async def test_no_payload_of_an_event_is_readable_in_temporal(
     sealed: Instance, temporal: Client, inbox: Receiver, dead_url: str
 ) -> None:
     """Setup: a webhook with URL, email and note that succeeds at last, and one that fails.
     Timeline: attempts, the run fails; a redelivery, a hold by an update, a release by a signal, a cancel.
-    What this proves: inputs, results, heartbeats, timers, summaries, memo, updates and failures are encrypted, and the
+    Proves: inputs, results, heartbeats, timers, summaries, memo, updates and failures are encrypted, and the
     API shows them all.
     """
     inbox.fails(503, 500)
@@ -122,7 +122,9 @@ async def test_nothing_is_readable_in_temporal(
     assert [(item["id"], item["accepted_at"]) for item in listed] == [(event_id, event["accepted_at"])]
 
 
-async def test_a_shared_run(sealed: Instance, temporal: Client, inbox: Receiver) -> None:
+async def test_no_payload_of_a_shared_run_is_readable_in_temporal(
+    sealed: Instance, temporal: Client, inbox: Receiver
+) -> None:
     """Its input, summary, memo, result and heartbeats are encrypted, also in a run that replaces it."""
     inbox.otherwise = Answer(200, "answer-word")
     async with sealed.working():
@@ -180,7 +182,7 @@ async def test_the_largest_event_is_delivered(sealed: Instance, inbox: Receiver)
 async def test_keys_are_rotated_while_runs_are_open(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     """Setup: an event that waits for its retry, encrypted with the old key.
     Timeline: a worker with both keys finishes it; then the old key is removed.
-    What this proves: the old key reads, the new one writes, and a key that is missing is a 503 that names it.
+    Proves: the old key reads, the new one writes, and a key that is missing is a 503 that names it.
     """
     inbox.fails(500)
     async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as before, before.working():
@@ -203,8 +205,10 @@ async def test_keys_are_rotated_while_runs_are_open(temporal: Client, tmp_path: 
         assert "encrypted with key old, which is not in HOOKKEEPER_ENCRYPTION_KEYS" in answer.json()["detail"]
 
 
-async def test_a_worker_without_the_key_waits_and_lives(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
-    """What this proves: a run that cannot be read harms no other, and goes on when the key is back."""
+async def test_a_run_without_its_key_waits_and_harms_no_other(
+    temporal: Client, tmp_path: Path, inbox: Receiver
+) -> None:
+    """Proves: a run that cannot be read harms no other, and goes on when the key is back."""
     async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as locked:
         await locked.webhook(inbox.url)
         waits = (await locked.send(data=DATA))["id"]
@@ -221,7 +225,7 @@ async def test_a_worker_without_the_key_waits_and_lives(temporal: Client, tmp_pa
         assert (await back.until_final(waits))["status"] == "succeeded"
 
 
-async def test_runs_from_before_encryption_go_on(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+async def test_runs_from_before_encryption_continue(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     inbox.fails(500)
     async with running_instance(temporal, tmp_path) as plain, plain.working():
         await plain.webhook(inbox.url, retry={"schedule": [1]})
@@ -241,7 +245,7 @@ async def test_a_plain_history_replays_with_keys(path: Path) -> None:
     await replayer.replay_workflow(WorkflowHistory.from_json(f"event-acme-{path.stem}", path.read_text()))
 
 
-async def test_the_codec() -> None:
+async def test_the_codec_decrypts_with_old_keys_and_refuses_changed_payloads() -> None:
     codec = EncryptionCodec(Keyring.parse(OLD))
     payload = Payload(metadata={"encoding": b"json/plain", "messageType": b"x"}, data=b'{"a": 1}')
     (encrypted,) = await codec.encode([payload])

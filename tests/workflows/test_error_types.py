@@ -3,7 +3,7 @@
 from hookkeeper import commands, error_types
 
 
-def test_the_types_on_the_wire() -> None:
+def test_error_types_keep_their_names() -> None:
     types = {name: value for name, value in vars(error_types).items() if name.isupper()}
     assert types == {
         "DELIVERIES_FAILED": "DeliveriesFailed",

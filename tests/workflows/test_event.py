@@ -29,7 +29,7 @@ def codes(event: dict[str, Any], n: int = 0) -> list[int | None]:
     return [attempt["status_code"] for attempt in event["deliveries"][n]["attempts"]]
 
 
-async def test_delivers_what_it_signed(instance: Instance, inbox: Receiver) -> None:
+async def test_a_request_verifies_with_the_official_libraries(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url, events=["order.*"])
     data = {"z": 1, "a": {"é": "ü 😀", "n": [1.5, 12345678901234567890123, None, True]}}
     accepted = await instance.send("order.paid", data=data)
@@ -46,7 +46,7 @@ async def test_delivers_what_it_signed(instance: Instance, inbox: Receiver) -> N
     assert request.headers["user-agent"].startswith("Hookkeeper/")
 
 
-async def test_fails_twice_and_then_succeeds(instance: Instance, inbox: Receiver) -> None:
+async def test_a_delivery_is_retried_until_it_succeeds(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(503, 500)
     webhook = await instance.webhook(inbox.url, retry={"schedule": [0.2, 1.1]})
     event = await instance.until_final((await instance.send())["id"])
@@ -64,7 +64,9 @@ async def test_fails_twice_and_then_succeeds(instance: Instance, inbox: Receiver
         Webhook(webhook["secret"]).verify(request.body.decode(), request.headers)
 
 
-async def test_exhausts_its_schedule_and_never_comes_early(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_a_delivery_fails_after_its_schedule_and_no_attempt_is_early(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
     schedule = [1, 2, 4]
     inbox.otherwise = Answer(500, "no, thanks")
     async with idle_instance.working():
@@ -120,7 +122,7 @@ async def test_410_disables_the_webhook_and_ends_its_delivery(instance: Instance
     assert (shown["enabled"], shown["disabled_reason"]) == (False, "gone")
 
 
-async def test_a_disabled_webhook_holds_until_released(instance: Instance, inbox: Receiver) -> None:
+async def test_a_disabled_webhook_holds_a_delivery_until_it_is_released(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url, enabled=False)
     accepted = await instance.send()
     event = await instance.until_delivery(accepted["id"], "held")
@@ -264,7 +266,7 @@ async def test_the_state_of_a_cancelled_run_needs_no_worker(idle_instance: Insta
     assert (event["status"], codes(event)) == ("cancelled", [500])
 
 
-async def test_cancelling_the_workflow_itself_does_the_same(instance: Instance, inbox: Receiver) -> None:
+async def test_cancelling_the_workflow_in_temporal_cancels_its_deliveries(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
     accepted = await instance.send()
@@ -276,7 +278,7 @@ async def test_cancelling_the_workflow_itself_does_the_same(instance: Instance, 
 
 
 @pytest.mark.parametrize("delay", [0.6, 12])
-async def test_what_was_sent_before_a_cancel_still_counts(
+async def test_the_outcome_of_a_request_sent_before_a_cancel_counts(
     instance: Instance, inbox: Receiver, delay: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if the answer takes longer than the heartbeat timeout of 10 s."""
@@ -317,7 +319,7 @@ async def test_an_internal_error_during_a_cancel_does_not_block_the_run(
     assert event["status"] == "cancelled"
 
 
-async def test_hold_and_release(instance: Instance, inbox: Receiver) -> None:
+async def test_a_held_delivery_is_not_attempted_until_it_is_released(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
     await instance.webhook(inbox.url, retry={"schedule": [5]})
     accepted = await instance.send()
@@ -333,7 +335,7 @@ async def test_hold_and_release(instance: Instance, inbox: Receiver) -> None:
     assert (await instance.until_final(accepted["id"]))["status"] == "succeeded"
 
 
-async def test_an_event_can_be_steered_however_often_it_was(
+async def test_an_event_takes_any_number_of_commands(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Temporal accepts 2,000 updates of a run: a held event with as many could not be released any more."""
@@ -355,7 +357,9 @@ async def test_an_event_can_be_steered_however_often_it_was(
 
 
 @pytest.mark.parametrize(("signal", "status"), [("retry", "succeeded"), ("cancel", "cancelled")])
-async def test_signals_do_what_they_say(instance: Instance, inbox: Receiver, signal: str, status: str) -> None:
+async def test_a_signal_does_what_its_command_does(
+    instance: Instance, inbox: Receiver, signal: str, status: str
+) -> None:
     inbox.fails(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
     accepted = await instance.send()
@@ -397,7 +401,7 @@ async def test_redelivery_after_the_end_is_a_new_run_of_the_same_event(instance:
     assert duplicate["duplicate"] is True
 
 
-async def test_a_final_delivery_of_an_open_run_can_be_opened_again(instance: Instance, inbox: Receiver) -> None:
+async def test_a_final_delivery_of_an_open_run_can_be_reopened(instance: Instance, inbox: Receiver) -> None:
     async with receiver() as failing:
         failing.otherwise = Answer(500)
         await instance.webhook(inbox.url)
@@ -487,11 +491,11 @@ async def test_a_scheduled_event_can_be_moved_released_and_cancelled(instance: I
     assert answer.status_code == 409
 
 
-async def test_two_redeliveries_at_the_same_moment(
+async def test_a_redelivery_beside_another_one_keeps_all_attempts(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: a redelivery reads the event; another one starts and ends; the first one goes on.
-    What this proves: it reads the event again. So the log has all attempts, each with its own number.
+    Proves: it reads the event again. So the log has all attempts, each with its own number.
     """
     await instance.webhook(inbox.url)
     event_id = (await instance.send())["id"]
@@ -512,9 +516,7 @@ async def test_two_redeliveries_at_the_same_moment(
     assert len(inbox.requests) == 3
 
 
-async def test_a_redelivery_of_a_cancelled_scheduled_event_waits_for_nothing(
-    instance: Instance, inbox: Receiver
-) -> None:
+async def test_a_redelivery_of_a_cancelled_scheduled_event_is_made_at_once(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     accepted = await instance.send(deliver_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
     assert (await instance.command(accepted["id"], "cancel")).status_code == 202

@@ -22,10 +22,10 @@ def attempts_of(event: dict[str, Any]) -> list[dict[str, Any]]:
     return list(delivery["attempts"])
 
 
-async def test_attempts_tell_what_was_sent_and_how_long_it_took(instance: Instance, inbox: Receiver) -> None:
+async def test_an_attempt_keeps_the_digest_and_the_times_of_its_request(instance: Instance, inbox: Receiver) -> None:
     """Setup: an attempt, then one for each change of the webhook, which an operator requests.
 
-    What this proves: the same request has the same digest, and a change shows in its own part only.
+    Proves: the same request has the same digest, and a change shows in its own part only.
     """
     inbox.otherwise = Answer(500, headers=HEADERS)
     webhook = await instance.webhook(inbox.url, headers={"x-token": "first"}, retry={"schedule": [3600]})
@@ -52,7 +52,7 @@ async def test_attempts_tell_what_was_sent_and_how_long_it_took(instance: Instan
     assert "session=secret" not in history
 
 
-async def test_a_shared_run_keeps_the_same(instance: Instance, inbox: Receiver) -> None:
+async def test_an_attempt_in_a_shared_run_keeps_the_same(instance: Instance, inbox: Receiver) -> None:
     """One event succeeds in the shared run; one fails there and continues in a run of its own."""
     inbox.answers = [Answer(headers=HEADERS)]
     inbox.otherwise = Answer(500, headers=HEADERS)
@@ -76,7 +76,7 @@ async def test_a_shared_run_keeps_the_same(instance: Instance, inbox: Receiver) 
         assert first_byte is not None and first_byte > 0
 
 
-async def test_other_channels_keep_what_they_know(instance: Instance, inbox: Receiver) -> None:
+async def test_attempts_of_other_channels_keep_headers_and_times_only(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(headers=HEADERS)
     api = {"http": {"url": f"http://{urlsplit(inbox.url).netloc}/api"}}
     email = {"to": ["a@a.example"], "subject": "s", "text": "t"}

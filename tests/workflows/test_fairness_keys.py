@@ -39,7 +39,7 @@ async def test_every_run_has_the_key_of_its_tenant(idle_instance: Instance) -> N
 
 
 @pytest.mark.parametrize("overlap", ["skip", "allow_all"])
-async def test_what_a_schedule_starts_has_the_key_of_its_tenant(idle_instance: Instance, overlap: str) -> None:
+async def test_runs_of_a_schedule_have_the_key_of_its_tenant(idle_instance: Instance, overlap: str) -> None:
     tenant, client, http = idle_instance.tenant, idle_instance.temporal, idle_instance.http
     async with forgotten_at_last(client):
         schedule = {"tenant": tenant, "id": "a", "every": 86400, "overlap": overlap, "event": {"type": "report.due"}}

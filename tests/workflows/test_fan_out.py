@@ -83,9 +83,9 @@ def attempts(event: dict[str, Any], n: int) -> int:
     return len(delivery["attempts"]) + int(delivery["attempts_omitted"])
 
 
-async def test_every_target_gets_the_event_once(instance: Instance, inbox: Receiver) -> None:
+async def test_each_of_250_targets_gets_the_event_once(instance: Instance, inbox: Receiver) -> None:
     """Setup: 250 webhooks. Timeline: an event.
-    What this proves: three runs of a hundred targets at most deliver it to all, once; the event is shown as one.
+    Proves: three runs of a hundred targets at most deliver it to all, once; the event is shown as one.
     """
     webhooks = await crowd(instance, inbox.url, 250)
     accepted = await instance.send(data={"a": 1})
@@ -117,7 +117,7 @@ async def test_a_hundred_targets_are_one_run(instance: Instance, inbox: Receiver
     assert await parts(instance, event["id"]) == []
 
 
-async def test_the_one_that_failed_is_delivered_again_alone(instance: Instance, inbox: Receiver) -> None:
+async def test_a_failed_delivery_of_a_large_event_is_redelivered_alone(instance: Instance, inbox: Receiver) -> None:
     """Setup: 110 webhooks, the last fails. Timeline: the event fails; it is retried, fails; redelivered whole."""
     webhooks = await crowd(instance, inbox.url, 109)
     async with receiver() as last:
@@ -157,8 +157,8 @@ async def test_the_one_that_failed_is_delivered_again_alone(instance: Instance, 
         assert (event["status"], len(inbox.requests), len(last.requests)) == ("succeeded", 218, 4)
 
 
-async def test_a_part_that_is_over_can_begin_again_while_another_is_open(instance: Instance, inbox: Receiver) -> None:
-    """What this proves: the open run starts the part again, as often as requested, and alerts failures in between."""
+async def test_a_closed_part_can_be_redelivered_while_another_is_open(instance: Instance, inbox: Receiver) -> None:
+    """Proves: the open run starts the part again, as often as requested, and alerts failures in between."""
     webhooks = await crowd(instance, inbox.url, 101)
     async with receiver() as stubborn:
         stubborn.otherwise = Answer(500)
@@ -193,7 +193,7 @@ async def test_a_part_that_is_over_can_begin_again_while_another_is_open(instanc
         assert attempts(event, 0) == len(codes) + 2
 
 
-async def test_commands_go_to_the_deliveries_that_are_meant(instance: Instance, inbox: Receiver) -> None:
+async def test_a_command_reaches_only_the_deliveries_that_it_names(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     webhooks = await crowd(instance, inbox.url, 102, retry=PATIENT)
     event_id = (await instance.send())["id"]
@@ -218,7 +218,7 @@ async def test_commands_go_to_the_deliveries_that_are_meant(instance: Instance, 
     assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 100, "succeeded": 2})
 
 
-async def test_signals_are_passed_on(instance: Instance, inbox: Receiver) -> None:
+async def test_signals_are_passed_on_to_the_parts(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     webhooks = await crowd(instance, inbox.url, 102, retry=PATIENT)
     event_id = (await instance.send())["id"]
@@ -237,7 +237,7 @@ async def test_signals_are_passed_on(instance: Instance, inbox: Receiver) -> Non
 
 
 @pytest.mark.parametrize("begun", [True, False], ids=["delivering", "no worker yet"])
-async def test_cancelling_the_workflow_itself_cancels_the_parts(
+async def test_cancelling_the_workflow_in_temporal_cancels_the_parts(
     idle_instance: Instance, inbox: Receiver, begun: bool
 ) -> None:
     inbox.otherwise = Answer(500)
@@ -256,7 +256,7 @@ async def test_cancelling_the_workflow_itself_cancels_the_parts(
 
 
 async def test_parts_are_terminated_with_their_parent(instance: Instance, inbox: Receiver) -> None:
-    """What this proves: nothing stays open that no list shows, and a redelivery starts from what was known."""
+    """Proves: nothing stays open that no list shows, and a redelivery starts from what was known."""
     inbox.otherwise = Answer(500)
     await crowd(instance, inbox.url, 101, retry=PATIENT)
     event_id = (await instance.send())["id"]
@@ -271,7 +271,7 @@ async def test_parts_are_terminated_with_their_parent(instance: Instance, inbox:
     assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 101})
 
 
-async def test_a_worker_is_restarted_in_the_middle(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_a_large_event_continues_after_its_worker_is_restarted(idle_instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     await crowd(idle_instance, inbox.url, 150, retry=RetryPolicy(schedule=(1.0,)))
     event_id = (await idle_instance.send())["id"]
@@ -285,8 +285,10 @@ async def test_a_worker_is_restarted_in_the_middle(idle_instance: Instance, inbo
     assert len(inbox.requests) <= 300
 
 
-async def test_everything_is_encrypted(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
-    """Setup: keys. What this proves: parts read their input, answer and fail, and the server can read none of it."""
+async def test_no_payload_of_a_large_event_is_readable_in_temporal(
+    temporal: Client, tmp_path: Path, inbox: Receiver
+) -> None:
+    """Setup: keys. Proves: parts read their input, answer and fail, and the server can read none of it."""
     data = {"word": "customer-word" * 5000}  # more than travels in a round's input
     async with (
         running_instance(temporal, tmp_path, encryption_keys=SecretStr(new_key("k"))) as instance,
@@ -313,7 +315,7 @@ async def test_everything_is_encrypted(temporal: Client, tmp_path: Path, inbox: 
             assert "127.0.0.1" not in text
 
 
-async def test_a_part_that_goes_on_as_a_new_run_stays_a_part(
+async def test_a_part_that_continues_as_a_new_run_stays_a_part(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
@@ -331,7 +333,7 @@ async def test_a_part_that_goes_on_as_a_new_run_stays_a_part(
     await until_attention(instance, event_id, False)
 
 
-async def test_a_history_is_not_made_too_large(
+async def test_a_redelivery_that_would_make_the_history_too_large_is_refused(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.large_event.MAX_HISTORY_BYTES", 1000)
@@ -347,7 +349,7 @@ async def test_a_history_is_not_made_too_large(
     )
 
 
-async def test_a_large_event_that_was_steered_too_often_can_still_be_cancelled(
+async def test_a_large_event_can_still_be_cancelled_after_too_many_commands(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its run has an event in its history for each change of a part, and never continues as new."""
@@ -393,7 +395,9 @@ async def times_of_parts(instance: Instance, event_id: str) -> set[datetime | No
     return {run.typed_search_attributes.get(DELIVER_AT_KEY) for run in await parts(instance, event_id)}
 
 
-async def test_a_scheduled_event_waits_is_moved_and_goes_out(instance: Instance, inbox: Receiver) -> None:
+async def test_a_scheduled_large_event_can_be_rescheduled_and_is_delivered_in_time(
+    instance: Instance, inbox: Receiver
+) -> None:
     webhooks = await crowd(instance, inbox.url, 103)
     event_id = (await instance.send(deliver_at=in_seconds(86400)))[
         "id"
@@ -426,7 +430,7 @@ async def test_a_scheduled_event_waits_is_moved_and_goes_out(instance: Instance,
     assert await reschedule(instance, event_id, in_seconds(60)) == 409
 
 
-async def test_a_scheduled_event_is_released_or_cancelled(instance: Instance, inbox: Receiver) -> None:
+async def test_a_scheduled_large_event_can_be_released_or_cancelled(instance: Instance, inbox: Receiver) -> None:
     await crowd(instance, inbox.url, 101)
     released, cancelled = [(await instance.send(deliver_at=in_seconds(86400)))["id"] for _ in range(2)]
     assert (await instance.command(released, "release")).status_code == 202
@@ -443,7 +447,7 @@ async def test_a_scheduled_event_is_released_or_cancelled(instance: Instance, in
 # What parts leave behind
 
 
-async def test_a_part_whose_retention_is_over_is_remembered(instance: Instance, inbox: Receiver) -> None:
+async def test_a_part_that_the_server_has_deleted_keeps_its_final_state(instance: Instance, inbox: Receiver) -> None:
     """Setup: a part has ended, another is open for months. Timeline: the server deletes the first; then all ends."""
     webhooks = await crowd(instance, inbox.url, 101)
     async with receiver() as failing:
@@ -470,7 +474,7 @@ async def test_a_part_whose_retention_is_over_is_remembered(instance: Instance, 
     assert (event["status"], len(event["deliveries"][0]["attempts"])) == ("succeeded", 2)
 
 
-async def test_word_of_an_email_comes_to_its_part(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+async def test_a_receipt_reaches_the_part_that_has_the_email(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     async with sendgrid_server() as sendgrid:
         settings: dict[str, Any] = {
             "sendgrid_api_key": SecretStr(KEY),
@@ -518,8 +522,8 @@ async def test_lists_show_that_parts_need_attention(instance: Instance, inbox: R
     assert len(named) == 2, "each part reports once: what needs attention, its own run lists"
 
 
-async def test_the_largest_event_goes_in_parts(temporal: Client, tmp_path: Path) -> None:
-    """What this proves: a megabyte for each part is not too much for any workflow task."""
+async def test_the_largest_event_is_delivered_in_parts(temporal: Client, tmp_path: Path) -> None:
+    """Proves: a megabyte for each part is not too much for any workflow task."""
     data = {"text": "x" * 1_000_000}
     async with running_instance(temporal, tmp_path, max_event_bytes=1024 * 1024) as instance, instance.working():
         await crowd(instance, "https://acme.example/hook", 20, notifications=(NOTE,) * 20)

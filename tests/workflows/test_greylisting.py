@@ -46,7 +46,7 @@ async def test_greylisted_recipients_get_the_email_later_and_once(instance: Inst
     assert {delivered.email["To"] for delivered in mail.messages} == {f"{ANN}, {BO}"}
 
 
-async def test_an_attempt_by_hand_leaves_them_out_too(instance: Instance, mail: SmtpServer) -> None:
+async def test_a_requested_attempt_skips_recipients_that_have_the_email(instance: Instance, mail: SmtpServer) -> None:
     mail.refused = {BO: LATER}
     await instance.webhook(None, emails=[{"to": [ANN, BO]}], retry={"schedule": [3600]})
     event_id = (await instance.send())["id"]
@@ -57,7 +57,7 @@ async def test_an_attempt_by_hand_leaves_them_out_too(instance: Instance, mail: 
     assert got(mail) == [(ANN,), (BO,)]
 
 
-async def test_what_is_sent_again_by_hand_is_no_copy_to_a_mail_system(instance: Instance, mail: SmtpServer) -> None:
+async def test_each_redelivery_of_an_email_has_a_message_id_of_its_own(instance: Instance, mail: SmtpServer) -> None:
     await instance.webhook(None, emails=[{"to": [ANN]}])
     event_id = (await instance.send())["id"]
     await instance.until_closed(event_id)

@@ -17,13 +17,13 @@ from shared_runs import event_to
 PATIENT = RetryPolicy(schedule=(3600,)).model_dump()
 
 
-async def test_an_event_that_no_worker_has_started(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_the_index_has_an_event_that_no_worker_has_started(idle_instance: Instance, inbox: Receiver) -> None:
     await idle_instance.webhook(inbox.url)
     event = await idle_instance.send(data={"a": 1})
     await until_indexed(idle_instance, event["id"])
 
 
-async def test_success_and_failure(instance: Instance, inbox: Receiver) -> None:
+async def test_the_index_follows_success_and_failure(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     inbox.fails(200, 410)
     for _ in range(2):
@@ -32,13 +32,13 @@ async def test_success_and_failure(instance: Instance, inbox: Receiver) -> None:
         await until_indexed(instance, event["id"])
 
 
-async def test_an_event_without_webhooks(instance: Instance) -> None:
+async def test_the_index_has_an_event_without_webhooks(instance: Instance) -> None:
     event = await instance.send()
     await instance.until_closed(event["id"])
     await until_indexed(instance, event["id"])
 
 
-async def test_commands(instance: Instance, inbox: Receiver) -> None:
+async def test_the_index_follows_commands(instance: Instance, inbox: Receiver) -> None:
     """A delivery fails, is retried, fails, is held, released, cancelled, and delivered after all."""
     await instance.webhook(inbox.url, retry=PATIENT)
     inbox.fails(503, 500)
@@ -59,11 +59,11 @@ async def test_commands(instance: Instance, inbox: Receiver) -> None:
     await until_indexed(instance, event["id"])
 
 
-async def test_a_redelivery_in_flight(
+async def test_the_index_shows_a_redelivery_in_flight(
     idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: an event has succeeded, and is delivered again to a slow receiver; so is one that shared a run.
-    What this proves: its run reports that when it starts. Lists do not wait for the attempt to end, or for the sweep.
+    Proves: its run reports that when it starts. Lists do not wait for the attempt to end, or for the sweep.
     """
     monkeypatch.setattr("hookkeeper.temporal.index_sweep.FIRST_DELAY", 3600)
     webhook = await idle_instance.webhook(inbox.url)
@@ -83,7 +83,7 @@ async def test_a_redelivery_in_flight(
         gate.set()
 
 
-async def test_a_scheduled_event(instance: Instance, inbox: Receiver) -> None:
+async def test_the_index_follows_a_scheduled_event(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     later = datetime.now(UTC) + timedelta(hours=1)
     event = await instance.send(deliver_at=later.isoformat())
@@ -94,7 +94,7 @@ async def test_a_scheduled_event(instance: Instance, inbox: Receiver) -> None:
     await until_indexed(instance, event["id"])
 
 
-async def test_a_paused_webhook(instance: Instance, inbox: Receiver) -> None:
+async def test_the_index_shows_a_delivery_held_by_a_paused_webhook(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
     assert (await instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")).status_code == 200
     event = await instance.send()
@@ -105,7 +105,7 @@ async def test_a_paused_webhook(instance: Instance, inbox: Receiver) -> None:
     await until_indexed(instance, event["id"])
 
 
-async def test_a_large_event(instance: Instance, inbox: Receiver) -> None:
+async def test_the_index_has_a_large_event_once(instance: Instance, inbox: Receiver) -> None:
     """The parts report the deliveries, and the event's own run reports the event."""
     inbox.fails(410)
     await crowd(instance, inbox.url, 130)
@@ -114,7 +114,7 @@ async def test_a_large_event(instance: Instance, inbox: Receiver) -> None:
     await until_indexed(instance, event["id"])
 
 
-async def test_events_that_share_a_run(instance: Instance, inbox: Receiver) -> None:
+async def test_the_index_follows_events_from_a_shared_run_into_their_own(instance: Instance, inbox: Receiver) -> None:
     """One succeeds, one is retried and one held while its attempt is in flight: the rows follow into their own runs."""
     webhook = await instance.webhook(inbox.url, retry=PATIENT)
     gate = asyncio.Event()
@@ -138,8 +138,10 @@ async def test_events_that_share_a_run(instance: Instance, inbox: Receiver) -> N
         await until_indexed(instance, name)
 
 
-async def test_a_redelivery_after_its_event_has_left_the_index(instance: Instance, inbox: Receiver) -> None:
-    """Temporal removes the event a little later. What this proves: what the index has counted is not counted again."""
+async def test_a_redelivery_after_its_event_has_left_the_index_counts_new_attempts_only(
+    instance: Instance, inbox: Receiver
+) -> None:
+    """Temporal removes the event a little later. Proves: what the index has counted is not counted again."""
     first, second = [(await instance.webhook(inbox.url))["id"] for _ in range(2)]
     event_id = (await instance.send())["id"]
     await instance.until_closed(event_id)

@@ -94,7 +94,7 @@ async def until_swept(sweep: IndexSweep, instance: Instance, *event_ids: str) ->
         assert found == wanted
 
 
-async def test_closed_events(forgetful: Instance, inbox: Receiver) -> None:
+async def test_the_sweep_adds_closed_events(forgetful: Instance, inbox: Receiver) -> None:
     """Succeeded, failed, cancelled, terminated, redelivered."""
     await forgetful.webhook(inbox.url, retry=PATIENT, events=["order.*"])
     await forgetful.webhook(inbox.url, retry=HASTY, events=["user.*"])
@@ -118,7 +118,7 @@ async def test_closed_events(forgetful: Instance, inbox: Receiver) -> None:
     await until_swept(sweep_of(forgetful), forgetful, *(event["id"] for event in events))
 
 
-async def test_runs_with_ids_of_their_own(forgetful: Instance, inbox: Receiver) -> None:
+async def test_runs_that_other_tools_started_stop_no_sweep(forgetful: Instance, inbox: Receiver) -> None:
     """Started with Temporal's own tools: they work, and stop no sweep."""
     await forgetful.webhook(inbox.url)
     event = await forgetful.send()
@@ -135,7 +135,7 @@ async def test_runs_with_ids_of_their_own(forgetful: Instance, inbox: Receiver) 
     await until_swept(sweep_of(forgetful), forgetful, event["id"])
 
 
-async def test_open_events(forgetful: Instance, inbox: Receiver) -> None:
+async def test_the_sweep_adds_open_events(forgetful: Instance, inbox: Receiver) -> None:
     """Scheduled, retrying, held."""
     later = datetime.now(UTC) + timedelta(hours=1)
     await forgetful.webhook(inbox.url, retry=PATIENT)
@@ -182,7 +182,9 @@ async def test_while_many_events_are_open_only_those_that_are_due_are_checked(
 
 
 @pytest.mark.parametrize("forgetful", ["worker"], indirect=True)
-async def test_checks_for_two_tenants_at_once(forgetful: Instance, inbox: Receiver) -> None:
+async def test_an_ended_event_is_checked_once_while_two_tenants_are_checked(
+    forgetful: Instance, inbox: Receiver
+) -> None:
     """An event that has ended is not checked again, although another tenant's checks began before its own had ended."""
     other = replace(forgetful, tenant=f"{forgetful.tenant}-b")
     for instance in (forgetful, other):
@@ -204,7 +206,7 @@ async def test_checks_for_two_tenants_at_once(forgetful: Instance, inbox: Receiv
     assert await rows.open_events(10) == []
 
 
-async def test_a_large_event(forgetful: Instance, inbox: Receiver) -> None:
+async def test_the_sweep_adds_a_large_event(forgetful: Instance, inbox: Receiver) -> None:
     """While two of its deliveries retry, and when it has closed."""
     hooks = await crowd(forgetful, inbox.url, 130)
     for hook in (hooks[3], hooks[120]):
@@ -224,7 +226,7 @@ async def test_a_large_event(forgetful: Instance, inbox: Receiver) -> None:
     await until_swept(sweep, forgetful, event["id"])
 
 
-async def test_shared_runs(forgetful: Instance, inbox: Receiver) -> None:
+async def test_the_sweep_adds_events_of_shared_runs(forgetful: Instance, inbox: Receiver) -> None:
     """Succeeded, without webhooks, continued in a run of its own, redelivered; of two tenants."""
     inbox.fails(503)
     webhook = await forgetful.webhook(inbox.url, retry=PATIENT)
@@ -270,7 +272,9 @@ async def test_a_shared_run_that_is_in_the_index_is_not_read(
         assert await sweep_of(instance).sweep()
 
 
-async def test_a_terminated_shared_run(forgetful: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_sweep_adds_events_of_a_terminated_shared_run(
+    forgetful: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is queried. While no worker answers, the index has its events as open, and they are checked until one does."""
     monkeypatch.setattr("hookkeeper.temporal.run_snapshots.QUERY_TIMEOUT", 0.0)
     gate = asyncio.Event()
@@ -289,7 +293,7 @@ async def test_a_terminated_shared_run(forgetful: Instance, inbox: Receiver, mon
     await until_swept(sweep, forgetful, "e0", "e1")
 
 
-async def test_shared_runs_that_no_worker_has_started(
+async def test_the_sweep_adds_events_of_shared_runs_that_no_worker_has_started(
     temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their events are open; once the run is deleted, they are removed, and not before."""
@@ -308,7 +312,9 @@ async def test_shared_runs_that_no_worker_has_started(
                 await sweep.sweep()
 
 
-async def test_the_catch_up_of_a_tenant_reads_what_it_shares_with_others(forgetful: Instance, inbox: Receiver) -> None:
+async def test_the_catch_up_of_a_tenant_reads_runs_that_it_shares_with_others(
+    forgetful: Instance, inbox: Receiver
+) -> None:
     webhook = await forgetful.webhook(inbox.url)
     mine = event_to(webhook, id="e0", tenant=forgetful.tenant)
     run = await share(forgetful, [mine, event_to(id="e1", tenant=f"{forgetful.tenant}-b")])
@@ -320,7 +326,7 @@ async def test_the_catch_up_of_a_tenant_reads_what_it_shares_with_others(forgetf
             await catch_up.run(forgetful.tenant)
 
 
-async def test_an_event_that_no_worker_has_started(
+async def test_the_sweep_adds_an_event_that_no_worker_has_started(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is read without a worker; also if it is terminated."""
@@ -421,9 +427,11 @@ async def test_an_event_whose_runs_were_deleted_is_removed(instance: Instance, i
             await sweep.sweep()
 
 
-async def test_an_event_that_ends_after_the_clock_was_set_back(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_that_ends_after_the_clock_was_set_back_is_shown_as_ended(
+    instance: Instance, inbox: Receiver
+) -> None:
     """Timeline: a delivery fails; Temporal's clock is set back, so the row has a later time; the delivery succeeds.
-    What this proves: the event is not shown as open for ever, although each report of its end seems to be older.
+    Proves: the event is not shown as open for ever, although each report of its end seems to be older.
     """
     await instance.webhook(inbox.url, retry=PATIENT)
     inbox.fails(503)
@@ -438,11 +446,11 @@ async def test_an_event_that_ends_after_the_clock_was_set_back(instance: Instanc
     assert await instance.store.index.swept_rows.open_events(10, instance.tenant) == []
 
 
-async def test_events_that_are_open_again_since_temporal_was_restored(
+async def test_events_that_a_restore_of_temporal_has_reopened_are_listed_as_open(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: a delivery fails; Temporal is backed up; the delivery succeeds; Temporal is restored.
-    What this proves: the event is listed as open, and its success is not counted.
+    Proves: the event is listed as open, and its success is not counted.
     """
     monkeypatch.setattr(index_repair, "MAX_LISTING_DELAY", timedelta(seconds=-5))
     await instance.webhook(inbox.url, retry=PATIENT)

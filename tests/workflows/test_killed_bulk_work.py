@@ -14,11 +14,11 @@ HELD, FAILED = 40, 40
 RATE = 5
 
 
-async def test_everything_arrives_once_and_in_order(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_a_killed_worker_repeats_and_reorders_no_bulk_work(idle_instance: Instance, inbox: Receiver) -> None:
     """Setup: one webhook holds forty events; for another forty have failed, and will fail again: what was redelivered
     looks like what was not.
     Timeline: the one is resumed, the other recovered; in the middle of both the worker is killed; another one starts.
-    What this proves: each event is released and redelivered once, the oldest first; only what was under way when the
+    Proves: each event is released and redelivered once, the oldest first; only what was under way when the
     worker was killed is sent twice, with one attempt in the log.
     """
     instance = idle_instance

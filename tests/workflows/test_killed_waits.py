@@ -35,7 +35,9 @@ async def attempts(event: dict[str, Any]) -> int:
     return len(event["deliveries"][0]["attempts"])
 
 
-async def test_a_retry_that_became_due_meanwhile_comes_at_once(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_a_retry_that_became_due_without_a_worker_is_made_at_once(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
     """Setup: a delivery that has failed and is to be tried again in five seconds.
     Timeline: its worker is killed; the five seconds pass; another worker starts.
     Proves: it is tried once more, and does not wait for the same time again.
@@ -54,7 +56,7 @@ async def test_a_retry_that_became_due_meanwhile_comes_at_once(idle_instance: In
     assert await timers_of(idle_instance, event_id) == 1
 
 
-async def test_an_event_whose_time_came_meanwhile_is_delivered_at_once(
+async def test_an_event_whose_time_came_without_a_worker_is_delivered_at_once(
     idle_instance: Instance, inbox: Receiver
 ) -> None:
     await idle_instance.webhook(inbox.url)
@@ -71,7 +73,9 @@ async def test_an_event_whose_time_came_meanwhile_is_delivered_at_once(
     assert await timers_of(idle_instance, event_id) == 1
 
 
-async def test_what_was_held_beyond_its_time_goes_when_it_is_released(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_a_delivery_held_beyond_its_time_is_attempted_when_it_is_released(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
     """Setup: a delivery that has failed, is to be tried again in five seconds, and is held.
     Timeline: its worker is killed; the five seconds pass; it is released; a query wakes another worker.
     Proves: it is tried once more, and the run can be replayed: no step of it went by the clock.
@@ -93,7 +97,7 @@ async def test_what_was_held_beyond_its_time_goes_when_it_is_released(idle_insta
     assert await timers_of(idle_instance, event_id) == 3, "for the retry, the end of the hold, and the moment after it"
 
 
-async def test_a_forced_retry_that_ends_after_its_time_and_a_query_that_comes_first(
+async def test_a_query_that_replays_a_run_before_its_next_step_changes_no_step(
     idle_instance: Instance, inbox: Receiver
 ) -> None:
     """Setup: a delivery is due in eight seconds; a person retries it before, and the endpoint takes longer than that.

@@ -72,7 +72,9 @@ async def test_the_default_schedule_takes_about_three_days(
     assert len(inbox.requests) == 10
 
 
-async def test_retry_after_is_minded(time_machine: tuple[Instance, WorkflowEnvironment], inbox: Receiver) -> None:
+async def test_retry_after_delays_the_next_attempt(
+    time_machine: tuple[Instance, WorkflowEnvironment], inbox: Receiver
+) -> None:
     instance, environment = time_machine
     inbox.answers = [Answer(503, headers={"retry-after": "7200"}), Answer(429)]
     await instance.webhook(inbox.url, retry={"schedule": [1, 1]})
@@ -82,7 +84,7 @@ async def test_retry_after_is_minded(time_machine: tuple[Instance, WorkflowEnvir
     assert len(inbox.requests) == 3
 
 
-async def test_a_long_history_goes_on_as_a_new_run(
+async def test_a_run_with_a_long_history_continues_as_a_new_run(
     time_machine: tuple[Instance, WorkflowEnvironment], inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Temporal ends a run at 51,200 events; long before that, it goes on under the same id with all it knows."""

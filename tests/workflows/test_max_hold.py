@@ -44,7 +44,7 @@ async def test_a_hold_by_a_paused_webhook_for_too_long_fails_with_an_alert(insta
     assert any(summary.startswith("held: webhook paused, fails in ") for summary in said)
 
 
-async def test_what_a_person_holds_for_too_long_fails_and_can_be_redelivered(
+async def test_a_delivery_held_by_request_for_too_long_fails_and_can_be_redelivered(
     instance: Instance, inbox: Receiver
 ) -> None:
     inbox.fails(503)

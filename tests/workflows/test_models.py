@@ -98,7 +98,7 @@ def test_truncating_twice_changes_nothing_more() -> None:
         (["held"], "delivering"),
     ],
 )
-def test_event_status(statuses: list[str], expected: EventStatus) -> None:
+def test_the_status_of_an_event_follows_from_its_deliveries(statuses: list[str], expected: EventStatus) -> None:
     deliveries = tuple(
         Delivery.model_validate({"id": f"wh_{n}", "webhook_id": f"wh_{n}", "status": status})
         for n, status in enumerate(statuses)

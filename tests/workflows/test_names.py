@@ -47,7 +47,7 @@ def test_a_workflow_id_can_be_read_back(tenant: str, event_id: str) -> None:
 
 
 @given(TENANTS, EVENTS, st.integers(1, 1000))
-def test_a_parts_id_is_of_its_event(tenant: str, event_id: str, part: int) -> None:
+def test_the_id_of_a_part_names_its_event(tenant: str, event_id: str, part: int) -> None:
     part_id = ids.part_id(tenant, event_id, part)
     assert ids.event_of(part_id) == (tenant, event_id)
     assert ids.part_of(part_id) == part
@@ -55,7 +55,9 @@ def test_a_parts_id_is_of_its_event(tenant: str, event_id: str, part: int) -> No
 
 
 @given(TENANTS, EVENTS, st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - made aware below
-def test_a_schedule_its_firings_and_its_events_are_of_each_other(tenant: str, schedule: str, time: datetime) -> None:
+def test_the_ids_of_a_schedule_its_firings_and_its_events_name_each_other(
+    tenant: str, schedule: str, time: datetime
+) -> None:
     when = time.replace(microsecond=0, tzinfo=UTC)
     assert ids.schedule_of(ids.schedule_id(tenant, schedule)) == (tenant, schedule)
     firing = f"{ids.firing_id(tenant, schedule)}-{when:%Y-%m-%dT%H:%M:%SZ}"
@@ -102,7 +104,9 @@ def test_a_search_attribute_stays_under_the_servers_limit(webhook_ids: list[str]
         ("notification", ["slack", "POST https://b.c"], 1, "2 notifications: slack; POST https://b.c · attempt 1"),
     ],
 )
-def test_attempt_summaries(channel: Channel, targets: list[str], number: int, summary: str) -> None:
+def test_the_summary_of_an_attempt_names_its_targets_and_number(
+    channel: Channel, targets: list[str], number: int, summary: str
+) -> None:
     assert summaries.attempt_summary(channel, targets, number) == summary
     assert len(summaries.attempt_summary(channel, ["x" * 5000], 1)) < 250
 
@@ -111,14 +115,14 @@ def test_attempt_summaries(channel: Channel, targets: list[str], number: int, su
     ("seconds", "words"),
     [(0.5, "0.5 s"), (5, "5 s"), (5.25, "5.25 s"), (300, "5 min"), (5400, "1.5 h"), (86400, "1 d"), (90061, "1.04 d")],
 )
-def test_durations(seconds: float, words: str) -> None:
+def test_a_duration_is_written_in_its_largest_unit(seconds: float, words: str) -> None:
     assert duration(seconds) == words
     assert (
         summaries.wait_summary(FAILING, "next_attempt_at", timedelta(seconds=seconds)) == f"retry in {words} · http_503"
     )
 
 
-def test_other_summaries() -> None:
+def test_the_summary_of_a_step_says_what_it_does() -> None:
     sent = FAILING.model_copy(update={"awaiting": ("ann@a.b", "bob@a.b")})
     assert summaries.wait_summary(sent, "awaiting_until", HOUR) == "wait for receipts of ann@a.b, bob@a.b"
     assert summaries.wait_summary(Delivery(id="wh_1", webhook_id="wh_1"), "next_attempt_at", HOUR) == "attempt in 1 h"
@@ -136,7 +140,7 @@ def test_other_summaries() -> None:
         (None, "held_until", "held by request, fails in 1 h"),
     ],
 )
-def test_the_timer_of_a_hold_says_so(reason: Reason | None, time: str, words: str) -> None:
+def test_the_summary_of_a_hold_says_who_holds_and_until_when(reason: Reason | None, time: str, words: str) -> None:
     held = Delivery(id="wh_1", webhook_id="wh_1", status="held", reason=reason)
     assert summaries.wait_summary(held, time, HOUR) == words
     failed = Alert(

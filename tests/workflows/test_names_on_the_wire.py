@@ -89,6 +89,6 @@ def test_the_activity_that_keeps_the_final_state_has_the_name_by_which_clients_f
     assert ClosingActivities.close_as_cancelled.__name__ == temporal_names.CLOSE_AS_CANCELLED
 
 
-def test_the_activities_whose_attempts_clients_read_from_history() -> None:
+def test_clients_know_the_names_of_the_activities_that_make_attempts() -> None:
     names = {activity.__name__ for activity in dispatch.ACTIVITIES.values()}
     assert names == temporal_names.DELIVERING_ACTIVITIES

@@ -118,7 +118,9 @@ async def test_an_event_is_delivered_after_a_limit_of_attempts(
     assert (await instance.until_final(event_id))["status"] == "succeeded"
 
 
-async def test_during_the_minute_an_event_can_be_read_and_cancelled(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_can_be_read_and_cancelled_before_its_activity_is_scheduled_again(
+    instance: Instance, inbox: Receiver
+) -> None:
     inbox.answers.append(SLOW)
     await instance.webhook(inbox.url)
     event_id = (await instance.send())["id"]

@@ -22,7 +22,7 @@ async def test_a_receiver_that_fails_every_third_request_gets_them_in_order(
     idle_instance: Instance, inbox: Receiver
 ) -> None:
     """Setup: an ordered webhook; each third request fails. Timeline: the worker is stopped, and another one starts.
-    What this proves: order holds through failures and a restart, and nothing is left out.
+    Proves: order holds through failures and a restart, and nothing is left out.
     """
     inbox.answers = [Answer(503 if n % 3 == 2 else 200) for n in range(200)]
     await idle_instance.webhook(inbox.url, ordered=True, retry=AT_ONCE)
@@ -36,7 +36,7 @@ async def test_a_receiver_that_fails_every_third_request_gets_them_in_order(
     assert numbers(inbox) == sorted(numbers(inbox))  # no retry came after one that stood behind it
 
 
-async def test_events_that_come_while_others_are_delivered_stand_behind_them(
+async def test_events_that_come_while_others_are_delivered_are_delivered_after_them(
     instance: Instance, inbox: Receiver
 ) -> None:
     inbox.otherwise = Answer(delay=0.02)
@@ -46,7 +46,7 @@ async def test_events_that_come_while_others_are_delivered_stand_behind_them(
     assert numbers(inbox) == list(range(20))
 
 
-async def test_block_holds_up_those_behind_until_the_event_is_final(instance: Instance, inbox: Receiver) -> None:
+async def test_later_events_wait_until_an_event_with_policy_block_is_final(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500, 500, 500)
     await instance.webhook(inbox.url, ordered=True, retry={"schedule": [0.1, 0.1]})
     first, second = await send_numbered(instance, 2)
@@ -55,7 +55,9 @@ async def test_block_holds_up_those_behind_until_the_event_is_final(instance: In
     assert numbers(inbox) == [0, 0, 0, 1]
 
 
-async def test_skip_lets_those_behind_go_on_after_the_first_failure(instance: Instance, inbox: Receiver) -> None:
+async def test_later_events_continue_after_the_first_failure_with_policy_skip(
+    instance: Instance, inbox: Receiver
+) -> None:
     inbox.fails(500)
     await instance.webhook(inbox.url, ordered=True, order_policy="skip", retry={"schedule": [6]})
     first, second = await send_numbered(instance, 2)
@@ -77,7 +79,7 @@ async def test_a_run_with_a_long_history_keeps_its_grant(
     assert numbers(inbox) == [0] * 13 + [1]
 
 
-async def test_who_waits_says_so(instance: Instance, inbox: Receiver) -> None:
+async def test_a_waiting_delivery_is_shown_as_queued(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
     first, second = await send_numbered(instance, 2)
@@ -90,7 +92,7 @@ async def test_who_waits_says_so(instance: Instance, inbox: Receiver) -> None:
 # What people do
 
 
-async def test_what_a_person_asks_for_does_not_wait(instance: Instance, inbox: Receiver) -> None:
+async def test_a_requested_attempt_does_not_wait_in_the_queue(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500, 500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
     first, second, third = await send_numbered(instance, 3)
@@ -158,7 +160,7 @@ async def test_no_event_waits_once_the_webhook_is_not_ordered(instance: Instance
     assert (await instance.event(sent[0]))["deliveries"][0]["status"] == "retrying"
 
 
-async def test_another_policy_counts_at_once(instance: Instance, inbox: Receiver) -> None:
+async def test_a_changed_policy_counts_at_once(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
     first, second = await send_numbered(instance, 2)
@@ -172,7 +174,7 @@ async def test_another_policy_counts_at_once(instance: Instance, inbox: Receiver
     assert numbers(inbox)[2:] == [0, 1, 2]
 
 
-async def test_a_redelivery_goes_at_once(instance: Instance, inbox: Receiver) -> None:
+async def test_a_redelivery_does_not_wait_in_the_queue(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url, ordered=True, retry=LATER)
     (done,) = await send_numbered(instance, 1)
     await instance.until_closed(done)
@@ -184,7 +186,7 @@ async def test_a_redelivery_goes_at_once(instance: Instance, inbox: Receiver) ->
     assert (await instance.until_closed(done))["deliveries"][0]["attempts"][-1]["number"] == 2
 
 
-async def test_a_test_event_goes_at_once(instance: Instance, inbox: Receiver) -> None:
+async def test_a_test_event_does_not_wait_in_the_queue(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
     (blocking,) = await send_numbered(instance, 1)
@@ -229,7 +231,7 @@ async def test_only_the_url_is_ordered(instance: Instance, inbox: Receiver) -> N
     assert (await instance.event(first))["status"] == "delivering"
 
 
-async def test_a_rate_is_kept_in_order(instance: Instance, inbox: Receiver) -> None:
+async def test_an_ordered_webhook_with_a_rate_keeps_both(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(200, 503)
     await instance.webhook(inbox.url, ordered=True, rate_limit=50, retry=AT_ONCE)
     await send_numbered(instance, 8)
@@ -252,7 +254,7 @@ async def test_an_event_in_parts_is_granted_too(instance: Instance, inbox: Recei
     assert await queue_of(instance, ordered).query("positions") == []
 
 
-async def test_without_order_there_is_no_queue(instance: Instance, inbox: Receiver) -> None:
+async def test_a_webhook_without_order_has_no_queue(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
     await instance.until_closed((await instance.send())["id"])
     with pytest.raises(RPCError) as missing:

@@ -13,7 +13,7 @@ async def test_events_arrive_in_order_although_the_worker_is_killed_twice(
 ) -> None:
     """Setup: an ordered webhook; each third request fails; the worker is a process.
     Timeline: kill -9 in the middle of an attempt, twice; each time another process takes over.
-    What this proves: all arrive in order, and only what was in the air comes twice.
+    Proves: all arrive in order, and only what was in the air comes twice.
     """
     inbox.answers = [Answer(503 if n % 3 == 2 else 200, delay=0.1) for n in range(3 * EVENTS)]
     await idle_instance.webhook(inbox.url, ordered=True, retry={"schedule": [0.05] * 20})

@@ -82,7 +82,7 @@ async def test_a_run_that_was_missed_and_is_found_is_waited_for(
     assert numbers(inbox) == [99, 99, 0]
 
 
-async def test_an_event_whose_time_has_just_passed_stands_in_line(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_whose_time_has_just_passed_is_enqueued(instance: Instance, inbox: Receiver) -> None:
     """Whether its time has come is for its run to say: its clock, Temporal's, may be behind this machine's."""
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
@@ -152,7 +152,7 @@ async def test_a_terminated_run_blocks_no_event(
 
 async def test_a_granted_run_that_was_deleted_blocks_no_event(instance: Instance, inbox: Receiver) -> None:
     """Setup: the first event waits for its retry. Timeline: its run is terminated and deleted; a check.
-    What this proves: a run that had its grant and is gone counts as closed: the queue does not wait for its start.
+    Proves: a run that had its grant and is gone counts as closed: the queue does not wait for its start.
     """
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
@@ -195,7 +195,7 @@ async def is_open(instance: Instance, webhook: dict[str, Any]) -> bool:
 # Queues that complete and continue
 
 
-async def test_a_queue_goes_on_as_a_new_run_with_all_who_wait(
+async def test_a_queue_continues_as_a_new_run_with_all_its_positions(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.LONG_HISTORY", 40)
@@ -270,7 +270,7 @@ async def test_a_full_queue_accepts_no_event_until_it_is_shorter(
     assert first_numbers(inbox)[:3] == [0, 1, 2]
 
 
-async def test_a_queue_that_no_worker_takes_note_of_is_full_too(
+async def test_a_queue_without_workers_becomes_full_too(
     idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hookkeeper.temporal.ordered_queues.MAX_HISTORY", 10)
@@ -286,7 +286,7 @@ async def test_a_queue_that_no_worker_takes_note_of_is_full_too(
     assert numbers(inbox) == list(range(accepted))
 
 
-async def test_a_queue_is_kept_encrypted_too(
+async def test_an_encrypted_queue_keeps_the_order_and_its_limit(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.ordered_queue.QUEUE_LIMIT", 3)
@@ -305,10 +305,10 @@ async def test_a_queue_is_kept_encrypted_too(
     assert numbers(inbox)[:4] == [0, 0, 1, 2]  # one that was sent before the queue was full may follow
 
 
-async def test_what_temporal_itself_refuses_is_not_promised(
+async def test_an_event_that_temporal_cannot_enqueue_is_answered_with_503(
     tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Setup: a server that takes forty signals a run, and no worker. What this proves: an event that would need one
+    """Setup: a server that takes forty signals a run, and no worker. Proves: an event that would need one
     more is answered 503; those that were accepted arrive, in order.
     """
     monkeypatch.setattr("workflows.ordered_queue.LONG_HISTORY", 30)

@@ -60,7 +60,7 @@ def test_a_delivery_is_shown_as_queued_until_the_grant() -> None:
     assert (later.snapshot.status, later.snapshot.reason) == ("pending", None)
 
 
-def test_a_held_one_says_that_it_is_held() -> None:
+def test_a_held_delivery_is_shown_as_held_not_queued() -> None:
     waiting = delivery()
     waiting.hold()
     assert (waiting.snapshot.status, waiting.snapshot.reason) == ("held", None)
@@ -79,7 +79,7 @@ def test_a_held_one_says_that_it_is_held() -> None:
         ("block", None, False),
     ],
 )
-def test_after_a_failure_the_present_policy_says_whether_others_wait(
+def test_after_a_failure_the_present_policy_decides_whether_others_wait(
     ordered: OrderPolicy, wanted: OrderPolicy | None, holds: bool
 ) -> None:
     first = delivery(ordered, granted=True)
@@ -89,7 +89,7 @@ def test_after_a_failure_the_present_policy_says_whether_others_wait(
 
 
 @pytest.mark.parametrize("verdict", ["held", "deferred"])
-def test_without_a_request_others_go_on_waiting(verdict: str) -> None:
+def test_a_delivery_blocks_the_queue_until_a_request_was_made(verdict: str) -> None:
     first = delivery("skip", granted=True)
     attempt(first, verdict, ordered=None)
     assert first.blocks_queue

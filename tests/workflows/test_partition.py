@@ -63,14 +63,14 @@ def part(status: EventStatus, *deliveries: Delivery, deliver_at: datetime | None
         (["failed", "pending"], "delivering"),
     ],
 )
-def test_the_whole_is_as_its_parts(parts: list[DeliveryStatus], status: EventStatus) -> None:
+def test_the_status_of_a_large_event_follows_from_its_parts(parts: list[DeliveryStatus], status: EventStatus) -> None:
     event = EventInput(id="e", type="t", tenant="a", timestamp=NOW, accepted_at=NOW)
     states = [part("delivering", *of_webhooks(2, status=part_status)) for part_status in parts]
     whole = merged(event, states, NOW)
     assert (whole.status, len(whole.deliveries), whole.finished_at) == (status, 2 * len(parts), NOW)
 
 
-def test_the_whole_is_scheduled_until_a_part_begins() -> None:
+def test_a_large_event_is_scheduled_until_a_part_begins() -> None:
     event = EventInput(id="e", type="t", tenant="a", timestamp=NOW, accepted_at=NOW)
     cancelled = part("cancelled", *of_webhooks(1, status="cancelled"), deliver_at=NOW)
     moved = part("scheduled", *of_webhooks(1), deliver_at=NOW.replace(year=2027))
@@ -80,7 +80,7 @@ def test_the_whole_is_scheduled_until_a_part_begins() -> None:
     assert merged(event, [begun, moved], None).status == "delivering"
 
 
-def test_the_whole_stays_under_its_limit_and_shows_what_fits() -> None:
+def test_the_state_of_a_large_event_stays_under_its_limit() -> None:
     event = EventInput(id="e", type="t", tenant="a", timestamp=NOW, accepted_at=NOW)
     attempts = tuple(Attempt(number=n, started_at=NOW, duration_ms=1, response_excerpt="x" * 1000) for n in range(1, 6))
     few, many = (
@@ -96,7 +96,7 @@ def test_the_whole_stays_under_its_limit_and_shows_what_fits() -> None:
     assert {delivery.attempts_made for delivery in whole.deliveries} == {5}
 
 
-def test_a_part_is_the_event_to_some_of_its_targets() -> None:
+def test_a_part_is_the_event_with_some_of_its_deliveries() -> None:
     deliveries = partition(of_webhooks(100, 5))[1]
     event = EventInput(id="e", type="t", tenant="a", timestamp=NOW, data={"a": 1}, accepted_at=NOW)
     assert part_input(event, deliveries) == event.model_copy(update={"deliveries": deliveries})

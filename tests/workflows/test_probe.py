@@ -51,7 +51,7 @@ async def until_over(probe: WorkflowHandle[Any, Any]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_it_is_enabled_when_it_answers(probing: Instance, inbox: Receiver) -> None:
+async def test_a_probed_webhook_is_enabled_when_it_answers(probing: Instance, inbox: Receiver) -> None:
     """Timeline: three requests to a webhook that fails; disabled; a probe that fails; one that succeeds.
 
     Proves: probes are signed; the webhook is enabled, without a key; what it held is delivered; there is one alert.
@@ -85,7 +85,9 @@ async def test_it_is_enabled_when_it_answers(probing: Instance, inbox: Receiver)
 
 
 @pytest.mark.parametrize("by", ["disabling", "enabling", "deleting", "gone"])
-async def test_probing_ends_by_a_command(probing: Instance, inbox: Receiver, by: str) -> None:
+async def test_probing_ends_when_its_webhook_is_changed_deleted_or_gone(
+    probing: Instance, inbox: Receiver, by: str
+) -> None:
     webhook, _ = await disabled(probing, inbox)
     path = f"/v1/webhooks/{webhook['id']}"
     if by == "gone":
@@ -99,7 +101,9 @@ async def test_probing_ends_by_a_command(probing: Instance, inbox: Receiver, by:
         assert (await show(probing, webhook))["disabled_reason"] == "manual"
 
 
-async def test_it_goes_on_as_a_new_run(probing: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_probe_continues_as_a_new_run(
+    probing: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("workflows.probe.PROBES_PER_RUN", 1)
     webhook, event_id = await disabled(probing, inbox)
     await inbox.got(4)

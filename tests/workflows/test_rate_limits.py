@@ -20,7 +20,7 @@ def assert_rate(requests: list[Request], begin: float) -> None:
     assert max(request.at for request in requests) - begin > (EVENTS - BURST * RATE) / RATE
 
 
-async def test_events_are_spread_over_time(instance: Instance, inbox: Receiver) -> None:
+async def test_requests_to_a_webhook_with_a_rate_are_spread_over_time(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url, rate_limit=RATE)
     begin = time.monotonic()
     sent = await asyncio.gather(*(instance.send(data={"n": n}) for n in range(EVENTS)))
@@ -94,9 +94,9 @@ async def until_in_limited_queue(instance: Instance, event_id: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_registry_that_is_busy_for_a_moment_costs_no_turn(instance: Instance, inbox: Receiver) -> None:
+async def test_an_outcome_is_recorded_at_once_after_the_registry_was_busy(instance: Instance, inbox: Receiver) -> None:
     """Timeline: while a request is under way, other writers keep SQLite's lock for longer than a writer waits.
-    What this proves: its outcome is recorded at once then, and not at the webhook's next turn.
+    Proves: its outcome is recorded at once then, and not at the webhook's next turn.
     """
     may_answer = asyncio.Event()
     inbox.otherwise = Answer(gate=may_answer)
@@ -132,7 +132,7 @@ async def test_a_held_delivery_is_not_in_the_limited_queue(instance: Instance, i
             await asyncio.sleep(0.05)
 
 
-async def test_what_is_redelivered_and_waits_is_held_when_its_webhook_is_paused(
+async def test_a_redelivery_that_waits_for_its_rate_is_held_when_its_webhook_is_paused(
     instance: Instance, inbox: Receiver
 ) -> None:
     inbox.fails(500, 500, 500)
@@ -154,7 +154,7 @@ async def test_what_is_redelivered_and_waits_is_held_when_its_webhook_is_paused(
     assert len(inbox.requests) == 4
 
 
-async def test_what_is_redelivered_to_a_paused_webhook_is_sent(instance: Instance, inbox: Receiver) -> None:
+async def test_a_redelivery_to_a_paused_webhook_with_a_rate_is_sent(instance: Instance, inbox: Receiver) -> None:
     """A redelivery of one event is sent even if the webhook is paused and has a rate limit."""
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, rate_limit=50, retry={"schedule": []})

@@ -53,7 +53,9 @@ async def test_a_backlog_delays_no_other_tenant(unfair: Instance, inbox: Receive
     assert len(inbox.requests) == BACKLOG
 
 
-async def test_requests_over_the_concurrency_limit_return(unfair_temporal: Client, tmp_path: Path) -> None:
+async def test_requests_over_the_concurrency_limit_are_deferred_and_made(
+    unfair_temporal: Client, tmp_path: Path
+) -> None:
     async with (
         running_instance(unfair_temporal, tmp_path, max_concurrent_per_webhook=2) as instance,
         receiver() as slow,
@@ -67,7 +69,7 @@ async def test_requests_over_the_concurrency_limit_return(unfair_temporal: Clien
         assert len(slow.requests) == 10
 
 
-async def test_a_person_does_not_wait_for_a_slot(unfair: Instance, inbox: Receiver) -> None:
+async def test_a_delivery_that_waits_for_its_reserved_time_takes_commands(unfair: Instance, inbox: Receiver) -> None:
     """What waits can be sent at once, held, released and cancelled, as where a queue keeps the rate."""
     await unfair.webhook(inbox.url, rate_limit=0.01)
     first = (await unfair.send())["id"]
@@ -123,7 +125,7 @@ async def until_ready_with(instance: Instance, rates: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_a_worker_begins_with_the_result_from_before(unfair_temporal: Client) -> None:
+async def test_a_worker_starts_with_the_stored_result_and_corrects_it(unfair_temporal: Client) -> None:
     """Setup: a result of another server. Timeline: a worker starts with it, tests for seconds, and corrects it."""
     queue = f"rates-{uuid.uuid4().hex}"
     await configure(unfair_temporal, queue, "queue")
@@ -141,7 +143,9 @@ async def another_connection(client: Client) -> Client:
 
 
 @pytest.mark.parametrize("fair", [True, False])
-async def test_fairness_is_found_out_and_leaves_no_run(temporal: Client, unfair_temporal: Client, fair: bool) -> None:
+async def test_the_fairness_check_finds_the_mode_and_leaves_no_run(
+    temporal: Client, unfair_temporal: Client, fair: bool
+) -> None:
     client = temporal if fair else unfair_temporal
     assert await is_fair(client) is fair
     query = f"WorkflowType = '{temporal_names.FAIRNESS_CHECK}'"

@@ -87,7 +87,7 @@ async def test_what_failed_is_delivered_again_oldest_first(instance: Instance, i
 async def test_only_what_is_meant_is_delivered_again(instance: Instance, inbox: Receiver) -> None:
     """Setup: events of two types fail for two webhooks; one event does not.
     Timeline: a recovery of one webhook, for one type.
-    What this proves: it touches nothing else.
+    Proves: it touches nothing else.
     """
     inbox.otherwise = Answer(503)
     mine = (await instance.webhook(f"{inbox.url}/mine", retry={"schedule": []}))["id"]
@@ -125,7 +125,7 @@ async def test_a_failed_delivery_of_an_open_event_is_recovered(instance: Instanc
 
 async def test_what_the_index_lacks_is_recovered_too(instance: Instance, inbox: Receiver) -> None:
     """Setup: events have failed. A worker was killed before it had reported some of them to the index.
-    What this proves: they are read from Temporal first; each event is redelivered once, and counted.
+    Proves: they are read from Temporal first; each event is redelivered once, and counted.
     """
     webhook, sent = await failing(instance, inbox, 6)
     await forget(instance, sent[0])
@@ -140,7 +140,7 @@ async def test_what_the_index_lacks_is_recovered_too(instance: Instance, inbox: 
 
 async def test_a_lost_failure_in_an_open_event_is_recovered_too(instance: Instance, inbox: Receiver) -> None:
     """Setup: one delivery of an event has failed, another is retried. The worker was killed before it had reported it.
-    What this proves: open events that were to report are read as well.
+    Proves: open events that were to report are read as well.
     """
     inbox.otherwise = Answer(503)
     failed = (await instance.webhook(f"{inbox.url}/failed", retry={"schedule": []}))["id"]

@@ -30,7 +30,7 @@ async def resume(instance: Instance, webhook: str) -> None:
 async def test_what_was_held_goes_out_oldest_first(instance: Instance, inbox: Receiver) -> None:
     """Setup: a paused webhook.
     Timeline: thirty events are held; it is resumed.
-    What this proves: each is delivered once, none farther from its position than there are released at once.
+    Proves: each is delivered once, none farther from its position than there are released at once.
     """
     webhook = (await instance.webhook(inbox.url))["id"]
     await pause(instance, webhook)
@@ -97,7 +97,7 @@ async def test_what_came_to_rest_too_late_is_found_by_a_later_pass(instance: Ins
     """Setup: a paused webhook, and one whose receiver takes its time.
     Timeline: a round reads both; while it waits for the slow one, the other is resumed, and the first pass finds
     nothing that is held. Then the round is over, and says that the webhook was paused.
-    What this proves: a later pass releases that too.
+    Proves: a later pass releases that too.
     """
     webhook = (await instance.webhook(inbox.url))["id"]
     await pause(instance, webhook)
@@ -115,7 +115,7 @@ async def test_what_the_index_lacks_is_released_by_the_last_pass(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Setup: a paused webhook holds events. A worker was killed before it had reported some of them to the index.
-    What this proves: the last pass reads them from Temporal, so they are released as well.
+    Proves: the last pass reads them from Temporal, so they are released as well.
     """
     monkeypatch.setattr(release, "PASS_DELAYS", (0.0, 0.0))
     webhook = (await instance.webhook(inbox.url))["id"]

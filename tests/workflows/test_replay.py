@@ -59,7 +59,7 @@ def replayer() -> Replayer:
     return Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=WORKFLOW_RUNNER)
 
 
-def test_every_story_is_there() -> None:
+def test_a_history_of_each_kind_is_saved() -> None:
     assert {path.stem for path in HISTORIES} >= STORIES
 
 
@@ -77,7 +77,7 @@ async def test_a_run_from_before_the_limit_was_lowered_replays(monkeypatch: pyte
     await replayer().replay_workflow(WorkflowHistory.from_json("event-acme-retried", path.read_text()))
 
 
-async def test_a_changed_sequence_is_noticed() -> None:
+async def test_a_history_with_another_activity_does_not_replay() -> None:
     """The check can fail: a history whose activity is another one does not replay."""
     (retried,) = [path for path in HISTORIES if path.stem == "retried"]
     text = retried.read_text().replace("deliver_webhooks", "deliver_pigeons")

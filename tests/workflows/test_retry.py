@@ -32,7 +32,7 @@ def test_the_default_schedule_is_ten_attempts_in_about_three_days() -> None:
         ({}, (5, 10, 20, 40, 80, 160, 320, 640, 1280)),
     ],
 )
-def test_a_policy_says_its_delays(policy: dict[str, object], delays: tuple[float, ...]) -> None:
+def test_a_policy_has_its_delays(policy: dict[str, object], delays: tuple[float, ...]) -> None:
     parsed = RetryPolicy.model_validate(policy)
     assert parsed.delays == delays
     assert RetryPolicy.model_validate(parsed.model_dump()) == parsed, "can be read back and sent again"
@@ -56,7 +56,7 @@ def test_a_policy_says_its_delays(policy: dict[str, object], delays: tuple[float
         (None, 9, after(503, retry_after=HOUR), DAY),
     ],
 )
-def test_what_the_receiver_says_counts(
+def test_the_response_of_the_receiver_lengthens_the_delay(
     own: tuple[float, ...] | None, step: int, outcome: Outcome, delay: float
 ) -> None:
     assert next_delay(own, step, outcome, 0.0) == delay

@@ -113,7 +113,7 @@ async def test_a_paused_schedule_makes_nothing_until_it_is_resumed(instance: Ins
 
 async def test_a_backfill_makes_each_event_once(instance: Instance, inbox: Receiver) -> None:
     """Setup: a paused schedule. Timeline: the same hour is made up for, twice, and then a longer one.
-    What this proves: since is included, until is not, and a time has one event however often it is fired.
+    Proves: since is included, until is not, and a time has one event however often it is fired.
     """
     await instance.webhook(inbox.url)
     await make(instance, every=1200, paused=True)
@@ -144,7 +144,7 @@ async def test_a_trigger_makes_an_event_also_while_paused(instance: Instance, in
 async def test_skip_means_not_while_the_last_is_being_delivered(instance: Instance, inbox: Receiver) -> None:
     """Setup: a receiver that fails, so that the first event waits for its retry.
     Timeline: times pass; a person has the event attempted again, and it succeeds.
-    What this proves: no event is made meanwhile, and one is afterwards.
+    Proves: no event is made meanwhile, and one is afterwards.
     """
     inbox.fails(503)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
@@ -229,7 +229,7 @@ async def test_what_is_refused_says_why(instance: Instance, inbox: Receiver) -> 
 
 async def test_a_firing_survives_its_workers(idle_instance: Instance, inbox: Receiver) -> None:
     """Setup: no worker. Timeline: a schedule fires; a worker comes, and goes while the event waits for its retry;
-    another one comes. What this proves: the event is made once, and the firing ends when it is delivered.
+    another one comes. Proves: the event is made once, and the firing ends when it is delivered.
     """
     inbox.fails(503)
     await idle_instance.webhook(inbox.url, retry={"schedule": [3600]})

@@ -56,12 +56,12 @@ IN_ORDER = Delivery(id="wh_2", webhook_id="wh_2", ordered="block")
 LATER = NOW + timedelta(days=1)
 
 
-def test_an_event_without_anything_special_has_two() -> None:
+def test_a_plain_event_has_its_tenant_and_type_only() -> None:
     assert attributes(event(PLAIN)) == OF_EVERY_EVENT
     assert memo(event(PLAIN), "abc", 1) == {"digest": "abc", "accepted_at": NOW}
 
 
-def test_what_a_person_looks_for() -> None:
+def test_an_event_lists_what_needs_attention_its_queues_and_its_time() -> None:
     held = PLAIN.model_copy(update={"status": "held"})
     assert attributes(event(held, IN_ORDER, deliver_at=LATER)) == OF_EVERY_EVENT | {
         "HookNeedsAttention": ["wh_1"],

@@ -37,7 +37,9 @@ async def until_started(run: SharedRun, inbox: Receiver) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_before_a_worker_has_started_it(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_is_shown_before_a_worker_has_started_its_shared_run(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
     webhook = await idle_instance.webhook(inbox.url)
     events = [event_to(webhook, id=f"e{n}", tenant=idle_instance.tenant) for n in range(3)]
     run = await share(idle_instance, events)
@@ -46,9 +48,11 @@ async def test_before_a_worker_has_started_it(idle_instance: Instance, inbox: Re
     assert [delivery["status"] for delivery in shown["deliveries"]] == ["pending"]
 
 
-async def test_while_its_attempt_is_in_flight(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_of_a_shared_run_takes_commands_while_its_attempt_is_in_flight(
+    instance: Instance, inbox: Receiver
+) -> None:
     """Setup: the receiver does not answer yet. Timeline: read it, hold one event and cancel another one.
-    What this proves: the state is the present one, and commands go with the events into their own runs.
+    Proves: the state is the present one, and commands go with the events into their own runs.
     """
     gate = asyncio.Event()
     inbox.otherwise = Answer(503, gate=gate)
@@ -69,7 +73,7 @@ async def test_while_its_attempt_is_in_flight(instance: Instance, inbox: Receive
     assert await answer_to(instance, "e0", "release") == (202, "")
 
 
-async def test_after_its_end(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_is_shown_after_its_shared_run_has_ended(instance: Instance, inbox: Receiver) -> None:
     """No worker is necessary to read it, and lists link to the run."""
     webhook = await instance.webhook(inbox.url)
     run = await share(instance, [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(3)])
@@ -85,7 +89,9 @@ async def test_after_its_end(instance: Instance, inbox: Receiver) -> None:
         assert {item["workflow_id"] for item in items} == {run.handle.id}
 
 
-async def test_commands_after_its_end(instance: Instance, inbox: Receiver) -> None:
+async def test_a_redelivery_after_the_end_of_a_shared_run_starts_an_own_run(
+    instance: Instance, inbox: Receiver
+) -> None:
     """A redelivery is the second run of the event and the first of its own; attempt numbers continue."""
     webhook = await instance.webhook(inbox.url)
     run = await share(instance, [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(2)])
@@ -111,7 +117,7 @@ async def test_commands_after_its_end(instance: Instance, inbox: Receiver) -> No
     assert (await instance.event("e1"))["workflow_id"] == run.handle.id
 
 
-async def test_it_cannot_be_rescheduled(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_of_a_shared_run_cannot_be_rescheduled(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
     run = await share(instance, [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(2)])
     await run.result()
@@ -123,7 +129,9 @@ async def test_it_cannot_be_rescheduled(instance: Instance, inbox: Receiver) -> 
     assert answer.status_code == 404
 
 
-async def test_the_events_of_a_terminated_run(instance: Instance, inbox: Receiver) -> None:
+async def test_the_unfinished_events_of_a_terminated_shared_run_are_cancelled(
+    instance: Instance, inbox: Receiver
+) -> None:
     """One that has finished keeps its end; the others are cancelled, and a redelivery delivers them."""
     gate = asyncio.Event()
     inbox.otherwise = Answer(200, gate=gate)
@@ -140,7 +148,9 @@ async def test_the_events_of_a_terminated_run(instance: Instance, inbox: Receive
     assert (await instance.until("e0", "succeeded"))["workflow_id"] == own_run(instance, "e0")
 
 
-async def test_a_recovery_of_what_a_terminated_run_has_cancelled(instance: Instance, inbox: Receiver) -> None:
+async def test_a_recovery_redelivers_what_a_terminated_shared_run_has_cancelled(
+    instance: Instance, inbox: Receiver
+) -> None:
     gate = asyncio.Event()
     inbox.otherwise = Answer(200, gate=gate)
     webhook = await instance.webhook(inbox.url)
@@ -156,13 +166,13 @@ async def test_a_recovery_of_what_a_terminated_run_has_cancelled(instance: Insta
     assert (await instance.event("e1"))["workflow_id"] == own_run(instance, "e1")
 
 
-async def test_a_run_that_was_terminated_before_a_worker_started_it(idle_instance: Instance) -> None:
+async def test_the_events_of_a_run_that_was_terminated_before_its_start_are_cancelled(idle_instance: Instance) -> None:
     run = await share(idle_instance, [event_to(id="e0", tenant=idle_instance.tenant)])
     await run.handle.terminate()
     assert (await idle_instance.event("e0"))["workflow_id"] == run.handle.id
 
 
-async def test_without_its_claim(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_without_its_claim_is_found_in_the_list_of_temporal(instance: Instance, inbox: Receiver) -> None:
     """Temporal lists the run by the ids of its events. The same id of another tenant is another event."""
     webhook = await instance.webhook(inbox.url)
     mine, other = (event_to(webhook, id="e0", tenant=tenant) for tenant in (instance.tenant, f"{instance.tenant}-b"))
@@ -177,7 +187,7 @@ async def test_without_its_claim(instance: Instance, inbox: Receiver) -> None:
     assert found.workflow_id == others.handle.id
 
 
-async def test_an_id_is_taken_once(idle_instance: Instance) -> None:
+async def test_the_id_of_a_shared_run_is_taken_once(idle_instance: Instance) -> None:
     """A start after the id was taken fails, and so does the other way round."""
     runs, events = idle_instance.gateway.shared_runs, [event_to(id="e0", tenant=idle_instance.tenant)]
     first, second = ids.shared_run_id(), ids.shared_run_id()
@@ -193,7 +203,9 @@ async def test_an_id_is_taken_once(idle_instance: Instance) -> None:
     assert (found.workflow_id, found.digest, found.state.status) == (second, "digest of e0", "succeeded")
 
 
-async def test_an_event_that_is_posted_again(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_of_a_shared_run_that_is_posted_again_is_a_duplicate(
+    instance: Instance, inbox: Receiver
+) -> None:
     """It is known while its run is open, once it has closed, and in its own run; with other content it conflicts."""
     inbox.fails(503)
     webhook = await instance.webhook(inbox.url, retry=PATIENT)
@@ -209,7 +221,7 @@ async def test_an_event_that_is_posted_again(instance: Instance, inbox: Receiver
     assert await instance.gateway.known(instance.tenant, "e1", "digest of e1") is None
 
 
-async def test_what_temporal_lists_of_it(instance: Instance) -> None:
+async def test_temporal_lists_the_events_the_tenant_and_a_summary_of_a_shared_run(instance: Instance) -> None:
     """The ids of its events, the tenant if it is the same for all, a summary that names them."""
     events = [event_to(id=f"e{n}", tenant=instance.tenant) for n in range(40)]
     run = await share(instance, events)

@@ -62,7 +62,7 @@ async def attempts_of(instance: Instance, name: str, count: int) -> Delivery:
     return delivery
 
 
-async def test_all_succeed_in_one_activity(instance: Instance, inbox: Receiver) -> None:
+async def test_events_that_succeed_need_one_activity(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
     names = [f"e{number}" for number in range(50)]
     run = await start(instance, events_to(instance, webhook, *names))
@@ -83,7 +83,9 @@ async def test_events_without_deliveries_need_no_activity(instance: Instance) ->
     assert await run.activities() == []
 
 
-async def test_what_has_not_succeeded_gets_its_own_run(instance: Instance, inbox: Receiver, other: Receiver) -> None:
+async def test_an_event_that_has_not_succeeded_gets_its_own_run(
+    instance: Instance, inbox: Receiver, other: Receiver
+) -> None:
     gone = await instance.webhook(inbox.url)
     webhook = await instance.webhook(other.url, retry={"schedule": [0.1]})
     inbox.fails(410)
@@ -123,7 +125,7 @@ async def test_the_own_run_is_started_as_the_api_starts_one(instance: Instance, 
     assert (shown.status, shown.steps_taken) == ("retrying", 1)
 
 
-async def test_a_run_that_the_event_has_already_is_left_alone(instance: Instance, inbox: Receiver) -> None:
+async def test_an_own_run_that_exists_already_is_not_replaced(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url, retry=PATIENT)
     inbox.otherwise = Answer(500)
     before = await instance.send(id="e1")
@@ -158,7 +160,9 @@ async def started_with(instance: Instance, name: str) -> EventInput:
     return event
 
 
-async def test_a_paused_webhook_holds_and_is_rechecked(instance: Instance, inbox: Receiver) -> None:
+async def test_a_delivery_held_by_a_paused_webhook_is_rechecked_in_its_own_run(
+    instance: Instance, inbox: Receiver
+) -> None:
     webhook = await instance.webhook(inbox.url)
     await instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")
     result = await (await start(instance, events_to(instance, webhook, "e1", "e2"))).result()
@@ -177,7 +181,7 @@ async def test_each_failure_counts_for_the_health_of_the_webhook(instance: Insta
     assert (health["status"], health["failures"]) == ("failing", 3)
 
 
-async def test_tenants_share_a_run(instance: Instance, inbox: Receiver) -> None:
+async def test_events_of_several_tenants_share_a_run(instance: Instance, inbox: Receiver) -> None:
     """The same event id, webhooks of their own."""
     events = []
     for tenant in (instance.tenant, f"{instance.tenant}-b"):
@@ -234,7 +238,7 @@ async def test_a_tenant_at_its_limit_delays_no_other(
         assert [request.webhook_id for request in slow.requests] == ["e0", "e1"]
 
 
-async def test_what_is_settled_takes_no_command(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+async def test_a_settled_event_takes_no_command(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     """Setup: as above. Proves: an event that has succeeded refuses commands until its run has closed, while another
     one of the run waits.
     """
@@ -273,7 +277,7 @@ async def test_more_events_than_a_webhook_takes_at_once_wait_for_a_slot(
 # Commands, and what people do in Temporal
 
 
-async def test_commands_to_an_attempt_in_flight(instance: Instance, inbox: Receiver) -> None:
+async def test_commands_during_the_attempt_count_in_the_own_run(instance: Instance, inbox: Receiver) -> None:
     """Timeline: three attempts are in flight; one event is cancelled, one held, one is to be tried again; they fail.
     Proves: the own runs go on with what the commands have changed.
     """
@@ -308,7 +312,9 @@ async def refusal(command: Awaitable[None]) -> str | None:
     return refused.value.cause.type
 
 
-async def test_commands_before_any_worker(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_commands_before_the_first_worker_count_before_any_attempt(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
     """An update waits for a worker: it comes with the first step, and counts before any attempt."""
     instance = idle_instance
     webhook = await instance.webhook(inbox.url)
@@ -384,7 +390,7 @@ async def test_a_result_that_a_person_wrote_is_not_taken(
 # Replacement, and runs that only take an id
 
 
-async def test_a_run_that_replaces_another_sends_nothing(instance: Instance, inbox: Receiver) -> None:
+async def test_a_run_that_replaces_another_one_sends_nothing(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
     events = events_to(instance, webhook, "e1", "e2")
     result = await (await start(instance, events)).result()

@@ -63,7 +63,7 @@ async def break_run(instance: Instance, event_id: str) -> None:
 
 
 @pytest.mark.usefixtures("soon")
-async def test_those_behind_are_delivered_after_an_operator_failed_the_activity_of_the_first(
+async def test_later_events_are_delivered_after_an_operator_failed_the_activity_of_the_first(
     instance: Instance, inbox: Receiver
 ) -> None:
     inbox.answers.append(Answer(200, delay=5))
@@ -135,7 +135,7 @@ async def test_an_event_is_enqueued_although_an_operator_failed_the_activity(
 
 
 @pytest.mark.usefixtures("soon", "breakable")
-async def test_those_behind_go_on_without_a_run_that_does_not_answer_where_the_policy_is_skip(
+async def test_with_policy_skip_later_events_pass_a_run_that_does_not_answer(
     instance: Instance, inbox: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     inbox.answers.append(Answer(200, delay=3))
@@ -152,7 +152,7 @@ async def test_those_behind_go_on_without_a_run_that_does_not_answer_where_the_p
 
 
 @pytest.mark.usefixtures("soon", "breakable")
-async def test_a_run_that_does_not_answer_is_reported_where_the_policy_is_block(
+async def test_with_policy_block_a_run_that_does_not_answer_is_reported(
     instance: Instance, inbox: Receiver, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: the first run breaks and the queue says so, also after it continues as a new run; an operator
@@ -192,11 +192,11 @@ async def test_a_run_that_does_not_answer_is_reported_where_the_policy_is_block(
 
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("status", [RPCStatusCode.CANCELLED, RPCStatusCode.FAILED_PRECONDITION])
-async def test_a_slow_worker_lets_no_event_overtake_where_the_policy_is_skip(
+async def test_with_policy_skip_no_event_overtakes_one_that_a_slow_worker_delivers(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch, status: RPCStatusCode
 ) -> None:
     """Setup: the first event is being delivered. No worker answers for its run in time, or Temporal knows of none.
-    What this proves: the queue says that it is stuck, however long that lasts, and keeps the order.
+    Proves: the queue says that it is stuck, however long that lasts, and keeps the order.
     """
     asked, original = 0, WorkflowHandle.query
 
@@ -244,7 +244,7 @@ async def test_all_are_delivered_in_order_after_an_operator_ended_the_queue(
 ) -> None:
     """Setup: the first event waits for its retry, and others for it; those that wait for their time are no part of it.
     Timeline: an operator ends the queue; another event is posted; the first is retried.
-    What this proves: no event waits for an hour to be enqueued again, and the order stays that of acceptance.
+    Proves: no event waits for an hour to be enqueued again, and the order stays that of acceptance.
     """
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)

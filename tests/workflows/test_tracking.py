@@ -77,7 +77,7 @@ async def sent(instance: Instance, sendgrid: SendGridServer) -> tuple[str, dict[
     return event_id, message
 
 
-async def test_a_delivery_waits_until_it_has_arrived_everywhere(instance: Instance, sendgrid: SendGridServer) -> None:
+async def test_an_email_is_delivered_once_all_recipients_have_it(instance: Instance, sendgrid: SendGridServer) -> None:
     event_id, message = await sent(instance, sendgrid)
     answer = await report(instance, message, ("deferred", "ann@acme.example"), ("delivered", "ann@acme.example"))
     assert (answer.status_code, answer.json()) == (200, {"recorded": 2, "ignored": 0})
@@ -134,7 +134,7 @@ async def test_a_bounce_fails_the_delivery_and_the_address_is_mailed_no_more(
     assert len(await sendgrid.got(3)) == 3
 
 
-async def test_word_of_a_run_that_is_over_is_ignored_and_a_stranger_is_not_let_in(
+async def test_receipts_for_closed_runs_are_ignored_and_unsigned_ones_refused(
     instance: Instance, sendgrid: SendGridServer
 ) -> None:
     event_id, message = await sent(instance, sendgrid)
@@ -153,7 +153,7 @@ async def test_an_email_without_tracking_is_not_awaited(instance: Instance, send
     assert event["deliveries"][0]["awaiting"] == []
 
 
-async def test_an_email_of_which_nothing_is_heard_counts_as_delivered_and_its_recovery_is_alerted(
+async def test_an_email_without_receipts_counts_as_delivered_and_its_recovery_is_alerted(
     instance: Instance, sendgrid: SendGridServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with receiver() as desk:
@@ -171,11 +171,11 @@ async def test_an_email_of_which_nothing_is_heard_counts_as_delivered_and_its_re
         assert [json.loads(request.body)["kind"] for request in desk.requests] == ["failed", "recovered"]
 
 
-async def test_a_recovery_is_alerted_after_a_long_history_began_anew(
+async def test_a_recovery_is_alerted_after_the_run_continued_as_a_new_one(
     instance: Instance, sendgrid: SendGridServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: an email bounces, with an alert; the next one is sent; its run continues as new; it arrives.
-    What this proves: the new run knows that the arrival is worth an alert.
+    Proves: the new run knows that the arrival is worth an alert.
     """
     async with receiver() as desk:
         alerts = {"notifications": [{"http": {"url": desk.url, "body": '{"kind": {{ alert.kind }}}'}}]}

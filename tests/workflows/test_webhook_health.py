@@ -84,7 +84,7 @@ async def write_lock(instance: Instance) -> AsyncIterator[None]:
         connection.close()
 
 
-async def test_one_that_hangs_is_slowed_down_until_it_answers(instance: Instance, inbox: Receiver) -> None:
+async def test_a_webhook_that_hangs_is_slowed_down_until_it_answers(instance: Instance, inbox: Receiver) -> None:
     """Setup: a receiver hangs, another does not, both get all events.
 
     Timeline: three timeouts; more events; it answers again; one more event.
@@ -116,7 +116,7 @@ async def test_one_that_hangs_is_slowed_down_until_it_answers(instance: Instance
         assert await queues(instance, last) == [usual]
 
 
-async def test_one_that_is_busy_is_left_alone_by_all_events(instance: Instance, inbox: Receiver) -> None:
+async def test_a_busy_webhook_is_left_alone_by_all_events(instance: Instance, inbox: Receiver) -> None:
     """What a person asks for goes at once all the same."""
     inbox.answers = [Answer(429, headers={"retry-after": "3"})]
     webhook = await instance.webhook(inbox.url, retry={"schedule": [0.1]})
@@ -140,7 +140,7 @@ async def test_one_that_is_busy_is_left_alone_by_all_events(instance: Instance, 
     assert (await health(instance, webhook))["status"] == "healthy"
 
 
-async def test_nothing_but_failures_for_days_disables_once_with_one_alert(
+async def test_a_webhook_that_only_fails_for_days_is_disabled_once_with_one_alert(
     instance: Instance, inbox: Receiver, desk: Receiver
 ) -> None:
     """Timeline: a delivery fails, with an alert; after five days two more; the webhook is enabled; it answers."""
@@ -167,7 +167,7 @@ async def test_nothing_but_failures_for_days_disables_once_with_one_alert(
     assert [alert["kind"] for alert in alerts_at(desk)] == ["failed", "disabled", "recovered"]
 
 
-async def test_a_webhook_says_for_itself_how_long_it_may_fail(instance: Instance, inbox: Receiver) -> None:
+async def test_the_disable_after_of_a_webhook_takes_precedence(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     short, never = [await instance.webhook(inbox.url, retry=ONCE, disable_after=after) for after in (3600, 0)]
     for wait in (timedelta(minutes=59), timedelta(hours=1)):
@@ -180,9 +180,11 @@ async def test_a_webhook_says_for_itself_how_long_it_may_fail(instance: Instance
     assert (await show(instance, never))["enabled"]
 
 
-async def test_410_of_a_url_that_was_corrected_meanwhile(instance: Instance, inbox: Receiver) -> None:
+async def test_a_410_of_a_url_that_was_corrected_meanwhile_disables_nothing(
+    instance: Instance, inbox: Receiver
+) -> None:
     """Timeline: an attempt is in flight; the webhook gets another URL; the old one answers that it is gone.
-    What this proves: the delivery has failed, and the webhook stays enabled for its new URL.
+    Proves: the delivery has failed, and the webhook stays enabled for its new URL.
     """
     webhook = await instance.webhook(inbox.url)
     gate = asyncio.Event()
@@ -196,7 +198,7 @@ async def test_410_of_a_url_that_was_corrected_meanwhile(instance: Instance, inb
     assert (await show(instance, webhook))["enabled"]
 
 
-async def test_410_has_one_alert(instance: Instance, inbox: Receiver, desk: Receiver) -> None:
+async def test_a_410_has_one_alert(instance: Instance, inbox: Receiver, desk: Receiver) -> None:
     inbox.otherwise = Answer(410)
     await instance.webhook(inbox.url, on_failure=alerts_to(desk))
     event_id = (await instance.send())["id"]
@@ -205,7 +207,7 @@ async def test_410_has_one_alert(instance: Instance, inbox: Receiver, desk: Rece
     assert alerts_at(desk) == [{"kind": "disabled", "reason": "gone", "failures": 1, "id": event_id}]
 
 
-async def test_a_registry_that_takes_no_notes_loses_no_outcome(instance: Instance, inbox: Receiver) -> None:
+async def test_an_outcome_that_the_registry_cannot_record_is_kept(instance: Instance, inbox: Receiver) -> None:
     """The request was answered: it is not made again, however long it takes until that can be noted."""
     inbox.answers = [Answer(delay=0.5)]
     webhook = await instance.webhook(inbox.url)

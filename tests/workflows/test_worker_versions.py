@@ -66,7 +66,7 @@ async def test_the_first_version_of_an_installation_is_current(idle_instance: In
 
 async def test_a_new_version_gets_tasks_when_it_is_promoted(idle_instance: Instance, inbox: Receiver) -> None:
     """Setup: version 1.0 is current, and a run waits for its retry. Timeline: version 2.0 starts, the workers of 1.0
-    stop, the retry is demanded, 2.0 is promoted. What this proves: 2.0 does nothing before, and continues the open run.
+    stop, the retry is demanded, 2.0 is promoted. Proves: 2.0 does nothing before, and continues the open run.
     """
     async with with_version(idle_instance, "1.0").working():
         event_id = await waiting_event(idle_instance, inbox)

@@ -83,7 +83,7 @@ async def test_the_command_sends_what_the_worker_sends(
 ) -> None:
     """Setup: an event with a hostile value in its data, a webhook with such values in its URL and headers.
 
-    What this proves: the request of the command is that of the worker, byte for byte; its signature, made later, is
+    Proves: the request of the command is that of the worker, byte for byte; its signature, made later, is
     valid; and neither the shell nor curl nor a terminal reads any part of it.
     """
     url = f"{inbox.url}/$(touch$IFS'pwned')/../a;touch&[1-9]'?key=$(id)&x=[a-z]#"[:-1]

@@ -114,7 +114,7 @@ async def test_an_event_appears_is_retried_and_succeeds_without_reloading(
 ) -> None:
     """Setup: a receiver that fails once, a schedule of an hour. Timeline: log in, send, open the event, retry.
 
-    What this proves: list and event follow what happens by themselves, and the button does what the command does.
+    Proves: list and event follow what happens by themselves, and the button does what the command does.
     """
     inbox.fails(503)
     await instance.webhook(inbox.url, name="Shop", retry={"schedule": [3600]})
@@ -141,7 +141,7 @@ async def test_an_event_appears_is_retried_and_succeeds_without_reloading(
 async def test_events_are_read_beside_the_list(chromium: Browser, instance: Instance, inbox: Receiver) -> None:
     """Timeline: open an event, go to the next with an arrow key, see its attempt appear, close; then a narrow screen.
 
-    What this proves: the list stays, the panel follows the event, and its page is one click away.
+    Proves: the list stays, the panel follows the event, and its page is one click away.
     """
     inbox.fails(503)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
@@ -189,7 +189,7 @@ async def test_the_first_steps_lead_to_a_webhook_and_the_list_follows_a_stream(
 ) -> None:
     """Setup: an empty product with inboxes. Timeline: the button; read the inbox; the list, while another event comes.
 
-    What this proves: the first webhook arrives in the product itself, and a list that is told of news does not ask.
+    Proves: the first webhook arrives in the product itself, and a list that is told of news does not ask.
     """
     state: ApiState = instance.app.state.api
     async with reading(chromium, instance) as page:
@@ -342,7 +342,7 @@ async def test_two_clicks_register_one_webhook(chromium: Browser, idle_instance:
 async def test_a_request_is_copied_as_curl_and_sent_again(
     chromium: Browser, instance: Instance, inbox: Receiver
 ) -> None:
-    """What this proves: what the buttons copy is the body that was sent, and a command that a shell runs."""
+    """Proves: what the buttons copy is the body that was sent, and a command that a shell runs."""
     await instance.webhook(inbox.url, retry={"schedule": []}, payload={"content_type": "text/plain", "template": BODY})
     event = await instance.send(data={"text": "it's \n $(id) </pre> é"})
     await instance.until_final(event["id"])
@@ -370,7 +370,7 @@ async def test_a_request_is_copied_as_curl_and_sent_again(
 
 
 async def test_no_page_is_hard_to_read_or_to_use(chromium: Browser, instance: Instance, inbox: Receiver) -> None:
-    """What this proves: axe finds no violation on any page, light or dark, with waiting and succeeded deliveries."""
+    """Proves: axe finds no violation on any page, light or dark, with waiting and succeeded deliveries."""
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, name="Shop", retry={"schedule": [3600]})
     event = await instance.send()
@@ -455,7 +455,7 @@ async def test_the_portal_works_in_a_frame_of_a_named_origin_and_of_no_other(
 ) -> None:
     """Setup: the portal at 127.0.0.1, applications at two ports of localhost, which is another site.
 
-    What this proves: the browser keeps the cookie of a frame of another site and sends it with forms there; it refuses
+    Proves: the browser keeps the cookie of a frame of another site and sends it with forms there; it refuses
     the frame to another origin; a form of that origin changes nothing.
     """
     webhook = await instance.webhook("http://127.0.0.1:9000/", name="Shop")

@@ -172,7 +172,7 @@ async def test_a_form_has_a_limit(idle_instance: Instance) -> None:
 
 
 async def test_pages_of_one_tenant_keep_no_thread_from_another(idle_instance: Instance) -> None:
-    """Setup: one tenant renders as many pages as it may. What this proves: its next page waits, another's does not."""
+    """Setup: one tenant renders as many pages as it may. Proves: its next page waits, another's does not."""
     busy, other = await make_key(idle_instance, "busy"), await make_key(idle_instance, "other")
     rendering = idle_instance.app.state.api.rendering
     async with browsing(idle_instance.app, busy["key"]) as busy_one, browsing(idle_instance.app, other["key"]) as calm:

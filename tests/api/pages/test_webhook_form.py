@@ -85,7 +85,7 @@ async def test_a_form_that_is_sent_again_registers_no_second_webhook(idle_instan
 
 
 async def test_every_element_can_be_set(idle_instance: Instance) -> None:
-    """What this proves: what the form sends is what the API has, and what the form shows is what it was sent."""
+    """Proves: what the form sends is what the API has, and what the form shows is what it was sent."""
     name = f"order.paid-{idle_instance.tenant}"
     await idle_instance.http.post("/v1/event-types", json={"name": name})
     form = {
@@ -278,7 +278,7 @@ async def test_a_form_does_not_undo_what_another_has_changed(idle_instance: Inst
 
 
 async def test_a_change_leaves_everything_else(idle_instance: Instance) -> None:
-    """What this proves: a form that is sent back as it came changes nothing, and a change of one text only that."""
+    """Proves: a form that is sent back as it came changes nothing, and a change of one text only that."""
     made = await idle_instance.webhook(URL, **RICH)
     before = await idle_instance.store.webhooks.get(made["id"], None)
     path = f"/webhooks/{made['id']}/edit"
@@ -332,7 +332,7 @@ async def test_items_are_removed_and_secrets_stay_with_their_hosts(idle_instance
 async def test_metadata_is_changed_and_whatever_it_has_is_kept(
     idle_instance: Instance, metadata: dict[str, str]
 ) -> None:
-    """What this proves: the form shows each metadata so that it can save it, and an empty field has none."""
+    """Proves: the form shows each metadata so that it can save it, and an empty field has none."""
     made = await idle_instance.webhook(URL, metadata=metadata)
     path = f"/webhooks/{made['id']}/edit"
 
@@ -358,7 +358,7 @@ async def updates(instance: Instance) -> list[list[str]]:
 
 
 async def test_a_preview_shows_the_example_and_errors_in_place(idle_instance: Instance) -> None:
-    """What this proves: the form is answered with what would be sent, and nothing is registered or sent."""
+    """Proves: the form is answered with what would be sent, and nothing is registered or sent."""
     name = f"order.paid-{idle_instance.tenant}"
     await idle_instance.http.post("/v1/event-types", json={"name": name, "examples": [{"n": 4711, "who": HOSTILE}]})
     form = {

@@ -60,7 +60,7 @@ async def most_rows(engine: AsyncEngine, tenant: str) -> int:
 
 async def test_a_tenant_with_a_type_for_each_event_has_few_rows(engine: AsyncEngine) -> None:
     """Setup: 200 events of one tenant, each of its own type, and three of another tenant.
-    What this proves: the types beyond the bound are counted together, and every total is exact.
+    Proves: the types beyond the bound are counted together, and every total is exact.
     """
     index = EventIndex(Database(engine))
     for n in range(0, 200, 10):
@@ -87,7 +87,7 @@ async def test_a_tenant_with_many_webhooks_has_few_rows(engine: AsyncEngine) -> 
 async def test_what_is_subtracted_later_is_subtracted_where_it_was_added(engine: AsyncEngine) -> None:
     """Setup: 80 deliveries of 40 types finish up to four times, as redelivered ones do.
     Timeline: the reports of all are written in a random order, some of them twice.
-    What this proves: no counter is ever left below zero, and totals are those of the latest reports.
+    Proves: no counter is ever left below zero, and totals are those of the latest reports.
     """
     chosen = random.Random(7)
     states: list[list[DeliveryStatus]] = [

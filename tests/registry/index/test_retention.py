@@ -99,7 +99,7 @@ async def test_an_event_goes_when_it_has_been_finished_for_the_retention(engine:
 
 async def test_very_many_rows_go_in_small_transactions(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Setup: pages of ten events, transactions of seven rows; forty events, one of them with thirty deliveries.
-    Open ones are between them. What this proves: pages continue where the last one ended, whatever is deleted.
+    Open ones are between them. Proves: pages continue where the last one ended, whatever is deleted.
     """
     monkeypatch.setattr(retention, "EVENTS_PER_QUERY", 10)
     for module in (retention, deletion, row_deletion):
@@ -195,7 +195,7 @@ async def test_a_partition_that_is_read_stays_until_the_next_time(engine: AsyncE
 
 async def test_an_erased_event_does_not_come_back(engine: AsyncEngine) -> None:
     """Setup: an event with many deliveries, erased. Timeline: a late report of its run, and one of a part arrive.
-    What this proves: they are dropped, counters stay, another event with the same id is written.
+    Proves: they are dropped, counters stay, another event with the same id is written.
     """
     given = report("a", DAY, DAY, targets=1200)
     index = await write(engine, [given, report("b", DAY, DAY)])
@@ -237,7 +237,7 @@ async def test_keys_of_erased_events_go_after_a_day(engine: AsyncEngine) -> None
 
 async def test_one_process_removes_it_once_an_hour(engine: AsyncEngine) -> None:
     """Setup: an event that finished long ago by the clock. Timeline: two processes are to remove what is too old.
-    What this proves: the first one does so, and the other leaves it to the first for the next hour.
+    Proves: the first one does so, and the other leaves it to the first for the next hour.
     """
     age = NOW - (datetime.now(UTC) - 2 * RETENTION)
     index = await write(engine, [report("a", age, age)])

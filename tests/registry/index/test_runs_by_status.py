@@ -64,7 +64,7 @@ async def all_runs(index: EventIndex, selection: Selection, at_most: int) -> lis
 @pytest.mark.parametrize("at_most", [1, 2, 3, 7, 100])
 async def test_pages_are_in_order_and_whole(engine: AsyncEngine, at_most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Setup: events that were accepted at the same microsecond, runs with several deliveries, an event in parts.
-    What this proves: each run is found once, in order, wherever a page ends, also within the deliveries of a run.
+    Proves: each run is found once, in order, wherever a page ends, also within the deliveries of a run.
     """
     monkeypatch.setattr(runs_by_status, "PART", 3)
     many = ("wh_1", "wh_1", "wh_1")

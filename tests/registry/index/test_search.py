@@ -290,7 +290,7 @@ async def test_an_event_of_many_webhooks(index: EventIndex) -> None:
 @pytest.mark.parametrize("search", [Search(tenant="a"), Search(min_attempts=1), Search(types=TYPES)], ids=str)
 async def test_cursors_while_events_are_added(index: EventIndex, reports: list[RunReport], search: Search) -> None:
     """Setup: events in the index. Timeline: after each page, newer and older events are added.
-    What this proves: the pages have each of the first events once, and none of the newer ones.
+    Proves: the pages have each of the first events once, and none of the newer ones.
     """
     found: list[str] = []
     cursor: str | None = None

@@ -160,7 +160,7 @@ QUERIES = (
 async def test_statistics_agree_with_a_recount(engine: AsyncEngine) -> None:
     """Setup: reports of 400 events with retries, redeliveries and every status.
     Timeline: they are written in a random order, some of them twice.
-    What this proves: each query gives what a plain recount of the latest reports gives.
+    Proves: each query gives what a plain recount of the latest reports gives.
     """
     histories = list(made_up_events(12, 400))
     reports = [report for history in histories for report in history]
