@@ -107,7 +107,7 @@ async def test_every_route_is_in_the_table(door: Instance) -> None:
     assert {route: " ".join(sorted(scopes)) for route, scopes in guarded(door.app).items()} == NEEDS
 
 
-async def test_what_is_not_guarded_is_named(door: Instance) -> None:
+async def test_every_route_without_a_key_is_in_the_list(door: Instance) -> None:
     contexts = list(iter_route_contexts(door.app.routes))
     open_to_all = {context.path for context in contexts if not isinstance(context.original_route, GuardedRoute)}
     assert open_to_all == KEYLESS
@@ -141,7 +141,7 @@ def nothing() -> None:
     """Stand for a route."""
 
 
-def test_a_guarded_route_that_says_nothing_cannot_be_made() -> None:
+def test_a_guarded_route_without_a_scope_cannot_be_made() -> None:
     router = APIRouter(route_class=GuardedRoute)
     with pytest.raises(Unclassified, match="GET /new must say"):
         router.add_api_route("/new", nothing, methods=["GET"])
@@ -169,7 +169,7 @@ def test_an_app_with_a_route_that_is_not_guarded_cannot_be_made(route_class: typ
     | st.builds(b"Bearer %b".__mod__, st.binary(max_size=80))
     | st.builds(lambda text: f"bearer hk_{text}".encode(), st.from_regex(r"[A-Za-z0-9_-]{43}", fullmatch=True)),
 )
-async def test_any_authorization(door: Instance, header: bytes) -> None:
+async def test_any_malformed_authorization_is_answered_with_401(door: Instance, header: bytes) -> None:
     async with calling(door.app, None, f"address {next(ADDRESSES)}") as http:
         answer = await http.get("/v1/webhooks", headers={b"authorization": header})
     assert problem(answer, 401)
@@ -177,7 +177,7 @@ async def test_any_authorization(door: Instance, header: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["key", "api_key", "access_token", "authorization", "token"])
-async def test_a_key_in_the_url_is_none(door: Instance, name: str) -> None:
+async def test_a_key_in_the_url_is_ignored(door: Instance, name: str) -> None:
     async with calling(door.app, None) as http:
         problem(await http.get("/v1/webhooks", params={name: KEY}), 401)
         problem(await http.get("/v1/webhooks", params={name: f"Bearer {KEY}"}), 401)

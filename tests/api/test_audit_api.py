@@ -71,7 +71,7 @@ async def test_each_change_has_an_entry_that_names_fields(idle_instance: Instanc
     assert not any(secret in json.dumps(entries) for secret in SECRETS)
 
 
-async def test_commands_to_events_are_there_before_they_are_answered(instance: Instance) -> None:
+async def test_commands_to_events_are_recorded_before_they_are_answered(instance: Instance) -> None:
     later = [(datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (1, 2)]
     webhook_id = (await instance.webhook("https://acme.example"))["id"]
     event_id = (await instance.send(deliver_at=later[0]))["id"]
@@ -101,7 +101,7 @@ async def test_an_entry_names_the_key(idle_instance: Instance) -> None:
     assert entry["id"].startswith("aud_")
 
 
-async def test_what_was_not_done_has_no_entry(idle_instance: Instance) -> None:
+async def test_a_refused_request_has_no_entry(idle_instance: Instance) -> None:
     http = idle_instance.http
     await http.post("/v1/event-types", json={"name": "a.b"})
     await http.post("/v1/suppressions", json={"address": "ann@acme.example"})
@@ -176,7 +176,7 @@ async def test_a_change_is_not_made_without_its_entry(idle_instance: Instance) -
     assert (await idle_instance.http.get("/v1/webhooks")).json()["items"] == []
 
 
-async def test_a_command_holds_although_the_registry_is_gone(
+async def test_a_command_takes_effect_while_the_registry_is_down(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An operator must be able to stop deliveries while the registry is down; the log line says who did."""

@@ -15,7 +15,7 @@ from timeouts import WAIT_TIMEOUT
 EVENTS = 12
 
 
-async def test_events_are_refused_while_many_wait(
+async def test_events_are_refused_while_too_many_tasks_wait(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backlog_limit, "CACHE_TIME", 0.0)
@@ -39,7 +39,7 @@ async def test_events_are_refused_while_many_wait(
             assert answer.status_code == 202
 
 
-async def test_no_limit_is_the_default(temporal: Client, tmp_path: Path) -> None:
+async def test_the_backlog_has_no_limit_by_default(temporal: Client, tmp_path: Path) -> None:
     async with running_instance(temporal, tmp_path) as instance:
         assert instance.settings.max_backlog is None
         for _ in range(EVENTS):

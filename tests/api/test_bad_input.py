@@ -87,11 +87,11 @@ BAD_EVENTS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), BAD_EVENTS, ids=lambda part: ascii(part)[:40])
-async def test_an_event_with_a_bad_field(door: Instance, field: str, value: Any) -> None:
+async def test_an_event_with_a_bad_field_is_refused(door: Instance, field: str, value: Any) -> None:
     problem(await door.http.post(EVENT, json=event(door, **{field: value})), 422, field)
 
 
-async def test_an_event_needs_a_type_alone(door: Instance) -> None:
+async def test_an_event_without_a_type_is_refused(door: Instance) -> None:
     problem(await door.http.post(EVENT, json={"tenant": door.tenant, "id": "bad"}), 422, "type")
 
 
@@ -316,7 +316,7 @@ BAD_WEBHOOKS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "path"), BAD_WEBHOOKS, ids=lambda part: ascii(part)[:60])
-async def test_a_webhook_with_a_bad_field(door: Instance, fields: dict[str, Any], path: str) -> None:
+async def test_a_webhook_with_a_bad_field_is_refused(door: Instance, fields: dict[str, Any], path: str) -> None:
     answer = await door.http.post(WEBHOOK, json={"url": URL, "tenant": door.tenant, **fields})
     problem(answer, 422, path)
     if isinstance(secret := fields.get("secret"), str) and len(secret) > 10:
@@ -324,7 +324,7 @@ async def test_a_webhook_with_a_bad_field(door: Instance, fields: dict[str, Any]
 
 
 @pytest.mark.parametrize("url", ["http://good.example@evil.example/", "http://a:b@c.example/", "http://@c.example/"])
-async def test_a_password_in_a_url_is_told_where_it_belongs(door: Instance, url: str) -> None:
+async def test_a_password_in_a_url_is_refused_with_a_hint(door: Instance, url: str) -> None:
     (error,) = problem(await door.http.post(WEBHOOK, json={"url": url}), 422, "url")["errors"]
     assert error["detail"] == "must not contain user names or passwords: use a header"
 
@@ -348,7 +348,7 @@ GOOD_URLS = (
 
 
 @pytest.mark.parametrize("url", GOOD_URLS)
-async def test_the_checks_let_good_urls_pass(door: Instance, url: str) -> None:
+async def test_valid_urls_are_accepted(door: Instance, url: str) -> None:
     answer = await door.http.post(WEBHOOK, json={"url": url, "tenant": door.tenant})
     assert (answer.status_code, answer.json()["url"]) == (201, url)
     assert (await door.http.delete(f"{WEBHOOK}/{answer.json()['id']}")).status_code == 204
@@ -369,7 +369,7 @@ async def test_the_checks_let_good_urls_pass(door: Instance, url: str) -> None:
         ("/v1/suppressions", "detail", {"address": "ann@acme.example"}),
     ],
 )
-async def test_names_hold_no_invisible_characters(
+async def test_a_name_with_invisible_characters_is_refused(
     door: Instance, path: str, field: str, fields: dict[str, Any], name: str
 ) -> None:
     body = {"tenant": door.tenant, **fields, field: name}
@@ -403,7 +403,7 @@ NO_JSON: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
-async def test_a_body_that_is_no_json_is_malformed(door: Instance, body: bytes) -> None:
+async def test_a_body_that_is_not_json_is_malformed(door: Instance, body: bytes) -> None:
     for path in (EVENT, WEBHOOK, f"{EVENT}/batch", f"{EVENT}/x/cancel", f"{WEBHOOK}/x/test"):
         problem(await post(door, path, body), 400)
 
@@ -439,14 +439,14 @@ NOT_OURS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize(("data", "path"), NOT_OURS.values(), ids=NOT_OURS)
-async def test_json_that_nobody_could_be_sent(door: Instance, data: str, path: str) -> None:
+async def test_json_that_could_not_be_sent_to_a_receiver_is_refused(door: Instance, data: str, path: str) -> None:
     begun = time.thread_time()
     answer = await post(door, EVENT, f'{{"type": "a", "tenant": "{door.tenant}", "id": "bad", "data": {data}}}')
     assert time.thread_time() - begun < 1
     problem(answer, 422, path)
 
 
-async def test_a_pattern_with_half_a_surrogate_pair(door: Instance) -> None:
+async def test_a_pattern_with_half_a_surrogate_pair_is_refused(door: Instance) -> None:
     problem(await post(door, WEBHOOK, rf'{{"url": "{URL}", "name": "\ud800"}}'), 422, "name")
 
 
@@ -496,7 +496,7 @@ async def endless(served: list[int]) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, LIMIT * 4])
-async def test_a_body_over_the_limit(door: Instance, size: int) -> None:
+async def test_a_body_over_the_limit_is_refused(door: Instance, size: int) -> None:
     body = large(door, size)
     assert len(body) == size
     detail = problem(await post(door, EVENT, body), 413)["detail"]
@@ -504,7 +504,9 @@ async def test_a_body_over_the_limit(door: Instance, size: int) -> None:
 
 
 @pytest.mark.parametrize("announced", [None, "0", "10", str(LIMIT), "-1", "1e9", "x", "", "²"])
-async def test_a_body_over_the_limit_whatever_is_announced(door: Instance, announced: str | None) -> None:
+async def test_a_body_over_the_limit_is_refused_whatever_its_content_length(
+    door: Instance, announced: str | None
+) -> None:
     lie = {} if announced is None else {"content-length": announced.encode()}
     headers: dict[str, Any] = JSON | lie
     answer = await door.http.post(EVENT, content=chunks(large(door, LIMIT + 1)), headers=headers)
@@ -517,14 +519,14 @@ async def test_an_endless_body_is_cut_off(door: Instance) -> None:
     assert len(served) <= LIMIT / 10_000 + 2
 
 
-async def test_a_size_that_is_announced_is_believed(door: Instance) -> None:
+async def test_a_body_whose_content_length_is_over_the_limit_is_not_read(door: Instance) -> None:
     served: list[int] = []
     headers = JSON | {"content-length": str(LIMIT + 1)}
     problem(await door.http.post(EVENT, content=endless(served), headers=headers), 413)
     assert served == []
 
 
-async def test_numbers_that_grow_count_as_they_are_kept(door: Instance) -> None:
+async def test_a_number_counts_with_the_digits_that_are_stored(door: Instance) -> None:
     """`1e15` is written out as 1000000000000000.0."""
     data = ",".join(["1e15"] * 15_000)
     body = f'{{"type": "a", "tenant": "{door.tenant}", "id": "bad", "data": [{data}]}}'
@@ -532,7 +534,7 @@ async def test_numbers_that_grow_count_as_they_are_kept(door: Instance) -> None:
     problem(await post(door, EVENT, body), 413)
 
 
-async def test_a_webhook_over_the_limit(door: Instance) -> None:
+async def test_a_webhook_over_the_limit_is_refused(door: Instance) -> None:
     problem(await door.http.post(WEBHOOK, json={"url": URL, "description": "x" * LIMIT}), 413)
 
 
@@ -553,7 +555,7 @@ async def test_an_answer_names_a_hundred_bad_fields_at_most(door: Instance) -> N
     assert len(problem(answer, 422)["errors"]) == 100
 
 
-async def test_a_long_key_over_many_values_costs_no_memory(door: Instance) -> None:
+async def test_errors_under_a_long_key_cost_no_memory(door: Instance) -> None:
     """The path of each value was spelled once: a kilobyte times 19,000."""
     import tracemalloc
 
@@ -607,12 +609,12 @@ BAD_EVENT_QUERIES: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_EVENT_QUERIES, ids=lambda part: ascii(part)[:40])
-async def test_a_bad_query_of_events(door: Instance, name: str, value: str) -> None:
+async def test_a_bad_query_of_events_is_refused(door: Instance, name: str, value: str) -> None:
     path = f"{name}.0" if name in ("type", "status", "delivery_status") else name  # lists
     problem(await door.http.get(EVENT, params={name: value}), 400 if name == "cursor" else 422, path)
 
 
-async def test_filters_that_exclude_each_other_or_are_too_many(door: Instance) -> None:
+async def test_filters_that_exclude_each_other_or_are_too_many_are_refused(door: Instance) -> None:
     both = {"since": "2026-01-01T00:00:00Z", "last": "1h"}
     problem(await door.http.get(EVENT, params=both), 422, "last")
     problem(await door.http.get(EVENT, params={"type": [f"t{n}" for n in range(21)]}), 422, "type")
@@ -633,18 +635,18 @@ TOKENS = ["eA==", "AAAA", "W10=", "abc="]
         ("DELETE", f"{WEBHOOK}/wh_1", "this path takes no parameters"),
     ],
 )
-async def test_a_parameter_that_does_not_exist(door: Instance, method: str, path: str, known: str) -> None:
+async def test_an_unknown_parameter_is_refused(door: Instance, method: str, path: str, known: str) -> None:
     body = event(door) if path == EVENT else {"events": [event(door)]} if method == "POST" else None
     answer = await door.http.request(method, path, params={"tennant": door.tenant}, json=body)
     assert problem(answer, 422, "tennant")["errors"][0]["detail"].startswith(f"Unknown parameter: {known}")
 
 
-async def test_thousands_of_parameters(door: Instance) -> None:
+async def test_thousands_of_parameters_are_refused(door: Instance) -> None:
     answer = await door.http.get("/v1/events?" + "&".join(f"p{n}" for n in range(1500)))
     assert len(answer.json()["errors"]) == 100
 
 
-async def test_a_cursor_that_only_looks_like_one(door: Instance) -> None:
+async def test_a_forged_cursor_is_refused(door: Instance) -> None:
     for cursor in TOKENS:
         async with asyncio.timeout(CALL_TIMEOUT):
             problem(await door.http.get(EVENT, params={"cursor": cursor}), 400, "cursor")
@@ -664,7 +666,7 @@ BAD_WEBHOOK_QUERIES: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_WEBHOOK_QUERIES, ids=lambda part: ascii(part)[:40])
-async def test_a_bad_query_of_webhooks(door: Instance, name: str, value: str) -> None:
+async def test_a_bad_query_of_webhooks_is_refused(door: Instance, name: str, value: str) -> None:
     problem(await door.http.get(WEBHOOK, params={name: value}), 400 if name == "cursor" else 422, name)
 
 
@@ -680,14 +682,14 @@ def requests_with(id_: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     "id_", ["a.b", "x" * 129, "x" * 20_000, "%0a", "a%00b", "%ff", "%C3%A9", "a%20b", "a%27b", "%2e"]
 )
-async def test_an_id_in_a_path_that_can_be_none(door: Instance, id_: str) -> None:
+async def test_a_malformed_id_in_a_path_is_refused(door: Instance, id_: str) -> None:
     for method, path in requests_with(id_):
         answer = await door.http.request(method, path, json={} if method == "PATCH" else None)
         problem(answer, 422, "event_id" if path.startswith(EVENT) else "webhook_id")
 
 
 @pytest.mark.parametrize("id_", ["a%2fb", "../../healthz%3f", ".."])
-async def test_an_id_in_a_path_is_not_a_path(door: Instance, id_: str) -> None:
+async def test_dots_and_slashes_in_an_id_reach_no_other_path(door: Instance, id_: str) -> None:
     for method, path in requests_with(id_):
         answer = await door.http.request(method, path)
         assert answer.status_code in (404, 405, 422), (method, path, answer.text)
@@ -695,7 +697,7 @@ async def test_an_id_in_a_path_is_not_a_path(door: Instance, id_: str) -> None:
 
 
 @pytest.mark.parametrize("tenant", ["", "a.b", "a' OR 'a'='a", "x" * 65])
-async def test_a_bad_tenant_of_an_event(door: Instance, tenant: str) -> None:
+async def test_a_bad_tenant_in_a_query_is_refused(door: Instance, tenant: str) -> None:
     problem(await door.http.get(f"{EVENT}/e", params={"tenant": tenant}), 422, "tenant")
     problem(await door.http.post(f"{EVENT}/e/cancel", params={"tenant": tenant}), 422, "tenant")
 
@@ -704,7 +706,7 @@ async def test_a_bad_tenant_of_an_event(door: Instance, tenant: str) -> None:
     ("body", "path"),
     [({"delivery": 1}, "delivery"), ({"delivery": "x" * 257}, "delivery"), ({"x": 1}, "x"), ([], "body")],
 )
-async def test_a_bad_command(door: Instance, body: Any, path: str) -> None:
+async def test_a_bad_command_is_refused(door: Instance, body: Any, path: str) -> None:
     for command in ("retry", "cancel", "hold", "release", "redeliver"):
         problem(await door.http.post(f"{EVENT}/e/{command}", json=body), 422, path)
 
@@ -734,14 +736,14 @@ async def known(door: Instance) -> AsyncIterator[str]:
     ],
     ids=str,
 )
-async def test_a_bad_rotation(door: Instance, known: str, body: Any, path: str) -> None:
+async def test_a_bad_rotation_is_refused(door: Instance, known: str, body: Any, path: str) -> None:
     problem(await door.http.post(f"{known}/rotate-secret", json=body), 422, path)
 
 
 @pytest.mark.parametrize(
     ("body", "path"), [({"type": "a..b"}, "type"), ({"type": None}, "type"), ({"id": "a b"}, "id")]
 )
-async def test_a_bad_test(door: Instance, known: str, body: Any, path: str) -> None:
+async def test_a_bad_test_event_is_refused(door: Instance, known: str, body: Any, path: str) -> None:
     problem(await door.http.post(f"{known}/test", json=body), 422, path)
 
 

@@ -51,7 +51,9 @@ async def until_started(instance: Instance, count: int) -> None:
     assert await started(instance) == count
 
 
-async def test_a_thousand_events(instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_of_a_thousand_events_is_accepted_in_order_and_once(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are accepted in the order of the batch, and share runs; a repetition starts nothing."""
     monkeypatch.setattr(slow_webhooks, "SLOW_MS", 30_000)  # a busy machine takes long for hundreds of attempts at once
     await instance.webhook(inbox.url)
@@ -70,7 +72,7 @@ async def test_a_thousand_events(instance: Instance, inbox: Receiver, monkeypatc
     assert len(inbox.requests) == 1000
 
 
-async def test_an_answer_is_what_a_single_post_would_have_said(instance: Instance, inbox: Receiver) -> None:
+async def test_an_item_of_the_response_is_as_that_of_a_single_post(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     event = {"type": "order.paid", "tenant": instance.tenant, "id": "e"}
     (item,) = await send(instance, [event])
@@ -84,7 +86,7 @@ async def test_an_answer_is_what_a_single_post_would_have_said(instance: Instanc
     assert item["problem"] == (await instance.http.post("/v1/events", json=event | {"type": "a..b", "x": 1})).json()
 
 
-async def test_no_event_suffers_from_another(instance: Instance, inbox: Receiver) -> None:
+async def test_a_refused_event_of_a_batch_affects_no_other(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     known = {"type": "known", "tenant": instance.tenant, "id": "known"}
     await instance.send("known", id="known")
@@ -124,7 +126,7 @@ async def test_no_event_suffers_from_another(instance: Instance, inbox: Receiver
     await until_started(instance, 1 + len({item["event"]["run_id"] for item in items if item["status"] == 202}))
 
 
-async def test_the_same_event_many_times_in_a_batch(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_that_is_in_a_batch_many_times_is_accepted_once(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     event = {"type": "order.paid", "tenant": instance.tenant, "id": "e", "data": {"a": 1, "b": 2}}
     turned = event | {"data": {"b": 2, "a": 1}}
@@ -136,7 +138,7 @@ async def test_the_same_event_many_times_in_a_batch(instance: Instance, inbox: R
     assert len(inbox.requests) == 1
 
 
-async def test_events_without_ids_are_events_of_their_own(idle_instance: Instance) -> None:
+async def test_equal_events_without_ids_are_different_events(idle_instance: Instance) -> None:
     event = {"type": "order.paid", "tenant": idle_instance.tenant}
     answer = await idle_instance.http.post(
         "/v1/events/batch", json={"events": [event] * 3}, headers={"idempotency-key": "not-for-batches"}
@@ -159,13 +161,13 @@ async def test_events_without_ids_are_events_of_their_own(idle_instance: Instanc
     ],
     ids=lambda part: str(part)[:50],
 )
-async def test_a_batch_that_is_none(idle_instance: Instance, body: Any, path: str) -> None:
+async def test_a_malformed_batch_is_refused_as_a_whole(idle_instance: Instance, body: Any, path: str) -> None:
     problem(await idle_instance.http.post("/v1/events/batch", json=body), 422, path)
     await idle_instance.send()
     await until_started(idle_instance, 1)
 
 
-async def test_what_is_wrong_with_the_json_is_wrong_with_the_batch(idle_instance: Instance) -> None:
+async def test_invalid_json_in_one_event_refuses_the_whole_batch(idle_instance: Instance) -> None:
     good = f'{{"type": "a", "tenant": "{idle_instance.tenant}"}}'
     for bad, status in ((r'{"data": "\ud800"}', 422), ('{"data": NaN}', 400), ('{"data": 1e999}', 422)):
         answer = await idle_instance.http.post(
@@ -178,7 +180,7 @@ async def test_what_is_wrong_with_the_json_is_wrong_with_the_batch(idle_instance
     await until_started(idle_instance, 1)
 
 
-async def test_a_batch_over_eight_mebibytes(idle_instance: Instance) -> None:
+async def test_a_batch_over_eight_mebibytes_is_refused(idle_instance: Instance) -> None:
     events = [{"type": "a", "tenant": idle_instance.tenant, "data": "x" * 200_000}] * 42
     problem(await idle_instance.http.post("/v1/events/batch", json={"events": events}), 413)
     await idle_instance.send()

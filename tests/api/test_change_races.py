@@ -63,7 +63,7 @@ async def test_a_change_of_one_part_does_not_restore_another(instance: Instance,
     assert [notification.http.url for notification in stored.notifications if notification.http] == [SERVICE]
 
 
-async def test_a_webhook_that_never_stands_still_is_a_conflict(instance: Instance) -> None:
+async def test_a_change_of_a_webhook_that_changes_all_the_time_is_a_conflict(instance: Instance) -> None:
     """After a few checks the caller gets an error, and nothing of the change is written."""
     made = await instance.webhook(OLD)
     path = f"/v1/webhooks/{made['id']}"

@@ -53,7 +53,7 @@ async def decode(browser: httpx.AsyncClient, payloads: Any, origin: str | None =
     return await browser.post("/codec/decode?preserveStorageRefs=true", json=payloads, headers=headers)
 
 
-async def test_the_web_ui_reads_after_a_sign_in(browser: httpx.AsyncClient) -> None:
+async def test_the_web_ui_can_decode_after_its_user_has_signed_in(browser: httpx.AsyncClient) -> None:
     payloads = await encrypted(PLAIN, PLAIN)
     answer = await decode(browser, payloads)
     assert "enter it at" in problem(answer, 401)["detail"]
@@ -74,7 +74,7 @@ async def test_the_web_ui_reads_after_a_sign_in(browser: httpx.AsyncClient) -> N
     assert (await decode(browser, payloads)).status_code == 401
 
 
-async def test_the_browser_may_ask_for_the_web_ui_only(browser: httpx.AsyncClient) -> None:
+async def test_only_the_origin_of_the_web_ui_is_allowed_by_cors(browser: httpx.AsyncClient) -> None:
     allowed = await browser.options("/codec/decode", headers={"origin": UI, **QUESTION})
     assert allowed.status_code == 204
     assert allowed.headers["access-control-allow-headers"] == "content-type, x-namespace"
@@ -103,20 +103,20 @@ async def test_a_tenants_key_is_not_enough(sealed: Instance) -> None:
     assert (await sign_in(sealed.http, made.json()["key"])).status_code == 401
 
 
-async def test_encode_is_the_way_back(sealed: Instance) -> None:
+async def test_an_encoded_payload_can_be_decoded(sealed: Instance) -> None:
     sent = MessageToDict(Payloads(payloads=[PLAIN]))
     answer = await sealed.http.post("/codec/encode", json=sent)
     assert b64encode(b"binary/encrypted").decode() == answer.json()["payloads"][0]["metadata"]["encoding"]
     assert (await decode(sealed.http, answer.json(), origin=None)).json() == sent
 
 
-async def test_without_encryption_all_passes(instance: Instance) -> None:
+async def test_payloads_pass_unchanged_without_encryption(instance: Instance) -> None:
     sent = MessageToDict(Payloads(payloads=[PLAIN]))
     for what in ("decode", "encode"):
         assert (await instance.http.post(f"/codec/{what}", json=sent)).json() == sent
 
 
-async def test_what_is_no_payload_of_ours(sealed: Instance) -> None:
+async def test_an_unreadable_payload_or_body_is_refused(sealed: Instance) -> None:
     foreign = await EncryptionCodec(Keyring.parse(new_key("k2"))).encode([PLAIN])
     answer = await decode(sealed.http, MessageToDict(Payloads(payloads=foreign)), origin=None)
     assert "encrypted with key k2, which is not in HOOKKEEPER_ENCRYPTION_KEYS" in problem(answer, 422)["detail"]
@@ -142,7 +142,7 @@ async def test_what_is_no_payload_of_ours(sealed: Instance) -> None:
     problem(answer, 413)
 
 
-async def test_the_page(browser: httpx.AsyncClient) -> None:
+async def test_the_page_takes_the_admin_key_only_and_reflects_no_input(browser: httpx.AsyncClient) -> None:
     page = await browser.get("/codec")
     assert 'type="password"' in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]

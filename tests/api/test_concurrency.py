@@ -47,7 +47,7 @@ async def begin(client: Connection, head: bytes, key: str) -> None:
     client.send(head + f"authorization: Bearer {key}\r\n\r\n".encode())
 
 
-async def test_a_tenant_that_asks_much_at_once_waits_for_itself(
+async def test_concurrent_requests_of_one_tenant_delay_no_other(
     temporal: Temporal, tmp_path: Path, head: bytes
 ) -> None:
     """Setup: two requests of a tenant are handled at once. Timeline: two of its bodies do not come; then it asks more.
@@ -106,7 +106,7 @@ async def test_small_bodies_of_many_values_are_parsed_in_a_thread(
     assert [thread is own for thread in threads] == [False, True]
 
 
-async def test_answers_that_a_tenant_does_not_read_hold_its_slots(
+async def test_unread_answers_occupy_the_slots_of_their_tenant(
     temporal: Temporal, tmp_path: Path, make_webhook: Callable[..., Webhook]
 ) -> None:
     """Setup: two requests of a tenant are handled at once. Timeline: it reads nothing of two long answers.

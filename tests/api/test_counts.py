@@ -43,7 +43,7 @@ def test_too_many_members_of_a_webhook_are_one_error(fields: dict[str, Any], nam
     assert [error["loc"] for error in refusal.value.errors()] == [(name,)]
 
 
-def test_too_many_members_of_other_requests_are_one_error() -> None:
+def test_too_many_members_of_keys_recoveries_and_schedules_are_one_error() -> None:
     for model, fields, name in (
         (NewKey, {"name": "x", "tenant": None, "scopes": MANY}, "scopes"),
         (RecoveryRequest, {"since": "2026-01-02T03:04:05Z", "types": MANY}, "types"),
@@ -54,13 +54,13 @@ def test_too_many_members_of_other_requests_are_one_error() -> None:
         assert [error["loc"] for error in refusal.value.errors()] == [(name,)]
 
 
-def test_as_many_as_there_may_be_are_validated_one_by_one() -> None:
+def test_members_up_to_the_limit_are_validated_one_by_one() -> None:
     with pytest.raises(ValidationError) as refusal:
         NewWebhook.model_validate({"url": URL, "events": [1] * 100, "emails": [EMAIL | {"cc": [1] * 50}]})
     assert len(refusal.value.errors()) == 150
 
 
-def test_data_of_a_tenants_own_is_not_counted() -> None:
+def test_members_of_a_static_payload_are_not_counted() -> None:
     webhook = NewWebhook.model_validate({"url": URL, "payload": {"static": {f"x{n}": n for n in range(1_000)}}})
     assert webhook.payload is not None
     assert len(webhook.payload.static) == 1_000

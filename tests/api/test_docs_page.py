@@ -89,7 +89,7 @@ async def test_a_browser_that_has_the_assets_gets_no_second_copy(idle_instance: 
 @pytest.mark.parametrize(
     "path", ["/docs/redoc.standalone.js", "/docs/..%2F__init__.py", "/docs/none", "/docs/oauth2-redirect", "/redoc"]
 )
-async def test_nothing_else_is_served(idle_instance: Instance, path: str) -> None:
+async def test_only_the_assets_of_the_page_are_served(idle_instance: Instance, path: str) -> None:
     async with calling(idle_instance.app, key=None) as http:
         problem(await http.get(path), 404)
 
@@ -124,7 +124,9 @@ async def rendered(url: str, folder: Path) -> tuple[str, str]:
     return dom.decode(), log.decode(errors="replace")
 
 
-async def test_the_document_is_written_once(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_openapi_document_is_serialised_once(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is large, and needs no key."""
     first = await idle_instance.http.get("/openapi.json")
     monkeypatch.delattr("api.routes.docs.JSONResponse")

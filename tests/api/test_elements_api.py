@@ -41,7 +41,7 @@ NOTES = {"http": {"url": "https://api.acme.example/secret-path", "headers": {"x-
         ({"on_failure": {"notifications": [{"service": "dbus://"}]}}, "on_failure.notifications.0.service", ""),
     ],
 )
-async def test_what_is_refused_when_saved(
+async def test_an_invalid_element_is_refused_when_saved(
     idle_instance: Instance, fields: dict[str, Any], path: str, words: str
 ) -> None:
     body = {"url": "https://acme.example/hook", "tenant": idle_instance.tenant, **fields}
@@ -54,7 +54,7 @@ async def test_what_is_refused_when_saved(
     problem(answer, 422)
 
 
-async def test_what_is_shown_can_be_sent_back(idle_instance: Instance) -> None:
+async def test_a_masked_webhook_can_be_sent_back_unchanged(idle_instance: Instance) -> None:
     """Secrets are masked; who sends the masks back changes nothing, and who moves one to a stranger is refused."""
     alerts = {"notifications": [{"service": SLACK.replace("secretsecret", "hiddenhidden")}]}
     made = await idle_instance.webhook(None, emails=[TO], notifications=[{"service": SLACK}, NOTES], on_failure=alerts)
@@ -75,7 +75,7 @@ async def test_what_is_shown_can_be_sent_back(idle_instance: Instance) -> None:
     problem(await idle_instance.http.patch(path, json={"notifications": [stranger]}), 422, "notifications")
 
 
-async def test_a_preview_of_what_is_not_registered(idle_instance: Instance) -> None:
+async def test_an_unregistered_webhook_can_be_previewed(idle_instance: Instance) -> None:
     webhook = {
         "url": "https://acme.example/hook?token=secret-query",
         "events": ["order.*"],
@@ -110,7 +110,7 @@ async def test_a_preview_of_what_is_not_registered(idle_instance: Instance) -> N
     assert (await idle_instance.http.get("/v1/events", params={"tenant": idle_instance.tenant})).json()["items"] == []
 
 
-async def test_a_preview_of_what_is_registered(idle_instance: Instance) -> None:
+async def test_a_registered_webhook_can_be_previewed(idle_instance: Instance) -> None:
     made = await idle_instance.webhook("https://acme.example/hook", notifications=[NOTES])
     answer = await idle_instance.http.post("/v1/webhooks/preview", json={"webhook_id": made["id"]})
     assert answer.status_code == 200, answer.text
@@ -118,7 +118,7 @@ async def test_a_preview_of_what_is_registered(idle_instance: Instance) -> None:
     assert "secret" not in answer.text
 
 
-async def test_a_preview_needs_one_webhook(idle_instance: Instance) -> None:
+async def test_a_preview_needs_exactly_one_valid_webhook(idle_instance: Instance) -> None:
     path = "/v1/webhooks/preview"
     problem(await idle_instance.http.post(path, json={}), 422)
     both = {"webhook_id": "wh_1", "webhook": {"url": "https://a.example"}}
@@ -128,7 +128,7 @@ async def test_a_preview_needs_one_webhook(idle_instance: Instance) -> None:
     problem(await idle_instance.http.post(path, json=broken), 422, "filter")
 
 
-async def test_a_number_beyond_64_bits_is_filtered_like_any_other(idle_instance: Instance) -> None:
+async def test_a_filter_can_compare_numbers_beyond_64_bits(idle_instance: Instance) -> None:
     for expression in ("event.data.n > 1", "event.data.n < 1"):
         await idle_instance.webhook("https://acme.example/hook", filter=expression)
     accepted = await idle_instance.send(data={"n": 10**300})
@@ -163,7 +163,7 @@ async def test_a_template_that_fails_for_the_example_is_refused_when_saved(idle_
             assert (await instance.http.post("/v1/webhooks", json=body | fields)).status_code == 201
 
 
-async def test_a_change_is_tried_with_what_the_webhook_has_already(idle_instance: Instance) -> None:
+async def test_a_changed_template_is_tried_with_the_rest_of_the_webhook(idle_instance: Instance) -> None:
     instance = idle_instance
     type_ = f"{instance.tenant}.paid"
     await instance.http.post("/v1/event-types", json={"name": type_, "examples": [{"n": 1}]})

@@ -58,7 +58,7 @@ async def listed(instance: Instance) -> list[str]:
     return [item["id"] for item in answer.json()["items"]]
 
 
-async def test_all_runs_of_a_finished_event_go(instance: Instance, inbox: Receiver) -> None:
+async def test_erasing_an_event_deletes_all_its_runs(instance: Instance, inbox: Receiver) -> None:
     """Setup: two events, one of them delivered twice. Timeline: that one is erased.
     Proves: all its runs go, from lists too; the other stays; the id is free again; the log says who did it.
     """
@@ -120,7 +120,7 @@ async def report_of(instance: Instance, event_id: str) -> RunReport:
     return report._replace(as_of=description.close_time, finished_at=state.finished_at)
 
 
-async def test_an_open_event_is_cancelled_first(instance: Instance, inbox: Receiver) -> None:
+async def test_an_open_event_cannot_be_erased(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
     event_id = (await instance.send())["id"]
@@ -135,7 +135,9 @@ async def test_an_open_event_is_cancelled_first(instance: Instance, inbox: Recei
 
 
 @pytest.mark.parametrize("is_shared", [False, True])
-async def test_an_event_that_is_redelivered_meanwhile(instance: Instance, inbox: Receiver, is_shared: bool) -> None:
+async def test_an_erasure_fails_if_the_event_is_redelivered_meanwhile(
+    instance: Instance, inbox: Receiver, is_shared: bool
+) -> None:
     """Timeline: an erasure finds the runs of an event; a redelivery starts and ends; what was found is deleted.
     Proves: it does not report success while the redelivery's run has the data. A repetition deletes that too.
     """
@@ -156,7 +158,7 @@ async def test_an_event_that_is_redelivered_meanwhile(instance: Instance, inbox:
 
 
 @pytest.mark.parametrize("is_shared", [False, True])
-async def test_an_event_that_is_redelivered_afterwards(instance: Instance, inbox: Receiver, is_shared: bool) -> None:
+async def test_an_erased_event_cannot_be_redelivered(instance: Instance, inbox: Receiver, is_shared: bool) -> None:
     """Timeline: an event is erased, and redelivered before the server has deleted its runs, as by a recovery.
     Proves: it is unknown then: nothing is sent, and no run is started with its data.
     """
@@ -176,7 +178,7 @@ async def test_an_event_that_is_redelivered_afterwards(instance: Instance, inbox
     await inbox.got(3)
 
 
-async def test_an_event_that_is_unknown_or_of_another_tenant(instance: Instance) -> None:
+async def test_an_event_that_is_unknown_or_of_another_tenant_cannot_be_erased(instance: Instance) -> None:
     event_id = (await instance.send())["id"]
     await instance.until_closed(event_id)
     for asked, tenant in ((event_id, "another"), ("evt_unknown", instance.tenant)):
@@ -185,7 +187,7 @@ async def test_an_event_that_is_unknown_or_of_another_tenant(instance: Instance)
     assert (await instance.event(event_id))["id"] == event_id
 
 
-async def test_an_event_that_only_the_index_has(instance: Instance) -> None:
+async def test_an_event_that_only_the_index_has_can_be_erased(instance: Instance) -> None:
     """As after the restore of a backup of one of the databases."""
     event = event_to(id="evt_lost", tenant=instance.tenant).event
     await instance.store.index.write([first_report(event, unstarted_state(event), "run", "")])
@@ -204,7 +206,7 @@ async def test_erasing_twice_is_no_error(instance: Instance) -> None:
     await until_unknown(instance, event_id)
 
 
-async def test_a_key_needs_the_scope(instance: Instance) -> None:
+async def test_erasing_needs_its_scope(instance: Instance) -> None:
     event_id = (await instance.send())["id"]
     await instance.until_closed(event_id)
     made = await instance.http.post(
@@ -217,7 +219,7 @@ async def test_a_key_needs_the_scope(instance: Instance) -> None:
     problem(answer, 403)
 
 
-async def test_the_server_deletes_the_earlier_run_between_two_requests(
+async def test_an_event_can_be_started_while_the_server_deletes_its_earlier_run(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: a start is refused because of an earlier run; that run is deleted before it can be read.

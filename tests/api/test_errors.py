@@ -69,7 +69,9 @@ def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]
         f"Bearer {KEY}\0",
     ],
 )
-async def test_no_key_no_answer(idle_instance: Instance, authorization: str | None) -> None:
+async def test_a_request_without_a_valid_key_is_answered_with_401(
+    idle_instance: Instance, authorization: str | None
+) -> None:
     headers = {} if authorization is None else {"authorization": authorization.encode()}
     async with calling(app_of(idle_instance), key=None) as http:
         bodies: list[dict[str, Any]] = [
@@ -92,7 +94,9 @@ async def test_no_key_no_answer(idle_instance: Instance, authorization: str | No
     assert (await idle_instance.http.get("/v1/events/e", params={"tenant": idle_instance.tenant})).status_code == 404
 
 
-async def test_every_operation_asks_for_the_key_first(idle_instance: Instance, openapi: dict[str, Any]) -> None:
+async def test_every_operation_checks_the_key_before_its_input(
+    idle_instance: Instance, openapi: dict[str, Any]
+) -> None:
     assert len(operations(openapi)) >= 17
     app = app_of(idle_instance)
     for method, path in operations(openapi):
@@ -110,7 +114,7 @@ async def test_every_operation_asks_for_the_key_first(idle_instance: Instance, o
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_the_scheme_of_a_key_has_no_case(idle_instance: Instance, scheme: str) -> None:
+async def test_the_authorization_scheme_is_case_insensitive(idle_instance: Instance, scheme: str) -> None:
     answer = await idle_instance.http.get("/v1/webhooks", headers={"authorization": f"{scheme} {KEY}"})
     assert answer.status_code == 200
 
@@ -121,7 +125,7 @@ async def test_some_pages_need_no_key(idle_instance: Instance, path: str) -> Non
         assert (await http.get(path)).status_code == 200
 
 
-async def test_health(idle_instance: Instance) -> None:
+async def test_health_and_readiness_need_no_key(idle_instance: Instance) -> None:
     assert (await idle_instance.http.get("/healthz")).json() == {"status": "ok"}
     assert (await idle_instance.http.get("/readyz")).json() == {
         "status": "ready",
@@ -130,7 +134,7 @@ async def test_health(idle_instance: Instance) -> None:
     }
 
 
-async def test_an_api_without_a_key_is_not_built(idle_instance: Instance) -> None:
+async def test_an_api_without_an_admin_key_cannot_be_made(idle_instance: Instance) -> None:
     open_to_all = Settings(admin_key=None)
     with pytest.raises(NoAdminKey, match="HOOKKEEPER_ADMIN_KEY"):
         new_app(open_to_all, idle_instance.store, idle_instance.gateway)
@@ -153,7 +157,7 @@ async def test_an_api_without_a_key_is_not_built(idle_instance: Instance) -> Non
         "/%00",
     ],
 )
-async def test_an_unknown_path(idle_instance: Instance, path: str) -> None:
+async def test_an_unknown_path_is_answered_with_404(idle_instance: Instance, path: str) -> None:
     for method in METHODS:
         refused = problem(await idle_instance.http.request(method, path), 404)
         assert refused["detail"] == "There is no such path. /docs lists all: those of the API begin with /v1."
@@ -170,7 +174,9 @@ async def test_an_unknown_path(idle_instance: Instance, path: str) -> None:
         ("POST", "/events", {"GET"}),
     ],
 )
-async def test_a_wrong_method(idle_instance: Instance, method: str, path: str, allowed: set[str]) -> None:
+async def test_a_wrong_method_is_answered_with_405(
+    idle_instance: Instance, method: str, path: str, allowed: set[str]
+) -> None:
     answer = await idle_instance.http.request(method, path)
     refused = problem(answer, 405)
     methods = answer.headers["allow"]
@@ -199,7 +205,7 @@ def _fail_within() -> None:
 
 
 @pytest.mark.parametrize("path", ["/broken", "/v1/broken", "/v1/broken-within"])
-async def test_a_bug_shows_nothing_and_is_logged(idle_instance: Instance, path: str) -> None:
+async def test_an_unexpected_error_is_logged_and_reveals_nothing(idle_instance: Instance, path: str) -> None:
     app = app_of(idle_instance)
     app.add_api_route("/broken", _fail)
     app.router.add_api_route("/v1/broken", _fail, route_class_override=StrictRoute)
@@ -215,7 +221,7 @@ async def test_a_bug_shows_nothing_and_is_logged(idle_instance: Instance, path: 
     assert isinstance(line["exc_info"], (Unforeseen, ExceptionGroup))
 
 
-async def test_a_bug_in_one_event_of_a_batch_leaves_the_others_alone(idle_instance: Instance) -> None:
+async def test_an_unexpected_error_in_one_event_of_a_batch_affects_no_other(idle_instance: Instance) -> None:
     matching = idle_instance.store.webhooks.matching
 
     async def fail_for_some(tenant: str, event_type: str) -> Any:
@@ -235,7 +241,9 @@ async def test_a_bug_in_one_event_of_a_batch_leaves_the_others_alone(idle_instan
 # What the OpenAPI page says
 
 
-async def test_the_openapi_document_is_json_that_says_who_we_are(idle_instance: Instance) -> None:
+async def test_the_openapi_document_resolves_its_references_and_has_no_errors_of_fastapi(
+    idle_instance: Instance,
+) -> None:
     answer = await idle_instance.http.get("/openapi.json")
     document = json.loads(answer.content)
     assert document["openapi"].startswith("3.")
@@ -281,11 +289,13 @@ async def test_every_operation_is_described_with_its_errors(openapi: dict[str, A
                 assert list(response["content"]) == ["application/problem+json"], where
 
 
-async def test_the_readiness_page_says_when_it_is_not(openapi: dict[str, Any]) -> None:
+async def test_readyz_documents_its_503(openapi: dict[str, Any]) -> None:
     assert "503" in openapi["paths"]["/readyz"]["get"]["responses"]
 
 
-async def test_examples_of_the_openapi_document_work(idle_instance: Instance, openapi: dict[str, Any]) -> None:
+async def test_the_examples_of_the_openapi_document_are_accepted(
+    idle_instance: Instance, openapi: dict[str, Any]
+) -> None:
     for schema, path, status in (("NewWebhook", "/v1/webhooks", 201), ("NewEvent", "/v1/events", 202)):
         examples = openapi["components"]["schemas"][schema]["examples"]
         assert examples

@@ -45,7 +45,7 @@ def in_days(days: float) -> str:
 # What is answered
 
 
-async def test_an_accepted_event(idle_instance: Instance) -> None:
+async def test_an_accepted_event_is_answered_with_its_ids_deliveries_and_links(idle_instance: Instance) -> None:
     first, second = [await idle_instance.webhook("https://acme.example/hook?key=1") for _ in range(2)]
     answer = await post(idle_instance, data={"order": 1})
     assert answer.status_code == 202
@@ -74,7 +74,7 @@ async def test_an_accepted_event(idle_instance: Instance) -> None:
     assert (run.run_id, run.task_queue) == (run_id, idle_instance.settings.task_queue)
 
 
-async def test_an_event_shown_whole(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_is_shown_with_all_deliveries_and_attempts(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(503, "busy")
     webhook = await instance.webhook(f"{inbox.url}?key=secret", retry={"schedule": [3600]})
     data = {"z": [1.5, None, "ü"], "a": {}}
@@ -137,7 +137,7 @@ async def test_an_event_shown_whole(instance: Instance, inbox: Receiver) -> None
     assert set(closed) == set(event)
 
 
-async def test_the_default_tenant(idle_instance: Instance) -> None:
+async def test_an_event_without_a_tenant_has_the_default_one(idle_instance: Instance) -> None:
     answer = await idle_instance.http.post("/v1/events", json={"type": "order.paid"})
     accepted = answer.json()
     assert accepted["tenant"] == "default"
@@ -164,7 +164,7 @@ async def test_the_default_tenant(idle_instance: Instance) -> None:
     ],
     ids=lambda data: repr(data)[:20],
 )
-async def test_any_json_arrives_as_it_was_sent(instance: Instance, inbox: Receiver, data: Any) -> None:
+async def test_any_json_is_delivered_as_it_was_posted(instance: Instance, inbox: Receiver, data: Any) -> None:
     await instance.webhook(inbox.url)
     accepted = await instance.send(data=data)
     (request,) = await inbox.got(1)
@@ -177,7 +177,7 @@ async def test_any_json_arrives_as_it_was_sent(instance: Instance, inbox: Receiv
 # Accepted once
 
 
-async def test_fifty_at_once_are_one_event(instance: Instance, inbox: Receiver) -> None:
+async def test_fifty_simultaneous_posts_of_an_id_are_one_event(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     answers = await asyncio.gather(*(post(instance, id="evt_once", data={"n": 1}) for _ in range(50)))
     bodies = [answer.json() for answer in answers]
@@ -275,7 +275,7 @@ async def test_a_scheduled_event_is_known_after_its_time(instance: Instance, mon
     problem(await post(instance, deliver_at=deliver_at), 422, "deliver_at")
 
 
-async def test_the_idempotency_key_is_the_id_where_none_is_given(instance: Instance) -> None:
+async def test_the_idempotency_key_is_the_id_of_an_event_without_one(instance: Instance) -> None:
     async def keyed(**fields: Any) -> httpx.Response:
         return await instance.http.post(
             "/v1/events",
@@ -308,7 +308,7 @@ async def test_a_bad_idempotency_key_is_refused(idle_instance: Instance, key: by
         (b'{"type": "a", "id": "a b", "deliver_at": 1, "more": 1}', b"fine", ["id", "deliver_at", "more"]),
     ],
 )
-async def test_the_answer_has_the_errors_of_body_and_header(
+async def test_the_errors_of_body_and_header_are_answered_together(
     idle_instance: Instance, body: bytes, key: bytes, fields: list[str]
 ) -> None:
     answer = await idle_instance.http.post(
@@ -317,7 +317,7 @@ async def test_the_answer_has_the_errors_of_body_and_header(
     problem(answer, 422, *fields)
 
 
-async def test_dashes_make_no_two_events_one(instance: Instance, inbox: Receiver) -> None:
+async def test_dashes_in_tenants_and_ids_do_not_mix_up_events(instance: Instance, inbox: Receiver) -> None:
     """Tenant `a`, event `b-c` and tenant `a-b`, event `c`: a plain join by dashes would take them for the same."""
     first, second = instance.tenant, f"{instance.tenant}-b"
     for tenant in (first, second):
@@ -338,7 +338,7 @@ async def test_dashes_make_no_two_events_one(instance: Instance, inbox: Receiver
 
 
 @pytest.mark.parametrize("event_id", ["0", "-", "_", "--", "a" * 128, "A-Z_09", "event-default-x"])
-async def test_ids_of_every_allowed_shape(instance: Instance, event_id: str) -> None:
+async def test_an_id_of_every_allowed_shape_can_be_used_in_all_paths(instance: Instance, event_id: str) -> None:
     for tenant in ("-", "_-_", "t" * 64):
         fields = {"id": event_id, "tenant": tenant, "data": instance.tenant, "type": f"x.{instance.tenant}"}
         answer = await instance.http.post("/v1/events", json=fields)
@@ -366,7 +366,9 @@ async def test_ids_of_every_allowed_shape(instance: Instance, event_id: str) -> 
         (["invoice.*"], "order.paid", False),
     ],
 )
-async def test_patterns(idle_instance: Instance, patterns: list[str], type_: str, gets: bool) -> None:
+async def test_a_webhook_gets_the_types_that_its_patterns_match(
+    idle_instance: Instance, patterns: list[str], type_: str, gets: bool
+) -> None:
     webhook = await idle_instance.webhook("https://acme.example/", events=patterns)
     await idle_instance.webhook("https://acme.example/", events=["*"], tenant=f"{idle_instance.tenant}-other")
     accepted = await idle_instance.send(type_)
@@ -393,7 +395,9 @@ async def test_another_tenants_event_is_unknown(instance: Instance, inbox: Recei
     assert await instance.event(accepted["id"]) == before
 
 
-async def test_commands_need_an_event_and_a_delivery_that_are_there(instance: Instance, inbox: Receiver) -> None:
+async def test_a_command_to_an_unknown_event_or_delivery_is_answered_with_404(
+    instance: Instance, inbox: Receiver
+) -> None:
     inbox.otherwise = Answer(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
     accepted = await instance.send()
@@ -407,7 +411,7 @@ async def test_commands_need_an_event_and_a_delivery_that_are_there(instance: In
         problem(await instance.command(accepted["id"], command, "wh_unknown"), 404)
 
 
-async def test_commands_that_make_no_sense_are_conflicts(instance: Instance, inbox: Receiver) -> None:
+async def test_a_command_that_the_status_does_not_allow_is_a_conflict(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
     accepted = await instance.send()
@@ -438,7 +442,7 @@ async def test_an_event_without_deliveries_refuses_every_command(instance: Insta
         problem(await instance.command(accepted["id"], command), 409)
 
 
-async def test_a_command_says_what_it_did(instance: Instance, inbox: Receiver) -> None:
+async def test_a_command_is_answered_with_what_it_was_applied_to(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
     accepted = await instance.send()
     await instance.until_final(accepted["id"])
@@ -454,7 +458,7 @@ async def test_a_command_says_what_it_did(instance: Instance, inbox: Receiver) -
 # Times
 
 
-async def test_deliver_at_may_be_a_moment_ago_or_a_year_ahead(instance: Instance, inbox: Receiver) -> None:
+async def test_deliver_at_can_be_a_moment_ago_or_a_year_ahead(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     late = await instance.send(deliver_at=in_days(-50 / 86400))
     assert late["status"] == "delivering"
@@ -488,7 +492,7 @@ async def test_a_bad_reschedule_moves_nothing(instance: Instance, inbox: Receive
     assert await instance.event(accepted["id"]) == before
 
 
-async def test_only_what_is_scheduled_can_be_rescheduled(instance: Instance, inbox: Receiver) -> None:
+async def test_only_a_scheduled_event_can_be_rescheduled(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
     accepted = await instance.send()

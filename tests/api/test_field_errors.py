@@ -19,7 +19,9 @@ from instances import Instance
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-async def test_a_query_says_what_it_must_be(idle_instance: Instance, query: dict[str, str], expected: str) -> None:
+async def test_an_error_in_a_query_says_in_words_what_is_valid(
+    idle_instance: Instance, query: dict[str, str], expected: str
+) -> None:
     refused = problem(await idle_instance.http.get("/v1/events", params=query), 422)
     assert refused["errors"] == [{"path": next(iter(query)), "detail": expected}]
 
@@ -69,7 +71,7 @@ async def test_a_query_says_what_it_must_be(idle_instance: Instance, query: dict
         "batch",
     ],
 )
-async def test_a_body_says_what_it_must_be(
+async def test_an_error_in_a_body_says_in_words_what_is_valid(
     idle_instance: Instance, path: str, body: Any, field: str, expected: str
 ) -> None:
     refused = problem(await idle_instance.http.post(path, json=body), 422)

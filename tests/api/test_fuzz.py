@@ -123,7 +123,7 @@ async def schemathesis(folder: Path, port: int, effort: list[str]) -> tuple[int 
 
 
 @pytest.mark.timeout(SECONDS + 360)
-async def test_every_answer_is_as_documented(
+async def test_every_response_is_as_documented(
     instance: Instance,
     tmp_path: Path,
     answers: Answers,

@@ -71,12 +71,12 @@ async def test_a_key_is_shown_once(idle_instance: Instance) -> None:
     ],
     ids=str,
 )
-async def test_what_is_no_key(idle_instance: Instance, body: dict[str, Any], path: str) -> None:
+async def test_an_invalid_key_is_refused(idle_instance: Instance, body: dict[str, Any], path: str) -> None:
     problem(await idle_instance.http.post("/v1/keys", json=body), 422, path)
     assert await all_keys(idle_instance) == {}
 
 
-async def test_lists_are_by_tenant_and_in_pages(idle_instance: Instance) -> None:
+async def test_keys_are_listed_by_tenant_and_in_pages(idle_instance: Instance) -> None:
     made = [(await make_key(idle_instance, tenant))["id"] for tenant in ("acme", "bolt", "acme", None)]
     assert list(await all_keys(idle_instance, tenant="acme")) == [made[2], made[0]]
     first = (await idle_instance.http.get("/v1/keys", params={"limit": 3})).json()
@@ -85,7 +85,7 @@ async def test_lists_are_by_tenant_and_in_pages(idle_instance: Instance) -> None
     problem(await idle_instance.http.get("/v1/keys", params={"cursor": "x"}), 400, "cursor")
 
 
-async def test_a_revoked_key_is_out_at_once_and_elsewhere_within_a_second(idle_instance: Instance) -> None:
+async def test_a_revoked_key_is_refused_at_once_and_in_other_processes_within_a_second(idle_instance: Instance) -> None:
     other_store = Store.connect(idle_instance.settings.database_url)
     other = new_app(idle_instance.settings, other_store, idle_instance.gateway)
     made = await make_key(idle_instance, "acme")
@@ -99,7 +99,7 @@ async def test_a_revoked_key_is_out_at_once_and_elsewhere_within_a_second(idle_i
     await other_store.close()
 
 
-async def test_revoking_again_changes_nothing(idle_instance: Instance) -> None:
+async def test_revoking_a_key_again_changes_nothing(idle_instance: Instance) -> None:
     made = await make_key(idle_instance, "acme")
     path = f"/v1/keys/{made['id']}"
     await idle_instance.http.delete(path)
@@ -110,7 +110,7 @@ async def test_revoking_again_changes_nothing(idle_instance: Instance) -> None:
     problem(await idle_instance.http.delete("/v1/keys/key_nowhere"), 404)
 
 
-async def test_a_key_expires(idle_instance: Instance) -> None:
+async def test_an_expired_key_is_refused(idle_instance: Instance) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=5)
     made = await make_key(idle_instance, "acme", expires_at=soon.isoformat())
     async with calling(idle_instance.app, made["key"]) as http:
@@ -119,7 +119,7 @@ async def test_a_key_expires(idle_instance: Instance) -> None:
         assert problem(await http.get(PATH), 401)["detail"] == "The key has expired."
 
 
-async def test_a_key_with_admin_makes_keys_and_no_more(idle_instance: Instance) -> None:
+async def test_a_key_with_scope_admin_manages_keys_and_nothing_else(idle_instance: Instance) -> None:
     made = await make_key(idle_instance, None, scopes=["admin"])
     async with calling(idle_instance.app, made["key"]) as http:
         answer = await http.post("/v1/keys", json={"name": "made by a key", "tenant": "acme"})
@@ -130,7 +130,7 @@ async def test_a_key_with_admin_makes_keys_and_no_more(idle_instance: Instance) 
 # Use
 
 
-async def test_when_a_key_was_used_last_is_written_once_a_minute(idle_instance: Instance) -> None:
+async def test_the_last_use_of_a_key_is_written_once_a_minute(idle_instance: Instance) -> None:
     made = await make_key(idle_instance, "acme")
     assert made["last_used_at"] is None
     before = datetime.now(UTC) - timedelta(milliseconds=1)
@@ -145,7 +145,7 @@ async def test_when_a_key_was_used_last_is_written_once_a_minute(idle_instance: 
     assert (await all_keys(idle_instance))[made["id"]]["last_used_at"] == used
 
 
-async def test_no_request_waits_for_that(idle_instance: Instance) -> None:
+async def test_no_request_waits_until_the_last_use_of_its_key_is_written(idle_instance: Instance) -> None:
     """Another process holds the only lock for writing that SQLite has."""
     made = await make_key(idle_instance, "acme")
     blocker = sqlite3.connect(
@@ -178,7 +178,7 @@ async def test_the_admin_key_needs_no_registry(temporal: Client, tmp_path: Path,
 # Limits
 
 
-async def test_a_key_may_make_so_many_requests(temporal: Client, tmp_path: Path) -> None:
+async def test_a_key_has_its_rate_limit(temporal: Client, tmp_path: Path) -> None:
     async with running_instance(temporal, tmp_path, rate_limit="3/day") as instance:
         usual, own, other = [await make_key(instance, "acme", rate_limit=rate) for rate in (None, "5/day", None)]
         assert [await status(instance.app, usual["key"]) for _ in range(5)] == [200] * 3 + [429] * 2
@@ -187,7 +187,7 @@ async def test_a_key_may_make_so_many_requests(temporal: Client, tmp_path: Path)
         assert [await status(instance.app, KEY) for _ in range(6)] == [200] * 6
 
 
-async def test_the_answer_says_when_to_come_again(idle_instance: Instance) -> None:
+async def test_the_429_of_a_rate_limit_has_retry_after(idle_instance: Instance) -> None:
     made = await make_key(idle_instance, "acme", rate_limit="2/second")
     async with calling(idle_instance.app, made["key"]) as http, asyncio.timeout(WAIT_TIMEOUT):
         while (answer := await http.get(PATH)).status_code == 200:
@@ -198,7 +198,7 @@ async def test_the_answer_says_when_to_come_again(idle_instance: Instance) -> No
         assert (await http.get(PATH)).status_code == 200
 
 
-async def test_bad_keys_are_counted_by_address_and_lock_nobody_else_out(idle_instance: Instance) -> None:
+async def test_invalid_keys_are_limited_by_address_and_lock_no_other_address_out(idle_instance: Instance) -> None:
     made = await make_key(idle_instance, "acme")
     async with calling(idle_instance.app, "hk_" + "x" * 43) as http:
         answers = [await http.get(PATH) for _ in range(41)]
@@ -211,7 +211,7 @@ async def test_bad_keys_are_counted_by_address_and_lock_nobody_else_out(idle_ins
         problem(await http.get(PATH), 401)
 
 
-async def test_a_tenant_may_have_so_many_webhooks(temporal: Client, tmp_path: Path) -> None:
+async def test_a_tenant_has_a_maximum_of_webhooks(temporal: Client, tmp_path: Path) -> None:
     async with running_instance(temporal, tmp_path, max_webhooks_per_tenant=2) as instance:
         made = [await instance.webhook("https://acme.example") for _ in range(2)]
         body = {"url": "https://acme.example", "tenant": instance.tenant}
@@ -246,7 +246,7 @@ async def test_no_key_is_in_a_log_or_an_answer(
         assert key[8:30] not in written
 
 
-async def test_the_authenticator_finishes_what_it_writes(idle_instance: Instance) -> None:
+async def test_the_authenticator_finishes_its_writes_before_it_closes(idle_instance: Instance) -> None:
     made = await make_key(idle_instance, "acme")
     admin = idle_instance.settings.admin_key or SecretStr("")
     idle_instance.app.state.api.authenticator = Authenticator(

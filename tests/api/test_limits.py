@@ -52,7 +52,7 @@ def event(instance: Instance, data: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("one", [0, [], {}, [0], {"a": 0}, ",[{,[{"], ids=str)
-async def test_values_are_counted_as_they_are(door: Instance, one: Any) -> None:
+async def test_the_values_of_an_event_are_limited(door: Instance, one: Any) -> None:
     """An event has three of its own: type, tenant, data."""
     members = 2 if one in ([0], {"a": 0}) else 1
     most = (MAX_VALUES - 3) // members
@@ -62,12 +62,12 @@ async def test_values_are_counted_as_they_are(door: Instance, one: Any) -> None:
     assert error["detail"] == "contains more than 20000 values"
 
 
-async def test_members_of_objects_are_values(door: Instance) -> None:
+async def test_the_members_of_objects_count_as_values(door: Instance) -> None:
     answer = await door.http.post("/v1/events", json=event(door, {str(n): 0 for n in range(MAX_VALUES)}))
     problem(answer, 422, "body")
 
 
-async def test_text_is_one_value_whatever_is_in_it(door: Instance) -> None:
+async def test_a_string_counts_as_one_value(door: Instance) -> None:
     text = '[{",\\"' * 25_000
     assert (await door.http.post("/v1/events", json=event(door, text))).status_code == 202
 
@@ -86,14 +86,14 @@ async def test_an_event_in_a_batch_has_the_limits_of_one_alone(door: Instance) -
 
 
 @pytest.mark.parametrize("data", [[0] * 19_000, [[]] * 19_000], ids=["numbers", "lists"])
-async def test_a_batch_with_too_many_values(door: Instance, data: Any) -> None:
+async def test_a_batch_with_too_many_values_is_refused(door: Instance, data: Any) -> None:
     answer = await door.http.post("/v1/events/batch", json={"events": [event(door, data)] * 6})
     (error,) = problem(answer, 422, "body")["errors"]
     assert error["detail"] == f"contains more than {MAX_BATCH_VALUES} values"
 
 
 @pytest.mark.parametrize("part", [b"[]", b"[0]", b"[[]]", b"{}", b'{"":0}', b'""', b"0", b"1e9"], ids=repr)
-def test_values_are_checked_without_a_call_for_each(part: bytes) -> None:
+def test_values_are_checked_quickly(part: bytes) -> None:
     """57 KB of empty lists took 13 ms, most of it for the objects that told where each list was."""
     calls = 0
 
@@ -143,7 +143,7 @@ def test_long_integers_in_a_batch_are_not_read() -> None:
     assert cpu_time(refuse) < cpu_time(lambda: json.loads(body)) / 3
 
 
-async def test_a_long_key(door: Instance) -> None:
+async def test_a_key_of_more_than_1024_characters_is_refused(door: Instance) -> None:
     good, bad = {"é" * MAX_KEY: 1}, {"é" * (MAX_KEY + 1): 1}
     assert (await door.http.post("/v1/events", json=event(door, good))).status_code == 202
     (error,) = problem(await door.http.post("/v1/events", json=event(door, [bad])), 422, "data.0")["errors"]
@@ -190,7 +190,7 @@ async def test_a_hostile_batch_costs_no_memory(door: Instance, start: bytes, par
         (b'["\xff,", {"[": ","}]', 3),
     ],
 )
-def test_marks_are_counted_outside_of_strings(text: bytes, marks: int) -> None:
+def test_brackets_and_commas_are_counted_outside_of_strings_only(text: bytes, marks: int) -> None:
     assert not has_more_marks(text, marks)
     if marks:
         assert has_more_marks(text, marks - 1)
@@ -244,7 +244,9 @@ ENDLESS: dict[str, tuple[bytes, bytes, int]] = {
 
 
 @pytest.mark.parametrize(("start", "part", "status"), ENDLESS.values(), ids=ENDLESS)
-async def test_a_head_without_end(server: ApiServer, start: bytes, part: bytes, status: int) -> None:
+async def test_an_endless_head_is_refused_and_costs_no_memory(
+    server: ApiServer, start: bytes, part: bytes, status: int
+) -> None:
     async with connected(server.port) as client:
         tracemalloc.start()
         client.send(start)
@@ -281,7 +283,7 @@ def many_headers(count: int) -> bytes:
     ],
     ids=["url", "head", "headers"],
 )
-async def test_the_largest_head(server: ApiServer, largest: bytes, larger: bytes, status: int) -> None:
+async def test_a_head_up_to_its_limits_is_read(server: ApiServer, largest: bytes, larger: bytes, status: int) -> None:
     for head_, expected in ((largest, 200), (larger, status)):
         async with connected(server.port) as client:
             client.send(head_)
@@ -301,7 +303,7 @@ async def test_the_largest_head(server: ApiServer, largest: bytes, larger: bytes
     ],
     ids=ascii,
 )
-async def test_what_is_no_http_is_answered_with_a_problem(server: ApiServer, garbage: bytes) -> None:
+async def test_invalid_http_is_answered_with_a_problem(server: ApiServer, garbage: bytes) -> None:
     async with connected(server.port) as client:
         client.send(garbage)
         status, body = await client.answer()
@@ -309,7 +311,7 @@ async def test_what_is_no_http_is_answered_with_a_problem(server: ApiServer, gar
         assert json.loads(body)["status"] == status
 
 
-async def test_headers_after_the_body_are_none(server: ApiServer, door: Instance) -> None:
+async def test_trailers_do_not_become_headers(server: ApiServer, door: Instance) -> None:
     """They would stand among those that were checked already."""
     body = json.dumps(event(door, 1)).encode()
     lines = b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nidempotency-key: of-the-trailer\r\n\r\n"

@@ -51,7 +51,7 @@ async def until_listed(instance: Instance, expected: dict[str, str]) -> None:
         assert seen == expected
 
 
-async def test_filters(instance: Instance, inbox: Receiver) -> None:
+async def test_each_filter_finds_the_right_events(instance: Instance, inbox: Receiver) -> None:
     """An event for each status; each filter finds the right ones, alone and with another."""
     good = await instance.webhook(inbox.url, events=["good.*"])
     bad = await instance.webhook(inbox.url, events=["bad.*"], retry={"schedule": [3600]})
@@ -114,7 +114,7 @@ async def test_filters(instance: Instance, inbox: Receiver) -> None:
     assert datetime.fromisoformat(row["deliver_at"]) - datetime.fromisoformat(LATER) < timedelta(milliseconds=1)
 
 
-async def test_a_row(instance: Instance, inbox: Receiver) -> None:
+async def test_a_listed_event_has_its_status_times_and_links(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
     accepted = await instance.send(id="e")
     event = await instance.until_final("e")
@@ -137,7 +137,7 @@ async def test_a_row(instance: Instance, inbox: Receiver) -> None:
         assert abs(datetime.fromisoformat(time) - datetime.fromisoformat(event[name])) < timedelta(seconds=1)
 
 
-async def test_since_and_until(instance: Instance) -> None:
+async def test_since_is_included_and_until_is_not(instance: Instance) -> None:
     await instance.send(id="first")
     await asyncio.sleep(0.01)
     await instance.send(id="second")
@@ -173,7 +173,7 @@ async def test_pages_cover_all_exactly_once(instance: Instance, inbox: Receiver,
     assert [item["id"] for item in await listed(instance, limit=limit, type="open")] == open_[::-1]
 
 
-async def test_fifty_is_the_limit_where_none_is_given(idle_instance: Instance) -> None:
+async def test_a_page_has_fifty_events_by_default(idle_instance: Instance) -> None:
     await asyncio.gather(*(idle_instance.send(id=f"e{n}") for n in range(51)))
     await until_listed(idle_instance, {f"e{n}": "succeeded" for n in range(51)})
     assert [len(page) for page in await pages(idle_instance) if page] == [50, 1]
@@ -206,7 +206,7 @@ async def test_a_redelivered_event_is_listed_once_with_its_latest_status(instanc
     assert await listed(instance, needs_attention="true") == []
 
 
-async def test_a_cancelled_event_is_no_trouble(instance: Instance, inbox: Receiver) -> None:
+async def test_a_cancelled_event_needs_no_attention(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
     await instance.send(id="e")
@@ -216,7 +216,7 @@ async def test_a_cancelled_event_is_no_trouble(instance: Instance, inbox: Receiv
     assert await ids(instance, needs_attention="true") == set()
 
 
-async def test_an_event_held_before_its_first_attempt_is_trouble(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_held_before_its_first_attempt_needs_attention(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     await instance.send(id="e", deliver_at=LATER)
     assert (await instance.command("e", "hold")).status_code == 202
@@ -226,7 +226,7 @@ async def test_an_event_held_before_its_first_attempt_is_trouble(instance: Insta
     assert await ids(instance, needs_attention="true") == {"e"}
 
 
-async def test_a_total_where_it_was_requested(instance: Instance) -> None:
+async def test_a_list_has_a_total_on_request(instance: Instance) -> None:
     sent = {f"e{n}": "succeeded" for n in range(3)}
     for event_id in sent:
         await instance.send(id=event_id)

@@ -112,7 +112,7 @@ async def post_again(instance: Instance, path: str, body: dict[str, Any], **quer
     return answer
 
 
-async def test_a_lost_answer_names_the_event(
+async def test_a_503_names_the_id_of_its_event(
     instance: Instance, temporal: Client, proxy: MutingProxy, inbox: Receiver
 ) -> None:
     await instance.webhook(inbox.url)
@@ -134,7 +134,7 @@ async def test_a_lost_answer_names_the_event(
     assert await runs_of(temporal, instance) == 1
 
 
-async def test_a_lost_answer_of_a_batch_names_each_event(
+async def test_a_503_in_a_batch_names_the_id_of_each_event(
     instance: Instance, temporal: Client, proxy: MutingProxy
 ) -> None:
     """More events than are started at once, so that some are not tried at all: they have ids of their own too."""
@@ -160,7 +160,7 @@ async def test_a_lost_answer_of_a_batch_names_each_event(
     assert await runs_of(temporal, instance) == runs, "each event is in one of them only"
 
 
-async def test_a_lost_answer_of_a_test_event_names_it(
+async def test_a_503_of_a_test_event_names_its_id(
     instance: Instance, temporal: Client, proxy: MutingProxy, inbox: Receiver
 ) -> None:
     webhook, other = await instance.webhook(inbox.url), await instance.webhook(inbox.url)
@@ -184,7 +184,7 @@ async def test_a_lost_answer_of_a_test_event_names_it(
     assert problem(elsewhere, 409)["event_id"] == event_id, "the id belongs to the test of another webhook"
 
 
-async def test_a_lost_answer_of_a_trigger_names_its_event(
+async def test_a_503_of_a_trigger_names_the_id_of_its_event(
     instance: Instance, temporal: Client, proxy: MutingProxy
 ) -> None:
     """The event is repeated a second later: its time stays that of the first request."""
@@ -239,7 +239,7 @@ async def test_a_trigger_makes_no_event_of_another_schedule_or_time(
         assert error in problem(answer, 422, "id")["errors"][0]["detail"]
 
 
-async def test_a_lost_answer_of_a_new_schedule_names_it(
+async def test_a_503_of_a_new_schedule_names_its_id(
     instance: Instance, temporal: Client, proxy: MutingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A schedule that was created twice would make each event twice."""
@@ -256,7 +256,7 @@ async def test_a_lost_answer_of_a_new_schedule_names_it(
         assert [item["id"] for item in listed.json()["items"]] == [schedule_id]
 
 
-async def test_every_answer_names_the_event(idle_instance: Instance) -> None:
+async def test_every_response_names_the_id_of_its_event(idle_instance: Instance) -> None:
     http, event = idle_instance.http, {"type": "order.paid", "tenant": idle_instance.tenant}
     accepted = await http.post("/v1/events", json=event)
     assert accepted.headers["hookkeeper-event-id"] == accepted.json()["id"]
@@ -269,7 +269,7 @@ async def test_every_answer_names_the_event(idle_instance: Instance) -> None:
     assert "event_id" not in (await http.get("/v1/webhooks/wh_none")).json()
 
 
-async def test_the_command_line_posts_again_as_the_same_event(
+async def test_the_command_line_repeats_a_post_as_the_same_event(
     instance: Instance, temporal: Client, proxy: MutingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client's first post is answered 503 after it has come through; its second finds the event."""

@@ -93,7 +93,7 @@ async def until(instance: Instance, event_id: str, expected: dict[str, int]) -> 
     return event
 
 
-async def test_a_redelivered_event_is_one_row(instance: Instance, inbox: Receiver) -> None:
+async def test_a_redelivered_large_event_is_one_row(instance: Instance, inbox: Receiver) -> None:
     webhooks = await crowd(instance, inbox.url, 101)
     inbox.fails(500)
     await instance.send(id="e")
@@ -109,7 +109,7 @@ async def test_a_redelivered_event_is_one_row(instance: Instance, inbox: Receive
         await until_listed(instance, {}, **query)
 
 
-async def test_a_scheduled_event_is_found_and_changes_its_status(instance: Instance, inbox: Receiver) -> None:
+async def test_a_scheduled_large_event_is_listed_and_changes_its_status(instance: Instance, inbox: Receiver) -> None:
     webhooks = await crowd(instance, inbox.url, 101)
     await instance.send(id="e", deliver_at=LATER)
     await until_listed(instance, {"e": "scheduled"}, webhook=webhooks[-1], status="scheduled")
@@ -121,7 +121,7 @@ async def test_a_scheduled_event_is_found_and_changes_its_status(instance: Insta
     await until_listed(instance, {}, status="scheduled")
 
 
-async def test_the_same_event_again_is_a_duplicate(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_a_large_event_that_is_posted_again_is_a_duplicate(idle_instance: Instance, inbox: Receiver) -> None:
     """Proves: a repeated POST gets the whole list, also when the event is final. Other content is refused."""
     webhooks = await crowd(idle_instance, inbox.url, 101)
     first = await idle_instance.send(id="e", data={"a": 1})
@@ -139,7 +139,7 @@ async def test_the_same_event_again_is_a_duplicate(idle_instance: Instance, inbo
     assert len(inbox.requests) == 101
 
 
-async def test_nobody_meets_a_part_under_its_own_name(instance: Instance, inbox: Receiver) -> None:
+async def test_a_part_cannot_be_addressed_as_an_event(instance: Instance, inbox: Receiver) -> None:
     await crowd(instance, inbox.url, 101)
     event_id = (await instance.send())["id"]
     await instance.until_closed(event_id)
@@ -150,7 +150,7 @@ async def test_nobody_meets_a_part_under_its_own_name(instance: Instance, inbox:
     problem(await instance.http.get(f"/v1/events/{event_id}", params={"tenant": "another"}), 404)
 
 
-async def test_erasing_takes_the_parts_along(instance: Instance, inbox: Receiver) -> None:
+async def test_erasing_a_large_event_deletes_its_parts(instance: Instance, inbox: Receiver) -> None:
     """Setup: an event in two parts, one of them delivered twice, and another event. Timeline: it is erased."""
     webhooks = await crowd(instance, inbox.url, 101, retry=RetryPolicy(schedule=(3600,)))
     await instance.send(id="kept")
@@ -181,7 +181,7 @@ async def erase(instance: Instance, event_id: str) -> Any:
     return await instance.http.delete(f"/v1/events/{event_id}/data", params={"tenant": instance.tenant})
 
 
-async def test_a_command_without_a_worker_is_not_taken(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_a_command_without_a_worker_is_answered_with_503(idle_instance: Instance, inbox: Receiver) -> None:
     await crowd(idle_instance, inbox.url, 101)
     event_id = (await idle_instance.send())["id"]
     commands = ("cancel", "hold", "retry")

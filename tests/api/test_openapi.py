@@ -90,18 +90,18 @@ def test_each_tag_is_described_and_used() -> None:
     assert all(described.values())
 
 
-def test_the_first_server_is_the_one_that_is_asked() -> None:
+def test_the_first_server_of_the_document_is_the_one_that_serves_it() -> None:
     """Swagger UI sends its requests there: the page's policy forbids others, and the public URL may be another one."""
     assert [server["url"] for server in DOCUMENT["servers"]] == ["/", "https://hooks.acme.example"]
 
 
-def test_operation_ids_are_names_of_functions() -> None:
+def test_each_operation_id_is_the_name_of_its_function() -> None:
     ids = [operation["operationId"] for section in ("paths", "webhooks") for operation in operations(section).values()]
     assert len(set(ids)) == len(ids)
     assert all(name.isidentifier() for name in ids)
 
 
-def test_no_text_is_the_default_of_fastapi() -> None:
+def test_no_description_is_a_default_of_fastapi() -> None:
     for route, operation in operations().items():
         summary = operation["summary"]
         assert summary[0].isupper() and summary != operation["operationId"].replace("_", " ").title(), route
@@ -233,7 +233,7 @@ def check_sent(name: str, request: Request) -> None:
         validator((*at, "parameters", index, "schema")).validate(int(value) if value.isdecimal() else value)
 
 
-async def test_what_is_sent_is_as_documented(instance: Instance, inbox: Receiver) -> None:
+async def test_the_requests_that_hookkeeper_sends_are_as_documented(instance: Instance, inbox: Receiver) -> None:
     """One event makes a delivery that fails for good, a notification, and an alert."""
     inbox.fails(500)
     async with receiver() as notified, receiver() as alerted:

@@ -28,7 +28,7 @@ def shown(webhook: dict[str, Any]) -> tuple[bool, str]:
         ({"ordered": True, "order_policy": "skip"}, {"name": "other"}, (True, "skip")),
     ],
 )
-async def test_the_order_is_what_was_given_last(
+async def test_a_change_sets_only_the_order_fields_that_it_has(
     idle_instance: Instance, before: dict[str, Any], changes: dict[str, Any], after: tuple[bool, str]
 ) -> None:
     made = await idle_instance.webhook(URL, **before)
@@ -47,7 +47,7 @@ async def test_the_order_is_what_was_given_last(
         {"ordered": None},
     ],
 )
-async def test_what_makes_no_sense_is_refused(idle_instance: Instance, given: dict[str, Any]) -> None:
+async def test_contradictory_order_fields_are_refused(idle_instance: Instance, given: dict[str, Any]) -> None:
     made = await idle_instance.webhook(URL)
     created = await idle_instance.http.post("/v1/webhooks", json={"url": URL, **given})
     changed = await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json=given)
@@ -55,7 +55,7 @@ async def test_what_makes_no_sense_is_refused(idle_instance: Instance, given: di
         assert problem(answer, 422)["errors"][0]["path"] in ("ordered", "order_policy")
 
 
-async def test_what_is_shown_can_be_given_back(idle_instance: Instance) -> None:
+async def test_shown_order_fields_can_be_sent_back(idle_instance: Instance) -> None:
     for given in ({}, {"ordered": True}, {"ordered": True, "order_policy": "skip"}):
         made = await idle_instance.webhook(URL, **given)
         back = {"ordered": made["ordered"], "order_policy": made["order_policy"]}

@@ -36,13 +36,13 @@ async def refused(door: Instance, fields: dict[str, Any], *paths: str) -> str:
     return "; ".join(error["detail"] for error in said)
 
 
-async def test_hosts_that_no_delivery_would_reach(door: Instance) -> None:
+async def test_a_webhook_with_an_unreachable_host_is_refused(door: Instance) -> None:
     for host in (*PRIVATE, *NO_HOSTS, *BAD_PORTS):
         await refused(door, {"url": f"https://{host}/hook"}, "url")
 
 
 @pytest.mark.parametrize("host", [*PRIVATE[::4], *BAD_PORTS])
-async def test_nor_would_a_notification(door: Instance, host: str) -> None:
+async def test_a_notification_with_an_unreachable_host_is_refused(door: Instance, host: str) -> None:
     note = {"http": {"url": f"https://{host}/{{{{ event.id }}}}"}}
     await refused(door, {"notifications": [note]}, "notifications.0.http.url")
     await refused(door, {"url": URL, "on_failure": {"notifications": [note]}}, "on_failure.notifications.0.http.url")
@@ -65,17 +65,17 @@ async def test_nor_would_a_notification(door: Instance, host: str) -> None:
         ("[fe80::1%25eth0]", "must name a host"),
     ],
 )
-async def test_the_reason_is_told(door: Instance, host: str, detail: str) -> None:
+async def test_the_refusal_of_a_host_has_its_reason(door: Instance, host: str, detail: str) -> None:
     assert await refused(door, {"url": f"https://{host}/"}, "url") == detail
 
 
-async def test_what_the_operator_allows_is_taken(door: Instance) -> None:
+async def test_a_host_that_the_operator_allows_is_accepted(door: Instance) -> None:
     for host in ("127.0.0.1:8080", "localhost:9000", "a.localhost"):
         await door.webhook(f"http://{host}/hook")
     problem(await door.http.post(WEBHOOKS, json={"url": "http://[::1]/"}), 422, "url")
 
 
-async def test_a_host_that_a_template_makes_is_judged_later(door: Instance) -> None:
+async def test_a_host_from_a_template_is_accepted_when_saved(door: Instance) -> None:
     await door.webhook(None, notifications=[{"http": {"url": "https://{{ event.data.host }}/"}}])
 
 
@@ -92,13 +92,13 @@ async def test_a_host_that_a_template_makes_is_judged_later(door: Instance) -> N
         *("X-Google-Metadata-Request", "X-aliyun-ecs-metadata-token"),
     ],
 )
-async def test_headers_that_are_not_a_tenants_to_set(door: Instance, name: str) -> None:
+async def test_a_reserved_header_is_refused(door: Instance, name: str) -> None:
     assert name in await refused(door, {"url": URL, "headers": {name: "x"}}, "headers")
     await refused(door, {"notifications": [{"http": {"url": URL, "headers": {name: "x"}}}]})
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\rb", "a\0b", "ü", "日本", "\N{NO-BREAK SPACE}", ""])
-async def test_values_that_no_header_can_carry(door: Instance, value: str) -> None:
+async def test_an_invalid_header_value_is_refused(door: Instance, value: str) -> None:
     await refused(door, {"url": URL, "headers": {"X-Token": value}}, "headers")
 
 
@@ -106,7 +106,7 @@ LARGE = {f"x-{n}": "v" * 4000 for n in range(4)}
 TOO_LARGE = LARGE | {"x-more": "v" * 400}
 
 
-async def test_headers_that_are_too_large_together(door: Instance) -> None:
+async def test_headers_that_are_too_large_together_are_refused(door: Instance) -> None:
     """30 headers of 4 KiB each were taken, and cost the worker 0.3 s at each attempt."""
     detail = "names and values of all headers are 16418 bytes, and may be 16384 together"
     assert await refused(door, {"url": URL, "headers": TOO_LARGE}, "headers") == detail
@@ -115,7 +115,7 @@ async def test_headers_that_are_too_large_together(door: Instance) -> None:
     assert detail in await refused(door, {"url": URL, "on_failure": {"notifications": [call]}})
 
 
-async def test_masks_do_not_hide_headers_that_are_too_large_together(door: Instance) -> None:
+async def test_masked_headers_count_with_their_stored_size(door: Instance) -> None:
     call = {"http": {"url": URL, "headers": LARGE}}
     made = await door.webhook(URL, headers=LARGE, notifications=[call])
     path = f"{WEBHOOKS}/{made['id']}"
@@ -149,7 +149,7 @@ async def previewed_problem(door: Instance, webhook: dict[str, Any], text: str) 
     return problem_
 
 
-async def test_others_are_taken_and_masked(door: Instance) -> None:
+async def test_other_headers_are_accepted_and_masked(door: Instance) -> None:
     headers = {"Authorization": "Bearer s3cret", "X-Forwarded": "x", "X-Google": "x", "X-Metadata": "x"}
     made = await door.webhook(URL, headers=headers)
     assert made["headers"] == dict.fromkeys(headers, MASK)
@@ -162,7 +162,7 @@ PAIR = AUTHORITY.certify("client.example")
 TLS = {"ca": AUTHORITY.pem, "certificate": PAIR.certificate, "key": PAIR.key}
 
 
-async def test_the_key_is_taken_masked_and_kept(door: Instance) -> None:
+async def test_a_tls_key_is_accepted_masked_and_kept(door: Instance) -> None:
     made = await door.webhook(URL, tls=TLS)
     path = f"{WEBHOOKS}/{made['id']}"
     masked = {**TLS, "key": MASK}
@@ -181,7 +181,7 @@ async def test_the_key_is_taken_masked_and_kept(door: Instance) -> None:
     assert (await door.http.patch(path, json={"tls": None})).json()["tls"] is None
 
 
-async def test_tls_that_cannot_be_used(door: Instance) -> None:
+async def test_unusable_tls_settings_are_refused(door: Instance) -> None:
     other = AUTHORITY.certify("other.example")
     for tls, detail in (
         ({**TLS, "key": other.key}, "key: does not belong to the certificate (the first one, if there are several)"),
@@ -193,13 +193,13 @@ async def test_tls_that_cannot_be_used(door: Instance) -> None:
         problem(await door.http.post(WEBHOOKS, json={"url": URL, "tls": bad}), 422)
 
 
-async def test_a_masked_key_does_not_fit_another_certificate(door: Instance) -> None:
+async def test_a_masked_tls_key_with_another_certificate_is_refused(door: Instance) -> None:
     made = await door.webhook(URL, tls=TLS)
     other = AUTHORITY.certify("other.example")
     tls = {"certificate": other.certificate, "key": MASK}
     problem(await door.http.patch(f"{WEBHOOKS}/{made['id']}", json={"tls": tls}), 422, "tls")
 
 
-async def test_a_preview_takes_what_was_shown(door: Instance) -> None:
+async def test_a_preview_accepts_masked_tls_settings(door: Instance) -> None:
     wanted = {"webhook": {"url": URL, "tls": {**TLS, "key": MASK}}}
     assert (await door.http.post(f"{WEBHOOKS}/preview", json=wanted)).status_code == 200

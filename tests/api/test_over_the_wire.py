@@ -65,7 +65,7 @@ def chunked(body: bytes) -> bytes:
     return b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
 
 
-async def test_a_good_event(served: Served) -> None:
+async def test_an_event_is_accepted_with_a_length_and_in_chunks(served: Served) -> None:
     body = event(served.instance)
     status, _ = await served.ask(b"content-length: %d\r\n\r\n" % len(body), body)
     assert status == 202
@@ -79,19 +79,19 @@ async def test_a_large_body_is_refused_before_it_is_sent(served: Served, key: st
     assert status == (413 if key == KEY else 401)
 
 
-async def test_a_large_body_in_chunks(served: Served) -> None:
+async def test_a_large_body_in_chunks_is_refused(served: Served) -> None:
     assert (await served.ask(chunked(event(served.instance, LIMIT))))[0] == 413
     assert await served.started() == 0
 
 
 @pytest.mark.parametrize("announced", [b"5", b"0", b"-1", b"x", b"1\r\ncontent-length: 9", b"99999999999999999999999"])
-async def test_a_length_that_lies(served: Served, announced: bytes) -> None:
+async def test_a_wrong_content_length_starts_nothing(served: Served, announced: bytes) -> None:
     status, _ = await served.ask(b"content-length: " + announced + b"\r\n\r\n", event(served.instance))
     assert 400 <= status < 500
     assert await served.started() == 0
 
 
-async def test_a_body_that_is_cut_off(served: Served) -> None:
+async def test_a_body_that_is_cut_off_starts_nothing(served: Served) -> None:
     body = event(served.instance)
     await served.ask(b"content-length: %d\r\n\r\n" % (len(body) + 1), body, close=True)
     await served.ask(chunked(body)[:-5], close=True)

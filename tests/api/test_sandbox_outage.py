@@ -21,7 +21,9 @@ def no_kept_children() -> None:
     end_kept_children()
 
 
-async def test_the_api_answers_503(idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_api_answers_503_without_a_child_process(
+    idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", "/bin/false")
         for path, body in (
@@ -35,7 +37,7 @@ async def test_the_api_answers_503(idle_instance: Instance, inbox: Receiver, mon
     await idle_instance.webhook(inbox.url, filter=FILTER)
 
 
-async def test_an_event_is_refused_and_later_taken(
+async def test_an_event_is_refused_without_a_child_process_and_accepted_later(
     idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await idle_instance.webhook(inbox.url, filter=FILTER)
@@ -50,7 +52,7 @@ async def test_an_event_is_refused_and_later_taken(
     assert len(answer.json()["deliveries"]) == 1
 
 
-async def test_a_delivery_waits_for_a_child(
+async def test_a_delivery_waits_for_a_child_process(
     idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await idle_instance.webhook(inbox.url, payload=TEMPLATE)

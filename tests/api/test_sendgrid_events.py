@@ -157,7 +157,7 @@ async def lasting_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 # Who is let in
 
 
-def test_what_sendgrid_signs_is_let_in() -> None:
+def test_a_signed_batch_is_accepted() -> None:
     body = '[{"email":"é@acme.example"}]\r\n'.encode()
     check_signature(public(SENDGRID), sign(body, "1767323045"), "1767323045", body)
     check_signature(f" {public(SENDGRID)}\n", sign(b"", "1"), "1", b"")
@@ -175,7 +175,7 @@ def test_what_sendgrid_signs_is_let_in() -> None:
     ],
     ids=range(12),  # the signatures are different ones in each process
 )
-def test_what_sendgrid_has_not_signed_is_refused(signature: str, timestamp: str, body: bytes) -> None:
+def test_a_batch_without_a_valid_signature_is_refused(signature: str, timestamp: str, body: bytes) -> None:
     with pytest.raises(NotSigned, match="does not match"):
         check_signature(public(SENDGRID), signature, timestamp, body)
 
@@ -192,7 +192,7 @@ NO_KEYS = {
 
 
 @pytest.mark.parametrize("key", NO_KEYS.values(), ids=NO_KEYS)
-async def test_a_verification_key_that_is_none_lets_nobody_in(sqlite_url: str, key: str) -> None:
+async def test_an_invalid_verification_key_refuses_every_batch(sqlite_url: str, key: str) -> None:
     async with door_of(sqlite_url, key) as door:
         with capture_logs() as logs:
             refused = problem(await door.post(sent("delivered")), 401)
@@ -200,7 +200,7 @@ async def test_a_verification_key_that_is_none_lets_nobody_in(sqlite_url: str, k
     assert [(line["log_level"], line["detail"]) for line in logs] == [("warning", refused["detail"])]
 
 
-async def test_without_a_verification_key_nothing_is_taken(sqlite_url: str) -> None:
+async def test_no_batch_is_accepted_without_a_verification_key(sqlite_url: str) -> None:
     async with door_of(sqlite_url, None) as door:
         refused = problem(await door.post(sent("delivered")), 404)
         assert "HOOKKEEPER_SENDGRID_VERIFICATION_KEY is not set" in refused["detail"]
@@ -208,7 +208,7 @@ async def test_without_a_verification_key_nothing_is_taken(sqlite_url: str) -> N
 
 
 @pytest.mark.parametrize("age", [-MAX_SKEW, timedelta(0), timedelta(hours=24), MAX_AGE])
-def test_a_timestamp_of_the_last_day_is_let_in(age: timedelta) -> None:
+def test_a_timestamp_of_the_last_day_is_accepted(age: timedelta) -> None:
     check_time(str(int((NOW - age).timestamp())), NOW)
 
 
@@ -220,12 +220,12 @@ def test_a_timestamp_of_another_day_is_refused(age: timedelta) -> None:
 
 
 @pytest.mark.parametrize("timestamp", ["", " ", "-1", "1e9", "1767323045.0", "٣", "²", "9" * 12, "9" * 5000, "now"])
-def test_what_is_no_timestamp_is_refused(timestamp: str) -> None:
+def test_an_invalid_timestamp_is_refused(timestamp: str) -> None:
     with pytest.raises(NotSigned, match="no timestamp"):
         check_time(timestamp, NOW)
 
 
-async def test_only_a_fresh_signature_opens_the_door(door: Door) -> None:
+async def test_a_batch_needs_a_fresh_signature(door: Door) -> None:
     bounce = sent("bounce", type="bounce")
     old = str(int(time.time() - MAX_AGE.total_seconds() - 60))
     for answer in (
@@ -246,7 +246,7 @@ now_and_then = st.just(str(int(time.time())))
 
 @some
 @given(signature=header_text, timestamp=header_text | now_and_then, body=st.binary(max_size=200))
-async def test_garbage_is_refused(lasting_door: Door, signature: str, timestamp: str, body: bytes) -> None:
+async def test_any_unsigned_body_is_refused(lasting_door: Door, signature: str, timestamp: str, body: bytes) -> None:
     headers = {
         b"x-twilio-email-event-webhook-signature": signature.encode("latin-1"),
         b"x-twilio-email-event-webhook-timestamp": timestamp.encode("latin-1"),
@@ -255,7 +255,7 @@ async def test_garbage_is_refused(lasting_door: Door, signature: str, timestamp:
     problem(await lasting_door.http.post(PATH, content=body, headers=headers), 401)
 
 
-async def test_a_batch_that_is_too_large(door: Door) -> None:
+async def test_a_batch_that_is_too_large_is_refused(door: Door) -> None:
     async def trickle() -> AsyncIterator[bytes]:
         for _ in range(MAX_BYTES // 65536 + 1):
             yield b" " * 65536
@@ -266,7 +266,7 @@ async def test_a_batch_that_is_too_large(door: Door) -> None:
     assert (await door.post(body=b"[]" + b" " * (MAX_BYTES - 2))).json() == {"recorded": 0, "ignored": 0}
 
 
-async def test_a_batch_that_is_cut_off(door: Door) -> None:
+async def test_a_batch_that_is_cut_off_is_no_internal_error(door: Door) -> None:
     """SendGrid hangs up before its body is whole: this is no bug."""
     said: list[Any] = [{"type": "http.request", "body": b"[", "more_body": True}, {"type": "http.disconnect"}]
     answered: list[Any] = []
@@ -307,7 +307,7 @@ async def test_a_batch_that_is_cut_off(door: Door) -> None:
     ],
     ids=lambda value: value["event"] if isinstance(value, dict) else str(value),
 )
-def test_events_of_interest(event: dict[str, Any], kind: str, suppressing: str | None) -> None:
+def test_each_kind_of_event_is_read_as_its_receipt(event: dict[str, Any], kind: str, suppressing: str | None) -> None:
     (report,), ignored = read(json.dumps([event]).encode())
     assert ignored == 0
     assert (report.tenant, report.event_id, report.delivery) == ("acme", "evt_1", "wh_1.email.1")
@@ -349,7 +349,7 @@ NOT_OURS: list[Any] = [
 ]
 
 
-def test_what_is_not_ours_or_odd_is_ignored_and_keeps_nobody_out() -> None:
+def test_an_unknown_or_malformed_event_is_ignored_and_affects_no_other() -> None:
     ours = sent("delivered", sg_event_id="ours")
     reports, ignored = read(json.dumps([*NOT_OURS, ours]).encode())
     assert ignored == len(NOT_OURS)
@@ -370,7 +370,7 @@ def test_a_long_odd_reason_is_cut_to_a_line_that_can_be_stored() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b"[", b'"x"', b"[" * 100_000, b"[" + b"9" * 5000 + b"]"])
-async def test_what_is_no_batch_is_refused(door: Door, body: bytes) -> None:
+async def test_json_that_is_no_batch_is_refused(door: Door, body: bytes) -> None:
     problem(await door.post(body=body), 400)
 
 
@@ -387,7 +387,7 @@ odd_events = st.builds(
 
 @some
 @given(events=st.lists(odd_events | values, max_size=5))
-async def test_whatever_is_signed_is_answered(lasting_door: Door, events: list[Any]) -> None:
+async def test_any_signed_json_is_answered_without_5xx(lasting_door: Door, events: list[Any]) -> None:
     answer = await lasting_door.post(*events)
     assert answer.status_code == 200, answer.text
     assert sum(answer.json().values()) == len(events)
@@ -396,7 +396,7 @@ async def test_whatever_is_signed_is_answered(lasting_door: Door, events: list[A
 # What is kept
 
 
-async def test_runs_and_registry_hear_of_it(door: Door) -> None:
+async def test_a_batch_reaches_runs_and_suppressions(door: Door) -> None:
     door.runs.closed = {"evt_over"}
     answer = await door.post(
         sent("delivered", sg_event_id="a", email="bob@acme.example"),
@@ -450,7 +450,7 @@ async def test_twenty_runs_at_once_each_in_order(door: Door) -> None:
         assert [receipt.kind for receipt in receipts] == ["deferred", "delivered"]
 
 
-async def test_temporal_out_of_reach(door: Door) -> None:
+async def test_a_batch_is_answered_with_503_while_temporal_is_unreachable(door: Door) -> None:
     """SendGrid has to retry; suppressions apply already, and what runs have recorded stays recorded."""
     batch = [sent("bounce", type="bounce", event_id=f"evt_{n}", sg_event_id=f"id{n}") for n in range(100)]
     door.runs.out_of_reach = lambda event_id: event_id >= "evt_3"
@@ -464,7 +464,7 @@ async def test_temporal_out_of_reach(door: Door) -> None:
     assert (await door.post(*batch)).json() == {"recorded": 100, "ignored": 0}
 
 
-async def test_registry_out_of_reach(tmp_path: Path) -> None:
+async def test_a_batch_is_answered_with_503_while_the_registry_is_unreachable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     async with door_of(f"sqlite+aiosqlite:///{tmp_path}/file/registry.db", public(SENDGRID)) as door:
         answer = await door.post(sent("bounce", type="bounce"))

@@ -16,7 +16,7 @@ NOW = utc_now()
 
 
 @pytest.mark.parametrize("cookie", [CODEC, SESSION])
-def test_a_token_has_its_time_its_key_and_its_purpose(cookie: SessionCookie) -> None:
+def test_a_token_is_valid_for_its_time_key_and_purpose_only(cookie: SessionCookie) -> None:
     token = cookie.token("key_1", SETTINGS, NOW)
     assert KEY not in token
     assert cookie.subject(token, SETTINGS, NOW + SESSION_DURATION - timedelta(seconds=2)) == "key_1"
@@ -26,7 +26,7 @@ def test_a_token_has_its_time_its_key_and_its_purpose(cookie: SessionCookie) -> 
     assert other.subject(token, SETTINGS, NOW) is None
 
 
-def test_a_token_cannot_be_changed() -> None:
+def test_a_changed_token_is_invalid() -> None:
     token = SESSION.token("key_1", SETTINGS, NOW)
     subject, until, mac = token.split(".")
     for forged in (
@@ -39,7 +39,7 @@ def test_a_token_cannot_be_changed() -> None:
         assert SESSION.subject(forged, SETTINGS, NOW) is None, forged
 
 
-def test_a_form_is_of_one_session() -> None:
+def test_a_form_token_is_valid_in_its_session_only() -> None:
     mine, theirs = (SESSION.token(key_id, SETTINGS, NOW) for key_id in ("key_1", "key_2"))
     proof = SESSION.proof(mine, SETTINGS)
     assert SESSION.is_proof(proof, mine, SETTINGS)

@@ -62,7 +62,7 @@ async def until_deleted(instance: Instance, workflow_id: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_the_others_stay(instance: Instance, inbox: Receiver) -> None:
+async def test_erasing_an_event_keeps_the_others_of_its_shared_run(instance: Instance, inbox: Receiver) -> None:
     """Timeline: one event is erased, then another one, then the last of the tenant.
     Proves: the others are shown and indexed as before, in the run that replaces theirs, and nothing is sent.
     """
@@ -87,7 +87,7 @@ async def test_the_others_stay(instance: Instance, inbox: Receiver) -> None:
     assert (await instance.send(id="e0"))["duplicate"] is False
 
 
-async def test_the_last_event(instance: Instance) -> None:
+async def test_erasing_the_last_event_of_a_shared_run_starts_no_replacement(instance: Instance) -> None:
     """No run replaces its own."""
     run = await share(instance, [event_to(id="e0", tenant=instance.tenant)])
     await run.result()
@@ -99,7 +99,7 @@ async def test_the_last_event(instance: Instance) -> None:
     assert (claim.digest, claim.shared_run) == ("", None)
 
 
-async def test_an_event_with_runs_of_its_own(instance: Instance, inbox: Receiver) -> None:
+async def test_erasing_an_event_deletes_its_own_runs_too(instance: Instance, inbox: Receiver) -> None:
     """Setup: one event continued in its own run, one was redelivered. Timeline: erase both.
     Proves: all their runs go, and their data in the shared run; those that continued are in no replacement.
     """
@@ -129,7 +129,7 @@ async def test_an_event_with_runs_of_its_own(instance: Instance, inbox: Receiver
     assert (await instance.event(kept))["status"] == "succeeded"
 
 
-async def test_an_id_that_is_used_again_while_the_server_deletes(instance: Instance, inbox: Receiver) -> None:
+async def test_an_id_can_be_used_again_while_the_server_deletes(instance: Instance, inbox: Receiver) -> None:
     """Setup: an event was in a shared run, then in its own. Timeline: erase it, post its id again until it is new.
     Proves: the new event waits for the old one's end, and all its retries are made.
     """
@@ -150,7 +150,7 @@ async def test_an_id_that_is_used_again_while_the_server_deletes(instance: Insta
     assert (shown["data"], len(shown["deliveries"][0]["attempts"])) == ("new", 2)
 
 
-async def test_an_open_run(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_of_an_open_shared_run_cannot_be_erased(instance: Instance, inbox: Receiver) -> None:
     gate = asyncio.Event()
     inbox.otherwise = Answer(gate=gate)
     webhook = await instance.webhook(inbox.url)
@@ -163,7 +163,7 @@ async def test_an_open_run(instance: Instance, inbox: Receiver) -> None:
     assert await erase(instance, "e0") == 202
 
 
-async def test_a_terminated_run(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_of_a_terminated_shared_run_can_be_erased(instance: Instance, inbox: Receiver) -> None:
     """Its unfinished events have ended with it."""
     gate = asyncio.Event()
     inbox.otherwise = Answer(gate=gate)
@@ -179,7 +179,7 @@ async def test_a_terminated_run(instance: Instance, inbox: Receiver) -> None:
     await until_indexed(instance, "e1")
 
 
-async def test_several_at_once(instance: Instance) -> None:
+async def test_concurrent_erasures_of_one_shared_run_all_succeed(instance: Instance) -> None:
     """All of one run, each twice: the requests continue with the runs of the others. 503 means: try again."""
     names = [f"e{n}" for n in range(5)]
     run = await shared(instance, [*names, "kept"])
@@ -202,7 +202,7 @@ async def test_several_at_once(instance: Instance) -> None:
 
 
 @pytest.mark.parametrize("step", ["start", "move", "delete", "clear"])
-async def test_a_request_that_was_killed(instance: Instance, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+async def test_a_killed_erasure_can_be_repeated(instance: Instance, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Timeline: the process is killed before a step; another event is erased; the first request is repeated.
     Proves: both are gone, the other one is there at any time.
     """
@@ -227,7 +227,9 @@ async def test_a_request_that_was_killed(instance: Instance, monkeypatch: pytest
     await until_indexed(instance, "kept")
 
 
-async def test_a_run_that_the_server_deletes_late(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_erased_event_does_not_return_if_its_run_is_deleted_late(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Timeline: a request is killed after it has started the run that replaces an event's; another event is erased,
     whose runs the server deletes in another order; the first request is repeated.
     Proves: the other event does not come back in the first replacement.
@@ -255,7 +257,7 @@ async def test_a_run_that_the_server_deletes_late(instance: Instance, monkeypatc
     assert (await instance.event("kept"))["workflow_id"] == f"{run.handle.id}.2"
 
 
-async def test_a_request_that_is_out_of_date(instance: Instance) -> None:
+async def test_an_outdated_erasure_restores_no_erased_event(instance: Instance) -> None:
     """Setup: two events are erased while a third request sleeps, which has read the run before.
     Proves: it continues with the present run, and erased data does not come back.
     """
@@ -273,7 +275,9 @@ async def test_a_request_that_is_out_of_date(instance: Instance) -> None:
     assert (await instance.event("kept"))["status"] == "succeeded"
 
 
-async def test_a_replacement_that_comes_too_late(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_late_replacement_is_deleted_and_the_erasure_fails(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Setup: as before, but the request sleeps just before it starts the replacement, whose id is free again.
     Proves: it finds out, deletes what it has started, and asks for another try.
     """

@@ -163,7 +163,7 @@ async def test_an_event_alone_has_its_own_run(instance: Instance, inbox: Receive
     ],
     ids=["ordered", "rate", "email", "disabled", "later", "large"],
 )
-async def test_what_is_not_plain_has_a_run_of_its_own(
+async def test_an_event_that_is_not_plain_has_a_run_of_its_own(
     idle_instance: Instance, webhook: dict[str, Any], event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest, "MAX_AHEAD", timedelta(days=40_000))
@@ -192,7 +192,7 @@ async def test_events_with_a_slow_webhook_share_runs_of_their_own(instance: Inst
     assert not run_ids(slow) & run_ids(quick)
 
 
-async def test_the_same_new_id_many_times_at_once(instance: Instance, inbox: Receiver) -> None:
+async def test_simultaneous_posts_of_a_new_id_are_one_event(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     answers = await asyncio.gather(*(post(instance, f"e{n % 4}") for n in range(40)))
     assert sorted(answer.status_code for answer in answers) == [200] * 36 + [202] * 4
@@ -219,7 +219,7 @@ async def test_a_claim_without_a_run_is_taken_over(instance: Instance, inbox: Re
     assert len(inbox.requests) == 1
 
 
-async def test_events_that_come_again_share_a_run_again(instance: Instance, inbox: Receiver) -> None:
+async def test_events_that_are_posted_again_after_an_outage_share_a_run(instance: Instance, inbox: Receiver) -> None:
     """Temporal was away when they came first, so the run that they were to share was never started."""
     await instance.webhook(inbox.url)
     event_ids = [f"e{n}" for n in range(9)]
@@ -253,7 +253,9 @@ async def test_a_start_that_another_process_has_under_way_is_awaited(idle_instan
     problem(await other, 409)
 
 
-async def test_a_start_that_was_blocked(instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_of_a_blocked_start_get_their_own_runs(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another process has given up on the start meanwhile: each event gets its own run, and none is delivered twice."""
     await instance.webhook(inbox.url)
     start = instance.gateway.shared_runs.start
@@ -275,7 +277,7 @@ async def test_a_start_that_was_blocked(instance: Instance, inbox: Receiver, mon
     assert sorted(request.webhook_id for request in inbox.requests) == sorted([*event_ids, "e0-alone"])
 
 
-async def test_a_start_that_is_repeated_has_taken_effect(
+async def test_a_start_that_temporal_has_already_is_recognised(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first answer of Temporal is lost, and the second says that the run exists: with these events."""
@@ -297,7 +299,7 @@ async def test_a_start_that_is_repeated_has_taken_effect(
     assert len(inbox.requests) == 9
 
 
-async def test_a_start_whose_answer_is_lost(
+async def test_events_of_a_start_without_an_answer_are_recognised_when_posted_again(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its events get 503. Posted again with their ids, which were generated, they are the events that were started."""
@@ -321,7 +323,7 @@ async def test_a_start_whose_answer_is_lost(
     assert len(inbox.requests) == 9
 
 
-async def test_an_event_whose_claim_is_not_written(
+async def test_an_event_without_its_claim_is_recognised_when_posted_again(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A generated id is claimed while its run is started. Posted again with others, it is the same event."""
@@ -375,7 +377,7 @@ async def test_requests_that_have_all_ended_start_nothing(
     assert sorted(request.webhook_id for request in inbox.requests) == [*event_ids, "known"]
 
 
-async def test_with_sharing_off_events_of_shared_runs_are_known(idle_instance: Instance) -> None:
+async def test_events_of_shared_runs_are_recognised_while_sharing_is_off(idle_instance: Instance) -> None:
     answers = await post_together(idle_instance, [f"e{n}" for n in range(8)])
     async with another_process(idle_instance, max_events_per_run=1) as other:
         again = await post_together(other, [f"e{n}" for n in range(8)])
@@ -398,7 +400,7 @@ async def test_an_event_that_only_the_index_has_is_accepted_again(instance: Inst
     assert (await instance.until_final("e"))["workflow_id"] == ids.workflow_id(instance.tenant, "e")
 
 
-async def test_events_from_before_sharing_are_known(temporal: Client, tmp_path: Path) -> None:
+async def test_events_from_before_sharing_are_recognised(temporal: Client, tmp_path: Path) -> None:
     async with running_instance(temporal, tmp_path, max_events_per_run=1) as instance:
         answers = await post_together(instance, [f"e{n}" for n in range(8)])
         await instance.app.state.api.index.flush()

@@ -81,7 +81,7 @@ async def test_a_slow_client_is_cut_off(server: ApiServer, slow: SlowClient) -> 
     await server.until_alone()
 
 
-async def test_two_hundred_slow_clients_keep_nobody_waiting(idle_instance: Instance) -> None:
+async def test_two_hundred_slow_clients_delay_no_other(idle_instance: Instance) -> None:
     """Requests are answered while all the slow ones are connected. They are cut off when they would be without them."""
     app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     timeouts = ClientTimeouts(head=5.0, body=6.0)
@@ -106,7 +106,7 @@ async def test_two_hundred_slow_clients_keep_nobody_waiting(idle_instance: Insta
         assert client.result() < limits[slow.seconds] + SLACK + late.seconds
 
 
-async def test_a_slow_body_is_told_so(server: ApiServer) -> None:
+async def test_a_slow_body_is_answered_with_408(server: ApiServer) -> None:
     async with connected(server.port) as client:
         client.send(KEYED + b"content-length: 1000\r\n\r\n ")
         status, body = await client.answer()
@@ -140,7 +140,7 @@ async def test_a_client_that_is_not_slow_keeps_its_connection(idle_instance: Ins
             assert (await client.answer())[0] == 200
 
 
-async def test_requests_in_one_go_are_answered_in_order(server: ApiServer, idle_instance: Instance) -> None:
+async def test_pipelined_requests_are_answered_in_order(server: ApiServer, idle_instance: Instance) -> None:
     body = json.dumps({"type": "a", "tenant": idle_instance.tenant}).encode()
     post = KEYED + b"content-length: %d\r\n\r\n" % len(body) + body
     async with connected(server.port) as client:
@@ -152,7 +152,7 @@ async def test_requests_in_one_go_are_answered_in_order(server: ApiServer, idle_
 
 
 @pytest.mark.parametrize("size", [300_000, 20_000])
-async def test_a_client_that_takes_no_answers_is_cut_off(size: int) -> None:
+async def test_a_client_that_reads_no_answers_is_cut_off(size: int) -> None:
     """The larger answer makes uvicorn pause. The smaller does not: then closing would wait without end."""
     app = FastAPI()
 
@@ -205,7 +205,7 @@ async def test_unread_answers_take_bounded_memory(monkeypatch: pytest.MonkeyPatc
 # Many connections
 
 
-async def test_one_connection_too_many_ends_the_one_that_waited_longest(idle_instance: Instance) -> None:
+async def test_one_connection_too_many_closes_the_one_that_has_waited_longest(idle_instance: Instance) -> None:
     app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     async with AsyncExitStack() as stack, serving(app, max_connections=10) as server:
         clients: list[Connection] = []
@@ -221,7 +221,7 @@ async def test_one_connection_too_many_ends_the_one_that_waited_longest(idle_ins
         assert not any(client.reader.at_eof() for client in clients[20:])
 
 
-async def test_where_all_connections_are_at_work_the_next_is_told_to_come_again() -> None:
+async def test_a_new_connection_is_answered_with_503_while_all_are_busy() -> None:
     app, finish = FastAPI(), asyncio.Event()
 
     @app.get("/")

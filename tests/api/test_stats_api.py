@@ -48,7 +48,7 @@ async def shown(instance: Instance, **query: Any) -> dict[str, Any]:
     return answer.json()  # type: ignore[no-any-return]
 
 
-async def test_statistics_of_a_webhook(idle_instance: Instance) -> None:
+async def test_a_webhook_has_statistics_of_its_deliveries(idle_instance: Instance) -> None:
     tenant = idle_instance.tenant
     await idle_instance.store.index.write(
         [
@@ -113,7 +113,7 @@ async def test_a_tenants_key_sees_its_tenant_only(idle_instance: Instance) -> No
     assert [everything[name] for name in (*NAMES, "events", "held")] == [None, None, None, None, 2, 1]
 
 
-async def test_without_the_scope(idle_instance: Instance) -> None:
+async def test_statistics_need_their_scope(idle_instance: Instance) -> None:
     key = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:read"])
     async with calling(idle_instance.app, key["key"]) as http:
         problem(await http.get(PATH), 403)
@@ -134,11 +134,11 @@ async def test_without_the_scope(idle_instance: Instance) -> None:
         ({"since": "yesterday"}, "since"),
     ],
 )
-async def test_bad_queries(idle_instance: Instance, query: dict[str, Any], path: str) -> None:
+async def test_a_bad_query_of_statistics_is_refused(idle_instance: Instance, query: dict[str, Any], path: str) -> None:
     problem(await idle_instance.http.get(PATH, params=query), 422, path)
 
 
-async def test_extreme_times_are_answered(idle_instance: Instance) -> None:
+async def test_extreme_times_in_a_query_of_statistics_are_answered(idle_instance: Instance) -> None:
     for query in (
         {"since": "0001-01-01T00:00:00Z"},
         {"since": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59Z", "step": 366 * 86_400},
@@ -146,7 +146,9 @@ async def test_extreme_times_are_answered(idle_instance: Instance) -> None:
         assert (await shown(idle_instance, **query))["items"][0]["events"] == 0
 
 
-async def test_an_answer_that_would_be_too_large(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_statistics_that_would_be_too_large_are_refused(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await idle_instance.store.index.write([report(idle_instance.tenant, "evt_1", None)])
     monkeypatch.setattr(statistics, "MAX_ROWS", 0)
     document = problem(await idle_instance.http.get(PATH), 422, "step")
@@ -161,7 +163,7 @@ async def test_an_answer_that_would_be_too_large(idle_instance: Instance, monkey
         api.close()
 
 
-async def test_a_tenant_with_a_type_for_each_event_keeps_nobody_from_statistics(
+async def test_a_tenant_with_a_type_for_each_event_still_has_statistics(
     idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counter_rows, "MAX_ROWS_BY_TYPE", 10)

@@ -150,7 +150,7 @@ async def api(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> Async
         yield Api(idle_instance, server, other, keys)
 
 
-async def test_it_shows_new_events_and_outcomes(api: Api) -> None:
+async def test_a_stream_shows_new_events_and_outcomes(api: Api) -> None:
     await api.write("before")
     async with api.stream(api.mine) as stream:
         await api.write("e1")
@@ -166,7 +166,7 @@ async def test_it_shows_new_events_and_outcomes(api: Api) -> None:
     assert outcome == {"id": "wh_0", "status": "retrying", "attempts": 1, "status_code": 503, "error": "http_503"}
 
 
-async def test_a_key_sees_its_tenant_only_and_an_operator_all_or_one(api: Api) -> None:
+async def test_a_stream_shows_a_key_its_tenant_and_an_operator_all_or_one(api: Api) -> None:
     async with (
         api.stream(api.mine) as mine,
         api.stream(api.other) as others,
@@ -182,7 +182,7 @@ async def test_a_key_sees_its_tenant_only_and_an_operator_all_or_one(api: Api) -
         assert await everything.ids(4) == ["a", "b", "c", "d"]
 
 
-async def test_filters(api: Api) -> None:
+async def test_a_stream_shows_what_its_filters_match(api: Api) -> None:
     async with (
         api.stream(api.mine, type="a.b") as of_type,
         api.stream(api.mine, webhook="wh_1") as of_webhook,
@@ -355,7 +355,7 @@ async def test_a_stream_says_that_the_registry_is_down_and_goes_on(api: Api, mon
         assert await stream.ids(1) == ["e1"]
 
 
-async def test_no_event_has_the_name_of_the_stream(idle_instance: Instance) -> None:
+async def test_an_event_with_the_id_stream_is_refused(idle_instance: Instance) -> None:
     for fields, headers in (({"id": "stream"}, {}), ({}, {"idempotency-key": "stream"})):
         answer = await idle_instance.http.post("/v1/events", json={"type": "a"} | fields, headers=headers)
         assert answer.status_code == 422, answer.text

@@ -33,7 +33,7 @@ async def listed(instance: Instance, **query: Any) -> list[str]:
         params["cursor"] = cursor
 
 
-async def test_an_address_is_suppressed_listed_and_let_go(idle_instance: Instance) -> None:
+async def test_an_address_can_be_suppressed_listed_and_removed(idle_instance: Instance) -> None:
     added = await add(idle_instance, "Ann@Acme.example", detail="Asked by phone.")
     assert added.status_code == 201
     entry = added.json()
@@ -57,7 +57,7 @@ async def test_an_address_is_suppressed_listed_and_let_go(idle_instance: Instanc
     assert await listed(idle_instance) == []
 
 
-async def test_one_that_is_suppressed_already_stays_as_it_is(idle_instance: Instance) -> None:
+async def test_an_address_that_is_suppressed_already_is_not_changed(idle_instance: Instance) -> None:
     bounced = Suppression(tenant=idle_instance.tenant, address="ann@acme.example", reason="bounced", detail="550")
     await idle_instance.store.suppressions.add(bounced)
     again = await add(idle_instance, "ann@acme.example", detail="mine")
@@ -65,7 +65,7 @@ async def test_one_that_is_suppressed_already_stays_as_it_is(idle_instance: Inst
     assert (again.json()["reason"], again.json()["detail"]) == ("bounced", "550")
 
 
-async def test_the_tenant_is_default_where_nobody_says(idle_instance: Instance) -> None:
+async def test_a_suppression_without_a_tenant_has_the_default_one(idle_instance: Instance) -> None:
     assert (await idle_instance.http.post(PATH, json={"address": "ann@acme.example"})).json()["tenant"] == "default"
     assert await listed(idle_instance) == []
     assert (await idle_instance.http.delete(f"{PATH}/ann@acme.example")).status_code == 204
@@ -97,7 +97,7 @@ async def test_an_address_is_found_however_it_is_written(idle_instance: Instance
     assert (await idle_instance.http.delete(path, params=query)).status_code == 204
 
 
-async def test_what_we_would_not_take_can_still_be_let_go(idle_instance: Instance) -> None:
+async def test_an_invalid_address_that_a_provider_reported_can_be_removed(idle_instance: Instance) -> None:
     """A provider has reported it."""
     await idle_instance.store.suppressions.add(
         Suppression(tenant="default", address="root@localhost", reason="bounced")
@@ -124,7 +124,7 @@ async def test_what_we_would_not_take_can_still_be_let_go(idle_instance: Instanc
     ],
     ids=str,
 )
-async def test_what_is_no_suppression_is_refused(idle_instance: Instance, body: dict[str, Any], path: str) -> None:
+async def test_an_invalid_suppression_is_refused(idle_instance: Instance, body: dict[str, Any], path: str) -> None:
     problem(await idle_instance.http.post(PATH, json=body), 422, path)
     assert (await idle_instance.http.get(PATH)).json()["items"] == []
 
@@ -142,17 +142,17 @@ def written(text: str) -> str:
         written("2026-01-01T00:00:00+00:00 acme a\0@b.example"),
     ],
 )
-async def test_a_cursor_that_is_not_ours(idle_instance: Instance, cursor: str) -> None:
+async def test_a_forged_cursor_of_suppressions_is_refused(idle_instance: Instance, cursor: str) -> None:
     problem(await idle_instance.http.get(PATH, params={"cursor": cursor}), 400, "cursor")
 
 
-async def test_bad_queries(idle_instance: Instance) -> None:
+async def test_a_bad_query_of_suppressions_is_refused(idle_instance: Instance) -> None:
     problem(await idle_instance.http.get(PATH, params={"address": "a\0"}), 422, "address")
     problem(await idle_instance.http.get(PATH, params={"limit": 0, "tenant": "a b"}), 422, "limit", "tenant")
     problem(await idle_instance.http.delete(f"{PATH}/a%00@b.example"), 422, "address")
 
 
-async def test_a_tenant_at_its_suppressions_keeps_no_other_from_its_own(temporal: Client, tmp_path: Path) -> None:
+async def test_a_tenant_with_its_maximum_of_suppressions_affects_no_other(temporal: Client, tmp_path: Path) -> None:
     async with running_instance(temporal, tmp_path, max_suppressions_per_tenant=2) as instance:
         for n in range(2):
             assert (await add(instance, f"u{n}@acme.example")).status_code == 201

@@ -9,7 +9,7 @@ from instances import Instance
 from timeouts import WAIT_TIMEOUT
 
 
-async def test_what_waits_and_the_states_of_webhooks(idle_instance: Instance) -> None:
+async def test_the_system_state_has_waiting_tasks_and_states_of_webhooks(idle_instance: Instance) -> None:
     webhook = await idle_instance.webhook("https://acme.example/hook")
     await idle_instance.webhook("https://acme.example/other")
     await idle_instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")
@@ -30,7 +30,7 @@ async def until_a_task_waits(instance: Instance) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_it_is_for_operators(idle_instance: Instance) -> None:
+async def test_the_system_state_is_for_operators_only(idle_instance: Instance) -> None:
     for tenant, scopes in ((idle_instance.tenant, ["events:read"]), (None, ["events:read", "webhooks:read"])):
         key = await make_key(idle_instance, tenant, scopes=scopes)
         async with calling(idle_instance.app, key["key"]) as http:

@@ -35,7 +35,9 @@ async def post_large(instance: Instance, size: int) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("unchecked_size")
 @pytest.mark.parametrize("size", [MORE_THAN_A_BLOB, MORE_THAN_A_MESSAGE])
-async def test_an_event_that_temporal_finds_too_large_is_not_to_be_repeated(idle_instance: Instance, size: int) -> None:
+async def test_an_event_that_temporal_finds_too_large_is_refused_without_a_retry(
+    idle_instance: Instance, size: int
+) -> None:
     item = await post_large(idle_instance, size)
     assert item["status"] == item["problem"]["status"] == 413
     assert item["problem"]["event_id"] == "large"
@@ -80,7 +82,7 @@ async def test_a_search_attribute_that_we_made_too_large_is_our_bug(
     assert "exceeds size limit" in str(line["exc_info"])
 
 
-async def test_what_temporal_refuses_of_a_schedule_is_blamed_on_cron_only_if_it_is_cron(
+async def test_a_refused_schedule_names_its_cron_only_if_that_is_the_reason(
     idle_instance: Instance,
 ) -> None:
     schedule = {"tenant": idle_instance.tenant, "id": "s", "event": {"type": "a"}, "cron": ["0 9 * * *"]}

@@ -68,7 +68,7 @@ async def test_an_address_is_validated_once_and_off_the_event_loop(
     assert threading.get_ident() not in threads
 
 
-async def test_a_key_has_a_rate_where_the_operator_says_nothing(temporal: Client, tmp_path: Path) -> None:
+async def test_a_key_has_a_rate_limit_by_default(temporal: Client, tmp_path: Path) -> None:
     """A hundred requests a second, and another tenant's key has a hundred of its own."""
     async with running_instance(temporal, tmp_path) as instance:
         assert instance.settings.rate_limit == "100/second"
@@ -82,7 +82,7 @@ async def test_a_key_has_a_rate_where_the_operator_says_nothing(temporal: Client
             assert (await other.get("/v1/webhooks")).status_code == 200
 
 
-async def test_a_bad_key_costs_no_read_once_there_were_too_many(idle_instance: Instance) -> None:
+async def test_an_invalid_key_costs_no_read_after_too_many_of_its_address(idle_instance: Instance) -> None:
     """Keys that were found before are not refused because of others at their address."""
     engine = idle_instance.store._engine.sync_engine
     statements: list[str] = []
@@ -99,7 +99,7 @@ async def test_a_bad_key_costs_no_read_once_there_were_too_many(idle_instance: I
 
 
 @pytest.mark.parametrize("most", [2])
-async def test_a_tenant_at_its_webhooks_keeps_no_other_from_its_own(
+async def test_a_tenant_with_its_maximum_of_webhooks_affects_no_other(
     temporal: Client, tmp_path: Path, most: int
 ) -> None:
     async with running_instance(temporal, tmp_path, max_webhooks_per_tenant=most) as instance:

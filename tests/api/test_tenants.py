@@ -202,7 +202,7 @@ async def test_every_route_is_classified(instance: Instance) -> None:
     assert set(KINDS) == set(guarded(instance.app))
 
 
-async def test_no_route_gives_or_takes_what_is_anothers(two: Two) -> None:
+async def test_no_route_shows_or_changes_an_object_of_another_tenant(two: Two) -> None:
     """Setup: tenant A has an object of each kind.
     Timeline: tenant B's key calls every route of the app with A's ids; then again, naming tenant A wherever it can.
     Proves: 403 or 404, or a list without A's; nothing of A's has changed, nor what all tenants share.
@@ -253,7 +253,7 @@ async def test_the_same_calls_are_open_to_the_owner(two: Two) -> None:
 # What the walk cannot know
 
 
-async def test_lists_show_a_tenant_its_own(two: Two) -> None:
+async def test_a_list_shows_a_tenant_its_own_objects_only(two: Two) -> None:
     made = (await two.b.post("/v1/webhooks", json=HOOK)).json()
     sent = (await two.b.post("/v1/events", json={"type": TYPE})).json()
     await two.b.post("/v1/suppressions", json={"address": ADDRESS})
@@ -267,7 +267,7 @@ async def test_lists_show_a_tenant_its_own(two: Two) -> None:
     assert (await two.b.get("/v1/events", params={"webhook": webhook})).json()["items"] == []
 
 
-async def test_an_id_is_a_tenants_own(two: Two) -> None:
+async def test_two_tenants_can_use_the_same_event_id(two: Two) -> None:
     """Two tenants may use the same event id, and neither sees the other's event, nor that there is one."""
     event_id = two.fixtures["event_id"]
     answer = await two.b.post("/v1/events", json={"type": TYPE, "id": event_id, "data": {"of": "b"}})
@@ -277,7 +277,7 @@ async def test_an_id_is_a_tenants_own(two: Two) -> None:
     assert (await two.b.delete(f"/v1/suppressions/{ADDRESS}")).status_code == 404
 
 
-async def test_what_anothers_is_looks_like_what_is_nowhere(two: Two) -> None:
+async def test_an_object_of_another_tenant_looks_like_an_unknown_one(two: Two) -> None:
     webhook, nowhere = two.fixtures["webhook_id"], "wh_nowhere"
     for suffix, method in (("", "GET"), ("/secret", "GET"), ("/test", "POST"), ("", "DELETE")):
         theirs, none = [await two.b.request(method, f"/v1/webhooks/{id_}{suffix}") for id_ in (webhook, nowhere)]
@@ -287,21 +287,21 @@ async def test_what_anothers_is_looks_like_what_is_nowhere(two: Two) -> None:
         assert answers[0].json() == answers[1].json()
 
 
-async def test_each_event_of_a_batch_is_judged_alone(two: Two) -> None:
+async def test_the_tenant_of_each_event_of_a_batch_is_checked_alone(two: Two) -> None:
     events = [{"type": TYPE}, {"type": TYPE, "tenant": two.mine}, {"type": TYPE, "tenant": two.theirs}, {"bad": 1}]
     items = (await two.b.post("/v1/events/batch", json={"events": events})).json()["items"]
     assert [item["status"] for item in items] == [202, 403, 202, 422]
     assert [item["event"]["tenant"] for item in items if item["event"]] == [two.theirs] * 2
 
 
-async def test_a_webhook_that_is_only_looked_at_has_an_owner_too(two: Two) -> None:
+async def test_a_preview_of_a_webhook_of_another_tenant_is_refused(two: Two) -> None:
     preview = {"webhook": HOOK | {"tenant": two.mine}}
     problem(await two.b.post("/v1/webhooks/preview", json=preview), 403)
     shown = await two.b.post("/v1/webhooks/preview", json={"webhook": HOOK})
     assert shown.status_code == 200
 
 
-async def test_a_key_for_all_tenants_is_asked_to_say_which(two: Two) -> None:
+async def test_a_key_for_all_tenants_has_to_name_one(two: Two) -> None:
     key = await make_key(two.instance, None)
     async with calling(two.instance.app, key["key"]) as http:
         assert (await http.post("/v1/webhooks", json=HOOK)).json()["tenant"] == "default"

@@ -147,7 +147,9 @@ async def until_ready(instance: Instance) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_temporal_is_killed_and_comes_back(server: KillableTemporal, shaky: Instance, inbox: Receiver) -> None:
+async def test_every_202_is_kept_while_temporal_is_killed_and_restarted(
+    server: KillableTemporal, shaky: Instance, inbox: Receiver
+) -> None:
     """Every 202 is kept, whenever the server dies; what got a 503 can be sent again, and is not sent twice.
 
     Setup: six clients that post, no worker. Timeline: kill -9 in mid-stream; everything answers 503 in time; the
@@ -183,7 +185,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_temporal_is_frozen(server: KillableTemporal, shaky: Instance) -> None:
+async def test_an_event_posted_to_a_frozen_temporal_is_one_event_afterwards(
+    server: KillableTemporal, shaky: Instance
+) -> None:
     """It is unknown whether the server got a request that it did not answer: sent again, it is one event."""
     server.signal(signal.SIGSTOP)
     try:
@@ -227,7 +231,9 @@ async def silence() -> AsyncIterator[int]:
 
 
 @pytest.mark.parametrize("kind", ["closed port", "silent port", "no directory"])
-async def test_the_registry_is_gone(idle_instance: Instance, tmp_path: Path, silence: int, kind: str) -> None:
+async def test_requests_are_answered_in_time_without_the_registry(
+    idle_instance: Instance, tmp_path: Path, silence: int, kind: str
+) -> None:
     url = {
         "closed port": f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{free_ports().ui}/hookkeeper",
         "silent port": f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{silence}/hookkeeper",
@@ -279,7 +285,7 @@ async def test_without_a_worker_events_are_accepted_and_shown(idle_instance: Ins
     assert {request.webhook_id for request in inbox.requests} >= {"e0", "e2"}
 
 
-async def test_a_closed_event_needs_no_worker(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_a_closed_event_can_be_read_without_a_worker(idle_instance: Instance, inbox: Receiver) -> None:
     inbox.answers = [Answer(200), Answer(500)]
     async with idle_instance.working():
         await idle_instance.webhook(inbox.url, retry={"schedule": []})
@@ -295,7 +301,9 @@ async def test_a_closed_event_needs_no_worker(idle_instance: Instance, inbox: Re
         problem(await idle_instance.command(event_id, "cancel"), 409)
 
 
-async def test_a_duplicate_of_an_open_event_needs_no_worker(idle_instance: Instance, inbox: Receiver) -> None:
+async def test_a_duplicate_of_an_open_event_is_answered_without_a_worker(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
     await idle_instance.webhook(inbox.url)
     first = await idle_instance.send(id="open")
     answer = await post(idle_instance, "open")

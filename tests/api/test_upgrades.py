@@ -26,7 +26,7 @@ def post(body: bytes, offer: bytes, is_chunked: bool) -> bytes:
 @pytest.mark.parametrize("size", PARTS.values(), ids=PARTS)
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("offer", [H2C, WEBSOCKET], ids=["h2c", "websocket"])
-async def test_the_body_of_a_request_with_an_offer_is_read(
+async def test_the_body_of_a_request_that_offers_an_upgrade_is_read(
     idle_instance: Instance, offer: bytes, is_chunked: bool, size: int
 ) -> None:
     """Setup: one connection. Timeline: two requests with an offer, one without. It proves that each has its body."""
@@ -41,7 +41,7 @@ async def test_the_body_of_a_request_with_an_offer_is_read(
             assert (status, json.loads(answer)["id"]) == (202, f"e{n}")
 
 
-async def test_requests_in_one_packet(idle_instance: Instance) -> None:
+async def test_upgrade_offers_in_one_packet_are_all_answered(idle_instance: Instance) -> None:
     ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\n"
     async with serving(idle_instance.app) as server, connected(server.port) as connection:
         connection.send(ask + H2C + b"\r\n" + ask + b"\r\n" + ask + WEBSOCKET + b"\r\n")

@@ -85,7 +85,7 @@ async def stored_headers(instance: Instance, webhook_id: str) -> dict[str, str]:
 # Create
 
 
-async def test_a_url_is_enough(idle_instance: Instance) -> None:
+async def test_a_webhook_needs_a_url_only(idle_instance: Instance) -> None:
     answer = await idle_instance.http.post("/v1/webhooks", json={"url": URL})
     assert answer.status_code == 201
     made = answer.json()
@@ -131,7 +131,7 @@ async def test_a_url_is_enough(idle_instance: Instance) -> None:
     }
 
 
-async def test_everything_given_is_kept(idle_instance: Instance) -> None:
+async def test_a_webhook_keeps_all_given_fields(idle_instance: Instance) -> None:
     given: dict[str, Any] = {
         "url": f"{URL}?key=1",
         "name": "Orders 😀",
@@ -159,7 +159,7 @@ async def test_a_retry_policy_is_shown_as_it_was_given(idle_instance: Instance, 
     assert (await show(idle_instance, made["id"]))["retry"] == policy
 
 
-async def test_a_given_secret_signs(instance: Instance, inbox: Receiver) -> None:
+async def test_a_webhook_signs_with_a_given_secret(instance: Instance, inbox: Receiver) -> None:
     secret = new_secret("v1")
     made = await instance.webhook(inbox.url, secret=secret)
     assert made["secret"] == secret
@@ -205,7 +205,7 @@ async def test_a_secret_of_another_scheme_is_refused(idle_instance: Instance, sc
 # Secrets
 
 
-async def test_only_two_answers_show_a_secret(idle_instance: Instance) -> None:
+async def test_only_creation_and_rotation_show_a_secret(idle_instance: Instance) -> None:
     made = await idle_instance.webhook(URL, headers={"authorization": "Bearer header-secret"})
     path = f"/v1/webhooks/{made['id']}"
     answers = [
@@ -242,7 +242,7 @@ async def test_both_keys_sign_during_the_grace(instance: Instance, inbox: Receiv
     assert signed_by(rotated["secret"], request)
 
 
-async def test_without_grace_the_old_key_is_dead_at_once(instance: Instance, inbox: Receiver) -> None:
+async def test_without_grace_the_old_key_signs_no_more(instance: Instance, inbox: Receiver) -> None:
     made = await instance.webhook(inbox.url)
     path = f"/v1/webhooks/{made['id']}/rotate-secret"
     await instance.http.post(path, json={"grace": 60})
@@ -308,7 +308,7 @@ async def test_pages_cover_all_exactly_once_newest_first(idle_instance: Instance
     assert [webhook["id"] for webhook in found] == made[::-1]
 
 
-async def test_a_page_of_large_webhooks_is_short(idle_instance: Instance) -> None:
+async def test_a_page_of_large_webhooks_has_fewer_items(idle_instance: Instance) -> None:
     text = json.dumps("x" * 60_000)
     calls = [{"http": {"url": URL, "body": text}}] * 3
     for _ in range(9):
@@ -334,7 +334,7 @@ async def test_a_page_stays_where_it_was_when_a_webhook_is_added(idle_instance: 
     assert second["next_cursor"] is None
 
 
-async def test_filters(idle_instance: Instance) -> None:
+async def test_webhooks_can_be_filtered_by_tenant_status_and_event_type(idle_instance: Instance) -> None:
     async def names(**query: Any) -> set[str]:
         return {webhook["name"] for webhook in await everything(idle_instance, limit=2, **query)}
 
@@ -370,7 +370,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("field", CHANGES)
-async def test_only_what_is_given_changes(idle_instance: Instance, field: str) -> None:
+async def test_a_change_sets_only_the_given_fields(idle_instance: Instance, field: str) -> None:
     made = await idle_instance.webhook(
         URL, name="old", events=["old"], retry={"schedule": [1]}, headers={"x-old": "1"}, metadata={"old": "1"}
     )
@@ -381,7 +381,7 @@ async def test_only_what_is_given_changes(idle_instance: Instance, field: str) -
     assert after[field] == ({"x-new": "********"} if field == "headers" else CHANGES[field])
 
 
-async def test_a_retry_policy_can_be_taken_back(idle_instance: Instance) -> None:
+async def test_a_retry_policy_can_be_reset_to_the_default(idle_instance: Instance) -> None:
     made = await idle_instance.webhook(URL, retry={"schedule": [1]})
     assert (await change(idle_instance, made["id"], name="x"))["retry"] == {"schedule": [1]}
     assert (await change(idle_instance, made["id"], retry=None))["retry"] is None
@@ -407,7 +407,7 @@ async def test_a_mask_with_nothing_behind_it_is_refused(idle_instance: Instance)
     assert await stored_headers(idle_instance, made["id"]) == {"x-one": "1"}
 
 
-async def test_disabling_says_why_and_since_when(idle_instance: Instance) -> None:
+async def test_a_disabled_webhook_shows_its_reason_and_time(idle_instance: Instance) -> None:
     made = await idle_instance.webhook(URL)
     disabled = await change(idle_instance, made["id"], enabled=False)
     assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "manual")
@@ -433,7 +433,7 @@ async def test_disabling_says_why_and_since_when(idle_instance: Instance) -> Non
     ],
     ids=str,
 )
-async def test_what_cannot_be_changed(idle_instance: Instance, changes: dict[str, Any]) -> None:
+async def test_a_change_of_a_fixed_field_is_refused(idle_instance: Instance, changes: dict[str, Any]) -> None:
     made = await idle_instance.webhook(URL)
     before = await show(idle_instance, made["id"])
     answer = await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json={"description": "no", **changes})
@@ -455,7 +455,7 @@ async def test_secret_headers_stay_with_their_host(idle_instance: Instance) -> N
     await change(idle_instance, made["id"], url="https://third.example/", headers={})
 
 
-async def test_a_change_leaves_something_to_send_to(idle_instance: Instance) -> None:
+async def test_a_change_that_leaves_no_target_is_refused(idle_instance: Instance) -> None:
     path = f"/v1/webhooks/{(await idle_instance.webhook(URL))['id']}"
     answer = await idle_instance.http.patch(path, json={"url": None})
     assert "url, emails or notifications" in problem(answer, 422)["detail"]
@@ -468,7 +468,7 @@ async def test_a_change_leaves_something_to_send_to(idle_instance: Instance) -> 
 # Remove
 
 
-async def test_a_deleted_webhook_is_gone(idle_instance: Instance) -> None:
+async def test_a_deleted_webhook_is_not_listed_and_gets_no_event(idle_instance: Instance) -> None:
     made, kept = await idle_instance.webhook(URL), await idle_instance.webhook(URL)
     path = f"/v1/webhooks/{made['id']}"
     answer = await idle_instance.http.delete(path)
@@ -489,7 +489,7 @@ async def test_a_deleted_webhook_is_gone(idle_instance: Instance) -> None:
         ("POST", "/test"),
     ],
 )
-async def test_an_unknown_webhook_is_404(idle_instance: Instance, method: str, suffix: str) -> None:
+async def test_an_unknown_webhook_is_answered_with_404(idle_instance: Instance, method: str, suffix: str) -> None:
     json_ = {"headers": {"x-a": "1"}} if method == "PATCH" else None
     answer = await idle_instance.http.request(method, f"/v1/webhooks/wh_unknown{suffix}", json=json_)
     problem(answer, 404)
@@ -499,7 +499,7 @@ async def test_an_unknown_webhook_is_404(idle_instance: Instance, method: str, s
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-async def test_a_test_goes_to_this_webhook_only(instance: Instance, inbox: Receiver, enabled: bool) -> None:
+async def test_a_test_event_goes_to_its_webhook_only(instance: Instance, inbox: Receiver, enabled: bool) -> None:
     async with receiver() as other:
         await instance.webhook(other.url)
         made = await instance.webhook(inbox.url, events=["order.*"], enabled=enabled)
@@ -522,7 +522,7 @@ async def test_a_test_goes_to_this_webhook_only(instance: Instance, inbox: Recei
     assert (await show(instance, made["id"]))["enabled"] is enabled
 
 
-async def test_a_test_can_bring_its_own_event(instance: Instance, inbox: Receiver) -> None:
+async def test_a_test_event_can_have_its_own_type_and_data(instance: Instance, inbox: Receiver) -> None:
     made = await instance.webhook(inbox.url, events=["order.*"])
     sample = {"type": "invoice.paid", "data": [1, None]}
     first, second = [
@@ -537,7 +537,7 @@ async def test_a_test_can_bring_its_own_event(instance: Instance, inbox: Receive
 # Settings
 
 
-async def test_plain_http_can_be_forbidden(temporal: Client, tmp_path: Path) -> None:
+async def test_an_http_url_is_refused_if_https_is_required(temporal: Client, tmp_path: Path) -> None:
     async with running_instance(temporal, tmp_path, require_https=True) as instance:
         problem(await instance.http.post("/v1/webhooks", json={"url": "http://acme.example/"}), 422, "url")
         assert await everything(instance) == []
@@ -549,7 +549,7 @@ async def test_plain_http_can_be_forbidden(temporal: Client, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("url", ["http://acme.example/", "HTTP://acme.example/", "http://{{ event.data.host }}/"])
-async def test_plain_http_can_be_forbidden_to_notifications(temporal: Client, tmp_path: Path, url: str) -> None:
+async def test_an_http_notification_is_refused_if_https_is_required(temporal: Client, tmp_path: Path, url: str) -> None:
     notifications = {"notifications": [{"http": {"url": url}}]}
     async with running_instance(temporal, tmp_path, require_https=True) as instance:
         problem(
@@ -559,7 +559,7 @@ async def test_plain_http_can_be_forbidden_to_notifications(temporal: Client, tm
         problem(answer, 422, "on_failure.notifications.0.http.url")
 
 
-async def test_plain_http_is_not_sent_to_where_it_is_forbidden(
+async def test_a_stored_http_url_is_not_sent_to_if_https_is_required(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was saved before, also for alerts; what a template makes, and what an operator's service would use."""
