@@ -73,7 +73,7 @@ class FakeHeldDeliveries(HeldDeliveries):
         return "sent"
 
 
-async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_release_skips_a_run_that_is_stuck(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release, "DECISION_TIMEOUT", 0.3)
     held = FakeHeldDeliveries()
     batch = ReleaseBatch(webhook_id="wh_1", tenant="acme", runs=RUNS)
@@ -83,7 +83,7 @@ async def test_a_run_that_is_stuck_is_passed(store: Store, monkeypatch: pytest.M
     assert held.most <= release.MAX_IN_FLIGHT + 1  # the one that is passed is still not sent
 
 
-async def test_a_release_goes_on_where_the_last_try_was(store: Store) -> None:
+async def test_a_retried_release_continues_where_it_was(store: Store) -> None:
     held, environment = FakeHeldDeliveries(), with_heartbeats()
     known = ReleaseProgress(completed=20, released=18)
     environment.info = replace(environment.info, heartbeat_details=[known.model_dump()])
@@ -153,7 +153,7 @@ async def test_an_unreadable_run_is_skipped_after_ten_tries(store: Store) -> Non
     assert (tally.redelivered, tally.failed, tally.skipped) == (len(RUNS) - 1, 1, 0)
 
 
-async def test_a_recovery_goes_on_where_the_last_try_was(store: Store) -> None:
+async def test_a_retried_recovery_continues_where_it_was(store: Store) -> None:
     lost, environment = UnreadableCandidates(), with_heartbeats()
     known: dict[str, RedeliveryResult] = {RUNS[0]: "redelivered", STUCK: "skipped", RUNS[5]: "skipped"}
     environment.info = replace(environment.info, heartbeat_details=[known])
@@ -162,7 +162,7 @@ async def test_a_recovery_goes_on_where_the_last_try_was(store: Store) -> None:
     assert (tally.redelivered, tally.skipped) == (4, 2)
 
 
-async def test_what_was_not_counted_is_counted_if_it_is_redelivered(store: Store) -> None:
+async def test_a_skipped_run_that_the_recovery_has_redelivered_is_counted(store: Store) -> None:
     """A run that the recovery itself has redelivered may be found again, and is skipped."""
     environment = with_heartbeats()
     known: dict[str, RedeliveryResult] = {RUNS[0]: "redelivered", RUNS[1]: "skipped", RUNS[2]: "failed"}

@@ -27,5 +27,5 @@ def test_a_process_that_its_parent_has_not_noticed_has_ended() -> None:
 
 
 @pytest.mark.parametrize("other", ["1@elsewhere.example", "worker", "", "-1@" + socket.gethostname()])
-def test_another_identity_tells_nothing(other: str) -> None:
+def test_an_identity_of_another_form_names_no_process(other: str) -> None:
     assert not has_ended(other)

@@ -42,7 +42,9 @@ def answer(status: int | None, retry_after: float | None = None, delays: tuple[f
         (answer(429, None, (300,)), 4, 60),
     ],
 )
-def test_throttled_for(make_webhook: Make, outcome: Outcome, failures: int | None, seconds: float) -> None:
+def test_a_busy_answer_throttles_the_webhook_for_its_time(
+    make_webhook: Make, outcome: Outcome, failures: int | None, seconds: float
+) -> None:
     webhook = make_webhook()
     webhook.failures = failures
     assert throttled_for(webhook, outcome) == seconds
@@ -99,7 +101,7 @@ def test_requests_return_to_a_busy_receiver_at_a_rate(make_webhook: Make) -> Non
         ({"timeouts": 2}, {}, None, True),
     ],
 )
-def test_defer_by_rate(
+def test_a_request_is_deferred_if_its_webhook_accepts_fewer_now(
     make_webhook: Make, fields: dict[str, Any], changes: dict[str, Any], pace: float | None, made: bool
 ) -> None:
     webhook = make_webhook()

@@ -67,14 +67,14 @@ async def answer(recent: RecentBatches[str], tenant: str, run: str, *, excerpt: 
     return await environment.run(run_it)
 
 
-async def test_a_later_try_is_answered_with_what_the_first_came_to() -> None:
+async def test_a_later_try_returns_the_result_of_the_first() -> None:
     recent: RecentBatches[str] = RecentBatches()
     assert await answer(recent, "acme", "run-1", text="first") == "first"
     assert await answer(recent, "acme", "run-1", text="second") == "first"
     assert await answer(recent, "acme", "run-2", text="second") == "second"
 
 
-async def test_the_time_out_of_an_earlier_try_leaves_the_work_to_a_later_one() -> None:
+async def test_work_continues_for_a_later_try_after_an_earlier_one_has_timed_out() -> None:
     recent, answered = RecentBatches[str](), asyncio.Event()
     first, second = await begin_try(recent, answered), await begin_try(recent, answered)
     await first.cancel(TIMED_OUT)
@@ -85,7 +85,7 @@ async def test_the_time_out_of_an_earlier_try_leaves_the_work_to_a_later_one() -
     assert not second.has_started_work
 
 
-async def test_the_last_try_that_has_to_stop_cancels_the_work() -> None:
+async def test_work_is_cancelled_when_its_last_try_has_to_stop() -> None:
     recent = RecentBatches[str]()
     first, second = await begin_try(recent, asyncio.Event()), await begin_try(recent, asyncio.Event())
     await second.cancel(TIMED_OUT)
@@ -96,7 +96,7 @@ async def test_the_last_try_that_has_to_stop_cancels_the_work() -> None:
     assert second.result.cancelled()
 
 
-async def test_a_try_that_is_cancelled_and_then_times_out_leaves_the_work_to_a_later_one() -> None:
+async def test_work_continues_for_a_later_try_after_an_earlier_one_was_cancelled_and_timed_out() -> None:
     recent, answered = RecentBatches[str](), asyncio.Event()
     first, second = await begin_try(recent, answered), await begin_try(recent, answered)
     await first.cancel(CANCEL_REQUESTED)
@@ -123,7 +123,7 @@ async def test_a_try_does_not_join_work_that_is_being_cancelled() -> None:
     assert [await second.result, await third.result] == ["answered", "answered"]
 
 
-async def test_the_outcomes_of_a_moment_are_one_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_outcomes_of_the_same_moment_are_one_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proves: nothing is sent if the work ends before, and each heartbeat has all outcomes, by batch."""
     monkeypatch.setattr("activities.recent_batches.REPORT_INTERVAL", 0.1)
     beats: list[object] = []
@@ -152,7 +152,7 @@ async def test_the_outcomes_of_a_moment_are_one_heartbeat(monkeypatch: pytest.Mo
     ]
 
 
-async def test_a_later_try_begins_with_what_was_reported() -> None:
+async def test_a_later_try_begins_with_the_reported_outcomes() -> None:
     outcome = Outcome(delivery="wh_1", verdict="succeeded", response_excerpt="ok")
     environment = ActivityEnvironment()
     payload = data_converter().payload_converter.to_payload({3: [outcome]})
@@ -161,7 +161,7 @@ async def test_a_later_try_begins_with_what_was_reported() -> None:
     assert environment.run(reported_outcomes) == {(3, "wh_1"): outcome}
 
 
-async def test_what_failed_is_made_again() -> None:
+async def test_work_that_failed_is_started_again() -> None:
     recent: RecentBatches[str] = RecentBatches()
 
     async def fails(progress: BatchProgress[str]) -> str:
@@ -183,7 +183,7 @@ async def test_what_failed_is_made_again() -> None:
     assert await environment.run(second) == "wh_1", "what is known is known to the next try"
 
 
-async def test_a_tenant_with_many_results_loses_its_own_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_tenant_with_many_results_loses_its_own_oldest_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("activities.recent_batches.MAX_BYTES", 100_000)
     recent: RecentBatches[str] = RecentBatches()
     await answer(recent, "quiet", "quiet-1", text="first")
@@ -194,7 +194,7 @@ async def test_a_tenant_with_many_results_loses_its_own_oldest(monkeypatch: pyte
     assert await answer(recent, "loud", "loud-0", text="second") == "second", "it has been dropped"
 
 
-async def test_nothing_is_kept_for_longer_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_result_is_not_kept_for_longer_than_its_retention(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("activities.recent_batches.RETENTION_SECONDS", 0.0)
     recent: RecentBatches[str] = RecentBatches()
     await answer(recent, "acme", "run-1", text="first")

@@ -24,7 +24,7 @@ async def tries(instance: Instance, event_id: str) -> list[int]:
     return [attributes.attempt for attributes in started if attributes.attempt]
 
 
-async def test_what_was_sent_while_temporal_was_away_is_not_sent_again(tmp_path: Path, inbox: Receiver) -> None:
+async def test_a_request_sent_while_temporal_was_away_is_not_sent_again(tmp_path: Path, inbox: Receiver) -> None:
     """Setup: two webhooks, an email and a notification of one event. Timeline: all four requests arrive; the server is
     suspended; three of them are answered, the fourth only when the server is back and has had its activity tried again.
     Proves: each is made once, whether its answer was known when the next try came or still to come.

@@ -80,7 +80,7 @@ def delay(error: ApplicationError) -> float:
     return error.next_retry_delay.total_seconds()
 
 
-def test_refused_activities_come_back_one_after_the_other() -> None:
+def test_refused_activities_are_retried_one_after_the_other() -> None:
     load = TenantLoad(FakeClock())
     with ExitStack() as stack:
         for _ in range(50):
@@ -116,7 +116,7 @@ def test_any_number_of_waiting_activities_try_again_in_time() -> None:
     assert late[len(late) // 2] == pytest.approx(MAX_DELAY * 0.75, rel=0.1)
 
 
-def test_a_quiet_tenant_is_forgotten() -> None:
+def test_a_tenant_without_activities_takes_no_memory() -> None:
     loads = TenantLoads()
     with loads.counted("a"), loads.counted("b"):
         assert (loads.of("a").count, loads.of("b").count) == (1, 1)

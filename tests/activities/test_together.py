@@ -113,7 +113,7 @@ async def test_the_webhooks_of_all_tenants_are_read_at_once(
     assert read == [{"wh_a", "wh_b"}]
 
 
-async def test_an_outcome_belongs_to_its_event(worker: Worker) -> None:
+async def test_a_reported_outcome_belongs_to_its_event(worker: Worker) -> None:
     """Two events of two tenants with the same id, and one more: an earlier try has reported one attempt of each of
     two events to the same webhook.
     """
@@ -124,7 +124,7 @@ async def test_an_outcome_belongs_to_its_event(worker: Worker) -> None:
     assert sorted(worker.made) == [("e1", "wh_b"), ("e2", "wh_a")]
 
 
-async def test_what_is_not_known_of_a_deleted_webhook(worker: Worker) -> None:
+async def test_an_attempt_for_a_deleted_webhook_has_its_outcome(worker: Worker) -> None:
     results = await worker.run(batch("e1", "a", "wh_gone", "wh_a"))
     assert statuses(results) == [["webhook_deleted", "succeeded"]]
 

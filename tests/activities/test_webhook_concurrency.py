@@ -41,7 +41,7 @@ async def test_the_pace_is_that_of_the_requests_in_flight() -> None:
     assert concurrency.pace("a") == 20.0
 
 
-async def test_a_place_that_was_just_left_to_a_request_does_not_change_the_pace() -> None:
+async def test_a_slot_that_was_just_handed_over_does_not_change_the_pace() -> None:
     concurrency = WebhookConcurrency(1, lambda: 50_000.0)
     async with concurrency.slot("a"):
         waiting = asyncio.create_task(_occupy(concurrency, "a"))
@@ -101,7 +101,7 @@ async def test_requests_that_wait_for_a_webhook_that_hangs_are_deferred(monkeypa
     assert (sorted(requests.made), sorted(requests.deferred)) == ([0, 1], [2, 3, 4])
 
 
-async def test_a_request_that_is_cancelled_leaves_its_place() -> None:
+async def test_a_cancelled_request_frees_its_slot() -> None:
     requests = Requests(limit=1)
     first, second = [asyncio.create_task(requests.request(number, 0.05)) for number in range(2)]
     await asyncio.sleep(0.01)

@@ -62,7 +62,9 @@ def test_an_alert_says_what_failed_and_where_to_look() -> None:
         ),
     ],
 )
-def test_alerts(changes: dict[str, Any], subject: str, said: str, unsaid: str) -> None:
+def test_an_alert_has_the_text_of_its_channel_and_reason(
+    changes: dict[str, Any], subject: str, said: str, unsaid: str
+) -> None:
     email = render_email(Email(to=(TO,)), alerting(**changes))
     assert email.text is not None
     assert email.subject == subject

@@ -107,7 +107,7 @@ TEMPLATES = (
 
 
 @pytest.mark.parametrize("data", NASTY.values(), ids=NASTY)
-def test_nasty_data(calling: Calling, data: Any) -> None:
+def test_nasty_data_yields_content_or_a_content_error(calling: Calling, data: Any) -> None:
     event = seeing(data)["event"]
     for expression in FILTERS:
         calling(filters.matches, expression, event)
@@ -159,7 +159,9 @@ JSON = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(JSON, st.sampled_from(FILTERS), st.sampled_from(TEMPLATES))
-def test_any_data(calling: Calling, data: Any, expression: str, template: str) -> None:
+def test_any_data_yields_content_or_a_content_error(
+    calling: Calling, data: Any, expression: str, template: str
+) -> None:
     calling(filters.matches, expression, seeing(data)["event"])
     for function, element in elements(template):
         calling(function, element, seeing(data))

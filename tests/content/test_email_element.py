@@ -88,12 +88,12 @@ def test_an_address_is_written_to_once() -> None:
         ({"html": "\n{{ event.data.typo.x }}"}, r"html: .*\(line 2, column [0-9]+\)"),
     ],
 )
-def test_what_does_not_fit_the_event_is_a_bad_template(fields: dict[str, Any], error: str) -> None:
+def test_an_email_that_cannot_be_rendered_is_a_bad_template(fields: dict[str, Any], error: str) -> None:
     with pytest.raises(BadTemplate, match=f"^{error}"):
         render(**fields)
 
 
-def test_a_part_that_comes_to_nothing_is_left_out() -> None:
+def test_a_part_that_renders_empty_is_left_out() -> None:
     sent = render(text="{{ event.data.none }}", html="<p>x</p>")
     assert (sent.text, sent.html) == (None, "<p>x</p>")
     assert render(reply_to="{{ event.data.none }}").reply_to is None
@@ -134,7 +134,7 @@ def test_a_dynamic_template_gets_the_event() -> None:
         ({"from": "a@b.com"}, "Extra inputs are not permitted"),
     ],
 )
-def test_emails_that_are_refused(fields: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_email_is_refused(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         Email(**({"to": [TO]} | fields))
 
@@ -148,7 +148,7 @@ def test_emails_that_are_refused(fields: dict[str, Any], sentence: str) -> None:
         ({"reply_to": "nobody"}, "reply_to", "'nobody' is not an email address"),
     ],
 )
-def test_addresses_that_are_none(fields: dict[str, Any], field: str, sentence: str) -> None:
+def test_an_invalid_address_is_refused(fields: dict[str, Any], field: str, sentence: str) -> None:
     ((found, detail),) = check_addresses(Email(**({"to": [TO]} | fields)))
     assert found == field
     assert sentence in detail

@@ -64,7 +64,7 @@ def event(data: Any = DATA) -> dict[str, Any]:
         ('event.data.amount > 1\n  // a remark\n  && event.type != "x"', True),
     ],
 )
-def test_what_passes(expression: str, passes: bool) -> None:
+def test_a_filter_passes_matching_events(expression: str, passes: bool) -> None:
     filters.check(expression)
     assert matches(expression, event()) is passes
 
@@ -92,7 +92,7 @@ def test_what_passes(expression: str, passes: bool) -> None:
         ("true" + " || true" * 1000, "has more than 4 KiB"),
     ],
 )
-def test_what_is_found_when_a_filter_is_saved(expression: str, sentence: str) -> None:
+def test_an_invalid_filter_is_refused_when_saved(expression: str, sentence: str) -> None:
     with pytest.raises(BadFilter) as caught:
         filters.check(expression)
     assert str(caught.value).startswith(sentence)
@@ -120,7 +120,7 @@ def test_what_is_found_when_a_filter_is_saved(expression: str, sentence: str) ->
         ),
     ],
 )
-def test_what_only_an_event_shows(expression: str, sentence: str) -> None:
+def test_an_error_that_depends_on_the_event_is_raised_for_it(expression: str, sentence: str) -> None:
     filters.check(expression)
     with pytest.raises(BadFilter) as caught:
         matches(expression, event())
@@ -158,7 +158,7 @@ def test_numbers_compare_as_numbers(number: float) -> None:
 
 @pytest.mark.parametrize("digits", [308, 309, 310, 4000])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_whole_numbers_have_no_bounds(digits: int, sign: int) -> None:
+def test_integers_of_any_size_can_be_filtered(digits: int, sign: int) -> None:
     data = event({"n": sign * 10**digits})
     assert matches("event.data.n > 1.7e308", data) is (sign > 0 and digits > 308)
     assert matches("event.data.n < 0 || event.data.n < -1.7e308", data) is (sign < 0)

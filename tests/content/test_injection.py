@@ -84,7 +84,7 @@ def test_an_email_has_clean_headers_and_one_recipient_an_entry(data: Any) -> Non
 
 @some
 @given(data=texts, name=texts)
-def test_one_field_at_a_time_yields_a_content_error_or_is_clean(data: str, name: str) -> None:
+def test_each_email_field_is_clean_or_a_content_error(data: str, name: str) -> None:
     context = seeing({"x": data, "name": name})
     for fields in (
         {"to": ("{{ event.data.x }}",)},
@@ -103,7 +103,7 @@ def test_one_field_at_a_time_yields_a_content_error_or_is_clean(data: str, name:
 
 @some
 @given(data=anything)
-def test_html_in_data_is_never_html_in_the_email(data: Any) -> None:
+def test_html_in_event_data_is_escaped_in_an_email(data: Any) -> None:
     rendered = render_email(
         Email(to=("a@b.com",), html='<i title="{{ event.data }}">{{ event.data }}</i>'), seeing(data)
     )
@@ -115,7 +115,7 @@ def test_html_in_data_is_never_html_in_the_email(data: Any) -> None:
 
 @some
 @given(data=anything)
-def test_a_call_is_clean_and_its_json_is_json(data: Any) -> None:
+def test_an_http_call_has_clean_headers_and_valid_json(data: Any) -> None:
     notification = Notification(
         http=HttpCall(
             url="https://api.example/{{ event.data.url }}?q={{ event.data.url }}",
@@ -139,7 +139,7 @@ def test_a_call_is_clean_and_its_json_is_json(data: Any) -> None:
 
 @some
 @given(data=texts)
-def test_a_host_made_by_data_is_a_host(data: str) -> None:
+def test_a_host_from_event_data_is_a_valid_host(data: str) -> None:
     for url in ("{{ event.data }}", "https://{{ event.data }}/hook", "https://api.example{{ event.data }}"):
         try:
             call = render_notification(Notification(http=HttpCall(url=url)), seeing(data))
@@ -165,7 +165,7 @@ def test_a_note_has_a_clean_title(data: Any, title: str) -> None:
         assert note.body.strip()
 
 
-def test_no_template_changes_what_others_see() -> None:
+def test_a_template_cannot_change_the_data_of_others() -> None:
     context = seeing({"x": [1], "email": "a@b.com"})
     before = json.dumps(context)
     changing = "{% if event.data.x.append(2) or event.data.clear() or event.clear() %}{% endif %}"

@@ -52,7 +52,7 @@ def test_only_the_first_errors_are_returned() -> None:
     ],
     ids=str,
 )
-def test_what_is_no_schema_or_points_elsewhere_is_refused(schema: dict[str, Any]) -> None:
+def test_an_invalid_schema_or_a_remote_reference_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"JSON Schema"):
         check(schema)
 

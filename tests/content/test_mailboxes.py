@@ -21,7 +21,7 @@ from hookkeeper.content.mailboxes import Mailbox, parse_mailbox
         ("ann@bücher.de", "", "ann@xn--bcher-kva.de"),
     ],
 )
-def test_mailboxes(text: str, name: str, address: str) -> None:
+def test_a_mailbox_has_an_address_and_maybe_a_name(text: str, name: str, address: str) -> None:
     assert parse_mailbox(text) == Mailbox(address=address, name=name)
 
 
@@ -49,7 +49,7 @@ def test_mailboxes(text: str, name: str, address: str) -> None:
         (f"{'x' * 255}@b.com", "is not an email address"),
     ],
 )
-def test_what_is_not_one_mailbox(text: str, sentence: str) -> None:
+def test_a_text_that_is_not_one_mailbox_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as raised:
         parse_mailbox(text)
     assert len(str(raised.value)) < 300

@@ -45,7 +45,9 @@ def by_http(**fields: Any) -> Notification:
         (by_http(url="https://h{{ 'secret' }}"), {"http": {"url": "https://********/********"}}, "POST …"),
     ],
 )
-def test_secrets_are_not_shown(notification: Notification, shown: dict[str, Any], target: str) -> None:
+def test_the_secrets_of_a_notification_are_masked(
+    notification: Notification, shown: dict[str, Any], target: str
+) -> None:
     mask = masked(notification)
     assert mask.model_dump(exclude_defaults=True) == shown
     assert notification.target == target
@@ -117,7 +119,7 @@ def test_masks_that_come_back_stand_for_the_known_secrets(
         ((P, Q), (P, Q2)),
     ],
 )
-def test_where_a_text_changes_the_order_tells(
+def test_masks_are_resolved_by_order_where_a_text_changes(
     known: tuple[Notification, ...], changed: tuple[Notification, ...]
 ) -> None:
     assert (

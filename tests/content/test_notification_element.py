@@ -36,7 +36,7 @@ def by_http(**fields: Any) -> Notification:
 # Services
 
 
-def test_a_service_shows_the_event_where_nothing_else_is_said() -> None:
+def test_a_notification_without_a_body_shows_the_event() -> None:
     shown = rendered()
     assert (shown.service, shown.title) == (SLACK, "order.paid")
     assert shown.body.startswith("order.paid happened at 2026-01-02T03:04:05.678Z (event evt_1 of acme).\n\n{\n")
@@ -74,7 +74,7 @@ def test_an_alert_has_words_of_its_own() -> None:
         ({"body": "\n{{ event.typo.x }}"}, r"body: .*\(line 2, column [0-9]+\)"),
     ],
 )
-def test_a_note_that_does_not_fit_the_event(fields: dict[str, Any], error: str) -> None:
+def test_a_notification_that_cannot_be_rendered_is_a_bad_template(fields: dict[str, Any], error: str) -> None:
     with pytest.raises(BadTemplate, match=f"^{error}"):
         rendered(**fields)
 
@@ -82,7 +82,7 @@ def test_a_note_that_does_not_fit_the_event(fields: dict[str, Any], error: str) 
 # Calls
 
 
-def test_a_call_sends_the_event_where_no_body_is_given() -> None:
+def test_an_http_call_without_a_body_sends_the_event() -> None:
     made = call()
     assert (made.method, made.url, made.headers) == ("POST", URL, {"content-type": "application/json"})
     assert json.loads(made.body) == {
@@ -116,7 +116,7 @@ def test_url_headers_and_body_are_templates() -> None:
         ("application/x-www-form-urlencoded", "x={{ event.data.path | urlencode }}", "x=a%20b/c"),
     ],
 )
-def test_the_content_type_says_how_data_is_written(content_type: str, body: str, sent: str) -> None:
+def test_the_content_type_decides_how_data_is_escaped(content_type: str, body: str, sent: str) -> None:
     made = call(headers={"Content-Type": content_type}, body=body)
     assert (made.headers, made.body.decode()) == ({"Content-Type": content_type}, sent)
 
@@ -146,7 +146,7 @@ def test_a_get_has_no_body() -> None:
         ({"body": "\n{{ event.typo.x }}"}, r"http.body: .*\(line 2, column [0-9]+\)"),
     ],
 )
-def test_a_call_that_does_not_fit_the_event(fields: dict[str, Any], error: str | None) -> None:
+def test_an_http_call_that_cannot_be_rendered_is_a_bad_template(fields: dict[str, Any], error: str | None) -> None:
     if error is None:
         assert len(call(**fields).url) < 2048
         return
@@ -194,7 +194,7 @@ def test_a_call_that_does_not_fit_the_event(fields: dict[str, Any], error: str |
         ({"service": SLACK, "colour": "red"}, "Extra inputs"),
     ],
 )
-def test_notifications_that_are_refused(fields: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_notification_is_refused(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence) as raised:
         Notification.model_validate(fields)
     assert "secret" not in str(raised.value)

@@ -68,7 +68,7 @@ def test_a_json_template_is_sent_as_it_is_rendered(template: str, body: str) -> 
 
 
 @given(data=words | st.dictionaries(words, words, max_size=3))
-def test_what_a_json_template_fills_in_is_a_json_value(data: Any) -> None:
+def test_an_expression_in_a_json_template_is_a_json_value(data: Any) -> None:
     body = made({"x": data}, template='{"a": {{ event.data.x }}, "b": [{{ event.data.x }}]}').content
     assert json.loads(body) == {"a": data, "b": [data]}
 
@@ -87,7 +87,7 @@ def test_what_a_json_template_fills_in_is_a_json_value(data: Any) -> None:
         ("[" * 60_000, "nested too deeply"),
     ],
 )
-def test_what_is_not_strict_json_is_a_bad_template(template: str, sentence: str) -> None:
+def test_a_template_that_renders_invalid_json_is_a_bad_template(template: str, sentence: str) -> None:
     for format_ in ("standard", "cloudevents", "cloudevents-binary"):
         with pytest.raises(BadTemplate, match=f"payload.template: .*{sentence}"):
             made(format=format_, template=template)
@@ -210,7 +210,7 @@ def test_the_bytes_are_the_same_at_each_attempt(fields: dict[str, Any]) -> None:
         ({"colour": "red"}, "Extra inputs are not permitted"),
     ],
 )
-def test_payloads_that_are_refused(fields: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_payload_is_refused(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         Payload(**fields)
 

@@ -37,7 +37,7 @@ def test_every_way_to_write_a_forbidden_host_is_refused(scheme: str, host: str) 
         *("internal.example", "notlocal", "my-internal", "10.example", "0x7f.example", "a.0xg", "acme.example:8443"),
     ],
 )
-def test_others_are_not(host: str) -> None:
+def test_other_hosts_are_accepted(host: str) -> None:
     assert refused(f"https://{host}/hook") is None
 
 
@@ -47,7 +47,7 @@ def test_an_ipv4_address_has_one_notation_whatever_is_allowed(host: str) -> None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "[fd00:ec2::254]", "localhost", "db.internal"])
-def test_who_allows_everything_may_have_it(host: str) -> None:
+def test_any_host_is_accepted_if_everything_is_allowed(host: str) -> None:
     assert refused(f"http://{host}/", EVERYWHERE) is None
 
 
@@ -72,7 +72,7 @@ def test_who_allows_everything_may_have_it(host: str) -> None:
         ("10.0.0.1:6000", "10.0.0.0/8", False),
     ],
 )
-def test_what_the_operator_allows(host: str, allowed: str, fine: bool) -> None:
+def test_a_host_in_an_allowed_network_is_accepted(host: str, allowed: str, fine: bool) -> None:
     assert (refused(f"http://{host}/", parse_networks(allowed.split(","))) is None) == fine
 
 
@@ -105,7 +105,7 @@ def test_no_notation_hides_an_address_that_python_does_not_call_global(ip: IPv4A
 
 
 @given(st.ip_addresses(v=6))
-def test_nor_one_of_ipv6(ip: IPv6Address) -> None:
+def test_no_notation_hides_an_ipv6_address_that_python_does_not_call_global(ip: IPv6Address) -> None:
     judged = ip.ipv4_mapped or ip
     if not judged.is_global:
         assert refused(f"http://[{ip.exploded}]/") is not None

@@ -25,7 +25,7 @@ ALLOWED = ("slack", "discord", "ntfy", "ntfys", "tgram", "workflows", "nosuch")
         "tgram://123456789:abcdefg_hijklmnop/12345678",
     ],
 )
-def test_what_can_be_used(url: str) -> None:
+def test_a_usable_service_url_is_accepted(url: str) -> None:
     check_service(url, ALLOWED)
 
 
@@ -47,7 +47,7 @@ def test_what_can_be_used(url: str) -> None:
         (f"{SLACK}?template={TOKEN}://x", "is no URL that slack:// understands"),
     ],
 )
-def test_what_cannot_be_used(url: str, sentence: str) -> None:
+def test_an_unusable_service_url_is_refused_without_its_secrets(url: str, sentence: str) -> None:
     with pytest.raises(BadService) as caught:
         check_service(url, ALLOWED)
     assert str(caught.value).startswith(sentence)
@@ -56,7 +56,7 @@ def test_what_cannot_be_used(url: str, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("url", [f"gotify://host/{TOKEN}", f"https://hooks.slack.com/services/{TOKEN}"])
-def test_what_is_not_allowed(url: str) -> None:
+def test_a_service_that_is_not_allowed_is_refused(url: str) -> None:
     with pytest.raises(ServiceNotAllowed, match="is not allowed here; allowed: discord, nosuch, ntfy, ntfys, slack"):
         check_service(url, ALLOWED)
 
@@ -69,7 +69,7 @@ def test_the_address_of_an_incoming_webhook_is_explained() -> None:
 
 
 @pytest.mark.parametrize("scheme", sorted(NEVER))
-def test_what_is_never_allowed(scheme: str) -> None:
+def test_a_service_that_is_never_allowed_is_refused(scheme: str) -> None:
     with pytest.raises(ServiceNotAllowed, match=f"{scheme}:// is not allowed here; allowed: none"):
         check_service(f"{scheme}://host/path", (scheme,))
 

@@ -72,7 +72,7 @@ JSON = st.recursive(
         ("{# a remark #}{% raw %}{{ x }}{% endraw %}\n", "{{ x }}\n"),
     ],
 )
-def test_what_is_written(template: str, text: str) -> None:
+def test_a_template_renders_its_text(template: str, text: str) -> None:
     templates.check(template)
     assert render(template, CONTEXT) == text
 
@@ -106,7 +106,7 @@ def test_what_is_written(template: str, text: str) -> None:
         ("{{ 'a' * 1100000 }}", "writes more than 1024 KiB"),
     ],
 )
-def test_what_fails_when_rendered(template: str, sentence: str) -> None:
+def test_a_template_fails_with_a_content_error(template: str, sentence: str) -> None:
     with pytest.raises(BadTemplate) as caught:
         render(template, CONTEXT)
     assert re.sub(r", column \d+", "", str(caught.value)) == sentence
@@ -138,7 +138,7 @@ def test_an_error_says_line_and_column(template: str, position: str, escape: Esc
         ("x" * (templates.SOURCE_LIMIT + 1), None, "has more than 64 KiB"),
     ],
 )
-def test_what_cannot_be_read_is_found_when_it_is_saved(template: str, line: int | None, sentence: str) -> None:
+def test_a_syntax_error_is_found_when_a_template_is_saved(template: str, line: int | None, sentence: str) -> None:
     with pytest.raises(BadTemplate) as caught:
         templates.check(template)
     assert (caught.value.message, caught.value.line) == (sentence, line)
@@ -182,12 +182,12 @@ def test_nothing_leads_from_data_into_python(method: str) -> None:
         ("json", '"{{ [1, "a"] }}{{ \'\' }}"', r'"[1,\"a\"]"'),
     ],
 )
-def test_escapes(escape: Escape, template: str, text: str) -> None:
+def test_a_value_is_escaped_for_its_format(escape: Escape, template: str, text: str) -> None:
     assert render(template, CONTEXT, escape) == text
 
 
 @given(JSON)
-def test_as_html_no_tag_of_data_survives(data: Any) -> None:
+def test_html_in_data_is_escaped(data: Any) -> None:
     everywhere = (
         "{{ data }}{{ data ~ '' }}{{ [data] }}{% for item in list %}{{ item }}{% endfor %}"
         "{% set x %}{{ data }}{% endset %}{{ x }}{% macro f(y) %}{{ y }}{% endmacro %}{{ f(data) }}"
@@ -196,7 +196,7 @@ def test_as_html_no_tag_of_data_survives(data: Any) -> None:
 
 
 @given(JSON)
-def test_as_json_data_stays_what_it_is(data: Any) -> None:
+def test_json_in_data_is_kept(data: Any) -> None:
     assert json.loads(render('{"data": {{ data }}, "more": [{{ data }}]}', {"data": data}, "json")) == {
         "data": data,
         "more": [data],
@@ -227,7 +227,7 @@ def test_data_inside_a_string_is_its_text(data: Any) -> None:
         '{% filter upper %}"{{ event.id }}"{% endfilter %}',
     ],
 )
-def test_what_would_break_a_string_is_refused(template: str) -> None:
+def test_an_expression_that_would_break_a_string_is_refused(template: str) -> None:
     with pytest.raises(BadTemplate, match=r"inside a string|a filter cannot be applied"):
         render(template, CONTEXT, "json")
 
@@ -262,7 +262,7 @@ def test_no_text_brings_anything_but_a_content_error(template: str, escape: Esca
         ("{{ rnge(3) }}", "unknown variable rnge: use event, webhook or static (line 1, column 4)"),
     ],
 )
-def test_what_fails_for_every_event_is_found_when_it_is_saved(template: str, sentence: str) -> None:
+def test_a_template_that_fails_for_every_event_is_refused_when_saved(template: str, sentence: str) -> None:
     with pytest.raises(BadTemplate) as caught:
         templates.check(template)
     assert str(caught.value) == sentence
@@ -280,7 +280,7 @@ def test_what_fails_for_every_event_is_found_when_it_is_saved(template: str, sen
         "{{ static.source }} {{ alert.kind }} {{ webhook.metadata.team }}",
     ],
 )
-def test_what_depends_on_the_data_is_taken(template: str) -> None:
+def test_a_template_that_fails_for_some_events_is_accepted(template: str) -> None:
     templates.check(template)
 
 

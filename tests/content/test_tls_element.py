@@ -30,7 +30,7 @@ def pair(authority: Authority) -> Pair:
 
 
 @pytest.mark.parametrize("kind", ["P-256", "Ed25519", "RSA 2048", "RSA 4096"])
-async def test_what_can_be_used_is_taken(authority: Authority, kind: str) -> None:
+async def test_usable_tls_settings_are_accepted(authority: Authority, kind: str) -> None:
     makers: dict[str, Callable[[], object]] = {
         "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
         "Ed25519": ed25519.Ed25519PrivateKey.generate,
@@ -66,7 +66,7 @@ def test_the_fields_fit_together(fields: dict[str, object], why: str) -> None:
         Tls.model_validate(fields)
 
 
-def test_what_cannot_be_used_is_named(authority: Authority, pair: Pair) -> None:
+def test_unusable_tls_settings_are_named(authority: Authority, pair: Pair) -> None:
     other, old = authority.certify("client.example"), authority.certify("old.example", ends=NOW - timedelta(days=1))
     weak = authority.certify("client.example", key=rsa.generate_private_key(65537, 1024))
     strong = authority.certify("client.example", key=rsa.generate_private_key(65537, 4104))
@@ -152,7 +152,7 @@ def test_authorities_that_are_expensive_to_verify_with_are_refused() -> None:
             check(Tls(ca=certificate), NOW)
 
 
-def test_few_certificates_are_taken() -> None:
+def test_too_many_certificates_are_refused() -> None:
     authority = Authority()
     pair = authority.certify("client.example")
     check(Tls(ca=authority.pem * 20), NOW)

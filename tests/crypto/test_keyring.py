@@ -22,7 +22,7 @@ RING = Keyring.parse(OLD)
 
 
 @given(st.binary(max_size=300), st.text(max_size=20))
-def test_what_is_encrypted_comes_back(text: bytes, purpose: str) -> None:
+def test_an_encrypted_text_can_be_decrypted(text: bytes, purpose: str) -> None:
     sealed = RING.encrypt(text, purpose)
     assert sealed.key_id == "old"
     assert len(sealed.data) == len(text) + SALT_BYTES + NONCE_BYTES + 16  # the tag
@@ -48,7 +48,7 @@ def test_the_first_key_writes_and_all_read() -> None:
         Keyring.parse(NEW).decrypt(before, "p")
 
 
-def test_what_was_touched_does_not_open() -> None:
+def test_a_changed_ciphertext_cannot_be_decrypted() -> None:
     sealed = RING.encrypt(b"text", "webhooks.secret")
     for position in range(len(sealed.data)):
         changed = bytearray(sealed.data)

@@ -22,7 +22,9 @@ SENT = request_digest(KEY, URL, HEADERS, BODY)
         (("POST https://b.example", {}, b""), ("URL", "headers", "body")),
     ],
 )
-def test_which_part_has_changed(now: tuple[str, dict[str, str], bytes], expected: tuple[Part, ...]) -> None:
+def test_a_digest_shows_which_part_of_a_request_has_changed(
+    now: tuple[str, dict[str, str], bytes], expected: tuple[Part, ...]
+) -> None:
     assert changed_parts(SENT, [KEY], *now) == RequestChanges(expected, is_complete=True)
 
 
@@ -33,7 +35,7 @@ def test_after_a_rotation_the_earlier_key_still_compares() -> None:
     assert changed_parts(rotated, [KEY], URL, {}, b"") == RequestChanges(("signing key", "body"), is_complete=False)
 
 
-def test_its_parts_are_short_and_keyed() -> None:
+def test_the_parts_of_a_digest_are_short_and_keyed() -> None:
     other = request_digest(EARLIER, URL, HEADERS, BODY)
     assert [*map(len, SENT.split("."))] == [4, 8, 8, 22]
     assert [one == two for one, two in zip(SENT.split("."), other.split("."), strict=True)] == [False] * 3 + [True]

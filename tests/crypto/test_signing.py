@@ -35,7 +35,7 @@ ASYMMETRIC = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX
         ),
     ],
 )
-def test_known_vectors(secret: str, signature: str) -> None:
+def test_signatures_match_the_published_vectors(secret: str, signature: str) -> None:
     assert sign([secret], message_id=ID, timestamp=TIMESTAMP, body=BODY) == signature
 
 

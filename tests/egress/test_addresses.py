@@ -45,12 +45,12 @@ def test_global_unicast_may_be_reached(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", REFUSED)
-def test_all_else_may_not(address: str) -> None:
+def test_other_addresses_may_not_be_reached(address: str) -> None:
     assert not is_allowed(address, Networks())
 
 
 @pytest.mark.parametrize("address", NO_ADDRESS)
-def test_what_is_no_plain_address_is_refused_even_where_all_is_allowed(address: str) -> None:
+def test_a_text_that_is_no_plain_address_is_refused_even_if_all_is_allowed(address: str) -> None:
     assert not is_allowed(address, parse_networks(["0.0.0.0/0", "::/0"]))
 
 
@@ -168,5 +168,5 @@ def test_garbage_in_an_allow_list_is_named(text: str, why: str) -> None:
         parse_networks(["10.0.0.0/8", text])
 
 
-def test_it_is_an_error_of_the_operating_systems_kind() -> None:
+def test_a_forbidden_address_is_an_os_error() -> None:
     assert issubclass(ForbiddenAddress, OSError)  # so aiohttp takes it for a failed connect and tries the next address

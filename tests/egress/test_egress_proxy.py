@@ -64,7 +64,7 @@ async def test_everything_goes_through_the_proxy_which_looks_names_up(scene: Sce
     assert headers == {"host": RECEIVER, "x-name": "value", "content-length": "2"}
 
 
-async def test_its_password_goes_to_the_proxy_and_not_through_a_tunnel(scene: Scene) -> None:
+async def test_the_password_of_a_proxy_is_not_sent_through_its_tunnel(scene: Scene) -> None:
     async with scene.client(credentials="user:pass%3Aw%C3%B6rd@") as client:
         for _ in range(2):
             assert (await deliver(client, f"{scene.receiver.scheme}://{RECEIVER}/")).error is None
@@ -87,14 +87,14 @@ async def test_its_password_goes_to_the_proxy_and_not_through_a_tunnel(scene: Sc
         "8.8.8.8:25",
     ],
 )
-async def test_what_may_not_be_reached_is_not_asked_of_the_proxy(scene: Scene, host: str) -> None:
+async def test_a_forbidden_address_is_not_requested_from_the_proxy(scene: Scene, host: str) -> None:
     async with scene.client() as client:
         answer = await deliver(client, f"{scene.receiver.scheme}://{host}/")
     assert (answer.status_code, answer.error) == (None, "forbidden_address")
     assert scene.proxy.heads == []
 
 
-async def test_what_the_operator_allows_is(scene: Scene) -> None:
+async def test_an_allowed_address_is_requested_from_the_proxy(scene: Scene) -> None:
     async with scene.client(parse_networks(["10.0.0.0/8", "127.0.0.1"])) as client:
         for host in ("10.0.0.1", "db.internal", "localhost"):
             await deliver(client, f"{scene.receiver.scheme}://{host}/", timeout=WAIT_TIMEOUT)
@@ -175,7 +175,9 @@ async def test_a_proxy_that_makes_no_tunnel_is_an_internal_error(scene: Scene, a
         ("403 Forbidden", "forbidden_address"),
     ],
 )
-async def test_where_the_proxy_blames_the_receiver_it_is_charged(scene: Scene, answer: str, error: str) -> None:
+async def test_an_error_that_the_proxy_ascribes_to_the_receiver_is_an_attempt(
+    scene: Scene, answer: str, error: str
+) -> None:
     """A dead receiver behind a proxy that is well: raised as an internal error, it would be retried without end."""
     scene.proxy.answer = f"HTTP/1.1 {answer}\r\n".encode()
     async with scene.client() as client:
@@ -193,7 +195,7 @@ async def test_certificates_are_verified_through_the_tunnel(scene: Scene) -> Non
 
 
 @pytest.mark.parametrize("scene", ["http"], indirect=True)
-async def test_over_plain_http_an_answer_is_the_receivers(scene: Scene) -> None:
+async def test_over_plain_http_an_answer_of_the_proxy_counts_as_the_receivers(scene: Scene) -> None:
     """The proxy's 503 cannot be distinguished from the receiver's. A 407 is for proxies alone (RFC 9110, 15.5.8)."""
     for said, error in ((b"503 Busy", "http_503"), (b"403 No", "http_403"), (b"407 Mine", "http_407")):
         scene.proxy.answer = b"HTTP/1.1 " + said + b"\r\nContent-Length: 0\r\n"
@@ -201,7 +203,7 @@ async def test_over_plain_http_an_answer_is_the_receivers(scene: Scene) -> None:
             assert (await deliver(client, f"http://{RECEIVER}/")).error == error
 
 
-async def test_a_proxy_that_says_nothing_costs_no_more_than_the_timeout(scene: Scene) -> None:
+async def test_a_silent_proxy_takes_no_longer_than_the_timeout(scene: Scene) -> None:
     async with receiving(says(b""), read=True) as silent, make_client(Networks(), proxy=silent.url("")) as client:
         answer = await deliver(client, f"{scene.receiver.scheme}://{RECEIVER}/", timeout=0.3)
     assert answer.error == "timeout"
@@ -218,7 +220,7 @@ async def test_a_proxy_that_says_nothing_costs_no_more_than_the_timeout(scene: S
         *("http://proxy:3128/path", "http://proxy:3128?a", "http://a b:1", "http://user:secret@:3128"),
     ],
 )
-def test_a_proxy_that_is_none_is_refused(url: str) -> None:
+def test_an_invalid_proxy_url_is_refused(url: str) -> None:
     with pytest.raises(ValidationError, match="must be http://host:port or http://user:password@host:port") as raised:
         Settings(egress_proxy=SecretStr(url))
     assert "secret" not in str(raised.value)
@@ -226,7 +228,7 @@ def test_a_proxy_that_is_none_is_refused(url: str) -> None:
         Proxy.parse(url)
 
 
-def test_no_proxy_is_none() -> None:
+def test_without_a_proxy_url_there_is_no_proxy() -> None:
     assert Settings(egress_proxy=SecretStr("")).egress_proxy is None
     proxy = Proxy.parse("http://user:secret@proxy.example:3128/")
     assert (str(proxy.url), "secret" in repr(proxy)) == ("http://proxy.example:3128", False)

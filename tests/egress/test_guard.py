@@ -49,7 +49,9 @@ def write(path: Path) -> None:
         ("listen", lambda folder: listen()),
     ],
 )
-def test_what_may_not_be(tmp_path: Path, what: str, deed: Callable[[Path], object]) -> None:
+def test_a_guarded_thread_cannot_do_what_is_forbidden(
+    tmp_path: Path, what: str, deed: Callable[[Path], object]
+) -> None:
     (tmp_path / "kept").write_text("secret")
     guard = Guard(LOOPBACK, 5)
     with guard.watch(), pytest.raises(NotPermitted, match=what):
@@ -69,7 +71,7 @@ def datagram(address: tuple[str, int]) -> None:
         sock.sendto(b"x", address)
 
 
-def test_what_python_needs_may_be() -> None:
+def test_a_guarded_thread_can_do_what_python_needs() -> None:
     guard = Guard(Networks(), 5)
     with guard.watch():
         import this  # noqa: F401 (a module that is not loaded yet)
@@ -81,7 +83,7 @@ def test_what_python_needs_may_be() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_addresses_are_judged_as_they_are_connected(host: str) -> None:
+def test_addresses_are_checked_when_they_are_connected(host: str) -> None:
     """A name is none: it would be looked up again, by the socket."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         server.settimeout(0.1)
@@ -118,7 +120,7 @@ def test_a_local_socket_is_no_address(tmp_path: Path) -> None:
             sock.connect(path)
 
 
-def test_other_threads_are_free() -> None:
+def test_other_threads_are_not_restricted() -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(print).result()
         with Guard(Networks(), 5).watch():
@@ -148,7 +150,7 @@ def test_the_end_wakes_a_reader_and_refuses_new_connections() -> None:
         assert future.result(1) == (b"", "timeout")
 
 
-async def test_a_plugin_that_wants_more_is_not_allowed(tmp_path: Path) -> None:
+async def test_a_plugin_that_writes_a_file_is_refused(tmp_path: Path) -> None:
     load()
     apprise: Any = import_module("apprise")
     path = tmp_path / "new"

@@ -111,7 +111,7 @@ async def test_redirects_are_not_followed(services: AppriseSender, arguments: st
         assert other.peers == []
 
 
-async def test_the_environment_does_not_matter(
+async def test_proxies_and_netrc_of_the_environment_are_ignored(
     services: AppriseSender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -126,7 +126,7 @@ async def test_the_environment_does_not_matter(
     assert "authorization" not in {name.lower() for name, _ in server.requests[0].headers}
 
 
-async def test_a_certificate_of_an_unknown_authority(
+async def test_a_certificate_of_an_unknown_authority_is_outcome_tls(
     services: AppriseSender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     certificate = make_certificate(tmp_path, "127.0.0.1")
@@ -158,21 +158,21 @@ async def test_a_certificate_of_an_unknown_authority(
         ),
     ],
 )
-async def test_no_whole_answer(services: AppriseSender, script: Script, error: str) -> None:
+async def test_an_incomplete_answer_has_its_error(services: AppriseSender, script: Script, error: str) -> None:
     async with receiving(script) as server:
         answer = await send(services, f"ntfy://127.0.0.1:{server.port}/topic")
     assert (answer.verdict, answer.error) == ("failed", error)
     assert len(server.requests) == 1
 
 
-async def test_refused(services: AppriseSender) -> None:
+async def test_a_refused_connection_has_its_error(services: AppriseSender) -> None:
     with closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))
         answer = await send(services, f"ntfy://127.0.0.1:{unused.getsockname()[1]}/topic")
     assert (answer.verdict, answer.error) == ("failed", "connection_refused")
 
 
-async def test_a_name_that_leads_nowhere(services: AppriseSender) -> None:
+async def test_an_unknown_name_is_outcome_dns(services: AppriseSender) -> None:
     answer = await send(services, "ntfy://nonexistent.invalid/topic")
     assert (answer.verdict, answer.error) == ("failed", "dns")
 
@@ -263,7 +263,7 @@ async def test_cancellation_goes_through(services: AppriseSender) -> None:
         assert await ends(server.peers[0])
 
 
-async def test_of_a_huge_body_little_is_read(services: AppriseSender) -> None:
+async def test_little_of_a_huge_body_is_read(services: AppriseSender) -> None:
     sent = 0
 
     async def script(peer: Peer) -> None:
@@ -283,7 +283,7 @@ async def test_of_a_huge_body_little_is_read(services: AppriseSender) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
 
-async def test_of_a_bomb_little_is_unpacked(services: AppriseSender) -> None:
+async def test_little_of_a_compressed_bomb_is_unpacked(services: AppriseSender) -> None:
     packer = zlib.compressobj(wbits=31)
     packed = b"".join(packer.compress(b"0" * 1_000_000) for _ in range(200)) + packer.flush()
     head = b"HTTP/1.1 500 X\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
@@ -330,7 +330,7 @@ async def test_the_time_runs_from_when_there_is_a_thread(services: AppriseSender
     assert max(begun) - min(begun) > 5.7 * SECOND
 
 
-async def test_where_no_thread_comes_free_no_attempt_is_made(
+async def test_no_attempt_is_made_without_a_free_thread(
     services: AppriseSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hookkeeper.egress.apprise_sender, "THREAD_TIMEOUT", 0.3)

@@ -241,7 +241,7 @@ async def test_each_attempt_ends_in_time_with_the_right_error(sender: Sender, na
     assert len(receiver.requests) == 1
 
 
-async def test_who_talks_out_of_turn_is_cut_off(sender: Sender) -> None:
+async def test_a_receiver_that_sends_unrequested_answers_is_cut_off(sender: Sender) -> None:
     """Timeline: an answer, and more of them while the connection waits for the next request. aiohttp keeps them all."""
     async with receiving(floods_afterwards) as receiver:
         assert (await sender.send(receiver.url())).error is None
@@ -272,7 +272,7 @@ async def test_the_framing_of_a_body_costs_little(sender: Sender, body: bytes) -
         assert time.thread_time() - begun < 1
 
 
-async def test_after_a_hostile_receiver_all_is_well(sender: Sender) -> None:
+async def test_a_hostile_receiver_affects_no_later_request(sender: Sender) -> None:
     for name in ("sends 500 MB", "resets in its body", "sends 10,000 headers", "answers endlessly"):
         await attempt(sender, RECEIVERS[name])
         async with receiving(says(OK)) as receiver:

@@ -97,7 +97,9 @@ async def test_cookies_are_not_sent_back(client: httpx.AsyncClient) -> None:
     assert not client.cookies
 
 
-async def test_the_environment_does_not_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_proxies_and_netrc_of_the_environment_are_ignored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login user password secret\n")
     async with receiving(says(OK)) as receiver, receiving(says(OK)) as proxy:
@@ -118,7 +120,7 @@ async def test_the_environment_does_not_matter(monkeypatch: pytest.MonkeyPatch, 
     ("status", "error"),
     [(200, None), (201, None), (299, None), (400, "http_400"), (410, "http_410"), (500, "http_500"), (999, "http_999")],
 )
-async def test_a_whole_answer(client: httpx.AsyncClient, status: int, error: str | None) -> None:
+async def test_a_complete_answer_is_returned(client: httpx.AsyncClient, status: int, error: str | None) -> None:
     before = datetime.now(UTC)
     said = b"HTTP/1.1 %d X\r\nRETRY-after: 120\r\nDate: today\r\nX-Other: 1\r\nContent-Length: 4\r\n\r\nbody" % status
     async with receiving(says(said)) as receiver:
@@ -169,7 +171,7 @@ async def test_a_compressed_body_is_left_as_it_is(client: httpx.AsyncClient) -> 
     assert answer.body == packed
 
 
-async def test_of_a_huge_body_little_is_read_and_less_kept(client: httpx.AsyncClient) -> None:
+async def test_little_of_a_huge_body_is_read_and_less_is_kept(client: httpx.AsyncClient) -> None:
     sent = 0
 
     async def script(peer: Peer) -> None:
@@ -211,7 +213,7 @@ async def test_of_a_huge_body_little_is_read_and_less_kept(client: httpx.AsyncCl
         pytest.param(says(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n"), "protocol", id="long header"),
     ],
 )
-async def test_no_answer(client: httpx.AsyncClient, script: Script, error: str) -> None:
+async def test_an_incomplete_answer_has_its_error(client: httpx.AsyncClient, script: Script, error: str) -> None:
     async with receiving(script) as receiver:
         answer = await send(client, receiver.url())
         assert (answer.status_code, answer.error, answer.body) == (None, error, b"")
@@ -228,13 +230,13 @@ async def test_no_answer(client: httpx.AsyncClient, script: Script, error: str) 
         ),
     ],
 )
-async def test_a_success_that_breaks_off_in_its_body_is_none(client: httpx.AsyncClient, script: Script) -> None:
+async def test_a_success_whose_body_breaks_off_is_a_failure(client: httpx.AsyncClient, script: Script) -> None:
     async with receiving(script) as receiver:
         answer = await send(client, receiver.url())
     assert (answer.status_code, answer.error, answer.body) == (200, "connection_reset", b"half")
 
 
-async def test_refused(client: httpx.AsyncClient) -> None:
+async def test_a_refused_connection_has_its_error(client: httpx.AsyncClient) -> None:
     with closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))
         answer = await send(client, f"http://127.0.0.1:{unused.getsockname()[1]}/")
@@ -242,14 +244,14 @@ async def test_refused(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("host", ["nonexistent.invalid", "a..b", "a" * 64 + ".example"])
-async def test_names_that_lead_nowhere(host: str) -> None:
+async def test_an_unknown_name_is_outcome_dns(host: str) -> None:
     async with name_server() as dns, make_client(LOOPBACK, lookups=dns.lookups()) as client:
         answer = await send(client, f"http://{host}/")
     assert (answer.status_code, answer.error) == (None, "dns")
 
 
 @pytest.mark.parametrize("url", ["http://[::", "http://xn--a/", "http://a:99999/", "ftp://127.0.0.1/", "no url"])
-async def test_urls_that_are_none(client: httpx.AsyncClient, url: str) -> None:
+async def test_an_invalid_url_has_its_error(client: httpx.AsyncClient, url: str) -> None:
     assert (await send(client, url)).error == "protocol"
 
 
@@ -294,7 +296,7 @@ async def test_the_timeout_bounds_everything(client: httpx.AsyncClient, script: 
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
-async def test_what_was_not_taken_in_time_is_not_sent_later(client: httpx.AsyncClient) -> None:
+async def test_a_request_that_timed_out_half_sent_is_cut_off(client: httpx.AsyncClient) -> None:
     """Setup: a receiver with a small buffer that reads nothing. Timeline: the attempt times out, then it reads.
 
     Proves: the connection is cut with the request half sent, and neither socket nor buffer stay behind.
@@ -374,7 +376,7 @@ async def test_of_a_names_addresses_only_the_allowed_count(addresses: tuple[str,
         (("127.0.0.1",), -1, True, "tls"),  # expired
     ],
 )
-async def test_certificates(
+async def test_a_certificate_has_to_be_valid_for_its_name_and_authority(
     tmp_path: Path, names: tuple[str, ...], days: int, trusted: bool, error: str | None
 ) -> None:
     certificate = make_certificate(tmp_path, *names, days=days)
@@ -385,12 +387,12 @@ async def test_certificates(
         assert len(receiver.requests) == (error is None)
 
 
-async def test_tls_where_there_is_none(client: httpx.AsyncClient) -> None:
+async def test_tls_to_a_plain_port_is_outcome_tls(client: httpx.AsyncClient) -> None:
     async with receiving(says(OK), read=False) as receiver:
         assert (await send(client, receiver.url().replace("http:", "https:"))).error == "tls"
 
 
-async def test_a_reset_in_the_handshake(client: httpx.AsyncClient) -> None:
+async def test_a_reset_in_the_handshake_has_its_error(client: httpx.AsyncClient) -> None:
     async with receiving(says(reset=True), read=False) as receiver:
         assert (await send(client, receiver.url().replace("http:", "https:"))).error == "connection_reset"
 
@@ -550,7 +552,7 @@ def test_error_codes_look_through_what_wraps_the_cause(exc: Exception, code: str
 # How long it takes
 
 
-async def test_the_phases_of_a_request(client: httpx.AsyncClient) -> None:
+async def test_a_request_has_the_times_of_its_phases(client: httpx.AsyncClient) -> None:
     """A connection is made once. Then the receiver is waited for, and its body."""
     async with scripted_receiver() as inbox:
         inbox.otherwise = Answer(delay=0.05)
@@ -563,7 +565,7 @@ async def test_the_phases_of_a_request(client: httpx.AsyncClient) -> None:
         assert (answer.connect_ms or 0) + answer.first_byte_ms <= answer.duration_ms
 
 
-async def test_the_phases_of_a_request_that_fails(client: httpx.AsyncClient) -> None:
+async def test_a_failed_request_has_the_times_of_the_phases_that_it_reached(client: httpx.AsyncClient) -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         refused = await send(client, f"http://127.0.0.1:{taken.getsockname()[1]}/")
@@ -576,7 +578,7 @@ async def test_the_phases_of_a_request_that_fails(client: httpx.AsyncClient) -> 
     assert late.connect_ms is not None and late.connect_ms < late.duration_ms
 
 
-async def test_all_headers_are_there_to_be_shown(client: httpx.AsyncClient) -> None:
+async def test_an_answer_has_all_its_headers(client: httpx.AsyncClient) -> None:
     async with receiving(
         says(b"HTTP/1.1 302 Found\r\nLocation: /a\r\nSet-Cookie: a=b\r\ncontent-length: 0\r\n\r\n")
     ) as peer:

@@ -21,7 +21,9 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     ("method", "body", "length"),
     [("GET", b"", None), ("GET", b"x", "1"), ("POST", b"", "0"), ("PUT", b"", "0"), ("PATCH", b"xy", "2")],
 )
-async def test_methods(client: httpx.AsyncClient, method: str, body: bytes, length: str | None) -> None:
+async def test_each_method_is_sent_with_its_body(
+    client: httpx.AsyncClient, method: str, body: bytes, length: str | None
+) -> None:
     async with receiving(says(OK)) as receiver:
         answer = await send(
             client, method, receiver.url("/a?b=c"), body=body, headers={"x-name": "Zoe"}, timeout=WAIT_TIMEOUT
@@ -33,7 +35,7 @@ async def test_methods(client: httpx.AsyncClient, method: str, body: bytes, leng
     assert dict(request.headers) == {name: value for name, value in expected.items() if value is not None}
 
 
-async def test_keeps_what_providers_say_in_headers(client: httpx.AsyncClient) -> None:
+async def test_the_headers_that_providers_use_are_kept(client: httpx.AsyncClient) -> None:
     said = b"HTTP/1.1 202 Taken\r\nX-Message-Id: m1\r\nX-RateLimit-Reset: 7\r\nX-Other: 1\r\nContent-Length: 0\r\n\r\n"
     async with receiving(says(said)) as receiver:
         answer = await send(client, "POST", receiver.url(), body=b"", headers={}, timeout=WAIT_TIMEOUT)

@@ -81,7 +81,7 @@ async def test_a_certificate_is_shown_and_an_authority_trusted(
         pytest.param(None, id="no TLS of its own"),
     ],
 )
-async def test_what_does_not_fit_is_outcome_tls(
+async def test_tls_settings_that_do_not_fit_are_outcome_tls(
     client: EgressClient, tmp_path: Path, tls: Tls | None, version: ssl.TLSVersion
 ) -> None:
     async with strict_receiver(tmp_path, ends=version) as receiver:
@@ -90,7 +90,7 @@ async def test_what_does_not_fit_is_outcome_tls(
         assert receiver.requests == []
 
 
-async def test_a_certificate_that_is_asked_for_and_not_there(client: EgressClient, tmp_path: Path) -> None:
+async def test_a_missing_client_certificate_is_outcome_tls_or_a_reset(client: EgressClient, tmp_path: Path) -> None:
     """Where the receiver says why, before it hangs up, it is `tls`; asyncio's servers do not."""
     async with strict_receiver(tmp_path) as receiver:
         assert (await deliver(client, receiver.url(), tls_of(None, THEIRS.pem))).error in ("tls", "connection_reset")
@@ -109,7 +109,7 @@ async def test_a_receivers_own_certificate_can_be_the_authority(client: EgressCl
         assert (await deliver(client, receiver.url(), tls_of(CLIENT, pinned))).error is None
 
 
-async def test_what_is_no_certificate_any_more_is_outcome_tls(client: EgressClient, tmp_path: Path) -> None:
+async def test_an_unreadable_stored_certificate_is_outcome_tls(client: EgressClient, tmp_path: Path) -> None:
     """It was checked when it was saved. A row that was changed since must not keep its events open without end."""
     broken = Tls(ca="nonsense"), Tls(certificate=CLIENT.certificate, key="nonsense")
     async with strict_receiver(tmp_path) as receiver:
@@ -132,7 +132,7 @@ async def test_connections_of_another_tls_are_kept_apart(client: EgressClient, t
         assert len(receiver.requests) == 6
 
 
-async def test_few_contexts_are_kept_and_none_is_missed(
+async def test_a_bounded_number_of_tls_contexts_is_kept(
     client: EgressClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "MAX_CACHED_CONTEXTS", 2)
@@ -145,7 +145,9 @@ async def test_few_contexts_are_kept_and_none_is_missed(
     assert len(client.tls_thread._client._transport._contexts) == 2  # type: ignore[attr-defined]
 
 
-async def test_no_key_stays_on_the_disk(client: EgressClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_private_key_stays_on_the_disk(
+    client: EgressClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """OpenSSL reads keys from files alone. Proves: it is encrypted there, and gone afterwards."""
     folder, seen = tmp_path / "tmp", []
     folder.mkdir()

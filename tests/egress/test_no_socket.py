@@ -95,7 +95,7 @@ async def post(client: httpx.AsyncClient, url: str) -> HttpAnswer:
 # However an address is written
 
 
-def test_the_table_is_long() -> None:
+def test_the_table_of_notations_is_long() -> None:
     assert len(set(EVERY_HOST)) == len(EVERY_HOST) >= 60
 
 
@@ -108,7 +108,7 @@ async def test_no_way_to_write_a_host_opens_a_socket(names: NameServer, deliver:
             assert connects == [], host
 
 
-async def test_a_port_or_a_password_changes_nothing(names: NameServer, deliver: Any) -> None:
+async def test_a_port_or_a_password_does_not_open_a_forbidden_address(names: NameServer, deliver: Any) -> None:
     with watching() as connects:
         for host in ("127.0.0.1", "[::1]", "169.254.169.254", "localhost", "2130706433"):
             for authority in (f"{host}:8080", f"user:password@{host}", f"user@{host}:443"):
@@ -142,7 +142,7 @@ async def test_a_name_of_private_addresses_is_forbidden(names: NameServer, deliv
     assert connects == []
 
 
-async def test_of_mixed_addresses_the_global_ones_alone_are_tried(names: NameServer, deliver: Any) -> None:
+async def test_only_the_global_addresses_of_a_name_are_tried(names: NameServer, deliver: Any) -> None:
     names.answers["mixed.example"] = [[PRIVATE, PUBLIC, METADATA, "::1", "2606:4700:4700::1111", "127.0.0.1"]]
     with watching() as connects:
         assert await deliver("http://mixed.example/") == "connection_refused"
@@ -160,7 +160,9 @@ async def test_a_name_is_looked_up_once_an_attempt_and_that_answer_counts(names:
     assert connects == [PUBLIC]
 
 
-async def test_a_resolver_that_lets_all_pass_would_not_help(names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_address_is_checked_again_when_it_is_connected(
+    names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Connections are checked separately, so the check holds without that of names."""
     monkeypatch.setattr("hookkeeper.egress.resolver.is_allowed", lambda *_: True)
     names.answers["evil.example"] = [[METADATA, "127.0.0.1", "::1"]]
@@ -215,7 +217,7 @@ async def test_many_at_once_do_not_borrow_each_others_permission(names: NameServ
 
 
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)), st.integers(1, 65535))
-def test_what_python_does_not_call_global_gets_no_socket(ip: IPv4Address | IPv6Address, port: int) -> None:
+def test_an_address_that_python_does_not_call_global_gets_no_socket(ip: IPv4Address | IPv6Address, port: int) -> None:
     judged = (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     info = (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(ip), port))

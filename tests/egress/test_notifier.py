@@ -43,12 +43,14 @@ async def call(notifier: Notifier, inbox: Receiver, said: str, keep: int = 4096)
         ("out of order", "out of order"),
     ],
 )
-async def test_a_receiver_that_repeats_a_secret(notifier: Notifier, inbox: Receiver, said: str, kept: str) -> None:
+async def test_a_secret_that_a_receiver_repeats_is_masked(
+    notifier: Notifier, inbox: Receiver, said: str, kept: str
+) -> None:
     assert (await call(notifier, inbox, said)).text == kept
 
 
 @pytest.mark.parametrize("before", range(90, 129, 3))
-async def test_a_secret_at_the_end_of_what_is_kept(notifier: Notifier, inbox: Receiver, before: int) -> None:
+async def test_a_secret_that_is_cut_by_the_limit_is_masked(notifier: Notifier, inbox: Receiver, before: int) -> None:
     answer = await call(notifier, inbox, "x" * before + SECRET + "y" * 5000, keep=128)
     assert len(answer.text) <= 128
     assert "TOPS" not in answer.text

@@ -13,7 +13,7 @@ def shown(*lines: tuple[str, str], limit: int = 2048) -> dict[str, str]:
     return shown_headers(raw, limit, URL, HEADERS, path=False)
 
 
-def test_what_says_something_about_the_receiver_is_kept_in_its_order() -> None:
+def test_headers_about_the_receiver_are_kept_in_their_order() -> None:
     lines = [("Server", "nginx"), ("Date", "today"), ("Connection", "close"), ("Via", "1.1 a"), ("via", "1.1 b")]
     assert [*shown(*lines).items()] == [("server", "nginx"), ("via", "1.1 a, 1.1 b")]
 
@@ -21,11 +21,11 @@ def test_what_says_something_about_the_receiver_is_kept_in_its_order() -> None:
 @pytest.mark.parametrize(
     "name", ["Set-Cookie", "Authorization", "X-API-Key", "x-csrf-token", "x-amz-security-token", "Authentication-Info"]
 )
-def test_what_can_be_secret_is_masked(name: str) -> None:
+def test_a_header_that_can_be_secret_is_masked(name: str) -> None:
     assert shown((name, "abc"), (name, "def")) == {name.lower(): MASK}
 
 
-def test_what_a_receiver_asks_for_is_not_secret() -> None:
+def test_www_authenticate_is_not_masked() -> None:
     assert shown(("WWW-Authenticate", 'Basic realm="shop"')) == {"www-authenticate": 'Basic realm="shop"'}
 
 

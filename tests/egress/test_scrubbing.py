@@ -31,7 +31,7 @@ from hookkeeper.egress.scrubbing import scrub, scrub_request
         ("json://host?+Authorization=Bearer%20abcdef", "Bearer abcdef"),
     ],
 )
-def test_each_spelling_of_each_part(url: str, secret: str) -> None:
+def test_each_spelling_of_each_secret_part_is_masked(url: str, secret: str) -> None:
     for text in (f"sent to {secret}.", f"<{secret}>", f"https://api.example/{quote(secret)}/send"):
         scrubbed = scrub(text, url)
         assert MASK in scrubbed
@@ -39,7 +39,7 @@ def test_each_spelling_of_each_part(url: str, secret: str) -> None:
         assert quote(secret).lower() not in scrubbed.lower()
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_a_text_without_secrets_is_not_changed() -> None:
     url = "ntfys://abc:xyz@h.io/a/bc?format=markdown&priority=high&mode=private"
     text = "Failed to send: the format markdown has high priority in private, abc; error=403."
     assert scrub(text, url) == text
@@ -50,7 +50,7 @@ def test_a_part_in_a_part_is_masked_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "slack", "slack://", "slack://[", "slack://a/b?c", "slack://%"])
-def test_any_url_will_do(url: str) -> None:
+def test_any_url_can_be_scrubbed(url: str) -> None:
     assert scrub("a text", url) == "a text"
 
 
@@ -73,7 +73,7 @@ HEADERS = {"Authorization": "Bearer abc/def+ghi==", "x-key": "k3y-value, other",
         ("api.example wants application/json: true, Bearer", "api.example wants application/json: true, Bearer"),
     ],
 )
-def test_each_secret_of_a_request(text: str, scrubbed: str) -> None:
+def test_each_secret_of_a_request_is_masked(text: str, scrubbed: str) -> None:
     assert scrub_request(text, URL, HEADERS, path=True) == scrubbed
 
 
@@ -90,7 +90,7 @@ def test_each_secret_of_a_request(text: str, scrubbed: str) -> None:
         lambda value: quote(value, safe=""),
     ],
 )
-def test_whole_values_in_each_spelling(spell: Callable[[str], str]) -> None:
+def test_a_whole_header_value_is_masked_in_each_spelling(spell: Callable[[str], str]) -> None:
     short, long = '/t"ok&n/', "".join(chr(33 + n % 90) for n in range(4000))
     for value in (short, long):
         for text in (f"got [{spell(value)}]", f"got [{spell(value)}] and [{spell(value)}]"):
@@ -106,7 +106,7 @@ def test_a_long_value_that_was_cut_is_masked_as_far_as_it_goes() -> None:
 
 @pytest.mark.parametrize("scheme", ["Basic", "basic"])
 @pytest.mark.parametrize("said", ["user and pass:word", "pass:word", b64encode(b"user:pass:word").decode()])
-def test_basic_credentials(scheme: str, said: str) -> None:
+def test_basic_credentials_are_masked_in_each_form(scheme: str, said: str) -> None:
     sent = b64encode(b"user:pass:word").decode()
     for url, headers in (
         ("https://api.example", {"authorization": f"{scheme} {sent}"}),
@@ -124,7 +124,7 @@ def test_an_empty_answer_costs_nothing() -> None:
     assert scrub_request("", "https://api.example/?key=secret", Headers(a="b"), path=True) == ""
 
 
-def test_its_cost_does_not_grow_with_the_words_of_headers() -> None:
+def test_the_cost_of_scrubbing_does_not_grow_with_the_words_of_headers() -> None:
     """30 headers of 4 KiB took 0.3 s of the worker's loop for an empty answer, and up to 1.2 s for another."""
 
     def seconds(values: list[str]) -> float:
@@ -144,7 +144,7 @@ def test_a_text_that_is_full_of_secrets_is_masked_as_a_whole() -> None:
     assert scrub_request(text, "https://api.example", headers, path=False) == MASK
 
 
-def test_a_path_that_is_shown_anyway_stays() -> None:
+def test_a_path_that_the_target_shows_is_not_masked() -> None:
     text = "Cannot POST /hooks/TOPSECRETPATH?key=s3cr3tvalue"
     assert scrub_request(text, URL, {}, path=False) == f"Cannot POST /hooks/TOPSECRETPATH?key={MASK}"
 
@@ -152,5 +152,5 @@ def test_a_path_that_is_shown_anyway_stays() -> None:
 @pytest.mark.parametrize(
     "url", ["", "/", "https://", "https://api.example", "https://api.example/?", "https://a/?=&&", "http://[::1/"]
 )
-def test_a_request_without_secrets(url: str) -> None:
+def test_a_request_without_secrets_masks_nothing(url: str) -> None:
     assert scrub_request("a text", url, {}, path=True) == "a text"

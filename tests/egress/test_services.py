@@ -80,7 +80,7 @@ async def test_a_title_alone_is_the_body(services: AppriseSender, workspace: Sla
     assert workspace.messages[0]["attachments"][0]["text"] == "paid"
 
 
-async def test_nothing_is_not_sent(services: AppriseSender, workspace: Slack) -> None:
+async def test_an_empty_notification_is_not_sent(services: AppriseSender, workspace: Slack) -> None:
     answer = await send(services, workspace.url, " ", "\n")
     assert (answer.verdict, answer.error) == ("rejected", "empty")
     assert workspace.posts == []
@@ -114,7 +114,9 @@ async def test_a_body_that_is_longer_as_it_is_sent_is_cut_to_fit(services: Appri
         (Reply(500, "rollup_error"), "rollup_error"),
     ],
 )
-async def test_what_slack_refuses(services: AppriseSender, workspace: Slack, reply: Reply, words: str) -> None:
+async def test_an_answer_in_which_slack_refuses_is_a_failure(
+    services: AppriseSender, workspace: Slack, reply: Reply, words: str
+) -> None:
     workspace.replies = [reply]
     answer = await send(services, workspace.url)
     assert (answer.verdict, answer.status_code, answer.error) == ("failed", reply.status, f"http_{reply.status}")
@@ -129,18 +131,18 @@ async def test_a_wrong_token_is_reported_by_slack(services: AppriseSender, works
     assert workspace.messages == []
 
 
-async def test_how_long_to_wait_is_heard(services: AppriseSender, workspace: Slack) -> None:
+async def test_retry_after_of_a_service_is_returned(services: AppriseSender, workspace: Slack) -> None:
     workspace.replies = [Reply(429, "rate_limited", {"Retry-After": "30"})]
     assert (await send(services, workspace.url)).retry_after == 30
 
 
-async def test_an_answer_that_only_looks_like_success(services: AppriseSender, workspace: Slack) -> None:
+async def test_an_answer_200_that_is_not_of_the_service_is_a_failure(services: AppriseSender, workspace: Slack) -> None:
     workspace.replies = [Reply(200, "<html>maintenance</html>")]
     answer = await send(services, workspace.url)
     assert (answer.verdict, answer.status_code, answer.error) == ("failed", 200, "not_accepted")
 
 
-async def test_a_note_of_which_apprise_makes_nothing_has_not_succeeded(tmp_path: Path) -> None:
+async def test_a_notification_for_which_apprise_sends_nothing_is_a_failure(tmp_path: Path) -> None:
     """Apprise says `True` here: unless its URL says `action=new`, a note that is no alarm is nothing to Opsgenie."""
     async with any_service(tmp_path, ["api.opsgenie.com"]) as server:
         services = AppriseSender(("opsgenie",), LOOPBACK, transport=server.transport)
@@ -157,7 +159,7 @@ async def test_arguments_of_the_url_change_nothing_about_retries(services: Appri
     assert len(workspace.posts) == 1
 
 
-async def test_discord_is_not_waited_for(tmp_path: Path) -> None:
+async def test_a_rate_limit_of_discord_is_not_waited_for(tmp_path: Path) -> None:
     """Its plugin would sleep until the limit is over, and then try again; there is a schedule for that."""
     limited = Reply(429, "{}", {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "4000000000"})
     async with any_service(tmp_path, ["discord.com"]) as server:
@@ -196,7 +198,7 @@ async def test_each_of_many_notes_gets_its_own_answer(local: AppriseSender) -> N
         ("127.0.0.1:{port}/topic", "bad_service"),
     ],
 )
-async def test_what_is_not_allowed_opens_no_connection(local: AppriseSender, url: str, error: str) -> None:
+async def test_a_service_that_is_not_allowed_opens_no_connection(local: AppriseSender, url: str, error: str) -> None:
     async with receiving(says_json(200, {})) as receiver:
         answer = await send(local, url.format(port=receiver.port))
         assert (answer.verdict, answer.status_code, answer.error) == ("rejected", None, error)
@@ -208,7 +210,7 @@ async def test_what_is_not_allowed_opens_no_connection(local: AppriseSender, url
 # Secrets
 
 
-async def test_the_urls_secrets_are_in_no_text(services: AppriseSender, workspace: Slack) -> None:
+async def test_no_error_contains_the_secrets_of_a_service_url(services: AppriseSender, workspace: Slack) -> None:
     workspace.replies = [
         Reply(403, f"no /services/T0TEAMTEST/B0HOOKTEST/{workspace.token} for {workspace.token.upper()}")
     ]

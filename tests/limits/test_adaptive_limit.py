@@ -25,11 +25,11 @@ def after(*answers: float) -> AdaptiveLimit:
     ],
     ids=["new", "fast", "one slow", "all slow", "slow, then some fast", "slow, then fast", "far away"],
 )
-def test_it_follows_the_answers(answers: tuple[float, ...], value: int) -> None:
+def test_the_limit_falls_with_slow_answers_and_rises_with_fast_ones(answers: tuple[float, ...], value: int) -> None:
     assert after(*answers).value == value
 
 
-def test_a_server_may_become_slower_for_good() -> None:
+def test_the_limit_adapts_to_a_server_that_stays_slower() -> None:
     """Timeline: a server near by is moved far away. Proves: the limit falls, and rises again."""
     limit = after(0.01, *(0.2,) * 100)
     assert limit.value == 2

@@ -67,7 +67,7 @@ async def test_a_release_costs_no_more_if_many_tenants_wait(monkeypatch: pytest.
     assert looked_at <= 2
 
 
-async def test_one_slot_goes_from_tenant_to_tenant() -> None:
+async def test_a_single_slot_is_shared_in_turn() -> None:
     users = SlotUsers(1)
     for tenant in "aaabbc":
         await users.want(tenant)
@@ -78,7 +78,7 @@ async def test_one_slot_goes_from_tenant_to_tenant() -> None:
     assert order == "aabcab"
 
 
-async def test_who_holds_more_comes_after_who_holds_none() -> None:
+async def test_a_tenant_without_slots_is_served_before_one_with_some() -> None:
     users = SlotUsers(3)
     for tenant in "aaaabc":
         await users.want(tenant)
@@ -90,7 +90,7 @@ async def test_who_holds_more_comes_after_who_holds_none() -> None:
     assert Counter(users.having) == {"a": 2}
 
 
-async def test_who_gives_up_gets_no_slot() -> None:
+async def test_a_request_that_gives_up_gets_no_slot() -> None:
     users = SlotUsers(1)
     await users.want("a")
     first, second, third = [await users.want("b") for _ in range(3)]

@@ -46,7 +46,7 @@ def capture(folder: Path) -> EmailCapture:
     return EmailCapture(folder, sender=SENDER)
 
 
-async def test_saves_an_email_and_says_that_it_was_not_sent(capture: EmailCapture, folder: Path) -> None:
+async def test_an_email_is_saved_and_reported_as_not_sent(capture: EmailCapture, folder: Path) -> None:
     answer = await capture.send(rendered_email(), TAGS)
     assert (answer.verdict, answer.error, answer.status_code, answer.trackable) == ("succeeded", None, None, False)
     assert answer.text == "not sent: no email provider is set; saved as emails/evt_1.wh_1.email.0.1.eml"
@@ -59,7 +59,7 @@ async def test_saves_an_email_and_says_that_it_was_not_sent(capture: EmailCaptur
     assert (message["X-Hookkeeper-Event"], message["X-Hookkeeper-Delivery"]) == ("evt_1", "wh_1.email.0")
 
 
-async def test_can_be_read_in_an_editor_and_shows_who_gets_a_blind_copy(capture: EmailCapture, folder: Path) -> None:
+async def test_a_saved_email_is_readable_and_has_its_blind_copies(capture: EmailCapture, folder: Path) -> None:
     to = mailboxes("zoe@acme.example Zoë", "bo@acme.example Smith, Bo")
     text = f"Größe: {'x' * 200}\n.\n"
     await capture.send(rendered_email(to=to, bcc=mailboxes("cy@acme.example Cy"), subject="Für Zoë", text=text), TAGS)
@@ -70,7 +70,7 @@ async def test_can_be_read_in_an_editor_and_shows_who_gets_a_blind_copy(capture:
     assert f"\n\n{text}" in content
 
 
-async def test_shows_what_a_template_of_sendgrid_would_be_given(capture: EmailCapture, folder: Path) -> None:
+async def test_a_saved_email_has_the_data_of_its_sendgrid_template(capture: EmailCapture, folder: Path) -> None:
     answer = await capture.send(
         rendered_email(text=None, template_id="d-1", template_data={"event": {"größe": 7}}), TAGS
     )
@@ -80,14 +80,14 @@ async def test_shows_what_a_template_of_sendgrid_would_be_given(capture: EmailCa
     assert '{\n  "event": {\n    "größe": 7\n  }\n}' in content
 
 
-async def test_keeps_each_attempt_and_the_last_of_one_made_twice(capture: EmailCapture, folder: Path) -> None:
+async def test_each_attempt_is_saved_once(capture: EmailCapture, folder: Path) -> None:
     for attempt, text in ((1, "one"), (2, "two"), (2, "again")):
         await capture.send(rendered_email(text=text), Tags("acme", "evt_1", "order.paid", "wh_1.email.0", attempt))
     kept = {path.name: parsed(path.read_bytes()).get_content().strip() for path in folder.iterdir()}
     assert kept == {"evt_1.wh_1.email.0.1.eml": "one", "evt_1.wh_1.email.0.2.eml": "again"}
 
 
-async def test_keeps_each_sending(capture: EmailCapture, folder: Path) -> None:
+async def test_each_redelivery_is_saved(capture: EmailCapture, folder: Path) -> None:
     for copy in ("", "2", "a/b", "x" * 500):
         await capture.send(rendered_email(), replace(TAGS, copy=copy))
     files = [path.name for path in folder.iterdir()]
@@ -107,7 +107,7 @@ async def test_no_id_leads_out_of_the_folder_or_into_the_headers(
     assert not message.defects
 
 
-async def test_follows_no_link_to_a_file(capture: EmailCapture, folder: Path, tmp_path: Path) -> None:
+async def test_a_link_to_a_file_is_not_followed(capture: EmailCapture, folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_text("keep me")
     folder.mkdir(parents=True)
@@ -118,7 +118,7 @@ async def test_follows_no_link_to_a_file(capture: EmailCapture, folder: Path, tm
     assert not link.is_symlink() and b"Thanks." in link.read_bytes()
 
 
-async def test_follows_no_link_to_a_folder(capture: EmailCapture, folder: Path, tmp_path: Path) -> None:
+async def test_a_link_to_a_folder_is_not_followed(capture: EmailCapture, folder: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     folder.parent.mkdir()
@@ -172,7 +172,7 @@ async def test_without_a_provider_an_email_fails_and_names_the_settings() -> Non
         ("Zoë<a+b@acme.example>", "a+b@acme.example", "Zoë"),
     ],
 )
-def test_senders(text: str, address: str, name: str) -> None:
+def test_a_sender_has_an_address_and_maybe_a_name(text: str, address: str, name: str) -> None:
     sender = parse_sender(text)
     assert (sender.address, sender.name) == (address, name)
 
@@ -192,7 +192,7 @@ def test_senders(text: str, address: str, name: str) -> None:
         "a@é.de",
     ],
 )
-def test_no_senders(text: str) -> None:
+def test_an_invalid_sender_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"sender such as|one line without control"):
         parse_sender(text)
 

@@ -90,7 +90,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 @settings(fuzzed, max_examples=500)
 @given(said=http_answers() | http_answers() | _noise)
-async def test_whatever_answers_in_place_of_sendgrid(client: httpx.AsyncClient, said: bytes) -> None:
+async def test_any_answer_in_place_of_sendgrid_has_a_verdict(client: httpx.AsyncClient, said: bytes) -> None:
     async with receiving(says(said, close=True)) as server:
         provider = SendGrid(client, api_key=KEY, host=server.url(""), sender=SENDER, timeout=TIMEOUT)
         is_whole(await provider.send(EMAIL, TAGS))
@@ -161,7 +161,7 @@ _greetings = st.just(b"220 mail.example\r\n") | st.just(b"220 mail.example\r\n")
 
 @fuzzed
 @given(greeting=_greetings, replies=_replies)
-async def test_whatever_a_mail_server_replies(greeting: bytes, replies: list[tuple[str, bytes]]) -> None:
+async def test_any_reply_of_a_mail_server_has_a_verdict(greeting: bytes, replies: list[tuple[str, bytes]]) -> None:
     async with receiving(converses(greeting, replies), read=False) as server:
         provider = Smtp(f"smtp://127.0.0.1:{server.port}", sender=SENDER, timeout=TIMEOUT)
         is_whole(await provider.send(EMAIL, TAGS))
@@ -174,7 +174,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @fuzzed
 @given(greeting=_greetings, replies=_replies)
-async def test_whatever_a_mail_server_replies_to_who_logs_in(
+async def test_any_reply_to_a_login_has_a_verdict(
     certificate: Path, greeting: bytes, replies: list[tuple[str, bytes]]
 ) -> None:
     trusting = ssl.create_default_context(cafile=certificate)

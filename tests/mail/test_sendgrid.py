@@ -54,7 +54,7 @@ def provider(client: httpx.AsyncClient, host: str, **given: Any) -> SendGrid:
 # What is sent
 
 
-async def test_sends_one_message_to_everybody(client: httpx.AsyncClient, server: SendGridServer) -> None:
+async def test_an_email_is_one_message_to_all_recipients(client: httpx.AsyncClient, server: SendGridServer) -> None:
     answer = await provider(client, f"{server.host}/").send(IN_FULL, TAGS)
     assert (answer.verdict, answer.status_code, answer.error, answer.retry_after) == ("succeeded", 202, None, None)
     [message] = server.messages
@@ -88,14 +88,14 @@ async def test_sends_one_message_to_everybody(client: httpx.AsyncClient, server:
     }
 
 
-async def test_the_shortest_email(client: httpx.AsyncClient, server: SendGridServer) -> None:
+async def test_the_shortest_email_is_accepted(client: httpx.AsyncClient, server: SendGridServer) -> None:
     answer = await provider(client, server.host, sender="hooks@acme.example").send(rendered_email(), TAGS)
     assert answer.verdict == "succeeded"
     assert {*server.messages[0]} == {"from", "personalizations", "subject", "content"}
     assert server.messages[0]["from"] == {"email": "hooks@acme.example"}
 
 
-async def test_an_email_that_sendgrid_makes_of_a_template(client: httpx.AsyncClient, server: SendGridServer) -> None:
+async def test_an_email_can_use_a_template_of_sendgrid(client: httpx.AsyncClient, server: SendGridServer) -> None:
     data = {"event": {"data": {"größe": [1, None]}}, "shop": "Acme"}
     templated = rendered_email(text=None, template_id="d-1", template_data=data)
     assert (await provider(client, server.host).send(templated, TAGS)).verdict == "succeeded"
@@ -120,7 +120,7 @@ async def test_sendgrid_accepts_any_email(client: httpx.AsyncClient, given_: Ren
     assert [part["value"] for part in message["content"]] == [text for text in (given_.text, given_.html) if text]
 
 
-async def test_a_text_that_sendgrids_library_takes_for_a_key(client: httpx.AsyncClient, server: SendGridServer) -> None:
+async def test_a_text_that_looks_like_a_key_is_sent(client: httpx.AsyncClient, server: SendGridServer) -> None:
     answer = await provider(client, server.host).send(rendered_email(text="SG.abc.def is no key"), TAGS)
     assert (answer.verdict, answer.error, server.requests) == ("rejected", "key_in_text", [])
 
@@ -146,7 +146,7 @@ async def test_a_text_that_sendgrids_library_takes_for_a_key(client: httpx.Async
         (503, "failed", "http_503"),
     ],
 )
-async def test_verdicts(
+async def test_each_status_has_its_verdict(
     client: httpx.AsyncClient, server: SendGridServer, status: int, verdict: str, error: str | None
 ) -> None:
     server.fails(status)
@@ -176,7 +176,7 @@ async def test_a_wrong_key_is_rejected_in_sendgrids_words(client: httpx.AsyncCli
         ("é" * 600, "é" * 250),
     ],
 )
-async def test_what_is_said_of_a_failure(
+async def test_the_reason_of_a_failure_is_returned(
     client: httpx.AsyncClient, server: SendGridServer, body: str, text: str
 ) -> None:
     server.answers.append(Answer(400, body))
@@ -198,7 +198,7 @@ async def test_what_is_said_of_a_failure(
         (429, {}, None),
     ],
 )
-async def test_how_long_sendgrid_asks_us_to_wait(
+async def test_the_wait_that_sendgrid_requests_is_returned(
     client: httpx.AsyncClient, server: SendGridServer, status: int, headers: dict[str, str], seconds: float | None
 ) -> None:
     reset = headers.get("X-RateLimit-Reset", "")
@@ -222,7 +222,7 @@ async def test_after_the_limit_and_an_outage_the_email_is_accepted(
 @pytest.mark.parametrize(
     ("given_", "status", "trackable"), [(True, 202, True), (False, 202, False), (True, 503, False)]
 )
-async def test_only_what_was_taken_can_be_tracked(
+async def test_only_an_accepted_email_can_be_tracked(
     client: httpx.AsyncClient, server: SendGridServer, given_: bool, status: int, trackable: bool
 ) -> None:
     server.fails(status)
@@ -233,21 +233,21 @@ async def test_only_what_was_taken_can_be_tracked(
 # Network errors
 
 
-async def test_a_refused_connection(client: httpx.AsyncClient) -> None:
+async def test_a_refused_connection_has_its_error(client: httpx.AsyncClient) -> None:
     async with sendgrid_server() as server:
         pass
     answer = await provider(client, server.host).send(rendered_email(), TAGS)
     assert (answer.verdict, answer.status_code, answer.error) == ("failed", None, "connection_refused")
 
 
-async def test_no_answer_in_time(client: httpx.AsyncClient, server: SendGridServer) -> None:
+async def test_a_missing_answer_is_a_timeout(client: httpx.AsyncClient, server: SendGridServer) -> None:
     server.answers.append(Answer(202, delay=WAIT_TIMEOUT))
     answer = await provider(client, server.host, timeout=0.2).send(rendered_email(), TAGS)
     assert (answer.verdict, answer.status_code, answer.error) == ("failed", None, "timeout")
     assert 200 <= answer.duration_ms < 1000 * CALL_TIMEOUT
 
 
-async def test_an_address_that_may_not_be_reached(server: SendGridServer) -> None:
+async def test_a_forbidden_address_is_not_reached(server: SendGridServer) -> None:
     async with http.make_client(parse_networks([])) as strict:
         answer = await provider(strict, server.host).send(rendered_email(), TAGS)
     assert (answer.verdict, answer.error, server.requests) == ("failed", "forbidden_address", [])
@@ -269,7 +269,7 @@ async def test_a_status_counts_although_its_body_breaks_off(
 # The key
 
 
-async def test_the_key_is_nowhere_to_be_seen(
+async def test_the_key_is_in_no_log_and_no_answer(
     client: httpx.AsyncClient, server: SendGridServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -281,7 +281,7 @@ async def test_the_key_is_nowhere_to_be_seen(
 
 
 @pytest.mark.parametrize("key", ["", "SG.two words", "SG.line\n", "SG.Zoë"])
-def test_a_key_that_no_header_can_hold(client: httpx.AsyncClient, key: str) -> None:
+def test_a_key_that_no_header_can_have_is_refused(client: httpx.AsyncClient, key: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII") as caught:
         provider(client, "https://api.sendgrid.example", api_key=key)
     assert not key or key not in str(caught.value)
@@ -318,7 +318,7 @@ async def test_a_closed_client_is_an_internal_error_and_shows_no_key(server: Sen
         ({"surprise": 1}, None),
     ],
 )
-async def test_the_server_refuses_what_sendgrid_would(
+async def test_the_test_server_refuses_what_sendgrid_refuses(
     client: httpx.AsyncClient, server: SendGridServer, change: dict[str, Any], field: str | None
 ) -> None:
     await provider(client, server.host).send(IN_FULL, TAGS)

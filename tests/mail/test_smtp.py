@@ -190,7 +190,7 @@ async def test_a_template_of_sendgrid_is_rejected_without_a_connection() -> None
         ("DATA", "299 odd", "failed", None, "protocol"),
     ],
 )
-async def test_verdicts(
+async def test_each_reply_has_its_verdict(
     server: SmtpServer, command: str, reply: str, verdict: str, code: int | None, error: str
 ) -> None:
     server.replies[command] = [reply]
@@ -209,7 +209,7 @@ async def test_verdicts(
         (b"220-" + b"x" * 100_000, "failed", "protocol"),
     ],
 )
-async def test_greetings(greeting: bytes, verdict: str, error: str) -> None:
+async def test_each_greeting_has_its_verdict(greeting: bytes, verdict: str, error: str) -> None:
     async with receiving(speaks(greeting), read=False) as server:
         answer = await send(f"smtp://127.0.0.1:{server.port}")
     assert (answer.verdict, answer.error) == (verdict, error)
@@ -231,7 +231,7 @@ ANN, BO, CY = "Ann@acme.example", "bo@acme.example", "cy@acme.example"
         (ODD, NEVER, "failed", None, f"refused for {ANN}: {ODD}; {BO}: {NEVER}"),
     ],
 )
-async def test_refused_recipients(
+async def test_refused_recipients_decide_the_verdict(
     server: SmtpServer, ann: str | None, bo: str | None, verdict: str, code: int | None, text: str
 ) -> None:
     replies = {ANN: ann, BO: bo}
@@ -277,7 +277,7 @@ async def test_only_deferred_recipients_are_tried_again(server: SmtpServer) -> N
         (LATER, "failed", 450, f"not accepted yet for {BO}: {LATER}"),
     ],
 )
-async def test_who_was_put_off_is_refused(
+async def test_a_recipient_that_was_deferred_can_be_refused_later(
     server: SmtpServer, bo: str, verdict: str, code: int | None, text: str
 ) -> None:
     server.refused = {BO: bo}
@@ -310,7 +310,7 @@ async def test_a_refused_message_was_accepted_for_no_recipient(server: SmtpServe
         ("implicit", "smtp", False, "failed", "timeout"),  # each side waits for the other
     ],
 )
-async def test_when_there_is_tls(
+async def test_tls_is_used_when_the_server_or_the_url_has_it(
     certificate: Path, offered: str, scheme: str, user: bool, verdict: str, error: str | None
 ) -> None:
     secure = None if offered == "none" else certificate
@@ -363,7 +363,7 @@ async def test_a_wrong_password_is_rejected(certificate: Path) -> None:
         assert (answer.verdict, answer.error, server.messages) == ("rejected", "smtp_530", [])
 
 
-async def test_a_server_that_takes_no_passwords(certificate: Path) -> None:
+async def test_a_server_without_authentication_fails_the_attempt(certificate: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     async with receiving(speaks(), tls=context, read=False) as server:
@@ -372,7 +372,7 @@ async def test_a_server_that_takes_no_passwords(certificate: Path) -> None:
     assert "AUTH extension is not supported" in answer.text
 
 
-async def test_the_password_is_nowhere_to_be_seen(certificate: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_password_is_in_no_log_and_no_answer(certificate: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Setup: a server that repeats what it was sent, in the clear and encoded."""
     sent = b64encode(f"\0{USER}\0{PASSWORD}".encode())
     caplog.set_level(logging.DEBUG)
@@ -395,7 +395,7 @@ async def test_the_password_is_nowhere_to_be_seen(certificate: Path, caplog: pyt
 # Network errors
 
 
-async def test_a_refused_connection() -> None:
+async def test_a_refused_connection_has_its_error() -> None:
     async with smtp_server() as server:
         pass
     for host in ("127.0.0.1", "localhost"):
@@ -403,20 +403,20 @@ async def test_a_refused_connection() -> None:
         assert (answer.verdict, answer.status_code, answer.error) == ("failed", None, "connection_refused")
 
 
-async def test_a_name_that_does_not_exist() -> None:
+async def test_an_unknown_name_is_outcome_dns() -> None:
     answer = await send("smtp://mail.nobody.invalid")
     assert (answer.verdict, answer.error) == ("failed", "dns")
 
 
 @pytest.mark.parametrize("command", ["EHLO", "MAIL", "RCPT", "DATA", "END"])
-async def test_a_connection_that_breaks(command: str) -> None:
+async def test_a_broken_connection_has_its_error(command: str) -> None:
     async with receiving(speaks(**{command: b"close"}), read=False) as server:
         answer = await send(f"smtp://127.0.0.1:{server.port}")
     assert (answer.verdict, answer.error) == ("failed", "connection_reset")
 
 
 @pytest.mark.parametrize("command", ["EHLO", "MAIL", "RCPT", "DATA", "END"])
-async def test_silence_costs_the_timeout(command: str) -> None:
+async def test_a_silent_server_is_a_timeout(command: str) -> None:
     async with receiving(speaks(**{command: b""}), read=False) as server:
         async with asyncio.timeout(CALL_TIMEOUT):
             answer = await send(f"smtp://127.0.0.1:{server.port}", timeout=0.3)
@@ -436,7 +436,7 @@ async def test_the_timeout_is_for_all_steps_together() -> None:
     assert 500 <= answer.duration_ms < 1000 * CALL_TIMEOUT
 
 
-async def test_a_server_that_stops_reading_holds_nothing_up() -> None:
+async def test_a_server_that_stops_reading_gets_nothing_after_the_timeout() -> None:
     """Setup: a server that stops reading until the attempt has timed out. Proves: the rest is not sent then."""
     given_up, ended = asyncio.Event(), asyncio.Event()
     taken = 0
@@ -511,7 +511,7 @@ async def test_running_out_of_file_descriptors_is_an_internal_error(server: Smtp
         ("SMTP://[::1]:2525", ("::1", 2525, False, None, "")),
     ],
 )
-def test_urls(url: str, read: tuple[str, int, bool, str | None, str]) -> None:
+def test_an_smtp_url_is_read(url: str, read: tuple[str, int, bool, str | None, str]) -> None:
     server = parse_server(url)
     assert (server.host, server.port, server.implicit_tls, server.user, server.password) == read
 
@@ -533,7 +533,7 @@ def test_urls(url: str, read: tuple[str, int, bool, str | None, str]) -> None:
         *("smtp://@h", "smtp://me:hunter2@" + "x" * 64 + ".example", "smtp://me:hunter2@a..b"),
     ],
 )
-def test_no_urls(url: str) -> None:
+def test_an_invalid_smtp_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="HOOKKEEPER_SMTP_URL must be") as caught:
         parse_server(url)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
@@ -541,6 +541,6 @@ def test_no_urls(url: str) -> None:
         Smtp(url, sender=SENDER)
 
 
-def test_a_sender_that_cannot_be_one() -> None:
+def test_an_invalid_sender_is_refused() -> None:
     with pytest.raises(ValueError, match="not a sender"):
         Smtp("smtp://mail.acme.example", sender="nobody")

@@ -54,7 +54,7 @@ async def suppressing(engine: AsyncEngine, *addresses: str) -> Suppressions:
         ([], {}, [ANN, BO, CY], "succeeded", None, [], [], HAVE_IT),
     ],
 )
-async def test_who_gets_an_email(
+async def test_suppressed_recipients_get_no_email(
     engine: AsyncEngine,
     server: SmtpServer,
     suppressed: Sequence[str],
@@ -84,7 +84,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_who_has_it_from_another_provider_gets_no_other_from_sendgrid(client: httpx.AsyncClient) -> None:
+async def test_a_recipient_that_has_the_email_gets_no_other_from_sendgrid(client: httpx.AsyncClient) -> None:
     """Setup: a mail server took it for some, and SendGrid is set meanwhile, which cannot tell headers from envelope."""
     given = rendered_email(to=mailboxes(ANN, BO), bcc=mailboxes(CY))
     async with sendgrid_server() as server:

@@ -16,7 +16,7 @@ def is_resting(tripped: Breaker, what: bytes) -> bool:
     return False
 
 
-def test_three_times_in_a_row_and_a_minute() -> None:
+def test_code_that_is_too_costly_three_times_in_a_row_rests_for_a_minute() -> None:
     clock = FakeClock()
     tripped = Breaker(clock)
     for _ in range(2):
@@ -38,7 +38,7 @@ def test_three_times_in_a_row_and_a_minute() -> None:
     assert not is_resting(tripped, b"a")
 
 
-def test_not_in_a_row() -> None:
+def test_code_that_is_too_costly_now_and_then_does_not_rest() -> None:
     tripped = Breaker()
     for _ in range(9):
         tripped.costly(b"a")
@@ -47,7 +47,7 @@ def test_not_in_a_row() -> None:
     assert not is_resting(tripped, b"a")
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bounded_number_of_calls_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker, "MAX_ENTRIES", 3)
     tripped = Breaker()
     for what in (b"a", b"b", b"c", b"d"):

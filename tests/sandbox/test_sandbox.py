@@ -92,7 +92,7 @@ async def test_a_bomb_ends_soon_in_a_content_error(
     assert await sandbox.for_("").call(render, "{{ event.data.items[1] }}", CONTEXT) == "1"
 
 
-async def test_what_is_called_is_given_and_raised(sandbox: Sandbox) -> None:
+async def test_the_result_or_the_error_of_a_call_is_returned(sandbox: Sandbox) -> None:
     assert await sandbox.for_("").call(render, "{{ x }}", {"x": "<"}, escape="html") == "&lt;"
     assert await sandbox.for_("").call(matches, "event.data.items.size() == 10", EVENT) is True
     with pytest.raises(BadTemplate) as template:
@@ -102,7 +102,7 @@ async def test_what_is_called_is_given_and_raised(sandbox: Sandbox) -> None:
         await sandbox.for_("").call(filters.check, "1")
 
 
-async def test_a_bug_of_ours_is_no_content_error(sandbox: Sandbox) -> None:
+async def test_an_unexpected_error_is_no_content_error(sandbox: Sandbox) -> None:
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         await sandbox.for_("").call(operator.floordiv, 1, 0)
     with pytest.raises(RuntimeError, match="is not in the sandbox's table of functions"):
@@ -112,13 +112,13 @@ async def test_a_bug_of_ours_is_no_content_error(sandbox: Sandbox) -> None:
 
 
 @LINUX
-async def test_memory_is_bounded(sandbox: Sandbox) -> None:
+async def test_the_memory_of_a_call_is_bounded(sandbox: Sandbox) -> None:
     with pytest.raises(TooCostly, match="memory"):
         await sandbox.for_("").call(allocate, 300 * 1024 * 1024)
     assert await sandbox.for_("").call(allocate, 1024) == 1024
 
 
-async def test_computing_is_bounded_and_waiting_is(sandbox: Sandbox) -> None:
+async def test_the_cpu_time_and_the_duration_of_a_call_are_bounded(sandbox: Sandbox) -> None:
     with pytest.raises(TooCostly, match="more than 100 ms of CPU time"):
         await sandbox.for_("").call(compute, 10**12)
     async with Sandbox(wall_seconds=2, functions=FUNCTIONS) as hasty:
@@ -129,7 +129,7 @@ async def test_computing_is_bounded_and_waiting_is(sandbox: Sandbox) -> None:
         assert await hasty.for_("").call(operator.add, 1, 1) == 2
 
 
-async def test_sizes_and_depths_are_bounded(sandbox: Sandbox) -> None:
+async def test_the_size_and_the_depth_of_a_result_are_bounded(sandbox: Sandbox) -> None:
     async with Sandbox(cpu_seconds=5, functions=FUNCTIONS) as patient:  # writing so much takes half of 100 ms
         with pytest.raises(TooCostly, match="has too large a result"):
             await patient.for_("").call(operator.mul, "x", 17 * 1024 * 1024)
@@ -141,7 +141,7 @@ async def test_sizes_and_depths_are_bounded(sandbox: Sandbox) -> None:
         await sandbox.for_("").call(len, deep)
 
 
-async def test_a_bomb_hurts_no_other_call(sandbox: Sandbox) -> None:
+async def test_a_bomb_affects_no_other_call(sandbox: Sandbox) -> None:
     bombs = [sandbox.for_("").call(render, TEMPLATE_BOMBS["long to read"], CONTEXT) for _ in range(3)]
     others = [sandbox.for_("").call(render, "{{ n }}", {"n": n}) for n in range(40)]
     answers = await asyncio.gather(*bombs, *others, return_exceptions=True)
@@ -149,7 +149,7 @@ async def test_a_bomb_hurts_no_other_call(sandbox: Sandbox) -> None:
     assert answers[3:] == [str(n) for n in range(40)]
 
 
-async def test_one_child_where_one_will_do_and_two_for_a_tenant_at_most(sandbox: Sandbox) -> None:
+async def test_calls_use_as_few_children_as_possible_and_at_most_two_for_a_tenant(sandbox: Sandbox) -> None:
     assert len({await sandbox.for_("").call(os.getpid) for _ in range(10)}) == 1
     assert await most_at_once(sandbox.for_("").call for _ in range(6)) == 2
     assert await most_at_once(sandbox.for_(tenant).call for tenant in "aabbcc") == 3
@@ -210,7 +210,7 @@ async def test_a_call_survives_that_all_children_were_ended(sandbox: Sandbox) ->
     assert await asyncio.gather(*(sandbox.for_("").call(operator.add, n, 1) for n in range(10))) == list(range(1, 11))
 
 
-async def test_ctrl_c_is_for_the_parent(sandbox: Sandbox) -> None:
+async def test_a_child_ignores_ctrl_c(sandbox: Sandbox) -> None:
     child = await sandbox.for_("").call(os.getpid)
     os.kill(child, signal.SIGINT)
     assert await sandbox.for_("").call(os.getpid) == child
@@ -356,7 +356,7 @@ async def test_a_tenants_bombs_slow_no_other_tenant(sandbox: Sandbox, always_new
     assert waited_for[56] < 8
 
 
-async def test_what_was_too_costly_three_times_in_a_row_rests(sandbox: Sandbox) -> None:
+async def test_a_call_that_was_too_costly_three_times_in_a_row_rests(sandbox: Sandbox) -> None:
     ours = sandbox.for_("ours").call
     for _ in range(3):
         with pytest.raises(TooCostly, match="more than 100 ms of CPU time"):
@@ -369,7 +369,7 @@ async def test_what_was_too_costly_three_times_in_a_row_rests(sandbox: Sandbox) 
         await sandbox.for_("theirs").call(render, BOMB, CONTEXT)
 
 
-async def test_now_and_then_too_costly_does_not_rest(sandbox: Sandbox) -> None:
+async def test_a_call_that_is_too_costly_now_and_then_does_not_rest(sandbox: Sandbox) -> None:
     for _ in range(4):
         with pytest.raises(TooCostly):
             await sandbox.for_("").call(operator.mul, "x", 17 * 1024 * 1024)
@@ -387,7 +387,7 @@ async def test_a_new_child_is_ready_for_what_was_called_before(sandbox: Sandbox)
 # Many calls at once
 
 
-async def test_each_call_has_its_own_bounds_and_spoils_no_other(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_each_call_of_a_list_has_its_own_limits(sandbox: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "begun"
     rounds = [10, 10**12, 20, 30, 10**12, 40]
     answers = await sandbox.for_("ours").call_each(compute_and_note, rounds, str(file))
@@ -397,7 +397,7 @@ async def test_each_call_has_its_own_bounds_and_spoils_no_other(sandbox: Sandbox
     assert [int(line) for line in file.read_text().split()] == rounds, "no call was made twice"
 
 
-async def test_what_rests_in_a_list_is_only_what_was_too_costly(sandbox: Sandbox) -> None:
+async def test_only_the_costly_calls_of_a_list_rest(sandbox: Sandbox) -> None:
     ours = sandbox.for_("ours")
     for _ in range(3):
         await ours.call_each(compute, [10, 10**12])
@@ -406,7 +406,7 @@ async def test_what_rests_in_a_list_is_only_what_was_too_costly(sandbox: Sandbox
     assert "was too costly 3 times in a row" in str(resting)
 
 
-async def test_many_calls_give_the_turn_back_between(tmp_path: Path) -> None:
+async def test_a_list_of_calls_frees_its_child_between_two_calls(tmp_path: Path) -> None:
     """Forty calls of half a second of computing in all; another tenant's call waits for one turn, and not for all."""
     async with Sandbox(children=1, functions=FUNCTIONS) as sandbox:
         await sandbox.for_("").call(compute, 10)
@@ -420,7 +420,7 @@ async def test_many_calls_give_the_turn_back_between(tmp_path: Path) -> None:
         assert len(await many) == 40
 
 
-async def test_only_who_has_a_turn_is_serialised(sandbox: Sandbox) -> None:
+async def test_a_call_is_serialised_only_when_a_child_is_free(sandbox: Sandbox) -> None:
     """600 filters for each of 20 events of 250 KB took 3 GB: each call held the event, pickled, while it waited."""
     event = {**EVENT, "data": {"text": "x" * 250_000, "items": [1]}}
     filters_ = [f"event.data.items.size() == {n % 2}" for n in range(600)]
@@ -434,7 +434,7 @@ async def test_only_who_has_a_turn_is_serialised(sandbox: Sandbox) -> None:
     assert peak < 40 * 250_000
 
 
-async def test_one_request_carries_only_so_much(sandbox: Sandbox) -> None:
+async def test_one_request_to_a_child_has_a_bounded_size(sandbox: Sandbox) -> None:
     texts = ["x" * (MAX_PART // 4)] * 9
     assert await sandbox.for_("ours").call_each(len, texts) == [MAX_PART // 4] * 9
 
@@ -471,7 +471,7 @@ class Malicious:
     ],
     ids=str,
 )
-async def test_what_a_child_answers_is_never_run(sandbox: Sandbox, tmp_path: Path, answer: bytes | None) -> None:
+async def test_the_answer_of_a_child_is_never_executed(sandbox: Sandbox, tmp_path: Path, answer: bytes | None) -> None:
     path = tmp_path / REMARK
     content = pickle.dumps((Malicious(path), None)) if answer is None else answer
     with pytest.raises(SandboxUnavailable, match=r"a child of the sandbox (gave an invalid answer|did not answer)"):
@@ -480,12 +480,12 @@ async def test_what_a_child_answers_is_never_run(sandbox: Sandbox, tmp_path: Pat
     assert await sandbox.for_("").call(operator.add, 1, 1) == 2
 
 
-async def test_an_answer_of_any_length_is_not_waited_for(sandbox: Sandbox) -> None:
+async def test_an_endless_answer_of_a_child_is_cut_off(sandbox: Sandbox) -> None:
     with pytest.raises(SandboxUnavailable, match="too long"):
         await sandbox.for_("").call(write_to_parent, LENGTH.pack(2**62).hex())
 
 
-async def test_a_result_of_another_type_is_no_answer(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_result_of_another_type_is_an_error(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         sandbox_functions.FUNCTIONS,
         "sandbox_functions.write_to_parent",
@@ -496,7 +496,7 @@ async def test_a_result_of_another_type_is_no_answer(sandbox: Sandbox, monkeypat
         await sandbox.for_("").call(write_to_parent, (LENGTH.pack(len(content)) + content).hex())
 
 
-async def test_a_tenant_may_be_given_fewer_turns() -> None:
+async def test_a_tenant_can_have_fewer_children() -> None:
     async with Sandbox(children=4, per_tenant=1, functions=FUNCTIONS) as sandbox:
         assert await most_at_once(sandbox.for_("a").call for _ in range(4)) == 1
         held = asyncio.create_task(sandbox.for_("a").call(time.sleep, 60))
