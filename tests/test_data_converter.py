@@ -11,7 +11,7 @@ from hookkeeper.temporal.data_converter import data_converter
     ("category", "has_stack"),
     [(ApplicationErrorCategory.BENIGN, False), (ApplicationErrorCategory.UNSPECIFIED, True)],
 )
-async def test_an_error_that_is_no_news_has_no_stack(category: ApplicationErrorCategory, has_stack: bool) -> None:
+async def test_an_expected_error_has_no_stack_in_temporal(category: ApplicationErrorCategory, has_stack: bool) -> None:
     failure = Failure()
     try:
         raise ApplicationError("no slot", 7, type="TenantAtLimit", category=category)

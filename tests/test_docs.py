@@ -36,7 +36,7 @@ def shown(value: Any) -> str:
     return f"`{to_jsonable_python(value) if isinstance(value, timedelta) else value}`"
 
 
-def test_settings() -> None:
+def test_each_setting_is_documented() -> None:
     described = {
         f"HOOKKEEPER_{name.upper()}": [shown(field.default), field.description]
         for name, field in Settings.model_fields.items()
@@ -44,7 +44,7 @@ def test_settings() -> None:
     assert rows("settings") == described
 
 
-def test_routes() -> None:
+def test_each_route_is_documented() -> None:
     paths = bare_app(SETTINGS).openapi()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     assert set(rows("api")) == served
@@ -57,7 +57,7 @@ def test_every_operation_is_described() -> None:
             assert operation.get("description"), f"{method} {path}"
 
 
-def test_commands() -> None:
+def test_each_command_is_documented() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     table = rows("command-line")
     assert set(table) == {f"hookkeeper {name}" for name in commands}

@@ -56,7 +56,7 @@ def test_no_label_is_of_a_tenant_or_what_it_makes() -> None:
         ("", "other"),
     ],
 )
-def test_classes_of_errors(error: str | None, class_: str) -> None:
+def test_an_error_code_has_its_class(error: str | None, class_: str) -> None:
     assert metrics.error_class(error) == class_
     assert class_ in metrics.ERRORS
 

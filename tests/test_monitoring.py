@@ -112,7 +112,7 @@ def _is_within(part: Any, whole: Any) -> bool:
 @pytest.mark.parametrize(
     "command", ["check config prometheus.yml", "check rules alerts.yml", "test rules alerts_test.yml"]
 )
-def test_prometheus_own_tool_accepts_them(command: str) -> None:
+def test_promtool_accepts_rules_and_tests(command: str) -> None:
     """Of `alerts_test.yml`, it also checks which alerts fire, and that missing data is one."""
     promtool = shutil.which("promtool")
     if promtool is None:
@@ -123,7 +123,7 @@ def test_prometheus_own_tool_accepts_them(command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_compose_mounts_what_there_is() -> None:
+def test_compose_mounts_existing_files() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     for name in ("prometheus", "grafana"):
         assert services[name]["profiles"] == ["monitoring"]

@@ -50,7 +50,7 @@ NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)
         (410, "timeout", "failed"),
     ],
 )
-def test_verdicts(status: int | None, error: str | None, verdict: Verdict) -> None:
+def test_a_status_or_an_error_has_its_verdict(status: int | None, error: str | None, verdict: Verdict) -> None:
     assert verdict_of(status, error) == verdict
 
 
@@ -86,7 +86,7 @@ def test_verdicts(status: int | None, error: str | None, verdict: Verdict) -> No
         ("1994-11-06T08:49:37Z", None),
     ],
 )
-def test_retry_after(value: str | None, seconds: float | None) -> None:
+def test_retry_after_is_read_as_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, NOW) == seconds
 
 
@@ -126,7 +126,7 @@ def test_retry_after_is_none_or_within_a_day_whatever_it_says(value: str) -> Non
         (b"ok", 0, ""),
     ],
 )
-def test_excerpts(body: bytes, limit: int, text: str) -> None:
+def test_an_excerpt_is_the_start_of_the_response_as_text(body: bytes, limit: int, text: str) -> None:
     assert excerpt(body, limit) == text
 
 

@@ -65,7 +65,7 @@ def test_no_lock_says_where_packages_come_from(lock: str) -> None:
     assert not re.search(r"://| @ |^-|--(extra-)?index-url|--find-links|--trusted-host", text, re.MULTILINE)
 
 
-def test_the_locks_have_what_the_project_asks_for() -> None:
+def test_the_locks_have_the_dependencies_of_the_project() -> None:
     runtime = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = dict(zip(LOCKS, (runtime, extras["dev"], extras["bench"]), strict=True))
@@ -204,7 +204,7 @@ def audit(url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_audit_finds_what_is_known() -> None:
+def test_audit_finds_a_known_vulnerability() -> None:
     with advisories("no-such-package") as url:
         clean = audit(url)
     assert clean.returncode == 0, clean.stderr

@@ -18,14 +18,14 @@ from hookkeeper.settings import Settings
         ("", None),
     ],
 )
-def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, meant: timedelta | None) -> None:
+def test_a_duration_is_read_from_text(monkeypatch: pytest.MonkeyPatch, text: str, meant: timedelta | None) -> None:
     for name in ("DISABLE_AFTER", "PROBE_INTERVAL"):
         monkeypatch.setenv(f"HOOKKEEPER_{name}", text)
     settings = Settings()
     assert (settings.disable_after, settings.probe_interval) == (meant, meant)
 
 
-def test_never(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_duration_of_zero_means_never(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISABLE_AFTER", "PROBE_INTERVAL"):
         monkeypatch.setenv(f"HOOKKEEPER_{name}", "0")
     assert (Settings().disable_after, Settings().probe_interval) == (None, None)
@@ -39,7 +39,7 @@ def test_never(monkeypatch: pytest.MonkeyPatch) -> None:
         *(("MAX_HOLD", "P100000D"), ("SHUTDOWN_TIMEOUT", "1e99"), ("SHUTDOWN_TIMEOUT", "nan")),
     ],
 )
-def test_bad_durations(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+def test_an_invalid_duration_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     monkeypatch.setenv(f"HOOKKEEPER_{name}", text)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
@@ -51,7 +51,7 @@ def test_the_units_of_a_duration_are_named(monkeypatch: pytest.MonkeyPatch) -> N
         Settings()
 
 
-def test_a_port_that_kubernetes_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_kubernetes_sets_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOKKEEPER_PORT", "tcp://10.96.0.7:8080")
     with pytest.raises(ValidationError, match="enableServiceLinks: false"):
         Settings()
@@ -67,7 +67,7 @@ def test_a_url_of_links_has_a_scheme(monkeypatch: pytest.MonkeyPatch, name: str)
 
 
 @pytest.mark.parametrize("ending", ["\r", "\n", " ", "é", "\x7f"])
-def test_an_admin_key_that_no_request_can_send(monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+def test_an_admin_key_that_no_request_can_send_is_refused(monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
     monkeypatch.setenv("HOOKKEEPER_ADMIN_KEY", f"correct horse battery{ending}")
     with pytest.raises(ValidationError, match="admin_key") as invalid:
         Settings()
@@ -75,7 +75,7 @@ def test_an_admin_key_that_no_request_can_send(monkeypatch: pytest.MonkeyPatch, 
     assert "horse" not in str(invalid.value)
 
 
-def test_an_admin_key_of_several_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_admin_key_of_several_words_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOKKEEPER_ADMIN_KEY", "correct horse battery")
     key = Settings().admin_key
     assert key is not None
@@ -99,7 +99,7 @@ SERVER = "postgresql+asyncpg://hookkeeper:pa%40ss@db.example"
         (f"{SERVER}/hookkeeper?connect_timeout=5&ssl=require", "no option connect_timeout"),
     ],
 )
-def test_a_database_url_that_no_driver_can_use(monkeypatch: pytest.MonkeyPatch, url: str, says: str) -> None:
+def test_a_database_url_that_no_driver_can_use_is_refused(monkeypatch: pytest.MonkeyPatch, url: str, says: str) -> None:
     """It was found at the first connection: with a traceback, or with 500 for each request."""
     monkeypatch.setenv("HOOKKEEPER_DATABASE_URL", url)
     with pytest.raises(ValidationError, match="database_url") as invalid:
@@ -109,6 +109,6 @@ def test_a_database_url_that_no_driver_can_use(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("rest", ["", "?ssl=verify-full", "?prepared_statement_cache_size=0", "?host=/run/postgresql"])
-def test_a_database_url_with_options_of_the_driver(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
+def test_a_database_url_can_have_options_of_its_driver(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
     monkeypatch.setenv("HOOKKEEPER_DATABASE_URL", f"{SERVER}/hookkeeper{rest}")
     assert Settings().database_url == f"{SERVER}/hookkeeper{rest}"

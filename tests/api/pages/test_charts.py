@@ -20,6 +20,6 @@ def test_the_highest_bar_has_the_height_and_few_are_visible() -> None:
     assert (drawn.succeeded, drawn.failed, drawn.is_empty) == (1499, 1, False)
 
 
-def test_an_empty_chart() -> None:
+def test_a_chart_without_values_is_empty() -> None:
     assert chart(HOURS, [Measures({})] * 3, 100).is_empty
     assert chart([], [], 100).bars == []

@@ -31,7 +31,7 @@ async def test_events_are_listed_newest_first_with_filters(instance: Instance) -
         assert "No event matches" in (await browser.page(f"/events?tenant={instance.tenant}&status=failed")).text
 
 
-async def test_what_is_copied_into_a_filter_may_have_blanks(idle_instance: Instance) -> None:
+async def test_blanks_around_the_text_of_a_filter_are_ignored(idle_instance: Instance) -> None:
     event = await idle_instance.send()
     await until_indexed(idle_instance, event["id"])
     async with browsing(idle_instance.app) as browser:
@@ -130,7 +130,7 @@ async def audit(instance: Instance) -> list[dict[str, str]]:
     ("command", "status", "then"),
     [("hold", "held", "release"), ("cancel", "cancelled", "redeliver")],
 )
-async def test_commands_for_all_deliveries(
+async def test_a_button_sends_its_command_to_all_deliveries(
     instance: Instance, inbox: Receiver, command: str, status: str, then: str
 ) -> None:
     inbox.fails(500)
@@ -163,7 +163,7 @@ async def test_a_command_that_makes_no_sense_is_explained_on_the_page(instance: 
         assert "<b>wh_none" not in answer.text
 
 
-async def test_what_tenants_and_receivers_write_stays_text(instance: Instance, inbox: Receiver) -> None:
+async def test_texts_of_tenants_and_receivers_are_escaped(instance: Instance, inbox: Receiver) -> None:
     inbox.answers += [type(inbox.otherwise)(500, HOSTILE)]
     await instance.webhook(inbox.url, name=HOSTILE, retry={"schedule": [3600]})
     event = await instance.send(data={HOSTILE: [HOSTILE]})
@@ -179,7 +179,7 @@ async def test_what_tenants_and_receivers_write_stays_text(instance: Instance, i
     assert json.dumps(HOSTILE) in page.text
 
 
-async def test_only_operators_see_the_way_into_temporal(idle_instance: Instance) -> None:
+async def test_only_operators_see_links_to_temporal(idle_instance: Instance) -> None:
     """A customer cannot open the web UI of Temporal, which shows all tenants."""
     event = await idle_instance.send()
     schedule = {"cron": ["0 8 * * *"], "event": {"type": "report.due"}, "tenant": idle_instance.tenant}
@@ -196,7 +196,7 @@ async def test_only_operators_see_the_way_into_temporal(idle_instance: Instance)
     await idle_instance.http.delete(f"/v1/schedules/{made['id']}?tenant={idle_instance.tenant}")
 
 
-async def test_another_tenants_events_are_not_there(instance: Instance) -> None:
+async def test_events_of_another_tenant_are_not_found(instance: Instance) -> None:
     event = await instance.send()
     await instance.until_final(event["id"])
     await until_indexed(instance, event["id"])
@@ -258,11 +258,11 @@ async def test_many_deliveries_have_pages_with_the_failed_ones_first(instance: I
         ("cancelled", ["retry", "redeliver"]),
     ],
 )
-def test_the_buttons_of_a_delivery(status: DeliveryStatus, commands: list[str]) -> None:
+def test_a_delivery_has_the_buttons_of_its_status(status: DeliveryStatus, commands: list[str]) -> None:
     assert offered([status], is_scheduled=False) == commands
 
 
-def test_the_buttons_of_an_event() -> None:
+def test_an_event_has_the_buttons_of_its_deliveries() -> None:
     assert offered(["held", "succeeded"], is_scheduled=False, for_all=True) == ["release", "redeliver", "cancel"]
     assert offered(["pending"], is_scheduled=True, for_all=True) == ["release", "hold", "cancel"]
     assert offered([], is_scheduled=False, for_all=True) == []

@@ -155,7 +155,7 @@ async def audit(instance: Instance, webhook: dict[str, Any]) -> list[dict[str, A
     return [item for item in items if item["object_id"] == webhook["id"]]
 
 
-async def test_other_keys_get_nothing(instance: Instance, inbox: Receiver) -> None:
+async def test_a_key_without_the_scopes_gets_no_request(instance: Instance, inbox: Receiver) -> None:
     webhook, path = await delivered(instance, inbox.url, {"text": "private"}, headers={"x-token": "header-secret"})
     statuses = {
         ("someone-else", "events:read", "webhooks:read", "webhooks:write"): (404, 404),
@@ -191,7 +191,7 @@ async def test_a_link_that_shows_signing_keys_shows_requests_as_curl(instance: I
         assert "private" in command
 
 
-async def test_why_nothing_can_be_sent(instance: Instance, inbox: Receiver) -> None:
+async def test_a_request_that_cannot_be_rebuilt_says_why(instance: Instance, inbox: Receiver) -> None:
     webhook, path = await delivered(instance, inbox.url, {"text": "a"}, emails=[])
     at, query = f"/v1/webhooks/{webhook['id']}", f"?tenant={instance.tenant}"
     failing = {"payload": {"template": '{"number": {{ event.data.text | int }} }'}}
@@ -209,7 +209,7 @@ async def test_why_nothing_can_be_sent(instance: Instance, inbox: Receiver) -> N
     assert "webhook.show-request" not in [entry["action"] for entry in await audit(instance, webhook)]
 
 
-async def test_a_delivery_that_is_not_there(instance: Instance, inbox: Receiver) -> None:
+async def test_an_unknown_delivery_is_not_found(instance: Instance, inbox: Receiver) -> None:
     _, path = await delivered(instance, inbox.url, {})
     async with browsing(instance.app) as browser:
         for other in (path.replace("wh_", "wh_x"), path.replace("evt_", "evt_x"), path.replace("wh_", "'")):

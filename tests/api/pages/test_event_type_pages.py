@@ -62,7 +62,7 @@ async def test_an_example_is_sent_as_an_event(idle_instance: Instance, is_admin:
     assert (event["type"], event["tenant"], event["data"]) == ("order.paid", tenant, EXAMPLE)
 
 
-async def test_an_example_that_cannot_be_sent(idle_instance: Instance) -> None:
+async def test_an_example_that_cannot_be_sent_is_explained(idle_instance: Instance) -> None:
     for given in (ORDER, {"name": "order.empty"}, {"name": "order.old", "examples": [1]}):
         assert (await idle_instance.http.post("/v1/event-types", json=given)).status_code == 201
     changed = await idle_instance.http.patch("/v1/event-types/order.old", json={"archived": True})

@@ -215,7 +215,7 @@ async def test_the_first_steps_lead_to_a_webhook_and_the_list_follows_a_stream(
                 await asyncio.sleep(0.05)
 
 
-async def test_news_can_be_paused_and_keeps_what_is_open(
+async def test_live_updates_can_be_paused_and_keep_open_rows(
     chromium: Browser, instance: Instance, inbox: Receiver
 ) -> None:
     inbox.fails(500)
@@ -237,7 +237,9 @@ async def test_news_can_be_paused_and_keeps_what_is_open(
         await expect(page.get_by_text("answer 500")).to_be_visible()  # still unfolded
 
 
-async def test_the_keyboard_is_enough_and_the_narrow_page_fits(chromium: Browser, idle_instance: Instance) -> None:
+async def test_a_list_can_be_used_by_keyboard_and_fits_a_narrow_page(
+    chromium: Browser, idle_instance: Instance
+) -> None:
     event = await idle_instance.send("a." + "long-type-" * 12)
     await until_indexed(idle_instance, event["id"])
     async with reading(chromium, idle_instance, scheme="dark", width=360) as page:
@@ -369,7 +371,7 @@ async def test_a_request_is_copied_as_curl_and_sent_again(
     assert inbox.requests[1].body == inbox.requests[0].body
 
 
-async def test_no_page_is_hard_to_read_or_to_use(chromium: Browser, instance: Instance, inbox: Receiver) -> None:
+async def test_no_page_has_an_accessibility_violation(chromium: Browser, instance: Instance, inbox: Receiver) -> None:
     """Proves: axe finds no violation on any page, light or dark, with waiting and succeeded deliveries."""
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, name="Shop", retry={"schedule": [3600]})

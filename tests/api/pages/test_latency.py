@@ -26,7 +26,7 @@ def attempt(**times: Any) -> Attempt:
         ({"duration_ms": 0, "queue_ms": 0}, [("queue", 0, 50), ("request", 0, 50)]),
     ],
 )
-def test_the_phases_that_are_known(times: dict[str, float], expected: list[tuple[str, float, float]]) -> None:
+def test_a_bar_shows_the_known_phases(times: dict[str, float], expected: list[tuple[str, float, float]]) -> None:
     assert [(phase.name, phase.milliseconds, phase.width) for phase in latency(attempt(**times))] == expected
 
 

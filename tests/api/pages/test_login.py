@@ -69,7 +69,7 @@ async def test_a_login_goes_to_a_page_of_ours(idle_instance: Instance, path: str
         assert (await browser.log_in(KEY, then=path)).headers["location"] == "/"
 
 
-async def test_another_site_logs_nobody_in(idle_instance: Instance) -> None:
+async def test_a_form_of_another_site_cannot_log_in(idle_instance: Instance) -> None:
     """A form of another site comes without the cookie of our form, or with another proof."""
     async with browsing(idle_instance.app, key=None) as browser:
         proof = await browser.proof("/login")
@@ -81,7 +81,7 @@ async def test_another_site_logs_nobody_in(idle_instance: Instance) -> None:
             browser.http.cookies.clear()
 
 
-async def test_another_site_does_not_log_out(idle_instance: Instance) -> None:
+async def test_a_form_of_another_site_cannot_log_out(idle_instance: Instance) -> None:
     async with browsing(idle_instance.app) as browser:
         answer = await browser.http.post("/logout", data={"proof": "0" * 64})
         assert "set-cookie" not in answer.headers

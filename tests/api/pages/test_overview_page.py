@@ -68,7 +68,7 @@ async def test_a_key_for_webhooks_only_has_their_list(idle_instance: Instance) -
     assert {"/events"} & page.links() == set()
 
 
-async def test_too_many_counters_keep_nothing_else_from_view(
+async def test_the_overview_shows_all_else_if_counters_are_too_many(
     idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tenant = idle_instance.tenant

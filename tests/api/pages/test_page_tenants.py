@@ -82,7 +82,7 @@ def _repeated(form: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("kind", ["key", "portal"])
-async def test_no_page_gives_or_takes_what_is_anothers(instance: Instance, kind: str) -> None:
+async def test_no_page_shows_or_changes_an_object_of_another_tenant(instance: Instance, kind: str) -> None:
     ids = await objects_of(instance)
     theirs = f"{instance.tenant}-b"
     before = await state_of(instance, ids)

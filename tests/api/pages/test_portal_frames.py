@@ -183,7 +183,7 @@ BAD_LOGOS = [
 ]
 
 
-async def test_what_would_change_a_policy_or_a_style_is_refused(idle_instance: Instance) -> None:
+async def test_an_origin_or_a_theme_that_could_inject_a_policy_or_a_style_is_refused(idle_instance: Instance) -> None:
     refused: list[tuple[dict[str, Any], str]] = [
         *(({"frame_origins": [origin]}, "frame_origins.0") for origin in BAD_ORIGINS),
         ({"frame_origins": [f"https://a{n}.example" for n in range(11)]}, "frame_origins"),

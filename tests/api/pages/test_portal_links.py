@@ -107,7 +107,9 @@ async def test_a_used_link_opens_nothing(idle_instance: Instance) -> None:
         assert (await second.get("/events")).status_code == 303
 
 
-async def test_of_many_at_once_one_opens_a_link(temporal: Client, tmp_path: Path, database_url: str) -> None:
+async def test_only_one_of_many_simultaneous_requests_opens_a_link(
+    temporal: Client, tmp_path: Path, database_url: str
+) -> None:
     """On SQLite and PostgreSQL."""
     async with running_instance(temporal, tmp_path, database_url=database_url) as instance:
         link = await make_link(instance)
@@ -364,7 +366,7 @@ async def test_a_tenants_key_sees_and_revokes_its_own(idle_instance: Instance) -
     ],
     ids=str,
 )
-async def test_what_is_no_link(idle_instance: Instance, fields: dict[str, Any], path: str) -> None:
+async def test_an_invalid_link_is_refused(idle_instance: Instance, fields: dict[str, Any], path: str) -> None:
     problem(await idle_instance.http.post(LINKS, json=fields), 422, path)
     assert (await idle_instance.http.get(SESSIONS)).json()["items"] == []
 

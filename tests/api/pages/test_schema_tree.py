@@ -38,7 +38,7 @@ ORDER: dict[str, Any] = {
 }
 
 
-def test_the_fields_of_an_object() -> None:
+def test_an_object_is_a_tree_of_its_fields() -> None:
     assert lines(ORDER) == [
         "id*: string, 1 to 64 characters",
         'currency: string, one of: "eur", "usd"; default "eur"',
@@ -63,11 +63,11 @@ def test_the_fields_of_an_object() -> None:
         ({"pattern": "^a", "multipleOf": 2, "deprecated": True}, ["a multiple of 2", "matches ^a", "deprecated"]),
     ],
 )
-def test_what_values_a_field_may_have(schema: dict[str, Any], expected: list[str]) -> None:
+def test_a_field_shows_the_values_that_it_can_have(schema: dict[str, Any], expected: list[str]) -> None:
     assert list(tree({"properties": {"a": schema}}).fields[0].notes) == expected
 
 
-def test_alternatives() -> None:
+def test_the_alternatives_of_a_field_are_shown() -> None:
     card = {"type": "object", "properties": {"number": {"type": "string"}}}
     schema = {"properties": {"by": {"oneOf": [card, {"type": "null"}]}}, "allOf": [{"properties": {"n": {}}}]}
     assert lines(schema) == ["by: object or null", "by|1: object", "by|1.number: string", "n: any"]
@@ -104,5 +104,5 @@ def test_a_schema_that_branches_without_end_is_cut_off(keyword: str) -> None:
 @pytest.mark.parametrize(
     "schema", [{"properties": []}, {"properties": {"a": True}}, {"$ref": "#/no/such"}, {"$ref": "https://else.where/"}]
 )
-def test_a_schema_that_says_nothing(schema: dict[str, Any]) -> None:
+def test_a_field_without_constraints_is_any(schema: dict[str, Any]) -> None:
     assert all(line.endswith(": any") for line in lines(schema))

@@ -44,7 +44,7 @@ async def test_an_address_is_found_and_removed(idle_instance: Instance) -> None:
     )
 
 
-async def test_others_see_and_remove_nothing(idle_instance: Instance) -> None:
+async def test_addresses_of_another_tenant_are_neither_shown_nor_removed(idle_instance: Instance) -> None:
     await suppress(idle_instance, "ann@acme.example")
     theirs = await make_key(idle_instance, "someone-else")
     reader = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:read"])

@@ -194,7 +194,7 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         ({"then": "test", "sample.type": "no type!"}, "sample.type", "such as `order.paid`"),
     ],
 )
-async def test_what_is_refused_is_explained_at_its_field_and_kept(
+async def test_a_refused_form_is_explained_at_its_fields_and_kept(
     idle_instance: Instance, fields: dict[str, str], field: str, text: str
 ) -> None:
     given = {"url": URL, "name": HOSTILE, "events": "*", "filter": "true", **fields}
@@ -300,7 +300,7 @@ async def test_a_change_leaves_everything_else(idle_instance: Instance) -> None:
     assert after.emails == (before.emails[0].model_copy(update={"subject": "Two"}), before.emails[1])
 
 
-async def test_items_are_removed_and_secrets_stay_with_their_hosts(idle_instance: Instance) -> None:
+async def test_items_can_be_removed_and_secrets_stay_with_their_hosts(idle_instance: Instance) -> None:
     made = await idle_instance.webhook(URL, **RICH)
     path = f"/webhooks/{made['id']}/edit"
     async with browsing(idle_instance.app) as browser:
@@ -329,7 +329,7 @@ async def test_items_are_removed_and_secrets_stay_with_their_hosts(idle_instance
         {"\u00a0": "\u2028"},
     ],
 )
-async def test_metadata_is_changed_and_whatever_it_has_is_kept(
+async def test_metadata_of_any_shape_can_be_changed_and_is_kept(
     idle_instance: Instance, metadata: dict[str, str]
 ) -> None:
     """Proves: the form shows each metadata so that it can save it, and an empty field has none."""
@@ -480,13 +480,13 @@ async def test_no_json_of_a_form_is_parsed_on_the_loop(
         ("0", [0], "0s"),
     ],
 )
-def test_durations(text: str, seconds: list[float], written: str) -> None:
+def test_durations_are_read_and_written_with_units(text: str, seconds: list[float], written: str) -> None:
     assert read_durations(text, "retry") == seconds
     assert write_durations(seconds) == written
 
 
 @pytest.mark.parametrize("text", ["5 m", "-5", "1e9", "5x", "٥", "5s;5m", "1 " * 101])
-def test_what_is_no_duration(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
         read_durations(text, "retry")
 

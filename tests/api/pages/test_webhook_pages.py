@@ -115,7 +115,7 @@ async def test_a_webhook_has_programs_for_its_receivers(idle_instance: Instance)
         assert made["secret"] not in page.text
 
 
-async def test_pause_resume_and_enable(instance: Instance, inbox: Receiver) -> None:
+async def test_a_webhook_can_be_paused_resumed_and_enabled(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
     path = f"/webhooks/{webhook['id']}"
     async with browsing(instance.app) as browser:
@@ -223,7 +223,7 @@ async def test_a_bad_test_event_is_explained_and_kept(
     assert fields.get("data", "") in page.text
 
 
-async def test_another_tenants_webhooks_are_not_there(idle_instance: Instance) -> None:
+async def test_webhooks_of_another_tenant_are_not_found(idle_instance: Instance) -> None:
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Theirs")
     key = await make_key(idle_instance, "someone-else")
     path = f"/webhooks/{webhook['id']}"
@@ -286,7 +286,7 @@ async def test_the_signing_key_is_shown_on_request_and_rotated(idle_instance: In
 
 
 @pytest.mark.parametrize("command", ["test", "preview"])
-async def test_what_is_wrong_with_a_test_event_is_said_at_its_field(idle_instance: Instance, command: str) -> None:
+async def test_an_error_of_a_test_event_is_shown_at_its_field(idle_instance: Instance, command: str) -> None:
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
     path = f"/webhooks/{webhook['id']}"
     async with browsing(idle_instance.app) as browser:
