@@ -273,16 +273,16 @@ async def test_parts_are_terminated_with_their_parent(instance: Instance, inbox:
 
 async def test_a_large_event_continues_after_its_worker_is_restarted(idle_instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
-    await crowd(idle_instance, inbox.url, 150, retry=RetryPolicy(schedule=(1.0,)))
+    await crowd(idle_instance, inbox.url, 101, retry=RetryPolicy(schedule=(1.0,)))
     event_id = (await idle_instance.send())["id"]
-    assert statuses(await idle_instance.event(event_id)) == {"pending": 150}, "accepted, and shown, without a worker"
+    assert statuses(await idle_instance.event(event_id)) == {"pending": 101}, "accepted, and shown, without a worker"
     async with idle_instance.working():
-        await inbox.got(60)
+        await inbox.got(40)
     inbox.otherwise = Answer(200)
     async with idle_instance.working():
         event = await idle_instance.until_closed(event_id)
-    assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 150})
-    assert len(inbox.requests) <= 300
+    assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 101})
+    assert len(inbox.requests) <= 202
 
 
 async def test_no_payload_of_a_large_event_is_readable_in_temporal(

@@ -118,6 +118,7 @@ async def test_the_sweep_adds_closed_events(forgetful: Instance, inbox: Receiver
     await until_swept(sweep_of(forgetful), forgetful, *(event["id"] for event in events))
 
 
+@pytest.mark.parametrize("forgetful", ["api and worker"], indirect=True)
 async def test_runs_that_other_tools_started_stop_no_sweep(forgetful: Instance, inbox: Receiver) -> None:
     """Started with Temporal's own tools: they work, and stop no sweep."""
     await forgetful.webhook(inbox.url)
@@ -208,11 +209,11 @@ async def test_an_ended_event_is_checked_once_while_two_tenants_are_checked(
 
 async def test_the_sweep_adds_a_large_event(forgetful: Instance, inbox: Receiver) -> None:
     """While two of its deliveries retry, and when it has closed."""
-    hooks = await crowd(forgetful, inbox.url, 130)
-    for hook in (hooks[3], hooks[120]):
+    hooks = await crowd(forgetful, inbox.url, 101)
+    for hook in (hooks[3], hooks[100]):
         await forgetful.store.webhooks.update(hook, forgetful.tenant, {"retry": RetryPolicy(schedule=(3600,))})
         await forgetful.store.webhooks.update(hook, forgetful.tenant, {"url": inbox.url + "/busy"})
-    inbox.fails(*[503] * 130)
+    inbox.fails(*[503] * 101)
     event = await forgetful.send()
     async with asyncio.timeout(WAIT_TIMEOUT):
         while {"pending", "sent"} & {
@@ -226,6 +227,7 @@ async def test_the_sweep_adds_a_large_event(forgetful: Instance, inbox: Receiver
     await until_swept(sweep, forgetful, event["id"])
 
 
+@pytest.mark.parametrize("forgetful", ["worker"], indirect=True)
 async def test_the_sweep_adds_events_of_shared_runs(forgetful: Instance, inbox: Receiver) -> None:
     """Succeeded, without webhooks, continued in a run of its own, redelivered; of two tenants."""
     inbox.fails(503)
@@ -272,6 +274,7 @@ async def test_a_shared_run_that_is_in_the_index_is_not_read(
         assert await sweep_of(instance).sweep()
 
 
+@pytest.mark.parametrize("forgetful", ["worker"], indirect=True)
 async def test_the_sweep_adds_events_of_a_terminated_shared_run(
     forgetful: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +315,7 @@ async def test_the_sweep_adds_events_of_shared_runs_that_no_worker_has_started(
                 await sweep.sweep()
 
 
+@pytest.mark.parametrize("forgetful", ["worker"], indirect=True)
 async def test_the_catch_up_of_a_tenant_reads_runs_that_it_shares_with_others(
     forgetful: Instance, inbox: Receiver
 ) -> None:

@@ -198,12 +198,17 @@ async def test_a_410_of_a_url_that_was_corrected_meanwhile_disables_nothing(
     assert (await show(instance, webhook))["enabled"]
 
 
-async def test_a_410_has_one_alert(instance: Instance, inbox: Receiver, desk: Receiver) -> None:
+async def test_a_410_ends_the_delivery_and_disables_the_webhook_with_one_alert(
+    instance: Instance, inbox: Receiver, desk: Receiver
+) -> None:
     inbox.otherwise = Answer(410)
-    await instance.webhook(inbox.url, on_failure=alerts_to(desk))
+    webhook = await instance.webhook(inbox.url, on_failure=alerts_to(desk))
     event_id = (await instance.send())["id"]
     event = await instance.until_closed(event_id)
     assert (event["status"], event["deliveries"][0]["reason"]) == ("failed", "gone")
+    assert len(inbox.requests) == 1
+    shown = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()
+    assert (shown["enabled"], shown["disabled_reason"]) == (False, "gone")
     assert alerts_at(desk) == [{"kind": "disabled", "reason": "gone", "failures": 1, "id": event_id}]
 
 
