@@ -43,7 +43,7 @@ class Authority:
         return Pair(self._signed(_name(name), key, [alternative], begins=begins, ends=ends), pem_of(key))
 
     def subordinate(self, key: Any) -> "tuple[Authority, str]":
-        """Give an authority with this key that this one vouches for, and the certificate that says so."""
+        """Return an authority with this key that this one vouches for, and the certificate that says so."""
         other = Authority()
         other._key = key
         return other, self._signed(other._name, key, [], ca=True)

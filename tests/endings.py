@@ -16,13 +16,13 @@ async def ends(task: asyncio.Task[Any], seconds: float) -> None:
 
 
 def all_stacks() -> str:
-    """Give the stacks of all tasks of the running loop, and of all threads."""
+    """Return the stacks of all tasks of the running loop, and of all threads."""
     tasks = asyncio.all_tasks() if asyncio._get_running_loop() else ()
     return "\n".join([*map(_stack_of, tasks), stacks_of_threads()])
 
 
 def _stack_of(task: asyncio.Task[Any]) -> str:
-    """Give where a task waits, down to the innermost coroutine: `Task.get_stack` has the outermost alone."""
+    """Return where a task waits, down to the innermost coroutine: `Task.get_stack` has the outermost alone."""
     frames = []
     waiting: Any = task.get_coro()
     while waiting is not None:

@@ -90,6 +90,12 @@ class Instance:
                     break
         return await self.event(event_id)
 
+    async def until_cancelled(self, event_id: str) -> None:
+        """Wait until Temporal shows the event's run as cancelled."""
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while (await self.run(event_id).describe()).status != WorkflowExecutionStatus.CANCELED:
+                await asyncio.sleep(0.03)
+
     async def until_delivery(self, event_id: str, status: str, attempts: int = 0, n: int = 0) -> dict[str, Any]:
         """Wait until the nth delivery has the status and at least so many attempts."""
 
@@ -109,7 +115,7 @@ class Instance:
             return answer.json()  # type: ignore[no-any-return]
 
     def run(self, event_id: str) -> WorkflowHandle[Any, Any]:
-        """Give the run of an event, as the Temporal CLI would address it."""
+        """Return the run of an event, as the Temporal CLI would address it."""
         return self.temporal.get_workflow_handle(ids.workflow_id(self.tenant, event_id))
 
     async def until_in_history(self, event_id: str, kind: EventType.ValueType) -> None:
@@ -146,7 +152,7 @@ class Instance:
 
 
 def with_keys(temporal: Client, keyring: Keyring) -> Client:
-    """Give a client of the same server that encrypts."""
+    """Return a client of the same server that encrypts."""
     return Client(temporal.service_client, namespace=temporal.namespace, data_converter=data_converter(keyring))
 
 

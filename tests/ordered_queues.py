@@ -16,12 +16,12 @@ async def send_numbered(instance: Instance, count: int) -> list[str]:
 
 
 def numbers(inbox: Receiver) -> list[int]:
-    """Give the numbers of all requests, as they came."""
+    """Return the numbers of all requests, as they came."""
     return [json.loads(each.body)["data"]["n"] for each in inbox.requests]
 
 
 def first_numbers(inbox: Receiver) -> list[int]:
-    """Give them as a receiver sees them that drops what it has had."""
+    """Return them as a receiver sees them that drops what it has had."""
     return list(dict.fromkeys(numbers(inbox)))
 
 

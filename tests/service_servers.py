@@ -74,7 +74,7 @@ class Slack(ServiceServer):
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """Give what was posted to the right address."""
+        """Return what was posted to the right address."""
         return [_payload(post) or {} for post in self.posts if post.path.endswith(self.token)]
 
     def judge(self, post: Post) -> Reply:

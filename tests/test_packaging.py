@@ -33,13 +33,13 @@ LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock"
 
 
 def entries(lock: str) -> list[str]:
-    """Give a lock's entries, each with its hashes on one line."""
+    """Return a lock's entries, each with its hashes on one line."""
     text = (ROOT / lock).read_text().replace("\\\n", " ")
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def locked(lock: str) -> dict[str, list[Requirement]]:
-    """Give what a lock has of each package: one version, or several of which markers choose one."""
+    """Return what a lock has of each package: one version, or several of which markers choose one."""
     found: dict[str, list[Requirement]] = {}
     for entry in entries(lock):
         requirement = Requirement(entry.split(" --hash=")[0])

@@ -18,7 +18,7 @@ TOO_LONG = 12.0
 
 
 async def tries(instance: Instance, event_id: str) -> list[int]:
-    """Give for each activity of the run which of its tries was the last."""
+    """Return for each activity of the run which of its tries was the last."""
     history = await instance.run(event_id).fetch_history()
     started = [event.activity_task_started_event_attributes for event in history.events]
     return [attributes.attempt for attributes in started if attributes.attempt]

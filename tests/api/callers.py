@@ -22,7 +22,7 @@ async def make_key(instance: Instance, tenant: str | None, **fields: Any) -> dic
 
 @asynccontextmanager
 async def calling(app: FastAPI, key: str | None, address: str = "192.0.2.1") -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client with this key, from this address."""
+    """Return a client with this key, from this address."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 1))
     headers = {"authorization": f"Bearer {key}"} if key else {}
     async with httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", headers=headers) as http:
@@ -30,12 +30,12 @@ async def calling(app: FastAPI, key: str | None, address: str = "192.0.2.1") -> 
 
 
 def guarded(app: FastAPI) -> dict[str, frozenset[str]]:
-    """Give all routes that need a key, as `GET /v1/…`, with what each declares: any of these scopes lets in."""
+    """Return all routes that need a key, as `GET /v1/…`, with what each declares: any of these scopes lets in."""
     return {name: scopes_of(route) for name, route in guarded_routes(app).items()}
 
 
 def guarded_routes(app: FastAPI) -> dict[str, GuardedRoute]:
-    """Give all routes that need a key, as `GET /v1/…`."""
+    """Return all routes that need a key, as `GET /v1/…`."""
     return {
         f"{method} {context.path}": context.original_route
         for context in iter_route_contexts(app.routes)

@@ -17,7 +17,7 @@ SECRETS = ("hush-hush", "whsec_", "secret.example", "ann@", "amount")
 
 
 async def log_of(instance: Instance, **query: Any) -> list[dict[str, Any]]:
-    """Give all entries, oldest first."""
+    """Return all entries, oldest first."""
     items: list[dict[str, Any]] = []
     cursor = None
     while True:

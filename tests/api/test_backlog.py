@@ -1,4 +1,4 @@
-"""Where the operator says how much may wait, events beyond it are refused and not accepted late."""
+"""With a limit of the backlog, events are refused instead of being accepted late."""
 
 import asyncio
 from pathlib import Path

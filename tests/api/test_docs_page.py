@@ -106,7 +106,7 @@ async def test_chromium_shows_all_operations_without_a_network(idle_instance: In
 
 
 async def rendered(url: str, folder: Path) -> tuple[str, str]:
-    """Give the document as Chromium has it after the page's scripts have run, and Chromium's log."""
+    """Return the document as Chromium has it after the page's scripts have run, and Chromium's log."""
     process = await asyncio.create_subprocess_exec(
         *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", NO_NETWORK),
         *(f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=20000"),

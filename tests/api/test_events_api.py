@@ -25,7 +25,7 @@ async def post(instance: Instance, **fields: Any) -> httpx.Response:
 
 
 async def runs(instance: Instance, event_id: str) -> list[str]:
-    """Give the ids of all runs of an event."""
+    """Return the ids of all runs of an event."""
     workflow_id = instance.run(event_id).id
     return [run.run_id async for run in instance.temporal.list_workflows(f"WorkflowId = '{workflow_id}'")]
 

@@ -364,7 +364,7 @@ def test_every_field_of_every_request_has_a_bound() -> None:
 
 
 def unbounded(document: dict[str, Any]) -> Iterator[str]:
-    """Give the locations of all that may be of any size in parameters and bodies of requests."""
+    """Return the locations of all that may be of any size in parameters and bodies of requests."""
     walk = _Walk(document["components"]["schemas"])
     for path, methods in document["paths"].items():
         for operation in methods.values():

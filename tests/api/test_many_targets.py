@@ -17,7 +17,7 @@ LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
 async def listed(instance: Instance, **query: Any) -> list[dict[str, Any]]:
-    """Give all that a search finds, page by page."""
+    """Return all that a search finds, page by page."""
     items: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:

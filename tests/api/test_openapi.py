@@ -36,7 +36,7 @@ def operations(section: str = "paths") -> dict[str, dict[str, Any]]:
 
 
 def validator(pointer: Pointer) -> jsonschema_rs.Validator:
-    """Give a validator of the schema at this pointer into the document."""
+    """Return a validator of the schema at this pointer into the document."""
     fragment = quote("/".join(step.replace("~", "~0").replace("/", "~1") for step in pointer))
     schema = {"$ref": f"{ADDRESS}#/{fragment}"}
     return jsonschema_rs.Draft202012Validator(schema, registry=REGISTRY, validate_formats=True)
@@ -112,7 +112,7 @@ def test_no_description_is_a_default_of_fastapi() -> None:
 
 
 def examples(node: Any = DOCUMENT, at: Pointer = ()) -> Iterator[tuple[Pointer, Any]]:
-    """Give each example, with the pointer to its schema."""
+    """Return each example, with the pointer to its schema."""
     if isinstance(node, list):
         for index, item in enumerate(node):
             yield from examples(item, (*at, str(index)))
@@ -198,7 +198,7 @@ NOT_STANDARD = re.compile(
 
 
 def texts(node: Any = DOCUMENT) -> Iterator[str]:
-    """Give all summaries and descriptions."""
+    """Return all summaries and descriptions."""
     if isinstance(node, list):
         for item in node:
             yield from texts(item)

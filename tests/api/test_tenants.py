@@ -126,7 +126,7 @@ class Two:
         return await http.request(method, filled, json=body, params=params, headers=headers)
 
     async def everything(self) -> dict[str, Any]:
-        """Give all that A has, and all that only an admin may change."""
+        """Return all that A has, and all that only an admin may change."""
         admin, of_a = self.instance.http, {"tenant": self.mine}
         hook, event = self.fixtures["webhook_id"], self.fixtures["event_id"]
         audit = (await admin.get("/v1/audit", params=of_a)).json()["items"]

@@ -10,12 +10,12 @@ WEBHOOK = WebhookContext("wh_1", "Orders", {"plan": "gold"})
 
 
 def seeing(data: Any) -> dict[str, Any]:
-    """Give the variables of a template for an event with this data."""
+    """Return the variables of a template for an event with this data."""
     return context_of(OutgoingEvent("evt_1", "order.paid", "acme", WHEN, data), WEBHOOK)
 
 
 def alerting(**changes: Any) -> dict[str, Any]:
-    """Give the variables of a template of an alert."""
+    """Return the variables of a template of an alert."""
     alert = {
         "kind": "failed",
         "reason": "exhausted",

@@ -120,7 +120,7 @@ def test_nasty_data_yields_content_or_a_content_error(calling: Calling, data: An
 
 
 def elements(template: str) -> list[tuple[Callable[..., Any], Any]]:
-    """Give each element with this template in all its fields, and each that has none."""
+    """Return each element with this template in all its fields, and each that has none."""
     form = "application/x-www-form-urlencoded"
     call = HttpCall(url="https://api.example/" + template, headers={"x-a": template}, body=template)
     return [

@@ -77,7 +77,7 @@ def test_a_host_in_an_allowed_network_is_accepted(host: str, allowed: str, fine:
 
 
 def notations(ip: IPv4Address) -> list[str]:
-    """Give ways to write an IPv4 address that some parser takes."""
+    """Return ways to write an IPv4 address that some parser takes."""
     value, parts = int(ip), ip.packed
     return [
         str(ip),

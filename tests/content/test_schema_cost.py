@@ -85,7 +85,7 @@ def test_a_chain_of_doublings_is_refused() -> None:
 
 
 def check_seconds(schema: dict[str, Any]) -> float:
-    """Give the least CPU time of five checks: a garbage collection of the whole test process takes longer than one."""
+    """Return the least CPU time of five checks: a garbage collection of the test process takes longer than one."""
 
     def once() -> float:
         began = time.thread_time()

@@ -14,7 +14,7 @@ NO_HTTP = {"asyncio", "ctypes", "hid", "smtplib", "socket", "subprocess", "syslo
 
 
 def _plugins() -> dict[str, set[Path]]:
-    """Give each scheme of Apprise, and the files that its plugin is made of."""
+    """Return each scheme of Apprise, and the files that its plugin is made of."""
     root = Path(apprise.__file__).parent
     library: Any = apprise
     manager = library.NotificationManager()
@@ -32,7 +32,7 @@ def _plugins() -> dict[str, set[Path]]:
 
 
 def _imports(file: Path) -> set[str]:
-    """Give the modules that a file imports: other packages by their first name, Apprise's own by their last."""
+    """Return the modules that a file imports: other packages by their first name, Apprise's own by their last."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):

@@ -18,7 +18,7 @@ from timeouts import WAIT_TIMEOUT
 
 @pytest.fixture
 async def reader(idle_instance: Instance) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a session of the tenant."""
+    """Return a session of the tenant."""
     key = await make_key(idle_instance, idle_instance.tenant)
     async with serving(idle_instance.app) as server, session(f"http://127.0.0.1:{server.port}", key["key"]) as http:
         yield http

@@ -65,7 +65,7 @@ def test_what_python_does_not_call_global_is_refused(ip: IPv4Address | IPv6Addre
 
 
 def forms(ip: IPv4Address) -> dict[str, IPv6Address]:
-    """Give the IPv6 addresses by which traffic gets to an IPv4 address."""
+    """Return the IPv6 addresses by which traffic gets to an IPv4 address."""
     value = int(ip)
     return {
         "mapped": IPv6Address(0xFFFF << 32 | value),

@@ -38,7 +38,7 @@ def costly_key() -> rsa.RSAPrivateKey:
 
 
 def seconds_of_a_handshake(trusted: str, server: ssl.SSLContext) -> float:
-    """Give the CPU time that the costliest step of a client's handshake takes."""
+    """Return the CPU time that the costliest step of a client's handshake takes."""
     client = ssl.create_default_context(cadata=trusted)
     client.verify_flags &= ~ssl.VERIFY_X509_STRICT  # the default since Python 3.13
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()

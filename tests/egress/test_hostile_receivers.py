@@ -305,5 +305,5 @@ async def test_all_of_them_together_cost_little_memory() -> None:
 
 
 def resident() -> int:
-    """Give this process's resident memory, in bytes."""
+    """Return this process's resident memory, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

@@ -56,7 +56,7 @@ async def deliver(client: EgressClient, url: str, tls: Tls | None) -> HttpAnswer
 
 
 def shown(peer: Peer) -> str:
-    """Give the name in the certificate that a client has shown."""
+    """Return the name in the certificate that a client has shown."""
     subject = peer.writer.get_extra_info("peercert")["subject"]
     return str(subject[0][0][1])
 

@@ -46,7 +46,7 @@ sys.addaudithook(_see)
 
 @contextmanager
 def watching() -> Iterator[list[str]]:
-    """Give the addresses that are connected until the block ends."""
+    """Return the addresses that are connected until the block ends."""
     global _connects
     seen: list[str] = []
     _connects = seen

@@ -47,13 +47,13 @@ def read_mailboxes(content: bytes, name: str) -> tuple[Mailbox, ...]:
 
 
 def read_text(message: EmailMessage, subtype: str) -> str | None:
-    """Give the text or the html, with line breaks as `lines` gives them."""
+    """Return the text or the html, with line breaks as `lines` gives them."""
     part = message.get_body((subtype,))
     return None if part is None else lines(part.get_content())
 
 
 def lines(text: str) -> str:
-    """Give a text as an email can carry it: it knows one kind of line break, and ends with one."""
+    """Return a text as an email can carry it: it knows one kind of line break, and ends with one."""
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
 
 

@@ -61,7 +61,7 @@ def suppression(reason: str = "bounced", detail: str = "") -> Suppression:
 
 
 async def dump(database_url: str) -> str:
-    """Give all rows of all tables as the database has them."""
+    """Return all rows of all tables as the database has them."""
     engine = open_engine(database_url)
 
     def read(connection: Connection) -> str:

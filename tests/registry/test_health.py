@@ -20,7 +20,7 @@ FIVE_DAYS = (5 * DAY).total_seconds()
 
 
 def after(wait: timedelta, answer: Any = "failed", throttled: timedelta | None = None, **more: Any) -> RequestResult:
-    """Give the result of a request at a time after noon."""
+    """Return the result of a request at a time after noon."""
     return RequestResult("wh_1", answer, NOW + wait, NOW + wait + throttled if throttled else None, **more)
 
 

@@ -30,7 +30,7 @@ REPLAYS = 5
 async def test_the_costliest_activations_take_little_cpu_time(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Setup: 100 targets. Timeline: a person asks for an attempt of all; no worker takes steps when they end.
+    """Setup: 100 targets. Timeline: an attempt of all is requested; no worker takes steps when they end.
     Proves: the activations that start all 100, and that bring nearly all their outcomes at once, are cheap.
 
     The least of several replays is taken: what else the machine does can only make one dearer.

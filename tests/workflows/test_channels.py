@@ -42,7 +42,7 @@ async def instance(temporal: Client, tmp_path: Path, sendgrid: SendGridServer) -
 
 
 async def summaries(instance: Instance, event_id: str) -> list[str]:
-    """Give what the timeline of the Temporal web UI says of each step."""
+    """Return what the timeline of the Temporal web UI says of each step."""
     history = await instance.run(event_id).fetch_history()
     metadata = [event.user_metadata.summary for event in history.events if event.HasField("user_metadata")]
     return [json.loads(summary.data) for summary in metadata if summary.data]

@@ -1,12 +1,13 @@
 """The state machine of a delivery: sequences of outcomes and commands, in a table."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import cast, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from due_times import NOW, until_due
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery, reopened, select
 from hookkeeper.messages.event import Delivery, Receipt, ReceiptKind
@@ -14,7 +15,6 @@ from hookkeeper.outcomes import Outcome, Verdict
 from workflows.delivery import DeliveryState
 from workflows.retry import MAX_ATTEMPTS_KEPT
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STATUS: dict[str, tuple[Verdict, int | None]] = {
     "ok": ("succeeded", 200),
     "500": ("failed", 500),
@@ -27,13 +27,6 @@ STATUS: dict[str, tuple[Verdict, int | None]] = {
     "sent": ("succeeded", 202),
 }
 AWAITED = ("ann@a.b", "bob@a.b")
-
-
-def until_due(delivery: DeliveryState) -> float | None:
-    """Give the seconds until something is due (0: now), or None when nothing is until a person acts."""
-    if delivery.is_due:
-        return 0
-    return min(((time - NOW).total_seconds() for time in delivery.due_times.values()), default=None)
 
 
 def outcome(name: str, delays: tuple[float, ...] = (10.0, 20.0), retry_after: float | None = None) -> Outcome:

@@ -44,7 +44,7 @@ async def sealed(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
 
 
 async def seen_without_keys(temporal: Client, workflow_id: str) -> list[Message]:
-    """Give all that the server tells of the runs with this id."""
+    """Return all that the server tells of the runs with this id."""
     seen: list[Message] = []
     async for run in temporal.list_workflows(f"WorkflowId = '{workflow_id}'"):
         handle = temporal.get_workflow_handle(workflow_id, run_id=run.run_id)

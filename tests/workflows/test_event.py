@@ -225,7 +225,7 @@ async def test_cancel_stops_one_delivery_or_all(instance: Instance, inbox: Recei
         first: "cancelled",
         second: "cancelled",
     }
-    await until_run(instance, accepted["id"], WorkflowExecutionStatus.CANCELED)
+    await instance.until_cancelled(accepted["id"])
 
 
 async def test_the_state_of_a_cancelled_run_needs_no_worker(idle_instance: Instance, inbox: Receiver) -> None:
@@ -235,7 +235,7 @@ async def test_the_state_of_a_cancelled_run_needs_no_worker(idle_instance: Insta
         accepted = await idle_instance.send()
         await idle_instance.until_delivery(accepted["id"], "retrying", 1)
         await idle_instance.command(accepted["id"], "cancel")
-        await until_run(idle_instance, accepted["id"], WorkflowExecutionStatus.CANCELED)
+        await idle_instance.until_cancelled(accepted["id"])
     event = await idle_instance.event(accepted["id"])
     assert (event["status"], codes(event)) == ("cancelled", [500])
 
@@ -246,7 +246,7 @@ async def test_cancelling_the_workflow_in_temporal_cancels_its_deliveries(instan
     accepted = await instance.send()
     await instance.until_delivery(accepted["id"], "retrying", 1)
     await instance.run(accepted["id"]).cancel()
-    await until_run(instance, accepted["id"], WorkflowExecutionStatus.CANCELED)
+    await instance.until_cancelled(accepted["id"])
     event = await instance.event(accepted["id"])
     assert (event["status"], event["deliveries"][0]["status"], codes(event)) == ("cancelled", "cancelled", [500])
 
@@ -548,10 +548,3 @@ async def without_registry(instance: Instance) -> AsyncIterator[None]:
     finally:
         database.rmdir()
         aside.rename(database)
-
-
-async def until_run(instance: Instance, event_id: str, status: WorkflowExecutionStatus) -> None:
-    """Wait until Temporal shows the run with this status."""
-    async with asyncio.timeout(WAIT_TIMEOUT):
-        while (await instance.run(event_id).describe()).status != status:
-            await asyncio.sleep(0.03)

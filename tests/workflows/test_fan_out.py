@@ -31,7 +31,7 @@ NOTE = Notification.model_validate({"http": {"url": "https://acme.example/note"}
 
 
 async def parts(instance: Instance, event_id: str) -> list[WorkflowExecutionDescription]:
-    """Give the latest runs of an event's parts."""
+    """Return the latest runs of an event's parts."""
     found: list[WorkflowExecutionDescription] = []
     while True:
         part_id = ids.part_id(instance.tenant, event_id, len(found) + 1)
@@ -54,12 +54,6 @@ async def until(
     except TimeoutError:
         assert statuses(event) == wanted
     return event
-
-
-async def until_run(instance: Instance, event_id: str, status: WorkflowExecutionStatus) -> None:
-    async with asyncio.timeout(WAIT_TIMEOUT):
-        while (await instance.run(event_id).describe()).status != status:
-            await asyncio.sleep(0.03)
 
 
 def attributes(run: WorkflowExecutionDescription, key: Any) -> list[str]:
@@ -186,7 +180,7 @@ async def test_a_closed_part_can_be_redelivered_while_another_is_open(instance: 
         assert (await instance.command(event_id, "cancel")).status_code == 202
         event = await instance.until_closed(event_id)
         assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 1, "succeeded": 101})
-        await until_run(instance, event_id, WorkflowExecutionStatus.CANCELED)
+        await instance.until_cancelled(event_id)
         assert (await instance.command(event_id, "redeliver", first)).status_code == 202
         event = await instance.until_closed(event_id)
         assert event["status"] == "cancelled"
@@ -233,7 +227,7 @@ async def test_signals_are_passed_on_to_the_parts(instance: Instance, inbox: Rec
     await instance.run(event_id).signal("cancel")
     event = await instance.until_closed(event_id)
     assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 101, "succeeded": 1})
-    await until_run(instance, event_id, WorkflowExecutionStatus.CANCELED)
+    await instance.until_cancelled(event_id)
 
 
 @pytest.mark.parametrize("begun", [True, False], ids=["delivering", "no worker yet"])
@@ -249,7 +243,7 @@ async def test_cancelling_the_workflow_in_temporal_cancels_the_parts(
         if begun:
             await until(idle_instance, event_id, {"retrying": 101})
             await idle_instance.run(event_id).cancel()
-        await until_run(idle_instance, event_id, WorkflowExecutionStatus.CANCELED)
+        await idle_instance.until_cancelled(event_id)
     event = await idle_instance.event(event_id)  # without a worker
     assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 101})
     assert len(inbox.requests) == (101 if begun else 0)

@@ -54,7 +54,7 @@ async def finished(instance: Instance, environment: WorkflowEnvironment, event_i
 
 
 def seconds_taken(event: dict[str, Any]) -> float:
-    """Give the seconds from acceptance to the end, by the clock that flew."""
+    """Return the seconds from acceptance to the end, by the clock that flew."""
     return (datetime.fromisoformat(event["finished_at"]) - datetime.fromisoformat(event["accepted_at"])).total_seconds()
 
 

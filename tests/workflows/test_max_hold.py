@@ -22,7 +22,7 @@ async def instance(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
 
 
 async def summaries_of(instance: Instance, event_id: str) -> list[str]:
-    """Give what the Temporal web UI says of each timer and activity of a run."""
+    """Return what the Temporal web UI says of each timer and activity of a run."""
     history = await instance.run(event_id).fetch_history()
     payloads = [event.user_metadata.summary for event in history.events if event.user_metadata.HasField("summary")]
     return [json.loads(payload.data) for payload in payloads]

@@ -1,18 +1,16 @@
 """A delivery to an ordered webhook: when it waits, and when others wait for it. Without clock or Temporal."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from due_times import NOW, until_due
 from hookkeeper.commands import reopened
 from hookkeeper.messages.event import Delivery
 from hookkeeper.outcomes import Outcome
 from hookkeeper.policy import OrderPolicy
 from workflows.batches import can_share_batch
 from workflows.delivery import DeliveryState
-
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def delivery(ordered: OrderPolicy | None = "block", **fields: Any) -> DeliveryState:
@@ -22,13 +20,6 @@ def delivery(ordered: OrderPolicy | None = "block", **fields: Any) -> DeliverySt
 def attempt(of: DeliveryState, verdict: Any = "failed", ordered: OrderPolicy | None = "block") -> None:
     of.begin_attempt()
     of.finish_attempt(Outcome(delivery="wh_1", verdict=verdict, started_at=NOW, ordered=ordered), NOW, jitter=0)
-
-
-def until_due(delivery: DeliveryState) -> float | None:
-    """Give the seconds until something is due (0: now), or None when nothing is until a person acts."""
-    if delivery.is_due:
-        return 0
-    return min(((time - NOW).total_seconds() for time in delivery.due_times.values()), default=None)
 
 
 def test_a_delivery_without_order_does_not_wait() -> None:

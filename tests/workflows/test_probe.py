@@ -28,7 +28,7 @@ async def probing(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
 
 
 async def disabled(instance: Instance, inbox: Receiver, **fields: Any) -> tuple[dict[str, Any], str]:
-    """Give a webhook that has failed for too long, and the event that it holds."""
+    """Return a webhook that has failed for too long, and the event that it holds."""
     inbox.otherwise = Answer(500)
     webhook = await instance.webhook(inbox.url, disable_after=0.05, retry={"schedule": [0.1, 0.1]}, **fields)
     event_id = (await instance.send())["id"]

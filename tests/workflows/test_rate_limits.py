@@ -73,7 +73,7 @@ async def test_a_delivery_in_the_limited_queue_can_be_cancelled(instance: Instan
 
 
 async def waiting_for_its_turn(instance: Instance, inbox: Receiver) -> str:
-    """Give an event that waits in the limited queue, for minutes."""
+    """Return an event that waits in the limited queue, for minutes."""
     await instance.webhook(inbox.url, rate_limit=0.01)
     events: list[str] = [(await instance.send())["id"] for _ in range(3)]
     (sent,) = await inbox.got(1)

@@ -44,7 +44,7 @@ async def queue(instance: Instance, webhook_id: str) -> dict[str, object]:
 
 @pytest.fixture
 def breakable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give runs a bug: the signal `hold` of a delivery `bug` fails each workflow task from then on."""
+    """Make runs fail: the signal `hold` of a delivery `bug` fails each workflow task from then on."""
     original = Commands.signal
 
     async def signal(self: Commands, command: Command, delivery: str | None) -> None:

@@ -66,7 +66,7 @@ async def has_failed_for(instance: Instance, webhook: dict[str, Any], time: time
 
 
 async def queues(instance: Instance, event_id: str) -> list[str]:
-    """Give the task queues of a run's activities."""
+    """Return the task queues of a run's activities."""
     history = await instance.run(event_id).fetch_history()
     scheduled = [event for event in history.events if event.HasField("activity_task_scheduled_event_attributes")]
     return [activity.activity_task_scheduled_event_attributes.task_queue.name for activity in scheduled]
@@ -117,7 +117,7 @@ async def test_a_webhook_that_hangs_is_slowed_down_until_it_answers(instance: In
 
 
 async def test_a_busy_webhook_is_left_alone_by_all_events(instance: Instance, inbox: Receiver) -> None:
-    """What a person asks for goes at once all the same."""
+    """A requested attempt is made at once all the same."""
     inbox.answers = [Answer(429, headers={"retry-after": "3"})]
     webhook = await instance.webhook(inbox.url, retry={"schedule": [0.1]})
     first = (await instance.send())["id"]

@@ -121,7 +121,7 @@ class Browser:
 
 @asynccontextmanager
 async def browsing(app: FastAPI, key: str | None = KEY, address: str = "192.0.2.1") -> AsyncIterator[Browser]:
-    """Give a browser, which has logged in with the key."""
+    """Return a browser, which has logged in with the key."""
     async with calling(app, None, address) as http:
         browser = Browser(http)
         if key:

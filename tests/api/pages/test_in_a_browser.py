@@ -64,7 +64,7 @@ async def reading(
     width: int = 1280,
     expected: str = REPEATED,
 ) -> AsyncIterator[Page]:
-    """Give a page of the instance, at the login."""
+    """Return a page of the instance, at the login."""
     complaints: list[str] = []
 
     def hear(message: ConsoleMessage) -> None:
@@ -441,7 +441,7 @@ async def test_a_link_to_the_portal_opens_from_another_site(chromium: Browser, i
 
 
 def application(frames: dict[str, str]) -> FastAPI:
-    """Give the application of a customer, whose page shows the portal in a frame."""
+    """Return the application of a customer, whose page shows the portal in a frame."""
     app = FastAPI()
 
     @app.get("/{page}")

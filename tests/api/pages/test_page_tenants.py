@@ -22,7 +22,7 @@ TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
 async def objects_of(instance: Instance) -> dict[str, str]:
-    """Give the instance's tenant one object of each kind; return their ids by the names that paths and forms use."""
+    """Make an object of each kind for the instance's tenant; return their ids by the names that paths and forms use."""
     of_tenant, http = {"tenant": instance.tenant}, instance.http
     webhook = (await instance.webhook(URL))["id"]
     event = await instance.send(data={"order": DATA}, deliver_at=TOMORROW)

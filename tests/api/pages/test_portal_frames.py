@@ -32,7 +32,7 @@ def ancestors(answer: httpx.Response) -> str:
 
 @asynccontextmanager
 async def framed(instance: Instance, **fields: Any) -> AsyncIterator[tuple[Browser, dict[str, Any]]]:
-    """Give a browser with a session in a frame; its cookie needs https."""
+    """Return a browser with a session in a frame; its cookie needs https."""
     link = await make_link(instance, frame_origins=ORIGINS, **fields)
     async with browsing(instance.app, key=None) as browser:
         browser.http.base_url = httpx.URL("https://hookkeeper.test")

@@ -51,7 +51,7 @@ async def press(browser: Browser, link: dict[str, Any]) -> httpx.Response:
 
 @asynccontextmanager
 async def visiting(instance: Instance, **fields: Any) -> AsyncIterator[tuple[Browser, dict[str, Any]]]:
-    """Give a browser with the session of a new link."""
+    """Return a browser with the session of a new link."""
     link = await make_link(instance, **fields)
     async with browsing(instance.app, key=None) as browser:
         answer = await press(browser, link)
@@ -65,7 +65,7 @@ async def listed(instance: Instance) -> dict[str, dict[str, Any]]:
 
 
 async def actions(instance: Instance) -> list[tuple[str, str]]:
-    """Give the portal's entries of the audit log, oldest first: action and key."""
+    """Return the portal's entries of the audit log, oldest first: action and key."""
     items = (await instance.http.get("/v1/audit", params={"tenant": instance.tenant})).json()["items"]
     return [(item["action"], item["key_id"]) for item in items[::-1] if item["action"].startswith("portal")]
 
