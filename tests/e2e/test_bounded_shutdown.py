@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import processes
-import pytest
 from temporalio.client import Client
 
 from hookkeeper.cli.shutdown import FAILED
@@ -102,7 +101,9 @@ async def ends_with_an_error(process: asyncio.subprocess.Process, log: Path) -> 
     return written
 
 
-async def test_a_run_that_cannot_be_evicted(idle_instance: Instance, temporal: Client, tmp_path: Path) -> None:
+async def test_a_worker_with_a_run_that_cannot_be_evicted_ends(
+    idle_instance: Instance, temporal: Client, tmp_path: Path
+) -> None:
     """Before, `Worker.shutdown()` never returned."""
     async with process(idle_instance, tmp_path, STUCK) as (worker, log):
         queue = idle_instance.settings.task_queue
@@ -113,11 +114,18 @@ async def test_a_run_that_cannot_be_evicted(idle_instance: Instance, temporal: C
         await handle.terminate()
 
 
-@pytest.mark.parametrize(("name", "function"), [("worker", "forever"), ("api", "_serve_http")])
-async def test_an_event_loop_that_hangs(idle_instance: Instance, tmp_path: Path, name: str, function: str) -> None:
-    async with process(idle_instance, tmp_path, BLOCKED_LOOP.format(name=name, function=function)) as (hanging, log):
-        await says(hanging, log, "hangs")
-        assert "in hang" in await ends_with_an_error(hanging, log)
+async def test_a_process_whose_event_loop_hangs_ends(idle_instance: Instance, tmp_path: Path) -> None:
+    """Both at the same time: each takes more than ten seconds."""
+
+    async def ends(name: str, function: str) -> None:
+        folder = tmp_path / name
+        folder.mkdir()
+        script = BLOCKED_LOOP.format(name=name, function=function)
+        async with process(idle_instance, folder, script) as (hanging, log):
+            await says(hanging, log, "hangs")
+            assert "in hang" in await ends_with_an_error(hanging, log)
+
+    await asyncio.gather(ends("worker", "forever"), ends("api", "_serve_http"))
 
 
 async def test_a_worker_that_does_not_stop_does_not_keep_dev_running(tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import processes
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from temporalio.client import Client
 
 from collectors import CollectedSpan, Collector, collecting
+from instances import running_instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
 
@@ -34,12 +37,12 @@ async def traced(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Trac
             yield Traced(dev, collector)
 
 
-async def posted(dev: processes.Dev, tenant: str, event_id: str) -> tuple[str, str]:
+async def posted(http: httpx.AsyncClient, tenant: str, event_id: str) -> tuple[str, str]:
     """Post an event as a part of a trace; return the ids of the trace and of the client's span."""
     trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
     event = {"type": "order.paid", "tenant": tenant, "id": event_id}
     headers = {"traceparent": f"00-{trace_id}-{span_id}-01"}
-    assert (await dev.http.post("/v1/events", json=event, headers=headers)).status_code == 202
+    assert (await http.post("/v1/events", json=event, headers=headers)).status_code == 202
     return trace_id, span_id
 
 
@@ -51,7 +54,7 @@ async def test_a_trace_leads_from_the_client_to_each_attempt(traced: Traced, inb
     dev, tenant = traced.dev, "traced"
     inbox.fails(503)
     webhook = await dev.webhook(inbox.url, tenant, retry={"schedule": [0.1]})
-    trace_id, span_id = await posted(dev, tenant, "one")
+    trace_id, span_id = await posted(dev.http, tenant, "one")
     await dev.until("one", tenant, "succeeded")
     spans = await traced.collector.until(trace_id, 5)
     by_name = {span.name: span for span in spans if span.name != "attempt"}
@@ -126,7 +129,7 @@ async def test_an_event_without_a_context_has_a_trace_of_its_own(traced: Traced,
 async def test_the_log_line_of_an_attempt_names_trace_and_run(traced: Traced, inbox: Receiver) -> None:
     dev, tenant = traced.dev, "logged"
     await dev.webhook(inbox.url, tenant)
-    trace_id, _ = await posted(dev, tenant, "logged")
+    trace_id, _ = await posted(dev.http, tenant, "logged")
     await dev.until("logged", tenant, "succeeded")
     (run,) = [span for span in await traced.collector.until(trace_id, 4) if span.name == "run"]
     log = next((dev.folder / ".hookkeeper").rglob("worker.log")).read_text()
@@ -135,11 +138,11 @@ async def test_the_log_line_of_an_attempt_names_trace_and_run(traced: Traced, in
     assert f'"run_id": "{run.attributes["hookkeeper.run_id"]}"' in line
 
 
-async def test_a_context_is_passed_on_without_an_exporter(tmp_path: Path, inbox: Receiver) -> None:
-    async with processes.dev(tmp_path, settings={"HOOKKEEPER_SEND_TRACEPARENT": "true"}) as dev:
-        await dev.webhook(inbox.url, "acme")
-        trace_id, span_id = await posted(dev, "acme", "one")
-        await dev.until("one", "acme", "succeeded")
+async def test_a_context_is_passed_on_without_an_exporter(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+    async with running_instance(temporal, tmp_path, send_traceparent=True) as instance, instance.working():
+        await instance.webhook(inbox.url)
+        trace_id, span_id = await posted(instance.http, instance.tenant, "one")
+        await instance.until("one", "succeeded")
         (request,) = inbox.requests
         assert request.headers["traceparent"] == f"00-{trace_id}-{span_id}-01"
 
@@ -151,8 +154,8 @@ async def test_without_its_packages_it_says_what_to_install(tmp_path: Path) -> N
         "HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only",
         "PYTHONPATH": f"{tmp_path}:{processes.ROOT}",
     }
-    for command in ("api", "worker"):
-        done = await processes.hookkeeper(command, cwd=tmp_path, settings=settings)
+    commands = (processes.hookkeeper(command, cwd=tmp_path, settings=settings) for command in ("api", "worker"))
+    for done in await asyncio.gather(*commands):
         assert done.code == 78
         assert "Error: HOOKKEEPER_OTLP_ENDPOINT needs more packages: pip install '.[otel]'" in done.err
         assert "Traceback" not in done.err
