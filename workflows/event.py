@@ -101,10 +101,10 @@ class EventWorkflow:
         new = [delivery for delivery in batch if delivery.is_new and not delivery.record.degraded]
         if new:
             await self._attempt(new, is_first=True)
-        await asyncio.gather(*(self._continue(delivery) for delivery in batch))
+        await asyncio.gather(*(self._continue_until_over(delivery) for delivery in batch))
 
-    async def _continue(self, delivery: DeliveryState) -> None:
-        """Wait and attempt until the whole event is over: a final delivery can be reopened until then."""
+    async def _continue_until_over(self, delivery: DeliveryState) -> None:
+        """Do what is due, until the whole event is over: a final delivery can be reopened until then."""
         while not self._is_over() and not self._has_to_continue_as_new():
             if not delivery.is_due:
                 await self._wait_until_due(delivery)

@@ -3,22 +3,20 @@
 import re
 from collections.abc import Sequence
 
-from hookkeeper.services.errors import Invalid
-
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 DURATION = re.compile(r"(\d{1,8}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
 MAX_DURATIONS = 100
 NEVER = "never"
 
 
-def read_durations(text: str, field: str) -> list[float]:
-    """Read `5s, 5m, 2h` as seconds; a number without a unit is seconds, and `never` none at all. Raises Invalid."""
+def read_durations(text: str) -> list[float]:
+    """Read `5s, 5m, 2h` as seconds; a number without a unit is seconds, and `never` none at all. Raises ValueError."""
     if text.strip() == NEVER:
         return []
     parts = text.replace(",", " ").split()
     found = [DURATION.fullmatch(part) for part in parts[:MAX_DURATIONS]]
     if len(parts) > MAX_DURATIONS or not all(found):
-        raise Invalid.field(field, "must be durations such as 5s, 5m, 2h")
+        raise ValueError("must be durations such as 5s, 5m, 2h")
     return [float(match[1]) * UNITS[match[2] or "s"] for match in found if match]
 
 

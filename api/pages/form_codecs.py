@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from api.pages.durations import read_durations, write_durations
 from api.problems import Problem
 from api.strict_json import fault_of, parse
-from hookkeeper.services.errors import Invalid
 
 MAX_NAME_SHOWN = 64
 
@@ -34,15 +33,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _durations(text: str) -> list[float]:
-    try:
-        return read_durations(text, "")
-    except Invalid as error:
-        raise ValueError(error.errors[0].detail) from None
-
-
 def _duration(text: str) -> float:
-    found = _durations(text)
+    found = read_durations(text)
     if len(found) != 1:
         raise ValueError("must be one duration such as 5s, 5m, 2h")
     return found[0]
@@ -102,4 +94,4 @@ CHECK = Codec(lambda text: text == "true", lambda value: "true" if value else ""
 NUMBER = Codec(_number, lambda value: f"{value:.12g}")
 COUNT = Codec(_count, str)
 DURATION = Codec(_duration, lambda value: write_durations([value]))
-DURATIONS = Codec(_durations, write_durations)
+DURATIONS = Codec(read_durations, write_durations)

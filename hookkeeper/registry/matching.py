@@ -56,16 +56,16 @@ class MatchingWebhook:
         return rate_at_present(self.rate_limit, self.timeouts)
 
     @property
-    def is_promising(self) -> bool:
+    def may_succeed_now(self) -> bool:
         """Whether its next attempt is made at once, and may succeed."""
         may_send = self.enabled and not self.paused_at and not self.throttled_until
         return may_send and not self.timeouts and (self.failures or 0) < FAILING
 
     def is_quick(self, now: datetime) -> bool:
         """Return whether its next attempt can be expected to succeed within a second: the latest ones did."""
-        return self.is_promising and self.last_success_at is not None and not self.is_troubled(now)
+        return self.may_succeed_now and self.last_success_at is not None and not self.is_failing_or_slow(now)
 
-    def is_troubled(self, now: datetime) -> bool:
+    def is_failing_or_slow(self, now: datetime) -> bool:
         """Return whether its latest attempts have failed, or one was slow lately."""
         is_slow = self.slow_at is not None and self.slow_at > now - SLOW_FOR
         return bool(self.failures or self.timeouts) or is_slow

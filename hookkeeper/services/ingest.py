@@ -110,8 +110,8 @@ class EventIngest:
             has_own_id=event.id is not None,
             expected=_expected(webhooks, now),
         )
-        are_promising = all(webhook.is_promising for webhook in webhooks)
-        started = await self._start(run, may_share=may_share and are_promising)
+        may_succeed = all(webhook.may_succeed_now for webhook in webhooks)
+        started = await self._start(run, may_share=may_share and may_succeed)
         if filter_errors and not started.duplicate:
             await self._count_filter_errors(filter_errors)
         return started
@@ -208,7 +208,7 @@ def deliveries_to(webhooks: Sequence[Webhook | MatchingWebhook], *, manual: bool
 
 def _expected(webhooks: Sequence[MatchingWebhook], now: datetime) -> Expected:
     """Return what the first attempts can be expected to be."""
-    if any(webhook.is_troubled(now) for webhook in webhooks):
+    if any(webhook.is_failing_or_slow(now) for webhook in webhooks):
         return "slow"
     return "quick" if all(webhook.is_quick(now) for webhook in webhooks) else "unknown"
 

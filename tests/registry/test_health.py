@@ -89,7 +89,7 @@ async def test_an_attempt_that_took_long_is_noted_once_a_minute(store: Store, ma
     await store.webhooks.add(make_webhook())
     (matching,) = await store.webhooks.matching("acme", "order.paid")
     assert not matching.is_quick(NOW), "it has not answered yet"
-    assert not matching.is_troubled(NOW)
+    assert not matching.is_failing_or_slow(NOW)
     webhook = await recorded(store, after(SECOND, "succeeded"))
     (matching,) = await store.webhooks.matching("acme", "order.paid")
     assert matching.is_quick(NOW + SECOND)
@@ -110,7 +110,7 @@ async def test_an_attempt_that_took_long_is_noted_once_a_minute(store: Store, ma
 
 
 @pytest.mark.parametrize(
-    ("change", "is_promising"),
+    ("change", "may_succeed_now"),
     [
         ({"enabled": False}, False),
         ({"paused_at": NOW}, False),
@@ -121,7 +121,7 @@ async def test_an_attempt_that_took_long_is_noted_once_a_minute(store: Store, ma
     ],
 )
 async def test_a_webhook_that_may_not_take_the_next_attempt_is_not_quick(
-    store: Store, make_webhook: Make, change: dict[str, Any], is_promising: bool
+    store: Store, make_webhook: Make, change: dict[str, Any], may_succeed_now: bool
 ) -> None:
     webhook = make_webhook()
     for name, value in change.items():
@@ -129,8 +129,8 @@ async def test_a_webhook_that_may_not_take_the_next_attempt_is_not_quick(
     await store.webhooks.add(webhook)
     (matching,) = await store.webhooks.matching("acme", "order.paid")
     assert not matching.is_quick(NOW)
-    assert matching.is_promising is is_promising
-    assert matching.is_troubled(NOW) is ("failures" in change)
+    assert matching.may_succeed_now is may_succeed_now
+    assert matching.is_failing_or_slow(NOW) is ("failures" in change)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
