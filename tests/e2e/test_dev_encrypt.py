@@ -15,6 +15,9 @@ import httpx
 import processes
 
 from hookkeeper.cli.temporal_server import find_binary
+from hookkeeper.crypto.signing_keys import new_secret
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import Store
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
 
@@ -124,16 +127,18 @@ async def output(*argv: str) -> str:
 
 
 async def test_an_unencrypted_registry_is_encrypted(tmp_path: Path) -> None:
-    async with processes.dev(tmp_path) as dev:
-        webhook = await dev.webhook("https://receiver.example/receiver-path", "acme")
-        await dev.process.stop(signal.SIGINT)
-    files = sorted((tmp_path / ".hookkeeper").glob("registry.db*"))
-    words = ["receiver-path", webhook["secret"].removeprefix("whsec_")]
-    assert found_in(files, words)
+    data, url = tmp_path / ".hookkeeper", "https://receiver.example/receiver-path"
+    data.mkdir(mode=0o700)
+    webhook = Webhook(id="wh_1", tenant="acme", url=url, events=["*"], secret=new_secret("v1"))
+    async with Store.connect(f"sqlite+aiosqlite:///{data / 'registry.db'}") as store:
+        await store.migrate()
+        await store.webhooks.add(webhook)
+    words = ["receiver-path", webhook.secret.removeprefix("whsec_")]
+    assert found_in(sorted(data.glob("registry.db*")), words)
     async with processes.dev(tmp_path, options=("--encrypt",)) as dev:
-        shown = await dev.http.get(f"/v1/webhooks/{webhook['id']}")
-        assert shown.json()["url"] == "https://receiver.example/receiver-path"
-        assert found_in(sorted((tmp_path / ".hookkeeper").glob("registry.db*")), words) == []
+        shown = await dev.http.get("/v1/webhooks/wh_1")
+        assert shown.json()["url"] == url
+        assert found_in(sorted(data.glob("registry.db*")), words) == []
 
 
 async def test_an_erased_event_leaves_the_database(tmp_path: Path) -> None:
