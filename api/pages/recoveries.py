@@ -95,14 +95,14 @@ def _add_command(command: RecoveryCommand) -> None:
     async def act(
         request: Request,
         cursor: Cursor,
-        state: api.KnownRecovery,
+        recovery: api.RecoveryToSteer,
         gateway: GatewayDep,
         audit: AuditDep,
         caller: CallerDep,
         tenant: AnyTenant,
     ) -> Response:
         try:
-            await api.send_command(command, state, gateway, audit, caller)
+            await api.send_command(command, recovery, gateway, audit, caller)
         except Refused as error:
             return await _show(request, gateway, caller, cursor, tenant, problem=as_problem(error))
         return redirect(query("/recoveries", tenant=tenant if caller.tenant is None else None, done=command))

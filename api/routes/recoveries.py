@@ -1,6 +1,6 @@
 """Recoveries: redeliver failed deliveries in bulk."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
@@ -88,10 +88,18 @@ async def list_recoveries(
 ) -> Page[RecoveryView]:
     """List recoveries: open ones first, then finished ones, each newest first.
 
-    One whose workflow does not answer within two seconds is listed with the status `unknown`.
+    One whose workflow does not answer within two seconds is listed with the status `unknown`. It accepts commands, and
+    obeys when it answers again.
     """
     states, next_cursor = await gateway.recoveries.page(tenant, webhook, limit, cursor.start)
     return cursor.page([views.recovery(state) for state in states], next_cursor)
+
+
+class SteeredRecovery(NamedTuple):
+    """A recovery that gets a command."""
+
+    id: str
+    tenant: str
 
 
 async def _known(
@@ -104,7 +112,18 @@ async def _known(
     return state
 
 
+async def _steered(
+    recovery_id: Annotated[str, Path(pattern=EVENT_ID)], gateway: GatewayDep, caller: CallerDep
+) -> SteeredRecovery:
+    """Return the recovery that the path names, which need not answer. Raises NotFound for one of another tenant."""
+    scope = await gateway.recoveries.scope_of(recovery_id)
+    if caller.tenant not in (None, scope.tenant):
+        raise NotFound("There is no such recovery.")
+    return SteeredRecovery(recovery_id, scope.tenant)
+
+
 KnownRecovery = Annotated[RecoveryState, Depends(_known)]
+RecoveryToSteer = Annotated[SteeredRecovery, Depends(_steered)]
 
 
 @router.get("/recoveries/{recovery_id}", responses=responses(404), dependencies=[needs("events:read")])
@@ -114,19 +133,19 @@ async def show_recovery(state: KnownRecovery) -> RecoveryView:
 
 
 async def send_command(
-    command: RecoveryCommand, state: RecoveryState, gateway: Gateway, audit: AuditLog, caller: Caller
+    command: RecoveryCommand, recovery: SteeredRecovery, gateway: Gateway, audit: AuditLog, caller: Caller
 ) -> None:
     """Send a command to a recovery, and record it. Raises Refused if the recovery has ended."""
-    await gateway.recoveries.command(state.id, command)
-    await audit.keep(caller.did(f"recovery.{command}", state.id, state.scope.tenant))
+    await gateway.recoveries.command(recovery.id, command)
+    await audit.keep(caller.did(f"recovery.{command}", *recovery))
 
 
 def _add_command(command: RecoveryCommand, description: str) -> None:
     async def act(
-        state: KnownRecovery, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+        recovery: RecoveryToSteer, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
     ) -> RecoveryCommandAccepted:
-        await send_command(command, state, gateway, audit, caller)
-        return RecoveryCommandAccepted(id=state.id, command=command)
+        await send_command(command, recovery, gateway, audit, caller)
+        return RecoveryCommandAccepted(id=recovery.id, command=command)
 
     router.add_api_route(
         f"/recoveries/{{recovery_id}}/{command}",

@@ -62,8 +62,17 @@ class Recoveries:
         async with translated_errors(not_found=UnknownRecovery):
             return await self._state(await self._run_of(recovery))
 
+    async def scope_of(self, recovery: str) -> RecoveryScope:
+        """Return the scope with which a recovery began; raise `UnknownRecovery`. This needs no worker."""
+        async with translated_errors(not_found=UnknownRecovery):
+            run = await self._run_of(recovery)
+            return (await input_of(self._client, handle_of(self._client, run), RecoveryState)).scope
+
     async def command(self, recovery: str, command: RecoveryCommand) -> None:
-        """Pause, resume or cancel a recovery; raise `Refused` if it has ended."""
+        """Pause, resume or cancel a recovery; raise `Refused` if it has ended.
+
+        This needs no worker: one that does not answer does so as soon as it has one again.
+        """
         async with translated_errors(not_found=UnknownRecovery):
             run = await self._run_of(recovery)
             if run.status == WorkflowExecutionStatus.RUNNING:

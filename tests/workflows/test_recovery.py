@@ -250,3 +250,9 @@ async def test_a_recovery_that_does_not_answer_hides_no_other(
     assert listed[ended["id"]] == ended
     assert listed[silent["id"]] == silent | {"status": "unknown", "until": listed[silent["id"]]["until"]}
     assert (await idle_instance.http.get(f"/v1/recoveries/{silent['id']}")).status_code == 503
+    for command in ("pause", "cancel"):
+        answer = await idle_instance.http.post(f"/v1/recoveries/{silent['id']}/{command}")
+        assert answer.status_code == 202, answer.text
+    async with idle_instance.working():
+        over = await until(idle_instance, silent, *OVER)
+        assert (over["status"], over["redelivered"]) == ("cancelled", 0)
