@@ -1,4 +1,4 @@
-"""The activities of a recovery: count the candidates, find them oldest first, redeliver them at a fixed rate.
+"""The activities of a recovery: count the candidates, find them oldest first, redeliver them at a rate.
 
 A batch is planned before it is processed, and its results are in heartbeats, so that a try after a kill continues where
 the last one stopped. Redeliveries without a heartbeat are found in the events themselves: a delivery that was reopened
@@ -8,11 +8,14 @@ since the recovery began is not reopened again.
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from temporalio import activity
+from temporalio.service import RPCError
 
+from activities.bulk_limit import BulkLimit
 from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.asyncio_tasks import wait_for_all
@@ -30,8 +33,12 @@ from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
 
 PLAN_SIZE = 200
 """Runs that are found at a time."""
-MAX_CONCURRENT_REDELIVERIES = 5
+MAX_CONCURRENT_REDELIVERIES = 10
 """At a high rate, a redelivery takes longer than its share of time."""
+MIN_CHECK_INTERVAL = 0.02
+"""Seconds until the first check of a redelivered run; half as long again before each further one."""
+MAX_WAIT = 2.0
+"""Seconds after which the next run is redelivered, whatever this one does."""
 MAX_TRIES = 10
 """An event that cannot be redelivered is skipped after so many tries of its own, some minutes later."""
 log = structlog.get_logger("hookkeeper.recovery")
@@ -44,6 +51,7 @@ class RecoveryActivities:
         self._store = store
         self._candidates = candidates
         self._concurrency = concurrency
+        self._limit = BulkLimit()
 
     @activity.defn
     async def count_candidates(self, scope: RecoveryScope) -> int:
@@ -61,7 +69,7 @@ class RecoveryActivities:
 
     @activity.defn
     async def redeliver_candidates(self, batch: RedeliveryBatch) -> RedeliverySummary:
-        """Redeliver the events of a batch at the rate. Idempotent."""
+        """Redeliver the events of a batch at the rate, or as fast as Temporal and the workers manage. Idempotent."""
         with self._concurrency.slot(batch.scope.tenant):
             return await self._redeliver(batch)
 
@@ -75,17 +83,31 @@ class RecoveryActivities:
 
         async def redeliver_one(n: int, run: RecoveryCandidate) -> None:
             await asyncio.sleep(start + n / batch.rate - asyncio.get_running_loop().time())
-            try:
-                async with slots:
+            async with slots, self._limit.slot(batch.scope.tenant):
+                begin = asyncio.get_running_loop().time()
+                try:
                     tries[run.workflow_id] = tries.get(run.workflow_id, 0) + 1
                     results[run.workflow_id] = await self._try_run(batch.scope, run, inactive, tries[run.workflow_id])
-            finally:
-                activity.heartbeat(results, tries)
+                finally:
+                    activity.heartbeat(results, tries)
+                if results[run.workflow_id] == "redelivered":
+                    await self._until_decided(run.workflow_id)
+                    self._limit.record(asyncio.get_running_loop().time() - begin)
 
         async with heartbeating(lambda: [results, tries]):
             await wait_for_all(redeliver_one(n, run) for n, run in enumerate(remaining))
         seconds = asyncio.get_running_loop().time() - start
         return _summary(batch, results).model_copy(update={"seconds": seconds})
+
+    async def _until_decided(self, workflow_id: str) -> None:
+        """Return when a worker has taken the run's first step, or a while later. A check that fails does not count."""
+        interval = MIN_CHECK_INTERVAL
+        with suppress(TimeoutError, RPCError):
+            async with asyncio.timeout(MAX_WAIT):
+                await asyncio.sleep(interval)
+                while await self._candidates.is_deciding(workflow_id):
+                    interval *= 1.5
+                    await asyncio.sleep(interval)
 
     async def _try_run(
         self, scope: RecoveryScope, run: RecoveryCandidate, off: Collection[str], tries: int

@@ -7,9 +7,11 @@ are released at a time: the next one when the oldest of them has been sent.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from temporalio import activity
 
+from activities.bulk_limit import BulkLimit
 from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress
@@ -36,6 +38,7 @@ class ReleaseActivities:
         self._store = store
         self._held = held
         self._concurrency = concurrency
+        self._limit = BulkLimit()
 
     @activity.defn
     async def find_held(self, search: HeldSearch) -> HeldRuns:
@@ -53,12 +56,18 @@ class ReleaseActivities:
             return await self._release(batch)
 
     async def _release(self, batch: ReleaseBatch) -> ReleaseProgress:
-        release = _BatchRelease(self._held, batch, _progress_of_earlier_try())
+        release = _BatchRelease(self._held, batch, _progress_of_earlier_try(), self._limit)
+        try:
+            return await self._run(release, batch.webhook_id)
+        finally:
+            release.close()
+
+    async def _run(self, release: "_BatchRelease", webhook_id: str) -> ReleaseProgress:
         deadline = asyncio.get_running_loop().time() + BATCH_TIMEOUT
         pause = MIN_CHECK_INTERVAL
         async with heartbeating(lambda: [release.progress]):
             while not release.is_complete and _may_go_on(deadline):
-                if await self._is_off(batch.webhook_id):
+                if await self._is_off(webhook_id):
                     return release.progress.model_copy(update={"off": True})
                 await release.fill()
                 await asyncio.sleep(pause)
@@ -73,9 +82,10 @@ class ReleaseActivities:
 
 
 class _BatchRelease:
-    def __init__(self, held: HeldDeliveries, batch: ReleaseBatch, progress: ReleaseProgress) -> None:
+    def __init__(self, held: HeldDeliveries, batch: ReleaseBatch, progress: ReleaseProgress, limit: BulkLimit) -> None:
         self._held = held
-        self._webhook_id = batch.webhook_id
+        self._webhook_id, self._tenant = batch.webhook_id, batch.tenant
+        self._limit = limit
         self._waiting: deque[str] = deque(batch.runs[progress.completed :])
         self._in_flight: deque[str] = deque()
         self._oldest_since = 0.0
@@ -86,12 +96,29 @@ class _BatchRelease:
         return not (self._waiting or self._in_flight)
 
     async def fill(self) -> None:
-        """Release runs until `MAX_IN_FLIGHT` are in flight."""
-        while self._waiting and len(self._in_flight) < MAX_IN_FLIGHT:
-            await self._held.release(self._waiting[0], self._webhook_id)
+        """Release runs until `MAX_IN_FLIGHT` are in flight, or as many as the tenant may have."""
+        while self._waiting and len(self._in_flight) < MAX_IN_FLIGHT and await self._has_slot():
+            begin = asyncio.get_running_loop().time()
             if not self._in_flight:
-                self._oldest_since = asyncio.get_running_loop().time()
+                self._oldest_since = begin
             self._in_flight.append(self._waiting.popleft())
+            await self._held.release(self._in_flight[-1], self._webhook_id)
+            self._limit.record(asyncio.get_running_loop().time() - begin)
+
+    async def _has_slot(self) -> bool:
+        """Take a slot if there is one; wait for it if nothing is in flight, so that other releases leave one."""
+        if self._in_flight:
+            return self._limit.acquire_now(self._tenant)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MAX_CHECK_INTERVAL):
+                await self._limit.acquire(self._tenant)
+                return True
+        return False
+
+    def close(self) -> None:
+        """Give back the slots of what is in flight."""
+        self._limit.release(self._tenant, len(self._in_flight))
+        self._in_flight.clear()
 
     async def check(self) -> bool:
         """Remove the oldest runs that are completed; return whether there were any."""
@@ -102,6 +129,7 @@ class _BatchRelease:
             if stage == "sending" or (stage == "deciding" and now < self._oldest_since + DECISION_TIMEOUT):
                 break
             self._in_flight.popleft()
+            self._limit.release(self._tenant)
             self._oldest_since = now
             self.progress = ReleaseProgress(
                 completed=self.progress.completed + 1, released=self.progress.released + (stage == "sent")

@@ -1,4 +1,4 @@
-"""Redeliver failed deliveries in bulk: oldest first, at a fixed rate, also if processes are killed.
+"""Redeliver failed deliveries in bulk: oldest first, at a rate, also if processes are killed.
 
 The index of events has them in order. Before they are counted, it is brought up to date.
 
@@ -29,8 +29,10 @@ from workflows.activities import run_bulk_step
 
 COUNT_TIMEOUT, STEP_TIMEOUT = timedelta(hours=1), timedelta(minutes=10)
 BATCH_SECONDS = 5.0
-"""Duration of a batch at the set rate, and so the delay until a pause or a cancellation takes effect."""
+"""Duration of a batch, and so the delay until a pause or a cancellation takes effect."""
 MAX_BATCH = 100
+BATCHES_BY_TIME = "batches-by-time"
+"""Patch: a batch is as large as the one before it allows. Before, its size followed from the rate alone."""
 LONG_HISTORY = 2_000
 """Events of history after which a recovery continues as a new run, between two plans."""
 MAX_HISTORY = 8_000
@@ -43,6 +45,7 @@ class RecoveryWorkflow:
     @workflow.init
     def __init__(self, state: RecoveryState) -> None:
         self._state = state
+        self._batch_size = batch_size(state.rate)
 
     @workflow.run
     async def run(self, state: RecoveryState) -> RecoveryState:
@@ -83,20 +86,21 @@ class RecoveryWorkflow:
         return plan.end is not None
 
     async def _redeliver(self, runs: tuple[RecoveryCandidate, ...]) -> None:
-        size = min(MAX_BATCH, max(1, int(self._state.rate * BATCH_SECONDS)))
         while runs:
             await workflow.wait_condition(lambda: self._state.status != "paused" or _is_history_full())
             if self._is_cancelled():
                 return
             if _is_history_full():
                 workflow.continue_as_new(self._state)
-            batch = runs[:size]
+            batch = runs[: self._batch_size]
             summary = await self._redeliver_batch(batch)
             if summary.off:
                 self.pause()
                 continue
-            runs = runs[size:]
+            runs = runs[len(batch) :]
             self._add(summary)
+            if workflow.patched(BATCHES_BY_TIME):
+                self._batch_size = batch_size(self._state.rate, len(batch), summary.seconds)
             if summary.redelivered:
                 await self._keep_rate(len(batch) / self._state.rate - summary.seconds)
 
@@ -151,6 +155,15 @@ class RecoveryWorkflow:
             timeout=STEP_TIMEOUT,
             summary=f"redeliver {len(runs)}",
         )
+
+
+def batch_size(rate: float, done: int = 0, seconds: float = 0.0) -> int:
+    """Return how many events are redelivered in about `BATCH_SECONDS`, at the rate or as fast as the batch before.
+
+    `done`: the events of that batch; `seconds`: its duration.
+    """
+    pace = min(rate, done / seconds) if done and seconds else rate
+    return min(MAX_BATCH, max(1, int(pace * BATCH_SECONDS)))
 
 
 def _is_history_full() -> bool:

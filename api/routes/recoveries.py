@@ -38,7 +38,8 @@ async def recover_webhook(
     caller: CallerDep,
     response: Response,
 ) -> RecoveryView:
-    """Redeliver the failed deliveries of a webhook in the background, oldest first, at a fixed rate.
+    """Redeliver the failed deliveries of a webhook in the background, oldest first, at the given rate, or slower while
+    Temporal or the workers are busy.
 
     A webhook can have one recovery at a time, and none during a recovery of its tenant (409). The recovery pauses if
     the webhook is paused or disabled, and must then be resumed. Each event is redelivered once: events that are

@@ -31,7 +31,7 @@ class RecoveryRequest(RequestModel):
     types: list[EventType] = Field(default_factory=list, max_length=20)
     """Only events of exactly these types; by default all."""
     rate: float = Field(20.0, ge=0.1, le=100, allow_inf_nan=False, strict=True)
-    """Events per second."""
+    """Events per second, at most."""
     dry_run: bool = Field(False, strict=True)
     """Only count the events; nothing is delivered."""
 

@@ -8,7 +8,7 @@ from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseStage
 from hookkeeper.registry.index.runs_by_status import RunsByStatus, held_by
 from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.temporal.index_catch_up import IndexCatchUp
-from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.run_state import find_run, is_deciding
 
 
 class HeldDeliveries:
@@ -43,11 +43,10 @@ class HeldDeliveries:
         run = await find_run(self._client, workflow_id)
         if run is None or run.status != WorkflowExecutionStatus.RUNNING:
             return "sent"
-        raw = run.raw_description
-        if raw.HasField("pending_workflow_task"):
+        if is_deciding(run):
             return "deciding"
         tenant, _ = ids.event_of(workflow_id)
-        return "sending" if _is_sending(raw, tenant, webhook_id) else "sent"
+        return "sending" if _is_sending(run.raw_description, tenant, webhook_id) else "sent"
 
 
 def _is_sending(run: DescribeWorkflowExecutionResponse, tenant: str, webhook_id: str) -> bool:

@@ -79,6 +79,11 @@ class RecoveryCandidates:
         is_done = run.is_counted and any(was_reopened(delivery, state, scope.began) for delivery in in_scope)
         return "redelivered" if any(accepted) or is_done else "skipped"
 
+    async def is_deciding(self, workflow_id: str) -> bool:
+        """Return whether a run waits for a worker to take its next step."""
+        run = await run_state.find_run(self._client, workflow_id)
+        return run is not None and run_state.is_deciding(run)
+
     async def _state(self, workflow_id: str) -> EventState | None:
         with not_found_suppressed():
             run = await self._client.get_workflow_handle(workflow_id).describe()

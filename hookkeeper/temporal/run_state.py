@@ -69,6 +69,11 @@ def is_unstarted(run: WorkflowExecutionDescription) -> bool:
     return run.status == WorkflowExecutionStatus.RUNNING and run.history_length <= UNSTARTED_EVENTS
 
 
+def is_deciding(run: WorkflowExecutionDescription) -> bool:
+    """Return whether the run waits for a worker to take its next step."""
+    return run.status == WorkflowExecutionStatus.RUNNING and run.raw_description.HasField("pending_workflow_task")
+
+
 def unstarted_state(event: EventInput) -> EventState:
     """Return the state of a run that no worker has started."""
     return initial_state(event, scheduled=event.deliver_at is not None and event.deliver_at > utc_now())

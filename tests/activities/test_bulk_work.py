@@ -10,7 +10,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities import recovery, release
+from activities import bulk_limit, recovery, release
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.tenant_concurrency import TenantConcurrency
@@ -115,8 +115,36 @@ async def test_a_tenant_with_many_releases_leaves_slots_for_others(store: Store)
     await asyncio.gather(slow, return_exceptions=True)
 
 
+async def test_releases_of_a_tenant_have_few_runs_in_flight_together(store: Store) -> None:
+    class SlowHeldDeliveries(FakeHeldDeliveries):
+        """Runs that are sent at the second look."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: set[str] = set()
+
+        async def stage(self, workflow_id: str, webhook_id: str) -> ReleaseStage:
+            if workflow_id in self.seen:
+                self.sent.add(workflow_id)
+                return "sent"
+            self.seen.add(workflow_id)
+            return "sending"
+
+    held = SlowHeldDeliveries()
+    activities = ReleaseActivities(store, held, TenantConcurrency(4, 2))
+
+    async def release_all(n: int) -> ReleaseProgress:
+        runs = tuple(f"event-acme-{n}-{run}" for run in range(15))
+        batch = ReleaseBatch(webhook_id=f"wh_{n}", tenant="acme", runs=runs)
+        return await with_heartbeats().run(activities.release_held, batch)
+
+    done = await asyncio.gather(release_all(1), release_all(2))
+    assert [progress.released for progress in done] == [15, 15]
+    assert held.most <= bulk_limit.MAX_RUNS // 2
+
+
 class UnreadableCandidates(RecoveryCandidates):
-    """Runs that are redelivered, except for an unreadable one."""
+    """Runs that are redelivered, except for an unreadable one. All are decided at once."""
 
     def __init__(self) -> None:
         self.redelivered: list[str] = []
@@ -132,6 +160,9 @@ class UnreadableCandidates(RecoveryCandidates):
             raise ValueError("unreadable")
         self.redelivered.append(run.workflow_id)
         return "redelivered"
+
+    async def is_deciding(self, workflow_id: str) -> bool:
+        return False
 
 
 def batch_of(*runs: str) -> RedeliveryBatch:
@@ -171,3 +202,48 @@ async def test_a_skipped_run_that_the_recovery_has_redelivered_is_counted(store:
     found = batch.model_copy(update={"runs": tuple(run.model_copy(update={"is_counted": False}) for run in batch.runs)})
     tally = await environment.run(RecoveryActivities(store, UnreadableCandidates(), SLOTS).redeliver_candidates, found)
     assert (tally.redelivered, tally.failed, tally.skipped, tally.discovered) == (1, 1, 0, 2)
+
+
+async def test_recoveries_of_a_tenant_have_few_runs_undecided_together(store: Store) -> None:
+    """What waits for its first step costs Temporal and the workers most, and delays the events of other tenants."""
+
+    class SlowCandidates(UnreadableCandidates):
+        """Runs that are decided at the second look."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: set[str] = set()
+            self.decided = self.most = 0
+
+        async def is_deciding(self, workflow_id: str) -> bool:
+            self.most = max(self.most, len(self.redelivered) - self.decided)
+            if workflow_id not in self.seen:
+                self.seen.add(workflow_id)
+                return True
+            self.decided += 1
+            return False
+
+    slow = SlowCandidates()
+    activities = RecoveryActivities(store, slow, TenantConcurrency(4, 2))
+
+    async def redeliver(n: int) -> int:
+        batch = batch_of(*(f"event-acme-{n}-{run}" for run in range(25)))
+        return (await with_heartbeats().run(activities.redeliver_candidates, batch)).redelivered
+
+    assert sum(await asyncio.gather(redeliver(1), redeliver(2))) == 50
+    assert 0 < slow.most <= bulk_limit.MAX_RUNS // 2
+
+
+async def test_a_run_that_is_not_decided_blocks_those_behind_it_for_a_moment(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "MAX_WAIT", 0.1)
+
+    class StuckCandidates(UnreadableCandidates):
+        async def is_deciding(self, workflow_id: str) -> bool:
+            return True
+
+    stuck = StuckCandidates()
+    runs = [run for run in RUNS if run != STUCK]
+    tally = await with_heartbeats().run(RecoveryActivities(store, stuck, SLOTS).redeliver_candidates, batch_of(*runs))
+    assert tally.redelivered == len(runs)

@@ -267,7 +267,7 @@ async def test_record_bulk_work(instance: Instance, inbox: Receiver) -> None:
         await asyncio.sleep(3)
     for name, workflow_id in (
         ("released", ids.release_id(str(webhook["id"]))),
-        ("recovered", ids.recovery_workflow_id(recovery.json()["id"])),
+        ("recovered_by_time", ids.recovery_workflow_id(recovery.json()["id"])),
     ):
         run = instance.temporal.get_workflow_handle(str(workflow_id))
         await run.result()

@@ -36,6 +36,7 @@ STORIES = {
     "paused",
     "probed",
     "recovered",
+    "recovered_by_time",
     "redelivered",
     "released",
     "retried",
