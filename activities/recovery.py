@@ -74,9 +74,10 @@ class RecoveryActivities:
             return await self._redeliver(batch)
 
     async def _redeliver(self, batch: RedeliveryBatch) -> RedeliverySummary:
-        inactive = await self._store.webhooks.inactive(batch.scope.tenant)
-        if batch.scope.webhook_id in inactive:
+        are_active = await self._store.webhooks.are_active(batch.scope.tenant)
+        if batch.scope.webhook_id is not None and not are_active.get(batch.scope.webhook_id, True):
             return RedeliverySummary(off=True)
+        active = {webhook for webhook, is_active in are_active.items() if is_active}
         results, tries = _results_of_earlier_try()
         remaining = [run for run in batch.runs if run.workflow_id not in results]
         slots, start = asyncio.Semaphore(MAX_CONCURRENT_REDELIVERIES), asyncio.get_running_loop().time()
@@ -87,7 +88,7 @@ class RecoveryActivities:
                 begin = asyncio.get_running_loop().time()
                 try:
                     tries[run.workflow_id] = tries.get(run.workflow_id, 0) + 1
-                    results[run.workflow_id] = await self._try_run(batch.scope, run, inactive, tries[run.workflow_id])
+                    results[run.workflow_id] = await self._try_run(batch.scope, run, active, tries[run.workflow_id])
                 finally:
                     activity.heartbeat(results, tries)
                 if results[run.workflow_id] == "redelivered":
@@ -110,10 +111,10 @@ class RecoveryActivities:
                     await asyncio.sleep(interval)
 
     async def _try_run(
-        self, scope: RecoveryScope, run: RecoveryCandidate, off: Collection[str], tries: int
+        self, scope: RecoveryScope, run: RecoveryCandidate, active: Collection[str], tries: int
     ) -> RedeliveryResult:
         try:
-            return await self._candidates.redeliver(scope, run, off)
+            return await self._candidates.redeliver(scope, run, active)
         except Exception as error:  # one event that cannot be read must not block those behind it
             if tries <= MAX_TRIES:
                 raise

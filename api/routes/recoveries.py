@@ -66,7 +66,7 @@ async def recover_tenant(
     caller: CallerDep,
     response: Response,
 ) -> RecoveryView:
-    """Redeliver the failed deliveries of all webhooks of a tenant. Paused and disabled webhooks are skipped.
+    """Redeliver the failed deliveries of all webhooks of a tenant. Paused, disabled and deleted webhooks are skipped.
 
     A tenant can have one recovery at a time, and none during a recovery of one of its webhooks (409).
     """

@@ -61,7 +61,7 @@ class RecoveryView(ResponseModel):
     failed: int
     """Events that were skipped because they could not be read for minutes."""
     skipped: int
-    """Events that no longer need it, were erased, or whose webhook is paused or disabled."""
+    """Events that no longer need it, were erased, or whose webhook is paused, disabled or deleted."""
     since: Time
     until: Time
     types: list[str]

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, delete, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
@@ -168,11 +168,12 @@ class Webhooks:
         """Return tenants with their number of webhooks, by name, and the name to continue after."""
         return await count_by_tenant(self._database, limit, after)
 
-    async def inactive(self, tenant: str) -> frozenset[str]:
-        """Return the ids of the tenant's webhooks that are paused or disabled."""
-        is_inactive = or_(not_(Webhook.enabled), Webhook.paused_at.is_not(None))
+    async def are_active(self, tenant: str) -> dict[str, bool]:
+        """Return the tenant's webhooks by id, and whether each is active: neither paused nor disabled."""
+        is_active = and_(Webhook.enabled, Webhook.paused_at.is_(None))
         async with self._database.read() as session:
-            return frozenset(await session.scalars(select(Webhook.id).where(Webhook.tenant == tenant, is_inactive)))
+            rows = await session.execute(select(Webhook.id, is_active).where(Webhook.tenant == tenant))
+            return {row[0]: bool(row[1]) for row in rows}
 
     async def rotate_secret(
         self,

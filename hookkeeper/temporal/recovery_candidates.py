@@ -59,11 +59,16 @@ class RecoveryCandidates:
         )
         return RecoveryPlan(runs=runs, end=end)
 
-    async def redeliver(self, scope: RecoveryScope, run: RecoveryCandidate, off: Collection[str]) -> RedeliveryResult:
+    async def redeliver(
+        self, scope: RecoveryScope, run: RecoveryCandidate, active: Collection[str]
+    ) -> RedeliveryResult:
         """Redeliver the deliveries of a run that are in scope, unless that was done since the recovery began.
 
-        Webhooks that are `off` are skipped: a requested delivery would be sent to them all the same.
+        Only those of `active` webhooks: a requested delivery would be sent to one that is paused or disabled all the
+        same, and one of a deleted webhook would need a further run to end without an attempt.
         """
+        if scope.webhook_id is not None and scope.webhook_id not in active:
+            return "skipped"
         state = await self._state(run.workflow_id)
         if state is None:
             return "skipped"
@@ -71,7 +76,7 @@ class RecoveryCandidates:
         due = [
             delivery
             for delivery in in_scope
-            if delivery.webhook_id not in off and is_to_redeliver(delivery, state, scope)
+            if delivery.webhook_id in active and is_to_redeliver(delivery, state, scope)
         ]
         tenant, event_id = ids.event_of(run.workflow_id)
         accepted = [await self._retry(tenant, event_id, delivery.id) for delivery in due]

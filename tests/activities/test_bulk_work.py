@@ -155,7 +155,9 @@ class UnreadableCandidates(RecoveryCandidates):
     async def oldest(self, search: RecoverySearch, at_most: int) -> RecoveryPlan:
         return RecoveryPlan(runs=(), end=None)
 
-    async def redeliver(self, scope: RecoveryScope, run: RecoveryCandidate, off: Collection[str]) -> RedeliveryResult:
+    async def redeliver(
+        self, scope: RecoveryScope, run: RecoveryCandidate, active: Collection[str]
+    ) -> RedeliveryResult:
         if run.workflow_id == STUCK:
             raise ValueError("unreadable")
         self.redelivered.append(run.workflow_id)

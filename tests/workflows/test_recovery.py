@@ -157,17 +157,18 @@ async def test_a_lost_failure_in_an_open_event_is_recovered_too(instance: Instan
 
 async def test_a_whole_tenant_is_recovered_but_what_is_off(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(503)
-    webhooks = [(await instance.webhook(f"{inbox.url}/{n}", retry={"schedule": []}))["id"] for n in range(3)]
+    webhooks = [(await instance.webhook(f"{inbox.url}/{n}", retry={"schedule": []}))["id"] for n in range(4)]
     event = (await instance.until_final((await instance.send())["id"]))["id"]
     await until_listed(instance, webhooks[0], "failed", 1)
     await instance.http.post(f"/v1/webhooks/{webhooks[2]}/pause")
+    await instance.http.delete(f"/v1/webhooks/{webhooks[3]}")
     inbox.otherwise = Answer()
     answer = await instance.http.post("/v1/recoveries", json={"tenant": instance.tenant, "since": LONG_AGO})
     assert answer.status_code == 202
     over = await until(instance, answer.json(), *OVER)
     assert counts(over) == (1, 1, 0, 0)
     shown = await instance.until_final(event)
-    assert [delivery["status"] for delivery in shown["deliveries"]] == ["succeeded", "succeeded", "failed"]
+    assert [delivery["status"] for delivery in shown["deliveries"]] == ["succeeded", "succeeded", "failed", "failed"]
 
 
 async def test_cancelled_deliveries_can_be_recovered(instance: Instance, inbox: Receiver) -> None:
