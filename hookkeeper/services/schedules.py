@@ -1,19 +1,23 @@
 """Make and change the plans of schedules, by rules that a JSON Schema cannot express."""
 
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hookkeeper import ids
 from hookkeeper.messages.schedule import SchedulePlan
+from hookkeeper.services.cron import LAST_TIME, fires_between
 from hookkeeper.services.errors import BadField, Invalid
 from hookkeeper.services.ingest import MAX_CLOCK_SKEW, EventIngest
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.temporal.schedule_conversion import ScheduleSettings, ScheduleSnapshot
-from hookkeeper.times import utc_now
+from hookkeeper.times import rfc3339, utc_now
 
 OF_PLAN = {"name", "offset", "timezone", "overlap", "catchup_window", "jitter", "start_at", "end_at", "every"}
 """Fields that a plan has as the API has them."""
+OF_TIMES = {"cron", "every", "offset", "timezone", "start_at", "end_at"}
+"""Fields that say when a schedule fires."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new_plan(given: dict[str, Any], key_id: str, min_interval: int) -> SchedulePlan:
@@ -26,11 +30,13 @@ def new_plan(given: dict[str, Any], key_id: str, min_interval: int) -> ScheduleP
         **given["event"],
         **{name: given[name] for name in OF_PLAN},
     )
-    return _checked(plan, min_interval)
+    _check(plan, min_interval)
+    _check_fires(plan, utc_now())
+    return plan
 
 
 def changed(known: ScheduleSnapshot, given: dict[str, Any], min_interval: int) -> ScheduleSettings:
-    """Return the changed settings. Raises Invalid if the plan contradicts itself."""
+    """Return the changed settings. Raises Invalid if the plan contradicts itself, or if new times never come."""
     update: dict[str, Any] = {name: given[name] for name in OF_PLAN & given.keys()}
     if given.get("cron"):
         update = {"every": None, "offset": 0} | update
@@ -40,7 +46,10 @@ def changed(known: ScheduleSnapshot, given: dict[str, Any], min_interval: int) -
         update["cron"] = tuple(given["cron"] or ())
     if given.get("event"):
         update |= given["event"]
-    plan = _checked(known.plan.model_copy(update=update), min_interval)
+    plan = known.plan.model_copy(update=update)
+    _check(plan, min_interval)
+    if plan.model_dump(include=OF_TIMES) != known.plan.model_dump(include=OF_TIMES):
+        _check_fires(plan, utc_now())
     return ScheduleSettings(plan, given.get("paused", known.paused), given.get("note", known.note))
 
 
@@ -66,7 +75,7 @@ def trigger_time(schedule: str, event_id: str | None) -> datetime:
     return when
 
 
-def _checked(plan: SchedulePlan, min_interval: int) -> SchedulePlan:
+def _check(plan: SchedulePlan, min_interval: int) -> None:
     """Raise `Invalid` for a plan that contradicts itself or is too frequent; cron makes one event a minute at most."""
     if plan.cron and plan.every:
         raise Invalid.field("every", "a schedule has either `cron` or `every`, not both")
@@ -78,4 +87,24 @@ def _checked(plan: SchedulePlan, min_interval: int) -> SchedulePlan:
         raise Invalid.field("offset", "must be less than `every`")
     if plan.start_at and plan.end_at and plan.end_at <= plan.start_at:
         raise Invalid.field("end_at", "must be after `start_at`")
-    return plan
+
+
+def _check_fires(plan: SchedulePlan, now: datetime) -> None:
+    """Raise `Invalid` for a plan that never fires from now on."""
+    start, end = max(now, plan.start_at or now), min(LAST_TIME, plan.end_at or LAST_TIME)
+    if plan.end_at and plan.end_at <= now:
+        raise Invalid.field("end_at", "is in the past, so the schedule never fires; to stop it, pause or delete it")
+    if plan.every:
+        fires = _next_interval(plan.every, plan.offset, start) <= end
+    else:
+        fires = any(fires_between(cron, plan.timezone, start, end) for cron in plan.cron)
+    if not fires:
+        detail = f"never fires between {rfc3339(start)} and {rfc3339(end)}"
+        raise Invalid.field("every" if plan.every else "cron", detail)
+
+
+def _next_interval(every: int, offset: int, start: datetime) -> datetime:
+    """Return the first time from `start` on; intervals are counted from 1970 on."""
+    seconds = timedelta(seconds=every)
+    shifted = EPOCH + timedelta(seconds=offset)
+    return shifted - (shifted - start) // seconds * seconds

@@ -65,8 +65,8 @@ async def test_a_schedule_is_shown_as_it_was_written(idle_instance: Instance) ->
         "overlap": "buffer_one",
         "catchup_window": 3600,
         "jitter": 5,
-        "start_at": "2027-01-01T00:00:00.000Z",
-        "end_at": "2028-01-01T00:00:00.000Z",
+        "start_at": "2087-01-01T00:00:00.000Z",
+        "end_at": "2088-01-01T00:00:00.000Z",
         "paused": True,
         "note": "Not yet.",
     }
@@ -142,6 +142,7 @@ async def test_what_is_given_is_changed(idle_instance: Instance) -> None:
     same = (await call(idle_instance, "PATCH", "a", {})).json()
     assert same == shown
     problem(await call(idle_instance, "PATCH", "a", {"cron": None}), 422, "cron")
+    problem(await call(idle_instance, "PATCH", "a", {"end_at": "2026-01-01T00:00:00Z"}), 422, "end_at")
     problem(await call(idle_instance, "PATCH", "a", {"offset": 5}), 422, "offset")
     problem(await call(idle_instance, "PATCH", "a", {"tenant": "b"}), 422, "tenant")
 
@@ -214,7 +215,7 @@ async def test_an_id_is_taken_once_by_each_tenant(idle_instance: Instance) -> No
         ("cron.0", {"cron": ["CRON_TZ=UTC 0 9 * * *"]}),
         ("cron.0", {"cron": ["0 9 * * * # daily"]}),
         ("cron.0", {"cron": ["@every 5s"]}),
-        ("cron.1", {"cron": ["0 0 29 2 *", "0 0 31 2 *"]}),
+        ("cron.1", {"cron": ["0 0 29 2 *", "0 0 30,31 2 *"]}),
         ("cron.0", {"cron": ["0 0 31 11 *"]}),
         ("cron", {"cron": []}),
         ("cron", {"cron": None}),
@@ -225,7 +226,11 @@ async def test_an_id_is_taken_once_by_each_tenant(idle_instance: Instance) -> No
         ("timezone", {"timezone": "../etc/passwd"}),
         ("overlap", {"overlap": "terminate_other"}),
         ("catchup_window", {"catchup_window": 9}),
-        ("end_at", {"start_at": "2027-01-02T00:00:00Z", "end_at": "2027-01-01T00:00:00Z"}),
+        ("end_at", {"start_at": "2087-01-02T00:00:00Z", "end_at": "2087-01-01T00:00:00Z"}),
+        ("end_at", {"end_at": "2026-01-01T00:00:00Z"}),
+        ("cron", {"start_at": "2087-01-01T09:01:00Z", "end_at": "2087-01-02T08:59:00Z"}),
+        ("cron", {"start_at": "2101-01-01T00:00:00Z"}),
+        ("every", SELDOM | {"cron": None, "start_at": "2087-01-01T00:00:00Z", "end_at": "2087-01-02T00:00:00Z"}),
         ("start_at", {"start_at": "0001-01-01T00:00:00Z"}),
         ("id", {"id": "a.b"}),
         ("id", {"id": "a" * 101}),
