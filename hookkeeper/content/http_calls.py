@@ -32,7 +32,8 @@ class HttpCall(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     """Values are masked in responses."""
     body: str | None = Field(None, min_length=1, max_length=MAX_BODY)
-    """If the content-type is JSON, `{{ … }}` writes a JSON value, and inside quotes its text. By default the event."""
+    """If the content-type is JSON, `{{ … }}` writes a JSON value, and inside quotes its text. By default the event,
+    which chats refuse: use `service` for them."""
 
     @field_validator("url")
     @classmethod

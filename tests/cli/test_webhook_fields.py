@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import apprise
 import pytest
 
 from api.schemas import webhooks as schemas
 from hookkeeper.cli.webhook_fields import FIXED, READ_ONLY, fields_of, read_webhook
+from hookkeeper.content import apprise_services
 
 
 def test_knows_the_fields_that_cannot_be_set() -> None:
@@ -34,6 +36,32 @@ def test_no_option_changes_nothing() -> None:
 )
 def test_commas_separate_addresses(option: str, to: list[str]) -> None:
     assert fields_of({"email": [option, option]})["emails"] == [{"to": to}] * 2
+
+
+@pytest.mark.parametrize(
+    ("address", "service"),
+    [
+        ("https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/" + "x" * 24, "slack://T0A1B2C3D/B0A1B2C3D/" + "x" * 24),
+        ("https://discord.com/api/webhooks/123456/a-b_c", "discord://123456/a-b_c"),
+        ("https://discordapp.com/api/webhooks/123456/a-b_c/", "discord://123456/a-b_c"),
+    ],
+)
+def test_the_address_of_a_known_service_notifies_the_service(address: str, service: str) -> None:
+    """Slack and Discord refuse the event itself."""
+    assert fields_of({"notify": [address]})["notifications"] == [{"service": service}]
+    apprise_services.load()
+    known, made = apprise.Apprise.instantiate(address), apprise.Apprise.instantiate(service)
+    assert known
+    assert made
+    assert known.url() == made.url(), "Apprise knows it as the same"  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://hooks.slack.com/triggers/E1/2/3", "https://hooks.slack.com.example/services/T/B/X", "http://a.example"],
+)
+def test_another_url_gets_the_event(url: str) -> None:
+    assert fields_of({"notify": [url]})["notifications"] == [{"http": {"url": url}}]
 
 
 def test_options_override_a_file(tmp_path: Path) -> None:
