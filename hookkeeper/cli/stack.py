@@ -13,14 +13,14 @@ from pathlib import Path
 
 from hookkeeper.cli import local, temporal_server
 from hookkeeper.cli.child_process import Start, execute
-from hookkeeper.cli.console import Failed
+from hookkeeper.cli.console import Failed, InvalidSettings
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.fork_server import ForkServer
 from hookkeeper.cli.ports import LOCALHOST, Ports, reserved
 from hookkeeper.cli.readiness import read_readiness
 from hookkeeper.cli.shutdown import SHUTDOWN_MARGIN
 from hookkeeper.cli.startup import read_settings
-from hookkeeper.cli.supervisor import Service, ServiceFailed, Supervisor
+from hookkeeper.cli.supervisor import Service, ServiceFailed, ServiceMisconfigured, Supervisor
 from hookkeeper.registry import migrations
 from hookkeeper.settings import Settings
 
@@ -87,7 +87,10 @@ async def running(
     on_ready: Callable[[str], None] = _ignore,
     on_event: Callable[[str, str], None] = _ignore,
 ) -> AsyncIterator[Stack]:
-    """Start all services, report each that is ready, and stop them when the block ends. Raises `Failed`."""
+    """Start all services, report each that is ready, and stop them when the block ends.
+
+    Raises `Failed`, or `InvalidSettings` if a service has an invalid setting.
+    """
     data, ports = plan.data, plan.ports
     async with AsyncExitStack() as resources:
         resources.enter_context(data.locked())
@@ -108,6 +111,8 @@ async def running(
                 _start(supervisor, temporal, on_ready),
                 _start_hookkeeper(supervisor, plan, settings, hookkeeper, on_ready),
             )
+        except ServiceMisconfigured as error:
+            raise InvalidSettings(str(error)) from error
         except (temporal_server.EmbeddedServerError, ServiceFailed, OSError) as error:
             raise Failed(str(error)) from error
         yield Stack(

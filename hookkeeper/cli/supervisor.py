@@ -34,6 +34,10 @@ class ServiceFailed(Exception):
         super().__init__(f"{name} {reason}. Its last output ({log}):{last}")
 
 
+class ServiceMisconfigured(ServiceFailed):
+    """A service has an invalid setting, so it would fail again."""
+
+
 @dataclass(frozen=True)
 class Service:
     """A command, and the check whether it is ready."""
@@ -62,7 +66,8 @@ class Supervisor:
     async def start(self, service: Service) -> None:
         """Start a service, return when it is ready, and restart it whenever it dies.
 
-        Raises `ServiceFailed`; then `stop` ends what is left of the service. A `stop` meanwhile cancels the start.
+        Raises `ServiceFailed`, which is a `ServiceMisconfigured` if a setting is invalid; then `stop` ends what is left
+        of the service. A `stop` meanwhile cancels the start.
         """
         child = _ServiceProcess(service, self._log_dir / f"{service.name}.log")
         self._children.append(child)
@@ -120,8 +125,7 @@ class _ServiceProcess:
                 while (code := await self._spawn_until_ready()) is not None:
                     deaths += 1
                     output = self._tail()
-                    if code == InvalidSettings.exit_code:
-                        raise self._failed("has invalid settings")
+                    self._check_settings(code)
                     if deaths >= MAX_EARLY_DEATHS and not _reports_port_in_use(output):
                         raise self._failed(f"died {deaths} times before it was ready")
                     await asyncio.sleep(backoff)
@@ -136,6 +140,7 @@ class _ServiceProcess:
         _prepare_log(self.log)
         code = await (await self._spawn()).wait()
         self._kill_group()
+        self._check_settings(code)
         if code:
             raise self._failed(f"ended with {_exit_status(code)}")
 
@@ -203,8 +208,12 @@ class _ServiceProcess:
             _signal_group(self.process.pid, signal.SIGKILL)
         self.process = None
 
-    def _failed(self, reason: str) -> ServiceFailed:
-        return ServiceFailed(self.service.name, reason, self.log, self._tail())
+    def _check_settings(self, code: int) -> None:
+        if code == InvalidSettings.exit_code:
+            raise self._failed("has invalid settings", ServiceMisconfigured)
+
+    def _failed(self, reason: str, kind: type[ServiceFailed] = ServiceFailed) -> ServiceFailed:
+        return kind(self.service.name, reason, self.log, self._tail())
 
     def _tail(self) -> list[str]:
         """Read the last lines that the latest process has written."""

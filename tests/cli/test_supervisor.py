@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hookkeeper.cli.supervisor import LOG_LIMIT, Service, ServiceFailed, Supervisor
+from hookkeeper.cli.supervisor import LOG_LIMIT, Service, ServiceFailed, ServiceMisconfigured, Supervisor
 from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
@@ -201,9 +201,12 @@ async def test_child_that_dies_again_and_again(supervisor: Supervisor, tmp_path:
 
 async def test_child_with_invalid_settings_is_started_once(supervisor: Supervisor, tmp_path: Path) -> None:
     count = f"open({str(tmp_path / 'starts')!r}, 'a').write('x')"
-    with pytest.raises(ServiceFailed, match=r"worker has invalid settings\. (?s:.*)no such host"):
-        await supervisor.start(service(tmp_path, count, "print('no such host'); raise SystemExit(78)"))
+    fail = "print('no such host'); raise SystemExit(78)"
+    with pytest.raises(ServiceMisconfigured, match=r"worker has invalid settings\. (?s:.*)no such host"):
+        await supervisor.start(service(tmp_path, count, fail))
     assert (tmp_path / "starts").read_text() == "x"
+    with pytest.raises(ServiceMisconfigured, match=r"once has invalid settings\. (?s:.*)no such host"):
+        await supervisor.run("once", [sys.executable, "-c", fail], {})
 
 
 async def test_child_waits_for_its_port(supervisor: Supervisor, tmp_path: Path) -> None:
