@@ -111,8 +111,17 @@ def update(
     """Change the given fields. An empty --email or --notify removes all of them."""
     fields = webhook_fields.fields_of(context.params) | present(enabled=enabled)
     body = {field: value for field, value in fields.items() if field not in webhook_fields.FIXED}
+    if not body:
+        raise typer.BadParameter(f"nothing to change: give {_options_of(context)}")
     changed = Api.of_environment().call("PATCH", "webhooks", webhook_id, body=body)
     print_json_or(as_json, changed, webhook_views.print_webhook)
+
+
+def _options_of(context: typer.Context) -> str:
+    """`--url, --event or --enabled`: the options of an update that change something."""
+    options = [parameter.opts[0] for parameter in context.command.params if parameter.opts[0].startswith("--")]
+    *others, last = [option for option in options if option not in ("--json", "--help")]
+    return f"{', '.join(others)} or {last}"
 
 
 @app.command()

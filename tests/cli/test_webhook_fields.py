@@ -5,8 +5,10 @@ from pathlib import Path
 
 import apprise
 import pytest
+from typer.testing import CliRunner
 
 from api.schemas import webhooks as schemas
+from hookkeeper.cli.main import app
 from hookkeeper.cli.webhook_fields import FIXED, READ_ONLY, fields_of, read_webhook
 from hookkeeper.content import apprise_services
 
@@ -15,6 +17,16 @@ def test_knows_the_fields_that_cannot_be_set() -> None:
     shown = set(schemas.WebhookWithSecret.model_fields)
     assert shown - READ_ONLY == set(schemas.NewWebhook.model_fields)
     assert shown - READ_ONLY - FIXED - {"secret"} == set(schemas.WebhookChanges.model_fields)
+
+
+def test_an_update_without_a_change_names_each_option_that_makes_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKKEEPER_URL", "http://127.0.0.1:1")
+    options = "--url, --event, --filter, --email, --notify, --file, --name, --header, --retry, --timeout, --rate-limit,"
+    for args, stdin in (((), ""), (("--file", "-"), '{"tenant": "acme", "id": "wh_1"}')):
+        done = CliRunner().invoke(app, ["webhooks", "update", "wh_1", *args], input=stdin)
+        words = " ".join(done.output.replace("│", " ").split())
+        assert done.exit_code == 2
+        assert f"nothing to change: give {options} --ordered, --order-policy or --enabled " in words
 
 
 def test_no_option_changes_nothing() -> None:

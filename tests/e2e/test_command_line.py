@@ -298,6 +298,8 @@ async def test_version(tmp_path: Path) -> None:
         ("events", "list", "--limit", "0"),
         ("webhooks", "create", "http://a", "--retry", "soon"),
         ("webhooks", "create", "http://a", "--header", "no-colon"),
+        ("webhooks", "update", "wh_1"),
+        ("webhooks", "update", "wh_1", "--json"),
         ("webhooks", "preview"),
         ("webhooks", "preview", "wh_1", "--file", "-"),
         ("webhooks", "preview", "--file", "-", "--data", "-"),
