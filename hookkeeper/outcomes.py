@@ -47,6 +47,14 @@ Verdict = Literal[
 NOT_MADE: frozenset[Verdict] = frozenset({"held", "deferred", "webhook_deleted"})
 """Verdicts of attempts in which no request was made."""
 
+ERRORS = (
+    *("timeout", "dns", "connection_refused", "connection_reset", "tls", "protocol", "forbidden_address"),
+    "bad_template",
+    *("no_email_provider", "no_recipients", "needs_sendgrid", "key_in_text", "suppressed"),
+    *("bad_service", "service_not_allowed", "empty", "not_sent", "not_accepted"),
+)
+"""Errors of attempts besides `http_<status>` and `smtp_<code>`: of requests, content, emails, and services."""
+
 
 class ReservedTime(Message):
     """A time that a request has reserved at its webhook, if timers keep the rate.
@@ -80,8 +88,7 @@ class Outcome(Message):
     """What was sent (`hookkeeper.crypto.request_digest`); of requests to a webhook's URL only."""
     status_code: int | None = None
     error: str | None = None
-    """`timeout`, `dns`, `connection_refused`, `connection_reset`, `tls`, `forbidden_address`, `protocol`,
-    `http_<status>`, or a channel's own: `smtp_<code>`, `bad_template`, `suppressed`."""
+    """One of `ERRORS`, `http_<status>` or `smtp_<code>`."""
     response_headers: dict[str, str] = Field(default_factory=dict)
     """Without secrets, and without those that say nothing about the receiver."""
     response_excerpt: str = ""

@@ -1,14 +1,19 @@
 """The rules for the outcome of an attempt. Pure."""
 
+import ast
 import json
 import unicodedata
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hookkeeper.egress import errors, guarded_requests, proxy
 from hookkeeper.outcomes import (
+    ERRORS,
     Outcome,
     Verdict,
     excerpt,
@@ -177,3 +182,22 @@ def test_the_outcomes_of_a_batch_stay_under_a_mebibyte(targets: int, char: str) 
     )
     escaped = json.dumps(outcome.model_dump(mode="json"))
     assert targets * len(escaped) < 1024 * 1024
+
+
+def error_literals() -> Iterator[str]:
+    """Yield each text that code of the channels gives as `error=…`, and those that its exceptions are mapped to."""
+    root = Path(__file__).parents[1]
+    for folder in ("activities", "hookkeeper/egress", "hookkeeper/mail"):
+        for path in (root / folder).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.keyword) and node.arg == "error" and isinstance(node.value, ast.Constant):
+                    yield str(node.value.value)
+    for table in (errors._CODES, guarded_requests._CODES):
+        yield from (code for code, _ in table)
+    for statuses in (proxy._PROXY_STATUS, proxy._SQUID, proxy._SMOKESCREEN):
+        yield from statuses.values()
+
+
+def test_the_known_errors_are_those_of_the_code() -> None:
+    """Lists refuse others as a filter. The remaining ones are chosen in an expression, or are the last resort."""
+    assert set(error_literals()) | {"protocol", "bad_service", "service_not_allowed", "not_accepted"} == set(ERRORS)

@@ -12,6 +12,7 @@ from api.pages.paging import given_filters, paging
 from api.pages.rendering import query, render
 from api.pages.routes import PageRoute
 from hookkeeper.messages.event import DeliveryStatus, EventStatus
+from hookkeeper.services.fields import ERROR
 
 router = APIRouter(prefix="/events", include_in_schema=False, route_class=PageRoute)
 EVENTS_ON_PAGE = 50
@@ -37,5 +38,6 @@ async def list_events(
         statuses=get_args(EventStatus),
         delivery_statuses=get_args(DeliveryStatus),
         periods=PERIODS,
+        error_pattern=ERROR.strip("^$"),
         all_tenants=caller.tenant is None,
     )

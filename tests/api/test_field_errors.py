@@ -14,7 +14,6 @@ from instances import Instance
         ({"last": "2x"}, "must be a number of minutes, hours or days, such as `15m`, `24h` or `7d`"),
         ({"status_code": "6xx"}, "must be a status code such as `503`, or a class such as `5xx`"),
         ({"tenant": "a b"}, "must be 1 to 64 letters, digits, `_` or `-`"),
-        ({"error": "HTTP 503"}, "must be an error such as `timeout`, `dns` or `http_503`"),
         ({"id_prefix": "é"}, "must be 1 to 128 letters, digits, `_` or `-`"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

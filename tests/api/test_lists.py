@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from problems import problem
 
 from instances import Instance
 from receivers import Answer, Receiver
@@ -112,6 +113,17 @@ async def test_each_filter_finds_the_right_events(instance: Instance, inbox: Rec
     assert (row["needs_attention"], row["webhooks"]) == ([], [good["id"]])
     (row,) = await listed(instance, status="scheduled")
     assert datetime.fromisoformat(row["deliver_at"]) - datetime.fromisoformat(LATER) < timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize("error", ["bla", "http_5", "http_5000", "smtp_200", "timeout ", ""])
+async def test_an_unknown_error_is_refused(idle_instance: Instance, error: str) -> None:
+    """It would match nothing, as if there were no such deliveries."""
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    for path in ("events", f"webhooks/{webhook['id']}/deliveries"):
+        document = problem(await idle_instance.http.get(f"/v1/{path}", params={"error": error}), 422, "error")
+        detail = document["errors"][0]["detail"]
+        assert "`http_<status>`, `smtp_<code>`" in detail
+        assert "connection_refused" in detail
 
 
 async def test_a_listed_event_has_its_status_times_and_links(instance: Instance, inbox: Receiver) -> None:
