@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from temporalio.client import Client
 
@@ -13,6 +14,7 @@ from hookkeeper.registry.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.index_sweep import IndexSweep
+from hookkeeper.temporal.readiness import server_time
 from hookkeeper.temporal.workers import ServedQueue, serve
 from workflows.event import EventWorkflow
 from workflows.event_part import EventPartWorkflow
@@ -52,7 +54,8 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     """Serve all task queues until the block ends."""
     queue, slots = settings.task_queue, settings.max_concurrent_activities
     index, sweep = IndexBuffer(store.index), IndexSweep(client, store.index, queue, settings.retention)
-    retention = RetentionTask(store.index, settings.retention, store.audit, settings.audit_retention)
+    temporal_time = partial(server_time, client, queue)
+    retention = RetentionTask(store.index, settings.retention, temporal_time, store.audit, settings.audit_retention)
     async with (
         index.writing(),
         sweep.running(),

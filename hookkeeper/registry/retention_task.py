@@ -1,11 +1,14 @@
 """Removes what is older than the retention from the index and the audit log, once an hour. Each worker process
 runs it, and a lease in the registry lets one of them do so.
+
+The time is that of Temporal, or this machine's if it is earlier: a clock that is ahead must not remove anything early.
 """
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -20,6 +23,8 @@ FIRST_DELAY = 60.0
 """Seconds from the start of a process."""
 INTERVAL = 3600.0
 """Seconds between two times, and of a lease. A lease is not given back, so no other process follows within the hour."""
+MAX_DIFFERENCE = timedelta(minutes=10)
+"""Between this machine's clock and Temporal's: a larger one is logged. Temporal's time is that of a recent poll."""
 log = structlog.get_logger("hookkeeper.index")
 
 
@@ -30,11 +35,14 @@ class RetentionTask:
         self,
         index: EventIndex,
         retention: timedelta,
+        server_time: Callable[[], Awaitable[datetime | None]],
         audit: AuditLog | None = None,
         audit_retention: timedelta | None = None,
     ) -> None:
+        """`server_time` returns Temporal's time, up to some minutes late, or None if it is unknown."""
         self._index = index
         self._retention = retention
+        self._server_time = server_time
         self._audit = audit
         self._audit_retention = audit_retention
         self._holder = uuid.uuid4().hex
@@ -56,8 +64,22 @@ class RetentionTask:
 
     async def expire(self) -> None:
         """Remove what is older than the retention, unless another process does. Raises RegistryUnavailable."""
-        if await self._index.leases.lease(LEASE_NAME, self._holder, INTERVAL) is not None:
-            now = utc_now()
-            await self._index.expire(now, self._retention)
-            if self._audit and self._audit_retention:
-                await self._audit.expire(now - self._audit_retention)
+        if await self._index.leases.lease(LEASE_NAME, self._holder, INTERVAL) is None:
+            return
+        if (now := await self._earlier_time()) is None:
+            log.warning("retention not applied", error="Temporal's time is unknown")
+            return
+        await self._index.expire(now, self._retention)
+        if self._audit and self._audit_retention:
+            await self._audit.expire(now - self._audit_retention)
+
+    async def _earlier_time(self) -> datetime | None:
+        """Return the time by Temporal's clock or this machine's, whichever is earlier; None if it is unknown."""
+        server, machine = await self._server_time(), utc_now()
+        if server is None:
+            return None
+        if abs(machine - server) > MAX_DIFFERENCE:
+            log.warning(
+                "this machine's clock is not Temporal's", seconds_ahead=round((machine - server).total_seconds())
+            )
+        return min(server, machine)

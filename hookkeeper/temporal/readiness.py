@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import structlog
@@ -103,6 +104,18 @@ async def is_polled(client: Client, task_queue: str) -> bool:
         return len((await _describe(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)).pollers) > 0
     except RPCError:
         return False
+
+
+async def server_time(client: Client, task_queue: str) -> datetime | None:
+    """Return Temporal's time at the latest poll for workflow tasks, about a minute ago at most; None if it is unknown.
+
+    Only a worker of the queue can rely on it: without workers, the latest poll may be minutes ago.
+    """
+    try:
+        described = await _describe(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+    except RPCError:
+        return None
+    return max((poller.last_access_time.ToDatetime(UTC) for poller in described.pollers), default=None)
 
 
 async def count_waiting_tasks(client: Client, task_queue: str) -> int:

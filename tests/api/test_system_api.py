@@ -1,10 +1,12 @@
 """The state of the whole installation, for operators."""
 
 import asyncio
+from datetime import timedelta
 
 from callers import calling, make_key
 
-from hookkeeper.temporal.readiness import Readiness
+from hookkeeper.temporal.readiness import Readiness, server_time
+from hookkeeper.times import utc_now
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
 
@@ -28,6 +30,16 @@ async def until_a_task_waits(instance: Instance) -> None:
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await readiness.backlog())["main"] == 0:
             await asyncio.sleep(0.05)
+
+
+async def test_a_worker_knows_the_time_of_temporal(idle_instance: Instance) -> None:
+    """The latest poll says it, so a queue that nobody polls has none."""
+    of_queue = (idle_instance.temporal, idle_instance.settings.task_queue)
+    assert await server_time(*of_queue) is None
+    async with idle_instance.working(), asyncio.timeout(WAIT_TIMEOUT):
+        while (time := await server_time(*of_queue)) is None:
+            await asyncio.sleep(0.05)
+        assert abs(utc_now() - time) < timedelta(minutes=1)
 
 
 async def test_the_system_state_is_for_operators_only(idle_instance: Instance) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
 
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import EventProgress, RunReport
@@ -235,13 +236,46 @@ async def test_keys_of_erased_events_go_after_a_day(engine: AsyncEngine) -> None
     assert await ids(engine, erased_events, "event_id") == []
 
 
+async def right_time() -> datetime | None:
+    return datetime.now(UTC)
+
+
+@pytest.mark.parametrize("ahead", ["worker", "temporal", "unknown"])
+async def test_a_clock_that_is_ahead_removes_nothing_early(
+    engine: AsyncEngine, store: Store, monkeypatch: pytest.MonkeyPatch, ahead: str
+) -> None:
+    """Setup: an event and an entry of an hour ago. The clock of the worker or of Temporal is a month ahead, or nobody
+    knows the time. What this proves: both are kept, and the log says why.
+    """
+    month = 30 * DAY
+    age = NOW - (datetime.now(UTC) - timedelta(hours=1))
+    index = await write(engine, [report("a", age, age)])
+    await store.audit.keep(AuditEntry(key_id="k", key_name="x", action="a", object_id="o", tenant=None))
+
+    async def server_time() -> datetime | None:
+        return None if ahead == "unknown" else datetime.now(UTC) + (month if ahead == "temporal" else timedelta())
+
+    if ahead != "temporal":
+        monkeypatch.setattr(retention_task, "utc_now", lambda: datetime.now(UTC) + month)
+    with capture_logs() as logs:
+        await RetentionTask(index, RETENTION, server_time, store.audit, RETENTION).expire()
+    assert await kept(engine) == ["a"]
+    assert len((await store.audit.page(tenant=None, since=None, until=None, limit=9, cursor=None))[0]) == 1
+    (line,) = logs
+    assert line["log_level"] == "warning"
+    if ahead == "unknown":
+        assert line["event"] == "retention not applied"
+    else:
+        assert abs(line["seconds_ahead"]) == pytest.approx(month.total_seconds(), abs=60)
+
+
 async def test_one_process_removes_it_once_an_hour(engine: AsyncEngine) -> None:
     """Setup: an event that finished long ago by the clock. Timeline: two processes are to remove what is too old.
     Proves: the first one does so, and the other leaves it to the first for the next hour.
     """
     age = NOW - (datetime.now(UTC) - 2 * RETENTION)
     index = await write(engine, [report("a", age, age)])
-    first, second = RetentionTask(index, RETENTION), RetentionTask(index, RETENTION)
+    first, second = RetentionTask(index, RETENTION, right_time), RetentionTask(index, RETENTION, right_time)
     await first.expire()
     assert await kept(engine) == []
     await index.write([report("b", age, age)])
@@ -255,7 +289,7 @@ async def test_entries_of_the_audit_log_go_if_they_have_a_retention(engine: Asyn
     old = AuditEntry(key_id="k", key_name="x", action="a", object_id="o", tenant=None, at=datetime.now(UTC) - 9 * DAY)
     await store.audit.keep(old)
     index = EventIndex(Database(engine))
-    tasks = [RetentionTask(index, RETENTION, store.audit, kept) for kept in (None, 10 * DAY, 8 * DAY)]
+    tasks = [RetentionTask(index, RETENTION, right_time, store.audit, kept) for kept in (None, 10 * DAY, 8 * DAY)]
     left = []
     for task in tasks:
         task._holder = "one process"
@@ -269,7 +303,7 @@ async def test_a_worker_removes_it_in_the_background(engine: AsyncEngine, monkey
     monkeypatch.setattr(retention_task, "FIRST_DELAY", 0)
     age = NOW - (datetime.now(UTC) - 2 * RETENTION)
     index = await write(engine, [report("a", age, age)])
-    async with RetentionTask(index, RETENTION).running(), asyncio.timeout(WAIT_TIMEOUT):
+    async with RetentionTask(index, RETENTION, right_time).running(), asyncio.timeout(WAIT_TIMEOUT):
         while await ids(engine, events, "id"):
             await asyncio.sleep(0.01)
 
