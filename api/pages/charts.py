@@ -9,6 +9,10 @@ from hookkeeper.registry.index.measures import Measures
 MIN_HEIGHT = 2.0
 """Of a bar with anything to show."""
 
+LABEL_HOURS = 4
+LAST_LABEL_PERCENT = 85
+"""On the screen of a telephone, later ones would touch the end of the axis."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -22,6 +26,15 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """A time at the axis."""
+
+    percent: float
+    """Of the width, from the left: where the bar of the hour begins."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     bars: Sequence[Bar]
     height: float
@@ -31,6 +44,16 @@ class Chart:
     @property
     def is_empty(self) -> bool:
         return not self.succeeded + self.failed
+
+    @property
+    def labels(self) -> list[Label]:
+        """Labels of some hours, in UTC; none near the right end, which is now."""
+        starts = ((round(n / len(self.bars) * 100, 2), bar.at) for n, bar in enumerate(self.bars))
+        return [
+            Label(percent, f"{at:%H:%M}")
+            for percent, at in starts
+            if at.hour % LABEL_HOURS == 0 and percent < LAST_LABEL_PERCENT
+        ]
 
 
 def chart(times: Iterable[datetime], steps: Iterable[Measures], height: float) -> Chart:
