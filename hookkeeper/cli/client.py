@@ -24,6 +24,8 @@ from hookkeeper.content.text import API_KEY
 if TYPE_CHECKING:
     import httpx
 
+NO_IDS = frozenset({"", ".", ".."})
+"""They would make the path of something else."""
 DEFAULT_URL = "http://127.0.0.1:8080"
 SEND_RETRY_WAITS = (1.0, 5.0)
 """Seconds before an event with an unknown result is sent again."""
@@ -84,6 +86,8 @@ class Api:
         """Make a request and return the JSON of a 2xx. Raises `Failed` with the text of the problem document."""
         import httpx
 
+        if wrong := [part for part in path if part in NO_IDS]:
+            raise Failed(f"{wrong[0]!r} is no id: check the argument, such as a variable that is not set")
         try:
             url = "/".join(quote(part, safe="") for part in path)
             request = self._http.build_request(method, url, params=present(**query), json=body)

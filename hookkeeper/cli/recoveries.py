@@ -33,7 +33,7 @@ def recover(
         raise typer.BadParameter("--since is required, such as 2h or 2026-01-02T03:04:05Z")
     body = {"since": time_of(since), "status": status, "rate": rate, "dry_run": dry_run}
     body |= present(types=type_ or None, until=time_of(until), tenant=all_of)
-    path = ("webhooks", webhook_id, "recover") if webhook_id else ("recoveries",)
+    path = ("webhooks", webhook_id, "recover") if webhook_id is not None else ("recoveries",)
     recovery = Api.of_environment().call("POST", *path, body=body)
     print_json_or(as_json, recovery, _print_count if dry_run else _print_started)
 

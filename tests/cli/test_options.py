@@ -3,9 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from typer.testing import CliRunner
 
 from hookkeeper.cli.client import Api, NotConnected
 from hookkeeper.cli.console import Failed
+from hookkeeper.cli.main import app
 from hookkeeper.cli.options import age_of, read_json, time_of
 
 
@@ -50,3 +52,20 @@ def test_an_argument_that_is_not_utf_8(arguments: tuple[str, str | None]) -> Non
     with pytest.raises(Failed, match=r"^an argument is not valid UTF-8$"):
         client.call("GET", path, tenant=tenant)
     client.close()
+
+
+@pytest.mark.parametrize("id_", ["", ".", ".."])
+def test_an_id_that_would_make_another_path(id_: str) -> None:
+    """`event-types show .` listed all event types."""
+    client = Api("http://127.0.0.1:1", "key")
+    with pytest.raises(Failed, match=r"is no id: check the argument, such as a variable that is not set$"):
+        client.call("DELETE", "webhooks", id_)
+    client.close()
+
+
+def test_an_empty_webhook_recovers_no_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`webhooks recover "$ID" --since 2h`, where ID is not set, redelivered the failed events of the whole tenant."""
+    monkeypatch.setenv("HOOKKEEPER_URL", "http://127.0.0.1:1")
+    done = CliRunner().invoke(app, ["webhooks", "recover", "", "--since", "2h"])
+    assert isinstance(done.exception, Failed)
+    assert "is no id" in str(done.exception)
