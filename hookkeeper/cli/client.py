@@ -93,6 +93,8 @@ class Api:
             request = self._http.build_request(method, url, params=present(**query), json=body)
         except UnicodeEncodeError as error:
             raise Failed("an argument is not valid UTF-8") from error
+        except ValueError as error:  # JSON has no such number
+            raise Failed("an argument is not a finite number") from error
         try:
             response = self._http.send(request)
         except httpx.TransportError as error:

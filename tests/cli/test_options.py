@@ -54,6 +54,15 @@ def test_an_argument_that_is_not_utf_8(arguments: tuple[str, str | None]) -> Non
     client.close()
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400"])
+@pytest.mark.parametrize("option", ["--timeout", "--rate-limit", "--retry"])
+def test_what_is_no_number(option: str, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKKEEPER_URL", "http://127.0.0.1:1")
+    done = CliRunner().invoke(app, ["webhooks", "create", "https://a.example", option, number])
+    assert isinstance(done.exception, Failed)
+    assert str(done.exception) == "an argument is not a finite number"
+
+
 @pytest.mark.parametrize("id_", ["", ".", ".."])
 def test_an_id_that_would_make_another_path(id_: str) -> None:
     """`event-types show .` listed all event types."""
