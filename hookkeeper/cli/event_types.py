@@ -1,6 +1,7 @@
 """`hookkeeper event-types …`."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -66,10 +67,22 @@ def _read(file: Path) -> list[Imported]:
     import yaml
 
     try:
-        return list(from_openapi(yaml.safe_load(file.read_text())))  # JSON is YAML
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON is YAML
+        return list(from_openapi(json.loads(json.dumps(document, default=_text_of))))
     except OSError as error:
         raise Failed(f"cannot read {file}: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise Failed(f"{file} is neither JSON nor YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise Failed(f"{file} is not UTF-8") from error
+    except RecursionError as error:
+        raise Failed(f"{file} is nested too deeply") from error
     except ValueError as error:
         raise Failed(f"{file} {error}") from error
+    except (AttributeError, KeyError, TypeError) as error:  # such as a list in place of an object
+        raise Failed(f"{file} is not an OpenAPI 3.1 document") from error
+
+
+def _text_of(value: object) -> str:
+    """Return a date of YAML as it was written, which JSON has as a text; and anything else."""
+    return value.isoformat() if isinstance(value, date) else str(value)

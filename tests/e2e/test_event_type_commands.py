@@ -50,7 +50,13 @@ async def test_import_and_export(running_dev: processes.Dev) -> None:
 async def test_import_refuses_other_files(running_dev: processes.Dev) -> None:
     (running_dev.folder / "not-openapi.json").write_text("{}")
     (running_dev.folder / "not-yaml.yaml").write_text("a: [")
+    (running_dev.folder / "binary.yaml").write_bytes(b"\xff\xfe")
+    (running_dev.folder / "deep.yaml").write_text("[" * 3000)
+    (running_dev.folder / "list.yaml").write_text("webhooks: {order.paid: []}")
     for file, sentence in (
+        ("binary.yaml", "is not UTF-8"),
+        ("deep.yaml", "is nested too deeply"),
+        ("list.yaml", "is not an OpenAPI 3.1 document"),
         ("not-openapi.json", "has no webhooks"),
         ("not-yaml.yaml", "neither JSON nor YAML"),
         ("nowhere.json", "cannot read nowhere.json"),
@@ -59,3 +65,14 @@ async def test_import_refuses_other_files(running_dev: processes.Dev) -> None:
         assert done.code == 1
         assert sentence in done.err
         assert "Traceback" not in done.err
+
+
+async def test_dates_of_yaml_are_texts(running_dev: processes.Dev) -> None:
+    name = f"t{uuid.uuid4().hex[:8]}.due"
+    schema = "{properties: {day: {type: string, default: 2026-01-02}}}"
+    content = f"{{application/json: {{schema: {schema}}}}}"
+    document = f"webhooks:\n  {name}:\n    post: {{requestBody: {{content: {content}}}}}\n"
+    (running_dev.folder / "dates.yaml").write_text(document)
+    assert (await running_dev.run("event-types", "import", "dates.yaml")).err == ""
+    shown = json.loads((await running_dev.run("event-types", "show", name)).out)
+    assert shown["schema"]["properties"]["day"]["default"] == "2026-01-02"
