@@ -52,7 +52,7 @@ async def connect(settings: Settings, keyring: "Keyring | None" = None, runtime:
         return await connection.connect(keyring, runtime=runtime or sdk_runtime(settings.log_format))
     except connection.TemporalUnreachable as error:
         raise Failed(str(error)) from error
-    except (RuntimeError, OSError) as error:  # an OSError: a certificate or a profile cannot be read
+    except (RuntimeError, OSError, ValueError) as error:  # such as a certificate that cannot be read, or the address
         raise InvalidSettings(f"invalid settings of Temporal (TEMPORAL_…): {error}") from error
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hookkeeper.cli import temporal_server
-from hookkeeper.cli.console import Failed
+from hookkeeper.cli.console import Failed, InvalidSettings
 from hookkeeper.cli.startup import connect
 from hookkeeper.cli.supervisor import Supervisor
 from hookkeeper.settings import Settings
@@ -42,6 +42,13 @@ async def test_a_certificate_that_is_not_there(monkeypatch: pytest.MonkeyPatch, 
     for part in ("CERT", "KEY"):
         monkeypatch.setenv(f"TEMPORAL_TLS_CLIENT_{part}_PATH", str(tmp_path / "missing.pem"))
     with pytest.raises(Failed, match=r"invalid settings of Temporal \(TEMPORAL_…\): .*missing\.pem"):
+        await connect(Settings())
+
+
+@pytest.mark.parametrize("address", ["temporal example:7233", "127.0.0.1:port"])
+async def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+    with pytest.raises(InvalidSettings, match=r"invalid settings of Temporal \(TEMPORAL_…\): invalid target URL"):
         await connect(Settings())
 
 
