@@ -54,7 +54,7 @@ class Api:
     """One server and the key to it."""
 
     def __init__(self, url: str, key: str | None) -> None:
-        self.url = url.rstrip("/")
+        self.url = url.rstrip("/").removesuffix("/v1")  # examples of the API have it
         if not self.url.startswith(("http://", "https://")):
             raise Failed(f"HOOKKEEPER_URL {url!r} is invalid: it must start with http:// or https://")
         if key and not API_KEY.fullmatch(key):  # httpx would repeat it in its error

@@ -38,6 +38,14 @@ def test_a_key_that_no_header_can_have_is_not_shown(key: str) -> None:
     assert "hk_" not in str(failed.value)
 
 
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
+def test_an_address_can_have_the_path_of_the_api(path: str) -> None:
+    client = Api(f"http://127.0.0.1:1{path}", "key")
+    with pytest.raises(NotConnected, match=r"^cannot reach http://127\.0\.0\.1:1 \("):
+        client.call("GET", "events")
+    client.close()
+
+
 def test_a_key_of_several_words_is_sent() -> None:
     client = Api("http://127.0.0.1:1", "correct horse battery")
     with pytest.raises(NotConnected):
