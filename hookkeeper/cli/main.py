@@ -3,6 +3,8 @@
 Commands import their dependencies when they run, so `hookkeeper send` does not load a database and a web framework.
 """
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -187,3 +189,8 @@ def main() -> None:
     except Failed as failure:
         print_failure(failure)
         sys.exit(failure.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print_failure(Failed(f"cannot write the output: {error.strerror}"))
+        os._exit(Failed.exit_code)  # Python would try to write it once more, and fail again

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -281,6 +283,15 @@ def test_help(command: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"], prog_name="hookkeeper")
     assert result.exit_code == 0
     assert f"Usage: {' '.join(('hookkeeper', *command))}" in result.output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_output_for_which_there_is_no_space(option: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "hookkeeper", option]
+        done = subprocess.run(command, cwd=processes.ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write the output: No space left on device\n")
 
 
 async def test_version(tmp_path: Path) -> None:
