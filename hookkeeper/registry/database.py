@@ -49,8 +49,11 @@ OUTAGES = ("08", "40", "53", "57", "58", "25006", "42501")
 error. And two codes: the server is read-only, as after a failover, or the user lacks a permission."""
 POOLED_STATEMENTS = ("26000", "42P05")
 """PostgreSQL's codes for a prepared statement that is missing, or that another client has made: a pooler gives the
-transactions of a client to different connections."""
-POOLER_HINT = "is there a pooler in transaction mode, such as PgBouncer? Use session mode"
+transactions of a client to different connections, and knows nothing of statements."""
+POOLER_HINT = (
+    "is there a pooler in transaction mode, such as PgBouncer? Use PgBouncer 1.21 or newer with"
+    " max_prepared_statements, or session mode"
+)
 
 
 class RegistryUnavailable(Exception):
