@@ -54,6 +54,8 @@ class BoundedProtocol(UpgradelessProtocol):
     timeouts = ClientTimeouts()
     max_connections = 800
     max_unread = MAX_UNREAD
+    stopping = False
+    """Whether the server stops: a connection that was accepted a moment before has one answer."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -109,6 +111,8 @@ class BoundedProtocol(UpgradelessProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        if self.stopping and self.cycle is not None:
+            self.cycle.keep_alive = False
         self._body_bytes = self._unparsed = 0
         self._enter("body")
 

@@ -70,12 +70,16 @@ def server_config(
 class ApiServer(uvicorn.Server):
     """Serves the app. A server that stops waits for answers in progress, so it ends streams first."""
 
-    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, protocol: type[BoundedProtocol], end_streams: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._protocol = protocol
         self._end_streams = end_streams
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop within the grace period of the configuration."""
+        self._protocol.stopping = True
         self._end_streams()
         await super().shutdown(sockets)
 
@@ -85,7 +89,7 @@ async def _serve_http(settings: Settings, app: FastAPI) -> None:
     listener = listen(settings.host, settings.port)
     protocol = bounded(settings.max_connections, ClientTimeouts())
     state: ApiState = app.state.api
-    server = ApiServer(server_config(app, protocol, settings.shutdown_timeout), state.feed.close)
+    server = ApiServer(server_config(app, protocol, settings.shutdown_timeout), protocol, state.feed.close)
     freeze_objects()
     log.info("serving", host=settings.host, port=settings.port)
     with monitored(settings.debug_event_loop):

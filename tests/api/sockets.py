@@ -48,8 +48,10 @@ async def serving(
 ) -> AsyncIterator[ApiServer]:
     """Serve the app on a free port."""
     listener = listen("127.0.0.1", 0)
-    config = server_config(app, bounded(max_connections, timeouts or ClientTimeouts()))
-    server = UvicornServer(config, app.state.api.feed.close if hasattr(app.state, "api") else lambda: None)
+    protocol = bounded(max_connections, timeouts or ClientTimeouts())
+    server = UvicornServer(
+        server_config(app, protocol), protocol, app.state.api.feed.close if hasattr(app.state, "api") else lambda: None
+    )
     task = asyncio.create_task(server.serve([listener]))
     while not server.started:
         await asyncio.sleep(0.01)

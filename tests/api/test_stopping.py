@@ -1,0 +1,30 @@
+"""An API that stops."""
+
+import asyncio
+import socket
+from contextlib import closing
+
+from sockets import serving
+
+from instances import Instance
+
+REQUEST = b"GET /healthz HTTP/1.1\r\nhost: api\r\n\r\n"
+
+
+async def test_a_connection_that_was_accepted_at_the_last_moment_has_one_answer(idle_instance: Instance) -> None:
+    """Timeline: a client connects, the server stops before it knows the connection, the client sends a request.
+
+    Such a connection took more and more requests while the server stopped, and the last one was answered with 500.
+    """
+    loop = asyncio.get_running_loop()
+    async with serving(idle_instance.app) as server:
+        with closing(socket.create_connection(("127.0.0.1", server.port))) as client:
+            client.setblocking(False)
+            await asyncio.sleep(0)  # the loop accepts the connection
+            await asyncio.sleep(0)  # and makes its transport
+            stopping = asyncio.create_task(server.uvicorn.shutdown())
+            await loop.sock_sendall(client, REQUEST)
+            answer = await loop.sock_recv(client, 4096)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"\r\nconnection: close\r\n" in answer
+            await stopping
