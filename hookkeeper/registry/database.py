@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import URL, ColumnElement, Connection, FromClause, and_, event, func, make_url, select, tuple_
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    ExceptionContext,
+    FromClause,
+    and_,
+    event,
+    func,
+    make_url,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -44,7 +56,9 @@ MIGRATION_LOCK = 0x686F6F6B
 PLANS_THAT_READ_ALL = ("enable_sort", "enable_seqscan", "enable_bitmapscan", "enable_hashagg", "jit")
 NO_TRANSACTION = "no_transaction"
 """Name of the execution option of `without_transactions` for SQLite."""
-OUTAGES = ("08", "40", "53", "57", "58", "25006", "42501")
+READ_ONLY = "25006"
+"""PostgreSQL's code for a write where a server, database or user is read-only, such as after a failover."""
+OUTAGES = ("08", "40", "53", "57", "58", READ_ONLY, "42501")
 """PostgreSQL's SQLSTATE classes: connection, rolled back (a deadlock), out of resources, operator intervention, system
 error. And two codes: the server is read-only, as after a failover, or the user lacks a permission."""
 POOLED_STATEMENTS = ("26000", "42P05")
@@ -95,6 +109,8 @@ def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngin
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_immediate)
+    else:
+        event.listen(engine.sync_engine, "handle_error", _replace_read_only)
     use_keyring(engine, keyring)
     return engine
 
@@ -184,6 +200,12 @@ def _begin_immediate(connection: Connection) -> None:
     """Take SQLite's write lock at once: a transaction that reads before it writes fails without waiting."""
     if not connection.get_execution_options().get(NO_TRANSACTION):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _replace_read_only(context: ExceptionContext) -> None:
+    """Let new connections replace all that are open: a session stays read-only for as long as it lasts."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 @asynccontextmanager

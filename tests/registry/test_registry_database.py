@@ -27,6 +27,7 @@ from hookkeeper.registry.database import (
     alembic,
     errors_translated,
     open_engine,
+    without_transactions,
 )
 from hookkeeper.registry.models import Base, EventType
 from hookkeeper.registry.store import Store
@@ -374,3 +375,25 @@ async def test_a_migrated_file_is_recognised_without_alembic(sqlite_url: str, tm
     foreign = tmp_path / "foreign.db"
     foreign.write_text("my diary, chapter one\n" * 100)
     assert not migrations.is_newest(foreign)
+
+
+async def test_a_database_that_is_no_longer_read_only_is_written_to(postgres_url: str) -> None:
+    """A session keeps the value of `default_transaction_read_only` with which it began."""
+    operator, engine = open_engine(postgres_url), open_engine(postgres_url)
+    database = Database(engine)
+
+    async def write(name: str) -> None:
+        async with database.write() as session:
+            await session.execute(text(f"CREATE TABLE {name} (id integer)"))
+
+    async with without_transactions(operator).connect() as connection:
+        name = await connection.scalar(text("SELECT quote_ident(current_database())"))
+        await connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+        try:
+            writes = await asyncio.gather(write("one"), write("two"), return_exceptions=True)
+        finally:
+            await connection.execute(text(f"ALTER DATABASE {name} RESET default_transaction_read_only"))
+    assert ["read-only" in str(error) for error in writes] == [True, True]
+    await write("three")
+    await engine.dispose()
+    await operator.dispose()
