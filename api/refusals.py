@@ -1,6 +1,9 @@
-"""Answers to connections without a valid request: problem documents, after which the connection is closed."""
+"""Answers in place of a route: problem documents, after which the connection is closed."""
+
+import asyncio
 
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import RETRY_AFTER_SECONDS
 from api.problems import (
@@ -43,3 +46,31 @@ FULL = _refusal(
         "Too many requests are in progress: try again.", headers={"retry-after": str(RETRY_AFTER_SECONDS)}
     )
 )
+STOPPING = _refusal(
+    ServiceUnavailable(
+        "This process stops, and the request took too long. It may have taken effect: repeat it, with the same id if it"
+        " has one.",
+        headers={"retry-after": str(RETRY_AFTER_SECONDS)},
+    )
+)
+
+
+def answering_cancelled(app: ASGIApp) -> ASGIApp:
+    """Answer requests that the server cancels as it stops, which for uvicorn are errors of the app (500)."""
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await app(scope, receive, send_and_note)
+        except asyncio.CancelledError:
+            if has_begun or scope["type"] != "http":
+                raise
+            await STOPPING(scope, receive, send)
+
+    return answering

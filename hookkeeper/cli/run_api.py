@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.connections import BoundedProtocol, ClientTimeouts, bounded
+from api.refusals import answering_cancelled
 from api.state import ApiState
 from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.listeners import listen
@@ -57,7 +58,7 @@ def server_config(
 ) -> uvicorn.Config:
     """Configure uvicorn. WebSockets are off: a connection that changes its protocol would escape its limits."""
     return uvicorn.Config(
-        app,
+        answering_cancelled(app),
         http=protocol,
         ws="none",
         log_config=None,

@@ -1,12 +1,14 @@
 """An API that stops."""
 
 import asyncio
+import json
 import socket
 from contextlib import closing
 
-from sockets import serving
+from sockets import connected, serving
 
-from instances import Instance
+from instances import KEY, Instance
+from timeouts import WAIT_TIMEOUT
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nhost: api\r\n\r\n"
 
@@ -28,3 +30,18 @@ async def test_a_connection_that_was_accepted_at_the_last_moment_has_one_answer(
             assert answer.startswith(b"HTTP/1.1 200 ")
             assert b"\r\nconnection: close\r\n" in answer
             await stopping
+
+
+async def test_a_request_that_takes_longer_than_the_grace_period_is_answered(idle_instance: Instance) -> None:
+    """Timeline: half a body, the server stops, the grace period ends. The client was told of an error of the server."""
+    head = f"POST /v1/events HTTP/1.1\r\nhost: api\r\nauthorization: Bearer {KEY}\r\ncontent-length: 99\r\n\r\n"
+    async with serving(idle_instance.app) as server, connected(server.port) as client:
+        client.send(head.encode() + b"{")
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while not server.uvicorn.server_state.tasks:
+                await asyncio.sleep(0.01)
+        server.uvicorn.config.timeout_graceful_shutdown = 0
+        stopping = asyncio.create_task(server.uvicorn.shutdown())
+        status, body = await client.answer()
+        await stopping
+    assert (status, json.loads(body)["title"]) == (503, "Service Unavailable")
