@@ -42,17 +42,20 @@ def import_file(
 ) -> None:
     """Add or change the event types of an OpenAPI document; others are not changed."""
     api = Api.of_environment()
-    existing = {event_type["name"] for event_type in api.all("event-types")}
-    added, changed = [], []
+    existing = {event_type["name"]: event_type for event_type in api.all("event-types")}
+    added, changed, unchanged = [], [], []
     for event_type in _read(file):
         body = {"description": event_type.description, "schema": event_type.schema, "examples": event_type.examples}
-        if event_type.name in existing:
-            api.call("PATCH", "event-types", event_type.name, body=body)
-            changed.append(event_type.name)
-        else:
+        if event_type.name not in existing:
             api.call("POST", "event-types", body=body | {"name": event_type.name})
             added.append(event_type.name)
-    print_result(as_json, {"added": added, "changed": changed}, f"{len(added)} added, {len(changed)} changed")
+        elif body.items() <= existing[event_type.name].items():
+            unchanged.append(event_type.name)
+        else:
+            api.call("PATCH", "event-types", event_type.name, body=body)
+            changed.append(event_type.name)
+    result = {"added": added, "changed": changed, "unchanged": unchanged}
+    print_result(as_json, result, ", ".join(f"{len(names)} {what}" for what, names in result.items()))
 
 
 @app.command()

@@ -30,9 +30,12 @@ async def test_import_and_export(running_dev: processes.Dev) -> None:
     name = f"build.failed-{uuid.uuid4().hex[:8]}"
     (running_dev.folder / "shop.yaml").write_text(DOCUMENT.replace("NAME", name))
     first = await running_dev.run("event-types", "import", "shop.yaml", "--json")
-    assert (first.code, json.loads(first.out)) == (0, {"added": [name], "changed": []})
+    assert (first.code, json.loads(first.out)) == (0, {"added": [name], "changed": [], "unchanged": []})
     again = await running_dev.run("event-types", "import", "shop.yaml")
-    assert (again.code, again.out) == (0, "0 added, 1 changed\n")
+    assert (again.code, again.out) == (0, "0 added, 0 changed, 1 unchanged\n")
+    (running_dev.folder / "shop.yaml").write_text(DOCUMENT.replace("NAME", name).replace("A build", "The build"))
+    other = await running_dev.run("event-types", "import", "shop.yaml")
+    assert (other.code, other.out) == (0, "0 added, 1 changed, 0 unchanged\n")
 
     listed = json.loads((await running_dev.run("event-types", "list", "--json")).out)
     assert name in [event_type["name"] for event_type in listed["items"]]
