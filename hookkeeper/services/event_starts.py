@@ -37,7 +37,7 @@ class EventStarts:
         self._gateway = gateway
         self._claims = claims
         self._index = index
-        self._writes_claims = max_events_per_run > 1
+        self._shares = max_events_per_run > 1
         active = RecentTenants()
         self._shared = SharedStarts(gateway, claims, index, max_events_per_run, active)
         self._own_limit = StartLimit(MAX_CONCURRENT_STARTS, active)
@@ -50,7 +50,7 @@ class EventStarts:
         """
         if run.expected == "slow":
             self._shared.limit.note_trouble(run.event.tenant)
-        if not (self._writes_claims and may_share and run.is_plain()):
+        if not (self._shares and may_share and run.is_plain()):
             return await self._start_alone(run)
         answer = await self._shared.start(run)
         if isinstance(answer, NotStarted) and await self._release_stale_claim(run, answer.shared_run):
@@ -93,11 +93,14 @@ class EventStarts:
                 return await start_own(self._gateway, self._index, run)
 
     async def _earlier_claim(self, run: NewRun) -> Claim | None:
-        """Claim the event for its own run; return the claim that was there before."""
-        if self._writes_claims:
-            given = [run.key] if run.has_own_id else ()
-            return (await self._claims.claim([run.claim(None)], given)).get(run.key)
-        return await self._claims.find(*run.key) if run.has_own_id else None
+        """Claim the event for its own run; return the claim that was there before.
+
+        An id that the client gave is claimed also if nothing is shared here: other processes may share.
+        """
+        if not (self._shares or run.has_own_id):
+            return None
+        given = [run.key] if run.has_own_id else ()
+        return (await self._claims.claim([run.claim(None)], given)).get(run.key)
 
     async def _find_or_block(self, claim: Claim, shared_run: str, *, is_patient: bool) -> EventInRun | None:
         """Return the event in its shared run; None if it is not there, and will not be.

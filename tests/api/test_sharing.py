@@ -386,7 +386,24 @@ async def test_events_of_shared_runs_are_recognised_while_sharing_is_off(idle_in
         problem(await post(other, "e3", data=1), 409)
         new = await post_together(other, [f"new{n}" for n in range(8)])
         assert len(run_ids(new)) == 8
-        assert await other.store.claims.find(other.tenant, "new3") is None
+
+
+@pytest.mark.parametrize("first", [1, 50])
+async def test_an_id_posted_at_once_to_processes_with_and_without_sharing_is_one_event(
+    instance: Instance, inbox: Receiver, first: int
+) -> None:
+    """Two processes disagree about sharing during a roll-out."""
+    await instance.webhook(inbox.url)
+    event_ids = [f"e{n}" for n in range(25)]
+    async with another_process(instance, max_events_per_run=1) as alone:
+        pair = (alone, instance) if first == 1 else (instance, alone)
+        posts = [post_until_accepted(process, event_id) for process in pair for event_id in event_ids]
+        answers = await asyncio.gather(*posts)
+    for n, event_id in enumerate(event_ids):
+        assert sorted(answer.status_code for answer in (answers[n], answers[25 + n])) == [200, 202], event_id
+        assert len(run_ids((answers[n], answers[25 + n]))) == 1, event_id
+        await instance.until_final(event_id)
+    assert sorted(request.webhook_id for request in inbox.requests) == sorted(event_ids)
 
 
 async def test_an_event_that_only_the_index_has_is_accepted_again(instance: Instance) -> None:
