@@ -34,8 +34,8 @@ COMMANDS: dict[Command, CommandRule] = {
         "Attempt one delivery now, or all that have not succeeded.",
         frozenset({"pending", "retrying", "held", "failed", "cancelled"}),
         skipped=frozenset({"held", "cancelled"}),
-        remarks="The remaining retry schedule does not change. If an attempt is in flight, the new one follows it. On a"
-        " finished event, failed deliveries start again with the whole schedule.",
+        remarks="The remaining retry schedule does not change. If an attempt is in flight, the new one follows it,"
+        " unless it succeeds. On a finished event, failed deliveries start again with the whole schedule.",
     ),
     "cancel": CommandRule(
         "Cancel deliveries",
@@ -57,6 +57,7 @@ COMMANDS: dict[Command, CommandRule] = {
         "Redeliver an event",
         "Make one delivery again, or all, including those that succeeded.",
         frozenset({"pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"}),
-        remarks="Attempt numbers continue, the `webhook-id` stays the same, and the retry schedule starts again.",
+        remarks="If an attempt is in flight, the new one follows it, also if it succeeds. Attempt numbers continue, the"
+        " `webhook-id` stays the same, and a finished delivery starts again with the whole retry schedule.",
     ),
 }

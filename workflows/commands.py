@@ -19,7 +19,7 @@ from workflows.delivery import DeliveryState
 APPLY: dict[Command, Callable[[DeliveryState], None]] = {
     "cancel": DeliveryState.cancel,
     "retry": DeliveryState.retry,
-    "redeliver": DeliveryState.retry,
+    "redeliver": DeliveryState.redeliver,
     "hold": DeliveryState.hold,
     "release": DeliveryState.release,
 }

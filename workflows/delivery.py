@@ -23,6 +23,8 @@ class DeliveryState:
         self.held = record.status == "held"
         self.forced = record.forced
         """An attempt was requested and has not begun."""
+        self.redelivering = False
+        """Redelivered during an attempt: another one follows, even if that one succeeds."""
         self.cancelling = False
         """Cancelled during an attempt, whose outcome still counts."""
         self.trigger: Trigger | None = None
@@ -136,6 +138,7 @@ class DeliveryState:
         """Record the outcome of the attempt in flight and determine what comes next."""
         assert self.trigger is not None
         trigger, self.trigger = self.trigger, None
+        redelivering, self.redelivering = self.redelivering, False
         if outcome.target:
             self._update(target=outcome.target)
         if outcome.verdict == "webhook_deleted":
@@ -154,11 +157,13 @@ class DeliveryState:
             self._pending_alert = "disabled"  # instead of the alert that the delivery has failed
         for receipt in self.record.receipts:  # the provider may report before our own attempt has returned
             self._apply_receipt(receipt)
+        if redelivering:
+            self.retry()
         return None
 
     def abandon_attempt(self) -> None:
         """Drop the attempt in flight, which was stopped. Another one may already be requested."""
-        self.trigger = None
+        self.trigger, self.redelivering = None, False
         if self.cancelling:
             self._end("cancelled")
 
@@ -178,7 +183,7 @@ class DeliveryState:
     def _settle(self, outcome: Outcome, now: datetime, jitter: float) -> None:
         if outcome.verdict == "succeeded":
             return self._track(outcome, now)
-        if outcome.verdict in status.FINAL_REASONS:
+        if outcome.verdict in status.FINAL_REASONS and not self.forced:
             return self._end("failed", status.FINAL_REASONS[outcome.verdict])
         if self.cancelling:
             return self._end("cancelled")
@@ -225,12 +230,12 @@ class DeliveryState:
     def cancel(self) -> None:
         self.revision += 1
         if self.in_flight:
-            self.cancelling = True
+            self.cancelling, self.forced, self.redelivering = True, False, False
         else:
             self._end("cancelled")
 
     def retry(self) -> None:
-        """Make an attempt now, or after the one in flight. A final delivery is reopened."""
+        """Make an attempt now, or after the one in flight unless it succeeds. A final delivery is reopened."""
         self.revision += 1
         self.cancelling = False
         if self.is_final:
@@ -240,6 +245,11 @@ class DeliveryState:
         self.forced = True
         if self.is_sent:
             self._update(redelivered_from=self.next_number)
+
+    def redeliver(self) -> None:
+        """Make an attempt now, or after the one in flight, however it ends. A final delivery is reopened."""
+        self.retry()
+        self.redelivering = self.in_flight
 
     def hold(self) -> None:
         self.revision += 1

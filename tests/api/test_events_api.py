@@ -455,6 +455,23 @@ async def test_a_command_is_answered_with_what_it_was_applied_to(instance: Insta
     await inbox.got(4)
 
 
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_redelivery_during_an_attempt_follows_it_however_it_ends(
+    instance: Instance, inbox: Receiver, status: int
+) -> None:
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    gate = asyncio.Event()
+    inbox.answers = [Answer(status, gate=gate)]
+    accepted = await instance.send()
+    await inbox.got(1)
+    assert (await instance.command(accepted["id"], "redeliver")).status_code == 202
+    gate.set()
+    await inbox.got(2)
+    event = await instance.until_final(accepted["id"])
+    attempts = [(attempt["trigger"], attempt["status_code"]) for attempt in event["deliveries"][0]["attempts"]]
+    assert attempts == [("scheduled", status), ("manual", 200)]
+
+
 # Times
 
 

@@ -62,7 +62,7 @@ def play(*steps: str) -> DeliveryState:
             delivery.finish_attempt(outcome(result), NOW, 0.0)
         if action == "abandon":
             delivery.abandon_attempt()
-        if action in ("cancel", "retry", "hold", "release", "stop_tracking"):
+        if action in ("cancel", "retry", "redeliver", "hold", "release", "stop_tracking"):
             getattr(delivery, action)()
         if action == "old":
             delivery.add_receipt(receipt(cast(ReceiptKind, result), AWAITED[0], attempt=1))
@@ -103,6 +103,27 @@ def play(*steps: str) -> DeliveryState:
         ("try:500 retry try:ok", "succeeded", None, "sm"),
         ("try:500 try:500 begin retry end:500", "retrying", None, "sss"),
         ("try:500 try:500 begin retry end:500 try:500", "failed", "exhausted", "sssm"),
+        ("begin retry end:ok", "succeeded", None, "s"),
+        ("begin retry end:410", "retrying", None, "s"),
+        ("begin retry end:410 try:410", "failed", "gone", "sm"),
+        ("begin redeliver end:ok", "pending", None, "s"),
+        ("begin redeliver end:ok try:ok", "succeeded", None, "sm"),
+        ("begin redeliver end:ok try:500 try:500 try:500", "failed", "exhausted", "smss"),
+        ("begin redeliver redeliver end:ok try:ok", "succeeded", None, "sm"),
+        ("begin redeliver retry end:ok", "pending", None, "s"),
+        ("begin redeliver end:500 try:ok", "succeeded", None, "sm"),
+        ("begin redeliver end:410 try:ok", "succeeded", None, "sm"),
+        ("begin redeliver end:disabled try:ok", "succeeded", None, "m"),
+        ("begin redeliver end:deleted", "cancelled", "webhook_deleted", ""),
+        ("begin redeliver abandon begin end:ok", "succeeded", None, "m"),
+        ("begin redeliver cancel end:ok", "succeeded", None, "s"),
+        ("begin redeliver cancel end:410", "failed", "gone", "s"),
+        ("begin cancel redeliver end:ok", "pending", None, "s"),
+        ("begin redeliver end:sent", "sent", None, "s"),
+        ("begin redeliver end:sent try:sent", "sent", None, "sm"),
+        ("begin redeliver ann:bounced end:sent try:ok", "succeeded", None, "sm"),
+        ("redeliver try:ok", "succeeded", None, "m"),
+        ("try:ok redeliver try:ok", "succeeded", None, "sm"),
         ("hold retry try:500", "held", None, "m"),
         ("hold retry try:ok", "succeeded", None, "m"),
         ("try:410 retry try:ok", "succeeded", None, "sm"),
@@ -344,7 +365,7 @@ def test_a_command_is_taken_or_refused_with_a_reason(command: Command, story: st
     if record.status in COMMANDS[command].statuses:
         assert select(command, [record], "wh_1") == ["wh_1"]
         delivery = DeliveryState(record)
-        getattr(delivery, "retry" if command == "redeliver" else command)()
+        getattr(delivery, command)()
     else:
         with pytest.raises(Refused, match=f"cannot {command} delivery wh_1: it is {record.status}"):
             select(command, [record], "wh_1")
@@ -373,7 +394,7 @@ def test_a_retry_of_all_skips_held_and_cancelled_deliveries() -> None:
         st.sampled_from(
             [
                 *("try:ok", "try:500", "try:410", "try:disabled", "try:sent", "ann:bounced", "ann:delivered"),
-                *("cancel", "retry", "hold", "release"),
+                *("cancel", "retry", "redeliver", "hold", "release"),
             ]
         ),
         max_size=30,

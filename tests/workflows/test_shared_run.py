@@ -304,6 +304,21 @@ async def test_commands_during_the_attempt_count_in_the_own_run(instance: Instan
     assert [(attempt.trigger, attempt.status_code) for attempt in retried] == [("scheduled", 500), ("manual", 200)]
 
 
+async def test_a_redelivery_during_the_attempt_follows_in_the_own_run(instance: Instance, inbox: Receiver) -> None:
+    """Timeline: two attempts are in flight; one event is to be delivered again; both succeed."""
+    webhook = await instance.webhook(inbox.url)
+    gate = asyncio.Event()
+    inbox.answers = [Answer(gate=gate)] * 2
+    run = await start(instance, events_to(instance, webhook, "again", "once"))
+    await inbox.got(2)
+    await run.command("again", "redeliver")
+    gate.set()
+    assert (await run.result()).continued == keys(instance, "again")
+    assert await until_closed(instance, "again") == WorkflowExecutionStatus.COMPLETED
+    assert [attempt.trigger for attempt in (await own_delivery(instance, "again")).attempts] == ["scheduled", "manual"]
+    assert sorted(request.webhook_id for request in inbox.requests) == ["again", "again", "once"]
+
+
 async def refusal(command: Awaitable[None]) -> str | None:
     """Return the type of the error with which a command is refused."""
     with pytest.raises(WorkflowUpdateFailedError) as refused:
