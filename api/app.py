@@ -152,5 +152,11 @@ def bare_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: ApiState = app.state.api
-    async with state.sandbox, aclosing(state.authenticator), aclosing(state.feed), state.index.writing():
+    async with (
+        state.sandbox,
+        aclosing(state.authenticator),
+        aclosing(state.feed),
+        state.index.writing(),
+        aclosing(state.ingest),
+    ):
         yield

@@ -48,6 +48,8 @@ class Relay:
     connect: Callable[[], Awaitable[Streams]]
     plan: Callable[[Step], Break | None] = lambda step: None
     """Called for each request that begins the step."""
+    delay: float = 0.0
+    """Seconds that bytes take to the server."""
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -89,13 +91,19 @@ class Relay:
                 if broken is not None and broken.drops == "answer":
                     connection.drops_answers = True
                 if broken is None or broken.drops == "answer":
-                    connection.to_server.write(data)
-                    await connection.to_server.drain()
+                    await self._pass_on(connection.to_server, data)
                 if broken is not None:
                     await asyncio.sleep(broken.wait)
                     if broken.kill is not None:
                         await broken.kill()
                     return
+
+    async def _pass_on(self, to_server: asyncio.StreamWriter, data: bytes) -> None:
+        if self.delay:
+            asyncio.get_running_loop().call_later(self.delay, to_server.write, data)
+        else:
+            to_server.write(data)
+            await to_server.drain()
 
 
 @dataclass

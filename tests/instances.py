@@ -23,7 +23,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.gateway import Gateway
-from instance_parts import app_of, empty_registry
+from instance_parts import app_of, empty_registry, new_app
 from timeouts import WAIT_TIMEOUT, pauses
 
 KEY = "a-key-for-tests-only"
@@ -196,3 +196,27 @@ async def running_instance(temporal: Client, folder: Path, **settings: Any) -> A
             )
         )
         yield Instance(temporal, store, chosen, gateway, http, app, tenant=f"t{unique}")
+
+
+@asynccontextmanager
+async def another_process(
+    instance: Instance, *, temporal: Client | None = None, **settings: Any
+) -> AsyncIterator[Instance]:
+    """Serve the same registry and the same task queue, with other settings, or another connection to Temporal."""
+    temporal = temporal or instance.temporal
+    chosen = instance.settings.model_copy(update=settings)
+    with starting():
+        store = Store.connect(chosen.database_url)
+        gateway = Gateway(temporal, chosen.task_queue, store.claims)
+        app = new_app(chosen, store, gateway)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://hookkeeper.test",
+            headers={"authorization": f"Bearer {KEY}"},
+            timeout=30,
+        ) as http,
+    ):
+        yield Instance(temporal, store, chosen, gateway, http, app, instance.tenant)
+    await store.close()

@@ -6,11 +6,14 @@ empty run takes its id, so that no start of it can succeed any more; then the ev
 """
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.registry.claims import Claim, Claims
 from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper.services.outlasting_starts import OutlastingStarts
 from hookkeeper.services.shared_starts import SharedStarts, start_own
 from hookkeeper.services.start_limit import RecentTenants, StartLimit
 from hookkeeper.services.start_queue import NewRun, NotStarted
@@ -41,6 +44,11 @@ class EventStarts:
         active = RecentTenants()
         self._shared = SharedStarts(gateway, claims, index, max_events_per_run, active)
         self._own_limit = StartLimit(MAX_CONCURRENT_STARTS, active)
+        self._outlasting = OutlastingStarts()
+
+    async def aclose(self) -> None:
+        """Stop the starts that go on without a request. They may have taken effect."""
+        await self._outlasting.aclose()
 
     async def start(self, run: NewRun, *, may_share: bool = False) -> Started:
         """Start a run for the event, or return the one that has it, once Temporal has stored it.
@@ -50,28 +58,26 @@ class EventStarts:
         """
         if run.expected == "slow":
             self._shared.limit.note_trouble(run.event.tenant)
-        if not (self._shares and may_share and run.is_plain()):
-            return await self._start_alone(run)
-        answer = await self._shared.start(run)
-        if isinstance(answer, NotStarted) and await self._release_stale_claim(run, answer.shared_run):
-            answer = await self._shared.start(run)
-        return answer if isinstance(answer, Started) else await self._start_alone(run, answer.shared_run)
+        may_share = may_share and self._shares and run.is_plain()
+        refused = None
+        if run not in self._outlasting:
+            answer = await (self._shared.start(run) if may_share else self._start_alone(run))
+            if isinstance(answer, Started):
+                return answer
+            refused = answer.shared_run
+        return await self._outlasting.start(run, partial(self._start_known, run, refused, may_share=may_share))
 
-    async def _release_stale_claim(self, run: NewRun, refused: str | None) -> bool:
-        """Remove the event's claim if its shared run does not have it, and will not; return whether it did so.
+    async def _start_alone(self, run: NewRun) -> Started | NotStarted:
+        """Start the event's own run, unless its id was claimed before.
 
-        After an outage, many events come again at the same moment: they share runs again, which is cheaper.
+        An id that the client gave is claimed also if nothing is shared here: other processes may share.
         """
-        claim = await self._claims.find(*run.key)
-        if claim is None or claim.shared_run is None or claim.shared_run == refused:
-            return False
-        if await self._find_or_block(claim, claim.shared_run, is_patient=True):
-            return False
-        await self._claims.release([run.key], claim.shared_run)
-        return True
+        if (self._shares or run.has_own_id) and await self._earlier_claim(run):
+            return NotStarted()
+        return await self._start_own(run)
 
-    async def _start_alone(self, run: NewRun, refused: str | None = None) -> Started:
-        """Start the event's own run, unless a shared one has it.
+    async def _start_known(self, run: NewRun, refused: str | None, *, may_share: bool) -> Started:
+        """Return the run of an event that was claimed before, or start one if no run has it, and none will.
 
         `refused`: Temporal has refused a start of this shared run with the event, because the run exists.
         """
@@ -87,18 +93,26 @@ class EventStarts:
                     self._index.put(first_report(run.event, found.state, found.run_id, run.digest, shared_run))
                 return Started(found.workflow_id, found.run_id, found.state, duplicate=not is_ours)
             missed.add(shared_run)
-            await self._claims.move([run.key], shared_run, None)
+            if is_ours or not may_share:
+                await self._claims.move([run.key], shared_run, None)
+                continue
+            # After an outage, many events come again at the same moment: they share runs again, which is cheaper.
+            may_share = False
+            await self._claims.release([run.key], shared_run)
+            event = run.event.model_copy(update={"accepted_at": utc_now()})  # so that other processes wait for the run
+            answer = await self._shared.start(replace(run, event=event))
+            if isinstance(answer, Started):
+                return answer
+            refused = answer.shared_run
+        return await self._start_own(run)
+
+    async def _start_own(self, run: NewRun) -> Started:
         async with self._own_limit.slot(run.event.tenant, run.activities):
             with self._own_limit.timed():
                 return await start_own(self._gateway, self._index, run)
 
     async def _earlier_claim(self, run: NewRun) -> Claim | None:
-        """Claim the event for its own run; return the claim that was there before.
-
-        An id that the client gave is claimed also if nothing is shared here: other processes may share.
-        """
-        if not (self._shares or run.has_own_id):
-            return None
+        """Claim the event for its own run; return the claim that was there before."""
         given = [run.key] if run.has_own_id else ()
         return (await self._claims.claim([run.claim(None)], given)).get(run.key)
 

@@ -54,6 +54,10 @@ class EventIngest:
         self._sandbox = sandbox
         self._starts = EventStarts(gateway, store.claims, index, settings.max_events_per_run)
 
+    async def aclose(self) -> None:
+        """Stop what goes on without a request."""
+        await self._starts.aclose()
+
     async def accept(
         self, event: NewEvent, event_id: str, earlier: Future[None] | None = None, *, may_share: bool = True
     ) -> Started:

@@ -7,7 +7,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.converter import PayloadCodec
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
@@ -90,25 +90,24 @@ class Gateway:
                 if known := await self.known(event.tenant, event.id, digest):
                     return known
                 raise
-            while True:
-                try:
+        while True:
+            with suppress(WorkflowAlreadyStartedError):
+                async with translated_errors(not_found=Unavailable):
                     run_id = await start_run(self._client, self._task_queue, event, digest)
                     break
-                except WorkflowAlreadyStartedError:
-                    with not_found_suppressed():
-                        return await self._started_before(event.tenant, event.id, digest)
-                    await asyncio.sleep(DELETION_INTERVAL)
+            if known := await self._started_before(event.tenant, event.id, digest):
+                return known
+            await asyncio.sleep(DELETION_INTERVAL)
         workflow_id = ids.workflow_id(event.tenant, event.id)
         return Started(workflow_id, run_id, run_state.unstarted_state(event), duplicate=False)
 
     async def known(self, tenant: str, event_id: str, digest: str) -> Started | None:
         """Return the run of an event that was accepted before, or None; raise `Conflict` if its content differs."""
-        async with translated_errors():
-            with not_found_suppressed():
-                return await self._started_before(tenant, event_id, digest)
-            if shared := await self.shared_runs.claimed(tenant, event_id):
-                check_digest(tenant, event_id, digest, shared.digest)
-                return Started(shared.workflow_id, shared.run_id, shared.state, duplicate=True)
+        if own := await self._started_before(tenant, event_id, digest):
+            return own
+        if shared := await self.shared_runs.claimed(tenant, event_id):
+            check_digest(tenant, event_id, digest, shared.digest)
+            return Started(shared.workflow_id, shared.run_id, shared.state, duplicate=True)
         return None
 
     async def read(self, tenant: str, event_id: str) -> EventSnapshot:
@@ -166,17 +165,27 @@ class Gateway:
             return await event_read.read(self._client, await run_state.latest_run(self._client, tenant, event_id))
         return None
 
-    async def _started_before(self, tenant: str, event_id: str, digest: str) -> Started:
-        run = await run_state.latest_run(self._client, tenant, event_id)
-        check_digest(tenant, event_id, digest, await run_state.digest_of(run))
-        if run.status == WorkflowExecutionStatus.RUNNING:  # needs no worker
-            event = await run_state.input_of(self._client, run_state.handle_of(self._client, run), EventInput)
-            is_large = run.workflow_type == temporal_names.LARGE_EVENT
-            deliver_at = event.deliver_at if is_large else run.typed_search_attributes.get(DELIVER_AT_KEY)
-            scheduled = deliver_at is not None and deliver_at > utc_now()
-            return Started(run.id, run.run_id, run_state.initial_state(event, scheduled=scheduled), duplicate=True)
-        snapshot = await event_read.read(self._client, run)
-        return Started(run.id, run.run_id, snapshot.state, duplicate=True)
+    async def _started_before(self, tenant: str, event_id: str, digest: str) -> Started | None:
+        """Return the event's own run; None if it has none. Each step has a time limit, so that slow ones succeed."""
+        async with translated_errors():
+            run = await run_state.find_run(self._client, ids.workflow_id(tenant, event_id))
+            if run is None:
+                return None
+            check_digest(tenant, event_id, digest, await run_state.digest_of(run))
+        async with translated_errors():
+            with not_found_suppressed():  # deleted meanwhile
+                return Started(run.id, run.run_id, await self._known_state(run), duplicate=True)
+        return None
+
+    async def _known_state(self, run: WorkflowExecutionDescription) -> EventState:
+        """Return the state of a run; while it is open, its first one, which needs no worker."""
+        if run.status != WorkflowExecutionStatus.RUNNING:
+            return (await event_read.read(self._client, run)).state
+        event = await run_state.input_of(self._client, run_state.handle_of(self._client, run), EventInput)
+        is_large = run.workflow_type == temporal_names.LARGE_EVENT
+        deliver_at = event.deliver_at if is_large else run.typed_search_attributes.get(DELIVER_AT_KEY)
+        scheduled = deliver_at is not None and deliver_at > utc_now()
+        return run_state.initial_state(event, scheduled=scheduled)
 
 
 def check_digest(tenant: str, event_id: str, digest: str, accepted: str) -> None:

@@ -4,6 +4,7 @@ The id of a shared run is chosen before it is started and written into the claim
 is started once. So a claim can be checked at any time: look at the run, or take its id, and no run with it follows.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +23,15 @@ from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import Unavailable, translated_errors
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.run_state import find_run, handle_of, input_of
-from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, first_state, listed_runs, state_of
+from hookkeeper.temporal.shared_read import (
+    SharedRun,
+    find_shared_run,
+    finished_in,
+    first_state,
+    listed_runs,
+    state_in,
+    state_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +69,20 @@ class SharedRuns:
     async def event_in(self, workflow_id: str, tenant: str, event_id: str) -> EventInRun | None:
         """Return an event of a shared run; None if there is no such run, or it lacks the event.
 
-        While the event is open, its state is the first one of its latest run, which needs no worker.
+        While the event is open, its state is the first one of its latest run, which needs no worker. Each step has a
+        time limit, so that slow ones succeed.
         """
         async with translated_errors():
             run = await find_shared_run(self._client, workflow_id)
             if run is None or (shared := run.event(tenant, event_id)) is None:
                 return None
-            if not run.is_open and (own := await find_run(self._client, shared.key)):
+            if run.is_open:
+                return EventInRun(run.id, run.run_id, shared.digest, first_state(shared.event))
+        async with translated_errors():
+            own, finished = await asyncio.gather(find_run(self._client, shared.key), finished_in(run))
+            if own is not None:
                 return EventInRun(own.id, own.run_id, shared.digest, await _state_of(self._client, own))
-            state = None if run.is_open else await state_of(run, shared.event)
+            state = await state_of(run, shared.event) if finished is None else state_in(finished, shared.event)
             return EventInRun(run.id, run.run_id, shared.digest, state or first_state(shared.event))
 
     async def claimed(self, tenant: str, event_id: str) -> EventInRun | None:

@@ -1,8 +1,7 @@
 """Events that are accepted at the same time share a run, and each is delivered once, whatever happens in between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,18 @@ from problems import problem
 from temporalio.client import Client
 
 from activities import slow_webhooks
-from event_loops import starting
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.registry.claims import Claim
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.store import Store
 from hookkeeper.services import event_starts, ingest
 from hookkeeper.services.new_event import NewEvent, digest
 from hookkeeper.temporal.error_translation import Unavailable
-from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.shared_read import first_state
 from hookkeeper.times import utc_now
-from instance_parts import new_app
-from instances import KEY, Instance, running_instance
+from instances import Instance, another_process, running_instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
 
@@ -76,27 +71,6 @@ def event_input(event: NewEvent) -> EventInput:
     return EventInput(
         id=event.id, type=event.type, tenant=event.tenant, timestamp=now, data=event.data, accepted_at=now
     )
-
-
-@asynccontextmanager
-async def another_process(instance: Instance, **settings: Any) -> AsyncIterator[Instance]:
-    """Serve the same registry and the same task queue, with other settings."""
-    chosen = instance.settings.model_copy(update=settings)
-    with starting():
-        store = Store.connect(chosen.database_url)
-        gateway = Gateway(instance.temporal, chosen.task_queue, store.claims)
-        app = new_app(chosen, store, gateway)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-            base_url="http://hookkeeper.test",
-            headers={"authorization": f"Bearer {KEY}"},
-            timeout=30,
-        ) as http,
-    ):
-        yield Instance(instance.temporal, store, chosen, gateway, http, app, instance.tenant)
-    await store.close()
 
 
 @pytest.fixture(autouse=True)
