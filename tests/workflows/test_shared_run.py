@@ -10,6 +10,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from claimed_runs import share
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.temporal.run_state import state_of
@@ -309,9 +310,9 @@ async def test_a_redelivery_during_the_attempt_follows_in_the_own_run(instance: 
     webhook = await instance.webhook(inbox.url)
     gate = asyncio.Event()
     inbox.answers = [Answer(gate=gate)] * 2
-    run = await start(instance, events_to(instance, webhook, "again", "once"))
+    run = await share(instance, events_to(instance, webhook, "again", "once"))
     await inbox.got(2)
-    await run.command("again", "redeliver")
+    assert (await instance.command("again", "redeliver")).status_code == 202
     gate.set()
     assert (await run.result()).continued == keys(instance, "again")
     assert await until_closed(instance, "again") == WorkflowExecutionStatus.COMPLETED
