@@ -1,5 +1,6 @@
 """A frontend like Temporal Cloud's before a real server: what changes a namespace is refused, all else is passed on."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,8 @@ class Frontend(grpc.GenericRpcHandler):
         self.refused: list[str] = []
         self.busy: list[str] = []
         """Methods whose next call each is answered as by a busy server."""
+        self.silent: set[str] = set()
+        """Methods that are carried out, and whose answers are lost."""
 
     def service(self, call: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
         send: Any = self._behind.unary_unary(call.method)
@@ -36,6 +39,8 @@ class Frontend(grpc.GenericRpcHandler):
                 details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
                 trailing = (("grpc-status-details-bin", details),) if details else ()
                 await context.abort(error.code(), error.details() or "", trailing)
+            if method in self.silent:
+                await asyncio.Event().wait()
             return passed_on
 
         return grpc.unary_unary_rpc_method_handler(answer)

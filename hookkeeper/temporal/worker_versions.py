@@ -5,6 +5,7 @@ move to the current version with their next workflow task (auto-upgrade).
 """
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 from temporalio.api.workflowservice.v1 import (
@@ -27,6 +28,8 @@ UNVERSIONED = ""
 POLL_INTERVAL = 0.2
 BUSY_INTERVAL = 2.0
 """Seconds until the next try after the server was busy: it limits the changes of a worker deployment."""
+LAST_LOOK = 5.0
+"""Seconds for the question whether the version is current, after the time to make it so is over."""
 BUSY = frozenset(
     {
         RPCStatusCode.CANCELLED,
@@ -73,47 +76,80 @@ async def configure_workers(client: Client, task_queue: str, version: str) -> Wo
     return _config(task_queue, version) if version else None
 
 
-async def promote(client: Client, task_queue: str, version: str, timeout: float) -> bool:
-    """Make a version current when its workers serve all task queues; False if the server has no worker versions.
+async def promote(client: Client, task_queue: str, version: str, timeout: float) -> str | None:
+    """Make a version current when its workers serve all task queues.
 
-    Raises `VersionNotReady` after `timeout` seconds without such workers or with a busy server, and `RPCError`.
+    Return the version that was current before, which can be this one; None if the server has no worker versions. Raises
+    `VersionNotReady` after `timeout` seconds without such workers or with a busy server, and `RPCError`.
     """
-    busy: RPCError | None = None
+    promotion = _Promotion(client, task_queue, version)
     try:
-        async with asyncio.timeout(timeout):
-            while True:
-                try:
-                    if await _is_promoted(client, task_queue, version):
-                        return True
-                    busy = None
-                except RPCError as error:
-                    if error.status not in BUSY:
-                        raise
-                    busy = error
-                await asyncio.sleep(BUSY_INTERVAL if busy else POLL_INTERVAL)
-    except TimeoutError:
-        raise VersionNotReady(_reason(version, busy)) from None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await promotion.try_until_done()
+        return await promotion.result()
     except RPCError as error:
         if not _is_unsupported(error):
             raise
-        return False
+        return None
 
 
-def _reason(version: str, busy: RPCError | None) -> str:
-    if busy:
-        return f"Temporal is busy, so version {version} is not current yet ({busy.message}): try again"
-    missing = f"no workers of version {version} serve all task queues"
-    return f"{missing}: start them first, or look for errors in their logs"
+class _Promotion:
+    """A change of the current version, and what is known of it."""
+
+    def __init__(self, client: Client, task_queue: str, version: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._version = version
+        self._before: str | None = None
+        self._unserved: set[str] = set()
+        """Task queues without workers of the version. If there are none, Temporal was asked for the change."""
+
+    async def try_until_done(self) -> None:
+        while True:
+            interval = POLL_INTERVAL
+            try:
+                if await self._is_done():
+                    return
+                self._unserved = await _unserved(self._client, self._task_queue, self._version)
+                if not self._unserved:
+                    await _set_current(self._client, self._task_queue, self._version)
+                    return
+            except RPCError as error:
+                if error.status not in BUSY:
+                    raise
+                interval = BUSY_INTERVAL
+            await asyncio.sleep(interval)
+
+    async def result(self) -> str:
+        """Return the version that was current before, if the change is made: the answer to it may have been lost."""
+        try:
+            async with asyncio.timeout(LAST_LOOK):
+                is_done = await self._is_done()
+        except (RPCError, TimeoutError) as error:
+            if isinstance(error, RPCError) and error.status not in BUSY:
+                raise
+            raise VersionNotReady(
+                f"Temporal is busy or away, so it is unknown whether {named(self._version)} get all tasks: try again"
+            ) from error
+        if is_done and self._before is not None:
+            return self._before
+        if self._unserved:
+            raise VersionNotReady(
+                f"no {named(self._version)} serve {', '.join(sorted(self._unserved))}: start them first, or look for"
+                " errors in their logs"
+            )
+        raise VersionNotReady(f"Temporal has not let {named(self._version)} get all tasks yet: try again")
+
+    async def _is_done(self) -> bool:
+        current = await current_version(self._client, self._task_queue)
+        self._before = current if self._before is None else self._before
+        return current == self._version
 
 
-async def _is_promoted(client: Client, task_queue: str, version: str) -> bool:
-    """Make a version current if its workers serve all task queues; return whether it is current now."""
-    if await current_version(client, task_queue) == version:
-        return True
-    if not await _serves_all(client, task_queue, version):
-        return False
-    await _set_current(client, task_queue, version)
-    return True
+def named(version: str) -> str:
+    """Name the workers of a version in a sentence."""
+    return f"workers of version {version}" if version else "workers without a version"
 
 
 async def current_version(client: Client, task_queue: str) -> str:
@@ -133,10 +169,10 @@ def _config(task_queue: str, version: str) -> WorkerDeploymentConfig:
     )
 
 
-async def _serves_all(client: Client, task_queue: str, version: str) -> bool:
-    """Return whether workers of this version have polled all task queues; those without a version are not checked."""
+async def _unserved(client: Client, task_queue: str, version: str) -> set[str]:
+    """Return the task queues that no workers of this version have polled; those without a version are not checked."""
     if version == UNVERSIONED:
-        return True
+        return set()
     request = DescribeWorkerDeploymentVersionRequest(namespace=client.namespace)
     request.deployment_version.deployment_name = deployment_name(task_queue)
     request.deployment_version.build_id = version
@@ -144,7 +180,7 @@ async def _serves_all(client: Client, task_queue: str, version: str) -> bool:
     with not_found_suppressed():
         found = await client.workflow_service.describe_worker_deployment_version(request)
         polled = {queue.name for queue in found.worker_deployment_version_info.task_queue_infos}
-    return polled >= set(task_queues.by_kind(task_queue).values())
+    return set(task_queues.by_kind(task_queue).values()) - polled
 
 
 async def _set_current(client: Client, task_queue: str, version: str, *, allow_no_pollers: bool = False) -> None:

@@ -10,15 +10,18 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from claimed_runs import share
 from cloud import cloud
 from hookkeeper.cli import temporal_server
+from hookkeeper.cli.run_promote import sentence
 from hookkeeper.cli.supervisor import Supervisor
 from hookkeeper.temporal import worker_versions
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.worker_versions import UNVERSIONED, VersionNotReady
 from hookkeeper.version import VERSION
 from instances import Instance, running_instance
-from receivers import Receiver
+from receivers import Answer, Receiver
+from shared_runs import event_to
 from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
 from worker_processes import worker_process
@@ -38,7 +41,7 @@ async def current(instance: Instance) -> str:
     return await worker_versions.current_version(instance.temporal, instance.settings.task_queue)
 
 
-async def promote(instance: Instance, version: str, timeout: float = WAIT_TIMEOUT) -> bool:
+async def promote(instance: Instance, version: str, timeout: float = WAIT_TIMEOUT) -> str | None:
     return await worker_versions.promote(instance.temporal, instance.settings.task_queue, version, timeout)
 
 
@@ -74,7 +77,7 @@ async def test_a_new_version_gets_tasks_when_it_is_promoted(idle_instance: Insta
         await retry(idle_instance, event_id)
         await asyncio.sleep(QUIET)
         assert len(inbox.requests) == 1
-        assert await promote(idle_instance, "2.0")
+        assert await promote(idle_instance, "2.0") == "1.0"
         event = await idle_instance.until_final(event_id)
     assert [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]] == [503, 200]
     assert await current(idle_instance) == "2.0"
@@ -100,7 +103,7 @@ async def test_runs_move_from_workers_without_version_and_back(idle_instance: In
         second = (await idle_instance.send())["id"]
         await idle_instance.until_delivery(second, "retrying", 1)
     async with idle_instance.working():
-        assert await promote(idle_instance, UNVERSIONED)
+        assert await promote(idle_instance, UNVERSIONED) == "1.0"
         await retry(idle_instance, second)
         assert (await idle_instance.until_final(second))["status"] == "succeeded"
     assert await current(idle_instance) == UNVERSIONED
@@ -119,7 +122,7 @@ async def test_a_worker_without_version_names_the_release(idle_instance: Instanc
 
 async def test_a_version_without_workers_is_not_promoted(idle_instance: Instance) -> None:
     async with with_version(idle_instance, "1.0").working():
-        with pytest.raises(VersionNotReady, match=r"no workers of version 2\.0 serve all task queues"):
+        with pytest.raises(VersionNotReady, match=r"no workers of version 2\.0 serve .*-bulk, .*-retries: start them"):
             await promote(idle_instance, "2.0", timeout=1)
         assert await current(idle_instance) == "1.0"
 
@@ -138,7 +141,7 @@ async def test_a_call_that_the_server_drops_is_repeated(
 
     async with with_version(idle_instance, "1.0").working(), with_version(idle_instance, "2.0").working():
         monkeypatch.setattr(worker_versions, "current_version", dropped_once)
-        assert await promote(idle_instance, "2.0")
+        assert await promote(idle_instance, "2.0") == "1.0"
     assert calls >= 2
     assert await describe(idle_instance.temporal, idle_instance.settings.task_queue) == "2.0"
 
@@ -153,11 +156,79 @@ async def test_a_busy_server_is_asked_again(idle_instance: Instance) -> None:
     ):
         client = await Client.connect(address, namespace=idle_instance.temporal.namespace)
         frontend.busy = [ask] * 100
-        with pytest.raises(VersionNotReady, match=r"Temporal is busy, so version 2\.0 is not current yet"):
+        with pytest.raises(VersionNotReady, match=r"it is unknown whether workers of version 2\.0 get all tasks"):
             await worker_versions.promote(client, queue, "2.0", timeout=1)
         frontend.busy = [ask]
-        assert await worker_versions.promote(client, queue, "2.0", WAIT_TIMEOUT)
+        assert await worker_versions.promote(client, queue, "2.0", WAIT_TIMEOUT) == "1.0"
     assert await current(idle_instance) == "2.0"
+
+
+async def test_a_change_whose_answer_is_lost_is_recognized(idle_instance: Instance) -> None:
+    queue = idle_instance.settings.task_queue
+    async with (
+        with_version(idle_instance, "1.0").working(),
+        with_version(idle_instance, "2.0").working(),
+        cloud(idle_instance.temporal) as (address, frontend),
+    ):
+        frontend.silent = {"SetWorkerDeploymentCurrentVersion"}
+        client = await Client.connect(address, namespace=idle_instance.temporal.namespace)
+        before: str | None = None
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while before is None:
+                try:
+                    before = await worker_versions.promote(client, queue, "2.0", timeout=3)
+                except VersionNotReady:  # the server limits changes of a deployment
+                    assert await current(idle_instance) == "1.0"
+    assert before == "1.0"
+    assert await current(idle_instance) == "2.0"
+
+
+async def test_a_shared_run_continues_on_the_new_version_when_its_workers_are_gone(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
+    """As with `docker compose up`, which replaces the workers and promotes the new ones then (decision 29).
+
+    Timeline: version 1.0 makes the first attempts and is killed, version 2.0 starts and is promoted. Proves: the
+    shared run goes on, and an event that fails continues in a run of its own.
+    """
+    old, new = with_version(idle_instance, "1.0"), with_version(idle_instance, "2.0")
+    webhook = await idle_instance.webhook(inbox.url, retry={"schedule": [0.1]})
+    inbox.answers = [Answer(gate=asyncio.Event())] * 2 + [Answer(503)]
+    async with worker_process(old) as killed:
+        run = await share(old, [event_to(webhook, id=f"e{n}", tenant=old.tenant) for n in range(2)])
+        await inbox.got(2)
+        killed.kill()
+    async with new.working():
+        assert await promote(new, "2.0") == "1.0"
+        assert len((await run.result()).continued) == 1
+        events = [await new.until_final(f"e{n}") for n in range(2)]
+    assert [event["status"] for event in events] == ["succeeded"] * 2
+    assert sorted(len(event["deliveries"][0]["attempts"]) for event in events) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("version", "before", "said"),
+    [
+        (
+            "2.0",
+            "1.0",
+            "workers of version 2.0 get all tasks now. Open runs continue there, so workers of version 1.0 can",
+        ),
+        ("2.0", "2.0", "workers of version 2.0 get all tasks, as before."),
+        ("2.0", UNVERSIONED, "so workers without a version can be stopped."),
+        (UNVERSIONED, "1.0", "HOOKKEEPER_DEPLOYMENT_VERSION is not set: workers without a version get all tasks now."),
+        (
+            UNVERSIONED,
+            UNVERSIONED,
+            "DEPLOYMENT_VERSION is not set: workers without a version get all tasks, as before.",
+        ),
+        ("2.0", None, "This Temporal server has no worker versions: all workers get tasks."),
+    ],
+)
+def test_promote_says_which_workers_get_tasks_and_which_can_be_stopped(
+    version: str, before: str | None, said: str
+) -> None:
+    assert said in sentence(version, before)
 
 
 async def test_a_killed_worker_of_the_current_version_is_replaced(idle_instance: Instance, inbox: Receiver) -> None:
@@ -187,4 +258,4 @@ async def test_a_server_without_versions_gets_workers_without(tmp_path: Path, in
         async with with_version(instance, "1.0").working():
             event_id = (await instance.send())["id"]
             assert (await instance.until_final(event_id))["status"] == "succeeded"
-        assert not await promote(instance, "1.0")
+        assert await promote(instance, "1.0") is None
