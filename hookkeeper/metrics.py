@@ -140,6 +140,12 @@ BACKLOG = Gauge(
     "hookkeeper_backlog_tasks", "Tasks that wait for a worker, about", ["queue"], registry=STATE["temporal"]
 )
 
+FAILING_RUNS = Gauge(
+    "hookkeeper_failing_runs",
+    "Open runs that cannot go on, as their workflow tasks fail; NaN if it is unknown",
+    registry=STATE["temporal"],
+)
+
 
 def _with_zeros(metric: Any, *values: Sequence[str]) -> None:
     """Make the series of these labels: without a first 0, `rate()` does not see the first increase."""

@@ -130,6 +130,8 @@ async def temporal_server(*, fair: bool = True) -> AsyncIterator[Client]:
             *("--dynamic-config-value", "history.timerProcessorMaxPollRPS=1000"),
             *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="50ms"'),
             *(part for each in (fairness if fair else ()) for part in ("--dynamic-config-value", f"matching.{each}")),
+            # A run is flagged as failing after one failure of its workflow task, not after five within a minute.
+            *("--dynamic-config-value", "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=1"),
             # A deletion waits until these two have noted how far they are: every 30 s by default.
             *("--dynamic-config-value", 'history.transferProcessorUpdateAckInterval="1s"'),
             *("--dynamic-config-value", 'history.visibilityProcessorUpdateAckInterval="1s"'),

@@ -20,6 +20,8 @@ from hookkeeper.times import utc_now
 
 MAX_AGE = 15.0
 """Seconds for which a snapshot is shown, however many requests there are."""
+MAX_AGE_OF_FAILING_RUNS = 60.0
+"""Each count is a request to visibility, of which an ordinary server allows ten a second."""
 log = structlog.get_logger("hookkeeper.state")
 
 
@@ -43,6 +45,7 @@ class SystemState:
         self._gateway = gateway
         self._snapshot = SystemSnapshot(utc_now())
         self._read_at = float("-inf")
+        self._failing_runs_read_at = float("-inf")
         self._reading = asyncio.Lock()
 
     async def read(self) -> SystemSnapshot:
@@ -88,3 +91,10 @@ class SystemState:
         self._snapshot = replace(self._snapshot, backlog=backlog)
         for queue, count in backlog.items():
             metrics.BACKLOG.labels(queue).set(count)
+        if time.monotonic() - self._failing_runs_read_at >= MAX_AGE_OF_FAILING_RUNS:
+            self._failing_runs_read_at = time.monotonic()
+            metrics.FAILING_RUNS.set(float("nan"))
+            await self._try("temporal", self._count_failing_runs())
+
+    async def _count_failing_runs(self) -> None:
+        metrics.FAILING_RUNS.set(await self._gateway.readiness.count_failing_runs())

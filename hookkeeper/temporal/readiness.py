@@ -8,7 +8,11 @@ from typing import Literal
 import structlog
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    DescribeTaskQueueRequest,
+    DescribeTaskQueueResponse,
+)
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -16,6 +20,7 @@ from hookkeeper import task_queues
 from hookkeeper.temporal import namespace
 from hookkeeper.temporal.error_translation import NamespaceUnprepared, Unavailable, translated_errors
 from hookkeeper.temporal.rate_mode import rates_kept_by
+from hookkeeper.temporal.visibility import quoted
 
 log = structlog.get_logger("hookkeeper.temporal")
 CHECK_TIMEOUT = 2.0
@@ -24,6 +29,8 @@ GOOD_RESULT_LIFETIME, BAD_RESULT_LIFETIME = 60.0, 1.0
 """Seconds for which a result is cached."""
 USELESS_NAMESPACE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
 """Statuses of a namespace that this process cannot use: no event could be started."""
+HAS_PROBLEMS = "TemporalReportedProblems IS NOT NULL"
+"""A condition for runs whose workflow task has failed, or timed out, several times in a row."""
 RateKeeperOrUnknown = Literal["queue", "timers", "unknown"]
 
 
@@ -64,6 +71,20 @@ class Readiness:
             queues = task_queues.by_kind(self._task_queue)
             counts = await asyncio.gather(*(count_waiting_tasks(self._client, queue) for queue in queues.values()))
             return dict(zip(queues, counts, strict=True))
+
+    async def count_failing_runs(self) -> int:
+        """Return the number of open runs that cannot go on, as their workflow tasks fail."""
+        queues = ", ".join(map(quoted, task_queues.by_kind(self._task_queue).values()))
+        # The client's own method would repeat it while visibility is busy.
+        request = CountWorkflowExecutionsRequest(namespace=self._client.namespace)
+        request.query = f"{HAS_PROBLEMS} AND ExecutionStatus = 'Running' AND TaskQueue IN ({queues})"
+        async with translated_errors(not_found=Unavailable):
+            try:
+                return (await self._client.workflow_service.count_workflow_executions(request)).count
+            except RPCError as error:
+                if error.status != RPCStatusCode.INVALID_ARGUMENT:
+                    raise
+                raise Unavailable(f"this server does not report failing runs: {error.message}") from error
 
     async def check_namespace(self) -> RateKeeperOrUnknown:
         """Return what keeps the rates of webhooks; raise `Unavailable` if the namespace is missing or incomplete.
