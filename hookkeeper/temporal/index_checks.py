@@ -19,7 +19,7 @@ from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import CHECK_DELAY, EventKey
 from hookkeeper.registry.index.swept_rows import OpenEvent
 from hookkeeper.temporal.index_reader import BATCH, IndexReader, counting
-from hookkeeper.temporal.run_snapshots import Unreadable
+from hookkeeper.temporal.run_snapshots import Unreadable, raising_unreadable
 from hookkeeper.temporal.run_state import find_run
 from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, listed_runs
 from hookkeeper.temporal.task_times import latest_task_time
@@ -88,16 +88,17 @@ class IndexChecks:
 
     async def _check_shared(self, changed: set[EventKey], event: OpenEvent) -> list[RunReport]:
         """Return the report of an event without a run of its own, if its shared run is over."""
-        run = await self._shared_run_of(event)
-        if run is None or (shared := run.event(event.key.tenant, event.key.event_id)) is None:
-            await self._index.swept_rows.remove(event.key)
-            return []
-        if run.is_open and run.run_id == event.run_id:
-            return []
         try:
+            with raising_unreadable():
+                run = await self._shared_run_of(event)
+            if run is None or (shared := run.event(event.key.tenant, event.key.event_id)) is None:
+                await self._index.swept_rows.remove(event.key)
+                return []
+            if run.is_open and run.run_id == event.run_id:
+                return []
             reports = await self._reader.shared(run, [shared])
         except Unreadable as error:
-            log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
+            log.warning("event not indexed: another try follows", workflow=event.shared_run, error=str(error))
             return []
         changed.add(event.key)
         return reports if run.is_open else counting(reports, event.as_of)

@@ -4,8 +4,8 @@ Used by the sweep and by `hookkeeper reindex`.
 """
 
 import asyncio
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import structlog
@@ -13,6 +13,7 @@ from cachetools import LRUCache
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
 from hookkeeper import ids, temporal_names
+from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
@@ -59,7 +60,9 @@ class IndexRepair:
         self._retention = retention
         self._shared_runs = SharedRunRepair(client, index, reader)
         self._complete: LRUCache[str, None] = LRUCache(MAX_REMEMBERED)
-        """Ids of closed runs that are in the index."""
+        """Ids of closed runs that are in the index, or that this process cannot decrypt."""
+        self.undecrypted_since: datetime | None = None
+        """When the first run was opened or closed that this process could not decrypt."""
 
     async def repair(self, runs: Iterable[WorkflowExecution]) -> int:
         """Read the events that the index lacks, or whose end it lacks; return their number.
@@ -67,11 +70,12 @@ class IndexRepair:
         What the index has removed by its retention is not added and counted again, if Temporal keeps it for longer.
         """
         expired = utc_now() - self._retention + EXPIRY_MARGIN
-        new = [
+        listed = [
             run
             for run in runs
             if run.run_id not in self._complete and not (run.close_time and run.close_time < expired)
         ]
+        new = await self._decrypted(listed)
         shared_runs = [run for run in new if run.workflow_type == temporal_names.SHARED_RUN]
         candidates = await _candidates(run for run in new if run.workflow_type != temporal_names.SHARED_RUN)
         rows = await self._index.swept_rows.events({candidate.key for candidate in candidates})
@@ -82,8 +86,25 @@ class IndexRepair:
 
         await self._reader.write(list(incomplete.values()), read)
         repaired = len(incomplete) + await self._shared_runs.repair(shared_runs)
-        self._complete.update((run.run_id, None) for run in new if run.close_time)
+        self._complete.update((run.run_id, None) for run in listed if run.close_time)
         return repaired
+
+    async def _decrypted(self, runs: Sequence[WorkflowExecution]) -> list[WorkflowExecution]:
+        """Return the runs whose key this process has: a missing one must not keep the others out of the index."""
+        found, times, reason = [], [], ""
+        for n, run in enumerate(runs, start=1):
+            try:
+                await run.memo()
+                found.append(run)
+            except CipherError as error:
+                times.append(run.close_time or run.start_time)
+                reason = f"{run.id}: {error}"
+            if n % 50 == 0:
+                await asyncio.sleep(0)
+        if times:
+            log.warning("runs not indexed until their key is back", count=len(times), error=reason)
+            self.undecrypted_since = min([*times, *filter(None, [self.undecrypted_since])])
+        return found
 
     def _incomplete(self, candidates: Iterable[Candidate], rows: dict[EventKey, IndexedEvent]) -> dict[str, Candidate]:
         """Return a run of each event that has to be read, and each closed part of other events: a part is in no row."""

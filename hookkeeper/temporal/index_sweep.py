@@ -73,6 +73,8 @@ class IndexSweep:
         self._checks = IndexChecks(client, index, reader)
         self._open_runs: AsyncIterator[list[WorkflowExecution]] | None = None
         """What is left of the open runs; None: the next pass begins with the first page."""
+        self._reads_again = True
+        """The next pass begins with the runs that another process could not decrypt: this one may have their key."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -99,6 +101,7 @@ class IndexSweep:
         """Make a pass; False if another process sweeps. Raises Temporal's `RPCError`, and RegistryUnavailable."""
         position = await self._index.leases.lease(self._name, self._holder, LEASE)
         if position is None:
+            self._reads_again = True
             return False
         added = await self._add_changed(position) + await self._add_open()
         repaired = await self._checks.run()
@@ -111,7 +114,10 @@ class IndexSweep:
         latest = await self._windows.latest()
         if latest is None:
             return 0
+        if self._reads_again and position.until and position.since:
+            position = SweepPosition(None, min(position.since, position.until))
         begin = begin_at(position.until, latest)
+        self._repair.undecrypted_since = position.since
         added = 0
         while True:
             end = max(begin, min(begin + SLICE, latest))
@@ -120,8 +126,10 @@ class IndexSweep:
                 await self._renew()
                 await asyncio.sleep(LIST_PAUSE)
             await self._renew()
-            await self._index.leases.set_position(self._name, SweepPosition(None, end))
+            position = SweepPosition(self._repair.undecrypted_since, end)
+            await self._index.leases.set_position(self._name, position)
             if end >= latest:
+                self._reads_again = False
                 return added
             begin = end
 

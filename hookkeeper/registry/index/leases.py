@@ -16,7 +16,7 @@ class SweepPosition(NamedTuple):
     """How far a sweep has come: runs that were opened or closed before `until` are in the index."""
 
     since: datetime | None
-    """Only of a reindex: where it began."""
+    """Of a reindex: where it began. Of a sweep: since when there are runs that it could not decrypt."""
     until: datetime | None
 
 
