@@ -34,7 +34,8 @@ def sentence(version: str, before: str | None) -> str:
     """Say what is current, and what was before; None is a server without versions."""
     if before is None:
         return "This Temporal server has no worker versions: all workers get tasks."
-    reason = "" if version else "HOOKKEEPER_DEPLOYMENT_VERSION is not set: "
+    unset = f"HOOKKEEPER_DEPLOYMENT_VERSION is not set: {named(UNVERSIONED)}"
+    workers = f"Workers of version {version}" if version else unset
     if before == version:
-        return f"{reason}{named(version)} get all tasks, as before."
-    return f"{reason}{named(version)} get all tasks now. Open runs continue there, so {named(before)} can be stopped."
+        return f"{workers} get all tasks, as before."
+    return f"{workers} get all tasks now. Open runs continue there, so {named(before)} can be stopped."

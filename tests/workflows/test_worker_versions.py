@@ -212,9 +212,9 @@ async def test_a_shared_run_continues_on_the_new_version_when_its_workers_are_go
         (
             "2.0",
             "1.0",
-            "workers of version 2.0 get all tasks now. Open runs continue there, so workers of version 1.0 can",
+            "Workers of version 2.0 get all tasks now. Open runs continue there, so workers of version 1.0 can",
         ),
-        ("2.0", "2.0", "workers of version 2.0 get all tasks, as before."),
+        ("2.0", "2.0", "Workers of version 2.0 get all tasks, as before."),
         ("2.0", UNVERSIONED, "so workers without a version can be stopped."),
         (UNVERSIONED, "1.0", "HOOKKEEPER_DEPLOYMENT_VERSION is not set: workers without a version get all tasks now."),
         (
