@@ -3,19 +3,19 @@
 An event of a shared run that is redelivered has its first run of its own, with the number 2.
 """
 
-from temporalio.client import Client, WorkflowExecutionDescription
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.command_rules import Command
-from hookkeeper.commands import reopen
+from hookkeeper.commands import Refused, reopen
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
 from hookkeeper.temporal import event_read
-from hookkeeper.temporal.run_state import digest_of, find_run
+from hookkeeper.temporal.run_state import accepted_at_of, digest_of, find_run
 from hookkeeper.times import utc_now
 
 
@@ -77,11 +77,17 @@ async def start_after_shared_run(
 ) -> bool:
     """Start a run for the deliveries that `command` selects, of an event that a shared run has finished.
 
-    False if it has a run of its own already.
+    False if it has a run of its own already. Raises `Refused` while an earlier event with its id is open.
     """
     event = shared.event.model_copy(update={"deliveries": reopen(command, state.deliveries, delivery)})
+    latest = await find_run(client, shared.key)
+    if latest is not None:
+        if await accepted_at_of(latest) >= event.accepted_at:
+            return False
+        if latest.status == WorkflowExecutionStatus.RUNNING:
+            raise Refused(f"cannot {command}: an earlier event with this id is still open")
     try:
-        await start_run(client, task_queue, event, shared.digest, run_number=2)
+        await start_run(client, task_queue, event, shared.digest, run_number=2, is_first=latest is None)
     except WorkflowAlreadyStartedError:
         return False
     return True

@@ -13,14 +13,14 @@ import structlog
 from cachetools import LRUCache
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
-from hookkeeper import ids, temporal_names
+from hookkeeper import temporal_names
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import CHECK_DELAY, EventKey
 from hookkeeper.registry.index.swept_rows import OpenEvent
 from hookkeeper.temporal.index_reader import BATCH, IndexReader, counting
 from hookkeeper.temporal.run_snapshots import Unreadable
-from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.run_state import find_own_run, find_run
 from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, listed_runs
 from hookkeeper.temporal.task_times import latest_task_time
 from hookkeeper.times import utc_now
@@ -69,7 +69,8 @@ class IndexChecks:
 
     async def _check(self, changed: set[EventKey], event: OpenEvent) -> list[RunReport]:
         """Return the reports of an event if the index may lack one, and add the event to those that have changed."""
-        run = await find_run(self._client, ids.workflow_id(event.key.tenant, event.key.event_id))
+        key = event.key
+        run = await find_own_run(self._client, key.tenant, key.event_id, key.accepted_at)
         if run is None:
             return await self._check_shared(changed, event)
         lengths = await self._lengths_of(run)
@@ -98,6 +99,9 @@ class IndexChecks:
             reports = await self._reader.shared(run, [shared])
         except Unreadable as error:
             log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
+            return []
+        if not reports:  # the event's own run was deleted
+            await self._index.swept_rows.remove(event.key)
             return []
         changed.add(event.key)
         return reports if run.is_open else counting(reports, event.as_of)

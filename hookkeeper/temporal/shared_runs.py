@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from hookkeeper import task_queues, temporal_names
+from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
 from hookkeeper.registry.claims import Claims
@@ -21,7 +21,7 @@ from hookkeeper.search_attributes import shared_search_attributes, shared_summar
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import Unavailable, translated_errors
 from hookkeeper.temporal.event_read import EventSnapshot
-from hookkeeper.temporal.run_state import find_run, handle_of, input_of
+from hookkeeper.temporal.run_state import find_own_run, find_run, handle_of, input_of
 from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, first_state, listed_runs, state_of
 
 
@@ -66,7 +66,8 @@ class SharedRuns:
             run = await find_shared_run(self._client, workflow_id)
             if run is None or (shared := run.event(tenant, event_id)) is None:
                 return None
-            if not run.is_open and (own := await find_run(self._client, shared.key)):
+            key = tenant, event_id, shared.event.accepted_at, shared.digest
+            if not run.is_open and (own := await find_own_run(self._client, *key)):
                 return EventInRun(own.id, own.run_id, shared.digest, await _state_of(self._client, own))
             state = None if run.is_open else await state_of(run, shared.event)
             return EventInRun(run.id, run.run_id, shared.digest, state or first_state(shared.event))
@@ -78,6 +79,19 @@ class SharedRuns:
             if claim is not None and claim.shared_run is not None:
                 return await self.event_in(claim.shared_run, tenant, event_id)
         return None
+
+    async def find_own(self, tenant: str, event_id: str) -> WorkflowExecutionDescription | None:
+        """Return the latest run of its own of an event, not that of an earlier event whose claim is gone.
+
+        Raises Temporal's `RPCError`.
+        """
+        run = await find_run(self._client, ids.workflow_id(tenant, event_id))
+        if run is not None:
+            with suppress(RegistryUnavailable):
+                claim = await self._claims.find(tenant, event_id)
+                if claim is not None and claim.shared_run is not None:
+                    return await find_own_run(self._client, *claim.key, claim.accepted_at, claim.digest)
+        return run
 
     async def find(self, tenant: str, event_id: str) -> SharedRun | None:
         """Return the shared run that has an event: the one in its claim, or the latest that Temporal lists with it.
