@@ -58,7 +58,8 @@ class SharedRuns:
         return await self.start(workflow_id, ()) is not None
 
     async def event_in(self, workflow_id: str, tenant: str, event_id: str) -> EventInRun | None:
-        """Return an event of a shared run; None if there is no such run, or it lacks the event.
+        """Return an event of a shared run; None if there is no such run, it lacks the event, or the event's own run
+        was deleted.
 
         While the event is open, its state is the first one of its latest run, which needs no worker.
         """
@@ -66,11 +67,13 @@ class SharedRuns:
             run = await find_shared_run(self._client, workflow_id)
             if run is None or (shared := run.event(tenant, event_id)) is None:
                 return None
+            if run.is_open:
+                return EventInRun(run.id, run.run_id, shared.digest, first_state(shared.event))
             key = tenant, event_id, shared.event.accepted_at, shared.digest
-            if not run.is_open and (own := await find_own_run(self._client, *key)):
+            if own := await find_own_run(self._client, *key):
                 return EventInRun(own.id, own.run_id, shared.digest, await _state_of(self._client, own))
-            state = None if run.is_open else await state_of(run, shared.event)
-            return EventInRun(run.id, run.run_id, shared.digest, state or first_state(shared.event))
+            state = await state_of(run, shared.event)
+            return EventInRun(run.id, run.run_id, shared.digest, state) if state else None
 
     async def claimed(self, tenant: str, event_id: str) -> EventInRun | None:
         """Return an event as `event_in` does, of the run in its claim; None if it has none, or the registry is away."""

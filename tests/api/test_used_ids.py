@@ -14,6 +14,8 @@ from hookkeeper import ids, metrics
 from hookkeeper.registry.claims import claims
 from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.index.tables import deliveries, events
+from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.shared_run_erasure import delete_run
 from hookkeeper.times import rfc3339, utc_now
 from instances import Instance
 from receivers import Receiver
@@ -55,6 +57,15 @@ async def until_arrived(inbox: Receiver, event_ids: Collection[str], data: str =
             got = [request.webhook_id for request in inbox.requests if json.loads(request.body)["data"] == data]
             if all(got.count(event_id) >= times for event_id in event_ids):
                 return
+            await asyncio.sleep(0.05)
+
+
+async def deleted(instance: Instance, workflow_id: str) -> None:
+    """Delete a run as Temporal's own tools do, and as its retention does."""
+    if run := await find_run(instance.temporal, workflow_id):
+        await delete_run(instance.temporal, run.id, run.run_id)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await find_run(instance.temporal, workflow_id):
             await asyncio.sleep(0.05)
 
 
@@ -143,3 +154,42 @@ async def test_an_event_that_succeeds_at_once_is_shown_in_place_of_an_older_one(
     assert (await instance.command(shared[0], "redeliver")).status_code == 202
     await until_arrived(inbox, shared[:1], "new", 2)
     assert (await instance.http.delete(f"/v1/events/{shared[1]}/data", params={"tenant": instance.tenant})).is_success
+
+
+async def test_the_id_of_an_event_is_free_once_its_own_run_is_deleted_in_temporal(
+    instance: Instance, inbox: Receiver
+) -> None:
+    """One that had shared a run before. Alone and together with others, its id is that of a new event."""
+    await instance.webhook(inbox.url, retry=QUICK)
+    inbox.fails(*[500] * (len(IDS) + 1))
+    alone, *together = await accepted_together(instance, "old")
+    await until_arrived(inbox, [alone, *together], "old")
+    for event_id in (alone, *together):
+        await instance.until_closed(event_id)
+        await deleted(instance, ids.workflow_id(instance.tenant, event_id))
+        problem(await instance.http.get(f"/v1/events/{event_id}", params={"tenant": instance.tenant}), 404)
+    assert (await post(instance, alone, "old")).status_code == 202
+    for answer in await asyncio.gather(*(post(instance, event_id, "new") for event_id in together)):
+        assert answer.status_code == 202, answer.text
+    await until_arrived(inbox, together, "new", 1)
+    for event_id in together:
+        assert (await instance.until_final(event_id))["data"] == "new"
+
+
+async def test_an_open_event_is_recognised_after_the_retention_of_the_run_that_it_has_left(
+    instance: Instance, inbox: Receiver
+) -> None:
+    await instance.webhook(inbox.url, retry=PATIENT)
+    inbox.fails(*[500] * (len(IDS) + 1))
+    shared = await accepted_together(instance, "same")
+    for event_id in shared:
+        await instance.until_delivery(event_id, "retrying", 1)
+        claim = await instance.store.claims.find(instance.tenant, event_id)
+        assert claim
+        assert claim.shared_run
+        await deleted(instance, claim.shared_run)
+    requests = len(inbox.requests)
+    for data, status in ("same", 200), ("other", 409):
+        for answer in await asyncio.gather(*(post(instance, event_id, data) for event_id in shared)):
+            assert answer.status_code == status, answer.text
+    assert len(inbox.requests) == requests
