@@ -18,6 +18,8 @@ from hookkeeper.temporal import event_read
 from hookkeeper.temporal.run_state import accepted_at_of, digest_of, find_run
 from hookkeeper.times import utc_now
 
+OTHER_IS_OPEN = "an earlier event with this id is still open: deliver this one again once that one is over"
+
 
 async def start_run(
     client: Client, task_queue: str, event: EventInput, digest: str, run_number: int = 1, *, is_first: bool = True
@@ -54,7 +56,8 @@ async def start_again(
     """Start a further run for the deliveries that `command` selects; False if another request just started one.
 
     Temporal refuses the start only while that run is open. If it has closed by now, what was read here lacks its
-    attempts. So the latest run is looked up once more, right before the start.
+    attempts. So the latest run is looked up once more, right before the start. Raises `Refused` while an earlier event
+    with the id is open.
     """
     snapshot = await event_read.read(client, description)
     deliveries = reopen(command, snapshot.state.deliveries, delivery)
@@ -68,6 +71,8 @@ async def start_again(
     try:
         await start_run(client, task_queue, event, digest, snapshot.run_number + 1, is_first=False)
     except WorkflowAlreadyStartedError:
+        if description.id != ids.workflow_id(event.tenant, event.id):
+            raise Refused(OTHER_IS_OPEN) from None
         return False
     return True
 
@@ -85,7 +90,7 @@ async def start_after_shared_run(
         if await accepted_at_of(latest) >= event.accepted_at:
             return False
         if latest.status == WorkflowExecutionStatus.RUNNING:
-            raise Refused(f"cannot {command}: an earlier event with this id is still open")
+            raise Refused(OTHER_IS_OPEN)
     try:
         await start_run(client, task_queue, event, shared.digest, run_number=2, is_first=latest is None)
     except WorkflowAlreadyStartedError:

@@ -107,13 +107,22 @@ async def test_each_accepted_event_arrives_although_an_older_one_with_its_id_is_
         shown = await instance.until_final(event_id)
         assert (shown["data"], shown["status"]) == ("new", "succeeded")
         assert (await instance.run(event_id).describe()).status == WorkflowExecutionStatus.RUNNING
+        problem(await instance.command(event_id, "redeliver"), 409)
         await instance.run(event_id).execute_update("reschedule", utc_now())
         await instance.run(event_id).result()
     await until_arrived(inbox, shared, "old", 1)
+    apart = (await instance.event(shared[1]))["workflow_id"]
+    assert apart != instance.run(shared[1]).id
     problem(await post(instance, shared[0], "old"), 409)
     assert (await post(instance, shared[0], "new")).status_code == 200
     assert (await instance.command(shared[0], "redeliver")).status_code == 202
     await until_arrived(inbox, shared[:1], "new", 3)
+    path = f"/v1/events/{shared[1]}/data"
+    assert (await instance.http.delete(path, params={"tenant": instance.tenant})).is_success
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        for workflow_id in (instance.run(shared[1]).id, apart):
+            while await find_run(instance.temporal, workflow_id):
+                await asyncio.sleep(0.05)
 
 
 async def test_the_same_event_in_an_open_run_is_not_started_twice(instance: Instance, inbox: Receiver) -> None:
@@ -128,6 +137,7 @@ async def test_the_same_event_in_an_open_run_is_not_started_twice(instance: Inst
     before = clashes()
     shared = await accepted_together(instance, "same")
     await until_arrived(inbox, shared, "same")
+    inbox.answers.clear()
     for event_id in shared:
         await instance.until_delivery(event_id, "retrying", 1)
         assert (await instance.command(event_id, "retry")).status_code == 202
