@@ -12,6 +12,7 @@ from activities.clients import Clients, open_clients
 from activities.closing import ClosingActivities
 from activities.delivery_batch import BatchRunner
 from activities.emails import EmailActivities
+from activities.hand_over import HandOverActivities
 from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
@@ -105,6 +106,7 @@ def _activities(
         main=[
             *sending,
             webhooks.deliver_events_together,
+            HandOverActivities(temporal).is_in_open_run,
             ClosingActivities(temporal).close_as_cancelled,
             firing.accept_scheduled_event,
             ordered_queues.enqueue,

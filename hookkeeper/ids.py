@@ -53,6 +53,11 @@ def run_of(tenant: str, event_id: str, part: int) -> str:
     return part_id(tenant, event_id, part) if part else workflow_id(tenant, event_id)
 
 
+def run_apart(tenant: str, event_id: str, accepted_at: datetime) -> str:
+    """Name the own run of an event whose id another open event has: `event-<tenant>-<event id>.<microseconds>`."""
+    return f"{workflow_id(tenant, event_id)}.{round(accepted_at.timestamp() * 1e6)}"
+
+
 def is_event_run(workflow: str) -> bool:
     """Return whether this is the workflow id of an event or of a part. Temporal's own tools start runs with any id."""
     return EVENT_RUN.fullmatch(workflow) is not None

@@ -107,6 +107,9 @@ SUCCESS_DELAY = Histogram(
     registry=PROCESS,
 )
 ALERTS = Counter("hookkeeper_alerts", "Alerts, one for each recipient", ["kind", "verdict"], registry=PROCESS)
+ID_CLASHES = Counter(
+    "hookkeeper_id_clashes", "Events that were accepted while another event with their id was open", registry=PROCESS
+)
 LIMIT_HITS = Counter("hookkeeper_limit_hits", "Operations that a limit has refused", ["limit"], registry=PROCESS)
 INDEX_BUFFER = Gauge(
     "hookkeeper_index_buffer_reports", "Reports that wait to be written to the index", registry=PROCESS

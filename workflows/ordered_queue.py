@@ -16,8 +16,8 @@ delivery is final or, with the policy `skip`, has failed once. What can go wrong
 - A run that does not answer: after a minute, the queue reports in its log, in the web UI and in its state that it is
   stuck. If the run's code has failed for a minute, the events behind it go on with the policy `skip`. A worker that is
   slow, absent or restarting lets no event go on.
-- A run without a position: only if a person terminates the queue, or the queue exceeds its maximum. A queue that is
-  started after a terminated one finds the open events of the webhook through visibility, in the order in which their
+- A run without a position: only if a person terminates or deletes the queue, or the queue exceeds its maximum. A queue
+  that is started after such a one finds the open events of the webhook through visibility, in the order in which their
   runs were started. In addition, waiting runs enqueue again every hour. Otherwise positions are safe: an event is
   enqueued before its run exists, and Temporal neither completes nor continues a run that has just received a signal.
 

@@ -9,6 +9,7 @@ This code is permanent, like that of `workflows.event`.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -16,12 +17,14 @@ from temporalio.common import Priority, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
+from activities.hand_over import HandOverActivities
 from activities.webhooks import WebhookActivities
 from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.commands import RunIsClosing, UnknownDelivery, select
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.messages.event import Delivery, EventInput, EventState, event_state
 from hookkeeper.messages.shared_run import (
+    HandOver,
     SharedCommand,
     SharedEvent,
     SharedRunInput,
@@ -176,23 +179,24 @@ class SharedRunWorkflow:
         await asyncio.gather(*(self._start(event.own_run, event.digest) for event in events if event.own_run))
 
     async def _start(self, event: EventInput, digest: str) -> None:
-        """Start the run of an event that continues, unless another request has started one."""
-        key = ids.workflow_id(event.tenant, event.id)
+        """Start the run of an event that continues. An open run with its id has the event already, or another event
+        with the same id, which the registry has forgotten: then the run gets an id of its own.
+        """
         try:
-            await workflow.start_child_workflow(
-                EventWorkflow.run,
-                event,
-                id=key,
-                memo=memo(event, digest, 1),
-                search_attributes=search_attributes(event, 1),
-                static_summary=run_summary(event),
-                priority=Priority(fairness_key=event.tenant),
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                parent_close_policy=ParentClosePolicy.ABANDON,
-                cancellation_type=ChildWorkflowCancellationType.ABANDON,
-            )
+            await _start_own(event, digest, ids.workflow_id(event.tenant, event.id))
+            return
         except WorkflowAlreadyStartedError:
-            workflow.logger.warning("%s has a run already", key)
+            pass
+        is_in_open_run = await run_until_done(
+            HandOverActivities.is_in_open_run,
+            HandOver(tenant=event.tenant, event_id=event.id, digest=digest),
+            start_to_close_timeout=timedelta(seconds=20),
+            priority=Priority(fairness_key=event.tenant),
+            summary=f"compare {event.id} with the open run of its id",
+        )
+        if not is_in_open_run:
+            with suppress(WorkflowAlreadyStartedError):  # this run was reset
+                await _start_own(event, digest, ids.run_apart(event.tenant, event.id, event.accepted_at))
 
     @workflow.query(name=temporal_names.STATE)
     def state(self, key: str) -> EventState:
@@ -225,6 +229,22 @@ class SharedRunWorkflow:
             return self._events[key]
         except KeyError:
             raise UnknownDelivery(f"this run has no event {key}") from None
+
+
+async def _start_own(event: EventInput, digest: str, workflow_id: str) -> None:
+    """Start the own run of an event. Raises WorkflowAlreadyStartedError if a run with this id is open."""
+    await workflow.start_child_workflow(
+        EventWorkflow.run,
+        event,
+        id=workflow_id,
+        memo=memo(event, digest, 1),
+        search_attributes=search_attributes(event, 1),
+        static_summary=run_summary(event),
+        priority=Priority(fairness_key=event.tenant),
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        parent_close_policy=ParentClosePolicy.ABANDON,
+        cancellation_type=ChildWorkflowCancellationType.ABANDON,
+    )
 
 
 def _is_complete(together: TogetherResult, batches: Sequence[DeliveryBatch]) -> bool:

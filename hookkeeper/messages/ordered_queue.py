@@ -64,7 +64,7 @@ class QueuedRun(Message):
 
 
 class WaitingEventsQuery(Message):
-    """A queue that was started after one that was terminated."""
+    """A queue that was started after one that was terminated or deleted."""
 
     webhook_id: str
     tenant: str

@@ -36,6 +36,14 @@ class SharedRunResult(Message):
     """The keys of all others: each has a run of its own."""
 
 
+class HandOver(Message):
+    """An event that leaves a shared run, while a run with its workflow id is open."""
+
+    tenant: str
+    event_id: str
+    digest: str
+
+
 class SharedCommand(Message):
     """A command to one event of a shared run."""
 

@@ -16,6 +16,7 @@ from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.leases import SweepPosition
 from hookkeeper.times import utc_now
 
 LEASE_NAME = "retention"
@@ -26,6 +27,17 @@ INTERVAL = 3600.0
 MAX_DIFFERENCE = timedelta(minutes=10)
 """Between this machine's clock and Temporal's: a larger one is logged. Temporal's time is that of a recent poll."""
 log = structlog.get_logger("hookkeeper.index")
+
+
+def longest_in_force(position: SweepPosition, now: datetime, retention: timedelta) -> SweepPosition:
+    """Return when the longest retention was in force last, and until when Temporal keeps what ended before.
+
+    Temporal keeps a run for the retention that was in force when the run ended.
+    """
+    since, until = position
+    if since is not None and until is not None and until > now and until - since > retention:
+        return position
+    return SweepPosition(now, now + retention)
 
 
 class RetentionTask:
@@ -64,12 +76,15 @@ class RetentionTask:
 
     async def expire(self) -> None:
         """Remove what is older than the retention, unless another process does. Raises RegistryUnavailable."""
-        if await self._index.leases.lease(LEASE_NAME, self._holder, INTERVAL) is None:
+        position = await self._index.leases.lease(LEASE_NAME, self._holder, INTERVAL)
+        if position is None:
             return
         if (now := await self._earlier_time()) is None:
             log.warning("retention not applied", error="Temporal's time is unknown")
             return
-        await self._index.expire(now, self._retention)
+        longest = longest_in_force(position, now, self._retention)
+        await self._index.leases.set_position(LEASE_NAME, longest)
+        await self._index.expire(now, self._retention, keep_claims=longest == position)
         if self._audit and self._audit_retention:
             await self._audit.expire(now - self._audit_retention)
 

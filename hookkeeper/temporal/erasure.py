@@ -52,15 +52,16 @@ class Erasure:
         shared_runs = await self._shared_runs.find_all(tenant, event_id)
         if any(run.is_open for run in shared_runs):
             raise Refused(STILL_OPEN)
-        accepted = [shared.event.accepted_at for run in shared_runs if (shared := run.event(tenant, event_id))]
-        if latest is None:
-            if not accepted:
-                raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
-            return ClosedEvent(tenant, event_id, accepted[0], [], shared_runs)
-        parts = await _parts(self._client, latest) if latest.workflow_type == temporal_names.LARGE_EVENT else []
-        runs = [run for id_ in (*parts, workflow_id) for run in await _runs(self._client, id_)]
-        accepted_at = await accepted_at_of(latest)
-        return ClosedEvent(tenant, event_id, accepted_at, runs, shared_runs)
+        accepted = {shared.event.accepted_at for run in shared_runs if (shared := run.event(tenant, event_id))}
+        own = [ids.run_apart(tenant, event_id, accepted_at) for accepted_at in accepted]
+        if latest is not None:
+            accepted.add(await accepted_at_of(latest))
+            is_large = latest.workflow_type == temporal_names.LARGE_EVENT
+            own += [*(await _parts(self._client, latest) if is_large else []), workflow_id]
+        if not accepted:
+            raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
+        runs = [run for id_ in own for run in await _runs(self._client, id_)]
+        return ClosedEvent(tenant, event_id, max(accepted), runs, shared_runs)
 
     async def erase(self, event: ClosedEvent) -> int:
         """Delete all runs of an event, and return their number.

@@ -84,7 +84,7 @@ class EventCommands:
         self, dispatch: "_Dispatch", tenant: str, event_id: str, command: Command, delivery: str | None
     ) -> bool:
         """Send a command to the run as it is now; False if it changed meanwhile."""
-        run = await find_run(self._client, ids.workflow_id(tenant, event_id))
+        run = await self._shared_runs.find_own(tenant, event_id)
         if run is None:
             return await self._send_to_shared(tenant, event_id, command, delivery)
         if run.status == WorkflowExecutionStatus.RUNNING:
@@ -116,7 +116,8 @@ class EventCommands:
             )
         state = await state_of(run, shared.event)
         if state is None:
-            await self._client.get_workflow_handle(shared.key).describe()  # `UnknownEvent` if it was deleted
+            if await self._shared_runs.find_own(tenant, event_id) is None:  # it was deleted
+                raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
             return False
         if command not in AFTER_END:
             raise Refused(f"cannot {command}: the event has already {_ended(state)}")

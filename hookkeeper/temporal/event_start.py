@@ -3,20 +3,22 @@
 An event of a shared run that is redelivered has its first run of its own, with the number 2.
 """
 
-from temporalio.client import Client, WorkflowExecutionDescription
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.command_rules import Command
-from hookkeeper.commands import reopen
+from hookkeeper.commands import Refused, reopen
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
 from hookkeeper.temporal import event_read
-from hookkeeper.temporal.run_state import digest_of, find_run
+from hookkeeper.temporal.run_state import accepted_at_of, digest_of, find_run
 from hookkeeper.times import utc_now
+
+OTHER_IS_OPEN = "an earlier event with this id is still open: deliver this one again once that one is over"
 
 
 async def start_run(
@@ -54,7 +56,8 @@ async def start_again(
     """Start a further run for the deliveries that `command` selects; False if another request just started one.
 
     Temporal refuses the start only while that run is open. If it has closed by now, what was read here lacks its
-    attempts. So the latest run is looked up once more, right before the start.
+    attempts. So the latest run is looked up once more, right before the start. Raises `Refused` while an earlier event
+    with the id is open.
     """
     snapshot = await event_read.read(client, description)
     deliveries = reopen(command, snapshot.state.deliveries, delivery)
@@ -68,6 +71,8 @@ async def start_again(
     try:
         await start_run(client, task_queue, event, digest, snapshot.run_number + 1, is_first=False)
     except WorkflowAlreadyStartedError:
+        if description.id != ids.workflow_id(event.tenant, event.id):
+            raise Refused(OTHER_IS_OPEN) from None
         return False
     return True
 
@@ -77,11 +82,17 @@ async def start_after_shared_run(
 ) -> bool:
     """Start a run for the deliveries that `command` selects, of an event that a shared run has finished.
 
-    False if it has a run of its own already.
+    False if it has a run of its own already. Raises `Refused` while an earlier event with its id is open.
     """
     event = shared.event.model_copy(update={"deliveries": reopen(command, state.deliveries, delivery)})
+    latest = await find_run(client, shared.key)
+    if latest is not None:
+        if await accepted_at_of(latest) >= event.accepted_at:
+            return False
+        if latest.status == WorkflowExecutionStatus.RUNNING:
+            raise Refused(OTHER_IS_OPEN)
     try:
-        await start_run(client, task_queue, event, shared.digest, run_number=2)
+        await start_run(client, task_queue, event, shared.digest, run_number=2, is_first=latest is None)
     except WorkflowAlreadyStartedError:
         return False
     return True

@@ -103,12 +103,10 @@ class Gateway:
 
     async def known(self, tenant: str, event_id: str, digest: str) -> Started | None:
         """Return the run of an event that was accepted before, or None; raise `Conflict` if its content differs."""
-        if own := await self._started_before(tenant, event_id, digest):
-            return own
         if shared := await self.shared_runs.claimed(tenant, event_id):
             check_digest(tenant, event_id, digest, shared.digest)
             return Started(shared.workflow_id, shared.run_id, shared.state, duplicate=True)
-        return None
+        return await self._started_before(tenant, event_id, digest)
 
     async def read(self, tenant: str, event_id: str) -> EventSnapshot:
         """Return an event and its state.
@@ -162,7 +160,8 @@ class Gateway:
     async def _read_own(self, tenant: str, event_id: str) -> EventSnapshot | None:
         """Return an event that has a run of its own; None otherwise."""
         with not_found_suppressed():
-            return await event_read.read(self._client, await run_state.latest_run(self._client, tenant, event_id))
+            if run := await self.shared_runs.find_own(tenant, event_id):
+                return await event_read.read(self._client, run)
         return None
 
     async def _started_before(self, tenant: str, event_id: str, digest: str) -> Started | None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from temporalio.client import Client, WorkflowExecutionDescription
 
+from hookkeeper import ids
 from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.messages.shared_run import SharedEvent
@@ -17,7 +18,7 @@ from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import key_of
 from hookkeeper.temporal.attempt_history import with_all_attempts
 from hookkeeper.temporal.run_reports import read_event, read_part, read_shared_run
-from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.run_state import find_own_run
 from hookkeeper.temporal.shared_read import SharedRun
 
 BATCH = 50
@@ -52,10 +53,11 @@ class IndexReader:
         Raises `Unreadable`.
         """
         reports: list[RunReport] = []
-        for key, report in (await read_shared_run(self._client, run, events)).items():
-            if report is not None:
+        of_run = await read_shared_run(self._client, run, events)
+        for event in (shared.event for shared in events):
+            if (report := of_run[ids.workflow_id(event.tenant, event.id)]) is not None:
                 reports.append(report)
-            elif own := await find_run(self._client, key):
+            elif own := await find_own_run(self._client, event.tenant, event.id, event.accepted_at):
                 reports += await self.event(own, with_size=True)
         return reports
 

@@ -4,8 +4,9 @@ Each worker process runs it, and a lease in the registry lets one at a time swee
 opened or closed since the latest one, and checks events that are open. How far the passes have come is in the registry
 too, so nothing is skipped, however long Temporal, the registry or all workers were away.
 
-A pass also lists one page of all open runs, the next one after the page of the latest pass: a run that has an end in
-the index is open again after Temporal was restored from a backup.
+A pass also looks for the runs of one page of finished events, and lists one page of all open runs, each the next one
+after the page of the latest pass. The runs of a finished event may have been deleted in Temporal; a run that has an end
+in the index is open again after Temporal was restored from a backup.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 
 from hookkeeper.asyncio_tasks import in_background
+from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.leases import SweepPosition
@@ -43,6 +45,8 @@ MAX_STEP_BACK = timedelta(hours=1)
 LIST_PAUSE = 0.5
 """Seconds between two lists: an ordinary server allows about ten requests a second to its visibility."""
 MAX_CONCURRENT_READS = 4
+FINISHED_LEASE = "finished events"
+"""Those of all task queues."""
 log = structlog.get_logger("hookkeeper.index")
 
 
@@ -105,6 +109,7 @@ class IndexSweep:
             return False
         added = await self._add_changed(position) + await self._add_open()
         repaired = await self._checks.run()
+        await self._remove_deleted()
         if added or repaired:
             log.info("index swept", added=added, repaired=repaired)
         return True
@@ -144,6 +149,13 @@ class IndexSweep:
         await self._renew()
         self._open_runs = pages
         return added
+
+    async def _remove_deleted(self) -> None:
+        """Remove those of the next finished events whose runs were deleted in Temporal."""
+        position = await self._index.leases.lease(FINISHED_LEASE, self._holder, LEASE)
+        if position is not None:
+            until = await self._checks.remove_deleted(position.until or BEGINNING)
+            await self._index.leases.set_position(FINISHED_LEASE, SweepPosition(None, until))
 
     async def _renew(self) -> None:
         if await self._index.leases.lease(self._name, self._holder, LEASE) is None:

@@ -81,7 +81,7 @@ class OrderedQueues:
     async def enqueue(self, position: QueuePosition) -> None:
         """Add a position to its queue, and start the queue if there is none."""
         queue = await find_run(self._client, ids.ordered_queue_id(position.webhook_id))
-        await self._enqueue(position, _may_have_lost_positions(queue))
+        await self._enqueue(position, await self._may_have_lost_positions(position.webhook_id, queue))
 
     async def check_run(self, position: QueuePosition) -> QueuedRun:
         """Return the state of the run at a position."""
@@ -173,7 +173,13 @@ class OrderedQueues:
         if len(self._had_room) >= MAX_CACHED_QUEUES:
             self._had_room.clear()
         self._had_room[webhook_id] = now
-        return _may_have_lost_positions(queue)
+        return await self._may_have_lost_positions(webhook_id, queue)
+
+    async def _may_have_lost_positions(self, webhook_id: str, queue: WorkflowExecutionDescription | None) -> bool:
+        """Return whether events may wait for a queue that ended, or was deleted. One that completed was empty."""
+        if queue is None:
+            return (await self._client.count_workflows(_waiting_query(webhook_id, utc_now()))).count > 0
+        return queue.status != WorkflowExecutionStatus.COMPLETED
 
     async def _query(self, workflow_id: str) -> EventState:
         handle = self._client.get_workflow_handle(workflow_id)
@@ -196,11 +202,6 @@ class OrderedQueues:
         if parent is None or parent.workflow_type != temporal_names.LARGE_EVENT:
             return "not_found"
         return "not_started" if parent.status == WorkflowExecutionStatus.RUNNING else "closed"
-
-
-def _may_have_lost_positions(queue: WorkflowExecutionDescription | None) -> bool:
-    """Return whether events may wait for a queue that ended, or may end any moment. One that completed was empty."""
-    return queue is not None and queue.status != WorkflowExecutionStatus.COMPLETED
 
 
 def _waiting_query(webhook_id: str, now: datetime) -> str:

@@ -42,6 +42,19 @@ async def find_run(client: Client, workflow_id: str) -> WorkflowExecutionDescrip
     return None
 
 
+async def find_own_run(
+    client: Client, tenant: str, event_id: str, accepted_at: datetime, digest: str | None = None
+) -> WorkflowExecutionDescription | None:
+    """Return the latest run of its own of an event; None if there is none.
+
+    The run of an earlier event with its id counts only if it has this digest. Raises Temporal's `RPCError`.
+    """
+    run = await find_run(client, ids.workflow_id(tenant, event_id))
+    if run is None or await accepted_at_of(run) >= accepted_at or digest == await digest_of(run):
+        return run
+    return await find_run(client, ids.run_apart(tenant, event_id, accepted_at))
+
+
 def handle_of(client: Client, run: WorkflowExecution) -> WorkflowHandle[Any, Any]:
     """Return the handle of this run, not of a later one with the same workflow id."""
     return client.get_workflow_handle(run.id, run_id=run.run_id)

@@ -13,7 +13,15 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput, SharedRunResult
 from hookkeeper.temporal.error_translation import not_found_suppressed
-from hookkeeper.temporal.run_state import cut_short, find_run, handle_of, initial_state, input_of, is_unstarted
+from hookkeeper.temporal.run_state import (
+    cut_short,
+    find_own_run,
+    find_run,
+    handle_of,
+    initial_state,
+    input_of,
+    is_unstarted,
+)
 from hookkeeper.temporal.visibility import of_tenant, quoted, read_all
 
 UNSTARTED_EVENTS_AT_END = 4
@@ -103,7 +111,10 @@ async def final_states(client: Client, run: SharedRun, events: Sequence[SharedEv
         return {shared.key: state_in(finished, shared.event) for shared in events}
 
     async def read(shared: SharedEvent) -> EventState | None:
-        if await find_run(client, shared.key) or (state := await state_of(run, shared.event)) is None:
+        event = shared.event
+        if await find_own_run(client, event.tenant, event.id, event.accepted_at):
+            return None
+        if (state := await state_of(run, event)) is None:
             return None
         return state.model_copy(update={"finished_at": state.finished_at or run.description.close_time})
 

@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from hookkeeper import task_queues, temporal_names
+from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
 from hookkeeper.registry.claims import Claims
@@ -22,7 +22,7 @@ from hookkeeper.search_attributes import shared_search_attributes, shared_summar
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import Unavailable, translated_errors
 from hookkeeper.temporal.event_read import EventSnapshot
-from hookkeeper.temporal.run_state import find_run, handle_of, input_of
+from hookkeeper.temporal.run_state import find_own_run, find_run, handle_of, input_of
 from hookkeeper.temporal.shared_read import (
     SharedRun,
     find_shared_run,
@@ -67,7 +67,8 @@ class SharedRuns:
         return await self.start(workflow_id, ()) is not None
 
     async def event_in(self, workflow_id: str, tenant: str, event_id: str) -> EventInRun | None:
-        """Return an event of a shared run; None if there is no such run, or it lacks the event.
+        """Return an event of a shared run; None if there is no such run, it lacks the event, or the event's own run
+        was deleted.
 
         While the event is open, its state is the first one of its latest run, which needs no worker. Each step has a
         time limit, so that slow ones succeed.
@@ -78,12 +79,13 @@ class SharedRuns:
                 return None
             if run.is_open:
                 return EventInRun(run.id, run.run_id, shared.digest, first_state(shared.event))
+        key = tenant, event_id, shared.event.accepted_at, shared.digest
         async with translated_errors():
-            own, finished = await asyncio.gather(find_run(self._client, shared.key), finished_in(run))
+            own, finished = await asyncio.gather(find_own_run(self._client, *key), finished_in(run))
             if own is not None:
                 return EventInRun(own.id, own.run_id, shared.digest, await _state_of(self._client, own))
             state = await state_of(run, shared.event) if finished is None else state_in(finished, shared.event)
-            return EventInRun(run.id, run.run_id, shared.digest, state or first_state(shared.event))
+            return EventInRun(run.id, run.run_id, shared.digest, state) if state else None
 
     async def claimed(self, tenant: str, event_id: str) -> EventInRun | None:
         """Return an event as `event_in` does, of the run in its claim; None if it has none, or the registry is away."""
@@ -92,6 +94,19 @@ class SharedRuns:
             if claim is not None and claim.shared_run is not None:
                 return await self.event_in(claim.shared_run, tenant, event_id)
         return None
+
+    async def find_own(self, tenant: str, event_id: str) -> WorkflowExecutionDescription | None:
+        """Return the latest run of its own of an event, not that of an earlier event whose claim is gone.
+
+        Raises Temporal's `RPCError`.
+        """
+        run = await find_run(self._client, ids.workflow_id(tenant, event_id))
+        if run is not None:
+            with suppress(RegistryUnavailable):
+                claim = await self._claims.find(tenant, event_id)
+                if claim is not None and claim.shared_run is not None:
+                    return await find_own_run(self._client, *claim.key, claim.accepted_at, claim.digest)
+        return run
 
     async def find(self, tenant: str, event_id: str) -> SharedRun | None:
         """Return the shared run that has an event: the one in its claim, or the latest that Temporal lists with it.

@@ -216,6 +216,16 @@ async def test_record_shared(instance: Instance, inbox: Receiver) -> None:
     await drop(instance, webhook)
 
 
+async def test_record_shared_apart(instance: Instance, inbox: Receiver) -> None:
+    """An event continues apart from another one with its id, which is open."""
+    webhook = await instance.webhook(inbox.url, retry={"schedule": [0.1]})
+    await instance.send(id="taken", deliver_at=in_days(1))
+    inbox.fails(500)
+    run = await shared_runs.start(instance, [to(instance, webhook, "taken")])
+    await save_shared(run, "shared_apart")
+    await instance.run("taken").terminate()
+
+
 async def test_record_shared_waiting(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     """A tenant is at its limit: its event waits in the shared run, after another has succeeded."""
     async with running_instance(temporal, tmp_path, max_concurrent_per_tenant=1) as instance, receiver() as slow:

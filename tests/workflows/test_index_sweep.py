@@ -22,13 +22,14 @@ from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.index.leases import SweepPosition
 from hookkeeper.registry.index.merge import CHECK_DELAY
-from hookkeeper.temporal import index_repair, index_sweep, shared_run_repair
+from hookkeeper.temporal import index_checks, index_repair, index_sweep, shared_run_repair
 from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.index_checks import IndexChecks
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.index_sweep import IndexSweep
 from hookkeeper.temporal.run_snapshots import read_snapshot
-from hookkeeper.temporal.run_state import input_of
+from hookkeeper.temporal.run_state import find_run, input_of
+from hookkeeper.temporal.shared_run_erasure import delete_run
 from index_rows import derived, indexed, set_time_of_rows, until_indexed
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
@@ -74,6 +75,13 @@ async def forgetful(
         monkeypatch.setattr("api.state.IndexBuffer", ForgetfulBuffer)
     async with running_instance(temporal, tmp_path) as built, built.working():
         yield built
+
+
+async def listed(instance: Instance) -> list[dict[str, Any]]:
+    """Return the events of the tenant as the API lists them."""
+    answer = await instance.http.get("/v1/events", params={"tenant": instance.tenant, "limit": 100})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["items"]  # type: ignore[no-any-return]
 
 
 def sweep_of(instance: Instance) -> IndexSweep:
@@ -313,6 +321,34 @@ async def test_the_sweep_adds_events_of_shared_runs_that_no_worker_has_started(
         async with asyncio.timeout(WAIT_TIMEOUT):
             while (await indexed(instance, "e0"))["status"] is not None:
                 await sweep.sweep()
+
+
+async def test_finished_events_leave_the_index_once_their_runs_are_deleted(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With runs of their own and shared ones; page by page. Others stay, and so does a later event with the same id."""
+    monkeypatch.setattr(index_checks, "SETTLED", timedelta())
+    monkeypatch.setattr(index_checks, "FINISHED", 2)
+    webhook = await instance.webhook(inbox.url)
+    names = [(await instance.send())["id"] for _ in range(3)]
+    shared = [event_to(webhook, id=f"{name}{n}", tenant=instance.tenant) for name in ("kept", "gone") for n in (1, 2)]
+    runs = [await share(instance, events) for events in (shared[:2], shared[2:])]
+    for name in [*names, *(event.event.id for event in shared)]:
+        await instance.until_final(name)
+    sweep = sweep_of(instance)
+    await until_swept(sweep, instance, *names, *(event.event.id for event in shared))
+    for handle in (instance.run(names[0]), instance.run(names[1]), runs[1].handle):
+        description = await handle.describe()
+        await delete_run(instance.temporal, description.id, description.run_id)
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while await find_run(instance.temporal, description.id):
+                await asyncio.sleep(0.05)
+    assert (await instance.send(id=names[1]))["duplicate"] is False
+    await instance.until_final(names[1])
+    expected = sorted([names[1], names[2], "kept1", "kept2"])
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while sorted(event["id"] for event in await listed(instance)) != expected:
+            assert await sweep.sweep()
 
 
 @pytest.mark.parametrize("forgetful", ["worker"], indirect=True)

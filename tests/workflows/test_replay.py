@@ -42,6 +42,7 @@ STORIES = {
     "retried",
     "scheduled",
     "shared_alert",
+    "shared_apart",
     "shared_commands",
     "shared_continued",
     "shared_own_run",

@@ -14,6 +14,7 @@ from hookkeeper import ids
 from hookkeeper.command_rules import Command
 from hookkeeper.messages.ordered_queue import QueuedRun, QueuePosition
 from hookkeeper.temporal.ordered_queues import OrderedQueues
+from hookkeeper.temporal.run_state import find_run
 from hookkeeper.times import rfc3339, utc_now
 from instances import Instance
 from ordered_queues import first_numbers, numbers, queue_of, send_numbered
@@ -238,22 +239,25 @@ async def test_a_webhook_without_an_order_has_no_queue(instance: Instance, inbox
 # Queues that an operator ends
 
 
-@pytest.mark.parametrize("how", ["terminate", "cancel"])
+@pytest.mark.parametrize("how", ["terminate", "cancel", "delete --yes"])
 async def test_all_are_delivered_in_order_after_an_operator_ended_the_queue(
-    instance: Instance, inbox: Receiver, how: str
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Setup: the first event waits for its retry, and others for it; those that wait for their time are no part of it.
     Timeline: an operator ends the queue; another event is posted; the first is retried.
     Proves: no event waits for an hour to be enqueued again, and the order stays that of acceptance.
     """
+    monkeypatch.setattr("hookkeeper.temporal.ordered_queues.CAPACITY_CHECK_INTERVAL", 0)
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
     sent = await send_numbered(instance, 4)
     scheduled = (await instance.send(data={"n": 99}, deliver_at=rfc3339(utc_now() + timedelta(days=1))))["id"]
     await instance.until_delivery(sent[0], "retrying")
-    await temporal_cli(instance, "workflow", how, "--workflow-id", queue_of(instance, webhook).id)
+    await temporal_cli(instance, "workflow", *how.split(), "--workflow-id", queue_of(instance, webhook).id)
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while (await queue_of(instance, webhook).describe()).status == WorkflowExecutionStatus.RUNNING:
+        while (run := await find_run(instance.temporal, queue_of(instance, webhook).id)) and (
+            how == "delete --yes" or run.status == WorkflowExecutionStatus.RUNNING
+        ):
             await asyncio.sleep(0.05)
     sent.append((await instance.send(data={"n": 4}))["id"])
     async with asyncio.timeout(WAIT_TIMEOUT):

@@ -38,9 +38,9 @@ class EventIndex:
         for delay in changes.successes:
             metrics.SUCCESS_DELAY.labels(delay.channel).observe(delay.seconds)
 
-    async def expire(self, now: datetime, retention: timedelta) -> None:
+    async def expire(self, now: datetime, retention: timedelta, *, keep_claims: bool = False) -> None:
         """Remove what is older than the retention."""
-        await expire(self._database, now, retention)
+        await expire(self._database, now, retention, keep_claims=keep_claims)
 
     async def erase(self, key: EventKey) -> None:
         """Remove an event, and drop later reports of it."""

@@ -2,7 +2,8 @@
 
 An event is removed when it has been finished for the retention, with its deliveries. Open events stay, however old they
 are. PostgreSQL drops the partition of a day once it has only events to remove. From other partitions, and on SQLite,
-rows are deleted in small transactions. The claim of an event goes a day after the event.
+rows are deleted in small transactions. The claim of an event goes a day after the event; that of an event which took
+longer than a day goes with the next call, an hour later at least.
 """
 
 import asyncio
@@ -30,7 +31,8 @@ MIN_HOUR_RETENTION = timedelta(days=30)
 ERASURE_RETENTION = timedelta(days=1)
 """Retention of the keys of erased events. No report of such an event arrives later."""
 CLAIM_RETENTION = timedelta(days=1)
-"""Of the claims of events that have left the index: an event that was just accepted may not be in it yet."""
+"""Of the claims of events that have left the index: an event that was just accepted may not be in it yet, and Temporal
+deletes a run up to half an hour after its retention."""
 EVENTS_PER_QUERY = 1000
 HOUR = timedelta(hours=1)
 LOCK_TIMEOUT = "500ms"
@@ -40,9 +42,14 @@ KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
 log = structlog.get_logger("hookkeeper.index")
 
 
-async def expire(database: Database, now: datetime, retention: timedelta) -> None:
-    """Remove all that is older than the retention. Raises RegistryUnavailable; the next call continues then."""
+async def expire(database: Database, now: datetime, retention: timedelta, *, keep_claims: bool = False) -> None:
+    """Remove all that is older than the retention. Raises RegistryUnavailable; the next call continues then.
+
+    `keep_claims`: Temporal may have runs of events that ended while the retention was longer.
+    """
     before = now - retention
+    if not keep_claims:  # before the events: none goes with its event
+        await _delete_claims(database, before - CLAIM_RETENTION)
     if database.dialect.name == "postgresql":
         for day in await _days_until(database, before):
             await _expire_day(database, day, before)
@@ -52,7 +59,6 @@ async def expire(database: Database, now: datetime, retention: timedelta) -> Non
         kept = MINUTE_RETENTION if seconds == MINUTE else max(retention, MIN_HOUR_RETENTION)
         await _delete_all(database, rollups, _counters(seconds, now - kept))
     await _delete_all(database, erased_events, erased_events.c.erased_at < now - ERASURE_RETENTION)
-    await _delete_claims(database, before - CLAIM_RETENTION)
 
 
 def _counters(seconds: int, before: datetime) -> ColumnElement[bool]:

@@ -14,6 +14,7 @@ from hookkeeper.registry.index.tables import deliveries, events
 KEYS_PER_QUERY = 500
 KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
 INDEXED = (events.c.run_id, events.c.finished_at, events.c.size, events.c.as_of, events.c.shared_run)
+CHECKED = (events.c.run_id, events.c.size, events.c.as_of, events.c.shared_run)
 EVENT_OF_DELIVERY = (deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id)
 
 
@@ -27,8 +28,8 @@ class IndexedEvent(NamedTuple):
     shared_run: str | None = None
 
 
-class OpenEvent(NamedTuple):
-    """An event that is open, as far as the index knows."""
+class CheckedEvent(NamedTuple):
+    """An event that is compared with its run: an open one, as far as the index knows, or one that may be deleted."""
 
     key: EventKey
     run_id: str
@@ -76,17 +77,23 @@ class SweptRows:
 
     async def open_events(
         self, limit: int, tenant: str | None = None, until: datetime | None = None
-    ) -> list[OpenEvent]:
+    ) -> list[CheckedEvent]:
         """Return the open events whose check is due first: all, or those of a tenant that are due until some time."""
-        columns = (events.c.run_id, events.c.size, events.c.as_of, events.c.shared_run)
-        query = select(*KEY, *columns).where(events.c.check_at.is_not(None))
+        query = select(*KEY, *CHECKED).where(events.c.check_at.is_not(None))
         if tenant is not None:
             query = query.where(events.c.tenant == tenant)
         if until is not None:
             query = query.where(events.c.check_at <= until)
         async with self._database.read() as session:
             rows = await session.execute(query.order_by(events.c.check_at).limit(limit))
-            return [OpenEvent(EventKey(*row[:3]), *row[3:]) for row in rows]
+            return [CheckedEvent(EventKey(*row[:3]), *row[3:]) for row in rows]
+
+    async def finished_events(self, limit: int, after: datetime, before: datetime) -> list[CheckedEvent]:
+        """Return the oldest events that were accepted after a time, and were finished before another."""
+        query = select(*KEY, *CHECKED).where(events.c.accepted_at > after, events.c.finished_at < before)
+        async with self._database.read() as session:
+            rows = await session.execute(query.order_by(*KEY).limit(limit))
+            return [CheckedEvent(EventKey(*row[:3]), *row[3:]) for row in rows]
 
     async def next_times(self, keys: Sequence[EventKey]) -> dict[EventKey, datetime]:
         """Return when these open events are to continue, if a time is set for that."""

@@ -10,7 +10,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.claims import Claim
 from hookkeeper.registry.database import Database, open_engine
 from hookkeeper.registry.index.index import EventIndex
@@ -81,6 +81,7 @@ async def test_no_write_of_the_index_reads_a_whole_table(sqlite_url: str) -> Non
         keys = [EventKey(given.accepted_at, given.tenant, given.event_id) for given in old]
         await index.swept_rows.events(keys)
         await index.swept_rows.next_times(keys)
+        assert len(await index.swept_rows.finished_events(5, BEGINNING, NOW)) == 5
         await index.erase(keys[0])
         await index.expire(NOW, timedelta(days=10))
     assert len(statements) > 20

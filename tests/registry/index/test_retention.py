@@ -19,9 +19,10 @@ from hookkeeper.registry.claims import Claim, claims
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import deletion, retention
 from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.leases import SweepPosition
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.tables import deliveries, erased_events, events, rollups
-from hookkeeper.registry.retention_task import RetentionTask
+from hookkeeper.registry.retention_task import RetentionTask, longest_in_force
 from hookkeeper.registry.store import Store
 from timeouts import WAIT_TIMEOUT
 
@@ -308,14 +309,60 @@ async def test_a_worker_removes_it_in_the_background(engine: AsyncEngine, monkey
             await asyncio.sleep(0.01)
 
 
-async def test_a_claim_goes_a_day_after_its_event(engine: AsyncEngine, store: Store) -> None:
-    """That of an open event stays, and so does a recent one whose event is not in the index yet."""
+async def test_a_claim_goes_after_its_event(engine: AsyncEngine, store: Store) -> None:
+    """A day later; with the next call, if the event took longer than a day. That of an open event stays, and so does a
+    recent one whose event is not in the index yet.
+    """
     index = await write(engine, [report("open", 300 * DAY), report("over", 20 * DAY, 12 * DAY)])
     accepted = {"open": 300 * DAY, "over": 20 * DAY, "gone": 12 * DAY, "recent": RETENTION + DAY / 2, "new": DAY}
     every = [Claim("acme", name, "d", NOW - age, "shared-1") for name, age in accepted.items()]
     many = [Claim("acme", f"e{n}", "d", NOW - 50 * DAY, None) for n in range(1200)]
     await store.claims.claim([*every, *many])
     await index.expire(NOW, RETENTION)
+    assert await kept(engine) == ["open"]
+    assert await ids(engine, claims, "event_id") == ["new", "open", "over", "recent"]
+    await index.expire(NOW + timedelta(hours=1), RETENTION)
     assert await ids(engine, claims, "event_id") == ["new", "open", "recent"]
     await index.expire(NOW + 800 * DAY, RETENTION)
     assert await ids(engine, claims, "event_id") == ["open"]
+
+
+async def test_claims_stay_after_a_shorter_retention_until_temporal_has_no_older_run(
+    engine: AsyncEngine, store: Store
+) -> None:
+    """Temporal keeps what ended before for the retention of that time."""
+    clock = datetime.now(UTC)
+    age = NOW - (clock - 15 * DAY)
+    index = await write(engine, [report("a", age, age)])
+    await store.claims.claim([Claim("acme", "a", "d", clock - 15 * DAY, "shared-1")])
+
+    async def expire(after: timedelta, retention: timedelta) -> list[str]:
+        async def server_time() -> datetime | None:
+            return clock + after
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(retention_task, "utc_now", lambda: clock + after)
+            task = RetentionTask(index, retention, server_time)
+            task._holder = "one process"
+            await task.expire()
+        return await ids(engine, claims, "event_id")
+
+    assert await expire(timedelta(), 30 * DAY) == ["a"]
+    for days in (1, 9, 21, 29):
+        assert await expire(days * DAY, 10 * DAY) == ["a"]
+    assert await kept(engine) == []
+    assert await expire(30 * DAY, 10 * DAY) == []
+
+
+def test_the_longest_retention_counts_while_temporal_keeps_what_ended_under_it() -> None:
+    before = SweepPosition(NOW, NOW + 30 * DAY)
+    cases = [
+        (SweepPosition(None, None), 0, 10, SweepPosition(NOW, NOW + 10 * DAY)),
+        (before, 1, 30, SweepPosition(NOW + DAY, NOW + 31 * DAY)),
+        (before, 1, 40, SweepPosition(NOW + DAY, NOW + 41 * DAY)),
+        (before, 1, 10, before),
+        (before, 29, 10, before),
+        (before, 30, 10, SweepPosition(NOW + 30 * DAY, NOW + 40 * DAY)),
+    ]
+    for position, day, chosen, expected in cases:
+        assert longest_in_force(position, NOW + day * DAY, chosen * DAY) == expected
