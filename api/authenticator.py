@@ -13,26 +13,30 @@ from fastapi import Request
 from api.caller import SCOPES, Caller
 from api.portal import caller_of
 from api.problems import Forbidden, Unauthorized
-from hookkeeper.registry.api_keys import USE_INTERVAL, ApiKey, ApiKeys, digest_of
+from hookkeeper.crypto.tokens import is_token
+from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.registry.api_keys import PREFIX, USE_INTERVAL, ApiKey, ApiKeys, digest_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession, PortalSessions
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.times import utc_now
 
 FAILURES = "20/minute"
-"""Requests with a bad key, by address. Beyond it, only requests with a bad key are refused."""
-LOOKUPS_AFTER_FAILURES = "5/second"
-"""Unknown keys that are still looked up for an address beyond that limit, since a proxy forwards good keys as well.
-More are refused without a lookup. Keys that this process has found before are never counted here."""
+"""Requests with a key that is no longer valid, by key, and with unknown keys, by address. Beyond it, these get 429 in
+place of 401. A valid key passes in any case."""
+LOOKUPS_AFTER_FAILURES = 4
+"""Keys and links that this process has not found before and looks up at the same time for addresses beyond that limit,
+at most half of them for one address. Others wait, since they can be valid."""
 TOO_MANY_FAILURES = "Too many requests from this address had no valid key."
 UNKNOWN_FOR = 60.0
-"""Seconds for which a key that was not found is refused without a lookup to an address beyond its limit."""
+"""Seconds for which a key that was not found is refused without another lookup."""
 TRUSTED = 1.0
 """Seconds for which a key that was found is not read again: a read costs as much as a small request."""
 MAX_CACHED = 10_000
 NOTED_EVERY = USE_INTERVAL.total_seconds()
 ADMIN = Caller("admin", "HOOKKEEPER_ADMIN_KEY", None, frozenset(SCOPES))
 Found = TypeVar("Found", ApiKey, PortalSession)
+Cache = LRUCache[str, tuple[float, Found]]
 log = structlog.get_logger("hookkeeper.api")
 
 
@@ -53,8 +57,12 @@ class Authenticator:
         """The same for sessions, by key id."""
         self._of_portal: LRUCache[str, tuple[float, PortalSession]] = LRUCache(MAX_CACHED)
         """The same for sessions of the portal, by their ids."""
+        self._links: LRUCache[str, tuple[float, PortalSession]] = LRUCache(MAX_CACHED)
+        """The same for links to the portal, by digest."""
         self._unknown: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=UNKNOWN_FOR)
-        """Digests of keys that the registry did not have."""
+        """Digests of keys and links that the registry did not have."""
+        self._lookups = TenantLimit(LOOKUPS_AFTER_FAILURES)
+        """By address."""
         self._noted: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=NOTED_EVERY)
         self._noting: set[asyncio.Task[None]] = set()
 
@@ -68,6 +76,11 @@ class Authenticator:
             del self._found[digest]
         self._of_sessions.pop(key_id, None)
         self._of_portal.pop(key_id, None)
+
+    def forget_link(self, link: PortalSession) -> None:
+        """Read a link to the portal, and its session, again at the next request."""
+        self._links.pop(link.digest, None)
+        self._of_portal.pop(link.id, None)
 
     async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
         """Return who makes the request. Raises Unauthorized, RateLimited, and Forbidden for a key without a scope."""
@@ -112,35 +125,27 @@ class Authenticator:
             return True
         return session.key_id != ADMIN.key_id and bool(_refusal(await self._find_by_id(session.key_id)))
 
-    async def limit_lookups(self, request: Request) -> None:
-        """Raise RateLimited for an address beyond its failures, if no lookup is left."""
-        if not await self._limits.has_room(_address(request), FAILURES):
-            await self._count_lookup(request)
-
-    async def count_failure(self, request: Request) -> None:
-        """Count a request with a bad key. Raises RateLimited."""
-        await self._limits.count(_address(request), FAILURES, TOO_MANY_FAILURES)
-
-    async def _refuse_guess(self, request: Request, digest: str) -> None:
-        """Raise RateLimited for an address beyond its failures, if the key is known to be bad or no lookup is left."""
-        if digest in self._unknown:
-            await self.count_failure(request)
-        await self._count_lookup(request)
-
-    async def _count_lookup(self, request: Request) -> None:
-        await self._limits.count(f"lookups of {_address(request)}", LOOKUPS_AFTER_FAILURES, TOO_MANY_FAILURES)
+    async def count_failure(self, request: Request, known: ApiKey | PortalSession | None = None) -> None:
+        """Count a request with a key or link that is not valid: if it once was, by itself. Raises RateLimited."""
+        await self._limits.count(known.id if known else _address(request), FAILURES, TOO_MANY_FAILURES)
 
     async def identify(self, key: str, request: Request) -> Caller:
         """Return whose key it is. Raises Unauthorized and RateLimited."""
         digest = digest_of(key)
         if hmac.compare_digest(digest, self._admin):
             return ADMIN
-        if digest not in self._found and not await self._limits.has_room(_address(request), FAILURES):
-            await self._refuse_guess(request, digest)
-        known = await self._find(key, digest)
+        known = None
+        if is_token(key, PREFIX):
+            known = await self._find(self._found, digest, request, self._keys.find)
         if _refusal(known):
-            await self.count_failure(request)
+            await self.count_failure(request, known)
         return await self._counted(known)
+
+    async def find_link(self, token: str, request: Request) -> PortalSession | None:
+        """Return a link to the portal, even if it was opened or is over, or None."""
+        if not is_token(token):
+            return None
+        return await self._find(self._links, digest_of(token), request, self._portal.find)
 
     async def _counted(self, known: ApiKey | None) -> Caller:
         """Return the caller with this key, whose use is counted. Raises Unauthorized and RateLimited."""
@@ -151,8 +156,16 @@ class Authenticator:
         await self._limits.count_for_key(known, "requests")
         return Caller(known.id, known.name, known.tenant, frozenset(known.scopes))
 
-    async def _find(self, key: str, digest: str) -> ApiKey | None:
-        known = await _trusted(self._found, digest, lambda: self._keys.find(key))
+    async def _find(
+        self, cache: Cache[Found], digest: str, request: Request, find: Callable[[str], Awaitable[Found | None]]
+    ) -> Found | None:
+        if digest in self._unknown:
+            return None
+        if digest in cache or await self._limits.has_room(_address(request), FAILURES):
+            known = await _trusted(cache, digest, lambda: find(digest))
+        else:
+            async with self._lookups.slot(_address(request)):
+                known = await _trusted(cache, digest, lambda: find(digest))
         if known is None:
             self._unknown[digest] = None
         return known
@@ -179,9 +192,7 @@ class Authenticator:
             log.warning("use of a key not recorded", key=key_id, detail=str(error))
 
 
-async def _trusted(
-    cache: LRUCache[str, tuple[float, Found]], name: str, read: Callable[[], Awaitable[Found | None]]
-) -> Found | None:
+async def _trusted(cache: Cache[Found], name: str, read: Callable[[], Awaitable[Found | None]]) -> Found | None:
     """Return what was found within the last second; otherwise read it, and keep it if there is one."""
     now = time.monotonic()
     found_at, known = cache.get(name, (0.0, None))

@@ -276,10 +276,12 @@ EXAMPLES: tuple[BaseModel, ...] = (
         created_at=CREATED,
     ),
     KEY,
-    CreatedKey.of(KEY, key="hk_Y0pJ2nq7bV1xW5sT8uZ3aB6cD9eF4gH7iK0lM2oP5rQ"),
+    CreatedKey.of(KEY, key="hk_Y0pJ2nq7bV1xW5sT8uZ3aB6cD9eF4gH7iK0lM2oP5rQ1koztV"),
     RevokedKey(id=KEY.id, schedules=[ScheduleOfKey(id=PLAN.id, tenant="acme", paused=True)]),
     PORTAL_SESSION,
-    PortalLink.of(PORTAL_SESSION, url="https://hooks.acme.example/portal/Y0pJ2nq7bV1xW5sT8uZ3aB6cD9eF4gH7iK0lM2oP5rQ"),
+    PortalLink.of(
+        PORTAL_SESSION, url="https://hooks.acme.example/portal/Y0pJ2nq7bV1xW5sT8uZ3aB6cD9eF4gH7iK0lM2oP5rQ2hPN9v"
+    ),
     AuditRecord(
         id="aud_7d2e7c559a3e4f1f3a0f2b61",
         at=CREATED,

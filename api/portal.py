@@ -3,8 +3,6 @@
 A session has scopes and a tenant, as a key has, and pages check it in the same way.
 """
 
-import re
-import secrets
 from collections.abc import Iterable
 from typing import Literal
 
@@ -18,12 +16,6 @@ SCOPES: dict[Capability, frozenset[Scope]] = {
     "manage_webhooks": frozenset({"webhooks:write"}),
     "redeliver": frozenset({"events:write"}),
 }
-TOKEN = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
-
-
-def new_token() -> str:
-    """Make the token of a link, of 256 random bits."""
-    return secrets.token_urlsafe(32)
 
 
 def scopes_of(capabilities: Iterable[str]) -> frozenset[Scope]:

@@ -55,6 +55,12 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address on which the API listens")
     port: int = Field(8080, ge=1, le=MAX_PORT, description="Port on which the API listens")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Addresses and networks (CIDR) of proxies in front of the API, comma-separated, whose"
+        " `X-Forwarded-For` and `X-Forwarded-Proto` are believed ([network](operations.md#network)). If not set, none"
+        " are",
+    )
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Private networks (CIDR) and host names, comma-separated, to which deliveries are allowed;"
@@ -374,7 +380,14 @@ class Settings(BaseSettings):
         Keyring.parse(value.get_secret_value())
         return value
 
-    @field_validator("allowed_networks", "dns_servers", "notification_services", "alert_emails", mode="before")
+    @field_validator(
+        "trusted_proxies",
+        "allowed_networks",
+        "dns_servers",
+        "notification_services",
+        "alert_emails",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -414,6 +427,13 @@ class Settings(BaseSettings):
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         parse_networks(value)
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if names := parse_networks(value).names:
+            raise ValueError(f"{', '.join(sorted(names))}: only addresses and networks can be trusted, not names")
         return value
 
     @field_validator("egress_proxy")

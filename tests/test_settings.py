@@ -112,3 +112,13 @@ def test_a_database_url_that_no_driver_can_use_is_refused(monkeypatch: pytest.Mo
 def test_a_database_url_can_have_options_of_its_driver(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
     monkeypatch.setenv("HOOKKEEPER_DATABASE_URL", f"{SERVER}/hookkeeper{rest}")
     assert Settings().database_url == f"{SERVER}/hookkeeper{rest}"
+
+
+@pytest.mark.parametrize("proxies", ["*", "proxy.internal", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1;10.0.0.2"])
+def test_only_addresses_and_networks_of_proxies_can_be_trusted(monkeypatch: pytest.MonkeyPatch, proxies: str) -> None:
+    assert Settings().trusted_proxies == ()
+    monkeypatch.setenv("HOOKKEEPER_TRUSTED_PROXIES", "10.0.0.1, fd00::/8,")
+    assert Settings().trusted_proxies == ("10.0.0.1", "fd00::/8")
+    monkeypatch.setenv("HOOKKEEPER_TRUSTED_PROXIES", proxies)
+    with pytest.raises(ValidationError):
+        Settings()

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from api.pages.charts import Chart, chart
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.rollup import HOUR
-from hookkeeper.registry.index.statistics import Group, StatisticsQuery, StatisticsTooLarge
+from hookkeeper.registry.index.rollup import HOUR, OTHERS
+from hookkeeper.registry.index.statistics import MAX_POINTS, Group, StatisticsQuery, StatisticsTooLarge
 from hookkeeper.times import utc_now
 
 DAY = timedelta(days=1)
@@ -38,11 +38,13 @@ async def last_day(
 async def tenants_of_the_day(index: EventIndex) -> dict[str, Group] | None:
     """Count what happened by tenant; None if there are too many to count."""
     now = utc_now()
+    query = StatisticsQuery(since=now - DAY, until=now, now=now, by="tenant", max_groups=MAX_POINTS)
     try:
-        found = await index.statistics(StatisticsQuery(since=now - DAY, until=now, now=now, by="tenant"))
+        found = await index.statistics(query)
     except StatisticsTooLarge:
         return None
-    return {group.names["tenant"]: group for group in found.groups}
+    days = {group.names["tenant"]: group for group in found.groups}
+    return None if OTHERS in days else days
 
 
 async def webhooks_with_trouble(index: EventIndex, tenant: str | None) -> list[Group]:
@@ -51,9 +53,9 @@ async def webhooks_with_trouble(index: EventIndex, tenant: str | None) -> list[G
     Of too many to compare all, they are those with most deliveries that need attention.
     """
     now = utc_now()
-    query = StatisticsQuery(since=now - DAY, until=now, now=now, by="webhook", tenant=tenant)
+    query = StatisticsQuery(since=now - DAY, until=now, now=now, by="webhook", tenant=tenant, order="failures")
     try:
-        groups = (await index.statistics(query)).groups
+        groups = [group for group in (await index.statistics(query)).groups if group.names["webhook_id"] != OTHERS]
     except StatisticsTooLarge:
         few = await index.webhooks_needing_attention(now - DAY, tenant, MAX_COMPARED)
         found = [await index.statistics(replace(query, tenant=of, webhook=webhook)) for of, webhook in few]

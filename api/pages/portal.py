@@ -15,13 +15,11 @@ from api.deps import AuthenticatorDep, SettingsDep, StoreDep
 from api.forms import read_form
 from api.pages.login import LoginRoute
 from api.pages.rendering import PROOF, redirect, render
-from api.portal import TOKEN, caller_of
+from api.portal import caller_of
 from api.problems import Unauthorized
 from api.sessions import FRAMED, SESSION, SessionCookie
-from hookkeeper.registry.api_keys import digest_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import PortalSession
-from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
@@ -45,15 +43,14 @@ UNKNOWN = Refusal(404, "This link is unknown. Check that the address is complete
 USED = Refusal(410, "This link has been used: it opens the portal once. Ask for a new link.")
 EXPIRED = Refusal(410, "This link has expired. Ask for a new link.")
 REVOKED = Refusal(410, "This link was revoked. Ask for a new link.")
+TOO_MANY = Refusal(429, "Too many requests from this address had no valid link. Try again in a minute.")
 UNAVAILABLE = Refusal(503, "Links cannot be checked right now. Try again soon.")
 
 
 @router.get("/{token}")
-async def show_link(
-    request: Request, token: str, store: StoreDep, authenticator: AuthenticatorDep, settings: SettingsDep
-) -> Response:
+async def show_link(request: Request, token: str, authenticator: AuthenticatorDep, settings: SettingsDep) -> Response:
     """Show the button, or why the link does not open."""
-    found = await _find(request, token, store, authenticator)
+    found = await _find(request, token, authenticator)
     if isinstance(found, Refusal):
         return await _refused(request, found)
     return await _form(request, settings, found)
@@ -65,7 +62,7 @@ async def open_link(
 ) -> Response:
     """Use the link, and go to its page."""
     form = await read_form(request)
-    found = await _find(request, token, store, authenticator)
+    found = await _find(request, token, authenticator)
     if isinstance(found, Refusal):
         return await _refused(request, found)
     of_form, session = (FRAMED_FORM, FRAMED) if found.frame_origins else (FORM, SESSION)
@@ -78,6 +75,7 @@ async def open_link(
         end = await store.portal.open(found, caller_of(found).did("portal-link.open", found.id, found.tenant))
     except RegistryUnavailable:
         return await _refused(request, UNAVAILABLE)
+    authenticator.forget_link(found)
     if end is None:  # opened or revoked meanwhile
         return await _refused(request, USED)
     response = redirect(found.path)
@@ -91,17 +89,16 @@ async def open_link(
     return response
 
 
-async def _find(request: Request, token: str, store: Store, authenticator: Authenticator) -> PortalSession | Refusal:
-    """Return the link, if it opens. Those that do not are counted as bad keys are, by address."""
+async def _find(request: Request, token: str, authenticator: Authenticator) -> PortalSession | Refusal:
+    """Return the link, if it opens. Those that do not are counted as bad keys are."""
     try:
-        await authenticator.limit_lookups(request)
-        found = await store.portal.find(digest_of(token)) if TOKEN.fullmatch(token) else None
+        found = await authenticator.find_link(token, request)
         request.state.portal = found
         refusal = await _refusal(found, authenticator)
         if refusal:
-            await authenticator.count_failure(request)
+            await authenticator.count_failure(request, found)
     except RateLimited:
-        return Refusal(429, "Too many requests from this address had no valid link. Try again in a minute.")
+        return TOO_MANY
     except RegistryUnavailable:
         return UNAVAILABLE
     return found if found and not refusal else refusal or UNKNOWN

@@ -174,12 +174,12 @@ async def _admit(request: Request, settings: Settings) -> None:
     if request.headers.get("origin") not in (None, _ui_origin(settings)):
         raise Forbidden("Only the Temporal web UI at HOOKKEEPER_TEMPORAL_UI_URL may call this from a browser.")
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        if _is_admin_key(key.strip(), settings):
-            return
+    is_keyed = scheme.lower() == "bearer"
+    if (is_keyed and _is_admin_key(key.strip(), settings)) or _has_cookie(request, settings):
+        return
+    if is_keyed:
         await state_of(request).authenticator.count_failure(request)
-    if not _has_cookie(request, settings):
-        raise Unauthorized("The admin key is required: enter it at /codec.", headers={"www-authenticate": "Bearer"})
+    raise Unauthorized("The admin key is required: enter it at /codec.", headers={"www-authenticate": "Bearer"})
 
 
 def _cors_headers(origin: str | None, settings: Settings) -> dict[str, str]:

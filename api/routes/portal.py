@@ -10,9 +10,10 @@ from api import access
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, Limit, SettingsDep, StoreDep
 from api.pages.routes import PageRoute
-from api.portal import may_grant, new_token, scopes_of
+from api.portal import may_grant, scopes_of
 from api.problems import KEYED, Forbidden, responses
 from api.schemas.portal import NewPortalLink, PortalLink, PortalSessionView, read_logo
+from hookkeeper.crypto.tokens import new_token
 from hookkeeper.registry.api_keys import digest_of
 from hookkeeper.registry.portal import PortalSession, new_portal_session_id
 from hookkeeper.services.errors import Invalid, NotFound
@@ -91,7 +92,7 @@ async def revoke_portal_session(
     if session is None:
         raise NotFound("There is no such link or session.")
     await store.portal.revoke(session_id, caller.did("portal-session.revoke", session_id, session.tenant))
-    authenticator.forget(session_id)
+    authenticator.forget_link(session)
 
 
 def _can_be_framed(settings: Settings) -> bool:

@@ -59,9 +59,9 @@ class StatisticsStep(StatisticsCounts):
 
 class StatisticsGroup(StatisticsCounts):
     tenant: str | None
-    """Null for all tenants."""
+    """Null for all tenants. `(other)`: tenants that are not named."""
     webhook_id: str | None
-    """Null for all webhooks."""
+    """Null for all webhooks. `(other)`: webhooks that are not named."""
     channel: Channel | None
     """Null for all channels."""
     type: str | None
@@ -82,6 +82,7 @@ class StatisticsView(ResponseModel):
     """When the last counter ends: `until`, rounded up."""
     step: int | None
     items: list[StatisticsGroup]
-    """One for each tenant, webhook, channel or type that has something to count; by `total`, one."""
+    """One for each tenant, webhook, channel or type that has something to count; by `total`, one. Of more than 100, the
+    largest, and one with the name `(other)` for the rest."""
     waiting_capped: bool
     """There are too many held and retrying deliveries to count: `held` and `retrying` are minimums."""

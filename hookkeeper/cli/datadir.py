@@ -4,13 +4,13 @@ import fcntl
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hookkeeper.cli.console import Failed
+from hookkeeper.crypto.tokens import new_token
 
 DEFAULT = Path(".hookkeeper")
 FIRST_KEY = "dev1"
@@ -56,7 +56,7 @@ class DataDir:
 
         file = self.path / "admin.key"
         if not file.exists():
-            self._write(file, f"hk_{secrets.token_urlsafe(32)}\n")
+            self._write(file, f"{new_token('hk_')}\n")
         key = _text_of(file)
         if not API_KEY.fullmatch(key) or len(key) < MIN_ADMIN_KEY:
             raise Failed(

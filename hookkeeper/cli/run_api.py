@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -54,7 +54,10 @@ async def _serve(settings: Settings) -> None:
 
 
 def server_config(
-    app: FastAPI, protocol: type[BoundedProtocol], shutdown_timeout: timedelta = REQUEST_GRACE
+    app: FastAPI,
+    protocol: type[BoundedProtocol],
+    shutdown_timeout: timedelta = REQUEST_GRACE,
+    trusted_proxies: Sequence[str] = (),
 ) -> uvicorn.Config:
     """Configure uvicorn. WebSockets are off: a connection that changes its protocol would escape its limits."""
     return uvicorn.Config(
@@ -64,6 +67,8 @@ def server_config(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
         timeout_graceful_shutdown=int(min(shutdown_timeout, REQUEST_GRACE).total_seconds()),
     )
 
@@ -90,7 +95,8 @@ async def _serve_http(settings: Settings, app: FastAPI) -> None:
     listener = listen(settings.host, settings.port)
     protocol = bounded(settings.max_connections, ClientTimeouts())
     state: ApiState = app.state.api
-    server = ApiServer(server_config(app, protocol, settings.shutdown_timeout), protocol, state.feed.close)
+    config = server_config(app, protocol, settings.shutdown_timeout, settings.trusted_proxies)
+    server = ApiServer(config, protocol, state.feed.close)
     freeze_objects()
     log.info("serving", host=settings.host, port=settings.port)
     with monitored(settings.debug_event_loop):

@@ -62,7 +62,9 @@ def read(api: Api, tenant: str | None) -> Readings:
     since = (now - WEBHOOKS_PERIOD).isoformat()
     return Readings(
         total=_total(api, begin, tenant),
-        webhooks=_if_possible(lambda: api.call("GET", "stats", by="webhook", since=since, tenant=tenant)["items"]),
+        webhooks=_if_possible(
+            lambda: api.call("GET", "stats", by="webhook", order="failures", since=since, tenant=tenant)["items"]
+        ),
         system=_if_possible(lambda: api.call("GET", "system")) if tenant is None else None,
     )
 

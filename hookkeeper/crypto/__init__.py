@@ -1,1 +1,1 @@
-"""Keys and encryption: the key ring, the payload codec, signing keys."""
+"""Keys and encryption: the key ring, the payload codec, signing keys, tokens."""

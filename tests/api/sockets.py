@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -44,14 +44,16 @@ class ApiServer:
 
 @asynccontextmanager
 async def serving(
-    app: FastAPI, timeouts: ClientTimeouts | None = None, max_connections: int = 800
+    app: FastAPI,
+    timeouts: ClientTimeouts | None = None,
+    max_connections: int = 800,
+    trusted_proxies: Sequence[str] = (),
 ) -> AsyncIterator[ApiServer]:
     """Serve the app on a free port."""
     listener = listen("127.0.0.1", 0)
     protocol = bounded(max_connections, timeouts or ClientTimeouts())
-    server = UvicornServer(
-        server_config(app, protocol), protocol, app.state.api.feed.close if hasattr(app.state, "api") else lambda: None
-    )
+    config = server_config(app, protocol, trusted_proxies=trusted_proxies)
+    server = UvicornServer(config, protocol, app.state.api.feed.close if hasattr(app.state, "api") else lambda: None)
     task = asyncio.create_task(server.serve([listener]))
     while not server.started:
         await asyncio.sleep(0.01)

@@ -74,6 +74,13 @@ async def test_the_web_ui_can_decode_after_its_user_has_signed_in(browser: httpx
     assert (await decode(browser, payloads)).status_code == 401
 
 
+async def test_a_token_that_the_web_ui_passes_on_is_no_guess_beside_the_cookie(browser: httpx.AsyncClient) -> None:
+    await sign_in(browser)
+    browser.headers["authorization"] = "Bearer token-of-an-identity-provider"
+    payloads = await encrypted(PLAIN)
+    assert {(await decode(browser, payloads)).status_code for _ in range(25)} == {200}
+
+
 async def test_only_the_origin_of_the_web_ui_is_allowed_by_cors(browser: httpx.AsyncClient) -> None:
     allowed = await browser.options("/codec/decode", headers={"origin": UI, **QUESTION})
     assert allowed.status_code == 204

@@ -1,7 +1,7 @@
 """The rows in which counters are kept: a tenant has a bounded number of them for each minute, hour and day.
 
 A tenant chooses its event types, so it could have a row for each event. Beyond a bound, further types are counted
-together as `OTHER_TYPES`, and beyond a second one without their webhook. No count is lost.
+together as `OTHERS`, and beyond a second one without their webhook. No count is lost.
 
 Rows are only added, one transaction at a time, until all of their period are removed. So a count that is subtracted
 later finds the row to which it was added: a full period stays full, and a row that is there stays there.
@@ -15,11 +15,11 @@ from typing import NamedTuple
 from sqlalchemy import select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.registry.index.rollup import DAY, OTHER_TYPES, RollupKey, Rollups
+from hookkeeper.registry.index.rollup import DAY, OTHERS, RollupKey, Rollups
 from hookkeeper.registry.index.tables import rollups
 
 MAX_ROWS_BY_TYPE = 2000
-"""Rows of a tenant's minute, hour or day from which on new ones are counted as `OTHER_TYPES`."""
+"""Rows of a tenant's minute, hour or day from which on new ones are counted as `OTHERS`."""
 MAX_ROWS_BY_WEBHOOK = 3000
 """Rows from which on new ones have no webhook either."""
 KEYS_PER_QUERY = 500
@@ -104,8 +104,8 @@ async def _rows_of(
 def _choices(key: RollupKey) -> Iterator[tuple[RollupKey, int | None]]:
     """Yield the rows in which a key can be counted, and below which number of rows each can be added."""
     yield key, MAX_ROWS_BY_TYPE
-    yield key._replace(type=OTHER_TYPES), MAX_ROWS_BY_WEBHOOK
-    yield key._replace(type=OTHER_TYPES, webhook_id=""), None
+    yield key._replace(type=OTHERS), MAX_ROWS_BY_WEBHOOK
+    yield key._replace(type=OTHERS, webhook_id=""), None
 
 
 async def _present(session: AsyncSession, period: Period, wanted: Iterable[RollupKey]) -> set[RollupKey]:

@@ -32,8 +32,8 @@ COUNTERS = (
     *LATENCIES,
 )
 """`retries`: attempts that are not the first of their delivery; `requested`: attempts made by a command."""
-OTHER_TYPES = "(other)"
-"""The types of a tenant that are not counted by name. No event type has this name."""
+OTHERS = "(other)"
+"""The types, webhooks or tenants that are counted together because there are very many. None has this name."""
 ALL_TENANTS = ""
 """The tenant of the rows that count all tenants together, by channel. No tenant has this name."""
 CONNECTION_ERRORS = frozenset({"dns", "connection_refused", "connection_reset", "tls", "protocol"})

@@ -1,10 +1,11 @@
 """Statistics from the counters of the index.
 
-An answer's cost is bounded twice: by the rows that are read and by the points (groups × steps) that are returned.
+An answer's cost is bounded three times: by the rows that the database adds up, and by the groups and the points
+(groups × steps) that are returned. The groups beyond the largest are added up to one.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -20,12 +21,14 @@ from hookkeeper.registry.index.rollup import (
     HOUR,
     MINUTE,
     MINUTE_RETENTION,
-    OTHER_TYPES,
+    OTHERS,
     PERIODS,
 )
 from hookkeeper.registry.index.tables import rollups
-from hookkeeper.registry.index.waiting import Waiting, count_waiting, indexed
+from hookkeeper.registry.index.waiting import GroupKey, Waiting, count_waiting, indexed, key_of
 
+MAX_GROUPS = 100
+"""Groups that an answer names."""
 MAX_POINTS = 3000
 MAX_ROWS = 100_000
 """Rows of counters that one answer adds up."""
@@ -34,6 +37,7 @@ LONGEST_OF_MINUTES = 6 * HOUR
 LONGEST_OF_HOURS = 7 * DAY
 """Without steps, a longer period is counted in days."""
 GroupBy = Literal["total", "tenant", "webhook", "channel", "type"]
+Order = Literal["size", "failures"]
 KEYS: dict[GroupBy, tuple[str, ...]] = {
     "total": (),
     "tenant": ("tenant",),
@@ -43,7 +47,6 @@ KEYS: dict[GroupBy, tuple[str, ...]] = {
 }
 """The columns that name a group."""
 SUMS = [func.sum(rollups.c[name]).label(name) for name in COUNTERS]
-GroupKey = tuple[str, ...]
 
 
 class StatisticsTooLarge(Exception):
@@ -63,6 +66,9 @@ class StatisticsQuery:
     webhook: str | None = None
     type: str | None = None
     channel: str | None = None
+    order: Order = "size"
+    """Which groups are named, of more than can be: those with the most events and attempts, or failed attempts."""
+    max_groups: int = MAX_GROUPS
 
     @property
     def period(self) -> int:
@@ -88,9 +94,16 @@ class StatisticsQuery:
         return self.since >= self.now - MINUTE_RETENTION
 
     @property
-    def max_groups(self) -> int:
-        """How many groups an answer has room for."""
-        return MAX_POINTS // max(len(self.steps), 1)
+    def max_named(self) -> int:
+        """How many groups an answer names, beside that of all others."""
+        return max(min(self.max_groups, MAX_POINTS // len(self.steps) - 1), 1)
+
+    @property
+    def others(self) -> GroupKey | None:
+        """The key of all groups that an answer does not name; None if it names all."""
+        if self.by in ("total", "channel"):
+            return None
+        return (OTHERS,) * len(KEYS[self.by])
 
     @property
     def is_of_all_tenants(self) -> bool:
@@ -119,7 +132,8 @@ class Statistics(NamedTuple):
     times: Sequence[datetime]
     """When each step begins."""
     groups: Sequence[Group]
-    """By name; without groups that have neither counters nor waiting deliveries, except for the total."""
+    """By name; without groups that have neither counters nor waiting deliveries, except for the total. `OTHERS` is the
+    name of all groups that have none of their own."""
     waiting_capped: bool
     """More deliveries are held or retrying than are counted."""
 
@@ -135,9 +149,10 @@ async def read_statistics(session: AsyncSession, query: StatisticsQuery) -> Stat
     await _check_rows(session, query)
     rows = (await session.execute(_sums(query).limit(MAX_POINTS + 1))).all()
     points = _points(query, rows)
-    waiting = await count_waiting(session, KEYS[query.by], _filters(query))
-    if query.by == "type" and len({*points, *waiting.counts}) > query.max_groups:
-        waiting = waiting._replace(counts=_with_others(waiting.counts, points))
+    max_groups = query.max_named if query.others else MAX_GROUPS
+    waiting = await count_waiting(session, KEYS[query.by], _filters(query), points, max_groups)
+    if query.others:
+        waiting = waiting._replace(counts=_with_others(query, waiting, points))
     keys = sorted({*points, *waiting.counts} | ({()} if query.by == "total" else set()))
     if len(rows) > MAX_POINTS or len(keys) * len(query.steps) > MAX_POINTS:
         raise StatisticsTooLarge(
@@ -166,27 +181,35 @@ def _sums(query: StatisticsQuery) -> Select[Any]:
     keys: list[Any] = [rollups.c[name] for name in KEYS[query.by]]
     step = (rollups.c.at - query.steps.start) // query.steps.step
     conditions = [*_conditions(query, _filters(query)), *(key != "" for key in keys)]
-    if query.by == "type":
-        named = rollups.c.type.in_(_largest_types(query))
-        keys = [case((named, rollups.c.type), else_=OTHER_TYPES).label("named_type")]
+    if query.others:
+        named = key_of(keys).in_(_largest(query, keys, conditions))
+        keys = [
+            case((named, key), else_=other).label(f"named_{key.name}")
+            for key, other in zip(keys, query.others, strict=True)
+        ]
     return select(*keys, step.label("step"), *SUMS).where(*conditions).group_by(*(key.name for key in keys), "step")
 
 
-def _largest_types(query: StatisticsQuery) -> Select[Any]:
-    """Select the types that an answer names beside `OTHER_TYPES`: those with the most events and attempts."""
-    size = func.sum(rollups.c.events + rollups.c.attempts)
-    types = select(rollups.c.type).where(*_conditions(query, _filters(query))).group_by(rollups.c.type)
-    return types.order_by(size.desc(), rollups.c.type).limit(max(query.max_groups - 1, 1))
+def _largest(query: StatisticsQuery, keys: Sequence[Any], conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """Select the keys of the groups that an answer names."""
+    size = func.sum(rollups.c.events + rollups.c.attempts).desc()
+    failures = func.sum(rollups.c.attempts - rollups.c.succeeded).desc()
+    order = [failures, size] if query.order == "failures" else [size]
+    return select(*keys).where(*conditions).group_by(*keys).order_by(*order, *keys).limit(query.max_named)
 
 
 def _with_others(
-    counts: Mapping[GroupKey, Mapping[str, int]], named: Collection[GroupKey]
+    query: StatisticsQuery, waiting: Waiting, points: Mapping[GroupKey, object]
 ) -> Mapping[GroupKey, Mapping[str, int]]:
-    """Count the waiting deliveries of types that an answer does not name as `OTHER_TYPES`."""
-    merged: dict[GroupKey, Counter[str]] = defaultdict(Counter)
-    for key, of_type in counts.items():
-        merged[key if key in named else (OTHER_TYPES,)].update(of_type)
-    return merged
+    """Return the waiting deliveries by group: as many groups as have room beside those that have counters."""
+    assert query.others
+    unnamed = [key for key in waiting.counts if key not in points]
+    left_out = set(unnamed[max(query.max_named - len(points), 0) :])
+    others = Counter(waiting.others)
+    for key in left_out:
+        others.update(waiting.counts[key])
+    counts = {key: counted for key, counted in waiting.counts.items() if key not in left_out}
+    return counts | ({query.others: others} if others.total() else {})
 
 
 def _conditions(query: StatisticsQuery, filters: dict[str, str]) -> list[ColumnElement[bool]]:
@@ -223,7 +246,7 @@ def _statistics(
         now = waiting.counts.get(key, {})
         found = points.get(key, {})
         return Group(
-            names={**_filters(query), **dict(zip(KEYS[query.by], key, strict=True))},
+            names={**dict(zip(KEYS[query.by], key, strict=True)), **_filters(query)},
             total=Measures.total(found.values()),
             steps=[found.get(n, nothing) for n in range(len(steps))] if query.step else [],
             held=now.get("held", 0),

@@ -1,10 +1,10 @@
 """How many deliveries are held, or wait for a retry, now."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, func, select, true
+from sqlalchemy import ColumnElement, Select, and_, func, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries
@@ -12,24 +12,37 @@ from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries
 STATUSES = ("held", "retrying")
 MAX_WAITING = 20_000
 """Deliveries that are counted."""
+GroupKey = tuple[str, ...]
 
 
 class Waiting(NamedTuple):
-    counts: Mapping[tuple[str, ...], Mapping[str, int]]
-    """How many are `held` and `retrying`, by group."""
+    counts: Mapping[GroupKey, Mapping[str, int]]
+    """How many are `held` and `retrying`, by group: those that were asked for come first, then the largest."""
+    others: Mapping[str, int]
+    """The same of all other groups together."""
     is_capped: bool
     """There are more than are counted."""
 
 
-async def count_waiting(session: AsyncSession, keys: Sequence[str], filters: Mapping[str, str]) -> Waiting:
+async def count_waiting(
+    session: AsyncSession,
+    keys: Sequence[str],
+    filters: Mapping[str, str],
+    asked: Collection[GroupKey] = (),
+    max_groups: int = 1,
+) -> Waiting:
     """Count up to `MAX_WAITING` deliveries by these columns."""
+    counts: dict[GroupKey, dict[str, int]] = {}
+    others: Counter[str] = Counter()
     read = 0
-    counts: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
-    for *key, status, matching, of_status in await session.execute(_counts(keys, filters)):
-        read += of_status
-        if matching:
-            counts[tuple(key)][status] = matching
-    return Waiting(counts, read == MAX_WAITING)
+    for row in await session.execute(_counts(keys, filters, asked, max_groups)):
+        key, numbers, totals = tuple(row[: len(keys)]), row[-5:-3], row[-3:-1]
+        if any(numbers):
+            counts[key] = dict(zip(STATUSES, numbers, strict=True))
+        others = others or Counter(dict(zip(STATUSES, map(int, totals), strict=True)))
+        others.subtract(counts.get(key, {}))
+        read = row[-1]
+    return Waiting(counts, others, read == MAX_WAITING)
 
 
 def indexed(filters: Mapping[str, str]) -> dict[str, str]:
@@ -38,8 +51,15 @@ def indexed(filters: Mapping[str, str]) -> dict[str, str]:
     return {name: filters[name]} if name in filters else {}
 
 
-def _counts(keys: Sequence[str], filters: Mapping[str, str]) -> Select[Any]:
-    """Count the deliveries that are read, and those of them that pass all filters."""
+def key_of(columns: Sequence[ColumnElement[Any]]) -> ColumnElement[Any]:
+    """Return the columns as one expression, which can be compared with keys of groups."""
+    return columns[0] if len(columns) == 1 else tuple_(*columns)
+
+
+def _counts(
+    keys: Sequence[str], filters: Mapping[str, str], asked: Collection[GroupKey] = (), max_groups: int = 1
+) -> Select[Any]:
+    """Count the deliveries that pass all filters by group, and on each row all of them and all that are read."""
     columns = sorted({*keys, *filters, "status"})
     found = (
         select(*(deliveries.c[name] for name in columns))
@@ -51,6 +71,11 @@ def _counts(keys: Sequence[str], filters: Mapping[str, str]) -> Select[Any]:
         .limit(MAX_WAITING)
         .subquery()
     )
-    groups = [*(found.c[name] for name in keys), found.c.status]
+    groups = [found.c[name] for name in keys]
     matches = and_(true(), *(found.c[name] == value for name, value in filters.items()))
-    return select(*groups, func.count().filter(matches), func.count()).group_by(*groups)
+    numbers = [func.count().filter(matches, found.c.status == status) for status in STATUSES]
+    totals = [func.sum(number).over() for number in (*numbers, func.count())]
+    order: list[ColumnElement[Any]] = [func.count().filter(matches).desc(), *groups]
+    if asked and groups:
+        order.insert(0, key_of(groups).in_([key[0] if len(key) == 1 else key for key in asked]).desc())
+    return select(*groups, *numbers, *totals).group_by(*groups).order_by(*order).limit(max_groups)

@@ -20,6 +20,8 @@ from test_page_access import LET_IN, NEEDS, request
 
 from api.sessions import SESSION
 from api.tracing import TELEMETRY
+from hookkeeper.crypto.tokens import is_token, new_token
+from hookkeeper.registry.api_keys import new_key
 from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
 from instance_parts import new_app
@@ -124,7 +126,7 @@ async def test_only_one_of_many_simultaneous_requests_opens_a_link(
 async def test_the_registry_has_a_digest_only(idle_instance: Instance) -> None:
     link = await make_link(idle_instance)
     token = path_in(link).removeprefix("/portal/")
-    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", token)
+    assert is_token(token)
     kept = Path(idle_instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
     for file in kept.parent.iterdir():
         assert token.encode() not in file.read_bytes()
@@ -154,18 +156,13 @@ async def test_an_unopened_link_is_no_session(idle_instance: Instance) -> None:
 
 
 async def test_unknown_links_are_limited_by_address_as_bad_keys(idle_instance: Instance) -> None:
-    good = await make_link(idle_instance)
     async with browsing(idle_instance.app, key=None, address="192.0.2.78") as browser:
-        paths = ["/portal/x", f"/portal/{'x' * 43}"] * 13
-        answers = [await browser.get(path) for path in paths]
-        refused = [answer for answer in answers if answer.status_code == 429]
-        assert {answer.status_code for answer in answers[:20]} == {404} and refused
+        answers = [await browser.get(path) for path in ["/portal/x", f"/portal/{new_token()}"] * 11]
+        assert [answer.status_code for answer in answers] == [404] * 20 + [429] * 2
         assert "This link is unknown" in answers[0].text
-        headers = {"authorization": f"Bearer hk_{'x' * 43}"}
+        headers = {"authorization": f"Bearer {new_key()}"}
         api = await asyncio.gather(*(browser.http.get("/v1/webhooks", headers=headers) for _ in range(20)))
         assert 429 in {answer.status_code for answer in api}, "links, pages and the API share the limit"
-        await asyncio.sleep(1)
-        assert (await browser.get(path_in(good))).status_code == 200, "a good link from the same address"
 
 
 @pytest.mark.parametrize("proof", ["", "0" * 64, "ü"])

@@ -14,7 +14,7 @@ from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import counter_rows
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.measures import Measures
-from hookkeeper.registry.index.rollup import OTHER_TYPES
+from hookkeeper.registry.index.rollup import OTHERS
 from hookkeeper.registry.index.statistics import StatisticsQuery
 from hookkeeper.registry.index.tables import rollups
 
@@ -69,7 +69,7 @@ async def test_a_tenant_with_a_type_for_each_event_has_few_rows(engine: AsyncEng
 
     assert await most_rows(engine, "acme") == 21
     by_type = await measured(index, "type")
-    assert by_type[OTHER_TYPES]["events"] == 180
+    assert by_type[OTHERS]["events"] == 180
     assert by_type["type_019"]["events"] == by_type["type_2"]["events"] == 1
     by_tenant = await measured(index, "tenant")
     assert {tenant: found["events"] for tenant, found in by_tenant.items()} == {"acme": 200, "zeta": 3}
@@ -108,7 +108,7 @@ async def test_what_is_subtracted_later_is_subtracted_where_it_was_added(engine:
     assert (total["events"], total["attempts"]) == (80, sum(map(len, states)))
     for status in ("succeeded", "failed", "cancelled"):
         assert total[f"deliveries_{status}"] == last[status], status
-    assert OTHER_TYPES in await measured(index, "type")
+    assert OTHERS in await measured(index, "type")
     assert await most_rows(engine, "acme") <= 31
     async with engine.connect() as connection:
         for row in (await connection.execute(select(rollups))).mappings():

@@ -248,7 +248,7 @@ async def test_times_are_rounded_to_whole_counters_and_steps(
     [
         (query(100 * DAY, step=600), "multiple of 3600"),
         (query(200 * DAY, step=3600), "would be 4801 steps"),
-        (query(10 * DAY, by="webhook", step=3600), r"groups × steps\): use a larger step"),
+        (query(30 * DAY, by="webhook", step=3600), r"groups × steps\): use a larger step"),
     ],
 )
 async def test_an_answer_has_a_bounded_number_of_points(
@@ -327,6 +327,45 @@ async def test_a_statistic_by_type_names_the_largest_types_and_counts_the_others
     assert sum(group.held for group in found.groups) == len(reports) + len(older)
     with pytest.raises(StatisticsTooLarge, match="use a larger step"):
         await index.statistics(query(timedelta(minutes=6), by="type", step=60))
+
+
+async def test_the_webhooks_that_a_statistic_names_are_the_largest_or_those_that_fail_most(engine: AsyncEngine) -> None:
+    """Setup: webhooks with 1 to 6 attempts, of which the smallest fail, and a webhook with a held delivery only.
+    Proves: others are counted together, whatever is named, and nothing is lost.
+    """
+    index = EventIndex(Database(engine))
+    (report,) = next(history for history in made_up_events(3, 99) if len(history) == 1)
+
+    def delivery(webhook: str, attempts: int, error: str | None, status: DeliveryStatus) -> Delivery:
+        made = tuple(
+            Attempt(number=n, started_at=NOW - timedelta(minutes=1), duration_ms=5, error=error)
+            for n in range(1, attempts + 1)
+        )
+        return Delivery(id=webhook, webhook_id=webhook, status=status, attempts=made)
+
+    deliveries = [delivery(f"wh_{n}", n, None if n > 2 else "http_500", "retrying") for n in range(1, 7)]
+    deliveries.append(delivery("wh_idle", 0, None, "held"))
+    await index.write([report._replace(tenant="acme", accepted_at=NOW, deliveries=tuple(deliveries))])
+
+    async def named(tenant: str | None, **fields: Any) -> dict[str, tuple[int, int, int]]:
+        found = await index.statistics(query(by="webhook", tenant=tenant, **fields))
+        assert {group.names["tenant"] for group in found.groups} <= {"acme", "(other)" if tenant is None else "acme"}
+        return {g.names["webhook_id"]: (g.total["attempts"], g.held, g.retrying) for g in found.groups}
+
+    for tenant in (None, "acme"):
+        assert await named(tenant, max_groups=2) == {"(other)": (10, 1, 4), "wh_5": (5, 0, 1), "wh_6": (6, 0, 1)}
+        failing = {"(other)": (18, 1, 4), "wh_1": (1, 0, 1), "wh_2": (2, 0, 1)}
+        assert await named(tenant, max_groups=2, order="failures") == failing
+        assert await named(tenant, max_groups=6) == {
+            "(other)": (0, 1, 0),
+            **{f"wh_{n}": (n, 0, 1) for n in range(1, 7)},
+        }
+        assert await named(tenant, max_groups=7) == {
+            **{f"wh_{n}": (n, 0, 1) for n in range(1, 7)},
+            "wh_idle": (0, 1, 0),
+        }
+    (tenants,) = (await index.statistics(query(by="tenant", max_groups=1))).groups
+    assert (tenants.names, tenants.total["attempts"]) == ({"tenant": "acme"}, 21)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""The address by which a client is limited: that of its connection, or what a trusted proxy says."""
+
+import httpx
+import pytest
+from sockets import ApiServer, serving
+
+from hookkeeper.registry.api_keys import new_key
+from instance_parts import new_app
+from instances import Instance
+
+LIMIT = 20
+"""Unknown keys of an address in a minute."""
+
+
+async def guess_from(server: ApiServer, *forwarded: str) -> int:
+    """Try a key, with these lines of X-Forwarded-For, over a connection from 127.0.0.1."""
+    lines = [("x-forwarded-for", line) for line in forwarded]
+    headers = [("authorization", f"Bearer {new_key()}"), *lines]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
+        return (await http.get("/v1/webhooks", headers=headers)).status_code
+
+
+async def test_a_client_does_not_choose_the_address_by_which_it_is_limited(idle_instance: Instance) -> None:
+    async with serving(new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)) as server:
+        statuses = [await guess_from(server, f"198.51.100.{n}") for n in range(LIMIT + 5)]
+    assert statuses == [401] * LIMIT + [429] * 5
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.1", "127.0.0.0/8"])
+async def test_behind_a_trusted_proxy_each_client_has_its_own_limit(idle_instance: Instance, trusted: str) -> None:
+    """The proxy adds the client's address to what the client has sent, in the same line or another."""
+    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    async with serving(app, trusted_proxies=[trusted]) as server:
+        statuses = [await guess_from(server, f"198.51.100.{n}, 203.0.113.7") for n in range(LIMIT)]
+        statuses += [await guess_from(server, f"198.51.100.{n}", "203.0.113.7, 127.0.0.1") for n in range(5)]
+        other = await guess_from(server, "203.0.113.7, 203.0.113.8")
+    assert statuses == [401] * LIMIT + [429] * 5
+    assert other == 401
