@@ -50,6 +50,7 @@ class ApiState:
         self.backlog_limit = BacklogLimit(gateway.readiness, settings.max_backlog)
         self.held_counts = HeldCounts()
         self.firings = RateLimits(None)
+        self.kept_forms = RateLimits(None)
         self.system = SystemState(store, gateway)
         self.index = IndexBuffer(store.index)
         self.feed = ChangeFeed(
