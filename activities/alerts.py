@@ -41,6 +41,8 @@ MAX_RESPONSE_BYTES = 512
 MAX_FAILED_TRIES = 10
 """Tries in which a recipient could not be reached, after which an alert is given up: some five hours. Those that
 failed because of a limit or an internal error do not count."""
+OWNER, OPERATOR = "owner", "operator"
+"""Roles of recipients, with which their names begin."""
 MAX_OPERATOR_ALERTS = "60/hour"
 """Alerts to the operator because of one tenant, per worker."""
 log = structlog.get_logger("hookkeeper.alert")
@@ -128,7 +130,8 @@ class AlertActivities:
         async def send(name: str) -> None:
             nonlocal progress
             reached = frozenset(progress.reached.get(name, ()))
-            result = await self._send_to(recipients[name], alert, name, context, reached)
+            linked = context | {"alert": context["alert"] | {"link": self._link(alert, name)}}
+            result = await self._send_to(recipients[name], alert, name, linked, reached)
             metrics.ALERTS.labels(alert.kind, result.verdict).inc()
             log.info("alert", webhook=webhook.id, tenant=alert.tenant, to=name, verdict=result.verdict)
             progress = progress.with_result(name, result)
@@ -155,7 +158,7 @@ class AlertActivities:
 
     async def _operators_left_out(self, alert: Alert) -> tuple[str, ...]:
         """Return the names of the operator's recipients if they had enough alerts because of this tenant."""
-        if operators := tuple(_named("operator", self._operators)):
+        if operators := tuple(_named(OPERATOR, self._operators)):
             try:
                 await self._rates.count(alert.tenant, MAX_OPERATOR_ALERTS, "too many alerts to the operator")
             except RateLimited:
@@ -167,7 +170,7 @@ class AlertActivities:
 
     def _recipients(self, webhook: Webhook) -> dict[str, Recipient]:
         """Return the webhook's recipients and the operator's, each by a name that may be in history."""
-        return _named("owner", webhook.on_failure) | _named("operator", self._operators)
+        return _named(OWNER, webhook.on_failure) | _named(OPERATOR, self._operators)
 
     async def _send_to(
         self, recipient: Recipient, alert: Alert, name: str, context: dict[str, Any], reached: frozenset[str]
@@ -206,9 +209,6 @@ class AlertActivities:
         event = OutgoingEvent(alert.id, alert.type, alert.tenant, alert.timestamp, data)
         reason = webhook.disabled_reason if alert.kind == "disabled" else alert.reason
         since = webhook.failing_since
-        info = activity.info()
-        run = self._links.run(info.workflow_id or "", info.workflow_run_id or "")
-        page = self._links.webhook(webhook.id) if alert.probed else self._links.event(alert.tenant, alert.id)
         return context_of(event, webhook.context) | {
             "alert": {
                 **alert.model_dump(include={"kind", "tenant", "delivery", "channel", "target", "attempts"}),
@@ -217,10 +217,21 @@ class AlertActivities:
                 "failing_since": rfc3339(since) if since else None,
                 "webhook": {"id": webhook.id, "name": webhook.name, "enabled": webhook.enabled},
                 "last_outcome": alert.model_dump(include={"status_code", "error", "text"}),
-                "link": run or page,
                 "unreported": unreported,
             }
         }
+
+    def _link(self, alert: Alert, name: str) -> str:
+        """Return where a recipient finds more. The Temporal web UI shows all tenants, so it is the operator's only."""
+        page = (
+            self._links.webhook_page(alert.webhook_id)
+            if alert.probed
+            else self._links.event_page(alert.tenant, alert.id)
+        )
+        if not name.startswith(f"{OPERATOR}."):
+            return page
+        info = activity.info()
+        return self._links.run(info.workflow_id or "", info.workflow_run_id or "") or page
 
 
 def _named(role: str, alerts: OnFailure | None) -> dict[str, Recipient]:

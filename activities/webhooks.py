@@ -20,7 +20,7 @@ from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.messages.shared_run import TogetherBatch, TogetherResult
 from hookkeeper.outcomes import Outcome
-from hookkeeper.services.webhook_requests import digest_of, signed_headers
+from hookkeeper.services.webhook_requests import digest_of, secrets_of, signed_headers
 
 
 class WebhookActivities:
@@ -88,12 +88,13 @@ class WebhookActivities:
 
     async def _post(self, attempt: PreparedAttempt, body: Body, waited: float) -> Outcome:
         webhook, batch, keep = attempt.webhook, attempt.batch, attempt.batch.excerpt_limit
+        headers = self._headers(attempt, body, datetime.now(UTC))
         answer = await http.send(
             self._http,
             "POST",
             webhook.url,
             body=body.content,
-            headers=self._headers(attempt, body, datetime.now(UTC)),
+            headers=headers,
             timeout=webhook.timeout,
             keep=keep + MARGIN,
             tls=webhook.tls,
@@ -101,15 +102,14 @@ class WebhookActivities:
             waited=waited,
         )
         # The path is no secret: the target shows it.
-        text = scrubbed_excerpt(answer.body, keep, webhook.url, webhook.headers, path=False)
+        secrets = secrets_of(webhook, headers)
+        text = scrubbed_excerpt(answer.body, keep, webhook.url, secrets, path=False)
         return attempt.outcome(
             answer,
             webhook.target,
             text,
             request_digest=digest_of(webhook, body),
-            response_headers=shown_headers(
-                answer.all_headers, batch.headers_limit, webhook.url, webhook.headers, path=False
-            ),
+            response_headers=shown_headers(answer.all_headers, batch.headers_limit, webhook.url, secrets, path=False),
             rate=webhook.current_rate,
             degraded=webhook.is_degraded,
             ordered=webhook.ordered,

@@ -46,6 +46,10 @@ async def _caller(request: Request) -> Caller:
     return caller
 
 
+async def _links(request: Request) -> LinkBuilder:
+    return state_of(request).links_for(request.state.caller)
+
+
 class EventEntry(NamedTuple):
     """What a request with events needs. One dependency, because FastAPI takes 0.02 ms for each."""
 
@@ -58,13 +62,13 @@ async def event_entry(request: Request) -> EventEntry:
     """Refuse events while too many wait."""
     state = state_of(request)
     await state.backlog_limit.check()
-    return EventEntry(request.state.caller, state.ingest, state.links)
+    return EventEntry(request.state.caller, state.ingest, state.links_for(request.state.caller))
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
 AuthenticatorDep = Annotated[Authenticator, _from_state(lambda state: state.authenticator)]
 SettingsDep = Annotated[Settings, _from_state(lambda state: state.settings)]
-LinksDep = Annotated[LinkBuilder, _from_state(lambda state: state.links)]
+LinksDep = Annotated[LinkBuilder, Depends(_links)]
 SandboxDep = Annotated[Sandbox, _from_state(lambda state: state.sandbox)]
 IngestDep = Annotated[EventIngest, _from_state(lambda state: state.ingest)]
 ValidatorDep = Annotated[WebhookValidator, _from_state(lambda state: state.validator)]

@@ -1,12 +1,12 @@
 """Reads the forms that browsers send."""
 
-import asyncio
 from functools import partial
 from urllib.parse import parse_qs
 
 from fastapi import Request
 
 from api.problems import Malformed
+from api.requests import in_thread
 
 MAX_FIELDS = 100
 """Fields of a form."""
@@ -19,7 +19,7 @@ async def read_form(request: Request, max_fields: int = MAX_FIELDS) -> dict[str,
     body = b"".join([chunk async for chunk in request.stream()])
     read = partial(parse_qs, body.decode(errors="replace"), keep_blank_values=True, max_num_fields=max_fields)
     try:
-        fields = await asyncio.to_thread(read) if len(body) > READ_ON_LOOP else read()
+        fields = await in_thread(request, read) if len(body) > READ_ON_LOOP else read()
     except ValueError:
         raise Malformed("The form has too many fields.") from None
     return {name: values[0] for name, values in fields.items()}

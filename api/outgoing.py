@@ -72,7 +72,8 @@ class AlertDetails(ResponseModel):
     webhook: AlertedWebhook
     last_outcome: LastOutcome
     link: str
-    """The run in the Temporal web UI; without a web UI, the event or the webhook in the API."""
+    """The page of the event, or of a webhook that was probed, in the dashboard. For operators, the run in the Temporal
+    web UI, if there is one."""
     unreported: int
     """Failures since the last alert that sent no alert of their own."""
 

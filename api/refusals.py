@@ -36,6 +36,7 @@ def written(refusal: Response) -> bytes:
 
 
 NO_HTTP = _refusal(Malformed("This is not HTTP/1.1."))
+NOT_ONE_HOST = _refusal(Malformed("The request needs one `Host` header."))
 TOO_SLOW = _refusal(RequestTimeout("The body was sent too slowly."))
 URL_TOO_LONG = _refusal(UriTooLong(f"The URL is longer than {MAX_URL} bytes."))
 HEAD_TOO_LARGE = _refusal(

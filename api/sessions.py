@@ -14,6 +14,8 @@ from fastapi import Request, Response
 from hookkeeper.settings import Settings
 
 SESSION_DURATION = timedelta(hours=12)
+REMEMBERED = timedelta(days=1)
+"""Time for which browsers keep the cookie of a session that has ended: a form that is sent then is not lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,20 @@ class SessionCookie:
     def token(self, subject: str, settings: Settings, now: datetime) -> str:
         """Return the value of a cookie that is valid from now on. The subject contains no dot."""
         text = f"{subject}.{int((now + self.duration).timestamp())}"
-        return f"{text}.{self._mac(text, settings)}"
+        return f"{text}.{self._mac('session', text, settings)}"
 
     def subject(self, token: str, settings: Settings, now: datetime) -> str | None:
         """Return the subject of a token; None unless it was made with this admin key and has not expired."""
+        subject, expires = self.issued(token, settings) or ("", 0)
+        return subject if now.timestamp() < expires else None
+
+    def issued(self, token: str, settings: Settings) -> tuple[str, int] | None:
+        """Return subject and end of a token that was made with this admin key, also after its end; None for others."""
         text, _, mac = token.rpartition(".")
-        if not hmac.compare_digest(mac.encode(), self._mac(text, settings).encode()):
+        if not hmac.compare_digest(mac.encode(), self._mac("session", text, settings).encode()):
             return None
         subject, _, until = text.rpartition(".")
-        return subject if now.timestamp() < int(until) else None
+        return subject, int(until)
 
     def of(self, request: Request) -> str:
         """Return the token that came with a request; empty without one."""
@@ -45,18 +52,18 @@ class SessionCookie:
 
     def proof(self, token: str, settings: Settings) -> str:
         """Return the hidden field of a form, which no other site can know (CSRF): it proves that we made the form."""
-        return self._mac(f"form {token}", settings)
+        return self._mac("form", token, settings)
 
     def is_proof(self, given: str, token: str, settings: Settings) -> bool:
         """Return whether a form was made for the session of this token."""
         return hmac.compare_digest(given.encode(), self.proof(token, settings).encode())
 
-    def put(self, response: Response, token: str, settings: Settings) -> None:
-        """Set the cookie; an empty token deletes it."""
+    def put(self, response: Response, token: str, settings: Settings, remembered: timedelta = timedelta()) -> None:
+        """Set the cookie, which the browser keeps so long after it has expired. An empty token deletes it."""
         response.set_cookie(
             self.name,
             token,
-            max_age=int(self.duration.total_seconds()) if token else 0,
+            max_age=int((self.duration + remembered).total_seconds()) if token else 0,
             path=self.path,
             secure=self.is_framed or settings.public_url.startswith("https:"),
             httponly=True,
@@ -66,9 +73,9 @@ class SessionCookie:
             name, value = response.raw_headers.pop()
             response.raw_headers.append((name, value + b"; Partitioned"))
 
-    def _mac(self, text: str, settings: Settings) -> str:
+    def _mac(self, purpose: str, text: str, settings: Settings) -> str:
         assert settings.admin_key is not None
-        key = hashlib.sha256(f"{self.name} session\0{settings.admin_key.get_secret_value()}".encode()).digest()
+        key = hashlib.sha256(f"{self.name} {purpose}\0{settings.admin_key.get_secret_value()}".encode()).digest()
         return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 

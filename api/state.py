@@ -4,6 +4,7 @@ from fastapi import Request
 
 from api.authenticator import Authenticator
 from api.backlog_limit import BacklogLimit
+from api.caller import Caller
 from api.concurrency import RequestConcurrency
 from api.cursors import cursor_key
 from api.held_counts import HeldCounts
@@ -53,18 +54,23 @@ class ApiState:
         self.backlog_limit = BacklogLimit(gateway.readiness, settings.max_backlog)
         self.held_counts = HeldCounts()
         self.firings = RateLimits(None)
+        self.kept_forms = RateLimits(None)
         self.system = SystemState(store, gateway)
         self.index = IndexBuffer(store.index)
         self.feed = ChangeFeed(
             store.index,
             self.authenticator,
-            self.links,
+            self.links.for_tenants(),  # one message goes to all streams
             StreamCursors(self.cursor_key),
             TenantLimit(settings.max_connections // CONNECTIONS_PER_STREAM, per_tenant=settings.max_streams_per_tenant),
         )
         self.inboxes = Inboxes(self.cursor_key)
         self.ingest = EventIngest(gateway, store, self.index, self.sandbox, settings)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)
+
+    def links_for(self, caller: Caller) -> LinkBuilder:
+        """Return the links that a caller may see."""
+        return self.links if caller.tenant is None else self.links.for_tenants()
 
 
 def state_of(request: Request) -> ApiState:

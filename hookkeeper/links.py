@@ -1,6 +1,7 @@
-"""URLs of events, webhooks and schedules in the API, and of runs in the Temporal web UI."""
+"""URLs of the API, of pages of the dashboard, and of runs in the Temporal web UI."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 from urllib.parse import quote
 
 DEFAULT_TENANT = "default"
@@ -12,13 +13,21 @@ class LinkBuilder:
     temporal_ui_url: str | None
     namespace: str
 
+    def for_tenants(self) -> Self:
+        """Return the links of a tenant, which has nothing to do with Temporal: its web UI shows all tenants."""
+        return replace(self, temporal_ui_url=None)
+
     def event(self, tenant: str, event_id: str) -> str:
         """Return the event's URL in the API."""
         return f"{self.public_url}/v1/events/{event_id}{_query(tenant)}"
 
-    def webhook(self, webhook_id: str) -> str:
-        """Return the webhook's URL in the API."""
-        return f"{self.public_url}/v1/webhooks/{webhook_id}"
+    def event_page(self, tenant: str, event_id: str) -> str:
+        """Return the event's page in the dashboard."""
+        return f"{self.public_url}/events/{event_id}{_query(tenant)}"
+
+    def webhook_page(self, webhook_id: str) -> str:
+        """Return the webhook's page in the dashboard."""
+        return f"{self.public_url}/webhooks/{webhook_id}"
 
     def schedule(self, tenant: str, schedule: str) -> str:
         """Return the schedule's URL in the API."""

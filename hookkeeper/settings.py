@@ -318,7 +318,9 @@ class Settings(BaseSettings):
     )
     public_url: str = Field("http://127.0.0.1:8080", description="Public URL of the API, used in links")
     temporal_ui_url: str | None = Field(
-        None, description="Public URL of the Temporal web UI, used in links; if it is not set, links are null"
+        None,
+        description="Public URL of the Temporal web UI, used in links for operators: keys of all tenants, and alerts to"
+        " the operator. If it is not set, links are null",
     )
 
     @property

@@ -1,6 +1,7 @@
 """A real receiver for tests: an HTTP server on a free port that answers as scripted and records its requests."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class Answer:
     delay: float = 0.0
     gate: asyncio.Event | None = None
     """The answer waits until it is set."""
+    echoes: bool = False
+    """The body is what was received: the headers as JSON, and in `x-echo` the signature."""
 
 
 @dataclass
@@ -68,6 +71,9 @@ async def receiver() -> AsyncIterator[Receiver]:
         await asyncio.sleep(answer.delay)
         if answer.gate:
             await answer.gate.wait()
+        if answer.echoes:
+            echo = {"x-echo": headers.get("webhook-signature", "")}
+            return web.Response(status=answer.status, text=json.dumps(headers), headers=echo)
         return web.Response(status=answer.status, text=answer.body, headers=answer.headers)
 
     app = web.Application(client_max_size=8 * 1024 * 1024)

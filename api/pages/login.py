@@ -15,7 +15,7 @@ from api.pages.rendering import PROOF, redirect, render
 from api.portal import caller_of
 from api.problems import Unauthorized
 from api.requests import StrictRoute
-from api.sessions import FRAMED, SESSION, SessionCookie, session_cookie
+from api.sessions import FRAMED, REMEMBERED, SESSION, SessionCookie, session_cookie
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession
 from hookkeeper.registry.store import Store
@@ -64,7 +64,7 @@ async def log_in(request: Request, settings: SettingsDep, authenticator: Authent
     except RegistryUnavailable:
         return await _form(request, settings, target, NO_REGISTRY, 503)
     response = redirect(target if OUR_PAGE.fullmatch(target) else "/")
-    SESSION.put(response, SESSION.token(caller.key_id, settings, utc_now()), settings)
+    SESSION.put(response, SESSION.token(caller.key_id, settings, utc_now()), settings, REMEMBERED)
     FORM.put(response, "", settings)
     if FRAMED.of(request):
         FRAMED.put(response, "", settings)

@@ -17,7 +17,7 @@ from api.pages.login import LoginRoute
 from api.pages.rendering import PROOF, redirect, render
 from api.portal import caller_of
 from api.problems import Unauthorized
-from api.sessions import FRAMED, SESSION, SessionCookie
+from api.sessions import FRAMED, REMEMBERED, SESSION, SessionCookie
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import PortalSession
 from hookkeeper.services.errors import RateLimited
@@ -28,8 +28,6 @@ router = APIRouter(prefix="/portal", include_in_schema=False, route_class=LoginR
 FORM = SessionCookie("hookkeeper_portal", path="/portal", duration=timedelta(hours=1))
 """Binds the form to the browser, so that no other site can put a reader into a session of its own."""
 FRAMED_FORM = replace(FORM, name="hookkeeper_portal_frame", is_framed=True)
-REMEMBERED = timedelta(days=1)
-"""Time for which the cookie of a frame outlives its session, so that the frame can say that it has ended."""
 
 
 class Refusal(NamedTuple):
@@ -83,7 +81,7 @@ async def open_link(
     for other in (FRAMED, SESSION):
         if other is not session and other.of(request):
             other.put(response, "", settings)
-    cookie = replace(session, duration=end - now + (REMEMBERED if session.is_framed else timedelta()))
+    cookie = replace(session, duration=end - now + REMEMBERED)  # the registry knows when the session ends
     cookie.put(response, cookie.token(found.id, settings, now), settings)
     of_form.put(response, "", settings)
     return response

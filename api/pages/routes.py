@@ -4,7 +4,7 @@
 
 A page declares its scopes as a route of the API does, and reads and changes through the same dependencies. A form is
 accepted only with the proof that we made it for this session. One that comes after the session has ended is shown
-again, with what was typed, to be sent in the next session.
+again, with what was typed, to be sent in the next session. Without the cookie of a session, nothing of it is read.
 """
 
 from collections.abc import Callable, Coroutine
@@ -25,7 +25,7 @@ from api.problems import Forbidden, Problem, Unauthorized
 from api.requests import StrictRequest
 from api.sessions import SessionCookie, session_cookie
 from api.state import state_of
-from hookkeeper.registry.portal import ID_PREFIX
+from hookkeeper.registry.portal import ID_PREFIX, PortalSession
 from hookkeeper.times import utc_now
 
 MAX_FORM_BYTES = 64 * 1024
@@ -33,9 +33,10 @@ FORM_OF_OTHERS = "This form was not made for your session. Go back, reload the p
 SHOWN: tuple[type[Exception], ...] = (*EXPECTED, HTTPException, RequestValidationError)
 """Errors that are shown as a page. Any other is a bug, which the app answers."""
 
-
-PASSING = (429, 503)
+PASSING = (401, 429, 503)
 """Statuses of problems after which the same form can be sent again."""
+KEPT_FORMS = "10/minute"
+"""Forms that are shown again, of a key or of all portal sessions of a tenant. More are not read."""
 
 
 class EarlierSession(Exception):
@@ -96,14 +97,13 @@ class PageRoute(GuardedRoute):
             return await handle(request)
         except EarlierSession:
             pass
-        except Unauthorized as error:
-            problem = error
-            if request.method == "GET" or not _is_of_our_page(request):
-                return await _log_in(request)
         except SHOWN as error:
             problem = as_problem(error, method=request.method, path=request.url.path)
-            if request.method == "GET" or problem.status_code not in PASSING or not _is_of_our_page(request):
-                raise problem from error
+        is_passing = problem is None or problem.status_code in PASSING
+        if request.method == "GET" or not is_passing or not await _may_be_kept(request):
+            if problem is None or isinstance(problem, Unauthorized):
+                return await _log_in(request)
+            raise problem
         if not hasattr(request.state, "form"):
             await self._read_form(request)
         return await _send_again(request, problem)
@@ -132,6 +132,18 @@ def _is_ours(request: Request, cookie: SessionCookie) -> bool:
 def _is_of_our_page(request: Request) -> bool:
     """Return whether the browser says that one of our pages has sent a form. Old browsers say nothing."""
     return request.headers.get("sec-fetch-site") == "same-origin"
+
+
+async def _may_be_kept(request: Request) -> bool:
+    """Return whether a form is one of our pages, of a session that may have ended. Raises RateLimited."""
+    state, cookie = state_of(request), session_cookie(request)
+    issued = cookie.issued(cookie.of(request), state.settings)
+    if issued is None or not _is_of_our_page(request):
+        return False
+    portal: PortalSession | None = getattr(request.state, "portal", None)
+    who = f"portal of {portal.tenant}" if portal else issued[0]
+    await state.kept_forms.count(who, KEPT_FORMS, f"Only {KEPT_FORMS.replace('/', ' forms a ')} are kept.")
+    return True
 
 
 async def _send_again(request: Request, problem: Problem | None) -> Response:

@@ -26,7 +26,7 @@ class EventBatch(RequestModel):
 class EventLinks(ResponseModel):
     self: str
     temporal: str | None
-    """The run in the Temporal web UI."""
+    """The run in the Temporal web UI. Null for a key of one tenant, and in streams."""
 
 
 class DeliverySummary(ResponseModel):

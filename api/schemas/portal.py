@@ -32,14 +32,18 @@ BEGINNINGS = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff", 
 """Types of logos, and how their files begin. SVG is not among them: it can have scripts and load other files."""
 LOGO = re.compile(r"data:(image/(?:png|jpeg|webp));base64,([A-Za-z0-9+/]+={0,2})", re.ASCII)
 _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-ORIGIN = rf"^(https://{_LABEL}(\.{_LABEL}){{0,30}}|http://(localhost|127\.0\.0\.1))(:[1-9][0-9]{{0,4}})?$"
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+ORIGIN = rf"^(https://{_LABEL}(\.{_LABEL}){{0,30}}|http://(localhost|127\.0\.0\.1))(:{_PORT})?$"
 """A scheme, a host and perhaps a port, in lower case: nothing that would end a directive of a policy."""
 Mode = Literal["auto", "light", "dark"]
 
 
 def _origin(text: str) -> str:
     if not re.fullmatch(ORIGIN[1:-1], text, re.ASCII):
-        raise ValueError("must be an origin with https, in lower case and without a path: https://app.acme.example")
+        raise ValueError(
+            "must be an origin with https, in lower case, without a path, and with a port up to 65535 if it has one:"
+            " https://app.acme.example:8443"
+        )
     return text
 
 

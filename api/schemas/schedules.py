@@ -133,14 +133,14 @@ class BackfillRequest(RequestModel):
 class ScheduleLinks(ResponseModel):
     self: str
     temporal: str | None
-    """The schedule in the Temporal web UI."""
+    """The schedule in the Temporal web UI. Null for a key of one tenant."""
 
 
 class FiringLinks(ResponseModel):
     event: str | None
     """The event; null if it was refused."""
     temporal: str | None
-    """The run that posted it, in the Temporal web UI."""
+    """The run that posted it, in the Temporal web UI. Null for a key of one tenant."""
 
 
 class FiringView(ResponseModel):

@@ -7,6 +7,7 @@ NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
 MAX_HEADERS, MAX_VALUE = 30, 4096
 MASK = "********"
+SIGNATURE = "webhook-signature"
 
 RESERVED = frozenset(
     {

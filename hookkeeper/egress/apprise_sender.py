@@ -10,8 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from hookkeeper import outcomes
-from hookkeeper.content.apprise_services import BadService, ServiceNotAllowed, load, service_of
+from hookkeeper.content.apprise_services import BadService, ServiceNotAllowed, load, scheme_of, service_of
 from hookkeeper.content.notifications import RenderedNotification
+from hookkeeper.content.service_texts import inert
 from hookkeeper.egress.addresses import Networks
 from hookkeeper.egress.scrubbing import scrub
 from hookkeeper.limits.tenant_limit import TenantLimit
@@ -149,7 +150,8 @@ class AppriseSender:
             except BadService as exc:
                 error = "service_not_allowed" if isinstance(exc, ServiceNotAllowed) else "bad_service"
                 return ServiceAnswer("rejected", error=error, text=str(exc))
-            accepted = service.send(title, body)
+            scheme = scheme_of(notification.service)
+            accepted = service.send(inert(title, scheme), inert(body, scheme))
         if call.internal_error:
             raise call.internal_error
         return _answer(call, accepted, notification.service)

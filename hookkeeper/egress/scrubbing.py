@@ -12,7 +12,7 @@ from html import escape
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from hookkeeper import outcomes
-from hookkeeper.content.headers import MASK
+from hookkeeper.content.headers import MASK, SIGNATURE
 
 MIN_LENGTH = 4
 """Minimum characters of a secret: shorter values occur in ordinary words."""
@@ -20,6 +20,8 @@ PREFIX = 32
 """Characters of a value that are searched for; a match is extended as far as the value continues."""
 MARGIN = 1024
 """Bytes to read beyond those that are kept, so that a secret at the end is recognised in any encoding."""
+FEW = 4
+"""Values that are searched for in the text itself, which costs less than its pieces do."""
 MAX_COMPARISONS = 2000
 """A text with more matches is masked completely."""
 
@@ -58,7 +60,10 @@ def scrub_request(text: str, url: str, headers: Mapping[str, str], *, path: bool
     authority, slash, below = location.partition("/")
     secrets = [*_credentials(authority.rpartition("@")[0])]
     for name, value in headers.items():
-        secrets += _values(value) if name.lower() not in _PUBLIC_HEADERS else []
+        if name == SIGNATURE:
+            secrets += [signature.partition(",")[2] for signature in value.split()]  # each after its scheme
+        elif name.lower() not in _PUBLIC_HEADERS:
+            secrets += _values(value)
     for name, value in _arguments(query):
         secret = value or name  # `?token` itself is a secret
         secrets += [secret, unquote_plus(secret)]
@@ -130,11 +135,11 @@ def _masked(text: str, secrets: Iterable[str]) -> str:
     return _replaced(response, spans).decode(errors="ignore")
 
 
-def _spans(response: bytes, values: Iterable[str]) -> list[tuple[int, int]] | None:
+def _spans(response: bytes, values: Collection[str]) -> list[tuple[int, int]] | None:
     """Return the positions of secrets, or None if there are too many."""
     spans: list[tuple[int, int]] = []
     comparisons = 0
-    for needle, origins in _needles(values, _pieces(response)).items():
+    for needle, origins in _needles(values, response if len(values) <= FEW else _pieces(response)).items():
         at = response.find(needle)
         if at < 0:
             continue
@@ -154,7 +159,7 @@ def _pieces(response: bytes) -> set[bytes]:
     return {response[at : at + MIN_LENGTH] for at in range(len(response) - MIN_LENGTH + 1)}
 
 
-def _needles(values: Iterable[str], pieces: Collection[bytes]) -> dict[bytes, list[tuple[_Encoding, str]]]:
+def _needles(values: Iterable[str], pieces: bytes | set[bytes]) -> dict[bytes, list[tuple[_Encoding, str]]]:
     """Return the prefixes that the text may contain, each with the values and encodings that start with it."""
     needles: dict[bytes, list[tuple[_Encoding, str]]] = {}
     for value in values:

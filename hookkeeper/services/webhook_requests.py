@@ -1,12 +1,13 @@
 """The request of a webhook for an event: the worker sends it, and the dashboard shows it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
 import httpx
 
 from hookkeeper.content.context import OutgoingEvent, context_of
-from hookkeeper.content.headers import masked
+from hookkeeper.content.headers import SIGNATURE, masked
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.crypto.request_digest import RequestChanges, changed_parts, request_digest
@@ -28,9 +29,14 @@ def signed_headers(webhook: Webhook, event_id: str, body: Body, now: datetime) -
             "user-agent": USER_AGENT,
             "webhook-id": event_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature,
+            SIGNATURE: signature,
         }
     )
+
+
+def secrets_of(webhook: Webhook, sent: Mapping[str, str]) -> dict[str, str]:
+    """Return those headers of a request that are masked where a receiver repeats them."""
+    return webhook.headers | {SIGNATURE: sent[SIGNATURE]}
 
 
 def digest_of(webhook: Webhook, body: Body) -> str:

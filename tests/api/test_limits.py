@@ -311,6 +311,27 @@ async def test_invalid_http_is_answered_with_a_problem(server: ApiServer, garbag
         assert json.loads(body)["status"] == status
 
 
+@pytest.mark.parametrize(
+    ("head_", "status"),
+    [
+        (b"HTTP/1.1\r\n", 400),
+        (b"HTTP/1.1\r\nhost: a\r\nHost: b\r\n", 400),
+        (b"HTTP/1.0\r\nhost: a\r\nhost: a\r\n", 400),
+        (b"HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n", 400),
+        (b"HTTP/1.1\r\nhost:\r\n", 200),  # of a URL without a host
+        (b"HTTP/1.0\r\n", 200),  # as old health checks ask
+    ],
+    ids=ascii,
+)
+async def test_a_request_names_one_host(server: ApiServer, head_: bytes, status: int) -> None:
+    """RFC 9112, "Request Target": a proxy that takes one of two, and we the other, would disagree about the request."""
+    async with connected(server.port) as client:
+        client.send(b"GET /healthz " + head_ + b"\r\n")
+        answer = await client.answer()
+        assert answer[0] == status
+        assert (b"needs one `Host` header" in answer[1]) is (status == 400)
+
+
 async def test_trailers_do_not_become_headers(server: ApiServer, door: Instance) -> None:
     """They would stand among those that were checked already."""
     body = json.dumps(event(door, 1)).encode()

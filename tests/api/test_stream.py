@@ -164,6 +164,7 @@ async def test_a_stream_shows_new_events_and_outcomes(api: Api) -> None:
     assert (failed["id"], failed["is_new"], failed["needs_attention"]) == ("e1", False, True)
     outcome = {name: failed["deliveries"][0][name] for name in ("id", "status", "attempts", "status_code", "error")}
     assert outcome == {"id": "wh_0", "status": "retrying", "attempts": 1, "status_code": 503, "error": "http_503"}
+    assert new["links"]["temporal"] is failed["links"]["temporal"] is None, "of the web UI, which is the operator's"
 
 
 async def test_a_stream_shows_a_key_its_tenant_and_an_operator_all_or_one(api: Api) -> None:

@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from hookkeeper.content.apprise_services import DEFAULT_ALLOWED
 from hookkeeper.content.notifications import RenderedNotification
+from hookkeeper.content.service_texts import PLAIN
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.apprise_sender import AppriseSender
 from service_servers import Reply, any_service
@@ -61,13 +63,14 @@ async def test_each_service_that_is_allowed_by_default_makes_one_request(tmp_pat
         server.replies = [Reply(202, '{"requestId": "43a29c5c"}')] if scheme == "opsgenie" else []
         services = AppriseSender(DEFAULT_ALLOWED, parse_networks(["127.0.0.0/8"]), transport=server.transport)
         answer = await services.notify(
-            RenderedNotification(service=f"{scheme}://{rest}", title="first", body="second"), 5
+            RenderedNotification(service=f"{scheme}://{rest}", title="first @here", body="second @here <!here>"), 5
         )
         await services.close()
     assert (answer.verdict, answer.error) == ("succeeded", None)
     [post] = server.posts
     assert post.host.removesuffix(":443") == host
     assert "first" in post.body and "second" in post.body
+    assert ("@here" in unquote(post.body) or "<!here" in unquote(post.body)) is (scheme in PLAIN)
 
 
 NASTY = {

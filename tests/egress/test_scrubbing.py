@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from hookkeeper.content.headers import MASK
+from hookkeeper.content.headers import MASK, SIGNATURE
 from hookkeeper.egress.scrubbing import scrub, scrub_request
 
 
@@ -114,6 +114,20 @@ def test_basic_credentials_are_masked_in_each_form(scheme: str, said: str) -> No
     ):
         assert "pass:word" not in (scrubbed := scrub_request(f"no {said}!", url, headers, path=False))
         assert sent not in scrubbed
+
+
+@pytest.mark.parametrize(
+    ("said", "scrubbed"),
+    [
+        ("v1,a+b/c= v1a,d+e/f==", f"v1,{MASK} v1a,{MASK}"),
+        ("bad signature: v1a,d+e/f==", f"bad signature: v1a,{MASK}"),
+        ('["v1", "d+e/f=="]', f'["v1", "{MASK}"]'),
+        ("v1 v1a", "v1 v1a"),
+    ],
+)
+def test_each_signature_of_a_request_is_masked(said: str, scrubbed: str) -> None:
+    headers = {SIGNATURE: "v1,a+b/c= v1a,d+e/f=="}
+    assert scrub_request(said, "https://api.example", headers, path=False) == scrubbed
 
 
 def test_an_empty_answer_costs_nothing() -> None:

@@ -66,7 +66,7 @@ async def test_an_alert_counts_unreported_failures_and_a_recovery_is_alerted(
 
 
 async def test_an_alert_contains_event_webhook_and_outcome(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
-    """The webhook says nothing of alerts: the operator wants them all."""
+    """The operator wants all alerts. Only its own have the address of the run in the Temporal web UI."""
     inbox.answers.append(Answer(410, "never again"))
     async with sendgrid_server() as sendgrid:
         settings = {
@@ -75,9 +75,11 @@ async def test_an_alert_contains_event_webhook_and_outcome(temporal: Client, tmp
             "alert_emails": ("operator@shop.example",),
         }
         async with running_instance(temporal, tmp_path, **settings) as instance, instance.working():
-            webhook = await instance.webhook(inbox.url, name="Acme's shop")
+            owner = {"emails": [{"to": ["owner@acme.example"]}]}
+            webhook = await instance.webhook(inbox.url, name="Acme's shop", on_failure=owner)
             event = await instance.until_closed((await instance.send())["id"])
-    (alert,) = sendgrid.messages
+    by_recipient = {alert["personalizations"][0]["to"][0]["email"]: alert for alert in sendgrid.messages}
+    alert, for_owner = by_recipient["operator@shop.example"], by_recipient["owner@acme.example"]
     text = alert["content"][0]["value"]
     wanted = (
         instance.tenant,
@@ -92,7 +94,9 @@ async def test_an_alert_contains_event_webhook_and_outcome(temporal: Client, tmp
     said = f"{json.dumps(alert)} {text}"
     assert not [word for word in wanted if word not in said], said
     assert event["links"]["temporal"] in text
-    assert alert["personalizations"][0]["to"] == [{"email": "operator@shop.example"}]
+    assert "temporal-ui.test" not in json.dumps(for_owner)
+    page = f"http://127.0.0.1:8080/events/{event['id']}?tenant={instance.tenant}"
+    assert page in for_owner["content"][0]["value"]
 
 
 async def test_an_alert_that_could_not_be_sent_is_sent_later_and_to_no_recipient_twice(

@@ -1,11 +1,12 @@
 """Log in with an API key, and log out: sessions, forms of other sites, guesses."""
 
+import time
 from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
 import pytest
-from browsers import Form, Page, browsing
+from browsers import browsing
 from callers import calling, make_key
 from temporalio.client import Client
 
@@ -25,9 +26,10 @@ async def test_a_key_begins_a_session_and_log_out_ends_it(idle_instance: Instanc
         answer = await browser.log_in(KEY, then="/events?status=failed")
         assert (answer.status_code, answer.headers["location"]) == (303, "/events?status=failed")
         cookie = cookie_of(answer)
-        for part in ("HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"):
+        for part in ("HttpOnly", "SameSite=strict", "Path=/", "Max-Age=129600"):
             assert part in cookie
         assert KEY not in cookie
+        assert 43_000 < int(cookie.split(".")[1]) - time.time() < 43_300, "the browser keeps it for a day longer"
         assert (await browser.get("/events")).status_code == 200
         answer = await browser.submit("/events", "/logout")
         assert answer.headers["location"] == "/login"
@@ -126,62 +128,3 @@ async def test_a_form_without_a_session_leads_back_to_its_page(idle_instance: In
         ):
             answer = await http.post(action, data={"proof": "old"})
             assert answer.headers["location"] == f"/login?{urlencode({'next': page})}"
-
-
-OURS = {"sec-fetch-site": "same-origin"}
-TYPED = {"url": "http://127.0.0.1:9000/", "events": "*", "description": '"<two>\r\nlines', "headers": "x-key: hidden"}
-
-
-@pytest.mark.parametrize("logs_in_first", [True, False])
-async def test_a_form_that_comes_after_its_session_keeps_what_was_typed(
-    idle_instance: Instance, logs_in_first: bool
-) -> None:
-    """With a new session from another tab, or without any yet, it is sent by one more click; a script gets no proof."""
-    key = await make_key(idle_instance, idle_instance.tenant)
-    action = "/webhooks/new"
-    async with browsing(idle_instance.app) as browser:
-        form = Form((await browser.get(action)).text, action).fields | TYPED
-        browser.http.cookies.clear()
-        if not logs_in_first:
-            answer = await browser.http.post(action, data=form, headers=OURS)
-            assert answer.status_code == 401
-            assert "/login?next=%2Fwebhooks" in Page(answer.text).links()
-            form = Form(answer.text, action).fields
-            assert form.items() >= TYPED.items()
-        await browser.log_in(key["key"])
-        answer = await browser.http.post(action, data=form, headers=OURS)
-        assert answer.status_code == 403
-        assert (await idle_instance.http.get("/v1/webhooks")).json()["items"] == [], "nothing is done without a click"
-        again = Form(answer.text, action).fields
-        assert (await browser.http.post(action, data=again, headers=OURS)).status_code == 303
-    (webhook,) = (await idle_instance.http.get("/v1/webhooks")).json()["items"]
-    assert (webhook["description"], list(webhook["headers"])) == (TYPED["description"].replace("\r", ""), ["x-key"])
-
-
-async def test_a_form_that_comes_too_soon_keeps_what_was_typed(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant, rate_limit="2/minute")
-    action = "/webhooks/new"
-    async with browsing(idle_instance.app, key["key"]) as browser:
-        form = Form((await browser.get(action)).text, action).fields | TYPED
-        await browser.get(action)
-        answer = await browser.http.post(action, data=form, headers=OURS)
-        assert answer.status_code == 429
-        assert Form(answer.text, action).fields.items() >= form.items(), "the proof is still valid"
-        assert "retry-after" in answer.headers
-        assert "Try again" in (await browser.http.post(action, data=form)).text
-
-
-@pytest.mark.parametrize("headers", [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {}], ids=str)
-async def test_a_form_of_another_site_is_not_shown(idle_instance: Instance, headers: dict[str, str]) -> None:
-    async with browsing(idle_instance.app) as browser:
-        answer = await browser.http.post("/webhooks/new", data=TYPED, headers=headers)
-        assert (answer.status_code, "two" in answer.text) == (403, False)
-        browser.http.cookies.clear()
-        answer = await browser.http.post("/webhooks/new", data=TYPED, headers=headers)
-        assert (answer.status_code, answer.text) == (303, "")
-
-
-async def test_a_form_after_its_session_has_a_limit(idle_instance: Instance) -> None:
-    async with browsing(idle_instance.app, key=None) as browser:
-        answer = await browser.http.post("/keys/create", data={"name": "x" * 65_536}, headers=OURS)
-        assert answer.status_code == 413

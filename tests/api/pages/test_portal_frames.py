@@ -197,6 +197,16 @@ async def test_an_origin_or_a_theme_that_could_inject_a_policy_or_a_style_is_ref
     assert await listed(idle_instance) == {}
 
 
+@pytest.mark.parametrize(("port", "status"), [(65_535, 201), (9999, 201), (65_536, 422), (99_999, 422)])
+async def test_the_port_of_an_origin_exists(idle_instance: Instance, port: int, status: int) -> None:
+    """Browsers drop an origin with another port from the policy, and the frame would stay empty without a reason."""
+    answer = await idle_instance.http.post(LINKS, json={"frame_origins": [f"https://acme.example:{port}"]})
+    assert answer.status_code == status
+    if status == 422:
+        (error,) = problem(answer, 422, "frame_origins.0")["errors"]
+        assert "with a port up to 65535" in error["detail"]
+
+
 async def test_a_frame_needs_https(temporal: Client, tmp_path: Path) -> None:
     async with running_instance(temporal, tmp_path, public_url="http://hooks.test") as instance:
         answer = await instance.http.post(LINKS, json={"frame_origins": ORIGINS})
