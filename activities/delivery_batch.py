@@ -2,6 +2,9 @@
 
 Outcomes travel in the activity's heartbeats, so that a retry after a worker was killed, or after an internal error,
 continues from them. A retry in the same process joins the work that is still running (`activities.recent_batches`).
+
+An internal error prevents one attempt, not those of the other webhooks, events and tenants of the activity: it is put
+off, which costs the delivery no attempt, and made by an activity of its own. That one fails until the error is gone.
 """
 
 import asyncio
@@ -26,16 +29,22 @@ from hookkeeper import metrics, task_queues, tracing
 from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
+from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.alerts import has_recovered
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of
+from hookkeeper.registry.webhook_reads import FoundWebhooks
 
 MAX_CONCURRENT_ATTEMPTS = 100
 """Attempts of one tenant in one activity."""
+MAX_TRIES = 3
+"""Tries of an activity in which no attempt can be made because of internal errors, before it puts all of them off. They
+may have one cause that is gone soon."""
 log = structlog.get_logger("hookkeeper.delivery")
 MakeAttempt = Callable[[PreparedAttempt], Awaitable[Outcome]]
 """Returns the outcome. Raises `ContentError` for an error in the webhook's templates, and internal errors."""
@@ -75,15 +84,17 @@ class BatchRunner:
     ) -> BatchResult:
         """Make every attempt of the batch; return one outcome for each, in their order.
 
-        Raises only for internal errors (`RegistryUnavailable`, Temporal is unreachable), and if the tenant is at its
-        concurrency limit.
+        Raises only for internal errors that prevent all of it (`RegistryUnavailable`, Temporal is unreachable), and if
+        the tenant is at its concurrency limit.
         """
         tenant, offset, targets = batch.tenant, clock_offset(), len(batch.attempts)
 
         async def work(progress: BatchProgress[Results]) -> Results:
             part = TenantPart(tenant, {0: batch}, progress, offset, targets)
             webhooks = await self._webhooks([part], tenant)
-            return Results(tuple((await self._work_on(part, webhooks, make_attempt, after_batches)).values()))
+            results = await self._work_on(part, webhooks, make_attempt, after_batches)
+            _raise_if_none_was_made([part], can_be_put_off=targets > 1)
+            return Results(tuple(results.values()))
 
         with self._concurrency.slot(tenant):
             ((result,), _) = await self._share(tenant, work)
@@ -119,6 +130,7 @@ class BatchRunner:
             results, delays = await self._work_on_all(
                 parts, sharer, make_attempt, after_batches, delays_others=delays_others
             )
+            _raise_if_none_was_made(parts, can_be_put_off=True)
             return Results(tuple(results.get(number) for number in range(len(batches))), max(delays, default=None))
 
         return await self._share(sharer, work)
@@ -166,16 +178,16 @@ class BatchRunner:
                     progress.heartbeat()
                 raise
 
-    async def _webhooks(self, parts: Iterable[TenantPart], sharer: str) -> Mapping[str, Webhook]:
+    async def _webhooks(self, parts: Iterable[TenantPart], sharer: str) -> FoundWebhooks:
         """Read the webhooks of all attempts whose outcomes are not known yet."""
         missing = [requests for part in parts for requests in part.missing().values()]
         ids = {request.webhook_id for requests in missing for request in requests}
-        return await self._store.webhooks.many(ids, sharer) if ids else {}
+        return await self._store.webhooks.many(ids, sharer) if ids else FoundWebhooks({}, {})
 
     async def _work_on(
         self,
         part: TenantPart,
-        webhooks: Mapping[str, Webhook],
+        webhooks: FoundWebhooks,
         make_attempt: MakeAttempt,
         after_batches: AfterBatches | None,
     ) -> Mapping[int, BatchResult]:
@@ -184,14 +196,25 @@ class BatchRunner:
             await self._make_attempts(part, missing, webhooks, make_attempt)
         results: Sequence[BatchResult] = part.results()
         if after_batches:
-            results = await after_batches([*part.batches.values()], results, webhooks, part.clock_offset)
+            results = await self._after(part, results, webhooks, after_batches)
         return dict(zip(part.batches, results, strict=True))
+
+    async def _after(
+        self, part: TenantPart, results: Sequence[BatchResult], webhooks: FoundWebhooks, after_batches: AfterBatches
+    ) -> Sequence[BatchResult]:
+        try:
+            return await after_batches([*part.batches.values()], results, webhooks.readable, part.clock_offset)
+        except Exception:  # whatever it is, events of other tenants do not wait for it for ever
+            if not part.is_together or activity.info().attempt < MAX_TRIES:
+                raise
+            log.exception("results do not count for the health of the webhooks", tenant=part.tenant)
+            return results
 
     async def _make_attempts(
         self,
         part: TenantPart,
         missing: Mapping[int, Sequence[AttemptRequest]],
-        webhooks: Mapping[str, Webhook],
+        webhooks: FoundWebhooks,
         make_attempt: MakeAttempt,
     ) -> None:
         events = {number: await self._event(part.batches[number]) for number in missing}
@@ -200,7 +223,12 @@ class BatchRunner:
 
             async def make(number: int, request: AttemptRequest, context: BatchContext) -> None:
                 async with slots:
-                    outcome = await self._outcome(request, webhooks.get(request.webhook_id), context, make_attempt)
+                    try:
+                        outcome = await self._outcome(request, webhooks.get(request.webhook_id), context, make_attempt)
+                    except Exception as error:  # noqa: BLE001 - whatever it is, the other attempts are made
+                        part.prevented[number, request.delivery] = error
+                        _log_prevented(context.message, request, error)
+                        return
                 part.progress.add((number, request.delivery), outcome)
                 _log_attempt(context.message, request, outcome)
 
@@ -232,6 +260,33 @@ class BatchRunner:
             return outcome
         recovered = outcome.verdict == "succeeded" and has_recovered(webhook, request.delivery)
         return outcome.model_copy(update={"alerts": True, "recovered": recovered})
+
+
+def _raise_if_none_was_made(parts: Iterable[TenantPart], *, can_be_put_off: bool) -> None:
+    """Raise the first internal error if all attempts were prevented, so that Temporal retries the activity. After some
+    tries, they are put off, each to an activity of its own, unless this is one.
+    """
+    errors = [error for part in parts for error in part.prevented.values()]
+    if not errors or any(part.has_outcomes for part in parts):
+        return
+    if not can_be_put_off or activity.info().attempt < MAX_TRIES:
+        raise errors[0]
+
+
+def _log_prevented(batch: DeliveryBatch, request: AttemptRequest, error: Exception) -> None:
+    if isinstance(error, LocalLimitReached):  # which counts itself
+        return
+    metrics.INTERNAL_ERRORS.labels(channel_of(request.delivery)).inc()
+    is_outage = isinstance(error, RegistryUnavailable)
+    log.error(
+        "attempt prevented by an internal error",
+        tenant=batch.tenant,
+        event_id=batch.id,
+        delivery=request.delivery,
+        webhook=request.webhook_id,
+        error=str(error) if is_outage else type(error).__name__,
+        exc_info=None if is_outage else error,
+    )
 
 
 def _log_attempt(batch: DeliveryBatch, request: AttemptRequest, outcome: Outcome) -> None:
