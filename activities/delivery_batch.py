@@ -2,9 +2,6 @@
 
 Outcomes travel in the activity's heartbeats, so that a retry after a worker was killed, or after an internal error,
 continues from them. A retry in the same process joins the work that is still running (`activities.recent_batches`).
-
-An internal error prevents one attempt, not those of the other webhooks, events and tenants of the activity: it is put
-off, which costs the delivery no attempt, and made by an activity of its own. That one fails until the error is gone.
 """
 
 import asyncio
@@ -17,6 +14,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
+from activities import internal_errors
 from activities.attempts import BatchContext, PreparedAttempt, clock_offset
 from activities.event_data import EventData
 from activities.heartbeat import heartbeating
@@ -29,12 +27,10 @@ from hookkeeper import metrics, task_queues, tracing
 from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
-from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.alerts import has_recovered
-from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of
@@ -42,9 +38,6 @@ from hookkeeper.registry.webhook_reads import FoundWebhooks
 
 MAX_CONCURRENT_ATTEMPTS = 100
 """Attempts of one tenant in one activity."""
-MAX_TRIES = 3
-"""Tries of an activity in which no attempt can be made because of internal errors, before it puts all of them off. They
-may have one cause that is gone soon."""
 log = structlog.get_logger("hookkeeper.delivery")
 MakeAttempt = Callable[[PreparedAttempt], Awaitable[Outcome]]
 """Returns the outcome. Raises `ContentError` for an error in the webhook's templates, and internal errors."""
@@ -93,7 +86,7 @@ class BatchRunner:
             part = TenantPart(tenant, {0: batch}, progress, offset, targets)
             webhooks = await self._webhooks([part], tenant)
             results = await self._work_on(part, webhooks, make_attempt, after_batches)
-            _raise_if_none_was_made([part], can_be_put_off=targets > 1)
+            _raise_unless_put_off([part], is_alone=targets == 1)
             return Results(tuple(results.values()))
 
         with self._concurrency.slot(tenant):
@@ -130,7 +123,7 @@ class BatchRunner:
             results, delays = await self._work_on_all(
                 parts, sharer, make_attempt, after_batches, delays_others=delays_others
             )
-            _raise_if_none_was_made(parts, can_be_put_off=True)
+            _raise_unless_put_off(parts, is_alone=False)
             return Results(tuple(results.get(number) for number in range(len(batches))), max(delays, default=None))
 
         return await self._share(sharer, work)
@@ -205,7 +198,7 @@ class BatchRunner:
         try:
             return await after_batches([*part.batches.values()], results, webhooks.readable, part.clock_offset)
         except Exception:  # whatever it is, events of other tenants do not wait for it for ever
-            if not part.is_together or activity.info().attempt < MAX_TRIES:
+            if not (part.is_together and internal_errors.is_last_try()):
                 raise
             log.exception("results do not count for the health of the webhooks", tenant=part.tenant)
             return results
@@ -227,7 +220,7 @@ class BatchRunner:
                         outcome = await self._outcome(request, webhooks.get(request.webhook_id), context, make_attempt)
                     except Exception as error:  # noqa: BLE001 - whatever it is, the other attempts are made
                         part.prevented[number, request.delivery] = error
-                        _log_prevented(context.message, request, error)
+                        internal_errors.note(context.message, request, error)
                         return
                 part.progress.add((number, request.delivery), outcome)
                 _log_attempt(context.message, request, outcome)
@@ -262,31 +255,11 @@ class BatchRunner:
         return outcome.model_copy(update={"alerts": True, "recovered": recovered})
 
 
-def _raise_if_none_was_made(parts: Iterable[TenantPart], *, can_be_put_off: bool) -> None:
-    """Raise the first internal error if all attempts were prevented, so that Temporal retries the activity. After some
-    tries, they are put off, each to an activity of its own, unless this is one.
-    """
-    errors = [error for part in parts for error in part.prevented.values()]
-    if not errors or any(part.has_outcomes for part in parts):
-        return
-    if not can_be_put_off or activity.info().attempt < MAX_TRIES:
-        raise errors[0]
-
-
-def _log_prevented(batch: DeliveryBatch, request: AttemptRequest, error: Exception) -> None:
-    if isinstance(error, LocalLimitReached):  # which counts itself
-        return
-    metrics.INTERNAL_ERRORS.labels(channel_of(request.delivery)).inc()
-    is_outage = isinstance(error, RegistryUnavailable)
-    log.error(
-        "attempt prevented by an internal error",
-        tenant=batch.tenant,
-        event_id=batch.id,
-        delivery=request.delivery,
-        webhook=request.webhook_id,
-        error=str(error) if is_outage else type(error).__name__,
-        exc_info=None if is_outage else error,
-    )
+def _raise_unless_put_off(parts: Sequence[TenantPart], *, is_alone: bool) -> None:
+    """Raise an internal error if no attempt of the activity was made, unless all are put off."""
+    if not any(part.has_outcomes for part in parts):
+        errors = [error for part in parts for error in part.prevented.values()]
+        internal_errors.raise_unless_put_off(errors, is_alone=is_alone)
 
 
 def _log_attempt(batch: DeliveryBatch, request: AttemptRequest, outcome: Outcome) -> None:

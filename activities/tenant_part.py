@@ -5,15 +5,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
+from activities import internal_errors
 from activities.attempts import BatchContext
 from activities.recent_batches import BatchProgress, OutcomeKey
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
-from hookkeeper.outcomes import Outcome
-from hookkeeper.registry.webhook_reads import UnreadableWebhook
-
-PUT_OFF_SECONDS = 1.0
-"""As long as Temporal waits before it retries an activity."""
 
 
 class Results(NamedTuple):
@@ -55,8 +51,8 @@ class TenantPart:
 
     def results(self) -> list[BatchResult]:
         """Return the results of all batches. Every attempt must have an outcome, or be prevented: it is put off."""
-        put_off = {key: _put_off(key[1], error) for key, error in self.prevented.items()}
-        known = put_off | self.progress.outcomes
+        prevented = {key: internal_errors.put_off(key[1], error) for key, error in self.prevented.items()}
+        known = prevented | self.progress.outcomes
         return [
             BatchResult(outcomes=tuple(known[number, request.delivery] for request in batch.attempts))
             for number, batch in self.batches.items()
@@ -65,14 +61,3 @@ class TenantPart:
     def context(self, number: int, event: OutgoingEvent) -> BatchContext:
         """Return what the attempts of a batch share."""
         return BatchContext(self.batches[number], event, self.clock_offset, self.targets, self.is_together)
-
-
-def _put_off(delivery: str, error: Exception) -> Outcome:
-    """Return the outcome of an attempt that an internal error has prevented: it is made by an activity of its own."""
-    return Outcome(
-        delivery=delivery,
-        verdict="deferred",
-        retry_after=PUT_OFF_SECONDS,
-        degraded=True,  # that activity may be retried for long, and an event has a place apart for slow ones
-        response_excerpt=f"internal error: {error if isinstance(error, UnreadableWebhook) else type(error).__name__}",
-    )

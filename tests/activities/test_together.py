@@ -12,7 +12,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.attempts import PreparedAttempt
-from activities.delivery_batch import MAX_TRIES, BatchRunner
+from activities.delivery_batch import BatchRunner
+from activities.internal_errors import MAX_TRIES
 from activities.memory_budget import WorkerMemory
 from activities.tenant_concurrency import MIN_DELAY, TenantConcurrency
 from activities.tenant_part import Results
@@ -22,6 +23,7 @@ from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhook_reads import FoundWebhooks
+from hookkeeper.sandbox.children import SandboxUnavailable
 
 MIB = 1024 * 1024
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -47,6 +49,7 @@ class Worker:
         self.made: list[tuple[str, str]] = []
         self.broken: set[str] = set()
         """Deliveries whose attempts meet an internal error."""
+        self.error: Exception = RuntimeError("a bug")
         self.excerpts: set[int] = set()
 
     async def run(
@@ -85,7 +88,7 @@ class Worker:
 
     async def _attempt(self, attempt: PreparedAttempt) -> Outcome:
         if attempt.request.delivery in self.broken:
-            raise RuntimeError("a bug")
+            raise self.error
         self.made.append((attempt.event.id, attempt.request.delivery))
         self.excerpts.add(attempt.batch.excerpt_limit)
         return succeeded(attempt.request.delivery)
@@ -194,13 +197,19 @@ async def test_an_internal_error_prevents_no_other_attempt(worker: Worker) -> No
 
 
 async def test_attempts_are_put_off_after_some_tries_in_which_none_was_made(worker: Worker) -> None:
-    """The cause may be one that all have, and that is gone soon."""
     worker.broken = {"wh_a", "wh_b"}
     batches = (batch("e1", "a", "wh_a"), batch("e2", "b", "wh_b"))
     for tries in range(1, MAX_TRIES):
         with pytest.raises(RuntimeError):
             await worker.run(*batches, tries=tries)
     assert statuses(await worker.run(*batches, tries=MAX_TRIES)) == [["deferred"], ["deferred"]]
+
+
+async def test_attempts_are_not_put_off_for_an_outage(worker: Worker) -> None:
+    """Each event would only be one more run that waits."""
+    worker.broken, worker.error = {"wh_a", "wh_b"}, SandboxUnavailable("down")
+    with pytest.raises(SandboxUnavailable):
+        await worker.run(batch("e1", "a", "wh_a"), batch("e2", "b", "wh_b"), tries=100)
 
 
 async def test_an_attempt_that_has_its_own_activity_is_not_put_off(worker: Worker) -> None:
