@@ -62,15 +62,19 @@ class BatchRunner:
         concurrency: TenantConcurrency,
         memory: WorkerMemory,
         *,
+        heartbeat_delay: timedelta,
         always_alert: bool = False,
     ) -> None:
-        """`always_alert`: the operator wants an alert of every failure, whatever the webhook's settings are."""
+        """`heartbeat_delay`: time from an outcome to the heartbeat that reports it.
+
+        `always_alert`: the operator wants an alert of every failure, whatever the webhook's settings are.
+        """
         self._store = store
         self._concurrency = concurrency
         self._memory = memory
         self._data = EventData(temporal)
         self._always_alert = always_alert
-        self._recent: RecentBatches[Results] = RecentBatches()
+        self._recent: RecentBatches[Results] = RecentBatches(heartbeat_delay)
 
     async def run(
         self, batch: DeliveryBatch, make_attempt: MakeAttempt, after_batches: AfterBatches | None = None

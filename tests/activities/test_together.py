@@ -45,7 +45,9 @@ class Worker:
     def __init__(self, store: Store) -> None:
         self.concurrency = TenantConcurrency(10, 1)
         self.memory = WorkerMemory(16 * MIB, 4 * MIB)
-        self._runner = BatchRunner(store, create_autospec(Client), self.concurrency, self.memory)
+        self._runner = BatchRunner(
+            store, create_autospec(Client), self.concurrency, self.memory, heartbeat_delay=timedelta(seconds=0.1)
+        )
         self.made: list[tuple[str, str]] = []
         self.broken: set[str] = set()
         """Deliveries whose attempts meet an internal error."""
