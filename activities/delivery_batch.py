@@ -14,6 +14,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
+from activities import internal_errors
 from activities.attempts import BatchContext, PreparedAttempt, clock_offset
 from activities.event_data import EventData
 from activities.heartbeat import heartbeating
@@ -33,6 +34,7 @@ from hookkeeper.registry.alerts import has_recovered
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of
+from hookkeeper.registry.webhook_reads import FoundWebhooks
 
 MAX_CONCURRENT_ATTEMPTS = 100
 """Attempts of one tenant in one activity."""
@@ -60,30 +62,36 @@ class BatchRunner:
         concurrency: TenantConcurrency,
         memory: WorkerMemory,
         *,
+        heartbeat_delay: timedelta,
         always_alert: bool = False,
     ) -> None:
-        """`always_alert`: the operator wants an alert of every failure, whatever the webhook's settings are."""
+        """`heartbeat_delay`: time from an outcome to the heartbeat that reports it.
+
+        `always_alert`: the operator wants an alert of every failure, whatever the webhook's settings are.
+        """
         self._store = store
         self._concurrency = concurrency
         self._memory = memory
         self._data = EventData(temporal)
         self._always_alert = always_alert
-        self._recent: RecentBatches[Results] = RecentBatches()
+        self._recent: RecentBatches[Results] = RecentBatches(heartbeat_delay)
 
     async def run(
         self, batch: DeliveryBatch, make_attempt: MakeAttempt, after_batches: AfterBatches | None = None
     ) -> BatchResult:
         """Make every attempt of the batch; return one outcome for each, in their order.
 
-        Raises only for internal errors (`RegistryUnavailable`, Temporal is unreachable), and if the tenant is at its
-        concurrency limit.
+        Raises only for internal errors that prevent all of it (`RegistryUnavailable`, Temporal is unreachable), and if
+        the tenant is at its concurrency limit.
         """
         tenant, offset, targets = batch.tenant, clock_offset(), len(batch.attempts)
 
         async def work(progress: BatchProgress[Results]) -> Results:
             part = TenantPart(tenant, {0: batch}, progress, offset, targets)
             webhooks = await self._webhooks([part], tenant)
-            return Results(tuple((await self._work_on(part, webhooks, make_attempt, after_batches)).values()))
+            results = await self._work_on(part, webhooks, make_attempt, after_batches)
+            _raise_unless_put_off([part], is_alone=targets == 1)
+            return Results(tuple(results.values()))
 
         with self._concurrency.slot(tenant):
             ((result,), _) = await self._share(tenant, work)
@@ -119,6 +127,7 @@ class BatchRunner:
             results, delays = await self._work_on_all(
                 parts, sharer, make_attempt, after_batches, delays_others=delays_others
             )
+            _raise_unless_put_off(parts, is_alone=False)
             return Results(tuple(results.get(number) for number in range(len(batches))), max(delays, default=None))
 
         return await self._share(sharer, work)
@@ -166,16 +175,16 @@ class BatchRunner:
                     progress.heartbeat()
                 raise
 
-    async def _webhooks(self, parts: Iterable[TenantPart], sharer: str) -> Mapping[str, Webhook]:
+    async def _webhooks(self, parts: Iterable[TenantPart], sharer: str) -> FoundWebhooks:
         """Read the webhooks of all attempts whose outcomes are not known yet."""
         missing = [requests for part in parts for requests in part.missing().values()]
         ids = {request.webhook_id for requests in missing for request in requests}
-        return await self._store.webhooks.many(ids, sharer) if ids else {}
+        return await self._store.webhooks.many(ids, sharer) if ids else FoundWebhooks({}, {})
 
     async def _work_on(
         self,
         part: TenantPart,
-        webhooks: Mapping[str, Webhook],
+        webhooks: FoundWebhooks,
         make_attempt: MakeAttempt,
         after_batches: AfterBatches | None,
     ) -> Mapping[int, BatchResult]:
@@ -184,14 +193,25 @@ class BatchRunner:
             await self._make_attempts(part, missing, webhooks, make_attempt)
         results: Sequence[BatchResult] = part.results()
         if after_batches:
-            results = await after_batches([*part.batches.values()], results, webhooks, part.clock_offset)
+            results = await self._after(part, results, webhooks, after_batches)
         return dict(zip(part.batches, results, strict=True))
+
+    async def _after(
+        self, part: TenantPart, results: Sequence[BatchResult], webhooks: FoundWebhooks, after_batches: AfterBatches
+    ) -> Sequence[BatchResult]:
+        try:
+            return await after_batches([*part.batches.values()], results, webhooks.readable, part.clock_offset)
+        except Exception:  # whatever it is, events of other tenants do not wait for it for ever
+            if not (part.is_together and internal_errors.is_last_try()):
+                raise
+            log.exception("results do not count for the health of the webhooks", tenant=part.tenant)
+            return results
 
     async def _make_attempts(
         self,
         part: TenantPart,
         missing: Mapping[int, Sequence[AttemptRequest]],
-        webhooks: Mapping[str, Webhook],
+        webhooks: FoundWebhooks,
         make_attempt: MakeAttempt,
     ) -> None:
         events = {number: await self._event(part.batches[number]) for number in missing}
@@ -200,7 +220,12 @@ class BatchRunner:
 
             async def make(number: int, request: AttemptRequest, context: BatchContext) -> None:
                 async with slots:
-                    outcome = await self._outcome(request, webhooks.get(request.webhook_id), context, make_attempt)
+                    try:
+                        outcome = await self._outcome(request, webhooks.get(request.webhook_id), context, make_attempt)
+                    except Exception as error:  # noqa: BLE001 - whatever it is, the other attempts are made
+                        part.prevented[number, request.delivery] = error
+                        internal_errors.note(context.message, request, error)
+                        return
                 part.progress.add((number, request.delivery), outcome)
                 _log_attempt(context.message, request, outcome)
 
@@ -232,6 +257,13 @@ class BatchRunner:
             return outcome
         recovered = outcome.verdict == "succeeded" and has_recovered(webhook, request.delivery)
         return outcome.model_copy(update={"alerts": True, "recovered": recovered})
+
+
+def _raise_unless_put_off(parts: Sequence[TenantPart], *, is_alone: bool) -> None:
+    """Raise an internal error if no attempt of the activity was made, unless all are put off."""
+    if not any(part.has_outcomes for part in parts):
+        errors = [error for part in parts for error in part.prevented.values()]
+        internal_errors.raise_unless_put_off(errors, is_alone=is_alone)
 
 
 def _log_attempt(batch: DeliveryBatch, request: AttemptRequest, outcome: Outcome) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -20,8 +21,6 @@ from temporalio import activity
 
 from hookkeeper.outcomes import Outcome
 
-REPORT_INTERVAL = 0.1
-"""Seconds from an outcome to the heartbeat that reports it, with all others until then: each has every outcome."""
 RETENTION_SECONDS = 3600.0
 """A finished batch is kept for this time: Temporal may be unreachable for as long."""
 MAX_BYTES = 8 * 1024 * 1024
@@ -42,8 +41,10 @@ REPORTED = TypeAdapter(dict[int, tuple[Outcome, ...]])
 class BatchProgress(Generic[Result]):
     """The outcomes and the work of an activity that makes attempts, for all its tries in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, heartbeat_delay: timedelta) -> None:
         self.outcomes: dict[OutcomeKey, Outcome] = {}
+        self._heartbeat_delay = heartbeat_delay.total_seconds()
+        """Seconds from an outcome to the heartbeat that reports it, with all others until then: each has every one."""
         self._work: asyncio.Task[Result] | None = None
         self._waiting = 0
         """Tries that wait for the work."""
@@ -59,7 +60,7 @@ class BatchProgress(Generic[Result]):
         """Add an outcome. It is reported to Temporal soon, unless the activity ends before."""
         self.outcomes[key] = outcome
         if self._next_report is None:
-            self._next_report = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self.heartbeat)
+            self._next_report = asyncio.get_running_loop().call_later(self._heartbeat_delay, self.heartbeat)
 
     def heartbeat(self) -> None:
         """Report the outcomes to Temporal, as the latest try."""
@@ -127,7 +128,8 @@ class FinishedBatch(Generic[Result]):
 class RecentBatches(Generic[Result]):
     """The batches that are running in this process, and the latest that are finished."""
 
-    def __init__(self) -> None:
+    def __init__(self, heartbeat_delay: timedelta) -> None:
+        self._heartbeat_delay = heartbeat_delay
         self._running: dict[Key, BatchProgress[Result]] = {}
         self._finished: dict[Key, FinishedBatch[Result]] = {}
         """The oldest first."""
@@ -143,7 +145,7 @@ class RecentBatches(Generic[Result]):
         """Return the progress of the present activity and its work, which is started if it is not running."""
         info = activity.info()
         key = (info.workflow_run_id or "", info.activity_id)
-        progress = self._known(key) or BatchProgress[Result]()
+        progress = self._known(key) or BatchProgress[Result](self._heartbeat_delay)
         progress.begin_try(earlier)
         task = progress.join(lambda: work(progress), lambda: self._finish(key, tenant))
         if not task.done():

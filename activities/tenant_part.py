@@ -1,12 +1,13 @@
 """The batches of one tenant in an activity, which may have batches of several."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
+from activities import internal_errors
 from activities.attempts import BatchContext
-from activities.recent_batches import BatchProgress
+from activities.recent_batches import BatchProgress, OutcomeKey
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 
@@ -31,6 +32,8 @@ class TenantPart:
     """Attempts of the whole activity."""
     is_together: bool = False
     """The activity has batches of several events."""
+    prevented: dict[OutcomeKey, Exception] = field(default_factory=dict)
+    """The internal errors of attempts that could not be made in this try of the activity."""
 
     @property
     def has_outcomes(self) -> bool:
@@ -47,8 +50,9 @@ class TenantPart:
         return {number: requests for number, requests in missing.items() if requests}
 
     def results(self) -> list[BatchResult]:
-        """Return the results of all batches. Every outcome must be known."""
-        known = self.progress.outcomes
+        """Return the results of all batches. Every attempt must have an outcome, or be prevented: it is put off."""
+        prevented = {key: internal_errors.put_off(key[1], error) for key, error in self.prevented.items()}
+        known = prevented | self.progress.outcomes
         return [
             BatchResult(outcomes=tuple(known[number, request.delivery] for request in batch.attempts))
             for number, batch in self.batches.items()

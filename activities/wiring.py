@@ -76,7 +76,14 @@ def _activities(
         settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.render_limits.body_bytes
     )
     renderer = Renderer(clients.sandbox, memory, settings.render_limits)
-    batches = BatchRunner(store, temporal, concurrency, memory, always_alert=operators is not None)
+    batches = BatchRunner(
+        store,
+        temporal,
+        concurrency,
+        memory,
+        heartbeat_delay=settings.heartbeat_delay,
+        always_alert=operators is not None,
+    )
     mail = SuppressingProvider(mail_provider(settings, clients.own), store.suppressions)
     notifier = Notifier(clients.services, clients.guarded)
     links = LinkBuilder(settings.public_url, settings.temporal_ui_url, temporal.namespace)

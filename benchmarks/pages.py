@@ -61,7 +61,7 @@ async def _add_webhooks(database_url: str) -> None:
     store = Store.connect(database_url)
     try:
         ids = {(tenant, number): webhook_id(tenant, number) for tenant in range(TENANTS) for number in range(WEBHOOKS)}
-        known = await store.webhooks.many(set(ids.values()))
+        known = (await store.webhooks.many(set(ids.values()))).readable
         for (tenant, number), id_ in ids.items():
             if id_ not in known:
                 url = f"https://{tenant_name(tenant)}.example/hooks/{number}"

@@ -92,6 +92,9 @@ ATTEMPT_SECONDS = Histogram(
     buckets=REQUEST_SECONDS,
     registry=PROCESS,
 )
+INTERNAL_ERRORS = Counter(
+    "hookkeeper_internal_errors", "Attempts that an internal error has prevented", ["channel"], registry=PROCESS
+)
 FIRST_ATTEMPT_DELAY = Histogram(
     "hookkeeper_first_attempt_delay_seconds",
     "From the acceptance of an event, or its deliver_at, to the first attempt of a delivery",
@@ -162,6 +165,7 @@ _with_zeros(EVENTS_REFUSED, REFUSALS)
 _with_zeros(ATTEMPTS, CHANNELS, ("succeeded",), ("none",))
 _with_zeros(ATTEMPTS, CHANNELS, ("failed",), ("timeout", "other"))
 _with_zeros(ATTEMPT_SECONDS, CHANNELS)
+_with_zeros(INTERNAL_ERRORS, CHANNELS)
 _with_zeros(FIRST_ATTEMPT_DELAY, CHANNELS)
 _with_zeros(SUCCESS_DELAY, CHANNELS)
 _with_zeros(ALERTS, ALERT_KINDS, ALERT_VERDICTS)

@@ -303,6 +303,14 @@ class Settings(BaseSettings):
         description="Write mode of the Temporal database in `hookkeeper dev` and `demo`. With `normal`, a power cut can"
         " lose the latest writes, also after a 202; `full` waits for the disk at each write, so it loses nothing",
     )
+    heartbeat_delay: timedelta = Field(
+        timedelta(milliseconds=100),
+        ge=timedelta(milliseconds=100),
+        le=timedelta(seconds=10),
+        description="Time from the outcome of an attempt to the heartbeat that reports it, if other attempts of its"
+        " activity last longer. A worker that is killed loses the outcomes of this time: their requests are sent again."
+        " On Temporal Cloud, each heartbeat is an [action](temporal-cloud.md#actions)",
+    )
     shutdown_timeout: timedelta = Field(
         timedelta(seconds=30),
         ge=timedelta(0),
@@ -411,7 +419,9 @@ class Settings(BaseSettings):
         return value or None
 
     @field_validator(
-        "retention", "audit_retention", "disable_after", "max_hold", "probe_interval", "shutdown_timeout", mode="before"
+        *("retention", "audit_retention", "disable_after", "max_hold", "probe_interval"),
+        *("heartbeat_delay", "shutdown_timeout"),
+        mode="before",
     )
     @classmethod
     def _seconds(cls, value: object) -> object:

@@ -209,4 +209,4 @@ async def _names(store: Store, caller: Caller, deliveries: list[Delivery]) -> di
         found = await store.webhooks.many({delivery.webhook_id for delivery in deliveries})
     except RegistryUnavailable:
         return {}
-    return {webhook.id: webhook.name for webhook in found.values() if webhook.name}
+    return {webhook.id: webhook.name for webhook in found.readable.values() if webhook.name}

@@ -77,7 +77,8 @@ async def _troubled(store: Store, tenant: str | None, *, can_read: bool) -> list
         groups = await webhooks_with_trouble(store.index, tenant)
     except StatisticsTooLarge:
         return None
-    known = await store.webhooks.many({group.names["webhook_id"] for group in groups}) if can_read else {}
+    ids = {group.names["webhook_id"] for group in groups}
+    known = (await store.webhooks.many(ids)).readable if can_read else {}
     return [
         {
             "id": group.names["webhook_id"],

@@ -72,13 +72,21 @@ class DirectReads:
             await self._idle.pop().close()
 
     async def fetch(self, read: CompiledRead, sharer: str, parameters: Mapping[str, str]) -> list[tuple[Any, ...]]:
-        """Return the rows of a read for a tenant or a key. Raises RegistryUnavailable.
+        """Return the rows of a read for a tenant or a key. Raises RegistryUnavailable."""
+        rows = await self.fetch_raw(read, sharer, parameters)
+        async with errors_translated(None):
+            return [read.row(row) for row in rows]
+
+    async def fetch_raw(
+        self, read: CompiledRead, sharer: str, parameters: Mapping[str, str]
+    ) -> Sequence[Sequence[Any]]:
+        """Return the rows as the driver has them, for `CompiledRead.row`. Raises RegistryUnavailable.
 
         A read serves all that wait for the same one: it begins after each of them.
         """
         values = read.ordered(parameters)
         async with errors_translated(CALL_TIMEOUT):
-            return [read.row(row) for row in await self._rows(_Read(read.text, values), sharer)]
+            return await self._rows(_Read(read.text, values), sharer)
 
     def _rows(self, read: _Read, sharer: str) -> asyncio.Future[Sequence[Any]]:
         rows: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()

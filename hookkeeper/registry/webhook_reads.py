@@ -1,18 +1,42 @@
 """Read the webhooks of a batch of deliveries, at each attempt: a change counts at once, in all processes."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from pydantic import ValidationError
 from sqlalchemy import Select, bindparam, inspect, select
 from sqlalchemy.orm.base import instance_dict
 
+from hookkeeper.crypto.keyring import CipherError
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.models import Webhook
 
 MAPPER = inspect(Webhook)
 NAMES = tuple(attribute.key for attribute in MAPPER.column_attrs)
+ID = NAMES.index("id")
 SIZES = (1, 4, 16, 64)
 """Numbers of ids for which there is a statement. The last id is repeated until there are as many."""
+
+
+class UnreadableWebhook(RegistryUnavailable):
+    """The row of one webhook cannot be read: its key is missing, or a newer release has written it."""
+
+    def __init__(self, webhook_id: str, error: Exception) -> None:
+        super().__init__(f"the registry cannot be read: webhook {webhook_id}: {_without_values(error)}")
+
+
+class FoundWebhooks(NamedTuple):
+    """Webhooks by id. Unknown ids are omitted."""
+
+    readable: dict[str, Webhook]
+    unreadable: dict[str, UnreadableWebhook]
+
+    def get(self, webhook_id: str) -> Webhook | None:
+        """Return the webhook, or None if it is unknown. Raises UnreadableWebhook."""
+        if webhook_id in self.unreadable:
+            raise self.unreadable[webhook_id]
+        return self.readable.get(webhook_id)
 
 
 class WebhookReads:
@@ -23,23 +47,25 @@ class WebhookReads:
         self._compiled: dict[int, CompiledRead] = {}
         """Statements, by the number of ids."""
 
-    async def find(self, ids: Collection[str], sharer: str) -> dict[str, Webhook]:
-        """Return the webhooks with these ids, by id; unknown ids are omitted. `sharer` is the tenant that reads."""
+    async def find(self, ids: Collection[str], sharer: str) -> FoundWebhooks:
+        """Find the webhooks with these ids. `sharer` is the tenant that reads."""
         distinct = sorted(set(ids))
-        found: dict[str, Webhook] = {}
+        found = FoundWebhooks({}, {})
         for begin in range(0, len(distinct), SIZES[-1]):
-            for row in await self._read(distinct[begin : begin + SIZES[-1]], sharer):
-                webhook = _webhook(row)
-                found[webhook.id] = webhook
+            await self._read(distinct[begin : begin + SIZES[-1]], sharer, found)
         return found
 
-    async def _read(self, ids: Sequence[str], sharer: str) -> list[tuple[Any, ...]]:
+    async def _read(self, ids: Sequence[str], sharer: str, found: FoundWebhooks) -> None:
         size = next(size for size in SIZES if size >= len(ids))
         read = self._compiled.get(size)
         if read is None:
             read = self._compiled[size] = CompiledRead(_query(size), self._reads.dialect)
         parameters = {f"id_{number}": ids[min(number, len(ids) - 1)] for number in range(size)}
-        return await self._reads.fetch(read, sharer, parameters)
+        for row in await self._reads.fetch_raw(read, sharer, parameters):
+            try:
+                found.readable[row[ID]] = _webhook(read.row(row))
+            except Exception as error:  # noqa: BLE001 - whatever a row contains, the others can be read
+                found.unreadable[row[ID]] = UnreadableWebhook(row[ID], error)
 
 
 def _query(size: int) -> Select[*tuple[Any, ...]]:
@@ -52,3 +78,12 @@ def _webhook(values: Sequence[Any]) -> Webhook:
     webhook: Webhook = MAPPER.class_manager.new_instance()
     instance_dict(webhook).update(zip(NAMES, values, strict=True))
     return webhook
+
+
+def _without_values(error: Exception) -> str:
+    """Describe the error without what the row contains."""
+    if isinstance(error, CipherError):
+        return str(error)
+    if isinstance(error, ValidationError):
+        return ", ".join(f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in error.errors())
+    return type(error).__name__

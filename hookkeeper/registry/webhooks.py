@@ -17,7 +17,7 @@ from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
 from hookkeeper.registry.models import Webhook, WebhookPattern
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page_of_large
-from hookkeeper.registry.webhook_reads import WebhookReads
+from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
 from hookkeeper.registry.webhook_states import count_by_state, count_by_tenant, count_of
 from hookkeeper.times import rfc3339, utc_now
 
@@ -85,8 +85,8 @@ class Webhooks:
         async with self._database.read() as session:
             return await session.scalar(_the_webhook(webhook_id, tenant))
 
-    async def many(self, ids: Collection[str], sharer: str = "") -> dict[str, Webhook]:
-        """Return the webhooks with these ids, by id; unknown ids are omitted. `sharer` is the tenant that reads."""
+    async def many(self, ids: Collection[str], sharer: str = "") -> FoundWebhooks:
+        """Find the webhooks with these ids. `sharer` is the tenant that reads."""
         return await self._reads.find(ids, sharer)
 
     async def matching(self, tenant: str, event_type: str) -> list[MatchingWebhook]:

@@ -31,8 +31,6 @@ BYTES_PER_RUN = 200 * 1024
 WORKFLOW_POLLS, PART_FOR_NEW_RUNS = 10, 0.5
 """Requests for workflow tasks that wait at Temporal at the same time, and how many of them for the first task of a run.
 With the SDK's defaults, one of five, new runs wait behind each other as soon as the server takes long to answer."""
-HEARTBEAT_INTERVAL = timedelta(milliseconds=100)
-"""A killed worker loses at most this time of outcomes."""
 SPARE_SLOTS = 10
 """Further slots of each queue, in which activities of tenants without a free slot fail at once."""
 
@@ -105,6 +103,6 @@ def _worker(
         nonsticky_to_sticky_poll_ratio=PART_FOR_NEW_RUNS,
         max_concurrent_activities=queue.max_concurrent_activities + SPARE_SLOTS,
         max_concurrent_activity_task_polls=queue.polls,
-        max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
+        max_heartbeat_throttle_interval=settings.heartbeat_delay,
         graceful_shutdown_timeout=settings.shutdown_timeout,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from temporalio.activity import ActivityCancellationDetails
@@ -11,6 +12,7 @@ from activities.recent_batches import BatchProgress, RecentBatches, reported_out
 from hookkeeper.outcomes import Outcome
 from hookkeeper.temporal.data_converter import data_converter
 
+DELAY = timedelta(seconds=0.1)
 TIMED_OUT = ActivityCancellationDetails(timed_out=True)
 CANCEL_REQUESTED = ActivityCancellationDetails(cancel_requested=True)
 
@@ -68,14 +70,14 @@ async def answer(recent: RecentBatches[str], tenant: str, run: str, *, excerpt: 
 
 
 async def test_a_later_try_returns_the_result_of_the_first() -> None:
-    recent: RecentBatches[str] = RecentBatches()
+    recent: RecentBatches[str] = RecentBatches(DELAY)
     assert await answer(recent, "acme", "run-1", text="first") == "first"
     assert await answer(recent, "acme", "run-1", text="second") == "first"
     assert await answer(recent, "acme", "run-2", text="second") == "second"
 
 
 async def test_work_continues_for_a_later_try_after_an_earlier_one_has_timed_out() -> None:
-    recent, answered = RecentBatches[str](), asyncio.Event()
+    recent, answered = RecentBatches[str](DELAY), asyncio.Event()
     first, second = await begin_try(recent, answered), await begin_try(recent, answered)
     await first.cancel(TIMED_OUT)
     assert first.result.cancelled()
@@ -86,7 +88,7 @@ async def test_work_continues_for_a_later_try_after_an_earlier_one_has_timed_out
 
 
 async def test_work_is_cancelled_when_its_last_try_has_to_stop() -> None:
-    recent = RecentBatches[str]()
+    recent = RecentBatches[str](DELAY)
     first, second = await begin_try(recent, asyncio.Event()), await begin_try(recent, asyncio.Event())
     await second.cancel(TIMED_OUT)
     assert not first.is_work_cancelled
@@ -97,7 +99,7 @@ async def test_work_is_cancelled_when_its_last_try_has_to_stop() -> None:
 
 
 async def test_work_continues_for_a_later_try_after_an_earlier_one_was_cancelled_and_timed_out() -> None:
-    recent, answered = RecentBatches[str](), asyncio.Event()
+    recent, answered = RecentBatches[str](DELAY), asyncio.Event()
     first, second = await begin_try(recent, answered), await begin_try(recent, answered)
     await first.cancel(CANCEL_REQUESTED)
     assert not first.result.done(), "what was sent is recorded"
@@ -109,7 +111,7 @@ async def test_work_continues_for_a_later_try_after_an_earlier_one_was_cancelled
 
 
 async def test_a_try_does_not_join_work_that_is_being_cancelled() -> None:
-    recent, answered = RecentBatches[str](), asyncio.Event()
+    recent, answered = RecentBatches[str](DELAY), asyncio.Event()
     first = await begin_try(recent, answered)
     first.environment.cancel(TIMED_OUT)
     await asyncio.sleep(0.005)
@@ -123,9 +125,8 @@ async def test_a_try_does_not_join_work_that_is_being_cancelled() -> None:
     assert [await second.result, await third.result] == ["answered", "answered"]
 
 
-async def test_outcomes_of_the_same_moment_are_one_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_outcomes_of_the_same_moment_are_one_heartbeat() -> None:
     """Proves: nothing is sent if the work ends before, and each heartbeat has all outcomes, by batch."""
-    monkeypatch.setattr("activities.recent_batches.REPORT_INTERVAL", 0.1)
     beats: list[object] = []
     outcomes = [Outcome(delivery=f"wh_{number}", verdict="succeeded") for number in range(4)]
 
@@ -139,7 +140,7 @@ async def test_outcomes_of_the_same_moment_are_one_heartbeat(monkeypatch: pytest
         return "answered"
 
     async def run() -> str:
-        progress, task = RecentBatches[str]().join("acme", {}, work)
+        progress, task = RecentBatches[str](DELAY).join("acme", {}, work)
         return await progress.wait_for(task)
 
     environment = ActivityEnvironment()
@@ -162,7 +163,7 @@ async def test_a_later_try_begins_with_the_reported_outcomes() -> None:
 
 
 async def test_work_that_failed_is_started_again() -> None:
-    recent: RecentBatches[str] = RecentBatches()
+    recent: RecentBatches[str] = RecentBatches(DELAY)
 
     async def fails(progress: BatchProgress[str]) -> str:
         progress.add((0, "wh_1"), Outcome(delivery="wh_1", verdict="succeeded"))
@@ -185,7 +186,7 @@ async def test_work_that_failed_is_started_again() -> None:
 
 async def test_a_tenant_with_many_results_loses_its_own_oldest_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("activities.recent_batches.MAX_BYTES", 100_000)
-    recent: RecentBatches[str] = RecentBatches()
+    recent: RecentBatches[str] = RecentBatches(DELAY)
     await answer(recent, "quiet", "quiet-1", text="first")
     for n in range(100):
         await answer(recent, "loud", f"loud-{n}", excerpt="x" * 4096, text="first")
@@ -196,6 +197,6 @@ async def test_a_tenant_with_many_results_loses_its_own_oldest_ones(monkeypatch:
 
 async def test_a_result_is_not_kept_for_longer_than_its_retention(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("activities.recent_batches.RETENTION_SECONDS", 0.0)
-    recent: RecentBatches[str] = RecentBatches()
+    recent: RecentBatches[str] = RecentBatches(DELAY)
     await answer(recent, "acme", "run-1", text="first")
     assert await answer(recent, "acme", "run-1", text="second") == "second"

@@ -13,6 +13,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.attempts import PreparedAttempt
 from activities.delivery_batch import BatchRunner
+from activities.internal_errors import MAX_TRIES
 from activities.memory_budget import WorkerMemory
 from activities.tenant_concurrency import MIN_DELAY, TenantConcurrency
 from activities.tenant_part import Results
@@ -21,6 +22,8 @@ from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhook_reads import FoundWebhooks
+from hookkeeper.sandbox.children import SandboxUnavailable
 
 MIB = 1024 * 1024
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -42,8 +45,13 @@ class Worker:
     def __init__(self, store: Store) -> None:
         self.concurrency = TenantConcurrency(10, 1)
         self.memory = WorkerMemory(16 * MIB, 4 * MIB)
-        self._runner = BatchRunner(store, create_autospec(Client), self.concurrency, self.memory)
+        self._runner = BatchRunner(
+            store, create_autospec(Client), self.concurrency, self.memory, heartbeat_delay=timedelta(seconds=0.1)
+        )
         self.made: list[tuple[str, str]] = []
+        self.broken: set[str] = set()
+        """Deliveries whose attempts meet an internal error."""
+        self.error: Exception = RuntimeError("a bug")
         self.excerpts: set[int] = set()
 
     async def run(
@@ -52,12 +60,17 @@ class Worker:
         known: Mapping[int, Sequence[Outcome]] | None = None,
         busy: str = "",
         is_rest: bool = False,
+        tries: int = 1,
     ) -> Results:
-        """Run an activity, whose earlier try has reported outcomes, while another one of the tenant `busy` runs."""
+        """Run an activity, whose earlier try has reported outcomes, while another one of the tenant `busy` runs.
+
+        `tries`: with the present one.
+        """
         environment = ActivityEnvironment()
         details = [{str(n): [outcome.model_dump() for outcome in of] for n, of in known.items()}] if known else []
         environment.info = replace(
             environment.info,
+            attempt=tries,
             heartbeat_details=details,
             heartbeat_timeout=timedelta(seconds=10),
             workflow_run_id=f"run-{len(self.made)}-{busy}",
@@ -69,7 +82,15 @@ class Worker:
 
         return await environment.run(work)
 
+    async def run_one(self, batch: DeliveryBatch, tries: int = 1) -> BatchResult:
+        """Run the activity of one event."""
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, attempt=tries, heartbeat_timeout=timedelta(seconds=10))
+        return await environment.run(self._runner.run, batch, self._attempt)
+
     async def _attempt(self, attempt: PreparedAttempt) -> Outcome:
+        if attempt.request.delivery in self.broken:
+            raise self.error
         self.made.append((attempt.event.id, attempt.request.delivery))
         self.excerpts.add(attempt.batch.excerpt_limit)
         return succeeded(attempt.request.delivery)
@@ -103,7 +124,7 @@ async def test_the_webhooks_of_all_tenants_are_read_at_once(
     read: list[set[str]] = []
     many = store.webhooks.many
 
-    async def noted(ids: Collection[str], sharer: str = "") -> dict[str, Webhook]:
+    async def noted(ids: Collection[str], sharer: str = "") -> FoundWebhooks:
         read.append(set(ids))
         return await many(ids, sharer)
 
@@ -162,6 +183,44 @@ async def test_a_tenant_without_memory_for_its_data_has_no_result_and_others_hav
     with worker.memory.event_data("a", large):
         results = await worker.run(batch("e1", "a", "wh_a", data=large), batch("e2", "b", "wh_b", data=large))
     assert statuses(results) == [None, ["succeeded"]]
+
+
+# Internal errors
+
+
+async def test_an_internal_error_prevents_no_other_attempt(worker: Worker) -> None:
+    """Two of the same event, and others of the same tenant and of another one."""
+    worker.broken = {"wh_a"}
+    batches = (batch("e1", "a", "wh_a", "wh_gone"), batch("e2", "a", "wh_a"), batch("e3", "b", "wh_b"))
+    results = await worker.run(*batches)
+    assert statuses(results) == [["deferred", "webhook_deleted"], ["deferred"], ["succeeded"]]
+    assert results.of_batches[0]
+    assert "RuntimeError" in results.of_batches[0].outcomes[0].response_excerpt
+
+
+async def test_attempts_are_put_off_after_some_tries_in_which_none_was_made(worker: Worker) -> None:
+    worker.broken = {"wh_a", "wh_b"}
+    batches = (batch("e1", "a", "wh_a"), batch("e2", "b", "wh_b"))
+    for tries in range(1, MAX_TRIES):
+        with pytest.raises(RuntimeError):
+            await worker.run(*batches, tries=tries)
+    assert statuses(await worker.run(*batches, tries=MAX_TRIES)) == [["deferred"], ["deferred"]]
+
+
+async def test_attempts_are_not_put_off_for_an_outage(worker: Worker) -> None:
+    """Each event would only be one more run that waits."""
+    worker.broken, worker.error = {"wh_a", "wh_b"}, SandboxUnavailable("down")
+    with pytest.raises(SandboxUnavailable):
+        await worker.run(batch("e1", "a", "wh_a"), batch("e2", "b", "wh_b"), tries=100)
+
+
+async def test_an_attempt_that_has_its_own_activity_is_not_put_off(worker: Worker) -> None:
+    """That would add to the history of its run at each try.."""
+    worker.broken = {"wh_a"}
+    with pytest.raises(RuntimeError):
+        await worker.run_one(batch("e1", "a", "wh_a"), tries=100)
+    together = await worker.run_one(batch("e1", "a", "wh_a", "wh_gone"))
+    assert [outcome.verdict for outcome in together.outcomes] == ["deferred", "webhook_deleted"]
 
 
 async def test_the_outcomes_of_all_events_share_one_result(worker: Worker) -> None:

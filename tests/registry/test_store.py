@@ -1,11 +1,12 @@
 """The store keeps what it is given, on SQLite and on PostgreSQL alike."""
 
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from operator import methodcaller
 
 import pytest
-from sqlalchemy import event, inspect
+from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -16,6 +17,7 @@ from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.paging import PAGE_BYTES, BadRegistryCursor
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhook_reads import UnreadableWebhook
 from hookkeeper.registry.webhooks import WebhookExists
 
 Make = Callable[..., Webhook]
@@ -110,9 +112,25 @@ async def test_tenants_do_not_see_each_other(store: Store, make_webhook: Make) -
 async def test_many_returns_those_that_exist(store: Store, make_webhook: Make) -> None:
     await store.webhooks.add(make_webhook("wh_a"))
     await store.webhooks.add(make_webhook("wh_b", "bolt"))
-    found = await store.webhooks.many(["wh_a", "wh_b", "wh_none"])
+    found = (await store.webhooks.many(["wh_a", "wh_b", "wh_none"])).readable
     assert {webhook_id: webhook.tenant for webhook_id, webhook in found.items()} == {"wh_a": "acme", "wh_b": "bolt"}
-    assert await store.webhooks.many([]) == {}
+    assert await store.webhooks.many([]) == ({}, {})
+
+
+async def test_many_names_those_that_cannot_be_read_without_what_they_contain(
+    store: Store, engine: AsyncEngine, make_webhook: Make
+) -> None:
+    """A newer release may write what this one does not know."""
+    for webhook_id in ("wh_a", "wh_b"):
+        await store.webhooks.add(make_webhook(webhook_id))
+    async with engine.begin() as connection:
+        await connection.execute(text("""UPDATE webhooks SET retry = '{"schedule": ["a-secret"]}' WHERE id = 'wh_b'"""))
+    found = await store.webhooks.many(["wh_a", "wh_b"])
+    assert (set(found.readable), set(found.unreadable)) == ({"wh_a"}, {"wh_b"})
+    with pytest.raises(UnreadableWebhook) as unreadable:
+        found.get("wh_b")
+    assert "webhook wh_b: schedule.0: float_type" in str(unreadable.value)
+    assert "a-secret" not in "".join(traceback.format_exception(unreadable.value))
 
 
 async def test_many_returns_webhooks_as_a_session_does(store: Store, make_webhook: Make) -> None:
@@ -129,7 +147,7 @@ async def test_many_returns_webhooks_as_a_session_does(store: Store, make_webhoo
         "paused_at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
     }
     await store.webhooks.add(make_webhook(**given))
-    kept, read = await store.webhooks.get("wh_1"), (await store.webhooks.many(["wh_1"]))["wh_1"]
+    kept, read = await store.webhooks.get("wh_1"), (await store.webhooks.many(["wh_1"])).readable["wh_1"]
     assert {name: getattr(read, name) for name in given} == given
     names = [attribute.key for attribute in inspect(Webhook).column_attrs]
     assert [getattr(read, name) for name in names] == [getattr(kept, name) for name in names]
@@ -141,7 +159,7 @@ async def test_many_of_any_number(store: Store, make_webhook: Make, count: int) 
     ids = [f"wh_{number}" for number in range(count)]
     for webhook_id in ids:
         await store.webhooks.add(make_webhook(webhook_id))
-    assert set(await store.webhooks.many([*ids, *ids, "wh_none"])) == set(ids)
+    assert set((await store.webhooks.many([*ids, *ids, "wh_none"])).readable) == set(ids)
 
 
 async def test_matching_is_each_webhook_once_oldest_first(store: Store, make_webhook: Make) -> None:

@@ -1,0 +1,78 @@
+"""Attempts that internal errors prevent: they are logged and counted, and put off or raised.
+
+An activity has the attempts of many webhooks, events and tenants. One that is put off delays no other: it costs its
+delivery no attempt, and is made by an activity of its own, which fails until the error is gone.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+from temporalio import activity
+
+from hookkeeper import metrics
+from hookkeeper.egress.proxy import ProxyFailed
+from hookkeeper.egress.request_state import LocalLimitReached
+from hookkeeper.egress.resolver import ResolverUnavailable
+from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
+from hookkeeper.outcomes import Outcome
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.targets import channel_of
+from hookkeeper.registry.webhook_reads import UnreadableWebhook
+from hookkeeper.sandbox.children import SandboxUnavailable
+
+MAX_TRIES = 3
+"""Tries of an activity in which internal errors prevent all attempts, before it puts all of them off."""
+PUT_OFF_SECONDS = 1.0
+"""As long as Temporal waits before it retries an activity."""
+OUTAGES = (RegistryUnavailable, SandboxUnavailable, ProxyFailed, ResolverUnavailable, OSError)
+"""Errors that all attempts meet. While they last, each event that is put off would only be one more run that waits."""
+log = structlog.get_logger("hookkeeper.delivery")
+
+
+def is_last_try() -> bool:
+    """Return whether the present activity was tried often enough."""
+    return activity.info().attempt >= MAX_TRIES
+
+
+def raise_unless_put_off(errors: Sequence[Exception], *, is_alone: bool) -> None:
+    """Raise the first of the errors that have prevented all attempts of an activity, so that Temporal retries it. After
+    some tries they are put off instead, unless there is an outage, or the attempt `is_alone` in its activity already.
+    """
+    if errors and (is_alone or not is_last_try() or all(map(_is_outage, errors))):
+        raise errors[0]
+
+
+def put_off(delivery: str, error: Exception) -> Outcome:
+    """Return the outcome of an attempt that an internal error has prevented."""
+    return Outcome(
+        delivery=delivery,
+        verdict="deferred",
+        retry_after=PUT_OFF_SECONDS,
+        degraded=True,  # its own activity may be retried for long, and slow ones have places of their own in a run
+        response_excerpt=f"internal error: {_text(error)}",
+    )
+
+
+def note(batch: DeliveryBatch, request: AttemptRequest, error: Exception) -> None:
+    """Log and count the error of one attempt."""
+    if isinstance(error, LocalLimitReached):  # it counts itself
+        return
+    metrics.INTERNAL_ERRORS.labels(channel_of(request.delivery)).inc()
+    log.error(
+        "attempt prevented by an internal error",
+        tenant=batch.tenant,
+        event_id=batch.id,
+        delivery=request.delivery,
+        webhook=request.webhook_id,
+        error=_text(error),
+        exc_info=None if isinstance(error, RegistryUnavailable) else error,
+    )
+
+
+def _is_outage(error: Exception) -> bool:
+    return isinstance(error, OUTAGES) and not isinstance(error, UnreadableWebhook)
+
+
+def _text(error: Exception) -> str:
+    """Describe the error without secrets."""
+    return str(error) if isinstance(error, UnreadableWebhook) else type(error).__name__
