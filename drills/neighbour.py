@@ -1,6 +1,7 @@
 """The neighbour drill: a hostile tenant attacks while a quiet one posts two events a second.
 
-It is judged by the quiet tenant's deliveries, retries and health, the response times of the API, and memory.
+It is judged by the quiet tenant's deliveries, retries and health, the response times of the API, and memory. The tenant
+attacks in many ways at once, or in the way of one case.
 """
 
 import asyncio
@@ -18,7 +19,8 @@ import httpx
 
 from drills.answers import PlannedAnswer
 from drills.environment import Environment, Report, environment
-from drills.hostile import NESTED_TYPE, SECRET, TENANT
+from drills.hostile import NESTED_TYPE
+from drills.hostile_tenant import SECRET, TENANT
 from drills.name_server import QUIET, name_server
 from drills.open_pages import PageCounts
 from drills.schedule import WORKERS
@@ -29,8 +31,9 @@ RATE = 2.0
 """Events a second of the quiet tenant."""
 ALONE_SECONDS = 10.0
 """Duration of the measurement without the hostile tenant."""
+CASE_VARIABLES = {"HOOKKEEPER_MAX_WEBHOOKS_PER_TENANT": "3000"}
 HEALTH_INTERVAL, MEMORY_INTERVAL = 0.25, 1.0
-START_TIMEOUT, DELIVERY_TIMEOUT = 180.0, 60.0
+START_TIMEOUT, DELIVERY_TIMEOUT = 400.0, 60.0
 P95_LIMIT, LATEST_LIMIT, HEALTH_LIMIT = 1.0, 3.0, 0.5
 """Seconds."""
 MEMORY_LIMIT = 900.0
@@ -56,6 +59,8 @@ class Observed:
 
     posted: dict[str, float] = field(default_factory=dict)
     """Time at which each event's POST began, by id."""
+    accepted: dict[str, float] = field(default_factory=dict)
+    """Time at which each POST was answered with 202."""
     refused: list[str] = field(default_factory=list)
     arrived: dict[str, float] = field(default_factory=dict)
     health: list[float] = field(default_factory=list)
@@ -64,7 +69,15 @@ class Observed:
     @property
     def lateness(self) -> list[float]:
         """Seconds from POST to receiver, sorted; infinite for an event that did not arrive."""
-        return sorted(self.arrived.get(event_id, math.inf) - began for event_id, began in self.posted.items())
+        return self._seconds_until(self.arrived)
+
+    @property
+    def waits(self) -> list[float]:
+        """Seconds from POST to 202, sorted; infinite for an event that was not accepted."""
+        return self._seconds_until(self.accepted)
+
+    def _seconds_until(self, times: dict[str, float]) -> list[float]:
+        return sorted(times.get(event_id, math.inf) - began for event_id, began in self.posted.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,12 @@ class Neighbour:
     """Responses to the hostile tenant, by attack and status."""
     leaked: bool
     """The hostile tenant got a secret of the operator."""
+    received: dict[str, int] = field(default_factory=dict)
+    """Requests that its receiver got, by path."""
+    broken: list[str] = field(default_factory=list)
+    """What a case requires to work beside the attack, and did not."""
+    client: float = 0.0
+    """CPU seconds of the hostile tenant's client and receivers, which share the cores with the server."""
     pages: PageCounts = field(default_factory=PageCounts)
     """The hostile tenant's open pages."""
     factor: float = 1.0
@@ -95,6 +114,7 @@ class Neighbour:
         found = {
             f"{len(self.beside.refused)} of the quiet tenant's events were refused": bool(self.beside.refused),
             "an event of the quiet tenant did not arrive": not late or late[-1] == math.inf,
+            "the quiet tenant's events were accepted late": quantile(self.beside.waits, 0.95) > P95_LIMIT * self.factor,
             "the quiet tenant's deliveries were late": quantile(late, 0.95) > P95_LIMIT * self.factor,
             "a delivery of the quiet tenant was very late": quantile(late, 1.0) > LATEST_LIMIT * self.factor,
             "/healthz was slow": quantile(self.beside.health, 1.0) > HEALTH_LIMIT * self.factor,
@@ -105,7 +125,7 @@ class Neighbour:
             "the hostile tenant did not attack": not self.answers,
             "the hostile tenant's pages were not live": self.pages.number > 0 and not self.pages.were_live,
         }
-        return [description for description, failed in found.items() if failed]
+        return [description for description, failed in found.items() if failed] + self.broken
 
 
 def quantile(values: list[float], part: float) -> float:
@@ -114,13 +134,16 @@ def quantile(values: list[float], part: float) -> float:
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)] if ordered else math.inf
 
 
-async def run(seed: int, seconds: float, factor: float, pages: int, report: Report) -> Neighbour:
-    """Measure the quiet tenant alone, then next to the hostile one, which keeps so many pages of the dashboard open."""
+async def run(seed: int, seconds: float, factor: float, pages: int, report: Report, case: str = "") -> Neighbour:
+    """Measure the quiet tenant alone, then next to the hostile one, which keeps so many pages of the dashboard open.
+
+    With a case, it attacks in this way only, and the quiet tenant is measured alone for less long.
+    """
     async with (
         name_server() as address,
-        environment(seed, variables={"HOOKKEEPER_DNS_SERVERS": address}) as env,
+        environment(seed, variables={"HOOKKEEPER_DNS_SERVERS": address} | (CASE_VARIABLES if case else {})) as env,
     ):
-        return await _Drill(env, seed, report).measure(seconds, factor, pages)
+        return await _Drill(env, seed, report).measure(seconds, factor, pages, case)
 
 
 class _Drill:
@@ -129,16 +152,16 @@ class _Drill:
         self._seed, self._report = seed, report
         self._memory = dict.fromkeys(PROCESSES, 0.0)
 
-    async def measure(self, seconds: float, factor: float, pages: int) -> Neighbour:
+    async def measure(self, seconds: float, factor: float, pages: int, case: str) -> Neighbour:
         webhook = await self._register_quiet()
         keys = {tenant: await self._key(tenant) for tenant in (QUIET_TENANT, TENANT)}
         headers = {"authorization": f"Bearer {keys[QUIET_TENANT]}"}
         async with httpx.AsyncClient(
             base_url=self._admin.base_url, headers=headers, trust_env=False, timeout=10
         ) as quiet:
-            alone = await self._observe(quiet, "alone", ALONE_SECONDS)
+            alone = await self._observe(quiet, "alone", ALONE_SECONDS / 2 if case else ALONE_SECONDS)
             self._report(f"alone: half of its events arrive within {quantile(alone.lateness, 0.5) * 1000:.0f} ms")
-            hostile = await self._start_hostile(keys[TENANT], seconds, await self._prepare_targets(), pages)
+            hostile = await self._start_hostile(keys[TENANT], seconds, await self._prepare_targets(), pages, case)
             with_pages = f", with {pages} open pages" if pages else ""
             self._report(f"the hostile tenant attacks for {seconds:g} s{with_pages}")
             beside = await self._observe(quiet, "beside", seconds)
@@ -156,6 +179,9 @@ class _Drill:
             shown["health"]["status"] if shown else "unknown",
             found["answers"],
             found["leaked"],
+            found["received"],
+            found["broken"],
+            found["cpu"],
             PageCounts(
                 pages, Counter(found["pages"]["loads"]), Counter(found["pages"]["streams"]), found["pages"]["messages"]
             ),
@@ -194,10 +220,10 @@ class _Drill:
         return made
 
     async def _start_hostile(
-        self, key: str, seconds: float, targets: dict[str, Any], pages: int
+        self, key: str, seconds: float, targets: dict[str, Any], pages: int, case: str
     ) -> asyncio.subprocess.Process:
         """Start the hostile tenant's process; return when its attacks begin."""
-        argv = (str(self._admin.base_url), key, str(seconds), str(self._seed), json.dumps(targets), str(pages))
+        argv = (str(self._admin.base_url), key, str(seconds), str(self._seed), json.dumps(targets), str(pages), case)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "drills.hostile", *argv, stdout=asyncio.subprocess.PIPE
         )
@@ -236,7 +262,9 @@ class _Drill:
         except httpx.TransportError as error:
             seen.refused.append(f"{event_id}: {error!r}")
             return
-        if not answer.is_success:
+        if answer.is_success:
+            seen.accepted[event_id] = time.time()
+        else:
             seen.refused.append(f"{event_id}: {answer.status_code} {answer.text}")
 
     async def _watch_health(self, seen: Observed) -> None:
