@@ -10,8 +10,8 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,11 +161,12 @@ class _Drill:
         ) as quiet:
             alone = await self._observe(quiet, "alone", ALONE_SECONDS / 2 if case else ALONE_SECONDS)
             self._report(f"alone: half of its events arrive within {quantile(alone.lateness, 0.5) * 1000:.0f} ms")
-            hostile = await self._start_hostile(keys[TENANT], seconds, await self._prepare_targets(), pages, case)
-            with_pages = f", with {pages} open pages" if pages else ""
-            self._report(f"the hostile tenant attacks for {seconds:g} s{with_pages}")
-            beside = await self._observe(quiet, "beside", seconds)
-            out, _ = await hostile.communicate()
+            targets = await self._prepare_targets()
+            async with self._hostile(keys[TENANT], seconds, targets, pages, case) as hostile:
+                with_pages = f", with {pages} open pages" if pages else ""
+                self._report(f"the hostile tenant attacks for {seconds:g} s{with_pages}")
+                beside = await self._observe(quiet, "beside", seconds)
+                out, _ = await hostile.communicate()
             if hostile.returncode:
                 raise Failed(f"the hostile tenant ended with {hostile.returncode}")
             found = json.loads(out)
@@ -219,19 +220,24 @@ class _Drill:
         made: dict[str, Any] = answer.json()
         return made
 
-    async def _start_hostile(
+    @asynccontextmanager
+    async def _hostile(
         self, key: str, seconds: float, targets: dict[str, Any], pages: int, case: str
-    ) -> asyncio.subprocess.Process:
-        """Start the hostile tenant's process; return when its attacks begin."""
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run the hostile tenant's process until the block ends; the block begins when its attacks do."""
         argv = (str(self._admin.base_url), key, str(seconds), str(self._seed), json.dumps(targets), str(pages), case)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "drills.hostile", *argv, stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
-        async with asyncio.timeout(START_TIMEOUT):
-            if not await process.stdout.readline():
-                raise Failed("the hostile tenant did not start")
-        return process
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                if not await process.stdout.readline():
+                    raise Failed("the hostile tenant did not start")
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
 
     async def _observe(self, quiet: httpx.AsyncClient, name: str, seconds: float) -> Observed:
         """Post events of the quiet tenant, and watch the API and the processes meanwhile."""
