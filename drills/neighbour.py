@@ -7,6 +7,7 @@ attacks in many ways at once, or in the way of one case.
 import asyncio
 import json
 import math
+import re
 import sys
 import time
 from collections import Counter
@@ -31,7 +32,7 @@ RATE = 2.0
 """Events a second of the quiet tenant."""
 ALONE_SECONDS = 10.0
 """Duration of the measurement without the hostile tenant."""
-CASE_VARIABLES = {"HOOKKEEPER_MAX_WEBHOOKS_PER_TENANT": "3000"}
+CASE_VARIABLES = {"HOOKKEEPER_MAX_WEBHOOKS_PER_TENANT": "3000", "HOOKKEEPER_DEBUG_EVENT_LOOP": "50"}
 HEALTH_INTERVAL, MEMORY_INTERVAL = 0.25, 1.0
 START_TIMEOUT, DELIVERY_TIMEOUT = 400.0, 60.0
 P95_LIMIT, LATEST_LIMIT, HEALTH_LIMIT = 1.0, 3.0, 0.5
@@ -39,6 +40,7 @@ P95_LIMIT, LATEST_LIMIT, HEALTH_LIMIT = 1.0, 3.0, 0.5
 MEMORY_LIMIT = 900.0
 """Megabytes."""
 PROCESSES = (*WORKERS, "api")
+BLOCKED = r"event loop blocked for (\d+) ms"
 NESTED_SCHEMA: dict[str, Any] = {
     "$ref": "#/$defs/node",
     "$defs": {
@@ -102,6 +104,9 @@ class Neighbour:
     """What a case requires to work beside the attack, and did not."""
     client: float = 0.0
     """CPU seconds of the hostile tenant's client and receivers, which share the cores with the server."""
+    blocked: int = 0
+    """The most CPU milliseconds for which one step held an event loop of the API or a worker; 0: less than 50.
+    It shows whether the server delays the quiet tenant, or a busy machine."""
     pages: PageCounts = field(default_factory=PageCounts)
     """The hostile tenant's open pages."""
     factor: float = 1.0
@@ -183,6 +188,7 @@ class _Drill:
             found["received"],
             found["broken"],
             found["cpu"],
+            self._blocked(),
             PageCounts(
                 pages, Counter(found["pages"]["loads"]), Counter(found["pages"]["streams"]), found["pages"]["messages"]
             ),
@@ -290,6 +296,12 @@ class _Drill:
                 if memory := await self._cluster.memory(name):
                     self._memory[name] = max(self._memory[name], memory.own)
             await asyncio.sleep(MEMORY_INTERVAL)
+
+    def _blocked(self) -> int:
+        """Read from the logs for how long a step has held an event loop, if the processes watch theirs."""
+        logs = self._cluster.stack.data_dir / "logs"
+        texts = [(logs / f"{name}.log").read_text(errors="replace") for name in PROCESSES]
+        return max((int(found) for text in texts for found in re.findall(BLOCKED, text)), default=0)
 
     async def _attempts(self, quiet: httpx.AsyncClient, event_ids: Iterable[str]) -> list[int]:
         """Count the attempts of each event's delivery; 0 if they cannot be read."""

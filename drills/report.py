@@ -205,16 +205,17 @@ def print_case(case: str, found: Neighbour, seconds: float) -> None:
 
 def print_cases(results: Mapping[str, Neighbour]) -> bool:
     """Print the quiet tenant's times in each case."""
-    table = Table(box=None, padding=(0, 1), pad_edge=False, caption="milliseconds; alone: delivery without the case")
+    caption = "milliseconds; alone: delivery before the case; loop: the longest step of an event loop, if 50 or more"
+    table = Table(box=None, padding=(0, 1), pad_edge=False, caption=caption)
     table.add_column("case")
-    for name in ("alone\np95", "accept\np50", "accept\np95", "delivery\np50", "delivery\np95", "lost", "verdict"):
+    for name in ("alone\np95", "accept\np50", "\np95", "delivery\np50", "\np95", "\nlost", "\nloop", "\nverdict"):
         table.add_column(name, justify="right")
     for case, found in results.items():
         waits, late = found.beside.waits, found.beside.lateness
         measured = ((found.alone.lateness, 0.95), (waits, 0.5), (waits, 0.95), (late, 0.5), (late, 0.95))
         shown = [f"{quantile(values, part) * 1000:,.0f}" for values, part in measured]
         verdict = "[red]FAIL[/red]" if found.failures else "[green]pass[/green]"
-        table.add_row(case, *shown, str(late.count(math.inf)), verdict)
+        table.add_row(case, *shown, str(late.count(math.inf)), str(found.blocked), verdict)
     out.print(table)
     return _print_verdict(not any(found.failures for found in results.values()))
 
