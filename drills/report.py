@@ -206,7 +206,7 @@ def print_case(case: str, found: Neighbour, seconds: float) -> None:
 def print_cases(results: Mapping[str, Neighbour]) -> bool:
     """Print the quiet tenant's times in each case."""
     caption = "milliseconds; alone: delivery before the case; loop: the longest step of an event loop, if 50 or more"
-    table = Table(box=None, padding=(0, 1), pad_edge=False, caption=caption)
+    table = Table(box=None, padding=(0, 1, 0, 0), caption=caption)
     table.add_column("case")
     for name in ("alone\np95", "accept\np50", "\np95", "delivery\np50", "\np95", "\nlost", "\nloop", "\nverdict"):
         table.add_column(name, justify="right")
