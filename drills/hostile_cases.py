@@ -34,6 +34,15 @@ async def failing_receivers(tenant: Tenant) -> None:
     await tenant.events("failing", 2)
 
 
+async def failing_templates(tenant: Tenant) -> None:
+    """Post batches of events whose template fails: they share runs, and each of them then has a run of its own."""
+    payload = {"template": "{{ event.data.missing.name }}"}
+    await tenant.webhooks("templates", 1, url=f"{tenant.receiver}/empty", payload=payload)
+    content = json.dumps({"events": [{"type": "templates"}] * 200}).encode()
+    await tenant.start.wait()
+    await tenant.flood("batches", "POST", repeat("/v1/events/batch"), rate=0.5, connections=1, content=content)
+
+
 async def large_batches(tenant: Tenant) -> None:
     """Post batches of 1,000 small events and of 32 large ones, and large events one by one."""
     await tenant.webhooks("batches", 1, url=f"{tenant.receiver}/empty")
@@ -77,8 +86,7 @@ async def thousands_of_webhooks(tenant: Tenant) -> None:
 
 async def bulk_recovery(tenant: Tenant) -> None:
     """Recover 3,000 failed events at the highest rate."""
-    fails = {"template": "{{ event.data.missing.name }}"}  # such events share runs, which those that got a 500 do not
-    [webhook] = await tenant.webhooks("recovery", 1, url=f"{tenant.receiver}/empty", payload=fails)
+    [webhook] = await tenant.webhooks("recovery", 1, url=f"{tenant.receiver}/fail", retry={"schedule": []})
     await tenant.post_all("recovery", [{"type": "recovery"}] * FAILED_EVENTS)
     path = f"/v1/webhooks/{webhook}/recover"
     request = {"since": (datetime.now(UTC) - timedelta(hours=1)).isoformat(), "rate": 100}
@@ -87,7 +95,7 @@ async def bulk_recovery(tenant: Tenant) -> None:
         await asyncio.sleep(0.5)
         counted = await tenant.call("counts of failed events", "POST", path, request | {"dry_run": True})
         failed = counted.json()["found"] if counted is not None and counted.is_success else 0
-    await tenant.call("recovery", "PATCH", f"/v1/webhooks/{webhook}", {"payload": None})
+    await tenant.call("recovery", "PATCH", f"/v1/webhooks/{webhook}", {"url": f"{tenant.receiver}/empty"})
     await tenant.start.wait()
     await tenant.call("recovery", "POST", path, request)
     await asyncio.Event().wait()
@@ -155,6 +163,7 @@ async def open_portal(tenant: Tenant) -> str:
 CASES: dict[str, Attack] = {
     "hanging-receivers": hanging_receivers,
     "failing-receivers": failing_receivers,
+    "failing-templates": failing_templates,
     "large-batches": large_batches,
     "template-bombs": template_bombs,
     "thousands-of-webhooks": thousands_of_webhooks,
