@@ -96,8 +96,10 @@ async def bulk_recovery(tenant: Tenant) -> None:
         counted = await tenant.call("counts of failed events", "POST", path, request | {"dry_run": True})
         failed = counted.json()["found"] if counted is not None and counted.is_success else 0
     await tenant.call("recovery", "PATCH", f"/v1/webhooks/{webhook}", {"url": f"{tenant.receiver}/empty"})
-    await tenant.start.wait()
     await tenant.call("recovery", "POST", path, request)
+    while not tenant.received["/empty"]:  # it brings the index up to date and counts the events first
+        await asyncio.sleep(0.1)
+    await tenant.start.wait()
     await asyncio.Event().wait()
 
 
