@@ -12,11 +12,12 @@ from pathlib import Path
 
 from drills import bulk, claims, fault_drill, index, neighbour, ordered, rates, report, waiting
 from drills.fault_drill import DrillPlan
+from drills.hostile_cases import CASES
 from drills.schedule import KINDS, USUAL
 from hookkeeper.cli.console import Failed, print_failure
 from hookkeeper.cli.processes import run, until_stopped
 
-MAX_NEIGHBOUR_SECONDS = 120.0
+SECONDS, NEIGHBOUR_SECONDS, CASE_SECONDS = 600.0, 120.0, 20.0
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
 
 async def _faults(arguments: argparse.Namespace) -> bool:
     rate = arguments.rate or 20.0
-    plan = DrillPlan(arguments.seed, arguments.seconds, rate, arguments.kinds, arguments.keep)
+    plan = DrillPlan(arguments.seed, arguments.seconds or SECONDS, rate, arguments.kinds, arguments.keep)
     report.print_plan(plan)
     return report.print_result(plan, await fault_drill.run(plan, report.print_fault))
 
@@ -75,10 +76,19 @@ async def _claims(arguments: argparse.Namespace) -> bool:
 
 
 async def _neighbour(arguments: argparse.Namespace) -> bool:
-    seconds = min(arguments.seconds, MAX_NEIGHBOUR_SECONDS)
-    return report.print_neighbour(
-        await neighbour.run(arguments.seed, seconds, arguments.factor, arguments.pages, report.print_step)
-    )
+    seconds = min(arguments.seconds or (CASE_SECONDS if arguments.case else NEIGHBOUR_SECONDS), NEIGHBOUR_SECONDS)
+    plan = (arguments.seed, seconds, arguments.factor, arguments.pages, report.print_step)
+    if not arguments.case:
+        return report.print_neighbour(await neighbour.run(*plan))
+    cases, found = [*CASES] if "all" in arguments.case else arguments.case, {}
+    for case in cases:
+        try:
+            found[case] = await neighbour.run(*plan, case)  # with new processes: none finishes what another began
+        except Failed as failure:
+            print_failure(failure)
+        else:
+            report.print_case(case, found[case], seconds)
+    return report.print_cases(found) and len(found) == len(cases)
 
 
 async def _rates(arguments: argparse.Namespace) -> bool:
@@ -105,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add("drill", nargs="?", choices=DRILLS, default="faults", help="the drill to run (%(default)s)")
     add("--seed", type=int, default=int(time.time()), help="decides the faults and the receivers' responses")
     add("--rate", type=float, help="events a second (20; release and recovery: 40)")
-    add("--seconds", type=float, default=600, help="how long events are posted (%(default)g; neighbour: at most 120)")
+    add("--seconds", type=float, help="how long events are posted (600; neighbour: 120, at most; a case: 20)")
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
     add("--keep", type=Path, help="faults, claims: an empty folder in which data, logs and observations are kept")
     add("--runs", type=int, default=10_000, help="waiting: number of runs (%(default)d)")
@@ -114,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help="number of events (ordered: 100, release: 1000, recovery and index: 2000, rates: 3000, claims: 10,000)",
     )
+    add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
     add("--factor", type=float, default=1.0, help="neighbour: multiplies its time limits (%(default)g)")
     add("--pages", type=_number, default=0, help="neighbour: pages that the hostile tenant keeps open (%(default)d)")
     return parser

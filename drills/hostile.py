@@ -1,6 +1,6 @@
-"""A hostile tenant, in its own process: it does at once everything that has affected another tenant before.
+"""A hostile tenant, in its own process. It does at once all that has affected another tenant before, or one case.
 
-    python -m drills.hostile URL KEY SECONDS SEED TARGETS PAGES   prints the responses to its requests, as JSON
+    python -m drills.hostile URL KEY SECONDS SEED TARGETS PAGES CASE   prints what became of its requests, as JSON
 
 Every loop is limited in rate and time. Requests that the API refuses are counted, and a smaller variant is tried.
 """
@@ -9,96 +9,29 @@ import asyncio
 import json
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Coroutine
+import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 import httpx
-from aiohttp import web
 
+from drills.hostile_cases import CASES, hanging_receivers
 from drills.hostile_receivers import certificate_chain, costly_tls, recording, unreading
+from drills.hostile_tenant import Attack, Tenant
 from drills.name_server import SILENT
 from drills.open_pages import open_pages, session
 
-TENANT = "hostile"
-SECRET = "a-secret-that-no-key-of-the-tenant-may-read"
 NESTED_TYPE, NESTED_DEPTH = "nested", 20
 LARGE_KEY, ALLOWED_KEY = 8192, 4096
-PREPARATION_TIMEOUT = 120.0
+PREPARATION_TIMEOUT = 300.0
 NICENESS = 5
 """A real tenant's clients run on other machines."""
-
-Attack = Callable[["Tenant"], Coroutine[Any, Any, None]]
-
-
-@dataclass
-class Tenant:
-    """The hostile tenant's client, its receivers, and the number of responses by status."""
-
-    http: httpx.AsyncClient
-    random: Random
-    plain: str
-    """Its HTTP receiver: `/empty` answers at once, `/hang` never, `/seen` records whether the secret arrived."""
-    unread: str
-    """A receiver that accepts connections and never reads."""
-    tls: str
-    """Its HTTPS receiver, with a long chain of certificates with large keys."""
-    authority: dict[int, str]
-    """Certificate authorities of that receiver as PEM, by the size of their keys."""
-    targets: dict[str, Any]
-    """What the operator has created for the drill: `race` is a webhook with a secret header, `page_key` a key for the
-    session of the open pages."""
-    start: asyncio.Barrier
-    """All attacks begin at once, when all are prepared."""
-    answers: dict[str, Counter[int]] = field(default_factory=dict)
-    leaked: bool = False
-
-    def record(self, request: web.Request) -> None:
-        """Record whether the secret has arrived."""
-        self.leaked |= SECRET in request.headers.values() and request.path == "/seen"
-
-    async def call(self, attack: str, method: str, path: str, body: Any = None) -> httpx.Response | None:
-        """Send a request, and count its status; 0 without a response."""
-        content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        counted = self.answers.setdefault(attack, Counter())
-        try:
-            answer = await self.http.request(method, path, content=content)
-        except httpx.TransportError:
-            counted[0] += 1
-            return None
-        counted[answer.status_code] += 1
-        return answer
-
-    async def webhooks(self, attack: str, count: int, **fields: Any) -> list[str]:
-        """Register webhooks, or as many as the API accepts; return their ids."""
-        made = []
-        for n in range(count):
-            answer = await self.call(attack, "POST", "/v1/webhooks", {"events": [attack], **fields, "name": f"{n}"})
-            while answer is not None and answer.status_code == 429:
-                await asyncio.sleep(0.2)
-                answer = await self.call(attack, "POST", "/v1/webhooks", {"events": [attack], **fields, "name": f"{n}"})
-            if answer is None or not answer.is_success:
-                break
-            made.append(answer.json()["id"])
-        return made
-
-    async def events(self, attack: str, rate: float, data: Any = None) -> None:
-        """Post events of the attack's type until cancelled."""
-        async with asyncio.TaskGroup() as posts:
-            while True:
-                posts.create_task(self.call(attack, "POST", "/v1/events", {"type": attack, "data": data}))
-                await asyncio.sleep(self.random.uniform(0.5, 1.5) / rate)
-
-
-# The attacks. Each prepares itself, then continues until it is cancelled.
 
 
 async def secret_header(tenant: Tenant) -> None:
     """Keep a masked header while changing the URL to the tenant's own host."""
-    webhook, elsewhere = tenant.targets["race"], tenant.plain.replace("127.0.0.1", "127.0.0.2")
+    webhook, elsewhere = tenant.targets["race"], tenant.receiver.replace("127.0.0.1", "127.0.0.2")
     slow = {"template": "{% for i in range(20000) %}{% endfor %}{{ event.data }}"}
     await tenant.start.wait()
     while True:
@@ -142,7 +75,7 @@ async def large_headers(tenant: Tenant) -> None:
     """Register a webhook with as many header bytes as allowed, which are masked in each response."""
     for count in (30, 3):
         words = {f"x-{n}": " ".join("ab" for _ in range(1365)) for n in range(count)}
-        if await tenant.webhooks("headers", 1, url=f"{tenant.plain}/empty", headers=words):
+        if await tenant.webhooks("headers", 1, url=f"{tenant.receiver}/empty", headers=words):
             break
     await tenant.start.wait()
     await tenant.events("headers", 10)
@@ -150,7 +83,7 @@ async def large_headers(tenant: Tenant) -> None:
 
 async def many_filters(tenant: Tenant) -> None:
     """Post batches of large events to many webhooks with filters."""
-    await tenant.webhooks("filters", 60, url=f"{tenant.plain}/empty", filter="event.data.text.contains('y')")
+    await tenant.webhooks("filters", 60, url=f"{tenant.receiver}/empty", filter="event.data.text.contains('y')")
     events = [{"type": "filters", "data": {"text": "x" * 250_000}} for _ in range(20)]
     batch = json.dumps({"events": events}).encode()
     await tenant.start.wait()
@@ -162,19 +95,13 @@ async def many_filters(tenant: Tenant) -> None:
 async def large_bodies(tenant: Tenant) -> None:
     """Turn small events into large bodies, for a receiver that never reads them."""
     template = '{"text": "{% for i in range(%d) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}"}'
-    for size in (1_000_000, 500_000):
-        payload = {"template": template.replace("%d", str(size // 50))}
-        if await tenant.webhooks("bodies", 4, url=f"{tenant.unread}/", payload=payload, timeout=30):
-            break
-    await tenant.start.wait()
-    await tenant.events("bodies", 10)
-
-
-async def hanging_receivers(tenant: Tenant) -> None:
-    """Register many webhooks whose receiver never answers."""
-    await tenant.webhooks("hanging", 60, url=f"{tenant.plain}/hang", timeout=30)
-    await tenant.start.wait()
-    await tenant.events("hanging", 2)
+    async with unreading() as url:
+        for size in (1_000_000, 500_000):
+            payload = {"template": template.replace("%d", str(size // 50))}
+            if await tenant.webhooks("bodies", 4, url=f"{url}/", payload=payload, timeout=30):
+                break
+        await tenant.start.wait()
+        await tenant.events("bodies", 10)
 
 
 async def silent_names(tenant: Tenant) -> None:
@@ -187,11 +114,13 @@ async def silent_names(tenant: Tenant) -> None:
 
 async def expensive_handshakes(tenant: Tenant) -> None:
     """Use a receiver whose certificates are expensive to verify, with the tenant's own authority."""
-    for size in (LARGE_KEY, ALLOWED_KEY):
-        if await tenant.webhooks("handshakes", 3, url=tenant.tls, tls={"ca": tenant.authority[size]}, timeout=30):
-            break
-    await tenant.start.wait()
-    await tenant.events("handshakes", 5)
+    large, allowed = [await asyncio.to_thread(certificate_chain, size) for size in (LARGE_KEY, ALLOWED_KEY)]
+    async with costly_tls(*allowed) as url:
+        for (*_, root), _ in (large, allowed):
+            if await tenant.webhooks("handshakes", 3, url=url, tls={"ca": root}, timeout=30):
+                break
+        await tenant.start.wait()
+        await tenant.events("handshakes", 5)
 
 
 async def many_schedules(tenant: Tenant) -> None:
@@ -206,7 +135,7 @@ async def many_schedules(tenant: Tenant) -> None:
     await asyncio.Event().wait()
 
 
-ATTACKS: tuple[Attack, ...] = (
+AT_ONCE: tuple[Attack, ...] = (
     secret_header,
     nested_event,
     many_addresses,
@@ -220,44 +149,59 @@ ATTACKS: tuple[Attack, ...] = (
 )
 
 
-async def attack(url: str, key: str, seconds: float, seed: int, targets: dict[str, Any], pages: int) -> dict[str, Any]:
-    """Attack for some seconds; return the number of responses, and whether the secret arrived.
+async def attack(
+    url: str, key: str, seconds: float, seed: int, targets: dict[str, Any], pages: int, case: str
+) -> dict[str, Any]:
+    """Attack for some seconds, in the way of the case, or without one in all others at once; return what was counted.
 
     Before and meanwhile, so many pages of the dashboard are open, in a session with a key of their own: the key of the
     attacks has reached its rate.
     """
+    attacks = [CASES[case]] if case else AT_ONCE
     async with AsyncExitStack() as stack:
         limits = httpx.Limits(max_connections=200)
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        start = asyncio.Barrier(len(ATTACKS) + 1)
         http = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=10, limits=limits)
-        tenant = Tenant(await stack.enter_async_context(http), Random(seed), "", "", "", {}, targets, start)
-        tenant.plain = await stack.enter_async_context(recording(tenant.record))
-        tenant.unread = await stack.enter_async_context(unreading())
-        chains = {size: certificate_chain(size) for size in (LARGE_KEY, ALLOWED_KEY)}
-        tenant.authority = {size: chain[-1] for size, (chain, _) in chains.items()}
-        tenant.tls = await stack.enter_async_context(costly_tls(*chains[ALLOWED_KEY]))
+        start = asyncio.Barrier(len(attacks) + 1)
+        tenant = Tenant(await stack.enter_async_context(http), Random(seed), targets, start)
+        tenant.receiver = await stack.enter_async_context(recording(tenant.record))
         reader = await stack.enter_async_context(session(url, targets["page_key"]))
         opened = await stack.enter_async_context(open_pages(reader, pages))
         async with asyncio.timeout(PREPARATION_TIMEOUT):
             while pages and not opened.were_live:
                 await asyncio.sleep(0.1)
-        tasks = [asyncio.create_task(attack_with(tenant)) for attack_with in ATTACKS]
-        async with asyncio.timeout(PREPARATION_TIMEOUT):
-            await start.wait()
+        tasks = [asyncio.create_task(attack_with(tenant)) for attack_with in attacks]
+        started = asyncio.create_task(start.wait())
+        done, _ = await asyncio.wait(
+            [started, *tasks], timeout=PREPARATION_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in done:
+            task.result()
+        if not done:
+            raise TimeoutError("the attacks were not prepared in time")
         print("attacking", flush=True)  # noqa: T201
+        tenant.received.clear()
+        cpu = time.process_time()
         done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        cpu = time.process_time() - cpu
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
             task.result()
         counted = {name: {str(status): n for status, n in found.items()} for name, found in tenant.answers.items()}
-        return {"answers": counted, "leaked": tenant.leaked, "pages": vars(opened)}
+        return {
+            "answers": counted,
+            "received": tenant.received,
+            "broken": tenant.broken,
+            "leaked": tenant.leaked,
+            "cpu": cpu,
+            "pages": vars(opened),
+        }
 
 
 if __name__ == "__main__":
     os.nice(NICENESS)
-    url, key, seconds, seed, targets, pages = sys.argv[1:]
-    found = asyncio.run(attack(url, key, float(seconds), int(seed), json.loads(targets), int(pages)))
+    url, key, seconds, seed, targets, pages, case = sys.argv[1:]
+    found = asyncio.run(attack(url, key, float(seconds), int(seed), json.loads(targets), int(pages), case))
     print(json.dumps(found))  # noqa: T201

@@ -22,14 +22,14 @@ CHAIN_LENGTH = 40
 
 @asynccontextmanager
 async def recording(record: Callable[[web.Request], None]) -> AsyncIterator[str]:
-    """Serve HTTP: `/hang` never answers, any other path at once. `record` gets each request."""
+    """Serve HTTP: `/hang` never answers, `/fail` with 500, any other path with 200. `record` gets each request."""
 
     async def receive(request: web.Request) -> web.Response:
         record(request)
         await request.read()
         if request.path == "/hang":
             await asyncio.sleep(3600)
-        return web.Response()
+        return web.Response(status=500 if request.path == "/fail" else 200)
 
     app = web.Application(client_max_size=4 * 1024 * 1024)
     app.router.add_post("/{name}", receive)

@@ -1,16 +1,18 @@
 """The neighbour drill: a hostile tenant attacks while a quiet one posts two events a second.
 
-It is judged by the quiet tenant's deliveries, retries and health, the response times of the API, and memory.
+It is judged by the quiet tenant's deliveries, retries and health, the response times of the API, and memory. The tenant
+attacks in many ways at once, or in the way of one case.
 """
 
 import asyncio
 import json
 import math
+import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +20,8 @@ import httpx
 
 from drills.answers import PlannedAnswer
 from drills.environment import Environment, Report, environment
-from drills.hostile import NESTED_TYPE, SECRET, TENANT
+from drills.hostile import NESTED_TYPE
+from drills.hostile_tenant import SECRET, TENANT
 from drills.name_server import QUIET, name_server
 from drills.open_pages import PageCounts
 from drills.schedule import WORKERS
@@ -29,13 +32,15 @@ RATE = 2.0
 """Events a second of the quiet tenant."""
 ALONE_SECONDS = 10.0
 """Duration of the measurement without the hostile tenant."""
+CASE_VARIABLES = {"HOOKKEEPER_MAX_WEBHOOKS_PER_TENANT": "3000", "HOOKKEEPER_DEBUG_EVENT_LOOP": "50"}
 HEALTH_INTERVAL, MEMORY_INTERVAL = 0.25, 1.0
-START_TIMEOUT, DELIVERY_TIMEOUT = 180.0, 60.0
+START_TIMEOUT, DELIVERY_TIMEOUT = 400.0, 60.0
 P95_LIMIT, LATEST_LIMIT, HEALTH_LIMIT = 1.0, 3.0, 0.5
 """Seconds."""
 MEMORY_LIMIT = 900.0
 """Megabytes."""
 PROCESSES = (*WORKERS, "api")
+BLOCKED = r"event loop blocked for (\d+) ms"
 NESTED_SCHEMA: dict[str, Any] = {
     "$ref": "#/$defs/node",
     "$defs": {
@@ -56,6 +61,8 @@ class Observed:
 
     posted: dict[str, float] = field(default_factory=dict)
     """Time at which each event's POST began, by id."""
+    accepted: dict[str, float] = field(default_factory=dict)
+    """Time at which each POST was answered with 202."""
     refused: list[str] = field(default_factory=list)
     arrived: dict[str, float] = field(default_factory=dict)
     health: list[float] = field(default_factory=list)
@@ -64,7 +71,15 @@ class Observed:
     @property
     def lateness(self) -> list[float]:
         """Seconds from POST to receiver, sorted; infinite for an event that did not arrive."""
-        return sorted(self.arrived.get(event_id, math.inf) - began for event_id, began in self.posted.items())
+        return self._seconds_until(self.arrived)
+
+    @property
+    def waits(self) -> list[float]:
+        """Seconds from POST to 202, sorted; infinite for an event that was not accepted."""
+        return self._seconds_until(self.accepted)
+
+    def _seconds_until(self, times: dict[str, float]) -> list[float]:
+        return sorted(times.get(event_id, math.inf) - began for event_id, began in self.posted.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,15 @@ class Neighbour:
     """Responses to the hostile tenant, by attack and status."""
     leaked: bool
     """The hostile tenant got a secret of the operator."""
+    received: dict[str, int] = field(default_factory=dict)
+    """Requests that its receiver got, by path."""
+    broken: list[str] = field(default_factory=list)
+    """What a case requires to work beside the attack, and did not."""
+    client: float = 0.0
+    """CPU seconds of the hostile tenant's client and receivers, which share the cores with the server."""
+    blocked: int = 0
+    """The most CPU milliseconds for which one step held an event loop of the API or a worker; 0: less than 50.
+    It shows whether the server delays the quiet tenant, or a busy machine."""
     pages: PageCounts = field(default_factory=PageCounts)
     """The hostile tenant's open pages."""
     factor: float = 1.0
@@ -95,6 +119,7 @@ class Neighbour:
         found = {
             f"{len(self.beside.refused)} of the quiet tenant's events were refused": bool(self.beside.refused),
             "an event of the quiet tenant did not arrive": not late or late[-1] == math.inf,
+            "the quiet tenant's events were accepted late": quantile(self.beside.waits, 0.95) > P95_LIMIT * self.factor,
             "the quiet tenant's deliveries were late": quantile(late, 0.95) > P95_LIMIT * self.factor,
             "a delivery of the quiet tenant was very late": quantile(late, 1.0) > LATEST_LIMIT * self.factor,
             "/healthz was slow": quantile(self.beside.health, 1.0) > HEALTH_LIMIT * self.factor,
@@ -105,7 +130,7 @@ class Neighbour:
             "the hostile tenant did not attack": not self.answers,
             "the hostile tenant's pages were not live": self.pages.number > 0 and not self.pages.were_live,
         }
-        return [description for description, failed in found.items() if failed]
+        return [description for description, failed in found.items() if failed] + self.broken
 
 
 def quantile(values: list[float], part: float) -> float:
@@ -114,13 +139,16 @@ def quantile(values: list[float], part: float) -> float:
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)] if ordered else math.inf
 
 
-async def run(seed: int, seconds: float, factor: float, pages: int, report: Report) -> Neighbour:
-    """Measure the quiet tenant alone, then next to the hostile one, which keeps so many pages of the dashboard open."""
+async def run(seed: int, seconds: float, factor: float, pages: int, report: Report, case: str = "") -> Neighbour:
+    """Measure the quiet tenant alone, then next to the hostile one, which keeps so many pages of the dashboard open.
+
+    With a case, it attacks in this way only, and the quiet tenant is measured alone for less long.
+    """
     async with (
         name_server() as address,
-        environment(seed, variables={"HOOKKEEPER_DNS_SERVERS": address}) as env,
+        environment(seed, variables={"HOOKKEEPER_DNS_SERVERS": address} | (CASE_VARIABLES if case else {})) as env,
     ):
-        return await _Drill(env, seed, report).measure(seconds, factor, pages)
+        return await _Drill(env, seed, report).measure(seconds, factor, pages, case)
 
 
 class _Drill:
@@ -129,20 +157,21 @@ class _Drill:
         self._seed, self._report = seed, report
         self._memory = dict.fromkeys(PROCESSES, 0.0)
 
-    async def measure(self, seconds: float, factor: float, pages: int) -> Neighbour:
+    async def measure(self, seconds: float, factor: float, pages: int, case: str) -> Neighbour:
         webhook = await self._register_quiet()
         keys = {tenant: await self._key(tenant) for tenant in (QUIET_TENANT, TENANT)}
         headers = {"authorization": f"Bearer {keys[QUIET_TENANT]}"}
         async with httpx.AsyncClient(
             base_url=self._admin.base_url, headers=headers, trust_env=False, timeout=10
         ) as quiet:
-            alone = await self._observe(quiet, "alone", ALONE_SECONDS)
+            alone = await self._observe(quiet, "alone", ALONE_SECONDS / 2 if case else ALONE_SECONDS)
             self._report(f"alone: half of its events arrive within {quantile(alone.lateness, 0.5) * 1000:.0f} ms")
-            hostile = await self._start_hostile(keys[TENANT], seconds, await self._prepare_targets(), pages)
-            with_pages = f", with {pages} open pages" if pages else ""
-            self._report(f"the hostile tenant attacks for {seconds:g} s{with_pages}")
-            beside = await self._observe(quiet, "beside", seconds)
-            out, _ = await hostile.communicate()
+            targets = await self._prepare_targets()
+            async with self._hostile(keys[TENANT], seconds, targets, pages, case) as hostile:
+                with_pages = f", with {pages} open pages" if pages else ""
+                self._report(f"the hostile tenant attacks for {seconds:g} s{with_pages}")
+                beside = await self._observe(quiet, "beside", seconds)
+                out, _ = await hostile.communicate()
             if hostile.returncode:
                 raise Failed(f"the hostile tenant ended with {hostile.returncode}")
             found = json.loads(out)
@@ -156,6 +185,10 @@ class _Drill:
             shown["health"]["status"] if shown else "unknown",
             found["answers"],
             found["leaked"],
+            found["received"],
+            found["broken"],
+            found["cpu"],
+            self._blocked(),
             PageCounts(
                 pages, Counter(found["pages"]["loads"]), Counter(found["pages"]["streams"]), found["pages"]["messages"]
             ),
@@ -193,19 +226,24 @@ class _Drill:
         made: dict[str, Any] = answer.json()
         return made
 
-    async def _start_hostile(
-        self, key: str, seconds: float, targets: dict[str, Any], pages: int
-    ) -> asyncio.subprocess.Process:
-        """Start the hostile tenant's process; return when its attacks begin."""
-        argv = (str(self._admin.base_url), key, str(seconds), str(self._seed), json.dumps(targets), str(pages))
+    @asynccontextmanager
+    async def _hostile(
+        self, key: str, seconds: float, targets: dict[str, Any], pages: int, case: str
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run the hostile tenant's process until the block ends; the block begins when its attacks do."""
+        argv = (str(self._admin.base_url), key, str(seconds), str(self._seed), json.dumps(targets), str(pages), case)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "drills.hostile", *argv, stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
-        async with asyncio.timeout(START_TIMEOUT):
-            if not await process.stdout.readline():
-                raise Failed("the hostile tenant did not start")
-        return process
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                if not await process.stdout.readline():
+                    raise Failed("the hostile tenant did not start")
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
 
     async def _observe(self, quiet: httpx.AsyncClient, name: str, seconds: float) -> Observed:
         """Post events of the quiet tenant, and watch the API and the processes meanwhile."""
@@ -236,7 +274,9 @@ class _Drill:
         except httpx.TransportError as error:
             seen.refused.append(f"{event_id}: {error!r}")
             return
-        if not answer.is_success:
+        if answer.is_success:
+            seen.accepted[event_id] = time.time()
+        else:
             seen.refused.append(f"{event_id}: {answer.status_code} {answer.text}")
 
     async def _watch_health(self, seen: Observed) -> None:
@@ -256,6 +296,12 @@ class _Drill:
                 if memory := await self._cluster.memory(name):
                     self._memory[name] = max(self._memory[name], memory.own)
             await asyncio.sleep(MEMORY_INTERVAL)
+
+    def _blocked(self) -> int:
+        """Read from the logs for how long a step has held an event loop, if the processes watch theirs."""
+        logs = self._cluster.stack.data_dir / "logs"
+        texts = [(logs / f"{name}.log").read_text(errors="replace") for name in PROCESSES]
+        return max((int(found) for text in texts for found in re.findall(BLOCKED, text)), default=0)
 
     async def _attempts(self, quiet: httpx.AsyncClient, event_ids: Iterable[str]) -> list[int]:
         """Count the attempts of each event's delivery; 0 if they cannot be read."""

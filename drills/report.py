@@ -166,6 +166,7 @@ def print_neighbour(result: Neighbour) -> bool:
     rows: list[tuple[str, Callable[[Observed], object], str]] = [
         ("events posted", lambda observed: len(observed.posted), ""),
         ("events refused", lambda observed: len(observed.refused), "0"),
+        ("POST to 202, p95", lambda observed: _seconds(observed.waits, 0.95), _limit(P95_LIMIT, result)),
         ("POST to receiver, p50", lambda observed: _seconds(observed.lateness, 0.5), ""),
         ("POST to receiver, p95", lambda observed: _seconds(observed.lateness, 0.95), _limit(P95_LIMIT, result)),
         ("POST to receiver, latest", lambda observed: _seconds(observed.lateness, 1), _limit(LATEST_LIMIT, result)),
@@ -188,6 +189,37 @@ def print_neighbour(result: Neighbour) -> bool:
     return _print_verdict(not result.failures)
 
 
+def print_case(case: str, found: Neighbour, seconds: float) -> None:
+    """Print what the hostile tenant did in a case."""
+    out.print(f"[bold]{case}[/bold]  {seconds:g} s, of which its client used {found.client:.1f} s of CPU time")
+    for name, answers in found.answers.items():
+        print_step(f"{name}: {_by_status(answers)}")
+    for path, count in found.received.items():
+        print_step(f"requests of its receiver {path}: {count:,}")
+    print_step(
+        f"p95 of accept {_seconds(found.beside.waits, 0.95)}, of delivery {_seconds(found.beside.lateness, 0.95)}"
+    )
+    for failure in (*found.failures, *found.beside.refused[:MAX_SHOWN]):
+        out.print(f"  {failure}", style="red", markup=False)
+
+
+def print_cases(results: Mapping[str, Neighbour]) -> bool:
+    """Print the quiet tenant's times in each case."""
+    caption = "milliseconds; alone: delivery before the case; loop: the longest step of an event loop, if 50 or more"
+    table = Table(box=None, padding=(0, 1, 0, 0), caption=caption)
+    table.add_column("case")
+    for name in ("alone\np95", "accept\np50", "\np95", "delivery\np50", "\np95", "\nlost", "\nloop", "\nverdict"):
+        table.add_column(name, justify="right")
+    for case, found in results.items():
+        waits, late = found.beside.waits, found.beside.lateness
+        measured = ((found.alone.lateness, 0.95), (waits, 0.5), (waits, 0.95), (late, 0.5), (late, 0.95))
+        shown = [f"{quantile(values, part) * 1000:,.0f}" for values, part in measured]
+        verdict = "[red]FAIL[/red]" if found.failures else "[green]pass[/green]"
+        table.add_row(case, *shown, str(late.count(math.inf)), str(found.blocked), verdict)
+    out.print(table)
+    return _print_verdict(not any(found.failures for found in results.values()))
+
+
 def _pages(pages: PageCounts) -> dict[str, str]:
     return {
         "open pages (hostile tenant)": str(pages.number),
@@ -198,7 +230,7 @@ def _pages(pages: PageCounts) -> dict[str, str]:
 
 
 def _by_status(answers: Mapping[str, int]) -> str:
-    counts = (f"{'no response' if status == NO_RESPONSE else status} × {n}" for status, n in sorted(answers.items()))
+    counts = (f"{'no response' if status == NO_RESPONSE else status} × {n:,}" for status, n in sorted(answers.items()))
     return ", ".join(counts)
 
 

@@ -21,9 +21,10 @@ from timeouts import WAIT_TIMEOUT
 ROOT = Path(__file__).parents[2]
 
 
-def observed(*lateness: float, health: float = 0.01) -> Observed:
+def observed(*lateness: float, health: float = 0.01, wait: float = 0.05) -> Observed:
     return Observed(
         posted={str(n): 100.0 for n in range(len(lateness))},
+        accepted={str(n): 100.0 + wait for n in range(len(lateness)) if wait < math.inf},
         arrived={str(n): 100.0 + late for n, late in enumerate(lateness) if late < math.inf},
         health=[health],
     )
@@ -50,6 +51,8 @@ def test_a_quiet_tenant_that_notices_nothing_passes() -> None:
     [
         (SLOW, "late"),
         ({"beside": observed(*[0.2] * 20, 3.1)}, "very late"),
+        ({"beside": observed(0.1, wait=1.1)}, "accepted late"),
+        ({"beside": observed(0.1, wait=math.inf)}, "accepted late"),
         ({"beside": observed(*[0.2] * 20, math.inf)}, "did not arrive"),
         ({"beside": observed()}, "did not arrive"),
         ({"beside": observed(0.1, health=0.6)}, "/healthz"),
@@ -61,6 +64,7 @@ def test_a_quiet_tenant_that_notices_nothing_passes() -> None:
         ({"health": "failing"}, "failing"),
         ({"leaked": True}, "secret"),
         ({"answers": {}}, "did not attack"),
+        ({"broken": ["a valid portal link was answered with 429"]}, "portal link"),
         ({"pages": PageCounts(2, loads=Counter({"200": 9}))}, "not live"),
         ({"pages": PageCounts(2, loads=Counter({"429": 9}), messages=9)}, "not live"),
     ],
