@@ -65,7 +65,6 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
         queues = [
             ServedQueue(queue, activities.main, slots, WORKFLOWS),
             ServedQueue(task_queues.retry_queue(queue), activities.retries, slots),
-            ServedQueue(task_queues.limited_queue(queue), activities.limited, slots),
             ServedQueue(task_queues.bulk_queue(queue), activities.bulk, MAX_CONCURRENT_BULK, polls=2),
         ]
         async with serve(client, settings, queues, traced(index.put) if settings.otlp_endpoint else index.put):

@@ -13,10 +13,9 @@ from typing import Literal
 import structlog
 from temporalio import activity
 
-from activities.pacing import throttled_for
 from activities.slow_webhooks import SlowWebhooks
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
-from hookkeeper.outcomes import Outcome
+from hookkeeper.outcomes import BUSY_STATUS_CODES, Outcome
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.health import DisabledReason, RequestResult, needs_recording
 from hookkeeper.registry.models import Webhook
@@ -26,6 +25,10 @@ from hookkeeper.temporal.probes import Probes
 PAUSES = (0.5, 1.0)
 """Seconds before each further try to record. The retry of an activity takes longer: it waits for another turn if its
 webhook has a rate limit."""
+BUSY_SECONDS = 5.0
+"""A busy receiver that does not say until when gets no requests for this time, twice as long each time in a row."""
+MAX_BUSY_SECONDS = 60.0
+MAX_DOUBLINGS = 4
 log = structlog.get_logger("hookkeeper.delivery")
 
 
@@ -111,6 +114,19 @@ class HealthRecorder:
         until = at + timedelta(seconds=throttle) if throttle else None
         answer: Literal["timed_out", "failed"] = "timed_out" if outcome.error == "timeout" else "failed"
         return RequestResult(request.webhook_id, answer, at, until, slow=slow)
+
+
+def throttled_for(webhook: Webhook | None, outcome: Outcome) -> float:
+    """Return the seconds for which the webhook accepts no requests after this outcome; 0 is none.
+
+    `webhook` is as it was before. If the receiver does not say how long, the webhook's own retry policy may be shorter.
+    """
+    requested = outcome.retry_after or 0.0
+    if outcome.status_code not in BUSY_STATUS_CODES:
+        return requested
+    in_a_row = webhook.failures or 0 if webhook else 0
+    backoff = BUSY_SECONDS * 2.0 ** min(in_a_row, MAX_DOUBLINGS)
+    return max(requested, min(backoff, MAX_BUSY_SECONDS, *(outcome.delays or ())))
 
 
 def _with_disabled(batch: DeliveryBatch, result: BatchResult, disabled: Mapping[str, object]) -> BatchResult:

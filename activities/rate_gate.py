@@ -1,20 +1,21 @@
-"""When may a request to a webhook be made: now, or at which time, through which queue?
+"""When may a request to a webhook be made: now, or at which time?
 
-If Temporal's rate-limited queue keeps the rates, `activities.pacing` decides alone. If timers keep them, a request
-reserves its time in the registry, and its run waits for that time with a durable timer. So neither a webhook with a
-backlog of thousands nor a server without fairness delays another webhook.
+A request that has to wait reserves its time in the registry, and its run waits for that time with a durable timer. So a
+rate counts across all workers, and a webhook with a backlog of thousands delays no other one.
 """
 
 from datetime import datetime, timedelta
 
-from activities import pacing
 from activities.webhook_concurrency import WebhookConcurrency
-from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
+from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.outcomes import Outcome, ReservedTime
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.reserved_times import ReservedTimes
-from hookkeeper.temporal.rate_mode import RateMode
 
+RETURN_RATE = 10.0
+"""Requests a second at which deferred requests return to a receiver that was busy, or to a tenant's limit."""
+TENANT_WAIT = timedelta(seconds=1)
+"""Until the first of those that a tenant's limit has deferred returns."""
 TOLERANCE = timedelta(seconds=5)
 """A request that is later than this after its reserved time reserves another one; twice as late after each missed one.
 
@@ -24,57 +25,37 @@ MAX_DOUBLINGS = 12
 
 
 class RateGate:
-    """Defers requests that may not be made now."""
+    """Defers requests that may not be made now. `now` is Temporal's time."""
 
-    def __init__(self, times: ReservedTimes, mode: RateMode, max_concurrent: int) -> None:
+    def __init__(self, times: ReservedTimes, max_concurrent: int) -> None:
         """`max_concurrent`: requests to one webhook at once in this process."""
         self._times = times
-        self._mode = mode
         self.concurrency = WebhookConcurrency(max_concurrent)
 
-    async def defer_by_rate(
-        self, request: AttemptRequest, webhook: Webhook, now: datetime, batch: DeliveryBatch
-    ) -> Outcome | None:
-        """Return the outcome of a request that has to wait for the webhook's rate, or None if it may be made now.
-
-        `now` is Temporal's time.
-        """
-        if self._mode.keeper == "queue":
-            return pacing.defer_by_rate(request, webhook, now, batch.pace)
-        if pacing.ignores_rate(request, webhook):
-            return None
-        rate = pacing.rate_now(webhook, now)
-        if rate is None or _is_on_time(request.slot, webhook, now, rate):
+    async def defer_by_rate(self, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome | None:
+        """Return the outcome of a request that has to wait for the webhook's rate, or None if it may be made now."""
+        rate = rate_now(webhook, now)
+        if rate is None or ignores_rate(request, webhook) or is_on_time(request.slot, webhook, now, rate):
             return None
         earliest = max(now, webhook.throttled_until or now)
-        reserved = await self._reserve(request, webhook, earliest, rate, is_late=_is_late(request.slot, now))
-        return _deferred_to(reserved, request, webhook, now) if reserved.at > now else None
+        reserved = await self._reserve(request, webhook, earliest, rate, is_late=is_late(request.slot, now))
+        return _deferred(request, webhook, reserved) if reserved.at > now else None
 
-    async def defer_by_concurrency(
-        self, request: AttemptRequest, webhook: Webhook, now: datetime, *, limited: bool
-    ) -> Outcome:
+    async def defer_by_concurrency(self, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:
         """Return the outcome of a request that exceeds the concurrency limit of its webhook.
 
         Such requests return at as many a second as the webhook accepts, or takes: a slow endpoint keeps its pace, and
-        one that hangs is degraded when its first requests have timed out. A request that came from the
-        rate-limited queue (`limited`) returns after a second or two: a server without fairness would let it through at
-        once.
+        one that hangs is degraded when its first requests have timed out.
         """
-        rate = webhook.current_rate or self.concurrency.pace(webhook.id)
-        return await self._defer(request, webhook, now, rate, wait=1.0 if limited else 0.0)
+        return await self._defer(request, webhook, now, self.concurrency.pace(webhook.id))
 
     async def defer_by_tenant(self, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:
         """Return the outcome of a request that its tenant's limits prevented."""
-        return await self._defer(request, webhook, now, webhook.current_rate or pacing.RETURN_RATE, wait=1.0)
+        return await self._defer(request, webhook, now + TENANT_WAIT, RETURN_RATE)
 
-    async def _defer(
-        self, request: AttemptRequest, webhook: Webhook, now: datetime, rate: float, *, wait: float
-    ) -> Outcome:
-        """Defer a request by at least so many seconds."""
-        if self._mode.keeper == "queue":
-            return pacing.deferred(request, webhook, rate, wait=pacing.spread(wait) if wait else 0.0)
-        reserved = await self._reserve(request, webhook, now + timedelta(seconds=wait), rate, is_late=False)
-        return _deferred_to(reserved, request, webhook, now)
+    async def _defer(self, request: AttemptRequest, webhook: Webhook, earliest: datetime, rate: float) -> Outcome:
+        rate = min(rate, webhook.current_rate or rate)
+        return _deferred(request, webhook, await self._reserve(request, webhook, earliest, rate, is_late=False))
 
     async def _reserve(
         self, request: AttemptRequest, webhook: Webhook, earliest: datetime, rate: float, *, is_late: bool
@@ -84,21 +65,44 @@ class RateGate:
         return ReservedTime(at=at, rate=rate, missed=missed + is_late)
 
 
-def _deferred_to(reserved: ReservedTime, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:
-    wait = max(0.0, (reserved.at - now).total_seconds())
-    return pacing.deferred(request, webhook, reserved.rate, wait=wait, slot=reserved)
+def _deferred(request: AttemptRequest, webhook: Webhook, reserved: ReservedTime) -> Outcome:
+    return Outcome(
+        delivery=request.delivery,
+        verdict="deferred",
+        target=webhook.target,
+        degraded=webhook.is_degraded,
+        slot=reserved,
+    )
 
 
-def _is_on_time(reserved: ReservedTime | None, webhook: Webhook, now: datetime, rate: float) -> bool:
+def rate_now(webhook: Webhook, now: datetime) -> float | None:
+    """Return the requests a second that the webhook accepts, also of those that return; None: any number."""
+    return webhook.current_rate or (RETURN_RATE if _is_throttled(webhook, now) else None)
+
+
+def ignores_rate(request: AttemptRequest, webhook: Webhook) -> bool:
+    """Return whether the request is made now, whatever the webhook's rate: it is immediate, or it was requested while
+    the webhook is off, and would be held if it waited.
+    """
+    is_off = not webhook.enabled or webhook.paused_at is not None
+    return request.immediate or (is_off and request.trigger == "manual" and not request.postponed)
+
+
+def is_on_time(reserved: ReservedTime | None, webhook: Webhook, now: datetime, rate: float) -> bool:
     """Return whether the reserved time still counts: it is not missed, and the rate has not been lowered since."""
-    if reserved is None or reserved.rate > rate or pacing.is_throttled(webhook, now):
+    if reserved is None or reserved.rate > rate or _is_throttled(webhook, now):
         return False
-    return not _is_late(reserved, now)
+    return not is_late(reserved, now)
 
 
-def _is_late(reserved: ReservedTime | None, now: datetime) -> bool:
+def is_late(reserved: ReservedTime | None, now: datetime) -> bool:
     """Return whether the reserved time is missed."""
     if reserved is None:
         return False
     tolerance = max(TOLERANCE, timedelta(seconds=1 / reserved.rate)) * 2.0 ** min(reserved.missed, MAX_DOUBLINGS)
     return bool(now > reserved.at + tolerance)
+
+
+def _is_throttled(webhook: Webhook, now: datetime) -> bool:
+    """Return whether the webhook accepts no requests for the moment."""
+    return webhook.throttled_until is not None and now < webhook.throttled_until

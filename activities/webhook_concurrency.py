@@ -15,7 +15,7 @@ MIN_AGE, MAX_AGE = 1.0, 60.0
 
 class WebhookConcurrency:
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`limit`: requests to one webhook at once; twice as many with those of the rate-limited queue."""
+        """`limit`: requests to one webhook at once."""
         self.limit = limit
         self._clock = clock
         self._in_flight: Counter[str] = Counter()
@@ -27,7 +27,7 @@ class WebhookConcurrency:
         """For webhooks with waiting requests: when the last request ended, or when the first began to wait."""
 
     @asynccontextmanager
-    async def slot(self, webhook_id: str, *, limited: bool = False, waits: bool = False) -> AsyncIterator[bool]:
+    async def slot(self, webhook_id: str, *, waits: bool = False) -> AsyncIterator[bool]:
         """Count a request for the length of the block; yield whether it is within the limit.
 
         With `waits`, a request over the limit waits for a slot; it gets none only if the webhook hangs.
@@ -38,7 +38,7 @@ class WebhookConcurrency:
         request = object()
         self._begun[webhook_id][request] = self._clock()
         try:
-            yield is_granted or self._in_flight[webhook_id] <= self.limit * (2 if limited else 1)
+            yield is_granted or self._in_flight[webhook_id] <= self.limit
         finally:
             del self._begun[webhook_id][request]
             self._end(webhook_id)

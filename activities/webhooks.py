@@ -61,14 +61,14 @@ class WebhookActivities:
         request, webhook, batch = attempt.request, attempt.webhook, attempt.batch
         if not webhook.url:
             return Outcome(delivery=request.delivery, verdict="webhook_deleted")
-        now, limited = batch.now(), batch.message.pace is not None
-        if deferred := await self._gate.defer_by_rate(request, webhook, now, batch.message):
+        now = batch.now()
+        if deferred := await self._gate.defer_by_rate(request, webhook, now):
             return deferred
         # An event that shares its activity waits for a slot: deferred, it would need a run of its own.
-        slot = self._gate.concurrency.slot(webhook.id, limited=limited, waits=batch.is_together)
+        slot = self._gate.concurrency.slot(webhook.id, waits=batch.is_together)
         async with slot as is_within_limit:
             if not (is_within_limit or request.immediate):
-                return await self._gate.defer_by_concurrency(request, webhook, now, limited=limited)
+                return await self._gate.defer_by_concurrency(request, webhook, now)
             try:
                 return await self._send(attempt)
             except LocalLimitReached:
@@ -110,7 +110,6 @@ class WebhookActivities:
             text,
             request_digest=digest_of(webhook, body),
             response_headers=shown_headers(answer.all_headers, batch.headers_limit, webhook.url, secrets, path=False),
-            rate=webhook.current_rate,
             degraded=webhook.is_degraded,
             ordered=webhook.ordered,
         )

@@ -38,7 +38,6 @@ from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.held_deliveries import HeldDeliveries
 from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.probes import Probes
-from hookkeeper.temporal.rate_mode import RateMode, keeping_rates
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
 
 MAX_CONCURRENT_BULK = 20
@@ -53,7 +52,6 @@ class Activities:
 
     main: list[Activity]
     retries: list[Activity]
-    limited: list[Activity]
     bulk: list[Activity]
 
 
@@ -62,13 +60,11 @@ async def open_activities(
     temporal: Client, store: Store, index: IndexBuffer, settings: Settings
 ) -> AsyncIterator[Activities]:
     """Make the activities, and keep the clients that they use open until the block ends."""
-    async with open_clients(settings) as clients, keeping_rates(temporal, settings.task_queue) as rate_mode:
-        yield _activities(temporal, store, index, settings, clients, rate_mode)
+    async with open_clients(settings) as clients:
+        yield _activities(temporal, store, index, settings, clients)
 
 
-def _activities(
-    temporal: Client, store: Store, index: IndexBuffer, settings: Settings, clients: Clients, rate_mode: RateMode
-) -> Activities:
+def _activities(temporal: Client, store: Store, index: IndexBuffer, settings: Settings, clients: Clients) -> Activities:
     gateway = Gateway(temporal, settings.task_queue, store.claims)
     operators = operator_alerts(settings)
     concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
@@ -94,7 +90,7 @@ def _activities(
         HealthRecorder(store, settings.disable_after, probes),
         clients.guarded,
         renderer,
-        RateGate(store.reserved_times, rate_mode, settings.max_concurrent_per_webhook),
+        RateGate(store.reserved_times, settings.max_concurrent_per_webhook),
         memory,
         send_traceparent=settings.send_traceparent,
     )
@@ -128,7 +124,6 @@ def _activities(
             probing.send_probe,
             probing.enable_webhook,
         ],
-        limited=sending,
         bulk=_bulk_activities(temporal, store, settings, gateway),
     )
 

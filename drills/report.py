@@ -112,7 +112,6 @@ def print_index(result: Indexed) -> bool:
 
 def print_rates(result: Rated) -> bool:
     table = _columns("", "measured", "wanted")
-    table.add_row("rates are kept by", str(result.kept_by), "timers")
     table.add_row("events refused", str(result.refused), "0")
     table.add_row("events of the backlog", str(result.backlog), "")
     table.add_row("  waiting at the end", str(result.waiting), "some")

@@ -57,7 +57,7 @@ ERRORS = (
 
 
 class ReservedTime(Message):
-    """A time that a request has reserved at its webhook, if timers keep the rate.
+    """A time that a request has reserved at its webhook, which did not accept it at once.
 
     Messages name it `slot`. Everywhere else, a slot is a unit of concurrency.
     """
@@ -93,13 +93,11 @@ class Outcome(Message):
     """Without secrets, and without those that say nothing about the receiver."""
     response_excerpt: str = ""
     retry_after: float | None = None
-    """Seconds to wait: requested by the receiver, with any status; or of a deferred request."""
+    """Seconds to wait, as requested by the receiver, with any status."""
     slot: ReservedTime | None = None
-    """If deferred: the time reserved for it; None if the rate-limited queue keeps the rate."""
+    """If deferred: the time reserved for it."""
     delays: tuple[float, ...] | None = None
     """Seconds before attempts 2, 3, … of the webhook's own policy at the time of the attempt; None: the default."""
-    rate: float | None = None
-    """Requests a second that the webhook accepts by its limit or its health; None: any number."""
     degraded: bool = False
     """The webhook let the latest requests, before this one, run into their timeouts."""
     ordered: OrderPolicy | None = None

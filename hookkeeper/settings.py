@@ -140,8 +140,7 @@ class Settings(BaseSettings):
     max_concurrent_per_webhook: int = Field(
         20,
         ge=1,
-        description="Concurrent requests of a worker to one webhook; further requests use the rate-limited queue,"
-        " with the same limit again",
+        description="Concurrent requests of a worker to one webhook; further requests wait",
     )
     max_concurrent_requests_per_tenant: int = Field(
         8,

@@ -10,11 +10,6 @@ def retry_queue(task_queue: str) -> str:
     return f"{task_queue}-retries"
 
 
-def limited_queue(task_queue: str) -> str:
-    """Name the task queue of webhooks with a rate limit, which Temporal enforces for each."""
-    return f"{task_queue}-limited"
-
-
 def bulk_queue(task_queue: str) -> str:
     """Name the task queue of bulk work, which waits for deliveries and must not occupy their slots."""
     return f"{task_queue}-bulk"
@@ -25,7 +20,6 @@ def by_kind(task_queue: str) -> dict[str, str]:
     return {
         "main": task_queue,
         "retry": retry_queue(task_queue),
-        "limited": limited_queue(task_queue),
         "bulk": bulk_queue(task_queue),
     }
 

@@ -15,8 +15,6 @@ RELEASE, RECOVERY = "ReleaseWorkflow", "RecoveryWorkflow"
 """Workflow types of bulk work on events."""
 SCHEDULED = "ScheduledEventWorkflow"
 """The workflow type of a schedule's firing."""
-FAIRNESS_CHECK = "FairnessCheck"
-"""The workflow type of the test whether fairness works; no worker serves it."""
 PROBE = "ProbeWorkflow"
 """The workflow type that probes a webhook that was disabled for failing."""
 

@@ -113,12 +113,8 @@ def binary(name: str) -> str:
 
 
 @asynccontextmanager
-async def temporal_server(*, fair: bool = True) -> AsyncIterator[Client]:
-    """Start a real Temporal server in memory, with our search attributes.
-
-    Not `fair`: fairness is off, and each task queue has four partitions, as on a server with default settings.
-    """
-    fairness = ("numTaskqueueReadPartitions=1", "numTaskqueueWritePartitions=1", "enableFairness=true")
+async def temporal_server() -> AsyncIterator[Client]:
+    """Start a real Temporal server in memory, with our search attributes."""
     environment = await WorkflowEnvironment.start_local(
         dev_server_existing_path=binary("temporal"),
         dev_server_log_level="error",
@@ -129,7 +125,9 @@ async def temporal_server(*, fair: bool = True) -> AsyncIterator[Client]:
             *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"),
             *("--dynamic-config-value", "history.timerProcessorMaxPollRPS=1000"),
             *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="50ms"'),
-            *(part for each in (fairness if fair else ()) for part in ("--dynamic-config-value", f"matching.{each}")),
+            *("--dynamic-config-value", "matching.numTaskqueueReadPartitions=1"),
+            *("--dynamic-config-value", "matching.numTaskqueueWritePartitions=1"),
+            *("--dynamic-config-value", "matching.enableFairness=true"),
             # A run is flagged as failing after one failure of its workflow task, not after five within a minute.
             *("--dynamic-config-value", "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=1"),
             # A deletion waits until these two have noted how far they are: every 30 s by default.
@@ -146,13 +144,6 @@ async def temporal_server(*, fair: bool = True) -> AsyncIterator[Client]:
 async def temporal() -> AsyncIterator[Client]:
     """The server of most tests: each has a task queue and a tenant of its own."""
     async with temporal_server() as client:
-        yield client
-
-
-@pytest.fixture(scope="session")
-async def unfair_temporal() -> AsyncIterator[Client]:
-    """A server as it is by default: its fairness is off."""
-    async with temporal_server(fair=False) as client:
         yield client
 
 

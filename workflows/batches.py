@@ -24,20 +24,10 @@ class BatchInFlight:
     is_stopped: bool = False
 
     def stop_if_unwanted(self) -> None:
-        """Cancel the activity if all its deliveries were cancelled, or if it may wait in the limited queue for hours
-        although an attempt was requested or the deliveries were held. Attempts being made still return their outcomes.
-        """
-        if not self.is_stopped and (self._is_cancelled() or self._waits_in_vain()):
+        """Cancel the activity if all its deliveries were cancelled. Attempts being made still return their outcomes."""
+        if not self.is_stopped and all(delivery.cancelling for delivery in self.deliveries):
             self.is_stopped = True
             self.result.cancel()
-
-    def _is_cancelled(self) -> bool:
-        return all(delivery.cancelling for delivery in self.deliveries)
-
-    def _waits_in_vain(self) -> bool:
-        return all(
-            delivery.paced_rate is not None and (delivery.held or delivery.forced) for delivery in self.deliveries
-        )
 
 
 class Batches:
@@ -64,20 +54,20 @@ class Batches:
 
     def is_full_for(self, delivery: DeliveryState) -> bool:
         """Return whether the delivery has to wait: as many attempts are in flight as one event may have at once."""
-        if delivery.forced or _has_own_pace(delivery):
+        if delivery.forced or _has_own_time(delivery):
             return False
         first_of_batches = [batch.deliveries[0] for batch in self._in_flight]
         alike = [
             first
             for first in first_of_batches
-            if first.record.degraded == delivery.record.degraded and not _has_own_pace(first)
+            if first.record.degraded == delivery.record.degraded and not _has_own_time(first)
         ]
         return len(alike) >= MAX_CONCURRENT_RETRIES
 
 
-def _has_own_pace(delivery: DeliveryState) -> bool:
-    """Its webhook has a rate: in the rate-limited queue it can take hours, and nothing else has to wait for it."""
-    return delivery.record.rate is not None and not delivery.record.degraded
+def _has_own_time(delivery: DeliveryState) -> bool:
+    """It has reserved its time, and would miss it if it waited for others."""
+    return delivery.record.slot is not None and not delivery.record.degraded
 
 
 def record_outcomes(deliveries: Mapping[str, DeliveryState], result: BatchResult) -> None:

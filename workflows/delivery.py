@@ -3,7 +3,7 @@
 Pure: `EventWorkflow` brings the time, the outcomes and the commands.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from hookkeeper.commands import reopened
 from hookkeeper.content.context import AlertKind
@@ -86,9 +86,11 @@ class DeliveryState:
         return self.record.attempts_made + 1
 
     @property
-    def paced_rate(self) -> float | None:
-        """Requests a second to which the attempt in flight is limited; None: requested attempts are made at once."""
-        return None if self.is_forced_attempt else self.record.rate
+    def is_deferred_first(self) -> bool:
+        """The attempt in flight is a first one that was deferred, to a webhook that is not known to hang."""
+        record = self.record
+        is_first = not (record.steps_taken or self.is_forced_attempt)
+        return is_first and record.slot is not None and not record.degraded
 
     @property
     def snapshot(self) -> Delivery:
@@ -144,12 +146,12 @@ class DeliveryState:
         if outcome.verdict == "webhook_deleted":
             return self._end("cancelled", "webhook_deleted")
         if outcome.verdict in ("held", "deferred"):
-            self._postpone(outcome, now)
+            self._postpone(outcome)
             return self._end("cancelled") if self.cancelling else None
         self.record = with_attempt(self.record, outcome, trigger, self.due_at)
         reached = (*self.record.reached, *outcome.reached)
         self._update(alerts=outcome.alerts, reached=reached, rechecks=0, held_until=None)
-        self._update(rate=outcome.rate, degraded=outcome.degraded, recovers=outcome.recovered)
+        self._update(degraded=outcome.degraded, recovers=outcome.recovered)
         if self.record.ordered is not None:  # the webhook's present policy counts
             self._update(ordered=outcome.ordered)
         self._settle(outcome, now, jitter)
@@ -167,18 +169,14 @@ class DeliveryState:
         if self.cancelling:
             self._end("cancelled")
 
-    def _postpone(self, outcome: Outcome, now: datetime) -> None:
+    def _postpone(self, outcome: Outcome) -> None:
         """Record that no request was made, which uses no step of the schedule."""
-        if outcome.verdict == "deferred":
-            wait = timedelta(seconds=outcome.retry_after or 0)
-            due = outcome.slot.at if outcome.slot else now + wait
-            self._update(rate=outcome.rate, degraded=outcome.degraded, slot=outcome.slot)
-            self._update(next_attempt_at=due, held_until=None)
-            if not (wait or outcome.slot):
-                self.fired_timers.add("next_attempt_at")
+        if outcome.slot:  # it was deferred
+            self._update(degraded=outcome.degraded, slot=outcome.slot)
+            self._update(next_attempt_at=outcome.slot.at, held_until=None)
         elif not self.held:  # a hold by request keeps its reason
             self.held = True
-            self._update(reason=outcome.held_by)
+            self._update(reason=outcome.held_by, slot=None)  # the reserved time is over when it is released
 
     def _settle(self, outcome: Outcome, now: datetime, jitter: float) -> None:
         if outcome.verdict == "succeeded":

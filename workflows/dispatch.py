@@ -70,7 +70,6 @@ def begin_batch(
         data_inline=is_inline,
         attempts=requests,
         traceparent=event.traceparent,
-        pace=deliveries[0].paced_rate,
     )
 
 
@@ -111,13 +110,12 @@ def _begin_attempt(delivery: DeliveryState, due_at: datetime) -> AttemptRequest:
 
 def _route(event: EventInput, first: DeliveryState, is_first: bool) -> tuple[str, Priority]:
     """Return the task queue and the fairness key: tenants share the queue of first attempts; the retry queue is shared
-    by a few groups of each tenant's webhooks; the rate-limited queue lets one request a second through for each
-    webhook, times the weight.
+    by a few groups of each tenant's webhooks.
+
+    A first attempt that has waited for the rate of its webhook does not share a queue with webhooks that fail.
     """
     queue, webhook_id = workflow.info().task_queue, first.record.webhook_id
-    if first.paced_rate is not None:
-        return task_queues.limited_queue(queue), Priority(fairness_key=webhook_id, fairness_weight=first.paced_rate)
-    if is_first:
+    if is_first or first.is_deferred_first:
         return queue, Priority(fairness_key=event.tenant)
     return task_queues.retry_queue(queue), Priority(fairness_key=task_queues.fairness_key(event.tenant, webhook_id))
 

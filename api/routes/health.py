@@ -24,18 +24,13 @@ async def healthz() -> dict[str, str]:
 @router.get(
     "/readyz",
     summary="Check readiness",
-    responses=_answers({"status": "ready", "rates": "queue", "workers": "running"}) | responses(503),
+    responses=_answers({"status": "ready", "workers": "running"}) | responses(503),
 )
 async def readyz(gateway: GatewayDep, store: StoreDep) -> dict[str, str]:
     """Answer 200 if Temporal and the registry are available and the namespace has Hookkeeper's search attributes.
 
-    `rates` names what enforces the rate limits of webhooks: Temporal's task `queue`, or `timers` if the server's
-    fairness does not work. It is `unknown` until a worker has detected it. `workers` is `none` while no worker asks for
-    tasks: events are accepted, and wait.
+    `workers` is `none` while no worker asks for tasks: events are accepted, and wait.
     """
     _, _, has_worker = await asyncio.gather(gateway.readiness.ping(), store.ready(), gateway.readiness.has_worker())
-    return {
-        "status": "ready",
-        "rates": await gateway.readiness.check_namespace(),
-        "workers": "running" if has_worker else "none",
-    }
+    await gateway.readiness.check_namespace()
+    return {"status": "ready", "workers": "running" if has_worker else "none"}

@@ -32,8 +32,6 @@ class Backlog(ResponseModel):
     main: int
     """Steps of runs, and first attempts."""
     retry: int
-    limited: int
-    """Deliveries that wait for the rate of their webhook."""
     bulk: int
     """Releases and recoveries."""
 

@@ -54,6 +54,6 @@ async def _work(settings: Settings, local: bool) -> None:
 
 async def _prepare(client: Client, settings: Settings) -> None:
     try:
-        await local_workers.prepare(client, settings.task_queue, settings.retention)
+        await local_workers.prepare(client, settings.retention)
     except (NamespaceNotReady, RPCError) as error:
         raise Failed(f"the namespace {client.namespace} cannot be prepared: {error}") from error

@@ -65,7 +65,7 @@ DYNAMIC_CONFIG = (
     # A deletion waits until these two have recorded their progress.
     'history.transferProcessorUpdateAckInterval="5s"',
     'history.visibilityProcessorUpdateAckInterval="5s"',
-    # Fairness and rate limits are exact within one partition only, and several starve some tasks.
+    # Fairness is exact within one partition only, and several starve some tasks.
     "matching.numTaskqueueReadPartitions=1",
     "matching.numTaskqueueWritePartitions=1",
     "matching.enableFairness=true",

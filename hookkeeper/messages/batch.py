@@ -40,9 +40,6 @@ class DeliveryBatch(Message):
     attempts: tuple[AttemptRequest, ...]
     traceparent: str | None = None
     """The context in which the attempts are traced."""
-    pace: float | None = None
-    """Requests a second that the rate-limited queue let through when the batch was scheduled; None: it came through
-    another queue."""
 
 
 class BatchResult(Message):

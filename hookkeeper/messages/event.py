@@ -102,11 +102,11 @@ class Delivery(Message):
     redelivered_from: int = 0
     """Number of the attempt with which the latest redelivery began; 0 if there was none."""
     rate: float | None = None
-    """Requests a second that its webhook accepts; None: any number."""
+    """Requests a second that its webhook accepted when the delivery was made; None: any number."""
     degraded: bool = False
     """Its webhook let the latest requests run into their timeouts."""
     slot: ReservedTime | None = None
-    """The time reserved for its next attempt, if timers keep its webhook's rate."""
+    """The time reserved for its next attempt, if its webhook did not accept it at once."""
     recheck_at: datetime | None = None
     """If held by its webhook: when the webhook is rechecked."""
     held_until: datetime | None = None

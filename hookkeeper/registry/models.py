@@ -26,7 +26,7 @@ from hookkeeper.times import utc_now
 DEGRADED_AFTER = 3
 """Timeouts in a row."""
 DEGRADED_RATE = 2.0
-"""Requests a second to a webhook that does not answer: at 15 s each they occupy 30 slots of the limited queue."""
+"""Requests a second to a webhook that does not answer."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -174,7 +174,7 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     throttled_until: Mapped[datetime | None] = mapped_column(default=None)
     """No scheduled request is made before this time: the receiver has named it, or was busy (429, 502, 504)."""
     next_slot_at: Mapped[float | None] = mapped_column(default=None)
-    """If timers limit the rate: the next time that is not reserved, in Unix seconds. NULL: no time is reserved."""
+    """The next time that no request has reserved, in Unix seconds. NULL: no time is reserved."""
     metadata_: Mapped[dict[str, str]] = mapped_column("metadata", default_factory=dict)
     payload: Mapped[Payload | None] = mapped_column(
         EncryptedJson("webhooks.payload", ElementJson(Payload)), default=None

@@ -1,4 +1,4 @@
-"""Reserved times of requests, if timers limit the rate of a webhook."""
+"""Reserved times of requests, which keep the rates of webhooks."""
 
 import asyncio
 from dataclasses import dataclass, field

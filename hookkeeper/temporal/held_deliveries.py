@@ -50,9 +50,9 @@ class HeldDeliveries:
 
 
 def _is_sending(run: DescribeWorkflowExecutionResponse, tenant: str, webhook_id: str) -> bool:
-    """Return whether an attempt for this webhook is in flight or queued, by the fairness keys of its activities.
+    """Return whether an attempt for this webhook is in flight or queued, by the fairness key of its activity.
 
     Another webhook of the event may have the same key, one of sixteen. Then its attempts count as well.
     """
-    keys = (webhook_id, task_queues.fairness_key(tenant, webhook_id))
-    return any(activity.priority.fairness_key in keys for activity in run.pending_activities)
+    key = task_queues.fairness_key(tenant, webhook_id)
+    return any(activity.priority.fairness_key == key for activity in run.pending_activities)

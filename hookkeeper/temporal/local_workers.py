@@ -4,7 +4,7 @@ So no other process prepares the namespace, and activities of ended workers need
 """
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import structlog
@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from hookkeeper.asyncio_tasks import in_background
-from hookkeeper.temporal import namespace, rate_mode
+from hookkeeper.temporal import namespace
 from hookkeeper.temporal.lost_activities import retry_lost_activities
 
 log = structlog.get_logger("hookkeeper.worker")
@@ -20,19 +20,11 @@ NAMESPACE_TIMEOUT, POLL_INTERVAL = 30.0, 0.05
 """Seconds in which a server that starts has to have its namespace, and between two tries."""
 
 
-async def prepare(client: Client, task_queue: str, retention: timedelta) -> None:
+async def prepare(client: Client, retention: timedelta) -> None:
     """Prepare the namespace as soon as the server answers and has created it.
 
-    On a new server, the queue keeps the rates until the worker has tested it: the embedded server is fair.
     Raises `NamespaceNotReady` and `RPCError`.
     """
-    await _prepare_created(client, retention)
-    if await rate_mode.rates_kept_by(client, task_queue) is None:
-        with suppress(RPCError):  # a server without limits of task queues: the worker's test finds that out
-            await rate_mode.configure(client, task_queue, "queue")
-
-
-async def _prepare_created(client: Client, retention: timedelta) -> None:
     deadline = asyncio.get_running_loop().time() + NAMESPACE_TIMEOUT
     while True:
         try:

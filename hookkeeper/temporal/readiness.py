@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 import structlog
 from temporalio.api.enums.v1 import TaskQueueType
@@ -19,7 +18,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from hookkeeper import task_queues
 from hookkeeper.temporal import namespace
 from hookkeeper.temporal.error_translation import NamespaceUnprepared, Unavailable, translated_errors
-from hookkeeper.temporal.rate_mode import rates_kept_by
 from hookkeeper.temporal.visibility import quoted
 
 log = structlog.get_logger("hookkeeper.temporal")
@@ -31,13 +29,11 @@ USELESS_NAMESPACE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.PERMISSION
 """Statuses of a namespace that this process cannot use: no event could be started."""
 HAS_PROBLEMS = "TemporalReportedProblems IS NOT NULL"
 """A condition for runs whose workflow task has failed, or timed out, several times in a row."""
-RateKeeperOrUnknown = Literal["queue", "timers", "unknown"]
 
 
 @dataclass(slots=True)
 class _Cached:
     problem: Unavailable | None = None
-    rates: RateKeeperOrUnknown = "unknown"
     until: float = 0.0
 
 
@@ -86,31 +82,31 @@ class Readiness:
                     raise
                 raise Unavailable(f"this server does not report failing runs: {error.message}") from error
 
-    async def check_namespace(self) -> RateKeeperOrUnknown:
-        """Return what keeps the rates of webhooks; raise `Unavailable` if the namespace is missing or incomplete.
+    async def check_namespace(self) -> None:
+        """Return if the namespace exists and is complete.
 
         The result is cached, because probes come every few seconds.
         """
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if now >= self._cached.until:
-                problem, rates = await self._inspect()
-                good = not problem and rates != "unknown"
-                self._cached = _Cached(problem, rates, now + (GOOD_RESULT_LIFETIME if good else BAD_RESULT_LIFETIME))
+                problem, is_good = await self._inspect()
+                self._cached = _Cached(problem, now + (GOOD_RESULT_LIFETIME if is_good else BAD_RESULT_LIFETIME))
         if self._cached.problem:
             raise self._cached.problem
-        return self._cached.rates
 
-    async def _inspect(self) -> tuple[Unavailable | None, RateKeeperOrUnknown]:
-        """Inspect the namespace. Other errors are no problem of it: `ping` checks whether Temporal answers."""
+    async def _inspect(self) -> tuple[Unavailable | None, bool]:
+        """Inspect the namespace; return its problem, and whether it is known to have none.
+
+        Other errors are no problem of it: `ping` checks whether Temporal answers.
+        """
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 findings = await namespace.inspect(self._client)
-                rates = await rates_kept_by(self._client, self._task_queue) or "unknown"
-                return NamespaceUnprepared(findings.sentences()) if findings else None, rates
+                return NamespaceUnprepared(findings.sentences()) if findings else None, not findings
         except (RPCError, TimeoutError) as error:
             log.warning("the namespace cannot be checked", error=str(error))
-            return self._problem(error), "unknown"
+            return self._problem(error), False
 
     def _problem(self, error: RPCError | TimeoutError) -> Unavailable | None:
         if isinstance(error, RPCError) and error.status in USELESS_NAMESPACE:

@@ -1,21 +1,21 @@
-"""When a request may be made where timers keep the rates: at its reserved time, and not much later."""
+"""When a request may be made: at once, or at its reserved time and not much later."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from activities.pacing import RETURN_RATE
-from activities.rate_gate import RateGate
-from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
+from activities.rate_gate import RETURN_RATE, RateGate
+from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.outcomes import ReservedTime
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.rate_mode import RateMode
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 REQUEST = AttemptRequest(delivery="wh_1", webhook_id="wh_1", number=1)
-BATCH = DeliveryBatch(id="evt_1", type="a", tenant="acme", timestamp=NOW, attempts=(REQUEST,))
+CONCURRENT = 20
 Make = Callable[..., Webhook]
 
 
@@ -23,20 +23,49 @@ def with_time(late: float, rate: float = 1.0, missed: int = 0) -> AttemptRequest
     return REQUEST.model_copy(update={"slot": ReservedTime(at=NOW - timedelta(seconds=late), rate=rate, missed=missed)})
 
 
-async def gate(store: Store, webhook: Webhook, keeper: str = "timers") -> RateGate:
+async def gate(store: Store, webhook: Webhook, **fields: Any) -> RateGate:
+    """Return a gate for this webhook, of which another request has reserved the present time."""
+    for name, value in fields.items():
+        setattr(webhook, name, value)
     await store.webhooks.add(webhook)
-    return RateGate(store.reserved_times, RateMode("timers" if keeper == "timers" else "queue"), max_concurrent=20)
+    await store.reserved_times.reserve(webhook.id, NOW, 0.5)
+    return RateGate(store.reserved_times, CONCURRENT)
 
 
 async def test_the_first_request_is_made_at_once_and_the_next_at_their_times(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook(rate_limit=0.5)
-    gated = await gate(store, webhook)
-    assert await gated.defer_by_rate(REQUEST, webhook, NOW, BATCH) is None
+    await store.webhooks.add(webhook)
+    gated = RateGate(store.reserved_times, CONCURRENT)
+    assert await gated.defer_by_rate(REQUEST, webhook, NOW) is None
     for wait in (2.0, 4.0):
-        outcome = await gated.defer_by_rate(REQUEST, webhook, NOW, BATCH)
-        assert outcome and outcome.slot
-        assert (outcome.verdict, outcome.rate, outcome.retry_after) == ("deferred", 0.5, wait)
+        outcome = await gated.defer_by_rate(REQUEST, webhook, NOW)
+        assert outcome and outcome.verdict == "deferred"
         assert outcome.slot == ReservedTime(at=NOW + timedelta(seconds=wait), rate=0.5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "changes", "made"),
+    [
+        ({}, {}, True),
+        ({"throttled_until": NOW}, {}, True),
+        ({"throttled_until": NOW + HOUR}, {}, False),
+        ({"throttled_until": NOW + HOUR}, {"immediate": True}, True),
+        ({"rate_limit": 1.0}, {}, False),
+        ({"rate_limit": 1.0}, {"immediate": True}, True),
+        ({"rate_limit": 1.0, "paused_at": NOW}, {"trigger": "manual"}, True),
+        ({"rate_limit": 1.0, "enabled": False}, {"trigger": "manual"}, True),
+        ({"rate_limit": 1.0, "paused_at": NOW}, {"trigger": "manual", "postponed": True}, False),
+        ({"rate_limit": 1.0}, {"trigger": "manual"}, False),
+        ({"timeouts": 3}, {}, False),
+        ({"timeouts": 2}, {}, True),
+    ],
+)
+async def test_a_request_is_deferred_if_its_webhook_accepts_none_now(
+    store: Store, make_webhook: Make, fields: dict[str, Any], changes: dict[str, Any], made: bool
+) -> None:
+    webhook = make_webhook()
+    gated = await gate(store, webhook, **fields)
+    assert (await gated.defer_by_rate(REQUEST.model_copy(update=changes), webhook, NOW) is None) is made
 
 
 @pytest.mark.parametrize(
@@ -49,7 +78,6 @@ async def test_the_first_request_is_made_at_once_and_the_next_at_their_times(sto
         (with_time(late=10.1, missed=1), 2),
         (with_time(late=90.0, rate=0.01), None),
         (with_time(late=0.0, rate=2.0), 0),  # on time, but the rate has been lowered since
-        (REQUEST.model_copy(update={"immediate": True}), None),
         (REQUEST, 0),
     ],
 )
@@ -59,54 +87,48 @@ async def test_a_reserved_time_counts_until_it_is_missed(
     """`missed`: how many times have been missed when another one is reserved; None: the request is made."""
     webhook = make_webhook(rate_limit=1.0)
     gated = await gate(store, webhook)
-    await store.reserved_times.reserve("wh_1", NOW, 1.0)
-    outcome = await gated.defer_by_rate(request_, webhook, NOW, BATCH)
+    outcome = await gated.defer_by_rate(request_, webhook, NOW)
     assert (outcome and outcome.slot and outcome.slot.missed) == missed
 
 
 async def test_a_request_that_is_no_longer_limited_is_made_at_once(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
     gated = await gate(store, webhook)
-    assert await gated.defer_by_rate(with_time(late=-3600.0), webhook, NOW, BATCH) is None
+    assert await gated.defer_by_rate(with_time(late=-3600.0), webhook, NOW) is None
 
 
 async def test_requests_return_to_a_busy_receiver_one_after_the_other(store: Store, make_webhook: Make) -> None:
+    """However many wait for a receiver that answers 429 for hours, they do not return all at once."""
     webhook = make_webhook()
-    webhook.throttled_until = NOW + timedelta(seconds=60)
-    gated = await gate(store, webhook)
-    outcomes = [await gated.defer_by_rate(with_time(0.0), webhook, NOW, BATCH) for _ in range(3)]
-    assert [outcome.slot.missed for outcome in outcomes if outcome and outcome.slot] == [0, 0, 0], "they were on time"
-    waits = [outcome.retry_after for outcome in outcomes if outcome]
-    assert waits == pytest.approx([60.0, 60.0 + 1 / RETURN_RATE, 60.0 + 2 / RETURN_RATE], abs=0.001)
+    gated = await gate(store, webhook, throttled_until=NOW + timedelta(seconds=60))
+    outcomes = [await gated.defer_by_rate(with_time(0.0), webhook, NOW) for _ in range(3)]
+    times = [outcome.slot for outcome in outcomes if outcome and outcome.slot]
+    assert [time.missed for time in times] == [0, 0, 0], "they were on time"
+    assert waits(*times) == pytest.approx([60.0, 60.0 + 1 / RETURN_RATE, 60.0 + 2 / RETURN_RATE], abs=0.001)
 
 
-async def test_a_request_over_the_concurrency_limit_reserves_a_later_time(store: Store, make_webhook: Make) -> None:
-    webhook = make_webhook()
-    gated = await gate(store, webhook)
-    waits = [
-        (await gated.defer_by_concurrency(REQUEST, webhook, NOW, limited=limited)).retry_after
-        for limited in (False, False, True, True)
-    ]
-    assert waits == pytest.approx([0.0, 0.05, 1.0, 1.05], abs=0.001)
+def waits(*times: ReservedTime | None) -> list[float]:
+    """Return the seconds until each time."""
+    return [(time.at - NOW).total_seconds() for time in times if time]
 
 
-@pytest.mark.parametrize(("limited", "earliest", "latest"), [(False, 0, 0), (True, 1, 2)])
-async def test_a_request_of_the_limited_queue_over_the_concurrency_limit_returns_later(
-    store: Store, make_webhook: Make, limited: bool, earliest: float, latest: float
+@pytest.mark.parametrize(
+    ("rate_limit", "rate"),
+    [(None, CONCURRENT), (1000.0, CONCURRENT), (4.0, 4.0)],
+    ids=["no limit", "more than it takes", "less than it takes"],
+)
+async def test_requests_over_the_concurrency_limit_return_as_fast_as_the_webhook_takes_them(
+    store: Store, make_webhook: Make, rate_limit: float | None, rate: float
 ) -> None:
+    webhook = make_webhook(rate_limit=rate_limit)
+    gated = await gate(store, webhook)
+    first, second = [(await gated.defer_by_concurrency(REQUEST, webhook, NOW)).slot for _ in range(2)]
+    assert waits(first, second) == pytest.approx([2.0, 2.0 + 1 / rate], abs=0.001)
+
+
+async def test_requests_over_a_tenants_limit_return_later(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
-    gated = await gate(store, webhook, keeper="queue")
-    outcome = await gated.defer_by_concurrency(REQUEST, webhook, NOW, limited=limited)
-    assert (outcome.verdict, outcome.rate) == ("deferred", 20.0)
-    assert earliest <= (outcome.retry_after or 0) <= latest
-
-
-async def test_where_the_queue_keeps_the_rate_nothing_is_reserved(store: Store, make_webhook: Make) -> None:
-    webhook = make_webhook(rate_limit=1.0)
-    gated = await gate(store, webhook, keeper="queue")
-    for outcome in [
-        await gated.defer_by_rate(REQUEST, webhook, NOW, BATCH),
-        await gated.defer_by_concurrency(REQUEST, webhook, NOW, limited=False),
-    ]:
-        assert outcome and outcome.slot is None
-    assert await store.reserved_times.reserve("wh_1", NOW, 1.0) == NOW
+    await store.webhooks.add(webhook)
+    gated = RateGate(store.reserved_times, CONCURRENT)
+    times = [(await gated.defer_by_tenant(REQUEST, webhook, NOW)).slot for _ in range(2)]
+    assert waits(*times) == pytest.approx([1.0, 1.0 + 1 / RETURN_RATE], abs=0.001)

@@ -12,28 +12,22 @@ from hookkeeper.cli import temporal_server
 from hookkeeper.cli.supervisor import Supervisor
 from hookkeeper.temporal import local_workers, namespace
 from hookkeeper.temporal.connection import connect
-from hookkeeper.temporal.rate_mode import configure, rates_kept_by
 from temporal_processes import free_ports
 
-QUEUE, RETENTION = "local", timedelta(days=5)
+RETENTION = timedelta(days=5)
 
 
 async def test_prepares_a_server_that_has_just_begun_to_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It waits until the server has created the namespace. The queue keeps the rates at once: no test before that."""
+    """It waits until the server has created the namespace."""
     ports = free_ports()
     service = temporal_server.service(tmp_path, ports, search_attributes={})
     async with Supervisor(tmp_path / "logs") as supervisor:
         starting = asyncio.create_task(supervisor.start(service))
         monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports.temporal}")
         client = await connect()
-        await local_workers.prepare(client, QUEUE, RETENTION)
+        await local_workers.prepare(client, RETENTION)
         assert not await namespace.inspect(client, RETENTION)
-        assert await rates_kept_by(client, QUEUE) == "queue"
         await starting
-
-        await configure(client, QUEUE, "timers")
-        await local_workers.prepare(client, QUEUE, RETENTION)
-        assert await rates_kept_by(client, QUEUE) == "timers", "the result of a test is kept"
 
 
 async def test_waits_for_a_server_that_is_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,5 +39,5 @@ async def test_waits_for_a_server_that_is_restarted(tmp_path: Path, monkeypatch:
         pid = supervisor.pid("temporal")
         assert pid
         os.kill(pid, signal.SIGKILL)
-        await local_workers.prepare(client, QUEUE, RETENTION)
+        await local_workers.prepare(client, RETENTION)
         assert not await namespace.inspect(client, RETENTION)

@@ -1,4 +1,4 @@
-"""What passes in the rates drill. `tests/workflows/test_rates_without_fairness.py` is its short form."""
+"""What passes in the rates drill. `tests/workflows/test_rate_limits.py` is its short form."""
 
 from dataclasses import replace
 
@@ -7,7 +7,6 @@ import pytest
 from drills.rates import OTHER_EVENTS, Rated
 
 GOOD = Rated(
-    kept_by="timers",
     backlog=3_000,
     waiting=2_950,
     backlog_rate=0.5,
@@ -24,8 +23,6 @@ def test_kept_rates_pass() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"kept_by": "queue"},
-        {"kept_by": None},
         {"refused": 1},
         {"waiting": 0},
         {"other": OTHER_EVENTS - 1},

@@ -11,7 +11,7 @@ from due_times import NOW, until_due
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery, reopened, select
 from hookkeeper.messages.event import Delivery, Receipt, ReceiptKind
-from hookkeeper.outcomes import Outcome, Verdict
+from hookkeeper.outcomes import Outcome, ReservedTime, Verdict
 from workflows.delivery import DeliveryState
 from workflows.retry import MAX_ATTEMPTS_KEPT
 
@@ -22,6 +22,8 @@ STATUS: dict[str, tuple[Verdict, int | None]] = {
     "forbidden": ("forbidden_address", None),
     "disabled": ("held", None),
     "deleted": ("webhook_deleted", None),
+    "wait": ("deferred", None),
+    "hanging": ("deferred", None),
     "rejected": ("rejected", 400),
     "template": ("bad_template", None),
     "sent": ("succeeded", 202),
@@ -31,7 +33,7 @@ AWAITED = ("ann@a.b", "bob@a.b")
 
 def outcome(name: str, delays: tuple[float, ...] = (10.0, 20.0), retry_after: float | None = None) -> Outcome:
     verdict, status = STATUS[name]
-    made = verdict not in ("held", "webhook_deleted")
+    made = verdict not in ("held", "deferred", "webhook_deleted")
     return Outcome(
         delivery="wh_1",
         verdict=verdict,
@@ -39,6 +41,8 @@ def outcome(name: str, delays: tuple[float, ...] = (10.0, 20.0), retry_after: fl
         started_at=NOW if made else None,
         delays=delays,
         retry_after=retry_after,
+        slot=ReservedTime(at=NOW, rate=1.0) if verdict == "deferred" else None,
+        degraded=name == "hanging",
         awaiting=AWAITED if name == "sent" else (),
         alerts=True,
     )
@@ -302,6 +306,25 @@ def test_a_delivery_held_for_too_long_fails_with_an_alert() -> None:
     delivery.retry()
     assert until_due(delivery) == 0
     assert delivery.snapshot.status == "pending"
+
+
+@pytest.mark.parametrize(
+    ("story", "deferred_first"),
+    [
+        ("begin", False),
+        ("try:wait begin", True),
+        ("try:wait try:wait begin", True),
+        ("try:hanging begin", False),
+        ("try:wait retry begin", False),
+        ("try:500 begin", False),
+        ("try:500 try:wait begin", False),
+        ("try:wait try:500 begin", False),
+        ("try:wait try:disabled release begin", False),
+        ("try:wait hold release begin", True),
+    ],
+)
+def test_a_first_attempt_that_was_deferred_is_still_a_first_one(story: str, deferred_first: bool) -> None:
+    assert play(*story.split()).is_deferred_first is deferred_first
 
 
 def test_a_timer_that_fired_does_not_count_for_a_time_that_was_set_again() -> None:

@@ -109,8 +109,8 @@ async def instance(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
 
 @pytest.mark.parametrize(
     ("fields", "first"),
-    [({}, None), ({"retry": {"schedule": [0.1]}}, 500), ({"rate_limit": 100}, None)],
-    ids=["first attempts", "retries", "limited"],
+    [({}, None), ({"retry": {"schedule": [0.1]}}, 500)],
+    ids=["first attempts", "retries"],
 )
 async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
     instance: Instance, inbox: Receiver, fields: dict[str, object], first: int | None

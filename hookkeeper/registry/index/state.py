@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import FromClause, Select, and_, case, func, or_, select
+from sqlalchemy import FromClause, Select, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries, events
@@ -54,19 +54,18 @@ def _oldest_pending() -> tuple[Select[datetime | None], Select[datetime | None]]
 def _oldest_of(of_events: FromClause, of_deliveries: FromClause) -> Select[datetime | None]:
     """Return when the first of these deliveries was due that has a worker to wait for, and nothing else.
 
-    Others wait for the `deliver_at` of their event, in an ordered queue, or for the rate of their webhook: either they
-    were deferred, or Temporal has their activities in the rate-limited queue.
+    Others wait for the `deliver_at` of their event, in an ordered queue, or for the rate of their webhook. An event
+    with many degraded webhooks makes few attempts for these at once.
     """
     event, delivery = of_events.c, of_deliveries.c
     first_due = func.coalesce(event.deliver_at, event.accepted_at)
     due = case((delivery.as_of > first_due, delivery.as_of), else_=first_due)
     same_event = and_(*(event[name] == delivery[name] for name in KEY), event.id == delivery.event_id)
-    is_paced = or_(Webhook.rate_limit.is_not(None), Webhook.timeouts >= DEGRADED_AFTER)
     return (
         select(func.min(due))
         .select_from(of_events)
         .join(of_deliveries, same_event)
-        .outerjoin(Webhook, and_(Webhook.id == delivery.webhook_id, is_paced))
+        .outerjoin(Webhook, and_(Webhook.id == delivery.webhook_id, Webhook.timeouts >= DEGRADED_AFTER))
         .where(
             event.status == "delivering",
             delivery.status == "pending",

@@ -50,14 +50,13 @@ async def test_the_oldest_pending_delivery_of_an_event_that_is_due(engine: Async
             report("was-scheduled", 7 * MINUTE, "pending", due=2 * MINUTE),
             without_attempt("deferred", 6 * MINUTE, next_attempt_at=NOW + MINUTE),
             without_attempt("queued", 6 * MINUTE, reason="queued"),
-            without_attempt("paced", 6 * MINUTE, webhook_id="wh_rate"),
             without_attempt("degraded", 6 * MINUTE, webhook_id="wh_timeouts"),
             report("waits", 5 * MINUTE, "succeeded", "pending"),
             report("new", MINUTE, "pending"),
         ]
     )
     async with database.write() as session:
-        session.add_all([webhook("wh_0"), webhook("wh_rate", rate_limit=1.0), webhook("wh_timeouts", timeouts=3)])
+        session.add_all([webhook("wh_0", rate_limit=1.0), webhook("wh_timeouts", timeouts=3)])
     assert await index.state(NOW) == (300.0, 2, 1)
 
 
