@@ -46,6 +46,23 @@ SCENARIOS = {
             (Column("socket_p50_ms", "POST to socket, p50 ms", is_ratio=True), Column("socket_p95_ms", "p95"), CPU),
         ),
         Scenario(
+            "moderate",
+            "50 and 300 events/s of 100 tenants, after a first event of each",
+            latency.moderate,
+            tuple(
+                column
+                for rate in latency.MODERATE_RATES
+                for column in (
+                    Column(f"socket_p50_ms_at_{rate}", f"{rate}/s: POST to socket, p50 ms"),
+                    Column(f"socket_p95_ms_at_{rate}", "p95"),
+                    Column(f"cores_at_{rate}", "cores"),
+                )
+            ),
+            contenders=("hookkeeper",),
+            is_default=False,
+            needs_fresh_stack_after=True,
+        ),
+        Scenario(
             "tenants",
             "500 tenants, one event a second each, after a first event of each",
             latency.tenants,

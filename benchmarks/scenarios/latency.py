@@ -10,6 +10,9 @@ BURST, BURSTS, BURST_INTERVAL = 50, 4, 2.0
 TENANTS, TENANTS_SECONDS = 500, 8.0
 TICKS_PER_S = 100
 CONNECTIONS = 200
+MODERATE_TENANTS, MODERATE_SECONDS = 100, 10
+MODERATE_RATES = (50, 300)
+"""Events a second."""
 ON_TIME_MS = 1000.0
 
 
@@ -30,6 +33,25 @@ async def bursts(bench: Bench) -> Metrics:
     done = await bench.deliver(stream)
     socket = to_socket(stream, done.posted, done.arrivals)
     return {**percentiles("socket", socket, 50, 95), **done.cpu_metrics()}
+
+
+async def moderate(bench: Bench) -> Metrics:
+    """Post at moderate rates for some seconds, each to tenants of its own, after a first event of each tenant."""
+    metrics: Metrics = {}
+    for rate in MODERATE_RATES:
+        group = f"moderate-{rate}"
+        names = tuple(f"{group}-{number}" for number in range(MODERATE_TENANTS))
+        await bench.system.register_all({name: bench.receiver.url(group) for name in names})
+        check_accepted(await bench.load.post(Stream(group=f"{group}-first", tenants=names, events=len(names))))
+        await bench.delivered(group, len(names))
+        await measure.settle(bench.system.pids)
+        events = bench.count(rate * MODERATE_SECONDS)
+        stream = Stream(group=group, tenants=names, events=events, rate=rate, clients=CONNECTIONS)
+        done = await bench.deliver(stream, delivered_before=len(names))
+        times = percentiles("socket", to_socket(stream, done.posted, done.arrivals), 50, 95)
+        cores = sum(done.cpu[name] for name in done.services if name in done.cpu) / done.seconds
+        metrics |= {f"{name}_at_{rate}": value for name, value in times.items()} | {f"cores_at_{rate}": cores}
+    return metrics
 
 
 async def tenants(bench: Bench) -> Metrics:
