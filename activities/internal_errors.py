@@ -5,6 +5,7 @@ delivery no attempt, and is made by an activity of its own, which fails until th
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import structlog
 from temporalio import activity
@@ -14,7 +15,7 @@ from hookkeeper.egress.proxy import ProxyFailed
 from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.egress.resolver import ResolverUnavailable
 from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
-from hookkeeper.outcomes import Outcome
+from hookkeeper.outcomes import Outcome, ReservedTime
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.targets import channel_of
 from hookkeeper.registry.webhook_reads import UnreadableWebhook
@@ -22,7 +23,7 @@ from hookkeeper.sandbox.children import SandboxUnavailable
 
 MAX_TRIES = 3
 """Tries of an activity in which internal errors prevent all attempts, before it puts all of them off."""
-PUT_OFF_SECONDS = 1.0
+PUT_OFF_TIME = timedelta(seconds=1)
 """As long as Temporal waits before it retries an activity."""
 OUTAGES = (RegistryUnavailable, SandboxUnavailable, ProxyFailed, ResolverUnavailable, OSError)
 """Errors that all attempts meet. While they last, each event that is put off would only be one more run that waits."""
@@ -42,12 +43,12 @@ def raise_unless_put_off(errors: Sequence[Exception], *, is_alone: bool) -> None
         raise errors[0]
 
 
-def put_off(delivery: str, error: Exception) -> Outcome:
-    """Return the outcome of an attempt that an internal error has prevented."""
+def put_off(delivery: str, error: Exception, now: datetime) -> Outcome:
+    """Return the outcome of an attempt that an internal error has prevented. `now` is Temporal's time."""
     return Outcome(
         delivery=delivery,
         verdict="deferred",
-        retry_after=PUT_OFF_SECONDS,
+        slot=ReservedTime(at=now + PUT_OFF_TIME, rate=1 / PUT_OFF_TIME.total_seconds()),
         degraded=True,  # its own activity may be retried for long, and slow ones have places of their own in a run
         response_excerpt=f"internal error: {_text(error)}",
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from activities import internal_errors
@@ -51,7 +51,8 @@ class TenantPart:
 
     def results(self) -> list[BatchResult]:
         """Return the results of all batches. Every attempt must have an outcome, or be prevented: it is put off."""
-        prevented = {key: internal_errors.put_off(key[1], error) for key, error in self.prevented.items()}
+        now = datetime.now(UTC) + self.clock_offset
+        prevented = {key: internal_errors.put_off(key[1], error, now) for key, error in self.prevented.items()}
         known = prevented | self.progress.outcomes
         return [
             BatchResult(outcomes=tuple(known[number, request.delivery] for request in batch.attempts))

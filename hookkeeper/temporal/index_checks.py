@@ -99,7 +99,12 @@ class IndexChecks:
     async def _check(self, changed: set[EventKey], event: CheckedEvent) -> list[RunReport]:
         """Return the reports of an event if the index may lack one, and add the event to those that have changed."""
         key = event.key
-        run = await find_own_run(self._client, key.tenant, key.event_id, key.accepted_at)
+        try:
+            with raising_unreadable():
+                run = await find_own_run(self._client, key.tenant, key.event_id, key.accepted_at)
+        except Unreadable as error:
+            log.warning("event not indexed: another try follows", event_id=key.event_id, error=str(error))
+            return []
         if run is None:
             return await self._check_shared(changed, event)
         lengths = await self._lengths_of(run)

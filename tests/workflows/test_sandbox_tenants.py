@@ -21,8 +21,7 @@ async def test_filters_and_templates_are_calls_of_their_tenant(
     await instance.webhook(inbox.url, filter="event.data.n > 1", payload={"template": "{{ event.data.n }}"})
     to_check = len(tenants)
     event = await instance.send(data={"n": 2})
-    to_match = len(tenants) - to_check
     assert (await instance.until_final(event["id"]))["status"] == "succeeded"
-    to_render = len(tenants) - to_check - to_match
-    assert to_check and to_match and to_render
+    assert to_check > 0
+    assert len(tenants) >= to_check + 2, "the filter and the template"
     assert set(tenants) == {instance.tenant}
