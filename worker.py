@@ -1,20 +1,18 @@
 """The worker process: its workflows, and the activities of each task queue, which `activities.wiring` makes."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
 from temporalio.client import Client
 
 from activities.wiring import MAX_CONCURRENT_BULK, open_activities
-from hookkeeper import task_queues, tracing
-from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper import task_queues
 from hookkeeper.registry.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.index_sweep import IndexSweep
 from hookkeeper.temporal.readiness import server_time
+from hookkeeper.temporal.run_repair import RunRepair
 from hookkeeper.temporal.workers import ServedQueue, serve
 from workflows.event import EventWorkflow
 from workflows.event_part import EventPartWorkflow
@@ -39,33 +37,21 @@ WORKFLOWS: list[type] = [
 ]
 
 
-def traced(report: Callable[[RunReport], None]) -> Callable[[RunReport], None]:
-    """Return a function that also traces the end of each run."""
-
-    def report_and_trace(run: RunReport) -> None:
-        report(run)
-        tracing.end_run(run)
-
-    return report_and_trace
-
-
 @asynccontextmanager
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
     """Serve all task queues until the block ends."""
     queue, slots = settings.task_queue, settings.max_concurrent_activities
-    index, sweep = IndexBuffer(store.index), IndexSweep(client, store.index, queue, settings.retention)
     temporal_time = partial(server_time, client, queue)
     retention = RetentionTask(store.index, settings.retention, temporal_time, store.audit, settings.audit_retention)
     async with (
-        index.writing(),
-        sweep.running(),
         retention.running(),
-        open_activities(client, store, index, settings) as activities,
+        RunRepair(client, store).running(),
+        open_activities(client, store, settings) as activities,
     ):
         queues = [
             ServedQueue(queue, activities.main, slots, WORKFLOWS),
             ServedQueue(task_queues.retry_queue(queue), activities.retries, slots),
             ServedQueue(task_queues.bulk_queue(queue), activities.bulk, MAX_CONCURRENT_BULK, polls=2),
         ]
-        async with serve(client, settings, queues, traced(index.put) if settings.otlp_endpoint else index.put):
+        async with serve(client, settings, queues):
             yield

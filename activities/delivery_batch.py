@@ -31,10 +31,12 @@ from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.alerts import has_recovered
+from hookkeeper.registry.index.writing import AcceptedEvent
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of
 from hookkeeper.registry.webhook_reads import FoundWebhooks
+from hookkeeper.temporal.run_state import find_own_run
 
 MAX_CONCURRENT_ATTEMPTS = 100
 """Attempts of one tenant in one activity."""
@@ -72,6 +74,7 @@ class BatchRunner:
         self._store = store
         self._concurrency = concurrency
         self._memory = memory
+        self._temporal = temporal
         self._data = EventData(temporal)
         self._always_alert = always_alert
         self._recent: RecentBatches[Results] = RecentBatches(heartbeat_delay)
@@ -110,7 +113,7 @@ class BatchRunner:
 
         A tenant that is at its limit, of slots or of memory, does not delay the others: the results of its batches are
         None, unless a try of this activity has made some of their attempts. If there are no others, neither in this
-        activity nor before (`is_rest`), it raises, as `run` does.
+        activity nor before (`is_rest`), it raises, as `run` does. An event whose row names another run is left to that.
         """
         offset, targets = clock_offset(), sum(len(batch.attempts) for batch in batches)
         by_tenant: dict[str, dict[int, DeliveryBatch]] = {}
@@ -120,17 +123,36 @@ class BatchRunner:
         delays_others = is_rest or len(by_tenant) > 1
 
         async def work(progress: BatchProgress[Results]) -> Results:
+            moved = await self._moved(batches, progress)
             parts = [
-                TenantPart(tenant, of_one, progress, offset, targets, is_together=True)
+                TenantPart(tenant, rest, progress, offset, targets, is_together=True)
                 for tenant, of_one in by_tenant.items()
+                if (rest := {number: batch for number, batch in of_one.items() if number not in moved})
             ]
             results, delays = await self._work_on_all(
                 parts, sharer, make_attempt, after_batches, delays_others=delays_others
             )
             _raise_unless_put_off(parts, is_alone=False)
+            results = {**results, **dict.fromkeys(moved, BatchResult(moved=True))}
             return Results(tuple(results.get(number) for number in range(len(batches))), max(delays, default=None))
 
         return await self._share(sharer, work)
+
+    async def _moved(self, batches: Sequence[DeliveryBatch], progress: BatchProgress[Results]) -> set[int]:
+        """Return the batches of events that are in another run than this one, which was started late.
+
+        An event without a row is attempted: the registry has lost it. So is one whose own run does not exist: Temporal
+        was restored.
+        """
+        attempted = {number for number, _ in progress.outcomes}
+        keys = {number: (batch.tenant, batch.id) for number, batch in enumerate(batches) if number not in attempted}
+        elsewhere = await self._store.rows.in_other_runs(keys.values(), activity.info().workflow_id or "")
+        return {number for number, key in keys.items() if key in elsewhere and await self._has_run(elsewhere[key])}
+
+    async def _has_run(self, event: AcceptedEvent) -> bool:
+        if event.shared_run is not None:
+            return True
+        return await find_own_run(self._temporal, *event.key, event.accepted_at, event.digest) is not None
 
     async def _work_on_all(
         self,
@@ -201,7 +223,7 @@ class BatchRunner:
     ) -> Sequence[BatchResult]:
         try:
             return await after_batches([*part.batches.values()], results, webhooks.readable, part.clock_offset)
-        except Exception:  # whatever it is, events of other tenants do not wait for it for ever
+        except Exception:  # any error: events of other tenants go on
             if not (part.is_together and internal_errors.is_last_try()):
                 raise
             log.exception("results do not count for the health of the webhooks", tenant=part.tenant)

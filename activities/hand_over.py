@@ -1,7 +1,7 @@
 """The hand-over of an event from a shared run to its own run, if its workflow id is taken.
 
-The registry recognises an id by its claim. If the claim is lost, a second event with the id may be accepted while the
-run of the first one is open.
+The registry recognises an id by the event's row. If the row is lost, a second event with the id may be accepted while
+the run of the first one is open.
 """
 
 import structlog

@@ -90,7 +90,7 @@ class Reservation:
     """Seconds until they were granted."""
 
     def shrink_to(self, size: int) -> None:
-        """Free all but so many bytes."""
+        """Free all above this number of bytes."""
         if size < self.size:
             freed, self.size = self.size - size, size
             self.budget.release(self.tenant, freed)

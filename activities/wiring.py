@@ -19,6 +19,7 @@ from activities.notifications import NotificationActivities
 from activities.ordered_queue import OrderedQueueActivities
 from activities.probe import ProbeActivities
 from activities.rate_gate import RateGate
+from activities.record import RecordActivities
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.rendering import Renderer
@@ -28,7 +29,6 @@ from activities.webhooks import WebhookActivities
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.links import LinkBuilder
 from hookkeeper.mail.suppressing import SuppressingProvider
-from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.store import Store
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.operator_settings import mail_provider, operator_alerts
@@ -36,7 +36,6 @@ from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.held_deliveries import HeldDeliveries
-from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.probes import Probes
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
 
@@ -56,16 +55,14 @@ class Activities:
 
 
 @asynccontextmanager
-async def open_activities(
-    temporal: Client, store: Store, index: IndexBuffer, settings: Settings
-) -> AsyncIterator[Activities]:
+async def open_activities(temporal: Client, store: Store, settings: Settings) -> AsyncIterator[Activities]:
     """Make the activities, and keep the clients that they use open until the block ends."""
     async with open_clients(settings) as clients:
-        yield _activities(temporal, store, index, settings, clients)
+        yield _activities(temporal, store, settings, clients)
 
 
-def _activities(temporal: Client, store: Store, index: IndexBuffer, settings: Settings, clients: Clients) -> Activities:
-    gateway = Gateway(temporal, settings.task_queue, store.claims)
+def _activities(temporal: Client, store: Store, settings: Settings, clients: Clients) -> Activities:
+    gateway = Gateway(temporal, settings.task_queue, store.rows)
     operators = operator_alerts(settings)
     concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
     memory = WorkerMemory(
@@ -100,7 +97,7 @@ def _activities(temporal: Client, store: Store, index: IndexBuffer, settings: Se
         NotificationActivities(batches, notifier, renderer).send_notifications,
     ]
     alerts = AlertActivities(store, temporal, mail, notifier, renderer, links, operators, concurrency, memory)
-    ingest = EventIngest(gateway, store, index, clients.sandbox, settings)
+    ingest = EventIngest(gateway, store, clients.sandbox, settings)
     scheduled_ingest = ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit)
     firing = ScheduledEventActivities(scheduled_ingest, gateway, concurrency)
     ordered_queues = OrderedQueueActivities(gateway.ordered_queues, store)
@@ -109,6 +106,7 @@ def _activities(temporal: Client, store: Store, index: IndexBuffer, settings: Se
         main=[
             *sending,
             webhooks.deliver_events_together,
+            RecordActivities(store.rows).record,
             HandOverActivities(temporal).is_in_open_run,
             ClosingActivities(temporal).close_as_cancelled,
             firing.accept_scheduled_event,
@@ -130,10 +128,9 @@ def _activities(temporal: Client, store: Store, index: IndexBuffer, settings: Se
 
 def _bulk_activities(temporal: Client, store: Store, settings: Settings, gateway: Gateway) -> list[Activity]:
     concurrency = TenantConcurrency(MAX_CONCURRENT_BULK, settings.max_concurrent_per_tenant)
-    catch_up = IndexCatchUp(temporal, store.index, settings.task_queue, settings.retention)
     runs = store.index.runs_by_status
-    release = ReleaseActivities(store, HeldDeliveries(temporal, runs, catch_up), concurrency)
-    candidates = RecoveryCandidates(temporal, runs, catch_up, gateway.commands, gateway.shared_runs)
+    release = ReleaseActivities(store, HeldDeliveries(temporal, runs), concurrency)
+    candidates = RecoveryCandidates(temporal, runs, gateway.commands, gateway.shared_runs)
     recovery = RecoveryActivities(store, candidates, concurrency)
     return [
         release.find_held,

@@ -152,11 +152,5 @@ def bare_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: ApiState = app.state.api
-    async with (
-        state.sandbox,
-        aclosing(state.authenticator),
-        aclosing(state.feed),
-        state.index.writing(),
-        aclosing(state.ingest),
-    ):
+    async with state.sandbox, aclosing(state.authenticator), aclosing(state.feed), aclosing(state.ingest):
         yield

@@ -13,7 +13,6 @@ from api.streams.cursors import StreamCursors
 from api.streams.feed import ChangeFeed
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.links import LinkBuilder
-from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.ingest import EventIngest
@@ -56,7 +55,6 @@ class ApiState:
         self.firings = RateLimits(None)
         self.kept_forms = RateLimits(None)
         self.system = SystemState(store, gateway)
-        self.index = IndexBuffer(store.index)
         self.feed = ChangeFeed(
             store.index,
             self.authenticator,
@@ -65,7 +63,7 @@ class ApiState:
             TenantLimit(settings.max_connections // CONNECTIONS_PER_STREAM, per_tenant=settings.max_streams_per_tenant),
         )
         self.inboxes = Inboxes(self.cursor_key)
-        self.ingest = EventIngest(gateway, store, self.index, self.sandbox, settings)
+        self.ingest = EventIngest(gateway, store, self.sandbox, settings)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)
 
     def links_for(self, caller: Caller) -> LinkBuilder:

@@ -18,10 +18,11 @@ from benchmarks.index_reports import reports
 from hookkeeper.cli.console import Failed, out
 from hookkeeper.cli.processes import freeze_objects
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.database import Database, RegistryUnavailable, migrate, open_engine, without_transactions
-from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.database import RegistryUnavailable, migrate, open_engine, without_transactions
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.rollup import MINUTE, MINUTE_RETENTION
 from hookkeeper.registry.index.tables import events, rollups
+from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
 
 DEFAULT_EVENTS = 20_000
@@ -109,17 +110,18 @@ async def fill(engine: AsyncEngine, contents: Contents) -> None:
         out.print(f"  filled before: the latest event is {contents.age.total_seconds() / 3600:.1f} h old")
         return
     freeze_objects()  # as API and workers do; it saves a fifth of the CPU
-    await _write_all(EventIndex(Database(engine)), contents, written)
+    async with Store(engine) as store:
+        await _write_all(store.rows, contents, written)
     await _clean(engine)
 
 
-async def _write_all(index: EventIndex, contents: Contents, written: int) -> None:
+async def _write_all(rows: EventRows, contents: Contents, written: int) -> None:
     parts = [_Part()]
     waiting = islice(reports(contents.events, contents.until), written, None)
     while some := list(islice(waiting, BATCH)):
         part = parts[-1]
         began = time.perf_counter()
-        await _write(index, some)
+        await _write(rows, some)
         part.seconds += time.perf_counter() - began
         part.events += len(some)
         written += len(some)
@@ -129,11 +131,11 @@ async def _write_all(index: EventIndex, contents: Contents, written: int) -> Non
     out.print(f"  written in {_Part(sum(part.events for part in parts), sum(part.seconds for part in parts))}")
 
 
-async def _write(index: EventIndex, some: Sequence[RunReport]) -> None:
+async def _write(rows: EventRows, some: Sequence[RunReport]) -> None:
     """Write reports, again if a busy machine was too slow."""
     while True:
         try:
-            return await index.write(some)
+            return await rows.write(some)
         except RegistryUnavailable as error:
             out.print(f"  [yellow]again: {error}[/yellow]")
 

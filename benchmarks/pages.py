@@ -38,7 +38,7 @@ async def time_pages(database_url: str, repeats: int) -> None:
     """Time the pages, as an operator with the admin key sees them."""
     await _add_webhooks(database_url)
     with tempfile.TemporaryDirectory(prefix="hookkeeper-pages-") as folder:
-        # Without a worker: its sweep would look for the runs of made-up events.
+        # Without a worker: it would look for the runs of made-up events, and remove their rows.
         plan = stack.StackPlan(
             data=DataDir(Path(folder)),
             ports=free_ports(),

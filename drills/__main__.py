@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from drills import bulk, claims, fault_drill, index, neighbour, ordered, rates, report, waiting
+from drills import acceptance, bulk, fault_drill, index, neighbour, ordered, rates, report, waiting
 from drills.fault_drill import DrillPlan
 from drills.hostile_cases import CASES
 from drills.schedule import KINDS, USUAL
@@ -70,9 +70,9 @@ async def _index(arguments: argparse.Namespace) -> bool:
     return report.print_index(await index.run(arguments.seed, events, rate, report.print_step))
 
 
-async def _claims(arguments: argparse.Namespace) -> bool:
-    events = arguments.events or claims.EVENTS
-    return report.print_claims(await claims.run(arguments.seed, events, arguments.keep, report.print_step))
+async def _acceptance(arguments: argparse.Namespace) -> bool:
+    events = arguments.events or acceptance.EVENTS
+    return report.print_acceptance(await acceptance.run(arguments.seed, events, arguments.keep, report.print_step))
 
 
 async def _neighbour(arguments: argparse.Namespace) -> bool:
@@ -103,7 +103,7 @@ DRILLS = {
     "release": _release,
     "recovery": _recovery,
     "index": _index,
-    "claims": _claims,
+    "acceptance": _acceptance,
     "neighbour": _neighbour,
     "rates": _rates,
 }
@@ -117,12 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=float, help="events a second (20; release and recovery: 40)")
     add("--seconds", type=float, help="how long events are posted (600; neighbour: 120, at most; a case: 20)")
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
-    add("--keep", type=Path, help="faults, claims: an empty folder in which data, logs and observations are kept")
+    add("--keep", type=Path, help="faults, acceptance: an empty folder in which data, logs and observations are kept")
     add("--runs", type=int, default=10_000, help="waiting: number of runs (%(default)d)")
     add(
         "--events",
         type=int,
-        help="number of events (ordered: 100, release: 1000, recovery and index: 2000, rates: 3000, claims: 10,000)",
+        help="number of events (ordered: 100, release: 1000, recovery, index: 2000, rates: 3000, acceptance: 10,000)",
     )
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
     add("--factor", type=float, default=1.0, help="neighbour: multiplies its time limits (%(default)g)")

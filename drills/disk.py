@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SIZE = 240
-"""Megabytes. An empty PostgreSQL takes 40, and the index of 12,000 events with their claims about as much again."""
+"""Megabytes. An empty PostgreSQL takes 40, and the rows of 12,000 events about as much again."""
 CHUNK = b"\0" * 4096
 
 

@@ -1,9 +1,8 @@
-"""The index drill: events with random outcomes and commands while processes are killed. Afterwards lists and statistics
-agree with a recount of all events.
+"""The index drill: events with random outcomes and commands while processes are killed. Each event is listed as soon as
+it is accepted. As soon as all runs have closed, lists and statistics agree with a recount of all events.
 """
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,6 +12,8 @@ from random import Random
 from typing import Any
 
 import httpx
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from drills import answers
 from drills.answers import PlannedAnswer
@@ -23,14 +24,16 @@ from drills.schedule import REGISTRY, TARGETS, WORKERS, Fault
 EVENTS, RATE = 2000, 20.0
 KILLED = (*WORKERS, "api", REGISTRY)
 KILL_EVERY = 10.0
-COMMAND_EVERY = 0.1
+COMMAND_EVERY, CONCURRENT_COMMANDS = 0.1, 5
 LATEST = 40
 """Commands are for one of so many events, of which some are still open."""
 COMMANDS = ("retry", "cancel", "redeliver", "redeliver", "hold")
 FINAL_TIMEOUT = 900.0
 """Seconds in which all events become final after the last one was posted."""
-SWEEP_TIMEOUT = 300.0
-"""Seconds in which the index has to be complete then."""
+CLOSE_TIMEOUT = 60.0
+"""Seconds in which all runs close then: a record may have to be repeated, or its worker was killed."""
+LIST_EVERY = 2.0
+"""Seconds between two looks at the list while events are posted."""
 HASTY: dict[str, Any] = {"schedule": [1.0, 1.0]}
 MAX_CONCURRENT_READS = 8
 
@@ -47,15 +50,19 @@ class Indexed:
     statuses: dict[str, int]
     commands: dict[str, int]
     kills: int
+    looks: int
+    """At the list, while events were posted."""
     unaccepted: int
     unfinished: int
-    seconds: float
-    """From the last final event until the index agreed."""
+    open_runs: int
+    unlisted: tuple[str, ...]
+    """Events that were not in the list after they were accepted."""
     differences: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
-        return not (self.differences or self.unaccepted or self.unfinished)
+        is_complete = not (self.unaccepted or self.unfinished or self.open_runs)
+        return is_complete and self.looks > 0 and not (self.unlisted or self.differences)
 
 
 async def run(seed: int, events: int, rate: float, report: Report) -> Indexed:
@@ -65,16 +72,18 @@ async def run(seed: int, events: int, rate: float, report: Report) -> Indexed:
         await env.register("flaky", _flaky_or_hopeless(seed), retry=HASTY)
         await env.register("steady", lambda event_id, number: answers.steady(seed, event_id, number), retry=HASTY)
         report(f"posting {events} events in {events / rate:.0f} s, with commands, while processes are killed")
-        commands = await _post_and_kill(env, seed, events / rate, rate)
+        lists = _ListWatch(env)
+        commands = await _post_and_kill(env, lists, seed, events / rate, rate)
         for name in TARGETS:
             await env.cluster.until_ready(name)
         report("waiting until all events are final")
         # Also those whose POST was never answered: the API may have been killed after it had accepted them.
         event_ids = {*(accepted.event_id for accepted in env.load.accepted), *env.load.unaccepted}
         found = await _until_final(env, event_ids, set(env.load.unaccepted))
+        report("waiting until all runs have closed")
+        open_runs = await _until_closed(await Client.connect(env.cluster.stack.temporal_address))
         report("comparing lists and statistics with all events")
-        began = time.time()
-        differences = await _until_indexed(env, found, since)
+        differences = await _differences(env, found, since)
         wanted = _recount(found)
         return Indexed(
             events=len(found),
@@ -82,9 +91,11 @@ async def run(seed: int, events: int, rate: float, report: Report) -> Indexed:
             statuses=dict(Counter(event["status"] for event in found)),
             commands=dict(commands),
             kills=len(env.faults.windows),
+            looks=lists.looks,
             unaccepted=len(env.load.unaccepted) + len(env.load.refused),
             unfinished=len(event_ids) - len(found),
-            seconds=time.time() - began,
+            open_runs=open_runs,
+            unlisted=tuple(sorted(lists.unlisted)),
             differences=tuple(differences),
         )
 
@@ -100,18 +111,34 @@ def _flaky_or_hopeless(seed: int) -> Answers:
     return answer
 
 
-async def _post_and_kill(env: Environment, seed: int, seconds: float, rate: float) -> Counter[str]:
+class _ListWatch:
+    """Looks whether all accepted events are listed."""
+
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+        self.looks = 0
+        self.unlisted: set[str] = set()
+
+    async def watch(self) -> None:
+        while True:
+            accepted = {event.event_id for event in self._env.load.accepted}
+            if (listed := await _listed(self._env)) is not None:
+                self.looks += 1
+                self.unlisted |= accepted - listed.keys()
+            await asyncio.sleep(LIST_EVERY)
+
+
+async def _post_and_kill(env: Environment, lists: _ListWatch, seed: int, seconds: float, rate: float) -> Counter[str]:
     random = Random(f"{seed} index")
     times = (n * KILL_EVERY for n in range(1, int(seconds / KILL_EVERY)))
     faults = [Fault(at, "kill", random.choice(KILLED)) for at in times]
     commands: Counter[str] = Counter()
-    commanding = asyncio.create_task(_send_commands(env, random, commands))
-    try:
+    async with asyncio.TaskGroup() as beside:
+        commanding = (_send_commands(env, random, commands) for _ in range(CONCURRENT_COMMANDS))
+        tasks = [beside.create_task(work) for work in (lists.watch(), *commanding)]
         await asyncio.gather(env.load.post(seconds, rate), env.faults.inject(faults))
-    finally:
-        commanding.cancel()
-        with suppress(asyncio.CancelledError):
-            await commanding
+        for task in tasks:
+            task.cancel()
     return commands
 
 
@@ -161,14 +188,16 @@ async def _is_unknown(env: Environment, event_id: str) -> bool:
     return False
 
 
-async def _until_indexed(env: Environment, events: list[dict[str, Any]], since: datetime) -> list[str]:
-    """Return what differs once nothing does, or after the timeout."""
-    began = time.time()
-    while differences := await _differences(env, events, since):
-        if time.time() - began > SWEEP_TIMEOUT:
-            break
-        await asyncio.sleep(5)
-    return differences
+async def _until_closed(temporal: Client) -> int:
+    """Wait until all runs have closed; return how many have not."""
+    clock = asyncio.get_running_loop().time
+    latest = clock() + CLOSE_TIMEOUT
+    while True:
+        with suppress(RPCError):
+            open_runs = (await temporal.count_workflows("ExecutionStatus = 'Running'")).count
+            if not open_runs or clock() > latest:
+                return open_runs
+        await asyncio.sleep(0.1)
 
 
 async def _differences(env: Environment, events: list[dict[str, Any]], since: datetime) -> list[str]:

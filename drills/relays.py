@@ -1,4 +1,4 @@
-"""Relays between the API and its servers, which break at a chosen step: between claim, start and answer.
+"""Relays between the API and its servers, which break at a chosen step: between rows, start and answer.
 
 A relay passes all bytes on. For each request that begins a step it asks a plan what to do. It can drop the request, or
 pass it on and drop the answer, and in both cases it breaks the connection; and it can kill a process at that moment.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Step = Literal["claim", "start"]
+Step = Literal["commit", "start"]
 Begins = Callable[[bytes], bool]
 """Returns whether bytes of a connection begin the step."""
 CHUNK = 64 * 1024
@@ -24,7 +24,8 @@ RUN_TYPES = re.compile(rb"SharedRunWorkflow|EventWorkflow")
 GZIP = re.compile(rb"\x1f\x8b\x08")
 MAX_UNZIPPED = 1024
 """Bytes; the request begins with namespace, workflow id and workflow type."""
-PREPARED_CLAIM = re.compile(rb"(__asyncpg_stmt_\w+__)\x00[^\x00]*INSERT INTO claims")
+PREPARED_INSERT = re.compile(rb"(__asyncpg_stmt_\w+__)\x00[^\x00]*INSERT INTO events ")
+COMMIT = b"COMMIT;\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Relays:
 @asynccontextmanager
 async def relaying(sockets: Path, temporal_port: int) -> AsyncIterator[Relays]:
     """Relay to the registry, whose socket is in this folder, and to Temporal, until the block ends."""
-    registry = Relay("claim", claims, lambda: asyncio.open_unix_connection(sockets / SOCKET))
+    registry = Relay("commit", commits, lambda: asyncio.open_unix_connection(sockets / SOCKET))
     temporal = Relay("start", starts, lambda: asyncio.open_connection("127.0.0.1", temporal_port))
     folder = sockets / "relay"
     folder.mkdir()
@@ -163,14 +164,19 @@ def _unzipped(data: bytes) -> Iterator[bytes]:
             yield zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data[message.start() :], MAX_UNZIPPED)
 
 
-def claims() -> Begins:
-    """Recognize claims: the statement when it is prepared, and later its name."""
+def commits() -> Begins:
+    """Recognize the commit of a transaction that adds events: it comes after their statement, or the name of this."""
     names: set[bytes] = set()
+    has_added = False
 
     def begins(data: bytes) -> bool:
-        if prepared := PREPARED_CLAIM.search(data):
+        nonlocal has_added
+        if prepared := PREPARED_INSERT.search(data):
             names.add(prepared[1])
-            return True
-        return any(name + b"\0" in data for name in names)
+        has_added |= any(name + b"\0" in data for name in names)
+        if not (has_added and COMMIT in data):
+            return False
+        has_added = False
+        return True
 
     return begins

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.table import Table
 
+from drills.acceptance import AcceptanceResult
 from drills.bulk import DISPLACEMENT_LIMIT, Recovery, Release, Summary
-from drills.claims import Claimed
 from drills.fault_drill import DrillPlan, DrillResult
 from drills.index import Indexed
 from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT, Neighbour, Observed, quantile
@@ -53,6 +53,7 @@ def print_result(plan: DrillPlan, result: DrillResult) -> bool:
 def print_waited(waited: Waited) -> bool:
     table = _columns("", "measured", "limit")
     table.add_row("runs that continued", f"{waited.retried} of {waited.runs}", "all")
+    table.add_row("  whose first attempt was in flight at the kill", str(waited.in_flight), "")
     for name, memory in waited.memory.items():
         limit = API_LIMIT if name == "api" else WORKER_LIMIT
         with_children = f" ({memory.whole:.0f} with its children)" if memory.whole > memory.own else ""
@@ -99,14 +100,15 @@ def print_index(result: Indexed) -> bool:
         "attempts": result.attempts,
         "commands": _named(result.commands),
         "processes killed": result.kills,
+        "looks at the list while events were posted": result.looks,
+        "  accepted events that it lacked": len(result.unlisted),
         "events not accepted": result.unaccepted,
         "events not finished, or never accepted": result.unfinished,
-        "from the last finished event to a complete index": f"{result.seconds:.0f} s",
-        "differences": len(result.differences),
+        "runs that did not close": result.open_runs,
+        "differences as soon as all had closed": len(result.differences),
     }
     out.print(_table(rows))
-    for difference in result.differences[:MAX_SHOWN]:
-        out.print(f"    {difference}", markup=False)
+    _print_failures({"not listed": result.unlisted, "differences": result.differences})
     return _print_verdict(result.passed)
 
 
@@ -122,7 +124,7 @@ def print_rates(result: Rated) -> bool:
     return _print_verdict(result.passed)
 
 
-def print_claims(result: Claimed) -> bool:
+def print_acceptance(result: AcceptanceResult) -> bool:
     verdict = result.verdict
     rows = {
         "events accepted": verdict.accepted,
@@ -145,6 +147,8 @@ def print_claims(result: Claimed) -> bool:
 
 def _print_failures(failures: Mapping[str, Sequence[str]]) -> None:
     for name, found in failures.items():
+        if not found:
+            continue
         out.print(f"\n  [red]{name}[/red] ({len(found)})")
         for failure in found[:MAX_SHOWN]:
             out.print(f"    {failure}", markup=False)

@@ -34,6 +34,8 @@ class Waited:
     runs: int
     repeated: int
     """Retries that arrived twice."""
+    in_flight: int
+    """Runs whose first attempt was in flight at the kill, and was made again without a timer."""
     memory: dict[str, Memory]
     restart: float
     """Seconds until everything was ready again."""
@@ -47,7 +49,7 @@ class Waited:
     @property
     def retried(self) -> int:
         """Runs whose retry arrived."""
-        return len(self.lateness)
+        return len(self.lateness) + self.in_flight
 
     @property
     def passed(self) -> bool:
@@ -77,8 +79,10 @@ async def run(seed: int, runs: int, rate: float, report: Report) -> Waited:
             async with asyncio.timeout(1.1 * wait + RETRY_TIMEOUT):  # a wait may be up to a tenth longer
                 await _until(env.receivers, runs, delivered=True)
         retries = [request for request in env.receivers.requests if request.is_delivery]
-        lateness = await _lateness(await Client.connect(env.cluster.stack.temporal_address), retries)
-        return Waited(runs, len(retries) - len(lateness), memory, restart, lateness)
+        all_lateness = await _lateness(await Client.connect(env.cluster.stack.temporal_address), retries)
+        lateness = sorted(seconds for seconds in all_lateness if seconds is not None)
+        repeated, in_flight = len(retries) - len(all_lateness), len(all_lateness) - len(lateness)
+        return Waited(runs, repeated, in_flight, memory, restart, lateness)
 
 
 def _refuse_once(_: str, number: int) -> PlannedAnswer:
@@ -96,21 +100,25 @@ async def _until(receivers: Receivers, runs: int, *, delivered: bool) -> None:
         await asyncio.sleep(0.5)
 
 
-async def _lateness(client: Client, retries: list[ReceivedRequest]) -> list[float]:
-    """Return the seconds from when each run's timer should have fired to its request, sorted."""
+async def _lateness(client: Client, retries: list[ReceivedRequest]) -> list[float | None]:
+    """Return the seconds from when each run's timer should have fired to its request; None if it had none."""
     arrived = {request.event_id: request.arrived for request in reversed(retries)}  # the first request of each event
     slots = asyncio.Semaphore(MAX_CONCURRENT_READS)
 
-    async def late(event_id: str) -> float:
+    async def late(event_id: str) -> float | None:
         async with slots:
-            return arrived[event_id] - await _due(client, event_id)
+            due = await _due(client, event_id)
+            return None if due is None else arrived[event_id] - due
 
-    return sorted(await asyncio.gather(*map(late, arrived)))
+    return await asyncio.gather(*map(late, arrived))
 
 
-async def _due(client: Client, event_id: str) -> float:
-    """Read in a run's history when its timer should have fired."""
+async def _due(client: Client, event_id: str) -> float | None:
+    """Read in a run's history when the latest timer that fired should have; an attempt may have been put off before."""
     history = await client.get_workflow_handle(ids.workflow_id(TENANT, event_id)).fetch_history()
-    started = next(event for event in history.events if event.HasField("timer_started_event_attributes"))
+    fired = [event for event in history.events if event.HasField("timer_fired_event_attributes")]
+    if not fired:
+        return None
+    started = history.events[fired[-1].timer_fired_event_attributes.started_event_id - 1]
     seconds = started.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta().total_seconds()
     return started.event_time.ToDatetime(UTC).timestamp() + seconds

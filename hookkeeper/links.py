@@ -34,8 +34,8 @@ class LinkBuilder:
         return f"{self.public_url}/v1/schedules/{schedule}{_query(tenant)}"
 
     def run(self, workflow_id: str, run_id: str) -> str | None:
-        """Return the run's page in the Temporal web UI, if there is one."""
-        return self._in_temporal(f"workflows/{workflow_id}/{run_id}/timeline")
+        """Return the run's page in the Temporal web UI, if there is one; without a run id, that of the workflow."""
+        return self._in_temporal(f"workflows/{workflow_id}/{run_id}/timeline" if run_id else f"workflows/{workflow_id}")
 
     def temporal_schedule(self, name: str) -> str | None:
         """Return the schedule's page in the Temporal web UI, if there is one."""

@@ -4,7 +4,7 @@ Labels have few values, all known here. None is a tenant, an event, a webhook or
 of those.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from time import perf_counter
@@ -114,15 +114,6 @@ ID_CLASHES = Counter(
     "hookkeeper_id_clashes", "Events that were accepted while another event with their id was open", registry=PROCESS
 )
 LIMIT_HITS = Counter("hookkeeper_limit_hits", "Operations that a limit has refused", ["limit"], registry=PROCESS)
-INDEX_BUFFER = Gauge(
-    "hookkeeper_index_buffer_reports", "Reports that wait to be written to the index", registry=PROCESS
-)
-INDEX_BUFFER_SIZE = Gauge(
-    "hookkeeper_index_buffer_max_reports", "Reports that may wait to be written to the index", registry=PROCESS
-)
-INDEX_REPORTS_DROPPED = Counter(
-    "hookkeeper_index_reports_dropped", "Reports for which the buffer had no room", registry=PROCESS
-)
 
 # The state of the whole installation, which API processes read. What cannot be read is left out: old values would hide
 # that it is unknown.
@@ -203,12 +194,6 @@ def count_attempt(channel: str, verdict: str, error: str | None, seconds: float 
 def count_limit(limit: Limit) -> None:
     """Count an operation that a limit has refused."""
     LIMIT_HITS.labels(limit).inc()
-
-
-def watch_index_buffer(length: Callable[[], int], at_most: int) -> None:
-    """Let the metrics show how full the buffer is."""
-    INDEX_BUFFER.set_function(length)
-    INDEX_BUFFER_SIZE.set(at_most)
 
 
 def error_class(error: str | None) -> str:

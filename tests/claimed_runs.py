@@ -1,25 +1,28 @@
-"""Shared runs in tests whose events are claimed first, as the API does it."""
+"""Shared runs in tests whose events have rows before, as the API does it."""
 
 import asyncio
 from collections.abc import Sequence
 
 from hookkeeper import ids
+from hookkeeper.messages.run_report import first_report
 from hookkeeper.messages.shared_run import SharedEvent
-from hookkeeper.registry.claims import Claim
+from hookkeeper.registry.index.writing import Acceptance
+from hookkeeper.temporal.shared_read import first_state
 from instances import Instance
 from shared_runs import SharedRun
 from timeouts import WAIT_TIMEOUT
 
 
+def acceptance(shared: SharedEvent, shared_run: str | None) -> Acceptance:
+    """Return what the row of an event of this run is made of."""
+    return Acceptance(first_report(shared.event, first_state(shared.event), "", shared.digest, shared_run))
+
+
 async def share(instance: Instance, events: Sequence[SharedEvent], *, claimed: bool = True) -> SharedRun:
-    """Claim events for a shared run, and start it. Not `claimed`: the claims are lost."""
+    """Accept events for a shared run, and start it. Not `claimed`: their rows are lost."""
     workflow_id = ids.shared_run_id()
-    claims = [
-        Claim(shared.event.tenant, shared.event.id, shared.digest, shared.event.accepted_at, workflow_id)
-        for shared in events
-    ]
     if claimed:
-        assert await instance.store.claims.claim(claims, {claim.key for claim in claims}) == {}
+        assert await instance.store.rows.accept([acceptance(shared, workflow_id) for shared in events]) == {}
     assert await instance.gateway.shared_runs.start(workflow_id, events)
     return SharedRun(instance, instance.temporal.get_workflow_handle(workflow_id))
 

@@ -184,7 +184,7 @@ async def running_instance(temporal: Client, folder: Path, **settings: Any) -> A
                 (folder / REGISTRY).write_bytes(await empty_registry(folder))
             if keyring:
                 temporal = with_keys(temporal, keyring)
-            gateway = Gateway(temporal, chosen.task_queue, store.claims)
+            gateway = Gateway(temporal, chosen.task_queue, store.rows)
             app = stack.enter_context(app_of(chosen, store, gateway))
         await stack.enter_async_context(app.router.lifespan_context(app))
         http = await stack.enter_async_context(
@@ -207,7 +207,7 @@ async def another_process(
     chosen = instance.settings.model_copy(update=settings)
     with starting():
         store = Store.connect(chosen.database_url)
-        gateway = Gateway(temporal, chosen.task_queue, store.claims)
+        gateway = Gateway(temporal, chosen.task_queue, store.rows)
         app = new_app(chosen, store, gateway)
     async with (
         app.router.lifespan_context(app),

@@ -23,10 +23,9 @@ from benchmarks.scenarios.times import percentile, to_socket
 from benchmarks.stream import Arrivals, Posted, Stream
 from benchmarks.timing import time_in_turn
 from hookkeeper.cli.console import Failed
-from hookkeeper.registry.database import Database
-from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.tables import events
 from hookkeeper.times import utc_now
+from written_index import WrittenIndex
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 400
@@ -92,7 +91,7 @@ def _run_index(folder: Path, events: int) -> subprocess.CompletedProcess[str]:
 async def test_a_filling_that_was_stopped_goes_on(engine: AsyncEngine, capsys: pytest.CaptureFixture[str]) -> None:
     contents = Contents(events=700, until=utc_now() - timedelta(hours=1))
     expected = list(reports(contents.events, contents.until))
-    await EventIndex(Database(engine)).write(expected[:50])  # of two days: PostgreSQL makes partitions of each
+    await WrittenIndex(engine).write(expected[:50])
     await fill(engine, contents)
     async with engine.connect() as connection:
         found = set(await connection.scalars(select(events.c.id)))

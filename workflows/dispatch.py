@@ -79,7 +79,9 @@ def batch_timeout(attempts: int) -> timedelta:
 
 
 def is_complete(result: BatchResult, batch: DeliveryBatch) -> bool:
-    """Return whether each attempt has an outcome, with its time if a request was made."""
+    """Return whether each attempt has an outcome, with its time if a request was made. An event that moved has none."""
+    if result.moved:
+        return True
     have_times = all(outcome.started_at or outcome.verdict in NOT_MADE for outcome in result.outcomes)
     return have_times and [outcome.delivery for outcome in result.outcomes] == [
         request.delivery for request in batch.attempts

@@ -29,15 +29,13 @@ from workflows.batches import Batches, first_batches, record_outcomes
 from workflows.commands import Commands, signal_handler, update_handler
 from workflows.deliver_at import DeliverAt
 from workflows.delivery import DeliveryState
-from workflows.index_reports import IndexReports
 from workflows.queue_positions import QueuePositions
+from workflows.record import EventRecords
 from workflows.search_attributes import SearchAttributes
 
 MAX_HISTORY_EVENTS = 2_000
 """Events after which a run continues as new. A worker replays them in half a second. Each update is two events or more,
 so a run never reaches the 2,000 updates after which Temporal accepts no further one."""
-MAX_HISTORY_EVENTS_BEFORE = 10_000
-"""Of runs without the patch `short-history`."""
 ALERTS_PENDING = "All deliveries are final. The run stays open until its alerts are sent, or given up after some hours."
 """What the Temporal web UI then shows."""
 
@@ -52,7 +50,7 @@ class EventWorkflow:
         self._event = event
         self._deliveries = {record.id: DeliveryState(record, tracked_bytes) for record in event.deliveries}
         self._search_attributes = SearchAttributes(self._deliveries.values())
-        self._index_reports = IndexReports(event)
+        self._records = EventRecords(event)
         self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes, self._report_to_parent)
         self._batches = Batches(event)
         self._alerts = Alerts(event)
@@ -76,16 +74,17 @@ class EventWorkflow:
             await workflow.wait_condition(delivering.done)
         await delivering
         if not self._is_over():
+            await self._until_recorded()
             workflow.continue_as_new(self._carried_over())
         return await self._close()
 
     async def _deliver(self) -> None:
         """Wait until the event's time, then make all deliveries at once."""
-        if not self._is_start_reported():
-            self._report_to_index(self._deliveries.values())
+        if not self._is_start_recorded():
+            self._record(self._deliveries.values())
         await self._deliver_at.wait(self._is_over)
         if self._event.deliver_at:
-            self._report_to_index(())
+            self._record(())
         self._alerts.resume()
         batches = [self._deliver_batch(batch) for batch in first_batches(self._deliveries.values())]
         await asyncio.gather(*batches, *self._queue_positions.keep())
@@ -153,10 +152,10 @@ class EventWorkflow:
         self._report(deliveries)
 
     def _report(self, deliveries: Sequence[DeliveryState]) -> None:
-        """Report changed deliveries: update the index and the search attributes, send the alerts that are due."""
+        """Report changed deliveries: in the event's rows, its search attributes, and by the alerts that are due."""
         self._alerts.send_due(deliveries)
-        if not self._is_over():  # otherwise the run closes now, and reports that
-            self._report_to_index(deliveries)
+        if not self._is_over():  # otherwise the run closes now, and records that
+            self._record(deliveries)
             self._search_attributes.update()
             self._report_to_parent(None)
         if not self._alerts.are_done and self._are_all_final():
@@ -165,14 +164,16 @@ class EventWorkflow:
     def _report_to_parent(self, moved_to: datetime | None) -> None:
         """Report to the run of a large event, if this is the run of a part: see `workflows.event_part`."""
 
-    def _is_start_reported(self) -> bool:
-        """Return whether the index has this run already: the service that accepts an event reports its first run."""
+    def _is_start_recorded(self) -> bool:
+        """Return whether the rows have this run already: the service that accepts an event writes those of its first
+        run.
+        """
         info = workflow.info()
         is_later = info.parent is not None or info.continued_run_id is not None or memo.run_number() > 1
         return not is_later and all(delivery.is_new for delivery in self._deliveries.values())
 
-    def _report_to_index(self, deliveries: Iterable[DeliveryState]) -> None:
-        self._index_reports.send(
+    def _record(self, deliveries: Iterable[DeliveryState]) -> None:
+        self._records.put_deliveries(
             [delivery.snapshot for delivery in deliveries],
             status=self._status(),
             needs_attention=any(delivery.needs_attention for delivery in self._deliveries.values()),
@@ -183,7 +184,8 @@ class EventWorkflow:
     async def _close(self) -> EventState:
         self.commands.close()
         self._finished_at = workflow.now()
-        self._report_to_index(self._deliveries.values())
+        self._record(self._deliveries.values())
+        await self._until_recorded()
         state = self.state()
         if state.status == "succeeded":
             return state
@@ -192,6 +194,9 @@ class EventWorkflow:
             raise closing.deliveries_failed(failed, len(state.deliveries), state)
         await closing.prepare_cancelled(self._event.tenant, state, self._cancel_requested)
         raise asyncio.CancelledError
+
+    async def _until_recorded(self) -> None:
+        self._cancel_requested |= await timers.uninterrupted(lambda: self._records.is_done)
 
     def _status(self) -> EventStatus:
         records = tuple(delivery.record for delivery in self._deliveries.values())
@@ -208,10 +213,7 @@ class EventWorkflow:
         would send the alert again.
         """
         length = workflow.info().get_current_history_length()
-        if length <= MAX_HISTORY_EVENTS:
-            return False
-        most = MAX_HISTORY_EVENTS if workflow.patched("short-history") else MAX_HISTORY_EVENTS_BEFORE
-        return length > most and (self._alerts.are_done or length > 2 * most)
+        return length > MAX_HISTORY_EVENTS and (self._alerts.are_done or length > 2 * MAX_HISTORY_EVENTS)
 
     def _carried_over(self) -> EventInput:
         return self._event.model_copy(
@@ -247,7 +249,7 @@ class EventWorkflow:
     @workflow.update(name=temporal_names.RESCHEDULE, description="Move a scheduled event to another time.")
     def reschedule(self, deliver_at: datetime) -> None:
         self._deliver_at.move(deliver_at)
-        self._report_to_index(())
+        self._record(())
 
     @reschedule.validator
     def check_reschedule(self, deliver_at: datetime) -> None:
@@ -266,7 +268,7 @@ class EventWorkflow:
     @workflow.signal(name=temporal_names.GRANT, description="The ordered queue of this webhook lets the delivery go.")
     async def grant(self, webhook_id: str) -> None:
         await self._queue_positions.grant(webhook_id)
-        self._report_to_index(self._deliveries.values())
+        self._record(self._deliveries.values())
 
     @workflow.signal(name=temporal_names.RECEIPT, description="A mail provider's report about an email.")
     def receipt(self, report: DeliveryReceipt) -> None:

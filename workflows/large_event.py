@@ -32,7 +32,7 @@ from hookkeeper.search_attributes import run_summary, search_attributes
 from workflows import closing, memo, timers
 from workflows.commands import signal_handler
 from workflows.event_part import EventPartWorkflow
-from workflows.index_reports import IndexReports
+from workflows.record import EventRecords
 from workflows.relay import PartReport, PartState, Relay
 
 MAX_HISTORY_BYTES = 25 * 1024 * 1024
@@ -61,7 +61,7 @@ class LargeEventWorkflow:
         self._parts = {n: PartState.of(deliveries) for n, deliveries in enumerate(partition(event.deliveries), start=1)}
         self._number = memo.run_number()
         self.commands = Relay(self._parts, is_scheduled=event.deliver_at is not None and self._number == 1)
-        self._index_reports = IndexReports(event)
+        self._records = EventRecords(event)
         self._deliver_at = event.deliver_at
         self._starting = asyncio.Lock()
         self._all_started = False
@@ -131,8 +131,8 @@ class LargeEventWorkflow:
         self._report()
 
     def _report(self, finished_at: datetime | None = None) -> None:
-        """Report the event to the index; its parts report the deliveries."""
-        self._index_reports.send(
+        """Record the event; its parts record the deliveries."""
+        self._records.put_deliveries(
             (),
             status=self.state().status,
             needs_attention=self.commands.needs_attention,
@@ -152,6 +152,7 @@ class LargeEventWorkflow:
     async def _close(self) -> LargeEventState:
         self._is_closed = True
         self._report(workflow.now())
+        self._cancel_requested |= await timers.uninterrupted(lambda: self._records.is_done)
         state = self.state()
         if state.status == "succeeded":
             return state

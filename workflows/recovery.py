@@ -1,6 +1,6 @@
 """Redeliver failed deliveries in bulk: oldest first, at a rate, also if processes are killed.
 
-The index of events has them in order. Before they are counted, it is brought up to date.
+The rows of events have them in order.
 
 The next step is in history before it is taken: a plan of the oldest runs, and batches of it. So a kill costs the
 results of a few redeliveries, which are read from the events themselves (`activities.recovery`).
@@ -31,8 +31,6 @@ COUNT_TIMEOUT, STEP_TIMEOUT = timedelta(hours=1), timedelta(minutes=10)
 BATCH_SECONDS = 5.0
 """Duration of a batch, and so the delay until a pause or a cancellation takes effect."""
 MAX_BATCH = 100
-BATCHES_BY_TIME = "batches-by-time"
-"""Patch: a batch is as large as the one before it allows. Before, its size followed from the rate alone."""
 LONG_HISTORY = 2_000
 """Events of history after which a recovery continues as a new run, between two plans."""
 MAX_HISTORY = 8_000
@@ -99,8 +97,7 @@ class RecoveryWorkflow:
                 continue
             runs = runs[len(batch) :]
             self._add(summary)
-            if workflow.patched(BATCHES_BY_TIME):
-                self._batch_size = batch_size(self._state.rate, len(batch), summary.seconds)
+            self._batch_size = batch_size(self._state.rate, len(batch), summary.seconds)
             if summary.redelivered:
                 await self._keep_rate(len(batch) / self._state.rate - summary.seconds)
 

@@ -1,9 +1,8 @@
 """Release what a webhook held, once it is resumed or enabled: oldest first, also if processes are killed.
 
-A release makes several passes: attempts that were in flight when the webhook was resumed are held a moment later, and
-the index of events lags behind. Before the last pass, what a killed worker has not reported to the index is added to
-it. A delivery that even this pass misses checks its webhook itself within the hour. A release that
-is requested again while it runs starts over. It ends if the webhook is paused or disabled again.
+A release makes several passes: attempts that were in flight when the webhook was resumed are held a moment later. A
+delivery that even the last pass misses checks its webhook itself within the hour. A release that is requested again
+while it runs starts over. It ends if the webhook is paused or disabled again.
 
 This code is permanent, like that of `workflows.event`.
 """
@@ -24,8 +23,8 @@ from hookkeeper.messages.release import (
 from workflows import timers
 from workflows.activities import run_bulk_step
 
-PASS_DELAYS = (0.0, 2.0, 10.0, 60.0, 0.0)
-"""Seconds before each pass. The last one brings the index up to date."""
+PASS_DELAYS = (0.0, 2.0, 10.0, 60.0)
+"""Seconds before each pass."""
 LONG_HISTORY = 2_000
 """Events of history after which a release continues as a new run, between two plans."""
 MAX_HISTORY = 4_000
@@ -90,15 +89,9 @@ class ReleaseWorkflow:
 
     async def _find(self) -> HeldRuns:
         state = self._state
-        is_last_pass = state.passes == len(PASS_DELAYS) - 1
         return await run_bulk_step(
             ReleaseActivities.find_held,
-            HeldSearch(
-                webhook_id=state.webhook_id,
-                tenant=state.tenant,
-                after=state.after,
-                catch_up=is_last_pass and state.after is None,
-            ),
+            HeldSearch(webhook_id=state.webhook_id, tenant=state.tenant, after=state.after),
             tenant=state.tenant,
             timeout=timedelta(minutes=10),
             summary="find held events",

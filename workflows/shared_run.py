@@ -41,7 +41,7 @@ from workflows.commands import APPLY
 from workflows.delivery import DeliveryState
 from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, batch_timeout, begin_batch, is_complete
 from workflows.event import EventWorkflow
-from workflows.index_reports import SharedRunReports
+from workflows.record import SharedRunRecords
 
 MAX_TRIES, MAX_WAIT = 4, timedelta(seconds=5)
 """Activities that a run has at most, as tenants can be at their limits, and the time between two. An overloaded tenant
@@ -60,6 +60,8 @@ class FirstAttempts:
         """The input of the event's own run, if it continues in one."""
         self.is_settled = is_settled
         """It has succeeded, or continues in its own run: commands go there."""
+        self.has_moved = False
+        """It is in another run, which was started because this one seemed to be lost."""
 
     @property
     def has_succeeded(self) -> bool:
@@ -76,6 +78,9 @@ class FirstAttempts:
 
     def end(self, result: BatchResult | None) -> None:
         """Record the outcomes, or that no attempt was made."""
+        if result is not None and result.moved:
+            self.is_settled = self.has_moved = True
+            return None
         if result is not None:
             return record_outcomes(self.deliveries, result)
         for delivery in self.deliveries.values():
@@ -108,26 +113,23 @@ class SharedRunWorkflow:
     @workflow.init
     def __init__(self, run: SharedRunInput) -> None:
         self._events = {event.key: FirstAttempts(event, is_settled=bool(run.finished)) for event in run.events}
-        self._index_reports = SharedRunReports()
+        self._records = SharedRunRecords()
 
     @workflow.run
     async def run(self, run: SharedRunInput) -> SharedRunResult:
         """Make the first attempts of all events; start a run for each that has not succeeded."""
-        if run.finished:
-            return self._replace(run.finished)
-        delivering = asyncio.create_task(self._deliver())
-        while not delivering.done():
-            try:
-                await workflow.wait_condition(delivering.done)
-            except asyncio.CancelledError:
-                workflow.logger.warning("cancellation ignored: cancel the events of this run instead")
-        return await delivering
+        work = asyncio.create_task(self._replace(run.finished) if run.finished else self._deliver())
+        if await timers.uninterrupted(work.done):
+            workflow.logger.warning("cancellation ignored: cancel the events of this run instead")
+        result = await work
+        await workflow.wait_condition(lambda: self._records.is_done)
+        return result
 
-    def _replace(self, finished: Sequence[EventState]) -> SharedRunResult:
+    async def _replace(self, finished: Sequence[EventState]) -> SharedRunResult:
         """Take the place of a run of which an event was erased."""
         for state in finished:
             event = self._events[ids.workflow_id(state.tenant, state.id)]
-            self._index_reports.send(event.digest, state)
+            self._records.put_state(event.digest, state)
         return SharedRunResult(finished=tuple(finished))
 
     async def _deliver(self) -> SharedRunResult:
@@ -174,8 +176,9 @@ class SharedRunWorkflow:
     async def _settle(self, events: Sequence[FirstAttempts]) -> None:
         """Report the events, and start the runs of those that continue."""
         for event in events:
-            event.settle(workflow.now())
-            self._report(event)
+            if not event.has_moved:
+                event.settle(workflow.now())
+                self._report(event)
         await asyncio.gather(*(self._start(event.own_run, event.digest) for event in events if event.own_run))
 
     async def _start(self, event: EventInput, digest: str) -> None:
@@ -222,7 +225,7 @@ class SharedRunWorkflow:
         return select(command.command, event.state.deliveries, command.delivery)
 
     def _report(self, event: FirstAttempts) -> None:
-        self._index_reports.send(event.digest, event.state)
+        self._records.put_state(event.digest, event.state)
 
     def _event(self, key: str) -> FirstAttempts:
         try:

@@ -65,3 +65,14 @@ async def first_of(
     finally:
         for timer in timers.values():
             timer.cancel()
+
+
+async def uninterrupted(condition: Callable[[], bool]) -> bool:
+    """Wait for a condition, also if the run is cancelled meanwhile; return whether it was."""
+    is_cancelled = False
+    while not condition():
+        try:
+            await workflow.wait_condition(condition)
+        except asyncio.CancelledError:
+            is_cancelled = True
+    return is_cancelled

@@ -19,7 +19,7 @@ async def list_deliveries(
 ) -> CountedPage[WebhookDelivery]:
     """List the deliveries of a webhook, newest event first.
 
-    Lists are half a second behind, some seconds on a busy machine.
+    What an event's workflow does is listed when it waits for its next step.
 
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """

@@ -34,7 +34,7 @@ PathId = Annotated[str, Path(pattern=EVENT_ID)]
 async def list_events(
     cursor: Cursor, index: IndexDep, links: LinksDep, search: EventSearch, total: Total = False, limit: Limit = 50
 ) -> CountedPage[EventSummary]:
-    """List events, newest first. Lists are half a second behind, some seconds on a busy machine.
+    """List events, newest first. What an event's workflow does is listed when it waits for its next step.
 
     A single delivery has to meet all conditions on deliveries: `webhook`, `delivery_status`, `channel`, `status_code`,
     `error` and `min_attempts`.

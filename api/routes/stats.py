@@ -60,9 +60,10 @@ async def show_statistics(
 ) -> Response:
     """Count events, deliveries and attempts, by tenant, webhook, channel or event type, and over time.
 
-    Events count when they were accepted, attempts when they began, and deliveries when they finished. Counts are about
-    a second behind. `since` is rounded down and `until` up, to whole steps; without `step`, to minutes in a period of
-    up to six hours, to hours in one of up to seven days, else to days. Minutes are kept for two days.
+    Events count when they were accepted, attempts when they began, and deliveries when they finished: as soon as
+    the event's workflow has recorded that step. `since` is rounded down and `until` up, to whole steps; without `step`,
+    to minutes in a period of up to six hours, to hours in one of up to seven days, else to days. Minutes are kept for
+    two days.
 
     An answer names at most 100 groups, and adds all others up to one with the name `(other)`. It has at most 3,000
     points (groups × steps): with more than 29 steps, it names fewer groups. A 422 says what to change.

@@ -56,7 +56,7 @@ async def stream_messages(request: Request, stream: Subscription) -> AsyncIterat
     dependencies=[needs("events:read")],
 )
 async def stream_events(request: Request, stream: SubscriptionDep) -> AsyncIterable[EventChange]:
-    """Follow new events and the outcomes of attempts, as server-sent events, one to two seconds behind.
+    """Follow new events and the outcomes of attempts, as server-sent events, about a second behind.
 
     - `ready`: the stream has begun, or goes on after `unavailable`. What was accepted before is in `GET /v1/events`.
     - `event`: an event was accepted, or has changed. `data` is an `EventChange`: the event as it is now, and those of

@@ -127,6 +127,7 @@ class EventBase(ResponseModel):
     deliver_at: Time | None
     workflow_id: str
     run_id: str
+    """Empty in lists and streams, until the run has recorded its first step."""
     links: EventLinks
 
 

@@ -45,7 +45,7 @@ async def _serve(settings: Settings) -> None:
                 traces = exporting_traces(settings.otlp_endpoint, "api")
                 metrics = open_metrics(settings)
                 client = await connect(settings, keyring, metrics.runtime)
-                app = create_app(settings, store, Gateway(client, settings.task_queue, store.claims))
+                app = create_app(settings, store, Gateway(client, settings.task_queue, store.rows))
                 state: ApiState = app.state.api
                 async with traces, metrics.serving(state.system.registries):
                     await _serve_http(settings, app)

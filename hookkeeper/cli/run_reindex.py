@@ -13,7 +13,7 @@ from hookkeeper.cli.startup import begin, connect
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.reindex import Reindex, ReindexRunning
+from hookkeeper.temporal.reindex import Reindex
 from hookkeeper.times import utc_now
 
 CONTINUE = "run the same command again to continue"
@@ -48,14 +48,14 @@ async def _reindex(settings: Settings, since: datetime) -> None:
                 task = progress.add_task("reindex", total=None)
                 reindex = Reindex(
                     client,
-                    store.index,
+                    store,
                     settings.task_queue,
                     settings.retention,
                     lambda done, total: progress.update(task, completed=done, total=total),
                 )
                 async with until_stopped():
                     added = await reindex.run(since)
-    except (RegistryUnavailable, ReindexRunning) as error:
+    except RegistryUnavailable as error:
         raise Failed(str(error)) from error
     except RPCError as error:
         raise Failed(f"Temporal: {error.message}; {CONTINUE}") from error

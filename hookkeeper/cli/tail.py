@@ -12,7 +12,7 @@ from hookkeeper.cli.client import Api, ApiUnavailable
 from hookkeeper.cli.console import Json, err, out
 
 OVERLAP = timedelta(seconds=10)
-"""Events are written to the index within this time, in any order; only what a killed process has left out is later."""
+"""Events are written to the index within this time after their acceptance, in any order."""
 MAX_PAGES = 20
 """Pages of 100 events that one look reads."""
 INTERVAL = 1.0

@@ -45,4 +45,6 @@ class DeliveryBatch(Message):
 class BatchResult(Message):
     """One outcome for each attempt, in the same order."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[Outcome, ...] = ()
+    moved: bool = False
+    """The event's row names another run, which makes the attempts: none was made."""

@@ -30,8 +30,6 @@ class HeldSearch(Message):
     webhook_id: str
     tenant: str
     after: RunPosition | None = None
-    catch_up: bool = False
-    """Add to the index first what it lacks of the tenant's runs."""
 
 
 class HeldRuns(Message):

@@ -1,10 +1,11 @@
-"""What a run reports to the index of events. Reports travel within the process, outside of the run's history."""
+"""What a run reports, to be written to the rows of its event (`activities.record`)."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pydantic_core import to_json
 
+from hookkeeper.messages import Message
 from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,7 +47,13 @@ class RunReport(NamedTuple):
     traceparent: str | None = None
     """The context in which the run is traced."""
     deliveries_before: tuple[Delivery, ...] = ()
-    """Of a redelivery: the deliveries when the run started. They were reported, but the index may have removed them."""
+    """Of a redelivery: the deliveries when the run started. They were recorded, but the rows may be gone."""
+
+
+class RunReports(Message):
+    """Reports that are written together."""
+
+    reports: tuple[RunReport, ...]
 
 
 def first_report(

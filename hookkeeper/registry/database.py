@@ -42,7 +42,7 @@ with too little time would lose their connections one after the other, and none 
 DIRECT_CONNECTIONS = 4
 """Connections that `hookkeeper.registry.direct_reads` keeps."""
 DIRECT_WRITERS = 1
-"""The connection that `hookkeeper.registry.direct_writes` keeps."""
+"""The connection that `hookkeeper.registry.transactions` keeps."""
 POOLED_CONNECTIONS = 5
 """Connections that stay open for everything else. More are closed after use."""
 KEPT_CONNECTIONS = POOLED_CONNECTIONS + DIRECT_CONNECTIONS + DIRECT_WRITERS

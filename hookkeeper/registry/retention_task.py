@@ -5,7 +5,6 @@ The time is that of Temporal, or this machine's if it is earlier: a clock that i
 """
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.leases import SweepPosition
+from hookkeeper.registry.index.leases import Term
 from hookkeeper.times import utc_now
 
 LEASE_NAME = "retention"
@@ -29,15 +28,14 @@ MAX_DIFFERENCE = timedelta(minutes=10)
 log = structlog.get_logger("hookkeeper.index")
 
 
-def longest_in_force(position: SweepPosition, now: datetime, retention: timedelta) -> SweepPosition:
+def longest_in_force(known: Term | None, now: datetime, retention: timedelta) -> Term:
     """Return when the longest retention was in force last, and until when Temporal keeps what ended before.
 
     Temporal keeps a run for the retention that was in force when the run ended.
     """
-    since, until = position
-    if since is not None and until is not None and until > now and until - since > retention:
-        return position
-    return SweepPosition(now, now + retention)
+    if known is not None and known.end > now and known.length > retention:
+        return known
+    return Term(now, now + retention)
 
 
 class RetentionTask:
@@ -57,7 +55,6 @@ class RetentionTask:
         self._server_time = server_time
         self._audit = audit
         self._audit_retention = audit_retention
-        self._holder = uuid.uuid4().hex
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Remove what is older than the retention, once an hour, until the block ends."""
@@ -76,15 +73,14 @@ class RetentionTask:
 
     async def expire(self) -> None:
         """Remove what is older than the retention, unless another process does. Raises RegistryUnavailable."""
-        position = await self._index.leases.lease(LEASE_NAME, self._holder, INTERVAL)
-        if position is None:
+        if not await self._index.leases.take(LEASE_NAME, INTERVAL):
             return
         if (now := await self._earlier_time()) is None:
             log.warning("retention not applied", error="Temporal's time is unknown")
             return
-        longest = longest_in_force(position, now, self._retention)
-        await self._index.leases.set_position(LEASE_NAME, longest)
-        await self._index.expire(now, self._retention, keep_claims=longest == position)
+        longest = longest_in_force(await self._index.leases.term(LEASE_NAME), now, self._retention)
+        await self._index.leases.set_term(LEASE_NAME, longest)
+        await self._index.expire(now, longest.length)
         if self._audit and self._audit_retention:
             await self._audit.expire(now - self._audit_retention)
 

@@ -13,7 +13,6 @@ from hookkeeper.registry.alerts import AlertClaims
 from hookkeeper.registry.api_keys import ApiKeys
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.catalogue import Catalogue
-from hookkeeper.registry.claims import Claims
 from hookkeeper.registry.database import (
     Database,
     RegistryUnprepared,
@@ -23,7 +22,7 @@ from hookkeeper.registry.database import (
     open_engine,
 )
 from hookkeeper.registry.direct_reads import DirectReads
-from hookkeeper.registry.direct_writes import DirectWrites
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.health import HealthStore
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.models import Webhook
@@ -31,6 +30,7 @@ from hookkeeper.registry.portal import PortalSessions
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.reserved_times import ReservedTimes
 from hookkeeper.registry.suppressions import Suppressions
+from hookkeeper.registry.transactions import Transactions
 from hookkeeper.registry.webhooks import Webhooks
 
 
@@ -50,9 +50,9 @@ class Store:
         self.api_keys = ApiKeys(database, self._direct)
         self.portal = PortalSessions(database)
         self.audit = AuditLog(database)
+        self._transactions = Transactions(engine, database)
+        self.rows = EventRows(database, self._direct, self._transactions)
         self.index = EventIndex(database)
-        self._direct_writes = DirectWrites(engine, database)
-        self.claims = Claims(database, self._direct, self._direct_writes)
 
     @classmethod
     def connect(cls, database_url: str, keyring: Keyring | None = None) -> Self:
@@ -69,8 +69,8 @@ class Store:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self.claims.close()
-        await self._direct_writes.close()
+        await self.rows.close()
+        await self._transactions.close()
         await self._direct.close()
         await self._engine.dispose()
 

@@ -1,6 +1,5 @@
 """Erase an event: from the index, then from Temporal."""
 
-from hookkeeper.commands import Refused
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.temporal.error_translation import UnknownEvent
@@ -16,16 +15,12 @@ async def erase(gateway: Gateway, index: EventIndex, tenant: str, event_id: str)
     try:
         event = await gateway.closed_event(tenant, event_id)
     except UnknownEvent:
-        keys = await index.keys(tenant, event_id)
-        if not keys:
+        if (key := await index.key(tenant, event_id)) is None:
             raise
-        for key in keys:
-            await index.erase(key)
+        await index.erase(key)
         return 0
     key = EventKey(event.accepted_at, tenant, event_id)
     await index.erase(key)
-    try:
-        return await gateway.erase(event)
-    except Refused:  # it has a run again, which reports to the index
-        await index.restore(key)
-        raise
+    runs = await gateway.erase(event)
+    await index.erase(key)  # if a run that replaced a shared one has recorded it meanwhile
+    return runs

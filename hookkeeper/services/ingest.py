@@ -14,7 +14,6 @@ from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.index.buffer import IndexBuffer
 from hookkeeper.registry.matching import MatchingWebhook
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
@@ -45,14 +44,12 @@ FIRST_TIMESTAMP = datetime(1970, 1, 1, tzinfo=UTC)
 class EventIngest:
     """Accepts events: posted ones, those of schedules, and test events."""
 
-    def __init__(
-        self, gateway: Gateway, store: Store, index: IndexBuffer, sandbox: Sandbox, settings: Settings
-    ) -> None:
+    def __init__(self, gateway: Gateway, store: Store, sandbox: Sandbox, settings: Settings) -> None:
         self._settings = settings
         self._gateway = gateway
         self._store = store
         self._sandbox = sandbox
-        self._starts = EventStarts(gateway, store.claims, index, settings.max_events_per_run)
+        self._starts = EventStarts(gateway, store.rows, settings.max_events_per_run)
 
     async def aclose(self) -> None:
         """Stop what goes on without a request."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from hookkeeper.asyncio_tasks import stop
 from hookkeeper.limits.tenant_limit import TenantLimit
-from hookkeeper.registry.claims import Key
+from hookkeeper.registry.index.writing import Key
 from hookkeeper.services.start_queue import DELIVERY_BYTES, NewRun
 from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.gateway import Started
@@ -26,7 +26,7 @@ Start = Callable[[], Coroutine[Any, Any, Started]]
 
 
 class OutlastingStarts:
-    """Starts of events that were claimed before. Each event has one at a time."""
+    """Starts of events whose ids have rows already. Each event has one at a time."""
 
     def __init__(self) -> None:
         self._limit = TenantLimit(MAX_STARTS)

@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Sequence
 
 from hookkeeper import ids
-from hookkeeper.messages.run_report import first_report
-from hookkeeper.registry.claims import Claims, Key
-from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.index.writing import Key
 from hookkeeper.services.start_limit import RecentTenants, StartLimit
 from hookkeeper.services.start_queue import NewRun, NotStarted, StartQueue, WaitingRun
-from hookkeeper.temporal.error_translation import RequestTooLarge
+from hookkeeper.temporal.error_translation import Conflict, RequestTooLarge
 from hookkeeper.temporal.gateway import Gateway, Started
 from hookkeeper.temporal.run_state import unstarted_state
 
@@ -30,12 +29,9 @@ The fewer starts, the more events share each."""
 class SharedStarts:
     """Starts events in groups. A group's start goes on for as long as the request of one of its events."""
 
-    def __init__(
-        self, gateway: Gateway, claims: Claims, index: IndexBuffer, max_events_per_run: int, active: RecentTenants
-    ) -> None:
+    def __init__(self, gateway: Gateway, rows: EventRows, max_events_per_run: int, active: RecentTenants) -> None:
         self._gateway = gateway
-        self._claims = claims
-        self._index = index
+        self._rows = rows
         self._queue = StartQueue(max_events_per_run)
         self.limit = StartLimit(MAX_CONCURRENT_EVENTS, active, only_in_trouble=True)
         self._known: dict[Key, WaitingRun] = {}
@@ -45,12 +41,15 @@ class SharedStarts:
         self._starting: dict[str, asyncio.Task[None]] = {}
         """The groups whose shared runs are being started, by the ids of these."""
 
-    async def start(self, run: NewRun) -> Started | NotStarted:
-        """Start the event, alone or with others that wait, unless its id was claimed before."""
+    async def start(self, run: NewRun, instead_of: str | None = None) -> Started | NotStarted:
+        """Start the event, alone or with others that wait, unless its id was accepted before.
+
+        `instead_of`: it was accepted for this shared run, which does not have it.
+        """
         if (same := self._known.get(run.key)) is not None:
             await asyncio.wait([same.answer])
             return NotStarted()
-        waiting = self._known[run.key] = WaitingRun(run)
+        waiting = self._known[run.key] = WaitingRun(run, instead_of)
         try:
             async with self.limit.slot(run.event.tenant, run.activities):
                 self._queue.put(waiting)
@@ -107,16 +106,17 @@ class SharedStarts:
             if shared_run is None and not group[0].run.has_own_id:
                 await self._start_generated(group[0])
                 return
-            given = [waiting.run.key for waiting in group if waiting.run.has_own_id]
-            earlier = await self._claims.claim([waiting.run.claim(shared_run) for waiting in group], given)
+            earlier = await self._rows.accept(
+                [waiting.run.acceptance(shared_run, waiting.instead_of) for waiting in group]
+            )
             for waiting in group:
-                if waiting.run.key in earlier:
-                    waiting.resolve(NotStarted())
+                if known := earlier.get(waiting.run.key):
+                    waiting.resolve(NotStarted(known))
             new = [waiting for waiting in group if waiting.run.key not in earlier]
             if shared_run is None:
                 for waiting in new:
                     with self.limit.timed():
-                        waiting.resolve(await start_own(self._gateway, self._index, waiting.run))
+                        waiting.resolve(await start_own(self._gateway, self._rows, waiting.run, is_new=True))
             elif new:
                 await self._start_shared(new, shared_run)
         except Exception as error:  # noqa: BLE001 - each request raises it
@@ -124,14 +124,15 @@ class SharedStarts:
                 waiting.fail(error)
 
     async def _start_generated(self, waiting: WaitingRun) -> None:
-        """Start an event whose id was generated for it. No other start has the id, so its claim need not come first.
+        """Start an event whose id was generated for it. No other start has the id, so its row need not come first.
 
-        If the claim fails, the run may exist without it. So the event may not share a run when it comes again.
+        If the row fails, the run may exist without it. So the event may not share a run when it comes again.
         """
         run = waiting.run
-        claiming = self._claims.claim([run.claim(None)])
         with self.limit.timed():
-            started, _ = await asyncio.gather(start_own(self._gateway, self._index, run), claiming)
+            started, _ = await asyncio.gather(
+                self._gateway.start(run.event, run.digest), self._rows.write([run.acceptance(None).report])
+            )
         waiting.resolve(started)
 
     async def _start_shared(self, group: Sequence[WaitingRun], shared_run: str) -> None:
@@ -139,21 +140,25 @@ class SharedStarts:
             with self.limit.timed(len(group)):
                 run_id = await self._gateway.shared_runs.start(shared_run, [waiting.shared_event for waiting in group])
         except RequestTooLarge:
-            await self._claims.move([waiting.run.key for waiting in group], shared_run, None)
-            run_id = None
+            await self._rows.move([waiting.run.key for waiting in group], shared_run, None)
+            for waiting in group:
+                waiting.resolve(NotStarted())
+            return
         for waiting in group:
-            if run_id is None:
-                waiting.resolve(NotStarted(shared_run))
-                continue
-            run = waiting.run
-            started = Started(shared_run, run_id, unstarted_state(run.event), duplicate=False)
-            self._index.put(first_report(run.event, started.state, run_id, run.digest, shared_run))
-            waiting.resolve(started)
+            waiting.resolve(Started(shared_run, run_id, unstarted_state(waiting.run.event), duplicate=False))
 
 
-async def start_own(gateway: Gateway, index: IndexBuffer, run: NewRun) -> Started:
-    """Start the event's own run, which may exist already."""
-    started = await gateway.start(run.event, run.digest)
-    if not started.duplicate:
-        index.put(first_report(run.event, started.state, started.run_id, run.digest))
+async def start_own(gateway: Gateway, rows: EventRows, run: NewRun, *, is_new: bool) -> Started:
+    """Start the event's own run.
+
+    If Temporal has a run of the id that the registry has lost, a new row (`is_new`) is removed: it is not of that run.
+    """
+    try:
+        started = await gateway.start(run.event, run.digest)
+    except Conflict:
+        if is_new:
+            await rows.remove(*run.key)
+        raise
+    if is_new and started.duplicate:
+        await rows.remove(*run.key)
     return started

@@ -3,16 +3,19 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.messages.run_report import first_report
 from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
-from hookkeeper.registry.claims import Claim, Key
+from hookkeeper.registry.index.writing import Acceptance, AcceptedEvent, Key
 from hookkeeper.search_attributes import ID_FRAME_BYTES, LIST_FRAME_BYTES, LISTED_BYTES
 from hookkeeper.services.new_event import is_generated
 from hookkeeper.temporal.gateway import Started
+from hookkeeper.temporal.run_state import unstarted_state
 
 MAX_SHARED_BYTES = 512 * 1024
 """Bytes of all events of a shared run together."""
@@ -42,15 +45,19 @@ class NewRun:
     def key(self) -> Key:
         return self.event.tenant, self.event.id
 
-    def claim(self, shared_run: str | None) -> Claim:
-        """Return the claim of the event's id for this run."""
-        event = self.event
-        return Claim(event.tenant, event.id, self.digest, event.accepted_at, shared_run)
+    def accepted_at(self, at: datetime) -> "NewRun":
+        """Return the run of the event that was accepted then."""
+        return replace(self, event=self.event.model_copy(update={"accepted_at": at}))
+
+    def acceptance(self, shared_run: str | None, instead_of: str | None = None) -> Acceptance:
+        """Return what its row is made of, if it is to be in this run."""
+        state = unstarted_state(self.event)
+        return Acceptance(first_report(self.event, state, "", self.digest, shared_run), instead_of)
 
     def is_plain(self) -> bool:
         """Return whether the event may share a run: it is small, and nothing delays its first attempts.
 
-        A generated id that comes again may have a run of its own already, without a claim.
+        A generated id that comes again may have a run of its own already, without a row.
         """
         event = self.event
         if self.has_own_id and is_generated(event.id):
@@ -77,16 +84,18 @@ def _is_plain(delivery: Delivery) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """The event was not started together with others. `shared_run`: the run that it was to share exists already."""
+    """The event was not started together with others: its id was accepted before, or the run would be too large."""
 
-    shared_run: str | None = None
+    earlier: AcceptedEvent | None = None
 
 
 class WaitingRun:
     """An event that waits for a start; `answer` has the result."""
 
-    def __init__(self, run: NewRun) -> None:
+    def __init__(self, run: NewRun, instead_of: str | None = None) -> None:
+        """`instead_of`: the shared run in its row, which does not have it."""
         self.run = run
+        self.instead_of = instead_of
         self.lane = Lane(run.event.tenant, run.expected)
         self.size = run.size + sum(DELIVERY_BYTES + len(delivery.target) for delivery in run.event.deliveries)
         self.listed_bytes = len(run.event.id) + ID_FRAME_BYTES

@@ -24,8 +24,8 @@ from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, UnknownDelivery, reopen
 from hookkeeper.messages.event import EventInput, EventState, PartRestart
 from hookkeeper.messages.shared_run import SharedCommand, SharedEvent
-from hookkeeper.registry.claims import Claims
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import (
     NOT_FOUND_MESSAGES,
@@ -35,7 +35,7 @@ from hookkeeper.temporal.error_translation import (
 )
 from hookkeeper.temporal.event_read import LargeEventRun, Part
 from hookkeeper.temporal.event_start import start_after_shared_run, start_again
-from hookkeeper.temporal.run_state import accepted_at_of, find_run, handle_of, input_of
+from hookkeeper.temporal.run_state import find_run, handle_of, input_of
 from hookkeeper.temporal.shared_read import SharedRun, state_of
 from hookkeeper.temporal.shared_runs import SharedRuns
 
@@ -51,11 +51,11 @@ it what a command changes, and it never continues as new."""
 class EventCommands:
     """Commands to all events. One for the process."""
 
-    def __init__(self, client: Client, task_queue: str, shared_runs: SharedRuns, claims: Claims) -> None:
+    def __init__(self, client: Client, task_queue: str, shared_runs: SharedRuns, rows: EventRows) -> None:
         self._client = client
         self._task_queue = task_queue
         self._shared_runs = shared_runs
-        self._claims = claims
+        self._rows = rows
 
     async def send(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> None:
         """Apply a command. A retry or redelivery of a closed run starts a further run with the same workflow id."""
@@ -94,15 +94,14 @@ class EventCommands:
         if command not in AFTER_END:
             snapshot = await event_read.read(self._client, run)
             raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
-        if await self._is_erased(tenant, event_id, run):
+        if await self._is_erased(tenant, event_id):
             raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
         return await start_again(self._client, self._task_queue, run, command, delivery)
 
-    async def _is_erased(self, tenant: str, event_id: str, run: WorkflowExecutionDescription) -> bool:
+    async def _is_erased(self, tenant: str, event_id: str) -> bool:
         """Return whether the event was erased: the server deletes its runs some time later."""
-        accepted_at = await accepted_at_of(run)
         with suppress(RegistryUnavailable):
-            return await self._claims.is_erased(tenant, event_id, accepted_at)
+            return await self._rows.find(tenant, event_id) is None
         return False
 
     async def _send_to_shared(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> bool:
@@ -121,6 +120,8 @@ class EventCommands:
             return False
         if command not in AFTER_END:
             raise Refused(f"cannot {command}: the event has already {_ended(state)}")
+        if await self._is_erased(tenant, event_id):
+            raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
         return await start_after_shared_run(self._client, self._task_queue, shared, state, command, delivery)
 
     async def _shared_run(self, tenant: str, event_id: str) -> tuple[SharedRun, SharedEvent]:

@@ -6,6 +6,7 @@ Raises the errors of `hookkeeper.temporal.error_translation`, and those of `hook
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.converter import PayloadCodec
@@ -14,7 +15,8 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
-from hookkeeper.registry.claims import Claims
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.search_attributes import DELIVER_AT_KEY
 from hookkeeper.temporal import event_read, run_state
 from hookkeeper.temporal.erasure import ClosedEvent, Erasure
@@ -39,6 +41,8 @@ from hookkeeper.temporal.shared_run_erasure import SharedRunErasure
 from hookkeeper.temporal.shared_runs import SharedRuns
 from hookkeeper.times import utc_now
 
+STARTED_AFTER = timedelta(minutes=1)
+"""After this time, an event that was accepted has a run, or its start has failed."""
 DELETION_INTERVAL = 0.05
 """Seconds until the next start of a run whose id is taken by one that the server has just deleted."""
 
@@ -56,13 +60,14 @@ class Started:
 class Gateway:
     """Starts, reads and erases events, and has the clients of everything else. One for the process."""
 
-    def __init__(self, client: Client, task_queue: str, claims: Claims) -> None:
+    def __init__(self, client: Client, task_queue: str, rows: EventRows) -> None:
         self._client = client
         self._task_queue = task_queue
+        self._rows = rows
         self.readiness = Readiness(client, task_queue)
-        self.shared_runs = SharedRuns(client, task_queue, claims)
-        self.commands = EventCommands(client, task_queue, self.shared_runs, claims)
-        self._erasure = Erasure(client, self.shared_runs, SharedRunErasure(client, task_queue, claims))
+        self.shared_runs = SharedRuns(client, task_queue, rows)
+        self.commands = EventCommands(client, task_queue, self.shared_runs, rows)
+        self._erasure = Erasure(client, self.shared_runs, SharedRunErasure(client, task_queue, rows))
         self.ordered_queues = OrderedQueues(client, task_queue)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
@@ -103,7 +108,7 @@ class Gateway:
 
     async def known(self, tenant: str, event_id: str, digest: str) -> Started | None:
         """Return the run of an event that was accepted before, or None; raise `Conflict` if its content differs."""
-        if shared := await self.shared_runs.claimed(tenant, event_id):
+        if shared := await self.shared_runs.named(tenant, event_id):
             check_digest(tenant, event_id, digest, shared.digest)
             return Started(shared.workflow_id, shared.run_id, shared.state, duplicate=True)
         return await self._started_before(tenant, event_id, digest)
@@ -118,7 +123,15 @@ class Gateway:
             for read in (self._read_own, self.shared_runs.read, self._read_own):
                 if snapshot := await read(tenant, event_id):
                     return snapshot
+            await self._remove_deleted(tenant, event_id)
             raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
+
+    async def _remove_deleted(self, tenant: str, event_id: str) -> None:
+        """Remove the row of an event whose runs were deleted with Temporal's own tools. A new one may be starting."""
+        with suppress(RegistryUnavailable):
+            row = await self._rows.find(tenant, event_id)
+            if row is not None and row.accepted_at < utc_now() - STARTED_AFTER:
+                await self._rows.remove(tenant, event_id)
 
     async def record_receipt(self, tenant: str, event_id: str, delivery: str, receipt: Receipt) -> bool:
         """Signal a mail provider's receipt to the event's run; False if no run is open."""
@@ -165,9 +178,13 @@ class Gateway:
         return None
 
     async def _started_before(self, tenant: str, event_id: str, digest: str) -> Started | None:
-        """Return the event's own run; None if it has none. Each step has a time limit, so that slow ones succeed."""
+        """Return the event's own run, or that of an earlier event whose row is gone; None if there is none.
+
+        Each step has a time limit, so that slow ones succeed.
+        """
         async with translated_errors():
-            run = await run_state.find_run(self._client, ids.workflow_id(tenant, event_id))
+            own = await self.shared_runs.find_own(tenant, event_id)
+            run = own or await run_state.find_run(self._client, ids.workflow_id(tenant, event_id))
             if run is None:
                 return None
             check_digest(tenant, event_id, digest, await run_state.digest_of(run))

@@ -7,7 +7,6 @@ from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseStage
 from hookkeeper.registry.index.runs_by_status import RunsByStatus, held_by
 from hookkeeper.temporal.error_translation import not_found_suppressed
-from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.run_state import find_run, is_deciding
 
 
@@ -17,15 +16,12 @@ class HeldDeliveries:
     Raises Temporal's `RPCError`, and RegistryUnavailable.
     """
 
-    def __init__(self, client: Client, runs: RunsByStatus, catch_up: IndexCatchUp) -> None:
+    def __init__(self, client: Client, runs: RunsByStatus) -> None:
         self._client = client
         self._runs = runs
-        self._catch_up = catch_up
 
     async def oldest(self, search: HeldSearch, at_most: int) -> HeldRuns:
         """Return the oldest runs with a delivery that is held because of this webhook."""
-        if search.catch_up:
-            await self._catch_up.run(search.tenant)
         held = held_by(search.tenant, search.webhook_id)
         found, end = await self._runs.oldest(held, search.after, at_most)
         return HeldRuns(runs=tuple(ids.run_of(search.tenant, *run.position[1:]) for run in found), end=end)

@@ -13,7 +13,7 @@ from hookkeeper import ids
 from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.messages.shared_run import SharedEvent
-from hookkeeper.registry.index.buffer import IndexBuffer
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import key_of
 from hookkeeper.temporal.attempt_history import with_all_attempts
@@ -30,9 +30,10 @@ Item = TypeVar("Item")
 class IndexReader:
     """Raises Temporal's `RPCError`, and RegistryUnavailable."""
 
-    def __init__(self, client: Client, index: EventIndex, concurrency: int, pause: float) -> None:
+    def __init__(self, client: Client, index: EventIndex, rows: EventRows, concurrency: int, pause: float) -> None:
         self._client = client
         self._index = index
+        self._rows = rows
         self._slots = asyncio.Semaphore(concurrency)
         self._pause = pause
         """Pause after each batch, as a multiple of the time that the batch has taken."""
@@ -73,16 +74,13 @@ class IndexReader:
             async with self._slots:
                 return await read(item)
 
-        buffer = IndexBuffer(self._index)
-        for report in chain.from_iterable(await wait_for_all(map(read_one, items))):
-            buffer.put(report)
-        await buffer.flush()
+        await self._rows.write([*chain.from_iterable(await wait_for_all(map(read_one, items)))])
 
     async def _in_full(self, workflow_id: str, report: RunReport) -> RunReport:
         """Add attempts that the run's state leaves out, and the index has not counted."""
         if not any(delivery.attempts_omitted for delivery in report.deliveries):
             return report
-        counted = await self._index.swept_rows.attempts(key_of(report))
+        counted = await self._index.compared_rows.attempts(key_of(report))
         return await with_all_attempts(self._client, report, workflow_id, counted)
 
 

@@ -1,23 +1,19 @@
-"""Add to the index what it lacks of listed runs: whole events, and the ends of runs.
-
-Used by the sweep and by `hookkeeper reindex`.
-"""
+"""Add to the index what it lacks of listed runs: whole events, and the ends of runs. Used by `hookkeeper reindex`."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
-from cachetools import LRUCache
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.registry.index.compared_rows import IndexedEvent
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.swept_rows import IndexedEvent
 from hookkeeper.search_attributes import EVENT_TYPE_KEY
 from hookkeeper.temporal.index_reader import IndexReader, counting
 from hookkeeper.temporal.run_snapshots import Unreadable
@@ -31,7 +27,6 @@ MAX_LISTING_DELAY = timedelta(minutes=2)
 """Time in which a closed run may still be listed as open. An event that the index has as finished since is not read."""
 EXPIRY_MARGIN = timedelta(minutes=1)
 """Time between the end of an event in the index and the close of its run, with differences between clocks."""
-MAX_REMEMBERED = 50_000
 log = structlog.get_logger("hookkeeper.index")
 
 
@@ -59,10 +54,6 @@ class IndexRepair:
         self._reader = reader
         self._retention = retention
         self._shared_runs = SharedRunRepair(client, index, reader)
-        self._complete: LRUCache[str, None] = LRUCache(MAX_REMEMBERED)
-        """Ids of closed runs that are in the index, or that this process cannot decrypt."""
-        self.undecrypted_since: datetime | None = None
-        """When the first run was opened or closed that this process could not decrypt."""
 
     async def repair(self, runs: Iterable[WorkflowExecution]) -> int:
         """Read the events that the index lacks, or whose end it lacks; return their number.
@@ -70,40 +61,33 @@ class IndexRepair:
         What the index has removed by its retention is not added and counted again, if Temporal keeps it for longer.
         """
         expired = utc_now() - self._retention + EXPIRY_MARGIN
-        listed = [
-            run
-            for run in runs
-            if run.run_id not in self._complete and not (run.close_time and run.close_time < expired)
-        ]
+        listed = [run for run in runs if not (run.close_time and run.close_time < expired)]
         new = await self._decrypted(listed)
         shared_runs = [run for run in new if run.workflow_type == temporal_names.SHARED_RUN]
         candidates = await _candidates(run for run in new if run.workflow_type != temporal_names.SHARED_RUN)
-        rows = await self._index.swept_rows.events({candidate.key for candidate in candidates})
+        rows = await self._index.compared_rows.events({candidate.key for candidate in candidates})
         incomplete = self._incomplete(candidates, rows)
 
         async def read(candidate: Candidate) -> list[RunReport]:
             return await self._read(candidate, rows.get(candidate.key))
 
         await self._reader.write(list(incomplete.values()), read)
-        repaired = len(incomplete) + await self._shared_runs.repair(shared_runs)
-        self._complete.update((run.run_id, None) for run in listed if run.close_time)
-        return repaired
+        return len(incomplete) + await self._shared_runs.repair(shared_runs)
 
     async def _decrypted(self, runs: Sequence[WorkflowExecution]) -> list[WorkflowExecution]:
         """Return the runs whose key this process has: a missing one must not keep the others out of the index."""
-        found, times, reason = [], [], ""
+        found, undecrypted, reason = [], 0, ""
         for n, run in enumerate(runs, start=1):
             try:
                 await run.memo()
                 found.append(run)
             except CipherError as error:
-                times.append(run.close_time or run.start_time)
+                undecrypted += 1
                 reason = f"{run.id}: {error}"
             if n % 50 == 0:
                 await asyncio.sleep(0)
-        if times:
-            log.warning("runs not indexed until their key is back", count=len(times), error=reason)
-            self.undecrypted_since = min([*times, *filter(None, [self.undecrypted_since])])
+        if undecrypted:
+            log.warning("runs not indexed: their key is missing", count=undecrypted, error=reason)
         return found
 
     def _incomplete(self, candidates: Iterable[Candidate], rows: dict[EventKey, IndexedEvent]) -> dict[str, Candidate]:
@@ -131,7 +115,6 @@ class IndexRepair:
             reports = await self._reader.event(run, with_size=row is None or row.size is None)
         except Unreadable as error:
             log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
-            await self._index.swept_rows.check_at({candidate.key: utc_now()})
             return [] if candidate.is_part else [await _unread(candidate)]
         if row and run.status == WorkflowExecutionStatus.RUNNING and _is_reopened(run, row):
             return counting(reports, row.as_of)
@@ -155,7 +138,7 @@ async def _candidates(runs: Iterable[WorkflowExecution]) -> list[Candidate]:
 def _is_complete(run: WorkflowExecution, row: IndexedEvent | None) -> bool:
     """Return whether the index has the run: an open one at all, a closed one with its end, or a later run.
 
-    A worker reports the end of a run a moment before Temporal stores it, or does not: then the run continues.
+    A run records its end a moment before Temporal stores it, or does not: then the run continues.
     """
     if row is None or row.size is None:
         return False

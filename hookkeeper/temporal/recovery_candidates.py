@@ -23,7 +23,6 @@ from hookkeeper.registry.index.runs_by_status import RunsByStatus, recoverable
 from hookkeeper.temporal import run_state
 from hookkeeper.temporal.error_translation import UnknownEvent, not_found_suppressed
 from hookkeeper.temporal.event_commands import EventCommands
-from hookkeeper.temporal.index_catch_up import IndexCatchUp
 from hookkeeper.temporal.shared_runs import SharedRuns
 
 
@@ -34,19 +33,16 @@ class RecoveryCandidates:
         self,
         client: Client,
         runs: RunsByStatus,
-        catch_up: IndexCatchUp,
         commands: EventCommands,
         shared_runs: SharedRuns,
     ) -> None:
         self._client = client
         self._runs = runs
-        self._catch_up = catch_up
         self._commands = commands
         self._shared_runs = shared_runs
 
     async def count(self, scope: RecoveryScope) -> int:
-        """Bring the index up to date, and count the events that would be redelivered."""
-        await self._catch_up.run(scope.tenant)
+        """Count the events that would be redelivered."""
         return await self._runs.count(recoverable(scope), scope.began)
 
     async def oldest(self, search: RecoverySearch, at_most: int) -> RecoveryPlan:

@@ -1,4 +1,4 @@
-"""Read from Temporal what the runs of an event have reported to the index, or would have: an event's latest run, the
+"""Read from Temporal what the runs of an event have recorded in its rows, or would have: an event's latest run, the
 latest run of each of its parts, and the shared run that has it.
 """
 

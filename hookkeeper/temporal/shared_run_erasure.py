@@ -1,9 +1,9 @@
 """Erase one event of a shared run: start a run with the other events, which sends nothing, and delete the shared run.
 
-First the run that replaces it is started, then the claims of its events are moved, then the shared run is deleted, and
-at last the claim of the erased event is cleared. So each event can be found at any time, and an interrupted request can
-be repeated. Several events of a run can be erased at once: the second request finds the run that the first has started,
-and continues with it. An event that has left the shared run for a run of its own is not in the new one.
+First the run that replaces it is started, then the rows of its events name that run, then the shared run is deleted. So
+each event can be found at any time, and an interrupted request can be repeated. Several events of a run can be erased
+at once: the second request finds the run that the first has started, and continues with it. An event that has left the
+shared run for a run of its own is not in the new one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,8 @@ from temporalio.client import Client
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
-from hookkeeper.registry.claims import Claims
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal.error_translation import Unavailable, not_found_suppressed
-from hookkeeper.temporal.run_state import find_run
 from hookkeeper.temporal.shared_read import SharedRun, final_states, find_shared_run
 from hookkeeper.temporal.shared_runs import start_shared_run
 
@@ -25,39 +24,30 @@ from hookkeeper.temporal.shared_runs import start_shared_run
 class SharedRunErasure:
     """Raises Temporal's `RPCError`, RegistryUnavailable, and Unavailable if the run was replaced meanwhile."""
 
-    def __init__(self, client: Client, task_queue: str, claims: Claims) -> None:
+    def __init__(self, client: Client, task_queue: str, rows: EventRows) -> None:
         self._client = client
         self._task_queue = task_queue
-        self._claims = claims
+        self._rows = rows
 
     async def erase(self, runs: Iterable[SharedRun], tenant: str, event_id: str) -> None:
-        """Erase an event from closed shared runs: from the latest, and from what an interrupted request has left.
-
-        The server deletes runs some time later. Until then the id must not come into another shared run, so the claim
-        stays, as one for an own run.
-        """
+        """Erase an event from closed shared runs: from the latest, and from what an interrupted request has left."""
         for run in sorted(runs, key=lambda run: ids.replaced_shared_run(run.id)):
             latest: SharedRun | None = run
             while latest is not None and latest.event(tenant, event_id):
                 latest = await self._replace(latest, tenant, event_id)
-        await self._claims.clear(tenant, event_id)
 
     async def _replace(self, run: SharedRun, tenant: str, event_id: str) -> SharedRun | None:
         """Replace a shared run by one without the event; return it, or None if no other event is left."""
-        claim = await self._claims.find(tenant, event_id)
-        claimed = claim.shared_run if claim else None
-        if claimed is not None and ids.is_later_shared_run(claimed, run.id):  # it was replaced before
-            await delete_run(self._client, run.id, run.run_id)
-            return await find_shared_run(self._client, claimed)
-        others = [
-            shared
-            for shared in run.events
-            if shared.key != ids.workflow_id(tenant, event_id) and await self._is_in(run, shared.event)
-        ]
+        named = await self._named(run.events)
+        if later := [name for name in named.values() if name and ids.is_later_shared_run(name, run.id)]:
+            await delete_run(self._client, run.id, run.run_id)  # it was replaced before
+            return await find_shared_run(self._client, max(later, key=ids.replaced_shared_run))
+        erased = ids.workflow_id(tenant, event_id)
+        others = [shared for shared in run.events if shared.key != erased and named.get(shared.key) == run.id]
         states = await final_states(self._client, run, others)
         finished = [(shared, state) for shared in others if (state := states[shared.key])]
         if finished:
-            await self._start(run, finished, tenant, event_id)
+            await self._start(run, finished)
         replacement = await find_shared_run(self._client, ids.shared_run_after(run.id))
         if replacement is not None:
             # The event itself is among them if the replacement was started to erase another one.
@@ -69,17 +59,15 @@ class SharedRunErasure:
         await delete_run(self._client, run.id, run.run_id)
         return replacement
 
-    async def _is_in(self, run: SharedRun, event: EventInput) -> bool:
-        """Return whether an event is still in the run: it may be in a later one, or erased."""
-        claim = await self._claims.find(event.tenant, event.id)
-        return claim is None or claim.shared_run == run.id
+    async def _named(self, events: Sequence[SharedEvent]) -> dict[str, str | None]:
+        """Return the shared runs that the rows of events name. An event without a row was erased."""
+        rows = {shared.key: await self._rows.find(shared.event.tenant, shared.event.id) for shared in events}
+        return {key: row.shared_run for key, row in rows.items() if row is not None}
 
     async def _move(self, events: Sequence[EventInput], from_run: str, to_run: str | None) -> None:
-        await self._claims.move([(event.tenant, event.id) for event in events], from_run, to_run)
+        await self._rows.move([(event.tenant, event.id) for event in events], from_run, to_run)
 
-    async def _start(
-        self, run: SharedRun, finished: list[tuple[SharedEvent, EventState]], tenant: str, event_id: str
-    ) -> None:
+    async def _start(self, run: SharedRun, finished: list[tuple[SharedEvent, EventState]]) -> None:
         """Start the run that replaces this one, unless that was done before.
 
         The id is free again if the replacement was replaced and deleted: the present run is out of date then.
@@ -88,15 +76,9 @@ class SharedRunErasure:
         workflow_id = ids.shared_run_after(run.id)
         replacement = SharedRunInput(events=events, finished=states)
         run_id = await start_shared_run(self._client, self._task_queue, workflow_id, replacement)
-        if run_id is not None and not await self._is_present(run, tenant, event_id):
+        if run_id is not None and not {run.id, workflow_id} & {*(await self._named(events)).values()}:
             await delete_run(self._client, workflow_id, run_id)
             raise Unavailable("the shared run was replaced meanwhile: try again")
-
-    async def _is_present(self, run: SharedRun, tenant: str, event_id: str) -> bool:
-        claim = await self._claims.find(tenant, event_id)
-        if claim is not None:
-            return claim.shared_run == run.id
-        return await find_run(self._client, run.id) is not None
 
 
 async def delete_run(client: Client, workflow_id: str, run_id: str) -> None:

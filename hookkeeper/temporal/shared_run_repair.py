@@ -16,15 +16,14 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.messages.shared_run import SharedEvent
+from hookkeeper.registry.index.compared_rows import IndexedEvent
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.swept_rows import IndexedEvent
 from hookkeeper.search_attributes import EVENTS_KEY
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.run_reports import first_report_of
 from hookkeeper.temporal.run_snapshots import Unreadable
 from hookkeeper.temporal.shared_read import SharedRun, find_shared_run
-from hookkeeper.times import utc_now
 
 MAX_SKEW = timedelta(hours=1)
 """Difference between the clocks of the API and of Temporal. If it is larger, the runs are read."""
@@ -50,7 +49,7 @@ class SharedRunRepair:
             return []
         times = [run.start_time for run in runs]
         event_ids = {id_ for run in runs for id_ in run.typed_search_attributes.get(EVENTS_KEY, ())}
-        rows = await self._index.swept_rows.in_shared_runs(event_ids, min(times) - MAX_SKEW, max(times) + MAX_SKEW)
+        rows = await self._index.compared_rows.in_shared_runs(event_ids, min(times) - MAX_SKEW, max(times) + MAX_SKEW)
         return [run for run in runs if not await _has_all(run, rows.get(run.id, ()))]
 
     async def _read(self, missing: list[EventKey], listed: WorkflowExecution) -> list[RunReport]:
@@ -63,14 +62,13 @@ class SharedRunRepair:
         if run is None:  # deleted
             return []
         keys = {_event_key(shared): shared for shared in run.events}
-        rows = await self._index.swept_rows.events(keys)
+        rows = await self._index.compared_rows.events(keys)
         of_run = {key: shared for key, shared in keys.items() if not _is_complete(run, rows.get(key))}
         missing += of_run
         try:
             return await self._reader.shared(run, [*of_run.values()])
         except Unreadable as error:
             log.warning("shared run not indexed: another try follows", workflow=listed.id, error=str(error))
-            await self._index.swept_rows.check_at(dict.fromkeys(of_run, utc_now()))
             return [first_report_of(run, shared) for shared in of_run.values()]
 
 

@@ -1,7 +1,6 @@
 """Shared runs: start them, and find the one that has an event.
 
-The id of a shared run is chosen before it is started and written into the claims of its events, and a run with this id
-is started once. So a claim can be checked at any time: look at the run, or take its id, and no run with it follows.
+The id of a shared run is chosen before it is started, and written into the rows of its events.
 """
 
 import asyncio
@@ -16,8 +15,8 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
-from hookkeeper.registry.claims import Claims
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.search_attributes import shared_search_attributes, shared_summary
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import Unavailable, translated_errors
@@ -47,24 +46,21 @@ class EventInRun:
 class SharedRuns:
     """All shared runs. One for the process."""
 
-    def __init__(self, client: Client, task_queue: str, claims: Claims) -> None:
+    def __init__(self, client: Client, task_queue: str, rows: EventRows) -> None:
         self._client = client
         self._task_queue = task_queue
-        self._claims = claims
+        self._rows = rows
 
-    async def start(self, workflow_id: str, events: Sequence[SharedEvent]) -> str | None:
-        """Start a shared run, and return its run id once Temporal has stored it; None if a run with this id exists.
+    async def start(self, workflow_id: str, events: Sequence[SharedEvent]) -> str:
+        """Start a shared run, and return its run id once Temporal has stored it.
 
         Raises `Unavailable` and `RequestTooLarge`.
         """
         async with translated_errors(not_found=Unavailable):
-            return await start_shared_run(
-                self._client, self._task_queue, workflow_id, SharedRunInput(events=tuple(events))
-            )
-
-    async def block(self, workflow_id: str) -> bool:
-        """Start an empty run with this id, so that no other start can succeed; False if a run with this id exists."""
-        return await self.start(workflow_id, ()) is not None
+            run = SharedRunInput(events=tuple(events))
+            run_id = await start_shared_run(self._client, self._task_queue, workflow_id, run)
+            assert run_id is not None, "its id is new"
+            return run_id
 
     async def event_in(self, workflow_id: str, tenant: str, event_id: str) -> EventInRun | None:
         """Return an event of a shared run; None if there is no such run, it lacks the event, or the event's own run
@@ -87,43 +83,37 @@ class SharedRuns:
             state = await state_of(run, shared.event) if finished is None else state_in(finished, shared.event)
             return EventInRun(run.id, run.run_id, shared.digest, state) if state else None
 
-    async def claimed(self, tenant: str, event_id: str) -> EventInRun | None:
-        """Return an event as `event_in` does, of the run in its claim; None if it has none, or the registry is away."""
+    async def named(self, tenant: str, event_id: str) -> EventInRun | None:
+        """Return an event as `event_in` does, of the run in its row; None if it has none, or the registry is away."""
         with suppress(RegistryUnavailable):
-            claim = await self._claims.find(tenant, event_id)
-            if claim is not None and claim.shared_run is not None:
-                return await self.event_in(claim.shared_run, tenant, event_id)
+            row = await self._rows.find(tenant, event_id)
+            if row is not None and row.shared_run is not None:
+                return await self.event_in(row.shared_run, tenant, event_id)
         return None
 
     async def find_own(self, tenant: str, event_id: str) -> WorkflowExecutionDescription | None:
-        """Return the latest run of its own of an event, not that of an earlier event whose claim is gone.
+        """Return the latest run of its own of an event, not that of an earlier event whose row is gone.
 
         Raises Temporal's `RPCError`.
         """
         run = await find_run(self._client, ids.workflow_id(tenant, event_id))
         if run is not None:
             with suppress(RegistryUnavailable):
-                claim = await self._claims.find(tenant, event_id)
-                if claim is not None and claim.shared_run is not None:
-                    return await find_own_run(self._client, *claim.key, claim.accepted_at, claim.digest)
+                row = await self._rows.find(tenant, event_id)
+                if row is not None:
+                    return await find_own_run(self._client, *row.key, row.accepted_at, row.digest)
         return run
 
     async def find(self, tenant: str, event_id: str) -> SharedRun | None:
-        """Return the shared run that has an event: the one in its claim, or the latest that Temporal lists with it.
+        """Return the shared run that has an event: the one in its row, or the latest that Temporal lists with it.
 
         Raises Temporal's `RPCError`.
         """
         with suppress(RegistryUnavailable):
-            claim = await self._claims.find(tenant, event_id)
-            while claim is not None and (claimed := claim.shared_run) is not None:
-                run = await find_shared_run(self._client, claimed)
-                if run is not None and run.event(tenant, event_id):
-                    return run
-                claim = await self._claims.find(tenant, event_id)
-                if claim is not None and claim.shared_run == claimed:  # it was not replaced meanwhile
-                    break
-            if claim is not None and claim.shared_run is None:
-                return None
+            row = await self._rows.find(tenant, event_id)
+            run = await find_shared_run(self._client, row.shared_run) if row and row.shared_run else None
+            if run is not None and run.event(tenant, event_id):
+                return run
         return next(iter(await listed_runs(self._client, tenant, event_id)), None)
 
     async def find_all(self, tenant: str, event_id: str) -> list[SharedRun]:

@@ -9,15 +9,11 @@ from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import (
-    Interceptor,
     UnsandboxedWorkflowRunner,
     Worker,
     WorkerDeploymentConfig,
-    WorkflowInterceptorClassInput,
 )
 
-from hookkeeper import temporal_names
-from hookkeeper.messages.run_report import RunReport
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.outages import Outages
 from hookkeeper.temporal.worker_versions import UNVERSIONED, configure_workers
@@ -50,27 +46,13 @@ class ServedQueue:
     """Requests for activities that wait at Temporal at the same time."""
 
 
-class RunReports(Interceptor):
-    """Lets runs report to the index: gives workflows a function of this process."""
-
-    def __init__(self, report: Callable[[RunReport], None]) -> None:
-        self._report = report
-
-    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> None:
-        """Add the function; nothing is intercepted."""
-        input.unsafe_extern_functions[temporal_names.REPORT] = self._report
-
-
 @asynccontextmanager
-async def serve(
-    client: Client, settings: Settings, queues: Sequence[ServedQueue], report: Callable[[RunReport], None]
-) -> AsyncIterator[None]:
+async def serve(client: Client, settings: Settings, queues: Sequence[ServedQueue]) -> AsyncIterator[None]:
     """Serve the task queues until the block ends, then stop all workers concurrently: each may take its whole grace
-    period. `report` is called in the threads of workflows.
+    period.
     """
     version = await configure_workers(client, settings.task_queue, settings.deployment_version or UNVERSIONED)
-    reports = RunReports(report)
-    workers = [_worker(client, queue, version, settings, reports) for queue in queues]
+    workers = [_worker(client, queue, version, settings) for queue in queues]
     async with AsyncExitStack() as stack:
         for worker in workers:
             await stack.enter_async_context(worker)
@@ -85,14 +67,13 @@ def _worker(
     queue: ServedQueue,
     version: WorkerDeploymentConfig | None,
     settings: Settings,
-    reports: RunReports,
 ) -> Worker:
     return Worker(
         client,
         task_queue=queue.name,
         workflows=queue.workflows,
         activities=queue.activities,
-        interceptors=[reports, Outages()],
+        interceptors=[Outages()],
         workflow_runner=WORKFLOW_RUNNER,
         deployment_config=version,
         # Without one, the SDK hashes the code of all imported modules, for 0.2 s.

@@ -53,7 +53,7 @@ async def test_a_release_that_cannot_be_started_is_told(instance: Instance) -> N
     await instance.until_delivery(event, "held")
     temporal = instance.temporal
     away = Client(temporal.service_client, namespace="nowhere", data_converter=temporal.data_converter)
-    app = new_app(instance.settings, instance.store, Gateway(away, instance.settings.task_queue, instance.store.claims))
+    app = new_app(instance.settings, instance.store, Gateway(away, instance.settings.task_queue, instance.store.rows))
     async with app.router.lifespan_context(app), calling(app, KEY) as http:
         problem(await http.post(f"/v1/webhooks/{webhook}/resume"), 503)
         problem(await http.patch(f"/v1/webhooks/{webhook}", json={"enabled": True}), 503)

@@ -77,7 +77,7 @@ class Runs(Gateway):
     """Stands in for the runs: keeps what they would record. Temporal is not needed, and its client never connects."""
 
     def __init__(self, client: Client, store: Store) -> None:
-        super().__init__(client, "hookkeeper", store.claims)
+        super().__init__(client, "hookkeeper", store.rows)
         self.recorded: list[tuple[str, str, str, Receipt]] = []
         self.closed: set[str] = set()
         self.out_of_reach: Callable[[str], bool] = lambda event_id: False

@@ -10,8 +10,8 @@ from temporalio.client import Client
 
 from claimed_runs import share, until_listed
 from hookkeeper import ids
-from hookkeeper.registry.claims import Claims
-from hookkeeper.temporal import index_sweep, shared_run_erasure
+from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.temporal import shared_run_erasure
 from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.shared_read import find_shared_run
 from hookkeeper.temporal.shared_run_erasure import delete_run
@@ -25,11 +25,6 @@ from timeouts import WAIT_TIMEOUT
 
 class Killed(Exception):
     """As if the process had been killed."""
-
-
-@pytest.fixture(autouse=True)
-def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_sweep, "FIRST_DELAY", 3600.0)
 
 
 async def shared(instance: Instance, names: Sequence[str], *webhooks: dict[str, Any]) -> SharedRun:
@@ -94,9 +89,7 @@ async def test_erasing_the_last_event_of_a_shared_run_starts_no_replacement(inst
     assert await erase(instance, "e0") == 202
     await until_gone(instance, "e0")
     await until_deleted(instance, run.handle.id)
-    claim = await instance.store.claims.find(instance.tenant, "e0")
-    assert claim
-    assert (claim.digest, claim.shared_run) == ("", None)
+    assert await instance.store.rows.find(instance.tenant, "e0") is None
 
 
 async def test_erasing_an_event_deletes_its_own_runs_too(instance: Instance, inbox: Receiver) -> None:
@@ -120,9 +113,9 @@ async def test_erasing_an_event_deletes_its_own_runs_too(instance: Instance, inb
     replacement = await find_shared_run(instance.temporal, f"{run.handle.id}.1")
     assert replacement
     assert [shared.event.id for shared in replacement.events] == [kept]
-    claim = await instance.store.claims.find(instance.tenant, continued)
-    assert claim
-    assert claim.shared_run is None
+    row = await instance.store.rows.find(instance.tenant, continued)
+    assert row
+    assert row.shared_run is None
     assert (await instance.event(continued))["status"] == "failed"
     assert await erase(instance, continued) == 202
     await until_gone(instance, continued)
@@ -192,16 +185,17 @@ async def test_concurrent_erasures_of_one_shared_run_all_succeed(instance: Insta
     await asyncio.gather(*(until_erased(name) for name in names * 2))
     for name in names:
         await until_gone(instance, name)
+        assert (await indexed(instance, name))["status"] is None
     for tenant, event_id in ((instance.tenant, "kept"), (f"{instance.tenant}-b", "other")):
         found = await instance.gateway.read(tenant, event_id)
         assert found.state.status == "succeeded"
-        claim = await instance.store.claims.find(tenant, event_id)
-        assert claim
-        assert claim.shared_run == found.workflow_id
+        row = await instance.store.rows.find(tenant, event_id)
+        assert row
+        assert row.shared_run == found.workflow_id
     await until_deleted(instance, run.handle.id)
 
 
-@pytest.mark.parametrize("step", ["start", "move", "delete", "clear"])
+@pytest.mark.parametrize("step", ["start", "move", "delete"])
 async def test_a_killed_erasure_can_be_repeated(instance: Instance, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Timeline: the process is killed before a step; another event is erased; the first request is repeated.
     Proves: both are gone, the other one is there at any time.
@@ -215,7 +209,7 @@ async def test_a_killed_erasure_can_be_repeated(instance: Instance, monkeypatch:
         if step in ("start", "delete"):
             patch.setattr(shared_run_erasure, {"start": "start_shared_run", "delete": "delete_run"}[step], killed)
         else:
-            patch.setattr(Claims, step, killed)
+            patch.setattr(EventRows, step, killed)
         with pytest.raises(Killed):
             await instance.gateway.erase(await instance.gateway.closed_event(instance.tenant, "e0"))
     assert (await instance.event("kept"))["status"] == "succeeded"
@@ -244,7 +238,7 @@ async def test_an_erased_event_does_not_return_if_its_run_is_deleted_late(
             await delete_run(client, workflow_id, run_id)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Claims, "move", killed)
+        patch.setattr(EventRows, "move", killed)
         with pytest.raises(Killed):
             await instance.gateway.erase(await instance.gateway.closed_event(instance.tenant, "e0"))
     with monkeypatch.context() as patch:

@@ -12,19 +12,18 @@ from problems import problem
 from temporalio.client import Client
 
 from activities import slow_webhooks
+from claimed_runs import acceptance
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
-from hookkeeper.messages.run_report import first_report
 from hookkeeper.messages.shared_run import SharedEvent
-from hookkeeper.registry.claims import Claim
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.services import event_starts, ingest
 from hookkeeper.services.new_event import NewEvent, digest
 from hookkeeper.temporal.error_translation import Unavailable
-from hookkeeper.temporal.shared_read import first_state
 from hookkeeper.times import utc_now
 from instances import Instance, another_process, running_instance
 from receivers import Receiver
+from shared_runs import event_to
 from timeouts import WAIT_TIMEOUT
 
 SHARING = 5
@@ -58,19 +57,11 @@ def run_ids(answers: Sequence[httpx.Response]) -> set[str]:
     return {answer.json()["run_id"] for answer in answers}
 
 
-def shared_event(instance: Instance, event_id: str) -> tuple[Claim, NewEvent]:
-    """Return an event as another process would claim it, a moment ago."""
-    event = NewEvent(type="order.paid", tenant=instance.tenant, id=event_id)
-    return Claim(instance.tenant, event_id, digest(event), utc_now(), ids.shared_run_id()), event
-
-
-def event_input(event: NewEvent) -> EventInput:
-    """Return the input of an event without webhooks."""
-    now = utc_now()
-    assert event.id is not None
-    return EventInput(
-        id=event.id, type=event.type, tenant=event.tenant, timestamp=now, data=event.data, accepted_at=now
-    )
+def shared_event(instance: Instance, event_id: str, age: timedelta = timedelta()) -> SharedEvent:
+    """Return an event without webhooks as another process would accept it, so long ago."""
+    event, at = NewEvent(type="order.paid", tenant=instance.tenant, id=event_id), utc_now() - age
+    run = EventInput(id=event_id, type=event.type, tenant=event.tenant, timestamp=at, data=event.data, accepted_at=at)
+    return SharedEvent(event=run, digest=digest(event))
 
 
 @pytest.fixture(autouse=True)
@@ -119,9 +110,9 @@ async def test_an_event_alone_has_its_own_run(instance: Instance, inbox: Receive
     for n in range(3):
         answer = await post(instance, f"e{n}")
         assert answer.json()["workflow_id"] == ids.workflow_id(instance.tenant, f"e{n}")
-        claim = await instance.store.claims.find(instance.tenant, f"e{n}")
-        assert claim is not None
-        assert claim.shared_run is None
+        row = await instance.store.rows.find(instance.tenant, f"e{n}")
+        assert row is not None
+        assert row.shared_run is None
     await inbox.got(3)
 
 
@@ -192,18 +183,20 @@ async def test_simultaneous_posts_of_a_new_id_are_one_event(instance: Instance, 
     assert len(inbox.requests) == 4
 
 
-async def test_a_claim_without_a_run_is_taken_over(instance: Instance, inbox: Receiver) -> None:
-    """A process died between claim and start: the same event, posted again, is delivered, and that start is blocked."""
-    await instance.webhook(inbox.url)
-    claim, event = shared_event(instance, "e")
-    await instance.store.claims.claim([claim._replace(accepted_at=utc_now() - event_starts.START_TIME)])
+async def test_an_event_without_a_run_is_started_when_it_is_posted_again(instance: Instance, inbox: Receiver) -> None:
+    """A process died between the row and the start: the same event, posted again, is delivered, and not by a late
+    start.
+    """
+    webhook = await instance.webhook(inbox.url)
+    lost, event = ids.shared_run_id(), shared_event(instance, "e", event_starts.START_TIME)
+    await instance.store.rows.accept([acceptance(event, lost)])
     answers = await asyncio.gather(*(post(instance, "e") for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [200] * 4 + [202]
     assert run_ids(answers) == run_ids(answers[:1])
-    assert claim.shared_run is not None
-    late = SharedEvent(event=event_input(event), digest=claim.digest)
-    assert await instance.gateway.shared_runs.start(claim.shared_run, [late]) is None
     await instance.until_final("e")
+    late = event_to(webhook, id="e", tenant=instance.tenant).event
+    await instance.gateway.shared_runs.start(lost, [event.model_copy(update={"event": late})])
+    await instance.temporal.get_workflow_handle(lost).result()
     problem(await post(instance, "e", data=1), 409)
     assert len(inbox.requests) == 1
 
@@ -212,9 +205,10 @@ async def test_events_that_are_posted_again_after_an_outage_share_a_run(instance
     """Temporal was away when they came first, so the run that they were to share was never started."""
     await instance.webhook(inbox.url)
     event_ids = [f"e{n}" for n in range(9)]
-    lost, earlier = ids.shared_run_id(), utc_now() - event_starts.START_TIME
-    claims = [shared_event(instance, event_id)[0] for event_id in event_ids]
-    await instance.store.claims.claim([claim._replace(accepted_at=earlier, shared_run=lost) for claim in claims])
+    lost = ids.shared_run_id()
+    await instance.store.rows.accept(
+        [acceptance(shared_event(instance, event_id, event_starts.START_TIME), lost) for event_id in event_ids]
+    )
     answers = await post_together(instance, event_ids)
     assert [answer.status_code for answer in answers] == [202] * 9
     assert sum(answer.json()["workflow_id"].startswith("shared-") for answer in answers) >= SHARING
@@ -228,64 +222,16 @@ async def test_events_that_are_posted_again_after_an_outage_share_a_run(instance
 
 async def test_a_start_that_another_process_has_under_way_is_awaited(idle_instance: Instance, inbox: Receiver) -> None:
     await idle_instance.webhook(inbox.url)
-    claim, event = shared_event(idle_instance, "e")
-    assert claim.shared_run is not None
-    await idle_instance.store.claims.claim([claim])
+    shared_run, event = ids.shared_run_id(), shared_event(idle_instance, "e")
+    await idle_instance.store.rows.accept([acceptance(event, shared_run)])
     again = asyncio.create_task(post(idle_instance, "e"))
     other = asyncio.create_task(post(idle_instance, "e", data="other"))
     await asyncio.sleep(0.3)
     assert not again.done()
-    late = SharedEvent(event=event_input(event), digest=claim.digest)
-    run_id = await idle_instance.gateway.shared_runs.start(claim.shared_run, [late])
-    assert (await again).json() | {"workflow_id": claim.shared_run, "run_id": run_id} == (await again).json()
+    run_id = await idle_instance.gateway.shared_runs.start(shared_run, [event])
+    assert (await again).json() | {"workflow_id": shared_run, "run_id": run_id} == (await again).json()
     assert (await again).status_code == 200
     problem(await other, 409)
-
-
-async def test_events_of_a_blocked_start_get_their_own_runs(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another process has given up on the start meanwhile: each event gets its own run, and none is delivered twice."""
-    await instance.webhook(inbox.url)
-    start = instance.gateway.shared_runs.start
-
-    async def block_before(run_id: str, events: Sequence[SharedEvent]) -> str | None:
-        if events:
-            assert await instance.gateway.shared_runs.block(run_id)
-        return await start(run_id, events)
-
-    monkeypatch.setattr(instance.gateway.shared_runs, "start", block_before)
-    event_ids = [f"e{n}" for n in range(8)]
-    answers = await post_together(instance, event_ids)
-    assert [answer.status_code for answer in answers] == [202] * 8
-    assert [answer.json()["workflow_id"] for answer in answers] == [
-        ids.workflow_id(instance.tenant, event_id) for event_id in event_ids
-    ]
-    for event_id in event_ids:
-        await instance.until_final(event_id)
-    assert sorted(request.webhook_id for request in inbox.requests) == sorted([*event_ids, "e0-alone"])
-
-
-async def test_a_start_that_temporal_has_already_is_recognised(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first answer of Temporal is lost, and the second says that the run exists: with these events."""
-    await instance.webhook(inbox.url)
-    start = instance.gateway.shared_runs.start
-
-    async def start_twice(run_id: str, events: Sequence[SharedEvent]) -> str | None:
-        await start(run_id, events)
-        return await start(run_id, events)
-
-    monkeypatch.setattr(instance.gateway.shared_runs, "start", start_twice)
-    event_ids = [f"e{n}" for n in range(8)]
-    answers = await post_together(instance, event_ids)
-    assert [answer.status_code for answer in answers] == [202] * 8
-    assert sum(ids.is_shared_run(answer.json()["workflow_id"]) for answer in answers) >= SHARING
-    await inbox.got(9)
-    for event_id in event_ids:
-        await instance.until_final(event_id)
-    assert len(inbox.requests) == 9
 
 
 async def test_events_of_a_start_without_an_answer_are_recognised_when_posted_again(
@@ -312,17 +258,17 @@ async def test_events_of_a_start_without_an_answer_are_recognised_when_posted_ag
     assert len(inbox.requests) == 9
 
 
-async def test_an_event_without_its_claim_is_recognised_when_posted_again(
+async def test_an_event_without_its_row_is_recognised_when_posted_again(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A generated id is claimed while its run is started. Posted again with others, it is the same event."""
+    """The row of a generated id is written while its run is started. Posted again with others, it is the same event."""
     await instance.webhook(inbox.url)
 
     async def fail(*arguments: Any) -> Any:
-        raise RegistryUnavailable("the claim is not written")
+        raise RegistryUnavailable("the row is not written")
 
     with monkeypatch.context() as lossy:
-        lossy.setattr(instance.store.claims, "claim", fail)
+        lossy.setattr(instance.store.rows, "write", fail)
         event_id = problem(await post(instance), 503)["event_id"]
     await inbox.got(1)
     again = await post_together(instance, [event_id, *(f"e{n}" for n in range(8))])
@@ -396,21 +342,9 @@ async def test_an_id_posted_at_once_to_processes_with_and_without_sharing_is_one
     assert sorted(request.webhook_id for request in inbox.requests) == sorted(event_ids)
 
 
-async def test_an_event_that_only_the_index_has_is_accepted_again(instance: Instance) -> None:
-    """Its claim is lost, and Temporal does not have its shared run any more."""
-    claim, event = shared_event(instance, "e")
-    run = event_input(event)
-    state = first_state(run)
-    await instance.store.index.write([first_report(run, state, "gone", claim.digest, claim.shared_run)])
-    answer = await post(instance, "e")
-    assert answer.status_code == 202, answer.text
-    assert (await instance.until_final("e"))["workflow_id"] == ids.workflow_id(instance.tenant, "e")
-
-
 async def test_events_from_before_sharing_are_recognised(temporal: Client, tmp_path: Path) -> None:
     async with running_instance(temporal, tmp_path, max_events_per_run=1) as instance:
         answers = await post_together(instance, [f"e{n}" for n in range(8)])
-        await instance.app.state.api.index.flush()
         async with another_process(instance, max_events_per_run=50) as sharing:
             again = await post_together(sharing, [f"e{n}" for n in range(8)])
             assert {answer.status_code for answer in again} == {200}

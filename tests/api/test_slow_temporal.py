@@ -57,7 +57,7 @@ async def post_until_accepted(instance: Instance, event_id: str) -> None:
 async def test_events_whose_acceptance_was_interrupted_are_accepted_while_temporal_is_slow(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch, drops: Literal["request", "answer"]
 ) -> None:
-    """Setup: a process dies between the claims of twenty events and the start of their runs, or before its answer.
+    """Setup: a process dies between the rows of twenty events and the start of their runs, or before its answer.
     Timeline: they are posted again to another process, for which each call of Temporal takes a second; so are new ones.
     Proves: a few requests are enough, and each event is delivered once.
     """

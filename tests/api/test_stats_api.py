@@ -50,7 +50,7 @@ async def shown(instance: Instance, **query: Any) -> dict[str, Any]:
 
 async def test_a_webhook_has_statistics_of_its_deliveries(idle_instance: Instance) -> None:
     tenant = idle_instance.tenant
-    await idle_instance.store.index.write(
+    await idle_instance.store.rows.write(
         [
             report(tenant, "evt_1", None),
             report(tenant, "evt_2", "http_503", "timeout", None),
@@ -79,7 +79,7 @@ async def test_a_webhook_has_statistics_of_its_deliveries(idle_instance: Instanc
 
 
 async def test_steps_cover_the_whole_time(idle_instance: Instance) -> None:
-    await idle_instance.store.index.write([report(idle_instance.tenant, "evt_1", None)])
+    await idle_instance.store.rows.write([report(idle_instance.tenant, "evt_1", None)])
     since = (NOW - timedelta(hours=3)).isoformat()
     answer = await shown(idle_instance, since=since, step=3600)
     (group,) = answer["items"]
@@ -97,7 +97,7 @@ async def test_a_tenants_key_sees_its_tenant_only(idle_instance: Instance) -> No
     Proves: nothing of the other tenant is counted, and its webhook looks like one that is unknown.
     """
     mine, other = idle_instance.tenant, f"{idle_instance.tenant}-b"
-    await idle_instance.store.index.write([report(mine, "evt_1", None), report(other, "evt_2", None, status="held")])
+    await idle_instance.store.rows.write([report(mine, "evt_1", None), report(other, "evt_2", None, status="held")])
     key = await make_key(idle_instance, mine)
     async with calling(idle_instance.app, key["key"]) as http:
         for by in ("total", "tenant", "webhook", "channel", "type"):
@@ -149,7 +149,7 @@ async def test_extreme_times_in_a_query_of_statistics_are_answered(idle_instance
 async def test_statistics_that_would_be_too_large_are_refused(
     idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await idle_instance.store.index.write([report(idle_instance.tenant, "evt_1", None)])
+    await idle_instance.store.rows.write([report(idle_instance.tenant, "evt_1", None)])
     monkeypatch.setattr(statistics, "MAX_ROWS", 0)
     document = problem(await idle_instance.http.get(PATH), 422, "step")
     assert "use a shorter period" in document["errors"][0]["detail"]
@@ -171,7 +171,7 @@ async def test_a_tenant_with_a_type_for_each_event_still_has_statistics(
     tenant = idle_instance.tenant
     reports = [report(tenant, f"evt_{n}", None)._replace(type=f"type_{n}", deliveries=()) for n in range(100)]
     for n in range(0, 100, 10):
-        await idle_instance.store.index.write(reports[n : n + 10])
+        await idle_instance.store.rows.write(reports[n : n + 10])
     assert (await shown(idle_instance))["items"][0]["events"] == 100
     (group,) = (await shown(idle_instance, by="tenant"))["items"]
     assert (group["tenant"], group["events"]) == (tenant, 100)

@@ -35,7 +35,7 @@ async def write_types(instance: Instance, tenant: str) -> None:
         for n in range(TYPES)
     ]
     for n in range(0, TYPES, 100):
-        await instance.store.index.write(reports[n : n + 100])
+        await instance.store.rows.write(reports[n : n + 100])
 
 
 async def test_statistics_of_very_many_types_delay_no_other_tenant(idle_instance: Instance) -> None:

@@ -116,7 +116,7 @@ class Api:
 
     async def write(self, *ids: str, tenant: str = "", type_: str = "order.paid", attempts: int = 0) -> None:
         """Write reports of events to the index, with a delivery that has had so many failed attempts."""
-        await self.instance.store.index.write([report(id_, tenant or self.mine, type_, attempts) for id_ in ids])
+        await self.instance.store.rows.write([report(id_, tenant or self.mine, type_, attempts) for id_ in ids])
 
     @property
     def mine(self) -> str:
@@ -157,7 +157,7 @@ async def test_a_stream_shows_new_events_and_outcomes(api: Api) -> None:
         new = (await stream.next()).data
         await api.write("e1", attempts=1)
         failed = (await stream.next()).data
-        await api.write("e1", attempts=1)  # nothing new, as from the sweep
+        await api.write("e1", attempts=1)  # nothing new, as when a record is repeated
         await api.write("e2")
         assert (await stream.next()).data["id"] == "e2"
     assert (new["id"], new["is_new"], new["deliveries"][0]["status"]) == ("e1", True, "pending")
@@ -192,7 +192,7 @@ async def test_a_stream_shows_what_its_filters_match(api: Api) -> None:
     ):
         await api.write("e1", type_="a.b")
         await api.write("e2", attempts=1)
-        await api.instance.store.index.write([report("e3", api.mine, deliveries=2)])
+        await api.instance.store.rows.write([report("e3", api.mine, deliveries=2)])
         assert await of_type.ids(1) == ["e1"]
         assert await retrying.ids(1) == ["e2"]
         assert await of_webhook.ids(1) == ["e3"]
@@ -290,7 +290,7 @@ async def test_a_tenant_that_does_much_leaves_room_for_another(api: Api, monkeyp
     monkeypatch.setattr(feed, "MAX_CHANGES", 4)
     async with api.stream(api.mine) as mine, api.stream(api.other) as other:
         many = [report(f"e{n}", api.mine) for n in range(10)]
-        await api.instance.store.index.write([*many, report("theirs", api.other)])
+        await api.instance.store.rows.write([*many, report("theirs", api.other)])
         assert await other.ids(1) == ["theirs"]
         assert (await mine.next()).kind == "reset"
         assert await mine.ids(2) == ["e8", "e9"]
@@ -309,7 +309,7 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_resumes(api: Api, monk
             await slow.reader.readuntil(b"event: ready")
             written = 0
             while not all(stream.is_over for stream in api.feed._streams):
-                await api.instance.store.index.write([report(f"e{written}", api.mine, deliveries=150)])
+                await api.instance.store.rows.write([report(f"e{written}", api.mine, deliveries=150)])
                 written += 1
                 await asyncio.sleep(0.05)
         said = (await slow.until_closed()).decode()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,14 @@ class KillableTemporal:
             while not await self._service.ready():
                 await asyncio.sleep(0.05)
 
+    async def connect(self) -> Client:
+        """Return a client. A server that listens may not answer yet."""
+        async with asyncio.timeout(timeouts.WAIT_TIMEOUT):
+            while True:
+                with suppress(RuntimeError):
+                    return await Client.connect(f"127.0.0.1:{self.ports.temporal}", data_converter=data_converter())
+                await asyncio.sleep(0.05)
+
     def signal(self, number: int) -> None:
         os.kill(self._process.pid, number)
 
@@ -70,8 +78,7 @@ async def server(tmp_path: Path) -> AsyncIterator[KillableTemporal]:
 @pytest.fixture
 async def shaky(server: KillableTemporal, tmp_path: Path) -> AsyncIterator[Instance]:
     """An instance on the server that can be killed."""
-    client = await Client.connect(f"127.0.0.1:{server.ports.temporal}", data_converter=data_converter())
-    async with running_instance(client, tmp_path) as built:
+    async with running_instance(await server.connect(), tmp_path) as built:
         yield built
 
 

@@ -32,7 +32,7 @@ class Log:
         for at in seconds:
             when = BEGIN + timedelta(seconds=at)
             reports.append(RunReport(self._instance.tenant, f"at-{at:g}", "order.paid", when, when, progress, ()))
-        await self._instance.store.index.write(reports)
+        await self._instance.store.rows.write(reports)
 
     async def begin(self) -> list[str]:
         return [event["id"] for event in await asyncio.to_thread(self.tail.begin)]

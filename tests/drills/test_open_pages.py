@@ -40,7 +40,7 @@ async def test_a_page_loads_again_when_its_stream_says_so_and_not_otherwise(
         await asyncio.sleep(3.5)
         assert counts.loads == {"200": 2}
         assert (counts.streams, counts.messages) == ({"200": 1}, 1)
-        await idle_instance.store.index.write([report(idle_instance.tenant, "evt_1", "http_503", status="retrying")])
+        await idle_instance.store.rows.write([report(idle_instance.tenant, "evt_1", "http_503", status="retrying")])
         await until(lambda: counts.loads["200"] == 3)
         assert counts.messages == 2
         assert counts.were_live

@@ -113,7 +113,7 @@ async def test_failing_runs_are_counted_once_a_minute(idle_instance: Instance, m
     monkeypatch.setattr(system_state, "MAX_AGE", 0.0)
     async with cloud(idle_instance.temporal) as (address, frontend):
         client = await Client.connect(address, namespace=idle_instance.temporal.namespace)
-        gateway = Gateway(client, idle_instance.settings.task_queue, idle_instance.store.claims)
+        gateway = Gateway(client, idle_instance.settings.task_queue, idle_instance.store.rows)
         state = SystemState(idle_instance.store, gateway)
         frontend.busy = ["CountWorkflowExecutions"] * 3
         found = await shown(state)

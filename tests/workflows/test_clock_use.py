@@ -17,10 +17,11 @@ from temporalio.worker import Replayer
 
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.workers import WORKFLOW_RUNNER
+from saved_histories import HISTORIES, load
 from worker import WORKFLOWS
 
 ROOT = Path(__file__).parents[2]
-HISTORIES = sorted((Path(__file__).parent / "histories").rglob("*.json"))
+PATHS = sorted(HISTORIES.rglob("*.json"))
 
 USES = {
     "timers.py:remaining": "the length of a timer",
@@ -28,9 +29,10 @@ USES = {
     "dispatch.py:_due_at": "shown: how long an attempt was in the queue",
     "batches.py:record_outcomes": "the times of the next attempt and recheck; only timers say that they have come",
     "event.py:_close": "shown as finished_at",
-    "index_reports.py:send": "the time of a report, which is no command",
+    "record.py:put_state": "the time of a record, in the input of its activity",
+    "record.py:put_deliveries": "the time of a record, in the input of its activity",
     "shared_run.py:_settle": "shown as finished_at",
-    "large_event.py:_close": "reported to the index as finished_at",
+    "large_event.py:_close": "recorded as finished_at",
     "deliver_at.py:release": "shown as deliver_at of an event that was released",
     "large_event.py:restart_part": "shown as deliver_at of a part that is delivered again",
     "ordered_queue.py:_set_stuck": "shown: since when the queue is stuck",
@@ -122,9 +124,9 @@ def set_clock(history: WorkflowHistory, clock: Callable[[Timestamp], Timestamp])
 
 
 @pytest.mark.parametrize("clock", [frozen, late, ahead, spread])
-@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 async def test_a_history_replays_whatever_the_clock_says(path: Path, clock: Callable[[WorkflowHistory], None]) -> None:
-    history = WorkflowHistory.from_json(f"event-acme-{path.stem}", path.read_text())
+    history = load(path)
     clock(history)
     await Replayer(
         workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=WORKFLOW_RUNNER

@@ -3,12 +3,9 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from claimed_runs import share
 from crowds import crowd
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.times import utc_now
 from index_rows import indexed, until_indexed
 from instances import Instance
 from receivers import Answer, Receiver
@@ -59,13 +56,10 @@ async def test_the_index_follows_commands(instance: Instance, inbox: Receiver) -
     await until_indexed(instance, event["id"])
 
 
-async def test_the_index_shows_a_redelivery_in_flight(
-    idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_index_shows_a_redelivery_in_flight(idle_instance: Instance, inbox: Receiver) -> None:
     """Timeline: an event has succeeded, and is delivered again to a slow receiver; so is one that shared a run.
-    Proves: its run reports that when it starts. Lists do not wait for the attempt to end, or for the sweep.
+    Proves: its run reports that when it starts. Lists do not wait for the attempt to end.
     """
-    monkeypatch.setattr("hookkeeper.temporal.index_sweep.FIRST_DELAY", 3600)
     webhook = await idle_instance.webhook(inbox.url)
     gate = asyncio.Event()
     async with idle_instance.working():
@@ -136,25 +130,3 @@ async def test_the_index_follows_events_from_a_shared_run_into_their_own(instanc
     await run.result()
     for name in ("e2", "e3", "e4"):
         await until_indexed(instance, name)
-
-
-async def test_a_redelivery_after_its_event_has_left_the_index_counts_new_attempts_only(
-    instance: Instance, inbox: Receiver
-) -> None:
-    """Temporal removes the event a little later. Proves: what the index has counted is not counted again."""
-    first, second = [(await instance.webhook(inbox.url))["id"] for _ in range(2)]
-    event_id = (await instance.send())["id"]
-    await instance.until_closed(event_id)
-    await until_indexed(instance, event_id)
-    await instance.store.index.expire(utc_now() + timedelta(minutes=1), timedelta())
-    assert (await indexed(instance, event_id))["status"] is None
-    await instance.command(event_id, "redeliver", first)
-    await inbox.got(3)
-    await instance.until_closed(event_id)
-    await until_indexed(instance, event_id)
-    query = {"tenant": instance.tenant, "by": "webhook"}
-    of_webhooks = (await instance.http.get("/v1/stats", params=query)).json()["items"]
-    assert {item["webhook_id"]: item["attempts"] for item in of_webhooks} == {first: 2, second: 1}
-    assert {item["deliveries_succeeded"] for item in of_webhooks if item["webhook_id"] == second} == {1}
-    (total,) = (await instance.http.get("/v1/stats", params={"tenant": instance.tenant})).json()["items"]
-    assert total["events"] == 1

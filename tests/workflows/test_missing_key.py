@@ -10,22 +10,12 @@ from pydantic import SecretStr
 from temporalio.client import Client
 
 from hookkeeper.crypto.keyring import new_key
-from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.index.buffer import IndexBuffer
-from hookkeeper.temporal import index_sweep
+from hookkeeper.temporal import run_repair
 from instances import Instance, running_instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
 
 OLD, NEW = new_key("old"), new_key("new")
-OVERLAP = timedelta(seconds=1)
-
-
-class ForgetfulBuffer(IndexBuffer):
-    """As in a process that is killed before it writes anything."""
-
-    def put(self, report: RunReport) -> None:
-        """Drop it."""
 
 
 async def listed(instance: Instance) -> dict[str, str]:
@@ -47,9 +37,7 @@ async def until_listed(instance: Instance, wanted: Mapping[str, str]) -> None:
         assert found == wanted
 
 
-@pytest.mark.parametrize("lost", ["api and worker", "worker"])
-async def test_lists_are_right_when_a_missing_key_is_back(
-    lost: str,
+async def test_lists_are_right_while_a_key_is_missing_and_when_it_is_back(
     temporal: Client,
     tmp_path: Path,
     inbox: Receiver,
@@ -57,14 +45,11 @@ async def test_lists_are_right_when_a_missing_key_is_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Setup: with the old key, events that have succeeded in runs of their own and in shared ones, and one that waits
-    for its retry; what their processes reported is lost. The registry is encrypted with the new key since.
-    Timeline: a worker without the old key sweeps, and delivers another event; then one with both keys does.
-    Proves: the other event is listed meanwhile, and all events when the key is back.
+    for its retry. The registry is encrypted with the new key since.
+    Timeline: a worker without the old key looks for runs that have ended, and delivers another event; then one with
+    both keys does.
+    Proves: all events are listed as they are, and the one that waits goes on when the key is back.
     """
-    monkeypatch.setattr("worker.IndexBuffer", ForgetfulBuffer)
-    if lost != "worker":
-        monkeypatch.setattr("api.state.IndexBuffer", ForgetfulBuffer)
-    monkeypatch.setattr(index_sweep, "OVERLAP", OVERLAP)
     async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(OLD)) as before, before.working():
         await before.webhook(inbox.url, retry={"schedule": [3600]})
         old = [event["id"] for event in await asyncio.gather(*(before.send() for _ in range(9)))]
@@ -73,25 +58,21 @@ async def test_lists_are_right_when_a_missing_key_is_back(
         inbox.fails(503)
         waits = (await before.send())["id"]
         await before.until_delivery(waits, "retrying", 1)
-    await asyncio.sleep(2 * OVERLAP.total_seconds())
-    monkeypatch.setattr(index_sweep, "FIRST_DELAY", 0.1)
-    monkeypatch.setattr(index_sweep, "INTERVAL", 0.3)
-    monkeypatch.setattr(index_sweep, "LIST_PAUSE", 0.0)
+    monkeypatch.setattr(run_repair, "FIRST_DELAY", 0.1)
+    monkeypatch.setattr(run_repair, "MIN_AGE", timedelta(seconds=-1))
     same = {"task_queue": before.settings.task_queue}
     async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(f"{NEW},{OLD}"), **same) as both:
         await both.store.re_encrypt()
+    known = {**dict.fromkeys(old, "succeeded"), waits: "delivering"}
     async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(NEW), **same) as after, after.working():
         after.tenant = before.tenant
         other = (await after.send())["id"]
-        await until_listed(after, {other: "succeeded"})
-        await asyncio.sleep(1.0)  # further passes, which begin where the first has ended
-        known = dict.fromkeys([*old, waits], "delivering") if lost == "worker" else {}
+        await until_listed(after, {**known, other: "succeeded"})
+        await asyncio.sleep(0.5)  # the repair is over
         assert await listed(after) == {**known, other: "succeeded"}
     async with running_instance(temporal, tmp_path, encryption_keys=SecretStr(f"{NEW},{OLD}"), **same) as back:
         back.tenant = before.tenant
         async with back.working():
-            succeeded = dict.fromkeys([*old, other], "succeeded")
-            await until_listed(back, {**succeeded, waits: "delivering"})
             await back.command(waits, "retry")
-            await until_listed(back, {**succeeded, waits: "succeeded"})
-    assert "level='error' event='index not swept'" not in capsys.readouterr().out
+            await until_listed(back, {**known, waits: "succeeded", other: "succeeded"})
+    assert "level='error' event='rows not repaired'" not in capsys.readouterr().out

@@ -9,7 +9,6 @@ import httpx
 import pytest
 from holding import event_ids, send_many, until_listed
 
-from index_rows import forget
 from instances import Instance
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
@@ -116,38 +115,6 @@ async def test_a_failed_delivery_of_an_open_event_is_recovered(instance: Instanc
     event = (await instance.send())["id"]
     await instance.until_delivery(event, "failed", attempts=1)
     await until_listed(instance, failed, "failed", 1)
-    inbox.otherwise = Answer()
-    over = await until(instance, await recover(instance, failed), *OVER)
-    assert counts(over) == (1, 1, 0, 0)
-    shown = await instance.until_delivery(event, "succeeded", attempts=2)
-    assert [delivery["status"] for delivery in shown["deliveries"]] == ["succeeded", "retrying"]
-
-
-async def test_what_the_index_lacks_is_recovered_too(instance: Instance, inbox: Receiver) -> None:
-    """Setup: events have failed. A worker was killed before it had reported some of them to the index.
-    Proves: they are read from Temporal first; each event is redelivered once, and counted.
-    """
-    webhook, sent = await failing(instance, inbox, 6)
-    await forget(instance, sent[0])
-    await forget(instance, sent[4], delivery_status="retrying")
-    assert (await ask(instance, webhook, dry_run=True)).json()["found"] == 4
-    over = await until(instance, await recover(instance, webhook, rate=50), *OVER)
-    assert counts(over) == (6, 6, 0, 0)
-    for event in sent:
-        assert (await instance.until_final(event))["status"] == "succeeded"
-    assert sorted(event_ids(inbox)) == sorted(sent)
-
-
-async def test_a_lost_failure_in_an_open_event_is_recovered_too(instance: Instance, inbox: Receiver) -> None:
-    """Setup: one delivery of an event has failed, another is retried. The worker was killed before it had reported it.
-    Proves: open events that were to report are read as well.
-    """
-    inbox.otherwise = Answer(503)
-    failed = (await instance.webhook(f"{inbox.url}/failed", retry={"schedule": []}))["id"]
-    await instance.webhook(f"{inbox.url}/retrying", retry={"schedule": [3600]})
-    event = (await instance.send())["id"]
-    await until_listed(instance, failed, "failed", 1)
-    await forget(instance, event, delivery_status="pending")
     inbox.otherwise = Answer()
     over = await until(instance, await recover(instance, failed), *OVER)
     assert counts(over) == (1, 1, 0, 0)

@@ -2,16 +2,13 @@
 
 import asyncio
 
-import pytest
 from holding import event_ids, farthest, listed, send_many, until_held
 
 from activities.release import MAX_IN_FLIGHT
 from hookkeeper import ids
-from index_rows import forget
 from instances import Instance
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
-from workflows import release
 
 EVENTS = 30
 
@@ -109,26 +106,6 @@ async def test_what_came_to_rest_too_late_is_found_by_a_later_pass(instance: Ins
         await resume(instance, webhook)
         assert (await instance.until_final(event))["status"] == "succeeded"
     assert event_ids(inbox) == [event]
-
-
-async def test_what_the_index_lacks_is_released_by_the_last_pass(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Setup: a paused webhook holds events. A worker was killed before it had reported some of them to the index.
-    Proves: the last pass reads them from Temporal, so they are released as well.
-    """
-    monkeypatch.setattr(release, "PASS_DELAYS", (0.0, 0.0))
-    webhook = (await instance.webhook(inbox.url))["id"]
-    await pause(instance, webhook)
-    sent = await send_many(instance, 5)
-    await until_held(instance, webhook, 5)
-    await forget(instance, sent[1])
-    await forget(instance, sent[3], delivery_status="pending")
-    await resume(instance, webhook)
-    await inbox.got(5)
-    assert sorted(event_ids(inbox)) == sorted(sent)
-    await instance.temporal.get_workflow_handle(ids.release_id(webhook)).result()
-    await until_held(instance, webhook, 0)
 
 
 async def test_resuming_again_repairs_a_release_that_was_never_started(instance: Instance, inbox: Receiver) -> None:

@@ -10,6 +10,7 @@ from temporalio.client import WorkflowExecutionStatus
 from claimed_runs import share, until_listed
 from hookkeeper import ids, temporal_names
 from hookkeeper.temporal.error_translation import Conflict, UnknownEvent
+from hookkeeper.temporal.run_repair import RunRepair
 from index_rows import until_indexed
 from instances import Instance
 from receivers import Answer, Receiver
@@ -161,6 +162,7 @@ async def test_a_recovery_redelivers_what_a_terminated_shared_run_has_cancelled(
     scope = {"since": (datetime.now(UTC) - timedelta(hours=1)).isoformat(), "status": "cancelled", "rate": 50}
     async with asyncio.timeout(WAIT_TIMEOUT):
         while [(await instance.event(f"e{n}"))["status"] for n in range(2)] != ["succeeded"] * 2:
+            await RunRepair(instance.temporal, instance.store).repair(timedelta(seconds=-1))
             await instance.http.post(f"/v1/webhooks/{webhook['id']}/recover", json=scope)
             await asyncio.sleep(0.5)
     assert (await instance.event("e1"))["workflow_id"] == own_run(instance, "e1")
@@ -185,22 +187,6 @@ async def test_an_event_without_its_claim_is_found_in_the_list_of_temporal(insta
         await instance.gateway.read(f"{instance.tenant}-c", "e0")
     found = await instance.gateway.read(f"{instance.tenant}-b", "e0")
     assert found.workflow_id == others.handle.id
-
-
-async def test_the_id_of_a_shared_run_is_taken_once(idle_instance: Instance) -> None:
-    """A start after the id was taken fails, and so does the other way round."""
-    runs, events = idle_instance.gateway.shared_runs, [event_to(id="e0", tenant=idle_instance.tenant)]
-    first, second = ids.shared_run_id(), ids.shared_run_id()
-    assert await runs.block(first)
-    assert await runs.start(first, events) is None
-    assert await runs.event_in(first, idle_instance.tenant, "e0") is None
-    assert await runs.event_in(second, idle_instance.tenant, "e0") is None
-    assert await runs.start(second, events)
-    assert not await runs.block(second)
-    assert await runs.event_in(second, idle_instance.tenant, "e1") is None
-    found = await runs.event_in(second, idle_instance.tenant, "e0")
-    assert found
-    assert (found.workflow_id, found.digest, found.state.status) == (second, "digest of e0", "succeeded")
 
 
 async def test_an_event_of_a_shared_run_that_is_posted_again_is_a_duplicate(

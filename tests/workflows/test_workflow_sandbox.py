@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from temporalio import workflow
@@ -19,15 +18,15 @@ from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from hookkeeper.temporal.data_converter import data_converter
+from saved_histories import HISTORIES, load
 from worker import WORKFLOWS
 
 PASSED_THROUGH = ("activities", "hookkeeper", "pytest", "worker")
 SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
-HISTORIES = Path(__file__).parent / "histories"
 STORIES = (
     *("alerted", "channels", "retried", "forced_held_and_released", "ordered_scheduled", "tracked_bounced"),
     *("large", "part", "ordered_queue", "probed", "recovered", "released", "firings/waited_for"),
-    *("shared_alert", "shared_continued", "shared_waiting"),
+    *("recorded_late", "shared_alert", "shared_continued", "shared_moved", "shared_waiting"),
 )
 """At least one of each workflow. A run takes a tenth of a second more in this sandbox than without."""
 FORBIDDEN: dict[str, Callable[[], object]] = {
@@ -61,7 +60,7 @@ async def test_the_sandbox_refuses_what_a_replay_would_not_repeat(temporal: Clie
 async def test_all_kinds_of_runs_pass_the_sandbox() -> None:
     async def histories() -> AsyncIterator[WorkflowHistory]:
         for story in STORIES:
-            yield WorkflowHistory.from_json(f"event-acme-{story}", (HISTORIES / f"{story}.json").read_text())
+            yield load(HISTORIES / f"{story}.json")
 
     replayer = Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=SANDBOX)
     results = await replayer.replay_workflows(histories(), raise_on_replay_failure=False)

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason
@@ -20,9 +20,10 @@ from hookkeeper.registry.database import rows_with
 from hookkeeper.registry.index.deletion import with_keys
 from hookkeeper.registry.index.merge import EventKey, Followed
 from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, index_changes
+from hookkeeper.registry.transactions import Statement, Steps
 
 KEPT_WRITES = 3600
-"""Writes that the log has: half an hour of one process, and minutes under load."""
+"""Writes that the log has: half an hour with one event a second, and minutes under load."""
 ROWS_PER_READ = 500
 END = 2**31 - 1
 """After all changes of a write."""
@@ -84,20 +85,31 @@ class ChangedEvent:
     """Those that have changed."""
 
 
-async def append(session: AsyncSession, followed: Mapping[EventKey, Followed]) -> None:
+LATEST = dict.fromkeys(("sqlite", "postgresql"), "SELECT max(number) FROM index_changes")
+ADD = {
+    "sqlite": "INSERT INTO index_changes (number, tenant, position, changed) VALUES (?, ?, ?, ?)",
+    "postgresql": "INSERT INTO index_changes (number, tenant, position, changed) VALUES ($1, $2, $3, $4)",
+}
+REMOVE = {
+    "sqlite": "DELETE FROM index_changes WHERE number <= ?",
+    "postgresql": "DELETE FROM index_changes WHERE number <= $1",
+}
+
+
+def append(followed: Mapping[EventKey, Followed]) -> Steps[None]:
     """Add what a write changes, and remove the oldest write."""
     if not followed:
         return
-    write = (await session.scalar(select(func.max(index_changes.c.number))) or 0) + 1
+    ((latest,),) = yield Statement(LATEST)
+    write = (latest or 0) + 1
     keys = sorted(followed, key=lambda key: (key.tenant, key))
     rows = []
     for tenant, of_tenant in groupby(enumerate(keys), key=lambda numbered: numbered[1].tenant):
         numbered = list(of_tenant)
         changed = [_entry(key, followed[key]) for _, key in numbered]
-        text = json.dumps(changed, separators=(",", ":"))
-        rows.append({"number": write, "tenant": tenant, "position": numbered[0][0], "changed": text})
-    await session.execute(insert(index_changes), rows)
-    await session.execute(delete(index_changes).where(index_changes.c.number <= write - KEPT_WRITES))
+        rows.append((write, tenant, numbered[0][0], json.dumps(changed, separators=(",", ":"))))
+    yield Statement(ADD, many=rows)
+    yield Statement(REMOVE, (write - KEPT_WRITES,))
 
 
 async def ends(session: AsyncSession) -> LogEnds:

@@ -12,33 +12,42 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import select, text, tuple_
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from hookkeeper.registry.index.rollup import DAY, OTHERS, RollupKey, Rollups
-from hookkeeper.registry.index.tables import rollups
+from hookkeeper.registry.transactions import Statement, Steps
 
 MAX_ROWS_BY_TYPE = 2000
 """Rows of a tenant's minute, hour or day from which on new ones are counted as `OTHERS`."""
 MAX_ROWS_BY_WEBHOOK = 3000
 """Rows from which on new ones have no webhook either."""
-KEYS_PER_QUERY = 500
-KEY = tuple(rollups.c[name] for name in RollupKey._fields)
-PERIODS = {
+NUMBERS = {
     "sqlite": """
+SELECT p.seconds, p.tenant, p.at, (
+  SELECT count(*) FROM rollups r WHERE r.seconds = p.seconds AND r.tenant = p.tenant AND r.at = p.at
+) FROM (
   SELECT json_extract(value, '$[0]') AS seconds, json_extract(value, '$[1]') AS tenant,
     json_extract(value, '$[2]') AS at
-  FROM json_each(:periods)""",
+  FROM json_each(?)
+) p""",
     "postgresql": """
-  SELECT CAST(value ->> 0 AS bigint) AS seconds, value ->> 1 AS tenant, CAST(value ->> 2 AS bigint) AS at
-  FROM json_array_elements(CAST(:periods AS json)) AS given (value)""",
+SELECT p.seconds, p.tenant, p.at, (
+  SELECT count(*) FROM rollups r WHERE r.seconds = p.seconds AND r.tenant = p.tenant AND r.at = p.at
+) FROM (
+  SELECT (v ->> 0)::bigint AS seconds, v ->> 1 AS tenant, (v ->> 2)::bigint AS at
+  FROM json_array_elements($1::json) k (v)
+) p""",
 }
-ROWS = "SELECT count(*) FROM rollups r WHERE r.seconds = p.seconds AND r.tenant = p.tenant AND r.at = p.at"
-NUMBERS = {
-    dialect: text(f"SELECT p.seconds, p.tenant, p.at, ({ROWS}) FROM ({periods}) p")  # noqa: S608 - constants
-    for dialect, periods in PERIODS.items()
+"""The number of rows of each period."""
+PRESENT = {
+    "sqlite": """
+SELECT r.webhook_id, r.type, r.channel FROM json_each(?4) k CROSS JOIN rollups r
+ON r.seconds = ?1 AND r.tenant = ?2 AND r.at = ?3 AND r.webhook_id = json_extract(k.value, '$[0]')
+  AND r.type = json_extract(k.value, '$[1]') AND r.channel = json_extract(k.value, '$[2]')""",
+    "postgresql": """
+SELECT r.webhook_id, r.type, r.channel FROM json_array_elements($4::json) k (v) JOIN rollups r
+ON r.seconds = $1 AND r.tenant = $2 AND r.at = $3 AND r.webhook_id = v ->> 0 AND r.type = v ->> 1
+  AND r.channel = v ->> 2""",
 }
-"""The number of rows of each period. To make a query for so many values costs more than to execute it."""
+"""Those of some rows of a period that are there."""
 
 
 class Period(NamedTuple):
@@ -49,22 +58,22 @@ class Period(NamedTuple):
     at: int
 
 
-async def within_bounds(session: AsyncSession, counters: Rollups) -> Rollups:
+def within_bounds(counters: Rollups) -> Steps[Rollups]:
     """Return the counters by the rows in which they are kept."""
     wanted: dict[Period, list[RollupKey]] = defaultdict(list)
-    for key in sorted(await _of_crowded_days(session, counters)):
+    for key in sorted((yield from _of_crowded_days(counters))):
         wanted[_period(key)].append(key)
-    numbers = await _numbers_of_rows(session, wanted)
+    numbers = yield from _numbers_of_rows(wanted)
     kept = dict(counters)
     for period, keys in wanted.items():
         if numbers[period] + len(keys) > MAX_ROWS_BY_TYPE:
-            for key, row in await _rows_of(session, period, keys, numbers[period]):
+            for key, row in (yield from _rows_of(period, keys, numbers[period])):
                 if key != row:
                     kept.setdefault(row, Counter()).update(kept.pop(key))
     return kept
 
 
-async def _of_crowded_days(session: AsyncSession, keys: Iterable[RollupKey]) -> list[RollupKey]:
+def _of_crowded_days(keys: Iterable[RollupKey]) -> Steps[list[RollupKey]]:
     """Return the keys of the days that may be full.
 
     What is counted in a minute or an hour is also counted in its day. So as long as the day is not full, they are not.
@@ -72,7 +81,7 @@ async def _of_crowded_days(session: AsyncSession, keys: Iterable[RollupKey]) -> 
     by_day: dict[Period, list[RollupKey]] = defaultdict(list)
     for key in keys:
         by_day[Period(DAY, key.tenant, key.at - key.at % DAY)].append(key)
-    numbers = await _numbers_of_rows(session, by_day)
+    numbers = yield from _numbers_of_rows(by_day)
     return [key for day, of_day in by_day.items() if numbers[day] + len(of_day) > MAX_ROWS_BY_TYPE for key in of_day]
 
 
@@ -80,17 +89,15 @@ def _period(key: RollupKey) -> Period:
     return Period(key.seconds, key.tenant, key.at)
 
 
-async def _numbers_of_rows(session: AsyncSession, periods: Iterable[Period]) -> Counter[Period]:
-    query = NUMBERS[session.get_bind().dialect.name]
-    rows = await session.execute(query, {"periods": json.dumps(sorted(periods))})
+def _numbers_of_rows(periods: Iterable[Period]) -> Steps[Counter[Period]]:
+    wanted = sorted(periods)
+    rows = (yield Statement(NUMBERS, (json.dumps(wanted),))) if wanted else ()
     return Counter({Period(*period): number for *period, number in rows})
 
 
-async def _rows_of(
-    session: AsyncSession, period: Period, keys: Iterable[RollupKey], number: int
-) -> list[tuple[RollupKey, RollupKey]]:
+def _rows_of(period: Period, keys: Iterable[RollupKey], number: int) -> Steps[list[tuple[RollupKey, RollupKey]]]:
     """Return each key with that of its row: the first that is there, or can be added."""
-    present = await _present(session, period, {row for key in keys for row, _ in _choices(key)})
+    present = yield from _present(period, {row for key in keys for row, _ in _choices(key)})
     rows = []
     for key in keys:
         row = next(row for row, bound in _choices(key) if row in present or bound is None or number < bound)
@@ -108,12 +115,7 @@ def _choices(key: RollupKey) -> Iterator[tuple[RollupKey, int | None]]:
     yield key._replace(type=OTHERS, webhook_id=""), None
 
 
-async def _present(session: AsyncSession, period: Period, wanted: Iterable[RollupKey]) -> set[RollupKey]:
+def _present(period: Period, wanted: Iterable[RollupKey]) -> Steps[set[RollupKey]]:
     """Return those of the rows that are there."""
-    names = [key[len(period) :] for key in sorted(wanted)]
-    of_period = [rollups.c[name] == value for name, value in period._asdict().items()]
-    present = set()
-    for n in range(0, len(names), KEYS_PER_QUERY):
-        some = tuple_(*KEY[len(period) :]).in_(names[n : n + KEYS_PER_QUERY])
-        present |= {RollupKey(*row) for row in await session.execute(select(*KEY).where(*of_period, some))}
-    return present
+    names = json.dumps([key[len(period) :] for key in sorted(wanted)])
+    return {RollupKey(*period, *row) for row in (yield Statement(PRESENT, (*period, names)))}

@@ -3,12 +3,11 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from hookkeeper import metrics
-from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.index import change_log, erasure, listing, writing
+from hookkeeper.registry.index import change_log, erasure, listing
 from hookkeeper.registry.index.attention import webhooks_needing_attention
 from hookkeeper.registry.index.change_log import Change, ChangedEvent, LogEnds, Position
+from hookkeeper.registry.index.compared_rows import ComparedRows
 from hookkeeper.registry.index.leases import Leases
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.merge import EventKey
@@ -17,7 +16,6 @@ from hookkeeper.registry.index.runs_by_status import RunsByStatus
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.state import IndexState, read_state
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
-from hookkeeper.registry.index.swept_rows import SweptRows
 
 
 class EventIndex:
@@ -26,34 +24,21 @@ class EventIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.leases = Leases(database)
-        self.swept_rows = SweptRows(database)
+        self.compared_rows = ComparedRows(database)
         self.runs_by_status = RunsByStatus(database)
 
-    async def write(self, reports: Sequence[RunReport]) -> None:
-        """Merge reports of runs into the index. A report that was written before changes nothing."""
-        async with self._database.write() as session:
-            changes = await writing.write(session, reports)
-        for delay in changes.first_attempts:
-            metrics.FIRST_ATTEMPT_DELAY.labels(delay.channel).observe(delay.seconds)
-        for delay in changes.successes:
-            metrics.SUCCESS_DELAY.labels(delay.channel).observe(delay.seconds)
-
-    async def expire(self, now: datetime, retention: timedelta, *, keep_claims: bool = False) -> None:
+    async def expire(self, now: datetime, retention: timedelta) -> None:
         """Remove what is older than the retention."""
-        await expire(self._database, now, retention, keep_claims=keep_claims)
+        await expire(self._database, now, retention)
 
     async def erase(self, key: EventKey) -> None:
-        """Remove an event, and drop later reports of it."""
+        """Remove an event."""
         await erasure.erase(self._database, key)
 
-    async def keys(self, tenant: str, event_id: str) -> list[EventKey]:
-        """Return the keys of all events with this id: usually one, more after the restore of a backup."""
+    async def key(self, tenant: str, event_id: str) -> EventKey | None:
+        """Return the key of the event with this id."""
         async with self._database.read() as session:
-            return await erasure.keys_of(session, tenant, event_id)
-
-    async def restore(self, key: EventKey) -> None:
-        """Accept reports of an event again that was to be erased."""
-        await erasure.restore(self._database, key)
+            return await erasure.key_of(session, tenant, event_id)
 
     async def statistics(self, query: StatisticsQuery) -> Statistics:
         """Add up what the query is about. Raises StatisticsTooLarge."""

@@ -1,6 +1,4 @@
-"""Which process does what one process does at a time: the sweep of a task queue, a reindex, the retention. And how far
-the first two have come.
-"""
+"""Leases for jobs that only one process may run."""
 
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -8,56 +6,47 @@ from typing import NamedTuple
 from sqlalchemy import or_, select, update
 
 from hookkeeper.registry.database import Database, insert_into
-from hookkeeper.registry.index.tables import index_sweep
+from hookkeeper.registry.index.tables import leases
 from hookkeeper.times import utc_now
 
 
-class SweepPosition(NamedTuple):
-    """How far a sweep has come: runs that were opened or closed before `until` are in the index."""
+class Term(NamedTuple):
+    begin: datetime
+    end: datetime
 
-    since: datetime | None
-    """Of a reindex: where it began. Of a sweep: since when there are runs that it could not decrypt."""
-    until: datetime | None
+    @property
+    def length(self) -> timedelta:
+        return self.end - self.begin
 
 
 class Leases:
-    """Each has a name, and the process that holds it. Methods raise RegistryUnavailable."""
+    """Methods raise RegistryUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def lease(self, name: str, holder: str, seconds: float) -> SweepPosition | None:
-        """Let a process do the work for this time, and return its position; None if another one does it."""
-        insert = insert_into(index_sweep, self._database.dialect.name)
+    async def take(self, name: str, seconds: float) -> bool:
+        """Take the lease for this time, unless another process has it. It is not given back."""
         now = utc_now()
-        until = index_sweep.c.leased_until
-        of_wrong_clock = until > now + timedelta(seconds=2 * seconds)
-        is_free = or_(until.is_(None), until < now, of_wrong_clock)
-        lease = (
-            update(index_sweep)
-            .where(index_sweep.c.name == name, or_(index_sweep.c.holder == holder, is_free))
-            .values(holder=holder, leased_until=now + timedelta(seconds=seconds))
-            .returning(index_sweep.c.since, index_sweep.c.swept_until)
-        )
+        until = now + timedelta(seconds=seconds)
+        insert = insert_into(leases, self._database.dialect.name).values(name=name, until=until)
+        of_wrong_clock = leases.c.until > now + timedelta(seconds=2 * seconds)
+        take = insert.on_conflict_do_update(
+            index_elements=[leases.c.name],
+            set_={"until": until},
+            where=or_(leases.c.until <= now, of_wrong_clock),
+        ).returning(leases.c.name)
         async with self._database.write() as session:
-            await session.execute(insert.values(name=name).on_conflict_do_nothing())
-            row = (await session.execute(lease)).one_or_none()
-        return None if row is None else SweepPosition(*row)
+            return (await session.execute(take)).one_or_none() is not None
 
-    async def release(self, name: str, holder: str) -> None:
-        """Let another process do the work at once."""
-        query = update(index_sweep).where(index_sweep.c.name == name, index_sweep.c.holder == holder)
-        async with self._database.write() as session:
-            await session.execute(query.values(leased_until=None))
-
-    async def swept_until(self, name: str) -> datetime | None:
-        """Return the time of Temporal until which all runs are in the index; None before the first sweep."""
-        query = select(index_sweep.c.swept_until).where(index_sweep.c.name == name)
+    async def term(self, name: str) -> Term | None:
+        """Return the term that was kept with the lease."""
+        query = select(leases.c.begin, leases.c.end).where(leases.c.name == name)
         async with self._database.read() as session:
-            return (await session.execute(query)).scalar_one_or_none()
+            row = (await session.execute(query)).one_or_none()
+        return None if row is None or row.begin is None else Term(*row)
 
-    async def set_position(self, name: str, position: SweepPosition) -> None:
-        """Keep how far the work has come."""
-        query = update(index_sweep).where(index_sweep.c.name == name)
+    async def set_term(self, name: str, term: Term) -> None:
+        """Keep a term with the lease."""
         async with self._database.write() as session:
-            await session.execute(query.values(since=position.since, swept_until=position.until))
+            await session.execute(update(leases).where(leases.c.name == name).values(term._asdict()))

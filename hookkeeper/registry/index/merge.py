@@ -1,6 +1,6 @@
 """Merge reports of runs into rows of the index. Pure.
 
-Reports come late, twice and out of order. A row keeps the latest one, and counters follow the rows.
+A report can come twice, and after a later one. A row keeps the latest one, and counters follow the rows.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,8 +15,6 @@ from hookkeeper.registry.index import rollup
 from hookkeeper.registry.index.rollup import Rollups, Subject
 
 Row = Mapping[str, Any]
-CHECK_DELAY = timedelta(minutes=1)
-"""From the latest report of an open event to its check by the sweep."""
 shown_of_event = itemgetter("status", "needs_attention", "deliver_at", "finished_at")
 shown_of_delivery = itemgetter("status", "reason", "attempts", "status_code", "error", "next_attempt_at", "finished_at")
 """The columns whose changes are followed. A repeated report changes none of them."""
@@ -121,7 +119,6 @@ def _event_row(report: RunReport, progress: EventProgress, size: int | None = No
         "shared_run": progress.shared_run,
         "size": size if progress.size is None else progress.size,
         "as_of": report.as_of,
-        "check_at": None if report.finished_at else max(report.as_of, report.accepted_at) + CHECK_DELAY,
     }
 
 

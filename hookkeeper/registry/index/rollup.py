@@ -1,7 +1,7 @@
 """The counters of the index: what one event and one delivery add to them. Pure.
 
 Counters are sums over rows of the index. When a row changes, what it was is subtracted and what it is now is added, so
-a repeated or a late report changes nothing.
+a report that is repeated or comes after a later one changes nothing.
 """
 
 from bisect import bisect_left

@@ -1,7 +1,6 @@
 """The tables of the index of events.
 
-Times are integers, in microseconds since 1970 in UTC: they are in every index, and a SQLite date takes 26 bytes. On
-PostgreSQL, `events` and `deliveries` have a partition for each day on which their events were accepted.
+Times are integers, in microseconds since 1970 in UTC: they are in every index, and a SQLite date takes 26 bytes.
 
 Most events succeed at once. So what is rarer has indexes of its own, which are partial and therefore small. SQLite uses
 such an index only for a query that has its condition word for word.
@@ -29,7 +28,6 @@ from hookkeeper.registry.index.rollup import COUNTERS
 from hookkeeper.registry.models import Base
 
 MICROSECOND = timedelta(microseconds=1)
-BY_DAY = "RANGE (accepted_at)"
 KEY_TEXT = String().with_variant(String(collation="C"), "postgresql")
 """Sorted by bytes, as Python does; ids that begin with the same text are together."""
 NOT_SUCCEEDED = text("status <> 'succeeded'")
@@ -38,7 +36,6 @@ WITH_ERROR = text("error IS NOT NULL")
 FAILURE_CLASS = text("status_class > 2")
 RETRIED = text("attempts > 1")
 OTHER_CHANNEL = text("channel <> 'webhook'")
-IS_OPEN = text("check_at IS NOT NULL")
 
 
 class EpochTime(TypeDecorator[datetime]):
@@ -76,17 +73,14 @@ events = Table(
     Column("shared_run", String),
     Column("size", Integer),
     Column("as_of", EpochTime, nullable=False),
-    Column("check_at", EpochTime),
     Index("ix_events_tenant_accepted_at", "tenant", "accepted_at", "id"),
     Index("ix_events_type", "type", "accepted_at", "tenant", "id"),
-    Index("ix_events_id", "id", "tenant", "accepted_at"),
+    Index("ix_events_id", "id", "tenant", unique=True),
     _partial("ix_events_status", NOT_SUCCEEDED, "status", "accepted_at", "tenant", "id"),
     _partial("ix_events_needs_attention", NEEDS_ATTENTION, "accepted_at", "tenant", "id"),
-    _partial("ix_events_check_at", IS_OPEN, "check_at"),
-    postgresql_partition_by=BY_DAY,
 )
 """One row an event. `shared_run` is the workflow id of the shared run that has it; NULL: it has a run of its own.
-`check_at` is its position in the sweep's checks of open events; NULL once the run has closed.
+`run_id` is empty until its run has recorded a step.
 """
 
 deliveries = Table(
@@ -119,7 +113,6 @@ deliveries = Table(
     _partial("ix_deliveries_class", FAILURE_CLASS, "status_class", "accepted_at", "tenant", "event_id"),
     _partial("ix_deliveries_attempts", RETRIED, "attempts", "accepted_at", "tenant", "event_id"),
     _partial("ix_deliveries_channel", OTHER_CHANNEL, "channel", "accepted_at", "tenant", "event_id"),
-    postgresql_partition_by=BY_DAY,
 )
 """One row a delivery. `part` is the part of a large event that has it; `status_code` and `error` are those of its
 latest attempt, and `status_class` is 5 for 503.
@@ -143,16 +136,6 @@ rollups = Table(
 Accepted events are counted in rows without a webhook and a channel. Rows without a tenant count all tenants together.
 """
 
-erased_events = Table(
-    "erased_events",
-    Base.metadata,
-    Column("accepted_at", EpochTime, primary_key=True),
-    Column("tenant", KEY_TEXT, primary_key=True),
-    Column("event_id", KEY_TEXT, primary_key=True),
-    Column("erased_at", EpochTime, nullable=False),
-)
-"""Events whose reports are dropped: late ones would restore their rows."""
-
 index_changes = Table(
     "index_changes",
     Base.metadata,
@@ -166,13 +149,12 @@ index_changes = Table(
 counts the writes, and `position` is that of the tenant's first change among all of the write.
 """
 
-index_sweep = Table(
-    "index_sweep",
+leases = Table(
+    "leases",
     Base.metadata,
     Column("name", String, primary_key=True),
-    Column("since", EpochTime),
-    Column("swept_until", EpochTime),
-    Column("holder", String),
-    Column("leased_until", EpochTime),
+    Column("until", EpochTime, nullable=False),
+    Column("begin", EpochTime),
+    Column("end", EpochTime),
 )
-"""How far the sweep and a `hookkeeper reindex` (from `since`) have come, and which process has the lease until when."""
+"""Until when a process does what one process does at a time. `begin` and `end`: what it keeps for the next one."""

@@ -1,121 +1,159 @@
-"""Write reports to the index, many in one transaction.
+"""Write what runs report to the rows of events, deliveries and counters: many reports in one transaction.
 
 One transaction at a time, of all processes: it reads the rows that the reports are about, and adds to counters what
 their changes amount to.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import Table, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from hookkeeper.messages.run_report import BEGINNING, RunReport
-from hookkeeper.registry.database import insert_into, lock, rows_with
-from hookkeeper.registry.index import change_log
+from hookkeeper import ids
+from hookkeeper.messages.run_report import RunReport
+from hookkeeper.registry.index import change_log, statements
 from hookkeeper.registry.index.counter_rows import within_bounds
-from hookkeeper.registry.index.deletion import with_keys
-from hookkeeper.registry.index.erasure import erased_among
 from hookkeeper.registry.index.merge import DeliveryKey, EventKey, IndexChanges, Row, key_of, merge
 from hookkeeper.registry.index.rollup import COUNTERS, Rollups, of_all_tenants
-from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, rollups
+from hookkeeper.registry.transactions import Steps
 
-KEYS_PER_QUERY = 500
-DELIVERY_KEY = tuple(deliveries.c[name] for name in ("accepted_at", "tenant", "event_id", "id"))
-DAY = timedelta(days=1)
-
-
-async def write(session: AsyncSession, reports: Sequence[RunReport]) -> IndexChanges:
-    """Merge the reports into the index; return what has changed."""
-    await lock(session, "index")
-    changes = await _changes(session, reports)
-    if _dialect(session) == "postgresql":
-        await _make_partitions(session, {key.accepted_at for key in _events_of(changes)})
-    await _upsert(session, events, list(changes.events.values()))
-    await _upsert(session, deliveries, list(changes.deliveries.values()))
-    await _add(session, changes.rollups)
-    await change_log.append(session, changes.followed)
-    return changes
+Key = tuple[str, str]
+"""Tenant and event id."""
 
 
-async def _changes(session: AsyncSession, reports: Sequence[RunReport]) -> IndexChanges:
-    """Merge the reports with the rows that are there."""
-    keys = sorted({key_of(report) for report in reports})
-    old_events: dict[EventKey, Row] = {}
-    old_deliveries: dict[DeliveryKey, Row] = {}
-    erased: set[EventKey] = set()
-    for n in range(0, len(keys), KEYS_PER_QUERY):
-        some = keys[n : n + KEYS_PER_QUERY]
-        erased |= await erased_among(session, some)
-        of_events = await session.execute(select(events).where(with_keys(events, "id", some)))
-        for row in of_events.mappings():
-            old_events[EventKey(row["accepted_at"], row["tenant"], row["id"])] = dict(row)
-    delivery_keys = sorted({(*key_of(report), delivery.id) for report in reports for delivery in report.deliveries})
-    for n in range(0, len(delivery_keys), KEYS_PER_QUERY):
-        of_deliveries = select(deliveries).where(rows_with(DELIVERY_KEY, delivery_keys[n : n + KEYS_PER_QUERY]))
-        for row in (await session.execute(of_deliveries)).mappings():
-            key = EventKey(row["accepted_at"], row["tenant"], row["event_id"])
-            old_deliveries[DeliveryKey(key, row["id"])] = dict(row)
-    return merge((report for report in reports if key_of(report) not in erased), old_events, old_deliveries)
+class AcceptedEvent(NamedTuple):
+    """An event as its row names it: the run that it is in, and the digest of what was accepted."""
+
+    tenant: str
+    event_id: str
+    digest: str
+    accepted_at: datetime
+    shared_run: str | None
+    """The workflow id of a shared run; None: the event has a run of its own."""
+
+    @property
+    def key(self) -> Key:
+        return self.tenant, self.event_id
 
 
-def _events_of(changes: IndexChanges) -> set[EventKey]:
-    """Return the events with changes, also if only their deliveries have changed."""
-    return {*changes.events, *(key.event for key in changes.deliveries)}
+class Acceptance(NamedTuple):
+    """An event that is being accepted."""
+
+    report: RunReport
+    instead_of: str | None = None
+    """The shared run in the event's row that does not have the event: this acceptance replaces it."""
+
+    @property
+    def key(self) -> Key:
+        return self.report.tenant, self.report.event_id
+
+    @property
+    def row(self) -> AcceptedEvent:
+        progress = self.report.progress
+        assert progress is not None
+        return AcceptedEvent(*self.key, progress.digest, self.report.accepted_at, progress.shared_run)
 
 
-async def _upsert(session: AsyncSession, table: Table, rows: Sequence[Row]) -> None:
-    if not rows:
-        return
-    await session.execute(_upsert_of(table, _dialect(session)), [dict(row) for row in rows])
+class Written(NamedTuple):
+    changes: IndexChanges
+    earlier: list[AcceptedEvent | None]
+    """For each new event: the one that was accepted with its id before."""
 
 
-async def _add(session: AsyncSession, counters: Rollups) -> None:
+def write(new: Sequence[Acceptance], reports: Sequence[RunReport]) -> Steps[Written]:
+    """Accept new events, unless their ids are known, and merge the reports of runs."""
+    yield statements.LOCK
+    everything = [*(event.report for event in new), *reports]
+    events = yield from _events(everything)
+    accepted, moved, earlier = _accept(new, events)
+    current = [*accepted.values(), *(report for report in reports if _is_of_row(report, events))]
+    deliveries = yield from _deliveries(current)
+    changes = merge(current, {key_of_row(row): row for row in events.values()}, deliveries)
+    for row in moved:
+        changes.events.setdefault(key_of_row(row), row)
+    yield from statements.upsert_events(changes.events.values())
+    yield from statements.upsert_deliveries(changes.deliveries.values())
+    yield from _add(changes.rollups)
+    yield from change_log.append(changes.followed)
+    return Written(changes, earlier)
+
+
+def _accept(
+    new: Sequence[Acceptance], events: Mapping[Key, Row]
+) -> tuple[dict[Key, RunReport], list[Row], list[AcceptedEvent | None]]:
+    """Return the reports of events that are new, the rows that name another run now, and the events that are known.
+
+    A row with the same shared run is this event: the transaction took effect before, and is repeated.
+    """
+    accepted: dict[Key, RunReport] = {}
+    moved: list[Row] = []
+    earlier: list[AcceptedEvent | None] = []
+    rows = {key: accepted_event(row) for key, row in events.items()}
+    for event in new:
+        wanted = event.row
+        known = rows.get(event.key)
+        if known is None:
+            accepted[event.key] = event.report
+        elif known.shared_run is not None and known.shared_run == event.instead_of:
+            moved.append({**events[event.key], "shared_run": wanted.shared_run})
+        elif known.shared_run is None or known.shared_run != wanted.shared_run:
+            earlier.append(known)
+            continue
+        rows[event.key] = wanted
+        earlier.append(None)
+    return accepted, moved, earlier
+
+
+def accepted_event(row: Row) -> AcceptedEvent:
+    return AcceptedEvent(row["tenant"], row["id"], row["digest"], row["accepted_at"], row["shared_run"])
+
+
+def _is_of_row(report: RunReport, events: Mapping[Key, Row]) -> bool:
+    """Return whether a report is about the event in the row, not about an earlier one with its id, and of its run, not
+    of a shared run that this run has replaced.
+    """
+    row = events.get((report.tenant, report.event_id))
+    if row is None or row["accepted_at"] != report.accepted_at:
+        return row is None
+    reporter = report.progress.shared_run if report.progress else None
+    return not (reporter and row["shared_run"] and ids.is_later_shared_run(row["shared_run"], reporter))
+
+
+def move(keys: Sequence[Key], from_run: str, to_run: str | None) -> Steps[set[Key]]:
+    """Let rows that name one shared run name another run; return their keys."""
+    if not keys:
+        return set()
+    yield statements.LOCK
+    moved = yield statements.move(keys, from_run, to_run)
+    return {(tenant, event_id) for tenant, event_id in moved}
+
+
+def remove(tenant: str, event_id: str) -> Steps[None]:
+    """Remove an event with its deliveries."""
+    yield statements.LOCK
+    yield from statements.remove(tenant, event_id)
+
+
+def key_of_row(row: Row) -> EventKey:
+    return EventKey(row["accepted_at"], row["tenant"], row["id"])
+
+
+def _events(reports: Sequence[RunReport]) -> Steps[dict[Key, Row]]:
+    keys = sorted({(report.tenant, report.event_id) for report in reports})
+    rows = yield from statements.select_events(keys)
+    return {(row["tenant"], row["id"]): row for row in rows}
+
+
+def _deliveries(reports: Sequence[RunReport]) -> Steps[dict[DeliveryKey, Row]]:
+    keys = sorted({(*key_of(report), delivery.id) for report in reports for delivery in report.deliveries})
+    rows = yield from statements.select_deliveries(keys)
+    return {DeliveryKey(EventKey(row["accepted_at"], row["tenant"], row["event_id"]), row["id"]): row for row in rows}
+
+
+def _add(counters: Rollups) -> Steps[None]:
     changed = {key: counts for key, counts in counters.items() if any(counts.values())}
     if not changed:
         return
-    kept = await within_bounds(session, changed) | of_all_tenants(changed)
-    rows = [
-        {**key._asdict(), **{name: counts.get(name, 0) for name in COUNTERS}} for key, counts in sorted(kept.items())
-    ]
-    await session.execute(_addition(_dialect(session)), rows)
-
-
-def _dialect(session: AsyncSession) -> str:
-    return session.get_bind().dialect.name
-
-
-# To make a statement costs more than to execute it.
-
-
-@cache
-def _upsert_of(table: Table, dialect: str) -> Any:
-    statement = insert_into(table, dialect)
-    others = [column.name for column in table.columns if not column.primary_key]
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns), set_={name: statement.excluded[name] for name in others}
+    kept = (yield from within_bounds(changed)) | of_all_tenants(changed)
+    yield from statements.add_counters(
+        [(*key, *(counts.get(name, 0) for name in COUNTERS)) for key, counts in sorted(kept.items())]
     )
-
-
-@cache
-def _addition(dialect: str) -> Any:
-    statement = insert_into(rollups, dialect)
-    return statement.on_conflict_do_update(
-        index_elements=list(rollups.primary_key.columns),
-        set_={name: rollups.c[name] + statement.excluded[name] for name in COUNTERS},
-    )
-
-
-async def _make_partitions(session: AsyncSession, times: Iterable[datetime]) -> None:
-    """Make the partitions of these days that are missing."""
-    for day in sorted({time.astimezone(UTC).date() for time in times}):
-        begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        low, high = (begin - BEGINNING) // MICROSECOND, (begin + DAY - BEGINNING) // MICROSECOND
-        for table in (events, deliveries):
-            name = f"{table.name}_{day:%Y%m%d}"
-            if await session.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is None:
-                await session.execute(
-                    text(f"CREATE TABLE {name} PARTITION OF {table.name} FOR VALUES FROM ({low}) TO ({high})")
-                )

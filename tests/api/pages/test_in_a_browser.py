@@ -274,7 +274,7 @@ async def test_the_overview_shows_all_columns_of_failing_webhooks(
     failing = report(idle_instance.tenant, "evt_1", "http_500", status="failed")
     (delivery,) = failing.deliveries
     delivery = delivery.model_copy(update={"id": webhook["id"], "webhook_id": webhook["id"]})
-    await idle_instance.store.index.write([failing._replace(deliveries=(delivery,))])
+    await idle_instance.store.rows.write([failing._replace(deliveries=(delivery,))])
     async with reading(chromium, idle_instance, width=width) as page:
         await log_in(page)
         await page.goto("/")

@@ -32,7 +32,7 @@ async def test_a_tenant_sees_what_it_has_and_may_have(temporal: Client, tmp_path
         body = {"tenant": tenant, "event": {"type": "report.due"}, "every": 86_400 * 300}
         schedule = (await instance.http.post("/v1/schedules", json=body)).json()["id"]
         await instance.http.post("/v1/portal-links", json={"tenant": tenant})
-        await instance.store.index.write([report(tenant, "evt_1", "http_503", status="retrying")])
+        await instance.store.rows.write([report(tenant, "evt_1", "http_503", status="retrying")])
         key = await make_key(instance, tenant)
         async with browsing(instance.app, key["key"]) as browser:
             page = cells(await browser.page("/limits"))
@@ -93,7 +93,7 @@ async def test_the_operator_sees_the_tenants(idle_instance: Instance) -> None:
     for n in range(52):
         await idle_instance.webhook(URL, tenant=f"tenant-{n:02}")
     await idle_instance.webhook(URL, tenant="tenant-00")
-    await idle_instance.store.index.write([report("tenant-00", "evt_1", "http_503", status="retrying")])
+    await idle_instance.store.rows.write([report("tenant-00", "evt_1", "http_503", status="retrying")])
     async with browsing(idle_instance.app) as browser:
         first = await browser.page("/limits")
         assert "tenant-00 2 1 – 1 0" in cells(first)

@@ -15,7 +15,7 @@ from timeouts import WAIT_TIMEOUT
 
 async def test_the_last_day_is_counted(idle_instance: Instance) -> None:
     tenant = idle_instance.tenant
-    await idle_instance.store.index.write(
+    await idle_instance.store.rows.write(
         [
             *(report(tenant, f"evt_{n}", None) for n in range(8)),
             report(tenant, "evt_8", "http_500", None),
@@ -48,7 +48,7 @@ async def test_an_empty_product_shows_the_first_steps(idle_instance: Instance) -
         text = (await browser.page("/")).text
         assert "First steps" in text
         assert "curl -s http://127.0.0.1:8080/v1/webhooks" in text
-        await idle_instance.store.index.write([report(idle_instance.tenant, "evt_1", None)])
+        await idle_instance.store.rows.write([report(idle_instance.tenant, "evt_1", None)])
         assert "First steps" not in (await browser.page("/")).text
 
 
@@ -74,7 +74,7 @@ async def test_the_overview_shows_all_else_if_counters_are_too_many(
     idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tenant = idle_instance.tenant
-    await idle_instance.store.index.write([needing_attention(report(tenant, "evt_bad", "http_400", status="failed"))])
+    await idle_instance.store.rows.write([needing_attention(report(tenant, "evt_bad", "http_400", status="failed"))])
     webhook = await idle_instance.webhook("https://acme.example/hook")
     monkeypatch.setattr(statistics, "MAX_ROWS", -1)
     async with browsing(idle_instance.app) as browser:

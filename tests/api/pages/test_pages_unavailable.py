@@ -4,12 +4,10 @@ from pathlib import Path
 
 from browsers import browsing, needing_attention
 from callers import make_key
-from temporalio.client import Client
 from test_stats_api import report
 from test_unavailable import KillableTemporal
 
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.data_converter import data_converter
 from instance_parts import new_app
 from instances import Instance, running_instance
 from temporal_processes import free_ports
@@ -18,10 +16,10 @@ from temporal_processes import free_ports
 async def test_without_temporal_lists_and_what_the_index_knows_are_shown(tmp_path: Path) -> None:
     server = KillableTemporal(tmp_path)
     await server.start()
-    client = await Client.connect(f"127.0.0.1:{server.ports.temporal}", data_converter=data_converter())
+    client = await server.connect()
     async with running_instance(client, tmp_path) as instance, browsing(instance.app) as browser:
         await server.kill()
-        await instance.store.index.write(
+        await instance.store.rows.write(
             [needing_attention(report(instance.tenant, "evt_1", "http_503", status="retrying"))]
         )
         page = await browser.page(f"/events?tenant={instance.tenant}")

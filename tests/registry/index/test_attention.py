@@ -7,8 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.registry.database import Database
-from hookkeeper.registry.index.index import EventIndex
+from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
@@ -24,7 +23,7 @@ def report(tenant: str, webhook: str, status: DeliveryStatus, age: timedelta) ->
 
 
 async def test_the_most_come_first(engine: AsyncEngine) -> None:
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     statuses: tuple[DeliveryStatus, ...] = ("failed", "retrying", "held")
     fine: tuple[DeliveryStatus, ...] = ("succeeded", "pending", "cancelled", "succeeded", "pending", "cancelled")
     hour = timedelta(hours=1)

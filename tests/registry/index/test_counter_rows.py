@@ -10,13 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import counter_rows
-from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.measures import Measures
 from hookkeeper.registry.index.rollup import OTHERS
 from hookkeeper.registry.index.statistics import StatisticsQuery
 from hookkeeper.registry.index.tables import rollups
+from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
@@ -45,7 +44,7 @@ def report(
     return RunReport(tenant, f"evt_{number}", event_type, at, as_of, progress, tuple(deliveries), finished_at=as_of)
 
 
-async def measured(index: EventIndex, by: str) -> dict[str, Measures]:
+async def measured(index: WrittenIndex, by: str) -> dict[str, Measures]:
     query = StatisticsQuery(since=NOW - DAY, until=NOW, now=NOW, by=by)  # type: ignore[arg-type]
     groups = (await index.statistics(query)).groups
     return {"".join(group.names.values()): group.total for group in groups}
@@ -62,7 +61,7 @@ async def test_a_tenant_with_a_type_for_each_event_has_few_rows(engine: AsyncEng
     """Setup: 200 events of one tenant, each of its own type, and three of another tenant.
     Proves: the types beyond the bound are counted together, and every total is exact.
     """
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     for n in range(0, 200, 10):
         await index.write([report(m, event_type=f"type_{m:03}") for m in range(n, n + 10)])
     await index.write([report(n, event_type=f"type_{n}", tenant="zeta") for n in range(3)])
@@ -77,7 +76,7 @@ async def test_a_tenant_with_a_type_for_each_event_has_few_rows(engine: AsyncEng
 
 
 async def test_a_tenant_with_many_webhooks_has_few_rows(engine: AsyncEngine) -> None:
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     await index.write([report(n, "succeeded", event_type=f"type_{n}", webhook=f"wh_{n}") for n in range(200)])
     assert await most_rows(engine, "acme") == 31
     assert (await measured(index, "channel"))["webhook"]["attempts"] == 200
@@ -99,7 +98,7 @@ async def test_what_is_subtracted_later_is_subtracted_where_it_was_added(engine:
         for length in range(len(of_one))
     ]
     chosen.shuffle(reports)
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     for n in range(0, len(reports), 9):
         await index.write(reports[n : n + 10])
 

@@ -9,11 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.index.buffer import REPORTS_PER_WRITE
-from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import Delay, EventKey, IndexChanges, merge
 from hookkeeper.registry.index.state import _oldest_pending
 from hookkeeper.registry.models import Webhook
+from written_index import WrittenIndex
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -40,8 +39,7 @@ def webhook(id_: str, **fields: Any) -> Webhook:
 
 
 async def test_the_oldest_pending_delivery_of_an_event_that_is_due(engine: AsyncEngine) -> None:
-    database = Database(engine)
-    index = EventIndex(database)
+    database, index = Database(engine), WrittenIndex(engine)
     assert await index.state(NOW) == (0.0, 0, 0)
     await index.write(
         [
@@ -62,7 +60,7 @@ async def test_the_oldest_pending_delivery_of_an_event_that_is_due(engine: Async
 
 async def test_a_delivery_that_was_released_is_due_since_then(engine: AsyncEngine) -> None:
     """A webhook was paused for hours. Its release takes minutes, in which someone would be called for nothing."""
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     released = NOW - 0.5 * MINUTE
     await index.write([report("held", 300 * MINUTE, "held"), report("waits", MINUTE, "pending")])
     await index.write([report("held", 300 * MINUTE, "pending")._replace(as_of=released)])
@@ -71,17 +69,17 @@ async def test_a_delivery_that_was_released_is_due_since_then(engine: AsyncEngin
 
 async def test_it_is_found_behind_many_that_are_not_due(engine: AsyncEngine) -> None:
     """Scheduled events and retrying ones are the candidates that are in the way, but rarely both."""
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     scheduled = [report(f"s-{n}", 9 * MINUTE, "pending", event="scheduled", due=-MINUTE) for n in range(5100)]
-    for n in range(0, len(scheduled), REPORTS_PER_WRITE):
-        await index.write(scheduled[n : n + REPORTS_PER_WRITE])
+    for n in range(0, len(scheduled), 200):
+        await index.write(scheduled[n : n + 200])
     await index.write([report("waits", 5 * MINUTE, "pending")])
     assert (await index.state(NOW)).oldest_pending == 300.0
 
 
 async def test_it_is_read_with_indexes(engine: AsyncEngine) -> None:
     database = Database(engine)
-    await EventIndex(database).write([report("waits", 5 * MINUTE, "pending")])
+    await WrittenIndex(engine).write([report("waits", 5 * MINUTE, "pending")])
     async with database.scan() as session:
         for query in _oldest_pending():
             compiled = query.compile(dialect=engine.dialect, compile_kwargs={"literal_binds": True})

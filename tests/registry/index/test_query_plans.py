@@ -1,5 +1,6 @@
 """On SQLite, whose planner reads a whole table for a list of keys, writing and reading by keys follows indexes."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,20 +11,30 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery
-from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
-from hookkeeper.registry.claims import Claim
+from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.database import Database, open_engine
-from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index import statements as written
+from hookkeeper.registry.index.counter_rows import NUMBERS, PRESENT
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.scan import find_events
 from hookkeeper.registry.index.search import Search, status_codes
 from hookkeeper.registry.store import Store
+from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 TENANTS = ("acme", "beta", "gamma")
-LARGE = ("events", "deliveries", "rollups", "claims")
+DIRECT = [
+    (written.SELECT_EVENTS, (json.dumps([("e1", "acme")]),)),
+    (written.SELECT_DELIVERIES, (json.dumps([(1, "acme", "e1", "wh_1")]),)),
+    (written.MOVE, (None, "shared-1", json.dumps([("acme", "e1")]))),
+    *((text, ("acme", "e1")) for text in written.REMOVE),
+    (NUMBERS, (json.dumps([(60, "acme", 0)]),)),
+    (PRESENT, (60, "acme", 0, json.dumps([("wh_1", "order.paid", "webhook")]))),
+]
+"""The statements that writes execute with the driver."""
+LARGE = ("events", "deliveries", "rollups")
 """Tables that grow with the number of events."""
 
 
@@ -35,9 +46,9 @@ def report(number: int, *, days_ago: int = 0) -> RunReport:
     )
     progress = EventProgress(status="succeeded", needs_attention=False, deliver_at=None, run_id="r", digest="d")
     tenant = TENANTS[number % len(TENANTS)]
-    return RunReport(tenant, f"e{number}", "order.paid", accepted_at, accepted_at, progress, deliveries)._replace(
-        finished_at=accepted_at
-    )
+    return RunReport(
+        tenant, f"e{number}-{days_ago}", "order.paid", accepted_at, accepted_at, progress, deliveries
+    )._replace(finished_at=accepted_at)
 
 
 @contextmanager
@@ -60,7 +71,7 @@ async def scanned(engine: AsyncEngine, statements: list[tuple[str, Any]]) -> lis
     found = []
     async with engine.connect() as connection:
         for statement, parameters in statements:
-            if not statement.startswith(("SELECT", "UPDATE", "DELETE", "INSERT", "WITH")):
+            if not statement.strip().startswith(("SELECT", "UPDATE", "DELETE", "INSERT", "WITH")):
                 continue
             rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
             plan = [str(detail) for *_, detail in rows]
@@ -72,42 +83,23 @@ async def scanned(engine: AsyncEngine, statements: list[tuple[str, Any]]) -> lis
 async def test_no_write_of_the_index_reads_a_whole_table(sqlite_url: str) -> None:
     engine = open_engine(sqlite_url)
     await Store(engine).migrate()
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     old = [report(number, days_ago=20) for number in range(10)]
     with executed(engine) as statements:
         await index.write(old)
         await index.write([report(number) for number in range(10)])
         await index.write(old)  # again: the rows are there
         keys = [EventKey(given.accepted_at, given.tenant, given.event_id) for given in old]
-        await index.swept_rows.events(keys)
-        await index.swept_rows.next_times(keys)
-        assert len(await index.swept_rows.finished_events(5, BEGINNING, NOW)) == 5
+        await index.compared_rows.events(keys)
+        await index.compared_rows.open_events(NOW, None, 10)
         await index.erase(keys[0])
         await index.expire(NOW, timedelta(days=10))
-    assert len(statements) > 20
+    statements += [(text["sqlite"], values) for text, values in DIRECT]
     assert await scanned(engine, statements) == []
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM events")) == 10
         assert await connection.scalar(text("SELECT count(*) FROM deliveries")) == 20
     await engine.dispose()
-
-
-async def test_no_claim_reads_a_whole_table(sqlite_url: str) -> None:
-    engine = open_engine(sqlite_url)
-    store = Store(engine)
-    await store.migrate()
-    every = [Claim(TENANTS[n % 3], f"e{n}", "d", NOW, "shared-1") for n in range(10)]
-    keys = [claim.key for claim in every]
-    with executed(engine) as statements:
-        await store.claims.claim(every)
-        await store.claims.claim([claim._replace(shared_run="shared-2") for claim in every])
-        await store.claims.move(keys[:5], "shared-1", "shared-3")
-        await store.claims.release(keys[5:], "shared-1")
-        await store.claims.clear(*keys[0])
-        found = [await store.claims.find(*key) for key in keys]
-    assert [claim and claim.shared_run for claim in found] == [None, *["shared-3"] * 4, *[None] * 5]
-    assert await scanned(engine, statements) == []
-    await store.close()
 
 
 async def test_a_class_of_status_codes_is_read_from_its_index_alone(sqlite_url: str) -> None:

@@ -1,13 +1,12 @@
 """What is older than the retention leaves the index: finished events, and counters. Open events stay."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import Table, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
@@ -15,16 +14,15 @@ from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry import retention_task, row_deletion
 from hookkeeper.registry.audit import AuditEntry
-from hookkeeper.registry.claims import Claim, claims
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import deletion, retention
-from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.leases import SweepPosition
+from hookkeeper.registry.index.leases import Term
 from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.tables import deliveries, erased_events, events, rollups
+from hookkeeper.registry.index.tables import deliveries, events, rollups
 from hookkeeper.registry.retention_task import RetentionTask, longest_in_force
 from hookkeeper.registry.store import Store
 from timeouts import WAIT_TIMEOUT
+from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
@@ -61,14 +59,8 @@ async def kept(engine: AsyncEngine) -> list[str]:
     return of_events
 
 
-async def partitions(engine: AsyncEngine, table: str) -> list[str]:
-    async with engine.connect() as connection:
-        query = text("SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = :t ::regclass")
-        return sorted(await connection.scalars(query, {"t": table}))
-
-
-async def write(engine: AsyncEngine, reports: Iterable[RunReport]) -> EventIndex:
-    index = EventIndex(Database(engine))
+async def write(engine: AsyncEngine, reports: Iterable[RunReport]) -> WrittenIndex:
+    index = WrittenIndex(engine)
     await index.write(list(reports))
     return index
 
@@ -78,22 +70,22 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "PAUSE", 0)
 
 
-async def test_an_event_goes_when_it_has_been_finished_for_the_retention(engine: AsyncEngine) -> None:
+async def test_an_event_goes_a_day_after_it_has_been_finished_for_the_retention(engine: AsyncEngine) -> None:
     hour = timedelta(hours=1)
     index = await write(
         engine,
         [
             report("long-ago", 20 * DAY, 20 * DAY),
             report("finished-late", 20 * DAY, 3 * DAY),
-            report("just-over", 12 * DAY, RETENTION + hour),
-            report("just-under", 12 * DAY, RETENTION - hour),
+            report("just-over", 12 * DAY, RETENTION + DAY + hour),
+            report("just-under", 12 * DAY, RETENTION + DAY - hour),
             report("open", 300 * DAY),
             report("new", hour, hour),
         ],
     )
     await index.expire(NOW, RETENTION)
     assert await kept(engine) == ["finished-late", "just-under", "new", "open"]
-    await index.expire(NOW + 8 * DAY, RETENTION)
+    await index.expire(NOW + 9 * DAY, RETENTION)
     assert await kept(engine) == ["new", "open"]
     await index.expire(NOW + 800 * DAY, RETENTION)
     assert await kept(engine) == ["open"]
@@ -142,99 +134,17 @@ async def test_counters(engine: AsyncEngine) -> None:
     assert await days() == {60: [1], 3600: [1, 3, 25], 86_400: [1, 3, 25]}
 
 
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-async def test_partitions(engine: AsyncEngine) -> None:
-    """A partition is dropped when all its events are to go; from another one, rows are deleted."""
-    index = await write(
-        engine,
-        [
-            *(report(f"a-{n}", 20 * DAY, 20 * DAY) for n in range(5)),
-            *(report(f"b-{n}", 15 * DAY, 15 * DAY) for n in range(5)),
-            report("b-open", 15 * DAY),
-            report("today", timedelta(0), timedelta(0)),
-        ],
-    )
-    await index.expire(NOW, RETENTION)
-    for table in ("events", "deliveries"):
-        assert await partitions(engine, table) == [f"{table}_20260531", f"{table}_20260615"]
-    assert await kept(engine) == ["b-open", "today"]
-    await index.write([report("a-late", 20 * DAY, 20 * DAY)])
-    await index.expire(NOW, RETENTION)
-    assert await kept(engine) == ["b-open", "today"]
-
-
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-async def test_a_partition_stays_if_an_event_of_it_is_redelivered_meanwhile(
-    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index = await write(engine, [report("a", 20 * DAY, 20 * DAY), report("b", 20 * DAY, 20 * DAY)])
-    has_events_to_keep = retention._has_events_to_keep
-
-    async def read_before_redelivery(database: Database, day: datetime, before: datetime) -> bool:
-        answer = await has_events_to_keep(database, day, before)
-        await index.write([report("a", 20 * DAY, None, as_of=NOW)])
-        return answer
-
-    monkeypatch.setattr(retention, "_has_events_to_keep", read_before_redelivery)
-    await index.expire(NOW, RETENTION)
-    assert "a" in await kept(engine)
-    await index.expire(NOW, RETENTION)
-    assert await kept(engine) == ["a"]
-
-
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-async def test_a_partition_that_is_read_stays_until_the_next_time(engine: AsyncEngine) -> None:
-    """Otherwise all readers would wait for this one, such as a backup that takes hours."""
-    index = await write(engine, [report("a", 20 * DAY, 20 * DAY)])
-    async with engine.connect() as reader:
-        await reader.execute(select(func.count()).select_from(events))
-        async with asyncio.timeout(WAIT_TIMEOUT):
-            await index.expire(NOW, RETENTION)
-        assert await kept(engine) == ["a"]
-    await index.expire(NOW, RETENTION)
-    assert await kept(engine) == []
-
-
-async def test_an_erased_event_does_not_come_back(engine: AsyncEngine) -> None:
-    """Setup: an event with many deliveries, erased. Timeline: a late report of its run, and one of a part arrive.
-    Proves: they are dropped, counters stay, another event with the same id is written.
-    """
-    given = report("a", DAY, DAY, targets=1200)
-    index = await write(engine, [given, report("b", DAY, DAY)])
-
-    async def counted() -> Counter[str]:
-        async with engine.connect() as connection:
-            return Counter({"events": await connection.scalar(select(func.sum(rollups.c.events)))})
-
-    before = await counted()
+async def test_an_erased_event_is_gone_and_stays_counted(engine: AsyncEngine) -> None:
+    """Also one with many deliveries. Its id is free for another event."""
+    index = await write(engine, [report("a", DAY, DAY, targets=1200), report("b", DAY, DAY)])
     key = EventKey(NOW - DAY, "acme", "a")
-    await index.erase(key)
-    assert await kept(engine) == ["b"]
-    await index.erase(key)
-    await index.write([given, given._replace(progress=None), report("b", DAY, DAY)])
-    assert await kept(engine) == ["b"]
-    assert await counted() == before
+    for _ in range(2):
+        await index.erase(key)
+        assert await kept(engine) == ["b"]
+    async with engine.connect() as connection:
+        assert await connection.scalar(select(func.sum(rollups.c.events)).where(rollups.c.seconds == 60)) == 4
     await index.write([report("a", timedelta(hours=1))])
     assert await kept(engine) == ["a", "b"]
-
-
-async def test_an_erasure_that_failed_is_undone(engine: AsyncEngine) -> None:
-    given = report("a", DAY, DAY)
-    index = await write(engine, [given])
-    await index.erase(EventKey(NOW - DAY, "acme", "a"))
-    await index.restore(EventKey(NOW - DAY, "acme", "a"))
-    await index.write([given])
-    assert await kept(engine) == ["a"]
-
-
-async def test_keys_of_erased_events_go_after_a_day(engine: AsyncEngine) -> None:
-    index = EventIndex(Database(engine))
-    await index.erase(EventKey(NOW - DAY, "acme", "a"))
-    now = datetime.now(UTC)
-    await index.expire(now + timedelta(hours=23), RETENTION)
-    assert await ids(engine, erased_events, "event_id") == ["a"]
-    await index.expire(now + timedelta(hours=25), RETENTION)
-    assert await ids(engine, erased_events, "event_id") == []
 
 
 async def right_time() -> datetime | None:
@@ -280,20 +190,19 @@ async def test_one_process_removes_it_once_an_hour(engine: AsyncEngine) -> None:
     await first.expire()
     assert await kept(engine) == []
     await index.write([report("b", age, age)])
-    await second.expire()
-    assert await kept(engine) == ["b"]
-    await first.expire()
-    assert await kept(engine) == []
+    for task in (second, first):
+        await task.expire()
+        assert await kept(engine) == ["b"]
 
 
 async def test_entries_of_the_audit_log_go_if_they_have_a_retention(engine: AsyncEngine, store: Store) -> None:
     old = AuditEntry(key_id="k", key_name="x", action="a", object_id="o", tenant=None, at=datetime.now(UTC) - 9 * DAY)
     await store.audit.keep(old)
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     tasks = [RetentionTask(index, RETENTION, right_time, store.audit, kept) for kept in (None, 10 * DAY, 8 * DAY)]
     left = []
     for task in tasks:
-        task._holder = "one process"
+        await index.leases.take(retention_task.LEASE_NAME, -1)  # the hour is over
         await task.expire()
         page, _ = await store.audit.page(tenant=None, since=None, until=None, limit=9, cursor=None)
         left.append(len(page))
@@ -309,32 +218,11 @@ async def test_a_worker_removes_it_in_the_background(engine: AsyncEngine, monkey
             await asyncio.sleep(0.01)
 
 
-async def test_a_claim_goes_after_its_event(engine: AsyncEngine, store: Store) -> None:
-    """A day later; with the next call, if the event took longer than a day. That of an open event stays, and so does a
-    recent one whose event is not in the index yet.
-    """
-    index = await write(engine, [report("open", 300 * DAY), report("over", 20 * DAY, 12 * DAY)])
-    accepted = {"open": 300 * DAY, "over": 20 * DAY, "gone": 12 * DAY, "recent": RETENTION + DAY / 2, "new": DAY}
-    every = [Claim("acme", name, "d", NOW - age, "shared-1") for name, age in accepted.items()]
-    many = [Claim("acme", f"e{n}", "d", NOW - 50 * DAY, None) for n in range(1200)]
-    await store.claims.claim([*every, *many])
-    await index.expire(NOW, RETENTION)
-    assert await kept(engine) == ["open"]
-    assert await ids(engine, claims, "event_id") == ["new", "open", "over", "recent"]
-    await index.expire(NOW + timedelta(hours=1), RETENTION)
-    assert await ids(engine, claims, "event_id") == ["new", "open", "recent"]
-    await index.expire(NOW + 800 * DAY, RETENTION)
-    assert await ids(engine, claims, "event_id") == ["open"]
-
-
-async def test_claims_stay_after_a_shorter_retention_until_temporal_has_no_older_run(
-    engine: AsyncEngine, store: Store
-) -> None:
-    """Temporal keeps what ended before for the retention of that time."""
+async def test_events_stay_after_a_shorter_retention_until_temporal_has_no_older_run(engine: AsyncEngine) -> None:
+    """Temporal keeps what ended before for the retention of that time, and its ids are known for as long."""
     clock = datetime.now(UTC)
     age = NOW - (clock - 15 * DAY)
     index = await write(engine, [report("a", age, age)])
-    await store.claims.claim([Claim("acme", "a", "d", clock - 15 * DAY, "shared-1")])
 
     async def expire(after: timedelta, retention: timedelta) -> list[str]:
         async def server_time() -> datetime | None:
@@ -342,27 +230,25 @@ async def test_claims_stay_after_a_shorter_retention_until_temporal_has_no_older
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(retention_task, "utc_now", lambda: clock + after)
-            task = RetentionTask(index, retention, server_time)
-            task._holder = "one process"
-            await task.expire()
-        return await ids(engine, claims, "event_id")
+            await index.leases.take(retention_task.LEASE_NAME, -1)
+            await RetentionTask(index, retention, server_time).expire()
+        return await kept(engine)
 
     assert await expire(timedelta(), 30 * DAY) == ["a"]
-    for days in (1, 9, 21, 29):
+    for days in (1, 9, 13):
         assert await expire(days * DAY, 10 * DAY) == ["a"]
-    assert await kept(engine) == []
     assert await expire(30 * DAY, 10 * DAY) == []
 
 
 def test_the_longest_retention_counts_while_temporal_keeps_what_ended_under_it() -> None:
-    before = SweepPosition(NOW, NOW + 30 * DAY)
+    before = Term(NOW, NOW + 30 * DAY)
     cases = [
-        (SweepPosition(None, None), 0, 10, SweepPosition(NOW, NOW + 10 * DAY)),
-        (before, 1, 30, SweepPosition(NOW + DAY, NOW + 31 * DAY)),
-        (before, 1, 40, SweepPosition(NOW + DAY, NOW + 41 * DAY)),
+        (None, 0, 10, Term(NOW, NOW + 10 * DAY)),
+        (before, 1, 30, Term(NOW + DAY, NOW + 31 * DAY)),
+        (before, 1, 40, Term(NOW + DAY, NOW + 41 * DAY)),
         (before, 1, 10, before),
         (before, 29, 10, before),
-        (before, 30, 10, SweepPosition(NOW + 30 * DAY, NOW + 40 * DAY)),
+        (before, 30, 10, Term(NOW + 30 * DAY, NOW + 40 * DAY)),
     ]
-    for position, day, chosen, expected in cases:
-        assert longest_in_force(position, NOW + day * DAY, chosen * DAY) == expected
+    for known, day, chosen, expected in cases:
+        assert longest_in_force(known, NOW + day * DAY, chosen * DAY) == expected

@@ -10,10 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_position import RunPosition
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import runs_by_status
-from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.runs_by_status import Selection, held_by
+from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
@@ -42,14 +41,14 @@ def report(
     return given._replace(**changes)
 
 
-async def index_of(engine: AsyncEngine, reports: Iterable[RunReport]) -> EventIndex:
-    index = EventIndex(Database(engine))
+async def index_of(engine: AsyncEngine, reports: Iterable[RunReport]) -> WrittenIndex:
+    index = WrittenIndex(engine)
     for given in reports:  # one report of each part of an event
         await index.write([given])
     return index
 
 
-async def all_runs(index: EventIndex, selection: Selection, at_most: int) -> list[tuple[str, int]]:
+async def all_runs(index: WrittenIndex, selection: Selection, at_most: int) -> list[tuple[str, int]]:
     """Return all runs, page by page."""
     met: list[tuple[str, int]] = []
     after: RunPosition | None = None

@@ -12,11 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import NEED_ATTENTION, Attempt, Channel, Delivery, DeliveryStatus, event_status
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import access_paths, listing, scan
-from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.search import Search, status_codes
 from hookkeeper.registry.paging import BadRegistryCursor
+from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
@@ -169,13 +168,13 @@ def _key(report: RunReport) -> tuple[datetime, str, str]:
 async def reports(engine: AsyncEngine) -> list[RunReport]:
     """Write the events to the index."""
     found = made_up_reports(seed=1)
-    await EventIndex(Database(engine)).write(found)
+    await WrittenIndex(engine).write(found)
     return found
 
 
 @pytest.fixture
-def index(engine: AsyncEngine) -> EventIndex:
-    return EventIndex(Database(engine))
+def index(engine: AsyncEngine) -> WrittenIndex:
+    return WrittenIndex(engine)
 
 
 @pytest.fixture(params=["small", "usual"])
@@ -204,7 +203,7 @@ def searches(*, of_events: bool, seed: int = 1) -> Iterator[Search]:
 NOT_OF_DELIVERIES = ("tenant", "webhook", "statuses", "needs_attention")
 
 
-async def all_events(index: EventIndex, search: Search, limit: int) -> list[str]:
+async def all_events(index: WrittenIndex, search: Search, limit: int) -> list[str]:
     """Return the ids on all pages."""
     found: list[str] = []
     cursor: str | None = None
@@ -216,7 +215,7 @@ async def all_events(index: EventIndex, search: Search, limit: int) -> list[str]
             return found
 
 
-async def all_deliveries(index: EventIndex, search: Search, limit: int) -> list[tuple[str, str]]:
+async def all_deliveries(index: WrittenIndex, search: Search, limit: int) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     cursor: str | None = None
     while True:
@@ -228,25 +227,25 @@ async def all_deliveries(index: EventIndex, search: Search, limit: int) -> list[
 
 
 @pytest.mark.usefixtures("bounds")
-async def test_each_filter_and_each_pair_of_filters(index: EventIndex, reports: list[RunReport]) -> None:
+async def test_each_filter_and_each_pair_of_filters(index: WrittenIndex, reports: list[RunReport]) -> None:
     for search in (Search(), *searches(of_events=True)):
         assert await all_events(index, search, 40) == expected_events(search, reports), search
 
 
 @pytest.mark.usefixtures("bounds")
-async def test_each_filter_of_deliveries(index: EventIndex, reports: list[RunReport]) -> None:
+async def test_each_filter_of_deliveries(index: WrittenIndex, reports: list[RunReport]) -> None:
     for search in searches(of_events=False):
         of_webhook = replace(search, tenant="a", webhook="wh_1")
         assert await all_deliveries(index, of_webhook, 25) == expected_deliveries(of_webhook, reports), search
 
 
-async def test_pages_of_any_size(index: EventIndex, reports: list[RunReport]) -> None:
+async def test_pages_of_any_size(index: WrittenIndex, reports: list[RunReport]) -> None:
     for limit in (1, 3, 100):
         for search in (Search(tenant="a"), Search(error="timeout"), Search(types=TYPES[:2])):
             assert await all_events(index, search, limit) == expected_events(search, reports)
 
 
-async def test_a_row(index: EventIndex, reports: list[RunReport]) -> None:
+async def test_a_row(index: WrittenIndex, reports: list[RunReport]) -> None:
     by_id = {report.event_id: report for report in reports}
     for row in (await index.events(Search(), EVENTS, None))[0]:
         report = by_id[row.id]
@@ -258,7 +257,7 @@ async def test_a_row(index: EventIndex, reports: list[RunReport]) -> None:
         assert row.needs_attention == sorted({delivery.webhook_id for delivery in troubled})
 
 
-async def test_a_delivery_of_a_later_event_is_attempted_then(index: EventIndex) -> None:
+async def test_a_delivery_of_a_later_event_is_attempted_then(index: WrittenIndex) -> None:
     """Its run has no time of its own for a first attempt."""
     at = BEGIN + timedelta(days=1)
     delivery = Delivery(id="wh_9", webhook_id="wh_9")
@@ -269,7 +268,7 @@ async def test_a_delivery_of_a_later_event_is_attempted_then(index: EventIndex) 
         assert listed.next_attempt_at == expected
 
 
-async def test_an_event_of_many_webhooks(index: EventIndex) -> None:
+async def test_an_event_of_many_webhooks(index: WrittenIndex) -> None:
     """The webhooks that need attention are listed, however many others there are."""
     names = [f"wh_{number:03}" for number in range(150)]
     deliveries = tuple(
@@ -288,7 +287,7 @@ async def test_an_event_of_many_webhooks(index: EventIndex) -> None:
 
 @pytest.mark.usefixtures("bounds")
 @pytest.mark.parametrize("search", [Search(tenant="a"), Search(min_attempts=1), Search(types=TYPES)], ids=str)
-async def test_cursors_while_events_are_added(index: EventIndex, reports: list[RunReport], search: Search) -> None:
+async def test_cursors_while_events_are_added(index: WrittenIndex, reports: list[RunReport], search: Search) -> None:
     """Setup: events in the index. Timeline: after each page, newer and older events are added.
     Proves: the pages have each of the first events once, and none of the newer ones.
     """
@@ -309,7 +308,7 @@ async def test_cursors_while_events_are_added(index: EventIndex, reports: list[R
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "1", "1 a", "x a e", "99999999999999999999999 a e", "- a e"])
-async def test_a_cursor_of_no_list(index: EventIndex, cursor: str) -> None:
+async def test_a_cursor_of_no_list(index: WrittenIndex, cursor: str) -> None:
     with pytest.raises(BadRegistryCursor):
         await index.events(Search(), 10, cursor)
 
@@ -317,7 +316,7 @@ async def test_a_cursor_of_no_list(index: EventIndex, cursor: str) -> None:
 # Counts
 
 
-async def test_totals(index: EventIndex, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_totals(index: WrittenIndex, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch) -> None:
     of_webhook = Search(tenant="a", webhook="wh_1")
     assert await index.count_events(Search()) == EVENTS
     assert await index.count_events(Search(error="timeout")) == len(expected_events(Search(error="timeout"), reports))
@@ -329,7 +328,7 @@ async def test_totals(index: EventIndex, reports: list[RunReport], monkeypatch: 
     assert await index.count_events(Search(needs_attention=False, channel="webhook")) is None, "too many to read"
 
 
-async def test_held_events_are_counted_once(index: EventIndex, reports: list[RunReport]) -> None:
+async def test_held_events_are_counted_once(index: WrittenIndex, reports: list[RunReport]) -> None:
     held = Search(webhook="wh_1", delivery_statuses=("held",))
     assert await index.count_held("wh_1") == len(expected_events(held, reports)) > 0
     assert await index.count_held("wh_5") == 0

@@ -7,19 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from alembic import command
-from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Channel, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.registry.database import Database, alembic, migrate, open_engine
+from hookkeeper.registry.database import migrate, open_engine
 from hookkeeper.registry.index import statistics, waiting
-from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.measures import Measures
-from hookkeeper.registry.index.rollup import ALL_TENANTS, COUNTERS, HOUR, LATENCY_BOUNDS, outcome_of
+from hookkeeper.registry.index.rollup import COUNTERS, LATENCY_BOUNDS, outcome_of
 from hookkeeper.registry.index.statistics import StatisticsQuery, StatisticsTooLarge
-from hookkeeper.registry.index.tables import rollups
+from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
@@ -165,7 +162,7 @@ async def test_statistics_agree_with_a_recount(engine: AsyncEngine) -> None:
     histories = list(made_up_events(12, 400))
     reports = [report for history in histories for report in history]
     random.Random(1).shuffle(reports)
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     for n in range(0, len(reports), 90):
         await index.write(reports[n : n + 100])
 
@@ -187,7 +184,7 @@ async def test_statistics_agree_with_a_recount(engine: AsyncEngine) -> None:
 
 
 async def test_held_and_retrying_are_counted_by_group(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     (report,) = next(history for history in made_up_events(3, 99) if len(history) == 1)
     states: tuple[tuple[str, DeliveryStatus], ...] = (("wh_1", "held"), ("wh_2", "retrying"), ("wh_3", "held"))
     waiting_ones = tuple(Delivery(id=f"{w}.{s}", webhook_id=w, status=s) for w, s in states)
@@ -254,7 +251,7 @@ async def test_times_are_rounded_to_whole_counters_and_steps(
 async def test_an_answer_has_a_bounded_number_of_points(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, asked: StatisticsQuery, advice: str
 ) -> None:
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     await index.write([history[-1] for history in made_up_events(1, 50)])
     monkeypatch.setattr(statistics, "MAX_POINTS", 1000)
     with pytest.raises(StatisticsTooLarge, match=advice):
@@ -264,7 +261,7 @@ async def test_an_answer_has_a_bounded_number_of_points(
 async def test_the_number_of_counters_that_are_added_up_is_bounded(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     await index.write([history[-1] for history in made_up_events(1, 50)])
     monkeypatch.setattr(statistics, "MAX_ROWS", 30)
     with pytest.raises(StatisticsTooLarge, match="use a shorter period, a step of 86400"):
@@ -274,7 +271,7 @@ async def test_the_number_of_counters_that_are_added_up_is_bounded(
 
 async def test_totals_of_many_tenants_need_few_counters(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Setup: more counters than an answer may add up. Proves: those of all tenants together are few, and exact."""
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     reports = [history[-1]._replace(tenant=f"tenant_{n}") for n, history in enumerate(made_up_events(1, 50))]
     await index.write(reports)
     monkeypatch.setattr(statistics, "MAX_ROWS", 36)
@@ -289,26 +286,10 @@ async def test_totals_of_many_tenants_need_few_counters(engine: AsyncEngine, mon
     assert emails["attempts"] == next(g.total["attempts"] for g in by_channel if g.names == {"channel": "email"})
 
 
-async def test_a_migration_adds_up_what_was_counted_before(engine: AsyncEngine) -> None:
-    async def of_all_tenants() -> list[Row[Any]]:
-        query = select(rollups).where(rollups.c.tenant == ALL_TENANTS).order_by(*rollups.primary_key.columns)
-        async with engine.connect() as connection:
-            return list(await connection.execute(query))
-
-    await EventIndex(Database(engine)).write([history[-1] for history in made_up_events(1, 50)])
-    counted = await of_all_tenants()
-    async with engine.begin() as connection:
-        await connection.run_sync(lambda sync: command.downgrade(alembic(sync), "0002"))
-    assert await of_all_tenants() == []
-    await migrate(engine)
-    assert await of_all_tenants() == counted
-    assert sum(row.events for row in counted if row.seconds == HOUR) == 50
-
-
 async def test_a_statistic_by_type_names_the_largest_types_and_counts_the_others_together(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     (report,) = next(history for history in made_up_events(3, 99) if len(history) == 1)
     held = (Delivery(id="wh_1", webhook_id="wh_1", status="held"),)
     reports = [
@@ -333,7 +314,7 @@ async def test_the_webhooks_that_a_statistic_names_are_the_largest_or_those_that
     """Setup: webhooks with 1 to 6 attempts, of which the smallest fail, and a webhook with a held delivery only.
     Proves: others are counted together, whatever is named, and nothing is lost.
     """
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     (report,) = next(history for history in made_up_events(3, 99) if len(history) == 1)
 
     def delivery(webhook: str, attempts: int, error: str | None, status: DeliveryStatus) -> Delivery:

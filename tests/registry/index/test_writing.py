@@ -11,9 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
-from hookkeeper.registry.database import Database
-from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.tables import deliveries, events, rollups
+from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
@@ -83,7 +82,7 @@ async def counters(engine: AsyncEngine, seconds: int = 60) -> dict[tuple[str, in
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 async def test_the_order_of_reports_does_not_matter(engine: AsyncEngine, order: Sequence[int]) -> None:
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     for n in order:
         await index.write([HISTORY[n]])
 
@@ -104,7 +103,7 @@ async def test_the_order_of_reports_does_not_matter(engine: AsyncEngine, order: 
 
 
 async def test_all_reports_in_one_write(engine: AsyncEngine) -> None:
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     await index.write(HISTORY)
     once = await rows(engine, events), await rows(engine, deliveries), await counters(engine)
     await index.write(HISTORY)
@@ -114,7 +113,7 @@ async def test_all_reports_in_one_write(engine: AsyncEngine) -> None:
 
 
 async def test_a_redelivery_takes_the_first_end_back(engine: AsyncEngine) -> None:
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     failed = report(1, delivery("failed", attempt(1, "http_400")), status="failed", finished_at=ACCEPTED)
     await index.write([failed])
     assert (await counters(engine))["wh_1", 0]["deliveries_failed"] == 1
@@ -135,7 +134,7 @@ async def test_a_redelivery_whose_rows_have_gone_counts_what_is_new(engine: Asyn
     again = delivery("succeeded", attempt(1, "http_400"), attempt(2, None, 1))
     end = ACCEPTED + timedelta(seconds=61)
     ended = report(61, again, before[1], status="succeeded", finished_at=end, deliveries_before=before)
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     await index.write([ended])
     await index.write([started, ended])
     assert {row["id"]: row["attempts"] for row in await rows(engine, deliveries)} == {"wh_1": 2, "wh_2": 1}
@@ -144,7 +143,7 @@ async def test_a_redelivery_whose_rows_have_gone_counts_what_is_new(engine: Asyn
 
 
 async def test_a_part_reports_its_deliveries_only(engine: AsyncEngine) -> None:
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     parent = report(2, status="succeeded")
     part = report(3, delivery("succeeded", attempt(1), webhook="wh_7"), progress=None)
     await index.write([part, parent])
@@ -153,7 +152,7 @@ async def test_a_part_reports_its_deliveries_only(engine: AsyncEngine) -> None:
 
 
 async def test_a_delivery_that_was_cancelled_ends_with_its_run(engine: AsyncEngine) -> None:
-    index = EventIndex(Database(engine))
+    index = WrittenIndex(engine)
     await index.write([report(1, delivery("cancelled"))])
     assert [row["finished_at"] for row in await rows(engine, deliveries)] == [None]
     end = ACCEPTED + timedelta(minutes=5)

@@ -30,14 +30,11 @@ def upgrade() -> None:
     _create_portal_sessions()
     _create_audit_log()
     _create_index()
-    _create_claims()
 
 
 def downgrade() -> None:
     """Drop all tables."""
-    op.drop_table("claims")
-    op.drop_table("erased_events")
-    op.drop_table("index_sweep")
+    op.drop_table("leases")
     op.drop_table("index_changes")
     op.drop_table("rollups")
     op.drop_table("deliveries")
@@ -134,6 +131,7 @@ def _create_suppressions() -> None:
         sa.Column("created_at", TIME, nullable=False),
     )
     op.create_index("ix_suppressions_created_at", "suppressions", ["created_at", "tenant", "address_token"])
+    op.create_index("ix_suppressions_tenant_reason", "suppressions", ["tenant", "reason", "created_at"])
 
 
 def _create_api_keys() -> None:
@@ -195,7 +193,7 @@ def _create_audit_log() -> None:
 
 
 def _create_index() -> None:
-    """The index of events. On PostgreSQL, partitions of a day are made as they are needed."""
+    """The index of events."""
     op.create_table(
         "events",
         sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
@@ -211,15 +209,12 @@ def _create_index() -> None:
         sa.Column("shared_run", sa.String()),
         sa.Column("size", sa.Integer()),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
-        sa.Column("check_at", sa.BigInteger()),
-        postgresql_partition_by="RANGE (accepted_at)",
     )
     op.create_index("ix_events_tenant_accepted_at", "events", ["tenant", "accepted_at", "id"])
     op.create_index("ix_events_type", "events", ["type", "accepted_at", "tenant", "id"])
-    op.create_index("ix_events_id", "events", ["id", "tenant", "accepted_at"])
+    op.create_index("ix_events_id", "events", ["id", "tenant"], unique=True)
     _create_partial("ix_events_status", NOT_SUCCEEDED, ["status", "accepted_at", "tenant", "id"])
     _create_partial("ix_events_needs_attention", "needs_attention", ["accepted_at", "tenant", "id"])
-    _create_partial("ix_events_check_at", "check_at IS NOT NULL", ["check_at"])
     op.create_table(
         "deliveries",
         sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
@@ -239,7 +234,6 @@ def _create_index() -> None:
         sa.Column("next_attempt_at", sa.BigInteger()),
         sa.Column("finished_at", sa.BigInteger()),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
-        postgresql_partition_by="RANGE (accepted_at)",
     )
     key = ["accepted_at", "tenant", "event_id"]
     op.create_index("ix_deliveries_webhook_accepted_at", "deliveries", ["webhook_id", *key])
@@ -263,13 +257,6 @@ def _create_index() -> None:
     op.create_index("ix_rollups_webhook_id", "rollups", ["webhook_id", "seconds", "at"])
     op.create_index("ix_rollups_at", "rollups", ["seconds", "at"])
     op.create_table(
-        "erased_events",
-        sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
-        sa.Column("tenant", KEY_TEXT, primary_key=True),
-        sa.Column("event_id", KEY_TEXT, primary_key=True),
-        sa.Column("erased_at", sa.BigInteger(), nullable=False),
-    )
-    op.create_table(
         "index_changes",
         sa.Column("number", sa.BigInteger(), primary_key=True, autoincrement=False),
         sa.Column("tenant", KEY_TEXT, primary_key=True),
@@ -278,25 +265,12 @@ def _create_index() -> None:
     )
     op.create_index("ix_index_changes_tenant", "index_changes", ["tenant", "number"])
     op.create_table(
-        "index_sweep",
+        "leases",
         sa.Column("name", sa.String(), primary_key=True),
-        sa.Column("since", sa.BigInteger()),
-        sa.Column("swept_until", sa.BigInteger()),
-        sa.Column("holder", sa.String()),
-        sa.Column("leased_until", sa.BigInteger()),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.Column("begin", sa.BigInteger()),
+        sa.Column("end", sa.BigInteger()),
     )
-
-
-def _create_claims() -> None:
-    op.create_table(
-        "claims",
-        sa.Column("tenant", KEY_TEXT, primary_key=True),
-        sa.Column("event_id", KEY_TEXT, primary_key=True),
-        sa.Column("digest", sa.String(), nullable=False),
-        sa.Column("accepted_at", sa.BigInteger(), nullable=False),
-        sa.Column("shared_run", sa.String()),
-    )
-    op.create_index("ix_claims_accepted_at", "claims", ["accepted_at", "tenant", "event_id"])
 
 
 def _create_partial(name: str, condition: str, columns: list[str]) -> None:

@@ -1,8 +1,8 @@
-"""The claims drill: API, Temporal and registry fail between the claim of an event, the start of its run and the answer.
+"""The acceptance drill: API, Temporal and registry fail between an event's rows, the start of its run and the answer.
 
 Bursts of events are posted, so that they share runs, and each is repeated until it is answered. Relays break the
-connections of the API exactly at a claim or a start, before or after it took effect, and kill a process there. At the
-end each accepted event was delivered, and is known under its id.
+connections of the API exactly at the commit of rows or at a start, before or after it took effect, and kill a process
+there. At the end each accepted event was delivered, and is known under its id.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ EVENTS = 10_000
 BURST, CONCURRENT_BURSTS = 25, 2
 """Events that are posted at once, and the bursts of which some are not answered yet."""
 VARIABLES = {"HOOKKEEPER_MAX_EVENTS_PER_RUN": "5"}
-"""Few events in a run make many claims and starts."""
+"""Few events in a run make many commits and starts."""
 BREAKS, KILLS = 0.2, 0.3
-"""The parts of claims and starts at which the connection breaks, or a process is killed, if the latest is long ago."""
+"""The parts of commits and starts at which the connection breaks, or a process is killed, if the latest is long ago."""
 BREAK_INTERVAL, KILL_INTERVAL = 0.25, 10.0
 """Seconds between two of a kind at least. All requests of the API to Temporal have one connection."""
 KILLED = ("api", "temporal", REGISTRY)
@@ -51,7 +51,7 @@ MIN_SHARED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class AcceptanceResult:
     """The result of the drill."""
 
     verdict: Verdict
@@ -77,11 +77,11 @@ class Claimed:
 
 
 class FaultPlan:
-    """Decides what happens to claims and starts."""
+    """Decides what happens to commits of rows and starts of runs."""
 
     def __init__(self, env: Environment, seed: int) -> None:
         self._env = env
-        self._random = Random(f"{seed} claims")
+        self._random = Random(f"{seed} acceptance")
         self._clock = asyncio.get_running_loop().time
         self._next_break = self._clock()
         self._next_kill = self._clock() + FIRST_KILL
@@ -119,14 +119,14 @@ def _when(drops: str) -> str:
     return "before it" if drops == "request" else "after it"
 
 
-async def run(seed: int, events: int, keep: Path | None, report: Report) -> Claimed:
-    """Post events in bursts while claims and starts fail; then compare, and post all again."""
+async def run(seed: int, events: int, keep: Path | None, report: Report) -> AcceptanceResult:
+    """Post events in bursts while commits and starts fail; then compare, and post all again."""
     async with environment(seed, folder=keep, relayed=True, variables=VARIABLES) as env:
         webhooks = {
             await env.register("quick", lambda event_id, number: PlannedAnswer(200, 0.0)): "quick",
             await env.register("failing", partial(_failing, seed)): "failing",
         }
-        report(f"posting {events} events, while claims and starts fail")
+        report(f"posting {events} events, while commits and starts fail")
         plan = FaultPlan(env, seed)
         _set_plan(env, plan.choose)
         await _post(env, events)
@@ -138,7 +138,7 @@ async def run(seed: int, events: int, keep: Path | None, report: Report) -> Clai
         await log.read([accepted.event_id for accepted in env.load.accepted])
         report("posting all events again")
         answers_again = await _post_again(env, events)
-        return Claimed(
+        return AcceptanceResult(
             verdict=judge(_observations(env, log)),
             shared=sum(answer.is_shared for answer in answers_again),
             repeated=len(answers_again),

@@ -1,4 +1,4 @@
-"""The claims drill: its relays, its verdict, and the drill itself in a short form."""
+"""The acceptance drill: its relays, its verdict, and the drill itself in a short form."""
 
 import asyncio
 import gzip
@@ -11,22 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from drills.claims import Claimed
+from drills.acceptance import AcceptanceResult
 from drills.observations import Observations
-from drills.relays import Break, Relay, claims, starts
+from drills.relays import Break, Relay, commits, starts
 from drills.verdict import judge
 from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 600
 START = b"\0\0\x30\0\1\0\0\0\5\1\0\0\0\x27" + gzip.compress(b"\n\7default\x12\3run\x1a\x13\n\x11SharedRunWorkflow")
-PREPARE = b"P\0\0\0\x20__asyncpg_stmt_5__\0\nINSERT INTO claims (tenant) SELECT 1\0"
-FINE = Claimed(
+PREPARE = b"P\0\0\0\x20__asyncpg_stmt_5__\0INSERT INTO events (tenant) VALUES ($1)\0"
+COMMIT = b"Q\0\0\0\x0cCOMMIT;\0"
+FINE = AcceptanceResult(
     verdict=replace(judge(Observations((), (), (), (), {}, ())), accepted=10),
     shared=5,
     repeated=10,
     forgotten=(),
-    faults={"kill api at a claim, after it": 1},
+    faults={"kill api at a commit, after it": 1},
 )
 
 
@@ -36,13 +37,13 @@ def test_what_begins_a_step() -> None:
     assert begins(b"\x1a\x0f\n\rEventWorkflow")
     assert not begins(gzip.compress(b"\n\7default\x12\3run"))
     assert not begins(b"\x1f\x8b\x08 this is not compressed")
-    begins, other = claims(), claims()
+    begins, other = commits(), commits()
     bound = b"B\0\0\0\x20\0__asyncpg_stmt_5__\0\0\1"
-    assert not begins(bound)
-    assert begins(PREPARE)
-    assert begins(bound)
-    assert not begins(b"B\0\0\0\x20\0__asyncpg_stmt_55__\0\0\1")
-    assert not other(bound)
+    assert [begins(data) for data in (bound, COMMIT)] == [False, False]
+    assert [begins(data) for data in (PREPARE, COMMIT)] == [False, True]
+    assert [begins(data) for data in (COMMIT, bound, COMMIT)] == [False, False, True]
+    assert [begins(data) for data in (b"B\0\0\0\x20\0__asyncpg_stmt_55__\0\0\1", COMMIT)] == [False, False]
+    assert [other(data) for data in (bound, COMMIT)] == [False, False]
 
 
 async def closed(writer: asyncio.StreamWriter) -> None:
@@ -54,9 +55,9 @@ async def closed(writer: asyncio.StreamWriter) -> None:
 @pytest.mark.parametrize(
     ("broken", "answer", "received"),
     [
-        (None, b"claim taken", b"claim"),
+        (None, b"commit taken", b"commit"),
         (Break("request"), b"", b""),
-        (Break("answer", wait=0.1), b"", b"claim"),
+        (Break("answer", wait=0.1), b"", b"commit"),
     ],
 )
 async def test_a_relay_breaks_the_connection(broken: Break | None, answer: bytes, received: bytes) -> None:
@@ -66,15 +67,15 @@ async def test_a_relay_breaks_the_connection(broken: Break | None, answer: bytes
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal taken
         while data := await reader.read(100):
-            if data == b"claim":
+            if data == b"commit":
                 taken = data
             writer.write(data + b" taken")
         await closed(writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     relay = Relay(
-        "claim",
-        lambda: lambda data: data == b"claim",
+        "commit",
+        lambda: lambda data: data == b"commit",
         lambda: asyncio.open_connection(*server.sockets[0].getsockname()),
         lambda step: broken,
     )
@@ -83,7 +84,7 @@ async def test_a_relay_breaks_the_connection(broken: Break | None, answer: bytes
         reader, writer = await asyncio.open_connection(*front.sockets[0].getsockname())
         writer.write(b"other")
         assert await reader.readexactly(11) == b"other taken"
-        writer.write(b"claim")
+        writer.write(b"commit")
         try:
             assert await reader.read(100) == answer
         except ConnectionResetError:
@@ -103,14 +104,14 @@ def test_the_verdict() -> None:
 
 @pytest.mark.alone
 @pytest.mark.timeout(TIMEOUT + 60)
-def test_no_event_is_lost_between_claim_start_and_answer() -> None:
+def test_no_event_is_lost_between_rows_start_and_answer() -> None:
     """Setup: two workers, API, Temporal and PostgreSQL, each a process; bursts of events that share runs.
-    Timeline: connections break, and processes are killed, at claims and starts, before or after these took effect.
+    Timeline: connections break, and processes are killed, at commits and starts, before or after these took effect.
     Proves: each event that was answered is delivered and known; none is refused.
     """
     seed = os.environ.get("DRILL_SEED", "21")
     done = subprocess.run(
-        [sys.executable, "-m", "drills", "claims", "--events", "300", "--seed", seed],
+        [sys.executable, "-m", "drills", "acceptance", "--events", "300", "--seed", seed],
         cwd=ROOT,
         capture_output=True,
         text=True,

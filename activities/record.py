@@ -1,0 +1,19 @@
+"""Write what runs have decided to the rows of their events. Idempotent: the latest report counts."""
+
+from temporalio import activity
+
+from hookkeeper import tracing
+from hookkeeper.messages.run_report import RunReports
+from hookkeeper.registry.event_rows import EventRows
+
+
+class RecordActivities:
+    def __init__(self, rows: EventRows) -> None:
+        self._rows = rows
+
+    @activity.defn
+    async def record(self, reports: RunReports) -> None:
+        """Write the reports. Raises RegistryUnavailable."""
+        await self._rows.write(reports.reports)
+        for report in reports.reports:
+            tracing.end_run(report)

@@ -1,0 +1,141 @@
+"""The rows of events: accepted by the API, written by each step of a run.
+
+What comes while a transaction is under way goes together into the next one: one wait for the disk serves all.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, or_, select
+
+from hookkeeper import metrics
+from hookkeeper.messages.run_report import RunReport
+from hookkeeper.registry.database import CALL_TIMEOUT, Database, RegistryUnavailable, errors_translated, rows_with
+from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
+from hookkeeper.registry.index.merge import IndexChanges
+from hookkeeper.registry.index.tables import events
+from hookkeeper.registry.index.writing import Acceptance, AcceptedEvent, Key, accepted_event, move, remove, write
+from hookkeeper.registry.transactions import Transactions
+
+MAX_PER_TRANSACTION = 500
+"""Deliveries and events. With more, the transaction would hold other writers up."""
+
+
+class _Request(NamedTuple):
+    new: Sequence[Acceptance]
+    reports: Sequence[RunReport]
+    answer: asyncio.Future[dict[Key, AcceptedEvent]]
+
+    @property
+    def size(self) -> int:
+        reports = [*(event.report for event in self.new), *self.reports]
+        return len(reports) + sum(len(report.deliveries) for report in reports)
+
+
+class EventRows:
+    """Methods raise RegistryUnavailable; a write may have taken effect all the same, and can be repeated."""
+
+    def __init__(self, database: Database, reads: DirectReads, transactions: Transactions) -> None:
+        self._database = database
+        self._reads = reads
+        self._transactions = transactions
+        self._waiting: list[_Request] = []
+        self._task: asyncio.Task[None] | None = None
+        """Writes what waits."""
+        names = ("tenant", "id", "digest", "accepted_at", "shared_run")
+        by_key = select(*(events.c[name] for name in names)).where(
+            events.c.id == bindparam("event"), events.c.tenant == bindparam("tenant")
+        )
+        self._by_key = CompiledRead(by_key, reads.dialect)
+
+    async def close(self) -> None:
+        """Return when the transaction that is under way has ended."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def accept(self, new: Sequence[Acceptance]) -> dict[Key, AcceptedEvent]:
+        """Add the rows of different events; return those of the events whose ids were accepted before."""
+        return await self._request(new, ())
+
+    async def write(self, reports: Sequence[RunReport]) -> None:
+        """Merge reports of runs into the rows. A report that was written before changes nothing."""
+        await self._request((), reports)
+
+    async def move(self, keys: Iterable[Key], from_run: str, to_run: str | None) -> set[Key]:
+        """Let the rows of these events that name the shared run `from_run` name another run; return those events."""
+        listed = sorted(keys)
+        return await self._transactions.run(lambda: move(listed, from_run, to_run))
+
+    async def remove(self, tenant: str, event_id: str) -> None:
+        """Remove the rows of an event, which is in no run."""
+        await self._transactions.run(lambda: remove(tenant, event_id))
+
+    async def find(self, tenant: str, event_id: str) -> AcceptedEvent | None:
+        """Return the event with this id."""
+        rows = await self._reads.fetch(self._by_key, tenant, {"tenant": tenant, "event": event_id})
+        return AcceptedEvent(*rows[0]) if rows else None
+
+    async def in_other_runs(self, keys: Iterable[Key], shared_run: str) -> dict[Key, AcceptedEvent]:
+        """Return those of the events whose rows name another run than this shared one."""
+        is_event = rows_with((events.c.id, events.c.tenant), [key[::-1] for key in sorted(keys)])
+        is_elsewhere = or_(events.c.shared_run.is_(None), events.c.shared_run != shared_run)
+        async with self._database.read() as session:
+            rows = await session.execute(select(events).where(is_event, is_elsewhere))
+            return {(row["tenant"], row["id"]): accepted_event(dict(row)) for row in rows.mappings()}
+
+    async def _request(self, new: Sequence[Acceptance], reports: Sequence[RunReport]) -> dict[Key, AcceptedEvent]:
+        request = _Request(new, reports, asyncio.get_running_loop().create_future())
+        self._waiting.append(request)
+        if self._task is None:
+            self._task = asyncio.create_task(self._write_all())
+        async with errors_translated(CALL_TIMEOUT):
+            return await request.answer
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                if requests := self._next_requests():
+                    await self._answer(requests)
+        finally:
+            self._task = None
+
+    def _next_requests(self) -> list[_Request]:
+        """Take the oldest requests: at least one, and as many as fit into a transaction."""
+        size = taken = 0
+        for request in self._waiting:
+            size += request.size
+            if taken and size > MAX_PER_TRANSACTION:
+                break
+            taken += 1
+        requests, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return [request for request in requests if not request.answer.done()]
+
+    async def _answer(self, requests: Sequence[_Request]) -> None:
+        """Write what the requests are about. If one cannot be written, the others are."""
+        new = [event for request in requests for event in request.new]
+        reports = [report for request in requests for report in request.reports]
+        try:
+            written = await self._transactions.run(lambda: write(new, reports))
+        except Exception as error:  # noqa: BLE001 - each request raises it
+            if len(requests) > 1 and not isinstance(error, RegistryUnavailable):
+                for request in requests:
+                    await self._answer([request])
+                return
+            for request in requests:
+                if not request.answer.done():
+                    request.answer.set_exception(error)
+            return
+        _observe(written.changes)
+        answers = iter(written.earlier)
+        for request in requests:
+            earlier = {event.key: row for event, row in zip(request.new, answers) if row is not None}  # noqa: B905
+            if not request.answer.done():
+                request.answer.set_result(earlier)
+
+
+def _observe(changes: IndexChanges) -> None:
+    for delay in changes.first_attempts:
+        metrics.FIRST_ATTEMPT_DELAY.labels(delay.channel).observe(delay.seconds)
+    for delay in changes.successes:
+        metrics.SUCCESS_DELAY.labels(delay.channel).observe(delay.seconds)

@@ -1,0 +1,148 @@
+"""Transactions of plain statements, with the database's own driver, as `hookkeeper.registry.direct_reads` reads.
+
+A transaction is a generator: it yields statements, and gets the rows of each. So the same code runs in the thread of
+SQLite's connection, in one call, and with PostgreSQL, one round trip a statement.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from hookkeeper.registry.database import CALL_TIMEOUT, Database, RegistryUnavailable, errors_translated
+from hookkeeper.registry.direct_reads import discard
+
+Result = TypeVar("Result")
+Rows = Sequence[tuple[Any, ...]]
+
+
+class Statement(NamedTuple):
+    """A statement by dialect. With `many`, it is executed once for each of them, and returns no rows."""
+
+    texts: Mapping[str, str]
+    values: tuple[Any, ...] = ()
+    many: Sequence[tuple[Any, ...]] | None = None
+
+
+Steps = Generator[Statement, Rows, Result]
+"""Statements of one transaction, and its result."""
+
+
+class Transactions:
+    """Executes transactions on one connection, which stays open. Further ones at the same time have their own."""
+
+    def __init__(self, engine: AsyncEngine, database: Database) -> None:
+        self.dialect = engine.dialect.name
+        self._engine = engine
+        self._database = database
+        self._connection: AsyncConnection | None = None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def run(self, steps: Callable[[], Steps[Result]]) -> Result:
+        """Execute a transaction, and return its result. Raises RegistryUnavailable.
+
+        If the driver fails, a session repeats the transaction, which may have taken effect before.
+        """
+        async with errors_translated(CALL_TIMEOUT):
+            try:
+                return await self._run_with_driver(steps())
+            except RegistryUnavailable:  # it was not executed: other writers take too long
+                raise
+            except Exception:  # noqa: BLE001 - the session raises it again, unless a new connection helps
+                return await self._run_with_session(steps())
+
+    async def _run_with_driver(self, steps: Steps[Result]) -> Result:
+        async with self._database.turn():
+            kept, self._connection = self._connection, None  # before the await: meanwhile another may be kept
+            connection = kept or await self._engine.connect()
+            try:
+                raw = await connection.get_raw_connection()
+                run = _run_with_asyncpg if self.dialect == "postgresql" else _run_with_aiosqlite
+                result: Result = await run(raw.driver_connection, steps)
+            except (Exception, asyncio.CancelledError):  # a statement may still be running
+                await discard(connection)
+                raise
+            if self._connection is None:
+                self._connection = connection
+            else:
+                await connection.close()
+            return result
+
+    async def _run_with_session(self, steps: Steps[Result]) -> Result:
+        async with self._database.write() as session:
+            connection = await session.connection()
+            rows: Rows = ()
+            try:
+                statement = next(steps)
+                while True:
+                    text = statement.texts[self.dialect]
+                    if statement.many is not None:
+                        for values in statement.many:
+                            await connection.exec_driver_sql(text, values)
+                        rows = ()
+                    else:
+                        executed = await connection.exec_driver_sql(text, statement.values)
+                        rows = [tuple(row) for row in executed] if executed.returns_rows else ()
+                    statement = steps.send(rows)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+
+
+async def _run_with_aiosqlite(driver: Any, steps: Steps[Result]) -> Result:
+    """Execute all statements in one call of the connection's thread."""
+
+    def run() -> Result:
+        connection: sqlite3.Connection = driver._conn
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = _run(connection, steps)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return result
+
+    result: Result = await driver._execute(run)
+    return result
+
+
+def _run(connection: sqlite3.Connection, steps: Steps[Result]) -> Result:
+    try:
+        statement = next(steps)
+        while True:
+            text = statement.texts["sqlite"]
+            rows: Rows = ()
+            if statement.many is not None:
+                connection.executemany(text, statement.many)
+            else:
+                rows = connection.execute(text, statement.values).fetchall()
+            statement = steps.send(rows)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+
+
+async def _run_with_asyncpg(driver: Any, steps: Steps[Result]) -> Result:
+    async with driver.transaction():
+        try:
+            statement = next(steps)
+            while True:
+                text = statement.texts["postgresql"]
+                rows: Rows = ()
+                if statement.many is not None:
+                    await driver.executemany(text, statement.many)
+                else:
+                    rows = [tuple(row) for row in await driver.fetch(text, *statement.values)]
+                statement = steps.send(rows)
+        except StopIteration as end:
+            result: Result = end.value
+            return result

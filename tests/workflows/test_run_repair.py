@@ -1,0 +1,135 @@
+"""Events whose runs have ended abnormally are found, once nothing was recorded of them for some time."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+
+from claimed_runs import acceptance, share
+from hookkeeper import ids
+from hookkeeper.policy import RetryPolicy
+from hookkeeper.temporal.run_repair import RunRepair
+from index_rows import derived, indexed, until_indexed
+from instances import Instance
+from receivers import Answer, Receiver
+from shared_runs import event_to
+from timeouts import WAIT_TIMEOUT
+
+PATIENT = RetryPolicy(schedule=(3600,)).model_dump()
+AT_ONCE = timedelta(seconds=-1)
+
+
+async def until_repaired(instance: Instance, event_id: str, status: str | None) -> None:
+    """Repair until the event has this status in lists: the server deletes and closes runs a little later."""
+    repair = RunRepair(instance.temporal, instance.store)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await indexed(instance, event_id))["status"] != status:
+            await repair.repair(AT_ONCE)
+            await asyncio.sleep(0.05)
+
+
+async def delete(instance: Instance, workflow_id: str) -> None:
+    """Delete a run with Temporal's own tools."""
+    request = DeleteWorkflowExecutionRequest(
+        namespace=instance.temporal.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id)
+    )
+    await instance.temporal.workflow_service.delete_workflow_execution(request)
+
+
+async def retrying(instance: Instance, inbox: Receiver) -> str:
+    """Return an event with a delivery that is retried in an hour."""
+    await instance.webhook(inbox.url, retry=PATIENT)
+    inbox.fails(503)
+    event = await instance.send()
+    await instance.until_delivery(event["id"], "retrying", attempts=1)
+    await until_indexed(instance, event["id"])
+    return str(event["id"])
+
+
+async def test_an_event_whose_run_was_terminated_is_cancelled(instance: Instance, inbox: Receiver) -> None:
+    event_id = await retrying(instance, inbox)
+    await instance.run(event_id).terminate()
+    await until_repaired(instance, event_id, "cancelled")
+    assert await indexed(instance, event_id) == derived(await instance.event(event_id))
+
+
+async def test_an_event_whose_run_was_deleted_is_removed_and_its_id_free(instance: Instance, inbox: Receiver) -> None:
+    event_id = await retrying(instance, inbox)
+    await delete(instance, ids.workflow_id(instance.tenant, event_id))
+    await until_repaired(instance, event_id, None)
+    assert (await instance.send(id=event_id))["duplicate"] is False
+
+
+async def test_events_of_a_terminated_shared_run_are_cancelled(instance: Instance, inbox: Receiver) -> None:
+    gate = asyncio.Event()
+    inbox.otherwise = Answer(gate=gate)
+    webhook = await instance.webhook(inbox.url)
+    run = await share(instance, [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(2)])
+    await inbox.got(2)
+    await run.handle.terminate()
+    gate.set()
+    for event_id in ("e0", "e1"):
+        await until_repaired(instance, event_id, "cancelled")
+
+
+async def test_an_event_whose_run_was_never_started_is_removed(instance: Instance) -> None:
+    """The process that accepted it was killed, and its client, which got no answer, did not come back."""
+    shared = event_to(id="never", tenant=instance.tenant)
+    for shared_run in (ids.shared_run_id(), None):
+        await instance.store.rows.accept([acceptance(shared, shared_run)])
+        await instance.store.rows.write([acceptance(shared, shared_run).report])
+        await set_open(instance, "never")
+        await until_repaired(instance, "never", None)
+
+
+async def set_open(instance: Instance, event_id: str) -> None:
+    """An event without webhooks counts as succeeded at once; let it wait, as one with webhooks does."""
+    row = await instance.store.rows.find(instance.tenant, event_id)
+    assert row is not None
+    shared = event_to(id=event_id, tenant=instance.tenant)
+    report = acceptance(shared, row.shared_run).report
+    assert report.progress
+    waiting = report._replace(accepted_at=row.accepted_at, progress=report.progress._replace(status="delivering"))
+    await instance.store.rows.write([waiting._replace(as_of=row.accepted_at)])
+
+
+@pytest.mark.parametrize("paused", [True, False], ids=["held", "retrying"])
+async def test_open_events_stay_as_they_are(instance: Instance, inbox: Receiver, paused: bool) -> None:
+    event_id = await retrying(instance, inbox)
+    if paused:
+        await instance.command(event_id, "hold")
+        await until_indexed(instance, event_id)
+    before = await indexed(instance, event_id)
+    assert await RunRepair(instance.temporal, instance.store).repair(AT_ONCE) == 0
+    assert await indexed(instance, event_id) == before
+
+
+async def test_a_finished_event_whose_run_was_deleted_leaves_the_lists_when_it_is_read(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookkeeper.temporal.gateway.STARTED_AFTER", AT_ONCE)
+    await instance.webhook(inbox.url)
+    event_id = (await instance.send())["id"]
+    await instance.until_closed(event_id)
+    await delete(instance, ids.workflow_id(instance.tenant, event_id))
+    path, tenant = f"/v1/events/{event_id}", {"tenant": instance.tenant}
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.http.get(path, params=tenant)).status_code != 404:
+            await asyncio.sleep(0.05)
+    assert (await instance.http.get("/v1/events", params=tenant)).json()["items"] == []
+
+
+async def test_a_restored_shared_run_attempts_an_event_whose_own_run_is_lost(
+    instance: Instance, inbox: Receiver
+) -> None:
+    """Temporal was restored to a time at which the event shared a run; its row names the own run that it had later."""
+    webhook = await instance.webhook(inbox.url)
+    event = event_to(webhook, id="e0", tenant=instance.tenant)
+    await instance.store.rows.accept([acceptance(event, None)])
+    shared_run = ids.shared_run_id()
+    await instance.gateway.shared_runs.start(shared_run, [event])
+    await inbox.got(1)
+    await instance.temporal.get_workflow_handle(shared_run).result()
+    assert (await instance.event("e0"))["status"] == "succeeded"

@@ -1,0 +1,30 @@
+"""The index of events with a method that writes to it, for tests without a store."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from hookkeeper.messages.run_report import RunReport
+from hookkeeper.registry.database import Database
+from hookkeeper.registry.direct_reads import DirectReads
+from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.transactions import Transactions
+
+
+class WrittenIndex(EventIndex):
+    """Writes each time on a connection of its own."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(Database(engine))
+        self._engine = engine
+
+    async def write(self, reports: Sequence[RunReport]) -> None:
+        """Write the reports as a run does."""
+        transactions = Transactions(self._engine, self._database)
+        rows = EventRows(self._database, DirectReads(self._engine, self._database), transactions)
+        try:
+            await rows.write(reports)
+        finally:
+            await rows.close()
+            await transactions.close()

@@ -1,0 +1,121 @@
+"""Record what a run decides in the rows of its events, by a local activity: lists, statistics and streams read them.
+
+A step is recorded before the run waits for the next one, or closes. Changes that come while a record is being written
+go together into the next one.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from temporalio import workflow
+
+from activities.record import RecordActivities
+from hookkeeper import ids, temporal_names
+from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
+from hookkeeper.messages.run_report import EventProgress, RunReport, RunReports, progress_of, report_of
+from workflows import memo
+from workflows.activities import INTERNAL_RETRY
+
+RECORD_TIMEOUT = timedelta(seconds=5)
+LOCAL_RETRY_THRESHOLD = timedelta(milliseconds=1)
+"""A record that failed is repeated after a durable timer. A retry within the workflow task would keep the task open,
+and commands without an answer, for as long as the registry is away."""
+
+
+class Recorder:
+    """Writes reports, one record at a time."""
+
+    def __init__(self) -> None:
+        self._waiting: list[RunReport] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    def put(self, report: RunReport) -> None:
+        """Write the report soon."""
+        self._waiting.append(report)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+
+    @property
+    def is_done(self) -> bool:
+        """Everything is written."""
+        return self._writing is None or self._writing.done()
+
+    async def _write(self) -> None:
+        while self._waiting:
+            reports, self._waiting = tuple(self._waiting), []
+            await workflow.execute_local_activity_method(
+                RecordActivities.record,
+                RunReports(reports=reports),
+                start_to_close_timeout=RECORD_TIMEOUT,
+                retry_policy=INTERNAL_RETRY,
+                local_retry_threshold=LOCAL_RETRY_THRESHOLD,
+            )
+
+
+class SharedRunRecords(Recorder):
+    """The records of a shared run: of each of its events."""
+
+    def put_state(self, digest: str, state: EventState) -> None:
+        """Record an event's state.
+
+        A finished event is recorded as of its end. So the record of a run that replaces another one does not overwrite
+        that of a later run of the event.
+        """
+        info = workflow.info()
+        if not ids.is_shared_run(info.workflow_id):  # started with Temporal's own tools
+            return
+        progress = progress_of(state, info.run_id, digest, shared_run=info.workflow_id)
+        self.put(report_of(state, progress, state.finished_at or workflow.now(), state.finished_at))
+
+
+class EventRecords(Recorder):
+    """The records of an event's own run, or of a part."""
+
+    def __init__(self, event: EventInput) -> None:
+        super().__init__()
+        self._event = event
+        self._is_known = ids.is_event_run(workflow.info().workflow_id)  # others are of Temporal's own tools
+        self._is_part = workflow.info().workflow_type == temporal_names.PART
+        self._deliveries_before = event.deliveries if memo.run_number() > 1 else ()
+
+    @cached_property
+    def _digest(self) -> str:
+        return memo.digest()
+
+    def put_deliveries(
+        self,
+        deliveries: Iterable[Delivery],
+        *,
+        status: EventStatus,
+        needs_attention: bool,
+        deliver_at: datetime | None,
+        finished_at: datetime | None = None,
+    ) -> None:
+        """Record the event's progress and these deliveries."""
+        if not self._is_known:
+            return
+        info = workflow.info()
+        progress = EventProgress(
+            status=status,
+            needs_attention=needs_attention,
+            deliver_at=deliver_at,
+            run_id=info.run_id,
+            digest=self._digest,
+        )
+        self.put(
+            RunReport(
+                tenant=self._event.tenant,
+                event_id=self._event.id,
+                type=self._event.type,
+                accepted_at=self._event.accepted_at,
+                as_of=workflow.now(),
+                progress=None if self._is_part else progress,
+                deliveries=tuple(deliveries),
+                finished_at=finished_at,
+                part=ids.part_of(info.workflow_id) if self._is_part else 0,
+                traceparent=self._event.traceparent,
+                deliveries_before=self._deliveries_before,
+            )
+        )
