@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
+from test_event import without_registry
 
 import shared_runs
 from crowds import crowd
@@ -133,6 +135,17 @@ async def test_record_paused(instance: Instance, inbox: Receiver) -> None:
     await drop(instance, webhook)
 
 
+async def test_record_recorded_late(instance: Instance, inbox: Receiver) -> None:
+    """A scheduled event is cancelled while the registry is away."""
+    webhook = await fresh(instance, inbox)
+    event_id = (await instance.send(deliver_at=in_days(1)))["id"]
+    async with without_registry(instance):
+        await instance.run(event_id).signal("cancel", webhook["id"])
+        await instance.until_in_history(event_id, EventType.EVENT_TYPE_TIMER_CANCELED)
+    await save(instance, event_id, "recorded_late")
+    await drop(instance, webhook)
+
+
 @pytest.mark.timeout(300)
 async def test_record_ordered(instance: Instance, inbox: Receiver) -> None:
     """A position without a run, an event that blocks, one that is skipped, one that was scheduled; then none."""
@@ -218,13 +231,24 @@ async def test_record_shared(instance: Instance, inbox: Receiver) -> None:
 
 
 async def test_record_shared_apart(instance: Instance, inbox: Receiver) -> None:
-    """An event continues apart from another one with its id, which is open."""
+    """An event continues apart from another one with its id, which is open, and which the registry has forgotten."""
     webhook = await instance.webhook(inbox.url, retry={"schedule": [0.1]})
     await instance.send(id="taken", deliver_at=in_days(1))
+    await instance.store.rows.remove(instance.tenant, "taken")
     inbox.fails(500)
     run = await shared_runs.start(instance, [to(instance, webhook, "taken")])
     await save_shared(run, "shared_apart")
     await instance.run("taken").terminate()
+
+
+async def test_record_shared_moved(instance: Instance, inbox: Receiver) -> None:
+    """One event of two is in a run of its own already."""
+    webhook = await instance.webhook(inbox.url)
+    await instance.send(id="moved", deliver_at=in_days(1))
+    await save_shared(
+        await shared_runs.start(instance, [to(instance, webhook, name) for name in ("moved", "stays")]), "shared_moved"
+    )
+    await instance.run("moved").terminate()
 
 
 async def test_record_shared_waiting(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
@@ -270,7 +294,6 @@ async def test_record_bulk_work(instance: Instance, inbox: Receiver) -> None:
         await asyncio.sleep(1)
     for event in events:
         await instance.until(event, "failed")
-    await asyncio.sleep(1)  # the index follows
     recovery = await instance.http.post(f"{url}/recover", json={"since": in_days(-1), "rate": 0.5})
     await asyncio.sleep(1)
     for command in ("pause", "resume"):
@@ -278,7 +301,7 @@ async def test_record_bulk_work(instance: Instance, inbox: Receiver) -> None:
         await asyncio.sleep(3)
     for name, workflow_id in (
         ("released", ids.release_id(str(webhook["id"]))),
-        ("recovered_by_time", ids.recovery_workflow_id(recovery.json()["id"])),
+        ("recovered", ids.recovery_workflow_id(recovery.json()["id"])),
     ):
         run = instance.temporal.get_workflow_handle(str(workflow_id))
         await run.result()
