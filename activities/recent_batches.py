@@ -1,4 +1,4 @@
-"""The batches that this process runs, and those that it has finished lately.
+"""The batches that this process runs, and those that it finished within the last hour.
 
 Temporal retries an activity that has not been heard of for ten seconds. If it was Temporal that was unreachable, this
 worker knows more than the heartbeats say: the next try joins the work that is still running, and returns a result that

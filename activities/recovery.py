@@ -41,7 +41,7 @@ MIN_CHECK_INTERVAL = 0.02
 MAX_WAIT = 2.0
 """Seconds after which the next run is redelivered, whatever this one does."""
 MAX_TRIES = 10
-"""An event that cannot be redelivered is skipped after so many tries of its own, some minutes later."""
+"""An event that cannot be redelivered is skipped after this number of tries of its own, some minutes later."""
 log = structlog.get_logger("hookkeeper.recovery")
 
 

@@ -78,8 +78,6 @@ def shared_search_attributes(events: Sequence[SharedEvent]) -> TypedSearchAttrib
 
 def shared_summary(events: Sequence[SharedEvent]) -> str:
     """`37 events: evt_1, evt_2, …`: their number, and the first of their ids."""
-    if not events:
-        return "no events"
     summary = f"{len(events)} events: {events[0].event.id}"
     for shared in events[1:]:
         longer = f"{summary}, {shared.event.id}"

@@ -32,8 +32,6 @@ ENQUEUE, DONE, CHECK = "enqueue", "done", "check"
 """Signals of an ordered queue."""
 RESTART_RELEASE = "restart"
 """Signal of a release."""
-REPORT = "report_to_index"
-"""The function of a worker that takes the reports of runs for the index."""
 DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_notifications"})
 """The activities that make attempts."""
 CLOSE_AS_CANCELLED = "close_as_cancelled"

@@ -20,7 +20,7 @@ class SharedEvent(Message):
 
 
 class SharedRunInput(Message):
-    """What starts a shared run. Without events, the run only takes its id, so that no other can have it."""
+    """What starts a shared run."""
 
     events: tuple[SharedEvent, ...] = ()
     finished: tuple[EventState, ...] = ()

@@ -7,7 +7,7 @@ which replaces lost connections and translates errors.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -19,7 +19,6 @@ from hookkeeper.registry.database import CALL_TIMEOUT, DIRECT_CONNECTIONS, Datab
 READS_OF_ONE = 2
 """At a time, of one tenant or key: those of an event."""
 Convert = Callable[[Any], Any]
-Fetch = Callable[[Any, str, tuple[Any, ...]], Awaitable[Any]]
 
 
 class CompiledRead:
@@ -185,25 +184,12 @@ _DRIVERS = {"sqlite": (_all_with_aiosqlite, 16), "postgresql": (_all_with_asyncp
 """What reads with the driver, and how many reads at a time."""
 
 
-def driver_fetch(dialect: Dialect) -> Fetch:
-    """Return what executes a statement with the driver, and returns its rows."""
-    return _fetch_with_asyncpg if dialect.name == "postgresql" else _fetch_with_aiosqlite
-
-
 async def discard(connection: AsyncConnection) -> None:
     """Close a connection in an unknown state."""
     with suppress(Exception):
         await connection.invalidate()
     with suppress(Exception):
         await connection.close()
-
-
-async def _fetch_with_aiosqlite(driver: Any, text: str, values: tuple[Any, ...]) -> Any:
-    return await driver.execute_fetchall(text, values)
-
-
-async def _fetch_with_asyncpg(driver: Any, text: str, values: tuple[Any, ...]) -> Any:
-    return await driver.fetch(text, *values)
 
 
 def _conversion(kind: Any, dialect: Dialect) -> Convert | None:
