@@ -128,7 +128,7 @@ async def test_loses_nothing_however_it_ends(tmp_path: Path, inbox: Receiver, te
         assert third.key == "a-key-of-my-own-choice"
         assert "  Emails        sent through SMTP (mail.example)\n" in third.process.written()
         assert "password-of-ann" not in third.process.written()
-        assert not any(processes.is_alive(pid) for pid in children.values())
+        await processes.until(lambda: not any(processes.is_alive(pid) for pid in children.values()))
         event = await third.until(waits["id"], tenant)
         assert (event["status"], codes(event)) == ("succeeded", [500, 200])
         first, last = [datetime.fromisoformat(attempt["started_at"]) for attempt in event["deliveries"][0]["attempts"]]
