@@ -46,7 +46,7 @@ def begin() -> Settings:
 async def connect(settings: Settings, keyring: "Keyring | None" = None, runtime: "Runtime | None" = None) -> "Client":
     """Connect with the settings in `TEMPORAL_…`, waiting up to a minute for the server. Raises `Failed`."""
     from hookkeeper.temporal import connection  # `dev` reads settings before it needs a client
-    from hookkeeper.temporal.sdk_runtime import sdk_runtime
+    from hookkeeper.temporal.sdk_metrics import sdk_runtime
 
     try:
         return await connection.connect(keyring, runtime=runtime or sdk_runtime(settings.log_format))

@@ -2,10 +2,22 @@
 
 import socket
 from dataclasses import dataclass
+from typing import Literal
 
-from temporalio.runtime import PrometheusConfig, Runtime
+from temporalio.runtime import LoggingConfig, LoggingFormat, PrometheusConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from hookkeeper.temporal.sdk_runtime import LogFormat, sdk_runtime
+LogFormat = Literal["console", "json"]
+"""As in `HOOKKEEPER_LOG_FORMAT`."""
+
+
+def sdk_runtime(log_format: LogFormat, metrics: PrometheusConfig | None = None) -> Runtime:
+    """Make a runtime. Its lines are JSON if those of the process are. Raises ValueError or RuntimeError for a port in
+    use.
+    """
+    levels = TelemetryFilter(core_level="WARN", other_level="ERROR")  # the SDK's default
+    logging = LoggingConfig(filter=levels, format=LoggingFormat.JSON if log_format == "json" else None)
+    return Runtime(telemetry=TelemetryConfig(logging=logging, metrics=metrics, attach_service_name=False))
+
 
 LOOPBACK = "127.0.0.1"
 MAX_TRIES = 5

@@ -7,17 +7,53 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import structlog
+from temporalio import activity
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
     UnsandboxedWorkflowRunner,
     Worker,
     WorkerDeploymentConfig,
 )
 
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.outages import Outages
 from hookkeeper.temporal.worker_versions import UNVERSIONED, configure_workers
 from hookkeeper.version import VERSION
+
+log = structlog.get_logger("hookkeeper.activity")
+
+
+class Outages(Interceptor):
+    """Logs an outage of the registry in a sentence. Temporal retries the activity as before."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Put the interceptor before an activity."""
+        return _OutageLog(next)
+
+
+class _OutageLog(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        try:
+            return await super().execute_activity(input)
+        except RegistryUnavailable as error:
+            info = activity.info()
+            log.warning(
+                "activity is retried later",
+                activity=info.activity_type,
+                run=info.workflow_id,
+                attempt=info.attempt,
+                error=str(error),
+            )
+            # The SDK logs a benign error without its traceback.
+            raise ApplicationError(
+                str(error), type=type(error).__name__, category=ApplicationErrorCategory.BENIGN
+            ) from None
+
 
 STICKY_TIMEOUT = timedelta(seconds=10)
 """After a worker is killed, its runs continue on another one once this time has passed. With less, a busy worker loses
