@@ -38,7 +38,7 @@ KEYLESS = frozenset(
             "/static/{asset}",
             "/theme/{colours}.css",
             "/inbox/{token}",
-        ),  # all other pages need a session: see `api.pages.routes`
+        ),  # all other pages need a session: see `dashboard.routes`
     }
 )
 """Paths that need no key."""
