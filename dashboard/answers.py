@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 from api import views
-from api.caller import Caller
 from api.schemas.events import DeliveryView
 from hookkeeper.content.json_text import readable
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.models import Webhook
+from hookkeeper.services.caller import Caller
 from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
 from hookkeeper.temporal.gateway import Gateway
 

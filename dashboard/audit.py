@@ -4,7 +4,6 @@ from fastapi import APIRouter, Request, Response
 
 from api.access import needs
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor
-from api.routes.audit import AuditRecord
 from dashboard.paging import paging
 from dashboard.rendering import render
 from dashboard.routes import PageRoute
@@ -19,6 +18,6 @@ async def list_audit_log(
 ) -> Response:
     """Show changes and commands, newest first."""
     found, end = await audit.page(tenant=tenant, since=None, until=None, limit=ENTRIES_ON_PAGE, cursor=cursor.start)
-    page = cursor.page([AuditRecord.of(entry) for entry in found], end)
+    page = cursor.page(found, end)
     links_of_page = paging(request, "/audit", cursor, page.next_cursor)
-    return await render(request, "audit.html", items=page.items, caller=caller, **links_of_page)
+    return await render(request, "audit.html", items=found, caller=caller, **links_of_page)

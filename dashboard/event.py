@@ -9,11 +9,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from api import views
 from api.access import needs
-from api.caller import Caller
 from api.deps import AuditDep, CallerDep, GatewayDep, LinksDep, StoreDep, Tenant
 from api.errors import as_problem
 from api.problems import Problem
-from api.routes.events import send_command
 from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.command_rules import COMMANDS, Command
@@ -23,6 +21,8 @@ from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventStat
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
+from hookkeeper.services.caller import Caller
+from hookkeeper.services.event_commands import send
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
 from hookkeeper.temporal.event_read import EventSnapshot
@@ -105,7 +105,7 @@ def _add_command(command: Command) -> None:
     ) -> Response:
         delivery = request.state.form.get("delivery") or None
         try:
-            await send_command(command, event_id, tenant, delivery, gateway, audit, caller)
+            await send(command, event_id, tenant, delivery, gateway, audit, caller)
         except (Refused, UnknownDelivery) as error:
             snapshot = await gateway.read(tenant, event_id)
             return await _show(request, snapshot, store, links, caller, 1, problem=as_problem(error))

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from api.access import needs
 from api.authenticator import with_scope
-from api.caller import Scope
 from api.deps import AuditDep, CallerDep, GatewayDep, SandboxDep, SettingsDep, StoreDep, Tenant
 from dashboard.curl import curl_command
 from dashboard.event import PathId
@@ -22,6 +21,7 @@ from hookkeeper.content.headers import MASK
 from hookkeeper.crypto.request_digest import RequestChanges
 from hookkeeper.messages.event import Attempt, Delivery, EventInput
 from hookkeeper.registry.models import Webhook
+from hookkeeper.services.caller import Scope
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.webhook_requests import rebuilt_request
 from hookkeeper.times import utc_now

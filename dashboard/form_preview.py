@@ -5,21 +5,16 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
 
-from api.caller import Caller
-from api.deps import CallerDep, CatalogueDep, SandboxDep, SettingsDep, ValidatorDep
+from api.deps import WebhooksDep
 from api.requests import in_thread
-from api.routes.webhooks import sample_data
-from api.schemas.webhooks import NewWebhook, SampleEvent, WebhookFields
+from api.schemas.webhooks import NewWebhook, WebhookFields
 from dashboard.samples import form_sample
 from dashboard.webhook_fields import read_fields
-from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.models import Webhook
-from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.errors import BadField
 from hookkeeper.services.masks import unmasked
-from hookkeeper.services.preview import Preview, Previewer, unsaved
-from hookkeeper.services.webhook_validator import WebhookValidator
-from hookkeeper.settings import Settings
+from hookkeeper.services.preview import Preview, SampleEvent
+from hookkeeper.services.webhooks import WebhookService
 
 NO_URL = "https://receiver.example/"
 """Stands for the URL until one is typed."""
@@ -35,21 +30,9 @@ class FormPreview(NamedTuple):
 class FormPreviewer:
     """Previews forms. A tenant's calls have its share of the sandbox, as those of the API."""
 
-    def __init__(
-        self,
-        request: Request,
-        caller: Caller,
-        sandbox: Sandbox,
-        validator: WebhookValidator,
-        settings: Settings,
-        catalogue: Catalogue,
-    ) -> None:
+    def __init__(self, request: Request, webhooks: WebhookService) -> None:
         self._request = request
-        self._caller = caller
-        self._sandbox = sandbox
-        self._validator = validator
-        self._settings = settings
-        self._catalogue = catalogue
+        self._webhooks = webhooks
 
     async def preview(self, form: Mapping[str, str], known: Webhook | None, names: Sequence[str]) -> FormPreview:
         """Return what the form's webhook sends. Raises ValidationError, Invalid, Problem, SandboxUnavailable."""
@@ -59,29 +42,20 @@ class FormPreviewer:
         given |= unmasked(given, known) | {"tenant": tenant}
         if not (given["emails"] or given["notifications"]):
             given["url"] = given["url"] or NO_URL
-        await self._validator.for_(tenant).check(given)
-        event = SampleEvent(**await in_thread(self._request, form_sample, form, given["events"], names))
-        webhook = unsaved(given)
+        webhook = await self._webhooks.draft(given)
         webhook.id = known.id if known else webhook.id
-        data = await sample_data(event, self._catalogue)
-        shown = await Previewer(self._sandbox, webhook, event.type, data, self._settings.render_limits).preview()
+        event = SampleEvent(**await in_thread(self._request, form_sample, form, given["events"], names))
+        shown = await self._webhooks.preview(webhook, event)
         return FormPreview(event.type, shown, tuple(_errors(shown)))
 
     def _tenant(self, form: Mapping[str, str]) -> str:
-        """Return the tenant of a new webhook. Raises Forbidden, ValidationError."""
+        """Return the tenant of a new webhook. Raises NotAllowed, ValidationError."""
         named: dict[str, Any] = {"tenant": form["tenant"].strip()} if form.get("tenant", "").strip() else {}
-        return self._caller.with_tenant(NewWebhook(**{"url": NO_URL} | named)).tenant
+        return self._webhooks.caller.with_tenant(NewWebhook(**{"url": NO_URL} | named)).tenant
 
 
-async def _previewer(
-    request: Request,
-    caller: CallerDep,
-    sandbox: SandboxDep,
-    validator: ValidatorDep,
-    settings: SettingsDep,
-    catalogue: CatalogueDep,
-) -> FormPreviewer:
-    return FormPreviewer(request, caller, sandbox, validator, settings, catalogue)
+async def _previewer(request: Request, webhooks: WebhooksDep) -> FormPreviewer:
+    return FormPreviewer(request, webhooks)
 
 
 FormPreviewerDep = Annotated[FormPreviewer, Depends(_previewer)]

@@ -4,13 +4,9 @@ from fastapi import APIRouter, Request, Response
 
 from api.access import needs
 from api.authenticator import with_scope
-from api.caller import Caller
-from api.deps import CallerDep, EventEntryDep, SettingsDep, StoreDep, Tenant, ValidatorDep
-from api.inboxes import ReceivedRequest
+from api.deps import CallerDep, EventEntryDep, SettingsDep, StoreDep, Tenant, WebhooksDep
+from api.inboxes import PathToken, ReceivedRequest
 from api.problems import Problem
-from api.routes import webhooks as api
-from api.routes.inbox import PathToken
-from api.routes.post_events import accept_event
 from api.schemas.webhooks import NewWebhook
 from api.state import state_of
 from api.strict_json import parse
@@ -18,6 +14,7 @@ from dashboard.rendering import json_text, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhooks import WebhookAddress
+from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.settings import Settings
@@ -31,9 +28,8 @@ MAX_COMPARED = 200
 @router.post("/new", dependencies=[needs("webhooks:write")])
 async def make_inbox(
     request: Request,
-    store: StoreDep,
     caller: CallerDep,
-    validator: ValidatorDep,
+    webhooks: WebhooksDep,
     settings: SettingsDep,
     entry: EventEntryDep,
     tenant: Tenant,
@@ -43,9 +39,9 @@ async def make_inbox(
     with_scope(caller, frozenset({"events:write"}))
     token = state_of(request).inboxes.new_token(tenant)
     new = NewWebhook(name="Inbox", url=_url(settings, token), tenant=tenant)
-    await api.create_webhook(new, store, caller, validator, settings)
-    event = await accept_event(NewEvent.model_validate(FIRST_EVENT | {"tenant": tenant}), entry)
-    return redirect(query(f"/inbox/{token}", event=event.id))
+    await webhooks.create(dict(new), new.model_fields_set)
+    event = await entry.accept(NewEvent.model_validate(FIRST_EVENT | {"tenant": tenant}))
+    return redirect(query(f"/inbox/{token}", event=event.state.id))
 
 
 @router.get("/{token}", dependencies=[needs("events:read")])

@@ -8,20 +8,19 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from api.access import needs
-from api.caller import SCOPES, USUAL_SCOPES
 from api.cursors import PageCursor
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, GatewayDep, StoreDep
 from api.errors import as_problem, from_validation
 from api.problems import Conflicting, Problem
-from api.routes import keys as api
-from api.routes.keys import CreatedKey, KeyView, NewKey, RevokedKey
 from dashboard.paging import paging
 from dashboard.rendering import errors_of, render
 from dashboard.routes import PageRoute
 from hookkeeper.registry.api_keys import KEY_ID, KeyExists, new_key_id
 from hookkeeper.registry.store import Store
+from hookkeeper.services.caller import SCOPES, USUAL_SCOPES
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID
+from hookkeeper.services.keys import NewKey, add_key, revoke
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/keys", include_in_schema=False, route_class=PageRoute, dependencies=[needs("admin")])
@@ -52,14 +51,14 @@ async def create_key(
     given = form.get("id", "")
     key_id = given if KEY_ID.fullmatch(given) else new_key_id()
     try:
-        created = await api.add_key(NewKey(**_fields(form)), key_id, store, caller)
+        key, text = await add_key(NewKey(**_fields(form)), key_id, store, caller)
     except KeyExists:
         return await _show(request, store, cursor, tenant, problem=Conflicting(CREATED_BEFORE.format(key_id)))
     except ValidationError as error:
         return await _show(request, store, cursor, tenant, problem=from_validation(error.errors()), form=form)
     except Invalid as error:
         return await _show(request, store, cursor, tenant, problem=as_problem(error), form=form)
-    return await _show(request, store, cursor, tenant, created=created)
+    return await _show(request, store, cursor, tenant, created={"name": key.name, "key": text})
 
 
 @router.post("/revoke")
@@ -77,8 +76,9 @@ async def revoke_key(
     key_id, pauses = form.get("key", ""), form.get("pause_schedules") == "true"
     if not re.fullmatch(EVENT_ID, key_id):
         raise NotFound("There is no such key.")
-    revoked = await api.revoke_key(key_id, store, gateway, caller, authenticator, pauses)
-    return await _show(request, store, cursor, tenant, revoked=revoked)
+    made = await revoke(key_id, store, gateway, caller, authenticator.forget, pauses=pauses)
+    schedules = [{"id": known.plan.id, "tenant": known.plan.tenant, "paused": known.paused or pauses} for known in made]
+    return await _show(request, store, cursor, tenant, revoked={"id": key_id, "schedules": schedules})
 
 
 def _fields(form: dict[str, str]) -> dict[str, Any]:
@@ -106,16 +106,16 @@ async def _show(
     *,
     problem: Problem | None = None,
     form: dict[str, str] | None = None,
-    created: CreatedKey | None = None,
-    revoked: RevokedKey | None = None,
+    created: dict[str, str] | None = None,
+    revoked: dict[str, Any] | None = None,
 ) -> Response:
     found, end = await store.api_keys.page(tenant=tenant, limit=KEYS_ON_PAGE, cursor=cursor.start)
-    page = cursor.page([KeyView.of(row) for row in found], end)
+    page = cursor.page(found, end)
     return await render(
         request,
         "keys.html",
         problem.status_code if problem else 200,
-        items=page.items,
+        items=found,
         **paging(request, "/keys", cursor, page.next_cursor),
         now=utc_now(),
         problem=problem,

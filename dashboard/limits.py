@@ -7,7 +7,6 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request, Response
 
 from api.access import needs
-from api.caller import Caller
 from api.deps import AnyTenant, CallerDep, Cursor
 from api.inboxes import MAX_PER_TENANT, RATE
 from api.state import ApiState, state_of
@@ -16,6 +15,7 @@ from dashboard.durations import write_durations
 from dashboard.overview import CHECK_TIMEOUT
 from dashboard.rendering import query, render
 from dashboard.routes import PageRoute
+from hookkeeper.services.caller import Caller
 from hookkeeper.settings import MIB, Settings
 from hookkeeper.temporal.error_translation import Unavailable
 

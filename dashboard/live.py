@@ -6,7 +6,8 @@ from fastapi import APIRouter, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.access import needs
-from api.routes.stream import SubscriptionDep, stream_messages
+from api.filters import SubscriptionDep
+from api.state import state_of
 from dashboard.routes import PageRoute
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -15,5 +16,5 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 @router.get("/live", response_class=EventSourceResponse, dependencies=[needs("events:read")])
 async def follow_events(request: Request, stream: SubscriptionDep) -> AsyncIterable[ServerSentEvent]:
     """Stream what changes, as `GET /v1/events/stream` does."""
-    async for message in stream_messages(request, stream):
+    async for message in state_of(request).feed.messages(stream):
         yield message

@@ -1,32 +1,27 @@
 """Recoveries with their progress: count what one would deliver again, start it, pause, resume, cancel it."""
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ValidationError
 
 from api import views
 from api.access import needs
-from api.caller import Caller
 from api.cursors import PageCursor
-from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, StoreDep
+from api.deps import AnyTenant, CallerDep, Cursor, RecoveriesDep, StoreDep
 from api.errors import as_problem, from_validation
 from api.filters import UNITS
 from api.problems import Problem, Unprocessable
-from api.routes import recoveries as api
-from api.schemas.recoveries import RecoveryRequest, RecoveryView, TenantRecoveryRequest
 from dashboard.paging import paging
 from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.commands import Refused
-from hookkeeper.messages.recovery import RecoveryCommand
-from hookkeeper.registry.audit import AuditLog
-from hookkeeper.registry.store import Store
-from hookkeeper.services.errors import NotFound
+from hookkeeper.messages.recovery import RecoveryCommand, RecoveryState
+from hookkeeper.services.errors import ServiceError
 from hookkeeper.services.fields import EVENT_ID
+from hookkeeper.services.recoveries import RecoveryRequest, RecoveryService, TenantRecoveryRequest
 from hookkeeper.services.webhooks import found
 from hookkeeper.temporal.error_translation import Conflict
-from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import rfc3339, utc_now
 
 router = APIRouter(prefix="/recoveries", include_in_schema=False, route_class=PageRoute)
@@ -45,66 +40,56 @@ DONE = {
 async def list_recoveries(
     request: Request,
     cursor: Cursor,
-    gateway: GatewayDep,
-    caller: CallerDep,
+    recoveries: RecoveriesDep,
     tenant: AnyTenant,
     webhook: Annotated[str | None, Query(pattern=EVENT_ID)] = None,
     done: str = "",
 ) -> Response:
     """Show recoveries: open ones first, each newest first."""
-    return await _show(request, gateway, caller, cursor, tenant, webhook, notice=DONE.get(done, ""))
+    return await _show(request, recoveries, cursor, tenant, webhook, notice=DONE.get(done, ""))
 
 
 @router.post("/start", dependencies=[needs("events:write")])
 async def start_recovery(
     request: Request,
     cursor: Cursor,
-    gateway: GatewayDep,
+    recoveries: RecoveriesDep,
     store: StoreDep,
-    audit: AuditDep,
     caller: CallerDep,
     tenant: AnyTenant,
 ) -> Response:
     """Count the failed deliveries of a time; in a second step, with the time that was shown, make them again."""
     form: dict[str, str] = request.state.form
     is_confirmed = "since" in form
+    named = form.get("tenant", "").strip()
     try:
         given = {"since": form["since"] if is_confirmed else since_of(form), "dry_run": not is_confirmed}
-        counted = await _recover(form, given, gateway, store, audit, caller)
-    except (Problem, ValidationError, Conflict, NotFound) as error:
-        return await _show(request, gateway, caller, cursor, tenant, problem=problem_of(error), form=form)
+        if webhook_id := form.get("webhook", "").strip():
+            webhook = found(await store.webhooks.get(webhook_id, caller.tenant or named or None))
+            counted = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(given))
+        else:
+            of_all = given | ({"tenant": named} if named else {})
+            counted = await recoveries.of_tenant(TenantRecoveryRequest.model_validate(of_all))
+    except (Problem, ValidationError, Conflict, ServiceError) as error:
+        return await _show(request, recoveries, cursor, tenant, problem=problem_of(error), form=form)
     if is_confirmed:
         return redirect(query("/recoveries", tenant=tenant if caller.tenant is None else None, done="start"))
-    return await _show(request, gateway, caller, cursor, tenant, counted=counted, form=form)
-
-
-async def _recover(
-    form: dict[str, str], given: dict[str, Any], gateway: Gateway, store: Store, audit: AuditLog, caller: Caller
-) -> RecoveryView:
-    """Recover a webhook, or all of a tenant if the form names none."""
-    named = form.get("tenant", "").strip()
-    if webhook_id := form.get("webhook", "").strip():
-        webhook = found(await store.webhooks.get(webhook_id, caller.tenant or named or None))
-        wanted = RecoveryRequest(**given)
-        return await api.recover_webhook(webhook, wanted, gateway, store, audit, caller, Response())
-    of_tenant = TenantRecoveryRequest(**given | ({"tenant": named} if named else {}))
-    return await api.recover_tenant(of_tenant, gateway, store, audit, caller, Response())
+    return await _show(request, recoveries, cursor, tenant, counted=counted, form=form)
 
 
 def _add_command(command: RecoveryCommand) -> None:
     async def act(
         request: Request,
         cursor: Cursor,
-        recovery: api.RecoveryToSteer,
-        gateway: GatewayDep,
-        audit: AuditDep,
+        recovery_id: Annotated[str, Path(pattern=EVENT_ID)],
+        recoveries: RecoveriesDep,
         caller: CallerDep,
         tenant: AnyTenant,
     ) -> Response:
         try:
-            await api.send_command(command, recovery, gateway, audit, caller)
+            await recoveries.command(recovery_id, command)
         except Refused as error:
-            return await _show(request, gateway, caller, cursor, tenant, problem=as_problem(error))
+            return await _show(request, recoveries, cursor, tenant, problem=as_problem(error))
         return redirect(query("/recoveries", tenant=tenant if caller.tenant is None else None, done=command))
 
     router.add_api_route(
@@ -134,18 +119,17 @@ def problem_of(error: Exception) -> Problem:
 
 async def _show(
     request: Request,
-    gateway: Gateway,
-    caller: Caller,
+    recoveries: RecoveryService,
     cursor: PageCursor,
     tenant: str | None,
     webhook: str | None = None,
     *,
     notice: str = "",
     problem: Problem | None = None,
-    counted: RecoveryView | None = None,
+    counted: RecoveryState | None = None,
     form: dict[str, str] | None = None,
 ) -> Response:
-    states, end = await gateway.recoveries.page(tenant, webhook, RECOVERIES_ON_PAGE, cursor.start)
+    states, end = await recoveries.gateway.recoveries.page(tenant, webhook, RECOVERIES_ON_PAGE, cursor.start)
     older = cursor.page((), end).next_cursor
     return await render(
         request,
@@ -155,7 +139,7 @@ async def _show(
         **paging(request, "/recoveries", cursor, older),
         notice=notice,
         problem=problem,
-        counted=counted,
+        counted=counted and views.recovery(counted),
         form=form or {"webhook": webhook or "", "tenant": tenant or ""},
         periods=PERIODS,
     )

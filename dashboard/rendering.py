@@ -12,7 +12,6 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import iter_route_contexts
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from api.caller import Caller
 from api.problems import Missing, Problem, title
 from api.sessions import session_cookie
 from api.state import state_of
@@ -21,6 +20,7 @@ from dashboard.latency import latency
 from dashboard.look import look_of
 from dashboard.static import versioned
 from hookkeeper.registry.portal import PortalSession
+from hookkeeper.services.caller import Caller
 from hookkeeper.times import rfc3339
 
 PROOF = "proof"

@@ -17,7 +17,6 @@ from starlette.exceptions import HTTPException
 
 from api.access import GuardedRoute
 from api.authenticator import with_scope
-from api.caller import Caller
 from api.errors import EXPECTED, as_problem
 from api.forms import MAX_FIELDS, read_form
 from api.problems import Forbidden, Problem, Unauthorized
@@ -26,6 +25,7 @@ from api.sessions import SessionCookie, session_cookie
 from api.state import state_of
 from dashboard.rendering import PROOF, back_to, error_page, query, redirect, render
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession
+from hookkeeper.services.caller import Caller
 from hookkeeper.times import utc_now
 
 MAX_FORM_BYTES = 64 * 1024
@@ -46,7 +46,7 @@ class EarlierSession(Exception):
 class PageRoute(GuardedRoute):
     """A page that needs a session, and the forms on it."""
 
-    takes_any_query = True
+    is_page = True
     max_form_bytes: ClassVar[int] = MAX_FORM_BYTES
     max_form_fields: ClassVar[int] = MAX_FIELDS
 

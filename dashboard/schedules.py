@@ -1,17 +1,17 @@
 """The list of schedules with their next times; pause one, and resume it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from api import views
 from api.access import needs
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, LinksDep, SchedulesDep, Tenant
-from api.routes import schedules as api
-from api.routes.schedules import PathId
 from dashboard.paging import paging
 from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
+from hookkeeper.services.fields import SCHEDULE_ID
+from hookkeeper.services.schedules import set_paused
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 SCHEDULES_ON_PAGE = 50
@@ -30,9 +30,13 @@ async def list_schedules(
 
 def _add_command(command: Literal["pause", "resume"]) -> None:
     async def act(
-        schedule_id: PathId, schedules: SchedulesDep, audit: AuditDep, caller: CallerDep, tenant: Tenant
+        schedule_id: Annotated[str, Path(pattern=SCHEDULE_ID)],
+        schedules: SchedulesDep,
+        audit: AuditDep,
+        caller: CallerDep,
+        tenant: Tenant,
     ) -> Response:
-        await api.set_paused(command == "pause", schedule_id, "", schedules, audit, caller, tenant)
+        await set_paused(command == "pause", schedule_id, "", schedules, audit, caller, tenant)
         return redirect(query("/schedules", tenant=None if caller.tenant else tenant))
 
     router.add_api_route(

@@ -10,13 +10,12 @@ from api.cursors import PageCursor
 from api.deps import AnyTenant, CallerDep, Cursor, SettingsDep, SuppressionsDep, Tenant
 from api.errors import from_validation
 from api.problems import Problem
-from api.routes import suppressions as api
-from api.routes.suppressions import KnownAddress, NewSuppression, SuppressionView
 from dashboard.paging import paging
 from dashboard.recoveries import problem_of
 from dashboard.rendering import errors_of, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.registry.suppressions import Suppressions, TooManySuppressions
+from hookkeeper.services.suppressions import KnownAddress, NewSuppression, allow, suppress
 
 router = APIRouter(prefix="/suppressions", include_in_schema=False, route_class=PageRoute)
 ADDRESSES_ON_PAGE = 50
@@ -55,15 +54,14 @@ async def add_suppression(
 ) -> Response:
     """Suppress an address."""
     form: dict[str, str] = request.state.form
-    answer = Response(status_code=201)
     try:
-        await api.create_suppression(NewSuppression(**_fields(form)), suppressions, caller, settings, answer)
+        _, is_new = await suppress(NewSuppression(**_fields(form)), suppressions, caller, settings)
     except (ValidationError, TooManySuppressions) as error:
         problem = problem_of(error)
         if "webhooks:read" not in caller.scopes:  # the page around the form lists addresses
             raise problem from None
         return await _show(request, suppressions, cursor, tenant, problem=problem, form=form)
-    return redirect(query("/suppressions", done="add" if answer.status_code == 201 else "known"))
+    return redirect(query("/suppressions", done="add" if is_new else "known"))
 
 
 @router.post("/remove", dependencies=[needs("webhooks:write")])
@@ -75,7 +73,7 @@ async def remove_suppression(
         address = ADDRESS.validate_python(request.state.form.get("address", ""))
     except ValidationError as error:
         raise from_validation(error.errors()) from None
-    await api.delete_suppression(address, suppressions, caller, tenant)
+    await allow(tenant, address, suppressions, caller)
     return redirect("/suppressions?done=remove")
 
 
@@ -97,12 +95,12 @@ async def _show(
     form: dict[str, str] | None = None,
 ) -> Response:
     found, end = await suppressions.page(tenant=tenant, address=address, limit=ADDRESSES_ON_PAGE, cursor=cursor.start)
-    page = cursor.page([SuppressionView.of(row) for row in found], end)
+    page = cursor.page(found, end)
     return await render(
         request,
         "suppressions.html",
         problem.status_code if problem else 200,
-        items=page.items,
+        items=found,
         **paging(request, "/suppressions", cursor, page.next_cursor),
         notice=notice,
         problem=problem,

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api import views
 from api.access import needs
-from api.caller import Caller
 from api.deps import (
     CallerDep,
     Cursor,
@@ -30,8 +29,10 @@ from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.services.caller import Caller
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.new_event import new_event_id
+from hookkeeper.services.webhooks import WebhookService
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
@@ -153,7 +154,8 @@ def mark_of(secret: str) -> str:
     return hmac.digest(secret.encode(), b"the key on a page", "sha256")[:8].hex()
 
 
-async def show_again(request: Request, webhook: Webhook, store: Store, caller: Caller, **context: Any) -> Response:
+async def show_again(request: Request, webhook: Webhook, webhooks: WebhookService, **context: Any) -> Response:
     """Show the page in answer to a form, with what came of it."""
-    history = await _history(store, caller, Search(tenant=webhook.tenant, webhook=webhook.id), None)
+    caller = webhooks.caller
+    history = await _history(webhooks.store, caller, Search(tenant=webhook.tenant, webhook=webhook.id), None)
     return await show(request, webhook, caller, history, **context)

@@ -9,29 +9,17 @@ from pydantic import ValidationError
 
 from api import views
 from api.access import needs
-from api.caller import Caller
-from api.deps import (
-    CallerDep,
-    CatalogueDep,
-    GatewayDep,
-    IngestDep,
-    KnownWebhook,
-    LinksDep,
-    SettingsDep,
-    StoreDep,
-    ValidatorDep,
-)
+from api.deps import CallerDep, CatalogueDep, KnownWebhook, SettingsDep, WebhooksDep
 from api.errors import EXPECTED
 from api.problems import Conflicting, Forbidden, Problem
 from api.requests import in_thread
-from api.routes import webhooks as api
 from api.schemas.webhooks import NewWebhook, TestEventRequest, WebhookChanges
 from api.sessions import SESSION
 from dashboard.form_preview import FormPreview, FormPreviewerDep
 from dashboard.recoveries import problem_of
 from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
-from dashboard.samples import form_sample, send_test
+from dashboard.samples import form_sample, test_saved
 from dashboard.webhook_fields import (
     LISTS,
     TYPE,
@@ -46,6 +34,7 @@ from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.webhooks import WebhookExists
+from hookkeeper.services.caller import Caller
 from hookkeeper.services.webhooks import webhook_id_of
 from hookkeeper.times import rfc3339
 
@@ -81,14 +70,7 @@ async def show_new(request: Request, caller: CallerDep, catalogue: CatalogueDep)
 
 @router.post("/new")
 async def create_webhook(
-    request: Request,
-    store: StoreDep,
-    caller: CallerDep,
-    validator: ValidatorDep,
-    settings: SettingsDep,
-    catalogue: CatalogueDep,
-    ingest: IngestDep,
-    links: LinksDep,
+    request: Request, caller: CallerDep, settings: SettingsDep, catalogue: CatalogueDep, webhooks: WebhooksDep
 ) -> Response:
     """Register a webhook, send it a test event if the form asks for one, and go to its page.
 
@@ -99,17 +81,17 @@ async def create_webhook(
     try:
         new = NewWebhook(**await in_thread(request, read_fields, form) | _chosen_once(form))
         test = await _test(request, form, new.events, names)
-        tenant = caller.with_tenant(new).tenant
-        webhook_id = webhook_id_of(SESSION.proof(f"webhook {tenant} {form[ONCE]}", settings)) if ONCE in form else None
-        created = await api.add_webhook(new, webhook_id, store, caller, validator, settings)
+        given, new = new.model_fields_set, caller.with_tenant(new)
+        once = f"webhook {new.tenant} {form[ONCE]}" if ONCE in form else None
+        webhook_id = webhook_id_of(SESSION.proof(once, settings)) if once else None
+        created = await webhooks.create(dict(new), given, webhook_id)
     except WebhookExists:
         return redirect(query(f"/webhooks/{webhook_id}", done="again"))
     except REFUSED as error:
         return await _form(request, form, None, names, problem=_problem(error))
-    webhook = test and await store.webhooks.get(created.id, caller.tenant)
-    if not (test and webhook):
+    if test is None:
         return redirect(query(f"/webhooks/{created.id}", done="create"))
-    return redirect(await send_test(webhook, test, "create", catalogue, ingest, links))
+    return redirect(await test_saved(created, test, "create", webhooks))
 
 
 @router.post("/new/preview")
@@ -139,15 +121,7 @@ async def show_edit(request: Request, webhook: KnownWebhook, caller: CallerDep, 
 
 @router.post("/{webhook_id}/edit")
 async def change_webhook(
-    request: Request,
-    webhook: KnownWebhook,
-    store: StoreDep,
-    caller: CallerDep,
-    gateway: GatewayDep,
-    validator: ValidatorDep,
-    catalogue: CatalogueDep,
-    ingest: IngestDep,
-    links: LinksDep,
+    request: Request, webhook: KnownWebhook, caller: CallerDep, catalogue: CatalogueDep, webhooks: WebhooksDep
 ) -> Response:
     """Change what differs, send a test event if the form asks for one, and go to the page of the webhook.
 
@@ -163,12 +137,12 @@ async def change_webhook(
             raise _changed_meanwhile(given)
         if given:
             changes = WebhookChanges(**given)
-            await api.change_webhook(webhook.id, changes, store, caller, gateway, validator)
+            await webhooks.change(webhook.id, {name: getattr(changes, name) for name in changes.model_fields_set})
     except REFUSED as error:
         return await _form(request, form, webhook, names, problem=_problem(error))
     if test is None:
         return redirect(query(f"/webhooks/{webhook.id}", done="change"))
-    return redirect(await send_test(webhook, test, "change", catalogue, ingest, links))
+    return redirect(await test_saved(webhook, test, "change", webhooks))
 
 
 @router.post("/{webhook_id}/edit/preview")
@@ -218,9 +192,10 @@ def _shown_items(count: int, spare: int) -> int:
 
 
 def _problem(error: Exception) -> Problem:
-    if isinstance(error, Forbidden):
-        raise error
-    return problem_of(error)
+    problem = problem_of(error)
+    if isinstance(problem, Forbidden):
+        raise problem
+    return problem
 
 
 async def _form(

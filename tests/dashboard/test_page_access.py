@@ -12,9 +12,9 @@ from fastapi.routing import iter_route_contexts
 from test_access import key_with
 
 from api.access import scopes_of
-from api.caller import SCOPES
 from dashboard.rendering import VISITOR
 from dashboard.routes import PageRoute
+from hookkeeper.services.caller import SCOPES
 from instances import Instance
 
 NEEDS = {

@@ -1,4 +1,4 @@
-"""The caller of a request: a key with scopes, bound to one tenant or to none.
+"""The caller of a use case: a key with scopes, bound to one tenant or to none.
 
 Routes pass `Caller.tenant` on to what they read: another tenant's object is not found.
 """
@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
-from api.problems import Forbidden
 from hookkeeper.registry.audit import AuditEntry
+from hookkeeper.services.errors import NotAllowed
 
 Scope = Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "webhooks:secrets", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -41,7 +41,7 @@ class Caller:
     scopes: frozenset[str]
 
     def with_tenant(self, new: New) -> New:
-        """Set the key's tenant where the request names none. Raises Forbidden if it names another."""
+        """Set the key's tenant where the request names none. Raises NotAllowed if it names another."""
         if self.tenant is None:
             return new
         if "tenant" not in new.model_fields_set:
@@ -50,9 +50,9 @@ class Caller:
         return new
 
     def check_tenant(self, named: str) -> None:
-        """Raise Forbidden if the key is bound to another tenant."""
+        """Raise NotAllowed if the key is bound to another tenant."""
         if self.tenant not in (None, named):
-            raise Forbidden(f"The key is bound to tenant {self.tenant}: it cannot be used for another tenant.")
+            raise NotAllowed(f"The key is bound to tenant {self.tenant}: it cannot be used for another tenant.")
 
     def did(
         self, action: str, object_id: str, tenant: str | None, fields: Collection[str] = (), **detail: str
