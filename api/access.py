@@ -16,11 +16,11 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from api.caller import Caller, Scope
 from api.connections import until_read
 from api.query_names import check_query, query_names
 from api.requests import MAX_BATCH_BYTES, StrictRoute
 from api.state import state_of
+from hookkeeper.services.caller import Caller, Scope
 
 KEYLESS = frozenset(
     {
@@ -38,7 +38,7 @@ KEYLESS = frozenset(
             "/static/{asset}",
             "/theme/{colours}.css",
             "/inbox/{token}",
-        ),  # all other pages need a session: see `api.pages.routes`
+        ),  # all other pages need a session: see `dashboard.routes`
     }
 )
 """Paths that need no key."""
@@ -65,7 +65,8 @@ def needs(*scopes: Scope) -> params.Security:
 class GuardedRoute(StrictRoute):
     """A route that checks the key and its scopes first, then reads query and body strictly."""
 
-    takes_any_query: ClassVar[bool] = False
+    is_page: ClassVar[bool] = False
+    """A page of the dashboard takes any query."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         scopes, names, handle = scopes_of(self), query_names(self), super().get_route_handler()
@@ -73,7 +74,7 @@ class GuardedRoute(StrictRoute):
         async def handle_guarded(request: Request) -> Response:
             state = state_of(request)
             request.state.caller = await self.authenticate(request, scopes)
-            if not self.takes_any_query:
+            if not self.is_page:
                 check_query(request, names)
             held: AsyncExitStack = request.scope[HELD]
             await held.enter_async_context(state.concurrency.slot(request.state.caller))

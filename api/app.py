@@ -7,31 +7,6 @@ from fastapi import FastAPI
 
 from api import errors, openapi, outgoing
 from api.access import check_routes
-from api.pages import audit as audit_page
-from api.pages import (
-    event,
-    exchange,
-    live,
-    login,
-    logo,
-    look,
-    overview,
-    static,
-    webhook,
-    webhook_commands,
-    webhook_form,
-)
-from api.pages import event_types as event_types_page
-from api.pages import events as events_page
-from api.pages import inbox as inbox_page
-from api.pages import keys as keys_page
-from api.pages import limits as limits_page
-from api.pages import portal as portal_page
-from api.pages import recoveries as recoveries_page
-from api.pages import schedules as schedules_page
-from api.pages import suppressions as suppressions_page
-from api.pages import webhooks as webhooks_page
-from api.pages.rendering import unknown_page
 from api.problems import responses
 from api.routes import (
     audit,
@@ -56,6 +31,31 @@ from api.routes import (
 )
 from api.state import ApiState
 from api.tracing import TELEMETRY, PassedContext
+from dashboard import audit as audit_page
+from dashboard import (
+    event,
+    exchange,
+    live,
+    login,
+    logo,
+    look,
+    overview,
+    static,
+    webhook,
+    webhook_commands,
+    webhook_form,
+)
+from dashboard import event_types as event_types_page
+from dashboard import events as events_page
+from dashboard import inbox as inbox_page
+from dashboard import keys as keys_page
+from dashboard import limits as limits_page
+from dashboard import portal as portal_page
+from dashboard import recoveries as recoveries_page
+from dashboard import schedules as schedules_page
+from dashboard import suppressions as suppressions_page
+from dashboard import webhooks as webhooks_page
+from dashboard.rendering import unknown_page
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway

@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 from api import views
 from api.deps import EventEntry
-from api.errors import as_event_problem, from_validation
+from api.errors import as_event_problem, as_problem, from_validation
 from api.problems import Problem, ServiceUnavailable, document
 from api.schemas.events import EventBatchItem
 from hookkeeper import metrics
+from hookkeeper.services.errors import NotAllowed
 from hookkeeper.services.new_event import NewEvent, new_event_id
 
 MAX_CONCURRENT_EVENTS = 100
@@ -51,8 +52,8 @@ class BatchIngest:
             event = self._caller.with_tenant(NewEvent.model_validate(raw))
         except ValidationError as error:
             return _refused(from_validation(error.errors()))
-        except Problem as forbidden:
-            return _refused(forbidden)
+        except NotAllowed as error:
+            return _refused(as_problem(error))
         event_id = event.id or new_event_id()
         try:
             if self._outage:

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from api.caller import Caller
 from hookkeeper import metrics
 from hookkeeper.limits.tenant_limit import TenantLimit, TooManyWaiting
+from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import RateLimited
 
 WAITING_PER_SLOT = 10

@@ -6,8 +6,8 @@ A session has scopes and a tenant, as a key has, and pages check it in the same 
 from collections.abc import Iterable
 from typing import Literal
 
-from api.caller import Caller, Scope
 from hookkeeper.registry.portal import PortalSession
+from hookkeeper.services.caller import Caller, Scope
 
 Capability = Literal["view", "view_secrets", "manage_webhooks", "redeliver"]
 SCOPES: dict[Capability, frozenset[Scope]] = {

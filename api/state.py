@@ -4,7 +4,6 @@ from fastapi import Request
 
 from api.authenticator import Authenticator
 from api.backlog_limit import BacklogLimit
-from api.caller import Caller
 from api.concurrency import RequestConcurrency
 from api.cursors import cursor_key
 from api.held_counts import HeldCounts
@@ -15,6 +14,7 @@ from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.services.caller import Caller
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.system_state import SystemState

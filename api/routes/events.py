@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.caller import Caller
 from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, Limit, LinksDep, StoreDep, Tenant
 from api.filters import EventSearch, Total
 from api.problems import KEYED, responses
@@ -19,11 +18,9 @@ from api.schemas.events import (
     RescheduleRequest,
 )
 from hookkeeper.command_rules import COMMANDS, Command
-from hookkeeper.registry.audit import AuditLog
-from hookkeeper.services import erasure
+from hookkeeper.services.event_commands import erase, send
 from hookkeeper.services.fields import EVENT_ID, CountedPage
 from hookkeeper.services.ingest import check_deliver_at
-from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
@@ -52,21 +49,6 @@ async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, ten
     return views.event(await gateway.read(tenant, event_id), links)
 
 
-async def send_command(
-    command: Command,
-    event_id: str,
-    tenant: str,
-    delivery: str | None,
-    gateway: Gateway,
-    audit: AuditLog,
-    caller: Caller,
-) -> None:
-    """Send a command to one delivery of an event, or to all, and record it."""
-    await gateway.commands.send(tenant, event_id, command, delivery)
-    meant = {"delivery": delivery} if delivery else {}
-    await audit.keep(caller.did(f"event.{command}", event_id, tenant, **meant))
-
-
 def _add_command(command: Command, summary: str, description: str) -> None:
     async def act(
         event_id: PathId,
@@ -77,7 +59,7 @@ def _add_command(command: Command, summary: str, description: str) -> None:
         request: EventCommandRequest | None = None,
     ) -> EventCommandAccepted:
         delivery = request.delivery if request else None
-        await send_command(command, event_id, tenant, delivery, gateway, audit, caller)
+        await send(command, event_id, tenant, delivery, gateway, audit, caller)
         return EventCommandAccepted(id=event_id, command=command, delivery=delivery)
 
     router.add_api_route(
@@ -119,6 +101,6 @@ async def erase_event(
     Temporal deletes in the background, usually within 30 seconds. After that the event is unknown (404), and its id can
     be used again: the same POST would deliver it again. Repeat the request after a 503.
     """
-    runs = await erasure.erase(gateway, store.index, tenant, event_id)
+    runs = await erase(gateway, store.index, tenant, event_id)
     await audit.keep(caller.did("event.erase", event_id, tenant))
     return ErasureAccepted(id=event_id, runs=runs)

@@ -1,11 +1,9 @@
 """The address of an inbox: it takes requests without a key."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
-from api.inboxes import MAX_BODY, ReceivedRequest
+from api.inboxes import MAX_BODY, PathToken, ReceivedRequest
 from api.requests import StrictRoute
 from api.state import state_of
 from hookkeeper.services.errors import NotFound
@@ -17,7 +15,6 @@ class InboxRoute(StrictRoute):
 
 
 router = APIRouter(prefix="/inbox", include_in_schema=False, route_class=InboxRoute)
-PathToken = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{29,120}$")]
 
 
 @router.post("/{token}")

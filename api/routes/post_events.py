@@ -10,11 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 from api import views
 from api.access import GuardedBatchRoute, GuardedRoute, needs
 from api.batch_ingest import BatchIngest
-from api.deps import EventEntry, EventEntryDep, event_entry
-from api.errors import naming_event
+from api.deps import EventEntryDep, event_entry
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
 from api.schemas.events import AcceptedEvent, EventBatch, EventBatchResult
-from hookkeeper.services.new_event import NewEvent, OwnEventId, new_event_id
+from hookkeeper.services.new_event import NewEvent, OwnEventId
 
 IDEMPOTENCY_KEY = "idempotency-key"
 IdempotencyKey = Annotated[OwnEventId | None, Header(description="The event's id, if the body has none")]
@@ -68,23 +67,15 @@ async def post_event(event: NewEvent, entry: EventEntryDep, idempotency_key: Ide
     After a 503, the event may or may not have been accepted. The response contains its id, even if it was generated, in
     `event_id` of the problem and in the header `Hookkeeper-Event-Id`. Post the event again with that `id`.
     """
-    accepted = await accept_event(event, entry, idempotency_key)
-    return Response(
-        accepted.model_dump_json(),
-        status_code=200 if accepted.duplicate else 202,
-        headers={EVENT_ID_HEADER: accepted.id},
-        media_type="application/json",
-    )
-
-
-async def accept_event(event: NewEvent, entry: EventEntry, idempotency_key: str | None = None) -> AcceptedEvent:
-    """Accept an event of the caller. A problem names its id, also one that was generated."""
-    event = entry.caller.with_tenant(event)
     if event.id is None and idempotency_key:
         event = event.model_copy(update={"id": idempotency_key})
-    event_id = event.id or new_event_id()
-    with naming_event(event_id):
-        return views.accepted(await entry.ingest.accept(event, event_id), entry.links)
+    started = await entry.accept(event)
+    return Response(
+        views.accepted(started, entry.links).model_dump_json(),
+        status_code=200 if started.duplicate else 202,
+        headers={EVENT_ID_HEADER: started.state.id},
+        media_type="application/json",
+    )
 
 
 router.add_api_route(

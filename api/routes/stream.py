@@ -1,20 +1,15 @@
 """The stream of events: what changes, as it happens."""
 
-from collections.abc import AsyncIterable, AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterable
 
-from fastapi import APIRouter, Depends, Header, Request
-from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import Field
+from fastapi import APIRouter, Request
+from fastapi.sse import EventSourceResponse
 
 from api.access import GuardedRoute, needs
-from api.deps import CallerDep
-from api.filters import StreamSearch
+from api.filters import SubscriptionDep
 from api.problems import KEYED
 from api.schemas.events import EventChange
 from api.state import state_of
-from api.streams.cursors import LENGTH
-from api.streams.subscription import Subscription
 
 EXAMPLE = {
     "examples": {
@@ -25,28 +20,6 @@ EXAMPLE = {
     }
 }
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
-
-
-async def _subscription(
-    request: Request,
-    caller: CallerDep,
-    search: StreamSearch,
-    last_event_id: Annotated[
-        Annotated[str, Field(json_schema_extra={"maxLength": LENGTH})] | None,
-        Header(description="`id` of the last message that was received: the stream continues after it"),
-    ] = None,
-) -> AsyncIterator[Subscription]:
-    with state_of(request).feed.subscription(caller, search, last_event_id) as stream:
-        yield stream
-
-
-SubscriptionDep = Annotated[Subscription, Depends(_subscription)]
-
-
-async def stream_messages(request: Request, stream: Subscription) -> AsyncIterator[ServerSentEvent]:
-    """Yield the messages of a stream."""
-    async for message in state_of(request).feed.messages(stream):
-        yield message
 
 
 @router.get(
@@ -70,5 +43,5 @@ async def stream_events(request: Request, stream: SubscriptionDep) -> AsyncItera
     Connect again with the last `id` in `Last-Event-ID`, as browsers do: no message is left out or repeated. The log of
     changes has the last minutes; after a `reset`, read the list.
     """
-    async for message in stream_messages(request, stream):
+    async for message in state_of(request).feed.messages(stream):
         yield message  # type: ignore[misc]  # the annotation is the schema of its data

@@ -1,6 +1,6 @@
 """Requests and answers about webhooks."""
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -16,7 +16,6 @@ from hookkeeper.services.fields import (
     EVENT_ID,
     EventId,
     EventPattern,
-    EventType,
     Headers,
     Line,
     MetadataText,
@@ -29,6 +28,8 @@ from hookkeeper.services.fields import (
     Url,
     with_examples,
 )
+from hookkeeper.services.preview import SampleEvent
+from hookkeeper.services.webhooks import ROTATION_GRACE
 
 
 class WebhookFields(RequestModel):
@@ -177,18 +178,10 @@ class SecretRotation(RequestModel):
 
     secret: Secret | None = None
     """The new key; by default a generated one."""
-    grace: int = Field(86400, ge=0, le=30 * 86400, strict=True)
+    grace: int = Field(ROTATION_GRACE, ge=0, le=30 * 86400, strict=True)
     """Seconds during which the previous key signs too."""
     end_previous: bool = Field(False, strict=True)
     """Rotate although the key before still signs, and end it now. Otherwise the answer is 409, unless `grace` is 0."""
-
-
-class SampleEvent(RequestModel):
-    model_config = with_examples({"type": "order.paid", "data": {"order": 4711, "amount": "12.50"}})
-
-    type: EventType = "hookkeeper.test"
-    data: Any = Field(default_factory=lambda: {"message": "This is a test."})
-    """By default the first example of the type in the catalogue."""
 
 
 class TestEventRequest(SampleEvent):

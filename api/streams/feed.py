@@ -12,7 +12,6 @@ from fastapi.sse import ServerSentEvent
 
 from api import views
 from api.authenticator import Authenticator
-from api.caller import Caller
 from api.problems import ServiceUnavailable, TooManyRequests
 from api.streams.changes import divided, merged, steps
 from api.streams.cursors import StreamCursors
@@ -25,6 +24,7 @@ from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.change_log import Change, Position
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.search import Search
+from hookkeeper.services.caller import Caller
 
 INTERVAL = 1.0
 """Seconds between two reads."""

@@ -11,10 +11,10 @@ from pydantic import SecretStr
 from sockets import connected, serving
 from temporalio.client import Client
 
-from api.pages.login import FORM
-from api.pages.portal import FORM as PORTAL_FORM
-from api.pages.portal import FRAMED_FORM
 from api.sessions import CODEC, FRAMED, SESSION, SESSION_DURATION, SessionCookie
+from dashboard.login import FORM
+from dashboard.portal import FORM as PORTAL_FORM
+from dashboard.portal import FRAMED_FORM
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 from instances import KEY, Instance, running_instance

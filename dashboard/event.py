@@ -1,0 +1,212 @@
+"""The page of an event: its deliveries with their attempts, and the commands that make sense now."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from api import views
+from api.access import needs
+from api.deps import AuditDep, CallerDep, GatewayDep, LinksDep, StoreDep, Tenant
+from api.errors import as_problem
+from api.problems import Problem
+from dashboard.rendering import query, redirect, render
+from dashboard.routes import PageRoute
+from hookkeeper.command_rules import COMMANDS, Command
+from hookkeeper.commands import Refused, UnknownDelivery
+from hookkeeper.links import LinkBuilder
+from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventState
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.store import Store
+from hookkeeper.services.caller import Caller
+from hookkeeper.services.event_commands import send
+from hookkeeper.services.fields import EVENT_ID
+from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
+from hookkeeper.temporal.event_read import EventSnapshot
+
+router = APIRouter(prefix="/events", include_in_schema=False, route_class=PageRoute)
+DELIVERIES_ON_PAGE = 20
+ORDER: tuple[DeliveryStatus, ...] = ("failed", "held", "retrying", "pending", "sent", "cancelled", "succeeded")
+"""What needs attention comes first."""
+FINISHED: frozenset[DeliveryStatus] = FINAL | {"sent"}
+"""Deliveries that are made again. An open one is retried instead."""
+BUTTONS: dict[Command, str] = {
+    "retry": "Retry now",
+    "release": "Release",
+    "hold": "Hold",
+    "redeliver": "Deliver again",
+    "cancel": "Cancel",
+}
+SENT = {
+    "retry": "An attempt was requested.",
+    "cancel": "The cancellation was sent.",
+    "hold": "The hold was sent.",
+    "release": "The release was sent.",
+    "redeliver": "The event is being delivered again.",
+    "example": "The example was sent.",
+}
+"""What the page says after a command, and of an event that was sent from the catalogue."""
+REASONS = {
+    "exhausted": "All attempts of its schedule have failed.",
+    "gone": "The receiver answered 410: it wants no more events.",
+    "rejected": "The provider has rejected it.",
+    "bad_template": "Its template failed.",
+    "bounced": "The email bounced.",
+    "forbidden_address": "Its address is not allowed.",
+    "webhook_deleted": "Its webhook was deleted.",
+    "webhook_disabled": "Its webhook is disabled.",
+    "webhook_paused": "Its webhook is paused.",
+    "queued": "It waits for earlier events of its ordered webhook.",
+    "held_too_long": "It was held for too long.",
+}
+PathId = Annotated[str, Path(pattern=EVENT_ID)]
+
+
+@router.get("/{event_id}", dependencies=[needs("events:read")])
+async def show_event(
+    request: Request,
+    event_id: PathId,
+    gateway: GatewayDep,
+    store: StoreDep,
+    links: LinksDep,
+    tenant: Tenant,
+    caller: CallerDep,
+    page: Annotated[int, Query(ge=1, le=1000)] = 1,
+    sent: str = "",
+) -> Response:
+    """Show an event; while Temporal or the run's worker does not answer, what the index has of it.
+
+    An operator who names no tenant, as with an id from a log, gets the events of all tenants with this id.
+    """
+    try:
+        snapshot = await gateway.read(tenant, event_id)
+    except UnknownEvent:
+        if caller.tenant is None and "tenant" not in request.query_params:
+            return redirect(query("/events", id_prefix=event_id))
+        raise
+    except Unavailable as error:
+        return await _show_indexed(request, store, links, tenant, event_id, as_problem(error))
+    return await _show(request, snapshot, store, links, caller, page, notice=SENT.get(sent, ""))
+
+
+def _add_command(command: Command) -> None:
+    async def act(
+        request: Request,
+        event_id: PathId,
+        tenant: Tenant,
+        gateway: GatewayDep,
+        store: StoreDep,
+        links: LinksDep,
+        audit: AuditDep,
+        caller: CallerDep,
+    ) -> Response:
+        delivery = request.state.form.get("delivery") or None
+        try:
+            await send(command, event_id, tenant, delivery, gateway, audit, caller)
+        except (Refused, UnknownDelivery) as error:
+            snapshot = await gateway.read(tenant, event_id)
+            return await _show(request, snapshot, store, links, caller, 1, problem=as_problem(error))
+        return redirect(query(f"/events/{event_id}", tenant=tenant, sent=command))
+
+    router.add_api_route(
+        f"/{{event_id}}/{command}",
+        act,
+        methods=["POST"],
+        name=f"{command}_event_page",
+        dependencies=[needs("events:write")],
+    )
+
+
+for _command in COMMANDS:
+    _add_command(_command)
+
+
+def offered(statuses: Iterable[DeliveryStatus], is_scheduled: bool, for_all: bool = False) -> list[Command]:
+    """Return the commands that make sense for a delivery, or for all of an event.
+
+    A finished delivery that failed is retried; one that succeeded is delivered again.
+    """
+    known = set(statuses)
+    commands: list[Command] = []
+    for command in BUTTONS:
+        rule = COMMANDS[command]
+        applicable = rule.statuses - (rule.skipped if for_all else frozenset())
+        if command == "redeliver":
+            applicable &= FINISHED
+        if is_scheduled and (command in ("retry", "redeliver") or (command == "release" and not for_all)):
+            continue
+        if known & applicable or (command == "release" and is_scheduled):
+            commands.append(command)
+    return commands
+
+
+async def _show(
+    request: Request,
+    snapshot: EventSnapshot,
+    store: Store,
+    links: LinkBuilder,
+    caller: Caller,
+    page: int,
+    *,
+    notice: str = "",
+    problem: Problem | None = None,
+) -> Response:
+    deliveries = sorted(snapshot.state.deliveries, key=lambda delivery: ORDER.index(delivery.status))
+    begin = (page - 1) * DELIVERIES_ON_PAGE
+    shown = deliveries[begin : begin + DELIVERIES_ON_PAGE]
+    is_scheduled = snapshot.state.status == "scheduled"
+    can_write = "events:write" in caller.scopes
+    path = f"/events/{snapshot.state.id}"
+    return await render(
+        request,
+        "event.html",
+        problem.status_code if problem else 200,
+        event=views.event(_with_deliveries(snapshot, shown), links),
+        counts=_counts(snapshot.state),
+        names=await _names(store, caller, shown),
+        actions=offered((delivery.status for delivery in deliveries), is_scheduled, for_all=True) if can_write else [],
+        actions_of={delivery.id: offered([delivery.status], is_scheduled) if can_write else [] for delivery in shown},
+        buttons=BUTTONS | ({"release": "Deliver now"} if is_scheduled else {}),
+        reasons=REASONS,
+        is_open=snapshot.state.status not in FINAL,
+        page=page,
+        pages=-(-len(deliveries) // DELIVERIES_ON_PAGE),
+        path_of_page=lambda number: query(path, tenant=snapshot.state.tenant, page=number),
+        notice=notice,
+        problem=problem,
+    )
+
+
+async def _show_indexed(
+    request: Request, store: Store, links: LinkBuilder, tenant: str, event_id: str, problem: Problem
+) -> Response:
+    """Show the row of the index, and the problem. Raises the problem if the index has none."""
+    rows, _ = await store.index.events(Search(tenant=tenant, id_prefix=event_id), 1, None)
+    if not rows or rows[0].id != event_id:
+        raise problem
+    event = views.event_summary(rows[0], links)
+    return await render(request, "event_summary.html", problem.status_code, event=event, problem=problem)
+
+
+def _with_deliveries(snapshot: EventSnapshot, deliveries: list[Delivery]) -> EventSnapshot:
+    return replace(snapshot, state=snapshot.state.model_copy(update={"deliveries": tuple(deliveries)}))
+
+
+def _counts(state: EventState) -> dict[DeliveryStatus, int]:
+    """Count the deliveries by status, in the order of the page."""
+    counted = Counter(delivery.status for delivery in state.deliveries)
+    return {status: counted[status] for status in ORDER if counted[status]}
+
+
+async def _names(store: Store, caller: Caller, deliveries: list[Delivery]) -> dict[str, str]:
+    """Return the names of the deliveries' webhooks by id; none without their scope or the registry."""
+    if "webhooks:read" not in caller.scopes:
+        return {}
+    try:
+        found = await store.webhooks.many({delivery.webhook_id for delivery in deliveries})
+    except RegistryUnavailable:
+        return {}
+    return {webhook.id: webhook.name for webhook in found.readable.values() if webhook.name}
