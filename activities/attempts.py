@@ -11,8 +11,8 @@ from hookkeeper import outcomes
 from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.payload import Body, body_of
-from hookkeeper.egress.apprise_sender import ServiceAnswer
 from hookkeeper.egress.http import HttpAnswer
+from hookkeeper.egress.notifier import ServiceAnswer
 from hookkeeper.mail.provider import MailAnswer
 from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
 from hookkeeper.outcomes import Outcome

@@ -78,7 +78,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
         always_alert=operators is not None,
     )
     mail = SuppressingProvider(mail_provider(settings, clients.own), store.suppressions)
-    notifier = Notifier(clients.services, clients.guarded)
+    notifier = Notifier(clients.guarded)
     links = LinkBuilder(settings.public_url, settings.temporal_ui_url, temporal.namespace)
     interval = settings.probe_interval
     probes = Probes(temporal, settings.task_queue, interval) if interval else None

@@ -51,7 +51,7 @@ ERRORS = (
     *("timeout", "dns", "connection_refused", "connection_reset", "tls", "protocol", "forbidden_address"),
     "bad_template",
     *("no_email_provider", "no_recipients", "needs_sendgrid", "key_in_text", "suppressed"),
-    *("bad_service", "service_not_allowed", "empty", "not_sent", "not_accepted"),
+    "not_accepted",
 )
 """Errors of attempts besides `http_<status>` and `smtp_<code>`: of requests, content, emails, and services."""
 

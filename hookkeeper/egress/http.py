@@ -1,4 +1,4 @@
-"""The HTTP client for webhooks, HTTP APIs and SendGrid. Apprise's plugins use `hookkeeper.egress.guarded_requests`.
+"""The HTTP client for webhooks, notifications and SendGrid.
 
 `send` returns what the receiver did. It raises for internal errors only.
 """

@@ -1,4 +1,4 @@
-"""Masks secrets in a receiver's response: those of a service's URL, of a request's URL and of its headers. Pure.
+"""Masks secrets in a receiver's response: those of a request's URL and of its headers. Pure.
 
 Each value is searched for in the encodings in which receivers repeat it. A match of its beginning is enough, so that
 a truncated copy is masked as well. The cost is limited for any values.
@@ -25,28 +25,14 @@ FEW = 4
 MAX_COMPARISONS = 2000
 """A text with more matches is masked completely."""
 
-_NO_SECRETS = frozenset({"format", "mode", "priority"})
-"""Query arguments whose values are ordinary words."""
 _PUBLIC_HEADERS = frozenset({"accept", "accept-language", "cache-control", "content-type"})
 _WORDS = frozenset({"basic", "bearer", "digest", "false", "null", "true"})
 """Values that are not secrets: names of authentication schemes, and JSON literals."""
-_BETWEEN_PARTS = re.compile(r"[/,;:@?&=#\s]+")
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]{4,}", re.ASCII)
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 
 _Encoding = Callable[[str], str]
-
-
-def scrub(text: str, url: str) -> str:
-    """Mask each part of a service's URL after its scheme that has at least 4 characters, in any encoding."""
-    if not text:
-        return text
-    location, _, query = url.partition("://")[2].partition("?")
-    secrets = re.split("[/@#]+", location)
-    for name, value in _arguments(query):
-        secrets += [value, unquote_plus(value)] if name not in _NO_SECRETS else []
-    return _masked(text, [part for secret in secrets for part in _parts(secret)])
 
 
 def scrub_request(text: str, url: str, headers: Mapping[str, str], *, path: bool) -> str:
@@ -114,12 +100,6 @@ def _of_basic(header: str) -> Iterator[str]:
     except ValueError:
         return
     yield from (plain, *plain.split(":", 1))
-
-
-def _parts(secret: str) -> Iterator[str]:
-    """Yield a part of a service's URL, and its components. The URL has at most 2,048 characters."""
-    for whole in (secret, unquote(secret)):
-        yield from (whole, whole.strip("#@+~!*="), *_BETWEEN_PARTS.split(whole))
 
 
 def _masked(text: str, secrets: Iterable[str]) -> str:

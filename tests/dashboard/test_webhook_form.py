@@ -174,7 +174,7 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         ({"emails.1.subject": "Hello"}, "emails.0.to", "required"),
         ({"emails.0.to": "ann@acme.example\r\nnobody"}, "emails.0.to", "entry 2: "),
         ({"emails.0.to": "a@b.example", "emails.0.text": "{{ x"}, "emails.0.text", "line 1"),
-        ({"notifications.0.service": "nothing"}, "notifications.0.service", "Apprise"),
+        ({"notifications.0.service": "nothing"}, "notifications.0.service", "address of a service"),
         ({"notifications.0.service": SLACK, "notifications.0.http.url": URL}, "notifications.0", "either service"),
         ({"on_failure.emails.0.to": "nobody"}, "on_failure.emails.0.to", "not an email"),
         ({"tls.ca": "no PEM"}, "tls.ca", "not a certificate"),
