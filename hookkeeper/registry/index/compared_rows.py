@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, TextClause, select, tuple_
 
 from hookkeeper.messages.event import EventStatus
 from hookkeeper.registry.database import Database
@@ -59,7 +59,7 @@ class ComparedRows:
         is_silent = events.c.accepted_at < before, events.c.as_of < before
         return await self._rows(*is_open, *is_silent, *is_after, limit=limit)
 
-    async def _rows(self, *where: ColumnElement[bool], limit: int | None = None) -> list[ComparedRow]:
+    async def _rows(self, *where: ColumnElement[bool] | TextClause, limit: int | None = None) -> list[ComparedRow]:
         query = select(*KEY, *COMPARED, events.c.size.is_not(None)).where(*where).order_by(*KEY).limit(limit)
         async with self._database.read() as session:
             return [ComparedRow(EventKey(*row[:3]), *row[3:]) for row in await session.execute(query)]
