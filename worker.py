@@ -11,6 +11,7 @@ from hookkeeper import task_queues
 from hookkeeper.registry.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.readiness import server_time
 from hookkeeper.temporal.run_repair import RunRepair
 from hookkeeper.temporal.workers import ServedQueue, serve
@@ -45,7 +46,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     retention = RetentionTask(store.index, settings.retention, temporal_time, store.audit, settings.audit_retention)
     async with (
         retention.running(),
-        RunRepair(client, store).running(),
+        RunRepair(client, Gateway(client, queue, store.rows), store).running(),
         open_activities(client, store, settings) as activities,
     ):
         queues = [

@@ -21,9 +21,15 @@ PATIENT = RetryPolicy(schedule=(3600,)).model_dump()
 AT_ONCE = timedelta(seconds=-1)
 
 
+@pytest.fixture(autouse=True)
+def _started_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event without a run is removed without waiting for the start of one."""
+    monkeypatch.setattr("hookkeeper.temporal.gateway.STARTED_AFTER", AT_ONCE)
+
+
 async def until_repaired(instance: Instance, event_id: str, status: str | None) -> None:
     """Repair until the event has this status in lists: the server deletes and closes runs a little later."""
-    repair = RunRepair(instance.temporal, instance.store)
+    repair = RunRepair(instance.temporal, instance.gateway, instance.store)
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await indexed(instance, event_id))["status"] != status:
             await repair.repair(AT_ONCE)
@@ -102,14 +108,13 @@ async def test_open_events_stay_as_they_are(instance: Instance, inbox: Receiver,
         await instance.command(event_id, "hold")
         await until_indexed(instance, event_id)
     before = await indexed(instance, event_id)
-    assert await RunRepair(instance.temporal, instance.store).repair(AT_ONCE) == 0
+    assert await RunRepair(instance.temporal, instance.gateway, instance.store).repair(AT_ONCE) == 0
     assert await indexed(instance, event_id) == before
 
 
 async def test_a_finished_event_whose_run_was_deleted_leaves_the_lists_when_it_is_read(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver
 ) -> None:
-    monkeypatch.setattr("hookkeeper.temporal.gateway.STARTED_AFTER", AT_ONCE)
     await instance.webhook(inbox.url)
     event_id = (await instance.send())["id"]
     await instance.until_closed(event_id)

@@ -90,8 +90,8 @@ async def test_no_write_of_the_index_reads_a_whole_table(sqlite_url: str) -> Non
         await index.write([report(number) for number in range(10)])
         await index.write(old)  # again: the rows are there
         keys = [EventKey(given.accepted_at, given.tenant, given.event_id) for given in old]
-        await index.compared_rows.events(keys)
-        await index.compared_rows.open_events(NOW, None, 10)
+        await index.compared_rows.with_ids([key.event_id for key in keys])
+        await index.compared_rows.silent(NOW, None, 10)
         await index.erase(keys[0])
         await index.expire(NOW, timedelta(days=10))
     statements += [(text["sqlite"], values) for text, values in DIRECT]

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import NEED_ATTENTION, Attempt, Channel, Delivery, DeliveryStatus, event_status
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.registry.index import access_paths, listing, scan
+from hookkeeper.registry.index import listing, scan
 from hookkeeper.registry.index.search import Search, status_codes
 from hookkeeper.registry.paging import BadRegistryCursor
 from written_index import WrittenIndex
@@ -182,9 +182,9 @@ def bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Set bounds that many of these few events exceed, or leave the usual ones."""
     if request.param == "small":
         monkeypatch.setattr(scan, "MAX_SCANNED", 60)
-        monkeypatch.setattr(access_paths, "PROBED_ENTRIES", 10)
-        monkeypatch.setattr(access_paths, "MAX_RANGE", 80)
-        monkeypatch.setattr(access_paths, "MAX_KEYS", 20)
+        monkeypatch.setattr(scan, "PROBED_ENTRIES", 10)
+        monkeypatch.setattr(scan, "MAX_RANGE", 80)
+        monkeypatch.setattr(scan, "MAX_KEYS", 20)
 
 
 def searches(*, of_events: bool, seed: int = 1) -> Iterator[Search]:
