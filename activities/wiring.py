@@ -65,9 +65,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     gateway = Gateway(temporal, settings.task_queue, store.rows)
     operators = operator_alerts(settings)
     concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
-    memory = WorkerMemory(
-        settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.render_limits.body_bytes
-    )
+    memory = WorkerMemory(settings.max_bytes_in_flight, settings.render_limits.body_bytes)
     renderer = Renderer(clients.sandbox, memory, settings.render_limits)
     batches = BatchRunner(
         store,

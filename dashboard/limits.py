@@ -15,6 +15,8 @@ from dashboard.durations import write_durations
 from dashboard.overview import CHECK_TIMEOUT
 from dashboard.rendering import query, render
 from dashboard.routes import PageRoute
+from hookkeeper.registry.portal import MAX_OPEN_SESSIONS
+from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT
 from hookkeeper.services.caller import Caller
 from hookkeeper.settings import MIB, Settings
 from hookkeeper.temporal.error_translation import Unavailable
@@ -78,7 +80,7 @@ async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
         rows.append(await _schedules(state, tenant))
     if not caller.scopes.isdisjoint(("webhooks:write", "admin")):
         count = await store.portal.count_open(tenant)
-        rows.append(_counted("Open links and sessions of the portal", count, settings.max_portal_sessions_per_tenant))
+        rows.append(_counted("Open links and sessions of the portal", count, MAX_OPEN_SESSIONS))
     if "events:read" in caller.scopes:
         day = await last_day(store.index, CHART_HEIGHT, tenant=tenant)
         counts, note = (day.counts, "") if day else (None, TOO_MANY)
@@ -127,10 +129,10 @@ def _may(settings: Settings) -> list[Row]:
             str(settings.max_concurrent_per_tenant),
             note="of each worker and queue",
         ),
-        Row("Memory for outgoing requests", _mib(settings.max_bytes_in_flight_per_tenant), note="of each worker"),
+        Row("Memory for outgoing requests", _mib(settings.max_bytes_in_flight // 2), note="of each worker"),
         Row(
             "Templates and filters at once",
-            str(settings.max_concurrent_sandbox_calls_per_tenant),
+            str(MAX_CALLS_PER_TENANT),
             note="of each process",
         ),
         Row("Size of an event", f"{settings.max_event_bytes:,} bytes"),

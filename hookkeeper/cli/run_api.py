@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.connections import BoundedProtocol, ClientTimeouts, bounded
+from api.connections import MAX_CONNECTIONS, BoundedProtocol, ClientTimeouts, bounded
 from api.refusals import answering_cancelled
 from api.state import ApiState
 from hookkeeper.cli.console import InvalidSettings
@@ -93,7 +93,7 @@ class ApiServer(uvicorn.Server):
 async def _serve_http(settings: Settings, app: FastAPI) -> None:
     """Serve until cancelled."""
     listener = listen(settings.host, settings.port)
-    protocol = bounded(settings.max_connections, ClientTimeouts())
+    protocol = bounded(MAX_CONNECTIONS, ClientTimeouts())
     state: ApiState = app.state.api
     config = server_config(app, protocol, settings.shutdown_timeout, settings.trusted_proxies)
     server = ApiServer(config, protocol, state.feed.close)

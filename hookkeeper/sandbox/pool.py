@@ -24,6 +24,10 @@ MAX_PART = 256 * 1024
 """Characters of JSON in a request, except that a single call may be larger."""
 
 
+MAX_CALLS_PER_TENANT = 2
+"""Children that one tenant may use at once in an API or a worker process."""
+
+
 class Sandbox:
     """Makes up to `children` calls concurrently. Children start at first use and are kept.
 

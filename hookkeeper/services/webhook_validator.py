@@ -16,6 +16,7 @@ from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK, check_total
 from hookkeeper.content.notifications import Notification, OnFailure
+from hookkeeper.content.sizes import MAX_HEADER_BYTES
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID, EXAMPLE_WEBHOOK_ID
 from hookkeeper.content.urls import check_reachable, check_scheme
 from hookkeeper.egress.addresses import parse_networks
@@ -157,7 +158,7 @@ class WebhookValidator:
                 yield f"{path}.http.url", partial(self._check_reachable, notification.http.host)
 
     async def _check_header_bytes(self, headers: dict[str, str]) -> None:
-        check_total(headers, self._settings.max_header_bytes)
+        check_total(headers, MAX_HEADER_BYTES)
 
     async def _check_scheme(self, url: str) -> None:
         check_scheme(url, self._settings.require_https)

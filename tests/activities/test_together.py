@@ -44,7 +44,7 @@ class Worker:
 
     def __init__(self, store: Store) -> None:
         self.concurrency = TenantConcurrency(10, 1)
-        self.memory = WorkerMemory(16 * MIB, 4 * MIB)
+        self.memory = WorkerMemory(8 * MIB)
         self._runner = BatchRunner(
             store, create_autospec(Client), self.concurrency, self.memory, heartbeat_delay=timedelta(seconds=0.1)
         )
