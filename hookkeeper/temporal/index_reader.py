@@ -9,17 +9,16 @@ from typing import TypeVar
 
 from temporalio.client import Client, WorkflowExecutionDescription
 
-from hookkeeper import ids
 from hookkeeper.asyncio_tasks import wait_for_all
+from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import key_of
 from hookkeeper.temporal.attempt_history import with_all_attempts
 from hookkeeper.temporal.run_reports import read_event, read_part, read_shared_run
 from hookkeeper.temporal.run_state import find_own_run
-from hookkeeper.temporal.shared_read import SharedRun
+from hookkeeper.temporal.shared_runs import SharedRun
 
 BATCH = 50
 """Events that are read before their reports are written."""
@@ -48,15 +47,15 @@ class IndexReader:
         reports = await read_part(self._client, run)
         return [await self._in_full(*item) for item in reports.items()]
 
-    async def shared(self, run: SharedRun, events: Sequence[SharedEvent]) -> list[RunReport]:
+    async def shared(self, run: SharedRun, events: Sequence[EventInput]) -> list[RunReport]:
         """Return the reports of events of a shared run; of those that have left it, those of their own runs.
 
         Raises `Unreadable`.
         """
         reports: list[RunReport] = []
         of_run = await read_shared_run(self._client, run, events)
-        for event in (shared.event for shared in events):
-            if (report := of_run[ids.workflow_id(event.tenant, event.id)]) is not None:
+        for event in events:
+            if (report := of_run[event.workflow_id]) is not None:
                 reports.append(report)
             elif own := await find_own_run(self._client, event.tenant, event.id, event.accepted_at):
                 reports += await self.event(own, with_size=True)

@@ -21,7 +21,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.temporal.index_reader import IndexReader, counting
 from hookkeeper.temporal.run_snapshots import Unreadable, raising_unreadable
 from hookkeeper.temporal.run_state import find_run
-from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, listed_runs
+from hookkeeper.temporal.shared_runs import SharedRun, find_shared_run, listed_runs
 from hookkeeper.times import utc_now
 
 LEASE_NAME = "repair"
@@ -90,13 +90,13 @@ class RunRepair:
                 return counting(await self._reader.event(run, with_size=False), event.as_of)
             with raising_unreadable():
                 shared_run = await self._shared_run_of(event)
-            if shared_run is None or (shared := shared_run.event(tenant, event_id)) is None:
+            if shared_run is None or (accepted := shared_run.event(tenant, event_id)) is None:
                 log.warning("event removed: it has no run", tenant=tenant, event_id=event_id)
                 await self._rows.remove(tenant, event_id)
                 return None
             if shared_run.is_open:
                 return []
-            return counting(await self._reader.shared(shared_run, [shared]), event.as_of)
+            return counting(await self._reader.shared(shared_run, [accepted]), event.as_of)
         except Unreadable as error:
             log.warning("event not repaired: another try follows", tenant=tenant, event_id=event_id, error=str(error))
             return []

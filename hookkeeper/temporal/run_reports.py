@@ -10,7 +10,6 @@ from temporalio.client import Client, WorkflowExecutionDescription
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.run_report import EventProgress, RunReport, progress_of, report_of
-from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import merged
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.event_read import LargeEventRun
@@ -22,7 +21,7 @@ from hookkeeper.temporal.run_snapshots import (
     read_snapshot,
 )
 from hookkeeper.temporal.run_state import digest_of, handle_of, input_of
-from hookkeeper.temporal.shared_read import SharedRun, final_states, first_state
+from hookkeeper.temporal.shared_runs import SharedRun, final_states, first_state
 from hookkeeper.temporal.task_times import closing_time, latest_task_time
 
 
@@ -45,24 +44,24 @@ async def read_part(client: Client, run: WorkflowExecutionDescription) -> dict[s
         return {run.id: _report(await read_snapshot(client, run), None, ids.part_of(run.id))}
 
 
-async def read_shared_run(client: Client, run: SharedRun, events: Sequence[SharedEvent]) -> dict[str, RunReport | None]:
+async def read_shared_run(client: Client, run: SharedRun, events: Sequence[EventInput]) -> dict[str, RunReport | None]:
     """Return the reports of events of a shared run, by their keys; None for those that have a run of their own.
 
     While it is open, its events have their first state: a run of its own, or the end of this one, soon follows. Raises
     `Unreadable`, and Temporal's `RPCError`.
     """
     if run.is_open:
-        return {shared.key: first_report_of(run, shared) for shared in events}
+        return {event.workflow_id: first_report_of(run, event) for event in events}
     with raising_unreadable():
         async with query_timeout():
             states = await final_states(client, run, events)
-    return {shared.key: _shared_report(run, shared, states[shared.key]) for shared in events}
+    return {event.workflow_id: _shared_report(run, event, states[event.workflow_id]) for event in events}
 
 
-def first_report_of(run: SharedRun, shared: SharedEvent) -> RunReport:
+def first_report_of(run: SharedRun, event: EventInput) -> RunReport:
     """Return the report of an event of a shared run as it was accepted."""
-    state = first_state(shared.event)
-    return report_of(state, _shared_progress(run, shared, state), run.description.start_time)
+    state = first_state(event)
+    return report_of(state, _shared_progress(run, event, state), run.description.start_time)
 
 
 def _report(snapshot: Snapshot, progress: EventProgress | None, part: int = 0) -> RunReport:
@@ -77,16 +76,16 @@ async def _progress(run: WorkflowExecutionDescription, snapshot: Snapshot, event
 # Shared runs
 
 
-def _shared_report(run: SharedRun, shared: SharedEvent, state: EventState | None) -> RunReport | None:
+def _shared_report(run: SharedRun, event: EventInput, state: EventState | None) -> RunReport | None:
     if state is None:
         return None
     finished_at = state.finished_at or run.description.close_time or run.description.start_time
-    return report_of(state, _shared_progress(run, shared, state), finished_at, finished_at)
+    return report_of(state, _shared_progress(run, event, state), finished_at, finished_at)
 
 
-def _shared_progress(run: SharedRun, shared: SharedEvent, state: EventState) -> EventProgress:
-    size = len(to_json(shared.event.data))
-    return progress_of(state, run.run_id, shared.digest, shared_run=run.id, size=size)
+def _shared_progress(run: SharedRun, event: EventInput, state: EventState) -> EventProgress:
+    size = len(to_json(event.data))
+    return progress_of(state, run.run_id, event.digest, shared_run=run.id, size=size)
 
 
 # Large events

@@ -14,8 +14,8 @@ from temporalio.client import Client, WorkflowExecution
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.crypto.keyring import CipherError
+from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.registry.index.compared_rows import IndexedEvent
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import EventKey
@@ -23,7 +23,7 @@ from hookkeeper.search_attributes import EVENTS_KEY
 from hookkeeper.temporal.index_reader import IndexReader
 from hookkeeper.temporal.run_reports import first_report_of
 from hookkeeper.temporal.run_snapshots import Unreadable
-from hookkeeper.temporal.shared_read import SharedRun, find_shared_run
+from hookkeeper.temporal.shared_runs import SharedRun, find_shared_run
 
 MAX_SKEW = timedelta(hours=1)
 """Difference between the clocks of the API and of Temporal. If it is larger, the runs are read."""
@@ -56,20 +56,20 @@ class SharedRunRepair:
         """Return the reports that the index lacks of a listed run, and add their events to those that are missing."""
         try:
             run = await find_shared_run(self._client, listed.id)
+            keys = {_event_key(event): event for event in run.events} if run else {}
         except (CipherError, ValidationError) as error:
             log.warning("shared run not indexed", workflow=listed.id, error=str(error))
             return []
         if run is None:  # deleted
             return []
-        keys = {_event_key(shared): shared for shared in run.events}
         rows = await self._index.compared_rows.events(keys)
-        of_run = {key: shared for key, shared in keys.items() if not _is_complete(run, rows.get(key))}
+        of_run = {key: event for key, event in keys.items() if not _is_complete(run, rows.get(key))}
         missing += of_run
         try:
             return await self._reader.shared(run, [*of_run.values()])
         except Unreadable as error:
             log.warning("shared run not indexed: another try follows", workflow=listed.id, error=str(error))
-            return [first_report_of(run, shared) for shared in of_run.values()]
+            return [first_report_of(run, event) for event in of_run.values()]
 
 
 async def _has_all(run: WorkflowExecution, rows: Collection[IndexedEvent]) -> bool:
@@ -91,5 +91,5 @@ def _has_run(row: IndexedEvent, run_id: str, *, is_closed: bool) -> bool:
     return row.size is not None and row.run_id == run_id and (row.finished_at is not None or not is_closed)
 
 
-def _event_key(shared: SharedEvent) -> EventKey:
-    return EventKey(shared.event.accepted_at, shared.event.tenant, shared.event.id)
+def _event_key(event: EventInput) -> EventKey:
+    return EventKey(event.accepted_at, event.tenant, event.id)
