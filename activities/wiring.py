@@ -128,7 +128,7 @@ def _bulk_activities(temporal: Client, store: Store, settings: Settings, gateway
     concurrency = TenantConcurrency(MAX_CONCURRENT_BULK, settings.max_concurrent_per_tenant)
     runs = store.index.runs_by_status
     release = ReleaseActivities(store, HeldDeliveries(temporal, runs), concurrency)
-    candidates = RecoveryCandidates(temporal, runs, gateway.commands, gateway.shared_runs)
+    candidates = RecoveryCandidates(temporal, runs, gateway.commands, gateway.reader)
     recovery = RecoveryActivities(store, candidates, concurrency)
     return [
         release.find_held,

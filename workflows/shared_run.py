@@ -26,7 +26,6 @@ from hookkeeper.messages.event import Delivery, EventInput, EventState, event_st
 from hookkeeper.messages.shared_run import (
     HandOver,
     SharedCommand,
-    SharedEvent,
     SharedRunInput,
     SharedRunResult,
     TogetherBatch,
@@ -51,17 +50,16 @@ would be overloaded more if each of its events got a run at once."""
 class FirstAttempts:
     """The first attempts of one event: its deliveries, until they have succeeded or continue in a run of their own."""
 
-    def __init__(self, shared: SharedEvent, *, is_settled: bool) -> None:
-        self.event = shared.event
-        self.digest = shared.digest
-        self.deliveries = {record.id: DeliveryState(record) for record in shared.event.deliveries}
+    def __init__(self, event: EventInput, *, is_settled: bool) -> None:
+        self.event = event
+        self.deliveries = {record.id: DeliveryState(record) for record in event.deliveries}
         self.finished_at: datetime | None = None
         self.own_run: EventInput | None = None
         """The input of the event's own run, if it continues in one."""
         self.is_settled = is_settled
         """It has succeeded, or continues in its own run: commands go there."""
-        self.has_moved = False
-        """It is in another run, which was started because this one seemed to be lost."""
+        self.is_elsewhere = False
+        """Its own run has been started; or another one, because this one seemed to be lost."""
 
     @property
     def has_succeeded(self) -> bool:
@@ -79,7 +77,7 @@ class FirstAttempts:
     def end(self, result: BatchResult | None) -> None:
         """Record the outcomes, or that no attempt was made."""
         if result is not None and result.moved:
-            self.is_settled = self.has_moved = True
+            self.is_settled = self.is_elsewhere = True
             return None
         if result is not None:
             return record_outcomes(self.deliveries, result)
@@ -112,7 +110,7 @@ class SharedRunWorkflow:
 
     @workflow.init
     def __init__(self, run: SharedRunInput) -> None:
-        self._events = {event.key: FirstAttempts(event, is_settled=bool(run.finished)) for event in run.events}
+        self._events = {event.workflow_id: FirstAttempts(event, is_settled=bool(run.finished)) for event in run.events}
         self._records = SharedRunRecords()
 
     @workflow.run
@@ -129,7 +127,7 @@ class SharedRunWorkflow:
         """Take the place of a run of which an event was erased."""
         for state in finished:
             event = self._events[ids.workflow_id(state.tenant, state.id)]
-            self._records.put_state(event.digest, state)
+            self._records.put_state(event.event, state)
         return SharedRunResult(finished=tuple(finished))
 
     async def _deliver(self) -> SharedRunResult:
@@ -176,35 +174,40 @@ class SharedRunWorkflow:
     async def _settle(self, events: Sequence[FirstAttempts]) -> None:
         """Report the events, and start the runs of those that continue."""
         for event in events:
-            if not event.has_moved:
+            if not event.is_elsewhere:
                 event.settle(workflow.now())
                 self._report(event)
-        await asyncio.gather(*(self._start(event.own_run, event.digest) for event in events if event.own_run))
+        await asyncio.gather(*(self._continue(event, event.own_run) for event in events if event.own_run))
 
-    async def _start(self, event: EventInput, digest: str) -> None:
+    async def _continue(self, event: FirstAttempts, own_run: EventInput) -> None:
+        await self._start(own_run)
+        event.is_elsewhere = True
+
+    async def _start(self, event: EventInput) -> None:
         """Start the run of an event that continues. An open run with its id has the event already, or another event
         with the same id, which the registry has forgotten: then the run gets an id of its own.
         """
         try:
-            await _start_own(event, digest, ids.workflow_id(event.tenant, event.id))
+            await _start_own(event, event.workflow_id)
             return
         except WorkflowAlreadyStartedError:
             pass
         is_in_open_run = await run_until_done(
             HandOverActivities.is_in_open_run,
-            HandOver(tenant=event.tenant, event_id=event.id, digest=digest),
+            HandOver(tenant=event.tenant, event_id=event.id, digest=event.digest),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=event.tenant),
             summary=f"compare {event.id} with the open run of its id",
         )
         if not is_in_open_run:
             with suppress(WorkflowAlreadyStartedError):  # this run was reset
-                await _start_own(event, digest, ids.run_apart(event.tenant, event.id, event.accepted_at))
+                await _start_own(event, ids.run_apart(event.tenant, event.id, event.accepted_at))
 
     @workflow.query(name=temporal_names.STATE)
-    def state(self, key: str) -> EventState:
-        """Return the public state of an event, without its data."""
-        return self._event(key).state
+    def state(self, key: str) -> EventState | None:
+        """Return the public state of an event, without its data; None if another run has it."""
+        event = self._event(key)
+        return None if event.is_elsewhere else event.state
 
     @workflow.update(name=temporal_names.COMMAND, description="Apply a command to one event.")
     def command(self, command: SharedCommand) -> None:
@@ -225,7 +228,7 @@ class SharedRunWorkflow:
         return select(command.command, event.state.deliveries, command.delivery)
 
     def _report(self, event: FirstAttempts) -> None:
-        self._records.put_state(event.digest, event.state)
+        self._records.put_state(event.event, event.state)
 
     def _event(self, key: str) -> FirstAttempts:
         try:
@@ -234,13 +237,13 @@ class SharedRunWorkflow:
             raise UnknownDelivery(f"this run has no event {key}") from None
 
 
-async def _start_own(event: EventInput, digest: str, workflow_id: str) -> None:
+async def _start_own(event: EventInput, workflow_id: str) -> None:
     """Start the own run of an event. Raises WorkflowAlreadyStartedError if a run with this id is open."""
     await workflow.start_child_workflow(
         EventWorkflow.run,
         event,
         id=workflow_id,
-        memo=memo(event, digest, 1),
+        memo=memo(event, 1),
         search_attributes=search_attributes(event, 1),
         static_summary=run_summary(event),
         priority=Priority(fairness_key=event.tenant),

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from hookkeeper import ids
 from hookkeeper.messages import Message
 from hookkeeper.messages.alert import Alert
 from hookkeeper.outcomes import ReservedTime
@@ -159,6 +160,8 @@ class EventInput(Message):
     tenant: str
     timestamp: datetime
     data: Any = None
+    digest: str = ""
+    """Of what was accepted; empty if the run was started with Temporal's own tools."""
     accepted_at: datetime
     deliver_at: datetime | None = None
     deliveries: tuple[Delivery, ...] = ()
@@ -168,6 +171,11 @@ class EventInput(Message):
     """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
     pending_alerts: tuple[Alert, ...] = ()
     """Alerts that the earlier run has not sent: before it continued as new, or of the event's shared run."""
+
+    @property
+    def workflow_id(self) -> str:
+        """The id that its own run has, or would have: in a shared run, the key of the event."""
+        return ids.workflow_id(self.tenant, self.id)
 
 
 class EventState(Message):

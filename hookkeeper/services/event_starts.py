@@ -16,7 +16,7 @@ from hookkeeper.services.outlasting_starts import OutlastingStarts
 from hookkeeper.services.shared_starts import SharedStarts, start_own
 from hookkeeper.services.start_limit import RecentTenants, StartLimit
 from hookkeeper.services.start_queue import NewRun, NotStarted
-from hookkeeper.temporal.gateway import Gateway, Started, check_digest
+from hookkeeper.temporal.gateway import Gateway, Started
 from hookkeeper.times import utc_now
 
 MAX_CONCURRENT_STARTS = 32
@@ -108,9 +108,8 @@ class EventStarts:
         """
         await self._shared.wait_for_start(shared_run)
         while True:
-            if found := await self._gateway.shared_runs.event_in(shared_run, *run.key):
-                check_digest(*run.key, run.digest, found.digest)
-                return Started(found.workflow_id, found.run_id, found.state, duplicate=True)
+            if found := await self._gateway.known(*run.key, run.event.digest):
+                return found
             if utc_now() - run.event.accepted_at > START_TIME:
                 return None
             await asyncio.sleep(LOOK_INTERVAL)

@@ -82,10 +82,10 @@ class EventIngest:
         be in the catalogue. Raises Invalid, TooLarge, Suspended and the errors of the registry and of Temporal.
         """
         size = self._check_size(event)
-        run = self._input(event, event_id, utc_now(), deliveries_to([webhook], manual=True))
+        run = self._input(event, event_id, utc_now(), deliveries_to([webhook], manual=True), only_to=webhook.id)
         async with _in_time():
             await self._check_type(event, is_test=True)
-            return await self._start(NewRun(run, digest(event, only_to=webhook.id), size, has_own_id=True))
+            return await self._start(NewRun(run, size, has_own_id=True))
 
     async def check(self, event: NewEvent) -> None:
         """Raise Invalid, TooLarge or Suspended for an event that would be refused if it came now."""
@@ -106,7 +106,6 @@ class EventIngest:
             await asyncio.wait([earlier])
         run = NewRun(
             self._input(event, event_id, now, deliveries_to(webhooks)),
-            digest(event),
             size,
             has_own_id=event.id is not None,
             expected=_expected(webhooks, now),
@@ -163,13 +162,21 @@ class EventIngest:
             log.warning("filter failed", webhook=webhook_id, tenant=event.tenant, event_id=event_id, error=error)
         return [webhook for webhook in webhooks if matches.get(webhook.id, True) is True], errors
 
-    def _input(self, event: NewEvent, event_id: str, now: datetime, deliveries: tuple[Delivery, ...]) -> EventInput:
+    def _input(
+        self,
+        event: NewEvent,
+        event_id: str,
+        now: datetime,
+        deliveries: tuple[Delivery, ...],
+        only_to: str | None = None,
+    ) -> EventInput:
         return EventInput(
             id=event_id,
             type=event.type,
             tenant=event.tenant,
             timestamp=event.timestamp or now,
             data=event.data,
+            digest=digest(event, only_to),
             accepted_at=now,
             deliver_at=event.deliver_at,
             deliveries=deliveries,

@@ -35,11 +35,11 @@ class OutlastingStarts:
 
     def __contains__(self, run: NewRun) -> bool:
         """Return whether the start of this event is under way, or its answer is kept."""
-        return (run.key, run.digest) in self._tasks
+        return (run.key, run.event.digest) in self._tasks
 
     async def start(self, run: NewRun, start: Start) -> Started:
         """Return the answer of the event's start, or of `start` if it has none. Raises its errors, and Unavailable."""
-        task = self._tasks.get((run.key, run.digest)) or self._begin(run, start)
+        task = self._tasks.get((run.key, run.event.digest)) or self._begin(run, start)
         if task is None:
             return await start()
         started = await asyncio.shield(task)
@@ -53,7 +53,7 @@ class OutlastingStarts:
     def _begin(self, run: NewRun, start: Start) -> asyncio.Task[Started] | None:
         if not self._limit.acquire_now(run.event.tenant, _slots(run)):
             return None
-        task = self._tasks[run.key, run.digest] = asyncio.create_task(_in_time(start))
+        task = self._tasks[run.key, run.event.digest] = asyncio.create_task(_in_time(start))
         task.add_done_callback(partial(self._end, run))
         return task
 
@@ -65,7 +65,7 @@ class OutlastingStarts:
 
     def _forget(self, run: NewRun, task: asyncio.Task[Started]) -> bool:
         """Return whether it was known until now."""
-        key = run.key, run.digest
+        key = run.key, run.event.digest
         if self._tasks.get(key) is not task:
             return False
         del self._tasks[key]

@@ -131,14 +131,14 @@ class SharedStarts:
         run = waiting.run
         with self.limit.timed():
             started, _ = await asyncio.gather(
-                self._gateway.start(run.event, run.digest), self._rows.write([run.acceptance(None).report])
+                self._gateway.start(run.event), self._rows.write([run.acceptance(None).report])
             )
         waiting.resolve(started)
 
     async def _start_shared(self, group: Sequence[WaitingRun], shared_run: str) -> None:
         try:
             with self.limit.timed(len(group)):
-                run_id = await self._gateway.shared_runs.start(shared_run, [waiting.shared_event for waiting in group])
+                run_id = await self._gateway.start_shared(shared_run, [waiting.run.event for waiting in group])
         except RequestTooLarge:
             await self._rows.move([waiting.run.key for waiting in group], shared_run, None)
             for waiting in group:
@@ -154,7 +154,7 @@ async def start_own(gateway: Gateway, rows: EventRows, run: NewRun, *, is_new: b
     If Temporal has a run of the id that the registry has lost, a new row (`is_new`) is removed: it is not of that run.
     """
     try:
-        started = await gateway.start(run.event, run.digest)
+        started = await gateway.start(run.event)
     except Conflict:
         if is_new:
             await rows.remove(*run.key)

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.run_report import first_report
-from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 from hookkeeper.registry.index.writing import Acceptance, AcceptedEvent, Key
 from hookkeeper.search_attributes import ID_FRAME_BYTES, LIST_FRAME_BYTES, LISTED_BYTES
@@ -33,7 +32,6 @@ class NewRun:
     """An event that is to be started."""
 
     event: EventInput
-    digest: str
     size: int
     """Bytes of the event as it was posted."""
     has_own_id: bool
@@ -52,7 +50,7 @@ class NewRun:
     def acceptance(self, shared_run: str | None, instead_of: str | None = None) -> Acceptance:
         """Return what its row is made of, if it is to be in this run."""
         state = unstarted_state(self.event)
-        return Acceptance(first_report(self.event, state, "", self.digest, shared_run), instead_of)
+        return Acceptance(first_report(self.event, state, shared_run=shared_run), instead_of)
 
     def is_plain(self) -> bool:
         """Return whether the event may share a run: it is small, and nothing delays its first attempts.
@@ -100,10 +98,6 @@ class WaitingRun:
         self.size = run.size + sum(DELIVERY_BYTES + len(delivery.target) for delivery in run.event.deliveries)
         self.listed_bytes = len(run.event.id) + ID_FRAME_BYTES
         self.answer: asyncio.Future[Started | NotStarted] = asyncio.get_running_loop().create_future()
-
-    @property
-    def shared_event(self) -> SharedEvent:
-        return SharedEvent(event=self.run.event, digest=self.run.digest)
 
     def resolve(self, answer: Started | NotStarted) -> None:
         """Answer the request, unless it has ended."""

@@ -26,7 +26,7 @@ from hookkeeper.search_attributes import EVENTS_KEY
 from hookkeeper.temporal import event_read
 from hookkeeper.temporal.run_repair import reports_of
 from hookkeeper.temporal.run_state import digest_of, find_run
-from hookkeeper.temporal.shared_read import final_states, find_shared_run, first_state
+from hookkeeper.temporal.shared_runs import final_states, find_shared_run, first_state
 from hookkeeper.temporal.visibility import quoted, read_all
 from hookkeeper.times import rfc3339, utc_now
 
@@ -130,18 +130,19 @@ class Reindex:
         """
         if (run := await find_shared_run(self._client, workflow_id)) is None:  # deleted
             return []
-        states: dict[str, EventState | None] = {shared.key: first_state(shared.event) for shared in run.events}
+        events = run.events
+        states: dict[str, EventState | None] = {event.workflow_id: first_state(event) for event in events}
         if not run.is_open:
-            states = await final_states(self._client, run, run.events)
+            states = await final_states(self._client, run, events)
         reports: list[RunReport] = []
-        for shared in run.events:
-            if (state := states[shared.key]) is None:
+        for event in events:
+            if (state := states[event.workflow_id]) is None:
                 continue
             finished_at = None if run.is_open else state.finished_at or run.description.close_time
-            size = len(to_json(shared.event.data))
-            progress = progress_of(state, run.run_id, shared.digest, shared_run=run.id, size=size)
+            size = len(to_json(event.data))
+            progress = progress_of(state, run.run_id, event.digest, shared_run=run.id, size=size)
             as_of = finished_at or run.description.start_time
-            row = rows.get((shared.event.tenant, shared.event.id))
+            row = rows.get((event.tenant, event.id))
             if row and row.shared_run == run.id:  # otherwise the later run counts
                 as_of = max(as_of, row.as_of)
             reports += reports_of(state, progress, as_of, finished_at)

@@ -195,7 +195,7 @@ async def test_an_event_that_is_unknown_or_of_another_tenant_cannot_be_erased(in
 
 async def test_an_event_that_only_the_index_has_can_be_erased(instance: Instance) -> None:
     """As after the restore of a backup of one of the databases."""
-    event = event_to(id="evt_lost", tenant=instance.tenant).event
+    event = event_to(id="evt_lost", tenant=instance.tenant)
     await instance.store.rows.write([first_report(event, unstarted_state(event), "run", "")])
     assert await listed(instance) == ["evt_lost"]
     assert await erase(instance, "evt_lost") == (202, {"id": "evt_lost", "runs": 0})
@@ -232,8 +232,8 @@ async def test_an_event_can_be_started_while_the_server_deletes_its_earlier_run(
     Proves: the event is started in its place.
     """
     webhook = await instance.webhook(inbox.url)
-    event = event_to(webhook, id="e0", tenant=instance.tenant).event
-    earlier = await instance.gateway.start(event, "digest")
+    event = event_to(webhook, id="e0", tenant=instance.tenant)
+    earlier = await instance.gateway.start(event)
     await instance.until_closed("e0")
 
     async def refused(*arguments: Any) -> str:
@@ -246,7 +246,7 @@ async def test_an_event_can_be_started_while_the_server_deletes_its_earlier_run(
 
     monkeypatch.setattr("hookkeeper.temporal.gateway.start_run", refused)
     monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", WAIT_TIMEOUT)  # the deletion is part of the operation
-    again = await instance.gateway.start(event, "digest")
+    again = await instance.gateway.start(event)
     assert not again.duplicate
     assert again.run_id != earlier.run_id
     await instance.until_closed("e0")

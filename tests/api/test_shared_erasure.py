@@ -13,9 +13,8 @@ from hookkeeper import ids
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal import shared_run_erasure
 from hookkeeper.temporal.error_translation import Unavailable
-from hookkeeper.temporal.shared_read import find_shared_run
 from hookkeeper.temporal.shared_run_erasure import delete_run
-from hookkeeper.temporal.shared_runs import start_shared_run
+from hookkeeper.temporal.shared_runs import find_shared_run, start_shared_run
 from index_rows import indexed, until_indexed
 from instances import Instance
 from receivers import Answer, Receiver, receiver
@@ -47,7 +46,7 @@ async def until_gone(instance: Instance, event_id: str) -> None:
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await instance.http.get(f"/v1/events/{event_id}", params=params)).status_code != 404:
             await asyncio.sleep(0.05)
-        while await instance.gateway.shared_runs.find_all(instance.tenant, event_id):
+        while await instance.gateway.reader.shared_runs(instance.tenant, event_id):
             await asyncio.sleep(0.05)
 
 
@@ -112,7 +111,7 @@ async def test_erasing_an_event_deletes_its_own_runs_too(instance: Instance, inb
     await until_gone(instance, redelivered)
     replacement = await find_shared_run(instance.temporal, f"{run.handle.id}.1")
     assert replacement
-    assert [shared.event.id for shared in replacement.events] == [kept]
+    assert [event.id for event in replacement.events] == [kept]
     row = await instance.store.rows.find(instance.tenant, continued)
     assert row
     assert row.shared_run is None

@@ -17,8 +17,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def new(event_id: str, tenant: str = "acme", digest: str = "digest", size: int = 100) -> NewRun:
-    event = EventInput(id=event_id, type="a", tenant=tenant, timestamp=NOW, accepted_at=NOW)
-    return NewRun(event, digest, size, has_own_id=True)
+    event = EventInput(id=event_id, type="a", tenant=tenant, timestamp=NOW, digest=digest, accepted_at=NOW)
+    return NewRun(event, size, has_own_id=True)
 
 
 class SlowStart:

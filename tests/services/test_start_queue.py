@@ -31,7 +31,7 @@ def new(
     event = EventInput(
         id=event_id, type="a", tenant=tenant, timestamp=NOW, data=None, accepted_at=NOW, deliveries=deliveries
     )
-    return NewRun(event, "digest", size, has_own_id=True, expected=expected)
+    return NewRun(event, size, has_own_id=True, expected=expected)
 
 
 def waiting(queue: StartQueue, *runs: NewRun) -> list[WaitingRun]:
@@ -106,7 +106,7 @@ async def test_a_shared_run_has_a_maximum_of_bytes() -> None:
     waiting(queue, *(new(f"e{n}", deliveries=deliveries) for n in range(10)))
     sizes = []
     while queue:
-        sizes.append(sum(len(each.shared_event.model_dump_json()) for each in queue.take()))
+        sizes.append(sum(len(each.run.event.model_dump_json()) for each in queue.take()))
     assert max(sizes) <= MAX_SHARED_BYTES
 
 

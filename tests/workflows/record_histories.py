@@ -20,9 +20,8 @@ from test_event import without_registry
 import shared_runs
 from crowds import crowd
 from hookkeeper import ids
-from hookkeeper.messages.event import Receipt
+from hookkeeper.messages.event import EventInput, Receipt
 from hookkeeper.messages.ordered_queue import QueuePosition
-from hookkeeper.messages.shared_run import SharedEvent
 from instances import Instance, running_instance
 from mail_servers import KEY, SendGridServer, sendgrid_server
 from receivers import Answer, Receiver, receiver
@@ -270,7 +269,7 @@ async def test_record_shared_waiting(temporal: Client, tmp_path: Path, inbox: Re
             await save_shared(run, "shared_waiting")
 
 
-def to(instance: Instance, webhook: dict[str, object], event_id: str) -> SharedEvent:
+def to(instance: Instance, webhook: dict[str, object], event_id: str) -> EventInput:
     return shared_runs.event_to(webhook, id=event_id, tenant=instance.tenant)
 
 

@@ -14,7 +14,7 @@ from hookkeeper.messages.run_report import first_report
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.temporal import reindex
 from hookkeeper.temporal.reindex import Reindex
-from hookkeeper.temporal.shared_read import first_state
+from hookkeeper.temporal.shared_runs import first_state
 from index_rows import all_rows, derived, empty, indexed, until_indexed
 from instances import Instance
 from receivers import Receiver
@@ -80,10 +80,7 @@ async def test_shared_runs(instance: Instance, inbox: Receiver) -> None:
     run = await share(instance, events)
     run_id = (await run.handle.describe()).run_id
     await instance.store.rows.write(
-        [
-            first_report(shared.event, first_state(shared.event), run_id, shared.digest, run.handle.id)
-            for shared in events
-        ]
+        [first_report(event, first_state(event), run_id, run.handle.id) for event in events]
     )
     result = await run.result()
     (continued,) = result.continued

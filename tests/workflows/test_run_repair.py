@@ -134,7 +134,7 @@ async def test_a_restored_shared_run_attempts_an_event_whose_own_run_is_lost(
     event = event_to(webhook, id="e0", tenant=instance.tenant)
     await instance.store.rows.accept([acceptance(event, None)])
     shared_run = ids.shared_run_id()
-    await instance.gateway.shared_runs.start(shared_run, [event])
+    await instance.gateway.start_shared(shared_run, [event])
     await inbox.got(1)
     await instance.temporal.get_workflow_handle(shared_run).result()
     assert (await instance.event("e0"))["status"] == "succeeded"

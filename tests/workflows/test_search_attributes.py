@@ -11,7 +11,6 @@ from temporalio.client import WorkflowHistory
 from hookkeeper import temporal_names
 from hookkeeper.commands import reopen
 from hookkeeper.messages.event import Delivery, DeliveryStatus, EventInput
-from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.search_attributes import (
     DELIVER_AT_KEY,
     EVENT_TYPE_KEY,
@@ -41,6 +40,7 @@ def event(*deliveries: Delivery, deliver_at: datetime | None = None) -> EventInp
         timestamp=NOW,
         accepted_at=NOW,
         data={},
+        digest="abc",
         deliver_at=deliver_at,
         deliveries=deliveries,
     )
@@ -58,7 +58,7 @@ LATER = NOW + timedelta(days=1)
 
 def test_a_plain_event_has_its_tenant_and_type_only() -> None:
     assert attributes(event(PLAIN)) == OF_EVERY_EVENT
-    assert memo(event(PLAIN), "abc", 1) == {"digest": "abc", "accepted_at": NOW}
+    assert memo(event(PLAIN), 1) == {"digest": "abc", "accepted_at": NOW}
 
 
 def test_an_event_lists_what_needs_attention_its_queues_and_its_time() -> None:
@@ -77,7 +77,7 @@ def test_an_event_that_was_in_a_shared_run_needs_attention_from_the_start(status
 
 
 def shared(*events: EventInput) -> dict[str, object]:
-    attributes = shared_search_attributes([SharedEvent(event=event, digest="") for event in events])
+    attributes = shared_search_attributes(events)
     return {pair.key.name: pair.value for pair in attributes}
 
 
@@ -95,7 +95,7 @@ def test_a_redelivery_waits_neither_for_its_time_nor_in_a_queue() -> None:
     failed = IN_ORDER.model_copy(update={"status": "failed"})
     again = event(*reopen("retry", [PLAIN.model_copy(update={"status": "succeeded"}), failed], None), deliver_at=LATER)
     assert attributes(again, 2) == OF_EVERY_EVENT
-    assert memo(again, "abc", 2) == {"digest": "abc", "accepted_at": NOW, "run_number": 2}
+    assert memo(again, 2) == {"digest": "abc", "accepted_at": NOW, "run_number": 2}
 
 
 def test_a_large_event_has_those_of_its_deliveries_on_its_parts() -> None:

@@ -113,7 +113,7 @@ async def test_the_own_run_is_started_as_the_api_starts_one(instance: Instance, 
     assert described.workflow_type == temporal_names.EVENT
     memo = await described.memo()
     assert memo == {"digest": event.digest, "accepted_at": memo["accepted_at"]}
-    assert datetime.fromisoformat(memo["accepted_at"]) == event.event.accepted_at
+    assert datetime.fromisoformat(memo["accepted_at"]) == event.accepted_at
     attributes = {pair.key.name: pair.value for pair in described.typed_search_attributes}
     assert {name: value for name, value in attributes.items() if name.startswith("Hook")} == {
         "HookTenant": instance.tenant,
@@ -190,9 +190,9 @@ async def test_events_of_several_tenants_share_a_run(instance: Instance, inbox: 
         events.append(event_to(webhook, id="e1", tenant=tenant))
     result = await (await start(instance, events)).result()
     assert [(state.tenant, state.status) for state in result.finished] == [
-        (event.event.tenant, "succeeded") for event in events
+        (event.tenant, "succeeded") for event in events
     ]
-    assert {request.path.rsplit("/")[-1] for request in inbox.requests} == {event.event.tenant for event in events}
+    assert {request.path.rsplit("/")[-1] for request in inbox.requests} == {event.tenant for event in events}
 
 
 @pytest.mark.parametrize("has_to_wait_long", [False, True])
