@@ -12,7 +12,7 @@ from pydantic import Field
 from api.authenticator import Authenticator
 from api.cursors import MAX_LENGTH, PageCursor
 from api.errors import naming_event
-from api.held_counts import HeldCounts
+from api.limits import HeldCounts
 from api.state import ApiState, state_of
 from hookkeeper.links import DEFAULT_TENANT, LinkBuilder
 from hookkeeper.registry.audit import AuditLog

@@ -7,9 +7,9 @@ from typing import Annotated, NamedTuple, TypeVar
 from fastapi import Depends, Header, Query, Request
 from pydantic import Field
 
+from api.cursors import STREAM_ID_LENGTH
 from api.deps import AnyTenant, CallerDep, KnownWebhook
 from api.state import state_of
-from api.streams.cursors import LENGTH
 from api.streams.subscription import Subscription
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
 from hookkeeper.registry.index.search import Search, StatusCodes, status_codes
@@ -175,7 +175,7 @@ async def _subscription(
     caller: CallerDep,
     search: StreamSearch,
     last_event_id: Annotated[
-        Annotated[str, Field(json_schema_extra={"maxLength": LENGTH})] | None,
+        Annotated[str, Field(json_schema_extra={"maxLength": STREAM_ID_LENGTH})] | None,
         Header(description="`id` of the last message that was received: the stream continues after it"),
     ] = None,
 ) -> AsyncIterator[Subscription]:

@@ -1,33 +1,38 @@
-"""The page of an event: its deliveries with their attempts, and the commands that make sense now."""
+"""The list of events, their stream, and the page of one: its deliveries with their attempts, and the commands that make
+sense now.
+"""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api import views
 from api.access import needs
-from api.deps import AuditDep, CallerDep, GatewayDep, LinksDep, StoreDep, Tenant
+from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, LinksDep, StoreDep, Tenant
 from api.errors import as_problem
+from api.filters import EventSearch, SubscriptionDep
 from api.problems import Problem
-from dashboard.rendering import query, redirect, render
+from api.state import state_of
+from dashboard.rendering import given_filters, paging, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.links import LinkBuilder
-from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventState
+from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventState, EventStatus
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.event_commands import send
-from hookkeeper.services.fields import EVENT_ID
+from hookkeeper.services.fields import ERROR, EVENT_ID
 from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
 from hookkeeper.temporal.event_read import EventSnapshot
 
-router = APIRouter(prefix="/events", include_in_schema=False, route_class=PageRoute)
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
 DELIVERIES_ON_PAGE = 20
 ORDER: tuple[DeliveryStatus, ...] = ("failed", "held", "retrying", "pending", "sent", "cancelled", "succeeded")
 """What needs attention comes first."""
@@ -63,9 +68,42 @@ REASONS = {
     "held_too_long": "It was held for too long.",
 }
 PathId = Annotated[str, Path(pattern=EVENT_ID)]
+EVENTS_ON_PAGE = 50
+FOLLOWED = ("tenant", "type", "webhook")
+"""Filters of the list's stream. An event that meets one of the others no more has to leave the list."""
+PERIODS = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 
 
-@router.get("/{event_id}", dependencies=[needs("events:read")])
+@router.get("/events", dependencies=[needs("events:read")])
+async def list_events(
+    request: Request, cursor: Cursor, index: IndexDep, links: LinksDep, caller: CallerDep, search: EventSearch
+) -> Response:
+    """Show a page of events, newest first."""
+    rows, end = await index.events(search, EVENTS_ON_PAGE, cursor.start)
+    page = cursor.page([views.event_summary(row, links) for row in rows], end)
+    given = given_filters(request)
+    return await render(
+        request,
+        "events.html",
+        events=page.items,
+        **paging(request, "/events", cursor, page.next_cursor),
+        stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
+        statuses=get_args(EventStatus),
+        delivery_statuses=get_args(DeliveryStatus),
+        periods=PERIODS,
+        error_pattern=ERROR.strip("^$"),
+        all_tenants=caller.tenant is None,
+    )
+
+
+@router.get("/live", response_class=EventSourceResponse, dependencies=[needs("events:read")])
+async def follow_events(request: Request, stream: SubscriptionDep) -> AsyncIterable[ServerSentEvent]:
+    """Stream what changes, as `GET /v1/events/stream` does."""
+    async for message in state_of(request).feed.messages(stream):
+        yield message
+
+
+@router.get("/events/{event_id}", dependencies=[needs("events:read")])
 async def show_event(
     request: Request,
     event_id: PathId,
@@ -112,7 +150,7 @@ def _add_command(command: Command) -> None:
         return redirect(query(f"/events/{event_id}", tenant=tenant, sent=command))
 
     router.add_api_route(
-        f"/{{event_id}}/{command}",
+        f"/events/{{event_id}}/{command}",
         act,
         methods=["POST"],
         name=f"{command}_event_page",

@@ -1,6 +1,13 @@
-"""The catalogue: each event type with its example and its schema, and a form that sends the example."""
+"""The catalogue: each event type with its example, a form that sends it, and its schema as a tree of fields.
 
-from typing import Annotated, NamedTuple
+The tree shows what a sender has to know, not every keyword: the schema itself is beside it. References into the schema
+are followed, a recursive one only once.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ValidationError
@@ -10,7 +17,6 @@ from api.deps import CatalogueDep, EventEntryDep
 from api.errors import from_validation
 from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
-from dashboard.schema_tree import Field, tree
 from hookkeeper.registry import models
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EventType
@@ -18,6 +24,38 @@ from hookkeeper.services.new_event import NewEvent
 
 router = APIRouter(prefix="/event-types", include_in_schema=False, route_class=PageRoute)
 ON_PAGE = 20
+MAX_FIELDS = 300
+MAX_STEPS = 3000
+"""Schemas and references that are followed for one tree: a short schema can branch without end."""
+MAX_SHOWN_VALUES = 10
+"""Of an enumeration."""
+MAX_TEXT = 200
+"""Characters of a value, a pattern or a description."""
+ALTERNATIVES = ("anyOf", "oneOf")
+KINDS = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of the data. `path` is its name with those of the fields around it: `customer.address.city`."""
+
+    name: str
+    path: str
+    kind: str
+    """`string (date-time)`, `array of object`, `integer or null`."""
+    required: bool
+    notes: tuple[str, ...]
+    """What values it may have: `1 to 64 characters`, `one of: "eur", "usd"`."""
+    description: str
+    fields: tuple["Field", ...]
 
 
 class Entry(NamedTuple):
@@ -62,3 +100,158 @@ async def send_example(
         raise from_validation(error.errors()) from None
     sent = (await entry.accept(event)).state
     return redirect(query(f"/events/{sent.id}", tenant=sent.tenant, sent="example"))
+
+
+def tree(schema: Mapping[str, Any]) -> Field:
+    """Return the fields of a schema; the root has no name."""
+    return _Tree(schema).field(schema, "", "", True, ())
+
+
+class _Tree:
+    """Follows one schema, and counts the fields that are shown."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._count = self._steps = 0
+
+    def field(self, schema: Any, name: str, path: str, required: bool, above: tuple[str, ...]) -> Field:
+        schema, above, is_repeated = self._resolved(schema, above)
+        inner, inner_above = self._items(schema, above)
+        fields = () if is_repeated else tuple(self._fields(inner, path, inner_above))
+        kind = self._kind(schema, above)
+        notes = [
+            *_notes(schema),
+            *(_notes(inner) if inner is not schema else ()),
+            *(["as above"] if is_repeated else []),
+        ]
+        return Field(name, path, kind, required, tuple(notes), _text(schema.get("description", "")), fields)
+
+    def _fields(self, schema: Mapping[str, Any], path: str, above: tuple[str, ...]) -> Iterator[Field]:
+        required = _texts(schema.get("required"))
+        for name, inner in _mapping(schema.get("properties")).items():
+            if self._is_full():
+                return
+            yield self.field(inner, name, f"{path}.{name}" if path else name, name in required, above)
+        for part in _list(schema.get("allOf")):
+            resolved, above_part, is_repeated = self._resolved(part, above)
+            if not is_repeated:
+                yield from self._fields(resolved, path, above_part)
+        for keyword in ALTERNATIVES:
+            for number, inner in enumerate(_list(schema.get(keyword)), start=1):
+                if self._is_full():
+                    return
+                alternative = self.field(inner, f"alternative {number}", f"{path}|{number}", False, above)
+                if alternative.fields:
+                    yield alternative
+
+    def _is_full(self) -> bool:
+        self._count += 1
+        return self._count > MAX_FIELDS
+
+    def _resolved(self, schema: Any, above: tuple[str, ...]) -> tuple[Mapping[str, Any], tuple[str, ...], bool]:
+        """Follow references. Return the schema, the references around what is in it, and whether it is one of them."""
+        self._steps += 1
+        schema = _mapping(schema) if self._steps <= MAX_STEPS else {}
+        while isinstance(reference := schema.get("$ref"), str):
+            if reference in above:
+                return schema, above, True
+            above = (*above, reference)
+            schema = _mapping(self._target(reference)) | {key: schema[key] for key in ("description",) if key in schema}
+        return schema, above, False
+
+    def _target(self, reference: str) -> Any:
+        found: Any = self._root
+        for step in reference.removeprefix("#").split("/")[1:]:
+            found = _mapping(found).get(step.replace("~1", "/").replace("~0", "~"))
+        return found if reference.startswith("#") else None
+
+    def _items(self, schema: Mapping[str, Any], above: tuple[str, ...]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        """Return the schema of an array's items, for it is their fields that are shown; else the schema itself."""
+        if not isinstance(schema.get("items"), Mapping) or "properties" in schema:
+            return schema, above
+        resolved, above, is_repeated = self._resolved(schema["items"], above)
+        return ({}, above) if is_repeated else (resolved, above)
+
+    def _kind(self, schema: Mapping[str, Any], above: tuple[str, ...]) -> str:
+        kinds = _texts(schema.get("type")) or self._guess(schema, above)
+        words = []
+        for kind in kinds:
+            word = kind
+            if kind == "array" and isinstance(schema.get("items"), Mapping):
+                inner, inner_above, is_repeated = self._resolved(schema["items"], above)
+                word = "array" if is_repeated else f"array of {self._kind(inner, inner_above)}"
+            elif kind == "string" and isinstance(schema.get("format"), str):
+                word = f"string ({_text(schema['format'])})"
+            words.append(word)
+        return " or ".join(words)
+
+    def _guess(self, schema: Mapping[str, Any], above: tuple[str, ...]) -> list[str]:
+        """Return the types of a schema that names none."""
+        if "properties" in schema or "allOf" in schema:
+            return ["object"]
+        for keyword in ALTERNATIVES:
+            if parts := _list(schema.get(keyword)):
+                resolved = [self._resolved(part, above) for part in parts[:MAX_SHOWN_VALUES]]
+                return list(
+                    dict.fromkeys(self._kind(part, inner) for part, inner, repeated in resolved if not repeated)
+                )
+        values = [*_list(schema.get("enum")), *([schema["const"]] if "const" in schema else [])]
+        return list(dict.fromkeys(KINDS[type(value)] for value in values)) or ["any"]
+
+
+def _notes(schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a schema says of the values, in words."""
+    if "const" in schema:
+        yield f"always {_value(schema['const'])}"
+    if values := _list(schema.get("enum")):
+        more = f" and {len(values) - MAX_SHOWN_VALUES} more" if len(values) > MAX_SHOWN_VALUES else ""
+        yield f"one of: {', '.join(_value(value) for value in values[:MAX_SHOWN_VALUES])}{more}"
+    for lowest, highest, unit in (
+        ("minLength", "maxLength", " characters"),
+        ("minItems", "maxItems", " items"),
+        ("minimum", "maximum", ""),
+    ):
+        yield from _range(schema.get(lowest), schema.get(highest), unit)
+    if "exclusiveMinimum" in schema:
+        yield f"more than {_value(schema['exclusiveMinimum'])}"
+    if "exclusiveMaximum" in schema:
+        yield f"less than {_value(schema['exclusiveMaximum'])}"
+    if "multipleOf" in schema:
+        yield f"a multiple of {_value(schema['multipleOf'])}"
+    if "pattern" in schema:
+        yield f"matches {_text(schema['pattern'])}"
+    if "default" in schema:
+        yield f"default {_value(schema['default'])}"
+    if schema.get("deprecated") is True:
+        yield "deprecated"
+
+
+def _range(lowest: Any, highest: Any, unit: str) -> Iterator[str]:
+    if lowest is not None and highest is not None:
+        yield f"{_value(lowest)} to {_value(highest)}{unit}"
+    elif lowest is not None:
+        yield f"at least {_value(lowest)}{unit}"
+    elif highest is not None:
+        yield f"at most {_value(highest)}{unit}"
+
+
+def _value(value: Any) -> str:
+    return _text(json.dumps(value, ensure_ascii=False))
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts of a keyword that takes one or several."""
+    return [value] if isinstance(value, str) else [each for each in _list(value) if isinstance(each, str)]
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -2,16 +2,18 @@
 response. Also the command line that sends the request again.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping
+from shlex import quote
 from typing import Annotated, NamedTuple
 
 import httpx
+import yarl
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from api.access import needs
 from api.authenticator import with_scope
 from api.deps import AuditDep, CallerDep, GatewayDep, SandboxDep, SettingsDep, StoreDep, Tenant
-from dashboard.curl import curl_command
 from dashboard.event import PathId
 from dashboard.rendering import render
 from dashboard.routes import PageRoute
@@ -35,6 +37,11 @@ MAY_SIGN: tuple[Scope, ...] = ("webhooks:secrets", "webhooks:write")
 """Scopes of callers who may read the signing key, and so sign a request themselves."""
 FAILS = "The template fails for this event, so nothing can be sent"
 DELETED = "The webhook was deleted, or has no URL any more, so nothing can be sent."
+MAX_ARGUMENT = 96 * 1024
+"""Bytes of a body that is an argument. Linux allows 128 KiB for one."""
+SET_BY_CURL = ("host", "content-length")
+ADDED_BY_CURL = ("accept", "content-type")
+"""Headers that curl adds by itself; one without a value removes them."""
 
 
 class Rebuilt(NamedTuple):
@@ -151,3 +158,33 @@ def _masked_url(webhook: Webhook) -> str:
 
 def _masked(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value if name in NOT_SECRET or name.startswith("ce-") else MASK for name, value in headers.items()}
+
+
+def curl_command(request: httpx.Request) -> str:
+    """Write a command for a POSIX shell that sends exactly this request."""
+    headers = {name: value for name, value in request.headers.items() if name not in SET_BY_CURL}
+    removed = [f"{name}:" for name in ADDED_BY_CURL if name not in headers]
+    lines = [_header(name, value) for name, value in headers.items()] + removed
+    url = str(yarl.URL(str(request.url)))  # as aiohttp sends it
+    options = [f"--header {quote(line)}" for line in lines]
+    start = f"curl --globoff --path-as-is --request {request.method} {quote(url)}"
+    text = _argument(request.content)
+    if text is not None:
+        return " \\\n  ".join([start, *options, f"--data-raw {quote(text)}"])
+    encoded = b64encode(request.content).decode()
+    return f"printf %s {quote(encoded)} | base64 --decode |\n" + " \\\n  ".join([start, *options, "--data-binary @-"])
+
+
+def _header(name: str, value: str) -> str:
+    return f"{name}: {value}" if value else f"{name};"
+
+
+def _argument(content: bytes) -> str | None:
+    """Return the body as text; None if it is too long, or has characters by which a terminal can be controlled."""
+    if len(content) > MAX_ARGUMENT:
+        return None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if text.replace("\n", "").isprintable() else None

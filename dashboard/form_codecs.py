@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from api.problems import Problem
 from api.strict_json import fault_of, parse
-from dashboard.durations import read_durations, write_durations
+from dashboard.rendering import read_durations, write_durations
 
 MAX_NAME_SHOWN = 64
 

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from api.deps import WebhooksDep
 from api.requests import in_thread
 from api.schemas.webhooks import NewWebhook, WebhookFields
-from dashboard.samples import form_sample
+from dashboard.webhook_commands import form_sample
 from dashboard.webhook_fields import read_fields
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import BadField

@@ -1,12 +1,16 @@
-"""Inboxes: one is made together with a webhook to it and a first event, and shows what arrives."""
+"""Inboxes: one is made together with a webhook to it and a first event, and shows what
+arrives at its address, which takes requests without a key.
+"""
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from api.access import needs
 from api.authenticator import with_scope
 from api.deps import CallerDep, EventEntryDep, SettingsDep, StoreDep, Tenant, WebhooksDep
-from api.inboxes import PathToken, ReceivedRequest
+from api.inboxes import MAX_BODY, PathToken, ReceivedRequest
 from api.problems import Problem
+from api.requests import StrictRoute
 from api.schemas.webhooks import NewWebhook
 from api.state import state_of
 from api.strict_json import parse
@@ -18,11 +22,20 @@ from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.settings import Settings
+from hookkeeper.times import utc_now
 
-router = APIRouter(prefix="/inbox", include_in_schema=False, route_class=PageRoute)
 FIRST_EVENT = {"type": "order.paid", "data": {"order": 4711, "amount": "12.50"}}
 MAX_COMPARED = 200
 """Latest webhooks of a tenant among which that of an inbox is looked for."""
+
+
+class InboxRoute(StrictRoute):
+    max_body_bytes = MAX_BODY
+
+
+router = APIRouter(prefix="/inbox", include_in_schema=False, route_class=PageRoute)
+address_router = APIRouter(prefix="/inbox", include_in_schema=False, route_class=InboxRoute)
+"""The addresses of inboxes, which need no key."""
 
 
 @router.post("/new", dependencies=[needs("webhooks:write")])
@@ -97,3 +110,17 @@ def _text(received: ReceivedRequest) -> str:
         return json_text(parse(received.body))
     except Problem:  # an inbox takes any body, also one that our API refuses
         return received.body.decode(errors="replace")
+
+
+@address_router.post("/{token}")
+async def receive(request: Request, token: PathToken) -> PlainTextResponse:
+    """Keep a request and answer 200."""
+    state = state_of(request)
+    tenant = state.inboxes.tenant_of(token) if state.settings.inboxes else None
+    if tenant is None:
+        raise NotFound("There is no such inbox.")
+    await state.inboxes.count(tenant)
+    with state.inboxes.reading(tenant):
+        body = b"".join([chunk async for chunk in request.stream()])
+    state.inboxes.add(token, tenant, ReceivedRequest(utc_now(), dict(request.headers), body))
+    return PlainTextResponse("ok")

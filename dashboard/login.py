@@ -1,25 +1,31 @@
-"""Log in with an API key, and log out."""
+"""Begin a session with an API key or a link to the portal, and end it.
+
+A link has a page with a button: GET changes nothing, since mail servers and messengers open links too. In a frame, a
+script presses the button.
+"""
 
 import re
 import secrets
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 
+from api.access import needs
 from api.authenticator import Authenticator
 from api.deps import AuthenticatorDep, SettingsDep, StoreDep
-from api.forms import read_form
-from api.portal import caller_of
 from api.problems import Unauthorized
-from api.requests import StrictRoute
+from api.requests import StrictRoute, read_form
 from api.sessions import FRAMED, REMEMBERED, SESSION, SessionCookie, session_cookie
 from dashboard.rendering import PROOF, redirect, render
+from dashboard.routes import PageRoute
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession
 from hookkeeper.registry.store import Store
-from hookkeeper.services.errors import RateLimited
+from hookkeeper.services.caller import caller_of
+from hookkeeper.services.errors import NotFound, RateLimited
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 
@@ -27,10 +33,11 @@ FORM = SessionCookie("hookkeeper_login", path="/login", duration=timedelta(hours
 """Binds the form to the browser, so that no other site can log a reader in with its own key."""
 OUR_PAGE = re.compile(r"/(?![/\\])[!-~]*")
 """A path of ours. Browsers read `//` and `/\\` as another host."""
-
-
 MAX_FORM_BYTES = 4096
 NO_REGISTRY = "The registry is unavailable, so only the admin key can be checked. Try again soon."
+LINK_FORM = SessionCookie("hookkeeper_portal", path="/portal", duration=timedelta(hours=1))
+"""Binds the form to the browser, so that no other site can put a reader into a session of its own."""
+FRAMED_LINK_FORM = replace(LINK_FORM, name="hookkeeper_portal_frame", is_framed=True)
 
 
 class LoginRoute(StrictRoute):
@@ -38,6 +45,7 @@ class LoginRoute(StrictRoute):
 
 
 router = APIRouter(include_in_schema=False, route_class=LoginRoute)
+logo_router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @router.get("/login")
@@ -106,3 +114,121 @@ async def _form(request: Request, settings: Settings, target: str, error: str = 
     page = await render(request, "login.html", status, proof=FORM.proof(token, settings), target=target, error=error)
     FORM.put(page, token, settings)
     return page
+
+
+class Refusal(NamedTuple):
+    """Why a link does not open."""
+
+    status: int
+    text: str
+
+
+UNKNOWN = Refusal(404, "This link is unknown. Check that the address is complete, or ask for a new link.")
+USED = Refusal(410, "This link has been used: it opens the portal once. Ask for a new link.")
+EXPIRED = Refusal(410, "This link has expired. Ask for a new link.")
+REVOKED = Refusal(410, "This link was revoked. Ask for a new link.")
+TOO_MANY = Refusal(429, "Too many requests from this address had no valid link. Try again in a minute.")
+UNAVAILABLE = Refusal(503, "Links cannot be checked right now. Try again soon.")
+
+
+@router.get("/portal/{token}")
+async def show_link(request: Request, token: str, authenticator: AuthenticatorDep, settings: SettingsDep) -> Response:
+    """Show the button, or why the link does not open."""
+    found = await _find(request, token, authenticator)
+    if isinstance(found, Refusal):
+        return await _refused(request, found)
+    return await _link_form(request, settings, found)
+
+
+@router.post("/portal/{token}")
+async def open_link(
+    request: Request, token: str, store: StoreDep, authenticator: AuthenticatorDep, settings: SettingsDep
+) -> Response:
+    """Use the link, and go to its page."""
+    form = await read_form(request)
+    found = await _find(request, token, authenticator)
+    if isinstance(found, Refusal):
+        return await _refused(request, found)
+    of_form, session = (FRAMED_LINK_FORM, FRAMED) if found.frame_origins else (LINK_FORM, SESSION)
+    given = of_form.of(request)
+    if of_form.subject(given, settings, utc_now()) is None or not of_form.is_proof(
+        form.get(PROOF, ""), given, settings
+    ):
+        return await _link_form(request, settings, found, "This page had expired. Open the portal again.", 403)
+    try:
+        end = await store.portal.open(found, caller_of(found).did("portal-link.open", found.id, found.tenant))
+    except RegistryUnavailable:
+        return await _refused(request, UNAVAILABLE)
+    authenticator.forget_link(found)
+    if end is None:  # opened or revoked meanwhile
+        return await _refused(request, USED)
+    response = redirect(found.path)
+    now = utc_now()
+    for other in (FRAMED, SESSION):
+        if other is not session and other.of(request):
+            other.put(response, "", settings)
+    cookie = replace(session, duration=end - now + REMEMBERED)  # the registry knows when the session ends
+    cookie.put(response, cookie.token(found.id, settings, now), settings)
+    of_form.put(response, "", settings)
+    return response
+
+
+async def _find(request: Request, token: str, authenticator: Authenticator) -> PortalSession | Refusal:
+    """Return the link, if it opens. Those that do not are counted as bad keys are."""
+    try:
+        found = await authenticator.find_link(token, request)
+        request.state.portal = found
+        refusal = await _refusal(found, authenticator)
+        if refusal:
+            await authenticator.count_failure(request, found)
+    except RateLimited:
+        return TOO_MANY
+    except RegistryUnavailable:
+        return UNAVAILABLE
+    return found if found and not refusal else refusal or UNKNOWN
+
+
+async def _refusal(link: PortalSession | None, authenticator: Authenticator) -> Refusal | None:
+    if link is None:
+        return UNKNOWN
+    if link.revoked_at is not None:
+        return REVOKED
+    if link.opened_at is not None:
+        return USED
+    if link.is_over(utc_now()):
+        return EXPIRED
+    try:
+        await authenticator.check_maker(link)
+    except Unauthorized:
+        return REVOKED
+    return None
+
+
+async def _link_form(
+    request: Request, settings: Settings, link: PortalSession, error: str = "", status: int = 200
+) -> Response:
+    form = FRAMED_LINK_FORM if link.frame_origins else LINK_FORM
+    token = form.token(secrets.token_hex(16), settings, utc_now())
+    page = await render(request, "portal.html", status, proof=form.proof(token, settings), error=error, opens=True)
+    form.put(page, token, settings)
+    return page
+
+
+async def _refused(request: Request, refusal: Refusal) -> Response:
+    return await render(request, "portal.html", refusal.status, error=refusal.text, opens=False)
+
+
+@logo_router.get("/logo", dependencies=[needs("events:read", "webhooks:read")])
+async def show_logo(request: Request, store: StoreDep) -> Response:
+    """Serve the logo of this session. Its address names the session, so a browser keeps it."""
+    session: PortalSession | None = getattr(request.state, "portal", None)
+    content = await store.portal.logo(session.id) if session and session.theme and session.theme.get("logo") else None
+    if session is None or session.theme is None or content is None:
+        raise NotFound("This session has no logo.")
+    headers = {
+        "cache-control": "private, max-age=86400, immutable",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+        "cross-origin-resource-policy": "same-origin",
+        "x-content-type-options": "nosniff",
+    }
+    return Response(content, media_type=session.theme["logo"], headers=headers)

@@ -9,11 +9,10 @@ from api import views
 from api.access import needs
 from api.cursors import PageCursor
 from api.deps import AnyTenant, CallerDep, Cursor, RecoveriesDep, StoreDep
-from api.errors import as_problem, from_validation
+from api.errors import as_problem
 from api.filters import UNITS
 from api.problems import Problem, Unprocessable
-from dashboard.paging import paging
-from dashboard.rendering import query, redirect, render
+from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.commands import Refused
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryState
@@ -111,10 +110,6 @@ def since_of(form: dict[str, str]) -> str:
     if last not in PERIODS:
         raise Unprocessable("Choose one of the times.")
     return rfc3339(utc_now() - int(last[:-1]) * UNITS[last[-1]])
-
-
-def problem_of(error: Exception) -> Problem:
-    return from_validation(error.errors()) if isinstance(error, ValidationError) else as_problem(error)
 
 
 async def _show(

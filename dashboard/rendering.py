@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -11,14 +12,15 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.routing import iter_route_contexts
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import ValidationError
 
+from api.cursors import PageCursor
+from api.errors import as_problem, from_validation
 from api.problems import Missing, Problem, title
 from api.sessions import session_cookie
 from api.state import state_of
-from dashboard.durations import write_durations
-from dashboard.latency import latency
-from dashboard.look import look_of
-from dashboard.static import versioned
+from dashboard.charts import latency
+from dashboard.look import look_of, versioned
 from hookkeeper.registry.portal import PortalSession
 from hookkeeper.services.caller import Caller
 from hookkeeper.times import rfc3339
@@ -51,6 +53,12 @@ NAVIGATION = (
     ("/audit", "Audit log", {"admin"}),
 )
 """Path and name of what the menu has, and the scopes of which a key needs one."""
+NOT_FILTERS = frozenset({"cursor", "done", "test"})
+"""Parameters of a list that say where it begins, and what was done before it was opened."""
+UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+DURATION = re.compile(r"(\d{1,8}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
+MAX_DURATIONS = 100
+NEVER = "never"
 
 
 async def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
@@ -96,6 +104,11 @@ async def error_page(request: Request, problem: Problem) -> Response:
     )
     page.headers.update(problem.headers or {})
     return page
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the problem for an error of a form: its fields are checked by Pydantic, or by a use case."""
+    return from_validation(error.errors()) if isinstance(error, ValidationError) else as_problem(error)
 
 
 def errors_of(problem: Problem | None) -> dict[str, list[str]]:
@@ -169,6 +182,46 @@ def query(path: str, **parameters: str | int | Sequence[str] | None) -> str:
 def minute(when: datetime) -> str:
     """Write a time for a browser without scripts; a script shows it in the reader's zone."""
     return f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def given_filters(request: Request) -> dict[str, list[str]]:
+    """Return the filters of a list, with their values."""
+    return {name: request.query_params.getlist(name) for name in request.query_params if name not in NOT_FILTERS}
+
+
+def paging(request: Request, path: str, cursor: PageCursor, older: str | None) -> dict[str, Any]:
+    """Return what templates need for the links of a page at this path; `older` is the cursor of the next page."""
+    given = given_filters(request)
+    return {
+        "older": older and query(path, **given, cursor=older),
+        "newest": query(path, **given),
+        "is_first": cursor.start is None,
+        "is_filtered": bool(given),
+        "given": request.query_params,
+    }
+
+
+def read_durations(text: str) -> list[float]:
+    """Read `5s, 5m, 2h` as seconds; a number without a unit is seconds, and `never` none at all. Raises ValueError."""
+    if text.strip() == NEVER:
+        return []
+    parts = text.replace(",", " ").split()
+    found = [DURATION.fullmatch(part) for part in parts[:MAX_DURATIONS]]
+    if len(parts) > MAX_DURATIONS or not all(found):
+        raise ValueError("must be durations such as 5s, 5m, 2h")
+    return [float(match[1]) * UNITS[match[2] or "s"] for match in found if match]
+
+
+def write_durations(seconds: Sequence[float]) -> str:
+    """Write what `read_durations` reads, each in the largest unit without a fraction."""
+    return ", ".join(map(_written, seconds)) or NEVER
+
+
+def _written(seconds: float) -> str:
+    unit, size = next(
+        ((unit, size) for unit, size in UNITS.items() if seconds >= size and seconds % size == 0), ("s", 1)
+    )
+    return f"{seconds / size:.12g}{unit}"
 
 
 def _environment() -> Environment:

@@ -18,9 +18,8 @@ from starlette.exceptions import HTTPException
 from api.access import GuardedRoute
 from api.authenticator import with_scope
 from api.errors import EXPECTED, as_problem
-from api.forms import MAX_FIELDS, read_form
 from api.problems import Forbidden, Problem, Unauthorized
-from api.requests import StrictRequest
+from api.requests import MAX_FIELDS, StrictRequest, read_form
 from api.sessions import SessionCookie, session_cookie
 from api.state import state_of
 from dashboard.rendering import PROOF, back_to, error_page, query, redirect, render

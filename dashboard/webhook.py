@@ -1,6 +1,7 @@
-"""The page of a webhook: its health, its settings without secrets, its deliveries."""
+"""The list of webhooks, and the page of one: health, settings, deliveries, what came of a test event."""
 
 import hmac
+from importlib.resources import files
 from typing import Annotated, Any, NamedTuple, get_args
 
 from fastapi import APIRouter, Query, Request, Response
@@ -8,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from api import views
 from api.access import needs
 from api.deps import (
+    AnyTenant,
     CallerDep,
     Cursor,
     GatewayDep,
@@ -17,22 +19,26 @@ from api.deps import (
 )
 from api.filters import DeliverySearch
 from api.problems import Problem
-from dashboard.answers import read_answer
-from dashboard.day import Day, last_day
-from dashboard.events import PERIODS
-from dashboard.paging import given_filters, paging
-from dashboard.rendering import errors_of, query, render
+from api.schemas.events import DeliveryView
+from dashboard.charts import Day, last_day
+from dashboard.event import PERIODS
+from dashboard.rendering import errors_of, given_filters, paging, query, render
 from dashboard.routes import PageRoute
-from dashboard.snippets import snippets_for
+from hookkeeper.content.headers import MASK
+from hookkeeper.content.json_text import readable
+from hookkeeper.crypto.signing_keys import PUBLIC, Scheme, is_asymmetric, public_key
+from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
-from hookkeeper.services.fields import EVENT_ID
+from hookkeeper.services.fields import EVENT_ID, EventType
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.webhooks import WebhookService
+from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
@@ -52,6 +58,23 @@ DONE = {
     "recover": "The failed deliveries are made again in the background, oldest first.",
 }
 """What the page says after a change."""
+WEBHOOKS_ON_PAGE = 20
+SPARKLINE_HEIGHT = 24.0
+MAX_DATA_IN_FORM = 16 * 1024
+"""Characters of an event's data that the form for the next test has."""
+LANGUAGES = {"Python": "py", "JavaScript": "mjs", "Go": "go", "Ruby": "rb", "PHP": "php", "Java": "java"}
+"""Each language, and what its files end with."""
+KEY = "_KEY"
+"""Stands in a program for what follows the key's prefix."""
+SCHEMES: tuple[Scheme, ...] = ("v1", "v1a")
+PROGRAMS = {
+    scheme: {
+        name: files("dashboard").joinpath("snippets", f"verify_{scheme}.{suffix}").read_text()
+        for name, suffix in LANGUAGES.items()
+    }
+    for scheme in SCHEMES
+}
+"""Programs that verify the requests of a webhook. Tests run those whose language is installed."""
 
 
 class History(NamedTuple):
@@ -61,6 +84,56 @@ class History(NamedTuple):
     end: str | None
     day: Day | None
     """None if there are too many counters to add up."""
+
+
+class Answer(NamedTuple):
+    """A test event and its deliveries. Without deliveries, `text` says why."""
+
+    event_id: str
+    text: str = ""
+    status: str = ""
+    type: str = ""
+    data: str = ""
+    deliveries: tuple[DeliveryView, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a receiver has not answered yet."""
+        return any(not delivery.attempts and delivery.status == "pending" for delivery in self.deliveries)
+
+
+@router.get("", dependencies=[needs("webhooks:read")])
+async def list_webhooks(
+    request: Request,
+    cursor: Cursor,
+    store: StoreDep,
+    caller: CallerDep,
+    tenant: AnyTenant,
+    event: Annotated[EventType | None, Query()] = None,
+    enabled: bool | None = None,
+    done: str = "",
+) -> Response:
+    """Show a page of webhooks, newest first."""
+    found, end = await store.webhooks.page(
+        tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start
+    )
+    page = cursor.page([views.webhook(row) for row in found], end)
+    can_count = "events:read" in caller.scopes
+    days = {
+        row.id: await last_day(store.index, SPARKLINE_HEIGHT, tenant=row.tenant, webhook=row.id)
+        for row in found
+        if can_count
+    }
+    return await render(
+        request,
+        "webhooks.html",
+        notice="The webhook is deleted." if done == "delete" else "",
+        webhooks=page.items,
+        targets={row.id: row.target for row in found},
+        days=days,
+        **paging(request, "/webhooks", cursor, page.next_cursor),
+        all_tenants=caller.tenant is None,
+    )
 
 
 @router.get("/{webhook_id}", dependencies=[needs("webhooks:read")])
@@ -159,3 +232,43 @@ async def show_again(request: Request, webhook: Webhook, webhooks: WebhookServic
     caller = webhooks.caller
     history = await _history(webhooks.store, caller, Search(tenant=webhook.tenant, webhook=webhook.id), None)
     return await show(request, webhook, caller, history, **context)
+
+
+async def read_answer(
+    event_id: str, webhook: Webhook, gateway: Gateway, links: LinkBuilder, caller: Caller
+) -> Answer | None:
+    """Return what came of a test event; None if there is none of this id."""
+    if "events:read" not in caller.scopes:
+        return Answer(event_id, "The test event was accepted.")
+    try:
+        snapshot = await gateway.read(webhook.tenant, event_id)
+    except UnknownEvent:
+        return None
+    except Unavailable:
+        return Answer(event_id, "The test event was accepted. Its deliveries cannot be read now.")
+    event = views.event(snapshot, links)
+    data = readable(snapshot.event.data, MAX_DATA_IN_FORM + 1)  # no more than is shown
+    return Answer(
+        event_id,
+        status=event.status,
+        type=event.type,
+        data=data if len(data) <= MAX_DATA_IN_FORM else "",
+        deliveries=tuple(delivery for delivery in event.deliveries if delivery.webhook_id == webhook.id),
+    )
+
+
+class Snippet(NamedTuple):
+    """A program for the receivers of a webhook."""
+
+    language: str
+    suffix: str
+    code: str
+
+
+def snippets_for(secret: str) -> list[Snippet]:
+    """Return the programs for the scheme of a signing key, which is masked; a public key is no secret."""
+    scheme: Scheme = "v1a" if is_asymmetric(secret) else "v1"
+    shown = public_key(secret).removeprefix(PUBLIC) if scheme == "v1a" else MASK
+    return [
+        Snippet(name, LANGUAGES[name], code.replace(KEY, f"_{shown}", 1)) for name, code in PROGRAMS[scheme].items()
+    ]

@@ -1,6 +1,6 @@
 """The forms on the page of a webhook."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hmac import compare_digest
 from typing import Any
 
@@ -10,17 +10,19 @@ from pydantic import ValidationError
 from api import views
 from api.access import needs
 from api.deps import KnownWebhook, RecoveriesDep, WebhooksDep
+from api.errors import naming_event
 from api.problems import Problem, ServiceUnavailable
 from api.requests import in_thread
 from api.schemas.webhooks import TestEventRequest
-from dashboard.recoveries import problem_of, since_of
-from dashboard.rendering import query, redirect
+from api.strict_json import fault_of, parse
+from dashboard.recoveries import since_of
+from dashboard.rendering import problem_of, query, redirect
 from dashboard.routes import PageRoute
-from dashboard.samples import answer_url, at_its_field, post_test, read_test
 from dashboard.webhook import mark_of, show_again
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.webhooks import ChangedMeanwhile
-from hookkeeper.services.errors import Invalid, NotPossible
+from hookkeeper.services.errors import BadField, Invalid, NotPossible
+from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import SampleEvent
 from hookkeeper.services.recoveries import RecoveryRequest
 from hookkeeper.services.webhooks import WebhookService, found
@@ -130,3 +132,71 @@ async def recover_webhook(
 
 def _done(webhook_id: str, what: str) -> Response:
     return redirect(query(f"/webhooks/{webhook_id}", done=what))
+
+
+def read_sample(form: Mapping[str, str]) -> dict[str, Any]:
+    """Read an event of a form: id, type and data. Raises Problem, Invalid. Without data, the type's example is sent."""
+    given = {name: form[name].strip() for name in ("id", "type") if form.get(name, "").strip()}
+    text = form.get("data", "").strip()
+    return given | ({"data": parse(text.encode())} if text else {})
+
+
+def read_test(form: Mapping[str, str]) -> dict[str, Any]:
+    """Read the event of the form for tests. Raises Invalid."""
+    try:
+        return read_sample(form)
+    except Problem as error:
+        raise Invalid.field("data", fault_of(error)) from None
+
+
+def at_its_field(problem: Problem) -> Problem:
+    """Put errors inside the data, such as `data/order/total`, at the field of the form that has them."""
+    for n, error in enumerate(problem.errors):
+        name, _, inside = error.path.partition("/")
+        if inside:
+            problem.errors[n] = BadField(path=name, detail=f"{inside}: {error.detail}")
+    return problem
+
+
+def form_sample(form: Mapping[str, str], patterns: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+    """Read the event of a webhook's form, by default one that the webhook gets. Raises Invalid."""
+    given = {name: form.get(f"sample.{name}", "") for name in ("type", "data")}
+    try:
+        return {"type": suggested_type(patterns, names)} | read_sample(given)
+    except Problem as error:
+        raise Invalid.field("sample.data", fault_of(error)) from None
+
+
+def suggested_type(patterns: Sequence[str], names: Sequence[str]) -> str:
+    """Return a type that a webhook with these patterns gets, of the catalogue if it has one."""
+    for pattern in patterns:
+        if not pattern.endswith("*"):
+            return pattern
+        if known := next((name for name in names if name.startswith(pattern[:-1])), None):
+            return known
+    own = next((pattern for pattern in patterns if pattern != "*"), None)
+    return own.removesuffix("*") + "example" if own else SampleEvent().type
+
+
+async def post_test(webhook: Webhook, test: TestEventRequest, webhooks: WebhookService) -> str:
+    """Send a test event; return its id, which a problem names too."""
+    event_id = test.id or new_event_id()
+    with naming_event(event_id):
+        await webhooks.send_test(webhook, test, event_id)
+    return event_id
+
+
+async def test_saved(webhook: Webhook, test: TestEventRequest, done: str, webhooks: WebhookService) -> str:
+    """Send a test event to a webhook that was just saved; return the URL of the page with the answer.
+
+    If the event is not accepted, the page says that the webhook is saved.
+    """
+    try:
+        return answer_url(webhook, await post_test(webhook, test, webhooks), done)
+    except Problem:
+        return query(f"/webhooks/{webhook.id}", done="untested")
+
+
+def answer_url(webhook: Webhook, event_id: str, done: str = "") -> str:
+    """Return the URL at which the answer to a test event appears."""
+    return query(f"/webhooks/{webhook.id}", done=done, test=event_id) + "#answer"

@@ -16,10 +16,9 @@ from api.requests import in_thread
 from api.schemas.webhooks import NewWebhook, TestEventRequest, WebhookChanges
 from api.sessions import SESSION
 from dashboard.form_preview import FormPreview, FormPreviewerDep
-from dashboard.recoveries import problem_of
-from dashboard.rendering import query, redirect, render
+from dashboard.rendering import problem_of, query, redirect, render
 from dashboard.routes import PageRoute
-from dashboard.samples import form_sample, test_saved
+from dashboard.webhook_commands import form_sample, test_saved
 from dashboard.webhook_fields import (
     LISTS,
     TYPE,

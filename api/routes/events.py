@@ -1,22 +1,26 @@
-"""Read events, control them, and erase them. `api.routes.post_events` accepts them."""
+"""List, stream, read, control and erase events. `api.routes.post_events` accepts them."""
 
+from collections.abc import AsyncIterable
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
+from fastapi.sse import EventSourceResponse
 
 from api import views
 from api.access import GuardedRoute, needs
 from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, Limit, LinksDep, StoreDep, Tenant
-from api.filters import EventSearch, Total
+from api.filters import EventSearch, SubscriptionDep, Total
 from api.problems import KEYED, responses
 from api.schemas.events import (
     ErasureAccepted,
+    EventChange,
     EventCommandAccepted,
     EventCommandRequest,
     EventSummary,
     EventView,
     RescheduleRequest,
 )
+from api.state import state_of
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.services.event_commands import erase, send
 from hookkeeper.services.fields import EVENT_ID, CountedPage
@@ -24,6 +28,14 @@ from hookkeeper.services.ingest import check_deliver_at
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
+STREAMED = {
+    "examples": {
+        "messages": {
+            "value": "event: ready\ndata: {}\nid: 3q2-7wAAAAAAAAAAAAAAAA\nretry: 3000\n\n"
+            'event: event\ndata: {"id":"order-4711","type":"order.paid",…}\nid: 4u3-8wAAAAAAAAAAAAAAAA\n\n'
+        }
+    }
+}
 PathId = Annotated[str, Path(pattern=EVENT_ID)]
 
 
@@ -41,6 +53,31 @@ async def list_events(
     rows, next_cursor = await index.events(search, limit, cursor.start)
     count = await index.count_events(search) if total else None
     return cursor.counted_page([views.event_summary(row, links) for row in rows], next_cursor, count)
+
+
+@router.get(
+    "/stream",
+    response_class=EventSourceResponse,
+    responses={200: {"description": "Server-sent events", "content": {"text/event-stream": STREAMED}}},
+    dependencies=[needs("events:read")],
+)
+async def stream_events(request: Request, stream: SubscriptionDep) -> AsyncIterable[EventChange]:
+    """Follow new events and the outcomes of attempts, as server-sent events, about a second behind.
+
+    - `ready`: the stream has begun, or goes on after `unavailable`. What was accepted before is in `GET /v1/events`.
+    - `event`: an event was accepted, or has changed. `data` is an `EventChange`: the event as it is now, and those of
+      its deliveries that have changed. Changes within a second are one message.
+    - `reset`: more has changed than can be sent, or the stream was resumed too late. Read the list again.
+    - `unavailable`: the registry is unavailable. The stream goes on when it is back.
+
+    The filters are those of the list; `webhook` and `delivery_status` have to be met by one delivery that has changed.
+
+    A stream ends after 15 minutes, when its key is revoked, when the process stops, and when its reader is too slow.
+    Connect again with the last `id` in `Last-Event-ID`, as browsers do: no message is left out or repeated. The log of
+    changes has the last minutes; after a `reset`, read the list.
+    """
+    async for message in state_of(request).feed.messages(stream):
+        yield message  # type: ignore[misc]  # the annotation is the schema of its data
 
 
 @router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])

@@ -9,12 +9,12 @@ from fastapi.routing import iter_route_contexts
 from api import access
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, Limit, SettingsDep, StoreDep
-from api.portal import may_grant, scopes_of
 from api.problems import KEYED, Forbidden, responses
 from api.schemas.portal import NewPortalLink, PortalLink, PortalSessionView, read_logo
 from hookkeeper.crypto.tokens import new_token
 from hookkeeper.registry.api_keys import digest_of
 from hookkeeper.registry.portal import PortalSession, new_portal_session_id
+from hookkeeper.services.caller import may_grant, scopes_of
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, Page
 from hookkeeper.settings import Settings

@@ -1,4 +1,4 @@
-"""Webhooks: preview, register, change, remove, pause; their signing keys; test events."""
+"""Webhooks: preview, register, change, remove, pause; their signing keys, test events and deliveries."""
 
 from typing import Annotated
 
@@ -6,14 +6,28 @@ from fastapi import APIRouter, Path, Query, Response
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, Limit, LinksDep, StoreDep, WebhooksDep
+from api.deps import (
+    AnyTenant,
+    CallerDep,
+    Cursor,
+    GatewayDep,
+    HeldCountsDep,
+    IndexDep,
+    KnownWebhook,
+    Limit,
+    LinksDep,
+    StoreDep,
+    WebhooksDep,
+)
 from api.errors import naming_event
+from api.filters import DeliverySearch, Total
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
 from api.schemas import webhooks as schemas
 from api.schemas.events import AcceptedEvent
+from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
 from api.schemas.webhooks import NewWebhook, PreviewRequest, SecretRotation, TestEventRequest, WebhookChanges
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.fields import EVENT_ID, EventType, Page
+from hookkeeper.services.fields import EVENT_ID, CountedPage, EventType, Page
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import Preview
 from hookkeeper.services.webhooks import found
@@ -168,3 +182,33 @@ async def resume_webhook(webhook: KnownWebhook, webhooks: WebhooksDep) -> schema
     Repeat the request after a 503: the webhook may be resumed already, without the release of its held deliveries.
     """
     return views.webhook(await webhooks.resume(webhook))
+
+
+@router.get("/{webhook_id}/deliveries", responses=responses(404), dependencies=[needs("events:read")])
+async def list_deliveries(
+    cursor: Cursor, index: IndexDep, links: LinksDep, search: DeliverySearch, total: Total = False, limit: Limit = 50
+) -> CountedPage[WebhookDelivery]:
+    """List the deliveries of a webhook, newest event first.
+
+    What an event's workflow does is listed when it waits for its next step.
+
+    A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
+    """
+    rows, next_cursor = await index.deliveries(search, limit, cursor.start)
+    count = await index.count_deliveries(search) if total else None
+    return cursor.counted_page([views.delivery(row, links) for row in rows], next_cursor, count)
+
+
+@router.get(
+    "/{webhook_id}/held", summary="Count held events", responses=responses(404), dependencies=[needs("events:read")]
+)
+async def count_held(webhook: KnownWebhook, index: IndexDep, counts: HeldCountsDep) -> HeldCount:
+    """Count the events with held deliveries: the webhook is paused or disabled, or a command holds them."""
+    count, counted_at = await counts.of(webhook.id, index.count_held)
+    return HeldCount(webhook_id=webhook.id, held=count, counted_at=counted_at)
+
+
+@router.get("/{webhook_id}/queue", responses=responses(404), dependencies=[needs("events:read")])
+async def show_queue(webhook: KnownWebhook, gateway: GatewayDep) -> QueueState:
+    """Show the queue of an ordered webhook, and whether it is stuck."""
+    return QueueState.of(await gateway.ordered_queues.state(webhook.id), webhook_id=webhook.id)

@@ -1,19 +1,28 @@
-"""The caller of a use case: a key with scopes, bound to one tenant or to none.
+"""The caller of a use case: a key with scopes, bound to one tenant or to none, or a session of the portal.
 
 Routes pass `Caller.tenant` on to what they read: another tenant's object is not found.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 from hookkeeper.registry.audit import AuditEntry
+from hookkeeper.registry.portal import PortalSession
 from hookkeeper.services.errors import NotAllowed
 
 Scope = Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "webhooks:secrets", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 USUAL_SCOPES = SCOPES[:4]
 """Default scopes of a new key: everything that concerns one tenant. `webhooks:write` includes `webhooks:secrets`."""
+Capability = Literal["view", "view_secrets", "manage_webhooks", "redeliver"]
+OF_CAPABILITY: dict[Capability, frozenset[Scope]] = {
+    "view": frozenset({"events:read", "webhooks:read"}),
+    "view_secrets": frozenset({"webhooks:secrets"}),
+    "manage_webhooks": frozenset({"webhooks:write"}),
+    "redeliver": frozenset({"events:write"}),
+}
+"""Scopes of a session of the customers' portal, which a link begins without a key."""
 
 
 class HasTenant(Protocol):
@@ -67,3 +76,21 @@ class Caller:
             tenant=tenant,
             detail=named | detail,
         )
+
+
+def scopes_of(capabilities: Iterable[str]) -> frozenset[Scope]:
+    """Return the scopes of a session."""
+    return frozenset().union(*(OF_CAPABILITY[capability] for capability in OF_CAPABILITY if capability in capabilities))
+
+
+def may_grant(caller: Caller, scopes: frozenset[Scope]) -> bool:
+    """Return whether a caller may make a link with these scopes: its own, or any with `admin`, as for new keys."""
+    if "admin" in caller.scopes:
+        return True
+    implied = {"webhooks:secrets"} if "webhooks:write" in caller.scopes else set()
+    return scopes <= caller.scopes | implied
+
+
+def caller_of(session: PortalSession) -> Caller:
+    """Return who uses a session."""
+    return Caller(session.id, session.name, session.tenant, scopes_of(session.capabilities))

@@ -15,7 +15,7 @@ from problems import problem
 from sockets import Connection, connected, not_reading, serving
 from temporalio.client import Client as Temporal
 
-from api.concurrency import WAITING_PER_SLOT
+from api.limits import WAITING_PER_SLOT
 from api.requests import PARSED_ON_LOOP
 from api.strict_json import parse
 from hookkeeper.registry.models import Webhook

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from sockets import ApiServer, Connection, connected, not_reading, serving
 
-from api.connections import BYTES_PER_SECOND, BoundedProtocol, ClientTimeouts
+from api.server.connections import BYTES_PER_SECOND, BoundedProtocol, ClientTimeouts
 from instance_parts import new_app
 from instances import KEY, Instance
 from timeouts import WAIT_TIMEOUT, lateness

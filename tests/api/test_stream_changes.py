@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from api.streams.changes import CHANGES_PER_STEP, DELIVERIES_PER_STEP, divided, merged, steps
+from api.streams.feed import CHANGES_PER_STEP, DELIVERIES_PER_STEP, divided, merged, steps
 from hookkeeper.registry.index.change_log import Change, Position
 from hookkeeper.registry.index.merge import EventKey
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from dashboard.colours import DARK_CARD, DARK_PAGE, LIGHT_PAGE, WHITE, Colour, accent_style, contrast
+from dashboard.look import DARK_CARD, DARK_PAGE, LIGHT_PAGE, WHITE, Colour, accent_style, contrast
 
 PAIR = re.compile(r"--([a-z-]+): light-dark\(#([0-9a-f]{6}), #([0-9a-f]{6})\);")
 

@@ -9,7 +9,7 @@ from browsers import Browser, Form, Page, browsing
 from callers import make_key
 from sockets import ApiServer, connected, serving
 
-from api.connections import ClientTimeouts
+from api.server.connections import ClientTimeouts
 from api.sessions import FRAMED, SESSION, SESSION_DURATION, SessionCookie
 from dashboard.routes import KEPT_FORMS
 from hookkeeper.times import utc_now

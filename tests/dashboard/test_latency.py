@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dashboard.latency import latency
+from dashboard.charts import latency
 from hookkeeper.messages.event import Attempt
 
 

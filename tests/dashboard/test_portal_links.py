@@ -18,8 +18,8 @@ from temporalio.client import Client
 from test_access import key_with
 from test_page_access import LET_IN, NEEDS, request
 
+from api.app import TELEMETRY
 from api.sessions import REMEMBERED, SESSION
-from api.tracing import TELEMETRY
 from hookkeeper.crypto.tokens import is_token, new_token
 from hookkeeper.registry.api_keys import new_key
 from hookkeeper.registry.store import Store

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dashboard.schema_tree import MAX_FIELDS, Field, tree
+from dashboard.event_types import MAX_FIELDS, Field, tree
 
 
 def lines(schema: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from browsers import Form, Page, browsing
 from callers import make_key
 
 from api.strict_json import parse
-from dashboard.durations import read_durations, write_durations
+from dashboard.rendering import read_durations, write_durations
 from hookkeeper.content.headers import MASK
 from instances import Instance
 from receivers import Receiver
@@ -448,7 +448,7 @@ def parsing_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
         threads.append(threading.current_thread())
         return parse(body)
 
-    for module in ("form_codecs", "samples"):
+    for module in ("form_codecs", "webhook_commands"):
         monkeypatch.setattr(f"dashboard.{module}.parse", noted)
     return threads
 

@@ -8,7 +8,7 @@ import pytest
 from browsers import Browser, Form, Page, browsing
 from callers import make_key
 
-from dashboard.snippets import LANGUAGES
+from dashboard.webhook import LANGUAGES
 from hookkeeper.content.headers import MASK
 from index_rows import until_indexed
 from instances import Instance

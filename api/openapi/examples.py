@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
 
-from api import outgoing, views
-from api.outgoing import DATA, EVENT_ID, RUN_ID, WEBHOOK_ID
+from api import views
+from api.openapi import outgoing
+from api.openapi.outgoing import DATA, EVENT_ID, RUN_ID, WEBHOOK_ID
 from api.problems import Unprocessable, document
-from api.routes.audit import AuditRecord
 from api.routes.keys import CreatedKey, KeyView, RevokedKey, ScheduleOfKey
 from api.routes.suppressions import SuppressionView
+from api.routes.system import AuditRecord, Backlog, SystemView, WaitingDeliveries, WebhookCounts
 from api.schemas.event_types import EventTypeView
 from api.schemas.events import (
     ErasureAccepted,
@@ -24,8 +25,7 @@ from api.schemas.events import (
 from api.schemas.portal import PortalLink, PortalSessionView, ThemeView
 from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepted, WebhookDelivery
 from api.schemas.schedules import ScheduleCommandAccepted, ScheduleSummary
-from api.schemas.system import Backlog, SystemView, WaitingDeliveries, WebhookCounts
-from api.statistics_views import statistics
+from api.views import statistics
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID
 from hookkeeper.links import LinkBuilder

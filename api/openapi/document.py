@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.sse import EventSourceResponse
 
-from api.examples import EXAMPLES
+from api.openapi.examples import EXAMPLES
 from api.problems import title
 from api.sessions import CODEC
 
