@@ -3,9 +3,8 @@
 from typing import Any
 
 from api.schemas.stats import AttemptOutcomes, LatencyPercentiles, StatisticsGroup, StatisticsStep, StatisticsView
-from hookkeeper.registry.index.measures import Measures
 from hookkeeper.registry.index.rollup import OUTCOMES
-from hookkeeper.registry.index.statistics import Group, Statistics, StatisticsQuery
+from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 
 NAMES = ("tenant", "webhook_id", "channel", "type")
 COUNTS = ("deliveries_succeeded", "deliveries_failed", "deliveries_cancelled", "attempts", "retries", "requested")

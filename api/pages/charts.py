@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hookkeeper.registry.index.measures import Measures
+from hookkeeper.registry.index.statistics import Measures
 
 MIN_HEIGHT = 2.0
 """Of a bar with anything to show."""

@@ -89,13 +89,13 @@ class Found(NamedTuple):
 
 async def find_events(session: AsyncSession, search: Search, limit: int, before: Key | None) -> Found:
     """Return the keys of up to `limit` events."""
-    path = await _choose_path(session, search, before and before[0], of_events=True)
+    path = await _choose_path(session, search, before[0] if before else None, of_events=True)
     return await _find(session, path, path.event_key, search, limit, before)
 
 
 async def find_deliveries(session: AsyncSession, search: Search, limit: int, before: Key | None) -> Found:
     """Return the keys of up to `limit` deliveries to the webhook of the search."""
-    path = await _choose_path(session, search, before and before[0], of_events=False)
+    path = await _choose_path(session, search, before[0] if before else None, of_events=False)
     return await _find(session, path, (*DELIVERY_KEY, "id"), search, limit, before)
 
 
