@@ -29,9 +29,8 @@ from hookkeeper.registry.health import status_of
 from hookkeeper.registry.index.change_log import ChangedDelivery as Changed
 from hookkeeper.registry.index.change_log import ChangedEvent
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
-from hookkeeper.registry.index.measures import Measures
 from hookkeeper.registry.index.rollup import OUTCOMES
-from hookkeeper.registry.index.statistics import Group, Statistics, StatisticsQuery
+from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.gateway import Started

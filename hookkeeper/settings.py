@@ -315,7 +315,7 @@ class Settings(BaseSettings):
             return value
         if not value.startswith("postgresql+asyncpg://"):
             raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
-        from hookkeeper.registry.database_url import check_database_url  # with SQLAlchemy, which `dev` does not need
+        from hookkeeper.registry.database import check_database_url  # with SQLAlchemy, which `dev` does not need
 
         return check_database_url(value)
 

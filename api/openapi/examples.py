@@ -33,8 +33,7 @@ from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
 from hookkeeper.messages.recovery import RecoveryScope, RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.registry.index.measures import Measures
-from hookkeeper.registry.index.statistics import Group, Statistics, StatisticsQuery
+from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.preview import Preview, RequestPreview

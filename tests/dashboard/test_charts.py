@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from dashboard.charts import chart
-from hookkeeper.registry.index.measures import Measures
+from hookkeeper.registry.index.statistics import Measures
 
 HOURS = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(3)]
 
