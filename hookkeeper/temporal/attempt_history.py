@@ -18,10 +18,16 @@ Attempts = dict[str, dict[int, Attempt]]
 """By delivery and number."""
 
 
-class _Batch(Message):
-    """A `DeliveryBatch` without the event's data."""
+class _Event(Message):
+    """An `EventAttempts` without the event's data."""
 
     attempts: tuple[AttemptRequest, ...]
+
+
+class _Batch(Message):
+    """The `DeliveryBatch` of one event."""
+
+    events: tuple[_Event]
 
 
 class _Deliveries(Message):
@@ -85,9 +91,10 @@ async def _attempts(client: Client, workflow_id: str, run_id: str) -> AsyncItera
         completed = event.activity_task_completed_event_attributes
         if batch := scheduled.pop(completed.scheduled_event_id, None):
             payloads = batch.activity_task_scheduled_event_attributes.input.payloads
-            (requests,) = await client.data_converter.decode(payloads, [_Batch])
+            (made,) = await client.data_converter.decode(payloads, [_Batch])
             (result,) = await client.data_converter.decode(completed.result.payloads, [BatchResult])
-            for request, outcome in zip(requests.attempts, result.outcomes, strict=False):
+            (outcomes,) = result.outcomes
+            for request, outcome in zip(made.events[0].attempts, outcomes, strict=False):
                 if outcome.started_at and outcome.verdict not in NOT_MADE:
                     yield outcome.delivery, _attempt(request, outcome, outcome.started_at)
 

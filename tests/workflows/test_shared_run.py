@@ -72,7 +72,7 @@ async def test_events_that_succeed_need_one_activity(instance: Instance, inbox: 
     assert {state.status for state in result.finished} == {"succeeded"}
     assert all(state.finished_at and len(state.deliveries[0].attempts) == 1 for state in result.finished)
     assert result.continued == ()
-    assert await run.activities() == ["deliver_events_together"]
+    assert await run.activities() == ["deliver_webhooks"]
     assert sorted(request.webhook_id for request in inbox.requests) == sorted(names)
     history = await run.handle.fetch_history()
     assert len(history.events) == 12, "as many as the run of one event has"
@@ -400,7 +400,7 @@ async def test_a_result_that_a_person_wrote_is_not_taken(
         gate.set()
         result = await run.result()
     assert len(result.finished) == 2
-    assert await run.activities() == ["deliver_events_together"] * 2
+    assert await run.activities() == ["deliver_webhooks"] * 2
 
 
 # Replacement, and runs that only take an id
