@@ -238,7 +238,7 @@ class SharedRunWorkflow:
 
 async def _start_own(event: EventInput, workflow_id: str) -> None:
     """Start the own run of an event. Raises WorkflowAlreadyStartedError if a run with this id is open."""
-    await workflow.start_child_workflow(
+    run = await workflow.start_child_workflow(
         EventWorkflow.run,
         event,
         id=workflow_id,
@@ -250,3 +250,5 @@ async def _start_own(event: EventInput, workflow_id: str) -> None:
         parent_close_policy=ParentClosePolicy.ABANDON,
         cancellation_type=ChildWorkflowCancellationType.ABANDON,
     )
+    # It may fail while this run is open. asyncio warns of an error that is never read.
+    run.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
