@@ -103,7 +103,6 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     return Activities(
         main=[
             *sending,
-            webhooks.deliver_events_together,
             RecordActivities(store.rows).record,
             HandOverActivities(temporal).is_in_open_run,
             ClosingActivities(temporal).close_as_cancelled,

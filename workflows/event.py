@@ -143,12 +143,12 @@ class EventWorkflow:
 
     async def _attempt(self, deliveries: Sequence[DeliveryState], *, is_first: bool = False) -> None:
         """Make one attempt of each delivery in a batch, and record the outcomes."""
-        result = await self._batches.run(deliveries, is_first=is_first)
-        if result is None:
+        outcomes = await self._batches.run(deliveries, is_first=is_first)
+        if outcomes is None:
             for delivery in deliveries:
                 delivery.abandon_attempt()
         else:
-            record_outcomes(self._deliveries, result)
+            record_outcomes(self._deliveries, outcomes)
         self._report(deliveries)
 
     def _report(self, deliveries: Sequence[DeliveryState]) -> None:

@@ -21,16 +21,10 @@ from activities.hand_over import HandOverActivities
 from activities.webhooks import WebhookActivities
 from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.commands import RunIsClosing, UnknownDelivery, select
-from hookkeeper.messages.batch import BatchResult, DeliveryBatch
+from hookkeeper.messages.batch import BatchResult, DeliveryBatch, EventAttempts
 from hookkeeper.messages.event import Delivery, EventInput, EventState, event_state
-from hookkeeper.messages.shared_run import (
-    HandOver,
-    SharedCommand,
-    SharedRunInput,
-    SharedRunResult,
-    TogetherBatch,
-    TogetherResult,
-)
+from hookkeeper.messages.shared_run import HandOver, SharedCommand, SharedRunInput, SharedRunResult
+from hookkeeper.outcomes import Outcome
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
 from workflows import summaries, timers
 from workflows.activities import run_until_done
@@ -38,7 +32,7 @@ from workflows.alerts import alert_of
 from workflows.batches import record_outcomes
 from workflows.commands import APPLY
 from workflows.delivery import DeliveryState
-from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, batch_timeout, begin_batch, is_complete
+from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, batch_timeout, begin_attempts, is_complete
 from workflows.event import EventWorkflow
 from workflows.record import SharedRunRecords
 
@@ -69,22 +63,23 @@ class FirstAttempts:
     def state(self) -> EventState:
         return event_state(self.event, self._snapshots(), deliver_at=None, finished_at=self.finished_at)
 
-    def begin(self) -> DeliveryBatch | None:
+    def begin(self) -> EventAttempts | None:
         """Begin the first attempts; None if there are none: there are no deliveries, or a command came first."""
         new = [delivery for delivery in self.deliveries.values() if delivery.is_new]
-        return begin_batch(self.event, new, is_inline=True, is_first=True) if new else None
+        return begin_attempts(self.event, new, is_inline=True, is_first=True) if new else None
 
-    def end(self, result: BatchResult | None) -> None:
+    def end(self, outcomes: Sequence[Outcome] | None) -> None:
         """Record the outcomes, or that no attempt was made."""
-        if result is not None and result.moved:
-            self.is_settled = self.is_elsewhere = True
-            return None
-        if result is not None:
-            return record_outcomes(self.deliveries, result)
+        if outcomes is not None:
+            record_outcomes(self.deliveries, outcomes)
+            return
         for delivery in self.deliveries.values():
             if delivery.in_flight:
                 delivery.abandon_attempt()
-        return None
+
+    def leave(self) -> None:
+        """Note that another run has the event."""
+        self.is_settled = self.is_elsewhere = True
 
     def settle(self, now: datetime) -> None:
         """Finish the event if it has succeeded and has no alert to send; otherwise, let it continue in its own run."""
@@ -152,24 +147,28 @@ class SharedRunWorkflow:
         """Make the first attempts, and record their outcomes; return the events of tenants at their limits, and when
         these should have a free slot.
         """
-        begun = [(event, batch) for event in events if (batch := event.begin())]
+        begun = [(event, attempts) for event in events if (attempts := event.begin())]
         if not begun:
             return [], timedelta()
-        batches = tuple(batch for _, batch in begun)
-        attempts = sum(len(batch.attempts) for batch in batches)
-        together: TogetherResult = await run_until_done(
-            WebhookActivities.deliver_events_together,
-            TogetherBatch(batches=batches, is_rest=is_rest),
-            start_to_close_timeout=batch_timeout(attempts),
-            is_complete=lambda result: _is_complete(result, batches),
+        batch = DeliveryBatch(events=tuple(attempts for _, attempts in begun), is_shared=True, is_rest=is_rest)
+        result: BatchResult = await run_until_done(
+            WebhookActivities.deliver_webhooks,
+            batch,
+            start_to_close_timeout=batch_timeout(batch.targets),
+            is_complete=lambda result: is_complete(result, batch),
             heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT,
-            priority=Priority(fairness_key=task_queues.tenant_or_several({batch.tenant for batch in batches})),
-            summary=summaries.together_summary([batch.id for batch in batches], attempts),
+            priority=Priority(fairness_key=task_queues.tenant_or_several({event.tenant for event in batch.events})),
+            summary=summaries.together_summary([event.id for event in batch.events], batch.targets),
         )
-        results = [(event, result) for (event, _), result in zip(begun, together.results, strict=True)]
-        for event, result in results:
-            event.end(result)
-        return [event for event, result in results if result is None], timedelta(seconds=together.retry_after or 0)
+        refused = []
+        for number, ((event, _), outcomes) in enumerate(zip(begun, result.outcomes, strict=True)):
+            if number in result.moved:
+                event.leave()
+                continue
+            event.end(outcomes)
+            if outcomes is None:
+                refused.append(event)
+        return refused, timedelta(seconds=result.retry_after or 0)
 
     async def _settle(self, events: Sequence[FirstAttempts]) -> None:
         """Report the events, and start the runs of those that continue."""
@@ -181,7 +180,7 @@ class SharedRunWorkflow:
 
     async def _continue(self, event: FirstAttempts, own_run: EventInput) -> None:
         await self._start(own_run)
-        event.is_elsewhere = True
+        event.leave()
 
     async def _start(self, event: EventInput) -> None:
         """Start the run of an event that continues. An open run with its id has the event already, or another event
@@ -239,7 +238,7 @@ class SharedRunWorkflow:
 
 async def _start_own(event: EventInput, workflow_id: str) -> None:
     """Start the own run of an event. Raises WorkflowAlreadyStartedError if a run with this id is open."""
-    await workflow.start_child_workflow(
+    run = await workflow.start_child_workflow(
         EventWorkflow.run,
         event,
         id=workflow_id,
@@ -251,10 +250,5 @@ async def _start_own(event: EventInput, workflow_id: str) -> None:
         parent_close_policy=ParentClosePolicy.ABANDON,
         cancellation_type=ChildWorkflowCancellationType.ABANDON,
     )
-
-
-def _is_complete(together: TogetherResult, batches: Sequence[DeliveryBatch]) -> bool:
-    if len(together.results) != len(batches):
-        return False
-    pairs = zip(together.results, batches, strict=True)
-    return all(result is None or is_complete(result, batch) for result, batch in pairs)
+    # It may fail while this run is open. asyncio warns of an error that is never read.
+    run.add_done_callback(lambda ended: ended.cancelled() or ended.exception())

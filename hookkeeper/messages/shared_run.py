@@ -2,7 +2,6 @@
 
 from hookkeeper.command_rules import Command
 from hookkeeper.messages import Message
-from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.messages.event import EventInput, EventState
 
 
@@ -38,19 +37,3 @@ class SharedCommand(Message):
     """The workflow id of its own run."""
     command: Command
     delivery: str | None = None
-
-
-class TogetherBatch(Message):
-    """The first attempts of several events, which one activity makes."""
-
-    batches: tuple[DeliveryBatch, ...]
-    is_rest: bool = False
-    """Other events of the run are settled already: its end is not to be delayed."""
-
-
-class TogetherResult(Message):
-    """One result for each batch, in the same order; None: no attempt was made, because the tenant was at its limit."""
-
-    results: tuple[BatchResult | None, ...]
-    retry_after: float | None = None
-    """Seconds after which the tenants at their limits should have a free slot."""

@@ -7,7 +7,7 @@ import pytest
 
 from hookkeeper.messages.batch import BatchResult
 from hookkeeper.messages.event import Delivery, EventInput, event_state
-from hookkeeper.messages.shared_run import SharedRunResult, TogetherResult
+from hookkeeper.messages.shared_run import SharedRunResult
 from hookkeeper.outcomes import Outcome, excerpt_limit, headers_limit
 from hookkeeper.search_attributes import LISTED_BYTES, fitting_ids
 from hookkeeper.services.start_queue import MAX_EVENT_BYTES, MAX_SHARED_BYTES, Expected, NewRun, StartQueue, WaitingRun
@@ -171,7 +171,7 @@ async def test_the_results_of_a_full_run_fit_into_payloads() -> None:
         response_excerpt='"' * excerpt_limit(count),
     )
     made = tuple(with_attempt(target, outcome, "scheduled", NOW) for target in targets)
-    together = TogetherResult(results=tuple(BatchResult(outcomes=(outcome,) * len(event.deliveries)) for event in run))
+    together = BatchResult(outcomes=tuple((outcome,) * len(event.deliveries) for event in run))
     finished = SharedRunResult(finished=tuple(event_state(event, made, deliver_at=None) for event in run))
     for payload in CONVERTER.to_payloads([together, finished]):
         assert len(payload.data) < MAX_PAYLOAD
