@@ -1,16 +1,22 @@
 """Events whose runs have ended abnormally are found, once nothing was recorded of them for some time."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.common import WorkflowIDConflictPolicy
 
 from claimed_runs import acceptance, share
 from hookkeeper import ids
+from hookkeeper.messages.event import EventInput
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.temporal.run_repair import RunRepair
+from hookkeeper.temporal.run_state import input_of
+from hookkeeper.times import utc_now
 from index_rows import derived, indexed, until_indexed
 from instances import Instance
 from receivers import Answer, Receiver
@@ -54,11 +60,75 @@ async def retrying(instance: Instance, inbox: Receiver) -> str:
     return str(event["id"])
 
 
-async def test_an_event_whose_run_was_terminated_is_cancelled(instance: Instance, inbox: Receiver) -> None:
-    event_id = await retrying(instance, inbox)
+async def terminate(instance: Instance, event_id: str) -> None:
     await instance.run(event_id).terminate()
+
+
+async def time_out(instance: Instance, event_id: str) -> None:
+    """Replace the run by one with a timeout, as Temporal's own tools can start it."""
+    run = await instance.run(event_id).describe()
+    await instance.temporal.start_workflow(
+        run.workflow_type,
+        await input_of(instance.temporal, instance.run(event_id), EventInput),
+        id=run.id,
+        task_queue=run.task_queue,
+        memo=await run.memo(),
+        run_timeout=timedelta(seconds=1),
+        id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING,
+    )
+    with pytest.raises(WorkflowFailureError):
+        await instance.run(event_id).result()
+    assert (await instance.run(event_id).describe()).status == WorkflowExecutionStatus.TIMED_OUT
+
+
+@pytest.mark.parametrize("end", [terminate, time_out])
+async def test_an_event_whose_run_has_ended_abnormally_is_cancelled_and_can_be_redelivered(
+    instance: Instance, inbox: Receiver, end: Callable[[Instance, str], Awaitable[None]]
+) -> None:
+    event_id = await retrying(instance, inbox)
+    inbox.otherwise = Answer(503)
+    await end(instance, event_id)
+    inbox.otherwise = Answer()
     await until_repaired(instance, event_id, "cancelled")
     assert await indexed(instance, event_id) == derived(await instance.event(event_id))
+    assert (await instance.command(event_id, "redeliver")).status_code == 202
+    await instance.until(event_id, "succeeded")
+    await until_indexed(instance, event_id)
+
+
+async def test_a_reset_run_goes_on_and_its_rows_follow(instance: Instance, inbox: Receiver) -> None:
+    """The run had finished. It makes its attempt again, and the event is shown as finished until it does."""
+    await instance.webhook(inbox.url)
+    event_id = (await instance.send(deliver_at=(utc_now() + timedelta(seconds=0.5)).isoformat()))["id"]
+    await instance.until_closed(event_id)
+    await until_indexed(instance, event_id)
+    run = await instance.run(event_id).describe()
+    inbox.fails(410)
+    reset = ResetWorkflowExecutionRequest(
+        namespace=instance.temporal.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=run.id, run_id=run.run_id),
+        workflow_task_finish_event_id=4,
+        request_id="reset",
+        reason="test",
+    )
+    await instance.temporal.workflow_service.reset_workflow_execution(reset)
+    await instance.until(event_id, "failed")
+    await instance.until_closed(event_id)
+    await until_indexed(instance, event_id)
+    assert (await indexed(instance, event_id))["run_id"] != run.run_id
+    assert len(inbox.requests) == 2
+
+
+async def test_a_finished_event_whose_run_was_deleted_cannot_be_redelivered(
+    instance: Instance, inbox: Receiver
+) -> None:
+    await instance.webhook(inbox.url)
+    event_id = (await instance.send())["id"]
+    await instance.until_closed(event_id)
+    await delete(instance, ids.workflow_id(instance.tenant, event_id))
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.command(event_id, "redeliver")).status_code != 404:
+            await asyncio.sleep(0.05)
 
 
 async def test_an_event_whose_run_was_deleted_is_removed_and_its_id_free(instance: Instance, inbox: Receiver) -> None:
