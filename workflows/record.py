@@ -57,16 +57,12 @@ class SharedRunRecords(Recorder):
     """The records of a shared run: of each of its events."""
 
     def put_state(self, event: EventInput, state: EventState) -> None:
-        """Record an event's state.
-
-        A finished event is recorded as of its end. So the record of a run that replaces another one does not overwrite
-        that of a later run of the event.
-        """
+        """Record an event's state."""
         info = workflow.info()
         if not ids.is_shared_run(info.workflow_id):  # started with Temporal's own tools
             return
         progress = progress_of(state, info.run_id, event.digest, shared_run=info.workflow_id)
-        self.put(report_of(state, progress, state.finished_at or workflow.now(), state.finished_at))
+        self.put(report_of(state, progress, workflow.now(), state.finished_at))
 
 
 class EventRecords(Recorder):

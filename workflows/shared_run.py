@@ -111,19 +111,14 @@ class SharedRunWorkflow:
     @workflow.run
     async def run(self, run: SharedRunInput) -> SharedRunResult:
         """Make the first attempts of all events; start a run for each that has not succeeded."""
-        work = asyncio.create_task(self._replace(run.finished) if run.finished else self._deliver())
+        if run.finished:  # it replaces a run of which an event was erased
+            return SharedRunResult(finished=run.finished)
+        work = asyncio.create_task(self._deliver())
         if await timers.uninterrupted(work.done):
             workflow.logger.warning("cancellation ignored: cancel the events of this run instead")
         result = await work
         await workflow.wait_condition(lambda: self._records.is_done)
         return result
-
-    async def _replace(self, finished: Sequence[EventState]) -> SharedRunResult:
-        """Take the place of a run of which an event was erased."""
-        for state in finished:
-            event = self._events[ids.workflow_id(state.tenant, state.id)]
-            self._records.put_state(event.event, state)
-        return SharedRunResult(finished=tuple(finished))
 
     async def _deliver(self) -> SharedRunResult:
         """Make the first attempts. Events whose tenants are at their limits wait a little; then their own runs wait."""

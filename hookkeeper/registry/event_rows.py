@@ -62,10 +62,13 @@ class EventRows:
         """Merge reports of runs into the rows. A report that was written before changes nothing."""
         await self._request((), reports)
 
-    async def move(self, keys: Iterable[Key], from_run: str, to_run: str | None) -> set[Key]:
-        """Let the rows of these events that name the shared run `from_run` name another run; return those events."""
+    async def move(self, keys: Iterable[Key], from_run: str, to_run: str | None, run_id: str = "") -> set[Key]:
+        """Let the rows of these events that name the shared run `from_run` name another run; return those events.
+
+        Without its `run_id`, the rows get that with the first record of the run.
+        """
         listed = sorted(keys)
-        return await self._transactions.run(lambda: move(listed, from_run, to_run))
+        return await self._transactions.run(lambda: move(listed, from_run, to_run, run_id))
 
     async def remove(self, tenant: str, event_id: str) -> None:
         """Remove the rows of an event, which is in no run."""

@@ -52,11 +52,11 @@ class SharedRunErasure:
         replacement = await find_shared_run(self._client, ids.shared_run_after(run.id))
         if replacement is not None:
             # The event itself is among them if the replacement was started to erase another one.
-            await self._move(replacement.events, run.id, replacement.id)
+            await self._move(replacement.events, run.id, replacement.id, replacement.run_id)
         elif finished:
             raise Unavailable("the shared run was replaced meanwhile: try again")
         continued = [event for event in others if states[event.workflow_id] is None]
-        await self._move(continued, run.id, None)
+        await self._move(continued, run.id)
         await delete_run(self._client, run.id, run.run_id)
         return replacement
 
@@ -65,8 +65,10 @@ class SharedRunErasure:
         rows = {event.workflow_id: await self._rows.find(event.tenant, event.id) for event in events}
         return {key: row.shared_run for key, row in rows.items() if row is not None}
 
-    async def _move(self, events: Sequence[EventInput], from_run: str, to_run: str | None) -> None:
-        await self._rows.move([(event.tenant, event.id) for event in events], from_run, to_run)
+    async def _move(
+        self, events: Sequence[EventInput], from_run: str, to_run: str | None = None, run_id: str = ""
+    ) -> None:
+        await self._rows.move([(event.tenant, event.id) for event in events], from_run, to_run, run_id)
 
     async def _start(self, run: SharedRun, finished: list[tuple[EventInput, EventState]]) -> None:
         """Start the run that replaces this one, unless that was done before.

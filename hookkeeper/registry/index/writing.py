@@ -94,7 +94,7 @@ def _accept(
         if known is None:
             accepted[event.key] = event.report
         elif known.shared_run is not None and known.shared_run == event.instead_of:
-            moved.append({**events[event.key], "shared_run": wanted.shared_run})
+            moved.append({**events[event.key], "shared_run": wanted.shared_run, "run_id": ""})
         elif known.shared_run is None or known.shared_run != wanted.shared_run:
             earlier.append(known)
             continue
@@ -118,12 +118,12 @@ def _is_of_row(report: RunReport, events: Mapping[Key, Row]) -> bool:
     return not (reporter and row["shared_run"] and ids.is_later_shared_run(row["shared_run"], reporter))
 
 
-def move(keys: Sequence[Key], from_run: str, to_run: str | None) -> Steps[set[Key]]:
+def move(keys: Sequence[Key], from_run: str, to_run: str | None, run_id: str) -> Steps[set[Key]]:
     """Let rows that name one shared run name another run; return their keys."""
     if not keys:
         return set()
     yield statements.LOCK
-    moved = yield statements.move(keys, from_run, to_run)
+    moved = yield statements.move(keys, from_run, to_run, run_id)
     return {(tenant, event_id) for tenant, event_id in moved}
 
 
