@@ -1,5 +1,6 @@
-"""Links whose portal other origins may show in a frame, and links with a theme."""
+"""Links whose portal other origins may show in a frame, and links with a theme, whose colours can be read."""
 
+import random
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -17,12 +18,39 @@ from test_page_access import NEEDS, request
 from test_portal_links import LINKS, SESSIONS, listed, make_link, path_in, press, visiting
 
 from api.sessions import FRAMED, SESSION
+from dashboard.look import DARK_CARD, DARK_PAGE, LIGHT_PAGE, WHITE, Colour, accent_style, contrast
 from instances import KEY, Instance, running_instance
 
 ORIGINS = ["https://app.acme.example", "https://acme.example:8443"]
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 DATA = f"data:image/png;base64,{b64encode(PNG).decode()}"
 THEME = {"name": "Acme", "mode": "dark", "accent": "#0F766E", "logo": DATA}
+BAD_ORIGINS = [
+    *("*", "https://*", "https://*.acme.example", "https://acme.example/", "https://acme.example/app", "acme.example"),
+    *("http://acme.example", "https://acme.example; script-src *", "https://acme.example https://evil.test", "'self'"),
+    *(
+        "https://acme.example\n",
+        "https://acme.example:0",
+        "https://u@acme.example",
+        "https://Acme.example",
+        "data:",
+        "",
+    ),
+    *("http://localhost.evil.test", "https://-acme.example", "https://ac_me.example", "https://bücher.example"),
+]
+BAD_COLOURS = ["red", "#fff", "#12345g", "#123456;", "#123456\n", "0f766e", "url(x)", ""]
+BAD_LOGOS = [
+    *("https://acme.example/logo.png", "data:image/svg+xml;base64,PHN2Zz4=", "data:image/png;base64,AAAA", "data:,"),
+    *(
+        DATA + "\n",
+        DATA.replace("png", "jpeg"),
+        DATA + "=",
+        "data:text/html;base64,iVBORw0KGgo=",
+        "javascript:alert(1)",
+    ),
+    "data:image/png;base64," + b64encode(PNG + b"x" * 25_000).decode(),
+]
+PAIR = re.compile(r"--([a-z-]+): light-dark\(#([0-9a-f]{6}), #([0-9a-f]{6})\);")
 
 
 def ancestors(answer: httpx.Response) -> str:
@@ -156,33 +184,6 @@ async def test_a_theme_changes_the_look_and_not_the_policy(idle_instance: Instan
         assert "Hookkeeper</title>" in (await browser.get("/events")).text
 
 
-BAD_ORIGINS = [
-    *("*", "https://*", "https://*.acme.example", "https://acme.example/", "https://acme.example/app", "acme.example"),
-    *("http://acme.example", "https://acme.example; script-src *", "https://acme.example https://evil.test", "'self'"),
-    *(
-        "https://acme.example\n",
-        "https://acme.example:0",
-        "https://u@acme.example",
-        "https://Acme.example",
-        "data:",
-        "",
-    ),
-    *("http://localhost.evil.test", "https://-acme.example", "https://ac_me.example", "https://bücher.example"),
-]
-BAD_COLOURS = ["red", "#fff", "#12345g", "#123456;", "#123456\n", "0f766e", "url(x)", ""]
-BAD_LOGOS = [
-    *("https://acme.example/logo.png", "data:image/svg+xml;base64,PHN2Zz4=", "data:image/png;base64,AAAA", "data:,"),
-    *(
-        DATA + "\n",
-        DATA.replace("png", "jpeg"),
-        DATA + "=",
-        "data:text/html;base64,iVBORw0KGgo=",
-        "javascript:alert(1)",
-    ),
-    "data:image/png;base64," + b64encode(PNG + b"x" * 25_000).decode(),
-]
-
-
 async def test_an_origin_or_a_theme_that_could_inject_a_policy_or_a_style_is_refused(idle_instance: Instance) -> None:
     refused: list[tuple[dict[str, Any], str]] = [
         *(({"frame_origins": [origin]}, "frame_origins.0") for origin in BAD_ORIGINS),
@@ -211,3 +212,31 @@ async def test_a_frame_needs_https(temporal: Client, tmp_path: Path) -> None:
     async with running_instance(temporal, tmp_path, public_url="http://hooks.test") as instance:
         answer = await instance.http.post(LINKS, json={"frame_origins": ORIGINS})
         assert "HOOKKEEPER_PUBLIC_URL" in str(problem(answer, 422, "frame_origins"))
+
+
+def read(text: str) -> Colour:
+    red, green, blue = bytes.fromhex(text)
+    return red, green, blue
+
+
+def test_contrast_is_that_of_wcag() -> None:
+    assert contrast((0, 0, 0), WHITE) == pytest.approx(21)
+    assert contrast((0x77, 0x77, 0x77), WHITE) == pytest.approx(4.48, abs=0.01)
+
+
+def test_a_readable_colour_stays_as_it_is() -> None:
+    style = accent_style("#4338ca", "#a9a5ff")
+    assert "--accent: light-dark(#4338ca, #a9a5ff);" in style
+    assert "--accent: light-dark(#4338ca, #a9a5ff);" not in accent_style("#a9a5ff", "#4338ca")
+
+
+def test_every_text_has_enough_contrast() -> None:
+    chosen = random.Random(40)
+    given = ["#000000", "#ffffff", "#ffff00", "#0000ff", *(f"#{chosen.randrange(2**24):06x}" for _ in range(300))]
+    for colour in given:
+        found = {name: (read(light), read(dark)) for name, light, dark in PAIR.findall(accent_style(colour, colour))}
+        assert found.keys() == {"accent", "on-accent", "accent-soft"}
+        for mode, grounds in enumerate(((WHITE, LIGHT_PAGE), (DARK_PAGE, DARK_CARD))):
+            accent = found["accent"][mode]
+            for other in (*grounds, found["on-accent"][mode], found["accent-soft"][mode]):
+                assert contrast(accent, other) >= 4.5, (colour, mode, other)
