@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, CallerDep, Cursor, Limit, SettingsDep, SuppressionsDep, Tenant
 from api.problems import KEYED, responses
-from hookkeeper.content.mailboxes import parse_mailbox
+from hookkeeper.content.emails import parse_mailbox
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.registry.models import Suppression
 from hookkeeper.services.errors import NotFound
