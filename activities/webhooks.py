@@ -15,8 +15,7 @@ from hookkeeper import tracing
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.egress import http
 from hookkeeper.egress.request_state import LocalLimitReached
-from hookkeeper.egress.response_headers import shown_headers
-from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
+from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt, shown_headers
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
 from hookkeeper.services.webhook_requests import digest_of, secrets_of, signed_headers

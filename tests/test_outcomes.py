@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookkeeper.egress import errors, proxy
+from hookkeeper.egress import http, proxy
 from hookkeeper.outcomes import (
     ERRORS,
     Outcome,
@@ -192,7 +192,7 @@ def error_literals() -> Iterator[str]:
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.keyword) and node.arg == "error" and isinstance(node.value, ast.Constant):
                     yield str(node.value.value)
-    yield from (code for code, _ in errors._CODES)
+    yield from (code for code, _ in http._CODES)
     for statuses in (proxy._PROXY_STATUS, proxy._SQUID, proxy._SMOKESCREEN):
         yield from statuses.values()
 

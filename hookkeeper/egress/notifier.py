@@ -12,8 +12,7 @@ from hookkeeper.content import services
 from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress import http
-from hookkeeper.egress.response_headers import shown_headers
-from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
+from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt, shown_headers
 from hookkeeper.outcomes import MAX_HEADERS, Verdict
 from hookkeeper.version import USER_AGENT
 

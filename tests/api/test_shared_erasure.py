@@ -170,7 +170,7 @@ async def test_an_event_of_a_terminated_shared_run_can_be_erased(instance: Insta
     await until_gone(instance, "e0")
     kept = await instance.event("e1")
     assert (kept["status"], kept["workflow_id"]) == ("cancelled", f"{run.handle.id}.1")
-    await RunRepair(instance.temporal, instance.store).repair(timedelta(seconds=-1))
+    await RunRepair(instance.temporal, instance.gateway, instance.store).repair(timedelta(seconds=-1))
     await until_indexed(instance, "e1")
 
 

@@ -22,9 +22,9 @@ from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, call_of
 from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
-from hookkeeper.egress.connector import _socket
 from hookkeeper.egress.http import HttpAnswer, make_client, send
 from hookkeeper.egress.notifier import Notifier
+from hookkeeper.egress.transport import _socket
 from name_servers import NameServer, name_server
 from rawserver import OK, receiving, says
 from timeouts import WAIT_TIMEOUT
