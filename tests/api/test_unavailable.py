@@ -17,7 +17,7 @@ from problems import problem
 from temporalio.client import Client
 
 import timeouts
-from hookkeeper.cli import temporal_server
+from drills.stack import temporal_service
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal import error_translation
 from hookkeeper.temporal.data_converter import data_converter
@@ -37,7 +37,7 @@ class KillableTemporal:
 
     def __init__(self, folder: Path) -> None:
         self.ports = free_ports()
-        self._service = temporal_server.service(folder, self.ports)
+        self._service = temporal_service(folder, self.ports)
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
