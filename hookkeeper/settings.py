@@ -268,12 +268,6 @@ class Settings(BaseSettings):
         description="Time that a stopping worker has to finish attempts in progress, and the API to finish requests"
         " (at most 10 s); ten seconds later the process exits in any case",
     )
-    debug_event_loop: int | None = Field(
-        None,
-        ge=1,
-        description="For debugging: milliseconds after which a step of the event loop is logged as an error with"
-        " its stack",
-    )
     public_url: str = Field("http://127.0.0.1:8080", description="Public URL of the API, used in links")
     temporal_ui_url: str | None = Field(
         None,
@@ -360,7 +354,6 @@ class Settings(BaseSettings):
         "probe_interval",
         "audit_retention",
         "rate_limit",
-        "debug_event_loop",
         mode="before",
     )
     @classmethod

@@ -127,8 +127,8 @@ async def test_masked_headers_count_with_their_stored_size(door: Instance) -> No
 
 
 async def test_the_size_of_headers_is_bounded_in_what_a_template_makes(idle_instance: Instance) -> None:
-    call: dict[str, Any] = {"method": "POST", "url": URL, "headers": {"x-large": "{{ event.data.text }}"}}
-    webhook = {"url": URL, "notifications": [{"http": call | {"headers": call["headers"] | LARGE}}]}
+    call = {"method": "POST", "url": URL, "headers": {"x-large": "{{ event.data.text }}", **LARGE}}
+    webhook = {"url": URL, "notifications": [{"http": call}]}
     assert await previewed_problem(idle_instance, webhook, "v" * 10) is None
     assert "may be 16384 together" in str(await previewed_problem(idle_instance, webhook, "v" * 2048))
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hookkeeper.cli.supervisor import LOG_LIMIT, Service, ServiceFailed, ServiceMisconfigured, Supervisor
+from drills.supervisor import Service, ServiceFailed, ServiceMisconfigured, Supervisor
+from hookkeeper.cli.child_process import LOG_LIMIT
 from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
@@ -243,7 +244,7 @@ async def test_children_die_with_the_supervisor(tmp_path: Path) -> None:
     child = service(tmp_path, REPORT, SLEEP)
     script = textwrap.dedent(f"""
         import asyncio, pathlib
-        from hookkeeper.cli.supervisor import Service, Supervisor
+        from drills.supervisor import Service, Supervisor
 
         async def ready() -> bool:
             return pathlib.Path({str(tmp_path / "worker")!r}).exists()

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hookkeeper.loop_monitor import LoopMonitor, SlowStep
+from drills.event_loops.monitor import LoopMonitor, SlowStep
 from timeouts import WAIT_TIMEOUT
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def burn(seconds: float) -> None:
@@ -103,7 +103,7 @@ async def test_a_step_that_gets_no_processor_is_not_blamed() -> None:
     """Setup: a process stops itself in the middle of a step. Timeline: it is continued two seconds later."""
     script = """
 import asyncio, os, signal
-from hookkeeper.loop_monitor import LoopMonitor
+from drills.event_loops.monitor import LoopMonitor
 async def main():
     with LoopMonitor(0.1, lambda held: print(held, flush=True), 0.5):
         await asyncio.sleep(0)
@@ -143,7 +143,7 @@ async def test_native_threads_that_begin_meanwhile_do_no_harm() -> None:
     """A dump of all threads crashed the interpreter within a second here."""
     script = """
 import asyncio, ctypes, threading, time
-from hookkeeper.loop_monitor import LoopMonitor
+from drills.event_loops.monitor import LoopMonitor
 callback = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(lambda _: None)
 end = time.monotonic() + 2
 def begin_threads():

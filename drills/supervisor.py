@@ -1,8 +1,8 @@
 """Keeps the processes of a stack running: starts them, waits until they are ready, restarts them, and stops them."""
 
 import asyncio
-import os
 import signal
+from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from hookkeeper.asyncio_tasks import stop
-from hookkeeper.cli.child_process import ChildProcess, Start, execute
+from hookkeeper.cli.child_process import describe_end, end, execute, prepare_log, signal_group, tail
 from hookkeeper.cli.console import InvalidSettings
 
 POLL_INTERVAL = 0.05
@@ -21,8 +21,6 @@ BACKOFF_RESET_AFTER = 30.0
 """Seconds after which a running child is restarted with the first backoff again."""
 MAX_EARLY_DEATHS = 3
 """Deaths of a child before it is ready; unlimited until the timeout while its port is in use."""
-LOG_LIMIT = 10 * 1024 * 1024
-TAIL_LINES, TAIL_BYTES, LINE_LENGTH = 15, 64 * 1024, 500
 
 
 class ServiceFailed(Exception):
@@ -47,7 +45,6 @@ class Service:
     ready: Callable[[], Awaitable[bool]]
     env: Mapping[str, str] = field(default_factory=dict)
     """Added to the supervisor's own environment."""
-    start: Start = execute
     stop_timeout: float = 10.0
     """Seconds between SIGTERM and SIGKILL."""
     start_timeout: float = 60.0
@@ -74,9 +71,9 @@ class Supervisor:
         await child.supervise(child.start())
         child.supervise(child.keep_running(self._on_event))
 
-    async def run(self, name: str, argv: Sequence[str], env: Mapping[str, str], start: Start = execute) -> None:
+    async def run(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Run a command to its end. Raises `ServiceFailed` if its exit code is not 0."""
-        child = _ServiceProcess(Service(name, argv, _never, env, start), self._log_dir / f"{name}.log")
+        child = _ServiceProcess(Service(name, argv, _never, env), self._log_dir / f"{name}.log")
         self._children.append(child)
         await child.supervise(child.run())
 
@@ -107,7 +104,7 @@ class _ServiceProcess:
     def __init__(self, service: Service, log: Path) -> None:
         self.service = service
         self.log = log
-        self.process: ChildProcess | None = None
+        self.process: Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._log_start = 0
 
@@ -118,13 +115,13 @@ class _ServiceProcess:
 
     async def start(self) -> None:
         """Start the process and wait until it is ready; start it again if it dies before."""
-        _prepare_log(self.log)
+        prepare_log(self.log)
         deaths, backoff = 0, MIN_BACKOFF
         try:
             async with asyncio.timeout(self.service.start_timeout) as deadline:
                 while (code := await self._spawn_until_ready()) is not None:
                     deaths += 1
-                    output = self._tail()
+                    output = tail(self.log, self._log_start)
                     self._check_settings(code)
                     if deaths >= MAX_EARLY_DEATHS and not _reports_port_in_use(output):
                         raise self._failed(f"died {deaths} times before it was ready")
@@ -137,12 +134,12 @@ class _ServiceProcess:
 
     async def run(self) -> None:
         """Run the process to its end."""
-        _prepare_log(self.log)
+        prepare_log(self.log)
         code = await (await self._spawn()).wait()
         self._kill_group()
         self._check_settings(code)
         if code:
-            raise self._failed(f"ended with {_exit_status(code)}")
+            raise self._failed(f"ended with {describe_end(code)}")
 
     async def keep_running(self, on_event: Callable[[str, str], None]) -> None:
         """Restart the process whenever it dies, with a growing backoff if it dies soon.
@@ -154,7 +151,7 @@ class _ServiceProcess:
         while True:
             if self.process:
                 started = clock()
-                reason = f"died ({_exit_status(await self.process.wait())})"
+                reason = f"died ({describe_end(await self.process.wait())})"
                 self._kill_group()
                 backoff = MIN_BACKOFF if clock() - started >= BACKOFF_RESET_AFTER else backoff
             await asyncio.sleep(backoff)
@@ -172,14 +169,9 @@ class _ServiceProcess:
         """End the process and all processes that it has started."""
         if self._task:
             await stop(self._task)
-        if self.process and self.process.returncode is None:
-            _signal_group(self.process.pid, signal.SIGTERM)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.service.stop_timeout):
-                    await self.process.wait()
-            _signal_group(self.process.pid, signal.SIGKILL)
-            await self.process.wait()
-        self._kill_group()
+        if self.process:
+            await end(self.process, self.service.stop_timeout)
+        self.process = None
 
     async def _spawn_until_ready(self) -> int | None:
         """Start the process, and wait until it is ready. Return its exit code if it ended before."""
@@ -191,21 +183,18 @@ class _ServiceProcess:
         self._kill_group()
         return process.returncode
 
-    async def _spawn(self) -> ChildProcess:
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    async def _spawn(self) -> Process:
         try:
-            self._log_start = os.fstat(descriptor).st_size
-            self.process = await self.service.start(self.service.argv, self.service.env, descriptor)
+            self._log_start = self.log.stat().st_size if self.log.exists() else 0
+            self.process = await execute(self.service.argv, self.service.env, self.log)
         except OSError as error:
             raise self._failed(f"could not be started: {error}") from error
-        finally:
-            os.close(descriptor)
         return self.process
 
     def _kill_group(self) -> None:
         """Kill the rest of a dead process's group: it may hold the port that the next process needs."""
         if self.process:
-            _signal_group(self.process.pid, signal.SIGKILL)
+            signal_group(self.process.pid, signal.SIGKILL)
         self.process = None
 
     def _check_settings(self, code: int) -> None:
@@ -213,39 +202,12 @@ class _ServiceProcess:
             raise self._failed("has invalid settings", ServiceMisconfigured)
 
     def _failed(self, reason: str, kind: type[ServiceFailed] = ServiceFailed) -> ServiceFailed:
-        return kind(self.service.name, reason, self.log, self._tail())
-
-    def _tail(self) -> list[str]:
-        """Read the last lines that the latest process has written."""
-        if not self.log.exists():
-            return []
-        with self.log.open("rb") as log:
-            log.seek(max(self._log_start, self.log.stat().st_size - TAIL_BYTES))
-            lines = log.read().decode(errors="replace").splitlines()
-        return [line[:LINE_LENGTH] for line in lines[-TAIL_LINES:]]
+        return kind(self.service.name, reason, self.log, tail(self.log, self._log_start))
 
 
 async def _never() -> bool:
     return False
 
 
-def _prepare_log(log: Path) -> None:
-    """Create the folder, and start a new log if the present one is large; one old log is kept."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > LOG_LIMIT:
-        log.replace(log.with_name(f"{log.name}.1"))
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):  # no process left; macOS raises the latter for zombies
-        return
-
-
 def _reports_port_in_use(output: Sequence[str]) -> bool:
     return any("address already in use" in line.lower() for line in output)
-
-
-def _exit_status(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -2,9 +2,9 @@
 
 A step is judged by the CPU time that the loop's thread spends in it: on a busy machine, wall time also counts what
 other processes do. A step that uses no CPU but does not return (a sleep, a file, a name lookup) is reported too, once
-the thread has slept at the same position for `BLOCKED`. `hookkeeper.step_stacks` reads the stacks.
+the thread has slept at the same position for `BLOCKED`. `drills.event_loops.stacks` reads the stacks.
 
-For debugging and tests: every callback costs some microseconds more, and a thread looks at the loop 40 times a second.
+For tests and drills: every callback costs some microseconds more, and a thread looks at the loop 40 times a second.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import structlog
 
-from hookkeeper import step_stacks
+from drills.event_loops import stacks
 
 log = structlog.get_logger("hookkeeper.event_loop")
 
@@ -87,7 +87,7 @@ class LoopMonitor:
     def __enter__(self) -> Self:
         self._thread = threading.get_ident()
         self._native = threading.get_native_id()
-        step_stacks.prepare()
+        stacks.prepare()
         self._original = asyncio.Handle._run
         asyncio.Handle._run = self._measured(self._original)  # type: ignore[method-assign, assignment]
         gc.callbacks.append(self._on_collection)
@@ -164,7 +164,7 @@ class LoopMonitor:
 
     def _look_at(self, step: _Step) -> None:
         cpu, is_asleep = self._cpu_of_loop_thread(), self._is_asleep()  # before it is woken to write its stack
-        stack = step_stacks.read(self._thread, lambda: self._step is not step)
+        stack = stacks.read(self._thread, lambda: self._step is not step)
         if self._step is not step:
             return  # the stack is that of a later step
         is_at_same_position = step.samples[-1:] == [stack]
@@ -198,10 +198,8 @@ class LoopMonitor:
         return True
 
 
-def monitored(limit_ms: int | None) -> AbstractContextManager[object]:
-    """Log an error for each step that blocks this thread's loop for more than `limit_ms`; None disables it."""
-    if limit_ms is None:
-        return nullcontext()
+def log_slow_steps(limit_ms: int) -> None:
+    """Log an error for each step that blocks this thread's loop for longer, until the process ends."""
     count = 0
 
     def report(step: SlowStep) -> None:
@@ -216,7 +214,7 @@ def monitored(limit_ms: int | None) -> AbstractContextManager[object]:
             stack="".join(step.stack.format()),
         )
 
-    return LoopMonitor(limit_ms / 1000, report)
+    LoopMonitor(limit_ms / 1000, report).__enter__()
 
 
 def _describe(handle: Any) -> str:
