@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api import views
 from api.access import needs
-from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, LinksDep, StoreDep, Tenant
+from api.deps import CallerDep, Cursor, GatewayDep, IndexDep, LinksDep, StoreDep, Tenant
 from api.errors import as_problem
 from api.filters import EventSearch, SubscriptionDep
 from api.problems import Problem
@@ -80,13 +80,12 @@ async def list_events(
 ) -> Response:
     """Show a page of events, newest first."""
     rows, end = await index.events(search, EVENTS_ON_PAGE, cursor.start)
-    page = cursor.page([views.event_summary(row, links) for row in rows], end)
     given = given_filters(request)
     return await render(
         request,
         "events.html",
-        events=page.items,
-        **paging(request, "/events", cursor, page.next_cursor),
+        events=[views.event_summary(row, links) for row in rows],
+        **paging(request, "/events", cursor, end),
         stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
         statuses=get_args(EventStatus),
         delivery_statuses=get_args(DeliveryStatus),
@@ -130,36 +129,25 @@ async def show_event(
     return await _show(request, snapshot, store, links, caller, page, notice=SENT.get(sent, ""))
 
 
-def _add_command(command: Command) -> None:
-    async def act(
-        request: Request,
-        event_id: PathId,
-        tenant: Tenant,
-        gateway: GatewayDep,
-        store: StoreDep,
-        links: LinksDep,
-        audit: AuditDep,
-        caller: CallerDep,
-    ) -> Response:
-        delivery = request.state.form.get("delivery") or None
-        try:
-            await send(command, event_id, tenant, delivery, gateway, audit, caller)
-        except (Refused, UnknownDelivery) as error:
-            snapshot = await gateway.read(tenant, event_id)
-            return await _show(request, snapshot, store, links, caller, 1, problem=as_problem(error))
-        return redirect(query(f"/events/{event_id}", tenant=tenant, sent=command))
-
-    router.add_api_route(
-        f"/events/{{event_id}}/{command}",
-        act,
-        methods=["POST"],
-        name=f"{command}_event_page",
-        dependencies=[needs("events:write")],
-    )
-
-
-for _command in COMMANDS:
-    _add_command(_command)
+@router.post("/events/{event_id}/{command}", dependencies=[needs("events:write")])
+async def command_event(
+    request: Request,
+    event_id: PathId,
+    command: Command,
+    tenant: Tenant,
+    gateway: GatewayDep,
+    store: StoreDep,
+    links: LinksDep,
+    caller: CallerDep,
+) -> Response:
+    """Send a command to a delivery, or to all."""
+    delivery = request.state.form.get("delivery") or None
+    try:
+        await send(command, event_id, tenant, delivery, gateway, store.audit, caller)
+    except (Refused, UnknownDelivery) as error:
+        snapshot = await gateway.read(tenant, event_id)
+        return await _show(request, snapshot, store, links, caller, 1, problem=as_problem(error))
+    return redirect(query(f"/events/{event_id}", tenant=tenant, sent=command))
 
 
 def offered(statuses: Iterable[DeliveryStatus], is_scheduled: bool, for_all: bool = False) -> list[Command]:

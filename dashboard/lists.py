@@ -61,37 +61,26 @@ ENTRIES_ON_PAGE = 50
 
 @router.get("/schedules", dependencies=[needs("events:read")])
 async def list_schedules(
-    request: Request, cursor: Cursor, schedules: SchedulesDep, links: LinksDep, tenant: AnyTenant, caller: CallerDep
+    request: Request, cursor: Cursor, schedules: SchedulesDep, links: LinksDep, tenant: AnyTenant
 ) -> Response:
     """Show schedules with their next times, newest first."""
     found, end = await schedules.page(tenant, SCHEDULES_ON_PAGE, cursor.start)
-    page = cursor.page([views.schedule_summary(known, links) for known in found], end)
-    links_of_page = paging(request, "/schedules", cursor, page.next_cursor)
-    return await render(request, "schedules.html", items=page.items, caller=caller, **links_of_page)
+    items = [views.schedule_summary(known, links) for known in found]
+    return await render(request, "schedules.html", items=items, **paging(request, "/schedules", cursor, end))
 
 
-def _add_command(command: Literal["pause", "resume"]) -> None:
-    async def act(
-        schedule_id: Annotated[str, Path(pattern=SCHEDULE_ID)],
-        schedules: SchedulesDep,
-        audit: AuditDep,
-        caller: CallerDep,
-        tenant: Tenant,
-    ) -> Response:
-        await set_paused(command == "pause", schedule_id, "", schedules, audit, caller, tenant)
-        return redirect(query("/schedules", tenant=None if caller.tenant else tenant))
-
-    router.add_api_route(
-        f"/schedules/{{schedule_id}}/{command}",
-        act,
-        methods=["POST"],
-        name=f"{command}_schedule_page",
-        dependencies=[needs("events:write")],
-    )
-
-
-_add_command("pause")
-_add_command("resume")
+@router.post("/schedules/{schedule_id}/{command}", dependencies=[needs("events:write")])
+async def command_schedule(
+    schedule_id: Annotated[str, Path(pattern=SCHEDULE_ID)],
+    command: Literal["pause", "resume"],
+    store: StoreDep,
+    schedules: SchedulesDep,
+    caller: CallerDep,
+    tenant: Tenant,
+) -> Response:
+    """Pause or resume a schedule."""
+    await set_paused(command == "pause", schedule_id, "", schedules, store.audit, caller, tenant)
+    return redirect(query("/schedules", tenant=None if caller.tenant else tenant))
 
 
 @router.get("/suppressions", dependencies=[needs("webhooks:read")])
@@ -159,13 +148,12 @@ async def _show_suppressions(
     form: dict[str, str] | None = None,
 ) -> Response:
     found, end = await suppressions.page(tenant=tenant, address=address, limit=ADDRESSES_ON_PAGE, cursor=cursor.start)
-    page = cursor.page(found, end)
     return await render(
         request,
         "suppressions.html",
         problem.status_code if problem else 200,
         items=found,
-        **paging(request, "/suppressions", cursor, page.next_cursor),
+        **paging(request, "/suppressions", cursor, end),
         notice=notice,
         problem=problem,
         errors=errors_of(problem),
@@ -250,13 +238,12 @@ async def _show_keys(
     revoked: dict[str, Any] | None = None,
 ) -> Response:
     found, end = await store.api_keys.page(tenant=tenant, limit=KEYS_ON_PAGE, cursor=cursor.start)
-    page = cursor.page(found, end)
     return await render(
         request,
         "keys.html",
         problem.status_code if problem else 200,
         items=found,
-        **paging(request, "/keys", cursor, page.next_cursor),
+        **paging(request, "/keys", cursor, end),
         now=utc_now(),
         problem=problem,
         errors=errors_of(problem),
@@ -269,11 +256,7 @@ async def _show_keys(
 
 
 @router.get("/audit", dependencies=[needs("admin")])
-async def list_audit_log(
-    request: Request, cursor: Cursor, audit: AuditDep, tenant: AnyTenant, caller: CallerDep
-) -> Response:
+async def list_audit_log(request: Request, cursor: Cursor, audit: AuditDep, tenant: AnyTenant) -> Response:
     """Show changes and commands, newest first."""
     found, end = await audit.page(tenant=tenant, since=None, until=None, limit=ENTRIES_ON_PAGE, cursor=cursor.start)
-    page = cursor.page(found, end)
-    links_of_page = paging(request, "/audit", cursor, page.next_cursor)
-    return await render(request, "audit.html", items=found, caller=caller, **links_of_page)
+    return await render(request, "audit.html", items=found, **paging(request, "/audit", cursor, end))

@@ -1,6 +1,6 @@
 """Recoveries with their progress: count what one would deliver again, start it, pause, resume, cancel it."""
 
-from typing import Annotated, get_args
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ValidationError
@@ -76,32 +76,22 @@ async def start_recovery(
     return await _show(request, recoveries, cursor, tenant, counted=counted, form=form)
 
 
-def _add_command(command: RecoveryCommand) -> None:
-    async def act(
-        request: Request,
-        cursor: Cursor,
-        recovery_id: Annotated[str, Path(pattern=EVENT_ID)],
-        recoveries: RecoveriesDep,
-        caller: CallerDep,
-        tenant: AnyTenant,
-    ) -> Response:
-        try:
-            await recoveries.command(recovery_id, command)
-        except Refused as error:
-            return await _show(request, recoveries, cursor, tenant, problem=as_problem(error))
-        return redirect(query("/recoveries", tenant=tenant if caller.tenant is None else None, done=command))
-
-    router.add_api_route(
-        f"/{{recovery_id}}/{command}",
-        act,
-        methods=["POST"],
-        name=f"{command}_recovery_page",
-        dependencies=[needs("events:write")],
-    )
-
-
-for _command in get_args(RecoveryCommand):
-    _add_command(_command)
+@router.post("/{recovery_id}/{command}", dependencies=[needs("events:write")])
+async def command_recovery(
+    request: Request,
+    cursor: Cursor,
+    recovery_id: Annotated[str, Path(pattern=EVENT_ID)],
+    command: RecoveryCommand,
+    recoveries: RecoveriesDep,
+    caller: CallerDep,
+    tenant: AnyTenant,
+) -> Response:
+    """Pause, resume or cancel a recovery."""
+    try:
+        await recoveries.command(recovery_id, command)
+    except Refused as error:
+        return await _show(request, recoveries, cursor, tenant, problem=as_problem(error))
+    return redirect(query("/recoveries", tenant=tenant if caller.tenant is None else None, done=command))
 
 
 def since_of(form: dict[str, str]) -> str:
@@ -125,13 +115,12 @@ async def _show(
     form: dict[str, str] | None = None,
 ) -> Response:
     states, end = await recoveries.gateway.recoveries.page(tenant, webhook, RECOVERIES_ON_PAGE, cursor.start)
-    older = cursor.page((), end).next_cursor
     return await render(
         request,
         "recoveries.html",
         problem.status_code if problem else 200,
         items=[views.recovery(state) for state in states],
-        **paging(request, "/recoveries", cursor, older),
+        **paging(request, "/recoveries", cursor, end),
         notice=notice,
         problem=problem,
         counted=counted and views.recovery(counted),

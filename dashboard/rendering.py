@@ -189,9 +189,10 @@ def given_filters(request: Request) -> dict[str, list[str]]:
     return {name: request.query_params.getlist(name) for name in request.query_params if name not in NOT_FILTERS}
 
 
-def paging(request: Request, path: str, cursor: PageCursor, older: str | None) -> dict[str, Any]:
-    """Return what templates need for the links of a page at this path; `older` is the cursor of the next page."""
+def paging(request: Request, path: str, cursor: PageCursor, end: str | None) -> dict[str, Any]:
+    """Return what templates need for the links of a list at this path, which may be shown in answer to a form."""
     given = given_filters(request)
+    older = PageCursor(state_of(request).cursor_key, path, None).page((), end).next_cursor
     return {
         "older": older and query(path, **given, cursor=older),
         "newest": query(path, **given),

@@ -117,7 +117,6 @@ async def list_webhooks(
     found, end = await store.webhooks.page(
         tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start
     )
-    page = cursor.page([views.webhook(row) for row in found], end)
     can_count = "events:read" in caller.scopes
     days = {
         row.id: await last_day(store.index, SPARKLINE_HEIGHT, tenant=row.tenant, webhook=row.id)
@@ -128,10 +127,10 @@ async def list_webhooks(
         request,
         "webhooks.html",
         notice="The webhook is deleted." if done == "delete" else "",
-        webhooks=page.items,
+        webhooks=[views.webhook(row) for row in found],
         targets={row.id: row.target for row in found},
         days=days,
-        **paging(request, "/webhooks", cursor, page.next_cursor),
+        **paging(request, "/webhooks", cursor, end),
         all_tenants=caller.tenant is None,
     )
 
@@ -154,7 +153,6 @@ async def show_webhook(
     answer = await read_answer(test, webhook, gateway, links, caller) if test else None
     form = {"id": new_event_id(), "type": answer.type, "data": answer.data} if answer and answer.type else None
     history = await _history(store, caller, search, cursor.start)
-    older = cursor.page((), history and history.end).next_cursor
     return await show(
         request,
         webhook,
@@ -164,7 +162,7 @@ async def show_webhook(
         notice=DONE.get(done, ""),
         answer=answer,
         back=query(path, **given_filters(request)) if test else None,
-        **paging(request, path, cursor, older),
+        **paging(request, path, cursor, history and history.end),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hmac import compare_digest
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
@@ -30,27 +30,14 @@ from hookkeeper.temporal.error_translation import Conflict
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 _WRITES = [needs("webhooks:write")]
-COMMANDS: dict[str, Callable[[WebhookService, Webhook], Awaitable[Any]]] = {
-    "pause": lambda webhooks, webhook: webhooks.pause(webhook),
-    "resume": lambda webhooks, webhook: webhooks.resume(webhook),
+Switch = Literal["pause", "resume", "disable", "enable"]
+SWITCHES: dict[Switch, Callable[[WebhookService, Webhook], Awaitable[Webhook]]] = {
+    "pause": WebhookService.pause,
+    "resume": WebhookService.resume,
     "disable": lambda webhooks, webhook: webhooks.change(webhook.id, {"enabled": False}),
     "enable": lambda webhooks, webhook: webhooks.change(webhook.id, {"enabled": True}),
 }
 """A webhook that a probe would enable can be disabled too."""
-
-
-def _add_command(command: str) -> None:
-    async def act(webhook: KnownWebhook, webhooks: WebhooksDep) -> Response:
-        await COMMANDS[command](webhooks, webhook)
-        return _done(webhook.id, command)
-
-    router.add_api_route(
-        f"/{{webhook_id}}/{command}", act, methods=["POST"], name=f"{command}_webhook_page", dependencies=_WRITES
-    )
-
-
-for _command in COMMANDS:
-    _add_command(_command)
 
 
 @router.post("/{webhook_id}/delete", dependencies=_WRITES)
@@ -128,6 +115,13 @@ async def recover_webhook(
     if is_confirmed:
         return _done(webhook.id, "recover")
     return await show_again(request, webhook, webhooks, recovery=views.recovery(state))
+
+
+@router.post("/{webhook_id}/{command}", dependencies=_WRITES)  # the last: it matches the paths above
+async def switch_webhook(webhook: KnownWebhook, command: Switch, webhooks: WebhooksDep) -> Response:
+    """Pause, resume, disable or enable a webhook."""
+    await SWITCHES[command](webhooks, webhook)
+    return _done(webhook.id, command)
 
 
 def _done(webhook_id: str, what: str) -> Response:

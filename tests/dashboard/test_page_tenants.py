@@ -68,7 +68,8 @@ async def walk(browser: Browser, ids: dict[str, str], tenant: str) -> None:
             continue
         for query in ({}, {"tenant": tenant}):
             data = (form if query else {**form, "tenant": ""}) if method == "POST" else None
-            answer = await browser.http.request(method, path.format(**ids), params=query, data=data)
+            url = path.format(**ids, command="retry" if path.startswith("/events") else "pause")
+            answer = await browser.http.request(method, url, params=query, data=data)
             case = f"{route} {query} {answer.status_code}"
             if OBJECT.search(path):
                 assert answer.status_code in (403, 404), case
