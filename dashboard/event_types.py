@@ -32,15 +32,15 @@ MAX_SHOWN_VALUES = 10
 MAX_TEXT = 200
 """Characters of a value, a pattern or a description."""
 ALTERNATIVES = ("anyOf", "oneOf")
-KINDS = {
-    str: "string",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    list: "array",
-    dict: "object",
-    type(None): "null",
+RANGES = (("minLength", "maxLength", " characters"), ("minItems", "maxItems", " items"), ("minimum", "maximum", ""))
+NOTES = {
+    "exclusiveMinimum": "more than",
+    "exclusiveMaximum": "less than",
+    "multipleOf": "a multiple of",
+    "pattern": "matches",
+    "default": "default",
 }
+KINDS = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object", None: "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class _Tree:
                     dict.fromkeys(self._kind(part, inner) for part, inner, repeated in resolved if not repeated)
                 )
         values = [*_list(schema.get("enum")), *([schema["const"]] if "const" in schema else [])]
-        return list(dict.fromkeys(KINDS[type(value)] for value in values)) or ["any"]
+        return list(dict.fromkeys(KINDS[value if value is None else type(value)] for value in values)) or ["any"]
 
 
 def _notes(schema: Mapping[str, Any]) -> Iterator[str]:
@@ -206,33 +206,17 @@ def _notes(schema: Mapping[str, Any]) -> Iterator[str]:
     if values := _list(schema.get("enum")):
         more = f" and {len(values) - MAX_SHOWN_VALUES} more" if len(values) > MAX_SHOWN_VALUES else ""
         yield f"one of: {', '.join(_value(value) for value in values[:MAX_SHOWN_VALUES])}{more}"
-    for lowest, highest, unit in (
-        ("minLength", "maxLength", " characters"),
-        ("minItems", "maxItems", " items"),
-        ("minimum", "maximum", ""),
-    ):
-        yield from _range(schema.get(lowest), schema.get(highest), unit)
-    if "exclusiveMinimum" in schema:
-        yield f"more than {_value(schema['exclusiveMinimum'])}"
-    if "exclusiveMaximum" in schema:
-        yield f"less than {_value(schema['exclusiveMaximum'])}"
-    if "multipleOf" in schema:
-        yield f"a multiple of {_value(schema['multipleOf'])}"
-    if "pattern" in schema:
-        yield f"matches {_text(schema['pattern'])}"
-    if "default" in schema:
-        yield f"default {_value(schema['default'])}"
+    for lowest, highest, unit in RANGES:
+        low, high = schema.get(lowest), schema.get(highest)
+        if low is not None and high is not None:
+            yield f"{_value(low)} to {_value(high)}{unit}"
+        elif low is not None or high is not None:
+            yield f"at least {_value(low)}{unit}" if high is None else f"at most {_value(high)}{unit}"
+    for keyword, words in NOTES.items():
+        if keyword in schema:
+            yield f"{words} {_text(schema[keyword]) if keyword == 'pattern' else _value(schema[keyword])}"
     if schema.get("deprecated") is True:
         yield "deprecated"
-
-
-def _range(lowest: Any, highest: Any, unit: str) -> Iterator[str]:
-    if lowest is not None and highest is not None:
-        yield f"{_value(lowest)} to {_value(highest)}{unit}"
-    elif lowest is not None:
-        yield f"at least {_value(lowest)}{unit}"
-    elif highest is not None:
-        yield f"at most {_value(highest)}{unit}"
 
 
 def _value(value: Any) -> str:
@@ -240,7 +224,7 @@ def _value(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else str(value)
+    text = str(value)
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 

@@ -11,6 +11,7 @@ from browsers import Form, Page, browsing
 from callers import calling, make_key
 from temporalio.client import Client
 
+from dashboard.lists import ADDRESSES_ON_PAGE
 from instances import Instance, running_instance
 from timeouts import WAIT_TIMEOUT
 
@@ -148,6 +149,15 @@ async def test_an_address_is_found_and_removed(idle_instance: Instance) -> None:
         "ann@acme.example",
         key["id"],
     )
+
+
+async def test_a_list_that_answers_a_form_leads_on_to_its_next_page(idle_instance: Instance) -> None:
+    await suppress(idle_instance, *(f"n{n}@acme.example" for n in range(ADDRESSES_ON_PAGE + 1)))
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        refused = await browser.submit("/suppressions", ADD, address="nobody")
+        (older,) = [link for link in Page(refused.text).links() if "cursor=" in link]
+        assert (refused.status_code, "n0@acme.example" in (await browser.page(older)).text) == (422, True)
 
 
 async def test_addresses_of_another_tenant_are_neither_shown_nor_removed(idle_instance: Instance) -> None:
