@@ -12,8 +12,7 @@ from temporalio.runtime import Runtime
 
 from hookkeeper import metrics
 from hookkeeper.cli.listeners import listen
-from hookkeeper.temporal.sdk_metrics import open_sdk_metrics
-from hookkeeper.temporal.sdk_runtime import LogFormat
+from hookkeeper.temporal.sdk_runtime import LogFormat, open_sdk_metrics
 
 SDK_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 log = structlog.get_logger("hookkeeper.metrics")
