@@ -82,11 +82,11 @@ class RunRepair:
     async def _repair_each(self, rows: Iterator[ComparedRow]) -> int:
         repaired = 0
         for row in rows:
-            repaired += await self._repair(row)
+            repaired += await self.repair_event(row)
             await asyncio.sleep(PAUSE)
         return repaired
 
-    async def _repair(self, row: ComparedRow) -> bool:
+    async def repair_event(self, row: ComparedRow) -> bool:
         """Write the end of an event, or remove it if it has no run; return whether it has changed."""
         _, tenant, event_id = row.key
         run = await find_run(self._client, row.shared_run or ids.workflow_id(tenant, event_id))

@@ -25,36 +25,6 @@ from hookkeeper.settings import Settings
 from hookkeeper.temporal.worker_versions import UNVERSIONED, configure_workers
 from hookkeeper.version import VERSION
 
-log = structlog.get_logger("hookkeeper.activity")
-
-
-class Outages(Interceptor):
-    """Logs an outage of the registry in a sentence. Temporal retries the activity as before."""
-
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        """Put the interceptor before an activity."""
-        return _OutageLog(next)
-
-
-class _OutageLog(ActivityInboundInterceptor):
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        try:
-            return await super().execute_activity(input)
-        except RegistryUnavailable as error:
-            info = activity.info()
-            log.warning(
-                "activity is retried later",
-                activity=info.activity_type,
-                run=info.workflow_id,
-                attempt=info.attempt,
-                error=str(error),
-            )
-            # The SDK logs a benign error without its traceback.
-            raise ApplicationError(
-                str(error), type=type(error).__name__, category=ApplicationErrorCategory.BENIGN
-            ) from None
-
-
 STICKY_TIMEOUT = timedelta(seconds=10)
 """After a worker is killed, its runs continue on another one once this time has passed. With less, a busy worker loses
 runs that it has in memory, and replays them (decision 5)."""
@@ -68,6 +38,8 @@ SPARE_SLOTS = 10
 
 WORKFLOW_RUNNER = UnsandboxedWorkflowRunner()
 """The SDK's sandbox costs a sixth of the worker's CPU time. Tests replay all kinds of runs in it (decision 32)."""
+
+activity_log = structlog.get_logger("hookkeeper.activity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +81,7 @@ def _worker(
         task_queue=queue.name,
         workflows=queue.workflows,
         activities=queue.activities,
-        interceptors=[Outages()],
+        interceptors=[_Outages()],
         workflow_runner=WORKFLOW_RUNNER,
         deployment_config=version,
         # Without one, the SDK hashes the code of all imported modules, for 0.2 s.
@@ -123,3 +95,33 @@ def _worker(
         max_heartbeat_throttle_interval=settings.heartbeat_delay,
         graceful_shutdown_timeout=settings.shutdown_timeout,
     )
+
+
+class _Outages(Interceptor):
+    """Logs an outage of the registry in one line for each activity that meets it, not with a traceback of 11 KB.
+
+    Temporal retries the activity as before.
+    """
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Put the interceptor before an activity."""
+        return _OutageLog(next)
+
+
+class _OutageLog(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        try:
+            return await super().execute_activity(input)
+        except RegistryUnavailable as error:
+            info = activity.info()
+            activity_log.warning(
+                "activity is retried later",
+                activity=info.activity_type,
+                run=info.workflow_id,
+                attempt=info.attempt,
+                error=str(error),
+            )
+            # The SDK logs a benign error without its traceback.
+            raise ApplicationError(
+                str(error), type=type(error).__name__, category=ApplicationErrorCategory.BENIGN
+            ) from None

@@ -15,7 +15,7 @@ from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.temporal.run_repair import RunRepair
-from hookkeeper.temporal.run_state import input_of
+from hookkeeper.temporal.run_state import find_run, input_of
 from hookkeeper.times import utc_now
 from index_rows import derived, indexed, until_indexed
 from instances import Instance
@@ -125,10 +125,12 @@ async def test_a_finished_event_whose_run_was_deleted_cannot_be_redelivered(
     await instance.webhook(inbox.url)
     event_id = (await instance.send())["id"]
     await instance.until_closed(event_id)
-    await delete(instance, ids.workflow_id(instance.tenant, event_id))
+    workflow_id = ids.workflow_id(instance.tenant, event_id)
+    await delete(instance, workflow_id)
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while (await instance.command(event_id, "redeliver")).status_code != 404:
+        while await find_run(instance.temporal, workflow_id):
             await asyncio.sleep(0.05)
+    assert (await instance.command(event_id, "redeliver")).status_code == 404
 
 
 async def test_an_event_whose_run_was_deleted_is_removed_and_its_id_free(instance: Instance, inbox: Receiver) -> None:

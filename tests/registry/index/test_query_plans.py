@@ -16,8 +16,7 @@ from hookkeeper.registry.database import Database, open_engine
 from hookkeeper.registry.index import statements as written
 from hookkeeper.registry.index.counter_rows import NUMBERS, PRESENT
 from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.scan import find_events
-from hookkeeper.registry.index.search import Search, status_codes
+from hookkeeper.registry.index.search import Search, find_events, status_codes
 from hookkeeper.registry.store import Store
 from written_index import WrittenIndex
 

@@ -1,4 +1,6 @@
-"""The metrics of Temporal's SDK. It serves them itself, so they cost no Python; a process adds them to its own."""
+"""The runtime of Temporal's SDK. It writes log lines of its own, for example while Temporal is away, and serves its
+metrics itself, so they cost no Python; a process adds them to its own.
+"""
 
 import socket
 from dataclasses import dataclass
@@ -6,8 +8,18 @@ from typing import Literal
 
 from temporalio.runtime import LoggingConfig, LoggingFormat, PrometheusConfig, Runtime, TelemetryConfig, TelemetryFilter
 
+LOOPBACK = "127.0.0.1"
+MAX_TRIES = 5
 LogFormat = Literal["console", "json"]
 """As in `HOOKKEEPER_LOG_FORMAT`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SdkMetrics:
+    runtime: Runtime
+    """For the client of the process."""
+    url: str
+    """Where the SDK serves its metrics, in Prometheus' text format."""
 
 
 def sdk_runtime(log_format: LogFormat, metrics: PrometheusConfig | None = None) -> Runtime:
@@ -17,18 +29,6 @@ def sdk_runtime(log_format: LogFormat, metrics: PrometheusConfig | None = None) 
     levels = TelemetryFilter(core_level="WARN", other_level="ERROR")  # the SDK's default
     logging = LoggingConfig(filter=levels, format=LoggingFormat.JSON if log_format == "json" else None)
     return Runtime(telemetry=TelemetryConfig(logging=logging, metrics=metrics, attach_service_name=False))
-
-
-LOOPBACK = "127.0.0.1"
-MAX_TRIES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class SdkMetrics:
-    runtime: Runtime
-    """For the client of the process."""
-    url: str
-    """Where the SDK serves its metrics, in Prometheus' text format."""
 
 
 def open_sdk_metrics(log_format: LogFormat) -> SdkMetrics:
