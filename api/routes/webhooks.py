@@ -137,7 +137,7 @@ async def change_webhook(
     requests keep changing the webhook at the same time.
     """
     fields = changes.model_fields_set
-    known, changed = await change(
+    _, changed = await change(
         webhook_id,
         caller.tenant,
         {name: getattr(changes, name) for name in fields},
@@ -145,8 +145,8 @@ async def change_webhook(
         validator=validator,
         entry_for=lambda known: caller.did("webhook.update", webhook_id, known.tenant, fields),
     )
-    if changed.ordered != known.ordered:
-        await gateway.ordered_queues.request_check(webhook_id)
+    if fields & {"ordered", "order_policy"}:
+        await gateway.lines.note_change(webhook_id, changed.ordered)
     if changes.enabled:
         await release_held(gateway, changed)
     return views.webhook(changed)
@@ -159,7 +159,7 @@ async def delete_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerD
     if not await store.webhooks.delete(webhook.id, caller.tenant, entry):
         raise NotFound(UNKNOWN_WEBHOOK)
     if webhook.ordered:
-        await gateway.ordered_queues.request_check(webhook.id)
+        await gateway.lines.note_change(webhook.id, None)
     return Response(status_code=204)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -40,6 +40,8 @@ class NewRun:
     """The client gave the event's id, so the event may have been accepted before."""
     expected: Expected = "quick"
     """What its first attempts can be expected to be."""
+    has_place: Callable[[], None] = lambda: None
+    """Called when its deliveries have their places in the order."""
 
     @property
     def key(self) -> Key:
@@ -65,6 +67,11 @@ class NewRun:
         if event.deliver_at or self.size > MAX_EVENT_BYTES or len(event.deliveries) > PART:
             return False
         return all(map(_is_plain, event.deliveries))
+
+    @property
+    def is_ordered(self) -> bool:
+        """A delivery takes its place in a line before the run is started, which asks for it."""
+        return any(delivery.line for delivery in self.event.deliveries)
 
     @property
     def activities(self) -> int:

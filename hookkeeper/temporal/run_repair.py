@@ -80,6 +80,13 @@ class RunRepair:
             log.info("rows repaired", events=repaired)
         return repaired
 
+    async def repair_event(self, event: OpenEvent) -> bool:
+        """Look one event up; return whether it was repaired. Raises Temporal's `RPCError`, and RegistryUnavailable."""
+        reports = await self._read(event)
+        if reports:
+            await self._rows.write(reports)
+        return reports is None or bool(reports)
+
     async def _read(self, event: OpenEvent) -> list[RunReport] | None:
         """Return what the run of an event reports, if it has ended; None if there is none, and the row was removed."""
         tenant, event_id = event.key.tenant, event.key.event_id
