@@ -18,7 +18,6 @@ from hookkeeper.temporal.workers import ServedQueue, serve
 from workflows.event import EventWorkflow
 from workflows.event_part import EventPartWorkflow
 from workflows.large_event import LargeEventWorkflow
-from workflows.ordered_queue import OrderedQueueWorkflow
 from workflows.probe import ProbeWorkflow
 from workflows.recovery import RecoveryWorkflow
 from workflows.release import ReleaseWorkflow
@@ -31,7 +30,6 @@ WORKFLOWS: list[type] = [
     LargeEventWorkflow,
     EventPartWorkflow,
     ScheduledEventWorkflow,
-    OrderedQueueWorkflow,
     ReleaseWorkflow,
     RecoveryWorkflow,
     ProbeWorkflow,

@@ -25,6 +25,7 @@ from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import Delivery, EventState, next_attempt_at
 from hookkeeper.messages.recovery import RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
+from hookkeeper.policy import OrderKey
 from hookkeeper.registry.health import status_of
 from hookkeeper.registry.index.change_log import ChangedDelivery as Changed
 from hookkeeper.registry.index.change_log import ChangedEvent
@@ -51,7 +52,7 @@ def webhook(row: Webhook) -> WebhookView:
         headers=masked(row.headers),
         tls=tls.masked(row.tls),
         signature_scheme="v1a" if is_asymmetric(row.secret) else "v1",
-        ordered=row.ordered is not None,
+        ordered=OrderKey(key=row.order_key) if row.order_key else row.ordered is not None,
         order_policy=row.ordered or "block",
         health=_health(row),
         metadata=row.metadata_,

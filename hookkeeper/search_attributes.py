@@ -13,7 +13,6 @@ TENANT_KEY = SearchAttributeKey.for_keyword(temporal_names.TENANT)
 EVENT_TYPE_KEY = SearchAttributeKey.for_keyword(temporal_names.EVENT_TYPE)
 NEEDS_ATTENTION_KEY = SearchAttributeKey.for_keyword_list(temporal_names.NEEDS_ATTENTION)
 DELIVER_AT_KEY = SearchAttributeKey.for_datetime(temporal_names.DELIVER_AT)
-ORDERED_KEY = SearchAttributeKey.for_keyword_list(temporal_names.ORDERED)
 EVENTS_KEY = SearchAttributeKey.for_keyword_list(temporal_names.EVENTS)
 FIRED_FOR_KEY = SearchAttributeKey.for_datetime(temporal_names.FIRED_FOR)
 
@@ -37,11 +36,8 @@ def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttribut
     if len(event.deliveries) > PART:
         return TypedSearchAttributes(pairs)
     attention = (delivery for delivery in event.deliveries if delivery.status in NEED_ATTENTION)
-    ordered = (delivery for delivery in event.deliveries if delivery.ordered and not delivery.is_final)
     if needs_attention := fitting_ids(delivery.webhook_id for delivery in attention):
         pairs.append(SearchAttributePair(NEEDS_ATTENTION_KEY, needs_attention))
-    if queues := fitting_ids(delivery.webhook_id for delivery in ordered):
-        pairs.append(SearchAttributePair(ORDERED_KEY, queues))
     if event.deliver_at and run_number == 1:
         pairs.append(SearchAttributePair(DELIVER_AT_KEY, event.deliver_at))
     return TypedSearchAttributes(pairs)

@@ -24,7 +24,7 @@ from hookkeeper.times import rfc3339, utc_now
 CHANGEABLE = frozenset(
     {
         *("name", "description", "url", "events", "headers", "secret", "retry", "timeout", "enabled", "metadata_"),
-        *("rate_limit", "ordered", "disable_after"),
+        *("rate_limit", "ordered", "order_key", "disable_after"),
         *("payload", "filter", "emails", "notifications", "on_failure", "tls"),
     }
 )

@@ -66,7 +66,7 @@ class EventStarts:
         """Start a run for the event, or return the one that has it, once Temporal has stored it.
 
         The id decides: another event with this id and the same digest is the same event; with another digest, it raises
-        `Conflict`. Raises `QueueFull`.
+        `Conflict`.
         """
         if run.expected == "slow":
             self._shared.limit.note_trouble(run.event.tenant)
@@ -79,12 +79,12 @@ class EventStarts:
 
     async def _start_alone(self, run: NewRun) -> Started | None:
         """Start the event's own run; None if its id was accepted before."""
-        if not run.has_own_id:
+        if not (run.has_own_id or run.is_ordered):
             started, _ = await asyncio.gather(self._start_own(run), self._rows.write([run.acceptance(None).report]))
             return started
-        if await self._earlier(run):
-            return None
-        return await self._start_own(run, is_new=True)
+        earlier = await self._earlier(run)
+        run.has_place()
+        return None if earlier else await self._start_own(run, is_new=True)
 
     async def _start_known(self, run: NewRun, *, may_share: bool) -> Started:
         """Return the run of an event that was accepted before, or start one if no run has it.

@@ -1,7 +1,7 @@
 """Events that wait for a start which they can share, and the choice of those that start together."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -47,6 +47,8 @@ class NewRun:
     """What its first attempts can be expected to be."""
     instead_of: str | None = None
     """The shared run in its row, which does not have it."""
+    has_place: Callable[[], None] = lambda: None
+    """Called when its deliveries have their places in the order."""
 
     @property
     def key(self) -> Key:
@@ -81,6 +83,11 @@ class NewRun:
         if event.deliver_at or self.size > MAX_EVENT_BYTES or len(event.deliveries) > PART:
             return False
         return all(map(_is_plain, event.deliveries))
+
+    @property
+    def is_ordered(self) -> bool:
+        """A delivery takes its place in a line before the run is started, which asks for it."""
+        return any(delivery.line for delivery in self.event.deliveries)
 
     @property
     def activities(self) -> int:

@@ -20,6 +20,7 @@ from hookkeeper.content.sizes import MAX_HEADER_BYTES
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID, EXAMPLE_WEBHOOK_ID
 from hookkeeper.content.urls import check_reachable, check_scheme
 from hookkeeper.egress.addresses import parse_networks
+from hookkeeper.policy import OrderKey
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.models import Webhook
 from hookkeeper.sandbox.pool import Sandbox
@@ -134,6 +135,8 @@ class WebhookValidator:
             yield "tls", partial(self._sandbox.call, tls.check, given["tls"], utc_now())
         if given.get("filter"):
             yield "filter", partial(self._sandbox.call, filters.check, given["filter"])
+        if isinstance(order := given.get("ordered"), OrderKey):
+            yield "ordered.key", partial(self._sandbox.call, filters.check_key, order.key)
         if given.get("payload"):
             yield "payload", partial(self._sandbox.call, payload.check, given["payload"])
         yield from self._messages("", given.get("emails") or (), given.get("notifications") or ())

@@ -25,7 +25,6 @@ from hookkeeper.temporal.erasure import ClosedEvent, Erasure
 from hookkeeper.temporal.error_translation import (
     NOT_FOUND_MESSAGES,
     Conflict,
-    QueueFull,
     Unavailable,
     UnknownEvent,
     not_found_suppressed,
@@ -34,7 +33,7 @@ from hookkeeper.temporal.error_translation import (
 from hookkeeper.temporal.event_commands import EventCommands
 from hookkeeper.temporal.event_read import EventReader, EventSnapshot
 from hookkeeper.temporal.event_start import start_run
-from hookkeeper.temporal.ordered_queues import OrderedQueues
+from hookkeeper.temporal.lines import LineCalls
 from hookkeeper.temporal.readiness import Readiness
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.releases import Releases
@@ -70,7 +69,7 @@ class Gateway:
         self.reader = EventReader(client, rows)
         self.commands = EventCommands(client, task_queue, self.reader, rows)
         self._erasure = Erasure(client, self.reader, SharedRunErasure(client, task_queue, rows))
-        self.ordered_queues = OrderedQueues(client, task_queue)
+        self.lines = LineCalls(client, rows.lines)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
         self.recoveries = Recoveries(client, task_queue)
@@ -88,15 +87,8 @@ class Gateway:
         """Start the run of an event; return once Temporal has stored it.
 
         The id decides: a second start with the same digest returns the existing run, another digest raises
-        `Conflict`. Raises `QueueFull` if the queue of one of its webhooks is full.
+        `Conflict`.
         """
-        async with translated_errors(not_found=Unavailable):
-            try:
-                event = await self.ordered_queues.enqueue_event(event)
-            except QueueFull:
-                if known := await self.known(event.tenant, event.id, event.digest):
-                    return known
-                raise
         while True:
             with suppress(WorkflowAlreadyStartedError):
                 async with translated_errors(not_found=Unavailable):

@@ -82,11 +82,17 @@ class RunRepair:
     async def _repair_each(self, rows: Iterator[ComparedRow]) -> int:
         repaired = 0
         for row in rows:
-            repaired += await self.repair_event(row)
+            repaired += await self._repair(row)
             await asyncio.sleep(PAUSE)
         return repaired
 
-    async def repair_event(self, row: ComparedRow) -> bool:
+    async def repair_now(self, tenant: str, event_id: str) -> None:
+        """Repair one event, whenever its run has recorded something."""
+        for row in await self._store.index.compared_rows.with_ids([event_id]):
+            if row.key.tenant == tenant:
+                await self._repair(row)
+
+    async def _repair(self, row: ComparedRow) -> bool:
         """Write the end of an event, or remove it if it has no run; return whether it has changed."""
         _, tenant, event_id = row.key
         run = await find_run(self._client, row.shared_run or ids.workflow_id(tenant, event_id))

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.database import Database, open_engine
+from hookkeeper.registry.index import lines
 from hookkeeper.registry.index import statements as written
 from hookkeeper.registry.index.counter_rows import NUMBERS, PRESENT
 from hookkeeper.registry.index.merge import EventKey
@@ -27,6 +28,8 @@ TENANTS = ("acme", "beta", "gamma")
 DIRECT = [
     (written.SELECT_EVENTS, (json.dumps([("e1", "acme")]),)),
     (written.SELECT_DELIVERIES, (json.dumps([(1, "acme", "e1", "wh_1")]),)),
+    (lines.TAILS, (json.dumps([("wh_1", "k")]),)),
+    (lines.NEXT, (json.dumps([("wh_1", "k", 1)]),)),
     (written.MOVE, (None, "shared-1", json.dumps([("acme", "e1")]))),
     *((text, ("acme", "e1")) for text in written.REMOVE),
     (NUMBERS, (json.dumps([(60, "acme", 0)]),)),

@@ -3,9 +3,6 @@
 import json
 from typing import Any
 
-from temporalio.client import WorkflowHandle
-
-from hookkeeper import ids
 from instances import Instance
 from receivers import Receiver
 
@@ -25,5 +22,9 @@ def first_numbers(inbox: Receiver) -> list[int]:
     return list(dict.fromkeys(numbers(inbox)))
 
 
-def queue_of(instance: Instance, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
-    return instance.temporal.get_workflow_handle(ids.ordered_queue_id(webhook["id"]))
+async def queue(instance: Instance, webhook: dict[str, Any]) -> dict[str, Any]:
+    """Return what the API shows of the queue of a webhook."""
+    answer = await instance.http.get(f"/v1/webhooks/{webhook['id']}/queue")
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
