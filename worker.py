@@ -15,8 +15,6 @@ from hookkeeper.temporal.readiness import server_time
 from hookkeeper.temporal.run_repair import RunRepair
 from hookkeeper.temporal.workers import ServedQueue, serve
 from workflows.event import EventWorkflow
-from workflows.event_part import EventPartWorkflow
-from workflows.large_event import LargeEventWorkflow
 from workflows.ordered_queue import OrderedQueueWorkflow
 from workflows.probe import ProbeWorkflow
 from workflows.recovery import RecoveryWorkflow
@@ -27,8 +25,6 @@ from workflows.shared_run import SharedRunWorkflow
 WORKFLOWS: list[type] = [
     EventWorkflow,
     SharedRunWorkflow,
-    LargeEventWorkflow,
-    EventPartWorkflow,
     ScheduledEventWorkflow,
     OrderedQueueWorkflow,
     ReleaseWorkflow,

@@ -24,6 +24,7 @@ from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.rendering import Renderer
 from activities.scheduled_event import ScheduledEventActivities
+from activities.siblings import SiblingActivities
 from activities.tenant_concurrency import TenantConcurrency
 from activities.webhooks import WebhookActivities
 from hookkeeper.egress.notifier import Notifier
@@ -108,6 +109,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
             webhooks.deliver_events_together,
             RecordActivities(store.rows).record,
             HandOverActivities(temporal).is_in_open_run,
+            SiblingActivities(temporal, concurrency, memory).start_siblings,
             ClosingActivities(temporal).close_as_cancelled,
             firing.accept_scheduled_event,
             ordered_queues.enqueue,

@@ -1,6 +1,9 @@
 """The run of one event: wait until its time, make the first attempts together, retry each delivery until it is final,
 send alerts, close.
 
+An event with more than a hundred targets has several such runs. The API starts the first one with all targets; it
+delivers to the first hundred, and starts its siblings with the others. From then on, no run waits for another one.
+
 This code is permanent: open runs replay it with every later version. Each change of its commands goes through
 `workflow.patched`, and the histories in tests/workflows/histories/ must replay.
 """
@@ -10,7 +13,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from temporalio import workflow
+from temporalio.common import Priority
 
+from activities.siblings import SiblingActivities
 from hookkeeper import temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import (
@@ -19,11 +24,14 @@ from hookkeeper.messages.event import (
     EventInput,
     EventState,
     EventStatus,
+    NewSiblings,
     event_state,
     event_status,
 )
+from hookkeeper.partition import parts_of
 from hookkeeper.state_size import AWAITING_BUDGET, truncated
 from workflows import closing, memo, summaries, timers
+from workflows.activities import run_until_done
 from workflows.alerts import Alerts
 from workflows.batches import Batches, first_batches, record_outcomes
 from workflows.commands import Commands, signal_handler, update_handler
@@ -46,12 +54,14 @@ class EventWorkflow:
 
     @workflow.init
     def __init__(self, event: EventInput) -> None:
+        event, *siblings = parts_of(event)
         tracked_bytes = AWAITING_BUDGET // max(1, len(event.deliveries))
         self._event = event
+        self._has_to_start_siblings = bool(siblings)
         self._deliveries = {record.id: DeliveryState(record, tracked_bytes) for record in event.deliveries}
         self._search_attributes = SearchAttributes(self._deliveries.values())
         self._records = EventRecords(event)
-        self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes, self._report_to_parent)
+        self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes)
         self._batches = Batches(event)
         self._alerts = Alerts(event)
         self._queue_positions = QueuePositions(
@@ -64,7 +74,7 @@ class EventWorkflow:
     @workflow.run
     async def run(self, event: EventInput) -> EventState:
         """Deliver the event; return its final state, or fail or cancel with it."""
-        delivering = asyncio.create_task(self._deliver())
+        delivering = asyncio.create_task(self._work())
         try:
             await workflow.wait_condition(delivering.done)
         except asyncio.CancelledError:
@@ -78,6 +88,21 @@ class EventWorkflow:
             workflow.continue_as_new(self._carried_over())
         return await self._close()
 
+    async def _work(self) -> None:
+        await asyncio.gather(self._start_siblings(), self._deliver())
+        await workflow.wait_condition(workflow.all_handlers_finished)
+
+    async def _start_siblings(self) -> None:
+        """Start a run for each further hundred targets. The activity reads them from this run's input."""
+        if self._has_to_start_siblings:
+            await run_until_done(
+                SiblingActivities.start_siblings,
+                NewSiblings(digest=memo.digest()),
+                start_to_close_timeout=timedelta(minutes=2),
+                priority=Priority(fairness_key=self._event.tenant),
+                summary=f"start {self._event.parts - 1} runs for further targets",
+            )
+
     async def _deliver(self) -> None:
         """Wait until the event's time, then make all deliveries at once."""
         if not self._is_start_recorded():
@@ -88,7 +113,6 @@ class EventWorkflow:
         self._alerts.resume()
         batches = [self._deliver_batch(batch) for batch in first_batches(self._deliveries.values())]
         await asyncio.gather(*batches, *self._queue_positions.keep())
-        await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _deliver_batch(self, batch: Sequence[DeliveryState]) -> None:
         """Make the first attempts together, then continue each delivery by itself.
@@ -157,12 +181,8 @@ class EventWorkflow:
         if not self._is_over():  # otherwise the run closes now, and records that
             self._record(deliveries)
             self._search_attributes.update()
-            self._report_to_parent(None)
         if not self._alerts.are_done and self._are_all_final():
             workflow.set_current_details(ALERTS_PENDING)
-
-    def _report_to_parent(self, moved_to: datetime | None) -> None:
-        """Report to the run of a large event, if this is the run of a part: see `workflows.event_part`."""
 
     def _is_start_recorded(self) -> bool:
         """Return whether the rows have this run already: the service that accepts an event writes those of its first

@@ -18,11 +18,6 @@ class SearchAttributes:
         self._deliveries = list(deliveries)
         self._needs_attention = list(workflow.info().typed_search_attributes.get(NEEDS_ATTENTION_KEY, ()))
 
-    @property
-    def needs_attention(self) -> bool:
-        """A delivery needs attention."""
-        return bool(self._needs_attention)
-
     def update(self) -> None:
         """List the webhooks whose deliveries need attention."""
         listed = fitting_ids(delivery.record.webhook_id for delivery in self._deliveries if delivery.needs_attention)

@@ -117,6 +117,6 @@ class QueueState(ResponseModel):
     waiting: int
     """Events in the queue, including the head. 0 for a webhook that is not ordered."""
     head: str | None
-    """The event that is being delivered; with a dot and a number if it is a part of an event."""
+    """The event that is being delivered; with a dot and a number if a further run has its targets."""
     stuck_since: Time | None
     """Since when the run of the head has not responded to Temporal, so that all others wait."""

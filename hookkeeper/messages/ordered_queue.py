@@ -10,7 +10,7 @@ QUEUE_LIMIT = 10_000
 """Events in a queue from which on no event of its webhook is accepted."""
 
 QueuedRunStatus = Literal["not_found", "not_started", "open", "no_answer", "failing", "closed"]
-"""`not_started`: a part that the open run of its event will start. `no_answer`: it is open, and no worker has answered
+"""`not_started`: a sibling that the first run will start. `no_answer`: it is open, and no worker has answered
 in time. `failing`: it is open, and cannot answer because its code fails. `closed`: it is closed, has no open delivery
 to this webhook, or was deleted after its grant."""
 
@@ -41,7 +41,7 @@ class QueueInput(Message):
 
 
 class QueuePosition(Message):
-    """The position of an event, or of a part of one, in the queue of a webhook."""
+    """The position of a run in the queue of a webhook."""
 
     webhook_id: str
     tenant: str
@@ -86,6 +86,6 @@ class OrderedQueueState(Message):
     waiting: int = 0
     """Events in the queue, including the one at its head."""
     head: str | None = None
-    """The event at the head; `<event id>.<n>` for a part."""
+    """The event at the head; `<event id>.<n>` for a sibling."""
     stuck_since: datetime | None = None
     """Since then the run at the head has not answered, and the others wait for it."""

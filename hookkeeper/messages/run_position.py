@@ -10,4 +10,4 @@ class RunPosition(NamedTuple):
     accepted_at: datetime
     event_id: str
     part: int
-    """0 for an event's own run."""
+    """The number of the run among its siblings."""

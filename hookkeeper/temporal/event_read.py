@@ -1,62 +1,32 @@
-"""Read an event, whether it has one run or parts.
+"""Read an event from its own run, or from all its runs if it has siblings.
 
-Parts are read in the current run of the event. A part with nothing left to deliver has no run there, and its state is
-the one in the input of the event's run.
+A sibling without a run will be started by the first run, or was deleted. Then its rows say what became of it.
 """
 
-import asyncio
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
+from pydantic_core import to_json
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
-from hookkeeper import ids, temporal_names
-from hookkeeper.messages.event import EventInput, EventState
-from hookkeeper.partition import is_open, merged, part_input, partition
+from hookkeeper import ids
+from hookkeeper.messages.event import Delivery, EventInput, EventState, event_state
+from hookkeeper.partition import parts_of
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.state_size import truncated
 from hookkeeper.temporal import run_state
-from hookkeeper.temporal.part_ends import PartEnd, ends_of_parts
+from hookkeeper.temporal.error_translation import not_found_suppressed
+from hookkeeper.temporal.run_state import find_run, handle_of, input_of
+from hookkeeper.temporal.visibility import read_all
 
-MIN_EVENTS_WITH_END = 7
-"""Events in the history of a large event's run with an ended part: its start, a workflow task of three, the part's
-initiation, start and end."""
-
-
-@dataclass(frozen=True, slots=True)
-class LargeEventRun:
-    """The latest run of a large event."""
-
-    handle: WorkflowHandle[Any, Any]
-    description: WorkflowExecutionDescription
-    event: EventInput
-
-    @property
-    def is_open(self) -> bool:
-        return self.description.status == WorkflowExecutionStatus.RUNNING
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of an event, in the current run of the event."""
-
-    n: int
-    event: EventInput
-    """The part of the input of the event's run."""
-    run_number: int = 0
-    """The number of its latest run; 0 if it has none."""
-    handle: WorkflowHandle[Any, Any] | None = None
-    status: WorkflowExecutionStatus | None = None
-    is_unstarted: bool = False
-    """No worker has started its run."""
-    final_state: EventState | None = None
-    """Set if its run is deleted: the retention of a part is over before that of the event."""
-
-    @property
-    def is_open(self) -> bool:
-        return self.status == WorkflowExecutionStatus.RUNNING
-
-    @property
-    def has_no_run_yet(self) -> bool:
-        return not self.run_number and is_open(self.event.deliveries)
+RUNNING = WorkflowExecutionStatus.RUNNING
+MAX_DELIVERIES_BYTES = 448 * 1024
+"""Bytes of deliveries that are shown whole; the whole state stays under 512 KiB."""
+ROW_FIELDS = {"status", "reason", "next_attempt_at", "attempts_omitted"}
+"""Fields of a delivery that its row has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,79 +36,129 @@ class EventSnapshot:
     workflow_id: str
     run_id: str
     run_number: int
-    """The highest of its latest run and that run's parts."""
     event: EventInput
     state: EventState
 
 
-async def read(client: Client, description: WorkflowExecutionDescription) -> EventSnapshot:
-    """Read an event, whose latest run is given."""
-    handle = run_state.handle_of(client, description)
-    event = await run_state.input_of(client, handle, EventInput)
-    run_number = await run_state.number_of(description)
-    if description.workflow_type == temporal_names.LARGE_EVENT:
-        run = LargeEventRun(handle, description, event)
-        parts = await parts_of(client, run)
-        states = await asyncio.gather(*(part_state(client, run, part) for part in parts))
-        state = merged(event, states, description.close_time)
-        run_number = max(run_number, *(part.run_number for part in parts))
-    elif run_state.is_unstarted(description):
-        state = run_state.unstarted_state(event)
-    else:
-        state = await run_state.state_of(client, handle, description.status)
-    return EventSnapshot(description.id, description.run_id, run_number, event, state)
+async def read(client: Client, run: WorkflowExecutionDescription) -> EventSnapshot:
+    """Read an event, or what a sibling has of it, from its latest run."""
+    event = await input_of(client, handle_of(client, run), EventInput)
+    return EventSnapshot(run.id, run.run_id, await run_state.number_of(run), event, await _state(client, run, event))
 
 
-async def run_with_delivery(client: Client, tenant: str, event_id: str, delivery: str) -> WorkflowHandle[Any, Any]:
-    """Return the run that has the delivery: the event's, or a part's."""
-    handle = client.get_workflow_handle(ids.workflow_id(tenant, event_id))
-    if (await handle.describe()).workflow_type != temporal_names.LARGE_EVENT:
-        return handle
-    event = await run_state.input_of(client, handle, EventInput)
-    for n, deliveries in enumerate(partition(event.deliveries), start=1):
-        if delivery in {candidate.id for candidate in deliveries}:
-            return client.get_workflow_handle(ids.part_id(tenant, event_id, n))
-    return handle
+async def _state(client: Client, run: WorkflowExecutionDescription, event: EventInput | None = None) -> EventState:
+    handle = handle_of(client, run)
+    was_started = run.history_length > run_state.UNSTARTED_EVENTS + (run.status != RUNNING)
+    if was_started:
+        return await run_state.state_of(client, handle, run.status)
+    if event is None:
+        event = await input_of(client, handle, EventInput)
+    state = run_state.unstarted_state(parts_of(event)[0])
+    return state if run.status == RUNNING else run_state.cut_short(state)
 
 
-async def parts_of(client: Client, run: LargeEventRun) -> list[Part]:
-    """Return the parts of a large event in the order of their numbers, each with its latest run if there is one."""
-    inputs = [part_input(run.event, deliveries) for deliveries in partition(run.event.deliveries)]
-    parts = await asyncio.gather(*(_part(client, run, n, event) for n, event in enumerate(inputs, start=1)))
-    if run.description.history_length < MIN_EVENTS_WITH_END or not any(part.has_no_run_yet for part in parts):
-        return parts
-    ends = await ends_of_parts(client, run.handle)
-    return [_with_end(part, ends.get(part.n)) if part.has_no_run_yet else part for part in parts]
+class Siblings:
+    """The runs of events that have several. Methods raise Temporal's `RPCError`, and RegistryUnavailable."""
+
+    def __init__(self, client: Client, rows: EventRows) -> None:
+        self._client = client
+        self._rows = rows
+
+    async def count(self, tenant: str, event_id: str) -> int:
+        """Return how many runs the event's deliveries are divided among, by its row or the input of its first run."""
+        with suppress(RegistryUnavailable):
+            if row := await self._rows.find(tenant, event_id):
+                return row.parts
+        with not_found_suppressed():
+            first = self._client.get_workflow_handle(ids.workflow_id(tenant, event_id))
+            return parts_of(await input_of(self._client, first, EventInput))[0].parts
+        return 1
+
+    async def part_with(self, tenant: str, event_id: str, delivery: str) -> int | None:
+        """Return the number of the run that has a delivery; None if the event has no such delivery."""
+        row = await self._rows.find(tenant, event_id)
+        return row and await self._rows.part_with(row, delivery)
+
+    async def find(self, tenant: str, event_id: str, parts: int) -> list[WorkflowExecutionDescription | None]:
+        """Return the latest run of each sibling."""
+        return await read_all(
+            range(1, parts + 1), lambda part: find_run(self._client, ids.run_of(tenant, event_id, part))
+        )
+
+    async def read(self, tenant: str, event_id: str, parts: int) -> EventSnapshot | None:
+        """Return an event from all its runs; None if it has none."""
+        runs = await self.find(tenant, event_id, parts)
+        found = [run for run in runs if run is not None]
+        if not found:
+            return None
+        first = await read(self._client, found[0])
+        of_runs = [first.state, *await read_all(found[1:], lambda run: _state(self._client, run))]
+        ends = [state.finished_at or run.close_time for run, state in zip(found, of_runs, strict=True)]
+        states = {ids.part_of(run.id): state for run, state in zip(found, of_runs, strict=True)}
+        if len(found) < parts:
+            states = await self._without_runs(first.event, runs[0]) | states
+        state = merged(
+            first.event,
+            [states[part] for part in sorted(states)],
+            max(end for end in ends if end is not None) if all(ends) else None,
+        )
+        return EventSnapshot(ids.workflow_id(tenant, event_id), first.run_id, first.run_number, first.event, state)
+
+    async def read_without_run(self, tenant: str, event_id: str, part: int, parts: int) -> EventSnapshot | None:
+        """Return what a sibling would have that has no run; None if the first run will start it, or there is none."""
+        runs = await self.find(tenant, event_id, parts)
+        found = next((run for run in runs if run is not None), None)
+        if found is None or runs[part - 1] is not None or (runs[0] and runs[0].status == RUNNING):
+            return None
+        event = await input_of(self._client, handle_of(self._client, found), EventInput)
+        if (state := (await self._without_runs(event, runs[0])).get(part)) is None:
+            return None
+        event = event.model_copy(update={"parts": parts, "deliveries": state.deliveries, "pending_alerts": ()})
+        return EventSnapshot(found.id, found.run_id, 1, event, state)
+
+    async def open_parts(self, tenant: str, event_id: str) -> list[int]:
+        """Return the numbers of the siblings with an open delivery, by the rows."""
+        row = await self._rows.find(tenant, event_id)
+        stored = await self._rows.deliveries(row) if row else ()
+        return sorted({part for part, delivery in stored if not delivery.is_final})
+
+    async def _without_runs(
+        self, event: EventInput, first_run: WorkflowExecutionDescription | None
+    ) -> dict[int, EventState]:
+        """Return the state of each sibling as its rows have it; what is open there has ended, unless it has not begun.
+
+        `event`: the input of one of the runs.
+        """
+        row = await self._rows.find(event.tenant, event.id)
+        given = {delivery.id: delivery for delivery in event.deliveries}
+        parts: dict[int, list[Delivery]] = {}
+        for part, stored in await self._rows.deliveries(row) if row else ():
+            known = given.get(stored.id, stored)
+            parts.setdefault(part, []).append(known.model_copy(update=stored.model_dump(include=ROW_FIELDS)))
+        order = {id_: n for n, id_ in enumerate(given)}
+        states = {
+            part: run_state.unstarted_state(
+                event.model_copy(
+                    update={"deliveries": tuple(sorted(deliveries, key=lambda delivery: order.get(delivery.id, 0)))}
+                )
+            )
+            for part, deliveries in parts.items()
+        }
+        if first_run is not None and first_run.status == RUNNING:
+            return states
+        return {part: run_state.cut_short(state) for part, state in states.items()}
 
 
-async def part_state(client: Client, run: LargeEventRun, part: Part) -> EventState:
-    """Return the state of a part."""
-    if part.final_state:
-        return part.final_state
-    if part.handle and not part.is_unstarted:
-        return await run_state.state_of(client, part.handle, part.status)
-    event = await run_state.input_of(client, part.handle, EventInput) if part.handle else part.event
-    state = run_state.unstarted_state(event)
-    return state if run.is_open else run_state.cut_short(state)
-
-
-def _with_end(part: Part, end: PartEnd | None) -> Part:
-    if end is None:
-        return part
-    state = end.state or run_state.cut_short(run_state.initial_state(part.event, scheduled=False))
-    return replace(part, run_number=end.run_number, final_state=state)
-
-
-async def _part(client: Client, run: LargeEventRun, n: int, event: EventInput) -> Part:
-    part_id = ids.part_id(event.tenant, event.id, n)
-    description = await run_state.find_run(client, part_id)
-    if description is None or description.parent_run_id != run.description.run_id:
-        return Part(n, event)
-    return Part(
-        n,
+def merged(event: EventInput, parts: Sequence[EventState], finished_at: datetime | None) -> EventState:
+    """Return the event's state from those of its runs. Each is small enough; together they may not be."""
+    deliveries = tuple(delivery for part in parts for delivery in part.deliveries)
+    if len(to_json(deliveries)) > MAX_DELIVERIES_BYTES:
+        deliveries = truncated(deliveries)
+    waiting = [part.deliver_at for part in parts if part.status == "scheduled"]
+    return event_state(
         event,
-        run_number=await run_state.number_of(description),
-        handle=run_state.handle_of(client, description),
-        status=description.status,
-        is_unstarted=run_state.is_unstarted(description),
+        deliveries,
+        deliver_at=waiting[0] if waiting else parts[0].deliver_at,
+        scheduled=bool(waiting) and all(part.status != "delivering" for part in parts),
+        finished_at=finished_at,
     )

@@ -30,7 +30,7 @@ from hookkeeper.temporal.error_translation import (
     translated_errors,
 )
 from hookkeeper.temporal.event_commands import EventCommands
-from hookkeeper.temporal.event_read import EventSnapshot
+from hookkeeper.temporal.event_read import EventSnapshot, Siblings
 from hookkeeper.temporal.event_start import start_run
 from hookkeeper.temporal.ordered_queues import OrderedQueues
 from hookkeeper.temporal.readiness import Readiness
@@ -66,8 +66,9 @@ class Gateway:
         self._rows = rows
         self.readiness = Readiness(client, task_queue)
         self.shared_runs = SharedRuns(client, task_queue, rows)
-        self.commands = EventCommands(client, task_queue, self.shared_runs, rows)
-        self._erasure = Erasure(client, self.shared_runs, SharedRunErasure(client, task_queue, rows))
+        self._siblings = Siblings(client, rows)
+        self.commands = EventCommands(client, task_queue, self.shared_runs, self._siblings, rows)
+        self._erasure = Erasure(client, self.shared_runs, self._siblings, SharedRunErasure(client, task_queue, rows))
         self.ordered_queues = OrderedQueues(client, task_queue)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
@@ -137,7 +138,8 @@ class Gateway:
         """Signal a mail provider's receipt to the event's run; False if no run is open."""
         async with translated_errors():
             with not_found_suppressed():
-                handle = await event_read.run_with_delivery(self._client, tenant, event_id, delivery)
+                part = await self._siblings.part_with(tenant, event_id, delivery)
+                handle = self._client.get_workflow_handle(ids.run_of(tenant, event_id, part or 1))
                 await handle.signal(temporal_names.RECEIPT, DeliveryReceipt(delivery=delivery, receipt=receipt))
                 return True
         return False
@@ -156,11 +158,13 @@ class Gateway:
             return await self._erasure.erase(event)
 
     async def is_closed_within(self, tenant: str, event_id: str, seconds: float) -> bool:
-        """Return whether the event's run closes within the time. One that was deleted is closed. Raises `RPCError`."""
+        """Return whether the event's runs close within the time. One that was deleted is closed. Raises `RPCError`."""
         try:
             async with asyncio.timeout(seconds):
-                with not_found_suppressed(), suppress(WorkflowFailureError):
-                    await self._client.get_workflow_handle(ids.workflow_id(tenant, event_id)).result()
+                # The first run closes after it has started the others.
+                for part in range(1, await self._siblings.count(tenant, event_id) + 1):
+                    with not_found_suppressed(), suppress(WorkflowFailureError):
+                        await self._client.get_workflow_handle(ids.run_of(tenant, event_id, part)).result()
         except TimeoutError:
             return False
         return True
@@ -173,6 +177,8 @@ class Gateway:
     async def _read_own(self, tenant: str, event_id: str) -> EventSnapshot | None:
         """Return an event that has a run of its own; None otherwise."""
         with not_found_suppressed():
+            if (parts := await self._siblings.count(tenant, event_id)) > 1:
+                return await self._siblings.read(tenant, event_id, parts)
             if run := await self.shared_runs.find_own(tenant, event_id):
                 return await event_read.read(self._client, run)
         return None
@@ -195,11 +201,14 @@ class Gateway:
 
     async def _known_state(self, run: WorkflowExecutionDescription) -> EventState:
         """Return the state of a run; while it is open, its first one, which needs no worker."""
+        tenant, event_id = ids.event_of(run.id)
+        if (parts := await self._siblings.count(tenant, event_id)) > 1:
+            snapshot = await self._siblings.read(tenant, event_id, parts)
+            return (snapshot or await event_read.read(self._client, run)).state
         if run.status != WorkflowExecutionStatus.RUNNING:
             return (await event_read.read(self._client, run)).state
         event = await run_state.input_of(self._client, run_state.handle_of(self._client, run), EventInput)
-        is_large = run.workflow_type == temporal_names.LARGE_EVENT
-        deliver_at = event.deliver_at if is_large else run.typed_search_attributes.get(DELIVER_AT_KEY)
+        deliver_at = run.typed_search_attributes.get(DELIVER_AT_KEY)
         scheduled = deliver_at is not None and deliver_at > utc_now()
         return run_state.initial_state(event, scheduled=scheduled)
 

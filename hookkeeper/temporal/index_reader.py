@@ -17,7 +17,7 @@ from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.merge import key_of
 from hookkeeper.temporal.attempt_history import with_all_attempts
-from hookkeeper.temporal.run_reports import read_event, read_part, read_shared_run
+from hookkeeper.temporal.run_reports import read_event, read_shared_run
 from hookkeeper.temporal.run_state import find_own_run
 from hookkeeper.temporal.shared_read import SharedRun
 
@@ -38,15 +38,9 @@ class IndexReader:
         self._pause = pause
         """Pause after each batch, as a multiple of the time that the batch has taken."""
 
-    async def event(self, run: WorkflowExecutionDescription, *, with_size: bool) -> list[RunReport]:
-        """Return the reports of an event, whose latest run this is. Raises `Unreadable`."""
-        reports = await read_event(self._client, run, with_size=with_size)
-        return [await self._in_full(*item) for item in reports.items()]
-
-    async def part(self, run: WorkflowExecutionDescription) -> list[RunReport]:
-        """Return the reports of a part, whose latest run this is. Raises `Unreadable`."""
-        reports = await read_part(self._client, run)
-        return [await self._in_full(*item) for item in reports.items()]
+    async def event(self, run: WorkflowExecutionDescription, *, with_input: bool) -> RunReport:
+        """Return the report of the latest run of an event, or of a sibling. Raises `Unreadable`."""
+        return await self._in_full(run.id, await read_event(self._client, run, with_input=with_input))
 
     async def shared(self, run: SharedRun, events: Sequence[SharedEvent]) -> list[RunReport]:
         """Return the reports of events of a shared run; of those that have left it, those of their own runs.
@@ -59,7 +53,7 @@ class IndexReader:
             if (report := of_run[ids.workflow_id(event.tenant, event.id)]) is not None:
                 reports.append(report)
             elif own := await find_own_run(self._client, event.tenant, event.id, event.accepted_at):
-                reports += await self.event(own, with_size=True)
+                reports.append(await self.event(own, with_input=True))
         return reports
 
     async def write(self, items: Sequence[Item], read: Callable[[Item], Awaitable[Sequence[RunReport]]]) -> None:

@@ -37,12 +37,8 @@ class Candidate(NamedTuple):
     key: EventKey
 
     @property
-    def event_workflow_id(self) -> str:
-        return ids.workflow_id(self.key.tenant, self.key.event_id)
-
-    @property
-    def is_part(self) -> bool:
-        return self.run.workflow_type == temporal_names.PART
+    def part(self) -> int:
+        return ids.part_of(self.run.id)
 
 
 class IndexRepair:
@@ -66,12 +62,12 @@ class IndexRepair:
         shared_runs = [run for run in new if run.workflow_type == temporal_names.SHARED_RUN]
         candidates = await _candidates(run for run in new if run.workflow_type != temporal_names.SHARED_RUN)
         rows = await self._index.compared_rows.events({candidate.key for candidate in candidates})
-        incomplete = self._incomplete(candidates, rows)
+        incomplete = [candidate for candidate in candidates if not _is_complete(candidate, rows.get(candidate.key))]
 
         async def read(candidate: Candidate) -> list[RunReport]:
             return await self._read(candidate, rows.get(candidate.key))
 
-        await self._reader.write(list(incomplete.values()), read)
+        await self._reader.write(incomplete, read)
         return len(incomplete) + await self._shared_runs.repair(shared_runs)
 
     async def _decrypted(self, runs: Sequence[WorkflowExecution]) -> list[WorkflowExecution]:
@@ -90,32 +86,16 @@ class IndexRepair:
             log.warning("runs not indexed: their key is missing", count=undecrypted, error=reason)
         return found
 
-    def _incomplete(self, candidates: Iterable[Candidate], rows: dict[EventKey, IndexedEvent]) -> dict[str, Candidate]:
-        """Return a run of each event that has to be read, and each closed part of other events: a part is in no row."""
-        events = {
-            candidate.run.id: candidate
-            for candidate in candidates
-            if not candidate.is_part and not _is_complete(candidate.run, rows.get(candidate.key))
-        }
-        parts = {
-            candidate.run.id: candidate
-            for candidate in candidates
-            if candidate.is_part and candidate.run.close_time and candidate.event_workflow_id not in events
-        }
-        return events | parts
-
     async def _read(self, candidate: Candidate, row: IndexedEvent | None) -> list[RunReport]:
-        """Read the latest run of an event, or of a part."""
+        """Read the latest run of an event, or of a sibling."""
         run = await find_run(self._client, candidate.run.id)
         if run is None:  # deleted
             return []
         try:
-            if candidate.is_part:
-                return await self._reader.part(run)
-            reports = await self._reader.event(run, with_size=row is None or row.size is None)
+            reports = [await self._reader.event(run, with_input=row is None or row.size is None)]
         except Unreadable as error:
             log.warning("event not indexed: another try follows", workflow=run.id, error=str(error))
-            return [] if candidate.is_part else [await _unread(candidate)]
+            return [await _unread(candidate)] if candidate.part == 1 else []
         if row and run.status == WorkflowExecutionStatus.RUNNING and _is_reopened(run, row):
             return counting(reports, row.as_of)
         return reports
@@ -135,13 +115,17 @@ async def _candidates(runs: Iterable[WorkflowExecution]) -> list[Candidate]:
     return candidates
 
 
-def _is_complete(run: WorkflowExecution, row: IndexedEvent | None) -> bool:
+def _is_complete(candidate: Candidate, row: IndexedEvent | None) -> bool:
     """Return whether the index has the run: an open one at all, a closed one with its end, or a later run.
 
-    A run records its end a moment before Temporal stores it, or does not: then the run continues.
+    A run records its end a moment before Temporal stores it, or does not: then the run continues. The row of an event
+    with several runs does not say whether it has the end of each.
     """
+    run = candidate.run
     if row is None or row.size is None:
         return False
+    if row.parts > 1:
+        return run.close_time is None
     if run.close_time is None:
         return not _is_reopened(run, row) and (row.run_id == run.run_id or row.as_of > run.start_time)
     if row.run_id != run.run_id:

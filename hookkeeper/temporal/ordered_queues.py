@@ -32,7 +32,7 @@ from hookkeeper.messages.ordered_queue import (
     WaitingEvents,
     WaitingEventsQuery,
 )
-from hookkeeper.partition import PART, partition
+from hookkeeper.partition import parts_of
 from hookkeeper.temporal.error_translation import (
     TOO_MANY_SIGNALS_MESSAGE,
     QueueFull,
@@ -89,10 +89,7 @@ class OrderedQueues:
         run = await find_run(self._client, workflow_id)
         if run is None:
             return QueuedRun(status="closed" if position.granted else await self._check_parent(position))
-        if run.status != WorkflowExecutionStatus.RUNNING or run.workflow_type not in (
-            temporal_names.EVENT,
-            temporal_names.PART,
-        ):
+        if run.status != WorkflowExecutionStatus.RUNNING or run.workflow_type != temporal_names.EVENT:
             return QueuedRun(status="closed")
         try:
             state = await self._query(workflow_id)
@@ -196,12 +193,12 @@ class OrderedQueues:
         return failure is not None and DEADLOCK not in failure
 
     async def _check_parent(self, position: QueuePosition) -> QueuedRunStatus:
-        """Return, for a part without a run, whether the run of its event will start it."""
-        tenant, event_id = ids.event_of(ids.run_at(position.tenant, position.position))
-        parent = await find_run(self._client, ids.workflow_id(tenant, event_id))
-        if parent is None or parent.workflow_type != temporal_names.LARGE_EVENT:
+        """Return, for a sibling without a run, whether the first run will start it."""
+        workflow_id = ids.run_at(position.tenant, position.position)
+        first = await find_run(self._client, ids.workflow_id(*ids.event_of(workflow_id)))
+        if first is None or ids.part_of(workflow_id) == 1:
             return "not_found"
-        return "not_started" if parent.status == WorkflowExecutionStatus.RUNNING else "closed"
+        return "not_started" if first.status == WorkflowExecutionStatus.RUNNING else "closed"
 
 
 def _waiting_query(webhook_id: str, now: datetime) -> str:
@@ -219,14 +216,15 @@ async def _is_full(queue: WorkflowExecutionDescription) -> bool:
 
 
 def _positions_of(event: EventInput) -> list[QueuePosition]:
-    """Return the position of each ordered delivery: that of the event's run, or of its part's."""
-    split = len(event.deliveries) > PART
+    """Return the position of each ordered delivery: that of the run that has it."""
     return [
         QueuePosition(
-            webhook_id=delivery.webhook_id, tenant=event.tenant, position=f"{event.id}.{n}" if split else event.id
+            webhook_id=delivery.webhook_id,
+            tenant=event.tenant,
+            position=ids.position_of(event.tenant, ids.run_of(event.tenant, event.id, part)),
         )
-        for n, part in enumerate(partition(event.deliveries), start=1)
-        for delivery in part
+        for part, of_run in enumerate(parts_of(event), start=1)
+        for delivery in of_run.deliveries
         if delivery.ordered
     ]
 

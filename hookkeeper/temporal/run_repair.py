@@ -14,10 +14,11 @@ from temporalio.service import RPCError
 
 from hookkeeper import ids
 from hookkeeper.asyncio_tasks import in_background
-from hookkeeper.messages.run_report import RunReport
+from hookkeeper.messages.run_report import RunReport, progress_of, report_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.compared_rows import OpenEvent
 from hookkeeper.registry.store import Store
+from hookkeeper.temporal.event_read import Siblings
 from hookkeeper.temporal.index_reader import IndexReader, counting
 from hookkeeper.temporal.run_snapshots import Unreadable, raising_unreadable
 from hookkeeper.temporal.run_state import find_run
@@ -41,6 +42,7 @@ class RunRepair:
         self._client = client
         self._index = store.index
         self._rows = store.rows
+        self._siblings = Siblings(client, store.rows)
         self._reader = IndexReader(client, store.index, store.rows, MAX_CONCURRENT_READS, pause=1.0)
 
     def running(self) -> AbstractAsyncContextManager[None]:
@@ -84,10 +86,12 @@ class RunRepair:
         """Return what the run of an event reports, if it has ended; None if there is none, and the row was removed."""
         tenant, event_id = event.key.tenant, event.key.event_id
         try:
+            if event.parts > 1 and any(await self._siblings.find(tenant, event_id, event.parts)):
+                return counting(await self._read_siblings(event), event.as_of)
             if run := await find_run(self._client, ids.workflow_id(tenant, event_id)):
                 if run.status == WorkflowExecutionStatus.RUNNING:
                     return []
-                return counting(await self._reader.event(run, with_size=False), event.as_of)
+                return counting([await self._reader.event(run, with_input=False)], event.as_of)
             with raising_unreadable():
                 shared_run = await self._shared_run_of(event)
             if shared_run is None or (shared := shared_run.event(tenant, event_id)) is None:
@@ -100,6 +104,20 @@ class RunRepair:
         except Unreadable as error:
             log.warning("event not repaired: another try follows", tenant=tenant, event_id=event_id, error=str(error))
             return []
+
+    async def _read_siblings(self, event: OpenEvent) -> list[RunReport]:
+        """Return what the siblings report that have ended, or were deleted, with open deliveries in their rows."""
+        tenant, event_id, reports = event.key.tenant, event.key.event_id, []
+        for part in await self._siblings.open_parts(tenant, event_id):
+            run = await find_run(self._client, ids.run_of(tenant, event_id, part))
+            if run is None:
+                lost = await self._siblings.read_without_run(tenant, event_id, part, event.parts)
+                if lost is not None:
+                    progress = progress_of(lost.state, "", "")
+                    reports.append(report_of(lost.state, progress, event.as_of, utc_now(), part, event.parts))
+            elif run.status != WorkflowExecutionStatus.RUNNING:
+                reports.append(await self._reader.event(run, with_input=False))
+        return reports
 
     async def _shared_run_of(self, event: OpenEvent) -> SharedRun | None:
         """Return the shared run in the event's row, or the one that has replaced it."""

@@ -1,5 +1,5 @@
-"""Read from Temporal what the runs of an event have recorded in its rows, or would have: an event's latest run, the
-latest run of each of its parts, and the shared run that has it.
+"""Read from Temporal what the runs of an event have recorded in its rows, or would have: its latest run, that of a
+sibling, and the shared run that has it.
 """
 
 from collections.abc import Sequence
@@ -7,42 +7,30 @@ from collections.abc import Sequence
 from pydantic_core import to_json
 from temporalio.client import Client, WorkflowExecutionDescription
 
-from hookkeeper import ids, temporal_names
+from hookkeeper import ids
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.run_report import EventProgress, RunReport, progress_of, report_of
 from hookkeeper.messages.shared_run import SharedEvent
-from hookkeeper.partition import merged
-from hookkeeper.temporal import event_read
-from hookkeeper.temporal.event_read import LargeEventRun
-from hookkeeper.temporal.run_snapshots import (
-    Snapshot,
-    query_timeout,
-    raising_unreadable,
-    read_part_snapshot,
-    read_snapshot,
-)
+from hookkeeper.partition import parts_of
+from hookkeeper.temporal.run_snapshots import query_timeout, raising_unreadable, read_snapshot
 from hookkeeper.temporal.run_state import digest_of, handle_of, input_of
 from hookkeeper.temporal.shared_read import SharedRun, final_states, first_state
-from hookkeeper.temporal.task_times import closing_time, latest_task_time
 
 
-async def read_event(client: Client, run: WorkflowExecutionDescription, *, with_size: bool) -> dict[str, RunReport]:
-    """Return the reports of an event's latest run, and of its parts, by workflow id.
+async def read_event(client: Client, run: WorkflowExecutionDescription, *, with_input: bool) -> RunReport:
+    """Return the report of the latest run of an event, or of one of its siblings.
 
+    Without its input, the report lacks the size of the event's data, and the number of siblings: the row has them.
     Raises `Unreadable`, and Temporal's `RPCError`.
     """
     with raising_unreadable():
-        if run.workflow_type == temporal_names.LARGE_EVENT:
-            return await _read_large_event(client, run)
         snapshot = await read_snapshot(client, run)
-        event = await input_of(client, handle_of(client, run), EventInput) if with_size else None
-        return {run.id: _report(snapshot, await _progress(run, snapshot, event))}
-
-
-async def read_part(client: Client, run: WorkflowExecutionDescription) -> dict[str, RunReport]:
-    """Return the report of the latest run of a part. Raises `Unreadable`, and Temporal's `RPCError`."""
-    with raising_unreadable():
-        return {run.id: _report(await read_snapshot(client, run), None, ids.part_of(run.id))}
+        event = await input_of(client, handle_of(client, run), EventInput) if with_input else None
+        size = None if event is None else len(to_json(event.data))
+        progress = progress_of(snapshot.state, run.run_id, await digest_of(run), size=size)
+        parts = 1 if event is None else parts_of(event)[0].parts
+        part = ids.part_of(run.id)
+        return report_of(snapshot.state, progress, snapshot.as_of, snapshot.finished_at, part, parts)
 
 
 async def read_shared_run(client: Client, run: SharedRun, events: Sequence[SharedEvent]) -> dict[str, RunReport | None]:
@@ -65,18 +53,6 @@ def first_report_of(run: SharedRun, shared: SharedEvent) -> RunReport:
     return report_of(state, _shared_progress(run, shared, state), run.description.start_time)
 
 
-def _report(snapshot: Snapshot, progress: EventProgress | None, part: int = 0) -> RunReport:
-    return report_of(snapshot.state, progress, snapshot.as_of, snapshot.finished_at, part)
-
-
-async def _progress(run: WorkflowExecutionDescription, snapshot: Snapshot, event: EventInput | None) -> EventProgress:
-    size = None if event is None else len(to_json(event.data))
-    return progress_of(snapshot.state, run.run_id, await digest_of(run), size=size)
-
-
-# Shared runs
-
-
 def _shared_report(run: SharedRun, shared: SharedEvent, state: EventState | None) -> RunReport | None:
     if state is None:
         return None
@@ -87,19 +63,3 @@ def _shared_report(run: SharedRun, shared: SharedEvent, state: EventState | None
 def _shared_progress(run: SharedRun, shared: SharedEvent, state: EventState) -> EventProgress:
     size = len(to_json(shared.event.data))
     return progress_of(state, run.run_id, shared.digest, shared_run=run.id, size=size)
-
-
-# Large events
-
-
-async def _read_large_event(client: Client, run: WorkflowExecutionDescription) -> dict[str, RunReport]:
-    """Return the report of the event without deliveries, and those of its parts."""
-    large = LargeEventRun(handle_of(client, run), run, await input_of(client, handle_of(client, run), EventInput))
-    snapshots = [await read_part_snapshot(client, large, part) for part in await event_read.parts_of(client, large)]
-    finished_at = await closing_time(client, run) if run.close_time else None
-    as_of = finished_at or await latest_task_time(client, run) or run.start_time
-    state = merged(large.event, [snapshot.state for snapshot in snapshots], finished_at)
-    snapshot = Snapshot(state, as_of, finished_at)
-    own = _report(snapshot, await _progress(run, snapshot, large.event))._replace(deliveries=())
-    of_parts = {f"{run.id}.{n}": _report(snapshot, None, n) for n, snapshot in enumerate(snapshots, start=1)}
-    return {run.id: own, **of_parts}

@@ -1,4 +1,4 @@
-"""Read the state of a run that has an event or a part, and the time of the report that contains it.
+"""Read the state of a run of an event, and the time of the report that contains it.
 
 A run that closed by itself is read from its history. An open or terminated run is queried, which needs a worker.
 """
@@ -20,12 +20,10 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from hookkeeper import ids
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.event import EventInput, EventState
-from hookkeeper.partition import is_open
-from hookkeeper.temporal.event_read import LargeEventRun, Part
-from hookkeeper.temporal.run_state import cut_short, find_run, handle_of, input_of, state_of, unstarted_state
+from hookkeeper.partition import parts_of
+from hookkeeper.temporal.run_state import cut_short, handle_of, input_of, state_of, unstarted_state
 from hookkeeper.temporal.task_times import CLOSED_BY_THEMSELVES, latest_task_time
 
 QUERY_TIMEOUT = 10.0
@@ -68,7 +66,7 @@ async def query_timeout() -> AsyncIterator[None]:
 
 
 async def read_snapshot(client: Client, run: WorkflowExecutionDescription) -> Snapshot:
-    """Read the run of an event with its deliveries, or of a part."""
+    """Read the run of an event with its deliveries."""
     handle = handle_of(client, run)
     if run.status in CLOSED_BY_THEMSELVES:
         state = await state_of(client, handle, run.status)
@@ -76,7 +74,7 @@ async def read_snapshot(client: Client, run: WorkflowExecutionDescription) -> Sn
         return Snapshot(state, finished_at or run.start_time, finished_at)
     last_task = await latest_task_time(client, run)
     if last_task is None:
-        state = unstarted_state(await input_of(client, handle, EventInput))
+        state = unstarted_state(parts_of(await input_of(client, handle, EventInput))[0])
         return _unstarted(state, run)
     state = await _queried_state(client, handle, run.status)
     finished_at = state.finished_at or run.close_time
@@ -97,16 +95,3 @@ async def _queried_state(
             return await state_of(client, handle, status)
     except RPCError as error:
         raise Unreadable(str(error) or "no worker answers") from error
-
-
-async def read_part_snapshot(client: Client, large: LargeEventRun, part: Part) -> Snapshot:
-    """Read a part in its latest run, also if that was under an earlier run of the event and all was final there."""
-    if part.final_state is None and (part.handle or not is_open(part.event.deliveries)):
-        run = await find_run(client, ids.part_id(part.event.tenant, part.event.id, part.n))
-        if run is not None:
-            return await read_snapshot(client, run)
-    state = part.final_state or unstarted_state(part.event)
-    if large.description.close_time:
-        state = cut_short(state)
-    finished_at = state.finished_at or large.description.close_time
-    return Snapshot(state, finished_at or large.description.start_time, finished_at)

@@ -20,18 +20,13 @@ IS_RUNNING = "ExecutionStatus = 'Running'"
 
 
 class RunWindows:
-    """The runs of events on one task queue: own runs, parts, shared runs. With a tenant, only its runs, and the shared
+    """The runs of events on one task queue: own and shared ones. With a tenant, only its runs, and the shared
     runs of several tenants.
     """
 
     def __init__(self, client: Client, task_queue: str, tenant: str | None = None) -> None:
         self._client = client
-        types = ", ".join(
-            map(
-                quoted,
-                (temporal_names.EVENT, temporal_names.LARGE_EVENT, temporal_names.PART, temporal_names.SHARED_RUN),
-            )
-        )
+        types = ", ".join(map(quoted, (temporal_names.EVENT, temporal_names.SHARED_RUN)))
         only = f" AND {of_tenant(tenant)}" if tenant is not None else ""
         self._query = f"WorkflowType IN ({types}) AND TaskQueue = {quoted(task_queue)}{only}"
 

@@ -14,6 +14,7 @@ from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput, SharedRunResult
 from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.temporal.run_state import (
+    UNSTARTED_EVENTS,
     cut_short,
     find_own_run,
     find_run,
@@ -23,9 +24,6 @@ from hookkeeper.temporal.run_state import (
     is_unstarted,
 )
 from hookkeeper.temporal.visibility import of_tenant, quoted, read_all
-
-UNSTARTED_EVENTS_AT_END = 4
-"""Events in the history of a run that was terminated before a worker started it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ async def state_of(run: SharedRun, event: EventInput) -> EventState | None:
         return first_state(event)
     if run.is_open:
         return await _queried_state(run, event)
-    if run.description.history_length <= UNSTARTED_EVENTS_AT_END:
+    if run.description.history_length <= UNSTARTED_EVENTS + 1:
         return cut_short(first_state(event))
     return cut_short(await _queried_state(run, event))
 

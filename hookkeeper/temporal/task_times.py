@@ -9,8 +9,6 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
-from hookkeeper import temporal_names
-
 CLOSED_BY_THEMSELVES = (
     WorkflowExecutionStatus.COMPLETED,
     WorkflowExecutionStatus.FAILED,
@@ -30,23 +28,6 @@ async def latest_task_time(client: Client, run: WorkflowExecutionDescription) ->
         elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED and is_completed:
             return _time_of(event)
     return None
-
-
-async def closing_time(client: Client, run: WorkflowExecutionDescription) -> datetime | None:
-    """Return the start of the workflow task in which a large event's run has decided to close, as it has reported."""
-    if run.status not in CLOSED_BY_THEMSELVES:
-        return run.close_time
-    time: datetime | None = None
-    count = 0
-    async for event in _latest_events(client, run):
-        count += 1
-        if count > LAST_EVENTS and time:
-            break
-        if event.activity_task_scheduled_event_attributes.activity_type.name == temporal_names.CLOSE_AS_CANCELLED:
-            time = None  # it was decided before that
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED and time is None:
-            time = _time_of(event)
-    return time or run.close_time
 
 
 async def _latest_events(client: Client, run: WorkflowExecutionDescription) -> AsyncIterator[HistoryEvent]:

@@ -32,8 +32,6 @@ RUN_UPDATES = {*COMMANDS, temporal_names.RESCHEDULE}
 
 WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
     temporal_names.EVENT: (EVENT, EventState, {*RUN_SIGNALS, temporal_names.GRANT}, RUN_UPDATES),
-    temporal_names.PART: (EVENT, EventState, {*RUN_SIGNALS, temporal_names.GRANT}, RUN_UPDATES),
-    temporal_names.LARGE_EVENT: (EVENT, None, RUN_SIGNALS, {temporal_names.RESTART_PART}),
     temporal_names.SHARED_RUN: (SharedRunInput(), None, set(), {temporal_names.COMMAND}),
     temporal_names.ORDERED_QUEUE: (
         QueueInput(webhook_id="wh_1", tenant="acme"),
@@ -64,11 +62,7 @@ async def test_a_workflow_has_the_signals_and_updates_that_clients_send(instance
     assert definition.type == workflow_type
     assert signals <= {signal.name for signal in definition.signal_definitions}
     assert updates <= {update.name for update in definition.update_definitions}
-    if workflow_type in (
-        temporal_names.EVENT,
-        temporal_names.PART,
-        temporal_names.LARGE_EVENT,
-    ):  # the web UI shows them
+    if workflow_type == temporal_names.EVENT:  # the web UI shows them
         handlers = (*definition.signal_definitions, *definition.update_definitions)
         described = {handler.name: handler.description for handler in handlers}
         assert all(described.values())

@@ -12,7 +12,7 @@ from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries, events
 
 KEYS_PER_QUERY = 500
 KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
-INDEXED = (events.c.run_id, events.c.finished_at, events.c.size, events.c.as_of, events.c.shared_run)
+INDEXED = (events.c.run_id, events.c.finished_at, events.c.size, events.c.as_of, events.c.shared_run, events.c.parts)
 OPEN_STATUSES = ("scheduled", "delivering")
 EVENT_OF_DELIVERY = (deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id)
 
@@ -25,6 +25,7 @@ class IndexedEvent(NamedTuple):
     size: int | None
     as_of: datetime
     shared_run: str | None = None
+    parts: int = 1
 
 
 class OpenEvent(NamedTuple):
@@ -34,6 +35,7 @@ class OpenEvent(NamedTuple):
     run_id: str
     as_of: datetime
     shared_run: str | None
+    parts: int = 1
 
 
 class ComparedRows:
@@ -75,7 +77,7 @@ class ComparedRows:
 
     async def open_events(self, before: datetime, after: EventKey | None, limit: int) -> list[OpenEvent]:
         """Return the oldest open events after this one of which nothing was written since a time."""
-        columns = (events.c.run_id, events.c.as_of, events.c.shared_run)
+        columns = (events.c.run_id, events.c.as_of, events.c.shared_run, events.c.parts)
         is_open = events.c.status.in_(OPEN_STATUSES), events.c.finished_at.is_(None), NOT_SUCCEEDED
         query = select(*KEY, *columns).where(*is_open, events.c.accepted_at < before, events.c.as_of < before)
         if after is not None:

@@ -72,6 +72,7 @@ events = Table(
     Column("digest", String, nullable=False),
     Column("shared_run", String),
     Column("size", Integer),
+    Column("parts", SmallInteger, nullable=False),
     Column("as_of", EpochTime, nullable=False),
     Index("ix_events_tenant_accepted_at", "tenant", "accepted_at", "id"),
     Index("ix_events_type", "type", "accepted_at", "tenant", "id"),
@@ -80,7 +81,7 @@ events = Table(
     _partial("ix_events_needs_attention", NEEDS_ATTENTION, "accepted_at", "tenant", "id"),
 )
 """One row an event. `shared_run` is the workflow id of the shared run that has it; NULL: it has a run of its own.
-`run_id` is empty until its run has recorded a step.
+`run_id` is empty until its run has recorded a step. `parts` is the number of runs that have its deliveries.
 """
 
 deliveries = Table(
@@ -114,8 +115,8 @@ deliveries = Table(
     _partial("ix_deliveries_attempts", RETRIED, "attempts", "accepted_at", "tenant", "event_id"),
     _partial("ix_deliveries_channel", OTHER_CHANNEL, "channel", "accepted_at", "tenant", "event_id"),
 )
-"""One row a delivery. `part` is the part of a large event that has it; `status_code` and `error` are those of its
-latest attempt, and `status_class` is 5 for 503.
+"""One row a delivery. `part` is the number of the run that has it, among its siblings; `status_code` and `error` are
+those of its latest attempt, and `status_class` is 5 for 503.
 """
 
 rollups = Table(
