@@ -19,7 +19,7 @@ from activities.bulk_limit import BulkLimit
 from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.asyncio_tasks import wait_for_all
-from hookkeeper.messages.recovery import (
+from hookkeeper.messages.bulk_work import (
     RecoveryCandidate,
     RecoveryPlan,
     RecoveryScope,

@@ -9,10 +9,9 @@ from temporalio.client import Client
 
 from activities.alerts import AlertActivities
 from activities.clients import Clients, open_clients
-from activities.closing import ClosingActivities
 from activities.delivery_batch import BatchRunner
 from activities.emails import EmailActivities
-from activities.hand_over import HandOverActivities
+from activities.event_run import EventRunActivities
 from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
@@ -24,7 +23,6 @@ from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.rendering import Renderer
 from activities.scheduled_event import ScheduledEventActivities
-from activities.siblings import SiblingActivities
 from activities.tenant_concurrency import TenantConcurrency
 from activities.webhooks import WebhookActivities
 from hookkeeper.egress.notifier import Notifier
@@ -102,15 +100,16 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     scheduled_ingest = ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit)
     firing = ScheduledEventActivities(scheduled_ingest, gateway, concurrency)
     ordered_queues = OrderedQueueActivities(gateway.ordered_queues, store)
+    event_runs = EventRunActivities(temporal, concurrency, memory)
     probing = ProbeActivities(store, webhooks, gateway.releases, interval)
     return Activities(
         main=[
             *sending,
             webhooks.deliver_events_together,
             RecordActivities(store.rows).record,
-            HandOverActivities(temporal).is_in_open_run,
-            SiblingActivities(temporal, concurrency, memory).start_siblings,
-            ClosingActivities(temporal).close_as_cancelled,
+            event_runs.start_siblings,
+            event_runs.is_in_open_run,
+            event_runs.close_as_cancelled,
             firing.accept_scheduled_event,
             ordered_queues.enqueue,
             ordered_queues.check_queued_run,

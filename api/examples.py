@@ -29,8 +29,8 @@ from api.statistics_views import statistics
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID
 from hookkeeper.links import LinkBuilder
+from hookkeeper.messages.bulk_work import RecoveryScope, RecoveryState
 from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
-from hookkeeper.messages.recovery import RecoveryScope, RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.measures import Measures

@@ -21,8 +21,8 @@ from hookkeeper.content.headers import masked
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
+from hookkeeper.messages.bulk_work import RecoveryState
 from hookkeeper.messages.event import Delivery, EventState, next_attempt_at
-from hookkeeper.messages.recovery import RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.registry.health import status_of
 from hookkeeper.registry.index.change_log import ChangedDelivery as Changed

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from temporalio import workflow
 
-from workflows import memo, summaries, timers
-from workflows.search_attributes import SearchAttributes
+from workflows import summaries, timers
+from workflows.visibility import SearchAttributes, run_number
 
 
 class DeliverAt:
@@ -15,7 +15,7 @@ class DeliverAt:
     def __init__(self, time: datetime | None, search_attributes: SearchAttributes) -> None:
         self.time = time
         self._search_attributes = search_attributes
-        self._has_come = memo.run_number() > 1 or workflow.info().continued_run_id is not None
+        self._has_come = run_number() > 1 or workflow.info().continued_run_id is not None
         """The timer has fired, the event was released, or an earlier run has waited. A run continues after that."""
 
     @property

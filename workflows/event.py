@@ -14,11 +14,13 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.siblings import SiblingActivities
-from hookkeeper import temporal_names
+from activities.event_run import EventRunActivities
+from hookkeeper import error_types, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import (
+    CancelledRun,
     Delivery,
     DeliveryReceipt,
     EventInput,
@@ -30,7 +32,7 @@ from hookkeeper.messages.event import (
 )
 from hookkeeper.partition import parts_of
 from hookkeeper.state_size import AWAITING_BUDGET, truncated
-from workflows import closing, memo, summaries, timers
+from workflows import summaries, timers
 from workflows.activities import run_until_done
 from workflows.alerts import Alerts
 from workflows.batches import Batches, first_batches, record_outcomes
@@ -39,7 +41,7 @@ from workflows.deliver_at import DeliverAt
 from workflows.delivery import DeliveryState
 from workflows.queue_positions import QueuePositions
 from workflows.record import EventRecords
-from workflows.search_attributes import SearchAttributes
+from workflows.visibility import SearchAttributes, digest, run_number
 
 MAX_HISTORY_EVENTS = 2_000
 """Events after which a run continues as new. A worker replays them in half a second. Each update is two events or more,
@@ -96,8 +98,8 @@ class EventWorkflow:
         """Start a run for each further hundred targets. The activity reads them from this run's input."""
         if self._has_to_start_siblings:
             await run_until_done(
-                SiblingActivities.start_siblings,
-                NewSiblings(digest=memo.digest()),
+                EventRunActivities.start_siblings,
+                NewSiblings(digest=digest()),
                 start_to_close_timeout=timedelta(minutes=2),
                 priority=Priority(fairness_key=self._event.tenant),
                 summary=f"start {self._event.parts - 1} runs for further targets",
@@ -189,7 +191,7 @@ class EventWorkflow:
         run.
         """
         info = workflow.info()
-        is_later = info.parent is not None or info.continued_run_id is not None or memo.run_number() > 1
+        is_later = info.parent is not None or info.continued_run_id is not None or run_number() > 1
         return not is_later and all(delivery.is_new for delivery in self._deliveries.values())
 
     def _record(self, deliveries: Iterable[DeliveryState]) -> None:
@@ -210,10 +212,30 @@ class EventWorkflow:
         if state.status == "succeeded":
             return state
         if state.status == "failed":
-            failed = sum(delivery.status == "failed" for delivery in state.deliveries)
-            raise closing.deliveries_failed(failed, len(state.deliveries), state)
-        await closing.prepare_cancelled(self._event.tenant, state, self._cancel_requested)
+            raise _deliveries_failed(state)
+        await self._prepare_cancelled(state)
         raise asyncio.CancelledError
+
+    async def _prepare_cancelled(self, state: EventState) -> None:
+        """Keep the final state in history, and request the run's cancellation unless it was: only then can a run close
+        as cancelled.
+        """
+        is_requested = self._cancel_requested
+        closing = asyncio.create_task(
+            run_until_done(
+                EventRunActivities.close_as_cancelled,
+                CancelledRun(state=state.model_dump(mode="json"), request_cancel=not is_requested),
+                start_to_close_timeout=timedelta(seconds=10),
+                priority=Priority(fairness_key=self._event.tenant),
+                summary="keep the final state, close as cancelled",
+            )
+        )
+        try:
+            # The cancellation that the activity requests arrives here.
+            await workflow.wait_condition(lambda: is_requested and closing.done())
+        except asyncio.CancelledError:
+            await workflow.wait_condition(closing.done)
+        await closing
 
     async def _until_recorded(self) -> None:
         self._cancel_requested |= await timers.uninterrupted(lambda: self._records.is_done)
@@ -294,3 +316,15 @@ class EventWorkflow:
     def receipt(self, report: DeliveryReceipt) -> None:
         if delivery := self.commands.add_receipt(report):
             self._report([delivery])
+
+
+def _deliveries_failed(state: EventState) -> ApplicationError:
+    """Return the error with which a run fails: it keeps the final state, as Completed does with its result."""
+    failed = sum(delivery.status == "failed" for delivery in state.deliveries)
+    return ApplicationError(
+        f"{failed} of {len(state.deliveries)} deliveries failed",
+        state,
+        type=error_types.DELIVERIES_FAILED,
+        non_retryable=True,
+        category=ApplicationErrorCategory.BENIGN,
+    )

@@ -15,8 +15,8 @@ from activities.record import RecordActivities
 from hookkeeper import ids
 from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport, RunReports, progress_of, report_of
-from workflows import memo
 from workflows.activities import INTERNAL_RETRY
+from workflows.visibility import digest, run_number
 
 RECORD_TIMEOUT = timedelta(seconds=5)
 LOCAL_RETRY_THRESHOLD = timedelta(milliseconds=1)
@@ -77,11 +77,11 @@ class EventRecords(Recorder):
         super().__init__()
         self._event = event
         self._is_known = ids.is_event_run(workflow.info().workflow_id)  # others are of Temporal's own tools
-        self._deliveries_before = event.deliveries if memo.run_number() > 1 else ()
+        self._deliveries_before = event.deliveries if run_number() > 1 else ()
 
     @cached_property
     def _digest(self) -> str:
-        return memo.digest()
+        return digest()
 
     def put_deliveries(
         self,

@@ -19,7 +19,7 @@ from api.problems import Problem, Unprocessable
 from api.routes import recoveries as api
 from api.schemas.recoveries import RecoveryRequest, RecoveryView, TenantRecoveryRequest
 from hookkeeper.commands import Refused
-from hookkeeper.messages.recovery import RecoveryCommand
+from hookkeeper.messages.bulk_work import RecoveryCommand
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import NotFound

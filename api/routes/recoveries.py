@@ -10,7 +10,7 @@ from api.caller import Caller
 from api.deps import AnyTenant, AuditDep, CallerDep, Cursor, GatewayDep, KnownWebhook, Limit, StoreDep
 from api.problems import KEYED, Conflicting, responses
 from api.schemas.recoveries import RecoveryCommandAccepted, RecoveryRequest, RecoveryView, TenantRecoveryRequest
-from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.index.runs_by_status import recoverable
 from hookkeeper.registry.store import Store

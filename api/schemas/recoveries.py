@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from api.schemas.events import EventLinks
 from hookkeeper.links import DEFAULT_TENANT
+from hookkeeper.messages.bulk_work import RecoverableStatus
 from hookkeeper.messages.event import Channel, DeliveryStatus, Reason
-from hookkeeper.messages.recovery import RecoverableStatus
 from hookkeeper.services.fields import (
     EventType,
     GivenTime,
