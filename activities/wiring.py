@@ -9,10 +9,9 @@ from temporalio.client import Client
 
 from activities.alerts import AlertActivities
 from activities.clients import Clients, open_clients
-from activities.closing import ClosingActivities
 from activities.delivery_batch import BatchRunner
 from activities.emails import EmailActivities
-from activities.hand_over import HandOverActivities
+from activities.event_run import EventRunActivities
 from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
@@ -100,14 +99,16 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     scheduled_ingest = ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit)
     firing = ScheduledEventActivities(scheduled_ingest, gateway, concurrency)
     turns = TurnActivities(temporal, store.rows.lines, gateway.lines, RunRepair(temporal, gateway, store))
+    event_runs = EventRunActivities(temporal, concurrency, memory)
     probing = ProbeActivities(store, webhooks, gateway.releases, interval)
     return Activities(
         main=[
             *sending,
             RecordActivities(store.rows, gateway.lines).record,
             turns.ask_turn,
-            HandOverActivities(temporal).is_in_open_run,
-            ClosingActivities(temporal).close_as_cancelled,
+            event_runs.start_siblings,
+            event_runs.is_in_open_run,
+            event_runs.close_as_cancelled,
             firing.accept_scheduled_event,
         ],
         retries=[

@@ -22,8 +22,8 @@ from hookkeeper.content.headers import masked
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
+from hookkeeper.messages.bulk_work import RecoveryState
 from hookkeeper.messages.event import Delivery, EventState, next_attempt_at
-from hookkeeper.messages.recovery import RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.health import status_of
@@ -33,8 +33,8 @@ from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.rollup import OUTCOMES
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
-from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.gateway import Started
+from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import utc_now
 

@@ -20,7 +20,7 @@ from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.search_attributes import DELIVER_AT_KEY
-from hookkeeper.temporal import event_read, run_state
+from hookkeeper.temporal import run_state
 from hookkeeper.temporal.erasure import ClosedEvent, Erasure
 from hookkeeper.temporal.error_translation import (
     NOT_FOUND_MESSAGES,
@@ -31,9 +31,10 @@ from hookkeeper.temporal.error_translation import (
     translated_errors,
 )
 from hookkeeper.temporal.event_commands import EventCommands
-from hookkeeper.temporal.event_read import EventReader, EventSnapshot
+from hookkeeper.temporal.event_read import EventReader
 from hookkeeper.temporal.event_start import start_run
 from hookkeeper.temporal.lines import LineCalls
+from hookkeeper.temporal.own_runs import EventSnapshot, read
 from hookkeeper.temporal.readiness import Readiness
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.releases import Releases
@@ -143,7 +144,8 @@ class Gateway:
         """Signal a mail provider's receipt to the event's run; False if no run is open."""
         async with translated_errors():
             with not_found_suppressed():
-                handle = await event_read.run_with_delivery(self._client, tenant, event_id, delivery)
+                part = await self.reader.siblings.part_with(tenant, event_id, delivery)
+                handle = self._client.get_workflow_handle(ids.run_of(tenant, event_id, part or 1))
                 await handle.signal(temporal_names.RECEIPT, DeliveryReceipt(delivery=delivery, receipt=receipt))
                 return True
         return False
@@ -162,11 +164,13 @@ class Gateway:
             return await self._erasure.erase(event)
 
     async def is_closed_within(self, tenant: str, event_id: str, seconds: float) -> bool:
-        """Return whether the event's run closes within the time. One that was deleted is closed. Raises `RPCError`."""
+        """Return whether the event's runs close within the time. One that was deleted is closed. Raises `RPCError`."""
         try:
             async with asyncio.timeout(seconds):
-                with not_found_suppressed(), suppress(WorkflowFailureError):
-                    await self._client.get_workflow_handle(ids.workflow_id(tenant, event_id)).result()
+                # The first run closes after it has started the others.
+                for part in range(1, await self.reader.count_runs(tenant, event_id) + 1):
+                    with not_found_suppressed(), suppress(WorkflowFailureError):
+                        await self._client.get_workflow_handle(ids.run_of(tenant, event_id, part)).result()
         except TimeoutError:
             return False
         return True
@@ -195,10 +199,9 @@ class Gateway:
     async def _known_state(self, run: WorkflowExecutionDescription) -> EventState:
         """Return the state of a run; while it is open, its first one, which needs no worker."""
         if run.status != WorkflowExecutionStatus.RUNNING:
-            return (await event_read.read(self._client, run)).state
+            return (await self.reader.read(*ids.event_of(run.id)) or await read(self._client, run)).state
         event = await run_state.input_of(self._client, run_state.handle_of(self._client, run), EventInput)
-        is_large = run.workflow_type == temporal_names.LARGE_EVENT
-        deliver_at = event.deliver_at if is_large else run.typed_search_attributes.get(DELIVER_AT_KEY)
+        deliver_at = run.typed_search_attributes.get(DELIVER_AT_KEY)
         scheduled = deliver_at is not None and deliver_at > utc_now()
         return run_state.initial_state(event, scheduled=scheduled)
 

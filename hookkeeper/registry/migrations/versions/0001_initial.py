@@ -209,6 +209,7 @@ def _create_index() -> None:
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("shared_run", sa.String()),
         sa.Column("size", sa.Integer()),
+        sa.Column("parts", sa.SmallInteger(), nullable=False),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
     )
     op.create_index("ix_events_tenant_accepted_at", "events", ["tenant", "accepted_at", "id"])
