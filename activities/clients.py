@@ -8,7 +8,6 @@ import httpx
 
 from hookkeeper.egress import http
 from hookkeeper.egress.addresses import EVERYWHERE, parse_networks
-from hookkeeper.egress.apprise_sender import AppriseSender
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
 from hookkeeper.settings import Settings
@@ -20,7 +19,6 @@ class Clients:
     """For URLs that tenants choose: it connects to allowed addresses only."""
     own: httpx.AsyncClient
     """For URLs that the operator chooses, such as that of the mail provider."""
-    services: AppriseSender
     sandbox: Sandbox
 
 
@@ -38,7 +36,6 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             require_https=settings.require_https,
         ) as guarded,
         http.make_client(EVERYWHERE, proxy=proxy, lookups=lookups) as own,
-        AppriseSender(settings.notification_services, allowed, require_https=settings.require_https) as services,
         Sandbox(per_tenant=MAX_CALLS_PER_TENANT) as sandbox,
     ):
-        yield Clients(guarded, own, services, sandbox)
+        yield Clients(guarded, own, sandbox)

@@ -3,19 +3,16 @@
 from fastapi import Request
 
 from api.authenticator import Authenticator
-from api.backlog_limit import BacklogLimit
-from api.caller import Caller
-from api.concurrency import RequestConcurrency
-from api.connections import MAX_CONNECTIONS
-from api.cursors import cursor_key
-from api.held_counts import HeldCounts
+from api.cursors import StreamCursors, cursor_key
 from api.inboxes import Inboxes
-from api.streams.cursors import StreamCursors
+from api.limits import BacklogLimit, HeldCounts, RequestConcurrency
+from api.server.connections import MAX_CONNECTIONS
 from api.streams.feed import ChangeFeed
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
+from hookkeeper.services.caller import Caller
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.system_state import SystemState

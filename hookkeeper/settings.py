@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from hookkeeper.content.apprise_services import DEFAULT_ALLOWED
 from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.content.text import API_KEY
 from hookkeeper.content.urls import check_name_server, check_proxy
@@ -68,8 +67,7 @@ class Settings(BaseSettings):
     )
     egress_proxy: SecretStr | None = Field(
         None,
-        description="HTTP proxy for requests to webhooks, HTTP notifications and SendGrid:"
-        " `http://user:password@host:port`",
+        description="HTTP proxy for requests to webhooks, notifications and SendGrid: `http://user:password@host:port`",
     )
     dns_servers: Annotated[tuple[NameServer, ...], NoDecode] = Field(
         (),
@@ -206,16 +204,15 @@ class Settings(BaseSettings):
     email_capture_dir: Path | None = Field(
         None, description="Folder to which emails are written if no provider is set; `dev` sets it"
     )
-    notification_services: Annotated[tuple[str, ...], NoDecode] = Field(
-        DEFAULT_ALLOWED, description="Services (Apprise schemes, comma-separated) that notifications may use"
-    )
     alert_emails: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Addresses (comma-separated) that are alerted to failures of all webhooks, in addition to"
         " `on_failure`",
     )
     alert_services: SecretStr | None = Field(
-        None, description="Services (Apprise URLs, space-separated) that are alerted to failures of all webhooks"
+        None,
+        description="Services (their [addresses](notifications.md#services), space-separated) that are alerted to"
+        " failures of all webhooks",
     )
     task_queue: str = Field(
         "hookkeeper",
@@ -312,7 +309,7 @@ class Settings(BaseSettings):
             return value
         if not value.startswith("postgresql+asyncpg://"):
             raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
-        from hookkeeper.registry.database_url import check_database_url  # with SQLAlchemy, which `dev` does not need
+        from hookkeeper.registry.database import check_database_url  # with SQLAlchemy, which `dev` does not need
 
         return check_database_url(value)
 
@@ -341,7 +338,6 @@ class Settings(BaseSettings):
         "trusted_proxies",
         "allowed_networks",
         "dns_servers",
-        "notification_services",
         "alert_emails",
         mode="before",
     )

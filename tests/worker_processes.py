@@ -30,7 +30,6 @@ async def worker_process(instance: Instance, code: Path = ROOT) -> AsyncIterator
             "HOOKKEEPER_TASK_QUEUE": settings.task_queue,
             "HOOKKEEPER_DEPLOYMENT_VERSION": settings.deployment_version or "",
             "HOOKKEEPER_ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
-            "HOOKKEEPER_NOTIFICATION_SERVICES": ",".join(settings.notification_services),
             **({"HOOKKEEPER_EMAIL_CAPTURE_DIR": str(folder)} if (folder := settings.email_capture_dir) else {}),
             "TEMPORAL_ADDRESS": instance.temporal.service_client.config.target_host,
         },

@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from temporalio.client import Client
 
 from api.app import create_app
-from api.connections import MAX_CONNECTIONS, BoundedProtocol, ClientTimeouts, bounded
-from api.refusals import answering_cancelled
+from api.server.connections import MAX_CONNECTIONS, BoundedProtocol, ClientTimeouts, bounded
+from api.server.refusals import answering_cancelled
 from api.state import ApiState
 from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.ports import listen

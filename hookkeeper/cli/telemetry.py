@@ -14,8 +14,7 @@ from temporalio.runtime import Runtime
 from hookkeeper import metrics
 from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.ports import listen
-from hookkeeper.temporal.sdk_metrics import open_sdk_metrics
-from hookkeeper.temporal.sdk_runtime import LogFormat
+from hookkeeper.temporal.sdk_runtime import LogFormat, open_sdk_metrics
 from hookkeeper.tracing import given_span_id
 from hookkeeper.version import VERSION
 

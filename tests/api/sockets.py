@@ -11,7 +11,7 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
-from api.connections import BoundedProtocol, ClientTimeouts, bounded
+from api.server.connections import BoundedProtocol, ClientTimeouts, bounded
 from hookkeeper.cli.ports import listen
 from hookkeeper.cli.run_api import ApiServer as UvicornServer
 from hookkeeper.cli.run_api import server_config

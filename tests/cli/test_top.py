@@ -3,7 +3,7 @@
 from io import StringIO
 from typing import Any
 
-from api.examples import STATISTICS
+from api.openapi.examples import STATISTICS
 from hookkeeper.cli.console import SafeConsole
 from hookkeeper.cli.stats import Readings, frame
 
