@@ -33,6 +33,8 @@ from hookkeeper.times import rfc3339, utc_now
 RUN_TYPES = (temporal_names.EVENT, temporal_names.SHARED_RUN)
 BATCH = 100
 """Runs that are compared before progress is shown."""
+REPORTS_PER_WRITE = 50
+"""A report has up to a hundred deliveries, and others write in between."""
 READ_TIMEOUT = 30.0
 """Seconds to read a run. Only open and terminated runs need a worker, which may be away."""
 Rows = dict[tuple[str, str], ComparedRow]
@@ -45,6 +47,8 @@ UNREADABLE = (
     TimeoutError,
     RPCError,
 )
+NO_WORKER = (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.DEADLINE_EXCEEDED)
+"""How a query ends that no worker answers."""
 log = structlog.get_logger("hookkeeper.index")
 
 
@@ -100,13 +104,14 @@ class Reindex:
         async def reports_of(run: WorkflowExecution) -> list[RunReport]:
             with _warning_of(run):
                 async with asyncio.timeout(READ_TIMEOUT):
-                    if await _is_complete(run, found):
+                    if not _event_ids(run) or await _is_complete(run, found):
                         return []
                     return await (self._shared(run.id, rows) if ids.is_shared_run(run.id) else self._own(run.id, rows))
             return []
 
         reports = [report for of_run in await read_all(runs, reports_of) for report in of_run]
-        await self._store.rows.write(reports)
+        for n in range(0, len(reports), REPORTS_PER_WRITE):
+            await self._store.rows.write(reports[n : n + REPORTS_PER_WRITE])
         return len({(report.tenant, report.event_id) for report in reports if _differs(report, rows)})
 
     async def _own(self, workflow_id: str, rows: Rows) -> list[RunReport]:
@@ -180,6 +185,6 @@ def _warning_of(run: WorkflowExecution) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        if isinstance(error, RPCError) and error.status != RPCStatusCode.FAILED_PRECONDITION:
+        if isinstance(error, RPCError) and error.status not in NO_WORKER:
             raise
         log.warning("run not indexed", workflow=run.id, error=str(error))
