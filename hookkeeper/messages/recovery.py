@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from hookkeeper.messages import Message
-from hookkeeper.messages.run_position import RunPosition
+from hookkeeper.messages.release import RunPosition
 
 RecoverableStatus = Literal["failed", "cancelled"]
 RedeliveryResult = Literal["redelivered", "skipped", "failed"]

@@ -1,9 +1,21 @@
 """The messages of releases (`workflows.release`)."""
 
-from typing import Literal
+from datetime import datetime
+from typing import Literal, NamedTuple
 
 from hookkeeper.messages import Message
-from hookkeeper.messages.run_position import RunPosition
+
+
+class RunPosition(NamedTuple):
+    """The position of a run in the order in which the events of a tenant were accepted: releases and recoveries go on
+    after it.
+    """
+
+    accepted_at: datetime
+    event_id: str
+    part: int
+    """0 for an event's own run."""
+
 
 ReleaseStage = Literal["deciding", "sending", "sent"]
 """What a run does after its release was requested."""

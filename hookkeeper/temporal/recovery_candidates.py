@@ -18,7 +18,7 @@ from hookkeeper.messages.recovery import (
     RecoverySearch,
     RedeliveryResult,
 )
-from hookkeeper.messages.run_position import RunPosition
+from hookkeeper.messages.release import RunPosition
 from hookkeeper.registry.index.runs_by_status import RunsByStatus, recoverable
 from hookkeeper.temporal import run_state
 from hookkeeper.temporal.error_translation import UnknownEvent, not_found_suppressed

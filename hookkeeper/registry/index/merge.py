@@ -41,7 +41,7 @@ class Passed(NamedTuple):
     event: EventKey
     line: Line
     place: int
-    """0 if it had left before, with the same report."""
+    """0 if it has left before: its record is repeated, and the call to the next one may be lost."""
 
 
 class Delay(NamedTuple):
@@ -181,10 +181,9 @@ def _merge_delivery(
         return False
     place = places.place(report, delivery, old)
     new = _delivery_row(report, delivery, place)
-    if place is None and (line := (old and old["line"]) or delivery.line):
+    if delivery.line and not delivery.blocks_line:
         had = old["place"] if old else None
-        if had or old is None or old["as_of"] == report.as_of:
-            changes.passed.append(Passed(key_of(report), (delivery.webhook_id, line), had or 0))
+        changes.passed.append(Passed(key_of(report), (delivery.webhook_id, delivery.line), had or 0))
     subject = Subject(report.tenant, report.type, delivery.webhook_id, delivery.channel)
     counted = old["attempts"] if old else 0
     added = [attempt for attempt in delivery.attempts if attempt.number > counted]

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, column, select, text, tuple_
 
 from hookkeeper.messages.event import DeliveryStatus, Reason
 from hookkeeper.messages.recovery import RecoveryScope
-from hookkeeper.messages.run_position import RunPosition
+from hookkeeper.messages.release import RunPosition
 from hookkeeper.partition import PART
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries

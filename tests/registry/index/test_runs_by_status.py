@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery
-from hookkeeper.messages.run_position import RunPosition
+from hookkeeper.messages.release import RunPosition
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index import runs_by_status
 from hookkeeper.registry.index.runs_by_status import Selection, held_by
