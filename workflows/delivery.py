@@ -285,6 +285,11 @@ class DeliveryState:
         """Take a place in the line, with the next record."""
         self._update(enqueued=True)
 
+    def leave_line(self) -> None:
+        """Note that a record will let the next one in the line go, if this one has left it."""
+        if self.record.line and not self.record.blocks_line:
+            self._update(line="", ordered=None)
+
     def grant(self) -> None:
         """Let it go: its turn has come."""
         self.revision += 1

@@ -193,8 +193,12 @@ class EventWorkflow:
         return not is_later and all(delivery.is_new or delivery.is_queued for delivery in self._deliveries.values())
 
     def _record(self, deliveries: Iterable[DeliveryState]) -> None:
+        snapshots = []
+        for delivery in deliveries:
+            snapshots.append(delivery.snapshot)
+            delivery.leave_line()
         self._records.put_deliveries(
-            [delivery.snapshot for delivery in deliveries],
+            snapshots,
             status=self._status(),
             needs_attention=any(delivery.needs_attention for delivery in self._deliveries.values()),
             deliver_at=self._deliver_at.time,

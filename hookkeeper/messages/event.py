@@ -122,7 +122,7 @@ class Delivery(Message):
     ordered: OrderPolicy | None = None
     """The policy of its ordered webhook, until later deliveries need not wait for this one."""
     line: str = ""
-    """If ordered: the line that it waits in, a digest of its webhook and key."""
+    """If ordered: the line that it waits in, a digest of its webhook and key, until a record says that it has left."""
     enqueued: bool = False
     """If ordered: it takes a place in its line, since its event is due."""
     granted: bool = False

@@ -57,7 +57,7 @@ class EventRows:
         self._database = database
         self._reads = reads
         self._transactions = transactions
-        self.lines = Lines(database, reads)
+        self.lines = Lines(database, reads, transactions)
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
         """Writes what waits."""

@@ -42,7 +42,7 @@ class Passed(NamedTuple):
     event: EventKey
     line: Line
     place: int
-    """0 if it had left before, with the same report."""
+    """0 if it has left before: its record is repeated, and the call to the next one may be lost."""
 
 
 class Delay(NamedTuple):
@@ -233,10 +233,9 @@ def _merge_delivery(
         return False
     place = places.place(report, delivery, old)
     new = _delivery_row(report, part, delivery, place)
-    if place is None and (line := (old and old["line"]) or delivery.line):
+    if delivery.line and not delivery.blocks_line:
         had = old["place"] if old else None
-        if had or old is None or old["as_of"] == report.as_of:
-            changes.passed.append(Passed(key_of(report), (delivery.webhook_id, line), had or 0))
+        changes.passed.append(Passed(key_of(report), (delivery.webhook_id, delivery.line), had or 0))
     if report.parts > 1 and (old is None or old["status"] != new["status"]):
         changes.undecided.add(key_of(report))
     subject = Subject(report.tenant, report.type, delivery.webhook_id, delivery.channel)

@@ -29,6 +29,8 @@ DIRECT = [
     (written.SELECT_EVENTS, (json.dumps([("e1", "acme")]),)),
     (written.SELECT_DELIVERIES, (json.dumps([(1, "acme", "e1", "wh_1")]),)),
     (lines.TAILS, (json.dumps([("wh_1", "k")]),)),
+    (lines.LEAVE, ("wh_1", "k", 1)),
+    (lines.PASS_FAILED, ("wh_1",)),
     (lines.NEXT, (json.dumps([("wh_1", "k", 1)]),)),
     (written.MOVE, (None, "shared-1", json.dumps([("acme", "e1")]))),
     *((text, ("acme", "e1")) for text in written.REMOVE),
