@@ -11,7 +11,7 @@ from activities.alerts import AlertActivities
 from activities.clients import Clients, open_clients
 from activities.closing import ClosingActivities
 from activities.delivery_batch import BatchRunner
-from activities.emails import EmailActivities
+from activities.emails import EmailActivities, SuppressingProvider
 from activities.hand_over import HandOverActivities
 from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
@@ -28,7 +28,6 @@ from activities.tenant_concurrency import TenantConcurrency
 from activities.webhooks import WebhookActivities
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.links import LinkBuilder
-from hookkeeper.mail.suppressing import SuppressingProvider
 from hookkeeper.registry.store import Store
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.operator_settings import mail_provider, operator_alerts

@@ -9,8 +9,14 @@ from samples import alerting, seeing
 
 from hookkeeper.content import notifications
 from hookkeeper.content.errors import BadTemplate
-from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
-from hookkeeper.content.notifications import Notification, OnFailure, RenderedNotification, render_notification
+from hookkeeper.content.notifications import (
+    HttpCall,
+    Notification,
+    OnFailure,
+    RenderedHttpCall,
+    RenderedNotification,
+    render_notification,
+)
 
 SLACK = "slack://T000/B000/secret"
 URL = "https://api.example/hooks/secret"
