@@ -147,7 +147,10 @@ def test_a_get_has_no_body() -> None:
         ({"headers": {"x-a": "{{ event.data.x }}"}}, "http.headers.x-a: the value of x-a must be 1 to 4096 printable"),
         ({"headers": {"x-a": "{{ '' }}"}}, "http.headers.x-a: the value"),
         ({"headers": {"x-a": "{{ 'a\\r\\nb: c' }}"}}, "http.headers.x-a: must be one line"),
-        ({"body": "{{ event.data.x }} {{ event.data.x }}"}, "http.body: the template does not render JSON: Extra data"),
+        (
+            {"body": "{{ event.data.x }} {{ event.data.x }}"},
+            "http.body: the output of the template is not JSON: trailing",
+        ),
         ({"body": "{% if false %}1{% endif %}"}, "http.body: the template renders nothing"),
         ({"body": "\n{{ event.typo.x }}"}, r"http.body: .*\(line 2, column [0-9]+\)"),
     ],
