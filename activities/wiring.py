@@ -10,7 +10,7 @@ from temporalio.client import Client
 from activities.alerts import AlertActivities
 from activities.clients import Clients, open_clients
 from activities.delivery_batch import BatchRunner
-from activities.emails import EmailActivities
+from activities.emails import EmailActivities, SuppressingProvider
 from activities.event_run import EventRunActivities
 from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
@@ -27,7 +27,6 @@ from activities.turns import TurnActivities
 from activities.webhooks import WebhookActivities
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.links import LinkBuilder
-from hookkeeper.mail.suppressing import SuppressingProvider
 from hookkeeper.registry.store import Store
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.operator_settings import mail_provider, operator_alerts
