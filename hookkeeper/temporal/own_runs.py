@@ -95,10 +95,11 @@ class Siblings:
         """Return what a sibling would have that has no run; None if the first run will start it, or there is none."""
         runs = await self.find(tenant, event_id, parts)
         found = next((run for run in runs if run is not None), None)
-        if found is None or runs[part - 1] is not None or (runs[0] and runs[0].status == RUNNING):
+        if found is None or runs[part - 1] is not None:
             return None
         event = await input_of(self._client, handle_of(self._client, found), EventInput)
-        if (state := (await self._without_runs(event, runs[0])).get(part)) is None:
+        state = (await self._without_runs(event, runs[0])).get(part)
+        if state is None or state.status in ("scheduled", "delivering"):
             return None
         event = event.model_copy(update={"parts": parts, "deliveries": state.deliveries, "pending_alerts": ()})
         return EventSnapshot(found.id, found.run_id, 1, event, state)
@@ -112,7 +113,8 @@ class Siblings:
     async def _without_runs(
         self, event: EventInput, first_run: WorkflowExecutionDescription | None
     ) -> dict[int, EventState]:
-        """Return the state of each sibling as its rows have it; what is open there has ended, unless it has not begun.
+        """Return the state of each sibling as its rows have it. What is open there is cancelled, unless the first run,
+        which will start the sibling, is open.
 
         `event`: the input of one of the runs.
         """

@@ -163,6 +163,7 @@ async def test_a_closed_sibling_can_be_redelivered_while_another_is_open(instanc
         assert 3 <= len(codes) <= 4
         assert sorted(codes)[-1] == 500
         assert event["status"] == "delivering"
+        assert not await instance.gateway.is_closed_within(instance.tenant, event_id, 0.1), "schedules wait for all"
         assert attempts(event, 0) == len(codes)
         sent = len(inbox.requests)
         assert (await instance.command(event_id, "redeliver")).status_code == 202, "to both runs, each in its own way"
@@ -173,6 +174,7 @@ async def test_a_closed_sibling_can_be_redelivered_while_another_is_open(instanc
         assert (await instance.command(event_id, "cancel")).status_code == 202
         event = await instance.until_closed(event_id)
         assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 1, "succeeded": 101})
+        assert await instance.gateway.is_closed_within(instance.tenant, event_id, WAIT_TIMEOUT)
         assert (await instance.command(event_id, "redeliver", first)).status_code == 202
         event = await instance.until_closed(event_id)
         assert event["status"] == "cancelled"
@@ -449,6 +451,32 @@ async def test_a_run_that_the_server_has_deleted_is_shown_by_its_rows(instance: 
     assert (event["status"], attempts(event, 0)) == ("succeeded", 2)
 
 
+async def test_a_deleted_run_is_redelivered_while_the_first_one_is_open(instance: Instance, inbox: Receiver) -> None:
+    webhooks = await crowd(instance, inbox.url, 101)
+    event_id = (await instance.send(deliver_at=in_seconds(86400)))["id"]
+    await until(instance, event_id, {"pending": 101})
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.command(event_id, "hold", webhooks[0])).status_code != 202:
+            await asyncio.sleep(0.1)
+        while await reschedule(instance, event_id, in_seconds(0.2)) != 202:
+            await asyncio.sleep(0.1)
+    await until(instance, event_id, {"held": 1, "succeeded": 100})
+    second = await sibling(instance, event_id, 2).describe()
+    request = DeleteWorkflowExecutionRequest(
+        namespace=instance.temporal.namespace, workflow_execution=WorkflowExecution(workflow_id=second.id)
+    )
+    await instance.temporal.workflow_service.delete_workflow_execution(request)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await find_run(instance.temporal, second.id):
+            await asyncio.sleep(0.1)
+    assert (await instance.command(event_id, "cancel", webhooks[-1])).status_code == 409
+    assert (await instance.command(event_id, "redeliver", webhooks[-1])).status_code == 202
+    event = await until(instance, event_id, {"held": 1, "succeeded": 100})
+    assert (event["status"], attempts(event, 100)) == ("delivering", 2)
+    assert (await instance.command(event_id, "release")).status_code == 202
+    assert (await instance.until_closed(event_id))["status"] == "succeeded"
+
+
 async def test_a_receipt_reaches_the_run_that_has_the_email(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     async with sendgrid_server() as sendgrid:
         settings: dict[str, Any] = {
@@ -499,7 +527,9 @@ async def test_the_largest_event_is_delivered_by_siblings(temporal: Client, tmp_
     async with running_instance(temporal, tmp_path, max_event_bytes=1024 * 1024) as instance, instance.working():
         await crowd(instance, "https://acme.example/hook", 20, notifications=(NOTE,) * 20)
         event_id = (await instance.send(data=data, deliver_at=in_seconds(86400)))["id"]
-        assert (await instance.command(event_id, "hold")).status_code == 202
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while (await instance.command(event_id, "hold")).status_code == 503:  # not all runs are started yet
+                await asyncio.sleep(0.1)
         event = await instance.event(event_id)
         assert (event["status"], statuses(event), event["data"] == data) == ("scheduled", {"held": 420}, True)
         assert (await instance.command(event_id, "cancel")).status_code == 202
