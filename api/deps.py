@@ -30,7 +30,6 @@ from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.recoveries import RecoveryService
 from hookkeeper.services.system_state import SystemState
-from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.services.webhooks import WebhookService, found
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway, Started
@@ -101,7 +100,6 @@ SandboxDep = Annotated[Sandbox, _from_state(lambda state: state.sandbox)]
 IngestDep = Annotated[EventIngest, _from_state(lambda state: state.ingest)]
 WebhooksDep = Annotated[WebhookService, Depends(_webhook_service)]
 RecoveriesDep = Annotated[RecoveryService, Depends(_recovery_service)]
-ValidatorDep = Annotated[WebhookValidator, _from_state(lambda state: state.validator)]
 GatewayDep = Annotated[Gateway, _from_state(lambda state: state.gateway)]
 SchedulesDep = Annotated[Schedules, _from_state(lambda state: state.gateway.schedules)]
 FiringsDep = Annotated[RateLimits, _from_state(lambda state: state.firings)]

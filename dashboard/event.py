@@ -91,7 +91,6 @@ async def list_events(
         delivery_statuses=get_args(DeliveryStatus),
         periods=PERIODS,
         error_pattern=ERROR.strip("^$"),
-        all_tenants=caller.tenant is None,
     )
 
 
@@ -189,7 +188,6 @@ async def _show(
     return await render(
         request,
         "event.html",
-        problem.status_code if problem else 200,
         event=views.event(_with_deliveries(snapshot, shown), links),
         counts=_counts(snapshot.state),
         names=await _names(store, caller, shown),

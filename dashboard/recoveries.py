@@ -118,7 +118,6 @@ async def _show(
     return await render(
         request,
         "recoveries.html",
-        problem.status_code if problem else 200,
         items=[views.recovery(state) for state in states],
         **paging(request, "/recoveries", cursor, end),
         notice=notice,

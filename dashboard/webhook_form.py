@@ -207,13 +207,12 @@ async def _form(
     preview: FormPreview | None = None,
     status: int | None = None,
 ) -> Response:
-    caller: Caller = request.state.caller
     counts = {list_: item_count(form, list_) for list_ in LISTS}
     errors: Any = problem.errors if problem else preview.errors if preview else ()
     return await render(
         request,
         "webhook_form.html",
-        status or (problem.status_code if problem else 200),
+        status,
         form=form,
         types={name: f"{TYPE}{name}" in form for name in names},
         webhook=webhook and {"id": webhook.id, "name": webhook.name},
@@ -224,7 +223,6 @@ async def _form(
         problem=problem,
         errors=errors_by_field(errors),
         preview=preview,
-        all_tenants=caller.tenant is None,
         action=f"/webhooks/{webhook.id}/edit" if webhook else "/webhooks/new",
         scheme=views.webhook(webhook).signature_scheme if webhook else None,
     )
