@@ -9,20 +9,18 @@ from temporalio.client import Client
 
 from activities.alerts import AlertActivities
 from activities.clients import Clients, open_clients
-from activities.closing import ClosingActivities
 from activities.delivery_batch import BatchRunner
 from activities.emails import EmailActivities
-from activities.hand_over import HandOverActivities
 from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
 from activities.ordered_queue import OrderedQueueActivities
 from activities.probe import ProbeActivities
 from activities.rate_gate import RateGate
-from activities.record import RecordActivities
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.rendering import Renderer
+from activities.runs import RunActivities
 from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import TenantConcurrency
 from activities.webhooks import WebhookActivities
@@ -101,13 +99,14 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     scheduled_ingest = ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit)
     firing = ScheduledEventActivities(scheduled_ingest, gateway, concurrency)
     ordered_queues = OrderedQueueActivities(gateway.ordered_queues, store)
+    runs = RunActivities(temporal, store.rows)
     probing = ProbeActivities(store, webhooks, gateway.releases, interval)
     return Activities(
         main=[
             *sending,
-            RecordActivities(store.rows).record,
-            HandOverActivities(temporal).is_in_open_run,
-            ClosingActivities(temporal).close_as_cancelled,
+            runs.record,
+            runs.is_in_open_run,
+            runs.close_as_cancelled,
             firing.accept_scheduled_event,
             ordered_queues.enqueue,
             ordered_queues.check_queued_run,

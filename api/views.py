@@ -30,7 +30,6 @@ from hookkeeper.registry.index.change_log import ChangedEvent
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.models import Webhook
 from hookkeeper.temporal.event_read import EventSnapshot
-from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import utc_now
 
@@ -71,7 +70,7 @@ def secret(row: Webhook) -> WebhookSecret:
     return WebhookSecret.of(row, public_key=_public_key(row))
 
 
-def accepted(started: Started, links: LinkBuilder) -> AcceptedEvent:
+def accepted(started: EventSnapshot, links: LinkBuilder) -> AcceptedEvent:
     state = started.state
     return AcceptedEvent.of(
         state,

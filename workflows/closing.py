@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.closing import ClosingActivities
+from activities.runs import RunActivities
 from hookkeeper import error_types
 from hookkeeper.messages.event import CancelledRun
 from workflows.activities import run_until_done
@@ -31,7 +31,7 @@ async def prepare_cancelled(tenant: str, state: BaseModel, is_cancel_requested: 
     """
     closing = asyncio.create_task(
         run_until_done(
-            ClosingActivities.close_as_cancelled,
+            RunActivities.close_as_cancelled,
             CancelledRun(state=state.model_dump(mode="json"), request_cancel=not is_cancel_requested),
             start_to_close_timeout=timedelta(seconds=10),
             priority=Priority(fairness_key=tenant),

@@ -77,6 +77,8 @@ class EventSnapshot:
     """The highest of its latest run and that run's parts."""
     event: EventInput
     state: EventState
+    duplicate: bool = False
+    """Of one that is posted: there was a run with the same content already."""
 
 
 class EventReader:
@@ -91,7 +93,7 @@ class EventReader:
         with not_found_suppressed():  # deleted meanwhile
             found = await self.find(tenant, event_id)
             if isinstance(found, InSharedRun):
-                return EventSnapshot(found.run.id, found.run.run_id, 1, found.event, found.state)
+                return in_shared_run(found)
             return await read(self._client, found) if found else None
         return None
 
@@ -132,6 +134,11 @@ class EventReader:
         if row is None:
             return await run_state.find_run(self._client, ids.workflow_id(tenant, event_id))
         return await run_state.find_own_run(self._client, *row.key, row.accepted_at, row.digest)
+
+
+def in_shared_run(found: InSharedRun, *, duplicate: bool = False) -> EventSnapshot:
+    """Return an event as its shared run has it, which is its first run."""
+    return EventSnapshot(found.run.id, found.run.run_id, 1, found.event, found.state, duplicate)
 
 
 async def read(client: Client, description: WorkflowExecutionDescription) -> EventSnapshot:

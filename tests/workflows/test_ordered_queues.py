@@ -17,8 +17,8 @@ from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.ordered_queue import QueueInput, QueuePosition
 from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.erasure import delete_run
 from hookkeeper.temporal.run_state import find_run, input_of
-from hookkeeper.temporal.shared_run_erasure import delete_run
 from hookkeeper.times import rfc3339, utc_now
 from instances import Instance, running_instance
 from ordered_queues import first_numbers, numbers, queue_of, send_numbered

@@ -4,13 +4,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.index import change_log, erasure, listing
+from hookkeeper.registry.index import change_log, listing
 from hookkeeper.registry.index.attention import webhooks_needing_attention
 from hookkeeper.registry.index.change_log import Change, ChangedEvent, LogEnds, Position
 from hookkeeper.registry.index.compared_rows import ComparedRows
 from hookkeeper.registry.index.leases import Leases
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
-from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.retention import expire
 from hookkeeper.registry.index.runs_by_status import RunsByStatus
 from hookkeeper.registry.index.search import Search
@@ -30,15 +29,6 @@ class EventIndex:
     async def expire(self, now: datetime, retention: timedelta) -> None:
         """Remove what is older than the retention."""
         await expire(self._database, now, retention)
-
-    async def erase(self, key: EventKey) -> None:
-        """Remove an event."""
-        await erasure.erase(self._database, key)
-
-    async def key(self, tenant: str, event_id: str) -> EventKey | None:
-        """Return the key of the event with this id."""
-        async with self._database.read() as session:
-            return await erasure.key_of(session, tenant, event_id)
 
     async def statistics(self, query: StatisticsQuery) -> Statistics:
         """Add up what the query is about. Raises StatisticsTooLarge."""
