@@ -102,17 +102,23 @@ class EventReader:
     ) -> WorkflowExecutionDescription | InSharedRun | None:
         """Return the latest run of its own of an event, or the shared run that has it; None if there is neither.
 
-        Its row names a shared run, or none. Temporal lists the shared run of an event whose row is lost. `at_once`:
-        the state in an open shared run is the first one, which needs no worker.
+        Its row names a shared run, or none. Temporal lists the shared run of an event whose row is lost.
+
+        `at_once`, for a POST: the state in an open shared run is the first one, which needs no worker, and a run that
+        the row names but Temporal lacks may be about to start. After an outage, many such events come at once.
         """
         row = await self.row(tenant, event_id)
         named = await find_shared_run(self._client, row.shared_run) if row and row.shared_run else None
         if named and (found := await read_in(named, tenant, event_id, at_once=at_once)):
             return found
+        if at_once and row and row.shared_run and named is None:
+            return None
         if own := await self._own(tenant, event_id, row):
             return own
+        if at_once:
+            return None
         for run in await listed_runs(self._client, tenant, event_id):
-            if found := await read_in(run, tenant, event_id, at_once=at_once):
+            if found := await read_in(run, tenant, event_id):
                 return found
         return None
 
