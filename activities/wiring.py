@@ -11,16 +11,15 @@ from activities.alerts import AlertActivities
 from activities.clients import Clients, open_clients
 from activities.delivery_batch import BatchRunner
 from activities.emails import EmailActivities, SuppressingProvider
-from activities.event_run import EventRunActivities
 from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
 from activities.probe import ProbeActivities
 from activities.rate_gate import RateGate
-from activities.record import RecordActivities
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.rendering import Renderer
+from activities.runs import RunActivities
 from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import TenantConcurrency
 from activities.turns import TurnActivities
@@ -98,16 +97,16 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     scheduled_ingest = ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit)
     firing = ScheduledEventActivities(scheduled_ingest, gateway, concurrency)
     turns = TurnActivities(temporal, store.rows.lines, gateway.lines, RunRepair(temporal, gateway, store))
-    event_runs = EventRunActivities(temporal, concurrency, memory)
+    runs = RunActivities(temporal, store.rows, gateway.lines, concurrency, memory)
     probing = ProbeActivities(store, webhooks, gateway.releases, interval)
     return Activities(
         main=[
             *sending,
-            RecordActivities(store.rows, gateway.lines).record,
+            runs.record,
+            runs.start_siblings,
+            runs.is_in_open_run,
+            runs.close_as_cancelled,
             turns.ask_turn,
-            event_runs.start_siblings,
-            event_runs.is_in_open_run,
-            event_runs.close_as_cancelled,
             firing.accept_scheduled_event,
         ],
         retries=[

@@ -32,7 +32,8 @@ from hookkeeper.services.recoveries import RecoveryService
 from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhooks import WebhookService, found
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.schedules import Schedules
 
 
@@ -77,7 +78,7 @@ class EventEntry(NamedTuple):
     ingest: EventIngest
     links: LinkBuilder
 
-    async def accept(self, event: NewEvent) -> Started:
+    async def accept(self, event: NewEvent) -> EventSnapshot:
         """Accept an event of the caller. A problem names its id, also one that was generated."""
         event = self.caller.with_tenant(event)
         event_id = event.id or new_event_id()

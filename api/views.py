@@ -33,7 +33,6 @@ from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.rollup import OUTCOMES
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
-from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import utc_now
@@ -78,7 +77,7 @@ def secret(row: Webhook) -> WebhookSecret:
     return WebhookSecret.of(row, public_key=_public_key(row))
 
 
-def accepted(started: Started, links: LinkBuilder) -> AcceptedEvent:
+def accepted(started: EventSnapshot, links: LinkBuilder) -> AcceptedEvent:
     state = started.state
     return AcceptedEvent.of(
         state,

@@ -16,7 +16,7 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.event_run import EventRunActivities
+from activities.runs import RunActivities
 from hookkeeper import error_types, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import (
@@ -96,7 +96,7 @@ class EventWorkflow:
         """Start a run for each further hundred targets. The activity reads them from this run's input."""
         if self._has_to_start_siblings:
             await run_until_done(
-                EventRunActivities.start_siblings,
+                RunActivities.start_siblings,
                 NewSiblings(tenant=self._event.tenant),
                 start_to_close_timeout=timedelta(minutes=2),
                 priority=Priority(fairness_key=self._event.tenant),
@@ -230,7 +230,7 @@ class EventWorkflow:
         is_requested = self._cancel_requested
         closing = asyncio.create_task(
             run_until_done(
-                EventRunActivities.close_as_cancelled,
+                RunActivities.close_as_cancelled,
                 CancelledRun(state=state.model_dump(mode="json"), request_cancel=not is_requested),
                 start_to_close_timeout=timedelta(seconds=10),
                 priority=Priority(fairness_key=self._event.tenant),

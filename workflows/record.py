@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 
-from activities.record import RecordActivities
+from activities.runs import RunActivities
 from hookkeeper import ids
 from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
-from hookkeeper.messages.run_report import EventProgress, RunReport, RunReports, progress_of, report_of
+from hookkeeper.messages.run_report import EventProgress, RunReport, progress_of, report_of
 from workflows.activities import INTERNAL_RETRY
 from workflows.visibility import run_number
 
@@ -45,8 +45,8 @@ class Recorder:
         while self._waiting:
             reports, self._waiting = tuple(self._waiting), []
             await workflow.execute_local_activity_method(
-                RecordActivities.record,
-                RunReports(reports=reports),
+                RunActivities.record,
+                reports,
                 start_to_close_timeout=RECORD_TIMEOUT,
                 retry_policy=INTERNAL_RETRY,
                 local_retry_threshold=LOCAL_RETRY_THRESHOLD,

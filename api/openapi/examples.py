@@ -37,7 +37,6 @@ from hookkeeper.registry.index.statistics import Group, Measures, Statistics, St
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.preview import Preview, RequestPreview
-from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 
@@ -115,7 +114,7 @@ STATE = EventState(
 INPUT = EventInput(id=EVENT_ID, type="order.paid", tenant="acme", timestamp=HAPPENED, data=DATA, accepted_at=ACCEPTED)
 EVENT = views.event(EventSnapshot(WORKFLOW_ID, RUN_ID, 1, INPUT, STATE), LINKS)
 DELIVERING = STATE.model_copy(update={"status": "delivering"})
-ACCEPTED_EVENT = views.accepted(Started(WORKFLOW_ID, RUN_ID, DELIVERING, duplicate=False), LINKS)
+ACCEPTED_EVENT = views.accepted(EventSnapshot(WORKFLOW_ID, RUN_ID, 1, INPUT, DELIVERING), LINKS)
 NO_TYPE = Invalid.field("type", "Field required")
 
 RECOVERY = RecoveryState(

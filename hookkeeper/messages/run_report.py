@@ -1,11 +1,10 @@
-"""What a run reports, to be written to the rows of its event (`activities.record`)."""
+"""What a run reports, to be written to the rows of its event (`activities.runs`)."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pydantic_core import to_json
 
-from hookkeeper.messages import Message
 from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
 from hookkeeper.partition import parts_of
 
@@ -50,12 +49,6 @@ class RunReport(NamedTuple):
     """The context in which the run is traced."""
     deliveries_before: tuple[Delivery, ...] = ()
     """Of a redelivery: the deliveries when the run started. They were recorded, but the rows may be gone."""
-
-
-class RunReports(Message):
-    """Reports that are written together."""
-
-    reports: tuple[RunReport, ...]
 
 
 def first_report(event: EventInput, state: EventState, run_id: str = "", shared_run: str | None = None) -> RunReport:

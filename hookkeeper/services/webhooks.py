@@ -19,7 +19,8 @@ from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.preview import Preview, Previewer, SampleEvent, unsaved
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.own_runs import EventSnapshot
 
 UNKNOWN_WEBHOOK = "There is no such webhook."
 ID_DIGITS, ID_LENGTH = string.ascii_lowercase + string.digits, 12
@@ -122,7 +123,7 @@ class WebhookService(NamedTuple):
         )
         return found(rotated)
 
-    async def send_test(self, webhook: Webhook, sample: SampleEvent, event_id: str) -> Started:
+    async def send_test(self, webhook: Webhook, sample: SampleEvent, event_id: str) -> EventSnapshot:
         """Send an event to this webhook only. Raises what `EventIngest.accept_test` does."""
         data = await sample.data_or_example(self.store.catalogue)
         event = NewEvent(type=sample.type, data=data, tenant=webhook.tenant)

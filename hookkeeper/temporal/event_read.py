@@ -34,7 +34,7 @@ class EventReader:
                 return await self.siblings.read(tenant, event_id, runs)
             found = await self.find(tenant, event_id)
             if isinstance(found, InSharedRun):
-                return EventSnapshot(found.run.id, found.run.run_id, 1, found.event, found.state)
+                return in_shared_run(found)
             return await read(self._client, found) if found else None
         return None
 
@@ -43,17 +43,23 @@ class EventReader:
     ) -> WorkflowExecutionDescription | InSharedRun | None:
         """Return the latest run of its own of an event, or the shared run that has it; None if there is neither.
 
-        Its row names a shared run, or none. Temporal lists the shared run of an event whose row is lost. `at_once`:
-        the state in an open shared run is the first one, which needs no worker.
+        Its row names a shared run, or none. Temporal lists the shared run of an event whose row is lost.
+
+        `at_once`, for a POST: the state in an open shared run is the first one, which needs no worker, and a run that
+        the row names but Temporal lacks may be about to start. After an outage, many such events come at once.
         """
         row = await self.row(tenant, event_id)
         named = await find_shared_run(self._client, row.shared_run) if row and row.shared_run else None
         if named and (found := await read_in(named, tenant, event_id, at_once=at_once)):
             return found
+        if at_once and row and row.shared_run and named is None:
+            return None
         if own := await self._own(tenant, event_id, row):
             return own
+        if at_once:
+            return None
         for run in await listed_runs(self._client, tenant, event_id):
-            if found := await read_in(run, tenant, event_id, at_once=at_once):
+            if found := await read_in(run, tenant, event_id):
                 return found
         return None
 
@@ -84,3 +90,8 @@ class EventReader:
         if row is None:
             return await run_state.find_run(self._client, ids.workflow_id(tenant, event_id))
         return await run_state.find_own_run(self._client, *row.key, row.accepted_at, row.digest)
+
+
+def in_shared_run(found: InSharedRun, *, duplicate: bool = False) -> EventSnapshot:
+    """Return an event as its shared run has it, which is its first run."""
+    return EventSnapshot(found.run.id, found.run.run_id, 1, found.event, found.state, duplicate)

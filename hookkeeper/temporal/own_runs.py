@@ -35,6 +35,8 @@ class EventSnapshot:
     run_number: int
     event: EventInput
     state: EventState
+    duplicate: bool = False
+    """There was a run with the same content when the event was posted."""
 
 
 async def read(client: Client, run: WorkflowExecutionDescription) -> EventSnapshot:

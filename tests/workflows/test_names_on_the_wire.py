@@ -9,7 +9,7 @@ import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.service import RPCError
 
-from activities.event_run import EventRunActivities
+from activities.runs import RunActivities
 from hookkeeper import temporal_names
 from hookkeeper.command_rules import COMMANDS
 from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryScope, RecoveryState, ReleaseState
@@ -72,7 +72,7 @@ def test_activities_are_named_as_their_methods(path: Path) -> None:
 
 
 def test_the_activity_that_keeps_the_final_state_has_the_name_by_which_clients_find_it() -> None:
-    assert EventRunActivities.close_as_cancelled.__name__ == temporal_names.CLOSE_AS_CANCELLED
+    assert RunActivities.close_as_cancelled.__name__ == temporal_names.CLOSE_AS_CANCELLED
 
 
 def test_clients_know_the_names_of_the_activities_that_make_attempts() -> None:

@@ -1,4 +1,4 @@
-"""What an event's run needs a client of Temporal for: start its siblings, leave a shared run, close as cancelled."""
+"""What a run does beside attempts and alerts: write its rows, start siblings, leave a shared run, close cancelled."""
 
 import structlog
 from temporalio import activity
@@ -7,24 +7,43 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from activities.memory_budget import WorkerMemory
 from activities.tenant_concurrency import TenantConcurrency
-from hookkeeper import ids, metrics
+from hookkeeper import ids, metrics, tracing
 from hookkeeper.messages.event import CancelledRun, EventInput, NewSiblings
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.messages.shared_run import HandOver
 from hookkeeper.partition import parts_of
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal.event_start import start_run
+from hookkeeper.temporal.lines import LineCalls
 from hookkeeper.temporal.run_state import accepted_at_of, digest_of, find_run, input_of
 from hookkeeper.temporal.visibility import read_all
 
 log = structlog.get_logger("hookkeeper.events")
 
 
-class EventRunActivities:
-    """Raise Temporal's `RPCError`, WorkflowAlreadyStartedError, and ApplicationError if the tenant has no free slot."""
+class RunActivities:
+    """Raises Temporal's `RPCError`, RegistryUnavailable, WorkflowAlreadyStartedError, and ApplicationError if a
+    tenant has no free slot: all are retried.
+    """
 
-    def __init__(self, temporal: Client, concurrency: TenantConcurrency, memory: WorkerMemory) -> None:
+    def __init__(
+        self, temporal: Client, rows: EventRows, calls: LineCalls, concurrency: TenantConcurrency, memory: WorkerMemory
+    ) -> None:
         self._temporal = temporal
+        self._rows = rows
+        self._calls = calls
         self._concurrency = concurrency
         self._memory = memory
+
+    @activity.defn
+    async def record(self, reports: tuple[RunReport, ...]) -> None:
+        """Write what runs have decided to the rows of their events, and call the runs whose turn has come by that.
+
+        Idempotent: the latest report counts.
+        """
+        await self._calls.call(await self._rows.write(reports))
+        for report in reports:
+            tracing.end_run(report)
 
     @activity.defn
     async def start_siblings(self, siblings: NewSiblings) -> None:
