@@ -1,6 +1,6 @@
 """Requests and answers about webhooks."""
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -10,13 +10,12 @@ from hookkeeper.content.payload import Payload
 from hookkeeper.content.tls import Tls
 from hookkeeper.crypto.signing_keys import Scheme
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.policy import OrderPolicy, RetryPolicy
+from hookkeeper.policy import Order, OrderKey, OrderPolicy, RetryPolicy
 from hookkeeper.registry.health import Status
 from hookkeeper.services.fields import (
     EVENT_ID,
     EventId,
     EventPattern,
-    EventType,
     Headers,
     Line,
     MetadataText,
@@ -29,6 +28,8 @@ from hookkeeper.services.fields import (
     Url,
     with_examples,
 )
+from hookkeeper.services.preview import SampleEvent
+from hookkeeper.services.webhooks import ROTATION_GRACE
 
 
 class WebhookFields(RequestModel):
@@ -61,8 +62,8 @@ class WebhookFields(RequestModel):
     """Seconds for connecting, response headers and body together."""
     rate_limit: float | None = Field(None, ge=0.01, le=1000, allow_inf_nan=False, strict=True)
     """Maximum requests per second to the URL; null means no limit. Waiting does not count as an attempt."""
-    ordered: bool = Field(False, strict=True)
-    """Deliver one event at a time to the URL, in the order of acceptance."""
+    ordered: Order = False
+    """Deliver one event at a time to the URL, in the order of acceptance; with a key, one event of each key."""
     order_policy: OrderPolicy = "block"
     """For an ordered webhook. `block`: events wait until a failing event before them has succeeded or failed for
     good. `skip`: they wait only for its first failed attempt."""
@@ -142,7 +143,7 @@ class WebhookView(ResponseModel):
     retry: RetryPolicy | None
     timeout: float
     rate_limit: float | None
-    ordered: bool
+    ordered: bool | OrderKey
     order_policy: OrderPolicy
     disable_after: float | None
     health: WebhookHealth
@@ -177,18 +178,10 @@ class SecretRotation(RequestModel):
 
     secret: Secret | None = None
     """The new key; by default a generated one."""
-    grace: int = Field(86400, ge=0, le=30 * 86400, strict=True)
+    grace: int = Field(ROTATION_GRACE, ge=0, le=30 * 86400, strict=True)
     """Seconds during which the previous key signs too."""
     end_previous: bool = Field(False, strict=True)
     """Rotate although the key before still signs, and end it now. Otherwise the answer is 409, unless `grace` is 0."""
-
-
-class SampleEvent(RequestModel):
-    model_config = with_examples({"type": "order.paid", "data": {"order": 4711, "amount": "12.50"}})
-
-    type: EventType = "hookkeeper.test"
-    data: Any = Field(default_factory=lambda: {"message": "This is a test."})
-    """By default the first example of the type in the catalogue."""
 
 
 class TestEventRequest(SampleEvent):

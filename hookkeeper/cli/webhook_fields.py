@@ -35,6 +35,12 @@ RateLimit = Annotated[float | None, typer.Option(help="Requests a second to the 
 Ordered = Annotated[
     bool | None, typer.Option(help="Deliver one event at a time to the URL, in the order of acceptance.")
 ]
+OrderKey = Annotated[
+    str | None,
+    typer.Option(
+        help="CEL expression, such as event.data.customer_id: only events of one key are in order. Empty: all are."
+    ),
+]
 Policy = Annotated[
     Literal["block", "skip"] | None,  # `OrderPolicy`, without loading pydantic
     typer.Option(
@@ -120,6 +126,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "timeout": ("timeout", float),
     "rate_limit": ("rate_limit", lambda rate: rate or None),
     "ordered": ("ordered", bool),
+    "order_key": ("ordered", lambda key: {"key": key} if key else True),
     "order_policy": ("order_policy", str),
 }
 """The field that each option of `webhooks create` and `update` sets, and the conversion of its value."""

@@ -16,9 +16,11 @@ from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK, check_total
 from hookkeeper.content.notifications import Notification, OnFailure
+from hookkeeper.content.sizes import MAX_HEADER_BYTES
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID, EXAMPLE_WEBHOOK_ID
 from hookkeeper.content.urls import check_reachable, check_scheme
 from hookkeeper.egress.addresses import parse_networks
+from hookkeeper.policy import OrderKey
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.models import Webhook
 from hookkeeper.sandbox.pool import Sandbox
@@ -133,6 +135,8 @@ class WebhookValidator:
             yield "tls", partial(self._sandbox.call, tls.check, given["tls"], utc_now())
         if given.get("filter"):
             yield "filter", partial(self._sandbox.call, filters.check, given["filter"])
+        if isinstance(order := given.get("ordered"), OrderKey):
+            yield "ordered.key", partial(self._sandbox.call, filters.check_key, order.key)
         if given.get("payload"):
             yield "payload", partial(self._sandbox.call, payload.check, given["payload"])
         yield from self._messages("", given.get("emails") or (), given.get("notifications") or ())
@@ -157,7 +161,7 @@ class WebhookValidator:
                 yield f"{path}.http.url", partial(self._check_reachable, notification.http.host)
 
     async def _check_header_bytes(self, headers: dict[str, str]) -> None:
-        check_total(headers, self._settings.max_header_bytes)
+        check_total(headers, MAX_HEADER_BYTES)
 
     async def _check_scheme(self, url: str) -> None:
         check_scheme(url, self._settings.require_https)

@@ -19,10 +19,10 @@ from sockets import ApiServer, Connection, connected, serving
 from temporalio.client import Client as Temporal
 
 from api.app import bare_app
-from api.connections import ClientTimeouts
 from api.problems import Unprocessable
-from api.refusals import MAX_HEAD, MAX_HEADERS, MAX_URL
 from api.requests import MAX_BATCH_BYTES
+from api.server.connections import ClientTimeouts
+from api.server.refusals import MAX_HEAD, MAX_HEADERS, MAX_URL
 from api.strict_json import MAX_BATCH_VALUES, MAX_DIGITS, MAX_KEY, MAX_VALUES, has_more_marks, parse
 from hookkeeper.settings import Settings
 from instance_parts import new_app

@@ -24,7 +24,7 @@ def test_an_update_without_a_change_names_each_option_that_makes_one(monkeypatch
         done = CliRunner().invoke(app, ["webhooks", "update", "wh_1", *args], input=stdin)
         words = " ".join(done.output.replace("│", " ").split())
         assert done.exit_code == 2
-        assert f"nothing to change: give {options} --ordered, --order-policy or --enabled " in words
+        assert f"nothing to change: give {options} --ordered, --order-key, --order-policy or --enabled " in words
 
 
 def test_no_option_changes_nothing() -> None:
