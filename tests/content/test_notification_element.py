@@ -56,6 +56,12 @@ def test_title_and_body_are_templates() -> None:
     assert len(rendered(title="{{ 'x' * 300 }}").title) <= 255
 
 
+def test_each_attempt_of_a_notification_has_the_same_key_and_another_event_another() -> None:
+    keys = [rendered().key, rendered().key, rendered({"x": "other"}).key, rendered(body="another text").key]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+
+
 def test_an_alert_has_words_of_its_own() -> None:
     alert = render_notification(Notification(service=SLACK), alerting(unreported=2))
     assert isinstance(alert, RenderedNotification)
