@@ -38,7 +38,6 @@ from hookkeeper.services.errors import Invalid, NotAllowed, NotFound, NotPossibl
 from hookkeeper.temporal.error_translation import (
     Conflict,
     GatewayError,
-    QueueFull,
     RequestTooLarge,
     TooManySchedules,
     Unavailable,
@@ -152,8 +151,6 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Conflicting(f"{_sentence(error)} Remove one.")
         case BadCursor() | BadRegistryCursor():
             return bad_cursor()
-        case QueueFull():
-            return TooManyRequests(_sentence(error), headers={"retry-after": str(RETRY_AFTER_SECONDS)})
         case Unavailable() | RegistryUnavailable() | SandboxUnavailable():
             cause = str(error.__cause__) if error.__cause__ else None
             log.warning("unavailable", error=type(error).__name__, detail=str(error), cause=cause, **context)

@@ -22,19 +22,19 @@ from hookkeeper.content.headers import masked
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
+from hookkeeper.messages.bulk_work import RecoveryState
 from hookkeeper.messages.event import Delivery, EventState, next_attempt_at
-from hookkeeper.messages.recovery import RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
+from hookkeeper.policy import OrderKey
 from hookkeeper.registry.health import status_of
 from hookkeeper.registry.index.change_log import ChangedDelivery as Changed
 from hookkeeper.registry.index.change_log import ChangedEvent
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
-from hookkeeper.registry.index.measures import Measures
 from hookkeeper.registry.index.rollup import OUTCOMES
-from hookkeeper.registry.index.statistics import Group, Statistics, StatisticsQuery
+from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
-from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.gateway import Started
+from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import utc_now
 
@@ -52,7 +52,7 @@ def webhook(row: Webhook) -> WebhookView:
         headers=masked(row.headers),
         tls=tls.masked(row.tls),
         signature_scheme="v1a" if is_asymmetric(row.secret) else "v1",
-        ordered=row.ordered is not None,
+        ordered=OrderKey(key=row.order_key) if row.order_key else row.ordered is not None,
         order_policy=row.ordered or "block",
         health=_health(row),
         metadata=row.metadata_,

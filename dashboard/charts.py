@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
 
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.measures import Measures
 from hookkeeper.registry.index.rollup import HOUR, OTHERS
-from hookkeeper.registry.index.statistics import MAX_POINTS, Group, StatisticsQuery, StatisticsTooLarge
+from hookkeeper.registry.index.statistics import MAX_POINTS, Group, Measures, StatisticsQuery, StatisticsTooLarge
 from hookkeeper.times import utc_now
 
 MIN_HEIGHT = 2.0

@@ -30,7 +30,7 @@ from hookkeeper.services.caller import Caller
 from hookkeeper.services.event_commands import send
 from hookkeeper.services.fields import ERROR, EVENT_ID
 from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
-from hookkeeper.temporal.event_read import EventSnapshot
+from hookkeeper.temporal.own_runs import EventSnapshot
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 DELIVERIES_ON_PAGE = 20

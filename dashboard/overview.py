@@ -21,7 +21,9 @@ from dashboard.routes import PageRoute
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.statistics import StatisticsTooLarge
+from hookkeeper.registry.portal import MAX_OPEN_SESSIONS
 from hookkeeper.registry.store import Store
+from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT
 from hookkeeper.services.caller import Caller
 from hookkeeper.settings import MIB, Settings
 from hookkeeper.temporal.error_translation import Unavailable
@@ -189,7 +191,7 @@ async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
         rows.append(await _schedules(state, tenant))
     if not caller.scopes.isdisjoint(("webhooks:write", "admin")):
         count = await store.portal.count_open(tenant)
-        rows.append(_counted("Open links and sessions of the portal", count, settings.max_portal_sessions_per_tenant))
+        rows.append(_counted("Open links and sessions of the portal", count, MAX_OPEN_SESSIONS))
     if "events:read" in caller.scopes:
         day = await last_day(store.index, CHART_HEIGHT, tenant=tenant)
         counts, note = (day.counts, "") if day else (None, TOO_MANY)
@@ -226,13 +228,12 @@ async def _schedules(state: ApiState, tenant: str) -> Row:
 def _may(settings: Settings) -> list[Row]:
     """Return the limits whose use is known to workers only, or not counted."""
     inboxes = [("Requests to inboxes", RATE.replace("/", " a "), "of each API process")] if settings.inboxes else []
-    memory, sandbox = settings.max_bytes_in_flight_per_tenant, settings.max_concurrent_sandbox_calls_per_tenant
     rows = [
         ("API requests of one key", settings.rate_limit or "none", "of each API process; keys can have their own"),
         *inboxes,
         ("Deliveries and other steps at once", f"{settings.max_concurrent_per_tenant}", "of each worker and queue"),
-        ("Memory for outgoing requests", f"{memory / MIB:g} MiB", "of each worker"),
-        ("Templates and filters at once", f"{sandbox}", "of each process"),
+        ("Memory for outgoing requests", f"{settings.max_bytes_in_flight // 2 / MIB:g} MiB", "of each worker"),
+        ("Templates and filters at once", f"{MAX_CALLS_PER_TENANT}", "of each process"),
         ("Size of an event", f"{settings.max_event_bytes:,} bytes", ""),
         ("Email addresses of one webhook", f"{settings.max_addresses_per_webhook}", ""),
         ("Time between two events of a schedule", f"{settings.min_schedule_interval} s", "at least"),

@@ -26,6 +26,7 @@ from dashboard.form_codecs import (
     Codec,
     choice,
 )
+from hookkeeper.policy import OrderKey
 from hookkeeper.services.errors import BadField, Invalid
 
 TYPE = "types."
@@ -86,6 +87,7 @@ FIELDS: dict[str, Codec] = {
     "timeout": NUMBER,
     "rate_limit": NUMBER,
     "order": LINE,
+    "order_key": TEXT,
     "disable_after": DURATION,
     "metadata": METADATA,
 } | {f"{list_}.*.{name}": codec for list_, fields in LISTS.items() for name, codec in fields.items()}
@@ -95,7 +97,17 @@ GROUPS = {
     *("tenant", "secret", "signature_scheme", "sample.type", "sample.data"),
 }
 """What else can have an error: parts with several fields, and fields that are no part of a change."""
-ALIASES = {"ordered": "order", "order_policy": "order", "type": "sample.type", "data": "sample.data"}
+ALIASES = {
+    "ordered": "order",
+    "ordered.key": "order_key",
+    "order_policy": "order",
+    "type": "sample.type",
+    "data": "sample.data",
+}
+
+
+ORDER = {"order", "order_key"}
+"""The fields of the form that make `ordered` and `order_policy`."""
 
 
 def read_fields(form: Mapping[str, str]) -> dict[str, Any]:
@@ -127,14 +139,14 @@ def changed_fields(form: Mapping[str, str], known: WebhookView) -> dict[str, Any
         if _pattern(path) in FIELDS and _text(form, path) != _text(before, path)
     }
     given = read_fields(
-        {path: text for path, text in form.items() if path.partition(".")[0] in {*names, "events", TYPE[:-1]}}
+        {path: text for path, text in form.items() if path.partition(".")[0] in {*names, *ORDER, "events", TYPE[:-1]}}
     )
     if set(given.get("events", ["*"])) != set(known.events):
         names.add("events")
     else:
         names.discard("events")
-    if "order" in names:
-        names = names - {"order"} | {"ordered", "order_policy"}
+    if names & ORDER:
+        names = names - ORDER | {"ordered", "order_policy"}
     return {name: given.get(name, _default(name)) for name in sorted(names)}
 
 
@@ -142,6 +154,7 @@ def texts_of(webhook: WebhookView) -> dict[str, str]:
     """Write a webhook as the form has it."""
     values = webhook.model_dump(exclude_unset=True)
     values["order"] = webhook.order_policy if webhook.ordered else ""
+    values["order_key"] = webhook.ordered.key if isinstance(webhook.ordered, OrderKey) else None
     return dict(_written("", values))
 
 
@@ -216,8 +229,11 @@ def _as_api(fields: dict[str, Any], types: list[str]) -> dict[str, Any]:
     for holder in (fields, fields.get("on_failure", {})):
         for name in {"emails", "notifications"} & holder.keys():
             holder[name] = [holder[name][number] for number in sorted(holder[name], key=int)]
-    if order := fields.pop("order", ""):
-        fields |= {"ordered": True, "order_policy": order}
+    order, key = fields.pop("order", ""), fields.pop("order_key", "")
+    if key and not order:
+        raise Invalid.field("order_key", "requires an order")
+    if order:
+        fields |= {"ordered": {"key": key} if key else True, "order_policy": order}
     if types or "events" in fields:
         fields["events"] = list(dict.fromkeys([*fields.get("events", []), *types]))
     return fields

@@ -3,14 +3,10 @@
 Open runs and histories have them, so none of them may change.
 """
 
-EVENT, LARGE_EVENT, PART = "EventWorkflow", "LargeEventWorkflow", "EventPartWorkflow"
-"""Workflow types: the run of an event; the run of a large event, and those of its parts."""
+EVENT = "EventWorkflow"
+"""The workflow type of an event's run."""
 SHARED_RUN = "SharedRunWorkflow"
 """The workflow type of a run that makes the first attempts of several events."""
-ORDERED_QUEUE = "OrderedQueueWorkflow"
-"""The workflow type of the queue of an ordered webhook."""
-QUEUE_FULL = "full"
-"""Memo of an ordered queue: it accepts no events at present."""
 RELEASE, RECOVERY = "ReleaseWorkflow", "RecoveryWorkflow"
 """Workflow types of bulk work on events."""
 SCHEDULED = "ScheduledEventWorkflow"
@@ -22,14 +18,10 @@ STATE = "state"
 """The query for the public state of a workflow."""
 COMMAND = "command"
 """Update of a shared run: a command to one of its events."""
-RECEIPT, RELEASE_WEBHOOK, GRANT = "receipt", "release_webhook", "grant"
+RECEIPT, RELEASE_WEBHOOK, TURN = "receipt", "release_webhook", "turn"
 """Signals of an event's run. Its commands are updates, and signals as well: `hookkeeper.command_rules`."""
 RESCHEDULE = "reschedule"
 """Update of an event's run."""
-RESTART_PART, REPORT_PART = "restart_part", "report_part"
-"""Update of a large event's run; signal of a part to it."""
-ENQUEUE, DONE, CHECK = "enqueue", "done", "check"
-"""Signals of an ordered queue."""
 RESTART_RELEASE = "restart"
 """Signal of a release."""
 DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_notifications"})
@@ -42,7 +34,7 @@ DIGEST, ACCEPTED_AT = "digest", "accepted_at"
 EVENT_COUNT = "events"
 """Memo of a shared run: the number of its events."""
 RUN_NUMBER = "run_number"
-"""Memo, only on redeliveries: 2 for the second run of an event, and so on. Runs of parts are counted too."""
+"""Memo, only on redeliveries: 2 for the second run of an event, and so on."""
 
 TENANT, EVENT_TYPE = "HookTenant", "HookEventType"
 """Search attributes; `hookkeeper.search_attributes` has the typed keys for the SDK, which takes long to import."""
@@ -50,8 +42,6 @@ NEEDS_ATTENTION = "HookNeedsAttention"
 """On an open run: webhooks whose delivery is retrying, held or failed; absent if there are none."""
 DELIVER_AT = "HookDeliverAt"
 """On the first run of a scheduled event: when it is delivered."""
-ORDERED = "HookOrdered"
-"""Ordered webhooks in whose queues the event waits or has waited; absent if there are none."""
 EVENTS = "HookEvents"
 """On a shared run: the ids of its events."""
 SEARCH_ATTRIBUTES = {
@@ -59,7 +49,6 @@ SEARCH_ATTRIBUTES = {
     EVENT_TYPE: "Keyword",
     NEEDS_ATTENTION: "KeywordList",
     DELIVER_AT: "Datetime",
-    ORDERED: "KeywordList",
     EVENTS: "KeywordList",
 }
 FIRED_FOR = "TemporalScheduledStartTime"

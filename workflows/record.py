@@ -7,16 +7,15 @@ go together into the next one.
 import asyncio
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from functools import cached_property
 
 from temporalio import workflow
 
 from activities.record import RecordActivities
-from hookkeeper import ids, temporal_names
+from hookkeeper import ids
 from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport, RunReports, progress_of, report_of
-from workflows import memo
 from workflows.activities import INTERNAL_RETRY
+from workflows.visibility import run_number
 
 RECORD_TIMEOUT = timedelta(seconds=5)
 LOCAL_RETRY_THRESHOLD = timedelta(milliseconds=1)
@@ -57,32 +56,23 @@ class Recorder:
 class SharedRunRecords(Recorder):
     """The records of a shared run: of each of its events."""
 
-    def put_state(self, digest: str, state: EventState) -> None:
-        """Record an event's state.
-
-        A finished event is recorded as of its end. So the record of a run that replaces another one does not overwrite
-        that of a later run of the event.
-        """
+    def put_state(self, event: EventInput, state: EventState) -> None:
+        """Record an event's state."""
         info = workflow.info()
         if not ids.is_shared_run(info.workflow_id):  # started with Temporal's own tools
             return
-        progress = progress_of(state, info.run_id, digest, shared_run=info.workflow_id)
-        self.put(report_of(state, progress, state.finished_at or workflow.now(), state.finished_at))
+        progress = progress_of(state, info.run_id, event.digest, shared_run=info.workflow_id)
+        self.put(report_of(state, progress, workflow.now(), state.finished_at))
 
 
 class EventRecords(Recorder):
-    """The records of an event's own run, or of a part."""
+    """The records of an event's own run."""
 
     def __init__(self, event: EventInput) -> None:
         super().__init__()
         self._event = event
         self._is_known = ids.is_event_run(workflow.info().workflow_id)  # others are of Temporal's own tools
-        self._is_part = workflow.info().workflow_type == temporal_names.PART
-        self._deliveries_before = event.deliveries if memo.run_number() > 1 else ()
-
-    @cached_property
-    def _digest(self) -> str:
-        return memo.digest()
+        self._deliveries_before = event.deliveries if run_number() > 1 else ()
 
     def put_deliveries(
         self,
@@ -102,7 +92,7 @@ class EventRecords(Recorder):
             needs_attention=needs_attention,
             deliver_at=deliver_at,
             run_id=info.run_id,
-            digest=self._digest,
+            digest=self._event.digest,
         )
         self.put(
             RunReport(
@@ -111,10 +101,11 @@ class EventRecords(Recorder):
                 type=self._event.type,
                 accepted_at=self._event.accepted_at,
                 as_of=workflow.now(),
-                progress=None if self._is_part else progress,
+                progress=progress,
                 deliveries=tuple(deliveries),
                 finished_at=finished_at,
-                part=ids.part_of(info.workflow_id) if self._is_part else 0,
+                part=ids.part_of(info.workflow_id),
+                parts=self._event.parts,
                 traceparent=self._event.traceparent,
                 deliveries_before=self._deliveries_before,
             )

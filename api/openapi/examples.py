@@ -29,17 +29,16 @@ from api.views import statistics
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID
 from hookkeeper.links import LinkBuilder
+from hookkeeper.messages.bulk_work import RecoveryScope, RecoveryState
 from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
-from hookkeeper.messages.recovery import RecoveryScope, RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.registry.index.measures import Measures
-from hookkeeper.registry.index.statistics import Group, Statistics, StatisticsQuery
+from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.preview import Preview, RequestPreview
-from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.gateway import Started
+from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 
 CREATED = datetime(2026, 1, 1, 9, tzinfo=UTC)

@@ -69,7 +69,7 @@ async def create_portal_link(
         logo=read_logo(new.theme.logo)[1] if new.theme and new.theme.logo else None,
     )
     entry = caller.did("portal-link.create", link.id, link.tenant, fields)
-    await store.portal.add(link, settings.max_portal_sessions_per_tenant, entry)
+    await store.portal.add(link, entry)
     return PortalLink.of_row(link, url=f"{settings.public_url}/portal/{token}")
 
 

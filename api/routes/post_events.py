@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -16,6 +17,7 @@ from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, Problem, ServiceUn
 from api.schemas.events import AcceptedEvent, EventBatch, EventBatchItem, EventBatchResult
 from hookkeeper import metrics
 from hookkeeper.services.errors import NotAllowed
+from hookkeeper.services.ingest import PlaceInBatch
 from hookkeeper.services.new_event import NewEvent, OwnEventId, new_event_id
 
 IDEMPOTENCY_KEY = "idempotency-key"
@@ -137,11 +139,12 @@ class BatchIngest:
     async def _accept_at(self, position: int, raw: Any) -> EventBatchItem:
         try:
             async with self._slots:
-                return await self._accept(raw, self._earlier.before(position))
+                place = PlaceInBatch(self._earlier.before(position), partial(self._earlier.end, position))
+                return await self._accept(raw, place)
         finally:
             self._earlier.end(position)
 
-    async def _accept(self, raw: Any, earlier: asyncio.Future[None]) -> EventBatchItem:
+    async def _accept(self, raw: Any, place: PlaceInBatch) -> EventBatchItem:
         """Accept one event.
 
         After an outage, later events are not tried, since each would wait as long. They get the same answer, with
@@ -157,7 +160,7 @@ class BatchIngest:
         try:
             if self._outage:
                 raise self._outage
-            started = await self._ingest.accept(event, event_id, earlier)
+            started = await self._ingest.accept(event, event_id, place)
         except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug
             problem = as_event_problem(error, event_id)
             if problem.status_code == ServiceUnavailable.status:
@@ -168,7 +171,10 @@ class BatchIngest:
 
 
 class _EarlierEvents:
-    """Tells the events of a batch when all before them have ended. Each would otherwise wait for up to 999 others."""
+    """Tells the events of a batch when all before them have their places in the order, or need none.
+
+    Each would otherwise wait for up to 999 others.
+    """
 
     def __init__(self, size: int) -> None:
         self._ended = [False] * size
@@ -176,7 +182,7 @@ class _EarlierEvents:
         self._waiting: dict[int, asyncio.Future[None]] = {}
 
     def before(self, position: int) -> asyncio.Future[None]:
-        """Return a future that is done when all events before this position have ended."""
+        """Return a future that is done when all events before this position have their places."""
         earlier = self._waiting[position] = asyncio.get_running_loop().create_future()
         self._tell()
         return earlier

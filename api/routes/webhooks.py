@@ -211,4 +211,4 @@ async def count_held(webhook: KnownWebhook, index: IndexDep, counts: HeldCountsD
 @router.get("/{webhook_id}/queue", responses=responses(404), dependencies=[needs("events:read")])
 async def show_queue(webhook: KnownWebhook, gateway: GatewayDep) -> QueueState:
     """Show the queue of an ordered webhook, and whether it is stuck."""
-    return QueueState.of(await gateway.ordered_queues.state(webhook.id), webhook_id=webhook.id)
+    return QueueState.of(await gateway.lines.state(webhook.id), webhook_id=webhook.id)

@@ -10,7 +10,7 @@ from hookkeeper.content.payload import Payload
 from hookkeeper.content.tls import Tls
 from hookkeeper.crypto.signing_keys import Scheme
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.policy import OrderPolicy, RetryPolicy
+from hookkeeper.policy import Order, OrderKey, OrderPolicy, RetryPolicy
 from hookkeeper.registry.health import Status
 from hookkeeper.services.fields import (
     EVENT_ID,
@@ -62,8 +62,8 @@ class WebhookFields(RequestModel):
     """Seconds for connecting, response headers and body together."""
     rate_limit: float | None = Field(None, ge=0.01, le=1000, allow_inf_nan=False, strict=True)
     """Maximum requests per second to the URL; null means no limit. Waiting does not count as an attempt."""
-    ordered: bool = Field(False, strict=True)
-    """Deliver one event at a time to the URL, in the order of acceptance."""
+    ordered: Order = False
+    """Deliver one event at a time to the URL, in the order of acceptance; with a key, one event of each key."""
     order_policy: OrderPolicy = "block"
     """For an ordered webhook. `block`: events wait until a failing event before them has succeeded or failed for
     good. `skip`: they wait only for its first failed attempt."""
@@ -143,7 +143,7 @@ class WebhookView(ResponseModel):
     retry: RetryPolicy | None
     timeout: float
     rate_limit: float | None
-    ordered: bool
+    ordered: bool | OrderKey
     order_policy: OrderPolicy
     disable_after: float | None
     health: WebhookHealth

@@ -36,6 +36,8 @@ from hookkeeper import metrics
 BYTES_PER_SECOND = 16 * 1024
 """Minimum rate of a body or an answer, once the timeout of its stage is over."""
 
+MAX_CONNECTIONS = 800
+"""Open connections of a process; a further one closes the one that has waited longest for its client."""
 MAX_UNREAD = 64 * 1024 * 1024
 """Bytes of answers that wait for their clients, in a process. A connection with at most 64 KiB is not counted."""
 DRAIN = "hookkeeper.drain"
@@ -116,7 +118,7 @@ class BoundedProtocol(UpgradelessProtocol):
     """uvicorn's connection, with time limits for everything that depends on the client."""
 
     timeouts = ClientTimeouts()
-    max_connections = 800
+    max_connections = MAX_CONNECTIONS
     max_unread = MAX_UNREAD
     stopping = False
     """Whether the server stops: a connection that was accepted a moment before has one answer."""

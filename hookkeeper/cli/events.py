@@ -1,13 +1,16 @@
 """`hookkeeper send` and `hookkeeper events …`."""
 
 import json
+import time
+from collections.abc import Iterator
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from hookkeeper.cli import event_views, options, timeline
-from hookkeeper.cli.client import Api, present
+from hookkeeper.cli import event_views, options
+from hookkeeper.cli.client import Api, ApiUnavailable, present
 from hookkeeper.cli.console import Json, err, out, print_json_or, print_page, print_result
 from hookkeeper.cli.options import AsJson, Cursor, EventData, Follow, Limit, OwnEventId, Tenant, read_json
 from hookkeeper.command_rules import COMMANDS
@@ -15,6 +18,9 @@ from hookkeeper.command_rules import COMMANDS
 app = typer.Typer(no_args_is_help=True, help="List, show and control events.")
 Delivery = Annotated[str | None, typer.Option(help="The id of one delivery. Default: all deliveries.")]
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
+RECONNECT_AFTER = 1.0
+"""Seconds until an ended stream of events is resumed."""
+LEFT_OUT = "Some events are left out: more come than can be shown."
 
 
 def send(
@@ -48,7 +54,7 @@ def _print_deliveries(accepted: Json) -> None:
 
 
 def _follow(api: Api, accepted: Json, as_json: bool) -> None:
-    event = timeline.follow(api, err if as_json else out, accepted["id"], accepted["tenant"])
+    event = event_views.follow(api, err if as_json else out, accepted["id"], accepted["tenant"])
     if as_json:
         typer.echo(json.dumps(event))
     else:
@@ -109,8 +115,6 @@ def tail_events(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per event.")] = False,
 ) -> None:
     """Print events as they are accepted, until Ctrl-C."""
-    from hookkeeper.cli.tail import run_tail
-
     run_tail(Api.of_environment(), number, as_json=as_json, tenant=tenant, type=type_, webhook=webhook)
 
 
@@ -118,7 +122,7 @@ def tail_events(
 def show(event_id: EventId, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Show an event with all its attempts."""
     event = Api.of_environment().call("GET", "events", event_id, tenant=tenant)
-    print_json_or(as_json, event, partial(timeline.show, out))
+    print_json_or(as_json, event, partial(event_views.show, out))
 
 
 def _add_command(name: str, help_: str) -> None:
@@ -149,3 +153,44 @@ def reschedule(
 
 def _print_accepted(accepted: Json, as_json: bool) -> None:
     print_result(as_json, accepted, f"{accepted['command']}: accepted")
+
+
+# New events
+
+
+def run_tail(api: Api, number: int, *, as_json: bool, **filters: Any) -> None:
+    """Print the `number` latest events, and then each new one, until Ctrl-C."""
+    try:
+        for event in tail(api, number, **filters):
+            if as_json:
+                typer.echo(json.dumps(event))
+            else:
+                out.print(
+                    f"[dim]{event['accepted_at']}[/dim]  {escape(event['id'])}  {escape(event['type'])}"
+                    f"  [dim]{escape(event['tenant'])}[/dim]"
+                )
+    except KeyboardInterrupt:
+        return
+
+
+def tail(api: Api, number: int, **filters: Any) -> Iterator[Json]:
+    """Yield the `number` latest events, oldest first, and then each new one, once. Say if some are left out."""
+    listed: set[tuple[str, str]] | None = None
+    last_id, is_away = "", False
+    while True:
+        try:
+            for kind, data, id_ in api.stream("events", "stream", last_id=last_id, **filters):
+                last_id, is_away = id_, False
+                if kind == "ready" and listed is None:
+                    page = api.call("GET", "events", limit=100, **filters)["items"]
+                    listed = {(event["tenant"], event["id"]) for event in page}
+                    yield from reversed(page[:number])
+                elif kind == "event" and data["is_new"] and (data["tenant"], data["id"]) not in (listed or ()):
+                    yield data
+                elif kind == "reset":
+                    err.print(f"[yellow]{LEFT_OUT}[/yellow]")
+        except ApiUnavailable as error:
+            if not is_away:
+                err.print(f"[yellow]{escape(str(error))} Trying again.[/yellow]")
+            is_away = True
+        time.sleep(RECONNECT_AFTER)

@@ -24,8 +24,8 @@ Emails = Annotated[
 Notify = Annotated[
     list[str] | None,
     typer.Option(
-        help="A service, such as slack://… or the address of a Slack or Discord webhook, or another URL, to which the "
-        "event is posted; can be repeated."
+        help="The address of a service, such as https://hooks.slack.com/services/… or pagerduty://ROUTING_KEY, or "
+        "another URL, to which the event is posted; can be repeated."
     ),
 ]
 Header = Annotated[list[str] | None, typer.Option(help="name: value; can be repeated.")]
@@ -34,6 +34,12 @@ Timeout = Annotated[float | None, typer.Option(help="Seconds for one attempt, 1 
 RateLimit = Annotated[float | None, typer.Option(help="Requests a second to the URL; 0 means no limit.")]
 Ordered = Annotated[
     bool | None, typer.Option(help="Deliver one event at a time to the URL, in the order of acceptance.")
+]
+OrderKey = Annotated[
+    str | None,
+    typer.Option(
+        help="CEL expression, such as event.data.customer_id: only events of one key are in order. Empty: all are."
+    ),
 ]
 Policy = Annotated[
     Literal["block", "skip"] | None,  # `OrderPolicy`, without loading pydantic
@@ -64,12 +70,6 @@ FIXED = frozenset({"signature_scheme", "tenant"})
 _ENTRY = re.compile(r'(?:"[^"]*"|\{\{.*?\}\}|\{%.*?%\}|[^,])+')
 """Text between two commas; commas in quotes and in templates do not count."""
 
-_SERVICES = (
-    (re.compile(r"https://hooks\.slack\.com/services/([^/?#]+/[^/?#]+/[^/?#]+)/?"), "slack"),
-    (re.compile(r"https://discord(?:app)?\.com/api/webhooks/([^/?#]+/[^/?#]+)/?"), "discord"),
-)
-"""Addresses that refuse an event, but are those of services."""
-
 
 def _or_null(text: str) -> str | None:
     return text or None
@@ -85,10 +85,11 @@ def _notifications(options: Iterable[str]) -> list[Json]:
 
 
 def _notification(url: str) -> Json:
-    for address, service in _SERVICES:
-        if known := address.fullmatch(url):
-            return {"service": f"{service}://{known[1]}"}
-    return {"http": {"url": url}} if url.startswith(("http://", "https://")) else {"service": url}
+    from hookkeeper.content.services import is_address
+
+    if url.startswith(("http://", "https://")) and not is_address(url):
+        return {"http": {"url": url}}
+    return {"service": url}
 
 
 def _headers(options: Iterable[str]) -> dict[str, str]:
@@ -125,6 +126,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "timeout": ("timeout", float),
     "rate_limit": ("rate_limit", lambda rate: rate or None),
     "ordered": ("ordered", bool),
+    "order_key": ("ordered", lambda key: {"key": key} if key else True),
     "order_policy": ("order_policy", str),
 }
 """The field that each option of `webhooks create` and `update` sets, and the conversion of its value."""

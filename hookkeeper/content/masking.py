@@ -6,10 +6,9 @@ the secret that it stood for only if one secret can be meant: a wrong guess woul
 
 from collections.abc import Callable, Mapping, Sequence
 
-from hookkeeper.content.apprise_services import scheme_of
+from hookkeeper.content import services
 from hookkeeper.content.headers import MASK
-from hookkeeper.content.http_calls import NO_HOST, HttpCall
-from hookkeeper.content.notifications import Notification
+from hookkeeper.content.notifications import NO_HOST, HttpCall, Notification
 
 Items = Mapping[int, Notification]
 """Some notifications of a list, by their positions in it."""
@@ -154,7 +153,7 @@ def _secrets(notification: Notification) -> str:
 
 
 def _masked_service(notification: Notification) -> str:
-    return f"{scheme_of(notification.service or '')}://{MASK}"
+    return services.masked(notification.service or "")
 
 
 def _masked_url(call: HttpCall) -> str:

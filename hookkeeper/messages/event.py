@@ -1,10 +1,12 @@
 """The messages of a run: what starts it, what it keeps, what it shows. Words as in docs/architecture.md."""
 
+from collections.abc import Set
 from datetime import datetime
 from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from hookkeeper import ids
 from hookkeeper.messages import Message
 from hookkeeper.messages.alert import Alert
 from hookkeeper.outcomes import ReservedTime
@@ -118,11 +120,13 @@ class Delivery(Message):
     recovers: bool = False
     """While open: if its latest attempt counts as a success in the end, an alert is due: an earlier failure had one."""
     ordered: OrderPolicy | None = None
-    """The policy of its webhook's ordered queue, until the delivery has left the queue."""
+    """The policy of its ordered webhook, until later deliveries need not wait for this one."""
+    line: str = ""
+    """If ordered: the line that it waits in, a digest of its webhook and key, until a record says that it has left."""
     enqueued: bool = False
-    """If ordered: it has a position in the queue."""
+    """If ordered: it takes a place in its line, since its event is due."""
     granted: bool = False
-    """If ordered: the queue has granted it."""
+    """If ordered: its turn has come."""
 
     @property
     def attempts_made(self) -> int:
@@ -133,6 +137,18 @@ class Delivery(Message):
     def is_final(self) -> bool:
         return self.status in FINAL
 
+    @property
+    def is_queued(self) -> bool:
+        """Its turn has not come yet. Only a requested attempt may be made before that."""
+        return self.ordered is not None and not self.granted and not self.is_final
+
+    @property
+    def blocks_line(self) -> bool:
+        """Later deliveries in its line have to wait for this one."""
+        if self.is_final or self.ordered is None:
+            return False
+        return self.ordered == "block" or not self.steps_taken
+
 
 class CancelledRun(Message):
     """The final state of a cancelled run, which the input of its last activity keeps in history."""
@@ -142,13 +158,10 @@ class CancelledRun(Message):
     """The cancellation was requested by our own signal or update, and not in Temporal yet."""
 
 
-class PartRestart(Message):
-    """A part of a large event that is to be started again, with the state of its latest run."""
+class NewSiblings(Message):
+    """Starts the siblings of a run, from the run's own input."""
 
-    part: int
-    number: int
-    """The number of its latest run under this parent; 0 if there was none."""
-    deliveries: tuple[Delivery, ...]
+    tenant: str
 
 
 class EventInput(Message):
@@ -159,6 +172,8 @@ class EventInput(Message):
     tenant: str
     timestamp: datetime
     data: Any = None
+    digest: str = ""
+    """Of what was accepted; empty if the run was started with Temporal's own tools."""
     accepted_at: datetime
     deliver_at: datetime | None = None
     deliveries: tuple[Delivery, ...] = ()
@@ -168,6 +183,14 @@ class EventInput(Message):
     """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
     pending_alerts: tuple[Alert, ...] = ()
     """Alerts that the earlier run has not sent: before it continued as new, or of the event's shared run."""
+    parts: int = 1
+    """Number of runs that the event's deliveries are divided among; `deliveries` are those of one of them
+    (`hookkeeper.partition`)."""
+
+    @property
+    def workflow_id(self) -> str:
+        """The id that its own run has, or would have: in a shared run, the key of the event."""
+        return ids.workflow_id(self.tenant, self.id)
 
 
 class EventState(Message):
@@ -222,9 +245,13 @@ def next_attempt_at(
 
 def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> EventStatus:
     """Return the status of an event with these deliveries."""
-    if not all(delivery.is_final for delivery in deliveries):
+    return status_of({delivery.status for delivery in deliveries}, scheduled)
+
+
+def status_of(statuses: Set[DeliveryStatus], scheduled: bool = False) -> EventStatus:
+    """Return the status of an event whose deliveries have these statuses."""
+    if not statuses <= FINAL:
         return "scheduled" if scheduled else "delivering"
-    statuses = {delivery.status for delivery in deliveries}
     if "failed" in statuses:
         return "failed"
     return "cancelled" if "cancelled" in statuses else "succeeded"

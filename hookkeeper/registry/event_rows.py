@@ -5,27 +5,44 @@ What comes while a transaction is under way goes together into the next one: one
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, or_, select
 
 from hookkeeper import metrics
+from hookkeeper.messages.event import Channel, Delivery, DeliveryStatus, Reason
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import CALL_TIMEOUT, Database, RegistryUnavailable, errors_translated, rows_with
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
-from hookkeeper.registry.index.merge import IndexChanges
-from hookkeeper.registry.index.tables import events
-from hookkeeper.registry.index.writing import Acceptance, AcceptedEvent, Key, accepted_event, move, remove, write
+from hookkeeper.registry.index.lines import InLine, Lines
+from hookkeeper.registry.index.merge import IndexChanges, key_of
+from hookkeeper.registry.index.tables import deliveries, events
+from hookkeeper.registry.index.writing import (
+    ACCEPTED_EVENT,
+    Acceptance,
+    AcceptedEvent,
+    Key,
+    accepted_event,
+    move,
+    remove,
+    write,
+)
 from hookkeeper.registry.transactions import Transactions
 
 MAX_PER_TRANSACTION = 500
 """Deliveries and events. With more, the transaction would hold other writers up."""
 
 
+class _Answer(NamedTuple):
+    earlier: dict[Key, AcceptedEvent]
+    behind: list[InLine]
+
+
 class _Request(NamedTuple):
     new: Sequence[Acceptance]
     reports: Sequence[RunReport]
-    answer: asyncio.Future[dict[Key, AcceptedEvent]]
+    answer: asyncio.Future[_Answer]
 
     @property
     def size(self) -> int:
@@ -40,11 +57,11 @@ class EventRows:
         self._database = database
         self._reads = reads
         self._transactions = transactions
+        self.lines = Lines(database, reads, transactions)
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
         """Writes what waits."""
-        names = ("tenant", "id", "digest", "accepted_at", "shared_run")
-        by_key = select(*(events.c[name] for name in names)).where(
+        by_key = select(*(events.c[name] for name in ACCEPTED_EVENT)).where(
             events.c.id == bindparam("event"), events.c.tenant == bindparam("tenant")
         )
         self._by_key = CompiledRead(by_key, reads.dialect)
@@ -56,16 +73,22 @@ class EventRows:
 
     async def accept(self, new: Sequence[Acceptance]) -> dict[Key, AcceptedEvent]:
         """Add the rows of different events; return those of the events whose ids were accepted before."""
-        return await self._request(new, ())
+        return (await self._request(new, ())).earlier
 
-    async def write(self, reports: Sequence[RunReport]) -> None:
-        """Merge reports of runs into the rows. A report that was written before changes nothing."""
-        await self._request((), reports)
+    async def write(self, reports: Sequence[RunReport]) -> list[InLine]:
+        """Merge reports of runs into the rows; return the deliveries whose turn may have come by that.
 
-    async def move(self, keys: Iterable[Key], from_run: str, to_run: str | None) -> set[Key]:
-        """Let the rows of these events that name the shared run `from_run` name another run; return those events."""
+        A report that was written before changes nothing.
+        """
+        return (await self._request((), reports)).behind
+
+    async def move(self, keys: Iterable[Key], from_run: str, to_run: str | None, run_id: str = "") -> set[Key]:
+        """Let the rows of these events that name the shared run `from_run` name another run; return those events.
+
+        Without its `run_id`, the rows get that with the first record of the run.
+        """
         listed = sorted(keys)
-        return await self._transactions.run(lambda: move(listed, from_run, to_run))
+        return await self._transactions.run(lambda: move(listed, from_run, to_run, run_id))
 
     async def remove(self, tenant: str, event_id: str) -> None:
         """Remove the rows of an event, which is in no run."""
@@ -76,6 +99,25 @@ class EventRows:
         rows = await self._reads.fetch(self._by_key, tenant, {"tenant": tenant, "event": event_id})
         return AcceptedEvent(*rows[0]) if rows else None
 
+    async def part_with(self, event: AcceptedEvent, delivery: str) -> int | None:
+        """Return the number of the run that has a delivery of the event; None if there is no such delivery."""
+        c = deliveries.c
+        is_of_event = c.accepted_at == event.accepted_at, c.tenant == event.tenant, c.event_id == event.event_id
+        async with self._database.read() as session:
+            part: int | None = await session.scalar(select(c.part).where(*is_of_event, c.id == delivery))
+            return part
+
+    async def deliveries(self, event: AcceptedEvent) -> list[tuple[int, Delivery]]:
+        """Return the deliveries of an event as their rows have them, without attempts, each with the number of the run
+        that has it.
+        """
+        c = deliveries.c
+        columns = (c.part, c.id, c.webhook_id, c.channel, c.status, c.reason, c.next_attempt_at, c.attempts)
+        is_of_event = c.accepted_at == event.accepted_at, c.tenant == event.tenant, c.event_id == event.event_id
+        async with self._database.read() as session:
+            rows = await session.execute(select(*columns).where(*is_of_event))
+            return [(part, _delivery(*values)) for part, *values in rows]
+
     async def in_other_runs(self, keys: Iterable[Key], shared_run: str) -> dict[Key, AcceptedEvent]:
         """Return those of the events whose rows name another run than this shared one."""
         is_event = rows_with((events.c.id, events.c.tenant), [key[::-1] for key in sorted(keys)])
@@ -84,7 +126,7 @@ class EventRows:
             rows = await session.execute(select(events).where(is_event, is_elsewhere))
             return {(row["tenant"], row["id"]): accepted_event(dict(row)) for row in rows.mappings()}
 
-    async def _request(self, new: Sequence[Acceptance], reports: Sequence[RunReport]) -> dict[Key, AcceptedEvent]:
+    async def _request(self, new: Sequence[Acceptance], reports: Sequence[RunReport]) -> _Answer:
         request = _Request(new, reports, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         if self._task is None:
@@ -130,8 +172,29 @@ class EventRows:
         answers = iter(written.earlier)
         for request in requests:
             earlier = {event.key: row for event, row in zip(request.new, answers) if row is not None}  # noqa: B905
+            keys = {key_of(report) for report in request.reports}
             if not request.answer.done():
-                request.answer.set_result(earlier)
+                request.answer.set_result(_Answer(earlier, [behind for key, behind in written.behind if key in keys]))
+
+
+def _delivery(
+    id_: str,
+    webhook_id: str,
+    channel: Channel,
+    status: DeliveryStatus,
+    reason: Reason | None,
+    at: datetime | None,
+    n: int,
+) -> Delivery:
+    return Delivery(
+        id=id_,
+        webhook_id=webhook_id,
+        channel=channel,
+        status=status,
+        reason=reason,
+        next_attempt_at=at,
+        attempts_omitted=n,
+    )
 
 
 def _observe(changes: IndexChanges) -> None:

@@ -30,13 +30,15 @@ FUNCTIONS: dict[str, Function] = {
         (EMAIL, None, LIMITS), ("hookkeeper.content.emails:RenderedEmail",)
     ),
     "hookkeeper.content.filters.check": Function(),
+    "hookkeeper.content.filters.check_key": Function(),
+    "hookkeeper.content.filters.key_of": Function(),
     "hookkeeper.content.filters.matches": Function(),
     "hookkeeper.content.json_schemas.check": Function(),
     "hookkeeper.content.json_schemas.errors": Function(),
     "hookkeeper.content.notifications.check": Function((NOTIFICATION,)),
     "hookkeeper.content.notifications.render_notification": Function(
         (NOTIFICATION, None, LIMITS),
-        ("hookkeeper.content.notifications:RenderedNotification", "hookkeeper.content.http_calls:RenderedHttpCall"),
+        ("hookkeeper.content.notifications:RenderedNotification", "hookkeeper.content.notifications:RenderedHttpCall"),
     ),
     "hookkeeper.content.payload.body_of": Function((PAYLOAD, None, LIMITS), ("hookkeeper.content.payload:Body",)),
     "hookkeeper.content.payload.check": Function((PAYLOAD,)),

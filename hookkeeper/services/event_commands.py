@@ -39,6 +39,4 @@ async def erase(gateway: Gateway, index: EventIndex, tenant: str, event_id: str)
         return 0
     key = EventKey(event.accepted_at, tenant, event_id)
     await index.erase(key)
-    runs = await gateway.erase(event)
-    await index.erase(key)  # if a run that replaced a shared one has recorded it meanwhile
-    return runs
+    return await gateway.erase(event)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from hookkeeper.content.mailboxes import parse_mailbox
+from hookkeeper.content.emails import parse_mailbox
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.registry.models import Suppression
 from hookkeeper.registry.suppressions import Suppressions

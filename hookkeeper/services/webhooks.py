@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
+from hookkeeper.policy import OrderKey
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhooks import ChangedMeanwhile
@@ -70,8 +71,8 @@ class WebhookService(NamedTuple):
             except ChangedMeanwhile:
                 if attempt == MAX_CHANGE_ATTEMPTS - 1:
                     raise
-        if changed.ordered != known.ordered:
-            await self.gateway.ordered_queues.request_check(webhook_id)
+        if changed.ordered != known.ordered or {"ordered", "order_policy"} & changes.keys():
+            await self.gateway.lines.note_change(webhook_id, changed.ordered)
         if changes.get("enabled"):
             await release_held(self.gateway, changed)
         return changed
@@ -81,7 +82,7 @@ class WebhookService(NamedTuple):
         if not await self.store.webhooks.delete(webhook.id, self.caller.tenant, entry):
             raise NotFound(UNKNOWN_WEBHOOK)
         if webhook.ordered:
-            await self.gateway.ordered_queues.request_check(webhook.id)
+            await self.gateway.lines.note_change(webhook.id, None)
 
     async def pause(self, webhook: Webhook) -> Webhook:
         entry = self.caller.did("webhook.pause", webhook.id, webhook.tenant)
@@ -190,20 +191,22 @@ def _columns(given: dict[str, Any], known: Webhook | None = None) -> dict[str, A
     if "url" in columns:
         columns["url"] = columns["url"] or ""
     if "ordered" in columns or "order_policy" in columns:
-        columns["ordered"] = _order(given, known)
+        columns["ordered"], columns["order_key"] = _order(given, known)
         columns.pop("order_policy", None)
     return columns
 
 
-def _order(given: dict[str, Any], known: Webhook | None) -> str | None:
-    """Make one column of `ordered` and `order_policy`; what is not given does not change."""
-    before = known.ordered if known else None
-    policy = given.get("order_policy")
-    if given.get("ordered", before is not None):
-        return policy or before or "block"
+def _order(given: dict[str, Any], known: Webhook | None) -> tuple[str | None, str | None]:
+    """Return policy and key of `ordered` and `order_policy`; what is not given does not change."""
+    before, key = (known.ordered, known.order_key) if known else (None, None)
+    ordered, policy = given.get("ordered", before is not None), given.get("order_policy")
+    if "ordered" in given:
+        key = ordered.key if isinstance(ordered, OrderKey) else None
+    if ordered:
+        return policy or before or "block", key
     if policy == "skip":
         raise Invalid.field("order_policy", "requires ordered to be true")
-    return None
+    return None, None
 
 
 def webhook_id_of(mac: str) -> str:

@@ -8,17 +8,15 @@ pages, logs and backups of the server's database are the responsibility of that 
 from dataclasses import dataclass
 from datetime import datetime
 
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionStatus
 
-from hookkeeper import ids, temporal_names
+from hookkeeper import ids
 from hookkeeper.commands import Refused
-from hookkeeper.messages.event import EventInput
-from hookkeeper.partition import partition
 from hookkeeper.temporal.error_translation import NOT_FOUND_MESSAGES, UnknownEvent
-from hookkeeper.temporal.run_state import accepted_at_of, find_run, handle_of, input_of
-from hookkeeper.temporal.shared_read import SharedRun
+from hookkeeper.temporal.event_read import EventReader
+from hookkeeper.temporal.run_state import accepted_at_of, find_run
 from hookkeeper.temporal.shared_run_erasure import SharedRunErasure, delete_run
-from hookkeeper.temporal.shared_runs import SharedRuns
+from hookkeeper.temporal.shared_runs import SharedRun
 
 STILL_OPEN = "cannot erase: the event is still open, cancel it first"
 REDELIVERED = "erased, but the event was redelivered meanwhile: erase it again, and cancel it before if it is open"
@@ -32,7 +30,7 @@ class ClosedEvent:
     event_id: str
     accepted_at: datetime
     runs: list[tuple[str, str]]
-    """Workflow id and run id of each run of its own. Those of parts come first."""
+    """Workflow id and run id of each run of its own. Those of the first of several siblings come last."""
     shared_runs: list[SharedRun]
     """The runs that it shared. They come last of all: while one exists, the request can be repeated."""
 
@@ -40,24 +38,24 @@ class ClosedEvent:
 class Erasure:
     """Methods raise Temporal's `RPCError`."""
 
-    def __init__(self, client: Client, shared_runs: SharedRuns, shared_run_erasure: SharedRunErasure) -> None:
+    def __init__(self, client: Client, reader: EventReader, shared_run_erasure: SharedRunErasure) -> None:
         self._client = client
-        self._shared_runs = shared_runs
+        self._reader = reader
         self._shared_run_erasure = shared_run_erasure
 
     async def find(self, tenant: str, event_id: str) -> ClosedEvent:
         """Return all runs of an event. Raises `Refused` if one is open, and UnknownEvent."""
-        workflow_id = ids.workflow_id(tenant, event_id)
-        latest = await find_run(self._client, workflow_id)
-        shared_runs = await self._shared_runs.find_all(tenant, event_id)
+        parts = await self._reader.count_runs(tenant, event_id)
+        siblings = await self._reader.siblings.find(tenant, event_id, parts)
+        latest = next((run for run in siblings if run is not None), None)
+        shared_runs = await self._reader.shared_runs(tenant, event_id)
         if any(run.is_open for run in shared_runs):
             raise Refused(STILL_OPEN)
-        accepted = {shared.event.accepted_at for run in shared_runs if (shared := run.event(tenant, event_id))}
+        accepted = {event.accepted_at for run in shared_runs if (event := run.event(tenant, event_id))}
         own = [ids.run_apart(tenant, event_id, accepted_at) for accepted_at in accepted]
         if latest is not None:
             accepted.add(await accepted_at_of(latest))
-            is_large = latest.workflow_type == temporal_names.LARGE_EVENT
-            own += [*(await _parts(self._client, latest) if is_large else []), workflow_id]
+            own += [ids.run_of(tenant, event_id, part) for part in range(len(siblings), 0, -1)]
         if not accepted:
             raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
         runs = [run for id_ in own for run in await _runs(self._client, id_)]
@@ -72,15 +70,11 @@ class Erasure:
         for id_, run_id in (*await _firings(self._client, workflow_id), *event.runs):
             await delete_run(self._client, id_, run_id)
         await self._shared_run_erasure.erase(event.shared_runs, event.tenant, event.event_id)
-        newest = await find_run(self._client, workflow_id)
-        if newest and (workflow_id, newest.run_id) not in event.runs:
-            raise Refused(REDELIVERED)
+        for id_ in {workflow_id, *(id_ for id_, _ in event.runs)}:
+            newest = await find_run(self._client, id_)
+            if newest and (id_, newest.run_id) not in event.runs:
+                raise Refused(REDELIVERED)
         return len(event.runs) + len(event.shared_runs)
-
-
-async def _parts(client: Client, run: WorkflowExecutionDescription) -> list[str]:
-    event = await input_of(client, handle_of(client, run), EventInput)
-    return [ids.part_id(event.tenant, event.id, n) for n, _ in enumerate(partition(event.deliveries), start=1)]
 
 
 async def _firings(client: Client, workflow_id: str) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.server.connections import BoundedProtocol, ClientTimeouts, bounded
-from hookkeeper.cli.listeners import listen
+from hookkeeper.cli.ports import listen
 from hookkeeper.cli.run_api import ApiServer as UvicornServer
 from hookkeeper.cli.run_api import server_config
 from timeouts import WAIT_TIMEOUT

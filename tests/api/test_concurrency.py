@@ -20,7 +20,7 @@ from temporalio.client import Client as Temporal
 from api.limits import WAITING_PER_SLOT
 from api.requests import PARSED_ON_LOOP
 from api.strict_json import parse
-from hookkeeper.content import mailboxes
+from hookkeeper.content import emails as email_content
 from hookkeeper.registry.models import Webhook
 from instance_parts import new_app
 from instances import Instance, running_instance
@@ -232,7 +232,7 @@ async def test_an_address_is_validated_once_and_off_the_event_loop(
         threads.append(threading.get_ident())
         return validate(*given, **options)
 
-    monkeypatch.setattr(mailboxes, "validate_email", counted)
+    monkeypatch.setattr(email_content, "validate_email", counted)
     made = await idle_instance.webhook(URL, emails=emails(50, 50))
     assert len(threads) == 100
     for _ in range(3):

@@ -13,7 +13,7 @@ from sockets import serving
 
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import Failed
-from hookkeeper.cli.top import read
+from hookkeeper.cli.stats import read
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index import counter_rows, statistics

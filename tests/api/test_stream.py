@@ -15,7 +15,7 @@ import pytest
 from callers import make_key
 from sockets import ApiServer, connected, serving
 
-from api.state import ApiState
+from api.state import MAX_STREAMS_PER_TENANT, ApiState
 from api.streams import feed, subscription
 from api.streams.feed import CHANGES_PER_STEP, DELIVERIES_PER_STEP, divided, merged, steps
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
@@ -258,10 +258,9 @@ async def test_an_id_that_no_stream_has_sent_is_refused(api: Api) -> None:
 
 
 async def test_a_tenant_has_few_streams_and_another_has_its_own(api: Api) -> None:
-    at_most = api.instance.settings.max_streams_per_tenant
     headers = {"authorization": f"Bearer {api.keys[api.mine]['key']}"}
     async with AsyncExitStack() as streams:
-        for _ in range(at_most):
+        for _ in range(MAX_STREAMS_PER_TENANT):
             await streams.enter_async_context(api.stream(api.mine))
         refused = await api.instance.http.get(PATH, headers=headers)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")

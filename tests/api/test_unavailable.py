@@ -18,7 +18,7 @@ from temporalio.client import Client
 
 import timeouts
 from drills.relays import Break, Relay, starts
-from hookkeeper.cli import temporal_server
+from drills.stack import temporal_service
 from hookkeeper.registry.store import Store
 from hookkeeper.services import ingest
 from hookkeeper.temporal import error_translation
@@ -41,7 +41,7 @@ class KillableTemporal:
 
     def __init__(self, folder: Path) -> None:
         self.ports = free_ports()
-        self._service = temporal_server.service(folder, self.ports)
+        self._service = temporal_service(folder, self.ports)
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(

@@ -9,8 +9,14 @@ from samples import alerting, seeing
 
 from hookkeeper.content import notifications
 from hookkeeper.content.errors import BadTemplate
-from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
-from hookkeeper.content.notifications import Notification, OnFailure, RenderedNotification, render_notification
+from hookkeeper.content.notifications import (
+    HttpCall,
+    Notification,
+    OnFailure,
+    RenderedHttpCall,
+    RenderedNotification,
+    render_notification,
+)
 
 SLACK = "slack://T000/B000/secret"
 URL = "https://api.example/hooks/secret"
@@ -141,7 +147,10 @@ def test_a_get_has_no_body() -> None:
         ({"headers": {"x-a": "{{ event.data.x }}"}}, "http.headers.x-a: the value of x-a must be 1 to 4096 printable"),
         ({"headers": {"x-a": "{{ '' }}"}}, "http.headers.x-a: the value"),
         ({"headers": {"x-a": "{{ 'a\\r\\nb: c' }}"}}, "http.headers.x-a: must be one line"),
-        ({"body": "{{ event.data.x }} {{ event.data.x }}"}, "http.body: the template does not render JSON: Extra data"),
+        (
+            {"body": "{{ event.data.x }} {{ event.data.x }}"},
+            "http.body: the output of the template is not JSON: trailing",
+        ),
         ({"body": "{% if false %}1{% endif %}"}, "http.body: the template renders nothing"),
         ({"body": "\n{{ event.typo.x }}"}, r"http.body: .*\(line 2, column [0-9]+\)"),
     ],
@@ -163,10 +172,10 @@ def test_an_http_call_that_cannot_be_rendered_is_a_bad_template(fields: dict[str
         ({}, "give either service or http"),
         ({"service": SLACK, "http": {"url": URL}}, "give either service or http"),
         ({"http": {"url": URL}, "title": "x"}, "title and body belong to a service"),
-        ({"service": "slack"}, "must be an Apprise URL"),
-        ({"service": "slack://a b"}, "must be an Apprise URL"),
-        ({"service": "slack://a\nb"}, "must be an Apprise URL"),
-        ({"service": "sla-ck://a"}, "must be an Apprise URL"),
+        ({"service": "slack"}, "must be the address of a service"),
+        ({"service": "slack://a b"}, "must be the address of a service"),
+        ({"service": "slack://a\nb"}, "must be the address of a service"),
+        ({"service": "gotify://a"}, "; use http for any other"),
         ({"service": f"slack://{'a' * 2048}"}, "at most 2048"),
         ({"service": SLACK, "body": "x" * 65537}, "at most 65536"),
         ({"http": {"url": "api.example"}}, "must start with https:// or http://"),

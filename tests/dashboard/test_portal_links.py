@@ -373,9 +373,12 @@ async def test_a_link_leads_to_each_page_that_its_capabilities_open(idle_instanc
     assert link["path"] == "/webhooks/new"
 
 
-async def test_a_tenant_has_few_open_links_and_sessions(temporal: Client, tmp_path: Path) -> None:
+async def test_a_tenant_has_few_open_links_and_sessions(
+    temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also at once; what is over counts no longer, and is not kept for ever."""
-    async with running_instance(temporal, tmp_path, max_portal_sessions_per_tenant=3) as instance:
+    monkeypatch.setattr("hookkeeper.registry.portal.MAX_OPEN_SESSIONS", 3)
+    async with running_instance(temporal, tmp_path) as instance:
         body = {"tenant": instance.tenant}
         answers = await asyncio.gather(*(instance.http.post(LINKS, json=body) for _ in range(6)))
         assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 3

@@ -107,6 +107,7 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         "retry.initial": "2s",
         "retry.attempts": "5",
         "order": "skip",
+        "order_key": "event.data.customer_id",
         "disable_after": "5d",
         "on_failure.emails.0.to": "ops@acme.example",
         "metadata": "team: shop\r\n\r\n url:  https://acme.example/a ",
@@ -117,7 +118,7 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         "headers": {"x-token": MASK, "X-Other": MASK},
         "signature_scheme": "v1a",
         "retry": {"initial": 2, "attempts": 5},
-        "ordered": True,
+        "ordered": {"key": "event.data.customer_id"},
         "order_policy": "skip",
         "disable_after": 432_000,
         "metadata": {"team": "shop", "url": "https://acme.example/a"},
@@ -174,11 +175,13 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         ({"emails.1.subject": "Hello"}, "emails.0.to", "required"),
         ({"emails.0.to": "ann@acme.example\r\nnobody"}, "emails.0.to", "entry 2: "),
         ({"emails.0.to": "a@b.example", "emails.0.text": "{{ x"}, "emails.0.text", "line 1"),
-        ({"notifications.0.service": "nothing"}, "notifications.0.service", "Apprise"),
+        ({"notifications.0.service": "nothing"}, "notifications.0.service", "address of a service"),
         ({"notifications.0.service": SLACK, "notifications.0.http.url": URL}, "notifications.0", "either service"),
         ({"on_failure.emails.0.to": "nobody"}, "on_failure.emails.0.to", "not an email"),
         ({"tls.ca": "no PEM"}, "tls.ca", "not a certificate"),
         ({"order": "random"}, "order", "'block' or 'skip'"),
+        ({"order_key": "event.data.n"}, "order_key", "requires an order"),
+        ({"order": "block", "order_key": "event.nothing"}, "order_key", "an expression has event.id"),
         ({"secret": "short"}, "secret", "does not start"),
         ({"metadata": "team: shop\r\nteam: sales"}, "metadata", "line 2 repeats team"),
         ({"metadata": "shop"}, "metadata", "no colon"),
@@ -397,7 +400,7 @@ async def test_a_preview_shows_the_example_and_errors_in_place(idle_instance: In
         assert ("For red" in text, errors) == (True, {})
         for data, problem in (
             ("1e400", "number is too large"),
-            (r'{"a": "\ud800"}', "a: a lone surrogate"),
+            (r'{"a": 1e400}', "a: this number is too large"),
             ("NaN", "is not JSON"),
         ):
             _, errors = await preview(**{"sample.data": data})

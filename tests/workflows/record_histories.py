@@ -20,9 +20,7 @@ from test_event import without_registry
 import shared_runs
 from crowds import crowd
 from hookkeeper import ids
-from hookkeeper.messages.event import Receipt
-from hookkeeper.messages.ordered_queue import QueuePosition
-from hookkeeper.messages.shared_run import SharedEvent
+from hookkeeper.messages.event import EventInput, Receipt
 from instances import Instance, running_instance
 from mail_servers import KEY, SendGridServer, sendgrid_server
 from receivers import Answer, Receiver, receiver
@@ -45,44 +43,26 @@ async def test_record(instance: Instance, inbox: Receiver) -> None:
     await large(instance, inbox)
 
 
-async def test_record_parts(instance: Instance, inbox: Receiver) -> None:
-    await in_parts(instance, inbox)
-    await in_parts_cancelled(instance, inbox)
-
-
-async def in_parts(instance: Instance, inbox: Receiver) -> None:
-    """The second part waits for a retry; the first is over, and begins again; both hear signals; one fails."""
+async def test_record_siblings(instance: Instance, inbox: Receiver) -> None:
+    """The first run starts the second, which is held and retried while the first begins again after its end."""
     webhooks = await crowd(instance, inbox.url, 100)
     bad = await instance.webhook(inbox.url + "/bad", retry={"schedule": [3600]})
     inbox.otherwise = Answer(500)
     event_id = (await instance.send(deliver_at=in_days(1)))["id"]
     for id_ in webhooks[1:]:
         await instance.store.webhooks.delete(id_, instance.tenant)
+    await instance.command(event_id, "hold", webhooks[0])
     await instance.command(event_id, "release")
     await instance.until_delivery(event_id, "retrying", 1, n=100)
-    await instance.until_delivery(event_id, "failed", 1)
     inbox.otherwise = Answer()
-    await instance.command(event_id, "redeliver", webhooks[0])
-    await instance.until_delivery(event_id, "succeeded", 2)
-    await instance.run(event_id).signal("hold", bad["id"])
-    await instance.until_delivery(event_id, "held", 1, n=100)
+    await instance.command(event_id, "retry", webhooks[0])
+    await instance.until_delivery(event_id, "succeeded", 1)
+    await instance.command(event_id, "hold", bad["id"])
     inbox.otherwise = Answer(410)
-    await instance.run(event_id).signal("retry", bad["id"])
-    await save(instance, event_id, "in_parts")
-    part = instance.temporal.get_workflow_handle(ids.part_id(instance.tenant, event_id, 2))
-    write(HISTORIES / "part.json", (await part.fetch_history()).to_json())
-    for id_ in (webhooks[0], bad["id"]):
-        await instance.store.webhooks.delete(id_, instance.tenant)
-
-
-async def in_parts_cancelled(instance: Instance, inbox: Receiver) -> None:
-    webhooks = await crowd(instance, inbox.url, 101)
-    by_command, by_temporal = [(await instance.send(deliver_at=in_days(1)))["id"] for _ in range(2)]
-    await instance.command(by_command, "cancel")
-    await instance.command(by_temporal, "hold", webhooks[0])
-    await instance.run(by_temporal).cancel()
-    await save(instance, by_command, "in_parts_cancelled")
-    await save(instance, by_temporal, "in_parts_cancelled_by_temporal")
+    await instance.command(event_id, "retry", bad["id"])
+    await save(instance, event_id, "siblings")
+    second = instance.temporal.get_workflow_handle(ids.run_of(instance.tenant, event_id, 2))
+    write(HISTORIES / "sibling.json", (await second.fetch_history()).to_json())
 
 
 async def test_record_deferred(instance: Instance, inbox: Receiver) -> None:
@@ -148,10 +128,8 @@ async def test_record_recorded_late(instance: Instance, inbox: Receiver) -> None
 
 @pytest.mark.timeout(300)
 async def test_record_ordered(instance: Instance, inbox: Receiver) -> None:
-    """A position without a run, an event that blocks, one that is skipped, one that was scheduled; then none."""
+    """An event that blocks, one that is skipped, one that was scheduled."""
     webhook = await fresh(instance, inbox, 500, 200, 500, ordered=True, retry={"schedule": [0.1]})
-    nobody = QueuePosition(webhook_id=str(webhook["id"]), tenant=instance.tenant, position="nobody")
-    await instance.gateway.ordered_queues.enqueue(nobody)
     blocks = (await instance.send())["id"]
     scheduled = (await instance.send(deliver_at=in_days(1)))["id"]
     await instance.until(blocks, "succeeded")
@@ -164,9 +142,6 @@ async def test_record_ordered(instance: Instance, inbox: Receiver) -> None:
     await instance.command(skipped, "retry")
     await save(instance, skipped, "ordered_skipped")
     await save(instance, blocks, "ordered")
-    queue = instance.temporal.get_workflow_handle(ids.ordered_queue_id(str(webhook["id"])))
-    await queue.result()
-    write(HISTORIES / "ordered_queue.json", (await queue.fetch_history()).to_json())
     await drop(instance, webhook)
 
 
@@ -270,7 +245,7 @@ async def test_record_shared_waiting(temporal: Client, tmp_path: Path, inbox: Re
             await save_shared(run, "shared_waiting")
 
 
-def to(instance: Instance, webhook: dict[str, object], event_id: str) -> SharedEvent:
+def to(instance: Instance, webhook: dict[str, object], event_id: str) -> EventInput:
     return shared_runs.event_to(webhook, id=event_id, tenant=instance.tenant)
 
 

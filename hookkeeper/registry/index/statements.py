@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Integer, SmallInteger, Table
 
+from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.messages.run_report import BEGINNING
-from hookkeeper.registry.index.merge import Row
+from hookkeeper.registry.index.merge import EventKey, Row
 from hookkeeper.registry.index.rollup import COUNTERS
 from hookkeeper.registry.index.tables import MICROSECOND, EpochTime, deliveries, events, rollups
 from hookkeeper.registry.transactions import Statement, Steps
@@ -59,13 +60,18 @@ UPSERT_EVENTS, UPSERT_DELIVERIES = (_upsert(table, "{name} = excluded.{name}") f
 ADD_COUNTERS = _upsert(rollups, "{name} = {table}.{name} + excluded.{name}")
 assert [column.name for column in rollups.columns][-len(COUNTERS) :] == list(COUNTERS)
 
+STATUSES = {
+    dialect: "SELECT DISTINCT status FROM deliveries"  # noqa: S608
+    f" WHERE accepted_at = {marks[0]} AND tenant = {marks[1]} AND event_id = {marks[2]}"
+    for dialect, marks in (("sqlite", ("?1", "?2", "?3")), ("postgresql", ("$1", "$2", "$3")))
+}
 MOVE = {
     "sqlite": """
-UPDATE events SET shared_run = ?1 WHERE shared_run = ?2 AND (tenant, id) IN
-  (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?3)) RETURNING tenant, id""",
+UPDATE events SET shared_run = ?1, run_id = ?2 WHERE shared_run = ?3 AND (tenant, id) IN
+  (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?4)) RETURNING tenant, id""",
     "postgresql": """
-UPDATE events SET shared_run = $1 WHERE shared_run = $2 AND (tenant, id) IN
-  (SELECT v ->> 0, v ->> 1 FROM json_array_elements($3::json) k (v)) RETURNING tenant, id""",
+UPDATE events SET shared_run = $1, run_id = $2 WHERE shared_run = $3 AND (tenant, id) IN
+  (SELECT v ->> 0, v ->> 1 FROM json_array_elements($4::json) k (v)) RETURNING tenant, id""",
 }
 OF_EVENT = "accepted_at = (SELECT accepted_at FROM events WHERE tenant = {0} AND id = {1}) AND tenant = {0}"
 REMOVE = [
@@ -105,14 +111,20 @@ def upsert_deliveries(rows: Iterable[Row]) -> Steps[None]:
         yield Statement(UPSERT_DELIVERIES, many=many)
 
 
+def statuses_of(event: EventKey) -> Steps[set[DeliveryStatus]]:
+    """Return the statuses that deliveries of an event have."""
+    found = yield Statement(STATUSES, (micros(event.accepted_at), event.tenant, event.event_id))
+    return {status for (status,) in found}
+
+
 def add_counters(rows: Sequence[tuple[Any, ...]]) -> Steps[None]:
     """Add to the counters of these keys."""
     yield Statement(ADD_COUNTERS, many=rows)
 
 
-def move(keys: Sequence[tuple[str, str]], from_run: str, to_run: str | None) -> Statement:
+def move(keys: Sequence[tuple[str, str]], from_run: str, to_run: str | None, run_id: str) -> Statement:
     """Return the statement that lets rows of one shared run name another run, and returns their tenants and ids."""
-    return Statement(MOVE, (to_run, from_run, json.dumps(keys)))
+    return Statement(MOVE, (to_run, run_id, from_run, json.dumps(keys)))
 
 
 def remove(tenant: str, event_id: str) -> Steps[None]:

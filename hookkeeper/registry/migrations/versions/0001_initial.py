@@ -79,6 +79,7 @@ def _create_webhooks() -> None:
         sa.Column("alert", sa.JSON()),
         sa.Column("rate_limit", sa.Double()),
         sa.Column("ordered", sa.String()),
+        sa.Column("order_key", sa.String()),
         sa.Column("next_slot_at", sa.Double()),
         sa.Column("enabled", sa.Boolean(), nullable=False),
         sa.Column("disabled_reason", sa.String()),
@@ -208,6 +209,7 @@ def _create_index() -> None:
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("shared_run", sa.String()),
         sa.Column("size", sa.Integer()),
+        sa.Column("parts", sa.SmallInteger(), nullable=False),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
     )
     op.create_index("ix_events_tenant_accepted_at", "events", ["tenant", "accepted_at", "id"])
@@ -233,6 +235,8 @@ def _create_index() -> None:
         sa.Column("error", sa.String()),
         sa.Column("next_attempt_at", sa.BigInteger()),
         sa.Column("finished_at", sa.BigInteger()),
+        sa.Column("line", sa.String()),
+        sa.Column("place", sa.BigInteger()),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
     )
     key = ["accepted_at", "tenant", "event_id"]
@@ -244,6 +248,7 @@ def _create_index() -> None:
     _create_partial("ix_deliveries_class", "status_class > 2", ["status_class", *key])
     _create_partial("ix_deliveries_attempts", "attempts > 1", ["attempts", *key])
     _create_partial("ix_deliveries_channel", "channel <> 'webhook'", ["channel", *key])
+    _create_partial("ix_deliveries_line", "place IS NOT NULL", ["webhook_id", "line", "place"])
     op.create_table(
         "rollups",
         sa.Column("seconds", sa.Integer(), primary_key=True),

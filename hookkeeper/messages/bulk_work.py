@@ -1,0 +1,157 @@
+"""The messages of releases and recoveries (`workflows.release`, `workflows.recovery`), which process runs in order."""
+
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from hookkeeper.messages import Message
+
+
+class RunPosition(NamedTuple):
+    """Releases and recoveries continue after it."""
+
+    accepted_at: datetime
+    event_id: str
+    part: int
+    """The number of the run among its siblings."""
+
+
+# Releases
+
+ReleaseStage = Literal["deciding", "sending", "sent"]
+"""What a run does after its release was requested."""
+
+
+class ReleaseState(Message):
+    """The state of a release; also its input, and what it continues with as a new run."""
+
+    webhook_id: str
+    tenant: str
+    passes: int = 0
+    """Completed passes."""
+    after: RunPosition | None = None
+    """The latest run that the present pass has released."""
+    released: int = 0
+    """Events."""
+    requested: bool = False
+    """The release was requested again while it ran."""
+
+
+class HeldSearch(Message):
+    """A request for the oldest runs with a held delivery after a position."""
+
+    webhook_id: str
+    tenant: str
+    after: RunPosition | None = None
+
+
+class HeldRuns(Message):
+    """The oldest runs with a held delivery."""
+
+    runs: tuple[str, ...] = ()
+    end: RunPosition | None = None
+    """The position to continue after; None: there are no more."""
+    off: bool = False
+    """The webhook is paused or disabled: nothing is to be released."""
+
+
+class ReleaseBatch(Message):
+    """Runs to release, oldest first."""
+
+    webhook_id: str
+    tenant: str
+    runs: tuple[str, ...]
+
+
+class ReleaseProgress(Message):
+    completed: int = 0
+    """Completed runs, counted from the beginning of the batch."""
+    released: int = 0
+    """Those that have reacted to it."""
+    off: bool = False
+
+
+# Recoveries
+
+RecoverableStatus = Literal["failed", "cancelled"]
+RedeliveryResult = Literal["redelivered", "skipped", "failed"]
+"""`skipped`: there is nothing to redeliver any more."""
+RecoveryStatus = Literal["running", "paused", "finished", "cancelled", "unknown"]
+"""`unknown`: its run does not answer. No run has this status itself."""
+RecoveryCommand = Literal["pause", "resume", "cancel"]
+
+
+class RecoveryScope(Message):
+    """The deliveries that a recovery is about."""
+
+    tenant: str
+    webhook_id: str | None = None
+    """None: all webhooks of the tenant."""
+    status: RecoverableStatus = "failed"
+    types: tuple[str, ...] = ()
+    """Event types; empty means all."""
+    since: datetime
+    until: datetime
+    began: datetime
+    """Start of the recovery: deliveries that were redelivered since are skipped."""
+
+
+class RecoveryState(Message):
+    """The state of a recovery; also its input, and what it continues with as a new run."""
+
+    id: str
+    scope: RecoveryScope
+    rate: float
+    """Events a second."""
+    status: RecoveryStatus = "running"
+    found: int | None = None
+    """Events; None until they are counted."""
+    redelivered: int = 0
+    skipped: int = 0
+    failed: int = 0
+    after: RunPosition | None = None
+    """The latest run that is processed."""
+    finished_at: datetime | None = None
+
+
+class RecoverySearch(Message):
+    """A request for the oldest candidates after a position."""
+
+    scope: RecoveryScope
+    after: RunPosition | None = None
+
+
+class RecoveryCandidate(Message):
+    """A run with a delivery that may have to be redelivered."""
+
+    workflow_id: str
+    is_counted: bool = True
+    """It had failed when the recovery began."""
+
+
+class RecoveryPlan(Message):
+    runs: tuple[RecoveryCandidate, ...]
+    end: RunPosition | None
+    """The position to continue after; None: there are no more."""
+
+
+class RedeliveryBatch(Message):
+    """Candidates to redeliver, in order."""
+
+    scope: RecoveryScope
+    runs: tuple[RecoveryCandidate, ...]
+    rate: float
+    """Events a second."""
+
+
+class RedeliverySummary(Message):
+    """The result of a batch."""
+
+    redelivered: int = 0
+    skipped: int = 0
+    failed: int = 0
+    discovered: int = 0
+    """Events that were not counted before."""
+    seconds: float = 0.0
+    """Duration of the batch."""
+    off: bool = False
+    """The webhook is paused or disabled: nothing was done."""
