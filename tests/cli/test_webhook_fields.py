@@ -32,6 +32,13 @@ def test_no_option_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "ordered"), [("event.data.customer_id", {"key": "event.data.customer_id"}), ("", True)]
+)
+def test_a_key_orders_a_webhook(key: str, ordered: object) -> None:
+    assert fields_of({"ordered": None, "order_key": key}) == {"ordered": ordered}
+
+
+@pytest.mark.parametrize(
     ("option", "to"),
     [
         ("a@b.example", ["a@b.example"]),
