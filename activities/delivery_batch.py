@@ -187,7 +187,7 @@ class BatchRunner:
 
         async def work_for(tenant: str, numbers: Numbers) -> None:
             try:
-                with of_tenant(tenant):
+                with tenant_slot(tenant):
                     webhooks = of_all or await self._webhooks(this, numbers, tenant)
                     await self._make_attempts(this, tenant, numbers, webhooks, make_attempt)
                     disabled = await self._after(this, tenant, numbers, webhooks, after) if after else ()
@@ -197,7 +197,7 @@ class BatchRunner:
                     raise
                 delays.append((error.next_retry_delay or timedelta()).total_seconds())
 
-        with self._concurrency.shared_slot() as of_tenant:
+        with self._concurrency.shared_slot() as tenant_slot:
             numbers = [number for of_one in tenants.values() for number in of_one]
             sharer = task_queues.tenant_or_several(tenants)
             of_all = await self._webhooks(this, numbers, sharer) if len(tenants) > 1 else None

@@ -19,7 +19,7 @@ from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.limits.tenant_limit import TenantLimit
 
 COPIES = 3
-"""Of a body that a receiver does not read: the body itself, the buffer of asyncio or TLS, and the kernel's."""
+"""Copies of a body that a receiver does not read: the body itself, the buffer of asyncio or TLS, the kernel's."""
 REQUEST_OVERHEAD = 320 * 1024
 """Bytes that a request needs besides its body: asyncio has a read buffer of 256 KiB for each connection with TLS."""
 

@@ -22,7 +22,7 @@ from hookkeeper.outcomes import Outcome
 RETENTION_SECONDS = 3600.0
 """A batch is kept for this time: Temporal may be unreachable for as long."""
 MAX_OUTCOMES = 4000
-"""Of the batches that are kept: what a busy worker makes in some seconds, in at most 32 MB. The oldest are dropped."""
+"""Attempts of the batches that are kept: those of some busy seconds, in at most 32 MB. The oldest are dropped."""
 
 Key = tuple[str, str]
 OutcomeKey = tuple[int, str]
@@ -108,7 +108,7 @@ class RecentBatches:
         )
 
     def of_this_activity(self, targets: int) -> BatchProgress:
-        """Return the progress of the present activity, which makes so many attempts."""
+        """Return the progress of the present activity, which makes `targets` attempts."""
         info = activity.info()
         key = (info.workflow_run_id or "", info.activity_id)
         progress = self._known.get(key)

@@ -129,7 +129,7 @@ class TenantConcurrency:
         Raises ApplicationError if the tenant is at its limit; Temporal then retries the activity when a slot should be
         free.
         """
-        with self.shared_slot() as of_tenant, of_tenant(tenant):
+        with self.shared_slot() as slot, slot(tenant):
             yield
 
     @contextmanager

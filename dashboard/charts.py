@@ -11,7 +11,7 @@ from hookkeeper.registry.index.statistics import MAX_POINTS, Group, Measures, St
 from hookkeeper.times import utc_now
 
 MIN_HEIGHT = 2.0
-"""Of a bar with anything to show."""
+"""Least height of a bar with anything to show."""
 
 LABEL_HOURS = 4
 LAST_LABEL_PERCENT = 85
@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 MAX_COMPARED = 5
 """Webhooks that the overview names."""
 MIN_WIDTH = 1.0
-"""Of a phase, in percent of the bar: a short one is seen too."""
+"""Least width of a phase, in percent of the bar, so that a short one is seen too."""
 Kind = Literal["queue", "connect", "first-byte", "rest"]
 
 
@@ -40,7 +40,7 @@ class Label:
     """A time at the axis."""
 
     percent: float
-    """Of the width, from the left: where the bar of the hour begins."""
+    """Where the bar of the hour begins, as a share of the width from the left."""
     text: str
 
 
@@ -115,7 +115,7 @@ async def tenants_of_the_day(index: EventIndex) -> dict[str, Group] | None:
 async def webhooks_with_trouble(index: EventIndex, tenant: str | None) -> list[Group]:
     """Return the webhooks with most failed attempts and waiting deliveries. Raises StatisticsTooLarge.
 
-    Of too many to compare all, they are those with most deliveries that need attention.
+    If there are too many to compare, they are those with most deliveries that need attention.
     """
     now = utc_now()
     query = StatisticsQuery(since=now - DAY, until=now, now=now, by="webhook", tenant=tenant, order="failures")

@@ -27,7 +27,7 @@ MAX_FIELDS = 300
 MAX_STEPS = 3000
 """Schemas and references that are followed for one tree: a short schema can branch without end."""
 MAX_SHOWN_VALUES = 10
-"""Of an enumeration."""
+"""Values of an enumeration that are shown."""
 MAX_TEXT = 200
 """Characters of a value, a pattern or a description."""
 ALTERNATIVES = ("anyOf", "oneOf")

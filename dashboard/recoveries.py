@@ -68,7 +68,7 @@ async def start_recovery(
             counted = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(given))
         else:
             of_all = given | ({"tenant": named} if named else {})
-            counted = await recoveries.of_tenant(TenantRecoveryRequest.model_validate(of_all))
+            counted = await recoveries.for_tenant(TenantRecoveryRequest.model_validate(of_all))
     except (Problem, ValidationError, Conflict, ServiceError) as error:
         return await _show(request, recoveries, cursor, tenant, problem=problem_of(error), form=form)
     if is_confirmed:

@@ -15,7 +15,7 @@ class Accepted:
     event_id: str
     at: float
     digest: str
-    """Of the data that was sent."""
+    """Digest of the data that was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ReceivedRequest:
     status: int | None
     """None: no answer was given."""
     digest: str
-    """Of the data received; empty if the signature was wrong."""
+    """Digest of the data received; empty if the signature was wrong."""
 
     @property
     def is_delivery(self) -> bool:

@@ -79,11 +79,11 @@ class Keyed:
     lost: list[str]
     """Events that were not delivered: all are posted until they are accepted."""
     shared_rate: float
-    """Of unordered events, which share runs."""
+    """Unordered events a second, which share runs."""
     own_rate: float
-    """Of unordered events with a run each, as ordered ones have."""
+    """Unordered events a second with a run each, as ordered ones have."""
     rate: float
-    """Of ordered events, until all processes are killed for the first time."""
+    """Ordered events a second, until all processes are killed for the first time."""
     seconds: float
 
     @property

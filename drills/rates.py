@@ -31,7 +31,7 @@ class Rated:
     backlog: int
     """Events accepted for the first webhook."""
     waiting: int
-    """Of them, those still waiting when all events of the other webhook had arrived."""
+    """Those still waiting when all events of the other webhook had arrived."""
     backlog_rate: float
     """Requests a second, from the first to the last."""
     other: int

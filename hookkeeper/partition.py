@@ -9,7 +9,7 @@ from itertools import groupby
 from hookkeeper.messages.event import Delivery, EventInput
 
 PART = 100
-"""Maximum deliveries of one run, which lists the webhooks of so many in a search attribute."""
+"""Maximum deliveries of one run, which lists their webhooks in a search attribute."""
 
 
 def partition(deliveries: Iterable[Delivery]) -> list[tuple[Delivery, ...]]:

@@ -140,7 +140,7 @@ class Delivered:
     recipients: tuple[str, ...]
     content: bytes
     options: tuple[str, ...]
-    """Of the command `MAIL`."""
+    """Parameters of the command `MAIL`."""
     tls: bool
     user: str | None
 

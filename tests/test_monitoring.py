@@ -113,7 +113,7 @@ def _is_within(part: Any, whole: Any) -> bool:
     "command", ["check config prometheus.yml", "check rules alerts.yml", "test rules alerts_test.yml"]
 )
 def test_promtool_accepts_rules_and_tests(command: str) -> None:
-    """Of `alerts_test.yml`, it also checks which alerts fire, and that missing data is one."""
+    """For `alerts_test.yml`, it also checks which alerts fire, and that missing data is one."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed")

@@ -27,7 +27,7 @@ limit. The activity counts the attempts in which a recipient could not be reache
 ALERT_TIMEOUT = timedelta(days=1)
 """An alert is given up after this in any case, so that it cannot keep its run open."""
 MAX_EXCERPT_CHARACTERS = 500
-"""Of the receiver's latest response in an alert."""
+"""Characters of the receiver's latest response in an alert."""
 
 
 class Alerts:

@@ -27,7 +27,7 @@ class DeliveryState:
         self.cancelling = False
         """Cancelled during an attempt, whose outcome still counts."""
         self.trigger: Trigger | None = None
-        """Of the attempt in flight, if there is one."""
+        """The attempt in flight, if there is one."""
         self.is_forced_attempt = False
         """The attempt in flight was requested: it uses no step of the schedule."""
         self.due_at: datetime | None = None

@@ -74,7 +74,7 @@ def begin_attempts(
 
 
 def batch_timeout(attempts: int) -> timedelta:
-    """Return how long an activity may take to make so many attempts."""
+    """Return how long an activity may take to make this number of attempts."""
     return timedelta(minutes=1 + attempts // 50)
 
 

@@ -47,7 +47,7 @@ async def recover_tenant(
 
     A tenant can have one recovery at a time, and none during a recovery of one of its webhooks (409).
     """
-    return _answer(await recoveries.of_tenant(recovery), response)
+    return _answer(await recoveries.for_tenant(recovery), response)
 
 
 @router.get("/recoveries", dependencies=[needs("events:read")])

@@ -76,7 +76,7 @@ class AttemptView(ResponseModel):
     first_byte_ms: float | None
     """From the connection to the headers of the response. Null if there was none, and for services and SMTP."""
     status_code: int | None
-    """Of the receiver; null if it did not answer. Of an email, the SMTP code."""
+    """The status of the answer, for an email the SMTP code; null without an answer."""
     error: str | None
     """Such as `timeout`, `dns`, `tls` or `http_503`; null after a success."""
     request_digest: str | None

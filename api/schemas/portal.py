@@ -149,7 +149,7 @@ class PortalSessionView(ResponseModel):
     """The key that made the link. Revoking it ends the link and the session."""
     created_at: Time
     expires_at: Time
-    """Of the link; once it was opened, of the session."""
+    """When the link ends, or its session once it was opened."""
     opened_at: Time | None
     revoked_at: Time | None
 

@@ -54,9 +54,9 @@ class WebhookDelivery(ResponseModel):
     attempts: int
     """Number of attempts."""
     status_code: int | None
-    """Of the latest attempt."""
+    """From the latest attempt."""
     error: str | None
-    """Of the latest attempt."""
+    """From the latest attempt."""
     next_attempt_at: Time | None
     accepted_at: Time
     finished_at: Time | None

@@ -52,7 +52,7 @@ class ScheduleFields(RequestModel):
     name: Line = Field("", max_length=256)
     cron: list[Cron] | None = Field(None, min_length=1, max_length=20, examples=[["0 9 * * 1-5"]])
     """Cron expressions: minute, hour, day of the month, month, day of the week. An event is posted if any matches.
-    Of an expression with both kinds of days, both must match. Times that never come are refused."""
+    If an expression has both kinds of days, both must match. Times that never come are refused."""
     every: int | None = Field(None, ge=1, le=YEAR, strict=True)
     """In place of `cron`: seconds from one event to the next, aligned to 1970-01-01T00:00:00Z."""
     offset: int = Field(0, ge=0, lt=YEAR, strict=True)

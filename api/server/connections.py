@@ -286,10 +286,10 @@ class BoundedProtocol(UpgradelessProtocol):
         connections = cast("set[BoundedProtocol]", self.connections)
         unread = [connection for connection in connections if connection.flow.write_paused]
         while sum(connection._unread for connection in unread) > self.max_unread:
-            of_address: Counter[str] = Counter()
+            by_address: Counter[str] = Counter()
             for connection in unread:
-                of_address[connection._address] += connection._unread
-            ((most, _),) = of_address.most_common(1)
+                by_address[connection._address] += connection._unread
+            ((most, _),) = by_address.most_common(1)
             of_most = [connection for connection in unread if connection._address == most]
             longest = min(of_most, key=lambda connection: connection._unread_since)
             metrics.count_limit("unread_answers")

@@ -317,8 +317,8 @@ def divided(changes: Sequence[Change], at_most: int) -> tuple[list[Change], set[
     for change in changes:
         by_tenant[change.key.tenant].append(change)
     share = max(at_most // len(by_tenant), 1)
-    chosen = [change for of_tenant in by_tenant.values() for change in of_tenant[-share:]]
-    skipped = {tenant for tenant, of_tenant in by_tenant.items() if len(of_tenant) > share}
+    chosen = [change for changes_of_tenant in by_tenant.values() for change in changes_of_tenant[-share:]]
+    skipped = {tenant for tenant, changes_of_tenant in by_tenant.items() if len(changes_of_tenant) > share}
     return sorted(chosen, key=lambda change: change.position), skipped
 
 

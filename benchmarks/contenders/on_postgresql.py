@@ -35,7 +35,7 @@ DATABASES = {"temporal": "temporal", "temporal_visibility": "visibility"}
 """Temporal's databases, and the folders of their schemas."""
 HISTORY_SHARDS = 4
 MAX_CONNECTIONS = "300"
-"""Of PostgreSQL, as in docker-compose.yml."""
+"""Settings of PostgreSQL, as in docker-compose.yml."""
 RETENTION = timedelta(days=1)
 FIRST_PORT = 17_000
 SERVICES = ("frontend", "history", "matching", "worker")

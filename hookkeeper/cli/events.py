@@ -111,7 +111,9 @@ def tail_events(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
     type_: options.Types = None,
     webhook: Annotated[str | None, typer.Option(help="Only events for this webhook.")] = None,
-    number: Annotated[int, typer.Option("--number", "-n", min=0, max=100, help="Show so many earlier events.")] = 10,
+    number: Annotated[
+        int, typer.Option("--number", "-n", min=0, max=100, help="Number of earlier events to show.")
+    ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per event.")] = False,
 ) -> None:
     """Print events as they are accepted, until Ctrl-C."""

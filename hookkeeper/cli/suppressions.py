@@ -50,6 +50,6 @@ def add(
 def remove(address: Address, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Send emails to an address again."""
     Api.of_environment().call("DELETE", "suppressions", address, tenant=tenant)
-    of_tenant = f" of tenant {tenant}" if tenant else ""
+    whose = f" of tenant {tenant}" if tenant else ""
     removed = {"tenant": tenant, "address": address, "removed": True}
-    print_result(as_json, removed, f"{address} gets emails{of_tenant} again")
+    print_result(as_json, removed, f"{address} gets emails{whose} again")

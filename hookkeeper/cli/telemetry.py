@@ -43,8 +43,8 @@ class MetricsServer:
             async with self._one_at_a_time:
                 state = await read_state() if read_state else ()
                 own = metrics.exposition(metrics.PROCESS, *state)
-                of_sdk = await _read(http, self._sdk.url)
-            return web.Response(body=own + of_sdk, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
+                sdk_metrics = await _read(http, self._sdk.url)
+            return web.Response(body=own + sdk_metrics, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
         app = web.Application()
         app.router.add_get("/metrics", show)

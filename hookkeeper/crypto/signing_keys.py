@@ -33,7 +33,7 @@ Part = Literal["signing key", "URL", "headers", "body"]
 
 SYMMETRIC, ASYMMETRIC, PUBLIC = "whsec_", "whsk_", "whpk_"
 MIN_BYTES, MAX_BYTES = 24, 64
-"""Of a symmetric key ("Signature scheme": 192 to 512 bits)."""
+"""Bits of a symmetric key ("Signature scheme": 192 to 512 bits)."""
 SEED_BYTES = 32
 KEY_BYTES, PART_BYTES, BODY_BYTES = 3, 6, 16
 

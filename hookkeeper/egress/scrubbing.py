@@ -78,7 +78,7 @@ def scrub_request(text: str, url: str, headers: Mapping[str, str], *, path: bool
 def scrubbed_excerpt(body: bytes, limit: int, url: str, headers: Mapping[str, str], *, path: bool) -> str:
     """Return the start of a response as text of at most `limit` bytes, without the secrets of its request.
 
-    `body` has `MARGIN` bytes more, if there are so many.
+    `body` has `MARGIN` bytes more, if there are more.
     """
     text = outcomes.excerpt(body, limit + MARGIN)
     return outcomes.excerpt(scrub_request(text, url, headers, path=path).encode(), limit)
@@ -245,7 +245,7 @@ def shown_headers(
 def _scrubbed(kept: Mapping[str, str], url: str, headers: Mapping[str, str], *, path: bool) -> dict[str, str]:
     """Mask the secrets of the request in all values at once."""
     values = scrub_request("\n".join(kept.values()), url, headers, path=path).split("\n")
-    if len(values) != len(kept):  # so many secrets that all is masked, or one with a line break
+    if len(values) != len(kept):  # secrets fill it, or one has a line break
         values = [MASK] * len(kept)
     return dict(zip(kept, values, strict=True))
 

@@ -47,7 +47,7 @@ class TenantLimit:
             self.release(tenant)
 
     async def acquire(self, tenant: str, size: int = 1) -> None:
-        """Wait for so many slots, which the caller has to release. Raises TooManyWaiting."""
+        """Wait for slots, which the caller has to release. Raises TooManyWaiting."""
         if self.acquire_now(tenant, size):
             return
         if self._max_waiting != UNLIMITED and self.waiting(tenant) >= self._max_waiting:
@@ -64,7 +64,7 @@ class TenantLimit:
             raise
 
     def acquire_now(self, tenant: str, size: int = 1) -> bool:
-        """Acquire so many slots if they are free and no operation of the tenant waits."""
+        """Acquire slots if they are free and no operation of the tenant waits."""
         if tenant in self._waiting or not self._fits(tenant, size):
             return False
         self._grant(tenant, size)

@@ -173,7 +173,7 @@ class EventInput(Message):
     timestamp: datetime
     data: Any = None
     digest: str = ""
-    """Of what was accepted; empty if the run was started with Temporal's own tools."""
+    """Digest of what was accepted; empty if the run was started with Temporal's own tools."""
     accepted_at: datetime
     deliver_at: datetime | None = None
     deliveries: tuple[Delivery, ...] = ()

@@ -35,7 +35,7 @@ class RunReport(NamedTuple):
     type: str
     accepted_at: datetime
     as_of: datetime
-    """By Temporal's clock. Of two reports, the later one counts."""
+    """By Temporal's clock. The later of two reports counts."""
     progress: EventProgress
     deliveries: tuple[Delivery, ...]
     """All deliveries of the run, or those that have changed; of a new event, those of all its runs."""
@@ -48,7 +48,7 @@ class RunReport(NamedTuple):
     traceparent: str | None = None
     """The context in which the run is traced."""
     deliveries_before: tuple[Delivery, ...] = ()
-    """Of a redelivery: the deliveries when the run started. They were recorded, but the rows may be gone."""
+    """The deliveries when the run of a redelivery started. They were recorded, but the rows may be gone."""
 
 
 def first_report(event: EventInput, state: EventState, run_id: str = "", shared_run: str | None = None) -> RunReport:

@@ -67,7 +67,7 @@ class MatchingWebhook:
         return self.may_succeed_now and self.last_success_at is not None and not self.is_failing_or_slow(now)
 
     def is_failing_or_slow(self, now: datetime) -> bool:
-        """Return whether its latest attempts have failed, or one was slow lately."""
+        """Return whether its latest attempts have failed, or one was slow in the last minutes."""
         is_slow = self.slow_at is not None and self.slow_at > now - SLOW_FOR
         return bool(self.failures or self.timeouts) or is_slow
 
@@ -103,7 +103,7 @@ def patterns_for(event_type: str) -> tuple[str, ...]:
 
 
 def _query(patterns: int) -> Select[*tuple[Any, ...]]:
-    """Return the query for the webhooks with one of so many patterns. A join would return one for each of them."""
+    """Return the query for the webhooks with one of several patterns. A join would return one for each of them."""
     listeners = select(WebhookPattern.webhook_id).where(
         WebhookPattern.tenant == bindparam("tenant"),
         WebhookPattern.pattern.in_([bindparam(f"pattern_{number}") for number in range(patterns)]),

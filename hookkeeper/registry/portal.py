@@ -80,7 +80,7 @@ class PortalSessions:
     async def add(self, link: PortalSession, entry: AuditEntry) -> None:
         """Add a link. Raises TooManyPortalSessions.
 
-        Of links and sessions that are over, those that are not among the tenant's newest ones are deleted.
+        Links and sessions that are over are deleted, but for the tenant's newest ones.
         """
         async with self._database.write() as session:
             await lock(session, f"portal sessions of {link.tenant}")

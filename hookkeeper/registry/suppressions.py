@@ -70,7 +70,7 @@ class Suppressions:
     async def add_reported(self, suppressions: Sequence[Suppression], at_most: int | None = None) -> None:
         """Add suppressions, many in one transaction; addresses already suppressed are skipped.
 
-        Of the reported ones of these tenants, only the newest `at_most` are kept, and bounced ones go first.
+        Only the newest `at_most` reported ones of a tenant are kept, and bounced ones go first.
         """
         for start in range(0, len(suppressions), MAX_ROWS):
             await self._add_rows(suppressions[start : start + MAX_ROWS])
@@ -79,7 +79,7 @@ class Suppressions:
                 await self._make_room(tenant, at_most, len(suppressions) + MAX_ROWS)
 
     async def _make_room(self, tenant: str, at_most: int, removed: int) -> None:
-        """Remove reported suppressions above the maximum: of each reason, at most so many at once."""
+        """Remove reported suppressions above the maximum: a bounded number for each reason at once."""
         spare = at_most
         for reason in reversed(REPORTED):
             number = await self._number(tenant, reason, spare + removed)

@@ -37,7 +37,7 @@ MAX_STARTS = 500
 BYTES_PER_START = 32 * 1024
 """An event with more bytes counts as several."""
 MAX_SECONDS = 30.0
-"""Of a start."""
+"""Seconds for a start."""
 KEPT_SECONDS = 30.0
 """For which an answer is kept that no request has waited for."""
 

@@ -38,7 +38,7 @@ log = structlog.get_logger("hookkeeper.ingest")
 ACCEPT_TIMEOUT = 4.8
 """Seconds. Within five, a client knows whether its event is in Temporal."""
 MAX_TARGETS = 1000
-"""Of one event: Temporal takes no more than 2 MB to start a run, and what is shown of it stays under 512 KiB."""
+"""Targets of an event: Temporal takes no more than 2 MB to start a run, and what is shown of it stays under 512 KiB."""
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """A `deliver_at` this far in the past comes from a clock that is a little off: the event is delivered now."""
 MAX_AHEAD = timedelta(days=366)

@@ -57,7 +57,7 @@ class RecoveryService(NamedTuple):
             raise NotPossible(f"The webhook is {state}: resume or enable it first.")
         return await self._recover("webhook", webhook.id, _scope(wanted, webhook.tenant, webhook.id), wanted)
 
-    async def of_tenant(self, wanted: TenantRecoveryRequest) -> RecoveryState:
+    async def for_tenant(self, wanted: TenantRecoveryRequest) -> RecoveryState:
         """Recover the deliveries of all webhooks of a tenant. Raises NotAllowed, Invalid, Conflict."""
         tenant = self.caller.with_tenant(wanted).tenant
         return await self._recover("tenant", tenant, _scope(wanted, tenant, None), wanted)

@@ -28,7 +28,7 @@ MAX_TENANTS = 10_000
 
 
 class RecentTenants(TTLCache[str, None]):
-    """The tenants that were added lately."""
+    """The tenants that were added in the last seconds."""
 
     def __init__(self, seconds: float = ACTIVE_TIME) -> None:
         super().__init__(MAX_TENANTS, seconds, timer=lambda: monotonic())  # looked up at each call, for tests
@@ -60,7 +60,7 @@ class StartLimit:
 
     @asynccontextmanager
     async def slot(self, tenant: str, activities: int = 1) -> AsyncIterator[None]:
-        """Hold a slot of this tenant until the block ends, if it needs one, for an event with so many activities."""
+        """Hold a slot of this tenant until the block ends, if it needs one: a slot for each activity."""
         self._active.add(tenant)
         self._set()
         if self._only_in_trouble and tenant not in self._in_trouble:
@@ -79,7 +79,7 @@ class StartLimit:
 
     @contextmanager
     def timed(self, events: int = 1) -> Iterator[None]:
-        """Adjust the limit to the duration of the block, in which Temporal starts a run of so many events."""
+        """Adjust the limit to the duration of the block, in which Temporal starts a run of `events` events."""
         begin = monotonic()
         try:
             yield

@@ -20,9 +20,9 @@ MAX_EVENT_BYTES = 8 * 1024
 """Bytes of an event that can share a run."""
 Expected = Literal["quick", "unknown", "slow"]
 """Attempts that succeed within a second; those of a webhook that has not succeeded yet; those of one that fails, or was
-slow lately."""
+slow in the last two minutes."""
 DELIVERY_BYTES = 1024
-"""Of a delivery with the outcome of its attempt, without URLs: the outcomes of a shared run are one result."""
+"""Bytes of a delivery with the outcome of its attempt, without URLs: the outcomes of a shared run are one result."""
 
 
 class Lane(NamedTuple):

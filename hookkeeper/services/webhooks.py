@@ -24,7 +24,7 @@ from hookkeeper.temporal.own_runs import EventSnapshot
 
 UNKNOWN_WEBHOOK = "There is no such webhook."
 ID_DIGITS, ID_LENGTH = string.ascii_lowercase + string.digits, 12
-"""Of ids: short ones, of 62 random bits. A run lists some hundred of them in a search attribute of 2 KB."""
+"""Ids are short, of 62 random bits. A run lists some hundred of them in a search attribute of 2 KB."""
 ROTATION_GRACE = 86_400
 """Seconds for which the previous signing key signs too."""
 MAX_CHANGE_ATTEMPTS = 3

@@ -235,8 +235,8 @@ class Schedules:
 
 def _tenant_query(tenant: str | None) -> str:
     """Write the query for the schedules of a tenant, or of all."""
-    of_tenant = f"= '{tenant}'" if tenant else "IS NOT NULL"
-    return f"ScheduleId STARTS_WITH '{ids.SCHEDULE_PREFIX}' AND {temporal_names.TENANT} {of_tenant}"
+    tenant_is = f"= '{tenant}'" if tenant else "IS NOT NULL"
+    return f"ScheduleId STARTS_WITH '{ids.SCHEDULE_PREFIX}' AND {temporal_names.TENANT} {tenant_is}"
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from hookkeeper.temporal.run_state import (
     input_of,
     is_unstarted,
 )
-from hookkeeper.temporal.visibility import of_tenant, quoted, read_all
+from hookkeeper.temporal.visibility import quoted, read_all, with_tenant
 
 UNSTARTED_EVENTS_AT_END = 4
 """Events in the history of a run that was terminated before a worker started it."""
@@ -117,7 +117,7 @@ async def listed_runs(client: Client, tenant: str, event_id: str) -> list[Shared
 
     One that was replaced when an event of it was erased is listed until it is deleted.
     """
-    is_shared = f"WorkflowType = {quoted(temporal_names.SHARED_RUN)} AND {of_tenant(tenant)}"
+    is_shared = f"WorkflowType = {quoted(temporal_names.SHARED_RUN)} AND {with_tenant(tenant)}"
     query = f"{temporal_names.EVENTS} = {quoted(event_id)} AND {is_shared}"
     found = [await find_shared_run(client, listed.id) async for listed in client.list_workflows(query)]
     return [run for run in found if run is not None and run.event(tenant, event_id)]

@@ -51,7 +51,7 @@ def quoted(value: str) -> str:
     return f"'{value}'"
 
 
-def of_tenant(tenant: str) -> str:
+def with_tenant(tenant: str) -> str:
     """Return the condition for runs of this tenant, and for those that several tenants share."""
     return f"({temporal_names.TENANT} = {quoted(tenant)} OR {temporal_names.TENANT} IS NULL)"
 

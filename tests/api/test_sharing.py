@@ -26,7 +26,7 @@ from shared_runs import event_to
 from timeouts import WAIT_TIMEOUT
 
 SHARING = 5
-"""Of nine events that are posted at once, those that share runs at least: one or two are the first."""
+"""Events that share runs at least, of nine that are posted at once: one or two are the first."""
 
 
 async def post(instance: Instance, event_id: str | None = None, **fields: Any) -> httpx.Response:

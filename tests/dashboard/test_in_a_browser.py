@@ -39,7 +39,7 @@ SCHEMES: dict[Literal["light", "dark"], dict[str, Any]] = {"light": {}, "dark": 
 PATIENCE = WAIT_TIMEOUT * 1000
 """Milliseconds."""
 ZONE = "Asia/Tokyo"
-"""Of the reader."""
+"""The time zone of the reader."""
 BODY = "\n{{ event.data.text }}\r\n"
 REPEATED = "the server responded with a status of 503"
 """A busy machine is late, and the page asks again."""

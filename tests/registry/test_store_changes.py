@@ -138,7 +138,7 @@ async def test_a_change_that_was_checked_against_another_state(
 async def test_changes_that_were_checked_against_one_state_at_once(
     store: Store, make_webhook: Callable[..., Webhook]
 ) -> None:
-    """Of ten changes of the same state, one is written."""
+    """One of ten changes of the same state is written."""
     await store.webhooks.add(make_webhook())
     checked = await store.webhooks.get("wh_1")
     outcomes = await asyncio.gather(

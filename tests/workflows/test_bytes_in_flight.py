@@ -17,7 +17,7 @@ MIB = 1024 * 1024
 BODY = 500 * 1024
 LARGE = {"template": "{% for _ in range(50) %}" + "x" * (BODY // 50) + "{% endfor %}", "content_type": "text/plain"}
 WEBHOOKS, EVENTS = 20, 25
-"""Of the hostile tenant: 500 requests, whose bodies alone are 250 MB."""
+"""Requests of the hostile tenant: 500 requests, whose bodies alone are 250 MB."""
 AT_ONCE = 96 * MIB // request_memory(BODY)
 """Requests with such bodies that one tenant's budget allows."""
 RESERVED_AT_ONCE = 96 * MIB // request_memory(512 * 1024)

@@ -26,9 +26,9 @@ from workflows.batches import MAX_CONCURRENT_RETRIES
 HANGING = 80
 """More than a worker has slots in one queue."""
 SLOTS = 50
-"""Of one tenant in one queue."""
+"""Slots of one tenant in one queue."""
 NEW_SLOTS = 40
-"""Of them, those that requests get which were not refused before."""
+"""Slots for requests that were not refused before."""
 
 
 @dataclass

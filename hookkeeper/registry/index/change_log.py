@@ -103,8 +103,8 @@ def append(followed: Mapping[EventKey, Followed]) -> Steps[None]:
     write = (latest or 0) + 1
     keys = sorted(followed, key=lambda key: (key.tenant, key))
     rows = []
-    for tenant, of_tenant in groupby(enumerate(keys), key=lambda numbered: numbered[1].tenant):
-        numbered = list(of_tenant)
+    for tenant, group in groupby(enumerate(keys), key=lambda numbered: numbered[1].tenant):
+        numbered = list(group)
         changed = [_entry(key, followed[key]) for _, key in numbered]
         rows.append((write, tenant, numbered[0][0], json.dumps(changed, separators=(",", ":"))))
     yield Statement(ADD, many=rows)

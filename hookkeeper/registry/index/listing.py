@@ -50,7 +50,7 @@ class ListedDelivery:
     status_code: int | None
     error: str | None
     next_attempt_at: datetime | None
-    """Of an event that is delivered later, its `deliver_at`."""
+    """The `deliver_at` of an event that is delivered later."""
     accepted_at: datetime
     finished_at: datetime | None
     run_id: str
@@ -134,7 +134,7 @@ async def _webhooks(
 ) -> dict[Key, tuple[list[str], list[str]]]:
     """Return the webhooks of these events, and those that need attention.
 
-    Of many, these come first, and before them the one of the search.
+    If there are many, these come first, and before them the one of the search.
     """
     needs_attention = deliveries.c.status.in_(NEED_ATTENTION)
     columns = deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id

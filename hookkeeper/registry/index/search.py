@@ -325,8 +325,8 @@ def _of_deliveries(search: Search) -> Iterator[_Path]:
     if search.error is not None:
         yield _Path(deliveries, "ix_deliveries_error", (tables.WITH_ERROR, column("error") == search.error))
     if search.status_codes and (status_class := search.status_codes.status_class) > 2:
-        of_class = column("status_class") == status_class
-        yield _Path(deliveries, "ix_deliveries_class", (tables.FAILURE_CLASS, of_class))
+        has_class = column("status_class") == status_class
+        yield _Path(deliveries, "ix_deliveries_class", (tables.FAILURE_CLASS, has_class))
     if search.channel and search.channel != "webhook":
         of_channel = column("channel") == search.channel
         yield _Path(deliveries, "ix_deliveries_channel", (tables.OTHER_CHANNEL, of_channel))
