@@ -14,7 +14,7 @@ from api.schemas.events import (
 )
 from api.schemas.recoveries import RecoveryView, WebhookDelivery
 from api.schemas.schedules import EventTemplate, FiringLinks, FiringView, ScheduleLinks, ScheduleSummary, ScheduleView
-from api.schemas.webhooks import WebhookHealth, WebhookSecret, WebhookView, WebhookWithSecret
+from api.schemas.webhooks import WebhookSecret
 from hookkeeper import ids
 from hookkeeper.content import masking, tls
 from hookkeeper.content.headers import masked
@@ -29,6 +29,7 @@ from hookkeeper.registry.index.change_log import ChangedDelivery as Changed
 from hookkeeper.registry.index.change_log import ChangedEvent
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.models import Webhook
+from hookkeeper.services.webhook_fields import WebhookHealth, WebhookView, WebhookWithSecret
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot

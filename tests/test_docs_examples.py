@@ -16,7 +16,6 @@ from api.app import bare_app
 from api.schemas.event_types import NewEventType
 from api.schemas.portal import NewPortalLink
 from api.schemas.schedules import NewSchedule
-from api.schemas.webhooks import NewWebhook
 from hookkeeper import temporal_names
 from hookkeeper.cli.main import app
 from hookkeeper.command_rules import Command
@@ -24,6 +23,7 @@ from hookkeeper.content import emails, filters, notifications, payload
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.payload import body_of
 from hookkeeper.services.new_event import NewEvent
+from hookkeeper.services.webhook_fields import NewWebhook
 from hookkeeper.settings import Settings
 from test_docs import PAGES, ROOT, SETTINGS
 from worker import WORKFLOWS

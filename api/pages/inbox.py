@@ -13,13 +13,13 @@ from api.problems import Problem
 from api.routes import webhooks as api
 from api.routes.inbox import PathToken
 from api.routes.post_events import accept_event
-from api.schemas.webhooks import NewWebhook
 from api.state import state_of
 from api.strict_json import parse
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhooks import WebhookAddress
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.new_event import NewEvent
+from hookkeeper.services.webhook_fields import NewWebhook
 from hookkeeper.settings import Settings
 
 router = APIRouter(prefix="/inbox", include_in_schema=False, route_class=PageRoute)

@@ -11,13 +11,13 @@ from api.caller import Caller
 from api.deps import AnyTenant, CallerDep, Cursor
 from api.inboxes import MAX_PER_TENANT, RATE
 from api.pages.day import last_day, tenants_of_the_day
-from api.pages.durations import write_durations
 from api.pages.overview import CHECK_TIMEOUT
 from api.pages.rendering import query, render
 from api.pages.routes import PageRoute
 from api.state import ApiState, state_of
 from hookkeeper.settings import MIB, Settings
 from hookkeeper.temporal.error_translation import Unavailable
+from hookkeeper.wording import write_durations
 
 router = APIRouter(prefix="/limits", include_in_schema=False, route_class=PageRoute)
 TENANTS_ON_PAGE = 50

@@ -13,7 +13,6 @@ from fastapi.routing import iter_route_contexts
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.caller import Caller
-from api.pages.durations import write_durations
 from api.pages.latency import latency
 from api.pages.look import look_of
 from api.pages.static import versioned
@@ -22,6 +21,7 @@ from api.sessions import session_cookie
 from api.state import state_of
 from hookkeeper.registry.portal import PortalSession
 from hookkeeper.times import rfc3339
+from hookkeeper.wording import write_durations
 
 PROOF = "proof"
 """The hidden field of each form."""

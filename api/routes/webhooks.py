@@ -25,16 +25,8 @@ from api.deps import (
 )
 from api.errors import naming_event
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
-from api.schemas import webhooks as schemas
 from api.schemas.events import AcceptedEvent
-from api.schemas.webhooks import (
-    NewWebhook,
-    PreviewRequest,
-    SampleEvent,
-    SecretRotation,
-    TestEventRequest,
-    WebhookChanges,
-)
+from api.schemas.webhooks import PreviewRequest, SampleEvent, SecretRotation, TestEventRequest, WebhookSecret
 from hookkeeper.crypto.signing_keys import is_asymmetric, new_secret
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.store import Store
@@ -42,6 +34,7 @@ from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, EventType, Page
 from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.services.preview import Preview, Previewer, unsaved
+from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges, WebhookView, WebhookWithSecret
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.services.webhooks import UNKNOWN_WEBHOOK, change, found, new_webhook, release_held
 from hookkeeper.settings import Settings
@@ -74,7 +67,7 @@ async def preview_webhook(
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("webhooks:write")])
 async def create_webhook(
     new: NewWebhook, store: StoreDep, caller: CallerDep, validator: ValidatorDep, settings: SettingsDep
-) -> schemas.WebhookWithSecret:
+) -> WebhookWithSecret:
     """Register a webhook. The response contains its signing key."""
     return await add_webhook(new, None, store, caller, validator, settings)
 
@@ -86,7 +79,7 @@ async def add_webhook(
     caller: Caller,
     validator: WebhookValidator,
     settings: Settings,
-) -> schemas.WebhookWithSecret:
+) -> WebhookWithSecret:
     """Register a webhook, with this id if there is one. Raises Invalid, TooManyWebhooks, WebhookExists."""
     fields, new = new.model_fields_set, caller.with_tenant(new)
     scheme = new.signature_scheme if "signature_scheme" in new.model_fields_set else None
@@ -104,7 +97,7 @@ async def list_webhooks(
     event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled webhooks")] = None,
     limit: Limit = 50,
-) -> Page[schemas.WebhookView]:
+) -> Page[WebhookView]:
     """List webhooks, newest first.
 
     A page ends after about 1 MiB of configuration, so it can have fewer items than `limit` without being the last one:
@@ -117,7 +110,7 @@ async def list_webhooks(
 
 
 @router.get("/{webhook_id}", responses=responses(404), dependencies=[needs("webhooks:read")])
-async def show_webhook(webhook: KnownWebhook) -> schemas.WebhookView:
+async def show_webhook(webhook: KnownWebhook) -> WebhookView:
     """Show a webhook, without its secret."""
     return views.webhook(webhook)
 
@@ -130,7 +123,7 @@ async def change_webhook(
     caller: CallerDep,
     gateway: GatewayDep,
     validator: ValidatorDep,
-) -> schemas.WebhookView:
+) -> WebhookView:
     """Change the fields that are sent. Deliveries that wait for a retry use the new values at their next attempt.
 
     Enabling a webhook releases its held deliveries, oldest first, as `POST …/resume` does. 409 means that other
@@ -169,7 +162,7 @@ async def delete_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerD
     responses=responses(404),
     dependencies=[needs("webhooks:secrets", "webhooks:write")],
 )
-async def show_secret(webhook: KnownWebhook, audit: AuditDep, caller: CallerDep) -> schemas.WebhookSecret:
+async def show_secret(webhook: KnownWebhook, audit: AuditDep, caller: CallerDep) -> WebhookSecret:
     """Show the signing key, which can sign any request: `webhooks:read` is not enough. The audit log has who did."""
     await audit.keep_once(caller.did("webhook.show-secret", webhook.id, webhook.tenant), webhook.updated_at)
     return views.secret(webhook)
@@ -183,7 +176,7 @@ async def show_secret(webhook: KnownWebhook, audit: AuditDep, caller: CallerDep)
 )
 async def rotate_secret(
     webhook: KnownWebhook, store: StoreDep, caller: CallerDep, rotation: SecretRotation | None = None
-) -> schemas.WebhookSecret:
+) -> WebhookSecret:
     """Set a new signing key. During the grace period both keys sign, so that receivers can switch.
 
     Until it ends, a further rotation is answered with 409, because it would end the key that receivers may still have:
@@ -245,16 +238,14 @@ async def send_test(
 
 
 @router.post("/{webhook_id}/pause", responses=responses(404), dependencies=[needs("webhooks:write")])
-async def pause_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerDep) -> schemas.WebhookView:
+async def pause_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerDep) -> WebhookView:
     """Hold deliveries until the webhook is resumed. In-flight attempts finish; manual retries are still sent."""
     entry = caller.did("webhook.pause", webhook.id, webhook.tenant)
     return views.webhook(found(await store.webhooks.set_paused(webhook.id, caller.tenant, True, entry)))
 
 
 @router.post("/{webhook_id}/resume", responses=responses(404), dependencies=[needs("webhooks:write")])
-async def resume_webhook(
-    webhook: KnownWebhook, store: StoreDep, gateway: GatewayDep, caller: CallerDep
-) -> schemas.WebhookView:
+async def resume_webhook(webhook: KnownWebhook, store: StoreDep, gateway: GatewayDep, caller: CallerDep) -> WebhookView:
     """Resume a webhook. Held deliveries are released in the background, oldest first, as fast as the receiver allows.
 
     Repeat the request after a 503: the webhook may be resumed already, without the release of its held deliveries.

@@ -1,7 +1,7 @@
 """Calls of HTTP APIs as tenants define them, and as they are rendered for an event."""
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -11,7 +11,7 @@ from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.headers import MASK, MAX_VALUE, check_names, check_origin, check_total, check_value
 from hookkeeper.content.payload import JSON, body_of
 from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body
-from hookkeeper.content.text import check_line
+from hookkeeper.content.text import LINES, check_line
 from hookkeeper.content.urls import MAX_URL, check_url
 
 MAX_BODY = 64 * 1024
@@ -28,10 +28,10 @@ class HttpCall(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
     method: Literal["POST", "PUT", "PATCH", "GET"] = "POST"
-    url: str = Field(min_length=1, max_length=MAX_URL, repr=False)
+    url: str = Field(title="Address", min_length=1, max_length=MAX_URL, repr=False)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     """Values are masked in responses."""
-    body: str | None = Field(None, min_length=1, max_length=MAX_BODY)
+    body: Annotated[str, LINES] | None = Field(None, min_length=1, max_length=MAX_BODY)
     """If the content-type is JSON, `{{ … }}` writes a JSON value, and inside quotes its text. By default the event,
     which chats refuse: use `service` for them."""
 

@@ -11,7 +11,7 @@ from hookkeeper.content.emails import Email
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
 from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body
-from hookkeeper.content.text import truncate
+from hookkeeper.content.text import LINES, truncate
 
 MAX_BODY = 64 * 1024
 MAX_DEFAULT_BODY = 2000
@@ -33,10 +33,10 @@ class Notification(BaseModel):
         None, repr=False
     )
     """An Apprise URL such as `slack://…` or `tgram://…`. All but its scheme is masked in responses."""
-    http: HttpCall | None = None
+    http: HttpCall | None = Field(None, title="HTTP call")
     title: str | None = Field(None, max_length=4096)
     """For a service. By default the type of the event. Truncated to 255 characters."""
-    body: str | None = Field(None, min_length=1, max_length=MAX_BODY)
+    body: Annotated[str, LINES] | None = Field(None, min_length=1, max_length=MAX_BODY)
     """For a service. By default the event as text, at most 2,000 characters."""
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from hookkeeper.content.headers import check_headers
-from hookkeeper.content.text import is_visible_line
+from hookkeeper.content.text import LINES, WORD, is_visible_line
 from hookkeeper.content.urls import MAX_URL, check_url
 from hookkeeper.crypto.signing_keys import check_secret
 from hookkeeper.outcomes import ERRORS
@@ -95,9 +95,9 @@ Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="
 GivenTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_utc)]
 TenantName = Annotated[str, Field(pattern=TENANT_PATTERN, description="The customer that the object belongs to")]
 EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE)]
-EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_EVENT_TYPE)]
+EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_EVENT_TYPE), WORD]
 EventId = Annotated[str, Field(pattern=EVENT_ID)]
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[str, AfterValidator(_storable), LINES]
 Line = Annotated[str, AfterValidator(_visible_line)]
 """A text of one line, such as a name or a note."""
 Secret = Annotated[

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from api.routes.keys import NewKey
 from api.schemas.recoveries import RecoveryRequest
 from api.schemas.schedules import NewSchedule
-from api.schemas.webhooks import NewWebhook
+from hookkeeper.services.webhook_fields import NewWebhook
 
 MANY = [1] * 19_000
 OBJECT = {f"x{n}": 1 for n in range(19_000)}

@@ -7,10 +7,10 @@ import apprise
 import pytest
 from typer.testing import CliRunner
 
-from api.schemas import webhooks as schemas
 from hookkeeper.cli.main import app
 from hookkeeper.cli.webhook_fields import FIXED, READ_ONLY, fields_of, read_webhook
 from hookkeeper.content import apprise_services
+from hookkeeper.services import webhook_fields as schemas
 
 
 def test_knows_the_fields_that_cannot_be_set() -> None:

@@ -9,9 +9,9 @@ import pytest
 from browsers import Form, Page, browsing
 from callers import make_key
 
-from api.pages.durations import read_durations, write_durations
 from api.strict_json import parse
 from hookkeeper.content.headers import MASK
+from hookkeeper.wording import read_durations, write_durations
 from instances import Instance
 from receivers import Receiver
 
@@ -42,7 +42,7 @@ async def test_a_webhook_is_registered(idle_instance: Instance) -> None:
             timeout="10",
             rate_limit="2.5",
             filter="event.data.n > 0",
-            order="block",
+            ordered="true",
         )
         assert answer.status_code == 303, Page(answer.text).text
         page = await browser.page(answer.headers["location"])
@@ -106,7 +106,8 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         "notifications.1.http.headers": "authorization: Bearer abc",
         "retry.initial": "2s",
         "retry.attempts": "5",
-        "order": "skip",
+        "ordered": "true",
+        "order_policy": "skip",
         "disable_after": "5d",
         "on_failure.emails.0.to": "ops@acme.example",
         "metadata": "team: shop\r\n\r\n url:  https://acme.example/a ",
@@ -142,7 +143,7 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         f"https://api.example/{MASK}",
     ]
     assert webhook["on_failure"]["emails"][0]["to"] == ["ops@acme.example"]
-    assert (shown["events"], shown[f"types.{name}"], shown["order"]) == ("invoice.*", "true", "skip")
+    assert (shown["events"], shown[f"types.{name}"], shown["order_policy"]) == ("invoice.*", "true", "skip")
     assert (shown["emails.0.to"], shown["headers"]) == (
         "Ann <ann@acme.example>\r\nbob@acme.example",
         f"x-token: {MASK}\r\nX-Other: {MASK}",
@@ -178,7 +179,7 @@ async def test_every_element_can_be_set(idle_instance: Instance) -> None:
         ({"notifications.0.service": SLACK, "notifications.0.http.url": URL}, "notifications.0", "either service"),
         ({"on_failure.emails.0.to": "nobody"}, "on_failure.emails.0.to", "not an email"),
         ({"tls.ca": "no PEM"}, "tls.ca", "not a certificate"),
-        ({"order": "random"}, "order", "'block' or 'skip'"),
+        ({"order_policy": "random"}, "order_policy", "'block' or 'skip'"),
         ({"secret": "short"}, "secret", "does not start"),
         ({"metadata": "team: shop\r\nteam: sales"}, "metadata", "line 2 repeats team"),
         ({"metadata": "shop"}, "metadata", "no colon"),
@@ -205,7 +206,7 @@ async def test_a_refused_form_is_explained_at_its_fields_and_kept(
     assert text in errors[field]
     assert "<script>alert" not in answer.text
     shown = Form(answer.text, "/webhooks/new").fields
-    texts = {name: value for name, value in given.items() if name not in ("then", "order")}
+    texts = {name: value for name, value in given.items() if name not in ("then", "order_policy")}
     kept = {name.replace("emails.1.", "emails.0."): value for name, value in texts.items()}
     assert {name: shown[name] for name in kept} == kept
 
@@ -304,7 +305,7 @@ async def test_items_can_be_removed_and_secrets_stay_with_their_hosts(idle_insta
     path = f"/webhooks/{made['id']}/edit"
     async with browsing(idle_instance.app) as browser:
         form = Form((await browser.get(path)).text, path).fields
-        wanted = form | {"emails.0.remove": "true", "retry.schedule": "", "order": "block"}
+        wanted = form | {"emails.0.remove": "true", "retry.schedule": "", "ordered": "true"}
         assert (await browser.submit(path, path, **wanted)).status_code == 303
         form = Form((await browser.get(path)).text, path).fields
         answer = await browser.submit(path, path, **form | {"url": "http://127.0.0.2:9000/"})
@@ -448,7 +449,7 @@ def parsing_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
         threads.append(threading.current_thread())
         return parse(body)
 
-    for module in ("form_codecs", "samples"):
+    for module in ("webhook_form", "samples"):
         monkeypatch.setattr(f"api.pages.{module}.parse", noted)
     return threads
 
