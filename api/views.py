@@ -13,7 +13,6 @@ from api.schemas.events import (
     EventView,
 )
 from api.schemas.recoveries import RecoveryView, WebhookDelivery
-from api.schemas.schedules import EventTemplate, FiringLinks, FiringView, ScheduleLinks, ScheduleSummary, ScheduleView
 from api.schemas.webhooks import WebhookSecret
 from hookkeeper import ids
 from hookkeeper.content import masking, tls
@@ -29,6 +28,14 @@ from hookkeeper.registry.index.change_log import ChangedDelivery as Changed
 from hookkeeper.registry.index.change_log import ChangedEvent
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.models import Webhook
+from hookkeeper.services.schedule_fields import (
+    EventTemplate,
+    FiringLinks,
+    FiringView,
+    ScheduleLinks,
+    ScheduleSummary,
+    ScheduleView,
+)
 from hookkeeper.services.webhook_fields import WebhookHealth, WebhookView, WebhookWithSecret
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.gateway import Started
@@ -142,10 +149,10 @@ def schedule_summary(known: ScheduleSnapshot, links: LinkBuilder) -> ScheduleSum
     plan = known.plan
     return ScheduleSummary.of(
         plan,
-        cron=plan.cron or None,
+        cron=list(plan.cron) or None,
         paused=known.paused,
         note=known.note,
-        next=known.next,
+        next=list(known.next),
         links=ScheduleLinks(
             self=links.schedule(plan.tenant, plan.id),
             temporal=links.temporal_schedule(ids.schedule_id(plan.tenant, plan.id)),
@@ -159,8 +166,6 @@ def schedule(known: ScheduleSnapshot, links: LinkBuilder) -> ScheduleView:
         known,
         **dict(schedule_summary(known, links)),
         event=EventTemplate(type=plan.type, data=plan.data),
-        catchup_window=plan.catchup_window,
-        jitter=plan.jitter,
         recent=[_firing(firing, plan, links) for firing in known.firings],
     )
 

@@ -43,9 +43,9 @@ from hookkeeper.registry.webhooks import WebhookExists
 from hookkeeper.services import field_texts
 from hookkeeper.services.errors import BadField
 from hookkeeper.services.field_texts import MAX_NAME_SHOWN, by_path, fields_of, pattern_of
-from hookkeeper.services.preview import Preview, Previewer, unsaved
+from hookkeeper.services.preview import Preview, Previewer
 from hookkeeper.services.webhook_fields import STEPS, NewWebhook, WebhookChanges, WebhookFields
-from hookkeeper.services.webhooks import unmasked, webhook_id_of
+from hookkeeper.services.webhooks import unmasked, unsaved, webhook_id_of
 from hookkeeper.times import rfc3339
 
 MAX_TYPES = 100
@@ -148,8 +148,7 @@ class Editor:
             given["url"] = given["url"] or NO_URL
         await self.validator.for_(tenant).check(given)
         event = SampleEvent(**await in_thread(self.request, form_sample, form, given["events"], await self.names()))
-        webhook = unsaved(given)
-        webhook.id = known.id if known else webhook.id
+        webhook = unsaved(given, known.id) if known else unsaved(given)
         data = await api.sample_data(event, self.store.catalogue)
         shown = await Previewer(self.sandbox, webhook, event.type, data, self.settings.render_limits).preview()
         return FormPreview(event.type, shown, tuple(_faults(shown)))

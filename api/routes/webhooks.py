@@ -33,10 +33,10 @@ from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, EventType, Page
 from hookkeeper.services.new_event import NewEvent, new_event_id
-from hookkeeper.services.preview import Preview, Previewer, unsaved
+from hookkeeper.services.preview import Preview, Previewer
 from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges, WebhookView, WebhookWithSecret
 from hookkeeper.services.webhook_validator import WebhookValidator
-from hookkeeper.services.webhooks import UNKNOWN_WEBHOOK, change, found, new_webhook, release_held
+from hookkeeper.services.webhooks import UNKNOWN_WEBHOOK, change, found, new_webhook, release_held, unsaved
 from hookkeeper.settings import Settings
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)

@@ -1,105 +1,12 @@
-"""Requests and answers about schedules."""
+"""Requests and answers about schedules, besides what a schedule has (`hookkeeper.services.schedule_fields`)."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.messages.schedule import YEAR, OverlapPolicy
-from hookkeeper.services.cron import check_cron, check_timezone
-from hookkeeper.services.fields import (
-    SCHEDULE_ID,
-    EventId,
-    EventType,
-    GivenTime,
-    Line,
-    RequestModel,
-    ResponseModel,
-    TenantName,
-    Time,
-    with_examples,
-)
-from hookkeeper.temporal.schedule_conversion import FiringStatus
-
-MAX_NOTE = 250
-"""Characters: Temporal takes no more than 1000 bytes where a schedule is paused."""
-EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-
-
-def _within_reason(when: datetime) -> datetime:
-    if not EARLIEST <= when < LATEST:
-        raise ValueError("is before 1970 or after 2199")
-    return when
-
-
-Cron = Annotated[str, Field(max_length=256), AfterValidator(check_cron)]
-TimeZone = Annotated[str, Field(max_length=64), AfterValidator(check_timezone)]
-SensibleTime = Annotated[GivenTime, AfterValidator(_within_reason)]
-
-
-class EventTemplate(RequestModel):
-    """The event that a schedule posts."""
-
-    type: EventType
-    data: Any = Field(default_factory=dict)
-    """Any JSON, the same for each event."""
-
-
-class ScheduleFields(RequestModel):
-    """What can be set when a schedule is made, and changed later."""
-
-    name: Line = Field("", max_length=256)
-    cron: list[Cron] | None = Field(None, min_length=1, max_length=20, examples=[["0 9 * * 1-5"]])
-    """Cron expressions: minute, hour, day of the month, month, day of the week. An event is posted if any matches.
-    Of an expression with both kinds of days, both must match. Times that never come are refused."""
-    every: int | None = Field(None, ge=1, le=YEAR, strict=True)
-    """In place of `cron`: seconds from one event to the next, aligned to 1970-01-01T00:00:00Z."""
-    offset: int = Field(0, ge=0, lt=YEAR, strict=True)
-    """Seconds to add to each interval: 300 with an `every` of 3600 means five minutes past each hour."""
-    timezone: TimeZone = Field("UTC", examples=["Europe/Berlin"])
-    """Time zone of `cron`: a name in the IANA database."""
-    overlap: OverlapPolicy = "skip"
-    """What to do if the previous event is still being delivered, retried or held. `skip`: post no event. `buffer_one`,
-    `buffer_all`: post one event, or all missed events, afterwards. `cancel_other`: cancel the previous event.
-    `allow_all`: post the event anyway."""
-    catchup_window: int = Field(YEAR, ge=10, le=YEAR, strict=True)
-    """Seconds. Times that were missed while Temporal was unavailable are caught up if they are not older."""
-    jitter: int = Field(0, ge=0, le=86400, strict=True)
-    """Maximum random delay of each event, in seconds."""
-    start_at: SensibleTime | None = None
-    """No events before this time."""
-    end_at: SensibleTime | None = None
-    """No events after this time, which must be in the future."""
-    paused: bool = Field(False, strict=True)
-    note: Line = Field("", max_length=MAX_NOTE)
-    """A note, for example why the schedule is paused. Temporal shows it, unencrypted."""
-
-
-class NewSchedule(ScheduleFields):
-    model_config = with_examples(
-        {
-            "id": "daily-report",
-            "tenant": "acme",
-            "event": {"type": "report.due", "data": {"report": "orders"}},
-            "cron": ["0 9 * * 1-5"],
-            "timezone": "Europe/Berlin",
-        }
-    )
-
-    id: Annotated[str, Field(pattern=SCHEDULE_ID)] | None = None
-    """Your id; by default a generated one. It is part of the ids of its events: `daily-report-20260102T080000Z`."""
-    tenant: TenantName = DEFAULT_TENANT
-    event: EventTemplate
-
-
-class ScheduleChanges(ScheduleFields):
-    """Only the fields that are sent are changed. Setting `cron` removes `every`, and the reverse."""
-
-    model_config = with_examples({"cron": ["0 8 * * 1-5"]})
-
-    event: EventTemplate | None = None
-    """Null does not change the event."""
+from hookkeeper.messages.schedule import OverlapPolicy
+from hookkeeper.services.fields import EventId, Line, RequestModel, ResponseModel, with_examples
+from hookkeeper.services.schedule_fields import MAX_NOTE, SensibleTime
 
 
 class ScheduleNote(RequestModel):
@@ -128,68 +35,6 @@ class BackfillRequest(RequestModel):
     overlap: OverlapPolicy = "allow_all"
     """`buffer_all` posts one event after the other, each after the delivery of the previous one. `cancel_other` cancels
     an event that is still being delivered, also one of the same request if that is repeated."""
-
-
-class ScheduleLinks(ResponseModel):
-    self: str
-    temporal: str | None
-    """The schedule in the Temporal web UI. Null for a key of one tenant."""
-
-
-class FiringLinks(ResponseModel):
-    event: str | None
-    """The event; null if it was refused."""
-    temporal: str | None
-    """The run that posted it, in the Temporal web UI. Null for a key of one tenant."""
-
-
-class FiringView(ResponseModel):
-    """The result of one scheduled time."""
-
-    time: Time
-    """The scheduled time, which is the timestamp of the event."""
-    started_at: Time
-    status: FiringStatus
-    """`running`: the event is being accepted, or its delivery is awaited. `done`: the event was accepted, and its
-    delivery has ended if it was awaited. `refused`: there is no event, see `reason`. `cancelled`: the event was
-    cancelled."""
-    event_id: str | None
-    reason: str | None
-    links: FiringLinks
-
-
-class ScheduleSummary(ResponseModel):
-    id: str
-    tenant: str
-    name: str
-    type: str
-    """The type of its events."""
-    cron: list[str] | None
-    every: int | None
-    offset: int
-    timezone: str
-    overlap: OverlapPolicy
-    start_at: Time | None
-    end_at: Time | None
-    paused: bool
-    note: str
-    next: list[Time]
-    """The next times, at most ten, even if the schedule is paused."""
-    links: ScheduleLinks
-
-
-class ScheduleView(ScheduleSummary):
-    event: EventTemplate
-    catchup_window: int
-    jitter: int
-    recent: list[FiringView]
-    """The latest ten results, newest first."""
-    skipped: int
-    """Times without an event, because an earlier event was still being delivered."""
-    missed: int
-    """Times without an event, because Temporal was unavailable for longer than the catch-up window."""
-    created_at: Time
-    updated_at: Time | None
 
 
 class ScheduleCommandAccepted(ResponseModel):

@@ -6,8 +6,7 @@ from textwrap import indent
 
 from rich.markup import escape
 
-from hookkeeper.cli.console import Json, out, print_columns, print_page, text_of
-from hookkeeper.cli.event_views import colored
+from hookkeeper.cli.console import Json, out, print_columns, text_of
 from hookkeeper.content.headers import MASK
 
 
@@ -73,42 +72,12 @@ def _service(notification: Json) -> str:
 # Lists
 
 
-def print_page_of_webhooks(as_json: bool, page: Json, query: Json) -> None:
-    print_page(
-        as_json,
-        page,
-        ("Webhook", "Tenant", "Target", "Events", ""),
-        lambda row: (row["id"], row["tenant"], _first_target(row), escape(" ".join(row["events"])), _state(row)),
-        empty="No webhooks. `hookkeeper webhooks create` registers one.",
-        query=query,
-    )
-
-
-def print_page_of_deliveries(as_json: bool, page: Json, query: Json) -> None:
-    print_page(
-        as_json,
-        page,
-        ("Event", "Type", "Channel", "Status", "Attempts", "Result", "Accepted"),
-        lambda row: (
-            row["event_id"],
-            row["type"],
-            row["channel"],
-            colored(row["status"]),
-            str(row["attempts"]),
-            escape(str(row["error"] or row["status_code"] or "")),
-            row["accepted_at"],
-        ),
-        empty="No deliveries.",
-        query=query,
-    )
-
-
-def _first_target(webhook: Json) -> str:
+def first_target(webhook: Json) -> str:
     first, *others = targets(webhook)
     return escape(first) + (f" [dim]+{len(others)}[/dim]" if others else "")
 
 
-def _state(webhook: Json) -> str:
+def state_of(webhook: Json) -> str:
     if not webhook["enabled"]:
         return f"[yellow]disabled ({webhook['disabled_reason']})[/yellow]"
     return "[yellow]paused[/yellow]" if webhook["paused_at"] else ""

@@ -1,134 +1,75 @@
 """`hookkeeper webhooks …`."""
 
+import re
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from hookkeeper.cli import events, options, recoveries, webhook_fields, webhook_views
+from hookkeeper.cli import events, options, recoveries
 from hookkeeper.cli.client import Api, present
-from hookkeeper.cli.console import Failed, Json, print_fields, print_json_or, print_result
-from hookkeeper.cli.options import (
-    STDIN,
-    AsJson,
-    Cursor,
-    Follow,
-    Limit,
-    OwnEventId,
-    Tenant,
-    WebhookId,
-    read_json,
-)
-from hookkeeper.cli.webhook_fields import (
-    Emails,
-    Events,
-    File,
-    Filter,
-    Header,
-    Name,
-    Notify,
-    Ordered,
-    Policy,
-    RateLimit,
-    Retry,
-    Timeout,
-)
+from hookkeeper.cli.console import Failed, Json, print_fields, print_json_or
+from hookkeeper.cli.event_views import colored
+from hookkeeper.cli.options import STDIN, AsJson, Follow, OwnEventId, WebhookId, only, read_json
+from hookkeeper.cli.resources import Resource, fields_of_file
+from hookkeeper.cli.webhook_views import first_target, print_preview, print_webhook, state_of
 
-app = typer.Typer(no_args_is_help=True, help="Register, change and test webhooks.")
 SampleData = Annotated[
     str | None, typer.Option("--data", help="JSON, @file, or - for standard input; default: the example of the type.")
 ]
+_ENTRY = re.compile(r'(?:"[^"]*"|\{\{.*?\}\}|\{%.*?%\}|[^,])+')
+"""Text between two commas; commas in quotes and in templates do not count."""
+_SERVICES = (
+    (re.compile(r"https://hooks\.slack\.com/services/([^/?#]+/[^/?#]+/[^/?#]+)/?"), "slack"),
+    (re.compile(r"https://discord(?:app)?\.com/api/webhooks/([^/?#]+/[^/?#]+)/?"), "discord"),
+)
+"""Addresses that refuse an event, but are those of services."""
 
 
-@app.command("list")
-def list_webhooks(
-    tenant: Annotated[str | None, typer.Option(help="Only webhooks of this tenant.")] = None,
-    event: Annotated[str | None, typer.Option(help="Only webhooks for this event type.")] = None,
-    enabled: Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    as_json: AsJson = False,
-) -> None:
-    """List webhooks, newest first."""
-    query = {"tenant": tenant, "event": event, "enabled": enabled, "limit": limit, "cursor": cursor}
-    page = Api.of_environment().call("GET", "webhooks", **query)
-    webhook_views.print_page_of_webhooks(as_json, page, query)
+def _email(text: str) -> Json:
+    """One or more addresses, separated by commas, or an email as JSON."""
+    return {"to": [entry.strip() for entry in _ENTRY.findall(text)]}
 
 
-# `create` and `update` read most of their options from the context: `webhook_fields.FIELDS` lists them.
+def _notification(url: str) -> Json:
+    """The URL of a service, another URL to which the event is posted, or a notification as JSON."""
+    for address, service in _SERVICES:
+        if known := address.fullmatch(url):
+            return {"service": f"{service}://{known[1]}"}
+    return {"http": {"url": url}} if url.startswith(("http://", "https://")) else {"service": url}
 
 
-@app.command()
-def create(
-    context: typer.Context,
-    url: Annotated[str | None, typer.Argument(help="URL for the signed POST.")] = None,
-    event: Events = None,
-    filter_: Filter = None,
-    email: Emails = None,
-    notify: Notify = None,
-    file: File = None,
-    tenant: Tenant = None,
-    name: Name = None,
-    header: Header = None,
-    retry: Retry = None,
-    timeout: Timeout = None,
-    rate_limit: RateLimit = None,
-    ordered: Ordered = None,
-    order_policy: Policy = None,
-    secret: Annotated[str | None, typer.Option(help="Signing key. Default: generated.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Register a webhook and print its signing key. It needs a URL, an email or a notification."""
-    body = webhook_fields.fields_of(context.params) | present(tenant=tenant, secret=secret)
-    print_json_or(as_json, Api.of_environment().call("POST", "webhooks", body=body), webhook_views.print_webhook)
-
-
-@app.command()
-def show(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Show a webhook."""
-    print_json_or(as_json, Api.of_environment().call("GET", "webhooks", webhook_id), webhook_views.print_webhook)
-
-
-@app.command()
-def update(
-    context: typer.Context,
-    webhook_id: WebhookId,
-    url: Annotated[str | None, typer.Option(help="URL for the signed POST. Empty removes it.")] = None,
-    event: Events = None,
-    filter_: Filter = None,
-    email: Emails = None,
-    notify: Notify = None,
-    file: File = None,
-    name: Name = None,
-    header: Header = None,
-    retry: Retry = None,
-    timeout: Timeout = None,
-    rate_limit: RateLimit = None,
-    ordered: Ordered = None,
-    order_policy: Policy = None,
-    enabled: Annotated[bool | None, typer.Option(help="Deliveries of a disabled webhook are held.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Change the given fields. An empty --email or --notify removes all of them."""
-    fields = webhook_fields.fields_of(context.params) | present(enabled=enabled)
-    body = {field: value for field, value in fields.items() if field not in webhook_fields.FIXED}
-    if not body:
-        raise typer.BadParameter(f"nothing to change: give {_options_of(context)}")
-    changed = Api.of_environment().call("PATCH", "webhooks", webhook_id, body=body)
-    print_json_or(as_json, changed, webhook_views.print_webhook)
-
-
-def _options_of(context: typer.Context) -> str:
-    """`--url, --event or --enabled`: the options of an update that change something."""
-    options = [parameter.opts[0] for parameter in context.command.params if parameter.opts[0].startswith("--")]
-    *others, last = [option for option in options if option not in ("--json", "--help")]
-    return f"{', '.join(others)} or {last}"
-
-
-@app.command()
-def delete(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Delete a webhook. Its open deliveries are cancelled."""
-    Api.of_environment().call("DELETE", "webhooks", webhook_id)
-    print_result(as_json, {"id": webhook_id, "deleted": True}, f"{webhook_id} is deleted")
+SHORT = {"emails": _email, "notifications": _notification}
+"""How an item of a list is written. Help shows the docstrings."""
+resource = Resource("webhooks", "Register, change and test webhooks.", print_webhook)
+app = resource.app
+resource.list(
+    "List webhooks, newest first.",
+    {
+        "Webhook": "id",
+        "Tenant": "tenant",
+        "Target": first_target,
+        "Events": lambda row: escape(" ".join(row["events"])),
+        "": state_of,
+    },
+    "No webhooks. `hookkeeper webhooks create` registers one.",
+    tenant=only("Only webhooks of this tenant."),
+    event=only("Only webhooks for this event type."),
+    enabled=Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")],
+)
+resource.create(
+    "webhook_fields:NewWebhook",
+    "Register a webhook and print its signing key. It needs a URL, an email or a notification.",
+    argument="url",
+    short=SHORT,
+)
+resource.show("Show a webhook.")
+resource.update(
+    "webhook_fields:WebhookChanges",
+    "Change the given fields; an empty text sets the default. Options of one part, such as --retry-…, replace it all.",
+    short=SHORT,
+)
+resource.delete("Delete a webhook. Its open deliveries are cancelled.")
 
 
 @app.command()
@@ -192,54 +133,40 @@ def preview(
         raise typer.BadParameter("give either a webhook's id or --file")
     if file == data == STDIN:
         raise typer.BadParameter("--file and --data cannot both be standard input")
-    body: Json = {"webhook": webhook_fields.read_webhook(file)} if file else {"webhook_id": webhook_id}
+    body: Json = {"webhook": fields_of_file(file, "webhook_fields:NewWebhook")} if file else {"webhook_id": webhook_id}
     body["event"] = present(type=type_) | _given(data)
-    print_json_or(
-        as_json, Api.of_environment().call("POST", "webhooks", "preview", body=body), webhook_views.print_preview
-    )
+    print_json_or(as_json, Api.of_environment().call("POST", "webhooks", "preview", body=body), print_preview)
 
 
-@app.command()
-def pause(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Hold all deliveries of a webhook until it is resumed."""
-    webhook = Api.of_environment().call("POST", "webhooks", webhook_id, "pause")
-    print_result(as_json, webhook, f"{webhook_id} is paused since {webhook['paused_at']}")
+resource.post(
+    "pause",
+    "Hold all deliveries of a webhook until it is resumed.",
+    lambda webhook: f"{webhook['id']} is paused since {webhook['paused_at']}",
+)
+resource.post(
+    "resume",
+    "Resume a webhook. Held deliveries are released in the background, oldest first.",
+    lambda webhook: f"{webhook['id']} is {'resumed' if webhook['enabled'] else 'not paused, but disabled'}",
+)
 
 
-@app.command()
-def resume(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Resume a webhook. Held deliveries are released in the background, oldest first."""
-    webhook = Api.of_environment().call("POST", "webhooks", webhook_id, "resume")
-    state = "is resumed" if webhook["enabled"] else "is not paused, but disabled"
-    print_result(as_json, webhook, f"{webhook_id} {state}")
-
-
-@app.command()
-def deliveries(
-    context: typer.Context,
-    webhook_id: WebhookId,
-    status: Annotated[
+resource.list(
+    "List the deliveries of a webhook, newest first.",
+    {
+        "Event": "event_id",
+        "Type": "type",
+        "Channel": "channel",
+        "Status": lambda row: colored(row["status"]),
+        "Attempts": lambda row: str(row["attempts"]),
+        "Result": lambda row: escape(str(row["error"] or row["status_code"] or "")),
+        "Accepted": "accepted_at",
+    },
+    "No deliveries.",
+    of="deliveries",
+    status=Annotated[
         list[str] | None,
         typer.Option(help="pending, retrying, held, sent, succeeded, failed or cancelled; can be repeated."),
-    ] = None,
-    type_: options.Types = None,
-    status_code: options.StatusCode = None,
-    error: options.Error = None,
-    min_attempts: options.MinAttempts = None,
-    channel: options.OfChannel = None,
-    id_prefix: options.IdPrefix = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    last: options.Last = None,
-    total: options.Total = False,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the deliveries of a webhook, newest first."""
-    query = options.search_of(context)
-    page = Api.of_environment().call("GET", "webhooks", webhook_id, "deliveries", **query)
-    webhook_views.print_page_of_deliveries(as_json, page, query)
-
-
+    ],
+    **options.SEARCH,
+)
 app.command()(recoveries.recover)

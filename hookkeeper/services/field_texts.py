@@ -8,12 +8,11 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
 from hookkeeper.content.text import LINES, SECONDS, WORD
@@ -37,6 +36,8 @@ class Codec(NamedTuple):
     widget: Literal["line", "area", "choice"] = "line"
     can_repeat: bool = False
     """Several texts are one, with a line for each."""
+    hint: str = ""
+    """How a text has to look."""
 
 
 class Field(NamedTuple):
@@ -53,6 +54,25 @@ class Field(NamedTuple):
     """The texts of all values. That of the default is empty."""
     parts: "tuple[Field, ...]" = ()
     is_list: bool = False
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is true or false."""
+        return isinstance(self.default, bool)
+
+    @property
+    def form_help(self) -> str:
+        """The help in a form."""
+        lines = "One a line." if self.codec and self.codec.can_repeat and self.codec.widget == "area" else ""
+        return self._help_with(lines).replace("`", "")
+
+    @property
+    def option_help(self) -> str:
+        """The help on the command line."""
+        return self._help_with("Can be repeated." if self.is_list or (self.codec and self.codec.can_repeat) else "")
+
+    def _help_with(self, repeated: str) -> str:
+        return " ".join(filter(None, (self.help or f"{self.title}.", self.codec and self.codec.hint, repeated)))
 
     @property
     def shown_choices(self) -> dict[str, str]:
@@ -87,7 +107,7 @@ def read_fields(model: type[BaseModel], texts: Mapping[str, str], parse: Parse) 
         if field is None or field.codec is None or not text.strip():
             continue
         try:
-            _put(fields, path.split("."), field.codec.read(text, parse))
+            put(fields, path.split("."), field.codec.read(text, parse))
         except ValueError as error:
             errors.append(BadField(path=path, detail=str(error)))
     if errors:
@@ -139,7 +159,8 @@ def _paths(fields: Collection[Field], prefix: str = "") -> Iterator[tuple[str, F
         yield from _paths(field.parts, f"{path}.")
 
 
-def _put(fields: dict[str, Any], steps: list[str], value: Any) -> None:
+def put(fields: dict[str, Any], steps: list[str], value: Any) -> None:
+    """Set a field at a path."""
     *outer, last = steps
     for step in outer:
         fields = fields.setdefault(step, {})
@@ -262,9 +283,9 @@ def _codec(kind: Any, marks: list[Any], default: Any) -> Codec:
         return DURATIONS if SECONDS in inner else PATTERNS if WORD in inner else LIST
     if SECONDS in marks:
         return DURATION
-    if kind is str or kind is datetime:
+    if kind is str:
         return TEXT if LINES in marks else LINE
-    return PAIRS if parts == [str, str] else {int: COUNT, float: NUMBER}.get(kind, JSON)
+    return PAIRS if parts == [str, str] else {int: COUNT, float: NUMBER, AwareDatetime: TIME}.get(kind, JSON)
 
 
 # How values are written
@@ -322,18 +343,22 @@ def _write_pairs(pairs: Mapping[str, str]) -> str:
 
 
 LINE = Codec(_strip, str)
+TIME = Codec(_strip, str, hint="RFC 3339.")
 TEXT = Codec(lambda text, _: text, str, "area")
 LIST = Codec(
     lambda text, _: [line.strip() for line in text.split("\n") if line.strip()], "\n".join, "area", can_repeat=True
 )
 PATTERNS = Codec(lambda text, _: list(dict.fromkeys(text.replace(",", " ").split())), ", ".join, can_repeat=True)
-PAIRS = Codec(_pairs_or_json, _write_pairs, "area", can_repeat=True)
+PAIRS = Codec(_pairs_or_json, _write_pairs, "area", can_repeat=True, hint="`name: value`.")
 JSON = Codec(
     lambda text, parse: parse(text),
     lambda value: json.dumps(value, indent=2, ensure_ascii=False) if value else "",
     "area",
+    hint="JSON.",
 )
 NUMBER = Codec(_number, lambda value: f"{value:.12g}")
 COUNT = Codec(_count, str)
-DURATION = Codec(_duration, lambda value: write_durations([value]))
-DURATIONS = Codec(lambda text, _: read_durations(text), write_durations)
+DURATION = Codec(_duration, lambda value: write_durations([value]), hint="Such as 30s, 5m, 2h, 1d.")
+DURATIONS = Codec(
+    lambda text, _: read_durations(text), write_durations, hint="Such as 5s, 5m, 1h; `never` for none at all."
+)

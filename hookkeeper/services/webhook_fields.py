@@ -4,9 +4,9 @@ This is the one description: the OpenAPI document, the form of the dashboard and
 made of it. A new field needs a column in `hookkeeper.registry.models` as well, and the code that uses it.
 """
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification, OnFailure
@@ -18,13 +18,16 @@ from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.policy import OrderPolicy, RetryPolicy
 from hookkeeper.registry.health import Status
 from hookkeeper.services.fields import (
+    SHOWN_AS_GIVEN,
     EventPattern,
     Headers,
     Line,
     MetadataText,
+    Owned,
     RequestModel,
     ResponseModel,
     Secret,
+    Shown,
     TenantName,
     Text,
     Time,
@@ -133,17 +136,8 @@ class WebhookHealth(ResponseModel):
     """Null if the webhook is not throttled."""
 
 
-class Owned(BaseModel):
-    """What comes first in an answer."""
-
-    id: str
-    tenant: str
-
-
-class WebhookView(ResponseModel, WebhookFields, Owned):
-    """A webhook as answers have it. What is in the registry is not validated again."""
-
-    model_config = ConfigDict(extra="ignore", json_schema_serialization_defaults_required=True)
+class WebhookView(Shown, WebhookFields, Owned):
+    model_config = SHOWN_AS_GIVEN
 
     signature_scheme: Scheme
     filter_errors: int
@@ -159,14 +153,12 @@ class WebhookView(ResponseModel, WebhookFields, Owned):
     created_at: Time
     updated_at: Time
 
-    @classmethod
-    def of(cls, source: object, **others: Any) -> Self:
-        """Make one from a row."""
-        names = cls.model_fields.keys() - others.keys()
-        return cls.model_construct(**{name: getattr(source, name) for name in names}, **others)
-
 
 class WebhookWithSecret(WebhookView):
     secret: str
     """The signing key. `GET /v1/webhooks/{id}/secret` shows it again."""
     public_key: str | None = None
+
+
+SHOWN = WebhookWithSecret.model_fields.keys()
+"""Fields of answers, some of which cannot be set."""

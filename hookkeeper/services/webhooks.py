@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from hookkeeper.content import headers, masking, tls
 from hookkeeper.content.notifications import OnFailure
+from hookkeeper.content.templates import EXAMPLE_WEBHOOK_ID
 from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.models import Webhook
@@ -46,11 +47,13 @@ async def new_webhook(
     await validator.for_(tenant).check(given)
     if secret and scheme and is_asymmetric(secret) != (scheme == "v1a"):
         raise Invalid.field("secret", f"is not a key for signature scheme {scheme}")
-    return Webhook(
-        id=webhook_id or _new_id(),
-        secret=secret or new_secret(scheme or "v1"),
-        **{name: value for name, value in _columns(given).items() if name not in ("secret", "signature_scheme")},
-    )
+    return unsaved(given, webhook_id or _new_id(), secret or new_secret(scheme or "v1"))
+
+
+def unsaved(given: dict[str, Any], webhook_id: str = EXAMPLE_WEBHOOK_ID, secret: str = "") -> Webhook:
+    """Make a webhook, of fields as the API names them, that is in no registry."""
+    columns = {name: value for name, value in _columns(given).items() if name not in ("secret", "signature_scheme")}
+    return Webhook(id=webhook_id, secret=secret, **columns)
 
 
 async def change(

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from api.routes.keys import NewKey
 from api.schemas.recoveries import RecoveryRequest
-from api.schemas.schedules import NewSchedule
+from hookkeeper.services.schedule_fields import NewSchedule
 from hookkeeper.services.webhook_fields import NewWebhook
 
 MANY = [1] * 19_000
