@@ -72,7 +72,7 @@ def time_of(text: str | None) -> str | None:
     return text if age is None else (datetime.now(UTC) - age).isoformat()
 
 
-SEARCH = {
+SEARCH: dict[str, Any] = {
     "type": Annotated[list[str] | None, typer.Option(help="Only this type; can be repeated.")],
     "status_code": Annotated[
         str | None, typer.Option(help="Status code of the latest attempt, such as 503, or its class, such as 5xx.")

@@ -130,7 +130,8 @@ class Resource:
         parameters: Sequence[Parameter],
         later: Callable[[], Sequence[Parameter]] = tuple,
     ) -> None:
-        own, given_later = {each.name for each in parameters}, {}
+        own = {each.name for each in parameters}
+        given_later: dict[str, Any] = {}
 
         class Command(TyperCommand):
             """A command that has further parameters once it is used."""

@@ -164,7 +164,7 @@ class Shown(ResponseModel):
     def of(cls, source: object, **others: Any) -> Self:
         """Make one from the attributes of `source`, as any answer."""
         names = cls.model_fields.keys() - others.keys()
-        return cls.model_construct(**{name: getattr(source, name) for name in names}, **others)
+        return cls.model_construct(**{name: getattr(source, name) for name in names}, **others)  # type: ignore[return-value]
 
 
 SHOWN_AS_GIVEN = ConfigDict(extra="ignore", json_schema_serialization_defaults_required=True)
