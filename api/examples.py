@@ -23,7 +23,6 @@ from api.schemas.events import (
 )
 from api.schemas.portal import PortalLink, PortalSessionView, ThemeView
 from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepted, WebhookDelivery
-from api.schemas.schedules import ScheduleCommandAccepted
 from api.schemas.system import Backlog, SystemView, WaitingDeliveries, WebhookCounts
 from api.statistics_views import statistics
 from hookkeeper.content.headers import MASK
@@ -38,7 +37,7 @@ from hookkeeper.registry.index.statistics import Group, Statistics, StatisticsQu
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.preview import Preview, RequestPreview
-from hookkeeper.services.schedule_fields import ScheduleSummary
+from hookkeeper.services.schedule_fields import ScheduleCommandAccepted, ScheduleSummary
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot

@@ -23,12 +23,20 @@ from api.deps import (
 )
 from api.errors import naming_event, naming_schedule
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
-from api.schemas.schedules import BackfillRequest, ScheduleCommandAccepted, ScheduleNote, TriggerRequest
 from hookkeeper import ids
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import SCHEDULE_ID, Page
-from hookkeeper.services.schedule_fields import NewSchedule, ScheduleChanges, ScheduleSummary, ScheduleView
+from hookkeeper.services.schedule_fields import (
+    BackfillRequest,
+    NewSchedule,
+    ScheduleChanges,
+    ScheduleCommandAccepted,
+    ScheduleNote,
+    ScheduleSummary,
+    ScheduleView,
+    TriggerRequest,
+)
 from hookkeeper.services.schedules import changed, check_event, new_plan, trigger_time
 from hookkeeper.temporal.schedules import Schedules
 from hookkeeper.times import utc_now

@@ -8,7 +8,7 @@ import typer
 
 from hookkeeper.cli import event_views, options, timeline
 from hookkeeper.cli.client import Api, present
-from hookkeeper.cli.console import Json, err, out, print_json_or, print_result
+from hookkeeper.cli.console import Json, err, out, print_json_or
 from hookkeeper.cli.options import AsJson, EventData, Follow, OwnEventId, Tenant, read_json
 from hookkeeper.cli.resources import Resource
 from hookkeeper.command_rules import COMMANDS
@@ -110,15 +110,9 @@ for _name, _rule in COMMANDS.items():
     resource.post(_name, _rule.summary, _accepted, delivery=Delivery)
 
 
-@app.command()
-def reschedule(
-    event_id: EventId,
-    deliver_at: Annotated[str, typer.Argument(help="The new time (RFC 3339).")],
-    tenant: Tenant = None,
-    as_json: AsJson = False,
-) -> None:
-    """Change the time of a scheduled event."""
-    api = Api.of_environment()
-    body = {"deliver_at": deliver_at}
-    accepted = api.call("POST", "events", event_id, "reschedule", body=body, tenant=tenant)
-    print_result(as_json, accepted, _accepted(accepted))
+resource.post(
+    "reschedule",
+    "Change the time of a scheduled event.",
+    _accepted,
+    deliver_at=Annotated[str, typer.Argument(metavar="TIME", help="The new time (RFC 3339).")],
+)

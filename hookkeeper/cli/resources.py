@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 from typer.core import TyperCommand
+from typer.models import ArgumentInfo
 
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Failed, Json, print_fields, print_json_or, print_page, print_result
@@ -81,12 +82,8 @@ class Resource:
 
     def post(self, name: str, help_: str, say: Callable[[Json], str] | None = None, **body: Any) -> None:
         """Add a command that is a POST of these fields; without a sentence, it prints the resource."""
-        self._add(
-            name,
-            help_,
-            self._call("POST", name, body=body.keys(), say=say),
-            (*(parameter(each, about) for each, about in body.items()), *self._of),
-        )
+        fields = [parameter(each, about, _default_of(about)) for each, about in body.items()]
+        self._add(name, help_, self._call("POST", name, body=body, say=say), (self._of[0], *fields, *self._of[1:]))
 
     def create(self, model: str, help_: str, *, argument: str, short: Short = NONE) -> None:
         """Add `create`; one field is also the argument."""
@@ -170,6 +167,10 @@ def _made(parameters: Sequence[Parameter]) -> Any:
 
 def _cells(columns: Any, row: Json) -> Sequence[str]:
     return [escape(str(row[cell] or "")) if isinstance(cell, str) else cell(row) for cell in columns]
+
+
+def _default_of(about: Any) -> Any:
+    return Parameter.empty if isinstance(about.__metadata__[0], ArgumentInfo) else None
 
 
 # Fields as options

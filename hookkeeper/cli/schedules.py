@@ -92,19 +92,12 @@ def trigger(
     print_result(as_json, accepted, "\n".join(accepted["events"]))
 
 
-@app.command()
-def backfill(
-    schedule: ScheduleId,
-    since: Annotated[str, typer.Argument(help="Start of the period (RFC 3339).")],
-    until: Annotated[str, typer.Argument(help="End of the period, not included (RFC 3339).")],
-    overlap: Overlap = None,
-    tenant: Tenant = None,
-    as_json: AsJson = False,
-) -> None:
-    """Create the events of a past period, none of them twice."""
-    body = present(since=since, until=until, overlap=overlap)
-    accepted = Api.of_environment().call("POST", "schedules", schedule, "backfill", body=body, tenant=tenant)
-    print_result(as_json, accepted, "\n".join(accepted["events"]) or "no times in this period")
-
-
+resource.post(
+    "backfill",
+    "Create the events of a past period, none of them twice.",
+    lambda accepted: "\n".join(accepted["events"]) or "no times in this period",
+    since=Annotated[str, typer.Argument(metavar="SINCE", help="Start of the period (RFC 3339).")],
+    until=Annotated[str, typer.Argument(metavar="UNTIL", help="End of the period, not included (RFC 3339).")],
+    overlap=Overlap,
+)
 resource.delete("Delete a schedule. Events that it created remain.")

@@ -58,8 +58,8 @@ class OnFailure(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    emails: tuple[Email, ...] = Field((), max_length=MAX_RECIPIENTS)
-    notifications: tuple[Notification, ...] = Field((), max_length=MAX_RECIPIENTS)
+    emails: tuple[Email, ...] = Field((), title="Alert emails", max_length=MAX_RECIPIENTS)
+    notifications: tuple[Notification, ...] = Field((), title="Alert notifications", max_length=MAX_RECIPIENTS)
 
     @model_validator(mode="after")
     def _has_a_recipient(self) -> Self:

@@ -1,10 +1,10 @@
-"""What a schedule has: as it is given, changed and shown.
+"""What a schedule has, as it is given, changed and shown; and requests about one.
 
 The OpenAPI document and the options of the command line are made of it, as for webhooks.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -16,6 +16,7 @@ from hookkeeper.services.fields import (
     AS_TEXT,
     SCHEDULE_ID,
     SHOWN_AS_GIVEN,
+    EventId,
     EventType,
     GivenTime,
     Line,
@@ -159,6 +160,43 @@ class ScheduleView(ScheduleSummary):
     """Times without an event, because Temporal was unavailable for longer than the catch-up window."""
     created_at: Time
     updated_at: Time | None
+
+
+class ScheduleNote(RequestModel):
+    model_config = with_examples({"note": "Closed for the holidays"})
+
+    note: Line = Field("", max_length=MAX_NOTE)
+    """A note, such as the reason."""
+
+
+class TriggerRequest(RequestModel):
+    model_config = with_examples({"overlap": "allow_all"})
+
+    overlap: OverlapPolicy = "allow_all"
+    """What to do if an earlier event is still being delivered."""
+    id: EventId | None = None
+    """The event's id, as an earlier answer to the same request named it, which makes it safe to repeat the request. By
+    default an id of the current second."""
+
+
+class BackfillRequest(RequestModel):
+    model_config = with_examples({"since": "2026-01-01T00:00:00Z", "until": "2026-01-03T00:00:00Z"})
+
+    since: SensibleTime
+    until: SensibleTime
+    """Exclusive, and not in the future."""
+    overlap: OverlapPolicy = "allow_all"
+    """`buffer_all` posts one event after the other, each after the delivery of the previous one. `cancel_other` cancels
+    an event that is still being delivered, also one of the same request if that is repeated."""
+
+
+class ScheduleCommandAccepted(ResponseModel):
+    """Temporal has accepted the command."""
+
+    id: str
+    command: Literal["trigger", "backfill"]
+    events: list[str]
+    """The ids of the events, some of which may be refused."""
 
 
 SHOWN = ScheduleView.model_fields.keys()

@@ -51,8 +51,8 @@ async def test_the_life_of_a_schedule(running_dev: processes.Dev, tenant: str) -
     assert made.count("next") == 5
     listed = await ran(running_dev, "list", *of)
     assert f"daily     {tenant}" in listed
-    later = await ran(running_dev, "update", "daily", "--jitter", "5m", *of, "--json")
-    assert json.loads(later)["jitter"] == 300
+    later = await ran(running_dev, "update", "daily", "--catchup-window", "1d", *of, "--json")
+    assert json.loads(later)["catchup_window"] == 86400
     paused = await ran(running_dev, "pause", "daily", "--note", "Holidays.", *of)
     assert paused.splitlines()[0].endswith("paused Holidays.")
     triggered = await ran(running_dev, "trigger", "daily", *of)
