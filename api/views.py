@@ -13,7 +13,6 @@ from api.schemas.events import (
     EventView,
 )
 from api.schemas.recoveries import RecoveryView, WebhookDelivery
-from api.schemas.webhooks import WebhookSecret
 from hookkeeper import ids
 from hookkeeper.content import masking, tls
 from hookkeeper.content.headers import masked
@@ -36,7 +35,7 @@ from hookkeeper.services.schedule_fields import (
     ScheduleSummary,
     ScheduleView,
 )
-from hookkeeper.services.webhook_fields import WebhookHealth, WebhookView, WebhookWithSecret
+from hookkeeper.services.webhook_fields import WebhookHealth, WebhookSecret, WebhookView, WebhookWithSecret
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot

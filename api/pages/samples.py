@@ -8,13 +8,13 @@ from fastapi import Response
 from api.pages.rendering import query
 from api.problems import Problem
 from api.routes import webhooks as api
-from api.schemas.webhooks import SampleEvent, TestEventRequest
 from api.strict_json import fault_of, parse
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import BadField, Invalid, ServiceError
 from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.webhook_fields import SampleEvent, TestEventRequest
 from hookkeeper.temporal.error_translation import GatewayError
 
 

@@ -29,10 +29,15 @@ from api.requests import in_thread
 from api.routes import recoveries
 from api.routes import webhooks as api
 from api.schemas.recoveries import RecoveryRequest
-from api.schemas.webhooks import PreviewRequest, SampleEvent, SecretRotation, TestEventRequest
 from hookkeeper.registry.webhooks import ChangedMeanwhile
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.webhook_fields import WebhookChanges
+from hookkeeper.services.webhook_fields import (
+    PreviewRequest,
+    SampleEvent,
+    SecretRotation,
+    TestEventRequest,
+    WebhookChanges,
+)
 from hookkeeper.services.webhooks import found
 from hookkeeper.temporal.error_translation import Conflict
 

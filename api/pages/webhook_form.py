@@ -34,7 +34,6 @@ from api.pages.samples import form_sample, send_test
 from api.problems import Conflicting, Forbidden, Problem
 from api.requests import in_thread
 from api.routes import webhooks as api
-from api.schemas.webhooks import SampleEvent, TestEventRequest
 from api.sessions import SESSION
 from api.strict_json import fault_of, parse
 from hookkeeper.registry.database import RegistryUnavailable
@@ -44,7 +43,14 @@ from hookkeeper.services import field_texts
 from hookkeeper.services.errors import BadField
 from hookkeeper.services.field_texts import MAX_NAME_SHOWN, by_path, fields_of, pattern_of
 from hookkeeper.services.preview import Preview, Previewer
-from hookkeeper.services.webhook_fields import STEPS, NewWebhook, WebhookChanges, WebhookFields
+from hookkeeper.services.webhook_fields import (
+    STEPS,
+    NewWebhook,
+    SampleEvent,
+    TestEventRequest,
+    WebhookChanges,
+    WebhookFields,
+)
 from hookkeeper.services.webhooks import unmasked, unsaved, webhook_id_of
 from hookkeeper.times import rfc3339
 

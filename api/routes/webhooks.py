@@ -26,7 +26,6 @@ from api.deps import (
 from api.errors import naming_event
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
 from api.schemas.events import AcceptedEvent
-from api.schemas.webhooks import PreviewRequest, SampleEvent, SecretRotation, TestEventRequest, WebhookSecret
 from hookkeeper.crypto.signing_keys import is_asymmetric, new_secret
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.store import Store
@@ -34,7 +33,17 @@ from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, EventType, Page
 from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.services.preview import Preview, Previewer
-from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges, WebhookView, WebhookWithSecret
+from hookkeeper.services.webhook_fields import (
+    NewWebhook,
+    PreviewRequest,
+    SampleEvent,
+    SecretRotation,
+    TestEventRequest,
+    WebhookChanges,
+    WebhookSecret,
+    WebhookView,
+    WebhookWithSecret,
+)
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.services.webhooks import UNKNOWN_WEBHOOK, change, found, new_webhook, release_held, unsaved
 from hookkeeper.settings import Settings

@@ -65,11 +65,11 @@ def _targets(webhook: Json) -> list[str]:
 def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
     for name, value in webhook.items():
         if name == "emails":
-            yield from (("email", _email(email)) for email in value)
+            yield from (("email", _shown_email(email)) for email in value)
         elif name == "notifications":
             yield from (("notification", _service(notification)) for notification in value)
         elif name == "on_failure" and value:
-            yield from ((name, f"email to {_email(email)}") for email in value["emails"])
+            yield from ((name, f"email to {_shown_email(email)}") for email in value["emails"])
             yield from ((name, f"notify {_service(notification)}") for notification in value["notifications"])
         elif name == "health":
             yield from _health(value)
@@ -93,7 +93,7 @@ def _health(health: Json) -> Iterator[tuple[str, str]]:
         yield "last_success_at", health["last_success_at"]
 
 
-def _email(email: Json) -> str:
+def _shown_email(email: Json) -> str:
     to = ", ".join(email["to"])
     return f"{to}  “{email['subject']}”" if email.get("subject") else to
 

@@ -1,10 +1,10 @@
-"""What a webhook has: as it is given, changed and shown.
+"""What a webhook has, as it is given, changed and shown; and requests about one.
 
 This is the one description: the OpenAPI document, the form of the dashboard and the options of the command line are
 made of it. A new field needs a column in `hookkeeper.registry.models` as well, and the code that uses it.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -18,8 +18,11 @@ from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.policy import OrderPolicy, RetryPolicy
 from hookkeeper.registry.health import Status
 from hookkeeper.services.fields import (
+    EVENT_ID,
     SHOWN_AS_GIVEN,
+    EventId,
     EventPattern,
+    EventType,
     Headers,
     Line,
     MetadataText,
@@ -158,6 +161,54 @@ class WebhookWithSecret(WebhookView):
     secret: str
     """The signing key. `GET /v1/webhooks/{id}/secret` shows it again."""
     public_key: str | None = None
+
+
+class WebhookSecret(ResponseModel):
+    """The signing key. For ed25519, receivers need only the public key."""
+
+    secret: str
+    public_key: str | None = None
+    previous_secret_expires_at: Time | None = None
+    """Until when the previous key signs too."""
+
+
+class SecretRotation(RequestModel):
+    model_config = with_examples({"grace": 3600})
+
+    secret: Secret | None = None
+    """The new key; by default a generated one."""
+    grace: int = Field(86400, ge=0, le=30 * 86400, strict=True)
+    """Seconds during which the previous key signs too."""
+    end_previous: bool = Field(False, strict=True)
+    """Rotate although the key before still signs, and end it now. Otherwise the answer is 409, unless `grace` is 0."""
+
+
+class SampleEvent(RequestModel):
+    model_config = with_examples({"type": "order.paid", "data": {"order": 4711, "amount": "12.50"}})
+
+    type: EventType = "hookkeeper.test"
+    data: Any = Field(default_factory=lambda: {"message": "This is a test."})
+    """By default the first example of the type in the catalogue."""
+
+
+class TestEventRequest(SampleEvent):
+    id: EventId | None = None
+    """Your id, which makes it safe to repeat the request. By default a generated id."""
+
+
+class PreviewRequest(RequestModel):
+    """Either a webhook that is not registered, or the id of a registered one."""
+
+    model_config = with_examples(
+        {
+            "webhook": {"url": "https://acme.example/hook", "payload": {"static": {"source": "shop"}}},
+            "event": {"type": "order.paid", "data": {"order": 4711}},
+        }
+    )
+
+    webhook: NewWebhook | None = None
+    webhook_id: str | None = Field(None, pattern=EVENT_ID)
+    event: SampleEvent = Field(default_factory=SampleEvent)
 
 
 SHOWN = WebhookWithSecret.model_fields.keys()
