@@ -67,9 +67,9 @@ class Resource:
         options = [parameter(name, about) for name, about in filters.items()]
         self._add(of or "list", help_, run, ((ID,) if of else ()) + (*options, *PAGE))
 
-    def show(self, help_: str) -> None:
-        """Add `show`."""
-        self._add("show", help_, self._call("GET"), self._of)
+    def show(self, help_: str, of: str | None = None) -> None:
+        """Add `show`, or a command that shows something of one."""
+        self._add(of or "show", help_, self._call("GET", *([of] if of else ())), self._of)
 
     def delete(self, help_: str) -> None:
         """Add `delete`."""

@@ -194,12 +194,7 @@ resource.update(
     short=SHORT,
 )
 resource.delete("Delete a webhook. Its open deliveries are cancelled.")
-
-
-@app.command()
-def secret(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Show the signing key."""
-    print_json_or(as_json, Api.of_environment().call("GET", "webhooks", webhook_id, "secret"), print_fields)
+resource.show("Show the signing key.", of="secret")
 
 
 @app.command()
