@@ -11,13 +11,13 @@ from hookkeeper import task_queues
 from hookkeeper.registry.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.readiness import server_time
 from hookkeeper.temporal.run_repair import RunRepair
 from hookkeeper.temporal.workers import ServedQueue, serve
 from workflows.event import EventWorkflow
 from workflows.event_part import EventPartWorkflow
 from workflows.large_event import LargeEventWorkflow
-from workflows.ordered_queue import OrderedQueueWorkflow
 from workflows.probe import ProbeWorkflow
 from workflows.recovery import RecoveryWorkflow
 from workflows.release import ReleaseWorkflow
@@ -30,7 +30,6 @@ WORKFLOWS: list[type] = [
     LargeEventWorkflow,
     EventPartWorkflow,
     ScheduledEventWorkflow,
-    OrderedQueueWorkflow,
     ReleaseWorkflow,
     RecoveryWorkflow,
     ProbeWorkflow,
@@ -45,7 +44,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     retention = RetentionTask(store.index, settings.retention, temporal_time, store.audit, settings.audit_retention)
     async with (
         retention.running(),
-        RunRepair(client, store).running(),
+        RunRepair(client, Gateway(client, queue, store.rows), store).running(),
         open_activities(client, store, settings) as activities,
     ):
         queues = [

@@ -15,7 +15,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.event_data import EventData
+from activities.attempts import EventData
 from activities.memory_budget import WorkerMemory
 from activities.rendering import Renderer
 from activities.tenant_concurrency import TenantConcurrency

@@ -1,36 +1,45 @@
 """What a channel gets to make an attempt, and the outcome that it returns."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+from cachetools import LRUCache
 from temporalio import activity
+from temporalio.client import Client
 
 from hookkeeper import outcomes
 from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.payload import Body, body_of
-from hookkeeper.egress.apprise_sender import ServiceAnswer
+from hookkeeper.content.sizes import memory_of
 from hookkeeper.egress.http import HttpAnswer
+from hookkeeper.egress.notifier import ServiceAnswer
 from hookkeeper.mail.provider import MailAnswer
-from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
+from hookkeeper.messages import Message
+from hookkeeper.messages.batch import AttemptRequest, EventAttempts
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
+from hookkeeper.temporal.run_state import input_of
+
+MAX_CACHED_BYTES = 16 * 1024 * 1024
+"""Approximate memory of each of a worker's two caches."""
 
 
 @dataclass(frozen=True)
 class BatchContext:
-    """What the attempts of a batch share."""
+    """What the attempts of an event share."""
 
-    message: DeliveryBatch
+    message: EventAttempts
     event: OutgoingEvent
     clock_offset: timedelta
     """How far Temporal's clock is ahead of this machine's."""
     targets: int
     """Attempts of the activity, whose outcomes share one result."""
-    is_together: bool = False
-    """The activity has batches of several events."""
+    is_shared: bool = False
+    """The run of the activity is shared by several events."""
 
     def now(self) -> datetime:
         """Return the time now by Temporal's clock."""
@@ -119,3 +128,39 @@ def clock_offset() -> timedelta:
     be too early.
     """
     return activity.info().started_time - datetime.now(UTC)
+
+
+class _RunInput(Message):
+    """The data in the input of a run."""
+
+    data: Any = None
+
+
+class EventData:
+    """The data of events. That of a later attempt, or of a large event, is in the first event of the run's history: if
+    each attempt carried it, history would have it once for each.
+    """
+
+    def __init__(self, temporal: Client) -> None:
+        self._temporal = temporal
+        self._cache: LRUCache[str, Any] = LRUCache(MAX_CACHED_BYTES, getsizeof=memory_of)
+        """Data by run."""
+
+    async def outgoing(self, event: EventAttempts) -> OutgoingEvent:
+        """Return the event with its data. Raises `RPCError`."""
+        data = event.data if event.data_inline else await self.of_this_run()
+        return OutgoingEvent(event.id, event.type, event.tenant, event.timestamp, data)
+
+    async def of_this_run(self) -> Any:
+        """Return the data of the run that this activity belongs to. Raises `RPCError`."""
+        info = activity.info()
+        assert info.workflow_id is not None
+        assert info.workflow_run_id is not None
+        run_id = info.workflow_run_id
+        if run_id in self._cache:
+            return self._cache[run_id]
+        handle = self._temporal.get_workflow_handle(info.workflow_id, run_id=run_id)
+        data = (await input_of(self._temporal, handle, _RunInput)).data
+        with suppress(ValueError):  # larger than the cache
+            self._cache[run_id] = data
+        return data

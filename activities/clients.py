@@ -8,9 +8,8 @@ import httpx
 
 from hookkeeper.egress import http
 from hookkeeper.egress.addresses import EVERYWHERE, parse_networks
-from hookkeeper.egress.apprise_sender import AppriseSender
 from hookkeeper.egress.resolver import Lookups
-from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
 from hookkeeper.settings import Settings
 
 
@@ -20,7 +19,6 @@ class Clients:
     """For URLs that tenants choose: it connects to allowed addresses only."""
     own: httpx.AsyncClient
     """For URLs that the operator chooses, such as that of the mail provider."""
-    services: AppriseSender
     sandbox: Sandbox
 
 
@@ -29,20 +27,15 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
     """Open all clients until the block ends."""
     allowed = parse_networks(settings.allowed_networks)
     proxy = settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
-    lookups = Lookups(settings.dns_servers, settings.dns_timeout, settings.max_concurrent_lookups)
+    lookups = Lookups(settings.dns_servers)
     async with (
         http.make_client(
             allowed,
             proxy=proxy,
             lookups=lookups,
-            max_handshakes=settings.max_concurrent_handshakes,
             require_https=settings.require_https,
         ) as guarded,
         http.make_client(EVERYWHERE, proxy=proxy, lookups=lookups) as own,
-        AppriseSender(settings.notification_services, allowed, require_https=settings.require_https) as services,
-        Sandbox(
-            children=settings.max_concurrent_sandbox_calls,
-            per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,
-        ) as sandbox,
+        Sandbox(per_tenant=MAX_CALLS_PER_TENANT) as sandbox,
     ):
-        yield Clients(guarded, own, services, sandbox)
+        yield Clients(guarded, own, sandbox)

@@ -5,7 +5,7 @@ records them. So each batch is recorded at least once; `hookkeeper.registry.heal
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
@@ -13,8 +13,9 @@ from typing import Literal
 import structlog
 from temporalio import activity
 
+from activities.delivery_batch import Made
 from activities.slow_webhooks import SlowWebhooks
-from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
+from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.outcomes import BUSY_STATUS_CODES, Outcome
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.health import DisabledReason, RequestResult, needs_recording
@@ -41,27 +42,22 @@ class HealthRecorder:
         self._slow = SlowWebhooks()
 
     async def record(
-        self,
-        batches: Sequence[DeliveryBatch],
-        results: Sequence[BatchResult],
-        before: Mapping[str, Webhook],
-        offset: timedelta,
-    ) -> Sequence[BatchResult]:
-        """Record the outcomes of a tenant's batches; mark those whose webhook was disabled by them.
+        self, tenant: str, made: Sequence[Made], before: Mapping[str, Webhook], offset: timedelta
+    ) -> Collection[str]:
+        """Record the outcomes of a tenant's attempts; return the webhooks that were disabled by them.
 
         `before` are the webhooks as they were before their attempts, as far as this try of the activity has read them.
         `offset` is that of Temporal's clock.
         """
-        changes = list(self._changes(batches, results, before, offset))
+        changes = list(self._changes(made, before, offset))
         if not changes:
-            return results
+            return ()
         disabled = await self._record(changes)
-        tenant = batches[0].tenant
         for webhook_id, reason in disabled.items():
             log.warning("webhook disabled", webhook=webhook_id, tenant=tenant, reason=reason)
             if reason == "failing" and self._probes:
                 await self._probes.start(tenant, webhook_id)
-        return [_with_disabled(batch, result, disabled) for batch, result in zip(batches, results, strict=True)]
+        return disabled
 
     async def _record(self, changes: Sequence[RequestResult]) -> Mapping[str, DisabledReason]:
         again = activity.info().attempt > 1
@@ -74,25 +70,20 @@ class HealthRecorder:
         return await self._store.health.record(changes, self._disable_after, again=again)
 
     def _changes(
-        self,
-        batches: Sequence[DeliveryBatch],
-        results: Sequence[BatchResult],
-        before: Mapping[str, Webhook],
-        offset: timedelta,
+        self, made: Sequence[Made], before: Mapping[str, Webhook], offset: timedelta
     ) -> Iterator[RequestResult]:
         """Yield what is to be recorded: of the successes of a webhook, the latest."""
         successes: dict[str, RequestResult] = {}
-        for batch, result in zip(batches, results, strict=True):
-            for request, outcome in zip(batch.attempts, result.outcomes, strict=True):
-                change = self._change(request, outcome, before.get(request.webhook_id), offset)
-                if change is None:
-                    continue
-                if change.answer != "succeeded":
-                    yield change
-                    continue
-                other = successes.get(change.webhook_id, change)
-                latest = max(other, change, key=lambda success: success.at)
-                successes[change.webhook_id] = replace(latest, slow=other.slow or change.slow)
+        for request, outcome in made:
+            change = self._change(request, outcome, before.get(request.webhook_id), offset)
+            if change is None:
+                continue
+            if change.answer != "succeeded":
+                yield change
+                continue
+            other = successes.get(change.webhook_id, change)
+            latest = max(other, change, key=lambda success: success.at)
+            successes[change.webhook_id] = replace(latest, slow=other.slow or change.slow)
         yield from successes.values()
 
     def _change(
@@ -127,17 +118,3 @@ def throttled_for(webhook: Webhook | None, outcome: Outcome) -> float:
     in_a_row = webhook.failures or 0 if webhook else 0
     backoff = BUSY_SECONDS * 2.0 ** min(in_a_row, MAX_DOUBLINGS)
     return max(requested, min(backoff, MAX_BUSY_SECONDS, *(outcome.delays or ())))
-
-
-def _with_disabled(batch: DeliveryBatch, result: BatchResult, disabled: Mapping[str, object]) -> BatchResult:
-    if not disabled:
-        return result
-    pairs = zip(batch.attempts, result.outcomes, strict=True)
-    return BatchResult(
-        outcomes=tuple(
-            outcome.model_copy(update={"disabled": True})
-            if request.webhook_id in disabled and outcome.verdict != "succeeded"
-            else outcome
-            for request, outcome in pairs
-        )
-    )

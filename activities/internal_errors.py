@@ -14,7 +14,7 @@ from hookkeeper import metrics
 from hookkeeper.egress.proxy import ProxyFailed
 from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.egress.resolver import ResolverUnavailable
-from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
+from hookkeeper.messages.batch import AttemptRequest, EventAttempts
 from hookkeeper.outcomes import Outcome, ReservedTime
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.targets import channel_of
@@ -54,15 +54,15 @@ def put_off(delivery: str, error: Exception, now: datetime) -> Outcome:
     )
 
 
-def note(batch: DeliveryBatch, request: AttemptRequest, error: Exception) -> None:
+def note(event: EventAttempts, request: AttemptRequest, error: Exception) -> None:
     """Log and count the error of one attempt."""
     if isinstance(error, LocalLimitReached):  # it counts itself
         return
     metrics.INTERNAL_ERRORS.labels(channel_of(request.delivery)).inc()
     log.error(
         "attempt prevented by an internal error",
-        tenant=batch.tenant,
-        event_id=batch.id,
+        tenant=event.tenant,
+        event_id=event.id,
         delivery=request.delivery,
         webhook=request.webhook_id,
         error=_text(error),

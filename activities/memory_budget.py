@@ -32,9 +32,9 @@ def request_memory(body_bytes: int) -> int:
 class MemoryBudget:
     """Bytes that tenants share. A tenant never has more than it leaves free, so a tenant that has none finds some."""
 
-    def __init__(self, total: int, per_tenant: int) -> None:
+    def __init__(self, total: int) -> None:
         self._total = total
-        self._bytes = TenantLimit(total, per_tenant=min(per_tenant, total // 2))
+        self._bytes = TenantLimit(total, per_tenant=total // 2)
 
     @property
     def held(self) -> int:
@@ -102,10 +102,10 @@ class WorkerMemory:
     Two budgets: with one, a tenant's events could use all of it while their requests wait.
     """
 
-    def __init__(self, total: int, per_tenant: int, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(self, total: int, max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self._max_body_bytes = max_body_bytes
-        self.requests = MemoryBudget(total, per_tenant)
-        self.data = MemoryBudget(total, per_tenant)
+        self.requests = MemoryBudget(total)
+        self.data = MemoryBudget(total)
         self._loads = TenantLoads()
 
     def request(self, tenant: str, body_bytes: int | None = None) -> AbstractAsyncContextManager[Reservation]:

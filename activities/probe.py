@@ -5,7 +5,7 @@ from datetime import timedelta
 from temporalio import activity
 
 from activities.webhooks import WebhookActivities
-from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch
+from hookkeeper.messages.batch import AttemptRequest, DeliveryBatch, EventAttempts
 from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbeInput, ProbeRequest, ProbeResult, ProbeState
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
@@ -32,7 +32,9 @@ class ProbeActivities:
         webhook = await self._store.webhooks.get(request.webhook_id)
         if self._interval is None or webhook is None or not _is_disabled_for_failing(webhook):
             return ProbeResult(event_id=request.event_id, state="obsolete")
-        (outcome,) = (await self._webhooks.deliver_webhooks(_batch_of(request))).outcomes
+        (outcomes,) = (await self._webhooks.deliver_webhooks(_batch_of(request))).outcomes
+        assert outcomes is not None, "it raises at the tenant's limit"
+        (outcome,) = outcomes
         return ProbeResult(
             event_id=request.event_id,
             state=_state_after(outcome),
@@ -63,7 +65,7 @@ def _batch_of(request: ProbeRequest) -> DeliveryBatch:
     """Return a manual attempt: it is sent at once, and although the webhook is disabled."""
     webhook_id = request.webhook_id
     attempt = AttemptRequest(delivery=webhook_id, webhook_id=webhook_id, number=1, trigger="manual", immediate=True)
-    return DeliveryBatch(
+    event = EventAttempts(
         id=request.event_id,
         type=PROBE_EVENT_TYPE,
         tenant=request.tenant,
@@ -71,3 +73,4 @@ def _batch_of(request: ProbeRequest) -> DeliveryBatch:
         data=DATA,
         attempts=(attempt,),
     )
+    return DeliveryBatch(events=(event,))

@@ -11,20 +11,20 @@ from hookkeeper.outcomes import Outcome
 
 async def traced(make_attempt: Callable[[PreparedAttempt], Awaitable[Outcome]], attempt: PreparedAttempt) -> Outcome:
     """Make the attempt in a span of its own."""
-    batch, request = attempt.batch.message, attempt.request
-    if batch.traceparent is None:
+    event, request = attempt.batch.message, attempt.request
+    if event.traceparent is None:
         return await make_attempt(attempt)
     info = activity.info()
     attributes: dict[str, str | int] = {
-        "hookkeeper.tenant": batch.tenant,
-        "hookkeeper.event_id": batch.id,
-        "hookkeeper.event_type": batch.type,
+        "hookkeeper.tenant": event.tenant,
+        "hookkeeper.event_id": event.id,
+        "hookkeeper.event_type": event.type,
         "hookkeeper.delivery": request.delivery,
         "hookkeeper.attempt": request.number,
         "hookkeeper.run_id": info.workflow_run_id or "",
     }
     run_id = info.workflow_run_id if info.workflow_type == temporal_names.EVENT else None
-    with tracing.attempt(batch.traceparent, run_id, attributes) as record:
+    with tracing.attempt(event.traceparent, run_id, attributes) as record:
         outcome = await make_attempt(attempt)
         record(outcome)
         return outcome

@@ -15,10 +15,8 @@ from hookkeeper import tracing
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.egress import http
 from hookkeeper.egress.request_state import LocalLimitReached
-from hookkeeper.egress.response_headers import shown_headers
-from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt
+from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt, shown_headers
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
-from hookkeeper.messages.shared_run import TogetherBatch, TogetherResult
 from hookkeeper.outcomes import Outcome
 from hookkeeper.services.webhook_requests import digest_of, secrets_of, signed_headers
 
@@ -48,14 +46,6 @@ class WebhookActivities:
         """Make every attempt of the batch; record the results in the health of its webhooks."""
         return await self._batches.run(batch, self._attempt, self._health.record)
 
-    @activity.defn
-    async def deliver_events_together(self, together: TogetherBatch) -> TogetherResult:
-        """Make every attempt of the batches of several events, as `deliver_webhooks` does those of one."""
-        results = await self._batches.run_together(
-            together.batches, self._attempt, self._health.record, is_rest=together.is_rest
-        )
-        return TogetherResult(results=results.of_batches, retry_after=results.retry_after)
-
     async def _attempt(self, attempt: PreparedAttempt) -> Outcome:
         """Send the request, or defer it if the webhook's rate or a concurrency limit does not allow it now."""
         request, webhook, batch = attempt.request, attempt.webhook, attempt.batch
@@ -65,7 +55,7 @@ class WebhookActivities:
         if deferred := await self._gate.defer_by_rate(request, webhook, now):
             return deferred
         # An event that shares its activity waits for a slot: deferred, it would need a run of its own.
-        slot = self._gate.concurrency.slot(webhook.id, waits=batch.is_together)
+        slot = self._gate.concurrency.slot(webhook.id, waits=batch.is_shared)
         async with slot as is_within_limit:
             if not (is_within_limit or request.immediate):
                 return await self._gate.defer_by_concurrency(request, webhook, now)

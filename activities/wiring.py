@@ -16,7 +16,6 @@ from activities.hand_over import HandOverActivities
 from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
-from activities.ordered_queue import OrderedQueueActivities
 from activities.probe import ProbeActivities
 from activities.rate_gate import RateGate
 from activities.record import RecordActivities
@@ -25,6 +24,7 @@ from activities.release import ReleaseActivities
 from activities.rendering import Renderer
 from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import TenantConcurrency
+from activities.turns import TurnActivities
 from activities.webhooks import WebhookActivities
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.links import LinkBuilder
@@ -38,6 +38,7 @@ from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.held_deliveries import HeldDeliveries
 from hookkeeper.temporal.probes import Probes
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
+from hookkeeper.temporal.run_repair import RunRepair
 
 MAX_CONCURRENT_BULK = 20
 """Activities of releases and recoveries at the same time; each waits for deliveries most of the time."""
@@ -65,9 +66,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     gateway = Gateway(temporal, settings.task_queue, store.rows)
     operators = operator_alerts(settings)
     concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
-    memory = WorkerMemory(
-        settings.max_bytes_in_flight, settings.max_bytes_in_flight_per_tenant, settings.render_limits.body_bytes
-    )
+    memory = WorkerMemory(settings.max_bytes_in_flight, settings.render_limits.body_bytes)
     renderer = Renderer(clients.sandbox, memory, settings.render_limits)
     batches = BatchRunner(
         store,
@@ -78,7 +77,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
         always_alert=operators is not None,
     )
     mail = SuppressingProvider(mail_provider(settings, clients.own), store.suppressions)
-    notifier = Notifier(clients.services, clients.guarded)
+    notifier = Notifier(clients.guarded)
     links = LinkBuilder(settings.public_url, settings.temporal_ui_url, temporal.namespace)
     interval = settings.probe_interval
     probes = Probes(temporal, settings.task_queue, interval) if interval else None
@@ -100,19 +99,16 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     ingest = EventIngest(gateway, store, clients.sandbox, settings)
     scheduled_ingest = ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit)
     firing = ScheduledEventActivities(scheduled_ingest, gateway, concurrency)
-    ordered_queues = OrderedQueueActivities(gateway.ordered_queues, store)
+    turns = TurnActivities(temporal, store.rows.lines, gateway.lines, RunRepair(temporal, gateway, store))
     probing = ProbeActivities(store, webhooks, gateway.releases, interval)
     return Activities(
         main=[
             *sending,
-            webhooks.deliver_events_together,
-            RecordActivities(store.rows).record,
+            RecordActivities(store.rows, gateway.lines).record,
+            turns.ask_turn,
             HandOverActivities(temporal).is_in_open_run,
             ClosingActivities(temporal).close_as_cancelled,
             firing.accept_scheduled_event,
-            ordered_queues.enqueue,
-            ordered_queues.check_queued_run,
-            ordered_queues.find_waiting_events,
         ],
         retries=[
             *sending,
@@ -130,7 +126,7 @@ def _bulk_activities(temporal: Client, store: Store, settings: Settings, gateway
     concurrency = TenantConcurrency(MAX_CONCURRENT_BULK, settings.max_concurrent_per_tenant)
     runs = store.index.runs_by_status
     release = ReleaseActivities(store, HeldDeliveries(temporal, runs), concurrency)
-    candidates = RecoveryCandidates(temporal, runs, gateway.commands, gateway.shared_runs)
+    candidates = RecoveryCandidates(temporal, runs, gateway.commands, gateway.reader)
     recovery = RecoveryActivities(store, candidates, concurrency)
     return [
         release.find_held,

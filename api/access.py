@@ -10,17 +10,18 @@ from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request, Response, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPBearer
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from api.caller import Caller, Scope
-from api.connections import until_read
-from api.query_names import check_query, query_names
 from api.requests import MAX_BATCH_BYTES, StrictRoute
+from api.server.connections import until_read
 from api.state import state_of
+from hookkeeper.services.caller import Caller, Scope
 
 KEYLESS = frozenset(
     {
@@ -38,7 +39,7 @@ KEYLESS = frozenset(
             "/static/{asset}",
             "/theme/{colours}.css",
             "/inbox/{token}",
-        ),  # all other pages need a session: see `api.pages.routes`
+        ),  # all other pages need a session: see `dashboard.routes`
     }
 )
 """Paths that need no key."""
@@ -65,7 +66,8 @@ def needs(*scopes: Scope) -> params.Security:
 class GuardedRoute(StrictRoute):
     """A route that checks the key and its scopes first, then reads query and body strictly."""
 
-    takes_any_query: ClassVar[bool] = False
+    is_page: ClassVar[bool] = False
+    """A page of the dashboard takes any query."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         scopes, names, handle = scopes_of(self), query_names(self), super().get_route_handler()
@@ -73,7 +75,7 @@ class GuardedRoute(StrictRoute):
         async def handle_guarded(request: Request) -> Response:
             state = state_of(request)
             request.state.caller = await self.authenticate(request, scopes)
-            if not self.takes_any_query:
+            if not self.is_page:
                 check_query(request, names)
             held: AsyncExitStack = request.scope[HELD]
             await held.enter_async_context(state.concurrency.slot(request.state.caller))
@@ -122,3 +124,18 @@ def check_routes(app: FastAPI) -> None:
 
 def _name(route: APIRoute) -> str:
     return f"{' '.join(sorted(route.methods or ()))} {route.path}"
+
+
+def query_names(route: APIRoute) -> frozenset[str]:
+    """Return the names of the query parameters that a route declares."""
+    return frozenset(
+        field.alias for field in get_flat_params(route.dependant) if isinstance(field.field_info, params.Query)
+    )
+
+
+def check_query(request: Request, known: frozenset[str]) -> None:
+    """Raise `RequestValidationError` for each parameter that is not one of the known."""
+    if unknown := [name for name in request.query_params if name not in known]:
+        takes = f"parameters are {', '.join(sorted(known))}" if known else "this path takes no parameters"
+        message = f"Unknown parameter: {takes}"
+        raise RequestValidationError([{"type": "unknown", "loc": ("query", name), "msg": message} for name in unknown])

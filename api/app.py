@@ -4,44 +4,18 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import errors, openapi, outgoing
+from api import errors
 from api.access import check_routes
-from api.pages import audit as audit_page
-from api.pages import (
-    event,
-    exchange,
-    live,
-    login,
-    logo,
-    look,
-    overview,
-    static,
-    webhook,
-    webhook_commands,
-    webhook_form,
-)
-from api.pages import event_types as event_types_page
-from api.pages import events as events_page
-from api.pages import inbox as inbox_page
-from api.pages import keys as keys_page
-from api.pages import limits as limits_page
-from api.pages import portal as portal_page
-from api.pages import recoveries as recoveries_page
-from api.pages import schedules as schedules_page
-from api.pages import suppressions as suppressions_page
-from api.pages import webhooks as webhooks_page
-from api.pages.rendering import unknown_page
+from api.openapi import document, outgoing
 from api.problems import responses
 from api.routes import (
-    audit,
     codec,
-    deliveries,
     docs,
     event_types,
     events,
-    health,
-    inbox,
     keys,
     portal,
     post_events,
@@ -49,26 +23,36 @@ from api.routes import (
     recoveries,
     schedules,
     stats,
-    stream,
     suppressions,
     system,
     webhooks,
 )
 from api.state import ApiState
-from api.tracing import TELEMETRY, PassedContext
+from dashboard import ROUTERS as PAGES
+from dashboard.rendering import unknown_page
+from hookkeeper import tracing
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.version import VERSION
 
+HEADER = tracing.HEADER.encode()
+UNTRACED = ("/healthz", "/readyz", "/portal/")
+"""Paths of no interest, and those with the token of a link."""
+
+TELEMETRY: TelemetryConfig = {
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+    "exclude": lambda scope: scope["path"].startswith(UNTRACED),
+}
 ROUTERS = (
     post_events.router,
-    stream.router,
     events.router,
-    health.router,
+    system.health_router,
     providers.router,
     webhooks.router,
-    deliveries.router,
     recoveries.router,
     suppressions.router,
     event_types.router,
@@ -77,37 +61,27 @@ ROUTERS = (
     schedules.router,
     portal.router,
     keys.router,
-    audit.router,
+    system.audit_router,
     codec.router,
     event_types.export_router,
     codec.page_router,
     docs.router,
-    login.router,
-    portal_page.router,
-    static.router,
-    look.router,
-    logo.router,
-    overview.router,
-    event_types_page.router,
-    events_page.router,
-    live.router,
-    inbox_page.router,
-    inbox.router,
-    event.router,
-    exchange.router,
-    webhooks_page.router,
-    webhook_form.router,
-    webhook.router,
-    webhook_commands.router,
-    schedules_page.router,
-    audit_page.router,
-    recoveries_page.router,
-    suppressions_page.router,
-    keys_page.router,
-    limits_page.router,
+    *PAGES,
 )
 """In the order in which a request is compared with them: FastAPI needs 0.1 ms to pass by the others. The documentation
-page has the order of `openapi.tags`."""
+page has the order of `document.tags`."""
+
+
+class PassedContext:
+    """Middleware for processes that export no traces: the client's context is passed on with the event."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = [value for name, value in scope.get("headers", ()) if name == HEADER]
+        with tracing.of_client(given[0].decode("latin-1") if given else None):
+            await self._app(scope, receive, send)
 
 
 class NoAdminKey(Exception):
@@ -130,22 +104,22 @@ def bare_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Hookkeeper",
         version=VERSION,
-        description=openapi.DESCRIPTION,
-        openapi_tags=openapi.tags(),
-        servers=openapi.servers(settings.public_url),
+        description=document.DESCRIPTION,
+        openapi_tags=document.tags(),
+        servers=document.servers(settings.public_url),
         webhooks=outgoing.router,
-        generate_unique_id_function=openapi.operation_id,
+        generate_unique_id_function=document.operation_id,
         redirect_slashes=False,  # to an absolute address, which is wrong behind some proxies
         openapi_url=None,  # `api.routes.docs` serves the document and its page
         lifespan=_lifespan,
         telemetry=TELEMETRY,
-        responses=responses(408, 414, 431, 503),  # given before any route: see `api.refusals`
+        responses=responses(408, 414, 431, 503),  # given before any route: see `api.server.refusals`
     )
     for router in ROUTERS:
         app.include_router(router)
     check_routes(app)
     errors.install(app, unknown_page)
-    openapi.install(app)
+    document.install(app)
     return app
 
 

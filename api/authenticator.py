@@ -10,14 +10,13 @@ import structlog
 from cachetools import LRUCache, TTLCache
 from fastapi import Request
 
-from api.caller import SCOPES, Caller
-from api.portal import caller_of
 from api.problems import Forbidden, Unauthorized
 from hookkeeper.crypto.tokens import is_token
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.registry.api_keys import PREFIX, USE_INTERVAL, ApiKey, ApiKeys, digest_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession, PortalSessions
+from hookkeeper.services.caller import SCOPES, Caller, caller_of
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.times import utc_now
 

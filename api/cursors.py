@@ -1,6 +1,7 @@
-"""Signed cursors of lists. A cursor that no list returned is refused before the registry or Temporal reads it.
+"""Signed cursors of lists, and encrypted ids of a stream's messages. One that we did not send is refused before the
+registry or Temporal reads it.
 
-The key is derived from the admin key, which all API processes share. Cursors from before a new admin key are refused.
+The keys are derived from the admin key, which all API processes share. Cursors from before a new admin key are refused.
 """
 
 import base64
@@ -9,7 +10,10 @@ import hmac
 from collections.abc import Sequence
 from typing import TypeVar
 
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 from api.problems import Malformed
+from hookkeeper.registry.index.change_log import END, Position
 from hookkeeper.services.errors import BadField
 from hookkeeper.services.fields import CountedPage, Page
 
@@ -18,6 +22,13 @@ MAX_LENGTH = 4096
 """Characters of a cursor."""
 PURPOSE = b"hookkeeper cursor\0"
 Item = TypeVar("Item")
+BLOCK = 16
+NUMBER = 6
+"""Bytes of the number of a write."""
+CHANGE = 4
+STREAM_ID_LENGTH = 22
+"""Characters of an id."""
+PADDING = bytes(BLOCK - NUMBER - CHANGE)
 
 
 class PageCursor:
@@ -65,3 +76,44 @@ def bad_cursor() -> Malformed:
 def cursor_key(admin_key: str) -> bytes:
     """Derive the key that signs cursors."""
     return hmac.new(admin_key.encode(), PURPOSE, hashlib.sha256).digest()
+
+
+class StreamCursors:
+    """Converts positions in the log of changes to ids of messages and back.
+
+    A position shows how much all tenants do. So an id is one block of AES: equal positions have equal ids, and an id
+    that no stream has sent is recognised by its padding.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        derived = hashlib.sha256(b"stream\0" + key).digest()
+        self._cipher = Cipher(algorithms.AES(derived), modes.ECB())  # noqa: S305 (of a single block)
+
+    def id_of(self, position: Position) -> str:
+        block = position.write.to_bytes(NUMBER) + position.change.to_bytes(CHANGE) + PADDING
+        encryptor = self._cipher.encryptor()
+        return base64.urlsafe_b64encode(encryptor.update(block) + encryptor.finalize()).decode().rstrip("=")
+
+    def position(self, given: str) -> Position:
+        """Return the position of an id. Raises Malformed if it is none of a stream."""
+        try:
+            encrypted = (
+                base64.b64decode(given + "==", altchars=b"-_", validate=True) if len(given) == STREAM_ID_LENGTH else b""
+            )
+        except ValueError:
+            encrypted = b""
+        if len(encrypted) != BLOCK:
+            raise _bad_id()
+        decryptor = self._cipher.decryptor()
+        block = decryptor.update(encrypted) + decryptor.finalize()
+        position = Position(int.from_bytes(block[:NUMBER]), int.from_bytes(block[NUMBER : NUMBER + CHANGE]))
+        if not block.endswith(PADDING) or position.change > END:
+            raise _bad_id()
+        return position
+
+
+def _bad_id() -> Malformed:
+    return Malformed(
+        "The id of the last message is invalid.",
+        [BadField(path="Last-Event-ID", detail="must be the id of a message of this stream")],
+    )

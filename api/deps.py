@@ -10,9 +10,9 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import Field
 
 from api.authenticator import Authenticator
-from api.caller import Caller
 from api.cursors import MAX_LENGTH, PageCursor
-from api.held_counts import HeldCounts
+from api.errors import naming_event
+from api.limits import HeldCounts
 from api.state import ApiState, state_of
 from hookkeeper.links import DEFAULT_TENANT, LinkBuilder
 from hookkeeper.registry.audit import AuditLog
@@ -22,15 +22,18 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.services.rate_limits import RateLimits
+from hookkeeper.services.recoveries import RecoveryService
 from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhook_validator import WebhookValidator
-from hookkeeper.services.webhooks import found
+from hookkeeper.services.webhooks import WebhookService, found
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway, Started
 from hookkeeper.temporal.schedules import Schedules
 
 
@@ -50,12 +53,37 @@ async def _links(request: Request) -> LinkBuilder:
     return state_of(request).links_for(request.state.caller)
 
 
+async def _webhook_service(request: Request) -> WebhookService:
+    state = state_of(request)
+    return WebhookService(
+        request.state.caller,
+        state.store,
+        state.gateway,
+        state.ingest,
+        state.validator,
+        state.sandbox,
+        state.settings,
+    )
+
+
+async def _recovery_service(request: Request) -> RecoveryService:
+    state = state_of(request)
+    return RecoveryService(request.state.caller, state.store, state.gateway)
+
+
 class EventEntry(NamedTuple):
     """What a request with events needs. One dependency, because FastAPI takes 0.02 ms for each."""
 
     caller: Caller
     ingest: EventIngest
     links: LinkBuilder
+
+    async def accept(self, event: NewEvent) -> Started:
+        """Accept an event of the caller. A problem names its id, also one that was generated."""
+        event = self.caller.with_tenant(event)
+        event_id = event.id or new_event_id()
+        with naming_event(event_id):
+            return await self.ingest.accept(event, event_id)
 
 
 async def event_entry(request: Request) -> EventEntry:
@@ -71,6 +99,8 @@ SettingsDep = Annotated[Settings, _from_state(lambda state: state.settings)]
 LinksDep = Annotated[LinkBuilder, Depends(_links)]
 SandboxDep = Annotated[Sandbox, _from_state(lambda state: state.sandbox)]
 IngestDep = Annotated[EventIngest, _from_state(lambda state: state.ingest)]
+WebhooksDep = Annotated[WebhookService, Depends(_webhook_service)]
+RecoveriesDep = Annotated[RecoveryService, Depends(_recovery_service)]
 ValidatorDep = Annotated[WebhookValidator, _from_state(lambda state: state.validator)]
 GatewayDep = Annotated[Gateway, _from_state(lambda state: state.gateway)]
 SchedulesDep = Annotated[Schedules, _from_state(lambda state: state.gateway.schedules)]

@@ -14,6 +14,7 @@ from api.cursors import bad_cursor
 from api.problems import (
     Conflicting,
     ContentTooLarge,
+    Forbidden,
     Malformed,
     Missing,
     Problem,
@@ -33,11 +34,10 @@ from hookkeeper.registry.portal import TooManyPortalSessions
 from hookkeeper.registry.suppressions import TooManySuppressions
 from hookkeeper.registry.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks
 from hookkeeper.sandbox.children import SandboxUnavailable
-from hookkeeper.services.errors import Invalid, NotFound, Postponed, ServiceError, TooLarge
+from hookkeeper.services.errors import Invalid, NotAllowed, NotFound, NotPossible, Postponed, ServiceError, TooLarge
 from hookkeeper.temporal.error_translation import (
     Conflict,
     GatewayError,
-    QueueFull,
     RequestTooLarge,
     TooManySchedules,
     Unavailable,
@@ -122,6 +122,10 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return from_validation(error.errors())
         case NotFound():
             return Missing(str(error))
+        case NotAllowed():
+            return Forbidden(str(error))
+        case NotPossible():
+            return Conflicting(str(error))
         case Invalid():
             return Unprocessable(str(error), error.errors)
         case BadTimes():  # values of a cron expression, or a time zone that the server does not know
@@ -147,8 +151,6 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Conflicting(f"{_sentence(error)} Remove one.")
         case BadCursor() | BadRegistryCursor():
             return bad_cursor()
-        case QueueFull():
-            return TooManyRequests(_sentence(error), headers={"retry-after": str(RETRY_AFTER_SECONDS)})
         case Unavailable() | RegistryUnavailable() | SandboxUnavailable():
             cause = str(error.__cause__) if error.__cause__ else None
             log.warning("unavailable", error=type(error).__name__, detail=str(error), cause=cause, **context)

@@ -1,11 +1,16 @@
-"""The filters of lists of events and deliveries."""
+"""The filters of lists and streams of events and deliveries."""
 
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Annotated, NamedTuple, TypeVar
 
-from fastapi import Depends, Query
+from fastapi import Depends, Header, Query, Request
+from pydantic import Field
 
-from api.deps import AnyTenant, KnownWebhook
+from api.cursors import STREAM_ID_LENGTH
+from api.deps import AnyTenant, CallerDep, KnownWebhook
+from api.state import state_of
+from api.streams.subscription import Subscription
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
 from hookkeeper.registry.index.search import Search, StatusCodes, status_codes
 from hookkeeper.services.errors import Invalid
@@ -163,6 +168,22 @@ async def _delivery_search(
 EventSearch = Annotated[Search, Depends(_event_search)]
 StreamSearch = Annotated[Search, Depends(_stream_search)]
 DeliverySearch = Annotated[Search, Depends(_delivery_search)]
+
+
+async def _subscription(
+    request: Request,
+    caller: CallerDep,
+    search: StreamSearch,
+    last_event_id: Annotated[
+        Annotated[str, Field(json_schema_extra={"maxLength": STREAM_ID_LENGTH})] | None,
+        Header(description="`id` of the last message that was received: the stream continues after it"),
+    ] = None,
+) -> AsyncIterator[Subscription]:
+    with state_of(request).feed.subscription(caller, search, last_event_id) as stream:
+        yield stream
+
+
+SubscriptionDep = Annotated[Subscription, Depends(_subscription)]
 
 
 def _once(values: list[Value] | None) -> tuple[Value, ...]:

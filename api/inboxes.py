@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
+
+from fastapi import Path
 
 from api.problems import TooManyRequests
 from hookkeeper.crypto.signing_keys import sign
@@ -41,6 +43,7 @@ RANDOM_BYTES = 9
 MAX_TIMESTAMP_DIGITS = 12
 SHOWN_HEADERS = ("content-", "webhook-", "accept", "user-agent", "host", "traceparent")
 """Beginnings of the names of headers whose values are shown; others can be secrets of a webhook."""
+PathToken = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{29,120}$")]
 Signature = Literal["right", "wrong", "missing", "unknown"]
 """`unknown`: no webhook has the address of the inbox, so there is no key."""
 

@@ -3,18 +3,16 @@
 from fastapi import Request
 
 from api.authenticator import Authenticator
-from api.backlog_limit import BacklogLimit
-from api.caller import Caller
-from api.concurrency import RequestConcurrency
-from api.cursors import cursor_key
-from api.held_counts import HeldCounts
+from api.cursors import StreamCursors, cursor_key
 from api.inboxes import Inboxes
-from api.streams.cursors import StreamCursors
+from api.limits import BacklogLimit, HeldCounts, RequestConcurrency
+from api.server.connections import MAX_CONNECTIONS
 from api.streams.feed import ChangeFeed
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
-from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
+from hookkeeper.services.caller import Caller
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.system_state import SystemState
@@ -28,8 +26,8 @@ MAX_CONCURRENT_RENDERS = 4
 """Pages that are rendered in threads at the same time, half of them of one tenant."""
 MAX_CONCURRENT_STATISTICS = 2
 """Answers with statistics that are made at the same time, half of them of one tenant."""
-CONNECTIONS_PER_STREAM = 4
-"""Connections of the process for each that may be a stream."""
+MAX_STREAMS, MAX_STREAMS_PER_TENANT = MAX_CONNECTIONS // 4, 10
+"""Streams of events that are open, in all and of one tenant."""
 
 
 class ApiState:
@@ -40,10 +38,7 @@ class ApiState:
         self.store = store
         self.gateway = gateway
         self.links = LinkBuilder(settings.public_url, settings.temporal_ui_url, gateway.namespace)
-        self.sandbox = Sandbox(
-            children=settings.max_concurrent_sandbox_calls,
-            per_tenant=settings.max_concurrent_sandbox_calls_per_tenant,
-        )
+        self.sandbox = Sandbox(per_tenant=MAX_CALLS_PER_TENANT)
         self.authenticator = Authenticator(admin_key, store.api_keys, store.portal, settings.rate_limit)
         self.concurrency = RequestConcurrency(settings.max_concurrent_requests_per_tenant)
         self.parsing = TenantLimit(MAX_CONCURRENT_PARSES)
@@ -60,7 +55,7 @@ class ApiState:
             self.authenticator,
             self.links.for_tenants(),  # one message goes to all streams
             StreamCursors(self.cursor_key),
-            TenantLimit(settings.max_connections // CONNECTIONS_PER_STREAM, per_tenant=settings.max_streams_per_tenant),
+            TenantLimit(MAX_STREAMS, per_tenant=MAX_STREAMS_PER_TENANT),
         )
         self.inboxes = Inboxes(self.cursor_key)
         self.ingest = EventIngest(gateway, store, self.sandbox, settings)

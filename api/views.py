@@ -13,6 +13,8 @@ from api.schemas.events import (
     EventView,
 )
 from api.schemas.recoveries import RecoveryView, WebhookDelivery
+from api.schemas.stats import AttemptOutcomes, LatencyPercentiles, StatisticsGroup, StatisticsStep, StatisticsView
+from api.schemas.webhooks import WebhookSecret
 from hookkeeper import ids
 from hookkeeper.content import masking, tls
 from hookkeeper.content.headers import masked
@@ -22,10 +24,13 @@ from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import Delivery, EventState, next_attempt_at
 from hookkeeper.messages.recovery import RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
+from hookkeeper.policy import OrderKey
 from hookkeeper.registry.health import status_of
 from hookkeeper.registry.index.change_log import ChangedDelivery as Changed
 from hookkeeper.registry.index.change_log import ChangedEvent
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
+from hookkeeper.registry.index.rollup import OUTCOMES
+from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.schedule_fields import (
     EventTemplate,
@@ -35,11 +40,14 @@ from hookkeeper.services.schedule_fields import (
     ScheduleSummary,
     ScheduleView,
 )
-from hookkeeper.services.webhook_fields import WebhookHealth, WebhookSecret, WebhookView, WebhookWithSecret
+from hookkeeper.services.webhook_fields import WebhookHealth, WebhookView, WebhookWithSecret
 from hookkeeper.temporal.event_read import EventSnapshot
 from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import utc_now
+
+NAMES = ("tenant", "webhook_id", "channel", "type")
+COUNTS = ("deliveries_succeeded", "deliveries_failed", "deliveries_cancelled", "attempts", "retries", "requested")
 
 
 def webhook(row: Webhook) -> WebhookView:
@@ -52,7 +60,7 @@ def webhook(row: Webhook) -> WebhookView:
         headers=masked(row.headers),
         tls=tls.masked(row.tls),
         signature_scheme="v1a" if is_asymmetric(row.secret) else "v1",
-        ordered=row.ordered is not None,
+        ordered=OrderKey(key=row.order_key) if row.order_key else row.ordered is not None,
         order_policy=row.ordered or "block",
         health=_health(row),
         metadata=row.metadata_,
@@ -194,3 +202,41 @@ def _masked(on_failure: OnFailure | None) -> OnFailure | None:
 
 def _public_key(row: Webhook) -> str | None:
     return public_key(row.secret) if is_asymmetric(row.secret) else None
+
+
+def statistics(query: StatisticsQuery, found: Statistics) -> StatisticsView:
+    return StatisticsView(
+        by=query.by,
+        since=found.since,
+        until=found.until,
+        step=query.step,
+        items=[_group(query, found, group) for group in found.groups],
+        waiting_capped=found.waiting_capped,
+    )
+
+
+def _group(query: StatisticsQuery, found: Statistics, group: Group) -> StatisticsGroup:
+    names: dict[str, Any] = {name: group.names.get(name) for name in NAMES}
+    steps = [
+        StatisticsStep(at=at, **_counts(query, measures)) for at, measures in zip(found.times, group.steps, strict=True)
+    ]
+    return StatisticsGroup(
+        **names, **_counts(query, group.total), held=group.held, retrying=group.retrying, steps=steps
+    )
+
+
+def _counts(query: StatisticsQuery, measures: Measures) -> dict[str, Any]:
+    return {
+        "events": measures["events"] if query.has_events else None,
+        **{name: measures[name] for name in COUNTS},
+        "success_rate": measures.success_rate,
+        "outcomes": AttemptOutcomes(**{name: measures[name] for name in OUTCOMES}),
+        "latency": _latency(measures),
+    }
+
+
+def _latency(measures: Measures) -> LatencyPercentiles | None:
+    p50, p95, p99 = (measures.latency(share) for share in (0.5, 0.95, 0.99))
+    if p50 is None or p95 is None or p99 is None:
+        return None
+    return LatencyPercentiles(p50=round(p50, 1), p95=round(p95, 1), p99=round(p99, 1))

@@ -135,7 +135,8 @@ async def _write(rows: EventRows, some: Sequence[RunReport]) -> None:
     """Write reports, again if a busy machine was too slow."""
     while True:
         try:
-            return await rows.write(some)
+            await rows.write(some)
+            return
         except RegistryUnavailable as error:
             out.print(f"  [yellow]again: {error}[/yellow]")
 

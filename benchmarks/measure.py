@@ -38,12 +38,6 @@ def memory_mb(pids: Pids) -> dict[str, float]:
     return {name: sum(_pss_kb(pid) for pid in tree) / 1024 for name, tree in trees.items()}
 
 
-def descendant_with(ancestor: int, argument: str) -> int | None:
-    """Return the descendant that has this argument in its command line."""
-    _, *descendants = _tree(ancestor, _read_stats()) or [ancestor]
-    return next((pid for pid in descendants if argument in _arguments(pid)), None)
-
-
 async def settle(pids: Callable[[], Pids]) -> None:
     """Wait until the processes are idle, so that what they do after the last delivery is counted; at most 10 s."""
     deadline = time.monotonic() + MAX_SETTLE_TIME
@@ -85,13 +79,6 @@ def _tree(root: int, stats: Mapping[int, _Stat], others: Container[int] = ()) ->
     for pid in found:
         found += children[pid]
     return found
-
-
-def _arguments(pid: int) -> list[str]:
-    with suppress(OSError):
-        # Forked processes set a title in place of arguments.
-        return (PROC / str(pid) / "cmdline").read_bytes().decode().replace("\0", " ").split()
-    return []
 
 
 def _pss_kb(pid: int) -> int:

@@ -9,7 +9,7 @@ import httpx
 
 from benchmarks.index_reports import TENANTS, TYPES, WEBHOOKS, tenant_name, webhook_id
 from benchmarks.timing import Call, time_in_turn
-from hookkeeper.cli import stack
+from drills import stack
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import free_ports

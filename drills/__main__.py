@@ -51,6 +51,11 @@ async def _waiting(arguments: argparse.Namespace) -> bool:
 
 
 async def _ordered(arguments: argparse.Namespace) -> bool:
+    if arguments.keys:
+        events = arguments.events or 20_000
+        return report.print_keyed(
+            await ordered.run_with_keys(arguments.seed, events, arguments.keys, report.print_step)
+        )
     events = arguments.events or 100
     return report.print_ordered(await ordered.run(arguments.seed, events, report.print_step))
 
@@ -122,8 +127,10 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--events",
         type=int,
-        help="number of events (ordered: 100, release: 1000, recovery, index: 2000, rates: 3000, acceptance: 10,000)",
+        help="number of events (ordered: 100, or 20,000 with keys, release: 1000, recovery, index: 2000, rates: 3000, "
+        "acceptance: 10,000)",
     )
+    add("--keys", type=_number, nargs="?", const=1000, default=0, help="ordered: order within so many keys (%(const)d)")
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
     add("--factor", type=float, default=1.0, help="neighbour: multiplies its time limits (%(default)g)")
     add("--pages", type=_number, default=0, help="neighbour: pages that the hostile tenant keeps open (%(default)d)")

@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import httpx
 
+from drills import stack
 from drills.clocks import Clocks, clocks_in
 from drills.postgres import Postgres
 from drills.relays import Relays, relaying
 from drills.schedule import CLOCKS, WORKERS
-from hookkeeper.cli import stack, temporal_server
+from drills.stack import Stack
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import free_ports
-from hookkeeper.cli.stack import Stack
 from hookkeeper.settings import Settings
 
 POLL_INTERVAL = 0.25
@@ -120,7 +120,7 @@ async def running(
             send_emails=False,
             database=registry.service,
             workers=WORKERS,
-            temporal=temporal_server.service(folder, ports, dynamic_config=temporal_config),
+            temporal=stack.temporal_service(folder, ports, dynamic_config=temporal_config),
             environments=environments,
         )
         async with stack.running(plan) as running_stack, _client(running_stack) as http:

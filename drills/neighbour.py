@@ -20,6 +20,7 @@ import httpx
 
 from drills.answers import PlannedAnswer
 from drills.environment import Environment, Report, environment
+from drills.event_loops import watched
 from drills.hostile import NESTED_TYPE
 from drills.hostile_tenant import SECRET, TENANT
 from drills.name_server import QUIET, name_server
@@ -32,7 +33,7 @@ RATE = 2.0
 """Events a second of the quiet tenant."""
 ALONE_SECONDS = 10.0
 """Duration of the measurement without the hostile tenant."""
-CASE_VARIABLES = {"HOOKKEEPER_MAX_WEBHOOKS_PER_TENANT": "3000", "HOOKKEEPER_DEBUG_EVENT_LOOP": "50"}
+CASE_VARIABLES = {"HOOKKEEPER_MAX_WEBHOOKS_PER_TENANT": "3000", **watched(50)}
 HEALTH_INTERVAL, MEMORY_INTERVAL = 0.25, 1.0
 START_TIMEOUT, DELIVERY_TIMEOUT = 400.0, 60.0
 P95_LIMIT, LATEST_LIMIT, HEALTH_LIMIT = 1.0, 3.0, 0.5

@@ -1,4 +1,4 @@
-"""Open pages of the dashboard: each holds its stream and loads itself again, as with `api/static/pages.js`."""
+"""Open pages of the dashboard: each holds its stream and loads itself again, as with `dashboard/static/pages.js`."""
 
 import asyncio
 import re

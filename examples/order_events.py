@@ -14,7 +14,7 @@ import httpx
 
 TENANT = "example"
 RECEIVER = os.environ.get("RECEIVER_URL", "http://127.0.0.1:9000").rstrip("/")
-SLACK = os.environ.get("SLACK_SERVICE")  # slack://T…/B…/…, the end of a Slack incoming webhook's URL
+SLACK = os.environ.get("SLACK_SERVICE")  # https://hooks.slack.com/services/T…/B…/…
 TEXT = "{{ event.data.customer }} paid {{ event.data.amount }} EUR for order {{ event.data.order }}."
 NOTE = {"service": SLACK, "title": "Paid", "body": TEXT} if SLACK else {"http": {"url": f"{RECEIVER}/notes"}}
 WEBHOOK = {

@@ -64,6 +64,7 @@ def reopened(delivery: Delivery) -> Delivery:
             "reached": () if delivery.status == "succeeded" else delivery.reached,
             "redelivered_from": delivery.attempts_made + 1,
             "ordered": None,
+            "line": "",
         }
     )
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from hashlib import sha256
 from secrets import token_hex
 
 EVENT_RUN = re.compile(r"event-[^-]+-[^.]+(\.[0-9]+)?")
@@ -74,19 +75,9 @@ def part_of(workflow: str) -> int:
     return int(workflow.split("-", 2)[2].partition(".")[2] or 0)
 
 
-def ordered_queue_id(webhook_id: str) -> str:
-    """Name the queue of an ordered webhook: `ordered-queue-<webhook id>`."""
-    return f"ordered-queue-{webhook_id}"
-
-
-def position_of(tenant: str, workflow: str) -> str:
-    """Name the position of a run in a queue of its tenant: the event's id, and of a part `<event id>.<n>`."""
-    return workflow.removeprefix(workflow_id(tenant, ""))
-
-
-def run_at(tenant: str, position: str) -> str:
-    """Name the run at this position."""
-    return workflow_id(tenant, position)
+def line_of(webhook_id: str, key: str) -> str:
+    """Name the line of an ordered webhook's deliveries with this key, by a digest: keys are tenants' data."""
+    return sha256(f"{webhook_id} {key}".encode()).hexdigest()[:24]
 
 
 SCHEDULE_PREFIX = "schedule-"

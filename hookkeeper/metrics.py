@@ -32,7 +32,6 @@ Limit = Literal[
     "streams",  # of a tenant in an API process
     "backlog",
     "schema_cost",
-    "ordered_queue",
     "webhooks",  # of a tenant
     "portal_sessions",  # of a tenant
     "suppressions",  # of a tenant

@@ -51,7 +51,7 @@ ERRORS = (
     *("timeout", "dns", "connection_refused", "connection_reset", "tls", "protocol", "forbidden_address"),
     "bad_template",
     *("no_email_provider", "no_recipients", "needs_sendgrid", "key_in_text", "suppressed"),
-    *("bad_service", "service_not_allowed", "empty", "not_sent", "not_accepted"),
+    "not_accepted",
 )
 """Errors of attempts besides `http_<status>` and `smtp_<code>`: of requests, content, emails, and services."""
 
@@ -85,7 +85,7 @@ class Outcome(Message):
     first_byte_ms: float | None = None
     """From the connection to the headers of the response."""
     request_digest: str | None = None
-    """What was sent (`hookkeeper.crypto.request_digest`); of requests to a webhook's URL only."""
+    """What was sent (`hookkeeper.services.webhook_requests`); of requests to a webhook's URL only."""
     status_code: int | None = None
     error: str | None = None
     """One of `ERRORS`, `http_<status>` or `smtp_<code>`."""

@@ -5,7 +5,15 @@ The rule that reads a policy is `workflows.retry.next_delay`.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WrapValidator,
+    model_serializer,
+    model_validator,
+)
 
 from hookkeeper.content.text import SECONDS
 
@@ -29,6 +37,27 @@ DEFAULT_SCHEDULE = (
 OrderPolicy = Literal["block", "skip"]
 """The effect of a failing event on later events of an ordered webhook: `block` delays them until it is final, `skip`
 only until its first failed attempt."""
+
+
+class OrderKey(BaseModel):
+    """The key within which events are ordered. Events of different keys are sent in parallel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    key: str = Field(min_length=1, max_length=4096, examples=["event.data.customer_id"])
+    """A CEL expression on `event`. A value that is no text counts as its JSON. A missing one is a key of its own."""
+
+
+def _order(value: object) -> "bool | OrderKey":
+    if isinstance(value, bool | OrderKey):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError('must be true, false, or an object with a key, such as {"key": "event.data.customer_id"}')
+    return OrderKey.model_validate(value)
+
+
+Order = Annotated[bool | OrderKey, WrapValidator(lambda value, _: _order(value))]
+"""Whether a webhook is ordered, and by which key."""
 
 
 class RetryPolicy(BaseModel):

@@ -7,14 +7,12 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 
 from hookkeeper import temporal_names
 from hookkeeper.messages.event import NEED_ATTENTION, EventInput
-from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
 
 TENANT_KEY = SearchAttributeKey.for_keyword(temporal_names.TENANT)
 EVENT_TYPE_KEY = SearchAttributeKey.for_keyword(temporal_names.EVENT_TYPE)
 NEEDS_ATTENTION_KEY = SearchAttributeKey.for_keyword_list(temporal_names.NEEDS_ATTENTION)
 DELIVER_AT_KEY = SearchAttributeKey.for_datetime(temporal_names.DELIVER_AT)
-ORDERED_KEY = SearchAttributeKey.for_keyword_list(temporal_names.ORDERED)
 EVENTS_KEY = SearchAttributeKey.for_keyword_list(temporal_names.EVENTS)
 FIRED_FOR_KEY = SearchAttributeKey.for_datetime(temporal_names.FIRED_FOR)
 
@@ -38,11 +36,8 @@ def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttribut
     if len(event.deliveries) > PART:
         return TypedSearchAttributes(pairs)
     attention = (delivery for delivery in event.deliveries if delivery.status in NEED_ATTENTION)
-    ordered = (delivery for delivery in event.deliveries if delivery.ordered and not delivery.is_final)
     if needs_attention := fitting_ids(delivery.webhook_id for delivery in attention):
         pairs.append(SearchAttributePair(NEEDS_ATTENTION_KEY, needs_attention))
-    if queues := fitting_ids(delivery.webhook_id for delivery in ordered):
-        pairs.append(SearchAttributePair(ORDERED_KEY, queues))
     if event.deliver_at and run_number == 1:
         pairs.append(SearchAttributePair(DELIVER_AT_KEY, event.deliver_at))
     return TypedSearchAttributes(pairs)
@@ -53,10 +48,10 @@ def tenant_attributes(tenant: str) -> TypedSearchAttributes:
     return TypedSearchAttributes([SearchAttributePair(TENANT_KEY, tenant)])
 
 
-def memo(event: EventInput, digest: str, run_number: int) -> dict[str, Any]:
+def memo(event: EventInput, run_number: int) -> dict[str, Any]:
     """Return the memo with which a run is started, by the API or by a parent run."""
     number = {temporal_names.RUN_NUMBER: run_number} if run_number > 1 else {}
-    return {temporal_names.DIGEST: digest, temporal_names.ACCEPTED_AT: event.accepted_at, **number}
+    return {temporal_names.DIGEST: event.digest, temporal_names.ACCEPTED_AT: event.accepted_at, **number}
 
 
 def run_summary(event: EventInput) -> str:
@@ -64,23 +59,23 @@ def run_summary(event: EventInput) -> str:
     return f"{event.type} · {event.tenant}"
 
 
-def shared_search_attributes(events: Sequence[SharedEvent]) -> TypedSearchAttributes:
+def shared_search_attributes(events: Sequence[EventInput]) -> TypedSearchAttributes:
     """Return the search attributes of a shared run: the ids of its events, and the tenant and the type of all."""
     pairs: list[SearchAttributePair[Any]] = []
-    if listed := fitting_ids(shared.event.id for shared in events):
+    if listed := fitting_ids(event.id for event in events):
         pairs.append(SearchAttributePair(EVENTS_KEY, listed))
-    if len(tenants := {shared.event.tenant for shared in events}) == 1:
+    if len(tenants := {event.tenant for event in events}) == 1:
         pairs.append(SearchAttributePair(TENANT_KEY, *tenants))
-    if len(types := {shared.event.type for shared in events}) == 1:
+    if len(types := {event.type for event in events}) == 1:
         pairs.append(SearchAttributePair(EVENT_TYPE_KEY, *types))
     return TypedSearchAttributes(pairs)
 
 
-def shared_summary(events: Sequence[SharedEvent]) -> str:
+def shared_summary(events: Sequence[EventInput]) -> str:
     """`37 events: evt_1, evt_2, …`: their number, and the first of their ids."""
-    summary = f"{len(events)} events: {events[0].event.id}"
-    for shared in events[1:]:
-        longer = f"{summary}, {shared.event.id}"
+    summary = f"{len(events)} events: {events[0].id}"
+    for event in events[1:]:
+        longer = f"{summary}, {event.id}"
         if len(longer.encode()) > SUMMARY_BYTES - 5:
             return f"{summary}, …"
         summary = longer

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from hookkeeper.content.apprise_services import DEFAULT_ALLOWED
-from hookkeeper.content.sizes import MAX_HEADER_BYTES, RenderLimits
+from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.content.text import API_KEY
 from hookkeeper.content.urls import check_name_server, check_proxy
 from hookkeeper.egress.addresses import parse_networks
@@ -68,31 +67,12 @@ class Settings(BaseSettings):
     )
     egress_proxy: SecretStr | None = Field(
         None,
-        description="HTTP proxy for requests to webhooks, HTTP notifications and SendGrid:"
-        " `http://user:password@host:port`",
+        description="HTTP proxy for requests to webhooks, notifications and SendGrid: `http://user:password@host:port`",
     )
     dns_servers: Annotated[tuple[NameServer, ...], NoDecode] = Field(
         (),
         description="Name servers of the worker, comma-separated: `address` or `address:port`. Default: those of"
         " `/etc/resolv.conf`",
-    )
-    dns_timeout: float = Field(
-        5.0, gt=0, le=20, description="Seconds after which a name lookup without an answer fails"
-    )
-    max_concurrent_lookups: int = Field(
-        50, ge=1, description="Concurrent name lookups of one tenant, per worker; further lookups wait for up to 20 s"
-    )
-    max_concurrent_handshakes: int = Field(
-        4,
-        ge=1,
-        description="Concurrent handshakes of one tenant with receivers that have their own `tls`, per worker;"
-        " further handshakes wait for up to 20 s",
-    )
-    max_concurrent_sandbox_calls: int = Field(
-        3, ge=1, le=64, description="Child processes for templates, filters and schemas, per API and worker process"
-    )
-    max_concurrent_sandbox_calls_per_tenant: int = Field(
-        2, ge=1, description="Child processes that one tenant may use at once; further calls wait"
     )
     require_https: bool = Field(
         False,
@@ -111,28 +91,15 @@ class Settings(BaseSettings):
     )
     max_bytes_in_flight: int = Field(
         192 * MIB,
-        ge=16 * MIB,
-        description="Memory of a worker for outgoing requests with their bodies, in bytes; the data of their events"
-        " may use the same amount again",
-    )
-    max_bytes_in_flight_per_tenant: int = Field(
-        96 * MIB,
-        ge=4 * MIB,
-        description="Part of this memory that one tenant may use, but at most half of what other tenants leave"
-        " free. Further requests wait for up to 20 s and are then deferred, which does not count as an"
-        " attempt",
+        ge=8 * MIB,
+        description="Memory of a worker for outgoing requests with their bodies, in bytes, half of it for one tenant;"
+        " the data of their events may use the same amount again",
     )
     max_run_cache_bytes: int = Field(
         80 * MIB,
         ge=MIB,
         description="Memory of a worker for open runs, in bytes, about 200 KiB each. Other runs are replayed when they"
         " continue, which costs time: raise it if many runs wait",
-    )
-    max_connections: int = Field(
-        800,
-        ge=10,
-        description="Open connections of an API process; a further connection closes the one that has waited longest"
-        " for its client",
     )
     max_concurrent_activities: int = Field(
         100, ge=1, le=10_000, description="Concurrent activities of a worker, per task queue"
@@ -148,12 +115,6 @@ class Settings(BaseSettings):
         description="API requests of one tenant that an API process handles at once, until their answers are read; ten"
         " times as many wait, and further ones are answered with 429",
     )
-    max_streams_per_tenant: int = Field(
-        10,
-        ge=1,
-        description="Streams of events (`GET /v1/events/stream`) of one tenant that an API process keeps open; more are"
-        " answered with 429",
-    )
     max_concurrent_per_tenant: int = Field(
         50,
         ge=1,
@@ -165,9 +126,6 @@ class Settings(BaseSettings):
         None, ge=1, description="Tasks that may wait for the workers; above it, new events are answered with 429"
     )
     max_webhooks_per_tenant: int = Field(200, ge=1, description="Maximum number of webhooks of one tenant")
-    max_portal_sessions_per_tenant: int = Field(
-        200, ge=1, description="Maximum number of open links and sessions of the customers' portal, of one tenant"
-    )
     max_suppressions_per_tenant: int = Field(
         100_000,
         ge=1,
@@ -179,12 +137,6 @@ class Settings(BaseSettings):
         ge=1,
         description="Maximum number of addresses in the emails of one webhook, including `on_failure`; a template"
         " counts as one",
-    )
-    max_header_bytes: int = Field(
-        MAX_HEADER_BYTES,
-        ge=1024,
-        le=64 * 1024,
-        description="Maximum size of the header names and values of one webhook or HTTP notification, in bytes",
     )
     max_schedules_per_tenant: int = Field(50, ge=1, le=900, description="Maximum number of schedules of one tenant")
     min_schedule_interval: int = Field(
@@ -252,16 +204,15 @@ class Settings(BaseSettings):
     email_capture_dir: Path | None = Field(
         None, description="Folder to which emails are written if no provider is set; `dev` sets it"
     )
-    notification_services: Annotated[tuple[str, ...], NoDecode] = Field(
-        DEFAULT_ALLOWED, description="Services (Apprise schemes, comma-separated) that notifications may use"
-    )
     alert_emails: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Addresses (comma-separated) that are alerted to failures of all webhooks, in addition to"
         " `on_failure`",
     )
     alert_services: SecretStr | None = Field(
-        None, description="Services (Apprise URLs, space-separated) that are alerted to failures of all webhooks"
+        None,
+        description="Services (their [addresses](notifications.md#services), space-separated) that are alerted to"
+        " failures of all webhooks",
     )
     task_queue: str = Field(
         "hookkeeper",
@@ -317,12 +268,6 @@ class Settings(BaseSettings):
         description="Time that a stopping worker has to finish attempts in progress, and the API to finish requests"
         " (at most 10 s); ten seconds later the process exits in any case",
     )
-    debug_event_loop: int | None = Field(
-        None,
-        ge=1,
-        description="For debugging: milliseconds after which a step of the event loop is logged as an error with"
-        " its stack",
-    )
     public_url: str = Field("http://127.0.0.1:8080", description="Public URL of the API, used in links")
     temporal_ui_url: str | None = Field(
         None,
@@ -333,7 +278,7 @@ class Settings(BaseSettings):
     @property
     def render_limits(self) -> RenderLimits:
         """Maximum bytes of what templates render for an event."""
-        return RenderLimits(body_bytes=2 * self.max_event_bytes, header_bytes=self.max_header_bytes)
+        return RenderLimits(body_bytes=2 * self.max_event_bytes)
 
     @property
     def traces_events(self) -> bool:
@@ -364,7 +309,7 @@ class Settings(BaseSettings):
             return value
         if not value.startswith("postgresql+asyncpg://"):
             raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
-        from hookkeeper.registry.database_url import check_database_url  # with SQLAlchemy, which `dev` does not need
+        from hookkeeper.registry.database import check_database_url  # with SQLAlchemy, which `dev` does not need
 
         return check_database_url(value)
 
@@ -393,7 +338,6 @@ class Settings(BaseSettings):
         "trusted_proxies",
         "allowed_networks",
         "dns_servers",
-        "notification_services",
         "alert_emails",
         mode="before",
     )
@@ -410,7 +354,6 @@ class Settings(BaseSettings):
         "probe_interval",
         "audit_retention",
         "rate_limit",
-        "debug_event_loop",
         mode="before",
     )
     @classmethod

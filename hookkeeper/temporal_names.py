@@ -7,10 +7,6 @@ EVENT, LARGE_EVENT, PART = "EventWorkflow", "LargeEventWorkflow", "EventPartWork
 """Workflow types: the run of an event; the run of a large event, and those of its parts."""
 SHARED_RUN = "SharedRunWorkflow"
 """The workflow type of a run that makes the first attempts of several events."""
-ORDERED_QUEUE = "OrderedQueueWorkflow"
-"""The workflow type of the queue of an ordered webhook."""
-QUEUE_FULL = "full"
-"""Memo of an ordered queue: it accepts no events at present."""
 RELEASE, RECOVERY = "ReleaseWorkflow", "RecoveryWorkflow"
 """Workflow types of bulk work on events."""
 SCHEDULED = "ScheduledEventWorkflow"
@@ -22,14 +18,12 @@ STATE = "state"
 """The query for the public state of a workflow."""
 COMMAND = "command"
 """Update of a shared run: a command to one of its events."""
-RECEIPT, RELEASE_WEBHOOK, GRANT = "receipt", "release_webhook", "grant"
+RECEIPT, RELEASE_WEBHOOK, TURN = "receipt", "release_webhook", "turn"
 """Signals of an event's run. Its commands are updates, and signals as well: `hookkeeper.command_rules`."""
 RESCHEDULE = "reschedule"
 """Update of an event's run."""
 RESTART_PART, REPORT_PART = "restart_part", "report_part"
 """Update of a large event's run; signal of a part to it."""
-ENQUEUE, DONE, CHECK = "enqueue", "done", "check"
-"""Signals of an ordered queue."""
 RESTART_RELEASE = "restart"
 """Signal of a release."""
 DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_notifications"})
@@ -50,8 +44,6 @@ NEEDS_ATTENTION = "HookNeedsAttention"
 """On an open run: webhooks whose delivery is retrying, held or failed; absent if there are none."""
 DELIVER_AT = "HookDeliverAt"
 """On the first run of a scheduled event: when it is delivered."""
-ORDERED = "HookOrdered"
-"""Ordered webhooks in whose queues the event waits or has waited; absent if there are none."""
 EVENTS = "HookEvents"
 """On a shared run: the ids of its events."""
 SEARCH_ATTRIBUTES = {
@@ -59,7 +51,6 @@ SEARCH_ATTRIBUTES = {
     EVENT_TYPE: "Keyword",
     NEEDS_ATTENTION: "KeywordList",
     DELIVER_AT: "Datetime",
-    ORDERED: "KeywordList",
     EVENTS: "KeywordList",
 }
 FIRED_FOR = "TemporalScheduledStartTime"

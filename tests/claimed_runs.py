@@ -4,31 +4,32 @@ import asyncio
 from collections.abc import Sequence
 
 from hookkeeper import ids
+from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.run_report import first_report
-from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.registry.index.writing import Acceptance
-from hookkeeper.temporal.shared_read import first_state
+from hookkeeper.temporal.shared_runs import first_state
 from instances import Instance
 from shared_runs import SharedRun
 from timeouts import WAIT_TIMEOUT
 
 
-def acceptance(shared: SharedEvent, shared_run: str | None) -> Acceptance:
+def acceptance(event: EventInput, shared_run: str | None) -> Acceptance:
     """Return what the row of an event of this run is made of."""
-    return Acceptance(first_report(shared.event, first_state(shared.event), "", shared.digest, shared_run))
+    return Acceptance(first_report(event, first_state(event), shared_run=shared_run))
 
 
-async def share(instance: Instance, events: Sequence[SharedEvent], *, claimed: bool = True) -> SharedRun:
+async def share(instance: Instance, events: Sequence[EventInput], *, claimed: bool = True) -> SharedRun:
     """Accept events for a shared run, and start it. Not `claimed`: their rows are lost."""
     workflow_id = ids.shared_run_id()
     if claimed:
-        assert await instance.store.rows.accept([acceptance(shared, workflow_id) for shared in events]) == {}
-    assert await instance.gateway.shared_runs.start(workflow_id, events)
+        assert await instance.store.rows.accept([acceptance(event, workflow_id) for event in events]) == {}
+    assert await instance.gateway.start_shared(workflow_id, events)
     return SharedRun(instance, instance.temporal.get_workflow_handle(workflow_id))
 
 
 async def until_listed(run: SharedRun) -> None:
-    """Wait until visibility lists the run."""
+    """Wait until visibility lists the run, which has closed."""
+    query = f"WorkflowId = '{run.handle.id}'"
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while not [listed async for listed in run.instance.temporal.list_workflows(f"WorkflowId = '{run.handle.id}'")]:
+        while not [one async for one in run.instance.temporal.list_workflows(query) if one.close_time]:
             await asyncio.sleep(0.05)

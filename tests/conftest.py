@@ -23,7 +23,6 @@ from hookkeeper.search_attributes import (
     EVENT_TYPE_KEY,
     EVENTS_KEY,
     NEEDS_ATTENTION_KEY,
-    ORDERED_KEY,
     TENANT_KEY,
 )
 from hookkeeper.temporal.data_converter import data_converter
@@ -102,7 +101,6 @@ SEARCH_ATTRIBUTES: list[SearchAttributeKey[Any]] = [
     EVENT_TYPE_KEY,
     NEEDS_ATTENTION_KEY,
     DELIVER_AT_KEY,
-    ORDERED_KEY,
     EVENTS_KEY,
 ]
 

@@ -3,14 +3,14 @@
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from hookkeeper.loop_monitor import LoopMonitor, SlowStep
+from drills.event_loops.monitor import LoopMonitor, SlowStep
 
 LIMIT_MS = 100
 HELD = "event loop blocked for"
 """The log line of a process for each step that blocked its loop for longer."""
 
 ROOT = Path(__file__).parents[1]
-MONITOR = ROOT / "hookkeeper/loop_monitor.py"
+MONITOR = ROOT / "drills/event_loops/monitor.py"
 NOT_OURS = ("tests", "benchmarks", "drills", "examples", ".venv")
 
 STARTS = {"create_app", "open_engine", "_find_and_load"}

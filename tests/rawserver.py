@@ -147,7 +147,7 @@ def make_certificate(folder: Path, *names: str, days: int = 1) -> Path:
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    path = folder / f"{'-'.join(names)}{days}.pem"
+    path = folder / f"{'-'.join(names)[:100]}{days}.pem"
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.write_bytes(private + certificate.public_bytes(pem))

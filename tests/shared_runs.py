@@ -9,26 +9,26 @@ from temporalio.client import WorkflowHandle
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import Delivery, EventInput, EventState
-from hookkeeper.messages.shared_run import SharedCommand, SharedEvent, SharedRunInput, SharedRunResult
+from hookkeeper.messages.shared_run import SharedCommand, SharedRunInput, SharedRunResult
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
 
 
-def event_to(*webhooks: dict[str, Any], id: str, tenant: str, **fields: Any) -> SharedEvent:
+def event_to(*webhooks: dict[str, Any], id: str, tenant: str, **fields: Any) -> EventInput:
     """Make an event to these webhooks' URLs."""
     now = datetime.now(UTC)
     deliveries = tuple(
         Delivery(id=webhook["id"], webhook_id=webhook["id"], target=webhook["url"]) for webhook in webhooks
     )
-    event = EventInput(
+    return EventInput(
         id=id,
         type="order.paid",
         tenant=tenant,
         timestamp=now,
         accepted_at=now,
+        digest=f"digest of {id}",
         **{"data": {"order": id}, "deliveries": deliveries, **fields},
     )
-    return SharedEvent(event=event, digest=f"digest of {id}")
 
 
 class SharedRun:
@@ -62,7 +62,7 @@ class SharedRun:
 
 
 async def start(
-    instance: Instance, events: Sequence[SharedEvent], *, run_id: str = "", finished: Sequence[EventState] = ()
+    instance: Instance, events: Sequence[EventInput], *, run_id: str = "", finished: Sequence[EventState] = ()
 ) -> SharedRun:
     handle = await instance.temporal.start_workflow(
         temporal_names.SHARED_RUN,

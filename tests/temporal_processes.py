@@ -12,9 +12,9 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from hookkeeper.cli import temporal_server
+from drills.stack import temporal_service
+from drills.supervisor import Supervisor
 from hookkeeper.cli.ports import Ports
-from hookkeeper.cli.supervisor import Supervisor
 from hookkeeper.temporal.data_converter import data_converter
 
 
@@ -39,7 +39,7 @@ async def temporal_process() -> AsyncIterator[TemporalProcess]:
     ports = free_ports()
     with tempfile.TemporaryDirectory() as folder:
         async with Supervisor(Path(folder)) as supervisor:
-            await supervisor.start(temporal_server.service(Path(folder), ports))
+            await supervisor.start(temporal_service(Path(folder), ports))
             address = f"127.0.0.1:{ports.temporal}"
             client = await Client.connect(address, data_converter=data_converter())
             pid = supervisor.pid("temporal")

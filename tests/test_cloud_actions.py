@@ -111,6 +111,14 @@ async def ordered(cloud: Cloud) -> None:
     await cloud.until_closed(await cloud.send())
 
 
+async def two_ordered(cloud: Cloud) -> None:
+    cloud.inbox.answers.append(Answer(delay=1))
+    await cloud.instance.webhook(cloud.inbox.url, ordered=True)
+    sent = [await cloud.send() for _ in range(2)]
+    for event_id in sent:
+        await cloud.until_closed(event_id)
+
+
 async def an_open_event(cloud: Cloud) -> str:
     cloud.inbox.fails(500)
     await cloud.instance.webhook(cloud.inbox.url, retry={"schedule": [3600]})
@@ -151,7 +159,8 @@ SHAPES: dict[str, Callable[[Cloud], Awaitable[object]]] = {
     "an event with an email": an_email,
     "an event with a URL and an email": url_and_email,
     "an event with `deliver_at`": deliver_at,
-    "an event to an ordered webhook, the first in its queue": ordered,
+    "an event to an ordered webhook, with none before it": ordered,
+    "two events to an ordered webhook, of which one waits for the other": two_ordered,
     "an event whose first attempt has failed, until its second one is due": an_open_event,
     "the same, read once with `GET`": get_open,
     "an event with a URL, read when it has succeeded": get_closed,

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-FEW_NEED = {"alembic", "aiosmtplib", "apprise", "cloudevents.core.bindings.http", "sendgrid"}
+FEW_NEED = {"alembic", "aiosmtplib", "cloudevents.core.bindings.http", "sendgrid"}
 CLIENTS = ("temporalio", "sqlalchemy", "alembic", "fastapi", "httpx", "cryptography", "structlog", "worker", "api.app")
 """What `dev` imports only after it has started the other processes, or not at all."""
 

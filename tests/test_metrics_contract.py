@@ -51,7 +51,7 @@ def test_no_label_is_of_a_tenant_or_what_it_makes() -> None:
         ("http_304", "other"),
         ("smtp_450", "smtp_4xx"),
         ("smtp_550", "smtp_5xx"),
-        ("service_not_allowed", "other"),
+        ("not_accepted", "other"),
         ("http_5xx\n", "http_5xx"),
         ("", "other"),
     ],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookkeeper.egress import errors, guarded_requests, proxy
+from hookkeeper.egress import http, proxy
 from hookkeeper.outcomes import (
     ERRORS,
     Outcome,
@@ -192,12 +192,11 @@ def error_literals() -> Iterator[str]:
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.keyword) and node.arg == "error" and isinstance(node.value, ast.Constant):
                     yield str(node.value.value)
-    for table in (errors._CODES, guarded_requests._CODES):
-        yield from (code for code, _ in table)
+    yield from (code for code, _ in http._CODES)
     for statuses in (proxy._PROXY_STATUS, proxy._SQUID, proxy._SMOKESCREEN):
         yield from statuses.values()
 
 
 def test_the_known_errors_are_those_of_the_code() -> None:
     """Lists refuse others as a filter. The remaining ones are chosen in an expression, or are the last resort."""
-    assert set(error_literals()) | {"protocol", "bad_service", "service_not_allowed", "not_accepted"} == set(ERRORS)
+    assert set(error_literals()) | {"protocol", "not_accepted"} == set(ERRORS)

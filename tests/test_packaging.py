@@ -116,7 +116,7 @@ def test_the_wheel_has_all_that_the_demo_needs(tmp_path: Path) -> None:
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     names = zipfile.ZipFile(wheel).namelist()
     for folder in ("templates", "static", "snippets"):
-        assert {str(path.relative_to(ROOT)) for path in (ROOT / "api" / folder).iterdir()} <= set(names)
+        assert {str(path.relative_to(ROOT)) for path in (ROOT / "dashboard" / folder).iterdir()} <= set(names)
     out = run(str(environment / "bin" / "hookkeeper"), "demo", "--once", cwd=tmp_path)
     assert "✓ Notification" in out
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from drills.event_loops import watched
 from event_loops import HELD, LIMIT_MS
 from instances import Instance
 
@@ -24,13 +25,11 @@ async def worker_process(instance: Instance, code: Path = ROOT) -> AsyncIterator
         *("-m", "hookkeeper", "worker"),
         env=os.environ
         | {
-            "PYTHONPATH": str(code),
+            **watched(LIMIT_MS, code),
             "HOOKKEEPER_DATABASE_URL": settings.database_url,
             "HOOKKEEPER_TASK_QUEUE": settings.task_queue,
             "HOOKKEEPER_DEPLOYMENT_VERSION": settings.deployment_version or "",
-            "HOOKKEEPER_DEBUG_EVENT_LOOP": str(LIMIT_MS),
             "HOOKKEEPER_ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
-            "HOOKKEEPER_NOTIFICATION_SERVICES": ",".join(settings.notification_services),
             **({"HOOKKEEPER_EMAIL_CAPTURE_DIR": str(folder)} if (folder := settings.email_capture_dir) else {}),
             "TEMPORAL_ADDRESS": instance.temporal.service_client.config.target_host,
         },

@@ -9,6 +9,7 @@ from temporalio.exceptions import ActivityError
 
 from hookkeeper.messages.batch import BatchResult
 from hookkeeper.messages.event import EventInput
+from hookkeeper.outcomes import Outcome
 from workflows.delivery import DeliveryState
 from workflows.dispatch import start_batch
 
@@ -35,12 +36,13 @@ class Batches:
         self._event = event
         self._in_flight: list[BatchInFlight] = []
 
-    async def run(self, deliveries: Sequence[DeliveryState], *, is_first: bool) -> BatchResult | None:
+    async def run(self, deliveries: Sequence[DeliveryState], *, is_first: bool) -> Sequence[Outcome] | None:
         """Make one attempt of each delivery; None if the batch was stopped."""
         batch = BatchInFlight(deliveries, start_batch(self._event, deliveries, is_first))
         self._in_flight.append(batch)
         try:
-            return await batch.result
+            (outcomes,) = (await batch.result).outcomes
+            return outcomes
         except (ActivityError, asyncio.CancelledError):
             if not batch.is_stopped:
                 raise
@@ -70,9 +72,9 @@ def _has_own_time(delivery: DeliveryState) -> bool:
     return delivery.record.slot is not None and not delivery.record.degraded
 
 
-def record_outcomes(deliveries: Mapping[str, DeliveryState], result: BatchResult) -> None:
+def record_outcomes(deliveries: Mapping[str, DeliveryState], outcomes: Sequence[Outcome]) -> None:
     """Record the outcomes of a batch."""
-    for outcome in result.outcomes:
+    for outcome in outcomes:
         delivery = deliveries[outcome.delivery]
         delivery.finish_attempt(outcome, workflow.now(), workflow.random().random())
         if delivery.is_held_by_webhook:

@@ -58,11 +58,7 @@ class DeliveryState:
 
     @property
     def is_queued(self) -> bool:
-        return status.is_queued(self.record)
-
-    @property
-    def blocks_queue(self) -> bool:
-        return status.blocks_queue(self.record)
+        return self.record.is_queued
 
     @property
     def is_new(self) -> bool:
@@ -155,6 +151,8 @@ class DeliveryState:
         if self.record.ordered is not None:  # the webhook's present policy counts
             self._update(ordered=outcome.ordered)
         self._settle(outcome, now, jitter)
+        if not self.record.blocks_line:
+            self._update(ordered=None)
         if outcome.disabled and outcome.alerts:
             self._pending_alert = "disabled"  # instead of the alert that the delivery has failed
         for receipt in self.record.receipts:  # the provider may report before our own attempt has returned
@@ -285,15 +283,13 @@ class DeliveryState:
         self._end("failed", "held_too_long")
 
     def enqueue(self) -> None:
+        """Take a place in the line, with the next record."""
         self._update(enqueued=True)
 
     def grant(self) -> None:
-        """The queue lets it go: no earlier delivery is in the way."""
+        """Let it go: its turn has come."""
         self.revision += 1
         self._update(granted=True, reason=None)
-
-    def leave_queue(self) -> None:
-        self._update(ordered=None)
 
     def take_alert(self) -> AlertKind | None:
         """Return the alert that is due, once."""

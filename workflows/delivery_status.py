@@ -23,20 +23,8 @@ def open_status(delivery: Delivery, held: bool) -> DeliveryStatus:
 
 
 def open_reason(delivery: Delivery, held: bool) -> Reason | None:
-    is_waiting = is_queued(delivery) and delivery.enqueued and not held
+    is_waiting = delivery.is_queued and delivery.enqueued and not held
     return "queued" if is_waiting else delivery.reason
-
-
-def is_queued(delivery: Delivery) -> bool:
-    """The ordered queue has not granted it yet. Only a requested attempt may be made before that."""
-    return delivery.ordered is not None and not delivery.granted and not delivery.is_final
-
-
-def blocks_queue(delivery: Delivery) -> bool:
-    """Later deliveries in the ordered queue have to wait for this one."""
-    if delivery.is_final or delivery.ordered is None:
-        return False
-    return delivery.ordered == "block" or not delivery.steps_taken
 
 
 def is_exhausted(delivery: Delivery) -> bool:
@@ -53,7 +41,7 @@ def due_times(delivery: Delivery, held: bool) -> dict[str, datetime]:
     """Return the times at which something is due unless something happens before, by the names of their fields."""
     if held:
         names = ["recheck_at", "held_until"]
-    elif is_queued(delivery):
+    elif delivery.is_queued:
         names = []
     else:
         names = ["awaiting_until" if delivery.awaiting else "next_attempt_at"]

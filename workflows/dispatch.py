@@ -14,9 +14,9 @@ from activities.emails import EmailActivities
 from activities.notifications import NotificationActivities
 from activities.webhooks import WebhookActivities
 from hookkeeper import task_queues
-from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
+from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts
 from hookkeeper.messages.event import Channel, EventInput
-from hookkeeper.outcomes import NOT_MADE
+from hookkeeper.outcomes import NOT_MADE, Outcome
 from workflows import summaries
 from workflows.activities import run_until_done
 from workflows.delivery import DeliveryState
@@ -39,7 +39,7 @@ ACTIVITIES: dict[Channel, Callable[[Any, DeliveryBatch], Awaitable[BatchResult]]
 def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first: bool) -> asyncio.Task[BatchResult]:
     """Begin one attempt of each delivery, all of one channel. Cancelling the task cancels the activity."""
     is_inline = is_first and len(to_json(event.data)) <= MAX_INLINE_BYTES
-    batch = begin_batch(event, deliveries, is_inline=is_inline, is_first=is_first)
+    batch = DeliveryBatch(events=(begin_attempts(event, deliveries, is_inline=is_inline, is_first=is_first),))
     first = deliveries[0]
     task_queue, priority = _route(event, first, is_first)
     running = run_until_done(
@@ -56,12 +56,12 @@ def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first
     return asyncio.create_task(running)
 
 
-def begin_batch(
+def begin_attempts(
     event: EventInput, deliveries: Sequence[DeliveryState], *, is_inline: bool, is_first: bool
-) -> DeliveryBatch:
+) -> EventAttempts:
     """Begin one attempt of each delivery; return what the activity gets."""
     requests = tuple(_begin_attempt(delivery, _due_at(event, delivery, is_first)) for delivery in deliveries)
-    return DeliveryBatch(
+    return EventAttempts(
         id=event.id,
         type=event.type,
         tenant=event.tenant,
@@ -79,13 +79,20 @@ def batch_timeout(attempts: int) -> timedelta:
 
 
 def is_complete(result: BatchResult, batch: DeliveryBatch) -> bool:
-    """Return whether each attempt has an outcome, with its time if a request was made. An event that moved has none."""
-    if result.moved:
-        return True
-    have_times = all(outcome.started_at or outcome.verdict in NOT_MADE for outcome in result.outcomes)
-    return have_times and [outcome.delivery for outcome in result.outcomes] == [
-        request.delivery for request in batch.attempts
-    ]
+    """Return whether each attempt has an outcome, with its time if a request was made. Events of a shared run may have
+    none.
+    """
+    if len(result.outcomes) != len(batch.events):
+        return False
+    return all(
+        (outcomes is None and batch.is_shared) or number in result.moved or _are_complete(outcomes or (), event)
+        for number, (event, outcomes) in enumerate(zip(batch.events, result.outcomes, strict=True))
+    )
+
+
+def _are_complete(outcomes: Sequence[Outcome], event: EventAttempts) -> bool:
+    have_times = all(outcome.started_at or outcome.verdict in NOT_MADE for outcome in outcomes)
+    return have_times and [outcome.delivery for outcome in outcomes] == [request.delivery for request in event.attempts]
 
 
 def _due_at(event: EventInput, delivery: DeliveryState, is_first: bool) -> datetime:

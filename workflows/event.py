@@ -29,9 +29,9 @@ from workflows.batches import Batches, first_batches, record_outcomes
 from workflows.commands import Commands, signal_handler, update_handler
 from workflows.deliver_at import DeliverAt
 from workflows.delivery import DeliveryState
-from workflows.queue_positions import QueuePositions
 from workflows.record import EventRecords
 from workflows.search_attributes import SearchAttributes
+from workflows.turns import Turns
 
 MAX_HISTORY_EVENTS = 2_000
 """Events after which a run continues as new. A worker replays them in half a second. Each update is two events or more,
@@ -54,9 +54,7 @@ class EventWorkflow:
         self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes, self._report_to_parent)
         self._batches = Batches(event)
         self._alerts = Alerts(event)
-        self._queue_positions = QueuePositions(
-            event.tenant, self._deliveries, self._deliver_at, self._has_to_continue_as_new
-        )
+        self._turns = Turns(event, self._deliveries.values(), self._recorded, self._has_to_continue_as_new)
         self.commands = Commands(self._deliveries, self._deliver_at, self._batches, self._report)
         self._cancel_requested = False
         self._finished_at: datetime | None = None
@@ -87,7 +85,7 @@ class EventWorkflow:
             self._record(())
         self._alerts.resume()
         batches = [self._deliver_batch(batch) for batch in first_batches(self._deliveries.values())]
-        await asyncio.gather(*batches, *self._queue_positions.keep())
+        await asyncio.gather(*batches, *self._turns.take())
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _deliver_batch(self, batch: Sequence[DeliveryState]) -> None:
@@ -96,7 +94,7 @@ class EventWorkflow:
         For a degraded webhook, also the first attempt waits until few enough others are in flight.
         """
         if batch and batch[0].record.ordered:
-            await self._queue_positions.wait_for_grant(batch[0])
+            await self._turns.wait(batch[0])
         new = [delivery for delivery in batch if delivery.is_new and not delivery.record.degraded]
         if new:
             await self._attempt(new, is_first=True)
@@ -143,12 +141,12 @@ class EventWorkflow:
 
     async def _attempt(self, deliveries: Sequence[DeliveryState], *, is_first: bool = False) -> None:
         """Make one attempt of each delivery in a batch, and record the outcomes."""
-        result = await self._batches.run(deliveries, is_first=is_first)
-        if result is None:
+        outcomes = await self._batches.run(deliveries, is_first=is_first)
+        if outcomes is None:
             for delivery in deliveries:
                 delivery.abandon_attempt()
         else:
-            record_outcomes(self._deliveries, result)
+            record_outcomes(self._deliveries, outcomes)
         self._report(deliveries)
 
     def _report(self, deliveries: Sequence[DeliveryState]) -> None:
@@ -170,7 +168,7 @@ class EventWorkflow:
         """
         info = workflow.info()
         is_later = info.parent is not None or info.continued_run_id is not None or memo.run_number() > 1
-        return not is_later and all(delivery.is_new for delivery in self._deliveries.values())
+        return not is_later and all(delivery.is_new or delivery.is_queued for delivery in self._deliveries.values())
 
     def _record(self, deliveries: Iterable[DeliveryState]) -> None:
         self._records.put_deliveries(
@@ -194,6 +192,11 @@ class EventWorkflow:
             raise closing.deliveries_failed(failed, len(state.deliveries), state)
         await closing.prepare_cancelled(self._event.tenant, state, self._cancel_requested)
         raise asyncio.CancelledError
+
+    async def _recorded(self, deliveries: Iterable[DeliveryState]) -> None:
+        """Record deliveries, and wait until they are."""
+        self._record(deliveries)
+        await workflow.wait_condition(lambda: self._records.is_done)
 
     async def _until_recorded(self) -> None:
         self._cancel_requested |= await timers.uninterrupted(lambda: self._records.is_done)
@@ -265,10 +268,11 @@ class EventWorkflow:
     def release_webhook(self, webhook_id: str) -> None:
         self.commands.release_webhook(webhook_id)
 
-    @workflow.signal(name=temporal_names.GRANT, description="The ordered queue of this webhook lets the delivery go.")
-    async def grant(self, webhook_id: str) -> None:
-        await self._queue_positions.grant(webhook_id)
-        self._record(self._deliveries.values())
+    @workflow.signal(
+        name=temporal_names.TURN, description="It may be the turn of the delivery to this ordered webhook."
+    )
+    def turn(self, webhook_id: str) -> None:
+        self._turns.call(webhook_id)
 
     @workflow.signal(name=temporal_names.RECEIPT, description="A mail provider's report about an email.")
     def receipt(self, report: DeliveryReceipt) -> None:

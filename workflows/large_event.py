@@ -112,7 +112,7 @@ class LargeEventWorkflow:
                     event,
                     id=ids.part_id(event.tenant, event.id, n),
                     parent_close_policy=ParentClosePolicy.TERMINATE,
-                    memo=run_memo(event, memo.digest(), number),
+                    memo=run_memo(event, number),
                     search_attributes=search_attributes(event, number),
                     static_summary=f"{run_summary(event)} · part {n} of {len(self._parts)}",
                 )

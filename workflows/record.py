@@ -7,7 +7,6 @@ go together into the next one.
 import asyncio
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from functools import cached_property
 
 from temporalio import workflow
 
@@ -57,17 +56,13 @@ class Recorder:
 class SharedRunRecords(Recorder):
     """The records of a shared run: of each of its events."""
 
-    def put_state(self, digest: str, state: EventState) -> None:
-        """Record an event's state.
-
-        A finished event is recorded as of its end. So the record of a run that replaces another one does not overwrite
-        that of a later run of the event.
-        """
+    def put_state(self, event: EventInput, state: EventState) -> None:
+        """Record an event's state."""
         info = workflow.info()
         if not ids.is_shared_run(info.workflow_id):  # started with Temporal's own tools
             return
-        progress = progress_of(state, info.run_id, digest, shared_run=info.workflow_id)
-        self.put(report_of(state, progress, state.finished_at or workflow.now(), state.finished_at))
+        progress = progress_of(state, info.run_id, event.digest, shared_run=info.workflow_id)
+        self.put(report_of(state, progress, workflow.now(), state.finished_at))
 
 
 class EventRecords(Recorder):
@@ -79,10 +74,6 @@ class EventRecords(Recorder):
         self._is_known = ids.is_event_run(workflow.info().workflow_id)  # others are of Temporal's own tools
         self._is_part = workflow.info().workflow_type == temporal_names.PART
         self._deliveries_before = event.deliveries if memo.run_number() > 1 else ()
-
-    @cached_property
-    def _digest(self) -> str:
-        return memo.digest()
 
     def put_deliveries(
         self,
@@ -102,7 +93,7 @@ class EventRecords(Recorder):
             needs_attention=needs_attention,
             deliver_at=deliver_at,
             run_id=info.run_id,
-            digest=self._digest,
+            digest=self._event.digest,
         )
         self.put(
             RunReport(

@@ -21,17 +21,10 @@ from activities.hand_over import HandOverActivities
 from activities.webhooks import WebhookActivities
 from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.commands import RunIsClosing, UnknownDelivery, select
-from hookkeeper.messages.batch import BatchResult, DeliveryBatch
+from hookkeeper.messages.batch import BatchResult, DeliveryBatch, EventAttempts
 from hookkeeper.messages.event import Delivery, EventInput, EventState, event_state
-from hookkeeper.messages.shared_run import (
-    HandOver,
-    SharedCommand,
-    SharedEvent,
-    SharedRunInput,
-    SharedRunResult,
-    TogetherBatch,
-    TogetherResult,
-)
+from hookkeeper.messages.shared_run import HandOver, SharedCommand, SharedRunInput, SharedRunResult
+from hookkeeper.outcomes import Outcome
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
 from workflows import summaries, timers
 from workflows.activities import run_until_done
@@ -39,7 +32,7 @@ from workflows.alerts import alert_of
 from workflows.batches import record_outcomes
 from workflows.commands import APPLY
 from workflows.delivery import DeliveryState
-from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, batch_timeout, begin_batch, is_complete
+from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, batch_timeout, begin_attempts, is_complete
 from workflows.event import EventWorkflow
 from workflows.record import SharedRunRecords
 
@@ -51,17 +44,16 @@ would be overloaded more if each of its events got a run at once."""
 class FirstAttempts:
     """The first attempts of one event: its deliveries, until they have succeeded or continue in a run of their own."""
 
-    def __init__(self, shared: SharedEvent, *, is_settled: bool) -> None:
-        self.event = shared.event
-        self.digest = shared.digest
-        self.deliveries = {record.id: DeliveryState(record) for record in shared.event.deliveries}
+    def __init__(self, event: EventInput, *, is_settled: bool) -> None:
+        self.event = event
+        self.deliveries = {record.id: DeliveryState(record) for record in event.deliveries}
         self.finished_at: datetime | None = None
         self.own_run: EventInput | None = None
         """The input of the event's own run, if it continues in one."""
         self.is_settled = is_settled
         """It has succeeded, or continues in its own run: commands go there."""
-        self.has_moved = False
-        """It is in another run, which was started because this one seemed to be lost."""
+        self.is_elsewhere = False
+        """Its own run has been started; or another one, because this one seemed to be lost."""
 
     @property
     def has_succeeded(self) -> bool:
@@ -71,22 +63,23 @@ class FirstAttempts:
     def state(self) -> EventState:
         return event_state(self.event, self._snapshots(), deliver_at=None, finished_at=self.finished_at)
 
-    def begin(self) -> DeliveryBatch | None:
+    def begin(self) -> EventAttempts | None:
         """Begin the first attempts; None if there are none: there are no deliveries, or a command came first."""
         new = [delivery for delivery in self.deliveries.values() if delivery.is_new]
-        return begin_batch(self.event, new, is_inline=True, is_first=True) if new else None
+        return begin_attempts(self.event, new, is_inline=True, is_first=True) if new else None
 
-    def end(self, result: BatchResult | None) -> None:
+    def end(self, outcomes: Sequence[Outcome] | None) -> None:
         """Record the outcomes, or that no attempt was made."""
-        if result is not None and result.moved:
-            self.is_settled = self.has_moved = True
-            return None
-        if result is not None:
-            return record_outcomes(self.deliveries, result)
+        if outcomes is not None:
+            record_outcomes(self.deliveries, outcomes)
+            return
         for delivery in self.deliveries.values():
             if delivery.in_flight:
                 delivery.abandon_attempt()
-        return None
+
+    def leave(self) -> None:
+        """Note that another run has the event."""
+        self.is_settled = self.is_elsewhere = True
 
     def settle(self, now: datetime) -> None:
         """Finish the event if it has succeeded and has no alert to send; otherwise, let it continue in its own run."""
@@ -112,25 +105,20 @@ class SharedRunWorkflow:
 
     @workflow.init
     def __init__(self, run: SharedRunInput) -> None:
-        self._events = {event.key: FirstAttempts(event, is_settled=bool(run.finished)) for event in run.events}
+        self._events = {event.workflow_id: FirstAttempts(event, is_settled=bool(run.finished)) for event in run.events}
         self._records = SharedRunRecords()
 
     @workflow.run
     async def run(self, run: SharedRunInput) -> SharedRunResult:
         """Make the first attempts of all events; start a run for each that has not succeeded."""
-        work = asyncio.create_task(self._replace(run.finished) if run.finished else self._deliver())
+        if run.finished:  # it replaces a run of which an event was erased
+            return SharedRunResult(finished=run.finished)
+        work = asyncio.create_task(self._deliver())
         if await timers.uninterrupted(work.done):
             workflow.logger.warning("cancellation ignored: cancel the events of this run instead")
         result = await work
         await workflow.wait_condition(lambda: self._records.is_done)
         return result
-
-    async def _replace(self, finished: Sequence[EventState]) -> SharedRunResult:
-        """Take the place of a run of which an event was erased."""
-        for state in finished:
-            event = self._events[ids.workflow_id(state.tenant, state.id)]
-            self._records.put_state(event.digest, state)
-        return SharedRunResult(finished=tuple(finished))
 
     async def _deliver(self) -> SharedRunResult:
         """Make the first attempts. Events whose tenants are at their limits wait a little; then their own runs wait."""
@@ -154,57 +142,66 @@ class SharedRunWorkflow:
         """Make the first attempts, and record their outcomes; return the events of tenants at their limits, and when
         these should have a free slot.
         """
-        begun = [(event, batch) for event in events if (batch := event.begin())]
+        begun = [(event, attempts) for event in events if (attempts := event.begin())]
         if not begun:
             return [], timedelta()
-        batches = tuple(batch for _, batch in begun)
-        attempts = sum(len(batch.attempts) for batch in batches)
-        together: TogetherResult = await run_until_done(
-            WebhookActivities.deliver_events_together,
-            TogetherBatch(batches=batches, is_rest=is_rest),
-            start_to_close_timeout=batch_timeout(attempts),
-            is_complete=lambda result: _is_complete(result, batches),
+        batch = DeliveryBatch(events=tuple(attempts for _, attempts in begun), is_shared=True, is_rest=is_rest)
+        result: BatchResult = await run_until_done(
+            WebhookActivities.deliver_webhooks,
+            batch,
+            start_to_close_timeout=batch_timeout(batch.targets),
+            is_complete=lambda result: is_complete(result, batch),
             heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT,
-            priority=Priority(fairness_key=task_queues.tenant_or_several({batch.tenant for batch in batches})),
-            summary=summaries.together_summary([batch.id for batch in batches], attempts),
+            priority=Priority(fairness_key=task_queues.tenant_or_several({event.tenant for event in batch.events})),
+            summary=summaries.together_summary([event.id for event in batch.events], batch.targets),
         )
-        results = [(event, result) for (event, _), result in zip(begun, together.results, strict=True)]
-        for event, result in results:
-            event.end(result)
-        return [event for event, result in results if result is None], timedelta(seconds=together.retry_after or 0)
+        refused = []
+        for number, ((event, _), outcomes) in enumerate(zip(begun, result.outcomes, strict=True)):
+            if number in result.moved:
+                event.leave()
+                continue
+            event.end(outcomes)
+            if outcomes is None:
+                refused.append(event)
+        return refused, timedelta(seconds=result.retry_after or 0)
 
     async def _settle(self, events: Sequence[FirstAttempts]) -> None:
         """Report the events, and start the runs of those that continue."""
         for event in events:
-            if not event.has_moved:
+            if not event.is_elsewhere:
                 event.settle(workflow.now())
                 self._report(event)
-        await asyncio.gather(*(self._start(event.own_run, event.digest) for event in events if event.own_run))
+        await asyncio.gather(*(self._continue(event, event.own_run) for event in events if event.own_run))
 
-    async def _start(self, event: EventInput, digest: str) -> None:
+    async def _continue(self, event: FirstAttempts, own_run: EventInput) -> None:
+        await self._start(own_run)
+        event.leave()
+
+    async def _start(self, event: EventInput) -> None:
         """Start the run of an event that continues. An open run with its id has the event already, or another event
         with the same id, which the registry has forgotten: then the run gets an id of its own.
         """
         try:
-            await _start_own(event, digest, ids.workflow_id(event.tenant, event.id))
+            await _start_own(event, event.workflow_id)
             return
         except WorkflowAlreadyStartedError:
             pass
         is_in_open_run = await run_until_done(
             HandOverActivities.is_in_open_run,
-            HandOver(tenant=event.tenant, event_id=event.id, digest=digest),
+            HandOver(tenant=event.tenant, event_id=event.id, digest=event.digest),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=event.tenant),
             summary=f"compare {event.id} with the open run of its id",
         )
         if not is_in_open_run:
             with suppress(WorkflowAlreadyStartedError):  # this run was reset
-                await _start_own(event, digest, ids.run_apart(event.tenant, event.id, event.accepted_at))
+                await _start_own(event, ids.run_apart(event.tenant, event.id, event.accepted_at))
 
     @workflow.query(name=temporal_names.STATE)
-    def state(self, key: str) -> EventState:
-        """Return the public state of an event, without its data."""
-        return self._event(key).state
+    def state(self, key: str) -> EventState | None:
+        """Return the public state of an event, without its data; None if another run has it."""
+        event = self._event(key)
+        return None if event.is_elsewhere else event.state
 
     @workflow.update(name=temporal_names.COMMAND, description="Apply a command to one event.")
     def command(self, command: SharedCommand) -> None:
@@ -225,7 +222,7 @@ class SharedRunWorkflow:
         return select(command.command, event.state.deliveries, command.delivery)
 
     def _report(self, event: FirstAttempts) -> None:
-        self._records.put_state(event.digest, event.state)
+        self._records.put_state(event.event, event.state)
 
     def _event(self, key: str) -> FirstAttempts:
         try:
@@ -234,13 +231,13 @@ class SharedRunWorkflow:
             raise UnknownDelivery(f"this run has no event {key}") from None
 
 
-async def _start_own(event: EventInput, digest: str, workflow_id: str) -> None:
+async def _start_own(event: EventInput, workflow_id: str) -> None:
     """Start the own run of an event. Raises WorkflowAlreadyStartedError if a run with this id is open."""
-    await workflow.start_child_workflow(
+    run = await workflow.start_child_workflow(
         EventWorkflow.run,
         event,
         id=workflow_id,
-        memo=memo(event, digest, 1),
+        memo=memo(event, 1),
         search_attributes=search_attributes(event, 1),
         static_summary=run_summary(event),
         priority=Priority(fairness_key=event.tenant),
@@ -248,10 +245,5 @@ async def _start_own(event: EventInput, digest: str, workflow_id: str) -> None:
         parent_close_policy=ParentClosePolicy.ABANDON,
         cancellation_type=ChildWorkflowCancellationType.ABANDON,
     )
-
-
-def _is_complete(together: TogetherResult, batches: Sequence[DeliveryBatch]) -> bool:
-    if len(together.results) != len(batches):
-        return False
-    pairs = zip(together.results, batches, strict=True)
-    return all(result is None or is_complete(result, batch) for result, batch in pairs)
+    # It may fail while this run is open. asyncio warns of an error that is never read.
+    run.add_done_callback(lambda ended: ended.cancelled() or ended.exception())

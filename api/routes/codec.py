@@ -7,6 +7,7 @@ domain, but not the same port. Temporal's command line sends the key itself: `--
 
 import hmac
 from collections.abc import Callable, Coroutine
+from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,13 +16,11 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from temporalio.api.common.v1 import Payloads
 
-from api import codec_page
 from api.deps import AuthenticatorDep, GatewayDep, SettingsDep
 from api.errors import as_problem
-from api.forms import read_form
-from api.openapi import SESSION_SCHEME
+from api.openapi.document import SESSION_SCHEME
 from api.problems import Forbidden, Malformed, Problem, Unauthorized, responses
-from api.requests import StrictRoute
+from api.requests import StrictRoute, read_form
 from api.sessions import CODEC
 from api.state import state_of
 from hookkeeper.crypto.keyring import CipherError
@@ -34,6 +33,66 @@ MAX_BYTES = 16 * 1024 * 1024
 MAX_FORM_BYTES = 4096
 OPERATOR = "operator"
 """The subject of the cookie: there is one admin key."""
+_BYTES = {"type": ["string", "null"], "format": "byte"}
+_PAYLOAD = {
+    "type": "object",
+    "properties": {
+        "metadata": {"type": ["object", "null"], "additionalProperties": {"type": "string", "format": "byte"}},
+        "data": _BYTES,
+    },
+}
+_PAYLOADS = {"type": "object", "properties": {"payloads": {"type": "array", "items": _PAYLOAD}}}
+_EXAMPLE = {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "eyJvcmRlciI6NDcxMX0="}]}
+TAKES_PAYLOADS = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": _PAYLOADS, "examples": {"payload": {"value": _EXAMPLE}}}},
+    },
+    "security": [{"HTTPBearer": []}, {SESSION_SCHEME: []}],
+}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"schema": _PAYLOADS, "examples": {"payload": {"value": _EXAMPLE}}}}},
+    **responses(400, 401, 403, 413, 415, 422, 429),
+}
+SECURE_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'none'",
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Hookkeeper: read payloads</title>
+<style>
+  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem; }}
+  input {{ font: inherit; width: 100%; padding: .4rem; box-sizing: border-box; }}
+  button {{ font: inherit; padding: .4rem 1rem; margin-top: .8rem; }}
+  code {{ background: #8882; padding: .1rem .3rem; }}
+</style>
+<h1>Read payloads in the Temporal web UI</h1>
+{body}
+</html>
+"""
+FORM = """<p>Payloads in Temporal are encrypted. Enter the admin key to decrypt them in this browser for 12 hours.</p>
+{error}
+<form method="post" action="/codec">
+  <label for="key">Admin key</label>
+  <input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
+  <button>Sign in</button>
+</form>
+"""
+SIGNED_IN = """<p><strong>Signed in</strong> for 12 hours.{link}</p>
+<p>If the web UI reports that the codec server could not connect, configure it once in each browser to send the cookie:
+click the glasses at the top, choose <em>Use my browser setting and ignore Cluster-level setting</em>, enter</p>
+<p><code>{endpoint}</code></p>
+<p>switch on <em>Include cross-origin credentials</em>, and apply. With
+<code>TEMPORAL_CODEC_INCLUDE_CREDENTIALS=true</code>, a web UI does so by default; the one of
+<code>hookkeeper dev</code> has no such setting.</p>
+<form method="post" action="/codec"><button name="end" value="1">Sign out</button></form>
+"""
 
 
 class CodecRoute(StrictRoute):
@@ -67,27 +126,6 @@ class FormRoute(StrictRoute):
 
 router = APIRouter(prefix="/codec", tags=["codec"], route_class=CodecRoute)
 page_router = APIRouter(prefix="/codec", tags=["codec"], route_class=FormRoute)
-_BYTES = {"type": ["string", "null"], "format": "byte"}
-_PAYLOAD = {
-    "type": "object",
-    "properties": {
-        "metadata": {"type": ["object", "null"], "additionalProperties": {"type": "string", "format": "byte"}},
-        "data": _BYTES,
-    },
-}
-_PAYLOADS = {"type": "object", "properties": {"payloads": {"type": "array", "items": _PAYLOAD}}}
-_EXAMPLE = {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "eyJvcmRlciI6NDcxMX0="}]}
-TAKES_PAYLOADS = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": _PAYLOADS, "examples": {"payload": {"value": _EXAMPLE}}}},
-    },
-    "security": [{"HTTPBearer": []}, {SESSION_SCHEME: []}],
-}
-ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {"schema": _PAYLOADS, "examples": {"payload": {"value": _EXAMPLE}}}}},
-    **responses(400, 401, 403, 413, 415, 422, 429),
-}
 
 
 @router.options("/decode", include_in_schema=False)
@@ -128,8 +166,8 @@ async def encode(request: Request, gateway: GatewayDep) -> Response:
 async def show_page(request: Request, settings: SettingsDep) -> Response:
     """Show the page where an operator signs in, so that the Temporal web UI can decrypt payloads."""
     if not _has_cookie(request, settings):
-        return _page(codec_page.sign_in_page())
-    return _page(codec_page.signed_in_page(f"{settings.public_url}/codec", settings.temporal_ui_url))
+        return _page(sign_in_page())
+    return _page(signed_in_page(f"{settings.public_url}/codec", settings.temporal_ui_url))
 
 
 @page_router.post(
@@ -144,8 +182,8 @@ async def sign_in(request: Request, settings: SettingsDep, authenticator: Authen
     form = await read_form(request)
     if "key" in form and not _is_admin_key(form["key"], settings):
         await authenticator.count_failure(request)
-        return _page(codec_page.sign_in_page("This is not the admin key."), 401)
-    response = Response(status_code=303, headers={"location": "/codec", **codec_page.SECURE_HEADERS})
+        return _page(sign_in_page("This is not the admin key."), 401)
+    response = Response(status_code=303, headers={"location": "/codec", **SECURE_HEADERS})
     if "key" in form:
         CODEC.put(response, CODEC.token(OPERATOR, settings, utc_now()), settings)
     elif "end" in form and _has_cookie(request, settings):  # a form of another site comes without the cookie
@@ -154,7 +192,7 @@ async def sign_in(request: Request, settings: SettingsDep, authenticator: Authen
 
 
 def _page(html: str, status: int = 200) -> Response:
-    return HTMLResponse(html, status, headers=codec_page.SECURE_HEADERS)
+    return HTMLResponse(html, status, headers=SECURE_HEADERS)
 
 
 async def _read(request: Request) -> Payloads:
@@ -210,3 +248,14 @@ def _has_cookie(request: Request, settings: Settings) -> bool:
 def _is_admin_key(key: str, settings: Settings) -> bool:
     assert settings.admin_key is not None
     return hmac.compare_digest(key.encode(), settings.admin_key.get_secret_value().encode())
+
+
+def sign_in_page(error: str = "") -> str:
+    """Return the page with the form for the admin key."""
+    return PAGE.format(body=FORM.format(error=f"<p role=alert><strong>{escape(error)}</strong></p>" if error else ""))
+
+
+def signed_in_page(endpoint: str, ui_url: str | None) -> str:
+    """Return the page that describes the settings of the web UI."""
+    link = f' Go to <a href="{escape(ui_url)}">the web UI</a>.' if ui_url else ""
+    return PAGE.format(body=SIGNED_IN.format(link=link, endpoint=escape(endpoint)))

@@ -1,32 +1,41 @@
-"""Read events, control them, and erase them. `api.routes.post_events` accepts them."""
+"""List, stream, read, control and erase events. `api.routes.post_events` accepts them."""
 
+from collections.abc import AsyncIterable
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
+from fastapi.sse import EventSourceResponse
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.caller import Caller
 from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, Limit, LinksDep, StoreDep, Tenant
-from api.filters import EventSearch, Total
+from api.filters import EventSearch, SubscriptionDep, Total
 from api.problems import KEYED, responses
 from api.schemas.events import (
     ErasureAccepted,
+    EventChange,
     EventCommandAccepted,
     EventCommandRequest,
     EventSummary,
     EventView,
     RescheduleRequest,
 )
+from api.state import state_of
 from hookkeeper.command_rules import COMMANDS, Command
-from hookkeeper.registry.audit import AuditLog
-from hookkeeper.services import erasure
+from hookkeeper.services.event_commands import erase, send
 from hookkeeper.services.fields import EVENT_ID, CountedPage
 from hookkeeper.services.ingest import check_deliver_at
-from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
+STREAMED = {
+    "examples": {
+        "messages": {
+            "value": "event: ready\ndata: {}\nid: 3q2-7wAAAAAAAAAAAAAAAA\nretry: 3000\n\n"
+            'event: event\ndata: {"id":"order-4711","type":"order.paid",…}\nid: 4u3-8wAAAAAAAAAAAAAAAA\n\n'
+        }
+    }
+}
 PathId = Annotated[str, Path(pattern=EVENT_ID)]
 
 
@@ -46,25 +55,35 @@ async def list_events(
     return cursor.counted_page([views.event_summary(row, links) for row in rows], next_cursor, count)
 
 
+@router.get(
+    "/stream",
+    response_class=EventSourceResponse,
+    responses={200: {"description": "Server-sent events", "content": {"text/event-stream": STREAMED}}},
+    dependencies=[needs("events:read")],
+)
+async def stream_events(request: Request, stream: SubscriptionDep) -> AsyncIterable[EventChange]:
+    """Follow new events and the outcomes of attempts, as server-sent events, about a second behind.
+
+    - `ready`: the stream has begun, or goes on after `unavailable`. What was accepted before is in `GET /v1/events`.
+    - `event`: an event was accepted, or has changed. `data` is an `EventChange`: the event as it is now, and those of
+      its deliveries that have changed. Changes within a second are one message.
+    - `reset`: more has changed than can be sent, or the stream was resumed too late. Read the list again.
+    - `unavailable`: the registry is unavailable. The stream goes on when it is back.
+
+    The filters are those of the list; `webhook` and `delivery_status` have to be met by one delivery that has changed.
+
+    A stream ends after 15 minutes, when its key is revoked, when the process stops, and when its reader is too slow.
+    Connect again with the last `id` in `Last-Event-ID`, as browsers do: no message is left out or repeated. The log of
+    changes has the last minutes; after a `reset`, read the list.
+    """
+    async for message in state_of(request).feed.messages(stream):
+        yield message  # type: ignore[misc]  # the annotation is the schema of its data
+
+
 @router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])
 async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, tenant: Tenant) -> EventView:
     """Show an event with its data, its deliveries and their attempts."""
     return views.event(await gateway.read(tenant, event_id), links)
-
-
-async def send_command(
-    command: Command,
-    event_id: str,
-    tenant: str,
-    delivery: str | None,
-    gateway: Gateway,
-    audit: AuditLog,
-    caller: Caller,
-) -> None:
-    """Send a command to one delivery of an event, or to all, and record it."""
-    await gateway.commands.send(tenant, event_id, command, delivery)
-    meant = {"delivery": delivery} if delivery else {}
-    await audit.keep(caller.did(f"event.{command}", event_id, tenant, **meant))
 
 
 def _add_command(command: Command, summary: str, description: str) -> None:
@@ -77,7 +96,7 @@ def _add_command(command: Command, summary: str, description: str) -> None:
         request: EventCommandRequest | None = None,
     ) -> EventCommandAccepted:
         delivery = request.delivery if request else None
-        await send_command(command, event_id, tenant, delivery, gateway, audit, caller)
+        await send(command, event_id, tenant, delivery, gateway, audit, caller)
         return EventCommandAccepted(id=event_id, command=command, delivery=delivery)
 
     router.add_api_route(
@@ -119,6 +138,6 @@ async def erase_event(
     Temporal deletes in the background, usually within 30 seconds. After that the event is unknown (404), and its id can
     be used again: the same POST would deliver it again. Repeat the request after a 503.
     """
-    runs = await erasure.erase(gateway, store.index, tenant, event_id)
+    runs = await erase(gateway, store.index, tenant, event_id)
     await audit.keep(caller.did("event.erase", event_id, tenant))
     return ErasureAccepted(id=event_id, runs=runs)

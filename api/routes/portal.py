@@ -9,13 +9,12 @@ from fastapi.routing import iter_route_contexts
 from api import access
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, Limit, SettingsDep, StoreDep
-from api.pages.routes import PageRoute
-from api.portal import may_grant, scopes_of
 from api.problems import KEYED, Forbidden, responses
 from api.schemas.portal import NewPortalLink, PortalLink, PortalSessionView, read_logo
 from hookkeeper.crypto.tokens import new_token
 from hookkeeper.registry.api_keys import digest_of
 from hookkeeper.registry.portal import PortalSession, new_portal_session_id
+from hookkeeper.services.caller import may_grant, scopes_of
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, Page
 from hookkeeper.settings import Settings
@@ -70,7 +69,7 @@ async def create_portal_link(
         logo=read_logo(new.theme.logo)[1] if new.theme and new.theme.logo else None,
     )
     entry = caller.did("portal-link.create", link.id, link.tenant, fields)
-    await store.portal.add(link, settings.max_portal_sessions_per_tenant, entry)
+    await store.portal.add(link, entry)
     return PortalLink.of_row(link, url=f"{settings.public_url}/portal/{token}")
 
 
@@ -99,10 +98,15 @@ def _can_be_framed(settings: Settings) -> bool:
     return settings.public_url.startswith(("https:", *LOOPBACK))
 
 
-def _page(request: Request, path: str) -> PageRoute | None:
+def _page(request: Request, path: str) -> GuardedRoute | None:
     """Return the route of the page with this path."""
     for context in iter_route_contexts(request.app.routes):
         route = context.original_route
-        if isinstance(route, PageRoute) and "GET" in (context.methods or ()) and context.path_regex.fullmatch(path):
+        if (
+            isinstance(route, GuardedRoute)
+            and route.is_page
+            and "GET" in (context.methods or ())
+            and context.path_regex.fullmatch(path)
+        ):
             return route
     return None

@@ -1,6 +1,8 @@
 """Accept events, one by one and in batches."""
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -9,17 +11,21 @@ from pydantic import TypeAdapter, ValidationError
 
 from api import views
 from api.access import GuardedBatchRoute, GuardedRoute, needs
-from api.batch_ingest import BatchIngest
 from api.deps import EventEntry, EventEntryDep, event_entry
-from api.errors import naming_event
-from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
-from api.schemas.events import AcceptedEvent, EventBatch, EventBatchResult
+from api.errors import as_event_problem, as_problem, from_validation
+from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, Problem, ServiceUnavailable, document, responses
+from api.schemas.events import AcceptedEvent, EventBatch, EventBatchItem, EventBatchResult
+from hookkeeper import metrics
+from hookkeeper.services.errors import NotAllowed
+from hookkeeper.services.ingest import PlaceInBatch
 from hookkeeper.services.new_event import NewEvent, OwnEventId, new_event_id
 
 IDEMPOTENCY_KEY = "idempotency-key"
 IdempotencyKey = Annotated[OwnEventId | None, Header(description="The event's id, if the body has none")]
 MISSING = {"type": "missing", "loc": ("body",), "msg": "Field required"}
 _key_type: TypeAdapter[str | None] = TypeAdapter(OwnEventId | None)
+MAX_CONCURRENT_EVENTS = 100
+"""Events of a batch that are accepted at the same time: as many as share two runs."""
 
 
 class PostEventRoute(GuardedRoute):
@@ -68,23 +74,15 @@ async def post_event(event: NewEvent, entry: EventEntryDep, idempotency_key: Ide
     After a 503, the event may or may not have been accepted. The response contains its id, even if it was generated, in
     `event_id` of the problem and in the header `Hookkeeper-Event-Id`. Post the event again with that `id`.
     """
-    accepted = await accept_event(event, entry, idempotency_key)
-    return Response(
-        accepted.model_dump_json(),
-        status_code=200 if accepted.duplicate else 202,
-        headers={EVENT_ID_HEADER: accepted.id},
-        media_type="application/json",
-    )
-
-
-async def accept_event(event: NewEvent, entry: EventEntry, idempotency_key: str | None = None) -> AcceptedEvent:
-    """Accept an event of the caller. A problem names its id, also one that was generated."""
-    event = entry.caller.with_tenant(event)
     if event.id is None and idempotency_key:
         event = event.model_copy(update={"id": idempotency_key})
-    event_id = event.id or new_event_id()
-    with naming_event(event_id):
-        return views.accepted(await entry.ingest.accept(event, event_id), entry.links)
+    started = await entry.accept(event)
+    return Response(
+        views.accepted(started, entry.links).model_dump_json(),
+        status_code=200 if started.duplicate else 202,
+        headers={EVENT_ID_HEADER: started.state.id},
+        media_type="application/json",
+    )
 
 
 router.add_api_route(
@@ -120,3 +118,86 @@ router.add_api_route(
     dependencies=[needs("events:write")],
     route_class_override=GuardedBatchRoute,
 )
+
+
+class BatchIngest:
+    """One for each batch."""
+
+    def __init__(self, entry: EventEntry, events: Sequence[Any]) -> None:
+        self._caller, self._ingest, self._links = entry
+        self._events = events
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
+        self._earlier = _EarlierEvents(len(events))
+        self._outage: Exception | None = None
+
+    async def accept(self) -> list[EventBatchItem]:
+        """Accept all events; return their answers in order."""
+        async with asyncio.TaskGroup() as group:
+            accepting = [group.create_task(self._accept_at(n, event)) for n, event in enumerate(self._events)]
+        return [task.result() for task in accepting]
+
+    async def _accept_at(self, position: int, raw: Any) -> EventBatchItem:
+        try:
+            async with self._slots:
+                place = PlaceInBatch(self._earlier.before(position), partial(self._earlier.end, position))
+                return await self._accept(raw, place)
+        finally:
+            self._earlier.end(position)
+
+    async def _accept(self, raw: Any, place: PlaceInBatch) -> EventBatchItem:
+        """Accept one event.
+
+        After an outage, later events are not tried, since each would wait as long. They get the same answer, with
+        their own ids.
+        """
+        try:
+            event = self._caller.with_tenant(NewEvent.model_validate(raw))
+        except ValidationError as error:
+            return _refused(from_validation(error.errors()))
+        except NotAllowed as error:
+            return _refused(as_problem(error))
+        event_id = event.id or new_event_id()
+        try:
+            if self._outage:
+                raise self._outage
+            started = await self._ingest.accept(event, event_id, place)
+        except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug
+            problem = as_event_problem(error, event_id)
+            if problem.status_code == ServiceUnavailable.status:
+                self._outage = self._outage or error
+            return _refused(problem)
+        accepted = views.accepted(started, self._links)
+        return EventBatchItem(status=200 if started.duplicate else 202, event=accepted)
+
+
+class _EarlierEvents:
+    """Tells the events of a batch when all before them have their places in the order, or need none.
+
+    Each would otherwise wait for up to 999 others.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._ended = [False] * size
+        self._first_open = 0
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+
+    def before(self, position: int) -> asyncio.Future[None]:
+        """Return a future that is done when all events before this position have their places."""
+        earlier = self._waiting[position] = asyncio.get_running_loop().create_future()
+        self._tell()
+        return earlier
+
+    def end(self, position: int) -> None:
+        self._ended[position] = True
+        while self._first_open < len(self._ended) and self._ended[self._first_open]:
+            self._first_open += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        if (earlier := self._waiting.get(self._first_open)) and not earlier.done():
+            earlier.set_result(None)
+
+
+def _refused(problem: Problem) -> EventBatchItem:
+    metrics.count_refusal(problem.kind)
+    return EventBatchItem(status=problem.status_code, problem=document(problem))

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Response
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.caller import Caller
 from api.deps import (
     AnyTenant,
     AuditDep,
@@ -24,7 +23,6 @@ from api.deps import (
 from api.errors import naming_event, naming_schedule
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
 from hookkeeper import ids
-from hookkeeper.registry.audit import AuditLog
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import SCHEDULE_ID, Page
 from hookkeeper.services.schedule_fields import (
@@ -37,8 +35,7 @@ from hookkeeper.services.schedule_fields import (
     ScheduleView,
     TriggerRequest,
 )
-from hookkeeper.services.schedules import changed, check_event, new_plan, trigger_time
-from hookkeeper.temporal.schedules import Schedules
+from hookkeeper.services.schedules import changed, check_event, new_plan, set_paused, trigger_time
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=GuardedRoute, responses=KEYED)
@@ -129,15 +126,6 @@ async def delete_schedule(
     await schedules.delete(tenant, schedule_id)
     await audit.keep(caller.did("schedule.delete", schedule_id, tenant))
     return Response(status_code=204)
-
-
-async def set_paused(
-    paused: bool, schedule_id: str, note: str, schedules: Schedules, audit: AuditLog, caller: Caller, tenant: str
-) -> None:
-    """Pause or resume a schedule, and record it."""
-    apply, command = (schedules.pause, "pause") if paused else (schedules.resume, "resume")
-    await apply(tenant, schedule_id, note or f"{command.capitalize()}d through the API")
-    await audit.keep(caller.did(f"schedule.{command}", schedule_id, tenant))
 
 
 def _add_command(command: Literal["pause", "resume"], description: str) -> None:

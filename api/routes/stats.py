@@ -11,7 +11,7 @@ from api.deps import AnyTenant, CallerDep, StoreDep
 from api.problems import KEYED
 from api.schemas.stats import StatisticsView
 from api.state import state_of
-from api.statistics_views import statistics
+from api.views import statistics
 from hookkeeper.messages.event import Channel
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index.statistics import GroupBy, Order, Statistics, StatisticsQuery

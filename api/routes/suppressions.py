@@ -3,49 +3,16 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AfterValidator, Field
 
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, CallerDep, Cursor, Limit, SettingsDep, SuppressionsDep, Tenant
 from api.problems import KEYED, responses
-from hookkeeper.content.mailboxes import parse_mailbox
-from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.registry.models import Suppression
-from hookkeeper.services.errors import NotFound
-from hookkeeper.services.fields import Line, Page, RequestModel, ResponseModel, TenantName, Time, with_examples
+from hookkeeper.services.fields import Page, ResponseModel, Time
+from hookkeeper.services.suppressions import KnownAddress, NewSuppression, allow, suppress
 
 router = APIRouter(prefix="/v1/suppressions", tags=["suppressions"], route_class=GuardedRoute, responses=KEYED)
 Reason = Literal["bounced", "spam_report", "manual"]
-MAX_ADDRESS = 320
-"""Characters: 64 before the @, 255 after it."""
-
-
-def _normal(address: str) -> str:
-    """Return an address as emails have it: the domain in punycode, all in lower case."""
-    return parse_mailbox(address).address.lower()
-
-
-def _known(address: str) -> str:
-    """Return an address as emails have it. Accepts invalid ones: a provider may have reported them."""
-    try:
-        return _normal(address)
-    except ValueError:
-        return address.lower()
-
-
-NewAddress = Annotated[str, Field(max_length=MAX_ADDRESS), AfterValidator(_normal)]
-KnownAddress = Annotated[str, Field(max_length=MAX_ADDRESS, pattern=r"^[^\x00]+$"), AfterValidator(_known)]
 PathAddress = Annotated[KnownAddress, Path(description="The address", examples=["ann@acme.example"])]
-
-
-class NewSuppression(RequestModel):
-    model_config = with_examples({"tenant": "acme", "address": "ann@acme.example", "detail": "Asked by phone."})
-
-    tenant: TenantName = DEFAULT_TENANT
-    address: NewAddress
-    """The tenant's webhooks send no more emails to this address. Case does not matter."""
-    detail: Line = Field("", max_length=256)
-    """The reason, in your words."""
 
 
 class SuppressionView(ResponseModel):
@@ -79,13 +46,10 @@ async def create_suppression(
 
     409 means that the tenant has added the maximum number of addresses.
     """
-    fields, new = new.model_fields_set, caller.with_tenant(new)
-    suppression = Suppression(tenant=new.tenant, address=new.address, reason="manual", detail=new.detail)
-    entry = caller.did("suppression.create", new.address, new.tenant, fields)
-    if await suppressions.add(suppression, entry, settings.max_suppressions_per_tenant):
-        return SuppressionView.of(suppression)
-    response.status_code = 200
-    return SuppressionView.of(await suppressions.get(new.tenant, new.address) or suppression)
+    suppression, is_new = await suppress(new, suppressions, caller, settings)
+    if not is_new:
+        response.status_code = 200
+    return SuppressionView.of(suppression)
 
 
 @router.get("", dependencies=[needs("webhooks:read")])
@@ -109,6 +73,5 @@ async def delete_suppression(
 
     If the provider has a suppression list too, remove the address there as well.
     """
-    if not await suppressions.remove(tenant, address, caller.did("suppression.delete", address, tenant)):
-        raise NotFound("This address is not suppressed.")
+    await allow(tenant, address, suppressions, caller)
     return Response(status_code=204)

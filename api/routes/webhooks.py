@@ -1,101 +1,59 @@
-"""Webhooks: preview, register, change, remove, pause; their signing keys; test events."""
+"""Webhooks: preview, register, change, remove, pause; their signing keys, test events and deliveries."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.caller import Caller
 from api.deps import (
     AnyTenant,
-    AuditDep,
     CallerDep,
-    CatalogueDep,
     Cursor,
     GatewayDep,
-    IngestDep,
+    HeldCountsDep,
+    IndexDep,
     KnownWebhook,
     Limit,
     LinksDep,
-    SandboxDep,
-    SettingsDep,
     StoreDep,
-    ValidatorDep,
+    WebhooksDep,
 )
 from api.errors import naming_event
+from api.filters import DeliverySearch, Total
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
 from api.schemas.events import AcceptedEvent
-from hookkeeper.crypto.signing_keys import is_asymmetric, new_secret
-from hookkeeper.registry.catalogue import Catalogue
-from hookkeeper.registry.store import Store
-from hookkeeper.services.errors import Invalid, NotFound
-from hookkeeper.services.fields import EVENT_ID, EventType, Page
-from hookkeeper.services.new_event import NewEvent, new_event_id
-from hookkeeper.services.preview import Preview, Previewer
-from hookkeeper.services.webhook_fields import (
-    NewWebhook,
-    PreviewRequest,
-    SampleEvent,
-    SecretRotation,
-    TestEventRequest,
-    WebhookChanges,
-    WebhookSecret,
-    WebhookView,
-    WebhookWithSecret,
-)
-from hookkeeper.services.webhook_validator import WebhookValidator
-from hookkeeper.services.webhooks import UNKNOWN_WEBHOOK, change, found, new_webhook, release_held, unsaved
-from hookkeeper.settings import Settings
+from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
+from api.schemas.webhooks import PreviewRequest, SecretRotation, TestEventRequest, WebhookSecret
+from hookkeeper.services.errors import Invalid
+from hookkeeper.services.fields import EVENT_ID, CountedPage, EventType, Page
+from hookkeeper.services.new_event import new_event_id
+from hookkeeper.services.preview import Preview
+from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges, WebhookView, WebhookWithSecret
+from hookkeeper.services.webhooks import found
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
 
 
 @router.post("/preview", responses=responses(404), dependencies=[needs("webhooks:read")])
 async def preview_webhook(
-    preview: PreviewRequest,
-    store: StoreDep,
-    caller: CallerDep,
-    sandbox: SandboxDep,
-    validator: ValidatorDep,
-    settings: SettingsDep,
+    preview: PreviewRequest, store: StoreDep, caller: CallerDep, webhooks: WebhooksDep
 ) -> Preview:
     """Show what a webhook, registered or not, would send for an event. Nothing is sent, and secrets are masked."""
     if (preview.webhook is None) == (preview.webhook_id is None):
         raise Invalid("Give either webhook or webhook_id.")
     if preview.webhook:
-        new = caller.with_tenant(preview.webhook)
-        await validator.for_(new.tenant).check(dict(new))
-        webhook = unsaved(dict(new))
+        webhook = await webhooks.draft(dict(caller.with_tenant(preview.webhook)))
     else:
         webhook = found(await store.webhooks.get(preview.webhook_id or "", caller.tenant))
-    data = await sample_data(preview.event, store.catalogue)
-    return await Previewer(sandbox, webhook, preview.event.type, data, settings.render_limits).preview()
+    return await webhooks.preview(webhook, preview.event)
 
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("webhooks:write")])
-async def create_webhook(
-    new: NewWebhook, store: StoreDep, caller: CallerDep, validator: ValidatorDep, settings: SettingsDep
-) -> WebhookWithSecret:
+async def create_webhook(new: NewWebhook, caller: CallerDep, webhooks: WebhooksDep) -> WebhookWithSecret:
     """Register a webhook. The response contains its signing key."""
-    return await add_webhook(new, None, store, caller, validator, settings)
-
-
-async def add_webhook(
-    new: NewWebhook,
-    webhook_id: str | None,
-    store: Store,
-    caller: Caller,
-    validator: WebhookValidator,
-    settings: Settings,
-) -> WebhookWithSecret:
-    """Register a webhook, with this id if there is one. Raises Invalid, TooManyWebhooks, WebhookExists."""
-    fields, new = new.model_fields_set, caller.with_tenant(new)
-    scheme = new.signature_scheme if "signature_scheme" in new.model_fields_set else None
-    webhook = await new_webhook(dict(new), scheme, validator, webhook_id)
-    entry = caller.did("webhook.create", webhook.id, webhook.tenant, fields)
-    await store.webhooks.add(webhook, settings.max_webhooks_per_tenant, entry)
-    return views.webhook_with_secret(webhook)
+    created = await webhooks.create(dict(caller.with_tenant(new)), new.model_fields_set)
+    return views.webhook_with_secret(created)
 
 
 @router.get("", dependencies=[needs("webhooks:read")])
@@ -128,40 +86,21 @@ async def show_webhook(webhook: KnownWebhook) -> WebhookView:
 async def change_webhook(
     webhook_id: Annotated[str, Path(pattern=EVENT_ID)],
     changes: WebhookChanges,
-    store: StoreDep,
-    caller: CallerDep,
-    gateway: GatewayDep,
-    validator: ValidatorDep,
+    webhooks: WebhooksDep,
 ) -> WebhookView:
     """Change the fields that are sent. Deliveries that wait for a retry use the new values at their next attempt.
 
     Enabling a webhook releases its held deliveries, oldest first, as `POST …/resume` does. 409 means that other
     requests keep changing the webhook at the same time.
     """
-    fields = changes.model_fields_set
-    known, changed = await change(
-        webhook_id,
-        caller.tenant,
-        {name: getattr(changes, name) for name in fields},
-        store=store,
-        validator=validator,
-        entry_for=lambda known: caller.did("webhook.update", webhook_id, known.tenant, fields),
-    )
-    if changed.ordered != known.ordered:
-        await gateway.ordered_queues.request_check(webhook_id)
-    if changes.enabled:
-        await release_held(gateway, changed)
-    return views.webhook(changed)
+    given = {name: getattr(changes, name) for name in changes.model_fields_set}
+    return views.webhook(await webhooks.change(webhook_id, given))
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])
-async def delete_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerDep, gateway: GatewayDep) -> Response:
+async def delete_webhook(webhook: KnownWebhook, webhooks: WebhooksDep) -> Response:
     """Remove a webhook. Its open deliveries are cancelled when their next attempt is due."""
-    entry = caller.did("webhook.delete", webhook.id, webhook.tenant)
-    if not await store.webhooks.delete(webhook.id, caller.tenant, entry):
-        raise NotFound(UNKNOWN_WEBHOOK)
-    if webhook.ordered:
-        await gateway.ordered_queues.request_check(webhook.id)
+    await webhooks.delete(webhook)
     return Response(status_code=204)
 
 
@@ -171,9 +110,9 @@ async def delete_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerD
     responses=responses(404),
     dependencies=[needs("webhooks:secrets", "webhooks:write")],
 )
-async def show_secret(webhook: KnownWebhook, audit: AuditDep, caller: CallerDep) -> WebhookSecret:
+async def show_secret(webhook: KnownWebhook, webhooks: WebhooksDep) -> WebhookSecret:
     """Show the signing key, which can sign any request: `webhooks:read` is not enough. The audit log has who did."""
-    await audit.keep_once(caller.did("webhook.show-secret", webhook.id, webhook.tenant), webhook.updated_at)
+    await webhooks.note_shown(webhook)
     return views.secret(webhook)
 
 
@@ -184,7 +123,7 @@ async def show_secret(webhook: KnownWebhook, audit: AuditDep, caller: CallerDep)
     dependencies=[needs("webhooks:write")],
 )
 async def rotate_secret(
-    webhook: KnownWebhook, store: StoreDep, caller: CallerDep, rotation: SecretRotation | None = None
+    webhook: KnownWebhook, webhooks: WebhooksDep, rotation: SecretRotation | None = None
 ) -> WebhookSecret:
     """Set a new signing key. During the grace period both keys sign, so that receivers can switch.
 
@@ -192,20 +131,7 @@ async def rotate_secret(
     `end_previous` or a `grace` of 0 ends it. Repeated with its `secret`, the request changes nothing.
     """
     rotation = rotation or SecretRotation()
-    if rotation.secret == webhook.secret:
-        return views.secret(webhook)
-    secret = rotation.secret or new_secret("v1a" if is_asymmetric(webhook.secret) else "v1")
-    entry = caller.did("webhook.rotate-secret", webhook.id, webhook.tenant, rotation.model_fields_set)
-    rotated = await store.webhooks.rotate_secret(
-        webhook.id,
-        caller.tenant,
-        secret,
-        rotation.grace,
-        entry,
-        replaces=webhook.secret,
-        ends_previous=rotation.end_previous or rotation.grace == 0,
-    )
-    return views.secret(found(rotated))
+    return views.secret(await webhooks.rotate_secret(webhook, rotation.model_fields_set, **dict(rotation)))
 
 
 @router.post(
@@ -222,8 +148,7 @@ async def rotate_secret(
 async def send_test(
     webhook: KnownWebhook,
     response: Response,
-    catalogue: CatalogueDep,
-    ingest: IngestDep,
+    webhooks: WebhooksDep,
     links: LinksDep,
     test: TestEventRequest | None = None,
 ) -> AcceptedEvent:
@@ -238,35 +163,52 @@ async def send_test(
     event_id = test.id or new_event_id()
     response.headers[EVENT_ID_HEADER] = event_id
     with naming_event(event_id):
-        data = await sample_data(test, catalogue)
-        event = NewEvent(type=test.type, data=data, tenant=webhook.tenant)
-        started = await ingest.accept_test(event, event_id, webhook)
+        started = await webhooks.send_test(webhook, test, event_id)
     if started.duplicate:
         response.status_code = 200
     return views.accepted(started, links)
 
 
 @router.post("/{webhook_id}/pause", responses=responses(404), dependencies=[needs("webhooks:write")])
-async def pause_webhook(webhook: KnownWebhook, store: StoreDep, caller: CallerDep) -> WebhookView:
+async def pause_webhook(webhook: KnownWebhook, webhooks: WebhooksDep) -> WebhookView:
     """Hold deliveries until the webhook is resumed. In-flight attempts finish; manual retries are still sent."""
-    entry = caller.did("webhook.pause", webhook.id, webhook.tenant)
-    return views.webhook(found(await store.webhooks.set_paused(webhook.id, caller.tenant, True, entry)))
+    return views.webhook(await webhooks.pause(webhook))
 
 
 @router.post("/{webhook_id}/resume", responses=responses(404), dependencies=[needs("webhooks:write")])
-async def resume_webhook(webhook: KnownWebhook, store: StoreDep, gateway: GatewayDep, caller: CallerDep) -> WebhookView:
+async def resume_webhook(webhook: KnownWebhook, webhooks: WebhooksDep) -> WebhookView:
     """Resume a webhook. Held deliveries are released in the background, oldest first, as fast as the receiver allows.
 
     Repeat the request after a 503: the webhook may be resumed already, without the release of its held deliveries.
     """
-    entry = caller.did("webhook.resume", webhook.id, webhook.tenant)
-    resumed = found(await store.webhooks.set_paused(webhook.id, caller.tenant, False, entry))
-    await release_held(gateway, resumed)
-    return views.webhook(resumed)
+    return views.webhook(await webhooks.resume(webhook))
 
 
-async def sample_data(sample: SampleEvent, catalogue: Catalogue) -> Any:
-    """Return the data that were sent, or by default the first example of the type in the catalogue."""
-    if "data" not in sample.model_fields_set and (known := await catalogue.get(sample.type)) and known.examples:
-        return known.examples[0]
-    return sample.data
+@router.get("/{webhook_id}/deliveries", responses=responses(404), dependencies=[needs("events:read")])
+async def list_deliveries(
+    cursor: Cursor, index: IndexDep, links: LinksDep, search: DeliverySearch, total: Total = False, limit: Limit = 50
+) -> CountedPage[WebhookDelivery]:
+    """List the deliveries of a webhook, newest event first.
+
+    What an event's workflow does is listed when it waits for its next step.
+
+    A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
+    """
+    rows, next_cursor = await index.deliveries(search, limit, cursor.start)
+    count = await index.count_deliveries(search) if total else None
+    return cursor.counted_page([views.delivery(row, links) for row in rows], next_cursor, count)
+
+
+@router.get(
+    "/{webhook_id}/held", summary="Count held events", responses=responses(404), dependencies=[needs("events:read")]
+)
+async def count_held(webhook: KnownWebhook, index: IndexDep, counts: HeldCountsDep) -> HeldCount:
+    """Count the events with held deliveries: the webhook is paused or disabled, or a command holds them."""
+    count, counted_at = await counts.of(webhook.id, index.count_held)
+    return HeldCount(webhook_id=webhook.id, held=count, counted_at=counted_at)
+
+
+@router.get("/{webhook_id}/queue", responses=responses(404), dependencies=[needs("events:read")])
+async def show_queue(webhook: KnownWebhook, gateway: GatewayDep) -> QueueState:
+    """Show the queue of an ordered webhook, and whether it is stuck."""
+    return QueueState.of(await gateway.lines.state(webhook.id), webhook_id=webhook.id)

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
-from api.portal import Capability
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.registry.portal import PortalSession
+from hookkeeper.services.caller import Capability
 from hookkeeper.services.fields import (
     COLOUR,
     PAGE_PATH,

@@ -1,49 +1,11 @@
-"""Requests and answers about recoveries, and about the deliveries of a webhook."""
+"""Answers about recoveries, and about the deliveries of a webhook."""
 
-from typing import Literal, Self
-
-from pydantic import Field, model_validator
+from typing import Literal
 
 from api.schemas.events import EventLinks
-from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.event import Channel, DeliveryStatus, Reason
 from hookkeeper.messages.recovery import RecoverableStatus
-from hookkeeper.services.fields import (
-    EventType,
-    GivenTime,
-    RequestModel,
-    ResponseModel,
-    TenantName,
-    Time,
-    with_examples,
-)
-
-
-class RecoveryRequest(RequestModel):
-    model_config = with_examples({"since": "2026-01-02T03:00:00Z", "dry_run": True})
-
-    since: GivenTime
-    """Only events that were accepted at this time or later."""
-    until: GivenTime | None = None
-    """Only events that were accepted before this time; by default now."""
-    status: RecoverableStatus = "failed"
-    """Deliveries with this final status are made again."""
-    types: list[EventType] = Field(default_factory=list, max_length=20)
-    """Only events of exactly these types; by default all."""
-    rate: float = Field(20.0, ge=0.1, le=100, allow_inf_nan=False, strict=True)
-    """Events per second, at most."""
-    dry_run: bool = Field(False, strict=True)
-    """Only count the events; nothing is delivered."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.until is not None and self.until <= self.since:
-            raise ValueError("until is not after since")
-        return self
-
-
-class TenantRecoveryRequest(RecoveryRequest):
-    tenant: TenantName = DEFAULT_TENANT
+from hookkeeper.services.fields import ResponseModel, Time
 
 
 class RecoveryView(ResponseModel):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from fastapi.sse import ServerSentEvent
 
-from api.caller import Caller
 from hookkeeper.registry.index.change_log import ChangedEvent, Position
 from hookkeeper.registry.index.search import Search
+from hookkeeper.services.caller import Caller
 
 MAX_WAITING = 1000
 MAX_WAITING_BYTES = 1024 * 1024

@@ -9,10 +9,10 @@ from temporalio.client import Client
 from benchmarks.contenders.bare_temporal_app import TASK_QUEUE
 from benchmarks.contenders.contender import SystemUnderTest
 from benchmarks.contenders.services import api_answers, python_service
-from hookkeeper.cli import temporal_server
+from drills.stack import temporal_service
+from drills.supervisor import Supervisor
 from hookkeeper.cli.ports import LOCALHOST, free_ports
 from hookkeeper.cli.startup import read_settings
-from hookkeeper.cli.supervisor import Supervisor
 from hookkeeper.temporal.readiness import is_polled
 
 MODULE = "benchmarks.contenders.bare_temporal_app"
@@ -24,7 +24,7 @@ async def running(folder: Path, _: bool) -> AsyncIterator[SystemUnderTest]:
     address = f"{LOCALHOST}:{ports.temporal}"
     env = {"BENCH_TEMPORAL": address, "BENCH_PORT": str(ports.api), "BENCH_FOLDER": str(folder)}
     async with Supervisor(folder / "logs") as supervisor:
-        temporal = temporal_server.service(folder, ports, read_settings().dev_synchronous, search_attributes={})
+        temporal = temporal_service(folder, ports, read_settings().dev_synchronous, search_attributes={})
         await supervisor.start(temporal)
         client = await Client.connect(address)
 

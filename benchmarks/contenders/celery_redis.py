@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks.contenders.contender import SystemUnderTest
 from benchmarks.contenders.services import STOP_TIMEOUT, api_answers, python_service
+from drills.supervisor import Service, Supervisor
 from hookkeeper.cli.ports import LOCALHOST, free_ports, is_port_free
-from hookkeeper.cli.supervisor import Service, Supervisor
 
 MODULE = "benchmarks.contenders.celery_app"
 THREADS = 50

@@ -21,12 +21,13 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from benchmarks.contenders.contender import SystemUnderTest
+from drills import stack
 from drills.postgres import Postgres
-from hookkeeper.cli import stack, temporal_server
+from drills.supervisor import Service, Supervisor
+from hookkeeper.cli import temporal_server
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import LOCALHOST, free_ports, is_port_free
 from hookkeeper.cli.startup import read_settings
-from hookkeeper.cli.supervisor import Service, Supervisor
 
 VARIABLE = "BENCH_TEMPORAL_SERVER"
 DYNAMIC_CONFIG = Path(__file__).parents[2] / "docker" / "temporal-dynamic-config.yaml"
@@ -54,7 +55,7 @@ def why_missing() -> str | None:
 
 @asynccontextmanager
 async def running(folder: Path, encrypt: bool) -> AsyncIterator[SystemUnderTest]:
-    server, ports = Path(os.environ[VARIABLE]), free_ports(metrics=True)
+    server, ports = Path(os.environ[VARIABLE]), free_ports()
     own = _unused_ports(2 * len(SERVICES))
     with ExitStack() as resources:
         database_folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-pg-")))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import httpx
 
 from benchmarks.contenders.contender import is_ready
-from hookkeeper.cli.supervisor import Service
+from drills.supervisor import Service
 
 STOP_TIMEOUT = 5.0
 

@@ -13,51 +13,74 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from asyncio.subprocess import Process
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
+LOG_LIMIT = 10 * 1024 * 1024
+TAIL_LINES, TAIL_BYTES, LINE_LENGTH = 15, 64 * 1024, 500
 
 # Loaded before any fork, and called with the GIL held: a new child must not wait for another thread's lock.
 _libc = ctypes.PyDLL(None) if sys.platform == "linux" else None
 
 
-class ChildProcess(Protocol):
-    """A started process."""
-
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def returncode(self) -> int | None:
-        """The exit code, or the negative number of the signal that ended it; None while it runs."""
-
-    async def wait(self) -> int:
-        """Return the code as soon as the process has ended."""
-
-
-Start = Callable[[Sequence[str], Mapping[str, str], int], Awaitable[ChildProcess]]
-"""Starts a child with these arguments, further environment variables, and a descriptor for its output.
-
-Raises `OSError`.
-"""
+async def execute(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+    """Start a program with further environment variables, which adds its output to a file. Raises `OSError`."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            env={**os.environ, **environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+            preexec_fn=_dying_with(os.getpid()),
+        )
+    finally:
+        os.close(descriptor)
 
 
-async def execute(argv: Sequence[str], environment: Mapping[str, str], output: int) -> ChildProcess:
-    """Start a program."""
-    return await asyncio.create_subprocess_exec(
-        *argv,
-        env={**os.environ, **environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-        preexec_fn=dying_with(os.getpid()),
-    )
+async def end(process: Process, timeout: float) -> None:
+    """Stop a process and all that it has started; kill them if it has not stopped after `timeout` seconds."""
+    if process.returncode is None:
+        signal_group(process.pid, signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await process.wait()
+    signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
-def dying_with(parent: int) -> Callable[[], None] | None:
+def signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # no process left; macOS raises the latter for zombies
+        os.killpg(group, number)
+
+
+def describe_end(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def prepare_log(log: Path) -> None:
+    """Create the folder, and start a new log if the present one is large; one old log is kept."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
+        log.replace(log.with_name(f"{log.name}.1"))
+
+
+def tail(log: Path, start: int = 0) -> list[str]:
+    """Read the last lines of a log that were written after this position."""
+    if not log.exists():
+        return []
+    with log.open("rb") as file:
+        file.seek(max(start, log.stat().st_size - TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    return [line[:LINE_LENGTH] for line in lines[-TAIL_LINES:]]
+
+
+def _dying_with(parent: int) -> Callable[[], None] | None:
     """Return a function that ties a new child to the life of its parent, on Linux."""
     if _libc is None:
         return None
@@ -69,9 +92,3 @@ def dying_with(parent: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return set_signal
-
-
-def adopt_orphans(adopt: bool) -> None:
-    """Choose whether this process becomes the parent of its descendants whose own parent ends, on Linux."""
-    if _libc is not None:
-        _libc.prctl(PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)

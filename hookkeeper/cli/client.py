@@ -9,6 +9,7 @@ Errors:
         └── NotConnected  there is no connection: nothing was sent
 """
 
+import json
 import os
 import secrets
 import time
@@ -108,6 +109,30 @@ class Api:
             return response.json() if response.content else None
         except ValueError as error:
             raise Failed(f"{self.url} is not a Hookkeeper API: check HOOKKEEPER_URL") from error
+
+    def stream(self, *path: str, last_id: str, **query: Any) -> Iterator[tuple[str, Any, str]]:
+        """Yield kind, data and id of each server-sent event after the one with `last_id`, until the stream ends.
+
+        Raises `Failed`, and `ApiUnavailable` also if the connection is lost.
+        """
+        import httpx
+
+        url, headers = "/".join(path), {"last-event-id": last_id} if last_id else {}
+        message: dict[str, str] = {}
+        try:
+            with self._http.stream("GET", url, params=present(**query), headers=headers) as response:
+                if not response.is_success:
+                    response.read()
+                    _raise_problem(response)
+                for line in response.iter_lines():
+                    name, _, value = line.partition(": ")
+                    message[name] = value
+                    if not line:
+                        last_id = message.get("id", last_id)
+                        yield message.get("event", ""), json.loads(message.get("data", "null")), last_id
+                        message.clear()
+        except httpx.TransportError as error:
+            raise ApiUnavailable(f"cannot reach {self.url} ({error}).") from error
 
     def send_event(self, event: Json, path: Sequence[str] = ("events",)) -> Any:
         """Send an event, and again if it is unknown whether it was accepted.

@@ -1,7 +1,11 @@
 """Output of the command line: results on standard output, errors on standard error."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -33,6 +37,30 @@ class SafeConsole(Console):
 
 out = SafeConsole(highlight=False, soft_wrap=True)
 err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def output_added_to(log: Path) -> Iterator[None]:
+    """Add what this process and its libraries write to a file; only `out` and `err` still write to the terminal."""
+    streams = (out, sys.stdout), (err, sys.stderr)
+    kept = []
+    for console, stream in streams:
+        stream.flush()
+        kept.append(os.dup(stream.fileno()))
+        console.file = open(kept[-1], "w", encoding=stream.encoding, errors=stream.errors, closefd=False)  # noqa: SIM115
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        for _, stream in streams:
+            os.dup2(descriptor, stream.fileno())
+        yield
+    finally:
+        os.close(descriptor)
+        for (console, stream), descriptor in zip(streams, kept, strict=True):
+            with suppress(OSError):
+                stream.flush()
+            os.dup2(descriptor, stream.fileno())
+            os.close(descriptor)
+            console.file = stream
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

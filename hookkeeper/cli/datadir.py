@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hookkeeper.cli.console import Failed
+from hookkeeper.cli.ports import Ports
 from hookkeeper.crypto.tokens import new_token
 
 DEFAULT = Path(".hookkeeper")
 FIRST_KEY = "dev1"
 PRIVATE = 0o077
-"""The umask of all processes that write here. The fork server sets it too: it begins before `DataDir.locked`."""
+"""The umask of all processes that write here."""
 _PRIVATE_FILES = re.compile(r"(registry|temporal)\.db.*|.*\.keys?|dev\.json|lock|logs|emails")
 
 
@@ -86,9 +87,9 @@ class DataDir:
             raise Failed(f"{self.key_file}: {error}") from None
         return keys
 
-    def store_api(self, url: str, key: str) -> None:
-        """Store URL and key of the API for client commands. Raises `Failed`."""
-        self._write(self.path / "dev.json", json.dumps({"url": url, "key": key}))
+    def store_api(self, url: str, key: str, ports: Ports) -> None:
+        """Store URL and key of the API for client commands, and all ports. Raises `Failed`."""
+        self._write(self.path / "dev.json", json.dumps({"url": url, "key": key, "ports": ports.by_name}))
 
     def dev_api(self) -> DevApi | None:
         """Return the API that was last started from here; None if there is none, or if another user wrote the file."""

@@ -13,16 +13,14 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from hookkeeper.cli import stack, timeline
+from hookkeeper.cli import event_views, stack
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import Failed, Json, out
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 from hookkeeper.cli.dev import command_name, print_addresses, print_event, print_hang, print_stopping, progress_printer
-from hookkeeper.cli.fork_server import ForkServer, forking
-from hookkeeper.cli.ports import free_ports
-from hookkeeper.cli.processes import forever, run, until_stopped
-from hookkeeper.cli.receiver import Behaviour, Received, receiving
-from hookkeeper.cli.shutdown import ShutdownDeadline
+from hookkeeper.cli.listen import Behaviour, Received, receiving
+from hookkeeper.cli.ports import METRICS_PORT, Ports, free_ports
+from hookkeeper.cli.processes import ShutdownDeadline, forever, run, until_stopped
 from hookkeeper.cli.startup import read_settings
 from hookkeeper.version import VERSION
 
@@ -64,11 +62,10 @@ class DemoInbox:
 
 def run_demo(*, once: bool) -> None:
     """Start everything and run the demo; then exit, or keep everything running until stopped."""
-    with forking() as forks:
-        run(_demo(once, forks))
+    run(_demo(once))
 
 
-async def _demo(once: bool, forks: ForkServer | None) -> None:
+async def _demo(once: bool) -> None:
     inbox, is_delivered = DemoInbox(), False
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}   delivers one event as a webhook, an email and a notification\n")
     deadline = ShutdownDeadline(stack.shutdown_time(read_settings()), print_hang)
@@ -78,7 +75,9 @@ async def _demo(once: bool, forks: ForkServer | None) -> None:
         )
         running = await services.enter_async_context(
             stack.running(
-                stack.StackPlan(data=DataDir(DEFAULT), ports=free_ports(metrics=True), send_emails=False, forks=forks),
+                DataDir(DEFAULT),
+                free_ports(Ports(metrics=METRICS_PORT)),
+                send_emails=False,
                 on_ready=progress_printer(),
                 on_event=print_event,
             )
@@ -174,13 +173,13 @@ def _send(api: Api) -> Json:
     return event
 
 
-def _watch(api: Api, event_id: str, webhook_id: str, inbox: DemoInbox, sleep: timeline.Sleep) -> Json:
+def _watch(api: Api, event_id: str, webhook_id: str, inbox: DemoInbox, sleep: event_views.Sleep) -> Json:
     out.print("\n[bold]3  The event is delivered[/bold]\n")
 
     def are_final(event: Json) -> bool:
-        return all(delivery["status"] in timeline.FINAL for delivery in _deliveries(event, webhook_id).values())
+        return all(delivery["status"] in event_views.FINAL for delivery in _deliveries(event, webhook_id).values())
 
-    event = timeline.follow(api, out, event_id, TENANT, is_done=are_final, sleep=sleep)
+    event = event_views.follow(api, out, event_id, TENANT, is_done=are_final, sleep=sleep)
     deliveries = _deliveries(event, webhook_id)
     _verify_webhook(deliveries["webhook"], inbox, event_id)
     _verify_email(deliveries["email"], inbox, event_id)

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -12,32 +12,32 @@ from rich.markup import escape
 from hookkeeper.cli import stack
 from hookkeeper.cli.console import err, out
 from hookkeeper.cli.datadir import DEFAULT, DataDir
-from hookkeeper.cli.fork_server import forking
-from hookkeeper.cli.ports import Ports
-from hookkeeper.cli.processes import forever, run, until_stopped
-from hookkeeper.cli.shutdown import ShutdownDeadline
-from hookkeeper.cli.startup import read_settings
-from hookkeeper.cli.unknown_settings import unknown_settings
+from hookkeeper.cli.ports import SERVICES, Ports, free_ports
+from hookkeeper.cli.processes import ShutdownDeadline, forever, run, until_stopped
+from hookkeeper.cli.startup import read_settings, unknown_settings
 from hookkeeper.version import VERSION
 
 
-def run_dev(data_dir: Path, host: str, ports: Ports, *, encrypt: bool) -> None:
-    """Start everything and keep it running until stopped."""
-    with forking() as forks:
-        run(_dev(stack.StackPlan(data=DataDir(data_dir), host=host, ports=ports, encrypt=encrypt, forks=forks)))
+def run_dev(data_dir: Path, host: str, wanted: Ports, given: Collection[str], *, encrypt: bool) -> None:
+    """Start everything and keep it running until stopped. Ports that are in use are replaced, except those `given`."""
+    run(_dev(DataDir(data_dir), host, wanted, given, encrypt))
 
 
-async def _dev(plan: stack.StackPlan) -> None:
+async def _dev(data: DataDir, host: str, wanted: Ports, given: Collection[str], encrypt: bool) -> None:
     out.print(f"[bold]Hookkeeper[/bold] {VERSION}\n")
     for sentence in unknown_settings():
         print_event("Warning:", sentence)
     deadline = ShutdownDeadline(stack.shutdown_time(read_settings()), print_hang)
+    ports = free_ports(wanted, given, host)
+    for name, port in wanted.by_name.items():
+        if (other := ports.by_name[name]) != port:
+            print_event("Port", f"{port} is in use: {SERVICES[name]} gets {other}")
     async with AsyncExitStack() as services, until_stopped(print_stopping, deadline):
         running = await services.enter_async_context(
-            stack.running(plan, on_ready=progress_printer(), on_event=print_event)
+            stack.running(data, ports, host, encrypt=encrypt, on_ready=progress_printer(), on_event=print_event)
         )
         print_addresses(running)
-        print_first_steps(running, plan.data.path)
+        print_first_steps(running, data.path)
         out.print("\n  Ctrl-C stops everything; the data is kept.")
         await forever()
     out.print("  Stopped.")
@@ -93,7 +93,7 @@ def print_addresses(running: stack.Stack, capture_reason: str = "no provider is 
         "Admin key": running.admin_key,
         "Data, logs": str(running.data_dir),
         "Emails": saved if running.emails else f"sent through {running.mail_provider}",
-        **({"Metrics": " and ".join(running.metrics)} if running.metrics else {}),
+        **({"Metrics": running.metrics} if running.metrics else {}),
         **({"Encryption": _encryption(running)} if running.encrypted_by else {}),
     }
     out.print()

@@ -1,13 +1,16 @@
 """`hookkeeper send` and `hookkeeper events …`."""
 
 import json
+import time
+from collections.abc import Iterator
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from hookkeeper.cli import event_views, options, timeline
-from hookkeeper.cli.client import Api, present
+from hookkeeper.cli import event_views, options
+from hookkeeper.cli.client import Api, ApiUnavailable, present
 from hookkeeper.cli.console import Json, err, out, print_json_or
 from hookkeeper.cli.options import AsJson, EventData, Follow, OwnEventId, Tenant, read_json
 from hookkeeper.cli.resources import Resource
@@ -15,8 +18,11 @@ from hookkeeper.command_rules import COMMANDS
 
 Delivery = Annotated[str | None, typer.Option(help="The id of one delivery. Default: all deliveries.")]
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
-resource = Resource("events", "List, show and control events.", partial(timeline.show, out), of_tenant=True)
+resource = Resource("events", "List, show and control events.", partial(event_views.show, out), of_tenant=True)
 app = resource.app
+RECONNECT_AFTER = 1.0
+"""Seconds until an ended stream of events is resumed."""
+LEFT_OUT = "Some events are left out: more come than can be shown."
 
 
 def send(
@@ -50,7 +56,7 @@ def _print_deliveries(accepted: Json) -> None:
 
 
 def _follow(api: Api, accepted: Json, as_json: bool) -> None:
-    event = timeline.follow(api, err if as_json else out, accepted["id"], accepted["tenant"])
+    event = event_views.follow(api, err if as_json else out, accepted["id"], accepted["tenant"])
     if as_json:
         typer.echo(json.dumps(event))
     else:
@@ -94,8 +100,6 @@ def tail_events(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per event.")] = False,
 ) -> None:
     """Print events as they are accepted, until Ctrl-C."""
-    from hookkeeper.cli.tail import run_tail
-
     run_tail(Api.of_environment(), number, as_json=as_json, tenant=tenant, type=type_, webhook=webhook)
 
 
@@ -116,3 +120,44 @@ resource.post(
     _accepted,
     deliver_at=Annotated[str, typer.Argument(metavar="TIME", help="The new time (RFC 3339).")],
 )
+
+
+# New events
+
+
+def run_tail(api: Api, number: int, *, as_json: bool, **filters: Any) -> None:
+    """Print the `number` latest events, and then each new one, until Ctrl-C."""
+    try:
+        for event in tail(api, number, **filters):
+            if as_json:
+                typer.echo(json.dumps(event))
+            else:
+                out.print(
+                    f"[dim]{event['accepted_at']}[/dim]  {escape(event['id'])}  {escape(event['type'])}"
+                    f"  [dim]{escape(event['tenant'])}[/dim]"
+                )
+    except KeyboardInterrupt:
+        return
+
+
+def tail(api: Api, number: int, **filters: Any) -> Iterator[Json]:
+    """Yield the `number` latest events, oldest first, and then each new one, once. Say if some are left out."""
+    listed: set[tuple[str, str]] | None = None
+    last_id, is_away = "", False
+    while True:
+        try:
+            for kind, data, id_ in api.stream("events", "stream", last_id=last_id, **filters):
+                last_id, is_away = id_, False
+                if kind == "ready" and listed is None:
+                    page = api.call("GET", "events", limit=100, **filters)["items"]
+                    listed = {(event["tenant"], event["id"]) for event in page}
+                    yield from reversed(page[:number])
+                elif kind == "event" and data["is_new"] and (data["tenant"], data["id"]) not in (listed or ()):
+                    yield data
+                elif kind == "reset":
+                    err.print(f"[yellow]{LEFT_OUT}[/yellow]")
+        except ApiUnavailable as error:
+            if not is_away:
+                err.print(f"[yellow]{escape(str(error))} Trying again.[/yellow]")
+            is_away = True
+        time.sleep(RECONNECT_AFTER)

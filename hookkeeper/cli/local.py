@@ -1,9 +1,7 @@
-"""Default settings of `dev` and `demo`, and the environment of the processes that they start."""
+"""Default settings of `dev` and `demo`."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
-
-from pydantic import SecretStr
 
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
@@ -31,17 +29,15 @@ def settings_for(
     explicit = {name: getattr(configured, name) for name in configured.model_fields_set}
     if configured.encryption_keys is None:
         explicit["encryption_keys"] = data.encryption_keys(make=encrypt)
-    fixed: dict[str, object] = {"host": host, "port": ports.api}
+    fixed: dict[str, object] = {
+        "host": host,
+        "port": ports.api,
+        "metrics_address": f"{LOCALHOST}:{ports.metrics}" if ports.metrics else None,
+        "deployment_version": None,  # one worker: there is nothing to switch
+    }
     if not send_emails:
         fixed |= {"sendgrid_api_key": None, "smtp_url": None}
     return Settings.model_validate(defaults | explicit | fixed)
-
-
-def encrypted_by(configured: Settings, settings: Settings, data: DataDir) -> str | None:
-    """Return the source of the keys."""
-    if settings.encryption_keys is None:
-        return None
-    return "HOOKKEEPER_ENCRYPTION_KEYS" if configured.encryption_keys else str(data.key_file)
 
 
 def mail_provider(settings: Settings) -> str | None:
@@ -51,50 +47,6 @@ def mail_provider(settings: Settings) -> str | None:
     if settings.smtp_url:
         return f"SMTP ({urlsplit(settings.smtp_url.get_secret_value()).hostname})"
     return None
-
-
-def environment(settings: Settings, ports: Ports) -> dict[str, str]:
-    """Return the environment of a child. Temporal's own variables are replaced by those of the embedded server."""
-    assert settings.admin_key is not None
-    hookkeeper = {
-        "DATABASE_URL": settings.database_url,
-        "ADMIN_KEY": settings.admin_key.get_secret_value(),
-        "ENCRYPTION_KEYS": _secret(settings.encryption_keys),
-        "ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
-        "EMAIL_CAPTURE_DIR": str(settings.email_capture_dir or ""),
-        "INBOXES": str(settings.inboxes).lower(),
-        "SENDGRID_API_KEY": _secret(settings.sendgrid_api_key),
-        "SMTP_URL": _secret(settings.smtp_url),
-        "PUBLIC_URL": settings.public_url,
-        "TEMPORAL_UI_URL": settings.temporal_ui_url or "",
-        "DEPLOYMENT_VERSION": "",  # one worker: there is nothing to switch
-        "METRICS_ADDRESS": "",  # one for each process: see `metrics_address`
-        "HOST": settings.host,
-        "PORT": str(settings.port),
-    }
-    temporal = {
-        "TEMPORAL_ADDRESS": f"{LOCALHOST}:{ports.temporal}",
-        "TEMPORAL_NAMESPACE": "default",
-        "TEMPORAL_PROFILE": "",
-        "TEMPORAL_CONFIG_FILE": "/dev/null",
-        "TEMPORAL_API_KEY": "",
-        "TEMPORAL_TLS": "false",
-    }
-    return {f"HOOKKEEPER_{name}": value for name, value in hookkeeper.items()} | temporal
-
-
-def metrics_address(process: str, ports: Ports) -> dict[str, str]:
-    """Return the variable that lets a process serve its metrics, if it does."""
-    port = ports.of_metrics.get(process)
-    return {} if port is None else {"HOOKKEEPER_METRICS_ADDRESS": f"{LOCALHOST}:{port}"}
-
-
-def metrics_urls(ports: Ports) -> tuple[str, ...]:
-    return tuple(f"http://{LOCALHOST}:{port}/metrics" for port in ports.of_metrics.values())
-
-
-def _secret(secret: SecretStr | None) -> str:
-    return secret.get_secret_value() if secret else ""
 
 
 def url(host: str, ports: Ports) -> str:

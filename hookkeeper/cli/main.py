@@ -28,23 +28,33 @@ app = typer.Typer(
 
 @app.command()
 def dev(
+    context: typer.Context,
     data_dir: Annotated[Path, typer.Option(help="Folder for all data.")] = DEFAULT,
     host: Annotated[str, typer.Option(help="Address on which the API listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API.")] = 8080,
     temporal_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Temporal server.")] = 7233,
     ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Temporal web UI.")] = 8233,
-    metrics_port: Annotated[
-        int, typer.Option(min=0, max=65534, help="Port of the API's metrics; the worker's have the next. 0: none.")
-    ] = 9464,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the metrics. 0: none.")] = 9464,
     encrypt: Annotated[
         bool, typer.Option("--encrypt", help="Encrypt all data, with a key in the data directory.")
     ] = False,
 ) -> None:
-    """Start Temporal, a worker and the API on this machine, and keep them running."""
-    from hookkeeper.cli.dev import run_dev
-    from hookkeeper.cli.ports import Ports
+    """Start Temporal, a worker and the API on this machine, and keep them running.
 
-    run_dev(data_dir, host, Ports(port, temporal_port, ui_port, metrics_port or None), encrypt=encrypt)
+    A port that is in use is replaced by the next free one, unless it was given as an option.
+    """
+    start_without_collections()
+    from hookkeeper.cli.dev import run_dev
+    from hookkeeper.cli.ports import OPTIONS, Ports
+
+    wanted = Ports(port, temporal_port, ui_port, metrics_port or None)
+    given = [name for name, option in OPTIONS.items() if _is_given(context, option)]
+    run_dev(data_dir, host, wanted, given, encrypt=encrypt)
+
+
+def _is_given(context: typer.Context, option: str) -> bool:
+    source = context.get_parameter_source(option.removeprefix("--").replace("-", "_"))
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command()
@@ -52,6 +62,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Exit after the event is delivered.")] = False,
 ) -> None:
     """Start everything, send one event to a receiver that fails twice, and show each attempt."""
+    start_without_collections()
     from hookkeeper.cli.demo import run_demo
 
     run_demo(once=once)
@@ -77,8 +88,7 @@ def listen(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per request.")] = False,
 ) -> None:
     """Receive deliveries on this machine, verify their signatures, and print them, until Ctrl-C."""
-    from hookkeeper.cli.listen import run_listen
-    from hookkeeper.cli.receiver import Behaviour
+    from hookkeeper.cli.listen import Behaviour, run_listen
 
     run_listen(port, Behaviour(fail=fail, status=status, delay=delay), secret or [], as_json=as_json)
 
@@ -91,9 +101,8 @@ def top(
 ) -> None:
     """Show rates, queues and failing webhooks, live, until Ctrl-C."""
     from hookkeeper.cli.client import Api
-    from hookkeeper.cli.top import run_top
 
-    run_top(Api.of_environment(), tenant, interval, once=once)
+    stats.run_top(Api.of_environment(), tenant, interval, once=once)
 
 
 app.add_typer(events.app, name="events")
@@ -140,7 +149,7 @@ def migrate(
     ] = False,
 ) -> None:
     """Update the registry's schema and Temporal's namespace. Can be repeated safely."""
-    from hookkeeper.cli.run_migrate import run_migrate
+    from hookkeeper.cli.maintenance import run_migrate
 
     run_migrate(registry_only=registry_only)
 
@@ -155,7 +164,7 @@ def reindex(
     ] = "",
 ) -> None:
     """Add to the index of events what it lacks, from histories. Can be interrupted and repeated safely."""
-    from hookkeeper.cli.run_reindex import run_reindex
+    from hookkeeper.cli.maintenance import run_reindex
 
     run_reindex(since)
 
@@ -163,7 +172,7 @@ def reindex(
 @app.command()
 def promote() -> None:
     """Let workers of HOOKKEEPER_DEPLOYMENT_VERSION get all tasks, once they run. Can be repeated safely."""
-    from hookkeeper.cli.run_promote import run_promote
+    from hookkeeper.cli.maintenance import run_promote
 
     run_promote()
 

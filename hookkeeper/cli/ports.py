@@ -1,22 +1,24 @@
-"""The ports of a stack on this machine."""
+"""The ports of a stack on this machine, and listening on them."""
 
 import errno
 import fcntl
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from hookkeeper.cli.console import Failed
 
 LOCALHOST = "127.0.0.1"
 METRICS_PORT = 9464
-OPTIONS = {"the API": "--port", "Temporal": "--temporal-port", "the Temporal web UI": "--ui-port"}
-"""Options of `dev` by what listens at their port. All others are metrics."""
+SERVICES = {"api": "the API", "temporal": "Temporal", "ui": "the Temporal web UI", "metrics": "metrics"}
+OPTIONS = {"api": "--port", "temporal": "--temporal-port", "ui": "--ui-port", "metrics": "--metrics-port"}
+MAX_TRIES = 100
+"""Ports above one in use that are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,33 +27,32 @@ class Ports:
     temporal: int = 7233
     ui: int = 8233
     metrics: int | None = None
-    """Port of the API's metrics; that of the worker's is the next. None: no metrics are served."""
+    """None: no metrics are served."""
 
     @property
-    def of_metrics(self) -> dict[str, int]:
-        """The ports of metrics by the process that serves them."""
-        return {} if self.metrics is None else {"api": self.metrics, "worker": self.metrics + 1}
-
-    @property
-    def by_service(self) -> dict[str, int]:
-        """All ports by what listens there."""
-        metrics = {f"metrics of the {process}": port for process, port in self.of_metrics.items()}
-        return {"the API": self.api, "Temporal": self.temporal, "the Temporal web UI": self.ui, **metrics}
+    def by_name(self) -> dict[str, int]:
+        """All ports by the names of their fields."""
+        ports = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: port for name, port in ports.items() if port is not None}
 
 
-def free_ports(*, metrics: bool = False) -> Ports:
-    """Return the usual ports, or the next that are free and not reserved; with `metrics`, also for these."""
-    usual = Ports()
-    for n in range(100):
-        ports = Ports(usual.api + n, usual.temporal + n, usual.ui + n, METRICS_PORT + 2 * n if metrics else None)
-        if all(_is_available(port) for port in ports.by_service.values()):
-            return ports
-    raise Failed(f"no free ports above {usual.api}, {usual.temporal} and {usual.ui}")
+def free_ports(wanted: Ports = Ports(), given: Collection[str] = (), host: str = LOCALHOST) -> Ports:
+    """Return these ports. One that is in use or reserved is replaced by the next that is free, except those `given`."""
+    chosen = {name: port for name, port in wanted.by_name.items() if name in given}
+    for name, port in wanted.by_name.items():
+        if name not in given:
+            address = host if name == "api" else LOCALHOST
+            tried = (port for port in range(port, port + MAX_TRIES) if port not in chosen.values())
+            found = next((port for port in tried if _is_available(address, port)), None)
+            if found is None:
+                raise Failed(f"no free port above {port} for {SERVICES[name]}")
+            chosen[name] = found
+    return replace(wanted, **chosen)
 
 
-def _is_available(port: int) -> bool:
+def _is_available(host: str, port: int) -> bool:
     with os.fdopen(_open_lock(port), "w") as file:
-        return _is_locked(file) and is_port_free(LOCALHOST, port)
+        return _is_locked(file) and _is_free(host, port)
 
 
 @contextmanager
@@ -61,15 +62,16 @@ def reserved(host: str, ports: Ports) -> Iterator[None]:
     Servers listen only some time after the check of their ports. Another stack that started meanwhile would use the
     Temporal server of this one. Raises `Failed` if a port is in use, or used twice.
     """
-    by_service = ports.by_service
-    if len({*by_service.values()}) < len(by_service):
-        raise Failed(f"{', '.join(by_service)} need different ports")
+    by_name = ports.by_name
+    if len({*by_name.values()}) < len(by_name):
+        raise Failed(f"{', '.join(SERVICES[name] for name in by_name)} need different ports")
     with ExitStack() as locks:
-        for service, port in by_service.items():
+        for name, port in by_name.items():
             file = locks.enter_context(os.fdopen(_open_lock(port), "w"))
-            if not (_is_locked(file) and _is_free(host if service == "the API" else LOCALHOST, port)):
-                option = OPTIONS.get(service, "--metrics-port")
-                raise Failed(f"port {port} for {service} is in use: stop the process that uses it, or set {option}")
+            if not (_is_locked(file) and _is_free(host if name == "api" else LOCALHOST, port)):
+                raise Failed(
+                    f"port {port} for {SERVICES[name]} is in use: stop the process that uses it, or set {OPTIONS[name]}"
+                )
         yield
 
 
@@ -111,3 +113,30 @@ def is_port_free(host: str, port: int) -> bool:
                 raise
             return False
     return True
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the port here, because a server would end the process with a traceback. Raises `Failed`."""
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        family, kind, protocol, _, address = addresses[0]
+        return _listen_on(socket.socket(family, kind, protocol), address)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise Failed(f"cannot listen on {host}, port {port}: {reason}") from error
+
+
+def _listen_on(listener: socket.socket, address: Any) -> socket.socket:
+    """Listen on a socket that was made with its protocol.
+
+    asyncio disables Nagle's algorithm only for such sockets; otherwise each response on a kept-alive connection takes
+    40 ms.
+    """
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    return listener

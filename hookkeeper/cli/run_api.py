@@ -2,26 +2,30 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from temporalio.client import Client
 
 from api.app import create_app
-from api.connections import BoundedProtocol, ClientTimeouts, bounded
-from api.refusals import answering_cancelled
+from api.server.connections import MAX_CONNECTIONS, BoundedProtocol, ClientTimeouts, bounded
+from api.server.refusals import answering_cancelled
 from api.state import ApiState
 from hookkeeper.cli.console import InvalidSettings
-from hookkeeper.cli.listeners import listen
-from hookkeeper.cli.processes import freeze_objects, run, until_stopped
-from hookkeeper.cli.shutdown import ShutdownDeadline, to_log
-from hookkeeper.cli.startup import begin, connect, exporting_traces, open_metrics
-from hookkeeper.loop_monitor import monitored
+from hookkeeper.cli.ports import listen
+from hookkeeper.cli.processes import ShutdownDeadline, freeze_objects, run, to_log, until_stopped
+from hookkeeper.cli.startup import NoMetrics, begin, connect, exporting_traces, open_metrics
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
+
+if TYPE_CHECKING:
+    from hookkeeper.cli.telemetry import MetricsServer
 
 log = structlog.get_logger("hookkeeper.api")
 REQUEST_GRACE = timedelta(seconds=10)
@@ -45,12 +49,32 @@ async def _serve(settings: Settings) -> None:
                 traces = exporting_traces(settings.otlp_endpoint, "api")
                 metrics = open_metrics(settings)
                 client = await connect(settings, keyring, metrics.runtime)
-                app = create_app(settings, store, Gateway(client, settings.task_queue, store.rows))
-                state: ApiState = app.state.api
-                async with traces, metrics.serving(state.system.registries):
-                    await _serve_http(settings, app)
+                async with traces, serving(client, store, settings, metrics) as server:
+                    freeze_objects()
+                    await server
         finally:
             deadline.begin()
+
+
+@asynccontextmanager
+async def serving(
+    client: Client, store: Store, settings: Settings, metrics: "MetricsServer | NoMetrics"
+) -> AsyncIterator[asyncio.Future[None]]:
+    """Serve the API and the metrics until the block ends; yield what ends with the server."""
+    listener = listen(settings.host, settings.port)
+    app = create_app(settings, store, Gateway(client, settings.task_queue, store.rows))
+    state: ApiState = app.state.api
+    protocol = bounded(MAX_CONNECTIONS, ClientTimeouts())
+    config = server_config(app, protocol, settings.shutdown_timeout, settings.trusted_proxies)
+    server = ApiServer(config, protocol, state.feed.close)
+    async with metrics.serving(state.system.registries):
+        log.info("serving", host=settings.host, port=settings.port)
+        task = asyncio.create_task(server.serve([listener]))
+        try:
+            yield asyncio.shield(task)
+        finally:
+            server.should_exit = True
+            await task
 
 
 def server_config(
@@ -83,26 +107,13 @@ class ApiServer(uvicorn.Server):
         self._protocol = protocol
         self._end_streams = end_streams
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `until_stopped`."""
+        yield
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop within the grace period of the configuration."""
         self._protocol.stopping = True
         self._end_streams()
         await super().shutdown(sockets)
-
-
-async def _serve_http(settings: Settings, app: FastAPI) -> None:
-    """Serve until cancelled."""
-    listener = listen(settings.host, settings.port)
-    protocol = bounded(settings.max_connections, ClientTimeouts())
-    state: ApiState = app.state.api
-    config = server_config(app, protocol, settings.shutdown_timeout, settings.trusted_proxies)
-    server = ApiServer(config, protocol, state.feed.close)
-    freeze_objects()
-    log.info("serving", host=settings.host, port=settings.port)
-    with monitored(settings.debug_event_loop):
-        serving = asyncio.create_task(server.serve([listener]))
-        try:
-            await asyncio.shield(serving)
-        finally:
-            server.should_exit = True
-            await serving

@@ -1,16 +1,15 @@
 """`hookkeeper worker`."""
 
-from contextlib import nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 import worker
 from hookkeeper.cli.console import Failed, InvalidSettings
-from hookkeeper.cli.processes import forever, freeze_objects, run, until_stopped
-from hookkeeper.cli.shutdown import ShutdownDeadline, to_log
+from hookkeeper.cli.processes import ShutdownDeadline, forever, freeze_objects, run, to_log, until_stopped
 from hookkeeper.cli.startup import begin, connect, exporting_traces, open_metrics
-from hookkeeper.loop_monitor import monitored
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
 from hookkeeper.temporal import local_workers, namespace
@@ -19,13 +18,7 @@ from hookkeeper.temporal.namespace import NamespaceNotReady
 
 def run_worker(*, local: bool = False) -> None:
     """Work until stopped, then finish the attempts in progress. `local`: all workers run on this machine."""
-    settings = begin()
-    try:
-        run(_work(settings, local))
-    except BadSetting as error:
-        raise InvalidSettings(str(error)) from None
-    except RPCError as error:
-        raise Failed(f"Temporal does not let the worker start: {error.message}") from error
+    run(_work(begin(), local))
 
 
 async def _work(settings: Settings, local: bool) -> None:
@@ -35,21 +28,30 @@ async def _work(settings: Settings, local: bool) -> None:
         traces = exporting_traces(settings.otlp_endpoint, "worker")
         metrics = open_metrics(settings)
         client = await connect(settings, keyring, metrics.runtime)
+        async with traces, metrics.serving(), working(client, store, settings, local=local):
+            freeze_objects()
+            try:
+                await forever()
+            finally:
+                deadline.begin()
+
+
+@asynccontextmanager
+async def working(client: Client, store: Store, settings: Settings, *, local: bool) -> AsyncIterator[None]:
+    """Work until the block ends. Raises `Failed`, and whatever the block raises."""
+    try:
         if local:
             await _prepare(client, settings)
         await namespace.check(client)
         async with (
-            traces,
-            metrics.serving(),
             local_workers.retrying_lost_activities(client) if local else nullcontext(),
             worker.running(client, store, settings),
         ):
-            freeze_objects()
-            try:
-                with monitored(settings.debug_event_loop):
-                    await forever()
-            finally:
-                deadline.begin()
+            yield
+    except BadSetting as error:
+        raise InvalidSettings(str(error)) from None
+    except RPCError as error:
+        raise Failed(f"Temporal does not let the worker start: {error.message}") from error
 
 
 async def _prepare(client: Client, settings: Settings) -> None:

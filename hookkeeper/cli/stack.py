@@ -1,58 +1,22 @@
-"""A stack on this machine: Temporal, workers, the API, and a database server if needed. Each is a supervised process.
+"""All on this machine: Temporal's server in a process of its own; the worker and the API in this one."""
 
-`dev`, `demo`, the benchmarks and the fault drills all run a stack.
-"""
-
-import asyncio
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from hookkeeper.cli import local, temporal_server
-from hookkeeper.cli.child_process import Start, execute
-from hookkeeper.cli.console import Failed, InvalidSettings
+from hookkeeper.cli.child_process import prepare_log
+from hookkeeper.cli.console import Failed, InvalidSettings, output_added_to
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.fork_server import ForkServer
 from hookkeeper.cli.ports import LOCALHOST, Ports, reserved
-from hookkeeper.cli.readiness import read_readiness
-from hookkeeper.cli.shutdown import SHUTDOWN_MARGIN
-from hookkeeper.cli.startup import read_settings
-from hookkeeper.cli.supervisor import Service, ServiceFailed, ServiceMisconfigured, Supervisor
-from hookkeeper.registry import migrations
-from hookkeeper.settings import Settings
+from hookkeeper.cli.startup import connect, exporting_traces, open_metrics, read_settings
+from hookkeeper.cli.temporal_server import EmbeddedServerError, ServerProcess
+from hookkeeper.settings import BadSetting, Settings
 
-API_STOP_TIMEOUT = 25.0
-"""Seconds after which the API is killed if it has not stopped."""
-START_TIMEOUT = 120.0
-"""Seconds in which a worker or the API has to be ready; this includes the start of Temporal."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StackPlan:
-    """What a stack consists of."""
-
-    data: DataDir
-    ports: Ports
-    host: str = LOCALHOST
-    """The address on which the API listens."""
-    settings: Settings | None = None
-    """None: those of the environment."""
-    send_emails: bool = True
-    """False, or no provider is set: emails are written to files."""
-    encrypt: bool = False
-    """Create an encryption key if there is none."""
-    database: Service | None = None
-    """A database server for the registry. Without one, the registry is a SQLite file."""
-    workers: tuple[str, ...] = ("worker",)
-    temporal: Service | None = None
-    """A Temporal server that listens on `ports.temporal` and has the namespace `default`. None: the embedded one."""
-    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Further environment variables of a worker or the API, by its name."""
-    forks: ForkServer | None = None
-    """Forks workers and the API. Without it they are executed."""
+API_GRACE = timedelta(seconds=10)
+"""Time in which the API finishes requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,140 +34,106 @@ class Stack:
     """The mail provider, if any."""
     encrypted_by: str | None
     """The source of the keys; None without encryption."""
-    metrics: tuple[str, ...]
-    """URLs of the metrics of API and worker."""
-    supervisor: Supervisor
-    services: Mapping[str, Service]
-
-
-def _ignore(*_: str) -> None:
-    """Report nothing."""
+    metrics: str | None
+    """The URL of the metrics, if they are served."""
 
 
 @asynccontextmanager
 async def running(
-    plan: StackPlan,
+    data: DataDir,
+    ports: Ports,
+    host: str = LOCALHOST,
     *,
-    on_ready: Callable[[str], None] = _ignore,
-    on_event: Callable[[str, str], None] = _ignore,
+    send_emails: bool = True,
+    encrypt: bool = False,
+    on_ready: Callable[[str], None],
+    on_event: Callable[[str, str], None],
 ) -> AsyncIterator[Stack]:
-    """Start all services, report each that is ready, and stop them when the block ends.
+    """Start everything, report what is ready, and stop it when the block ends. The API listens on `host`.
 
-    Raises `Failed`, or `InvalidSettings` if a service has an invalid setting.
+    Without `send_emails`, or without a provider, emails are written to files. `encrypt` makes an encryption key if
+    there is none. Raises `Failed`.
     """
-    data, ports = plan.data, plan.ports
     async with AsyncExitStack() as resources:
         resources.enter_context(data.locked())
-        configured = plan.settings or read_settings()
-        resources.enter_context(reserved(plan.host, ports))
-        settings = local.settings_for(configured, data, plan.host, ports, plan.send_emails, plan.encrypt)
+        configured = read_settings()
+        resources.enter_context(reserved(host, ports))
+        settings = local.settings_for(configured, data, host, ports, send_emails, encrypt)
         assert settings.admin_key is not None
-        url, admin_key = local.url(plan.host, ports), settings.admin_key.get_secret_value()
-        encrypted_by = local.encrypted_by(configured, settings, data)
-        mail_provider = local.mail_provider(settings)
-        supervisor = await resources.enter_async_context(Supervisor(data.logs, on_event))
-        data.store_api(url, admin_key)
+        url, admin_key = local.url(host, ports), settings.admin_key.get_secret_value()
+        address, mail_provider = f"{LOCALHOST}:{ports.temporal}", local.mail_provider(settings)
+        data.store_api(url, admin_key, ports)
         try:
-            codec_endpoint = f"{url}/codec" if encrypted_by else None
-            temporal = plan.temporal or _embedded_server(data.path, ports, settings, codec_endpoint)
-            hookkeeper = _hookkeeper_services(plan, settings, url)
-            await asyncio.gather(
-                _start(supervisor, temporal, on_ready),
-                _start_hookkeeper(supervisor, plan, settings, hookkeeper, on_ready),
-            )
-        except ServiceMisconfigured as error:
+            temporal = await resources.enter_async_context(_temporal(data, ports, settings, url, on_event))
+            await _serve(resources, data, ports, settings, temporal, on_ready)
+        except BadSetting as error:
             raise InvalidSettings(str(error)) from error
-        except (temporal_server.EmbeddedServerError, ServiceFailed, OSError) as error:
+        except (EmbeddedServerError, OSError) as error:
             raise Failed(str(error)) from error
         yield Stack(
             url=url,
             ui_url=f"http://{LOCALHOST}:{ports.ui}",
-            temporal_address=f"{LOCALHOST}:{ports.temporal}",
+            temporal_address=address,
             admin_key=admin_key,
             data_dir=data.path,
             emails=None if mail_provider else settings.email_capture_dir,
             mail_provider=mail_provider,
-            encrypted_by=encrypted_by,
-            metrics=local.metrics_urls(ports),
-            supervisor=supervisor,
-            services={service.name: service for service in (temporal, *_database(plan), *hookkeeper)},
+            encrypted_by=_source_of_keys(configured, settings, data),
+            metrics=f"http://{settings.metrics_address}/metrics" if settings.metrics_address else None,
         )
 
 
 def shutdown_time(settings: Settings) -> timedelta:
-    """Return the time that all services together may take to stop."""
-    return timedelta(seconds=API_STOP_TIMEOUT + _worker_stop_timeout(settings) + temporal_server.STOP_TIMEOUT)
+    """Return the time that everything together may take to stop."""
+    return API_GRACE + settings.shutdown_timeout + timedelta(seconds=temporal_server.STOP_TIMEOUT)
 
 
-def _embedded_server(data: Path, ports: Ports, settings: Settings, codec_endpoint: str | None) -> Service:
-    temporal_server.check_version(data)
-    temporal_server.keep_version(data)
-    return temporal_server.service(data, ports, settings.dev_synchronous, codec_endpoint)
+def _temporal(
+    data: DataDir, ports: Ports, settings: Settings, url: str, on_event: Callable[[str, str], None]
+) -> ServerProcess:
+    codec_endpoint = f"{url}/codec" if settings.encryption_keys else None
+    temporal_server.check_version(data.path)
+    temporal_server.keep_version(data.path)
+    argv = temporal_server.command(data.path, ports, settings.dev_synchronous, codec_endpoint)
+    return ServerProcess(argv, data.logs / "temporal.log", on_event)
 
 
-async def _start_hookkeeper(
-    supervisor: Supervisor,
-    plan: StackPlan,
+async def _serve(
+    resources: AsyncExitStack,
+    data: DataDir,
+    ports: Ports,
     settings: Settings,
-    services: list[Service],
+    temporal: ServerProcess,
     on_ready: Callable[[str], None],
 ) -> None:
-    """Start the workers and the API as soon as the registry has its tables. They wait for Temporal themselves."""
-    for database in _database(plan):
-        await supervisor.start(database)
-    if not _is_migrated(plan, settings):
-        # A process of its own: `dev` would keep the memory of SQLAlchemy and Alembic.
-        argv = [sys.executable, "-m", "hookkeeper", "migrate", "--registry-only"]
-        await supervisor.run("migrate", argv, local.environment(settings, plan.ports), _start_of(plan))
-    await asyncio.gather(*(_start(supervisor, service, on_ready) for service in services))
+    """Start the worker and the API. What they write goes to `hookkeeper.log`."""
+    from hookkeeper import logs  # these imports take a second, in which Temporal starts
+    from hookkeeper.cli.maintenance import migrate_registry
+    from hookkeeper.cli.processes import freeze_objects
+    from hookkeeper.cli.run_api import serving
+    from hookkeeper.cli.run_worker import working
+    from hookkeeper.registry.store import Store
+
+    log = data.logs / "hookkeeper.log"
+    prepare_log(log)
+    resources.enter_context(output_added_to(log))
+    logs.configure(settings.log_format)
+    keyring = settings.keyring
+    store = await resources.enter_async_context(Store.connect(settings.database_url, keyring))
+    await migrate_registry(store)
+    await temporal.until_serving(data.path, ports.temporal)
+    on_ready("Temporal")
+    traces, metrics = exporting_traces(settings.otlp_endpoint, "dev"), open_metrics(settings)
+    await resources.enter_async_context(traces)
+    client = await connect(settings, keyring, metrics.runtime, f"{LOCALHOST}:{ports.temporal}")
+    await resources.enter_async_context(working(client, store, settings, local=True))
+    on_ready("Worker")
+    await resources.enter_async_context(serving(client, store, settings, metrics))
+    on_ready("API")
+    freeze_objects()
 
 
-def _start_of(plan: StackPlan) -> Start:
-    return plan.forks.start if plan.forks else execute
-
-
-def _database(plan: StackPlan) -> tuple[Service, ...]:
-    return (plan.database,) if plan.database else ()
-
-
-def _is_migrated(plan: StackPlan, settings: Settings) -> bool:
-    """Return whether the registry is known to be up to date. With keys, rows may have to be encrypted again."""
-    if settings.encryption_keys or settings.database_url != plan.data.database_url:
-        return False
-    return migrations.is_newest(plan.data.registry)
-
-
-def _hookkeeper_services(plan: StackPlan, settings: Settings, url: str) -> list[Service]:
-    """Describe the workers and the API. The API tells whether each of them is ready."""
-
-    async def answers() -> bool:
-        return bool(await read_readiness(url))
-
-    async def is_polled() -> bool:
-        return (await read_readiness(url)).get("workers") == "running"
-
-    shared = local.environment(settings, plan.ports)
-
-    def service(name: str, arguments: list[str], ready: Callable[[], Awaitable[bool]], stop_timeout: float) -> Service:
-        return Service(
-            name,
-            [sys.executable, "-m", "hookkeeper", *arguments],
-            ready,
-            {**shared, **local.metrics_address(name, plan.ports), **plan.environments.get(name, {})},
-            start=_start_of(plan),
-            stop_timeout=stop_timeout,
-            start_timeout=START_TIMEOUT,
-        )
-
-    workers = [service(name, ["worker", "--local"], is_polled, _worker_stop_timeout(settings)) for name in plan.workers]
-    return [*workers, service("api", ["api"], answers, API_STOP_TIMEOUT)]
-
-
-async def _start(supervisor: Supervisor, service: Service, on_ready: Callable[[str], None]) -> None:
-    await supervisor.start(service)
-    on_ready("API" if service.name == "api" else service.name.capitalize())
-
-
-def _worker_stop_timeout(settings: Settings) -> float:
-    """Return the seconds after which a worker is killed: more than its own deadline."""
-    return (settings.shutdown_timeout + SHUTDOWN_MARGIN).total_seconds() + 5
+def _source_of_keys(configured: Settings, settings: Settings, data: DataDir) -> str | None:
+    if settings.encryption_keys is None:
+        return None
+    return "HOOKKEEPER_ENCRYPTION_KEYS" if configured.encryption_keys else str(data.key_file)

@@ -1,21 +1,29 @@
 """What a process begins with: its settings and its connection to Temporal. Errors are sentences for operators."""
 
+import difflib
+import os
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from hookkeeper.cli.console import Failed, InvalidSettings
-from hookkeeper.cli.unknown_settings import unknown_settings
 from hookkeeper.settings import Settings
 
 if TYPE_CHECKING:
     from temporalio.client import Client
     from temporalio.runtime import Runtime
 
-    from hookkeeper.cli.metrics_server import MetricsServer, ReadState
+    from hookkeeper.cli.telemetry import MetricsServer, ReadState
     from hookkeeper.crypto.keyring import Keyring
+
+PREFIX = "HOOKKEEPER_"
+SETTINGS = tuple(name.upper() for name in Settings.model_fields)
+OTHERS = frozenset({"URL", "API_KEY", "SECRET", "VERSION"})
+"""Read by the command line, the examples, and the compose file."""
 
 
 def read_settings() -> Settings:
@@ -43,13 +51,39 @@ def begin() -> Settings:
     return settings
 
 
-async def connect(settings: Settings, keyring: "Keyring | None" = None, runtime: "Runtime | None" = None) -> "Client":
-    """Connect with the settings in `TEMPORAL_…`, waiting up to a minute for the server. Raises `Failed`."""
+def unknown_settings() -> list[str]:
+    """Return a sentence for each name in the environment and in `.env` that is unknown."""
+    return describe_unknown([*os.environ, *dotenv_values(".env")])
+
+
+def describe_unknown(names: Iterable[str]) -> list[str]:
+    """Return a sentence for each of these names that begins with the prefix and is unknown."""
+    given = sorted({name.upper() for name in names if name.upper().startswith(PREFIX)})
+    known = OTHERS.union(SETTINGS)
+    return [_sentence(name.removeprefix(PREFIX)) for name in given if name.removeprefix(PREFIX) not in known]
+
+
+def _sentence(name: str) -> str:
+    similar = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.75)
+    hint = f": did you mean {PREFIX}{similar[0]}?" if similar else ""
+    return f"{PREFIX}{name} is not a setting{hint}"
+
+
+async def connect(
+    settings: Settings,
+    keyring: "Keyring | None" = None,
+    runtime: "Runtime | None" = None,
+    address: str | None = None,
+) -> "Client":
+    """Connect with the settings in `TEMPORAL_…`, waiting up to a minute for the server. Raises `Failed`.
+
+    `address`: that of a server of this machine, in place of these settings.
+    """
     from hookkeeper.temporal import connection  # `dev` reads settings before it needs a client
     from hookkeeper.temporal.sdk_runtime import sdk_runtime
 
     try:
-        return await connection.connect(keyring, runtime=runtime or sdk_runtime(settings.log_format))
+        return await connection.connect(keyring, runtime=runtime or sdk_runtime(settings.log_format), address=address)
     except connection.TemporalUnreachable as error:
         raise Failed(str(error)) from error
     except (RuntimeError, OSError, ValueError) as error:  # such as a certificate that cannot be read, or the address
@@ -70,20 +104,16 @@ def open_metrics(settings: Settings) -> "MetricsServer | NoMetrics":
     """Listen for readers of metrics at this address, if there is one. Raises `Failed`."""
     if settings.metrics_address is None:
         return NoMetrics()
-    from hookkeeper.cli.metrics_server import MetricsServer  # with an HTTP server
+    from hookkeeper.cli.telemetry import MetricsServer  # with an HTTP server
 
     parts = urlsplit(f"//{settings.metrics_address}")
     return MetricsServer(parts.hostname or "", parts.port or 0, settings.log_format)
 
 
 def exporting_traces(endpoint: str | None, process: str) -> AbstractAsyncContextManager[None]:
-    """Export traces of the process until the block ends, if there is a collector. Raises `Failed`."""
+    """Export traces of the process until the block ends, if there is a collector. Raises `InvalidSettings`."""
     if endpoint is None:
         return nullcontext()
-    try:
-        from hookkeeper.cli.trace_export import exporting_traces
-    except ModuleNotFoundError as error:
-        raise InvalidSettings(
-            "HOOKKEEPER_OTLP_ENDPOINT needs more packages: pip install '.[otel]' in the folder of Hookkeeper"
-        ) from error
+    from hookkeeper.cli.telemetry import exporting_traces
+
     return exporting_traces(endpoint, process)

@@ -22,11 +22,6 @@ SampleData = Annotated[
 ]
 _ENTRY = re.compile(r'(?:"[^"]*"|\{\{.*?\}\}|\{%.*?%\}|[^,])+')
 """Text between two commas; commas in quotes and in templates do not count."""
-_SERVICES = (
-    (re.compile(r"https://hooks\.slack\.com/services/([^/?#]+/[^/?#]+/[^/?#]+)/?"), "slack"),
-    (re.compile(r"https://discord(?:app)?\.com/api/webhooks/([^/?#]+/[^/?#]+)/?"), "discord"),
-)
-"""Addresses that refuse an event, but are those of services."""
 
 
 def _email(text: str) -> Json:
@@ -35,11 +30,12 @@ def _email(text: str) -> Json:
 
 
 def _notification(url: str) -> Json:
-    """The URL of a service, another URL to which the event is posted, or a notification as JSON."""
-    for address, service in _SERVICES:
-        if known := address.fullmatch(url):
-            return {"service": f"{service}://{known[1]}"}
-    return {"http": {"url": url}} if url.startswith(("http://", "https://")) else {"service": url}
+    """The address of a service, such as pagerduty://KEY, another URL that gets the event, or a notification as JSON."""
+    from hookkeeper.content.services import is_address
+
+    if url.startswith(("http://", "https://")) and not is_address(url):
+        return {"http": {"url": url}}
+    return {"service": url}
 
 
 SHORT = {"emails": _email, "notifications": _notification}

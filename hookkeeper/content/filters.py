@@ -1,14 +1,16 @@
-"""Filters: CEL expressions over `event`, evaluated by Google's own implementation.
+"""Filters, and keys of ordered webhooks: CEL expressions over `event`, evaluated by Google's own implementation.
 
-It stops after 10,000 iterations of a filter's loops, but does not limit memory, and deep nesting ends the process:
+It stops after 10,000 iterations of an expression's loops, but does not limit memory, and deep nesting ends the process:
 tenants' filters are evaluated in `hookkeeper.sandbox.pool`.
 """
 
+import json
 import math
 import operator
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
+from hashlib import sha256
 from typing import Any
 
 from cel_expr_python import cel  # type: ignore[import-untyped]
@@ -17,7 +19,7 @@ from cel_expr_python.ext import ext_strings  # type: ignore[import-untyped]
 from hookkeeper.content.errors import BadFilter
 
 SOURCE_LIMIT = 4 * 1024
-"""Maximum characters of a filter."""
+"""Maximum characters of an expression."""
 _SENTENCE_LIMIT = 300
 
 _BOOL, _DYN, _STRING, _BYTES = cel.Type.BOOL, cel.Type.DYN, cel.Type.STRING, cel.Type.BYTES
@@ -32,7 +34,7 @@ _VARIABLES = {
     "event.timestamp": _STRING,
     "event.data": _DYN,
 }
-_KNOWN = f": a filter has {', '.join(_VARIABLES)}, and CEL's functions"
+_KNOWN = f": an expression has {', '.join(_VARIABLES)}, and CEL's functions"
 
 _LISTS = cel.Type.List(_DYN)
 _NUMBERS = (_INT, _UINT, _DOUBLE)
@@ -71,8 +73,34 @@ def check(expression: str) -> None:
         raise BadFilter(f"gives {given.name().lower()}, not true or false")
 
 
+def check_key(expression: str) -> None:
+    """Raise BadFilter for an invalid expression. A key may have any type."""
+    if "\0" in expression:
+        raise BadFilter("must not contain the character NUL")
+    _program(expression)
+
+
 def matches(expression: str, event: Mapping[str, Any]) -> bool:
     """Return whether an event passes. Raises BadFilter if it cannot be evaluated, for example for a missing field."""
+    answer = _evaluated(expression, event)
+    if answer.type() != _BOOL:
+        raise BadFilter(f"gives {answer.type().name().lower()}, not true or false")
+    return bool(answer.value())
+
+
+def key_of(expression: str, event: Mapping[str, Any]) -> str:
+    """Return a digest of the key of an event, which may be long and private. A missing value is the key "".
+
+    Raises BadFilter if it cannot be evaluated.
+    """
+    value = _plain(_evaluated(expression, event))
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 100 and 100.0 are the same number
+    key = value or "" if isinstance(value, str | None) else json.dumps(value, sort_keys=True, default=str)
+    return sha256(key.encode()).hexdigest()
+
+
+def _evaluated(expression: str, event: Mapping[str, Any]) -> Any:
     program = _program(expression)
     try:
         answer = program.eval(data={f"event.{name}": _for_cel(value) for name, value in event.items()})
@@ -80,9 +108,16 @@ def matches(expression: str, event: Mapping[str, Any]) -> bool:
         raise BadFilter(_sentence(str(error))) from None
     if answer.type() == cel.Type.ERROR:
         raise BadFilter(_sentence(str(answer.value())))
-    if answer.type() != _BOOL:
-        raise BadFilter(f"gives {answer.type().name().lower()}, not true or false")
-    return bool(answer.value())
+    return answer
+
+
+def _plain(value: Any) -> Any:
+    """Convert a value of CEL for JSON; lists and maps have such values."""
+    if isinstance(value, cel.Value):
+        value = value.value()
+    if isinstance(value, dict):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 @lru_cache(maxsize=256)

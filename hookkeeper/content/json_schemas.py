@@ -10,7 +10,6 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
-from hookkeeper.content import schema_cost
 from hookkeeper.content.errors import ContentError
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -18,6 +17,7 @@ MAX_ERRORS = 20
 MAX_SENTENCE = 1000
 MAX_STEP = 64
 """Maximum characters of a key in a pointer, which can have 64 keys."""
+PLAIN_VALUES: tuple[Any, ...] = ({}, [], "", 0)
 MASK = "this"
 """Replaces the value in messages, which can be long and confidential."""
 # A linear-time engine: no pattern of a schema takes exponential time.
@@ -25,7 +25,11 @@ _PATTERNS = RegexOptions(size_limit=1_000_000, dfa_size_limit=1_000_000)
 
 
 def check(schema: dict[str, Any]) -> None:
-    """Raise ContentError for an invalid schema, a reference to another document, or exponential validation time."""
+    """Raise ContentError for an invalid schema or a reference to another document.
+
+    Plain values are validated with it, so that the sandbox ends what could never be evaluated: a schema that refers to
+    itself without descending into the data, or doubles its subschemas again and again.
+    """
     if schema.get("$schema", DIALECT) != DIALECT:
         raise ContentError(f"must be JSON Schema 2020-12: omit $schema, or set it to {DIALECT}")
     try:
@@ -33,7 +37,8 @@ def check(schema: dict[str, Any]) -> None:
     except ValidationError as error:
         at = f" at {_pointer(error.instance_path)}" if error.instance_path else ""
         raise ContentError(f"is not a valid JSON Schema{at}: {error.message}"[:MAX_SENTENCE]) from None
-    schema_cost.check(schema)
+    for value in PLAIN_VALUES:
+        errors(value, text_of(schema))
 
 
 def text_of(schema: dict[str, Any]) -> str:

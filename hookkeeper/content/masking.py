@@ -6,7 +6,7 @@ the secret that it stood for only if one secret can be meant: a wrong guess woul
 
 from collections.abc import Callable, Mapping, Sequence
 
-from hookkeeper.content.apprise_services import scheme_of
+from hookkeeper.content import services
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.http_calls import NO_HOST, HttpCall
 from hookkeeper.content.notifications import Notification
@@ -154,7 +154,7 @@ def _secrets(notification: Notification) -> str:
 
 
 def _masked_service(notification: Notification) -> str:
-    return f"{scheme_of(notification.service or '')}://{MASK}"
+    return services.masked(notification.service or "")
 
 
 def _masked_url(call: HttpCall) -> str:

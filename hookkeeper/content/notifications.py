@@ -1,15 +1,16 @@
 """Notifications as tenants define them, and as they are rendered for an event; recipients of alerts."""
 
+import hashlib
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from hookkeeper.content import defaults, http_calls, template_fields
-from hookkeeper.content.apprise_services import MAX_SERVICE, scheme_of
+from hookkeeper.content import defaults, http_calls, json_text, services, template_fields
 from hookkeeper.content.context import Context
 from hookkeeper.content.emails import Email
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
+from hookkeeper.content.payload import JSON
 from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body
 from hookkeeper.content.text import LINES, truncate
 
@@ -19,20 +20,16 @@ MAX_RECIPIENTS = 10
 """Emails of `on_failure`, and its notifications."""
 
 
-def _apprise_url(service: str) -> str:
-    scheme = scheme_of(service)
-    return scheme + service[len(scheme) :]
-
-
 class Notification(BaseModel):
-    """A notification through a service that Apprise supports, or a call of an HTTP API."""
+    """A notification through a service such as Slack, or a call of an HTTP API."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
-    service: Annotated[str, Field(max_length=MAX_SERVICE), AfterValidator(_apprise_url)] | None = Field(
+    service: Annotated[str, Field(max_length=services.MAX_ADDRESS), AfterValidator(services.check)] | None = Field(
         None, repr=False
     )
-    """An Apprise URL such as `slack://…` or `tgram://…`. All but its scheme is masked in responses."""
+    """The address that a service shows, such as `https://hooks.slack.com/services/…`, or `pagerduty://ROUTING_KEY`. Is
+    shown as `slack://********`."""
     http: HttpCall | None = Field(None, title="HTTP call")
     title: str | None = Field(None, max_length=4096)
     """For a service. By default the type of the event. Truncated to 255 characters."""
@@ -50,7 +47,7 @@ class Notification(BaseModel):
     @property
     def target(self) -> str:
         """For display: `slack`, or `POST https://api.example`."""
-        return scheme_of(self.service) if self.service else (self.http.target if self.http else "")
+        return services.name_of(self.service) if self.service else (self.http.target if self.http else "")
 
 
 class OnFailure(BaseModel):
@@ -76,11 +73,20 @@ class RenderedNotification(BaseModel):
     service: str = Field(repr=False)
     title: str
     body: str
+    key: str = ""
+    """The same for each attempt."""
 
     @property
     def size(self) -> int:
         """Bytes of the body."""
         return len(self.body.encode())
+
+    def call(self) -> RenderedHttpCall:
+        """Return the request to the service."""
+        request = services.request_of(self.service, services.Note(self.title, self.body, self.key))
+        headers = request.headers | {"content-type": JSON}
+        body = json_text.compact(request.content).encode()
+        return RenderedHttpCall(method="POST", url=request.url, headers=headers, body=body)
 
 
 def check(notification: Notification) -> None:
@@ -103,7 +109,14 @@ def render_notification(
         raise BadTemplate("body: is empty for this event")
     if notification.body is not None:
         check_body("body", len(body.encode()), limits.body_bytes)
-    return RenderedNotification(service=notification.service or "", title=title, body=body)
+    return RenderedNotification(
+        service=notification.service or "", title=title.strip(), body=body.strip(), key=_key(context, title, body)
+    )
+
+
+def _key(context: Context, title: str, body: str) -> str:
+    event = context["event"]
+    return hashlib.sha256(f"{event['tenant']}\n{event['id']}\n{title}\n{body}".encode()).hexdigest()[:32]
 
 
 def _title(notification: Notification, context: Context) -> str:

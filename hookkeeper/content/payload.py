@@ -1,18 +1,22 @@
 """The body of a webhook's request. Pure: exactly these bytes are signed and sent.
 
-The body is the same at each attempt.
+The body is the same at each attempt. CloudEvents 1.0 are written by the official SDK: one JSON object, or with the
+attributes in headers.
 """
 
+import re
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hookkeeper.content import cloud_events, json_text, template_fields
+from hookkeeper.content import json_text, template_fields
 from hookkeeper.content.context import Context
 from hookkeeper.content.json_text import compact
 from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body
-from hookkeeper.content.text import LINES
+from hookkeeper.content.text import LINES, is_line
 
 MAX_STATIC = 16 * 1024
 MAX_TEMPLATE = 64 * 1024
@@ -20,6 +24,15 @@ STANDARD_FIELDS = ("id", "type", "timestamp", "data")
 JSON, TEXT, FORM = "application/json", "text/plain", "application/x-www-form-urlencoded"
 TEMPLATE = "payload.template"
 """The name of the template in errors."""
+
+
+ATTRIBUTES = frozenset(
+    {"id", "source", "type", "specversion", "datacontenttype", "dataschema", "subject", "time", "data"}
+)
+EXTENSION = re.compile(r"[a-z0-9]{1,20}", re.ASCII)
+MAX_VALUE = 1024
+INTEGERS = range(-(2**31), 2**31)
+"""CloudEvents 1.0, "Type System": an Integer has 32 bits."""
 
 
 class Payload(BaseModel):
@@ -52,7 +65,7 @@ class Payload(BaseModel):
         if self.format != "standard":
             if self.content_type != JSON:
                 raise ValueError(f"the data of a CloudEvent has the content type {JSON}: omit content_type")
-            cloud_events.check_extensions(self.static)
+            check_extensions(self.static)
         elif taken := [name for name in STANDARD_FIELDS if name in self.static]:
             raise ValueError(f"static must not contain {taken[0]}: it is a standard field of events")
         if self.content_type == TEXT and self.template is None:
@@ -105,8 +118,8 @@ def _cloud_event(payload: Payload, context: Context) -> Body:
     text = _filled(payload, context)
     data = json_text.parse(TEMPLATE, text) if text is not None else event["data"]
     if payload.format == "cloudevents":
-        return Body(*cloud_events.structured(event, extensions, data))
-    return Body(*cloud_events.binary(event, extensions, (text or compact(data)).encode()))
+        return Body(*structured(event, extensions, data))
+    return Body(*binary(event, extensions, (text or compact(data)).encode()))
 
 
 def _json(payload: Payload, context: Context) -> str:
@@ -145,3 +158,61 @@ def _filled(payload: Payload, context: Context) -> str | None:
 
 def _with_static(payload: Payload, context: Context) -> dict[str, Any]:
     return {**context, "static": payload.static}
+
+
+def check_extensions(extensions: Mapping[str, Any]) -> None:
+    """Raise ValueError for what cannot be an extension attribute: CloudEvents 1.0, "Attribute Naming Convention"."""
+    for name, value in extensions.items():
+        if not EXTENSION.fullmatch(name):
+            raise ValueError(f"static: {name[:64]!r} must be 1 to 20 characters a-z and 0-9 in CloudEvents")
+        if name in ATTRIBUTES:
+            raise ValueError(f"static must not contain {name}: it is a standard attribute of CloudEvents")
+        if not _is_value(value):
+            raise ValueError(
+                f"static: {name} must be true, false, an integer of 32 bits, "
+                f"or a line of 1 to {MAX_VALUE} characters to be an attribute of a CloudEvent"
+            )
+
+
+def structured(event: Mapping[str, Any], extensions: Mapping[str, Any], data: Any) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers of an event that is one JSON object."""
+    from cloudevents.core.bindings import http  # few webhooks send CloudEvents
+    from cloudevents.core.v1.event import CloudEvent
+
+    message = http.to_structured_event(CloudEvent(_attributes(event, extensions), data))
+    return message.body, message.headers
+
+
+def binary(event: Mapping[str, Any], extensions: Mapping[str, Any], data: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers of an event whose body is its data alone."""
+    from cloudevents.core.bindings import http
+    from cloudevents.core.v1.event import CloudEvent
+
+    # The SDK would write `True`; CloudEvents 1.0 writes a Boolean as `true`.
+    spelled = {name: str(value).lower() if isinstance(value, bool) else value for name, value in extensions.items()}
+    message = http.to_binary_event(CloudEvent(_attributes(event, spelled), data))
+    return message.body, message.headers
+
+
+def _attributes(event: Mapping[str, Any], extensions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes. The id is unique for its tenant, so the source is the tenant: `/acme`, a URI-reference."""
+    return {
+        "specversion": "1.0",
+        "id": event["id"],
+        "source": f"/{quote(event['tenant'], safe='')}",
+        "type": event["type"],
+        "time": datetime.fromisoformat(event["timestamp"]),
+        "datacontenttype": "application/json",
+        **extensions,
+    }
+
+
+def _is_value(value: Any) -> bool:
+    match value:
+        case bool():
+            return True
+        case int():
+            return value in INTEGERS
+        case str():
+            return 1 <= len(value) <= MAX_VALUE and is_line(value)
+    return False

@@ -8,7 +8,7 @@ from hookkeeper.content.errors import BadTemplate
 MAX_BODY_BYTES = 512 * 1024
 """Default maximum bytes of a rendered body: twice the largest event."""
 MAX_HEADER_BYTES = 16 * 1024
-"""Default maximum bytes of all headers of a request: many servers refuse more."""
+"""Maximum bytes of all headers of a request: many servers refuse more."""
 
 
 class RenderLimits(NamedTuple):

@@ -1,1 +1,1 @@
-"""Requests that leave Hookkeeper: address rules, connections, TLS, name lookups, the egress proxy, Apprise."""
+"""Requests that leave Hookkeeper: address rules, connections, TLS, name lookups, the egress proxy."""

@@ -1,29 +1,31 @@
-"""The HTTP client for webhooks, HTTP APIs and SendGrid. Apprise's plugins use `hookkeeper.egress.guarded_requests`.
+"""The HTTP client for webhooks, notifications and SendGrid, and the codes of its errors.
 
-`send` returns what the receiver did. It raises for internal errors only.
+`send` returns what the receiver did. It raises for internal errors only: those that this machine has caused.
 """
 
 import asyncio
+import errno
 import logging
+import socket
 import ssl
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+import aiohttp
 import httpx
 
 from hookkeeper import outcomes
 from hookkeeper.content.tls import Tls
 from hookkeeper.content.urls import check_scheme
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks
-from hookkeeper.egress.errors import REQUEST_ERRORS, error_code, is_internal
-from hookkeeper.egress.proxy import Proxy, ProxyFailed
+from hookkeeper.egress.proxy import Proxy, ProxyFailed, ReceiverUnreachable
 from hookkeeper.egress.request import request_of
 from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.egress.resolver import Lookups
-from hookkeeper.egress.tls_thread import TlsThread
 from hookkeeper.egress.transport import ALL_HEADERS, Transport, default_tls
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.outcomes import Verdict
@@ -33,6 +35,27 @@ READ_LIMIT = 64 * 1024
 MAX_CONCURRENT_HANDSHAKES = 4
 """Concurrent TLS handshakes of one tenant with receivers that have custom TLS settings."""
 KEPT_HEADERS = frozenset({b"retry-after", b"x-ratelimit-reset", b"x-message-id"})
+
+
+Result = TypeVar("Result")
+JOIN_TIMEOUT = 5.0
+"""Seconds to wait for the thread to end: a handshake may be in progress."""
+LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of this machine, not of the receiver."""
+REQUEST_ERRORS = (OSError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ReceiverUnreachable)
+"""Errors of a request; `is_internal` separates local ones."""
+
+# The first row that matches an exception in the chain of causes applies. httpx's own exceptions are not precise: it
+# reports a dropped connection as ConnectTimeout.
+_CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
+    ("forbidden_address", (ForbiddenAddress, aiohttp.InvalidURL)),  # the latter for an address written as 127.1
+    ("tls", (ssl.SSLError, ssl.CertificateError)),
+    ("dns", (socket.gaierror,)),
+    ("timeout", (TimeoutError,)),
+    ("connection_reset", (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)),
+    ("connection_refused", (aiohttp.ClientConnectorError,)),
+    ("connection_reset", (OSError, aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +94,47 @@ class _Received:
     headers: httpx.Headers = field(default_factory=httpx.Headers)
     all_headers: Sequence[tuple[bytes, bytes]] = ()
     body: bytearray = field(default_factory=bytearray)
+
+
+class TlsThread:
+    """Runs calls of one client in a thread, which starts at the first call: those to receivers with a tenant's own
+    certificate authorities.
+
+    Such a receiver can send a certificate chain that takes OpenSSL half a second to verify, without interruption.
+    OpenSSL releases the GIL meanwhile, so in a separate thread it does not delay other requests.
+    """
+
+    def __init__(self, make_client: Callable[[], httpx.AsyncClient]) -> None:
+        self._make_client = make_client
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: httpx.AsyncClient | None = None
+        self._thread: threading.Thread | None = None
+
+    async def run(self, call: Callable[[httpx.AsyncClient], Coroutine[Any, Any, Result]]) -> Result:
+        """Run a call in the thread and return its result. Cancellation cancels the call."""
+        if self._loop is None or self._client is None:
+            self._client, self._loop = self._make_client(), asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_serve, args=(self._loop,), name="custom-tls", daemon=True)
+            self._thread.start()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(self._client), self._loop))
+
+    async def close(self) -> None:
+        """Close the client and end the thread."""
+        if self._loop is None or self._thread is None:
+            return
+        try:
+            await self.run(lambda client: client.aclose())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            await asyncio.to_thread(self._thread.join, JOIN_TIMEOUT)
+            self._loop = None
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
 class EgressClient(httpx.AsyncClient):
@@ -250,3 +314,30 @@ async def _send(client: httpx.AsyncClient, request: httpx.Request, state: Reques
             raise
     state.fresh = True
     return await client.send(request, stream=True)
+
+
+def error_code(exc: BaseException) -> str:
+    """Return the error code for the chain of causes; `protocol` if no other code applies."""
+    chain = tuple(_causes(exc))
+    for cause in chain:
+        if isinstance(cause, ReceiverUnreachable):
+            return cause.code
+    for code, kinds in _CODES:
+        if any(isinstance(cause, kinds) for cause in chain):
+            return code
+    return "protocol"
+
+
+def is_internal(exc: BaseException) -> bool:
+    """Return whether this machine caused the error, not the network or the receiver."""
+    # A plain ClientConnectionError means that the client was closed.
+    return any(
+        (isinstance(cause, OSError) and cause.errno in LOCAL_ERRNOS) or type(cause) is aiohttp.ClientConnectionError
+        for cause in _causes(exc)
+    )
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__

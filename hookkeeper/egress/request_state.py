@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hookkeeper import metrics
-from hookkeeper.egress.response_reader import ResponseReader
 from hookkeeper.limits.tenant_limit import TenantLimit
+
+if TYPE_CHECKING:
+    from hookkeeper.egress.transport import ResponseReader
 
 SLOT_TIMEOUT = 20.0
 """Seconds that a request waits for slots of its tenant. Together with the longest timeout of a webhook, that is less
@@ -46,7 +49,7 @@ class RequestState:
     """When the connection was ready for the request, by `time.perf_counter`."""
     first_byte: float | None = None
     """Seconds from then to the headers of the response."""
-    reader: ResponseReader | None = None
+    reader: "ResponseReader | None" = None
     """Reads the response, once the request is connected."""
     done: bool = False
     """The response was complete, so the connection can be reused."""

@@ -1,4 +1,4 @@
-"""Masks secrets in a receiver's response: those of a service's URL, of a request's URL and of its headers. Pure.
+"""What is kept and shown of a receiver's response: without the secrets of the request's URL and headers. Pure.
 
 Each value is searched for in the encodings in which receivers repeat it. A match of its beginning is enough, so that
 a truncated copy is masked as well. The cost is limited for any values.
@@ -8,11 +8,13 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from html import escape
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from hookkeeper import outcomes
 from hookkeeper.content.headers import MASK, SIGNATURE
+from hookkeeper.outcomes import HEADER_FRAME, excerpt
 
 MIN_LENGTH = 4
 """Minimum characters of a secret: shorter values occur in ordinary words."""
@@ -25,12 +27,9 @@ FEW = 4
 MAX_COMPARISONS = 2000
 """A text with more matches is masked completely."""
 
-_NO_SECRETS = frozenset({"format", "mode", "priority"})
-"""Query arguments whose values are ordinary words."""
 _PUBLIC_HEADERS = frozenset({"accept", "accept-language", "cache-control", "content-type"})
 _WORDS = frozenset({"basic", "bearer", "digest", "false", "null", "true"})
 """Values that are not secrets: names of authentication schemes, and JSON literals."""
-_BETWEEN_PARTS = re.compile(r"[/,;:@?&=#\s]+")
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]{4,}", re.ASCII)
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
@@ -38,15 +37,19 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 _Encoding = Callable[[str], str]
 
 
-def scrub(text: str, url: str) -> str:
-    """Mask each part of a service's URL after its scheme that has at least 4 characters, in any encoding."""
-    if not text:
-        return text
-    location, _, query = url.partition("://")[2].partition("?")
-    secrets = re.split("[/@#]+", location)
-    for name, value in _arguments(query):
-        secrets += [value, unquote_plus(value)] if name not in _NO_SECRETS else []
-    return _masked(text, [part for secret in secrets for part in _parts(secret)])
+_SILENT = frozenset(
+    """
+    accept-ranges alt-svc connection content-length content-security-policy cross-origin-embedder-policy
+    cross-origin-opener-policy cross-origin-resource-policy date expect-ct keep-alive nel permissions-policy
+    referrer-policy report-to strict-transport-security transfer-encoding vary x-content-type-options
+    x-dns-prefetch-control x-download-options x-frame-options x-permitted-cross-domain-policies x-xss-protection
+    """.split()  # noqa: SIM905
+)
+"""Headers that are left out: those of the connection, and instructions for browsers."""
+_SENSITIVE = re.compile(r"auth|cookie|csrf|key|passw|secret|session|signature|token", re.ASCII)
+"""Occurs in the names of headers whose values are masked."""
+_OPEN = frozenset({"proxy-authenticate", "www-authenticate"})
+"""Not masked, though their names contain `auth`: they name a kind of credentials, and contain none."""
 
 
 def scrub_request(text: str, url: str, headers: Mapping[str, str], *, path: bool) -> str:
@@ -114,12 +117,6 @@ def _of_basic(header: str) -> Iterator[str]:
     except ValueError:
         return
     yield from (plain, *plain.split(":", 1))
-
-
-def _parts(secret: str) -> Iterator[str]:
-    """Yield a part of a service's URL, and its components. The URL has at most 2,048 characters."""
-    for whole in (secret, unquote(secret)):
-        yield from (whole, whole.strip("#@+~!*="), *_BETWEEN_PARTS.split(whole))
 
 
 def _masked(text: str, secrets: Iterable[str]) -> str:
@@ -222,3 +219,44 @@ _ENCODINGS: tuple[_Encoding, ...] = (
     quote_plus,
 )
 """Each encodes one character after the other, so a prefix of a value is encoded as a prefix of its encoding."""
+
+
+def shown_headers(
+    lines: Iterable[tuple[bytes, bytes]], limit: int, url: str, headers: Mapping[str, str], *, path: bool
+) -> dict[str, str]:
+    """Return names, in lower case, and values of at most `limit` bytes, without the secrets of the request.
+
+    A header that does not fit is left out. Values of the same name are joined. `path`: the path of the URL is secret.
+    """
+    kept: dict[str, str] = {}
+    for raw_name, raw_value in lines:
+        name, is_sensitive = _read_name(raw_name)
+        if name in _SILENT or len(raw_value) > limit:
+            continue
+        value = MASK if is_sensitive else _text(raw_value)
+        size = len(name.encode()) + len(value.encode()) + HEADER_FRAME
+        if size > limit:
+            continue
+        limit -= size
+        kept[name] = value if kept.get(name, value) == value else f"{kept[name]}, {value}"
+    return _scrubbed(kept, url, headers, path=path) if kept else kept
+
+
+def _scrubbed(kept: Mapping[str, str], url: str, headers: Mapping[str, str], *, path: bool) -> dict[str, str]:
+    """Mask the secrets of the request in all values at once."""
+    values = scrub_request("\n".join(kept.values()), url, headers, path=path).split("\n")
+    if len(values) != len(kept):  # so many secrets that all is masked, or one with a line break
+        values = [MASK] * len(kept)
+    return dict(zip(kept, values, strict=True))
+
+
+@lru_cache(1024)
+def _read_name(raw: bytes) -> tuple[str, bool]:
+    """Return a name, and whether its values are masked."""
+    name = _text(raw).lower()
+    return name, name not in _OPEN and bool(_SENSITIVE.search(name))
+
+
+def _text(raw: bytes) -> str:
+    text = raw.decode(errors="replace")
+    return text if text.isprintable() else excerpt(raw, 3 * len(raw) + 1).replace("\n", " ")

@@ -15,8 +15,7 @@ from hashlib import sha256
 from urllib.parse import quote
 
 from hookkeeper.content import json_text
-from hookkeeper.content.emails import RenderedEmail
-from hookkeeper.content.mailboxes import Mailbox
+from hookkeeper.content.emails import Mailbox, RenderedEmail
 from hookkeeper.mail.provider import Tags
 from hookkeeper.times import utc_now
 

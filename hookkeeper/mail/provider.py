@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from hookkeeper import outcomes
-from hookkeeper.content.emails import RenderedEmail
+from hookkeeper.content.emails import Mailbox, RenderedEmail
 from hookkeeper.content.headers import MASK
-from hookkeeper.content.mailboxes import Mailbox
 from hookkeeper.outcomes import Verdict
 from hookkeeper.times import utc_now
 
@@ -51,7 +50,7 @@ class MailAnswer:
     status_code: int | None = None
     """SendGrid's HTTP status, or SMTP's reply code."""
     error: str | None = None
-    """`http_<status>`, `smtp_<code>`, a code of `hookkeeper.egress.errors.error_code`, or one of the provider."""
+    """`http_<status>`, `smtp_<code>`, a code of `hookkeeper.egress.http.error_code`, or one of the provider."""
     text: str = ""
     """The provider's message: short, without secrets."""
     retry_after: float | None = None

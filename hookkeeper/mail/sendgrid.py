@@ -22,8 +22,7 @@ from sendgrid.helpers.mail import (  # type: ignore[import-untyped]
 
 from hookkeeper import outcomes
 from hookkeeper.content import json_text
-from hookkeeper.content.emails import RenderedEmail
-from hookkeeper.content.mailboxes import Mailbox
+from hookkeeper.content.emails import Mailbox, RenderedEmail
 from hookkeeper.egress import http
 from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender, provider_text, without
 from hookkeeper.outcomes import Verdict

@@ -20,7 +20,7 @@ from aiosmtplib import (
 )
 
 from hookkeeper.content.emails import RenderedEmail
-from hookkeeper.egress.errors import error_code, is_internal
+from hookkeeper.egress.http import error_code, is_internal
 from hookkeeper.mail.mime import mime_of
 from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender, provider_text
 from hookkeeper.outcomes import Verdict

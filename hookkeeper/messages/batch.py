@@ -27,8 +27,8 @@ class AttemptRequest(Message):
     """Number of the attempt with which the latest redelivery began; 0 if there was none."""
 
 
-class DeliveryBatch(Message):
-    """One event, and the attempts that one activity makes of it together, through one channel."""
+class EventAttempts(Message):
+    """One event, and the attempts that one activity makes of it, through one channel."""
 
     id: str
     type: str
@@ -42,9 +42,28 @@ class DeliveryBatch(Message):
     """The context in which the attempts are traced."""
 
 
-class BatchResult(Message):
-    """One outcome for each attempt, in the same order."""
+class DeliveryBatch(Message):
+    """The attempts that one activity makes together."""
 
-    outcomes: tuple[Outcome, ...] = ()
-    moved: bool = False
-    """The event's row names another run, which makes the attempts: none was made."""
+    events: tuple[EventAttempts, ...]
+    """One, or those of a shared run, whose data is inline."""
+    is_shared: bool = False
+    """The run is shared: an event whose row names another run is left to that."""
+    is_rest: bool = False
+    """Other events of the run are settled already: its end is not to be delayed."""
+
+    @property
+    def targets(self) -> int:
+        return sum(len(event.attempts) for event in self.events)
+
+
+class BatchResult(Message):
+    """What has come of the attempts of a batch."""
+
+    outcomes: tuple[tuple[Outcome, ...] | None, ...] = ()
+    """For each event, one outcome for each attempt, in the same order. None: no attempt was made, because the tenant
+    was at its limit."""
+    moved: tuple[int, ...] = ()
+    """The events, by their place in the batch, that another run has: no attempt was made."""
+    retry_after: float | None = None
+    """Seconds after which the tenants at their limits should have a free slot."""

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from hookkeeper import ids
 from hookkeeper.messages import Message
 from hookkeeper.messages.alert import Alert
 from hookkeeper.outcomes import ReservedTime
@@ -118,11 +119,13 @@ class Delivery(Message):
     recovers: bool = False
     """While open: if its latest attempt counts as a success in the end, an alert is due: an earlier failure had one."""
     ordered: OrderPolicy | None = None
-    """The policy of its webhook's ordered queue, until the delivery has left the queue."""
+    """The policy of its ordered webhook, until later deliveries need not wait for this one."""
+    line: str = ""
+    """If ordered: the line that it waits in, a digest of its webhook and key."""
     enqueued: bool = False
-    """If ordered: it has a position in the queue."""
+    """If ordered: it takes a place in its line, since its event is due."""
     granted: bool = False
-    """If ordered: the queue has granted it."""
+    """If ordered: its turn has come."""
 
     @property
     def attempts_made(self) -> int:
@@ -132,6 +135,18 @@ class Delivery(Message):
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def is_queued(self) -> bool:
+        """Its turn has not come yet. Only a requested attempt may be made before that."""
+        return self.ordered is not None and not self.granted and not self.is_final
+
+    @property
+    def blocks_line(self) -> bool:
+        """Later deliveries in its line have to wait for this one."""
+        if self.is_final or self.ordered is None:
+            return False
+        return self.ordered == "block" or not self.steps_taken
 
 
 class CancelledRun(Message):
@@ -159,6 +174,8 @@ class EventInput(Message):
     tenant: str
     timestamp: datetime
     data: Any = None
+    digest: str = ""
+    """Of what was accepted; empty if the run was started with Temporal's own tools."""
     accepted_at: datetime
     deliver_at: datetime | None = None
     deliveries: tuple[Delivery, ...] = ()
@@ -168,6 +185,11 @@ class EventInput(Message):
     """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
     pending_alerts: tuple[Alert, ...] = ()
     """Alerts that the earlier run has not sent: before it continued as new, or of the event's shared run."""
+
+    @property
+    def workflow_id(self) -> str:
+        """The id that its own run has, or would have: in a shared run, the key of the event."""
+        return ids.workflow_id(self.tenant, self.id)
 
 
 class EventState(Message):

@@ -56,12 +56,10 @@ class RunReports(Message):
     reports: tuple[RunReport, ...]
 
 
-def first_report(
-    event: EventInput, state: EventState, run_id: str, digest: str, shared_run: str | None = None
-) -> RunReport:
+def first_report(event: EventInput, state: EventState, run_id: str = "", shared_run: str | None = None) -> RunReport:
     """Return the report of an event that was just accepted. Every report of its run counts more."""
     size = len(to_json(event.data))
-    return report_of(state, progress_of(state, run_id, digest, shared_run=shared_run, size=size), BEGINNING)
+    return report_of(state, progress_of(state, run_id, event.digest, shared_run=shared_run, size=size), BEGINNING)
 
 
 def progress_of(

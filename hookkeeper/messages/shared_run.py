@@ -1,28 +1,14 @@
 """The messages of a shared run, which makes the first attempts of several events (`workflows.shared_run`)."""
 
-from hookkeeper import ids
 from hookkeeper.command_rules import Command
 from hookkeeper.messages import Message
-from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.messages.event import EventInput, EventState
 
 
-class SharedEvent(Message):
-    """An event of a shared run. All its deliveries are to URLs, without an order, a rate or a time."""
-
-    event: EventInput
-    digest: str
-
-    @property
-    def key(self) -> str:
-        """The key of the event in its shared run: the workflow id that its own run has, or would have."""
-        return ids.workflow_id(self.event.tenant, self.event.id)
-
-
 class SharedRunInput(Message):
-    """What starts a shared run."""
+    """What starts a shared run. All deliveries of its events are to URLs, without an order, a rate or a time."""
 
-    events: tuple[SharedEvent, ...] = ()
+    events: tuple[EventInput, ...] = ()
     finished: tuple[EventState, ...] = ()
     """The final states of all events, if the run replaces one of which an event was erased: it sends nothing."""
 
@@ -33,7 +19,7 @@ class SharedRunResult(Message):
     finished: tuple[EventState, ...]
     """The events that have succeeded."""
     continued: tuple[str, ...] = ()
-    """The keys of all others: each has a run of its own."""
+    """The workflow ids of all others: each has a run of its own."""
 
 
 class HandOver(Message):
@@ -48,22 +34,6 @@ class SharedCommand(Message):
     """A command to one event of a shared run."""
 
     event: str
-    """Its key."""
+    """The workflow id of its own run."""
     command: Command
     delivery: str | None = None
-
-
-class TogetherBatch(Message):
-    """The first attempts of several events, which one activity makes."""
-
-    batches: tuple[DeliveryBatch, ...]
-    is_rest: bool = False
-    """Other events of the run are settled already: its end is not to be delayed."""
-
-
-class TogetherResult(Message):
-    """One result for each batch, in the same order; None: no attempt was made, because the tenant was at its limit."""
-
-    results: tuple[BatchResult | None, ...]
-    retry_after: float | None = None
-    """Seconds after which the tenants at their limits should have a free slot."""

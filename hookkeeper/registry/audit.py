@@ -13,11 +13,10 @@ from sqlalchemy import Executable, Index, event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hookkeeper.registry.database import Database, RegistryUnavailable
+from hookkeeper.registry.database import PAUSE, ROWS_PER_DELETION, Database, RegistryUnavailable, delete_rows
 from hookkeeper.registry.encryption import EncryptedText
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.paging import read_page
-from hookkeeper.registry.row_deletion import PAUSE, ROWS_PER_TRANSACTION, delete_rows
 from hookkeeper.times import utc_now
 
 ONCE_WITHIN = timedelta(minutes=1)
@@ -135,6 +134,6 @@ class AuditLog:
         table = Base.metadata.tables[AuditEntry.__tablename__]
         while True:
             async with self._database.write() as session:
-                if await delete_rows(session, table, AuditEntry.at < before) < ROWS_PER_TRANSACTION:
+                if await delete_rows(session, table, AuditEntry.at < before) < ROWS_PER_DELETION:
                     return
             await asyncio.sleep(PAUSE)

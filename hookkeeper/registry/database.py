@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,18 @@ from sqlalchemy import (
     Connection,
     ExceptionContext,
     FromClause,
+    Table,
     and_,
+    delete,
     event,
     func,
+    literal_column,
     make_url,
     select,
     tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
@@ -53,6 +56,12 @@ MIGRATION_TIMEOUT = 60.0
 MIGRATION_LOCK = 0x686F6F6B
 """An arbitrary number, unique in the database."""
 
+ROWS_PER_DELETION = 500
+"""Many rows are deleted in small transactions, so that others write in between."""
+ROW_ID: ColumnElement[int] = literal_column("rowid")
+"""SQLite's own id of a row."""
+PAUSE = 0.05
+"""Seconds between two deletions."""
 PLANS_THAT_READ_ALL = ("enable_sort", "enable_seqscan", "enable_bitmapscan", "enable_hashagg", "jit")
 NO_TRANSACTION = "no_transaction"
 """Name of the execution option of `without_transactions` for SQLite."""
@@ -68,6 +77,15 @@ POOLER_HINT = (
     "is there a pooler in transaction mode, such as PgBouncer? Use PgBouncer 1.21 or newer with"
     " max_prepared_statements, or session mode"
 )
+
+URL_OPTIONS = frozenset(
+    {
+        *("host", "port", "ssl", "direct_tls", "passfile", "target_session_attrs", "krbsrvname", "gsslib"),
+        *("command_timeout", "prepared_statement_cache_size"),
+    }
+)
+"""Options after `?` that asyncpg, or SQLAlchemy for it, takes as text. Others raise a TypeError at each connection."""
+MAX_PORT = 65535
 
 
 class RegistryUnavailable(Exception):
@@ -90,6 +108,28 @@ class SQLiteConnection(sqlite3.Connection):
             with suppress(sqlite3.Error):
                 self.execute("ROLLBACK")
         super().close()
+
+
+def check_database_url(text: str) -> str:
+    """Return the URL, or raise ValueError, which contains no part of the URL that may be secret."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ValueError("is not a URL such as postgresql+asyncpg://user:password@host:5432/database") from None
+    if "@" in (url.host or ""):
+        raise ValueError("has more than one @: write %40 for one in the password, and %2F for a /")
+    if url.port is not None and not 1 <= url.port <= MAX_PORT:
+        raise ValueError(f"the port is not between 1 and {MAX_PORT}")
+    if url.get_backend_name() == "postgresql":
+        _check_options(url.query)
+    return text
+
+
+def _check_options(names: Iterable[str]) -> None:
+    """Refuse options of other drivers: `sslmode` is in the URLs that many providers show."""
+    if unknown := sorted({*names} - URL_OPTIONS):
+        hint = "; write ssl=require in place of sslmode=require" if "sslmode" in unknown else ""
+        raise ValueError(f"the driver asyncpg has no option {', '.join(unknown)}{hint}")
 
 
 def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngine:
@@ -246,6 +286,19 @@ def _primary_code(error: sqlite3.Error) -> int:
 def insert_into(table: FromClause, dialect: str) -> Any:
     """Return an INSERT that can update rows that exist already."""
     return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+
+
+async def delete_rows(session: AsyncSession, table: Table, where: ColumnElement[bool]) -> int:
+    """Delete at most 500 of these rows, and return their number."""
+    if session.get_bind().dialect.name == "sqlite":
+        some = select(ROW_ID).select_from(table).where(where).limit(ROWS_PER_DELETION)
+        deleted = await session.execute(delete(table).where(ROW_ID.in_(some)))
+        return deleted.rowcount  # type: ignore[attr-defined,no-any-return]
+    columns = list(table.primary_key.columns)
+    rows = (await session.execute(select(*columns).where(where).limit(ROWS_PER_DELETION))).all()
+    if rows:
+        await session.execute(delete(table).where(tuple_(*columns).in_([tuple(row) for row in rows])))
+    return len(rows)
 
 
 def rows_with(columns: Sequence[ColumnElement[Any]], keys: Collection[Sequence[Any]]) -> ColumnElement[bool]:

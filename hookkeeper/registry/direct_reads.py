@@ -7,9 +7,9 @@ which replaces lost connections and translates errors.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Dialect, Float, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -47,28 +47,53 @@ class _Read(NamedTuple):
     values: tuple[Any, ...]
 
 
+class Drivers:
+    """Connections of the database's own driver, which stay open between uses."""
+
+    def __init__(self, engine: AsyncEngine, kept: int) -> None:
+        self._engine = engine
+        self._kept = kept
+        self._idle: list[AsyncConnection] = []
+
+    async def close(self) -> None:
+        """Close the connections that are not in use."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[Any]:
+        """Give a connection to the block. If that fails, it is not used again: a statement may still be running."""
+        connection = self._idle.pop() if self._idle else await self._engine.connect()
+        try:
+            yield (await connection.get_raw_connection()).driver_connection
+        except (Exception, asyncio.CancelledError):
+            with suppress(Exception):
+                await connection.invalidate()
+            with suppress(Exception):
+                await connection.close()
+            raise
+        if len(self._idle) < self._kept:
+            self._idle.append(connection)
+        else:
+            await connection.close()
+
+
 class DirectReads:
-    """Runs compiled reads on a few connections, which stay open. Reads wait for one, tenant by tenant in turn."""
+    """Runs compiled reads on a few connections. Reads wait for one, tenant by tenant in turn."""
 
     def __init__(self, engine: AsyncEngine, database: Database) -> None:
         self.dialect = engine.dialect
-        self._engine = engine
         self._database = database
-        self._idle: list[AsyncConnection] = []
+        self._drivers = Drivers(engine, DIRECT_CONNECTIONS)
         self._waiting: dict[str, dict[_Read, list[asyncio.Future[Sequence[Any]]]]] = {}
         """By tenant or key, the next to be served first, and by read: what waits for its rows."""
-        self._size = 0
-        """Reads that wait."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._serving = self._starting = 0
-        """Tasks with a connection, and those of them that have taken no reads yet."""
+        self._serving: set[asyncio.Task[None]] = set()
         self._fetch_all, self._max_reads = _DRIVERS[engine.dialect.name]
 
     async def close(self) -> None:
         """Close the connections, after the reads that are under way."""
-        await asyncio.gather(*self._tasks)
-        while self._idle:
-            await self._idle.pop().close()
+        await asyncio.gather(*self._serving)
+        await self._drivers.close()
 
     async def fetch(self, read: CompiledRead, sharer: str, parameters: Mapping[str, str]) -> list[tuple[Any, ...]]:
         """Return the rows of a read for a tenant or a key. Raises RegistryUnavailable."""
@@ -89,39 +114,26 @@ class DirectReads:
 
     def _rows(self, read: _Read, sharer: str) -> asyncio.Future[Sequence[Any]]:
         rows: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
-        of_sharer = self._waiting.setdefault(sharer, {})
-        self._size += read not in of_sharer
-        of_sharer.setdefault(read, []).append(rows)
-        if self._size > self._starting * self._max_reads and self._serving < DIRECT_CONNECTIONS:
-            self._serving += 1
-            self._starting += 1
-            task = asyncio.create_task(self._serve())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._waiting.setdefault(sharer, {}).setdefault(read, []).append(rows)
+        if len(self._serving) < DIRECT_CONNECTIONS:
+            self._serving.add(asyncio.create_task(self._serve()))
         return rows
 
     async def _serve(self) -> None:
         """Serve what waits, until nothing does."""
-        self._starting -= 1
         try:
             while self._waiting:
-                if group := self._take():
-                    await self._answer(group)
+                await self._answer(self._take())
         finally:
-            self._serving -= 1
+            self._serving.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def _take(self) -> dict[_Read, list[asyncio.Future[Sequence[Any]]]]:
-        """Take the next reads, without those for which nothing waits any more."""
+        """Take the next reads."""
         group: dict[_Read, list[asyncio.Future[Sequence[Any]]]] = {}
-        for sharer in [*self._waiting]:
-            if len(group) >= self._max_reads:
-                break
+        for sharer in [*self._waiting][: self._max_reads]:
             reads = self._waiting.pop(sharer)
             for read in [*reads][: min(READS_OF_ONE, self._max_reads)]:
-                self._size -= 1
-                waiting = [rows for rows in reads.pop(read) if not rows.done()]
-                if waiting:
-                    group.setdefault(read, []).extend(waiting)
+                group.setdefault(read, []).extend(reads.pop(read))
             if reads:
                 self._waiting[sharer] = reads  # behind all others
         return group
@@ -151,15 +163,8 @@ class DirectReads:
             return [*await asyncio.gather(*again, return_exceptions=True)]
 
     async def _fetch_with_driver(self, reads: Sequence[_Read]) -> Sequence[Sequence[Any]]:
-        connection = self._idle.pop() if self._idle else await self._engine.connect()
-        try:
-            raw = await connection.get_raw_connection()
-            rows = await self._fetch_all(raw.driver_connection, reads)
-        except (Exception, asyncio.CancelledError):  # the reads may still be running
-            await discard(connection)
-            raise
-        self._idle.append(connection)
-        return rows
+        async with self._drivers.one() as driver:
+            return await self._fetch_all(driver, reads)
 
     async def _fetch_with_session(self, read: _Read) -> Sequence[Any]:
         async with self._database.read() as session:
@@ -182,14 +187,6 @@ async def _all_with_asyncpg(driver: Any, reads: Sequence[_Read]) -> Sequence[Seq
 
 _DRIVERS = {"sqlite": (_all_with_aiosqlite, 16), "postgresql": (_all_with_asyncpg, 1)}
 """What reads with the driver, and how many reads at a time."""
-
-
-async def discard(connection: AsyncConnection) -> None:
-    """Close a connection in an unknown state."""
-    with suppress(Exception):
-        await connection.invalidate()
-    with suppress(Exception):
-        await connection.close()
 
 
 def _conversion(kind: Any, dialect: Dialect) -> Convert | None:

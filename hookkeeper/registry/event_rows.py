@@ -13,7 +13,8 @@ from hookkeeper import metrics
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import CALL_TIMEOUT, Database, RegistryUnavailable, errors_translated, rows_with
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
-from hookkeeper.registry.index.merge import IndexChanges
+from hookkeeper.registry.index.lines import InLine, Lines
+from hookkeeper.registry.index.merge import IndexChanges, key_of
 from hookkeeper.registry.index.tables import events
 from hookkeeper.registry.index.writing import Acceptance, AcceptedEvent, Key, accepted_event, move, remove, write
 from hookkeeper.registry.transactions import Transactions
@@ -22,10 +23,15 @@ MAX_PER_TRANSACTION = 500
 """Deliveries and events. With more, the transaction would hold other writers up."""
 
 
+class _Answer(NamedTuple):
+    earlier: dict[Key, AcceptedEvent]
+    behind: list[InLine]
+
+
 class _Request(NamedTuple):
     new: Sequence[Acceptance]
     reports: Sequence[RunReport]
-    answer: asyncio.Future[dict[Key, AcceptedEvent]]
+    answer: asyncio.Future[_Answer]
 
     @property
     def size(self) -> int:
@@ -40,6 +46,7 @@ class EventRows:
         self._database = database
         self._reads = reads
         self._transactions = transactions
+        self.lines = Lines(database, reads)
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
         """Writes what waits."""
@@ -56,16 +63,22 @@ class EventRows:
 
     async def accept(self, new: Sequence[Acceptance]) -> dict[Key, AcceptedEvent]:
         """Add the rows of different events; return those of the events whose ids were accepted before."""
-        return await self._request(new, ())
+        return (await self._request(new, ())).earlier
 
-    async def write(self, reports: Sequence[RunReport]) -> None:
-        """Merge reports of runs into the rows. A report that was written before changes nothing."""
-        await self._request((), reports)
+    async def write(self, reports: Sequence[RunReport]) -> list[InLine]:
+        """Merge reports of runs into the rows; return the deliveries whose turn may have come by that.
 
-    async def move(self, keys: Iterable[Key], from_run: str, to_run: str | None) -> set[Key]:
-        """Let the rows of these events that name the shared run `from_run` name another run; return those events."""
+        A report that was written before changes nothing.
+        """
+        return (await self._request((), reports)).behind
+
+    async def move(self, keys: Iterable[Key], from_run: str, to_run: str | None, run_id: str = "") -> set[Key]:
+        """Let the rows of these events that name the shared run `from_run` name another run; return those events.
+
+        Without its `run_id`, the rows get that with the first record of the run.
+        """
         listed = sorted(keys)
-        return await self._transactions.run(lambda: move(listed, from_run, to_run))
+        return await self._transactions.run(lambda: move(listed, from_run, to_run, run_id))
 
     async def remove(self, tenant: str, event_id: str) -> None:
         """Remove the rows of an event, which is in no run."""
@@ -84,7 +97,7 @@ class EventRows:
             rows = await session.execute(select(events).where(is_event, is_elsewhere))
             return {(row["tenant"], row["id"]): accepted_event(dict(row)) for row in rows.mappings()}
 
-    async def _request(self, new: Sequence[Acceptance], reports: Sequence[RunReport]) -> dict[Key, AcceptedEvent]:
+    async def _request(self, new: Sequence[Acceptance], reports: Sequence[RunReport]) -> _Answer:
         request = _Request(new, reports, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         if self._task is None:
@@ -130,8 +143,9 @@ class EventRows:
         answers = iter(written.earlier)
         for request in requests:
             earlier = {event.key: row for event, row in zip(request.new, answers) if row is not None}  # noqa: B905
+            keys = {key_of(report) for report in request.reports}
             if not request.answer.done():
-                request.answer.set_result(earlier)
+                request.answer.set_result(_Answer(earlier, [behind for key, behind in written.behind if key in keys]))
 
 
 def _observe(changes: IndexChanges) -> None:

@@ -27,6 +27,7 @@ class MatchingWebhook:
     url: str
     filter: str | None
     ordered: OrderPolicy | None
+    order_key: str | None
     rate_limit: float | None
     timeouts: int | None
     failures: int | None

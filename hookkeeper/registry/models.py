@@ -155,6 +155,8 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     """Requests a second; NULL: any number."""
     ordered: Mapped[OrderPolicy | None] = mapped_column(String, default=None)
     """One delivery at a time, in the order of acceptance; NULL: all at once."""
+    order_key: Mapped[str | None] = mapped_column(EncryptedText("webhooks.order_key"), default=None)
+    """If ordered: the CEL expression of the key within which events are ordered. NULL: all events are."""
     enabled: Mapped[bool] = mapped_column(default=True)
     disabled_reason: Mapped[str | None] = mapped_column(default=None)
     disabled_at: Mapped[datetime | None] = mapped_column(default=None)

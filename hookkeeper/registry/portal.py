@@ -21,6 +21,8 @@ from hookkeeper.times import utc_now
 
 ID_PREFIX = "prt_"
 """Tells the id of a portal session from that of a key."""
+MAX_OPEN_SESSIONS = 200
+"""Open links and sessions of one tenant."""
 
 
 class TooManyPortalSessions(Exception):
@@ -75,18 +77,19 @@ class PortalSessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, link: PortalSession, at_most: int, entry: AuditEntry) -> None:
+    async def add(self, link: PortalSession, entry: AuditEntry) -> None:
         """Add a link. Raises TooManyPortalSessions.
 
-        Of links and sessions that are over, those that are not among the tenant's newest `at_most` are deleted.
+        Of links and sessions that are over, those that are not among the tenant's newest ones are deleted.
         """
         async with self._database.write() as session:
             await lock(session, f"portal sessions of {link.tenant}")
-            await self._delete_old(session, link.tenant, at_most)
-            if await _count_open(session, link.tenant) >= at_most:
+            await self._delete_old(session, link.tenant)
+            if await _count_open(session, link.tenant) >= MAX_OPEN_SESSIONS:
                 metrics.count_limit("portal_sessions")
                 raise TooManyPortalSessions(
-                    f"tenant {link.tenant} has {at_most} open links and sessions of the portal, which is the maximum"
+                    f"tenant {link.tenant} has {MAX_OPEN_SESSIONS} open links and sessions of the portal,"
+                    " which is the maximum"
                 )
             session.add(link)
             add_entry(session, entry)
@@ -140,12 +143,12 @@ class PortalSessions:
         )
         return await execute_with_entry(self._database, query, entry)
 
-    async def _delete_old(self, session: AsyncSession, tenant: str, kept: int) -> None:
+    async def _delete_old(self, session: AsyncSession, tenant: str) -> None:
         newest = (
             select(PortalSession.id)
             .where(_of(tenant))
             .order_by(PortalSession.created_at.desc(), PortalSession.id.desc())
-            .limit(kept)
+            .limit(MAX_OPEN_SESSIONS)
         )
         is_over = or_(PortalSession.revoked_at.is_not(None), PortalSession.expires_at <= utc_now())
         await session.execute(delete(PortalSession).where(_of(tenant), is_over, PortalSession.id.not_in(newest)))

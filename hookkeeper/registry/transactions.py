@@ -4,15 +4,14 @@ A transaction is a generator: it yields statements, and gets the rows of each. S
 SQLite's connection, in one call, and with PostgreSQL, one round trip a statement.
 """
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.registry.database import CALL_TIMEOUT, Database, RegistryUnavailable, errors_translated
-from hookkeeper.registry.direct_reads import discard
+from hookkeeper.registry.database import CALL_TIMEOUT, DIRECT_WRITERS, Database, RegistryUnavailable, errors_translated
+from hookkeeper.registry.direct_reads import Drivers
 
 Result = TypeVar("Result")
 Rows = Sequence[tuple[Any, ...]]
@@ -35,15 +34,12 @@ class Transactions:
 
     def __init__(self, engine: AsyncEngine, database: Database) -> None:
         self.dialect = engine.dialect.name
-        self._engine = engine
         self._database = database
-        self._connection: AsyncConnection | None = None
+        self._drivers = Drivers(engine, DIRECT_WRITERS)
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+        await self._drivers.close()
 
     async def run(self, steps: Callable[[], Steps[Result]]) -> Result:
         """Execute a transaction, and return its result. Raises RegistryUnavailable.
@@ -59,20 +55,9 @@ class Transactions:
                 return await self._run_with_session(steps())
 
     async def _run_with_driver(self, steps: Steps[Result]) -> Result:
-        async with self._database.turn():
-            kept, self._connection = self._connection, None  # before the await: meanwhile another may be kept
-            connection = kept or await self._engine.connect()
-            try:
-                raw = await connection.get_raw_connection()
-                run = _run_with_asyncpg if self.dialect == "postgresql" else _run_with_aiosqlite
-                result: Result = await run(raw.driver_connection, steps)
-            except (Exception, asyncio.CancelledError):  # a statement may still be running
-                await discard(connection)
-                raise
-            if self._connection is None:
-                self._connection = connection
-            else:
-                await connection.close()
+        async with self._database.turn(), self._drivers.one() as driver:
+            run = _run_with_asyncpg if self.dialect == "postgresql" else _run_with_aiosqlite
+            result: Result = await run(driver, steps)
             return result
 
     async def _run_with_session(self, steps: Steps[Result]) -> Result:

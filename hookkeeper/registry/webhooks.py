@@ -4,8 +4,9 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from hookkeeper import metrics
@@ -18,8 +19,16 @@ from hookkeeper.registry.models import Webhook, WebhookPattern
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page_of_large
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
-from hookkeeper.registry.webhook_states import count_by_state, count_by_tenant, count_of
 from hookkeeper.times import rfc3339, utc_now
+
+STATE = case(
+    (Webhook.enabled.is_(False) & Webhook.disabled_reason.is_distinct_from("manual"), "disabled_by_failures"),
+    (Webhook.enabled.is_(False), "disabled"),
+    (Webhook.paused_at.is_not(None), "paused"),
+    (Webhook.failing_since.is_not(None), "failing"),
+    else_="active",
+)
+"""A webhook counts in the first state that applies."""
 
 
 class WebhookExists(Exception):
@@ -64,7 +73,7 @@ class Webhooks:
             async with self._database.write() as session:
                 if at_most is not None:
                     await lock(session, f"webhooks of {webhook.tenant}")
-                    if await count_of(session, webhook.tenant) >= at_most:
+                    if await _count(session, webhook.tenant) >= at_most:
                         metrics.count_limit("webhooks")
                         raise TooManyWebhooks(f"tenant {webhook.tenant} has {at_most} webhooks, which is the maximum")
                 session.add(webhook)
@@ -147,16 +156,24 @@ class Webhooks:
 
     async def count_by_state(self) -> dict[str, int]:
         """Return the number of webhooks in each state that has any."""
-        return await count_by_state(self._database)
+        state = STATE.label("state")
+        async with self._database.read() as session:
+            rows = await session.execute(select(state, func.count()).group_by("state"))
+            return {row[0]: row[1] for row in rows}
 
     async def count(self, tenant: str) -> int:
         """Return the number of a tenant's webhooks."""
         async with self._database.read() as session:
-            return await count_of(session, tenant)
+            return await _count(session, tenant)
 
     async def tenants(self, limit: int, after: str | None) -> tuple[list[tuple[str, int]], str | None]:
-        """Return tenants with their number of webhooks, by name, and the name to continue after."""
-        return await count_by_tenant(self._database, limit, after)
+        """Return up to `limit` tenants with their number of webhooks, by name, and the name to continue after."""
+        query = select(Webhook.tenant, func.count()).group_by(Webhook.tenant).order_by(Webhook.tenant).limit(limit + 1)
+        if after is not None:
+            query = query.where(Webhook.tenant > after)
+        async with self._database.scan() as session:
+            found = [(row[0], row[1]) for row in await session.execute(query)]
+        return found[:limit], found[limit - 1][0] if len(found) > limit else None
 
     async def are_active(self, tenant: str) -> dict[str, bool]:
         """Return the tenant's webhooks by id, and whether each is active: neither paused nor disabled."""
@@ -260,3 +277,7 @@ def _listens_to(event_type: str, tenant: str | None) -> ColumnElement[bool]:
     if tenant is not None:
         listeners = listeners.where(WebhookPattern.tenant == tenant)
     return Webhook.id.in_(listeners)
+
+
+async def _count(session: AsyncSession, tenant: str) -> int:
+    return await session.scalar(select(func.count()).select_from(Webhook).where(Webhook.tenant == tenant)) or 0

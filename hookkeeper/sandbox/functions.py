@@ -30,6 +30,8 @@ FUNCTIONS: dict[str, Function] = {
         (EMAIL, None, LIMITS), ("hookkeeper.content.emails:RenderedEmail",)
     ),
     "hookkeeper.content.filters.check": Function(),
+    "hookkeeper.content.filters.check_key": Function(),
+    "hookkeeper.content.filters.key_of": Function(),
     "hookkeeper.content.filters.matches": Function(),
     "hookkeeper.content.json_schemas.check": Function(),
     "hookkeeper.content.json_schemas.errors": Function(),

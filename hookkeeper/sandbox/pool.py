@@ -5,13 +5,17 @@ parsed as JSON, so a compromised child can return wrong results, but cannot run 
 """
 
 import asyncio
+import hashlib
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
-from hookkeeper.content.errors import ContentError, TooCostly
+from cachetools import LRUCache
+
+from hookkeeper.content.errors import ContentError, TooCostly, TooCostlyLately
 from hookkeeper.limits.tenant_limit import TenantLimit
-from hookkeeper.sandbox.breaker import Breaker
 from hookkeeper.sandbox.children import Children, SandboxChild, SandboxUnavailable
 from hookkeeper.sandbox.functions import Function
 from hookkeeper.sandbox.messages import BadAnswer, dumps, encoded, load, name_of, read_answer, request
@@ -22,6 +26,13 @@ _Item = TypeVar("_Item")
 
 MAX_PART = 256 * 1024
 """Characters of JSON in a request, except that a single call may be larger."""
+
+
+MAX_CALLS_PER_TENANT = 2
+"""Children that one tenant may use at once in an API or a worker process."""
+MAX_FAILURES = 3
+SUSPENSION_SECONDS = 60.0
+MAX_ENTRIES = 10_000
 
 
 class Sandbox:
@@ -255,3 +266,43 @@ class _Killed(Exception):
 
 def _too_deep() -> TooCostly:
     return TooCostly("is nested too deeply")
+
+
+@dataclass(slots=True)
+class _Entry:
+    failures: int = 0
+    suspended_until: float = 0.0
+
+
+class Breaker:
+    """A circuit breaker: code that was too costly several times in a row is suspended for a while.
+
+    Counts consecutive failures, by digest of the code.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._entries: LRUCache[bytes, _Entry] = LRUCache(MAX_ENTRIES)
+
+    def check(self, code: bytes) -> None:
+        """Raise TooCostlyLately for suspended code."""
+        entry = self._entries.get(_digest(code))
+        if entry and self._clock() < entry.suspended_until:
+            raise TooCostlyLately(
+                f"was too costly {MAX_FAILURES} times in a row, and is suspended for {SUSPENSION_SECONDS:g} s"
+            )
+
+    def costly(self, code: bytes) -> None:
+        """Record that it was too costly; from the third time in a row on, suspend it."""
+        entry = self._entries.setdefault(_digest(code), _Entry())
+        entry.failures += 1
+        if entry.failures >= MAX_FAILURES:
+            entry.suspended_until = self._clock() + SUSPENSION_SECONDS
+
+    def fine(self, code: bytes) -> None:
+        """Record that it was not too costly."""
+        self._entries.pop(_digest(code), None)
+
+
+def _digest(code: bytes) -> bytes:
+    return hashlib.blake2b(code, digest_size=16).digest()

@@ -2,6 +2,8 @@
 
 ServiceError
 ├── NotFound       there is no such object, or it belongs to another tenant
+├── NotAllowed     the key is bound to another tenant
+├── NotPossible    not in the present state
 ├── Invalid        not acceptable; names each bad field
 ├── TooLarge       larger than an event may be
 ├── Postponed      acceptable after some seconds
@@ -44,6 +46,14 @@ class ServiceError(Exception):
 
 class NotFound(ServiceError):
     """There is no such object, or it belongs to another tenant."""
+
+
+class NotAllowed(ServiceError):
+    """The key is bound to another tenant."""
+
+
+class NotPossible(ServiceError):
+    """The state of the object does not allow it."""
 
 
 class Invalid(ServiceError):

@@ -7,16 +7,21 @@ was to start it has died, the row moves to another run; a late start of the shar
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
+from hookkeeper.asyncio_tasks import stop
+from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.registry.index.writing import AcceptedEvent
-from hookkeeper.services.outlasting_starts import OutlastingStarts
+from hookkeeper.registry.index.writing import AcceptedEvent, Key
 from hookkeeper.services.shared_starts import SharedStarts, start_own
 from hookkeeper.services.start_limit import RecentTenants, StartLimit
-from hookkeeper.services.start_queue import NewRun, NotStarted
-from hookkeeper.temporal.gateway import Gateway, Started, check_digest
+from hookkeeper.services.start_queue import DELIVERY_BYTES, NewRun
+from hookkeeper.temporal.error_translation import Unavailable
+from hookkeeper.temporal.gateway import Gateway, Started
 from hookkeeper.times import utc_now
 
 MAX_CONCURRENT_STARTS = 32
@@ -26,6 +31,16 @@ START_TIME = timedelta(seconds=3)
 """A shared run that does not exist so long after its events came is replaced."""
 LOOK_INTERVAL = 0.1
 """Seconds until another look for a shared run that another process may be starting."""
+MAX_STARTS = 500
+"""Starts and kept answers of a process, half of them of one tenant. Excess starts end with their requests."""
+BYTES_PER_START = 32 * 1024
+"""An event with more bytes counts as several."""
+MAX_SECONDS = 30.0
+"""Of a start."""
+KEPT_SECONDS = 30.0
+"""For which an answer is kept that no request has waited for."""
+
+Start = Callable[[], Coroutine[Any, Any, Started]]
 
 
 class EventStarts:
@@ -51,25 +66,25 @@ class EventStarts:
         """Start a run for the event, or return the one that has it, once Temporal has stored it.
 
         The id decides: another event with this id and the same digest is the same event; with another digest, it raises
-        `Conflict`. Raises `QueueFull`.
+        `Conflict`.
         """
         if run.expected == "slow":
             self._shared.limit.note_trouble(run.event.tenant)
         may_share = may_share and self._shares and run.is_plain()
         if run not in self._outlasting:
-            answer = await (self._shared.start(run) if may_share else self._start_alone(run))
-            if isinstance(answer, Started):
-                return answer
+            started = await (self._shared.start(run) if may_share else self._start_alone(run))
+            if started is not None:
+                return started
         return await self._outlasting.start(run, partial(self._start_known, run, may_share=may_share))
 
-    async def _start_alone(self, run: NewRun) -> Started | NotStarted:
-        """Start the event's own run, unless its id was accepted before."""
-        if not run.has_own_id:
+    async def _start_alone(self, run: NewRun) -> Started | None:
+        """Start the event's own run; None if its id was accepted before."""
+        if not (run.has_own_id or run.is_ordered):
             started, _ = await asyncio.gather(self._start_own(run), self._rows.write([run.acceptance(None).report]))
             return started
-        if await self._earlier(run):
-            return NotStarted()
-        return await self._start_own(run, is_new=True)
+        earlier = await self._earlier(run)
+        run.has_place()
+        return None if earlier else await self._start_own(run, is_new=True)
 
     async def _start_known(self, run: NewRun, *, may_share: bool) -> Started:
         """Return the run of an event that was accepted before, or start one if no run has it.
@@ -87,9 +102,8 @@ class EventStarts:
                 continue
             # After an outage, many events come again at the same moment: they share runs again, which is cheaper.
             may_share = False
-            answer = await self._shared.start(run, instead_of=earlier.shared_run)
-            if isinstance(answer, Started):
-                return answer
+            if started := await self._shared.start(replace(run, instead_of=earlier.shared_run)):
+                return started
         return await self._start_own(run)
 
     async def _start_own(self, run: NewRun, *, is_new: bool = False) -> Started:
@@ -108,9 +122,71 @@ class EventStarts:
         """
         await self._shared.wait_for_start(shared_run)
         while True:
-            if found := await self._gateway.shared_runs.event_in(shared_run, *run.key):
-                check_digest(*run.key, run.digest, found.digest)
-                return Started(found.workflow_id, found.run_id, found.state, duplicate=True)
+            if found := await self._gateway.known(*run.key, run.event.digest):
+                return found
             if utc_now() - run.event.accepted_at > START_TIME:
                 return None
             await asyncio.sleep(LOOK_INTERVAL)
+
+
+class OutlastingStarts:
+    """Starts of events whose ids have rows already. Each event has one at a time.
+
+    They outlast their requests: while Temporal is slow, the next request with the same event finds the answer.
+    """
+
+    def __init__(self) -> None:
+        self._limit = TenantLimit(MAX_STARTS)
+        self._tasks: dict[tuple[Key, str], asyncio.Task[Started]] = {}
+        """By event and digest."""
+
+    def __contains__(self, run: NewRun) -> bool:
+        """Return whether the start of this event is under way, or its answer is kept."""
+        return (run.key, run.event.digest) in self._tasks
+
+    async def start(self, run: NewRun, start: Start) -> Started:
+        """Return the answer of the event's start, or of `start` if it has none. Raises its errors, and Unavailable."""
+        task = self._tasks.get((run.key, run.event.digest)) or self._begin(run, start)
+        if task is None:
+            return await start()
+        started = await asyncio.shield(task)
+        is_first = self._forget(run, task)
+        return started if is_first else replace(started, duplicate=True)
+
+    async def aclose(self) -> None:
+        """Stop those that are under way."""
+        await asyncio.gather(*map(stop, self._tasks.values()))
+
+    def _begin(self, run: NewRun, start: Start) -> asyncio.Task[Started] | None:
+        if not self._limit.acquire_now(run.event.tenant, _slots(run)):
+            return None
+        task = self._tasks[run.key, run.event.digest] = asyncio.create_task(_in_time(start))
+        task.add_done_callback(partial(self._end, run))
+        return task
+
+    def _end(self, run: NewRun, task: asyncio.Task[Started]) -> None:
+        if task.cancelled() or task.exception():
+            self._forget(run, task)
+        else:
+            asyncio.get_running_loop().call_later(KEPT_SECONDS, self._forget, run, task)
+
+    def _forget(self, run: NewRun, task: asyncio.Task[Started]) -> bool:
+        """Return whether it was known until now."""
+        key = run.key, run.event.digest
+        if self._tasks.get(key) is not task:
+            return False
+        del self._tasks[key]
+        self._limit.release(run.event.tenant, _slots(run))
+        return True
+
+
+def _slots(run: NewRun) -> int:
+    return 1 + (run.size + DELIVERY_BYTES * len(run.event.deliveries)) // BYTES_PER_START
+
+
+async def _in_time(start: Start) -> Started:
+    try:
+        async with asyncio.timeout(MAX_SECONDS):
+            return await start()
+    except TimeoutError:
+        raise Unavailable("the registry and Temporal together took too long") from None

@@ -58,7 +58,7 @@ class Field(NamedTuple):
     @property
     def is_flag(self) -> bool:
         """Whether it is true or false."""
-        return isinstance(self.default, bool)
+        return bool(self.choices) and isinstance(self.default, bool)
 
     @property
     def form_help(self) -> str:
@@ -283,6 +283,13 @@ def _codec(kind: Any, marks: list[Any], default: Any) -> Codec:
         return DURATIONS if SECONDS in inner else PATTERNS if WORD in inner else LIST
     if SECONDS in marks:
         return DURATION
+    if get_origin(kind) in (Union, UnionType):  # true or false, or an object with one text
+        (name,) = next(each for each in get_args(kind) if each is not bool).model_fields
+        return Codec(
+            lambda text, _: _strip(text, _) == "true" or {name: text.strip()},
+            lambda value: value[name] if isinstance(value, dict) else "true" if value else "",
+            hint=f"`true`, or a {name}.",
+        )
     if kind is str:
         return TEXT if LINES in marks else LINE
     return PAIRS if parts == [str, str] else {int: COUNT, float: NUMBER, AwareDatetime: TIME}.get(kind, JSON)

@@ -2,17 +2,21 @@
 
 import asyncio
 from asyncio import Future
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 import structlog
 
-from hookkeeper import metrics, tracing
+from hookkeeper import ids, metrics, tracing
 from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.matching import MatchingWebhook
 from hookkeeper.registry.models import Webhook
@@ -38,7 +42,18 @@ MAX_CLOCK_SKEW = timedelta(minutes=1)
 """A `deliver_at` this far in the past comes from a clock that is a little off: the event is delivered now."""
 MAX_AHEAD = timedelta(days=366)
 MAX_TIMESTAMP_AHEAD = timedelta(days=1)
+NO_KEY = sha256().hexdigest()
+"""The digest of the key "": that of all events of a webhook without keys, and of those that have none."""
 FIRST_TIMESTAMP = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class PlaceInBatch(NamedTuple):
+    """The place of an event in its batch."""
+
+    earlier: Future[None]
+    """Done when all events before this one have their places in the order."""
+    end: Callable[[], None]
+    """Let those behind it take theirs."""
 
 
 class EventIngest:
@@ -56,19 +71,19 @@ class EventIngest:
         await self._starts.aclose()
 
     async def accept(
-        self, event: NewEvent, event_id: str, earlier: Future[None] | None = None, *, may_share: bool = True
+        self, event: NewEvent, event_id: str, in_batch: PlaceInBatch | None = None, *, may_share: bool = True
     ) -> Started:
         """Start a run for the event with all webhooks that match; a repeated id returns the existing run.
 
         `event_id` is the event's own id, or was generated for it. If one of its webhooks is ordered, the event waits
-        until all `earlier` events of its batch are accepted. Without `may_share`, the event has a run of its own.
+        until all earlier events of its batch have their places. Without `may_share`, the event has a run of its own.
         Raises Invalid, TooLarge, Suspended and the errors of the registry and of Temporal. After Unavailable the
         outcome is not known: sent again with the same id, it is one event.
         """
         size = self._check_size(event)
         async with _in_time():
             try:
-                return await self._accept(event, event_id, size, earlier, may_share)
+                return await self._accept(event, event_id, size, in_batch, may_share)
             except Invalid:  # it may have been valid when it was accepted
                 if event.id and (known := await self._gateway.known(event.tenant, event.id, digest(event))):
                     metrics.count_accepted(duplicate=True)
@@ -82,10 +97,10 @@ class EventIngest:
         be in the catalogue. Raises Invalid, TooLarge, Suspended and the errors of the registry and of Temporal.
         """
         size = self._check_size(event)
-        run = self._input(event, event_id, utc_now(), deliveries_to([webhook], manual=True))
+        run = self._input(event, event_id, utc_now(), tuple(deliveries_of(webhook, manual=True)), only_to=webhook.id)
         async with _in_time():
             await self._check_type(event, is_test=True)
-            return await self._start(NewRun(run, digest(event, only_to=webhook.id), size, has_own_id=True))
+            return await self._start(NewRun(run, size, has_own_id=True))
 
     async def check(self, event: NewEvent) -> None:
         """Raise Invalid, TooLarge or Suspended for an event that would be refused if it came now."""
@@ -93,7 +108,7 @@ class EventIngest:
         await self._check_type(event)
 
     async def _accept(
-        self, event: NewEvent, event_id: str, size: int, earlier: Future[None] | None, may_share: bool
+        self, event: NewEvent, event_id: str, size: int, in_batch: PlaceInBatch | None, may_share: bool
     ) -> Started:
         """Accept the event, for the webhooks as they are now. Raises Invalid if it would be refused as a new one."""
         now = utc_now()
@@ -102,15 +117,17 @@ class EventIngest:
             self._check_type(event), self._store.webhooks.matching(event.tenant, event.type)
         )
         webhooks, filter_errors = await self._filter(listening, event, event_id, now)
-        if earlier is not None and any(webhook.ordered for webhook in webhooks):
-            await asyncio.wait([earlier])
+        keys = await self._order_keys(webhooks, event, event_id, now)
+        if in_batch is not None and any(webhook.ordered for webhook in webhooks):
+            await asyncio.wait([in_batch.earlier])
         run = NewRun(
-            self._input(event, event_id, now, deliveries_to(webhooks)),
-            digest(event),
+            self._input(event, event_id, now, deliveries_to(webhooks, keys, is_due=event.deliver_at is None)),
             size,
             has_own_id=event.id is not None,
             expected=_expected(webhooks, now),
         )
+        if in_batch is not None:
+            run = replace(run, has_place=in_batch.end)
         may_succeed = all(webhook.may_succeed_now for webhook in webhooks)
         started = await self._start(run, may_share=may_share and may_succeed)
         if filter_errors and not started.duplicate:
@@ -153,9 +170,8 @@ class EventIngest:
         filtered = [webhook for webhook in webhooks if webhook.filter is not None]
         if not filtered:
             return list(webhooks), {}
-        shown = OutgoingEvent(event_id, event.type, event.tenant, event.timestamp or now, event.data).shown()
         answers = await self._sandbox.for_(event.tenant).call_each(
-            filters.matches, [webhook.filter or "" for webhook in filtered], shown
+            filters.matches, [webhook.filter or "" for webhook in filtered], _shown(event, event_id, now)
         )
         matches = {webhook.id: answer for webhook, answer in zip(filtered, answers, strict=True)}
         errors = {webhook_id: str(answer) for webhook_id, answer in matches.items() if isinstance(answer, ContentError)}
@@ -163,13 +179,34 @@ class EventIngest:
             log.warning("filter failed", webhook=webhook_id, tenant=event.tenant, event_id=event_id, error=error)
         return [webhook for webhook in webhooks if matches.get(webhook.id, True) is True], errors
 
-    def _input(self, event: NewEvent, event_id: str, now: datetime, deliveries: tuple[Delivery, ...]) -> EventInput:
+    async def _order_keys(
+        self, webhooks: Sequence[MatchingWebhook], event: NewEvent, event_id: str, now: datetime
+    ) -> dict[str, str]:
+        """Return digests of the keys of ordered webhooks. One that cannot be evaluated is left out, as if missing."""
+        expressions = {webhook.id: webhook.order_key for webhook in webhooks if webhook.ordered and webhook.order_key}
+        if not expressions:
+            return {}
+        answers = await self._sandbox.for_(event.tenant).call_each(
+            filters.key_of, [*expressions.values()], _shown(event, event_id, now)
+        )
+        keys = zip(expressions, answers, strict=True)
+        return {webhook_id: answer for webhook_id, answer in keys if not isinstance(answer, ContentError)}
+
+    def _input(
+        self,
+        event: NewEvent,
+        event_id: str,
+        now: datetime,
+        deliveries: tuple[Delivery, ...],
+        only_to: str | None = None,
+    ) -> EventInput:
         return EventInput(
             id=event_id,
             type=event.type,
             tenant=event.tenant,
             timestamp=event.timestamp or now,
             data=event.data,
+            digest=digest(event, only_to),
             accepted_at=now,
             deliver_at=event.deliver_at,
             deliveries=deliveries,
@@ -199,9 +236,23 @@ async def _in_time() -> AsyncIterator[None]:
         raise Unavailable("the registry and Temporal together took too long") from None
 
 
-def deliveries_to(webhooks: Sequence[Webhook | MatchingWebhook], *, manual: bool = False) -> tuple[Delivery, ...]:
-    """Return a delivery for each target of each webhook. Raises Invalid for too many."""
-    deliveries = tuple(_delivery(webhook, target, manual) for webhook in webhooks for target in targets_of(webhook))
+def _shown(event: NewEvent, event_id: str, now: datetime) -> dict[str, Any]:
+    """Return the event as expressions see it."""
+    return OutgoingEvent(event_id, event.type, event.tenant, event.timestamp or now, event.data).shown()
+
+
+def deliveries_to(
+    webhooks: Sequence[MatchingWebhook], order_keys: Mapping[str, str], *, is_due: bool
+) -> tuple[Delivery, ...]:
+    """Return a delivery for each target of each webhook, with the keys of ordered webhooks.
+
+    Raises Invalid for too many.
+    """
+    deliveries = tuple(
+        _in_line(delivery, webhook.ordered, order_keys.get(webhook.id, NO_KEY), is_due)
+        for webhook in webhooks
+        for delivery in deliveries_of(webhook)
+    )
     if len(deliveries) > MAX_TARGETS:
         raise Invalid(f"The event goes to {len(deliveries)} targets; one event may have at most {MAX_TARGETS}.")
     return deliveries
@@ -229,6 +280,18 @@ def _check_times(event: NewEvent, now: datetime) -> None:
         raise Invalid.field("timestamp", "is before 1970 or more than a day ahead")
 
 
+def _in_line(delivery: Delivery, ordered: OrderPolicy | None, key: str, is_due: bool) -> Delivery:
+    if ordered is None or delivery.channel != "webhook":
+        return delivery
+    line = ids.line_of(delivery.webhook_id, key)
+    return delivery.model_copy(update={"ordered": ordered, "line": line, "enqueued": is_due})
+
+
+def deliveries_of(webhook: Webhook | MatchingWebhook, *, manual: bool = False) -> list[Delivery]:
+    """Return a delivery for each target of a webhook, in no order."""
+    return [_delivery(webhook, target, manual) for target in targets_of(webhook)]
+
+
 def _delivery(webhook: Webhook | MatchingWebhook, target: Target, manual: bool) -> Delivery:
     to_url = target.channel == "webhook"
     return Delivery(
@@ -239,5 +302,4 @@ def _delivery(webhook: Webhook | MatchingWebhook, target: Target, manual: bool) 
         requested=manual,
         rate=webhook.current_rate if to_url else None,
         degraded=to_url and webhook.is_degraded,
-        ordered=webhook.ordered if to_url and not manual else None,
     )

@@ -3,7 +3,6 @@
 import httpx
 from pydantic import ValidationError
 
-from hookkeeper.content.apprise_services import check_service
 from hookkeeper.content.emails import check_addresses
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.mail.capture import EmailCapture
@@ -42,14 +41,10 @@ def operator_alerts(settings: Settings) -> OnFailure | None:
     emails = [{"to": settings.alert_emails}] if settings.alert_emails else []
     notifications = [{"service": url} for url in services]
     try:
-        for url in services:
-            check_service(url, settings.notification_services)
         alerts = OnFailure.model_validate({"emails": emails, "notifications": notifications})
     except ValidationError as error:
         words = "; ".join(detail["msg"] for detail in error.errors(include_input=False, include_url=False))
         raise BadSetting(f"HOOKKEEPER_ALERT_EMAILS or HOOKKEEPER_ALERT_SERVICES: {words}") from None
-    except ValueError as error:
-        raise BadSetting(f"HOOKKEEPER_ALERT_SERVICES: {error}") from None
     for email in alerts.emails:
         for _, detail in check_addresses(email):
             raise BadSetting(f"HOOKKEEPER_ALERT_EMAILS: {detail}")

@@ -16,11 +16,26 @@ from hookkeeper.content.notifications import Notification, render_notification
 from hookkeeper.content.payload import body_of
 from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID
+from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.matching import patterns_for
 from hookkeeper.registry.models import Webhook
 from hookkeeper.sandbox.pool import Sandbox
-from hookkeeper.services.fields import ResponseModel
+from hookkeeper.services.fields import EventType, RequestModel, ResponseModel, with_examples
 from hookkeeper.times import utc_now
+
+
+class SampleEvent(RequestModel):
+    model_config = with_examples({"type": "order.paid", "data": {"order": 4711, "amount": "12.50"}})
+
+    type: EventType = "hookkeeper.test"
+    data: Any = Field(default_factory=lambda: {"message": "This is a test."})
+    """By default the first example of the type in the catalogue."""
+
+    async def data_or_example(self, catalogue: Catalogue) -> Any:
+        """Return the data that were sent, or by default the first example of the type in the catalogue."""
+        if "data" not in self.model_fields_set and (known := await catalogue.get(self.type)) and known.examples:
+            return known.examples[0]
+        return self.data
 
 
 class RequestPreview(ResponseModel):

@@ -6,12 +6,15 @@ from typing import Any
 
 from hookkeeper import ids
 from hookkeeper.messages.schedule import SchedulePlan
+from hookkeeper.registry.audit import AuditLog
+from hookkeeper.services.caller import Caller
 from hookkeeper.services.cron import LAST_TIME, fires_between
 from hookkeeper.services.errors import BadField, Invalid
 from hookkeeper.services.ingest import MAX_CLOCK_SKEW, EventIngest
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.schedule_fields import ScheduleFields
 from hookkeeper.temporal.schedule_conversion import ScheduleSettings, ScheduleSnapshot
+from hookkeeper.temporal.schedules import Schedules
 from hookkeeper.times import rfc3339, utc_now
 
 OF_PLAN = ScheduleFields.model_fields.keys() & SchedulePlan.model_fields.keys() - {"cron"}
@@ -52,6 +55,15 @@ def changed(known: ScheduleSnapshot, given: dict[str, Any], min_interval: int) -
     if plan.model_dump(include=OF_TIMES) != known.plan.model_dump(include=OF_TIMES):
         _check_fires(plan, utc_now())
     return ScheduleSettings(plan, given.get("paused", known.paused), given.get("note", known.note))
+
+
+async def set_paused(
+    paused: bool, schedule_id: str, note: str, schedules: Schedules, audit: AuditLog, caller: Caller, tenant: str
+) -> None:
+    """Pause or resume a schedule, and record it."""
+    apply, command = (schedules.pause, "pause") if paused else (schedules.resume, "resume")
+    await apply(tenant, schedule_id, note or f"{command.capitalize()}d through the API")
+    await audit.keep(caller.did(f"schedule.{command}", schedule_id, tenant))
 
 
 async def check_event(ingest: EventIngest, tenant: str, event: dict[str, Any]) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 from hookkeeper import metrics
 from hookkeeper.content import json_schemas
 from hookkeeper.content.errors import ContentError, TooCostly, TooCostlyLately
-from hookkeeper.sandbox.breaker import SUSPENSION_SECONDS
-from hookkeeper.sandbox.pool import Sandbox, Share
+from hookkeeper.sandbox.pool import SUSPENSION_SECONDS, Sandbox, Share
 from hookkeeper.services.errors import BadField, Invalid, Suspended
 
 

@@ -7,7 +7,7 @@ from hookkeeper import ids
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.writing import Key
 from hookkeeper.services.start_limit import RecentTenants, StartLimit
-from hookkeeper.services.start_queue import NewRun, NotStarted, StartQueue, WaitingRun
+from hookkeeper.services.start_queue import NewRun, StartQueue
 from hookkeeper.temporal.error_translation import Conflict, RequestTooLarge
 from hookkeeper.temporal.gateway import Gateway, Started
 from hookkeeper.temporal.run_state import unstarted_state
@@ -34,34 +34,35 @@ class SharedStarts:
         self._rows = rows
         self._queue = StartQueue(max_events_per_run)
         self.limit = StartLimit(MAX_CONCURRENT_EVENTS, active, only_in_trouble=True)
-        self._known: dict[Key, WaitingRun] = {}
-        """All events that wait, or are being started."""
-        self._groups: dict[asyncio.Task[None], list[WaitingRun]] = {}
+        self._answers: dict[NewRun, asyncio.Future[Started | None]] = {}
+        """Those of all events that wait, or are being started, for as long as their requests."""
+        self._known: dict[Key, asyncio.Future[Started | None]] = {}
+        self._groups: dict[asyncio.Task[None], list[NewRun]] = {}
         self._latest_start = float("-inf")
         self._starting: dict[str, asyncio.Task[None]] = {}
         """The groups whose shared runs are being started, by the ids of these."""
 
-    async def start(self, run: NewRun, instead_of: str | None = None) -> Started | NotStarted:
-        """Start the event, alone or with others that wait, unless its id was accepted before.
-
-        `instead_of`: it was accepted for this shared run, which does not have it.
+    async def start(self, run: NewRun) -> Started | None:
+        """Start the event, alone or with others that wait; None if its id was accepted before, or a run with others
+        would be too large.
         """
         if (same := self._known.get(run.key)) is not None:
-            await asyncio.wait([same.answer])
-            return NotStarted()
-        waiting = self._known[run.key] = WaitingRun(run, instead_of)
+            await asyncio.wait([same])
+            return None
+        answer: asyncio.Future[Started | None] = asyncio.get_running_loop().create_future()
+        self._known[run.key] = self._answers[run] = answer
         try:
             async with self.limit.slot(run.event.tenant, run.activities):
-                self._queue.put(waiting)
+                self._queue.put(run)
                 self._start_groups()
-                return await waiting.answer
+                return await answer
         except asyncio.CancelledError:
-            waiting.answer.cancel()
-            self._queue.remove(waiting)
+            answer.cancel()
+            self._queue.remove(run)
             self._stop_abandoned()
             raise
         finally:
-            del self._known[run.key]
+            del self._known[run.key], self._answers[run]
 
     async def wait_for_start(self, shared_run: str) -> None:
         """Wait while this process is starting the shared run."""
@@ -98,54 +99,60 @@ class SharedStarts:
     def _stop_abandoned(self) -> None:
         """Cancel the starts whose requests have all ended. They may have taken effect."""
         for task, group in self._groups.items():
-            if all(waiting.answer.done() for waiting in group):
+            if not any(self._is_awaited(run) for run in group):
                 task.cancel()
 
-    async def _start_group(self, group: Sequence[WaitingRun], shared_run: str | None) -> None:
+    def _is_awaited(self, run: NewRun) -> bool:
+        """Return whether a request waits for the answer."""
+        return run in self._answers and not self._answers[run].done()
+
+    def _resolve(self, run: NewRun, started: Started | None) -> None:
+        if self._is_awaited(run):
+            self._answers[run].set_result(started)
+
+    async def _start_group(self, group: Sequence[NewRun], shared_run: str | None) -> None:
         try:
-            if shared_run is None and not group[0].run.has_own_id:
-                await self._start_generated(group[0])
+            if shared_run is None and not group[0].has_own_id:
+                self._resolve(group[0], await self._start_generated(group[0]))
                 return
-            earlier = await self._rows.accept(
-                [waiting.run.acceptance(shared_run, waiting.instead_of) for waiting in group]
-            )
-            for waiting in group:
-                if known := earlier.get(waiting.run.key):
-                    waiting.resolve(NotStarted(known))
-            new = [waiting for waiting in group if waiting.run.key not in earlier]
+            earlier = await self._rows.accept([run.acceptance(shared_run) for run in group])
+            for run in group:
+                if run.key in earlier:
+                    self._resolve(run, None)
+            new = [run for run in group if run.key not in earlier]
             if shared_run is None:
-                for waiting in new:
+                for run in new:
                     with self.limit.timed():
-                        waiting.resolve(await start_own(self._gateway, self._rows, waiting.run, is_new=True))
+                        self._resolve(run, await start_own(self._gateway, self._rows, run, is_new=True))
             elif new:
                 await self._start_shared(new, shared_run)
         except Exception as error:  # noqa: BLE001 - each request raises it
-            for waiting in group:
-                waiting.fail(error)
+            for run in group:
+                if self._is_awaited(run):
+                    self._answers[run].set_exception(error)
 
-    async def _start_generated(self, waiting: WaitingRun) -> None:
+    async def _start_generated(self, run: NewRun) -> Started:
         """Start an event whose id was generated for it. No other start has the id, so its row need not come first.
 
         If the row fails, the run may exist without it. So the event may not share a run when it comes again.
         """
-        run = waiting.run
         with self.limit.timed():
             started, _ = await asyncio.gather(
-                self._gateway.start(run.event, run.digest), self._rows.write([run.acceptance(None).report])
+                self._gateway.start(run.event), self._rows.write([run.acceptance(None).report])
             )
-        waiting.resolve(started)
+        return started
 
-    async def _start_shared(self, group: Sequence[WaitingRun], shared_run: str) -> None:
+    async def _start_shared(self, group: Sequence[NewRun], shared_run: str) -> None:
         try:
             with self.limit.timed(len(group)):
-                run_id = await self._gateway.shared_runs.start(shared_run, [waiting.shared_event for waiting in group])
+                run_id = await self._gateway.start_shared(shared_run, [run.event for run in group])
         except RequestTooLarge:
-            await self._rows.move([waiting.run.key for waiting in group], shared_run, None)
-            for waiting in group:
-                waiting.resolve(NotStarted())
+            await self._rows.move([run.key for run in group], shared_run, None)
+            for run in group:
+                self._resolve(run, None)
             return
-        for waiting in group:
-            waiting.resolve(Started(shared_run, run_id, unstarted_state(waiting.run.event), duplicate=False))
+        for run in group:
+            self._resolve(run, Started(shared_run, run_id, unstarted_state(run.event), duplicate=False))
 
 
 async def start_own(gateway: Gateway, rows: EventRows, run: NewRun, *, is_new: bool) -> Started:
@@ -154,7 +161,7 @@ async def start_own(gateway: Gateway, rows: EventRows, run: NewRun, *, is_new: b
     If Temporal has a run of the id that the registry has lost, a new row (`is_new`) is removed: it is not of that run.
     """
     try:
-        started = await gateway.start(run.event, run.digest)
+        started = await gateway.start(run.event)
     except Conflict:
         if is_new:
             await rows.remove(*run.key)

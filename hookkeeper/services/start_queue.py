@@ -1,20 +1,17 @@
 """Events that wait for a start which they can share, and the choice of those that start together."""
 
-import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.run_report import first_report
-from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.partition import PART
-from hookkeeper.registry.index.writing import Acceptance, AcceptedEvent, Key
+from hookkeeper.registry.index.writing import Acceptance, Key
 from hookkeeper.search_attributes import ID_FRAME_BYTES, LIST_FRAME_BYTES, LISTED_BYTES
 from hookkeeper.services.new_event import is_generated
-from hookkeeper.temporal.gateway import Started
 from hookkeeper.temporal.run_state import unstarted_state
 
 MAX_SHARED_BYTES = 512 * 1024
@@ -28,18 +25,30 @@ DELIVERY_BYTES = 1024
 """Of a delivery with the outcome of its attempt, without URLs: the outcomes of a shared run are one result."""
 
 
-@dataclass(frozen=True, slots=True)
+class Lane(NamedTuple):
+    """Events that wait in order. They share a run with those of other tenants that expect the same, but slow ones only
+    with each other: the run is as slow as its slowest attempt.
+    """
+
+    tenant: str
+    expected: Expected
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class NewRun:
     """An event that is to be started."""
 
     event: EventInput
-    digest: str
     size: int
     """Bytes of the event as it was posted."""
     has_own_id: bool
     """The client gave the event's id, so the event may have been accepted before."""
     expected: Expected = "quick"
     """What its first attempts can be expected to be."""
+    instead_of: str | None = None
+    """The shared run in its row, which does not have it."""
+    has_place: Callable[[], None] = lambda: None
+    """Called when its deliveries have their places in the order."""
 
     @property
     def key(self) -> Key:
@@ -49,10 +58,19 @@ class NewRun:
         """Return the run of the event that was accepted then."""
         return replace(self, event=self.event.model_copy(update={"accepted_at": at}))
 
-    def acceptance(self, shared_run: str | None, instead_of: str | None = None) -> Acceptance:
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.event.tenant, self.expected)
+
+    @property
+    def shared_bytes(self) -> int:
+        """What it adds to a shared run, and its outcomes to the result of that."""
+        return self.size + sum(DELIVERY_BYTES + len(delivery.target) for delivery in self.event.deliveries)
+
+    def acceptance(self, shared_run: str | None) -> Acceptance:
         """Return what its row is made of, if it is to be in this run."""
         state = unstarted_state(self.event)
-        return Acceptance(first_report(self.event, state, "", self.digest, shared_run), instead_of)
+        return Acceptance(first_report(self.event, state, shared_run=shared_run), self.instead_of)
 
     def is_plain(self) -> bool:
         """Return whether the event may share a run: it is small, and nothing delays its first attempts.
@@ -65,6 +83,11 @@ class NewRun:
         if event.deliver_at or self.size > MAX_EVENT_BYTES or len(event.deliveries) > PART:
             return False
         return all(map(_is_plain, event.deliveries))
+
+    @property
+    def is_ordered(self) -> bool:
+        """A delivery takes its place in a line before the run is started, which asks for it."""
+        return any(delivery.line for delivery in self.event.deliveries)
 
     @property
     def activities(self) -> int:
@@ -82,55 +105,12 @@ def _is_plain(delivery: Delivery) -> bool:
     return delivery.channel == "webhook" and not (delivery.rate or delivery.ordered or delivery.degraded)
 
 
-@dataclass(frozen=True, slots=True)
-class NotStarted:
-    """The event was not started together with others: its id was accepted before, or the run would be too large."""
-
-    earlier: AcceptedEvent | None = None
-
-
-class WaitingRun:
-    """An event that waits for a start; `answer` has the result."""
-
-    def __init__(self, run: NewRun, instead_of: str | None = None) -> None:
-        """`instead_of`: the shared run in its row, which does not have it."""
-        self.run = run
-        self.instead_of = instead_of
-        self.lane = Lane(run.event.tenant, run.expected)
-        self.size = run.size + sum(DELIVERY_BYTES + len(delivery.target) for delivery in run.event.deliveries)
-        self.listed_bytes = len(run.event.id) + ID_FRAME_BYTES
-        self.answer: asyncio.Future[Started | NotStarted] = asyncio.get_running_loop().create_future()
-
-    @property
-    def shared_event(self) -> SharedEvent:
-        return SharedEvent(event=self.run.event, digest=self.run.digest)
-
-    def resolve(self, answer: Started | NotStarted) -> None:
-        """Answer the request, unless it has ended."""
-        if not self.answer.done():
-            self.answer.set_result(answer)
-
-    def fail(self, error: Exception) -> None:
-        """Let the request raise this error, unless it has ended."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
-
-
-class Lane(NamedTuple):
-    """Events that wait in order. They share a run with those of other tenants that expect the same, but slow ones only
-    with each other: the run is as slow as its slowest attempt.
-    """
-
-    tenant: str
-    expected: Expected
-
-
 class StartQueue:
     """Serves lanes in turn, one event each, so that a tenant with many events delays only itself."""
 
     def __init__(self, max_events: int) -> None:
         self._max_events = max_events
-        self._waiting: dict[Lane, dict[WaitingRun, None]] = {}
+        self._waiting: dict[Lane, dict[NewRun, None]] = {}
         """Each lane's oldest first; the lane to be served next comes first."""
         self._size = 0
         self._busy: set[Lane] = set()
@@ -143,48 +123,48 @@ class StartQueue:
         """Whether as many events wait as can share a run."""
         return self._size >= self._max_events
 
-    def put(self, waiting: WaitingRun) -> None:
-        self._waiting.setdefault(waiting.lane, {})[waiting] = None
+    def put(self, run: NewRun) -> None:
+        self._waiting.setdefault(run.lane, {})[run] = None
         self._size += 1
 
-    def remove(self, waiting: WaitingRun) -> None:
+    def remove(self, run: NewRun) -> None:
         """Remove an event, unless it was taken."""
-        of_lane = self._waiting.get(waiting.lane, {})
-        if waiting in of_lane:
-            del of_lane[waiting]
+        of_lane = self._waiting.get(run.lane, {})
+        if run in of_lane:
+            del of_lane[run]
             self._size -= 1
             if not of_lane:
-                del self._waiting[waiting.lane]
+                del self._waiting[run.lane]
 
-    def take(self) -> list[WaitingRun]:
+    def take(self) -> list[NewRun]:
         """Take the events of the next start: as many as may share a run. None, if all that wait are of busy lanes.
 
         A lane that is not quick is busy until `end` is called with the group: it has one start at a time.
         """
-        group: list[WaitingRun] = []
+        group: list[NewRun] = []
         size, listed = 0, LIST_FRAME_BYTES
         lanes = self._next_lanes()
         while lanes and len(group) < self._max_events:
             lane = lanes.popleft()
             of_lane = self._waiting[lane]
-            waiting = next(iter(of_lane))
-            size += waiting.size
-            listed += waiting.listed_bytes
+            run = next(iter(of_lane))
+            size += run.shared_bytes
+            listed += len(run.event.id) + ID_FRAME_BYTES
             if group and (size > MAX_SHARED_BYTES or listed > LISTED_BYTES):
                 break
-            group.append(waiting)
-            del of_lane[waiting]
+            group.append(run)
+            del of_lane[run]
             del self._waiting[lane]
             if of_lane:
                 self._waiting[lane] = of_lane  # behind all others
                 lanes.append(lane)
         self._size -= len(group)
-        self._busy |= {waiting.lane for waiting in group if waiting.lane.expected != "quick"}
+        self._busy |= {run.lane for run in group if run.expected != "quick"}
         return group
 
-    def end(self, group: Iterable[WaitingRun]) -> None:
+    def end(self, group: Iterable[NewRun]) -> None:
         """Note that the start of a group has ended."""
-        self._busy -= {waiting.lane for waiting in group}
+        self._busy -= {run.lane for run in group}
 
     def _next_lanes(self) -> deque[Lane]:
         """Return the lanes whose events may share the next run."""

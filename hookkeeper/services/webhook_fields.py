@@ -1,10 +1,10 @@
-"""What a webhook has, as it is given, changed and shown; and requests about one.
+"""What a webhook has, as it is given, changed and shown.
 
 This is the one description: the OpenAPI document, the form of the dashboard and the options of the command line are
 made of it. A new field needs a column in `hookkeeper.registry.models` as well, and the code that uses it.
 """
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -15,14 +15,11 @@ from hookkeeper.content.text import SECONDS
 from hookkeeper.content.tls import Tls
 from hookkeeper.crypto.signing_keys import Scheme
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.policy import OrderPolicy, RetryPolicy
+from hookkeeper.policy import Order, OrderPolicy, RetryPolicy
 from hookkeeper.registry.health import Status
 from hookkeeper.services.fields import (
-    EVENT_ID,
     SHOWN_AS_GIVEN,
-    EventId,
     EventPattern,
-    EventType,
     Headers,
     Line,
     MetadataText,
@@ -78,8 +75,8 @@ class WebhookFields(RequestModel):
     """Seconds for connecting, response headers and body together."""
     rate_limit: float | None = Field(None, ge=0.01, le=1000, allow_inf_nan=False, strict=True)
     """Maximum requests per second to the URL, by default any number. Waiting does not count as an attempt."""
-    ordered: bool = Field(False, strict=True)
-    """Deliver one event at a time to the URL, in the order of acceptance."""
+    ordered: Order = Field(False, examples=[{"key": "event.data.customer_id"}])
+    """Deliver one event at a time to the URL, in the order of acceptance; with a key, one event of each key."""
     order_policy: OrderPolicy = "block"
     """For an ordered webhook. `block`: events wait until a failing event before them has succeeded or failed for
     good. `skip`: they wait only for its first failed attempt."""
@@ -161,54 +158,6 @@ class WebhookWithSecret(WebhookView):
     secret: str
     """The signing key. `GET /v1/webhooks/{id}/secret` shows it again."""
     public_key: str | None = None
-
-
-class WebhookSecret(ResponseModel):
-    """The signing key. For ed25519, receivers need only the public key."""
-
-    secret: str
-    public_key: str | None = None
-    previous_secret_expires_at: Time | None = None
-    """Until when the previous key signs too."""
-
-
-class SecretRotation(RequestModel):
-    model_config = with_examples({"grace": 3600})
-
-    secret: Secret | None = None
-    """The new key; by default a generated one."""
-    grace: int = Field(86400, ge=0, le=30 * 86400, strict=True)
-    """Seconds during which the previous key signs too."""
-    end_previous: bool = Field(False, strict=True)
-    """Rotate although the key before still signs, and end it now. Otherwise the answer is 409, unless `grace` is 0."""
-
-
-class SampleEvent(RequestModel):
-    model_config = with_examples({"type": "order.paid", "data": {"order": 4711, "amount": "12.50"}})
-
-    type: EventType = "hookkeeper.test"
-    data: Any = Field(default_factory=lambda: {"message": "This is a test."})
-    """By default the first example of the type in the catalogue."""
-
-
-class TestEventRequest(SampleEvent):
-    id: EventId | None = None
-    """Your id, which makes it safe to repeat the request. By default a generated id."""
-
-
-class PreviewRequest(RequestModel):
-    """Either a webhook that is not registered, or the id of a registered one."""
-
-    model_config = with_examples(
-        {
-            "webhook": {"url": "https://acme.example/hook", "payload": {"static": {"source": "shop"}}},
-            "event": {"type": "order.paid", "data": {"order": 4711}},
-        }
-    )
-
-    webhook: NewWebhook | None = None
-    webhook_id: str | None = Field(None, pattern=EVENT_ID)
-    event: SampleEvent = Field(default_factory=SampleEvent)
 
 
 SHOWN = WebhookWithSecret.model_fields.keys()

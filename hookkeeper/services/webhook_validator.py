@@ -11,15 +11,16 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from hookkeeper.content import emails, filters, notifications, payload, tls
-from hookkeeper.content.apprise_services import check_service
+from hookkeeper.content import emails, filters, notifications, payload, services, tls
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK, check_total
 from hookkeeper.content.notifications import Notification, OnFailure
+from hookkeeper.content.sizes import MAX_HEADER_BYTES
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID, EXAMPLE_WEBHOOK_ID
 from hookkeeper.content.urls import check_reachable, check_scheme
 from hookkeeper.egress.addresses import parse_networks
+from hookkeeper.policy import OrderKey
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.models import Webhook
 from hookkeeper.sandbox.pool import Sandbox
@@ -134,6 +135,8 @@ class WebhookValidator:
             yield "tls", partial(self._sandbox.call, tls.check, given["tls"], utc_now())
         if given.get("filter"):
             yield "filter", partial(self._sandbox.call, filters.check, given["filter"])
+        if isinstance(order := given.get("ordered"), OrderKey):
+            yield "ordered.key", partial(self._sandbox.call, filters.check_key, order.key)
         if given.get("payload"):
             yield "payload", partial(self._sandbox.call, payload.check, given["payload"])
         yield from self._messages("", given.get("emails") or (), given.get("notifications") or ())
@@ -152,13 +155,13 @@ class WebhookValidator:
             if notification.http:
                 yield f"{path}.http.headers", partial(self._check_header_bytes, notification.http.headers)
                 yield f"{path}.http.url", partial(self._check_scheme, notification.http.url)
-            if notification.service:
+            if notification.service and MASK not in notification.service:
                 yield f"{path}.service", partial(self._check_service, notification.service)
             if notification.http and notification.http.host:
                 yield f"{path}.http.url", partial(self._check_reachable, notification.http.host)
 
     async def _check_header_bytes(self, headers: dict[str, str]) -> None:
-        check_total(headers, self._settings.max_header_bytes)
+        check_total(headers, MAX_HEADER_BYTES)
 
     async def _check_scheme(self, url: str) -> None:
         check_scheme(url, self._settings.require_https)
@@ -167,8 +170,9 @@ class WebhookValidator:
         check_reachable(url, self._networks)
 
     async def _check_service(self, service: str) -> None:
-        """Check in a thread: reading the first URL loads every service, which takes 0.2 s."""
-        await asyncio.to_thread(check_service, service, self._settings.notification_services)
+        url = services.url_of(service)
+        await self._check_scheme(url)
+        await self._check_reachable(url)
 
 
 def _after_change(given: dict[str, Any], known: Webhook | None) -> dict[str, Any]:

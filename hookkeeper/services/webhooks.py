@@ -5,27 +5,136 @@ A webhook is read with masks in place of secrets, and a mask that is sent back m
 
 import secrets
 import string
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from hookkeeper.content import headers, masking, tls
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.templates import EXAMPLE_WEBHOOK_ID
 from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
+from hookkeeper.policy import OrderKey
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhooks import ChangedMeanwhile
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.new_event import NewEvent
+from hookkeeper.services.preview import Preview, Previewer, SampleEvent
 from hookkeeper.services.webhook_validator import WebhookValidator
-from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.settings import Settings
+from hookkeeper.temporal.gateway import Gateway, Started
 
 UNKNOWN_WEBHOOK = "There is no such webhook."
 ID_DIGITS, ID_LENGTH = string.ascii_lowercase + string.digits, 12
 """Of ids: short ones, of 62 random bits. A run lists some hundred of them in a search attribute of 2 KB."""
+ROTATION_GRACE = 86_400
+"""Seconds for which the previous signing key signs too."""
 MAX_CHANGE_ATTEMPTS = 3
 """Checks of a change, where other requests change the webhook meanwhile; then ChangedMeanwhile."""
+
+
+class WebhookService(NamedTuple):
+    """What a caller does with webhooks. The audit log has each change."""
+
+    caller: Caller
+    store: Store
+    gateway: Gateway
+    ingest: EventIngest
+    validator: WebhookValidator
+    sandbox: Sandbox
+    settings: Settings
+
+    async def create(self, new: dict[str, Any], given: Collection[str], webhook_id: str | None = None) -> Webhook:
+        """Register a webhook of all its fields, some of which were given, with this id if there is one.
+
+        Raises Invalid, TooManyWebhooks and WebhookExists.
+        """
+        scheme = new["signature_scheme"] if "signature_scheme" in given else None
+        webhook = await new_webhook(new, scheme, self.validator, webhook_id)
+        entry = self.caller.did("webhook.create", webhook.id, webhook.tenant, given)
+        await self.store.webhooks.add(webhook, self.settings.max_webhooks_per_tenant, entry)
+        return webhook
+
+    async def change(self, webhook_id: str, changes: dict[str, Any]) -> Webhook:
+        """Change fields. Raises NotFound, Invalid, ChangedMeanwhile."""
+        known, changed = await change(
+            webhook_id,
+            self.caller.tenant,
+            changes,
+            store=self.store,
+            validator=self.validator,
+            entry_for=lambda known: self.caller.did("webhook.update", webhook_id, known.tenant, changes),
+        )
+        if changed.ordered != known.ordered or {"ordered", "order_policy"} & changes.keys():
+            await self.gateway.lines.note_change(webhook_id, changed.ordered)
+        if changes.get("enabled"):
+            await release_held(self.gateway, changed)
+        return changed
+
+    async def delete(self, webhook: Webhook) -> None:
+        entry = self.caller.did("webhook.delete", webhook.id, webhook.tenant)
+        if not await self.store.webhooks.delete(webhook.id, self.caller.tenant, entry):
+            raise NotFound(UNKNOWN_WEBHOOK)
+        if webhook.ordered:
+            await self.gateway.lines.note_change(webhook.id, None)
+
+    async def pause(self, webhook: Webhook) -> Webhook:
+        entry = self.caller.did("webhook.pause", webhook.id, webhook.tenant)
+        return found(await self.store.webhooks.set_paused(webhook.id, self.caller.tenant, True, entry))
+
+    async def resume(self, webhook: Webhook) -> Webhook:
+        entry = self.caller.did("webhook.resume", webhook.id, webhook.tenant)
+        resumed = found(await self.store.webhooks.set_paused(webhook.id, self.caller.tenant, False, entry))
+        await release_held(self.gateway, resumed)
+        return resumed
+
+    async def note_shown(self, webhook: Webhook) -> None:
+        """Record that the caller has seen the signing key."""
+        entry = self.caller.did("webhook.show-secret", webhook.id, webhook.tenant)
+        await self.store.audit.keep_once(entry, webhook.updated_at)
+
+    async def rotate_secret(
+        self,
+        webhook: Webhook,
+        given: Collection[str],
+        *,
+        secret: str | None = None,
+        grace: int = ROTATION_GRACE,
+        end_previous: bool = False,
+    ) -> Webhook:
+        """Set this signing key, or a new one of the same kind. Raises PreviousKeySigns and ChangedMeanwhile."""
+        if secret == webhook.secret:
+            return webhook
+        rotated = await self.store.webhooks.rotate_secret(
+            webhook.id,
+            self.caller.tenant,
+            secret or new_secret("v1a" if is_asymmetric(webhook.secret) else "v1"),
+            grace,
+            self.caller.did("webhook.rotate-secret", webhook.id, webhook.tenant, given),
+            replaces=webhook.secret,
+            ends_previous=end_previous or grace == 0,
+        )
+        return found(rotated)
+
+    async def send_test(self, webhook: Webhook, sample: SampleEvent, event_id: str) -> Started:
+        """Send an event to this webhook only. Raises what `EventIngest.accept_test` does."""
+        data = await sample.data_or_example(self.store.catalogue)
+        event = NewEvent(type=sample.type, data=data, tenant=webhook.tenant)
+        return await self.ingest.accept_test(event, event_id, webhook)
+
+    async def draft(self, fields: dict[str, Any]) -> Webhook:
+        """Make a webhook that is not registered, for a preview. Raises Invalid."""
+        await self.validator.for_(fields["tenant"]).check(fields)
+        return unsaved(fields)
+
+    async def preview(self, webhook: Webhook, sample: SampleEvent) -> Preview:
+        """Make what the webhook would send."""
+        data = await sample.data_or_example(self.store.catalogue)
+        return await Previewer(self.sandbox, webhook, sample.type, data, self.settings.render_limits).preview()
 
 
 def found(webhook: Webhook | None) -> Webhook:
@@ -107,20 +216,22 @@ def _columns(given: dict[str, Any], known: Webhook | None = None) -> dict[str, A
     if "url" in columns:
         columns["url"] = columns["url"] or ""
     if "ordered" in columns or "order_policy" in columns:
-        columns["ordered"] = _order(given, known)
+        columns["ordered"], columns["order_key"] = _order(given, known)
         columns.pop("order_policy", None)
     return columns
 
 
-def _order(given: dict[str, Any], known: Webhook | None) -> str | None:
-    """Make one column of `ordered` and `order_policy`; what is not given does not change."""
-    before = known.ordered if known else None
-    policy = given.get("order_policy")
-    if given.get("ordered", before is not None):
-        return policy or before or "block"
+def _order(given: dict[str, Any], known: Webhook | None) -> tuple[str | None, str | None]:
+    """Return policy and key of `ordered` and `order_policy`; what is not given does not change."""
+    before, key = (known.ordered, known.order_key) if known else (None, None)
+    ordered, policy = given.get("ordered", before is not None), given.get("order_policy")
+    if "ordered" in given:
+        key = ordered.key if isinstance(ordered, OrderKey) else None
+    if ordered:
+        return policy or before or "block", key
     if policy == "skip":
         raise Invalid.field("order_policy", "requires ordered to be true")
-    return None
+    return None, None
 
 
 def webhook_id_of(mac: str) -> str:

@@ -5,7 +5,7 @@ import re
 
 import structlog
 from temporalio.client import Client
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime
 
 from hookkeeper.crypto.keyring import Keyring
@@ -25,12 +25,15 @@ class TemporalUnreachable(Exception):
     """Temporal did not answer within the time given."""
 
 
-async def connect(keyring: Keyring | None = None, timeout: float = 60.0, runtime: Runtime | None = None) -> Client:
+async def connect(
+    keyring: Keyring | None = None, timeout: float = 60.0, runtime: Runtime | None = None, address: str | None = None
+) -> Client:
     """Connect as `TEMPORAL_…` and its profiles say, trying for `timeout` seconds. With keys, payloads are encrypted.
 
-    `runtime`: that of the SDK, if not its default.
+    `runtime`: that of the SDK, if not its default. `address`: that of a server without TLS and keys, in place of these
+    variables.
     """
-    config = ClientConfig.load_client_connect_config()
+    config = ClientConfig.load_client_connect_config() if address is None else ClientConnectConfig(target_host=address)
     config.setdefault("target_host", "127.0.0.1:7233")
     deadline = asyncio.get_running_loop().time() + timeout
     pause = 0.1

@@ -1,5 +1,6 @@
 """How messages and errors become payloads: JSON without defaults, encrypted if there are keys."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +15,18 @@ from temporalio.converter import (
     DefaultFailureConverter,
     DefaultPayloadConverter,
     JSONPlainPayloadConverter,
+    PayloadCodec,
     PayloadConverter,
 )
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from hookkeeper.crypto.keyring import Keyring
-from hookkeeper.crypto.payload_codec import EncryptionCodec
+from hookkeeper.crypto.keyring import Ciphertext, Keyring
 
 SERIALIZER = SchemaSerializer(any_schema())
+
+
+ENCODING = b"binary/encrypted"
+PURPOSE = "temporal.payload"
 
 
 class CompactJsonConverter(PydanticJSONPlainPayloadConverter):
@@ -59,6 +64,36 @@ class EncryptedFailureConverter(CompactFailureConverter):
 
     def __init__(self) -> None:
         super().__init__(encode_common_attributes=True)
+
+
+class EncryptionCodec(PayloadCodec):
+    """Encrypts every payload on its way to Temporal with the first key: inputs, results, heartbeats, memos, summaries,
+    queries, failures. Unencrypted payloads, from before there were keys, pass.
+
+    Workflow ids, search attributes and fairness keys are not encrypted, because Temporal uses them. They contain
+    tenants, event ids and types, webhook ids and times, but no event data and no recipients.
+    """
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Encrypt each payload with its own metadata."""
+        return [self._encrypted(payload) for payload in payloads]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Decrypt encrypted payloads. Raises CipherError."""
+        return [self._decrypted(payload) for payload in payloads]
+
+    def _encrypted(self, payload: Payload) -> Payload:
+        key_id, data = self._keyring.encrypt(payload.SerializeToString(), PURPOSE)
+        return Payload(metadata={"encoding": ENCODING, "encryption-key-id": key_id.encode()}, data=data)
+
+    def _decrypted(self, payload: Payload) -> Payload:
+        if payload.metadata.get("encoding") != ENCODING:
+            return payload
+        key_id = payload.metadata.get("encryption-key-id", b"").decode(errors="replace")
+        return Payload.FromString(self._keyring.decrypt(Ciphertext(key_id, payload.data), PURPOSE))
 
 
 def data_converter(keyring: Keyring | None = None) -> DataConverter:

@@ -15,10 +15,10 @@ from hookkeeper.commands import Refused
 from hookkeeper.messages.event import EventInput
 from hookkeeper.partition import partition
 from hookkeeper.temporal.error_translation import NOT_FOUND_MESSAGES, UnknownEvent
+from hookkeeper.temporal.event_read import EventReader
 from hookkeeper.temporal.run_state import accepted_at_of, find_run, handle_of, input_of
-from hookkeeper.temporal.shared_read import SharedRun
 from hookkeeper.temporal.shared_run_erasure import SharedRunErasure, delete_run
-from hookkeeper.temporal.shared_runs import SharedRuns
+from hookkeeper.temporal.shared_runs import SharedRun
 
 STILL_OPEN = "cannot erase: the event is still open, cancel it first"
 REDELIVERED = "erased, but the event was redelivered meanwhile: erase it again, and cancel it before if it is open"
@@ -40,19 +40,19 @@ class ClosedEvent:
 class Erasure:
     """Methods raise Temporal's `RPCError`."""
 
-    def __init__(self, client: Client, shared_runs: SharedRuns, shared_run_erasure: SharedRunErasure) -> None:
+    def __init__(self, client: Client, reader: EventReader, shared_run_erasure: SharedRunErasure) -> None:
         self._client = client
-        self._shared_runs = shared_runs
+        self._reader = reader
         self._shared_run_erasure = shared_run_erasure
 
     async def find(self, tenant: str, event_id: str) -> ClosedEvent:
         """Return all runs of an event. Raises `Refused` if one is open, and UnknownEvent."""
         workflow_id = ids.workflow_id(tenant, event_id)
         latest = await find_run(self._client, workflow_id)
-        shared_runs = await self._shared_runs.find_all(tenant, event_id)
+        shared_runs = await self._reader.shared_runs(tenant, event_id)
         if any(run.is_open for run in shared_runs):
             raise Refused(STILL_OPEN)
-        accepted = {shared.event.accepted_at for run in shared_runs if (shared := run.event(tenant, event_id))}
+        accepted = {event.accepted_at for run in shared_runs if (event := run.event(tenant, event_id))}
         own = [ids.run_apart(tenant, event_id, accepted_at) for accepted_at in accepted]
         if latest is not None:
             accepted.add(await accepted_at_of(latest))

@@ -4,7 +4,6 @@ GatewayError
 ├── Unavailable        Temporal, or the worker of an open run, cannot be reached: try again
 │   └── NamespaceUnprepared   the namespace lacks search attributes: `hookkeeper migrate`
 ├── RequestTooLarge    Temporal accepts no request of this size
-├── QueueFull          too many events of an ordered webhook wait: try again later
 ├── UnknownEvent       the event has no run, or its retention is over
 ├── UnknownSchedule    there is no such schedule
 ├── UnknownRecovery    there is no such recovery
@@ -64,10 +63,6 @@ class NamespaceUnprepared(Unavailable):
 
 class RequestTooLarge(GatewayError):
     """Nothing was done: Temporal accepts no request of this size."""
-
-
-class QueueFull(GatewayError):
-    """Nothing was done: the queue of an ordered webhook has as many events as it may have."""
 
 
 class UnknownEvent(GatewayError):

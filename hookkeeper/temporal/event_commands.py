@@ -18,12 +18,12 @@ from temporalio.client import (
 )
 from temporalio.exceptions import ApplicationError
 
-from hookkeeper import error_types, ids, temporal_names
+from hookkeeper import error_types, temporal_names
 from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, UnknownDelivery, reopen
 from hookkeeper.messages.event import EventInput, EventState, PartRestart
-from hookkeeper.messages.shared_run import SharedCommand, SharedEvent
+from hookkeeper.messages.shared_run import SharedCommand
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal import event_read
@@ -33,11 +33,10 @@ from hookkeeper.temporal.error_translation import (
     not_found_suppressed,
     translated_errors,
 )
-from hookkeeper.temporal.event_read import LargeEventRun, Part
+from hookkeeper.temporal.event_read import EventReader, LargeEventRun, Part
 from hookkeeper.temporal.event_start import start_after_shared_run, start_again
-from hookkeeper.temporal.run_state import find_run, handle_of, input_of
-from hookkeeper.temporal.shared_read import SharedRun, state_of
-from hookkeeper.temporal.shared_runs import SharedRuns
+from hookkeeper.temporal.run_state import handle_of, input_of
+from hookkeeper.temporal.shared_runs import InSharedRun
 
 RETRY_INTERVAL = 0.05
 """Seconds after which a command is sent again, because the run closed or another was started meanwhile."""
@@ -51,10 +50,10 @@ it what a command changes, and it never continues as new."""
 class EventCommands:
     """Commands to all events. One for the process."""
 
-    def __init__(self, client: Client, task_queue: str, shared_runs: SharedRuns, rows: EventRows) -> None:
+    def __init__(self, client: Client, task_queue: str, reader: EventReader, rows: EventRows) -> None:
         self._client = client
         self._task_queue = task_queue
-        self._shared_runs = shared_runs
+        self._reader = reader
         self._rows = rows
 
     async def send(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> None:
@@ -71,12 +70,10 @@ class EventCommands:
         dispatch = _Dispatch(self._client, "reschedule", deliver_at=deliver_at)
         async with translated_errors():
             while True:
-                run = await find_run(self._client, ids.workflow_id(tenant, event_id))
-                if run is None:
-                    await self._shared_run(tenant, event_id)
-                if run is None or run.status != WorkflowExecutionStatus.RUNNING:
+                found = await self._find(tenant, event_id)
+                if isinstance(found, InSharedRun) or found.status != WorkflowExecutionStatus.RUNNING:
                     raise Refused("the event is not scheduled: its delivery is over")
-                if await dispatch.send(run):
+                if await dispatch.send(found):
                     return
                 await asyncio.sleep(RETRY_INTERVAL)
 
@@ -84,51 +81,46 @@ class EventCommands:
         self, dispatch: "_Dispatch", tenant: str, event_id: str, command: Command, delivery: str | None
     ) -> bool:
         """Send a command to the run as it is now; False if it changed meanwhile."""
-        run = await self._shared_runs.find_own(tenant, event_id)
-        if run is None:
-            return await self._send_to_shared(tenant, event_id, command, delivery)
-        if run.status == WorkflowExecutionStatus.RUNNING:
-            return await dispatch.send(run)
+        found = await self._find(tenant, event_id)
+        if isinstance(found, InSharedRun):
+            return await self._send_to_shared(found, command, delivery)
+        if found.status == WorkflowExecutionStatus.RUNNING:
+            return await dispatch.send(found)
         if dispatch.is_accepted:  # by parts that have closed since
             return True
         if command not in AFTER_END:
-            snapshot = await event_read.read(self._client, run)
+            snapshot = await event_read.read(self._client, found)
             raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
-        if await self._is_erased(tenant, event_id):
-            raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
-        return await start_again(self._client, self._task_queue, run, command, delivery)
+        await self._check_not_erased(tenant, event_id)
+        return await start_again(self._client, self._task_queue, found, command, delivery)
 
-    async def _is_erased(self, tenant: str, event_id: str) -> bool:
-        """Return whether the event was erased: the server deletes its runs some time later."""
-        with suppress(RegistryUnavailable):
-            return await self._rows.find(tenant, event_id) is None
-        return False
+    async def _send_to_shared(self, found: InSharedRun, command: Command, delivery: str | None) -> bool:
+        """Send a command to an event of a shared run; False if it has a run of its own by now.
 
-    async def _send_to_shared(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> bool:
-        """Send a command to an event of a shared run; False if it has a run of its own by now."""
-        run, shared = await self._shared_run(tenant, event_id)
-        if run.is_open:
-            return await _update(
-                run.handle,
-                temporal_names.COMMAND,
-                SharedCommand(event=shared.key, command=command, delivery=delivery),
-            )
-        state = await state_of(run, shared.event)
-        if state is None:
-            if await self._shared_runs.find_own(tenant, event_id) is None:  # it was deleted
-                raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
-            return False
+        The event's row leads to the further run at once. If the registry is away, that run writes it.
+        """
+        tenant, event_id = found.state.tenant, found.state.id
+        if found.run.is_open:
+            sent = SharedCommand(event=found.event.workflow_id, command=command, delivery=delivery)
+            return await _update(found.run.handle, temporal_names.COMMAND, sent)
         if command not in AFTER_END:
-            raise Refused(f"cannot {command}: the event has already {_ended(state)}")
-        if await self._is_erased(tenant, event_id):
-            raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
-        return await start_after_shared_run(self._client, self._task_queue, shared, state, command, delivery)
+            raise Refused(f"cannot {command}: the event has already {_ended(found.state)}")
+        await self._check_not_erased(tenant, event_id)
+        is_sent = await start_after_shared_run(self._client, self._task_queue, found, command, delivery)
+        with suppress(RegistryUnavailable):
+            await self._rows.move([(tenant, event_id)], found.run.id, None)
+        return is_sent
 
-    async def _shared_run(self, tenant: str, event_id: str) -> tuple[SharedRun, SharedEvent]:
-        run = await self._shared_runs.find(tenant, event_id)
-        if run is None or (shared := run.event(tenant, event_id)) is None:
-            raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
-        return run, shared
+    async def _find(self, tenant: str, event_id: str) -> WorkflowExecutionDescription | InSharedRun:
+        if found := await self._reader.find(tenant, event_id):
+            return found
+        raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
+
+    async def _check_not_erased(self, tenant: str, event_id: str) -> None:
+        """Raise UnknownEvent if the event was erased: the server deletes its runs some time later."""
+        with suppress(RegistryUnavailable):
+            if await self._rows.find(tenant, event_id) is None:
+                raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
 
 
 def _ended(state: EventState) -> str:

@@ -1,10 +1,13 @@
-"""Read an event, whether it has one run or parts.
+"""Find the run that has an event, and read the event there: its row names the run.
+
+A run that closed by itself, or that no worker has started, is read from history, which needs no worker.
 
 Parts are read in the current run of the event. A part with nothing left to deliver has no run there, and its state is
 the one in the input of the event's run.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +16,13 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.partition import is_open, merged, part_input, partition
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.index.writing import AcceptedEvent
 from hookkeeper.temporal import run_state
+from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.temporal.part_ends import PartEnd, ends_of_parts
+from hookkeeper.temporal.shared_runs import InSharedRun, SharedRun, find_shared_run, listed_runs, read_in
 
 MIN_EVENTS_WITH_END = 7
 """Events in the history of a large event's run with an ended part: its start, a workflow task of three, the part's
@@ -69,6 +77,61 @@ class EventSnapshot:
     """The highest of its latest run and that run's parts."""
     event: EventInput
     state: EventState
+
+
+class EventReader:
+    """Reads events. One for the process. Methods raise Temporal's `RPCError`."""
+
+    def __init__(self, client: Client, rows: EventRows) -> None:
+        self._client = client
+        self._rows = rows
+
+    async def read(self, tenant: str, event_id: str) -> EventSnapshot | None:
+        """Return an event and its state; None if no run has it."""
+        with not_found_suppressed():  # deleted meanwhile
+            found = await self.find(tenant, event_id)
+            if isinstance(found, InSharedRun):
+                return EventSnapshot(found.run.id, found.run.run_id, 1, found.event, found.state)
+            return await read(self._client, found) if found else None
+        return None
+
+    async def find(
+        self, tenant: str, event_id: str, *, at_once: bool = False
+    ) -> WorkflowExecutionDescription | InSharedRun | None:
+        """Return the latest run of its own of an event, or the shared run that has it; None if there is neither.
+
+        Its row names a shared run, or none. Temporal lists the shared run of an event whose row is lost. `at_once`:
+        the state in an open shared run is the first one, which needs no worker.
+        """
+        row = await self.row(tenant, event_id)
+        named = await find_shared_run(self._client, row.shared_run) if row and row.shared_run else None
+        if named and (found := await read_in(named, tenant, event_id, at_once=at_once)):
+            return found
+        if own := await self._own(tenant, event_id, row):
+            return own
+        for run in await listed_runs(self._client, tenant, event_id):
+            if found := await read_in(run, tenant, event_id, at_once=at_once):
+                return found
+        return None
+
+    async def shared_runs(self, tenant: str, event_id: str) -> list[SharedRun]:
+        """Return the shared run that has an event, and those that it replaces and Temporal still has."""
+        row = await self.row(tenant, event_id)
+        named = await find_shared_run(self._client, row.shared_run) if row and row.shared_run else None
+        found = [named, *await listed_runs(self._client, tenant, event_id)]
+        return [*{run.run_id: run for run in found if run and run.event(tenant, event_id)}.values()]
+
+    async def row(self, tenant: str, event_id: str) -> AcceptedEvent | None:
+        """Return the row of an event; None if it has none, or the registry is away."""
+        with suppress(RegistryUnavailable):
+            return await self._rows.find(tenant, event_id)
+        return None
+
+    async def _own(self, tenant: str, event_id: str, row: AcceptedEvent | None) -> WorkflowExecutionDescription | None:
+        """Return the latest run of its own of an event, not that of an earlier event whose row is gone."""
+        if row is None:
+            return await run_state.find_run(self._client, ids.workflow_id(tenant, event_id))
+        return await run_state.find_own_run(self._client, *row.key, row.accepted_at, row.digest)
 
 
 async def read(client: Client, description: WorkflowExecutionDescription) -> EventSnapshot:

@@ -7,22 +7,22 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from hookkeeper import ids, temporal_names
+from hookkeeper import temporal_names
 from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, reopen
-from hookkeeper.messages.event import EventInput, EventState
-from hookkeeper.messages.shared_run import SharedEvent
+from hookkeeper.messages.event import EventInput
 from hookkeeper.partition import PART
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
 from hookkeeper.temporal import event_read
-from hookkeeper.temporal.run_state import accepted_at_of, digest_of, find_run
+from hookkeeper.temporal.run_state import accepted_at_of, find_run
+from hookkeeper.temporal.shared_runs import InSharedRun
 from hookkeeper.times import utc_now
 
 OTHER_IS_OPEN = "an earlier event with this id is still open: deliver this one again once that one is over"
 
 
 async def start_run(
-    client: Client, task_queue: str, event: EventInput, digest: str, run_number: int = 1, *, is_first: bool = True
+    client: Client, task_queue: str, event: EventInput, run_number: int = 1, *, is_first: bool = True
 ) -> str:
     """Start a run, and return its id once Temporal has stored it. An event with more than a hundred deliveries gets a
     run with parts.
@@ -33,11 +33,11 @@ async def start_run(
     handle = await client.start_workflow(
         temporal_names.LARGE_EVENT if len(event.deliveries) > PART else temporal_names.EVENT,
         event,
-        id=ids.workflow_id(event.tenant, event.id),
+        id=event.workflow_id,
         task_queue=task_queue,
         id_reuse_policy=(WorkflowIDReusePolicy.REJECT_DUPLICATE if is_first else WorkflowIDReusePolicy.ALLOW_DUPLICATE),
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-        memo=memo(event, digest, run_number),
+        memo=memo(event, run_number),
         search_attributes=search_attributes(event, run_number),
         static_summary=run_summary(event),
         priority=Priority(fairness_key=event.tenant),
@@ -64,35 +64,34 @@ async def start_again(
     # An event that was cancelled before its `deliver_at` is delivered at once.
     deliver_at = min(snapshot.state.deliver_at, utc_now()) if snapshot.state.deliver_at else None
     event = snapshot.event.model_copy(update={"deliveries": deliveries, "deliver_at": deliver_at})
-    digest = await digest_of(description)
     latest = await find_run(client, description.id)
     if latest is None or latest.run_id != description.run_id:  # None: it was erased
         return False
     try:
-        await start_run(client, task_queue, event, digest, snapshot.run_number + 1, is_first=False)
+        await start_run(client, task_queue, event, snapshot.run_number + 1, is_first=False)
     except WorkflowAlreadyStartedError:
-        if description.id != ids.workflow_id(event.tenant, event.id):
+        if description.id != event.workflow_id:
             raise Refused(OTHER_IS_OPEN) from None
         return False
     return True
 
 
 async def start_after_shared_run(
-    client: Client, task_queue: str, shared: SharedEvent, state: EventState, command: Command, delivery: str | None
+    client: Client, task_queue: str, found: InSharedRun, command: Command, delivery: str | None
 ) -> bool:
     """Start a run for the deliveries that `command` selects, of an event that a shared run has finished.
 
     False if it has a run of its own already. Raises `Refused` while an earlier event with its id is open.
     """
-    event = shared.event.model_copy(update={"deliveries": reopen(command, state.deliveries, delivery)})
-    latest = await find_run(client, shared.key)
+    event = found.event.model_copy(update={"deliveries": reopen(command, found.state.deliveries, delivery)})
+    latest = await find_run(client, event.workflow_id)
     if latest is not None:
         if await accepted_at_of(latest) >= event.accepted_at:
             return False
         if latest.status == WorkflowExecutionStatus.RUNNING:
             raise Refused(OTHER_IS_OPEN)
     try:
-        await start_run(client, task_queue, event, shared.digest, run_number=2, is_first=latest is None)
+        await start_run(client, task_queue, event, run_number=2, is_first=latest is None)
     except WorkflowAlreadyStartedError:
         return False
     return True

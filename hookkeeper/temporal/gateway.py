@@ -4,6 +4,7 @@ Raises the errors of `hookkeeper.temporal.error_translation`, and those of `hook
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
+from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.search_attributes import DELIVER_AT_KEY
@@ -23,22 +25,21 @@ from hookkeeper.temporal.erasure import ClosedEvent, Erasure
 from hookkeeper.temporal.error_translation import (
     NOT_FOUND_MESSAGES,
     Conflict,
-    QueueFull,
     Unavailable,
     UnknownEvent,
     not_found_suppressed,
     translated_errors,
 )
 from hookkeeper.temporal.event_commands import EventCommands
-from hookkeeper.temporal.event_read import EventSnapshot
+from hookkeeper.temporal.event_read import EventReader, EventSnapshot
 from hookkeeper.temporal.event_start import start_run
-from hookkeeper.temporal.ordered_queues import OrderedQueues
+from hookkeeper.temporal.lines import LineCalls
 from hookkeeper.temporal.readiness import Readiness
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.releases import Releases
 from hookkeeper.temporal.schedules import Schedules
 from hookkeeper.temporal.shared_run_erasure import SharedRunErasure
-from hookkeeper.temporal.shared_runs import SharedRuns
+from hookkeeper.temporal.shared_runs import InSharedRun, start_shared_run
 from hookkeeper.times import utc_now
 
 STARTED_AFTER = timedelta(minutes=1)
@@ -65,10 +66,10 @@ class Gateway:
         self._task_queue = task_queue
         self._rows = rows
         self.readiness = Readiness(client, task_queue)
-        self.shared_runs = SharedRuns(client, task_queue, rows)
-        self.commands = EventCommands(client, task_queue, self.shared_runs, rows)
-        self._erasure = Erasure(client, self.shared_runs, SharedRunErasure(client, task_queue, rows))
-        self.ordered_queues = OrderedQueues(client, task_queue)
+        self.reader = EventReader(client, rows)
+        self.commands = EventCommands(client, task_queue, self.reader, rows)
+        self._erasure = Erasure(client, self.reader, SharedRunErasure(client, task_queue, rows))
+        self.lines = LineCalls(client, rows.lines)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
         self.recoveries = Recoveries(client, task_queue)
@@ -82,47 +83,52 @@ class Gateway:
         """The codec that encrypts all payloads; None without encryption."""
         return self._client.data_converter.payload_codec
 
-    async def start(self, event: EventInput, digest: str) -> Started:
+    async def start(self, event: EventInput) -> Started:
         """Start the run of an event; return once Temporal has stored it.
 
-        The id decides: a second start with the same `digest` returns the existing run, another digest raises
-        `Conflict`. Raises `QueueFull` if the queue of one of its webhooks is full.
+        The id decides: a second start with the same digest returns the existing run, another digest raises
+        `Conflict`.
         """
-        async with translated_errors(not_found=Unavailable):
-            try:
-                event = await self.ordered_queues.enqueue_event(event)
-            except QueueFull:
-                if known := await self.known(event.tenant, event.id, digest):
-                    return known
-                raise
         while True:
             with suppress(WorkflowAlreadyStartedError):
                 async with translated_errors(not_found=Unavailable):
-                    run_id = await start_run(self._client, self._task_queue, event, digest)
+                    run_id = await start_run(self._client, self._task_queue, event)
                     break
-            if known := await self._started_before(event.tenant, event.id, digest):
+            if known := await self._of_own_id(event):
                 return known
             await asyncio.sleep(DELETION_INTERVAL)
-        workflow_id = ids.workflow_id(event.tenant, event.id)
-        return Started(workflow_id, run_id, run_state.unstarted_state(event), duplicate=False)
+        return Started(event.workflow_id, run_id, run_state.unstarted_state(event), duplicate=False)
+
+    async def start_shared(self, workflow_id: str, events: Sequence[EventInput]) -> str:
+        """Start a shared run with a new id, and return its run id once Temporal has stored it.
+
+        Raises `Unavailable` and `RequestTooLarge`.
+        """
+        async with translated_errors(not_found=Unavailable):
+            run_id = await start_shared_run(
+                self._client, self._task_queue, workflow_id, SharedRunInput(events=tuple(events))
+            )
+            assert run_id is not None, "its id is new"
+            return run_id
 
     async def known(self, tenant: str, event_id: str, digest: str) -> Started | None:
-        """Return the run of an event that was accepted before, or None; raise `Conflict` if its content differs."""
-        if shared := await self.shared_runs.named(tenant, event_id):
-            check_digest(tenant, event_id, digest, shared.digest)
-            return Started(shared.workflow_id, shared.run_id, shared.state, duplicate=True)
-        return await self._started_before(tenant, event_id, digest)
+        """Return the run of an event that was accepted before, or None; raise `Conflict` if its content differs.
 
-    async def read(self, tenant: str, event_id: str) -> EventSnapshot:
-        """Return an event and its state.
-
-        A run that closed by itself, or that no worker has started, is read from history, which needs no worker.
+        While the run is open, the state is its first one, which needs no worker. Each step has a time limit, so that
+        slow ones succeed.
         """
         async with translated_errors():
-            # The last for an event that has left its shared run meanwhile.
-            for read in (self._read_own, self.shared_runs.read, self._read_own):
-                if snapshot := await read(tenant, event_id):
-                    return snapshot
+            found = await self.reader.find(tenant, event_id, at_once=True)
+        if isinstance(found, InSharedRun):
+            check_digest(tenant, event_id, digest, found.event.digest)
+            return Started(found.run.id, found.run.run_id, found.state, duplicate=True)
+        return await self._started(found, tenant, event_id, digest) if found else None
+
+    async def read(self, tenant: str, event_id: str) -> EventSnapshot:
+        """Return an event and its state."""
+        async with translated_errors():
+            if snapshot := await self.reader.read(tenant, event_id):
+                return snapshot
             await self._remove_deleted(tenant, event_id)
             raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
 
@@ -170,25 +176,18 @@ class Gateway:
         with suppress(Refused, UnknownEvent):
             await self.commands.send(tenant, event_id, "cancel", None)
 
-    async def _read_own(self, tenant: str, event_id: str) -> EventSnapshot | None:
-        """Return an event that has a run of its own; None otherwise."""
-        with not_found_suppressed():
-            if run := await self.shared_runs.find_own(tenant, event_id):
-                return await event_read.read(self._client, run)
-        return None
-
-    async def _started_before(self, tenant: str, event_id: str, digest: str) -> Started | None:
-        """Return the event's own run, or that of an earlier event whose row is gone; None if there is none.
-
-        Each step has a time limit, so that slow ones succeed.
-        """
+    async def _of_own_id(self, event: EventInput) -> Started | None:
+        """Return the event's own run, or that of an earlier event whose row is gone; None if there is none."""
         async with translated_errors():
-            own = await self.shared_runs.find_own(tenant, event_id)
-            run = own or await run_state.find_run(self._client, ids.workflow_id(tenant, event_id))
-            if run is None:
-                return None
+            own = await run_state.find_own_run(self._client, event.tenant, event.id, event.accepted_at, event.digest)
+            run = own or await run_state.find_run(self._client, event.workflow_id)
+        return await self._started(run, event.tenant, event.id, event.digest) if run else None
+
+    async def _started(
+        self, run: WorkflowExecutionDescription, tenant: str, event_id: str, digest: str
+    ) -> Started | None:
+        async with translated_errors():
             check_digest(tenant, event_id, digest, await run_state.digest_of(run))
-        async with translated_errors():
             with not_found_suppressed():  # deleted meanwhile
                 return Started(run.id, run.run_id, await self._known_state(run), duplicate=True)
         return None

@@ -23,7 +23,7 @@ from hookkeeper.registry.index.runs_by_status import RunsByStatus, recoverable
 from hookkeeper.temporal import run_state
 from hookkeeper.temporal.error_translation import UnknownEvent, not_found_suppressed
 from hookkeeper.temporal.event_commands import EventCommands
-from hookkeeper.temporal.shared_runs import SharedRuns
+from hookkeeper.temporal.event_read import EventReader
 
 
 class RecoveryCandidates:
@@ -34,12 +34,12 @@ class RecoveryCandidates:
         client: Client,
         runs: RunsByStatus,
         commands: EventCommands,
-        shared_runs: SharedRuns,
+        reader: EventReader,
     ) -> None:
         self._client = client
         self._runs = runs
         self._commands = commands
-        self._shared_runs = shared_runs
+        self._reader = reader
 
     async def count(self, scope: RecoveryScope) -> int:
         """Count the events that would be redelivered."""
@@ -89,7 +89,7 @@ class RecoveryCandidates:
         with not_found_suppressed():
             run = await self._client.get_workflow_handle(workflow_id).describe()
             return await run_state.state_of(self._client, run_state.handle_of(self._client, run), run.status)
-        snapshot = await self._shared_runs.read(*ids.event_of(workflow_id))  # of a shared run that was terminated
+        snapshot = await self._reader.read(*ids.event_of(workflow_id))  # of a shared run that was terminated
         return snapshot and snapshot.state
 
     async def _retry(self, tenant: str, event_id: str, delivery: str) -> bool:

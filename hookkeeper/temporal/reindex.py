@@ -1,18 +1,51 @@
 """Rebuild the rows of events from the histories of runs, after the registry was restored from a backup."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from temporalio.client import Client, WorkflowExecution
+import structlog
+from pydantic import ValidationError
+from pydantic_core import to_json
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
+from temporalio.service import RPCError, RPCStatusCode
 
+from hookkeeper import ids, temporal_names
+from hookkeeper.crypto.keyring import CipherError
+from hookkeeper.messages.event import EventState
+from hookkeeper.messages.run_report import RunReport, progress_of
+from hookkeeper.registry.index.compared_rows import ComparedRow
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.index_reader import IndexReader
-from hookkeeper.temporal.index_repair import IndexRepair
-from hookkeeper.temporal.run_windows import RunWindows
+from hookkeeper.search_attributes import EVENTS_KEY
+from hookkeeper.temporal import event_read
+from hookkeeper.temporal.run_repair import reports_of
+from hookkeeper.temporal.run_state import digest_of, find_run
+from hookkeeper.temporal.shared_runs import final_states, find_shared_run, first_state
+from hookkeeper.temporal.visibility import quoted, read_all
+from hookkeeper.times import rfc3339, utc_now
 
+RUN_TYPES = (temporal_names.EVENT, temporal_names.LARGE_EVENT, temporal_names.SHARED_RUN)
 BATCH = 100
 """Runs that are compared before progress is shown."""
-MAX_CONCURRENT_READS = 10
+READ_TIMEOUT = 30.0
+"""Seconds to read a run. Only open and terminated runs need a worker, which may be away."""
+Rows = dict[tuple[str, str], ComparedRow]
+"""By tenant and event id."""
+UNREADABLE = (
+    CipherError,
+    ValidationError,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    TimeoutError,
+    RPCError,
+)
+log = structlog.get_logger("hookkeeper.index")
 
 
 class Reindex:
@@ -26,30 +59,126 @@ class Reindex:
         retention: timedelta,
         on_progress: Callable[[int, int], None],
     ) -> None:
-        self._windows = RunWindows(client, task_queue)
-        reader = IndexReader(client, store.index, store.rows, MAX_CONCURRENT_READS, pause=0.0)
-        self._repair = IndexRepair(client, store.index, reader, retention)
+        types = ", ".join(map(quoted, RUN_TYPES))
+        self._client = client
+        self._store = store
+        self._query = f"WorkflowType IN ({types}) AND TaskQueue = {quoted(task_queue)}"
+        self._retention = retention
         self._on_progress = on_progress
         """Gets the number of runs that were compared, and that of all."""
-        self._done = self._total = self._added = 0
 
     async def run(self, since: datetime) -> int:
-        """Add the events that were open at that time or later; return how many were missing or incomplete.
+        """Write the events that were open at that time or later; return how many were missing or different.
 
-        What is there already is compared only, so that a call that was interrupted can be repeated.
+        What the registry has removed by its retention is not added and counted again. Finished events that are
+        complete are not read, so that a call that was interrupted can be repeated.
         """
-        latest = await self._windows.latest()
-        if latest is None:
-            return 0
-        self._total = await self._windows.count_since(since)
-        await self._add(self._windows.open_runs(since))
-        await self._add(self._windows.changed(since, latest))
-        return self._added
+        time = quoted(rfc3339(max(since, utc_now() - self._retention)))
+        query = f"{self._query} AND (StartTime >= {time} OR CloseTime >= {time} OR ExecutionStatus = 'Running')"
+        total = (await self._client.count_workflows(query)).count
+        done = written = 0
+        async for runs in self._pages(query):
+            written += await self._write(runs)
+            done += len(runs)
+            self._on_progress(min(done, total), total)
+        return written
 
-    async def _add(self, pages: AsyncIterator[list[WorkflowExecution]]) -> None:
-        async for runs in pages:
-            for n in range(0, len(runs), BATCH):
-                some = runs[n : n + BATCH]
-                self._added += await self._repair.repair(some)
-                self._done += len(some)
-                self._on_progress(min(self._done, self._total), self._total)
+    async def _pages(self, query: str) -> AsyncIterator[Sequence[WorkflowExecution]]:
+        runs = self._client.list_workflows(query, page_size=BATCH)
+        while True:
+            await runs.fetch_next_page()
+            yield runs.current_page or ()
+            if not runs.next_page_token:
+                return
+
+    async def _write(self, runs: Sequence[WorkflowExecution]) -> int:
+        """Write the events of runs; return how many were missing or different."""
+        found = await self._store.index.compared_rows.with_ids({id_ for run in runs for id_ in _event_ids(run)})
+        # Before the runs are read: what they record from now on counts more.
+        rows = {row.key[1:]: row for row in found}
+
+        async def read(run: WorkflowExecution) -> list[RunReport]:
+            with _warning_of(run):
+                async with asyncio.timeout(READ_TIMEOUT):
+                    if await _is_complete(run, found):
+                        return []
+                    return await (self._shared(run.id, rows) if ids.is_shared_run(run.id) else self._own(run.id, rows))
+            return []
+
+        reports = [report for of_run in await read_all(runs, read) for report in of_run]
+        await self._store.rows.write(reports)
+        return len({(report.tenant, report.event_id) for report in reports if _differs(report, rows)})
+
+    async def _own(self, workflow_id: str, rows: Rows) -> list[RunReport]:
+        """Return the reports of an event's latest run."""
+        if (run := await find_run(self._client, workflow_id)) is None:  # deleted
+            return []
+        found = await event_read.read(self._client, run)
+        finished_at = found.state.finished_at or run.close_time
+        size = len(to_json(found.event.data))
+        progress = progress_of(found.state, run.run_id, await digest_of(run), size=size)
+        as_of = finished_at or run.start_time
+        # If Temporal was restored, or its clock set back, the row has a later time than what is true now.
+        if row := rows.get((found.event.tenant, found.event.id)):
+            as_of = max(as_of, row.as_of)
+        return reports_of(found.state, progress, as_of, finished_at)
+
+    async def _shared(self, workflow_id: str, rows: Rows) -> list[RunReport]:
+        """Return the reports of the events of a shared run, without those that have left it.
+
+        While it is open, they have their first state: what it records follows.
+        """
+        if (run := await find_shared_run(self._client, workflow_id)) is None:  # deleted
+            return []
+        events = run.events
+        states: dict[str, EventState | None] = {event.workflow_id: first_state(event) for event in events}
+        if not run.is_open:
+            states = await final_states(self._client, run, events)
+        reports: list[RunReport] = []
+        for event in events:
+            if (state := states[event.workflow_id]) is None:
+                continue
+            finished_at = None if run.is_open else state.finished_at or run.description.close_time
+            size = len(to_json(event.data))
+            progress = progress_of(state, run.run_id, event.digest, shared_run=run.id, size=size)
+            as_of = finished_at or run.description.start_time
+            row = rows.get((event.tenant, event.id))
+            if row and row.shared_run == run.id:  # otherwise the later run counts
+                as_of = max(as_of, row.as_of)
+            reports += reports_of(state, progress, as_of, finished_at)
+        return reports
+
+
+def _event_ids(run: WorkflowExecution) -> Sequence[str]:
+    if ids.is_shared_run(run.id):
+        return run.typed_search_attributes.get(EVENTS_KEY, ())
+    return [ids.event_of(run.id)[1]] if ids.is_event_run(run.id) else []
+
+
+async def _is_complete(run: WorkflowExecution, rows: Iterable[ComparedRow]) -> bool:
+    """Return whether these are all events of a closed run, with their ends."""
+    if run.close_time is None:
+        return False
+    count = await run.memo_value(temporal_names.EVENT_COUNT, default=-1) if ids.is_shared_run(run.id) else 1
+    return count == sum(row.run_id == run.run_id and row.has_acceptance and row.finished_at is not None for row in rows)
+
+
+def _differs(report: RunReport, rows: Rows) -> bool:
+    """Return whether a report changes the row of its event."""
+    row = rows.get((report.tenant, report.event_id))
+    if row is None or not row.has_acceptance:
+        return True
+    if report.progress is None or report.as_of < row.as_of:
+        return False
+    return (row.run_id, row.status) != (report.progress.run_id, report.progress.status)
+
+
+@contextmanager
+def _warning_of(run: WorkflowExecution) -> Iterator[None]:
+    """Log errors that concern one run only: its key is missing, or no worker answers."""
+    try:
+        yield
+    except UNREADABLE as error:
+        if isinstance(error, RPCError) and error.status != RPCStatusCode.FAILED_PRECONDITION:
+            raise
+        log.warning("run not indexed", workflow=run.id, error=str(error))

@@ -1,27 +1,31 @@
 """Close the rows of events whose runs have ended abnormally: terminated, timed out, deleted, or never started.
 
 A run records each of its steps itself. So only an open event of which nothing was recorded for half an hour is looked
-up in Temporal, every half hour, by one worker process.
+up in Temporal, every half hour, by one worker process. Its rows get what `GET /v1/events/{event_id}` shows of it.
 """
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
-from temporalio.client import Client, WorkflowExecutionStatus
+from pydantic import ValidationError
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import WorkflowQueryFailedError as QueryFailed
 from temporalio.service import RPCError
 
 from hookkeeper import ids
-from hookkeeper.asyncio_tasks import in_background
-from hookkeeper.messages.run_report import RunReport
+from hookkeeper.asyncio_tasks import in_background, wait_for_all
+from hookkeeper.messages.event import EventState
+from hookkeeper.messages.run_report import EventProgress, RunReport, progress_of, report_of
+from hookkeeper.partition import PART, partition
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.index.compared_rows import OpenEvent
+from hookkeeper.registry.index.compared_rows import OPEN_STATUSES, ComparedRow
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.index_reader import IndexReader, counting
-from hookkeeper.temporal.run_snapshots import Unreadable, raising_unreadable
+from hookkeeper.temporal.error_translation import GatewayError, UnknownEvent
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.run_state import find_run
-from hookkeeper.temporal.shared_read import SharedRun, find_shared_run, listed_runs
 from hookkeeper.times import utc_now
 
 LEASE_NAME = "repair"
@@ -31,17 +35,18 @@ MIN_AGE = timedelta(minutes=30)
 """Since the latest record of an event that is looked up."""
 EVENTS_PER_PAGE = 500
 MAX_CONCURRENT_READS = 4
+PAUSE = 0.02
+"""Seconds after each event that a reader has looked up: there may be very many, and nobody waits for them."""
 log = structlog.get_logger("hookkeeper.repair")
 
 
 class RunRepair:
     """One for the worker process."""
 
-    def __init__(self, client: Client, store: Store) -> None:
+    def __init__(self, client: Client, gateway: Gateway, store: Store) -> None:
         self._client = client
-        self._index = store.index
-        self._rows = store.rows
-        self._reader = IndexReader(client, store.index, store.rows, MAX_CONCURRENT_READS, pause=1.0)
+        self._gateway = gateway
+        self._store = store
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Repair every half hour until the block ends."""
@@ -51,7 +56,7 @@ class RunRepair:
         await asyncio.sleep(FIRST_DELAY)
         while True:
             try:
-                if await self._index.leases.take(LEASE_NAME, INTERVAL):
+                if await self._store.index.leases.take(LEASE_NAME, INTERVAL):
                     await self.repair()
             except (RPCError, RegistryUnavailable) as error:
                 log.warning("rows not repaired", error=str(error))
@@ -66,43 +71,61 @@ class RunRepair:
         """
         before, after = utc_now() - min_age, None
         repaired = 0
-
-        async def read(event: OpenEvent) -> list[RunReport]:
-            nonlocal repaired
-            reports = await self._read(event)
-            repaired += reports is None or bool(reports)
-            return reports or []
-
-        while events := await self._index.compared_rows.open_events(before, after, EVENTS_PER_PAGE):
-            await self._reader.write(events, read)
-            after = events[-1].key
+        while rows := await self._store.index.compared_rows.silent(before, after, EVENTS_PER_PAGE):
+            waiting = iter(rows)
+            repaired += sum(await wait_for_all(self._repair_each(waiting) for _ in range(MAX_CONCURRENT_READS)))
+            after = rows[-1].key
         if repaired:
             log.info("rows repaired", events=repaired)
         return repaired
 
-    async def _read(self, event: OpenEvent) -> list[RunReport] | None:
-        """Return what the run of an event reports, if it has ended; None if there is none, and the row was removed."""
-        tenant, event_id = event.key.tenant, event.key.event_id
-        try:
-            if run := await find_run(self._client, ids.workflow_id(tenant, event_id)):
-                if run.status == WorkflowExecutionStatus.RUNNING:
-                    return []
-                return counting(await self._reader.event(run, with_size=False), event.as_of)
-            with raising_unreadable():
-                shared_run = await self._shared_run_of(event)
-            if shared_run is None or (shared := shared_run.event(tenant, event_id)) is None:
-                log.warning("event removed: it has no run", tenant=tenant, event_id=event_id)
-                await self._rows.remove(tenant, event_id)
-                return None
-            if shared_run.is_open:
-                return []
-            return counting(await self._reader.shared(shared_run, [shared]), event.as_of)
-        except Unreadable as error:
-            log.warning("event not repaired: another try follows", tenant=tenant, event_id=event_id, error=str(error))
-            return []
+    async def _repair_each(self, rows: Iterator[ComparedRow]) -> int:
+        repaired = 0
+        for row in rows:
+            repaired += await self._repair(row)
+            await asyncio.sleep(PAUSE)
+        return repaired
 
-    async def _shared_run_of(self, event: OpenEvent) -> SharedRun | None:
-        """Return the shared run in the event's row, or the one that has replaced it."""
-        if event.shared_run is not None and (run := await find_shared_run(self._client, event.shared_run)):
-            return run
-        return next(iter(await listed_runs(self._client, event.key.tenant, event.key.event_id)), None)
+    async def repair_now(self, tenant: str, event_id: str) -> None:
+        """Repair one event, whenever its run has recorded something."""
+        for row in await self._store.index.compared_rows.with_ids([event_id]):
+            if row.key.tenant == tenant:
+                await self._repair(row)
+
+    async def _repair(self, row: ComparedRow) -> bool:
+        """Write the end of an event, or remove it if it has no run; return whether it has changed."""
+        _, tenant, event_id = row.key
+        run = await find_run(self._client, row.shared_run or ids.workflow_id(tenant, event_id))
+        if run is not None and run.status == WorkflowExecutionStatus.RUNNING:
+            return False
+        try:
+            found = await self._gateway.read(tenant, event_id)
+        except UnknownEvent:
+            log.warning("event removed: it has no run", tenant=tenant, event_id=event_id)
+            return True  # the gateway has removed its rows
+        except (GatewayError, QueryFailed, ValidationError) as error:
+            log.warning("event not repaired: another try follows", tenant=tenant, event_id=event_id, error=str(error))
+            return False
+        if found.state.status in OPEN_STATUSES:
+            return False
+        shared_run = found.workflow_id if ids.is_shared_run(found.workflow_id) else None
+        progress = progress_of(found.state, found.run_id, row.digest, shared_run=shared_run)
+        finished_at = found.state.finished_at or _end_of(run)
+        await self._store.rows.write(reports_of(found.state, progress, max(finished_at, row.as_of), finished_at))
+        return True
+
+
+def _end_of(run: WorkflowExecutionDescription | None) -> datetime:
+    return (run and run.close_time) or utc_now()
+
+
+def reports_of(
+    state: EventState, progress: EventProgress, as_of: datetime, finished_at: datetime | None
+) -> list[RunReport]:
+    """Return what the runs of an event would report in this state: one, or one and that of each part."""
+    whole = report_of(state, progress, as_of, finished_at)
+    if len(state.deliveries) <= PART:
+        return [whole]
+    parts = enumerate(partition(state.deliveries), start=1)
+    of_parts = [whole._replace(progress=None, part=n, deliveries=deliveries) for n, deliveries in parts]
+    return [whole._replace(deliveries=()), *of_parts]

@@ -14,11 +14,10 @@ from temporalio.client import Client
 
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput, EventState
-from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
+from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal.error_translation import Unavailable, not_found_suppressed
-from hookkeeper.temporal.shared_read import SharedRun, final_states, find_shared_run
-from hookkeeper.temporal.shared_runs import start_shared_run
+from hookkeeper.temporal.shared_runs import SharedRun, final_states, find_shared_run, start_shared_run
 
 
 class SharedRunErasure:
@@ -43,31 +42,35 @@ class SharedRunErasure:
             await delete_run(self._client, run.id, run.run_id)  # it was replaced before
             return await find_shared_run(self._client, max(later, key=ids.replaced_shared_run))
         erased = ids.workflow_id(tenant, event_id)
-        others = [shared for shared in run.events if shared.key != erased and named.get(shared.key) == run.id]
+        others = [
+            event for event in run.events if event.workflow_id != erased and named.get(event.workflow_id) == run.id
+        ]
         states = await final_states(self._client, run, others)
-        finished = [(shared, state) for shared in others if (state := states[shared.key])]
+        finished = [(event, state) for event in others if (state := states[event.workflow_id])]
         if finished:
             await self._start(run, finished)
         replacement = await find_shared_run(self._client, ids.shared_run_after(run.id))
         if replacement is not None:
             # The event itself is among them if the replacement was started to erase another one.
-            await self._move([shared.event for shared in replacement.events], run.id, replacement.id)
+            await self._move(replacement.events, run.id, replacement.id, replacement.run_id)
         elif finished:
             raise Unavailable("the shared run was replaced meanwhile: try again")
-        continued = [shared.event for shared in others if states[shared.key] is None]
-        await self._move(continued, run.id, None)
+        continued = [event for event in others if states[event.workflow_id] is None]
+        await self._move(continued, run.id)
         await delete_run(self._client, run.id, run.run_id)
         return replacement
 
-    async def _named(self, events: Sequence[SharedEvent]) -> dict[str, str | None]:
+    async def _named(self, events: Sequence[EventInput]) -> dict[str, str | None]:
         """Return the shared runs that the rows of events name. An event without a row was erased."""
-        rows = {shared.key: await self._rows.find(shared.event.tenant, shared.event.id) for shared in events}
+        rows = {event.workflow_id: await self._rows.find(event.tenant, event.id) for event in events}
         return {key: row.shared_run for key, row in rows.items() if row is not None}
 
-    async def _move(self, events: Sequence[EventInput], from_run: str, to_run: str | None) -> None:
-        await self._rows.move([(event.tenant, event.id) for event in events], from_run, to_run)
+    async def _move(
+        self, events: Sequence[EventInput], from_run: str, to_run: str | None = None, run_id: str = ""
+    ) -> None:
+        await self._rows.move([(event.tenant, event.id) for event in events], from_run, to_run, run_id)
 
-    async def _start(self, run: SharedRun, finished: list[tuple[SharedEvent, EventState]]) -> None:
+    async def _start(self, run: SharedRun, finished: list[tuple[EventInput, EventState]]) -> None:
         """Start the run that replaces this one, unless that was done before.
 
         The id is free again if the replacement was replaced and deleted: the present run is out of date then.

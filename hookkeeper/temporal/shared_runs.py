@@ -1,144 +1,89 @@
-"""Shared runs: start them, and find the one that has an event.
+"""Shared runs: start one, find the one that has an event, and read the state in which it has left the event.
 
-The id of a shared run is chosen before it is started, and written into the rows of its events.
+The id of a shared run is chosen before it is started, and written into the rows of its events. A run that closed by
+itself, or that no worker has started, is read from history, which needs no worker.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from hookkeeper import ids, task_queues, temporal_names
+from hookkeeper import task_queues, temporal_names
+from hookkeeper.messages import Message
 from hookkeeper.messages.event import EventInput, EventState
-from hookkeeper.messages.shared_run import SharedEvent, SharedRunInput
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.search_attributes import shared_search_attributes, shared_summary
-from hookkeeper.temporal import event_read
-from hookkeeper.temporal.error_translation import Unavailable, translated_errors
-from hookkeeper.temporal.event_read import EventSnapshot
-from hookkeeper.temporal.run_state import find_own_run, find_run, handle_of, input_of
-from hookkeeper.temporal.shared_read import (
-    SharedRun,
-    find_shared_run,
-    finished_in,
-    first_state,
-    listed_runs,
-    state_in,
-    state_of,
+from hookkeeper.temporal.error_translation import not_found_suppressed
+from hookkeeper.temporal.run_state import (
+    cut_short,
+    find_own_run,
+    find_run,
+    handle_of,
+    initial_state,
+    input_of,
+    is_unstarted,
 )
+from hookkeeper.temporal.visibility import of_tenant, quoted, read_all
+
+UNSTARTED_EVENTS_AT_END = 4
+"""Events in the history of a run that was terminated before a worker started it."""
+Decoded = dict[str, Any]
+"""An event or a state, which is validated once it is asked for: a run has up to fifty."""
+
+
+class _Decoded(Message):
+    """A `SharedRunInput` or a `SharedRunResult`."""
+
+    events: tuple[Decoded, ...] = ()
+    finished: tuple[Decoded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class EventInRun:
-    """An event that a shared run has."""
+class SharedRun:
+    """A shared run and its input."""
 
-    workflow_id: str
-    run_id: str
-    digest: str
+    handle: WorkflowHandle[Any, Any]
+    description: WorkflowExecutionDescription
+    input: _Decoded
+
+    @property
+    def id(self) -> str:
+        return self.description.id
+
+    @property
+    def run_id(self) -> str:
+        return self.description.run_id
+
+    @property
+    def events(self) -> tuple[EventInput, ...]:
+        return tuple(map(EventInput.model_validate, self.input.events))
+
+    @property
+    def is_open(self) -> bool:
+        """Its events may still change. Those of a run that replaces another one do not."""
+        return self.description.status == WorkflowExecutionStatus.RUNNING and not self.input.finished
+
+    def event(self, tenant: str, event_id: str) -> EventInput | None:
+        """Return an event of the run; None if the run lacks it."""
+        found = _of_event(self.input.events, tenant, event_id)
+        return EventInput.model_validate(found) if found else None
+
+
+class InSharedRun(NamedTuple):
+    """An event in the shared run that has it."""
+
+    run: SharedRun
+    event: EventInput
     state: EventState
-
-
-class SharedRuns:
-    """All shared runs. One for the process."""
-
-    def __init__(self, client: Client, task_queue: str, rows: EventRows) -> None:
-        self._client = client
-        self._task_queue = task_queue
-        self._rows = rows
-
-    async def start(self, workflow_id: str, events: Sequence[SharedEvent]) -> str:
-        """Start a shared run, and return its run id once Temporal has stored it.
-
-        Raises `Unavailable` and `RequestTooLarge`.
-        """
-        async with translated_errors(not_found=Unavailable):
-            run = SharedRunInput(events=tuple(events))
-            run_id = await start_shared_run(self._client, self._task_queue, workflow_id, run)
-            assert run_id is not None, "its id is new"
-            return run_id
-
-    async def event_in(self, workflow_id: str, tenant: str, event_id: str) -> EventInRun | None:
-        """Return an event of a shared run; None if there is no such run, it lacks the event, or the event's own run
-        was deleted.
-
-        While the event is open, its state is the first one of its latest run, which needs no worker. Each step has a
-        time limit, so that slow ones succeed.
-        """
-        async with translated_errors():
-            run = await find_shared_run(self._client, workflow_id)
-            if run is None or (shared := run.event(tenant, event_id)) is None:
-                return None
-            if run.is_open:
-                return EventInRun(run.id, run.run_id, shared.digest, first_state(shared.event))
-        key = tenant, event_id, shared.event.accepted_at, shared.digest
-        async with translated_errors():
-            own, finished = await asyncio.gather(find_own_run(self._client, *key), finished_in(run))
-            if own is not None:
-                return EventInRun(own.id, own.run_id, shared.digest, await _state_of(self._client, own))
-            state = await state_of(run, shared.event) if finished is None else state_in(finished, shared.event)
-            return EventInRun(run.id, run.run_id, shared.digest, state) if state else None
-
-    async def named(self, tenant: str, event_id: str) -> EventInRun | None:
-        """Return an event as `event_in` does, of the run in its row; None if it has none, or the registry is away."""
-        with suppress(RegistryUnavailable):
-            row = await self._rows.find(tenant, event_id)
-            if row is not None and row.shared_run is not None:
-                return await self.event_in(row.shared_run, tenant, event_id)
-        return None
-
-    async def find_own(self, tenant: str, event_id: str) -> WorkflowExecutionDescription | None:
-        """Return the latest run of its own of an event, not that of an earlier event whose row is gone.
-
-        Raises Temporal's `RPCError`.
-        """
-        run = await find_run(self._client, ids.workflow_id(tenant, event_id))
-        if run is not None:
-            with suppress(RegistryUnavailable):
-                row = await self._rows.find(tenant, event_id)
-                if row is not None:
-                    return await find_own_run(self._client, *row.key, row.accepted_at, row.digest)
-        return run
-
-    async def find(self, tenant: str, event_id: str) -> SharedRun | None:
-        """Return the shared run that has an event: the one in its row, or the latest that Temporal lists with it.
-
-        Raises Temporal's `RPCError`.
-        """
-        with suppress(RegistryUnavailable):
-            row = await self._rows.find(tenant, event_id)
-            run = await find_shared_run(self._client, row.shared_run) if row and row.shared_run else None
-            if run is not None and run.event(tenant, event_id):
-                return run
-        return next(iter(await listed_runs(self._client, tenant, event_id)), None)
-
-    async def find_all(self, tenant: str, event_id: str) -> list[SharedRun]:
-        """Return the shared run that has an event, and those that it replaces and Temporal still has.
-
-        Raises Temporal's `RPCError`.
-        """
-        found = [await self.find(tenant, event_id), *await listed_runs(self._client, tenant, event_id)]
-        return list({run.run_id: run for run in found if run is not None}.values())
-
-    async def read(self, tenant: str, event_id: str) -> EventSnapshot | None:
-        """Return an event as a shared run has it; None if none has it, or it continues in a run of its own.
-
-        Raises Temporal's `RPCError`.
-        """
-        run = await self.find(tenant, event_id)
-        if run is None or (shared := run.event(tenant, event_id)) is None:
-            return None
-        state = await state_of(run, shared.event)
-        return EventSnapshot(run.id, run.run_id, 1, shared.event, state) if state else None
 
 
 async def start_shared_run(client: Client, task_queue: str, workflow_id: str, run: SharedRunInput) -> str | None:
     """Start a shared run, and return its run id; None if a run with this id exists. Raises Temporal's `RPCError`."""
-    tenants = {shared.event.tenant for shared in run.events}
     with suppress(WorkflowAlreadyStartedError):
         handle = await client.start_workflow(
             temporal_names.SHARED_RUN,
@@ -150,13 +95,104 @@ async def start_shared_run(client: Client, task_queue: str, workflow_id: str, ru
             memo={temporal_names.EVENT_COUNT: len(run.events)},
             search_attributes=shared_search_attributes(run.events),
             static_summary=shared_summary(run.events),
-            priority=Priority(fairness_key=task_queues.tenant_or_several(tenants)),
+            priority=Priority(fairness_key=task_queues.tenant_or_several({event.tenant for event in run.events})),
         )
         return handle.result_run_id
     return None
 
 
-async def _state_of(client: Client, run: WorkflowExecutionDescription) -> EventState:
-    if run.status == WorkflowExecutionStatus.RUNNING:
-        return first_state(await input_of(client, handle_of(client, run), EventInput))
-    return (await event_read.read(client, run)).state
+async def find_shared_run(client: Client, workflow_id: str) -> SharedRun | None:
+    """Return the shared run with this id; None if there is none. Raises Temporal's `RPCError`."""
+    description = await find_run(client, workflow_id)
+    if description is None or description.workflow_type != temporal_names.SHARED_RUN:
+        return None
+    handle = handle_of(client, description)
+    with not_found_suppressed():  # deleted meanwhile
+        return SharedRun(handle, description, await input_of(client, handle, _Decoded))
+    return None
+
+
+async def listed_runs(client: Client, tenant: str, event_id: str) -> list[SharedRun]:
+    """Return the shared runs with this event that Temporal lists, the latest first: usually one.
+
+    One that was replaced when an event of it was erased is listed until it is deleted.
+    """
+    is_shared = f"WorkflowType = {quoted(temporal_names.SHARED_RUN)} AND {of_tenant(tenant)}"
+    query = f"{temporal_names.EVENTS} = {quoted(event_id)} AND {is_shared}"
+    found = [await find_shared_run(client, listed.id) async for listed in client.list_workflows(query)]
+    return [run for run in found if run is not None and run.event(tenant, event_id)]
+
+
+async def read_in(run: SharedRun, tenant: str, event_id: str, *, at_once: bool = False) -> InSharedRun | None:
+    """Return an event as the run has it; None if the run lacks it, or it continues in a run of its own.
+
+    `at_once`: while the run is open, the first state of the event, which needs no worker.
+    """
+    if (event := run.event(tenant, event_id)) is None:
+        return None
+    state = first_state(event) if at_once and run.is_open else await state_of(run, event)
+    return InSharedRun(run, event, state) if state else None
+
+
+async def state_of(run: SharedRun, event: EventInput) -> EventState | None:
+    """Return the state of an event of the run; None if the event continues in a run of its own.
+
+    A run that has started and is open, or was terminated, is queried, which needs a worker.
+    """
+    if (finished := await _finished_in(run)) is not None:
+        return _state_in(finished, event)
+    if is_unstarted(run.description):
+        return first_state(event)
+    if run.is_open:
+        return await _queried_state(run, event)
+    if run.description.history_length <= UNSTARTED_EVENTS_AT_END:
+        return cut_short(first_state(event))
+    state = await _queried_state(run, event)
+    return cut_short(state) if state else None
+
+
+def first_state(event: EventInput) -> EventState:
+    """Return the first state of an event; those of shared runs have no `deliver_at`."""
+    return initial_state(event, scheduled=False)
+
+
+async def final_states(client: Client, run: SharedRun, events: Sequence[EventInput]) -> dict[str, EventState | None]:
+    """Return the states of events of a closed run, by their workflow ids; None for those that have a run of their own.
+
+    Events that a terminated run has left unfinished have ended with it.
+    """
+    if (finished := await _finished_in(run)) is not None:
+        return {event.workflow_id: _state_in(finished, event) for event in events}
+
+    async def read(event: EventInput) -> EventState | None:
+        if await find_own_run(client, event.tenant, event.id, event.accepted_at):
+            return None
+        if (state := await state_of(run, event)) is None:
+            return None
+        return state.model_copy(update={"finished_at": state.finished_at or run.description.close_time})
+
+    return dict(zip((event.workflow_id for event in events), await read_all(events, read), strict=True))
+
+
+async def _finished_in(run: SharedRun) -> tuple[Decoded, ...] | None:
+    """Return the final states of the events that the run has finished; None if it is open, or was terminated."""
+    if run.input.finished:
+        return run.input.finished
+    if run.description.status != WorkflowExecutionStatus.COMPLETED:
+        return None
+    return _Decoded.model_validate(await run.handle.result(follow_runs=False)).finished
+
+
+def _state_in(finished: Iterable[Decoded], event: EventInput) -> EventState | None:
+    """Return the final state of an event among those of a run; None if it is not there."""
+    found = _of_event(finished, event.tenant, event.id)
+    return EventState.model_validate(found) if found else None
+
+
+def _of_event(decoded: Iterable[Decoded], tenant: str, event_id: str) -> Decoded | None:
+    return next((one for one in decoded if (one["tenant"], one["id"]) == (tenant, event_id)), None)
+
+
+async def _queried_state(run: SharedRun, event: EventInput) -> EventState | None:
+    state = await run.handle.query(temporal_names.STATE, event.workflow_id)
+    return EventState.model_validate(state) if state else None

@@ -7,15 +7,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import structlog
+from temporalio import activity
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
     UnsandboxedWorkflowRunner,
     Worker,
     WorkerDeploymentConfig,
 )
 
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.outages import Outages
 from hookkeeper.temporal.worker_versions import UNVERSIONED, configure_workers
 from hookkeeper.version import VERSION
 
@@ -32,6 +38,8 @@ SPARE_SLOTS = 10
 
 WORKFLOW_RUNNER = UnsandboxedWorkflowRunner()
 """The SDK's sandbox costs a sixth of the worker's CPU time. Tests replay all kinds of runs in it (decision 32)."""
+
+activity_log = structlog.get_logger("hookkeeper.activity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ def _worker(
         task_queue=queue.name,
         workflows=queue.workflows,
         activities=queue.activities,
-        interceptors=[Outages()],
+        interceptors=[_Outages()],
         workflow_runner=WORKFLOW_RUNNER,
         deployment_config=version,
         # Without one, the SDK hashes the code of all imported modules, for 0.2 s.
@@ -87,3 +95,33 @@ def _worker(
         max_heartbeat_throttle_interval=settings.heartbeat_delay,
         graceful_shutdown_timeout=settings.shutdown_timeout,
     )
+
+
+class _Outages(Interceptor):
+    """Logs an outage of the registry in one line for each activity that meets it, not with a traceback of 11 KB.
+
+    Temporal retries the activity as before.
+    """
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Put the interceptor before an activity."""
+        return _OutageLog(next)
+
+
+class _OutageLog(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        try:
+            return await super().execute_activity(input)
+        except RegistryUnavailable as error:
+            info = activity.info()
+            activity_log.warning(
+                "activity is retried later",
+                activity=info.activity_type,
+                run=info.workflow_id,
+                attempt=info.attempt,
+                error=str(error),
+            )
+            # The SDK logs a benign error without its traceback.
+            raise ApplicationError(
+                str(error), type=type(error).__name__, category=ApplicationErrorCategory.BENIGN
+            ) from None

@@ -12,13 +12,12 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.attempts import PreparedAttempt
-from activities.delivery_batch import BatchRunner
+from activities.delivery_batch import BatchRunner, Made
 from activities.internal_errors import MAX_TRIES
 from activities.memory_budget import WorkerMemory
 from activities.tenant_concurrency import MIN_DELAY, TenantConcurrency
-from activities.tenant_part import Results
 from hookkeeper.error_types import TENANT_AT_LIMIT
-from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
+from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
@@ -30,9 +29,9 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 Make = Callable[..., Webhook]
 
 
-def batch(event_id: str, tenant: str, *webhooks: str, data: object = None) -> DeliveryBatch:
+def batch(event_id: str, tenant: str, *webhooks: str, data: object = None) -> EventAttempts:
     attempts = tuple(AttemptRequest(delivery=id_, webhook_id=id_, number=1) for id_ in webhooks)
-    return DeliveryBatch(id=event_id, type="a", tenant=tenant, timestamp=NOW, data=data, attempts=attempts)
+    return EventAttempts(id=event_id, type="a", tenant=tenant, timestamp=NOW, data=data, attempts=attempts)
 
 
 def succeeded(delivery: str) -> Outcome:
@@ -44,7 +43,7 @@ class Worker:
 
     def __init__(self, store: Store) -> None:
         self.concurrency = TenantConcurrency(10, 1)
-        self.memory = WorkerMemory(16 * MIB, 4 * MIB)
+        self.memory = WorkerMemory(8 * MIB)
         self._runner = BatchRunner(
             store, create_autospec(Client), self.concurrency, self.memory, heartbeat_delay=timedelta(seconds=0.1)
         )
@@ -56,12 +55,12 @@ class Worker:
 
     async def run(
         self,
-        *batches: DeliveryBatch,
+        *events: EventAttempts,
         known: Mapping[int, Sequence[Outcome]] | None = None,
         busy: str = "",
         is_rest: bool = False,
         tries: int = 1,
-    ) -> Results:
+    ) -> BatchResult:
         """Run an activity, whose earlier try has reported outcomes, while another one of the tenant `busy` runs.
 
         `tries`: with the present one.
@@ -76,17 +75,19 @@ class Worker:
             workflow_run_id=f"run-{len(self.made)}-{busy}",
         )
 
-        async def work() -> Results:
+        batch = DeliveryBatch(events=events, is_shared=True, is_rest=is_rest)
+
+        async def work() -> BatchResult:
             with self.concurrency.slot(busy) if busy else nullcontext():
-                return await self._runner.run_together(batches, self._attempt, _unchanged, is_rest=is_rest)
+                return await self._runner.run(batch, self._attempt, _unchanged)
 
         return await environment.run(work)
 
-    async def run_one(self, batch: DeliveryBatch, tries: int = 1) -> BatchResult:
+    async def run_one(self, event: EventAttempts, tries: int = 1) -> BatchResult:
         """Run the activity of one event."""
         environment = ActivityEnvironment()
         environment.info = replace(environment.info, attempt=tries, heartbeat_timeout=timedelta(seconds=10))
-        return await environment.run(self._runner.run, batch, self._attempt)
+        return await environment.run(self._runner.run, DeliveryBatch(events=(event,)), self._attempt)
 
     async def _attempt(self, attempt: PreparedAttempt) -> Outcome:
         if attempt.request.delivery in self.broken:
@@ -97,12 +98,9 @@ class Worker:
 
 
 async def _unchanged(
-    batches: Sequence[DeliveryBatch],
-    results: Sequence[BatchResult],
-    webhooks: Mapping[str, Webhook],
-    offset: timedelta,
-) -> Sequence[BatchResult]:
-    return results
+    tenant: str, made: Sequence[Made], webhooks: Mapping[str, Webhook], offset: timedelta
+) -> Collection[str]:
+    return ()
 
 
 @pytest.fixture
@@ -112,10 +110,8 @@ async def worker(store: Store, make_webhook: Make) -> Worker:
     return Worker(store)
 
 
-def statuses(results: Results) -> list[list[str] | None]:
-    return [
-        None if result is None else [outcome.verdict for outcome in result.outcomes] for result in results.of_batches
-    ]
+def statuses(result: BatchResult) -> list[list[str] | None]:
+    return [None if outcomes is None else [outcome.verdict for outcome in outcomes] for outcomes in result.outcomes]
 
 
 async def test_the_webhooks_of_all_tenants_are_read_at_once(
@@ -194,8 +190,8 @@ async def test_an_internal_error_prevents_no_other_attempt(worker: Worker) -> No
     batches = (batch("e1", "a", "wh_a", "wh_gone"), batch("e2", "a", "wh_a"), batch("e3", "b", "wh_b"))
     results = await worker.run(*batches)
     assert statuses(results) == [["deferred", "webhook_deleted"], ["deferred"], ["succeeded"]]
-    assert results.of_batches[0]
-    assert "RuntimeError" in results.of_batches[0].outcomes[0].response_excerpt
+    assert results.outcomes[0]
+    assert "RuntimeError" in results.outcomes[0][0].response_excerpt
 
 
 async def test_attempts_are_put_off_after_some_tries_in_which_none_was_made(worker: Worker) -> None:
@@ -220,7 +216,7 @@ async def test_an_attempt_that_has_its_own_activity_is_not_put_off(worker: Worke
     with pytest.raises(RuntimeError):
         await worker.run_one(batch("e1", "a", "wh_a"), tries=100)
     together = await worker.run_one(batch("e1", "a", "wh_a", "wh_gone"))
-    assert [outcome.verdict for outcome in together.outcomes] == ["deferred", "webhook_deleted"]
+    assert statuses(together) == [["deferred", "webhook_deleted"]]
 
 
 async def test_the_outcomes_of_all_events_share_one_result(worker: Worker) -> None:

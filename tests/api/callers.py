@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from api.access import GuardedRoute, scopes_of
-from api.pages.routes import PageRoute
+from dashboard.routes import PageRoute
 from instances import Instance
 
 

@@ -11,8 +11,8 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
-from api.connections import BoundedProtocol, ClientTimeouts, bounded
-from hookkeeper.cli.listeners import listen
+from api.server.connections import BoundedProtocol, ClientTimeouts, bounded
+from hookkeeper.cli.ports import listen
 from hookkeeper.cli.run_api import ApiServer as UvicornServer
 from hookkeeper.cli.run_api import server_config
 from timeouts import WAIT_TIMEOUT

@@ -14,9 +14,9 @@ from problems import problem
 from temporalio.client import Client
 
 from api.access import KEYLESS, GuardedRoute, Unclassified, check_routes, needs
-from api.caller import SCOPES
 from api.requests import StrictRoute
 from hookkeeper.registry.api_keys import ApiKey, digest_of, new_key, new_key_id
+from hookkeeper.services.caller import SCOPES
 from instances import KEY, Instance, running_instance
 
 READ_ANY = "events:read webhooks:read"

@@ -11,15 +11,13 @@ from pydantic import SecretStr
 from sockets import connected, serving
 from temporalio.client import Client
 
-from api.pages.login import FORM
-from api.pages.portal import FORM as PORTAL_FORM
-from api.pages.portal import FRAMED_FORM
 from api.sessions import CODEC, FRAMED, SESSION, SESSION_DURATION, SessionCookie
+from dashboard.login import FORM, FRAMED_LINK_FORM, LINK_FORM
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 from instances import KEY, Instance, running_instance
 
-COOKIES = (SESSION, FRAMED, FORM, PORTAL_FORM, FRAMED_FORM, CODEC)
+COOKIES = (SESSION, FRAMED, FORM, LINK_FORM, FRAMED_LINK_FORM, CODEC)
 REQUESTS = (
     *(("GET", path) for path in ("/", "/events", "/codec", "/login", "/healthz", "/nowhere", "/v1/events")),
     *(("POST", path) for path in ("/login", "/logout", "/codec", "/codec/decode", "/webhooks/new", "/portal/x")),
@@ -38,7 +36,7 @@ def with_proof(cookie: SessionCookie) -> str:
 
 def tokens() -> list[str]:
     """Return tokens that are no session here: of another purpose, of another admin key, ended, of no key, changed."""
-    wrong = [other.token("admin", OURS, NOW) for other in (PORTAL_FORM, FRAMED_FORM)]
+    wrong = [other.token("admin", OURS, NOW) for other in (LINK_FORM, FRAMED_LINK_FORM)]
     wrong += [SESSION.token("admin", OTHERS, NOW), SESSION.token("admin", OURS, NOW - SESSION_DURATION)]
     wrong += [cookie.token("key_1", OURS, NOW + timedelta(days=1)) for cookie in COOKIES]
     return [

@@ -7,7 +7,7 @@ import pytest
 from problems import problem
 from temporalio.client import Client
 
-from api import backlog_limit
+from api import limits
 from instances import running_instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
@@ -18,7 +18,7 @@ EVENTS = 12
 async def test_events_are_refused_while_too_many_tasks_wait(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog_limit, "CACHE_TIME", 0.0)
+    monkeypatch.setattr(limits, "CACHE_TIME", 0.0)
     async with running_instance(temporal, tmp_path, max_backlog=EVENTS - 2) as instance:
         await instance.webhook(inbox.url)
         body = {"type": "order.paid", "tenant": instance.tenant}

@@ -199,7 +199,7 @@ BAD_SCHEDULES: tuple[tuple[Any, str], ...] = (
     ([5, -0.001], "retry.schedule.1"),
     ([1e9], "retry.schedule.0"),
     ([7 * 86400 + 1], "retry.schedule.0"),
-    ([10**400], "retry.schedule.0"),
+    ([10**300], "retry.schedule.0"),
     (["soon"], "retry.schedule.0"),
     (["NaN"], "retry.schedule.0"),
     ([None], "retry.schedule.0"),
@@ -220,7 +220,7 @@ BAD_POLICIES: tuple[tuple[Any, str], ...] = (
     ({"attempts": 0}, "retry.attempts"),
     ({"attempts": 51}, "retry.attempts"),
     ({"attempts": 1.5}, "retry.attempts"),
-    ({"attempts": 10**400}, "retry.attempts"),
+    ({"attempts": 10**300}, "retry.attempts"),
     ({"coefficient": 0.5}, "retry.coefficient"),
     ({"coefficient": 11}, "retry.coefficient"),
     ({"initial": -1}, "retry.initial"),
@@ -276,7 +276,7 @@ BAD_WEBHOOKS: list[tuple[dict[str, Any], str]] = [
     *(({"headers": headers}, "headers") for headers in BAD_HEADERS),
     ({"headers": {"x-a": 1}}, "headers.x-a"),
     ({"headers": [["x-a", "1"]]}, "headers"),
-    *(({"timeout": timeout}, "timeout") for timeout in (0, 0.99, 30.01, 31, -1, 10**400, "15", "fast", None, True)),
+    *(({"timeout": timeout}, "timeout") for timeout in (0, 0.99, 30.01, 31, -1, 10**300, "15", "fast", None, True)),
     *(({"disable_after": after}, "disable_after") for after in (-1, 365 * 86400 + 1, "60", True)),
     ({"health": {"status": "healthy"}}, "health"),
     *(({"enabled": enabled}, "enabled") for enabled in ("yes", 1, None)),
@@ -392,6 +392,10 @@ NO_JSON: dict[str, bytes] = {
     "bad UTF-8": b'{"type": "a", "data": "\xff"}',
     "overlong UTF-8": b'{"type": "a", "data": "\xc0\xaf"}',
     "surrogate in UTF-8": b'{"type": "a", "data": "\xed\xa0\x80"}',
+    "half a surrogate pair": rb'{"type": "a", "data": "\ud800"}',
+    "the other half": rb'{"type": "a", "data": ["x", {"b": "a\udc00b"}]}',
+    "pair in the wrong order": rb'{"type": "a", "data": "\udc00\ud800"}',
+    "half a pair as a key": rb'{"type": "a", "data": {"a": {"\ud83d": 1}}}',
     "UTF-16": '{"type": "a"}'.encode("utf-16"),
     "byte order mark": b'\xef\xbb\xbf{"type": "a"}',
     "NUL": b'\0{"type": "a"}',
@@ -420,18 +424,14 @@ NOT_OURS: dict[str, tuple[str, str]] = {
     "-1e999": ('{"a": [0, -1e999]}', "data.a.1"),
     "65 lists": (nested(65), "data" + ".0" * 64),
     "65 objects": ('{"a":' * 65 + "1" + "}" * 65, "data" + ".a" * 64),
-    "300 lists": (nested(300), "data" + ".0" * 64),
+    "300 lists": (nested(300), "body"),
     "100,000 lists": (nested(100_000), "body"),
     "100,000 brackets": ("[" * 100_000, "body"),
     "50,000 objects": ('{"":' * 50_000, "body"),
-    "half a surrogate pair": (r'"\ud800"', "data"),
-    "the other half": (r'["x", {"b": "a\udc00b"}]', "data.1.b"),
-    "pair in the wrong order": (r'"\udc00\ud800"', "data"),
-    "half a pair as a key": (r'{"a": {"\ud83d": 1}}', "data.a"),
-    "309 digits": ("1" + "0" * 308, "data"),
-    "-309 digits": ('{"a": "' + "1" * 309 + '", "b": [-' + "9" * 309 + "]}", "data.b.0"),
-    "5,001 digits": ("1" + "0" * 5000, "data"),
-    "-5,001 digits": ("[-1" + "0" * 5000 + "]", "data.0"),
+    "309 digits": ("1" + "0" * 308, "body"),
+    "-309 digits": ('{"a": "' + "1" * 309 + '", "b": [-' + "9" * 309 + "]}", "body"),
+    "5,001 digits": ("1" + "0" * 5000, "body"),
+    "-5,001 digits": ("[-1" + "0" * 5000 + "]", "body"),
 }
 
 
@@ -441,10 +441,6 @@ async def test_json_that_could_not_be_sent_to_a_receiver_is_refused(door: Instan
     answer = await post(door, EVENT, f'{{"type": "a", "tenant": "{door.tenant}", "id": "bad", "data": {data}}}')
     assert time.thread_time() - begun < 1
     problem(answer, 422, path)
-
-
-async def test_a_pattern_with_half_a_surrogate_pair_is_refused(door: Instance) -> None:
-    problem(await post(door, WEBHOOK, rf'{{"url": "{URL}", "name": "\ud800"}}'), 422, "name")
 
 
 @pytest.mark.parametrize(
@@ -556,7 +552,7 @@ async def test_errors_under_a_long_key_cost_no_memory(door: Instance) -> None:
     """The path of each value was spelled once: a kilobyte times 19,000."""
     import tracemalloc
 
-    body = json.dumps(event(door, data={"k" * 1_000: [0] * 19_000 + ["\ud800"]}))
+    body = json.dumps(event(door, data={"k" * 1_000: [0] * 19_000 + [float("inf")]})).replace("Infinity", "1e999")
     tracemalloc.start()
     with monitor.paused():  # each step takes several times as long while memory is traced
         answer = await post(door, EVENT, body)
@@ -725,7 +721,7 @@ async def known(door: Instance) -> AsyncIterator[str]:
         ({"grace": "60"}, "grace"),
         ({"grace": True}, "grace"),
         ({"grace": None}, "grace"),
-        ({"grace": 10**400}, "grace"),
+        ({"grace": 10**300}, "grace"),
         ({"end_previous": "yes"}, "end_previous"),
         ({"secret": "whsec_"}, "secret"),
         ({"secrets": "x"}, "secrets"),

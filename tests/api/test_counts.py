@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from api.routes.keys import NewKey
-from api.schemas.recoveries import RecoveryRequest
+from hookkeeper.services.keys import NewKey
+from hookkeeper.services.recoveries import RecoveryRequest
 from hookkeeper.services.schedule_fields import NewSchedule
 from hookkeeper.services.webhook_fields import NewWebhook
 

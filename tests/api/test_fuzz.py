@@ -68,7 +68,6 @@ async def instance(tmp_path: Path, database_url: str, answers: Answers) -> Async
     chosen = {
         "database_url": database_url,
         "email_capture_dir": tmp_path / "emails",
-        "notification_services": (),
         "public_url": "http://fuzz.test",  # so the app is its own: one that was called before takes no middleware
     }
     # The worker is a process of its own, as in production: its work does not delay the API.

@@ -24,8 +24,16 @@ from sqlalchemy import event
 from structlog.testing import capture_logs
 from temporalio.client import Client
 
-from api.routes.providers import MAX_BYTES, MAX_CONCURRENT_RUNS
-from api.sendgrid_events import MAX_AGE, MAX_SKEW, NotSigned, check_signature, check_time, read
+from api.routes.providers import (
+    MAX_AGE,
+    MAX_BYTES,
+    MAX_CONCURRENT_RUNS,
+    MAX_SKEW,
+    NotSigned,
+    check_signature,
+    check_time,
+    read,
+)
 from hookkeeper.messages.event import Receipt
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings

@@ -15,7 +15,6 @@ from activities import slow_webhooks
 from claimed_runs import acceptance
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
-from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.services import event_starts, ingest
 from hookkeeper.services.new_event import NewEvent, digest
@@ -57,11 +56,18 @@ def run_ids(answers: Sequence[httpx.Response]) -> set[str]:
     return {answer.json()["run_id"] for answer in answers}
 
 
-def shared_event(instance: Instance, event_id: str, age: timedelta = timedelta()) -> SharedEvent:
+def shared_event(instance: Instance, event_id: str, age: timedelta = timedelta()) -> EventInput:
     """Return an event without webhooks as another process would accept it, so long ago."""
     event, at = NewEvent(type="order.paid", tenant=instance.tenant, id=event_id), utc_now() - age
-    run = EventInput(id=event_id, type=event.type, tenant=event.tenant, timestamp=at, data=event.data, accepted_at=at)
-    return SharedEvent(event=run, digest=digest(event))
+    return EventInput(
+        id=event_id,
+        type=event.type,
+        tenant=event.tenant,
+        timestamp=at,
+        data=event.data,
+        digest=digest(event),
+        accepted_at=at,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -194,8 +200,8 @@ async def test_an_event_without_a_run_is_started_when_it_is_posted_again(instanc
     assert sorted(answer.status_code for answer in answers) == [200] * 4 + [202]
     assert run_ids(answers) == run_ids(answers[:1])
     await instance.until_final("e")
-    late = event_to(webhook, id="e", tenant=instance.tenant).event
-    await instance.gateway.shared_runs.start(lost, [event.model_copy(update={"event": late})])
+    late = event_to(webhook, id="e", tenant=instance.tenant)
+    await instance.gateway.start_shared(lost, [late.model_copy(update={"digest": event.digest})])
     await instance.temporal.get_workflow_handle(lost).result()
     problem(await post(instance, "e", data=1), 409)
     assert len(inbox.requests) == 1
@@ -228,7 +234,7 @@ async def test_a_start_that_another_process_has_under_way_is_awaited(idle_instan
     other = asyncio.create_task(post(idle_instance, "e", data="other"))
     await asyncio.sleep(0.3)
     assert not again.done()
-    run_id = await idle_instance.gateway.shared_runs.start(shared_run, [event])
+    run_id = await idle_instance.gateway.start_shared(shared_run, [event])
     assert (await again).json() | {"workflow_id": shared_run, "run_id": run_id} == (await again).json()
     assert (await again).status_code == 200
     problem(await other, 409)
@@ -239,14 +245,14 @@ async def test_events_of_a_start_without_an_answer_are_recognised_when_posted_ag
 ) -> None:
     """Its events get 503. Posted again with their ids, which were generated, they are the events that were started."""
     await instance.webhook(inbox.url)
-    start = instance.gateway.shared_runs.start
+    start = instance.gateway.start_shared
 
-    async def lose_answer(run_id: str, events: Sequence[SharedEvent]) -> str | None:
+    async def lose_answer(run_id: str, events: Sequence[EventInput]) -> str:
         await start(run_id, events)
         raise Unavailable("the answer is lost")
 
     with monkeypatch.context() as lossy:
-        lossy.setattr(instance.gateway.shared_runs, "start", lose_answer)
+        lossy.setattr(instance.gateway, "start_shared", lose_answer)
         answers = await asyncio.gather(*(post(instance) for _ in range(9)))
     lost = [problem(answer, 503)["event_id"] for answer in answers if answer.status_code == 503]
     assert len(lost) >= SHARING
@@ -301,7 +307,7 @@ async def test_requests_that_have_all_ended_start_nothing(
     with monkeypatch.context() as busy:
         busy.setattr(ingest, "ACCEPT_TIMEOUT", 0.5)
         busy.setattr(instance.gateway, "start", hang)
-        busy.setattr(instance.gateway.shared_runs, "start", hang)
+        busy.setattr(instance.gateway, "start_shared", hang)
         answers = await asyncio.gather(*(post(instance, event_id) for event_id in [*event_ids, "known"]))
         assert {answer.status_code for answer in answers} == {503}
     new = [arguments for arguments in begun if getattr(arguments[0], "id", None) != "known"]

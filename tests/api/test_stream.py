@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -15,19 +15,23 @@ import pytest
 from callers import make_key
 from sockets import ApiServer, connected, serving
 
-from api.state import ApiState
+from api.state import MAX_STREAMS_PER_TENANT, ApiState
 from api.streams import feed, subscription
+from api.streams.feed import CHANGES_PER_STEP, DELIVERIES_PER_STEP, divided, merged, steps
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index import change_log
-from hookkeeper.registry.index.change_log import Change, ChangedEvent
+from hookkeeper.registry.index.change_log import Change, ChangedEvent, Position
+from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.times import utc_now
 from instances import KEY, Instance
 from timeouts import WAIT_TIMEOUT
 
 BEGIN = utc_now() - timedelta(minutes=10)
 PATH = "/v1/events/stream"
+ACCEPTED_AT = datetime(2026, 1, 2, tzinfo=UTC)
+MANY = tuple(f"wh_{n}" for n in range(DELIVERIES_PER_STEP))
 
 
 @dataclass
@@ -254,10 +258,9 @@ async def test_an_id_that_no_stream_has_sent_is_refused(api: Api) -> None:
 
 
 async def test_a_tenant_has_few_streams_and_another_has_its_own(api: Api) -> None:
-    at_most = api.instance.settings.max_streams_per_tenant
     headers = {"authorization": f"Bearer {api.keys[api.mine]['key']}"}
     async with AsyncExitStack() as streams:
-        for _ in range(at_most):
+        for _ in range(MAX_STREAMS_PER_TENANT):
             await streams.enter_async_context(api.stream(api.mine))
         refused = await api.instance.http.get(PATH, headers=headers)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
@@ -360,3 +363,66 @@ async def test_an_event_with_the_id_stream_is_refused(idle_instance: Instance) -
     for fields, headers in (({"id": "stream"}, {}), ({}, {"idempotency-key": "stream"})):
         answer = await idle_instance.http.post("/v1/events", json={"type": "a"} | fields, headers=headers)
         assert answer.status_code == 422, answer.text
+
+
+def change(number: int, event: str = "", *deliveries: str, tenant: str = "acme", is_new: bool = False) -> Change:
+    """The change with this position, of an event of its own unless one is named."""
+    return Change(Position(1, number), EventKey(ACCEPTED_AT, tenant, event or f"e{number}"), is_new, deliveries)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([], []),
+        ([change(1), change(2)], [change(1), change(2)]),
+        (
+            [change(1, "a", "wh_1", is_new=True), change(2, "b"), change(3, "a", "wh_2", "wh_1")],
+            [change(2, "b"), change(3, "a", "wh_1", "wh_2", is_new=True)],
+        ),
+        ([change(1, "a", tenant="acme"), change(2, "a", tenant="globex")],) * 2,
+        (  # too many deliveries for one message
+            [change(1, "a", *MANY), change(2, "a", "wh_more"), change(3, "a", "wh_last")],
+            [change(1, "a", *MANY), change(3, "a", "wh_more", "wh_last")],
+        ),
+    ],
+    ids=["none", "of two events", "of one event", "of two tenants", "too many deliveries"],
+)
+def test_changes_of_an_event_are_joined_at_the_position_of_the_last(
+    changes: list[Change], expected: list[Change]
+) -> None:
+    assert merged(changes) == expected
+
+
+@pytest.mark.parametrize(
+    ("tenants", "at_most", "numbers", "skipped"),
+    [
+        ("", 2, [], set()),
+        ("ab", 2, [0, 1], set()),
+        ("aaab", 2, [2, 3], {"a"}),
+        ("aaabbb", 4, [1, 2, 4, 5], {"a", "b"}),
+        ("abcabc", 2, [3, 4, 5], {"a", "b", "c"}),  # each tenant gets one
+    ],
+)
+def test_tenants_share_what_may_be_sent(tenants: str, at_most: int, numbers: list[int], skipped: set[str]) -> None:
+    """Each letter is a change of the tenant with this name."""
+    changes = [change(number, tenant=tenant) for number, tenant in enumerate(tenants)]
+    assert divided(changes, at_most) == ([changes[number] for number in numbers], skipped)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        ([0] * CHANGES_PER_STEP, [CHANGES_PER_STEP]),
+        ([0] * (CHANGES_PER_STEP + 1), [CHANGES_PER_STEP, 1]),
+        ([150, 50, 1], [2, 1]),
+        ([DELIVERIES_PER_STEP + 1, 1], [1, 1]),
+        ([1, DELIVERIES_PER_STEP + 1, 1], [1, 1, 1]),
+    ],
+)
+def test_a_step_has_a_bounded_number_of_changes_and_deliveries(sizes: list[int], expected: list[int]) -> None:
+    """`sizes`: the number of deliveries of each change; `expected`: the number of changes of each step."""
+    changes = [change(number, "", *map(str, range(size))) for number, size in enumerate(sizes)]
+    found = list(steps(changes))
+    assert [len(step) for step in found] == expected
+    assert [one for step in found for one in step] == changes

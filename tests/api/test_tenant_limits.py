@@ -11,7 +11,7 @@ from callers import calling, make_key
 from problems import problem
 from temporalio.client import Client
 
-from hookkeeper.content import mailboxes
+from hookkeeper.content import emails as content_emails
 from instances import Instance, running_instance
 
 URL = "https://acme.example/hook"
@@ -53,7 +53,7 @@ async def test_an_address_is_validated_once_and_off_the_event_loop(
         threads.append(threading.get_ident())
         return validate(*given, **options)
 
-    monkeypatch.setattr(mailboxes, "validate_email", counted)
+    monkeypatch.setattr(content_emails, "validate_email", counted)
     made = await idle_instance.webhook(URL, emails=emails(50, 50))
     assert len(threads) == 100
     for _ in range(3):

@@ -15,7 +15,7 @@ import pytest
 from callers import calling, guarded, guarded_routes, make_key
 from problems import problem
 
-from api.query_names import query_names
+from api.access import query_names
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
 

@@ -6,10 +6,10 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -17,19 +17,23 @@ from problems import problem
 from temporalio.client import Client
 
 import timeouts
-from hookkeeper.cli import temporal_server
+from drills.relays import Break, Relay, starts
+from drills.stack import temporal_service
 from hookkeeper.registry.store import Store
+from hookkeeper.services import ingest
 from hookkeeper.temporal import error_translation
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.times import rfc3339, utc_now
 from instance_parts import new_app
-from instances import KEY, Instance, running_instance
+from instances import KEY, Instance, another_process, running_instance
 from receivers import Answer, Receiver
 from temporal_processes import free_ports
 from timeouts import lateness
 
 WAIT_TIMEOUT = 5.0
 """Seconds within which a 503 is promised."""
+MAX_TRIES = 10
+"""Requests after which an event is accepted: two are enough, unless the machine is slow too."""
 
 
 class KillableTemporal:
@@ -37,7 +41,7 @@ class KillableTemporal:
 
     def __init__(self, folder: Path) -> None:
         self.ports = free_ports()
-        self._service = temporal_server.service(folder, self.ports)
+        self._service = temporal_service(folder, self.ports)
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
@@ -316,3 +320,54 @@ async def test_a_duplicate_of_an_open_event_is_answered_without_a_worker(
     answer = await post(idle_instance, "open")
     assert answer.status_code == 200
     assert answer.json() == first | {"duplicate": True}
+
+
+@asynccontextmanager
+async def through_relay(
+    instance: Instance, drops: Literal["request", "answer"] | None = None, delay: float = 0.0
+) -> AsyncIterator[Instance]:
+    """Serve the same registry in another process, whose connection to Temporal breaks at each start, or is slow."""
+    target = instance.temporal.service_client.config.target_host.split(":")
+    relay = Relay(
+        "start",
+        starts,
+        lambda: asyncio.open_connection(*target),
+        lambda step: Break(drops, wait=0.1) if drops else None,
+        delay,
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(relay.close)
+        server = await stack.enter_async_context(await asyncio.start_server(relay.serve, "127.0.0.1", 0))
+        port = server.sockets[0].getsockname()[1]
+        client = await Client.connect(f"127.0.0.1:{port}", data_converter=data_converter(), lazy=True)
+        yield await stack.enter_async_context(another_process(instance, temporal=client))
+
+
+async def post_until_accepted(instance: Instance, event_id: str) -> None:
+    for _ in range(MAX_TRIES):
+        answer = await post(instance, event_id)
+        if answer.status_code != 503:
+            break
+    assert answer.status_code in (200, 202), f"{event_id}: {answer.text}"
+
+
+@pytest.mark.parametrize("drops", ["request", "answer"])
+async def test_events_whose_acceptance_was_interrupted_are_accepted_while_temporal_is_slow(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch, drops: Literal["request", "answer"]
+) -> None:
+    """Setup: a process dies between the rows of twenty events and the start of their runs, or before its answer.
+    Timeline: they are posted again to another process, for which each call of Temporal takes a second; so are new ones.
+    Proves: a few requests are enough, and each event is delivered once.
+    """
+    await instance.webhook(inbox.url)
+    interrupted, new = [f"e{n}" for n in range(20)], [f"new{n}" for n in range(5)]
+    with monkeypatch.context() as hurried:
+        hurried.setattr(ingest, "ACCEPT_TIMEOUT", 1.0)
+        async with through_relay(instance, drops) as dying:
+            answers = await asyncio.gather(*(post(dying, event_id) for event_id in interrupted))
+    assert {answer.status_code for answer in answers} == {503}
+    async with through_relay(instance, delay=1.0) as process:
+        await asyncio.gather(*(post_until_accepted(process, event_id) for event_id in [*interrupted, *new]))
+    for event_id in [*interrupted, *new]:
+        await instance.until_final(event_id)
+    assert sorted(request.webhook_id for request in inbox.requests) == sorted([*interrupted, *new])

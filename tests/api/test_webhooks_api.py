@@ -562,11 +562,11 @@ async def test_an_http_notification_is_refused_if_https_is_required(temporal: Cl
 async def test_a_stored_http_url_is_not_sent_to_if_https_is_required(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was saved before, also for alerts; what a template makes, and what an operator's service would use."""
+    """What was saved before, also for alerts; what a template makes, and what a service would use."""
     monkeypatch.setattr("activities.alerts.MAX_FAILED_TRIES", 1)
     host, port = urlsplit(inbox.url).hostname, urlsplit(inbox.url).port
     calls = [{"http": {"url": inbox.url}}, {"http": {"url": "{{ event.data.url }}"}}]
-    async with running_instance(temporal, tmp_path, notification_services=("ntfy",)) as instance:
+    async with running_instance(temporal, tmp_path) as instance:
         services = [{"service": f"ntfy://{host}:{port}/topic"}]
         alerts = {"notifications": calls[:1]}
         notifications = [*calls, *services]

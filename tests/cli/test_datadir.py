@@ -10,6 +10,7 @@ import pytest
 from hookkeeper.cli.client import DEFAULT_URL, Api
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DEFAULT, DataDir
+from hookkeeper.cli.ports import Ports
 
 
 def mode(path: Path) -> int:
@@ -81,7 +82,7 @@ def dev_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDir:
         monkeypatch.delenv(name, raising=False)
     data = DataDir(DEFAULT)
     with data.locked():
-        data.store_api(DEV_URL, DEV_KEY)
+        data.store_api(DEV_URL, DEV_KEY, Ports())
     return data
 
 

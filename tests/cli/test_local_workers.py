@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hookkeeper.cli import temporal_server
-from hookkeeper.cli.supervisor import Supervisor
+from drills.stack import temporal_service
+from drills.supervisor import Supervisor
 from hookkeeper.temporal import local_workers, namespace
 from hookkeeper.temporal.connection import connect
 from temporal_processes import free_ports
@@ -20,7 +20,7 @@ RETENTION = timedelta(days=5)
 async def test_prepares_a_server_that_has_just_begun_to_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits until the server has created the namespace."""
     ports = free_ports()
-    service = temporal_server.service(tmp_path, ports, search_attributes={})
+    service = temporal_service(tmp_path, ports, search_attributes={})
     async with Supervisor(tmp_path / "logs") as supervisor:
         starting = asyncio.create_task(supervisor.start(service))
         monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports.temporal}")
@@ -33,7 +33,7 @@ async def test_prepares_a_server_that_has_just_begun_to_listen(tmp_path: Path, m
 async def test_waits_for_a_server_that_is_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ports = free_ports()
     async with Supervisor(tmp_path / "logs") as supervisor:
-        await supervisor.start(temporal_server.service(tmp_path, ports))
+        await supervisor.start(temporal_service(tmp_path, ports))
         monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports.temporal}")
         client = await connect()
         pid = supervisor.pid("temporal")

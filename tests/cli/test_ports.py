@@ -41,7 +41,7 @@ def test_free_ports_are_not_those_of_a_stack_whose_servers_do_not_listen_yet() -
     for _ in range(20):
         first = free_ports()
         with suppress(Failed), reserved(LOCALHOST, first):
-            assert not {*free_ports().by_service.values()} & {*first.by_service.values()}
+            assert not {*free_ports().by_name.values()} & {*first.by_name.values()}
             return
     raise AssertionError("all free ports were taken meanwhile")
 
@@ -53,3 +53,13 @@ def test_a_port_on_which_a_server_listens_is_refused(ports: Ports) -> None:
 
 def test_ports_have_to_differ(ports: Ports) -> None:
     assert "need different ports" in refusal(replace(ports, ui=ports.api))
+
+
+def test_only_a_port_in_use_is_replaced_and_one_that_was_given_is_refused() -> None:
+    wanted = replace(some_ports(), metrics=some_ports().api)
+    with socket.create_server((LOCALHOST, wanted.ui)):
+        chosen = free_ports(wanted)
+        assert chosen.ui > wanted.ui
+        assert replace(chosen, ui=wanted.ui) == wanted
+        assert free_ports(wanted, given=["ui"]) == wanted
+        assert f"port {wanted.ui} for the Temporal web UI is in use" in refusal(wanted)

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from hookkeeper.cli.console import Failed
-from hookkeeper.cli.listeners import listen
+from hookkeeper.cli.ports import listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

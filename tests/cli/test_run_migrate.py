@@ -16,7 +16,7 @@ from temporalio.service import RPCError
 
 from cloud import cloud
 from hookkeeper import temporal_names
-from hookkeeper.registry import migrations
+from hookkeeper.registry.store import Store
 from hookkeeper.temporal.namespace import inspect, prepare
 from instances import running_instance
 from timeouts import WAIT_TIMEOUT
@@ -80,7 +80,8 @@ async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> 
 
 async def test_the_registry_alone_needs_no_temporal(bare: Client, tmp_path: Path) -> None:
     assert await migrate(bare, "127.0.0.1:1", tmp_path, "--registry-only") == (0, "")
-    assert migrations.is_newest(tmp_path / "registry.db")
+    async with Store.connect(f"sqlite+aiosqlite:///{tmp_path / 'registry.db'}") as store:
+        await store.ready()
     assert (await inspect(bare, MONTH)).missing == temporal_names.SEARCH_ATTRIBUTES
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hookkeeper.cli import temporal_server
+from drills.stack import temporal_service
+from drills.supervisor import Supervisor
 from hookkeeper.cli.console import Failed, InvalidSettings
 from hookkeeper.cli.startup import connect
-from hookkeeper.cli.supervisor import Supervisor
 from hookkeeper.settings import Settings
 from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
@@ -75,7 +75,7 @@ async def test_the_sdks_own_lines_are_json_too(tmp_path: Path) -> None:
     """They come while Temporal is away, when an operator reads the log. They were text with colours."""
     ports = free_ports()
     async with Supervisor(tmp_path) as supervisor:
-        await supervisor.start(temporal_server.service(tmp_path, ports))
+        await supervisor.start(temporal_service(tmp_path, ports))
         addresses = ("", f"127.0.0.1:{free_ports().ui}")
         processes = [await _connected(ports.temporal, address) for address in addresses]
     async with asyncio.timeout(WAIT_TIMEOUT):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from api.examples import STATISTICS
+from api.openapi.examples import STATISTICS
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.main import app
 from hookkeeper.cli.stats import print_statistics, sparkline

@@ -19,9 +19,10 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError
 
+from drills.stack import temporal_service
+from drills.supervisor import Service, Supervisor
 from hookkeeper.cli import temporal_server
 from hookkeeper.cli.ports import Ports, is_port_free
-from hookkeeper.cli.supervisor import Service, Supervisor
 from hookkeeper.cli.temporal_server import BinaryNotFound, UnreadableDatabase, VersionMismatch
 from hookkeeper.settings import Settings
 from temporal_processes import free_ports
@@ -35,7 +36,7 @@ ATTRIBUTES = {"HookTenant": "Keyword", "HookNeedsAttention": "KeywordList"}
 def temporal(data_dir: Path) -> tuple[Service, int]:
     """Describe a server on free ports; return it with its port."""
     ports = free_ports()
-    return temporal_server.service(data_dir, ports, search_attributes=ATTRIBUTES), ports.temporal
+    return temporal_service(data_dir, ports, search_attributes=ATTRIBUTES), ports.temporal
 
 
 async def until_listed(port: int, workflow_id: str) -> None:
@@ -104,7 +105,7 @@ async def test_web_ui_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["normal", "full"])
 def test_the_setting_decides_how_the_database_is_written(tmp_path: Path, mode: str) -> None:
     settings = Settings(dev_synchronous=mode)
-    argv = temporal_server.service(tmp_path, Ports(1, 2, 3), settings.dev_synchronous).argv
+    argv = temporal_service(tmp_path, Ports(1, 2, 3), settings.dev_synchronous).argv
     pragmas = {value for flag, value in pairwise(argv) if flag == "--sqlite-pragma"}
     assert pragmas == {"journal_mode=wal", "secure_delete=true", f"synchronous={mode}"}
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from api.schemas import events as schemas
-from hookkeeper.cli import timeline
+from hookkeeper.cli import event_views
 from hookkeeper.cli.client import Api
 from receivers import Answer, Receiver
 
@@ -84,14 +84,14 @@ async def followed(server: Receiver, *states: schemas.EventView) -> list[str]:
     output = io.StringIO()
     server.answers = [Answer(200, state.model_dump_json()) for state in states]
     api, console = Api(server.url, None), Console(file=output, width=200)
-    await asyncio.to_thread(timeline.follow, api, console, "evt_1", "acme", sleep=lambda seconds: None)
+    await asyncio.to_thread(event_views.follow, api, console, "evt_1", "acme", sleep=lambda seconds: None)
     api.close()
     return [" ".join(line.split()) for line in output.getvalue().splitlines()]
 
 
 def shown(state: schemas.EventView) -> list[str]:
     output = io.StringIO()
-    timeline.show(Console(file=output, width=200), state.model_dump(mode="json"))
+    event_views.show(Console(file=output, width=200), state.model_dump(mode="json"))
     return [" ".join(line.split()) for line in output.getvalue().splitlines()]
 
 

@@ -3,9 +3,9 @@
 from io import StringIO
 from typing import Any
 
-from api.examples import STATISTICS
+from api.openapi.examples import STATISTICS
 from hookkeeper.cli.console import SafeConsole
-from hookkeeper.cli.top import Readings, frame
+from hookkeeper.cli.stats import Readings, frame
 
 GROUP: dict[str, Any]
 (GROUP,) = STATISTICS.model_dump(mode="json")["items"]

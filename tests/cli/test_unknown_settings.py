@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hookkeeper.cli.unknown_settings import describe_unknown, unknown_settings
+from hookkeeper.cli.startup import describe_unknown, unknown_settings
 
 
 @pytest.mark.parametrize(

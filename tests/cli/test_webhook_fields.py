@@ -4,14 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import apprise
 import pytest
 from typer.testing import CliRunner
 
 from hookkeeper.cli.main import app
 from hookkeeper.cli.resources import fields_of_file, fields_of_options
 from hookkeeper.cli.webhooks import SHORT
-from hookkeeper.content import apprise_services
 from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges
 
 CHANGES = "webhook_fields:WebhookChanges"
@@ -62,21 +60,17 @@ def test_commas_separate_addresses(option: str, to: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "service"),
+    "address",
     [
-        ("https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/" + "x" * 24, "slack://T0A1B2C3D/B0A1B2C3D/" + "x" * 24),
-        ("https://discord.com/api/webhooks/123456/a-b_c", "discord://123456/a-b_c"),
-        ("https://discordapp.com/api/webhooks/123456/a-b_c/", "discord://123456/a-b_c"),
+        "https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/" + "x" * 24,
+        "https://discordapp.com/api/webhooks/123456/a-b_c/",
+        "slack://T0A1B2C3D/B0A1B2C3D/" + "x" * 24,
+        "nosuch://token",
     ],
 )
-def test_the_address_of_a_known_service_notifies_the_service(address: str, service: str) -> None:
-    """Slack and Discord refuse the event itself."""
-    assert fields_of({"notifications": [address]})["notifications"] == [{"service": service}]
-    apprise_services.load()
-    known, made = apprise.Apprise.instantiate(address), apprise.Apprise.instantiate(service)
-    assert known
-    assert made
-    assert known.url() == made.url(), "Apprise knows it as the same"  # type: ignore[no-untyped-call]
+def test_the_address_of_a_service_notifies_the_service(address: str) -> None:
+    """Services refuse the event itself. What is no address of theirs is refused by the API."""
+    assert fields_of({"notifications": [address]})["notifications"] == [{"service": address}]
 
 
 @pytest.mark.parametrize(

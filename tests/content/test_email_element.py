@@ -7,9 +7,8 @@ from pydantic import ValidationError
 from samples import seeing
 
 from hookkeeper.content import emails
-from hookkeeper.content.emails import Email, RenderedEmail, check_addresses, render_email
+from hookkeeper.content.emails import Email, Mailbox, RenderedEmail, check_addresses, render_email
 from hookkeeper.content.errors import BadTemplate
-from hookkeeper.content.mailboxes import Mailbox
 
 TO = "ann@acme.example.com"
 DATA = {"name": "Ann & Söhne", "email": "ann@acme.example.com", "none": ""}

@@ -76,7 +76,7 @@ def test_a_filter_passes_matching_events(expression: str, passes: bool) -> None:
         ("event.data.amount >= 1 &&\nevent.tpye == 'x'", "undeclared reference to 'event.tpye' (line 2, column 6)"),
         (
             "evnt.data.amount >= 1",
-            "undeclared reference to 'evnt.data.amount' (line 1, column 10): a filter has event.id,",
+            "undeclared reference to 'evnt.data.amount' (line 1, column 10): an expression has event.id,",
         ),
         ("now() > timestamp(0)", "undeclared reference to 'now' (line 1, column 4)"),
         ("event.type == 5", "found no matching overload for '_==_' applied to '(string, int)' (line 1, column 12)"),
@@ -174,3 +174,29 @@ def test_no_text_brings_anything_but_a_content_error(expression: str, data: Any)
         assert text
     else:
         assert answer in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("expression", "same"),
+    [
+        ("event.data.customer", '"c 1"'),
+        ("event.data.amount", "100.0"),
+        ("event.data.nothing", '""'),
+        ("event.data.paid", "'true'"),
+        ("event.data.items", """'[{"a": [1, null]}]'"""),
+        ("{'b': 1, 'a': event.data.customer}", """'{"a": "c 1", "b": 1}'"""),
+        ("timestamp(event.timestamp)", "timestamp('2026-01-02T03:04:05Z')"),
+    ],
+)
+def test_a_key_is_a_text_or_the_json_of_another_value(expression: str, same: str) -> None:
+    data = {"customer": "c 1", "amount": 100, "nothing": None, "paid": True, "items": [{"a": [1, None]}]}
+    shown = {"id": "e", "type": "t", "tenant": "a", "timestamp": "2026-01-02T03:04:05Z", "data": data}
+    filters.check_key(expression)
+    assert filters.key_of(expression, shown) == filters.key_of(same, shown)
+    assert len({filters.key_of(key, shown) for key in ("event.data.customer", "event.data.amount", "''")}) == 3
+
+
+def test_a_key_that_is_missing_cannot_be_evaluated() -> None:
+    shown = {"id": "e", "type": "t", "tenant": "a", "timestamp": "2026-01-02T03:04:05Z", "data": {}}
+    with pytest.raises(BadFilter, match="is missing"):
+        filters.key_of("event.data.customer", shown)

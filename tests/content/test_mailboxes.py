@@ -2,7 +2,7 @@
 
 import pytest
 
-from hookkeeper.content.mailboxes import Mailbox, parse_mailbox
+from hookkeeper.content.emails import Mailbox, parse_mailbox
 
 
 @pytest.mark.parametrize(

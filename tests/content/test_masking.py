@@ -20,7 +20,7 @@ def by_http(**fields: Any) -> Notification:
     ("notification", "shown", "target"),
     [
         (Notification(service=SLACK, title="t"), {"service": "slack://********", "title": "t"}, "slack"),
-        (Notification(service="TGRAM://1/2"), {"service": "tgram://********"}, "tgram"),
+        (Notification(service="tgram://1:a/2"), {"service": "telegram://********"}, "telegram"),
         (by_http(), {"http": {"url": "https://api.example/********"}}, "POST https://api.example"),
         (
             by_http(
@@ -58,11 +58,11 @@ def test_the_secrets_of_a_notification_are_masked(
 A = Notification(service="slack://a/a/a")
 B = Notification(service="slack://b/b/b")
 B_TITLED = Notification(service="slack://b/b/b", title="B")
-C = Notification(service="tgram://c/c")
+C = Notification(service="telegram://1:c/3")
 P = by_http(url="https://p.example/1", headers={"x-key": "p-key"})
 Q = by_http(url="https://p.example/2", headers={"x-key": "q-key"}, body="1")
 T = by_http(url="https://{{ 'h' }}/", headers={"x-key": "t-key"})
-D = Notification(service="discord://d/d")
+D = Notification(service="discord://4/d")
 
 
 def titled(notification: Notification, title: str) -> Notification:

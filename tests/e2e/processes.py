@@ -15,7 +15,10 @@ from typing import Any
 
 import httpx
 
+from drills import stack
+from drills.event_loops import watched
 from event_loops import HELD, LIMIT_MS
+from hookkeeper.cli import ports as stack_ports
 from hookkeeper.cli.datadir import DataDir
 from timeouts import WAIT_TIMEOUT
 
@@ -26,6 +29,7 @@ START, STOP = 90.0, WAIT_TIMEOUT
 
 Settings = Mapping[str, str]
 NOTHING: Settings = {}
+NO_VARIABLES: Mapping[str, Settings] = {}
 
 
 def environment(ours: Settings) -> dict[str, str]:
@@ -35,8 +39,8 @@ def environment(ours: Settings) -> dict[str, str]:
         # Without it, each of dozens of processes would compile a thousand modules: three quarters of the time.
         inherited["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / f"hookkeeper-bytecode-{os.getuid()}")
     # Schedules of a second: with the shortest interval of ten, their tests would take ten times as long.
-    usual = {"HOOKKEEPER_DEBUG_EVENT_LOOP": str(LIMIT_MS), "HOOKKEEPER_MIN_SCHEDULE_INTERVAL": "1"}
-    return inherited | {"PYTHONPATH": str(ROOT), "COLUMNS": "100", **usual, **ours}
+    usual = {**watched(LIMIT_MS), "HOOKKEEPER_MIN_SCHEDULE_INTERVAL": "1"}
+    return inherited | {"COLUMNS": "100", **usual, **ours}
 
 
 @dataclass(frozen=True)
@@ -141,35 +145,14 @@ class DevPorts:
         )
 
     def are_free(self) -> bool:
-        return all(_is_free(port) for port in (self.api, self.temporal, self.ui))
+        return all(map(_is_free, filter(None, (self.api, self.temporal, self.ui, self.metrics))))
 
 
 @dataclass
-class Dev:
-    """A `hookkeeper dev`, and a client of its API."""
+class Client:
+    """A client of an API."""
 
-    folder: Path
-    ports: DevPorts
-    process: Process
     http: httpx.AsyncClient
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.ports.api}"
-
-    @property
-    def temporal(self) -> str:
-        return f"127.0.0.1:{self.ports.temporal}"
-
-    @property
-    def key(self) -> str:
-        known = DataDir(self.folder / ".hookkeeper").dev_api()
-        assert known
-        return known.key
-
-    async def run(self, *args: str, stdin: str = "") -> Done:
-        """Run a client command where this dev keeps its data."""
-        return await hookkeeper(*args, cwd=self.folder, stdin=stdin)
 
     async def webhook(self, url: str, tenant: str, **fields: Any) -> dict[str, Any]:
         answer = await self.http.post("/v1/webhooks", json={"url": url, "tenant": tenant, **fields})
@@ -209,6 +192,33 @@ class Dev:
                     return event
                 await asyncio.sleep(0.03)
 
+
+@dataclass
+class Dev(Client):
+    """A `hookkeeper dev`, and a client of its API."""
+
+    folder: Path
+    ports: DevPorts
+    process: Process
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.api}"
+
+    @property
+    def temporal(self) -> str:
+        return f"127.0.0.1:{self.ports.temporal}"
+
+    @property
+    def key(self) -> str:
+        known = DataDir(self.folder / ".hookkeeper").dev_api()
+        assert known
+        return known.key
+
+    async def run(self, *args: str, stdin: str = "") -> Done:
+        """Run a client command where this dev keeps its data."""
+        return await hookkeeper(*args, cwd=self.folder, stdin=stdin)
+
     async def is_ready(self) -> bool:
         try:
             return (await self.http.get("/readyz")).status_code == 200
@@ -231,7 +241,7 @@ async def dev(
     async with process("dev", *options, *ports.arguments, cwd=folder, settings=settings) as started:
         url = f"http://127.0.0.1:{ports.api}"
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as http:
-            begun = Dev(folder, ports, started, http)
+            begun = Dev(http, folder, ports, started)
             await begun.until_ready()
             await started.says("Ctrl-C")
             http.headers["authorization"] = f"Bearer {begun.key}"
@@ -240,29 +250,40 @@ async def dev(
         assert HELD not in (text := log.read_text()), text
 
 
+@dataclass
+class Installation(Client):
+    """A client of an installation, whose processes are apart."""
+
+    stack: stack.Stack
+
+
+@asynccontextmanager
+async def processes_apart(
+    folder: Path, variables: Mapping[str, Settings] = NO_VARIABLES
+) -> AsyncIterator[Installation]:
+    """Run Temporal, a worker and an API, each in a process, with further variables of `worker` and `api`."""
+    plan = stack.StackPlan(
+        data=DataDir(folder), ports=stack_ports.free_ports(), send_emails=False, environments=variables
+    )
+    async with (
+        stack.running(plan) as running,
+        httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=10) as http,
+    ):
+        http.headers["authorization"] = f"Bearer {running.admin_key}"
+        yield Installation(http, running)
+
+
 def free_ports(*, metrics: bool = False) -> DevPorts:
-    """Return free ports; with `metrics`, also two in a row for these."""
-    sockets = [socket.socket() for _ in range(3)]
+    """Return free ports; with `metrics`, also one for these."""
+    sockets = [socket.socket() for _ in range(4)]
     try:
         for sock in sockets:
             sock.bind(("127.0.0.1", 0))
-        api, temporal, ui = (sock.getsockname()[1] for sock in sockets)
-        return DevPorts(api, temporal, ui, _two_in_a_row() if metrics else 0)
+        api, temporal, ui, other = (sock.getsockname()[1] for sock in sockets)
+        return DevPorts(api, temporal, ui, other if metrics else 0)
     finally:
         for sock in sockets:
             sock.close()
-
-
-def _two_in_a_row() -> int:
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
 
 
 def _is_free(port: int) -> bool:
@@ -271,15 +292,14 @@ def _is_free(port: int) -> bool:
 
 
 async def children(pid: int) -> dict[str, int]:
-    """Return the process ids of a dev's services: temporal, worker, api."""
+    """Return the process ids of a dev's children: Temporal's server, and the child processes of its sandboxes."""
     listed = await asyncio.create_subprocess_exec("ps", "-axww", "-o", "pid=,ppid=,args=", stdout=subprocess.PIPE)
     out, _ = await listed.communicate()
     found = {}
     for line in out.decode().splitlines():
         child, parent, command = line.split(None, 2)
-        if parent == str(pid) and "<defunct>" not in command and "fork server" not in command:
-            name = "temporal" if "start-dev" in command else command.split("hookkeeper ")[-1].split()[0]
-            found[name] = int(child)
+        if parent == str(pid) and "<defunct>" not in command:
+            found["temporal" if "start-dev" in command else f"sandbox {child}"] = int(child)
     return found
 
 

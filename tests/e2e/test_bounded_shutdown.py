@@ -12,7 +12,7 @@ from pathlib import Path
 import processes
 from temporalio.client import Client
 
-from hookkeeper.cli.shutdown import FAILED
+from hookkeeper.cli.processes import FAILED
 from instances import KEY, Instance
 from timeouts import WAIT_TIMEOUT
 
@@ -125,13 +125,12 @@ async def test_a_process_whose_event_loop_hangs_ends(idle_instance: Instance, tm
             await says(hanging, log, "hangs")
             assert "in hang" in await ends_with_an_error(hanging, log)
 
-    await asyncio.gather(ends("worker", "forever"), ends("api", "_serve_http"))
+    await asyncio.gather(ends("worker", "forever"), ends("api", "connect"))
 
 
-async def test_a_worker_that_does_not_stop_does_not_keep_dev_running(tmp_path: Path) -> None:
-    settings = {"HOOKKEEPER_SHUTDOWN_TIMEOUT": "0"}
-    async with processes.dev(tmp_path, settings=settings) as dev:
+async def test_temporal_that_does_not_stop_does_not_keep_dev_running(tmp_path: Path) -> None:
+    async with processes.dev(tmp_path, settings={"HOOKKEEPER_SHUTDOWN_TIMEOUT": "0"}) as dev:
         children = await processes.children(dev.process.pid)
-        os.kill(children["worker"], signal.SIGSTOP)
-        assert await dev.process.stop(signal.SIGTERM) == 0
+        os.kill(children["temporal"], signal.SIGSTOP)
+        await dev.process.stop(signal.SIGTERM)
         assert not any(processes.is_alive(pid) for pid in children.values())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 from hookkeeper.cli.main import app
+from hookkeeper.cli.ports import Ports
 from hookkeeper.version import VERSION
 from receivers import Answer, Receiver
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
@@ -382,7 +384,7 @@ def test_the_key_of_a_dev_is_sent_to_loopback_only(
     monkeypatch.setenv("HOOKKEEPER_URL", url)
     data = DataDir(DEFAULT)
     with data.locked():
-        data.store_api("http://127.0.0.1:18080", data.admin_key())
+        data.store_api("http://127.0.0.1:18080", data.admin_key(), Ports())
     api = Api.of_environment()
     assert ("authorization" in api._http.headers) is sent
     api.close()
@@ -470,3 +472,26 @@ async def test_processes_run_alone_and_stop_cleanly(running_dev: processes.Dev, 
         for process in (api, worker):
             assert await process.stop(signal.SIGTERM) == 0
             assert "Traceback" not in process.err.read_text()
+
+
+async def test_a_request_under_way_is_made_again_soon_after_its_worker_was_killed(
+    tmp_path: Path, inbox: Receiver, tenant: str
+) -> None:
+    """With `--local`, and not only after its heartbeat timeout: the next worker knows that the process has ended."""
+    inbox.answers = [Answer(delay=60)]
+    async with processes.processes_apart(tmp_path) as installation:
+        await installation.webhook(inbox.url, tenant, timeout=30)
+        accepted = await installation.send(tenant)
+        await inbox.got(1)
+        worker = installation.stack.supervisor.pid("worker")
+        assert worker
+        os.kill(worker, signal.SIGKILL)
+        event = await installation.until(accepted["id"], tenant)
+        async with asyncio.timeout(WAIT_TIMEOUT):  # after its second look, a second later
+            while "activities of ended workers are retried" not in (tmp_path / "logs/worker.log").read_text():
+                await asyncio.sleep(0.1)
+    assert (event["status"], [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]]) == (
+        "succeeded",
+        [200],
+    )
+    assert len(inbox.requests) == 2

@@ -150,7 +150,7 @@ async def test_prints_failures(running_dev: processes.Dev) -> None:
 
 
 async def test_a_slack_service_gets_the_note(running_dev: processes.Dev) -> None:
-    service = f"slack://T1JJ3T3L2/A1BRTD4JD/{'x' * 24}"
+    service = f"https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/{'x' * 24}"
     assert (await order_events("register", cwd=running_dev.folder, SLACK_SERVICE=service)).code == 0
     (webhook,) = (await running_dev.http.get("/v1/webhooks", params={"tenant": "example"})).json()["items"]
     assert webhook["notifications"][0]["service"].startswith("slack://")

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,24 @@ from timeouts import WAIT_TIMEOUT
 Families = dict[str, Metric]
 
 
+@dataclass
+class Metered(processes.Client):
+    """A client of an installation, and the ports of its metrics."""
+
+    api: int
+    worker: int
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        return self.api, self.worker
+
+
 @pytest.fixture(scope="module")
-async def dev(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[processes.Dev]:
-    ports = processes.free_ports(metrics=True)
-    async with processes.dev(tmp_path_factory.mktemp("metrics"), ports) as started:
-        yield started
+async def metered(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Metered]:
+    ports = {name: processes.free_ports(metrics=True).metrics for name in ("api", "worker")}
+    variables = {name: {"HOOKKEEPER_METRICS_ADDRESS": f"127.0.0.1:{port}"} for name, port in ports.items()}
+    async with processes.processes_apart(tmp_path_factory.mktemp("metrics"), variables) as started:
+        yield Metered(started.http, **ports)
 
 
 async def scraped(port: int) -> Families:
@@ -58,22 +72,22 @@ def family_name(name: str) -> str:
     return name.removesuffix("_total")
 
 
-async def test_every_metric_of_the_contract_is_there_after_a_delivery(dev: processes.Dev, inbox: Receiver) -> None:
+async def test_every_metric_of_the_contract_is_there_after_a_delivery(metered: Metered, inbox: Receiver) -> None:
     tenant = "metered"
     inbox.fails(503)
-    await dev.webhook(inbox.url, tenant, retry={"schedule": [0.1]})
-    accepted = await dev.send(tenant, id="one")
-    await dev.until(accepted["id"], tenant, "succeeded")
-    repeated = await dev.http.post("/v1/events", json={"type": "order.paid", "tenant": tenant, "id": "one"})
+    await metered.webhook(inbox.url, tenant, retry={"schedule": [0.1]})
+    accepted = await metered.send(tenant, id="one")
+    await metered.until(accepted["id"], tenant, "succeeded")
+    repeated = await metered.http.post("/v1/events", json={"type": "order.paid", "tenant": tenant, "id": "one"})
     assert repeated.status_code == 200
-    refused = await dev.http.post("/v1/events", json={"type": "not a type", "tenant": tenant})
+    refused = await metered.http.post("/v1/events", json={"type": "not a type", "tenant": tenant})
     assert refused.status_code == 422
     batch = {"events": [{"type": "order.paid", "tenant": tenant}, {"tenant": tenant}]}
-    assert (await dev.http.post("/v1/events/batch", json=batch)).status_code == 207
+    assert (await metered.http.post("/v1/events/batch", json=batch)).status_code == 207
 
     async with asyncio.timeout(WAIT_TIMEOUT):
         while True:  # the second event is delivered, and the index is written
-            api, worker = await scraped(dev.ports.metrics), await scraped(dev.ports.metrics + 1)
+            api, worker = await scraped(metered.api), await scraped(metered.worker)
             if value(worker, "hookkeeper_success_delay_seconds_count", channel="webhook") == 2:
                 break
             await asyncio.sleep(0.2)
@@ -103,32 +117,32 @@ async def test_every_metric_of_the_contract_is_there_after_a_delivery(dev: proce
     assert value(api, "hookkeeper_source_up", source="temporal") == 1
 
 
-async def test_no_label_names_what_a_tenant_has_made(dev: processes.Dev, inbox: Receiver) -> None:
+async def test_no_label_names_what_a_tenant_has_made(metered: Metered, inbox: Receiver) -> None:
     tenant, event_type = "private-tenant", "private.type"
-    webhook = await dev.webhook(inbox.url, tenant)
-    accepted = await dev.send(tenant, type=event_type, id="private-event")
-    await dev.until(accepted["id"], tenant, "succeeded")
-    for port in (dev.ports.metrics, dev.ports.metrics + 1):
+    webhook = await metered.webhook(inbox.url, tenant)
+    accepted = await metered.send(tenant, type=event_type, id="private-event")
+    await metered.until(accepted["id"], tenant, "succeeded")
+    for port in metered.ports:
         async with httpx.AsyncClient(trust_env=False) as http:
             text = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
         for made in (tenant, event_type, "private-event", webhook["id"], inbox.url):
             assert made not in text
 
 
-async def test_only_metrics_are_served(dev: processes.Dev) -> None:
+async def test_only_metrics_are_served(metered: Metered) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
-        assert (await http.get(f"http://127.0.0.1:{dev.ports.metrics}/v1/events")).status_code == 404
-        assert (await http.get(f"{dev.url}/metrics")).status_code == 404
+        assert (await http.get(f"http://127.0.0.1:{metered.api}/v1/events")).status_code == 404
+        assert (await http.get(metered.http.base_url.join("/metrics"))).status_code == 404
 
 
 # Prometheus
 
 
-async def test_its_own_tool_finds_nothing_wrong(dev: processes.Dev) -> None:
+async def test_its_own_tool_finds_nothing_wrong(metered: Metered) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed")
-    for port in (dev.ports.metrics, dev.ports.metrics + 1):
+    for port in metered.ports:
         async with httpx.AsyncClient(trust_env=False) as http:
             served = (await http.get(f"http://127.0.0.1:{port}/metrics")).content
         checking = await asyncio.create_subprocess_exec(
@@ -151,7 +165,7 @@ async def until_answers(http: httpx.AsyncClient, path: str, is_there: Callable[[
             await asyncio.sleep(0.2)
 
 
-async def test_prometheus_reads_both_and_evaluates_every_rule_and_query(dev: processes.Dev, tmp_path: Path) -> None:
+async def test_prometheus_reads_both_and_evaluates_every_rule_and_query(metered: Metered, tmp_path: Path) -> None:
     prometheus = shutil.which("prometheus")
     if prometheus is None:
         pytest.skip("prometheus is not installed")
@@ -160,7 +174,7 @@ async def test_prometheus_reads_both_and_evaluates_every_rule_and_query(dev: pro
     config["rule_files"] = [str(MONITORING / "alerts.yml")]
     for number, job in enumerate(config["scrape_configs"]):
         del job["dns_sd_configs"]
-        job["static_configs"] = [{"targets": [f"127.0.0.1:{dev.ports.metrics + number}"]}]
+        job["static_configs"] = [{"targets": [f"127.0.0.1:{metered.ports[number]}"]}]
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
     port = processes.free_ports().api
     server = await asyncio.create_subprocess_exec(

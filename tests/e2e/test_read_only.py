@@ -62,13 +62,13 @@ async def test_delivers_without_writing_to_a_file(temporal: Client, postgres_url
             )
         )
         await until_serving(api, http)
-        # What runs in a sandbox, and Apprise, whose plugins would write to the user's home directory.
+        # What runs in a sandbox, and a notification.
         webhook = {
             "url": inbox.url,
             "events": ["*"],
             "filter": "event.data.amount > 1",
             "payload": {"template": '{"paid": {{ event.data.amount }}}'},
-            "notifications": [{"service": f"gotifys://{inbox.url.split('/')[2]}/token", "body": "Paid"}],
+            "notifications": [{"service": f"ntfys://{inbox.url.split('/')[2]}/topic", "body": "Paid"}],
             "retry": {"schedule": []},
         }
         assert (await http.post("/v1/webhooks", json=webhook)).status_code == 201

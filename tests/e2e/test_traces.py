@@ -20,7 +20,8 @@ from timeouts import WAIT_TIMEOUT
 
 @dataclass
 class Traced:
-    dev: processes.Dev
+    client: processes.Client
+    folder: Path
     collector: Collector
 
 
@@ -33,8 +34,9 @@ async def traced(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Trac
             "HOOKKEEPER_LOG_FORMAT": "json",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
         }
-        async with processes.dev(tmp_path_factory.mktemp("traces"), settings=settings) as dev:
-            yield Traced(dev, collector)
+        folder = tmp_path_factory.mktemp("traces")
+        async with processes.processes_apart(folder, {"api": settings, "worker": settings}) as client:
+            yield Traced(client, folder, collector)
 
 
 async def posted(http: httpx.AsyncClient, tenant: str, event_id: str) -> tuple[str, str]:
@@ -51,11 +53,11 @@ def child_of(span: CollectedSpan, parent: CollectedSpan) -> bool:
 
 
 async def test_a_trace_leads_from_the_client_to_each_attempt(traced: Traced, inbox: Receiver) -> None:
-    dev, tenant = traced.dev, "traced"
+    client, tenant = traced.client, "traced"
     inbox.fails(503)
-    webhook = await dev.webhook(inbox.url, tenant, retry={"schedule": [0.1]})
-    trace_id, span_id = await posted(dev.http, tenant, "one")
-    await dev.until("one", tenant, "succeeded")
+    webhook = await client.webhook(inbox.url, tenant, retry={"schedule": [0.1]})
+    trace_id, span_id = await posted(client.http, tenant, "one")
+    await client.until("one", tenant, "succeeded")
     spans = await traced.collector.until(trace_id, 5)
     by_name = {span.name: span for span in spans if span.name != "attempt"}
     assert {name: span.service for name, span in by_name.items()} == {
@@ -88,12 +90,12 @@ async def test_a_trace_leads_from_the_client_to_each_attempt(traced: Traced, inb
 
 async def test_each_event_of_a_batch_has_its_attempts_below_it(traced: Traced, inbox: Receiver) -> None:
     """Whether it shares a run with others or not."""
-    dev, tenant, number = traced.dev, "batched", 20
-    await dev.webhook(inbox.url, tenant)
+    client, tenant, number = traced.client, "batched", 20
+    await client.webhook(inbox.url, tenant)
     trace_id = secrets.token_hex(16)
     batch = {"events": [{"type": "order.paid", "tenant": tenant, "id": str(n)} for n in range(number)]}
     headers = {"traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
-    assert (await dev.http.post("/v1/events/batch", json=batch, headers=headers)).status_code == 207
+    assert (await client.http.post("/v1/events/batch", json=batch, headers=headers)).status_code == 207
     await inbox.got(number)
     async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
@@ -111,12 +113,12 @@ async def test_each_event_of_a_batch_has_its_attempts_below_it(traced: Traced, i
 
 
 async def test_an_event_without_a_context_has_a_trace_of_its_own(traced: Traced, inbox: Receiver) -> None:
-    dev, tenant = traced.dev, "untraced"
-    await dev.webhook(inbox.url, tenant)
+    client, tenant = traced.client, "untraced"
+    await client.webhook(inbox.url, tenant)
     for bad in (None, "00-zz-zz-01", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"):
         headers = {"traceparent": bad} if bad else {}
         event = {"type": "order.paid", "tenant": tenant}
-        assert (await dev.http.post("/v1/events", json=event, headers=headers)).status_code == 202
+        assert (await client.http.post("/v1/events", json=event, headers=headers)).status_code == 202
     await inbox.got(3)
     contexts = [request.headers["traceparent"] for request in inbox.requests]
     traces = {context.split("-")[1] for context in contexts}
@@ -127,12 +129,12 @@ async def test_an_event_without_a_context_has_a_trace_of_its_own(traced: Traced,
 
 
 async def test_the_log_line_of_an_attempt_names_trace_and_run(traced: Traced, inbox: Receiver) -> None:
-    dev, tenant = traced.dev, "logged"
-    await dev.webhook(inbox.url, tenant)
-    trace_id, _ = await posted(dev.http, tenant, "logged")
-    await dev.until("logged", tenant, "succeeded")
+    client, tenant = traced.client, "logged"
+    await client.webhook(inbox.url, tenant)
+    trace_id, _ = await posted(client.http, tenant, "logged")
+    await client.until("logged", tenant, "succeeded")
     (run,) = [span for span in await traced.collector.until(trace_id, 4) if span.name == "run"]
-    log = next((dev.folder / ".hookkeeper").rglob("worker.log")).read_text()
+    log = (traced.folder / "logs/worker.log").read_text()
     (line,) = [line for line in log.splitlines() if '"event_id": "logged"' in line and '"event": "attempt"' in line]
     assert f'"trace_id": "{trace_id}"' in line
     assert f'"run_id": "{run.attributes["hookkeeper.run_id"]}"' in line

@@ -20,7 +20,6 @@ import pytest
 
 from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.egress.addresses import parse_networks
-from hookkeeper.egress.apprise_sender import AppriseSender
 from hookkeeper.egress.http import make_client, send
 from hookkeeper.egress.notifier import Notifier
 from rawserver import OK, Peer, RawReceiver, Script, receiving, says
@@ -219,8 +218,8 @@ async def sender(request: pytest.FixtureRequest) -> AsyncIterator[Sender]:
 
 @asynccontextmanager
 async def sending(kind: str) -> AsyncIterator[Sender]:
-    async with make_client(LOOPBACK) as client, AppriseSender((), LOOPBACK) as services:
-        yield Sender(client, Notifier(services, client) if kind == "notification" else None)
+    async with make_client(LOOPBACK) as client:
+        yield Sender(client, Notifier(client) if kind == "notification" else None)
 
 
 async def attempt(sender: Sender, hostile: Hostile) -> RawReceiver:

@@ -17,8 +17,7 @@ import pytest
 
 from hookkeeper.egress import http
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
-from hookkeeper.egress.errors import error_code
-from hookkeeper.egress.http import HttpAnswer, make_client
+from hookkeeper.egress.http import HttpAnswer, error_code, make_client
 from name_servers import name_server
 from rawserver import OK, Peer, Script, make_certificate, no_descriptors_left, receiving, says, server_tls
 from receivers import Answer

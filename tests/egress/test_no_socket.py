@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from forbidden import EVERY_HOST
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.http_calls import HttpCall, call_of
+from hookkeeper.content.notifications import RenderedNotification
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
-from hookkeeper.egress.apprise_sender import AppriseSender
-from hookkeeper.egress.connector import _socket
 from hookkeeper.egress.http import HttpAnswer, make_client, send
 from hookkeeper.egress.notifier import Notifier
+from hookkeeper.egress.transport import _socket
 from name_servers import NameServer, name_server
 from rawserver import OK, receiving, says
 from timeouts import WAIT_TIMEOUT
@@ -65,10 +65,10 @@ async def names() -> AsyncIterator[NameServer]:
         yield names
 
 
-@pytest.fixture(params=["webhook", "notification"])
+@pytest.fixture(params=["webhook", "notification", "service"])
 async def deliver(request: pytest.FixtureRequest, names: NameServer) -> AsyncIterator[Any]:
-    """Send as a webhook is sent, or as a call of any HTTP API is; to give the error."""
-    async with make_client(Networks(), lookups=names.lookups()) as client, AppriseSender((), Networks()) as services:
+    """Send as a webhook is sent, as a call of any HTTP API, or as a notification of a service; to give the error."""
+    async with make_client(Networks(), lookups=names.lookups()) as client:
 
         async def webhook(url: str) -> str | None:
             return (await post(client, url)).error
@@ -79,9 +79,18 @@ async def deliver(request: pytest.FixtureRequest, names: NameServer) -> AsyncIte
                 call = call_of(HttpCall(url="{{ event.url }}", body="{}"), {"event": {"url": url}})
             except BadTemplate:
                 return "bad_template"
-            return (await Notifier(services, client).send(call, timeout=WAIT_TIMEOUT, keep=100)).error
+            return (await Notifier(client).send(call, timeout=WAIT_TIMEOUT, keep=100)).error
 
-        yield webhook if request.param == "webhook" else notification
+        async def service(url: str) -> str | None:
+            """Send to a server of ntfy, whose address is checked when it is saved, and not here."""
+            address = url.replace("http", "ntfy", 1) + ("topic" if url.endswith("/") else "")
+            note = RenderedNotification(service=address, title="title", body="body")
+            try:
+                return (await Notifier(client).send(note, timeout=WAIT_TIMEOUT, keep=100)).error
+            except ValueError:
+                return "bad_template"
+
+        yield {"webhook": webhook, "notification": notification, "service": service}[request.param]
 
 
 def client_of(names: NameServer, *allowed: str) -> httpx.AsyncClient:

@@ -7,9 +7,8 @@ import pytest
 
 from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.egress.addresses import parse_networks
-from hookkeeper.egress.apprise_sender import AppriseSender, ServiceAnswer
 from hookkeeper.egress.http import make_client
-from hookkeeper.egress.notifier import Notifier
+from hookkeeper.egress.notifier import Notifier, ServiceAnswer
 from receivers import Answer, Receiver
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -19,8 +18,8 @@ TOKEN = "s3cr3t-t0ken-of-the-tests"
 
 @pytest.fixture
 async def notifier() -> AsyncIterator[Notifier]:
-    async with make_client(LOOPBACK) as client, AppriseSender((), LOOPBACK) as services:
-        yield Notifier(services, client)
+    async with make_client(LOOPBACK) as client:
+        yield Notifier(client)
 
 
 async def call(notifier: Notifier, inbox: Receiver, said: str, keep: int = 4096) -> ServiceAnswer:

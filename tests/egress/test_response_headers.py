@@ -2,7 +2,7 @@
 
 import pytest
 
-from hookkeeper.egress.response_headers import shown_headers
+from hookkeeper.egress.scrubbing import shown_headers
 
 URL, HEADERS = "https://a.example/hook?key=query-secret", {"authorization": "Bearer header-secret"}
 MASK = "********"

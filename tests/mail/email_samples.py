@@ -9,8 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from hookkeeper.content.emails import RenderedEmail
-from hookkeeper.content.mailboxes import Mailbox
+from hookkeeper.content.emails import Mailbox, RenderedEmail
 from hookkeeper.mail.provider import Tags
 
 SENDER = "Acme <hooks@acme.example>"

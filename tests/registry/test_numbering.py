@@ -38,8 +38,8 @@ def test_a_number_is_never_used_again() -> None:
 
 
 def test_notifications_are_known_by_where_they_go() -> None:
-    slack = [Notification(service=f"slack://{name}") for name in ("a", "b")]
-    titled = Notification(service="slack://b", title="x")
+    slack = [Notification(service=f"slack://T/B/{name}") for name in ("a", "b")]
+    titled = Notification(service="slack://T/B/b", title="x")
     assert renumber([titled], slack, first(2)).numbers == (2,)
 
 

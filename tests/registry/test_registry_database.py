@@ -13,7 +13,6 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -358,23 +357,6 @@ async def test_a_closed_connection_of_sqlite_holds_no_lock(sqlite_url: str) -> N
     await connection.close()
     await engine.dispose()
     del cursor
-
-
-async def test_a_migrated_file_is_recognised_without_alembic(sqlite_url: str, tmp_path: Path) -> None:
-    """Proves: a missing, foreign or older file counts as not migrated, and the latest revision is Alembic's."""
-    database = Path(sqlite_url.partition("///")[2])
-    assert not migrations.is_newest(database)
-    store = Store.connect(sqlite_url)
-    await store.migrate()
-    await store.close()
-    assert migrations.is_newest(database)
-    assert ScriptDirectory.from_config(alembic()).get_current_head() == migrations.newest()
-    with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0000'")
-    assert not migrations.is_newest(database)
-    foreign = tmp_path / "foreign.db"
-    foreign.write_text("my diary, chapter one\n" * 100)
-    assert not migrations.is_newest(foreign)
 
 
 async def test_a_database_that_is_no_longer_read_only_is_written_to(postgres_url: str) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from hookkeeper.content.errors import TooCostly
-from hookkeeper.sandbox import breaker
-from hookkeeper.sandbox.breaker import Breaker
+from hookkeeper.sandbox import pool
+from hookkeeper.sandbox.pool import Breaker
 from timeouts import FakeClock
 
 
@@ -48,7 +48,7 @@ def test_code_that_is_too_costly_now_and_then_does_not_rest() -> None:
 
 
 def test_a_bounded_number_of_calls_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(pool, "MAX_ENTRIES", 3)
     tripped = Breaker()
     for what in (b"a", b"b", b"c", b"d"):
         for _ in range(3):

@@ -17,11 +17,11 @@ async def test_a_flood_of_one_tenant_delays_no_start_of_another(
     """One tenant's starts hang, as many as it may have; another's event is accepted all the same. None shares a run."""
     start, go_on, hanging = idle_instance.gateway.start, asyncio.Event(), list[str]()
 
-    async def hangs_for_one(event: EventInput, digest: str) -> Started:
+    async def hangs_for_one(event: EventInput) -> Started:
         if event.tenant == idle_instance.tenant:
             hanging.append(event.id)
             await go_on.wait()
-        return await start(event, digest)
+        return await start(event)
 
     monkeypatch.setattr(idle_instance.gateway, "start", hangs_for_one)
     large = "x" * MAX_EVENT_BYTES

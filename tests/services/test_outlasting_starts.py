@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from hookkeeper.messages.event import EventInput, event_state
-from hookkeeper.services import outlasting_starts
-from hookkeeper.services.outlasting_starts import BYTES_PER_START, MAX_STARTS, OutlastingStarts
+from hookkeeper.services import event_starts
+from hookkeeper.services.event_starts import BYTES_PER_START, MAX_STARTS, OutlastingStarts
 from hookkeeper.services.start_queue import NewRun
 from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.gateway import Started
@@ -17,8 +17,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def new(event_id: str, tenant: str = "acme", digest: str = "digest", size: int = 100) -> NewRun:
-    event = EventInput(id=event_id, type="a", tenant=tenant, timestamp=NOW, accepted_at=NOW)
-    return NewRun(event, digest, size, has_own_id=True)
+    event = EventInput(id=event_id, type="a", tenant=tenant, timestamp=NOW, digest=digest, accepted_at=NOW)
+    return NewRun(event, size, has_own_id=True)
 
 
 class SlowStart:
@@ -88,7 +88,7 @@ async def test_a_start_that_has_failed_is_begun_anew() -> None:
 
 
 async def test_an_answer_without_a_request_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlasting_starts, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(event_starts, "KEPT_SECONDS", 0)
     starts, slow, run = OutlastingStarts(), SlowStart(), new("e")
     await request(starts, run, slow)
     slow.go_on.set()
@@ -99,7 +99,7 @@ async def test_an_answer_without_a_request_is_forgotten(monkeypatch: pytest.Monk
 
 
 async def test_a_start_takes_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlasting_starts, "MAX_SECONDS", 0)
+    monkeypatch.setattr(event_starts, "MAX_SECONDS", 0)
     starts, slow = OutlastingStarts(), SlowStart()
     with pytest.raises(Unavailable, match="too long"):
         await starts.start(new("e"), slow)

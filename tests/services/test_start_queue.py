@@ -1,16 +1,15 @@
 """Events that wait for a start: which of them share the next one."""
 
-import asyncio
 from datetime import UTC, datetime
 
 import pytest
 
 from hookkeeper.messages.batch import BatchResult
 from hookkeeper.messages.event import Delivery, EventInput, event_state
-from hookkeeper.messages.shared_run import SharedRunResult, TogetherResult
+from hookkeeper.messages.shared_run import SharedRunResult
 from hookkeeper.outcomes import Outcome, excerpt_limit, headers_limit
 from hookkeeper.search_attributes import LISTED_BYTES, fitting_ids
-from hookkeeper.services.start_queue import MAX_EVENT_BYTES, MAX_SHARED_BYTES, Expected, NewRun, StartQueue, WaitingRun
+from hookkeeper.services.start_queue import MAX_EVENT_BYTES, MAX_SHARED_BYTES, Expected, NewRun, StartQueue
 from hookkeeper.temporal.data_converter import data_converter
 from workflows.retry import with_attempt
 
@@ -31,18 +30,17 @@ def new(
     event = EventInput(
         id=event_id, type="a", tenant=tenant, timestamp=NOW, data=None, accepted_at=NOW, deliveries=deliveries
     )
-    return NewRun(event, "digest", size, has_own_id=True, expected=expected)
+    return NewRun(event, size, has_own_id=True, expected=expected)
 
 
-def waiting(queue: StartQueue, *runs: NewRun) -> list[WaitingRun]:
-    all_waiting = [WaitingRun(run) for run in runs]
-    for each in all_waiting:
-        queue.put(each)
-    return all_waiting
+def waiting(queue: StartQueue, *runs: NewRun) -> tuple[NewRun, ...]:
+    for run in runs:
+        queue.put(run)
+    return runs
 
 
 def taken(queue: StartQueue) -> list[str]:
-    return [each.run.event.id for each in queue.take()]
+    return [each.event.id for each in queue.take()]
 
 
 async def test_tenants_take_turns() -> None:
@@ -64,7 +62,7 @@ async def test_slow_events_share_with_their_tenant_only() -> None:
     waiting(queue, new("a"), *slow, new("b", "other"), new("t", "other", expected="slow"), new("c"))
     assert taken(queue) == ["a", "b", "c"]
     group = queue.take()
-    assert [each.run.event.id for each in group] == ["s0", "s1", "s2", "s3"]
+    assert [each.event.id for each in group] == ["s0", "s1", "s2", "s3"]
     assert taken(queue) == ["t"]
     assert taken(queue) == [], "the first start of that tenant has not ended"
     queue.end(group)
@@ -78,7 +76,7 @@ async def test_events_of_webhooks_that_have_not_succeeded_yet_share_with_each_ot
     waiting(queue, new("a"), *untried, new("s", "other", expected="slow"), new("m", "tenant0", expected="unknown"))
     assert taken(queue) == ["a"]
     group = queue.take()
-    assert [each.run.event.id for each in group] == ["n0", "n1", "n2", "m"]
+    assert [each.event.id for each in group] == ["n0", "n1", "n2", "m"]
     waiting(queue, new("n3", "tenant3", expected="unknown"), new("n4", "tenant0", expected="unknown"))
     assert taken(queue) == ["s"]
     assert taken(queue) == ["n3"], "the first start of the other tenant has not ended"
@@ -106,7 +104,7 @@ async def test_a_shared_run_has_a_maximum_of_bytes() -> None:
     waiting(queue, *(new(f"e{n}", deliveries=deliveries) for n in range(10)))
     sizes = []
     while queue:
-        sizes.append(sum(len(each.shared_event.model_dump_json()) for each in queue.take()))
+        sizes.append(sum(len(each.event.model_dump_json()) for each in queue.take()))
     assert max(sizes) <= MAX_SHARED_BYTES
 
 
@@ -140,14 +138,6 @@ def test_only_small_plain_events_may_share_a_run(run: NewRun, is_plain: bool) ->
     assert run.is_plain() is is_plain
 
 
-async def test_a_request_that_has_ended_gets_no_answer() -> None:
-    (ended,) = waiting(StartQueue(max_events=2), new("a"))
-    ended.answer.cancel()
-    ended.fail(ValueError())
-    with pytest.raises(asyncio.CancelledError):
-        await ended.answer
-
-
 async def test_the_results_of_a_full_run_fit_into_payloads() -> None:
     """A run has as many deliveries as possible, and each receiver sends back as much text as is kept."""
     queue = StartQueue(max_events=1000)
@@ -155,7 +145,7 @@ async def test_the_results_of_a_full_run_fit_into_payloads() -> None:
         Delivery(id=f"wh_{n:024d}", webhook_id=f"wh_{n:024d}", target="https://a.example/") for n in range(100)
     )
     waiting(queue, *(new(f"e{n}", size=60, deliveries=targets) for n in range(10)))
-    run = [waiting.run.event for waiting in queue.take()]
+    run = [waiting.event for waiting in queue.take()]
     count = sum(len(event.deliveries) for event in run)
     assert count >= 400
     outcome = Outcome(
@@ -171,7 +161,7 @@ async def test_the_results_of_a_full_run_fit_into_payloads() -> None:
         response_excerpt='"' * excerpt_limit(count),
     )
     made = tuple(with_attempt(target, outcome, "scheduled", NOW) for target in targets)
-    together = TogetherResult(results=tuple(BatchResult(outcomes=(outcome,) * len(event.deliveries)) for event in run))
+    together = BatchResult(outcomes=tuple((outcome,) * len(event.deliveries) for event in run))
     finished = SharedRunResult(finished=tuple(event_state(event, made, deliver_at=None) for event in run))
     for payload in CONVERTER.to_payloads([together, finished]):
         assert len(payload.data) < MAX_PAYLOAD

@@ -20,9 +20,7 @@ from test_event import without_registry
 import shared_runs
 from crowds import crowd
 from hookkeeper import ids
-from hookkeeper.messages.event import Receipt
-from hookkeeper.messages.ordered_queue import QueuePosition
-from hookkeeper.messages.shared_run import SharedEvent
+from hookkeeper.messages.event import EventInput, Receipt
 from instances import Instance, running_instance
 from mail_servers import KEY, SendGridServer, sendgrid_server
 from receivers import Answer, Receiver, receiver
@@ -148,10 +146,8 @@ async def test_record_recorded_late(instance: Instance, inbox: Receiver) -> None
 
 @pytest.mark.timeout(300)
 async def test_record_ordered(instance: Instance, inbox: Receiver) -> None:
-    """A position without a run, an event that blocks, one that is skipped, one that was scheduled; then none."""
+    """An event that blocks, one that is skipped, one that was scheduled."""
     webhook = await fresh(instance, inbox, 500, 200, 500, ordered=True, retry={"schedule": [0.1]})
-    nobody = QueuePosition(webhook_id=str(webhook["id"]), tenant=instance.tenant, position="nobody")
-    await instance.gateway.ordered_queues.enqueue(nobody)
     blocks = (await instance.send())["id"]
     scheduled = (await instance.send(deliver_at=in_days(1)))["id"]
     await instance.until(blocks, "succeeded")
@@ -164,9 +160,6 @@ async def test_record_ordered(instance: Instance, inbox: Receiver) -> None:
     await instance.command(skipped, "retry")
     await save(instance, skipped, "ordered_skipped")
     await save(instance, blocks, "ordered")
-    queue = instance.temporal.get_workflow_handle(ids.ordered_queue_id(str(webhook["id"])))
-    await queue.result()
-    write(HISTORIES / "ordered_queue.json", (await queue.fetch_history()).to_json())
     await drop(instance, webhook)
 
 
@@ -270,7 +263,7 @@ async def test_record_shared_waiting(temporal: Client, tmp_path: Path, inbox: Re
             await save_shared(run, "shared_waiting")
 
 
-def to(instance: Instance, webhook: dict[str, object], event_id: str) -> SharedEvent:
+def to(instance: Instance, webhook: dict[str, object], event_id: str) -> EventInput:
     return shared_runs.event_to(webhook, id=event_id, tenant=instance.tenant)
 
 

@@ -75,8 +75,7 @@ async def test_a_delivery_without_memory_is_deferred_and_no_attempt_counted(
     answered.
     """
     monkeypatch.setattr("hookkeeper.egress.request_state.SLOT_TIMEOUT", 0.1)
-    settings = {"max_bytes_in_flight": 16 * MIB, "max_bytes_in_flight_per_tenant": 4 * MIB}
-    async with running_instance(temporal, tmp_path, **settings) as instance, receiver() as slow:
+    async with running_instance(temporal, tmp_path, max_bytes_in_flight=8 * MIB) as instance, receiver() as slow:
         slow.otherwise = Answer(gate=asyncio.Event())
         for _ in range(5):
             await instance.webhook(slow.url, payload=LARGE, timeout=30)
@@ -98,11 +97,7 @@ async def test_data_of_events_takes_bounded_memory_and_delays_no_other_tenant(
     """Timeline: four events that take over 2 MiB each as Python objects go to a receiver that does not answer; another
     tenant's event is sent. Proves: one of the four is in the worker at a time, and the other event is delivered.
     """
-    settings = {
-        "max_bytes_in_flight": 16 * MIB,
-        "max_bytes_in_flight_per_tenant": 4 * MIB,
-        "shutdown_timeout": timedelta(seconds=1),
-    }
+    settings = {"max_bytes_in_flight": 8 * MIB, "shutdown_timeout": timedelta(seconds=1)}
     async with running_instance(temporal, tmp_path, **settings) as instance, receiver() as slow:
         slow.otherwise = Answer(gate=asyncio.Event())
         hostile = f"{instance.tenant}-hostile"

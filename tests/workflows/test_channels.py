@@ -30,12 +30,11 @@ async def sendgrid() -> AsyncIterator[SendGridServer]:
 
 @pytest.fixture
 async def instance(temporal: Client, tmp_path: Path, sendgrid: SendGridServer) -> AsyncIterator[Instance]:
-    """An instance that mails through SendGrid, and may use ntfy."""
+    """An instance that mails through SendGrid."""
     settings = {
         "sendgrid_api_key": SecretStr(KEY),
         "sendgrid_host": sendgrid.host,
         "email_from": "Shop <shop@shop.example>",
-        "notification_services": ("ntfy",),
     }
     async with running_instance(temporal, tmp_path, **settings) as built, built.working():
         yield built

@@ -35,7 +35,6 @@ USES = {
     "large_event.py:_close": "recorded as finished_at",
     "deliver_at.py:release": "shown as deliver_at of an event that was released",
     "large_event.py:restart_part": "shown as deliver_at of a part that is delivered again",
-    "ordered_queue.py:_set_stuck": "shown: since when the queue is stuck",
     "probe.py:_send": "the time in a test event",
     "probe.py:_alert_of": "the time in an alert",
     "recovery.py:run": "shown as finished_at",

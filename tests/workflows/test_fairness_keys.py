@@ -21,14 +21,13 @@ async def key_of(client: Client, workflow_id: str) -> str:
 async def test_every_run_has_the_key_of_its_tenant(idle_instance: Instance) -> None:
     """No worker is there, so that all runs stay open."""
     tenant, client, http = idle_instance.tenant, idle_instance.temporal, idle_instance.http
-    webhook = (await idle_instance.webhook("http://127.0.0.1:9000/", ordered=True))["id"]
+    webhook = (await idle_instance.webhook("http://127.0.0.1:9000/"))["id"]
     event = (await idle_instance.send())["id"]
     assert (await http.post(f"/v1/webhooks/{webhook}/resume")).status_code == 200
     recovery = await http.post(f"/v1/webhooks/{webhook}/recover", json={"since": "2026-01-01T00:00:00Z"})
     await Probes(client, idle_instance.settings.task_queue, timedelta(minutes=1)).start(tenant, webhook)
     workflows = [
         ids.workflow_id(tenant, event),
-        ids.ordered_queue_id(webhook),
         ids.release_id(webhook),
         str(ids.recovery_workflow_id(recovery.json()["id"])),
         ids.probe_id(webhook),

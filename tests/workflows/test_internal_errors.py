@@ -196,4 +196,4 @@ async def test_a_bug_at_any_point_delays_no_other_event(
         async with asyncio.timeout(WAIT_TIMEOUT):
             assert (await instance.run("broken").result())["status"] == "succeeded"
     sent = {request.webhook_id for request in inbox.requests}
-    assert (len(inbox.requests), sent) == (50, {event.event.id for event in events})
+    assert (len(inbox.requests), sent) == (50, {event.id for event in events})

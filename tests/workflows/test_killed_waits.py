@@ -122,7 +122,7 @@ async def test_a_query_that_replays_a_run_before_its_next_step_changes_no_step(
         query = asyncio.create_task(run.query("state"))  # waits until the killed worker's turn is over
         await asyncio.sleep(0.5)
         with suppress(RPCError):  # on a slow machine its next try may have begun
-            await attempt.complete(BatchResult(outcomes=(failed(str(webhook["id"])),)))
+            await attempt.complete(BatchResult(outcomes=((failed(str(webhook["id"])),),)))
         with suppress(RPCError):  # on a slow machine its time may be over
             await query
         event = await idle_instance.until_final(event_id)

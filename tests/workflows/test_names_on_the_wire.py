@@ -13,7 +13,6 @@ from activities.closing import ClosingActivities
 from hookkeeper import temporal_names
 from hookkeeper.command_rules import COMMANDS
 from hookkeeper.messages.event import EventInput, EventState
-from hookkeeper.messages.ordered_queue import OrderedQueueState, QueueInput
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.messages.release import ReleaseState
@@ -31,16 +30,10 @@ RUN_SIGNALS = {*COMMANDS.keys() - {"redeliver"}, temporal_names.RECEIPT, tempora
 RUN_UPDATES = {*COMMANDS, temporal_names.RESCHEDULE}
 
 WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
-    temporal_names.EVENT: (EVENT, EventState, {*RUN_SIGNALS, temporal_names.GRANT}, RUN_UPDATES),
-    temporal_names.PART: (EVENT, EventState, {*RUN_SIGNALS, temporal_names.GRANT}, RUN_UPDATES),
+    temporal_names.EVENT: (EVENT, EventState, {*RUN_SIGNALS, temporal_names.TURN}, RUN_UPDATES),
+    temporal_names.PART: (EVENT, EventState, {*RUN_SIGNALS, temporal_names.TURN}, RUN_UPDATES),
     temporal_names.LARGE_EVENT: (EVENT, None, RUN_SIGNALS, {temporal_names.RESTART_PART}),
     temporal_names.SHARED_RUN: (SharedRunInput(), None, set(), {temporal_names.COMMAND}),
-    temporal_names.ORDERED_QUEUE: (
-        QueueInput(webhook_id="wh_1", tenant="acme"),
-        OrderedQueueState,
-        {temporal_names.ENQUEUE, temporal_names.DONE, temporal_names.CHECK},
-        set(),
-    ),
     temporal_names.RELEASE: (
         ReleaseState(webhook_id="wh_1", tenant="acme"),
         ReleaseState,

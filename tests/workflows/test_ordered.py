@@ -6,12 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from temporalio.service import RPCError, RPCStatusCode
 
 from crowds import crowd
-from hookkeeper.messages.ordered_queue import QueuePosition
 from instances import Instance
-from ordered_queues import first_numbers, numbers, queue_of, send_numbered
+from numbered_events import first_numbers, numbers, queue, send_numbered
 from receivers import Answer, Receiver, receiver
 
 AT_ONCE = {"schedule": [0.05] * 20}
@@ -86,7 +84,12 @@ async def test_a_waiting_delivery_is_shown_as_queued(instance: Instance, inbox: 
     await instance.until_delivery(first, "retrying")
     (delivery,) = (await instance.event(second))["deliveries"]
     assert (delivery["status"], delivery["reason"], delivery["attempts"]) == ("pending", "queued", [])
-    assert await queue_of(instance, webhook).query("positions") == [first, second]
+    assert await queue(instance, webhook) == {
+        "webhook_id": webhook["id"],
+        "waiting": 2,
+        "head": first,
+        "stuck_since": None,
+    }
 
 
 # What people do
@@ -198,23 +201,22 @@ async def test_a_test_event_does_not_wait_in_the_queue(instance: Instance, inbox
 # Other features
 
 
-async def test_a_scheduled_event_is_enqueued_when_it_is_due(instance: Instance, inbox: Receiver) -> None:
+async def test_a_scheduled_event_takes_its_place_when_it_is_due(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     scheduled = (await instance.send(data={"n": 99}, deliver_at=later))["id"]
-    # A position that it was given before, without a time to wait for, is given up.
-    await instance.gateway.ordered_queues.enqueue(
-        QueuePosition(webhook_id=webhook["id"], tenant=instance.tenant, position=scheduled)
-    )
     first, second = await send_numbered(instance, 2)
     await instance.until_delivery(first, "retrying")
+    assert (await queue(instance, webhook))["waiting"] == 2
     await instance.command(scheduled, "release")
-    while await queue_of(instance, webhook).query("positions") != [first, second, scheduled]:
+    while (await queue(instance, webhook))["waiting"] != 3:
         await asyncio.sleep(0.03)
+    (last,) = await send_numbered(instance, 1)
     await instance.command(first, "cancel")
-    await instance.until_final(scheduled)
-    assert numbers(inbox) == [0, 1, 99]
+    for event_id in (second, scheduled, last):
+        await instance.until_final(event_id)
+    assert numbers(inbox) == [0, 1, 99, 0]
 
 
 async def test_only_the_url_is_ordered(instance: Instance, inbox: Receiver) -> None:
@@ -239,7 +241,7 @@ async def test_an_ordered_webhook_with_a_rate_keeps_both(instance: Instance, inb
     assert numbers(inbox) == [0, 1, 1, 2, 3, 4, 5, 6, 7]
 
 
-async def test_an_event_in_parts_is_granted_too(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_in_parts_takes_its_turn_too(instance: Instance, inbox: Receiver) -> None:
     """With more than a hundred targets, another run than the event's own has the delivery."""
     await crowd(instance, inbox.url, 105, events=["order.*"])
     ordered = await instance.webhook(f"{inbox.url}/ordered", ordered=True, events=["*"])
@@ -251,15 +253,13 @@ async def test_an_event_in_parts_is_granted_too(instance: Instance, inbox: Recei
         assert (await instance.until_final(event_id))["status"] == "succeeded"
     there = [json.loads(request.body)["data"]["n"] for request in inbox.requests if request.path.endswith("/ordered")]
     assert there == [0, 1]
-    assert await queue_of(instance, ordered).query("positions") == []
+    assert (await queue(instance, ordered))["waiting"] == 0
 
 
 async def test_a_webhook_without_order_has_no_queue(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
-    await instance.until_closed((await instance.send())["id"])
-    with pytest.raises(RPCError) as missing:
-        await queue_of(instance, webhook).describe()
-    assert missing.value.status == RPCStatusCode.NOT_FOUND
+    nothing = {"webhook_id": webhook["id"], "waiting": 0, "head": None, "stuck_since": None}
+    assert await queue(instance, webhook) == nothing
 
 
 async def change(instance: Instance, webhook: dict[str, Any], **fields: Any) -> None:

@@ -1,7 +1,7 @@
 """The order is kept when workers are killed during attempts."""
 
 from instances import Instance
-from ordered_queues import first_numbers, numbers, send_numbered
+from numbered_events import first_numbers, numbers, send_numbered
 from receivers import Answer, Receiver
 from worker_processes import worker_process
 

@@ -26,12 +26,12 @@ def test_a_delivery_without_order_does_not_wait() -> None:
     free = delivery(ordered=None)
     assert free.is_new
     assert can_share_batch(free)
-    assert not (free.is_queued or free.blocks_queue)
+    assert not (free.is_queued or free.record.blocks_line)
     attempt(free)
     assert free.record.ordered is None  # whatever its webhook wants by now
 
 
-def test_only_a_requested_attempt_is_due_before_the_grant() -> None:
+def test_only_a_requested_attempt_is_due_before_its_turn() -> None:
     waiting = delivery()
     assert not (waiting.is_new or can_share_batch(waiting))
     assert until_due(waiting) is None
@@ -43,7 +43,7 @@ def test_only_a_requested_attempt_is_due_before_the_grant() -> None:
     assert until_due(waiting) == 0
 
 
-def test_a_delivery_is_shown_as_queued_until_the_grant() -> None:
+def test_a_delivery_is_shown_as_queued_until_its_turn() -> None:
     waiting = delivery()
     assert (waiting.snapshot.status, waiting.snapshot.reason) == ("pending", "queued")
     later = DeliveryState(waiting.snapshot)  # the run went on as a new one
@@ -57,7 +57,7 @@ def test_a_held_delivery_is_shown_as_held_not_queued() -> None:
     assert (waiting.snapshot.status, waiting.snapshot.reason) == ("held", None)
     waiting.grant()
     assert until_due(waiting) is None
-    assert waiting.blocks_queue
+    assert waiting.record.blocks_line
 
 
 @pytest.mark.parametrize(
@@ -74,29 +74,29 @@ def test_after_a_failure_the_present_policy_decides_whether_others_wait(
     ordered: OrderPolicy, wanted: OrderPolicy | None, holds: bool
 ) -> None:
     first = delivery(ordered, granted=True)
-    assert first.blocks_queue
+    assert first.record.blocks_line
     attempt(first, ordered=wanted)
-    assert first.blocks_queue is holds
+    assert first.record.blocks_line is holds
 
 
 @pytest.mark.parametrize("verdict", ["held", "deferred"])
-def test_a_delivery_blocks_the_queue_until_a_request_was_made(verdict: str) -> None:
+def test_a_delivery_blocks_the_line_until_a_request_was_made(verdict: str) -> None:
     first = delivery("skip", granted=True)
     attempt(first, verdict, ordered=None)
-    assert first.blocks_queue
+    assert first.record.blocks_line
 
 
 @pytest.mark.parametrize("verdict", ["succeeded", "gone", "webhook_deleted"])
-def test_a_final_delivery_does_not_block_the_queue(verdict: str) -> None:
+def test_a_final_delivery_does_not_block_the_line(verdict: str) -> None:
     first = delivery(granted=True)
     attempt(first, verdict)
-    assert not (first.blocks_queue or first.is_queued)
+    assert not (first.record.blocks_line or first.is_queued)
 
 
-def test_a_cancelled_delivery_does_not_block_the_queue_and_is_reopened_without_order() -> None:
+def test_a_cancelled_delivery_does_not_block_the_line_and_is_reopened_without_order() -> None:
     waiting = delivery()
     waiting.cancel()
-    assert not waiting.blocks_queue
+    assert not waiting.record.blocks_line
     assert reopened(waiting.record).ordered is None
     waiting.retry()
     assert until_due(waiting) == 0

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from hookkeeper.messages import Message
-from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
+from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.outcomes import Outcome
 from hookkeeper.temporal.data_converter import data_converter
@@ -26,21 +26,29 @@ MESSAGES: list[tuple[Message, int]] = [
         290,
     ),
     (
-        DeliveryBatch(**EVENT, attempts=(AttemptRequest(delivery=ID, webhook_id=ID, number=1, immediate=False),)),
-        210,
+        DeliveryBatch(
+            events=(
+                EventAttempts(
+                    **EVENT, attempts=(AttemptRequest(delivery=ID, webhook_id=ID, number=1, immediate=False),)
+                ),
+            )
+        ),
+        230,
     ),
     (
         BatchResult(
             outcomes=(
-                Outcome(
-                    delivery=ID,
-                    verdict="succeeded",
-                    target=TARGET,
-                    started_at=NOW,
-                    duration_ms=3.8,
-                    status_code=200,
-                    response_excerpt="ok",
-                    retry_after=None,
+                (
+                    Outcome(
+                        delivery=ID,
+                        verdict="succeeded",
+                        target=TARGET,
+                        started_at=NOW,
+                        duration_ms=3.8,
+                        status_code=200,
+                        response_excerpt="ok",
+                        retry_after=None,
+                    ),
                 ),
             )
         ),

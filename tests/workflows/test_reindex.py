@@ -1,6 +1,7 @@
 """`Reindex` rebuilds the index from histories: what it writes into empty tables is what was there before."""
 
 import asyncio
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,12 +9,12 @@ import pytest
 
 from claimed_runs import share, until_listed
 from crowds import crowd
-from hookkeeper import ids, state_size
+from hookkeeper import ids
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.temporal import reindex
 from hookkeeper.temporal.reindex import Reindex
-from hookkeeper.temporal.shared_read import first_state
+from hookkeeper.temporal.shared_runs import first_state
 from index_rows import all_rows, derived, empty, indexed, until_indexed
 from instances import Instance
 from receivers import Receiver
@@ -53,7 +54,7 @@ async def until_complete(instance: Instance, *event_ids: str) -> dict[str, list[
             await asyncio.sleep(0.1)
 
 
-async def until_rebuilt(instance: Instance, wanted: dict[str, list[dict[str, Any]]]) -> None:
+async def until_rebuilt(instance: Instance, wanted: dict[str, list[dict[str, Any]]], but: Collection[str] = ()) -> None:
     """Empty the index, and rebuild it, until all events are listed: visibility lags behind."""
     found: dict[str, list[dict[str, Any]]] = {}
     async with asyncio.timeout(WAIT_TIMEOUT):
@@ -62,7 +63,11 @@ async def until_rebuilt(instance: Instance, wanted: dict[str, list[dict[str, Any
             await reindex_of(instance).run(datetime.now(UTC) - HOUR_AGO)
             found = await all_rows(instance)
     for table, rows in wanted.items():
-        assert found[table] == rows
+        # The rows of an open run have the time of its start, not that of its latest record.
+        columns = rows[0].keys() - {"as_of", *but}
+        assert [[row[name] for name in columns] for row in found[table]] == [
+            [row[name] for name in columns] for row in rows
+        ]
 
 
 async def test_shared_runs(instance: Instance, inbox: Receiver) -> None:
@@ -75,10 +80,7 @@ async def test_shared_runs(instance: Instance, inbox: Receiver) -> None:
     run = await share(instance, events)
     run_id = (await run.handle.describe()).run_id
     await instance.store.rows.write(
-        [
-            first_report(shared.event, first_state(shared.event), run_id, shared.digest, run.handle.id)
-            for shared in events
-        ]
+        [first_report(event, first_state(event), run_id, run.handle.id) for event in events]
     )
     result = await run.result()
     (continued,) = result.continued
@@ -114,39 +116,6 @@ async def test_closed_events(instance: Instance, inbox: Receiver) -> None:
     await until_rebuilt(instance, await until_complete(instance, *events, waiting["id"], scheduled["id"]))
 
 
-async def test_attempts_that_a_state_leaves_out(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They are read from the histories of all runs."""
-    monkeypatch.setattr(state_size, "ATTEMPTS_BUDGET", 2)
-    await instance.webhook(inbox.url, retry=RetryPolicy(schedule=(0.1, 0.1, 0.1)).model_dump())
-    inbox.fails(*[503] * 7)
-    event_id = await closed(instance)
-    await instance.command(event_id, "redeliver")
-    await instance.until(event_id, "succeeded")
-    event = await instance.until_closed(event_id)
-    assert event["deliveries"][0]["attempts_omitted"] == 6
-    await until_rebuilt(instance, await until_complete(instance, event_id))
-
-
-async def test_attempts_that_were_made_in_a_shared_run(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They are in the input of the event's own run."""
-    monkeypatch.setattr(state_size, "ATTEMPTS_BUDGET", 2)
-    webhook = await instance.webhook(inbox.url, retry=RetryPolicy(schedule=(0.1, 0.1, 0.1)).model_dump())
-    inbox.fails(503, 502, 500)
-    event = event_to(webhook, id="e0", tenant=instance.tenant)
-    run = await share(instance, [event])
-    await run.result()
-    await instance.store.rows.write(
-        [first_report(event.event, first_state(event.event), "unknown", event.digest, run.handle.id)]
-    )
-    shown = await instance.until_closed("e0")
-    assert shown["deliveries"][0]["attempts_omitted"] == 2
-    await until_rebuilt(instance, await until_complete(instance, "e0"))
-
-
 async def test_a_large_event(instance: Instance, inbox: Receiver) -> None:
     """It fails in one part, and is redelivered there."""
     await crowd(instance, inbox.url, 130)
@@ -155,7 +124,7 @@ async def test_a_large_event(instance: Instance, inbox: Receiver) -> None:
     await instance.command(event_id, "retry")
     await instance.until(event_id, "succeeded")
     await instance.until_closed(event_id)
-    await until_rebuilt(instance, await until_complete(instance, event_id))
+    await until_rebuilt(instance, await until_complete(instance, event_id), but=("finished_at",))
 
 
 async def test_a_complete_index_stays_as_it_is(instance: Instance, inbox: Receiver) -> None:

@@ -31,7 +31,6 @@ STORIES = {
     "large",
     "moved",
     "ordered",
-    "ordered_queue",
     "ordered_scheduled",
     "ordered_skipped",
     "part",

@@ -1,16 +1,22 @@
 """Events whose runs have ended abnormally are found, once nothing was recorded of them for some time."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.common import WorkflowIDConflictPolicy
 
 from claimed_runs import acceptance, share
 from hookkeeper import ids
+from hookkeeper.messages.event import EventInput
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.temporal.run_repair import RunRepair
+from hookkeeper.temporal.run_state import find_run, input_of
+from hookkeeper.times import utc_now
 from index_rows import derived, indexed, until_indexed
 from instances import Instance
 from receivers import Answer, Receiver
@@ -21,9 +27,15 @@ PATIENT = RetryPolicy(schedule=(3600,)).model_dump()
 AT_ONCE = timedelta(seconds=-1)
 
 
+@pytest.fixture(autouse=True)
+def _started_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event without a run is removed without waiting for the start of one."""
+    monkeypatch.setattr("hookkeeper.temporal.gateway.STARTED_AFTER", AT_ONCE)
+
+
 async def until_repaired(instance: Instance, event_id: str, status: str | None) -> None:
     """Repair until the event has this status in lists: the server deletes and closes runs a little later."""
-    repair = RunRepair(instance.temporal, instance.store)
+    repair = RunRepair(instance.temporal, instance.gateway, instance.store)
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await indexed(instance, event_id))["status"] != status:
             await repair.repair(AT_ONCE)
@@ -48,11 +60,77 @@ async def retrying(instance: Instance, inbox: Receiver) -> str:
     return str(event["id"])
 
 
-async def test_an_event_whose_run_was_terminated_is_cancelled(instance: Instance, inbox: Receiver) -> None:
-    event_id = await retrying(instance, inbox)
+async def terminate(instance: Instance, event_id: str) -> None:
     await instance.run(event_id).terminate()
+
+
+async def time_out(instance: Instance, event_id: str) -> None:
+    """Replace the run by one with a timeout, as Temporal's own tools can start it."""
+    run = await instance.run(event_id).describe()
+    await instance.temporal.start_workflow(
+        run.workflow_type,
+        await input_of(instance.temporal, instance.run(event_id), EventInput),
+        id=run.id,
+        task_queue=run.task_queue,
+        memo=await run.memo(),
+        run_timeout=timedelta(seconds=1),
+        id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING,
+    )
+    with pytest.raises(WorkflowFailureError):
+        await instance.run(event_id).result()
+    assert (await instance.run(event_id).describe()).status == WorkflowExecutionStatus.TIMED_OUT
+
+
+@pytest.mark.parametrize("end", [terminate, time_out])
+async def test_an_event_whose_run_has_ended_abnormally_is_cancelled_and_can_be_redelivered(
+    instance: Instance, inbox: Receiver, end: Callable[[Instance, str], Awaitable[None]]
+) -> None:
+    event_id = await retrying(instance, inbox)
+    inbox.otherwise = Answer(503)
+    await end(instance, event_id)
+    inbox.otherwise = Answer()
     await until_repaired(instance, event_id, "cancelled")
     assert await indexed(instance, event_id) == derived(await instance.event(event_id))
+    assert (await instance.command(event_id, "redeliver")).status_code == 202
+    await instance.until(event_id, "succeeded")
+    await until_indexed(instance, event_id)
+
+
+async def test_a_reset_run_goes_on_and_its_rows_follow(instance: Instance, inbox: Receiver) -> None:
+    """The run had finished. It makes its attempt again, and the event is shown as finished until it does."""
+    await instance.webhook(inbox.url)
+    event_id = (await instance.send(deliver_at=(utc_now() + timedelta(seconds=0.5)).isoformat()))["id"]
+    await instance.until_closed(event_id)
+    await until_indexed(instance, event_id)
+    run = await instance.run(event_id).describe()
+    inbox.fails(410)
+    reset = ResetWorkflowExecutionRequest(
+        namespace=instance.temporal.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=run.id, run_id=run.run_id),
+        workflow_task_finish_event_id=4,
+        request_id="reset",
+        reason="test",
+    )
+    await instance.temporal.workflow_service.reset_workflow_execution(reset)
+    await instance.until(event_id, "failed")
+    await instance.until_closed(event_id)
+    await until_indexed(instance, event_id)
+    assert (await indexed(instance, event_id))["run_id"] != run.run_id
+    assert len(inbox.requests) == 2
+
+
+async def test_a_finished_event_whose_run_was_deleted_cannot_be_redelivered(
+    instance: Instance, inbox: Receiver
+) -> None:
+    await instance.webhook(inbox.url)
+    event_id = (await instance.send())["id"]
+    await instance.until_closed(event_id)
+    workflow_id = ids.workflow_id(instance.tenant, event_id)
+    await delete(instance, workflow_id)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await find_run(instance.temporal, workflow_id):
+            await asyncio.sleep(0.05)
+    assert (await instance.command(event_id, "redeliver")).status_code == 404
 
 
 async def test_an_event_whose_run_was_deleted_is_removed_and_its_id_free(instance: Instance, inbox: Receiver) -> None:
@@ -102,14 +180,13 @@ async def test_open_events_stay_as_they_are(instance: Instance, inbox: Receiver,
         await instance.command(event_id, "hold")
         await until_indexed(instance, event_id)
     before = await indexed(instance, event_id)
-    assert await RunRepair(instance.temporal, instance.store).repair(AT_ONCE) == 0
+    assert await RunRepair(instance.temporal, instance.gateway, instance.store).repair(AT_ONCE) == 0
     assert await indexed(instance, event_id) == before
 
 
 async def test_a_finished_event_whose_run_was_deleted_leaves_the_lists_when_it_is_read(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, inbox: Receiver
 ) -> None:
-    monkeypatch.setattr("hookkeeper.temporal.gateway.STARTED_AFTER", AT_ONCE)
     await instance.webhook(inbox.url)
     event_id = (await instance.send())["id"]
     await instance.until_closed(event_id)
@@ -129,7 +206,7 @@ async def test_a_restored_shared_run_attempts_an_event_whose_own_run_is_lost(
     event = event_to(webhook, id="e0", tenant=instance.tenant)
     await instance.store.rows.accept([acceptance(event, None)])
     shared_run = ids.shared_run_id()
-    await instance.gateway.shared_runs.start(shared_run, [event])
+    await instance.gateway.start_shared(shared_run, [event])
     await inbox.got(1)
     await instance.temporal.get_workflow_handle(shared_run).result()
     assert (await instance.event("e0"))["status"] == "succeeded"

@@ -11,13 +11,11 @@ from temporalio.client import WorkflowHistory
 from hookkeeper import temporal_names
 from hookkeeper.commands import reopen
 from hookkeeper.messages.event import Delivery, DeliveryStatus, EventInput
-from hookkeeper.messages.shared_run import SharedEvent
 from hookkeeper.search_attributes import (
     DELIVER_AT_KEY,
     EVENT_TYPE_KEY,
     EVENTS_KEY,
     NEEDS_ATTENTION_KEY,
-    ORDERED_KEY,
     TENANT_KEY,
     memo,
     search_attributes,
@@ -41,6 +39,7 @@ def event(*deliveries: Delivery, deliver_at: datetime | None = None) -> EventInp
         timestamp=NOW,
         accepted_at=NOW,
         data={},
+        digest="abc",
         deliver_at=deliver_at,
         deliveries=deliveries,
     )
@@ -52,20 +51,19 @@ def attributes(event: EventInput, run_number: int = 1) -> dict[str, object]:
 
 OF_EVERY_EVENT = {"HookTenant": "acme", "HookEventType": "order.paid"}
 PLAIN = Delivery(id="wh_1", webhook_id="wh_1")
-IN_ORDER = Delivery(id="wh_2", webhook_id="wh_2", ordered="block")
+OTHER = Delivery(id="wh_2", webhook_id="wh_2")
 LATER = NOW + timedelta(days=1)
 
 
 def test_a_plain_event_has_its_tenant_and_type_only() -> None:
     assert attributes(event(PLAIN)) == OF_EVERY_EVENT
-    assert memo(event(PLAIN), "abc", 1) == {"digest": "abc", "accepted_at": NOW}
+    assert memo(event(PLAIN), 1) == {"digest": "abc", "accepted_at": NOW}
 
 
-def test_an_event_lists_what_needs_attention_its_queues_and_its_time() -> None:
+def test_an_event_lists_what_needs_attention_and_its_time() -> None:
     held = PLAIN.model_copy(update={"status": "held"})
-    assert attributes(event(held, IN_ORDER, deliver_at=LATER)) == OF_EVERY_EVENT | {
+    assert attributes(event(held, OTHER, deliver_at=LATER)) == OF_EVERY_EVENT | {
         "HookNeedsAttention": ["wh_1"],
-        "HookOrdered": ["wh_2"],
         "HookDeliverAt": LATER,
     }
 
@@ -77,7 +75,7 @@ def test_an_event_that_was_in_a_shared_run_needs_attention_from_the_start(status
 
 
 def shared(*events: EventInput) -> dict[str, object]:
-    attributes = shared_search_attributes([SharedEvent(event=event, digest="") for event in events])
+    attributes = shared_search_attributes(events)
     return {pair.key.name: pair.value for pair in attributes}
 
 
@@ -91,20 +89,20 @@ def test_a_shared_run_of_several_tenants_and_types_has_neither() -> None:
     assert shared(event(PLAIN), second) == {"HookEvents": ["evt_1", "evt_2"]}
 
 
-def test_a_redelivery_waits_neither_for_its_time_nor_in_a_queue() -> None:
-    failed = IN_ORDER.model_copy(update={"status": "failed"})
+def test_a_redelivery_does_not_wait_for_its_time() -> None:
+    failed = OTHER.model_copy(update={"status": "failed"})
     again = event(*reopen("retry", [PLAIN.model_copy(update={"status": "succeeded"}), failed], None), deliver_at=LATER)
     assert attributes(again, 2) == OF_EVERY_EVENT
-    assert memo(again, "abc", 2) == {"digest": "abc", "accepted_at": NOW, "run_number": 2}
+    assert memo(again, 2) == {"digest": "abc", "accepted_at": NOW, "run_number": 2}
 
 
 def test_a_large_event_has_those_of_its_deliveries_on_its_parts() -> None:
-    deliveries = [Delivery(id=f"wh_{n}", webhook_id=f"wh_{n}", ordered="block") for n in range(101)]
+    deliveries = [Delivery(id=f"wh_{n}", webhook_id=f"wh_{n}", status="held") for n in range(101)]
     assert attributes(event(*deliveries, deliver_at=LATER)) == OF_EVERY_EVENT
 
 
 def test_each_attribute_is_registered() -> None:
-    keys = (TENANT_KEY, EVENT_TYPE_KEY, NEEDS_ATTENTION_KEY, DELIVER_AT_KEY, ORDERED_KEY, EVENTS_KEY)
+    keys = (TENANT_KEY, EVENT_TYPE_KEY, NEEDS_ATTENTION_KEY, DELIVER_AT_KEY, EVENTS_KEY)
     assert {key.name for key in keys} == set(temporal_names.SEARCH_ATTRIBUTES)
 
 

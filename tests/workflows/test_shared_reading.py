@@ -162,7 +162,7 @@ async def test_a_recovery_redelivers_what_a_terminated_shared_run_has_cancelled(
     scope = {"since": (datetime.now(UTC) - timedelta(hours=1)).isoformat(), "status": "cancelled", "rate": 50}
     async with asyncio.timeout(WAIT_TIMEOUT):
         while [(await instance.event(f"e{n}"))["status"] for n in range(2)] != ["succeeded"] * 2:
-            await RunRepair(instance.temporal, instance.store).repair(timedelta(seconds=-1))
+            await RunRepair(instance.temporal, instance.gateway, instance.store).repair(timedelta(seconds=-1))
             await instance.http.post(f"/v1/webhooks/{webhook['id']}/recover", json=scope)
             await asyncio.sleep(0.5)
     assert (await instance.event("e1"))["workflow_id"] == own_run(instance, "e1")

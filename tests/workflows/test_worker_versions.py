@@ -12,9 +12,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from claimed_runs import share
 from cloud import cloud
-from hookkeeper.cli import temporal_server
-from hookkeeper.cli.run_promote import sentence
-from hookkeeper.cli.supervisor import Supervisor
+from drills.stack import temporal_service
+from drills.supervisor import Supervisor
+from hookkeeper.cli.maintenance import sentence
 from hookkeeper.temporal import worker_versions
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.worker_versions import UNVERSIONED, VersionNotReady
@@ -245,7 +245,7 @@ async def test_a_killed_worker_of_the_current_version_is_replaced(idle_instance:
 async def server_without_versions(folder: Path) -> AsyncIterator[Client]:
     """Run a server on which worker deployments are disabled."""
     ports = free_ports()
-    service = temporal_server.service(folder, ports)
+    service = temporal_service(folder, ports)
     flag = ("--dynamic-config-value", "system.enableDeploymentVersions=false")
     async with Supervisor(folder) as supervisor:
         await supervisor.start(replace(service, argv=[*service.argv, *flag]))

@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.database import rows_with
-from hookkeeper.registry.index.deletion import with_keys
 from hookkeeper.registry.index.merge import EventKey, Followed
 from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, index_changes
 from hookkeeper.registry.transactions import Statement, Steps
@@ -138,7 +137,9 @@ async def read(
 async def changed_events(session: AsyncSession, changes: Sequence[Change]) -> list[ChangedEvent]:
     """Return the events of these changes as they are now, in the same order; one event for each change."""
     keys = sorted({change.key for change in changes})
-    found = await session.execute(select(events).where(with_keys(events, "id", keys)))
+    found = await session.execute(
+        select(events).where(rows_with((events.c.accepted_at, events.c.tenant, events.c.id), keys))
+    )
     by_key = {EventKey(row["accepted_at"], row["tenant"], row["id"]): row for row in found.mappings()}
     of_events = await _deliveries(session, changes)
     return [

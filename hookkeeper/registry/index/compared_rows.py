@@ -1,39 +1,41 @@
-"""The rows of events that are compared with their runs."""
+"""The rows of events that are compared with their runs: for the repair and `hookkeeper reindex`."""
 
 from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import ColumnElement, TextClause, select, tuple_
 
-from hookkeeper.registry.database import Database, rows_with
+from hookkeeper.messages.event import EventStatus
+from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries, events
+from hookkeeper.registry.index.tables import NOT_SUCCEEDED, events
 
-KEYS_PER_QUERY = 500
-KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
-INDEXED = (events.c.run_id, events.c.finished_at, events.c.size, events.c.as_of, events.c.shared_run)
+IDS_PER_QUERY = 500
 OPEN_STATUSES = ("scheduled", "delivering")
-EVENT_OF_DELIVERY = (deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id)
+KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
+COMPARED = (
+    events.c.status,
+    events.c.run_id,
+    events.c.shared_run,
+    events.c.digest,
+    events.c.finished_at,
+    events.c.as_of,
+)
 
 
-class IndexedEvent(NamedTuple):
-    """What is compared with a run."""
-
-    run_id: str
-    finished_at: datetime | None
-    size: int | None
-    as_of: datetime
-    shared_run: str | None = None
-
-
-class OpenEvent(NamedTuple):
-    """An event that is open, as far as the index knows."""
+class ComparedRow(NamedTuple):
+    """What the row of an event says about its run."""
 
     key: EventKey
+    status: EventStatus
     run_id: str
-    as_of: datetime
     shared_run: str | None
+    digest: str
+    finished_at: datetime | None
+    as_of: datetime
+    has_acceptance: bool
+    """A row that only a step of the run has written may lack deliveries: the registry was restored."""
 
 
 class ComparedRows:
@@ -42,44 +44,22 @@ class ComparedRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def events(self, keys: Collection[EventKey]) -> dict[EventKey, IndexedEvent]:
-        """Return those of the events that the index has."""
-        listed = sorted(keys)
-        found: dict[EventKey, IndexedEvent] = {}
-        for n in range(0, len(listed), KEYS_PER_QUERY):
-            query = select(*KEY, *INDEXED).where(rows_with(KEY, listed[n : n + KEYS_PER_QUERY]))
-            async with self._database.read() as session:
-                for row in await session.execute(query):
-                    found[EventKey(*row[:3])] = IndexedEvent(*row[3:])
-        return found
-
-    async def in_shared_runs(
-        self, event_ids: Collection[str], begin: datetime, end: datetime
-    ) -> dict[str, list[IndexedEvent]]:
-        """Return the events of shared runs with these ids that were accepted from `begin` until `end`, by run."""
-        found: dict[str, list[IndexedEvent]] = {}
+    async def with_ids(self, event_ids: Collection[str]) -> list[ComparedRow]:
+        """Return the rows of events with these ids, of all tenants."""
         listed = sorted(event_ids)
-        is_shared = events.c.shared_run.is_not(None), events.c.accepted_at.between(begin, end)
-        for n in range(0, len(listed), KEYS_PER_QUERY):
-            query = select(*INDEXED).where(events.c.id.in_(listed[n : n + KEYS_PER_QUERY]), *is_shared)
-            async with self._database.read() as session:
-                for row in await session.execute(query):
-                    found.setdefault(row.shared_run, []).append(IndexedEvent(*row))
+        found: list[ComparedRow] = []
+        for n in range(0, len(listed), IDS_PER_QUERY):
+            found += await self._rows(events.c.id.in_(listed[n : n + IDS_PER_QUERY]))
         return found
 
-    async def attempts(self, key: EventKey) -> dict[str, int]:
-        """Return the numbers of attempts that are counted, by delivery of an event."""
-        query = select(deliveries.c.id, deliveries.c.attempts).where(tuple_(*EVENT_OF_DELIVERY) == key)
-        async with self._database.read() as session:
-            return {row.id: row.attempts for row in await session.execute(query)}
-
-    async def open_events(self, before: datetime, after: EventKey | None, limit: int) -> list[OpenEvent]:
+    async def silent(self, before: datetime, after: EventKey | None, limit: int) -> list[ComparedRow]:
         """Return the oldest open events after this one of which nothing was written since a time."""
-        columns = (events.c.run_id, events.c.as_of, events.c.shared_run)
         is_open = events.c.status.in_(OPEN_STATUSES), events.c.finished_at.is_(None), NOT_SUCCEEDED
-        query = select(*KEY, *columns).where(*is_open, events.c.accepted_at < before, events.c.as_of < before)
-        if after is not None:
-            query = query.where(tuple_(*KEY) > after)
+        is_after = [] if after is None else [tuple_(*KEY) > after]
+        is_silent = events.c.accepted_at < before, events.c.as_of < before
+        return await self._rows(*is_open, *is_silent, *is_after, limit=limit)
+
+    async def _rows(self, *where: ColumnElement[bool] | TextClause, limit: int | None = None) -> list[ComparedRow]:
+        query = select(*KEY, *COMPARED, events.c.size.is_not(None)).where(*where).order_by(*KEY).limit(limit)
         async with self._database.read() as session:
-            rows = await session.execute(query.order_by(*KEY).limit(limit))
-            return [OpenEvent(EventKey(*row[:3]), *row[3:]) for row in rows]
+            return [ComparedRow(EventKey(*row[:3]), *row[3:]) for row in await session.execute(query)]

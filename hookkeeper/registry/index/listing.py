@@ -10,8 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from hookkeeper.messages.event import NEED_ATTENTION, Channel, DeliveryStatus, EventStatus, Reason, next_attempt_at
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index import tables
-from hookkeeper.registry.index.scan import Key, find_deliveries, find_events
-from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.search import Key, Search, find_deliveries, find_events
 from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events
 from hookkeeper.registry.paging import BadRegistryCursor
 

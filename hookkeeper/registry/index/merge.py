@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from hookkeeper.messages.event import Delivery
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.index import rollup
 from hookkeeper.registry.index.rollup import Rollups, Subject
 
@@ -29,6 +29,19 @@ class EventKey(NamedTuple):
 class DeliveryKey(NamedTuple):
     event: EventKey
     delivery_id: str
+
+
+Line = tuple[str, str]
+"""Webhook and line."""
+
+
+class Passed(NamedTuple):
+    """A delivery that has left its line: later ones need not wait for it."""
+
+    event: EventKey
+    line: Line
+    place: int
+    """0 if it had left before, with the same report."""
 
 
 class Delay(NamedTuple):
@@ -58,6 +71,7 @@ class IndexChanges:
     first_attempts: list[Delay] = field(default_factory=list)
     successes: list[Delay] = field(default_factory=list)
     followed: dict[EventKey, Followed] = field(default_factory=dict)
+    passed: list[Passed] = field(default_factory=list)
 
     def follow(self, key: EventKey) -> Followed:
         """Note that an event has visibly changed, and return what has."""
@@ -69,10 +83,17 @@ def key_of(report: RunReport) -> EventKey:
 
 
 def merge(
-    reports: Iterable[RunReport], events: Mapping[EventKey, Row], deliveries: Mapping[DeliveryKey, Row]
+    reports: Iterable[RunReport],
+    events: Mapping[EventKey, Row],
+    deliveries: Mapping[DeliveryKey, Row],
+    tails: Mapping[Line, int] | None = None,
 ) -> IndexChanges:
-    """Return the changes that the reports make to these rows, which are those of their events."""
+    """Return the changes that the reports make to these rows, which are those of their events.
+
+    `tails` has the last places in the lines of ordered deliveries.
+    """
     changes = IndexChanges()
+    places = Places(tails or {})
     for report in reports:
         key = key_of(report)
         if report.progress is not None:
@@ -81,7 +102,7 @@ def merge(
         for delivery in report.deliveries:
             delivery_key = DeliveryKey(key, delivery.id)
             old = changes.deliveries.get(delivery_key) or deliveries.get(delivery_key) or removed.get(delivery.id)
-            if _merge_delivery(changes, report, delivery, old):
+            if _merge_delivery(changes, report, delivery, old, places):
                 event = changes.events.get(key) or events.get(key)
                 due_at = max(key.accepted_at, (event and event["deliver_at"]) or key.accepted_at)
                 _note_delays(changes, changes.deliveries[delivery_key], delivery, old, due_at)
@@ -122,11 +143,48 @@ def _event_row(report: RunReport, progress: EventProgress, size: int | None = No
     }
 
 
-def _merge_delivery(changes: IndexChanges, report: RunReport, delivery: Delivery, old: Row | None) -> bool:
+def takes_place(report: RunReport, delivery: Delivery) -> bool:
+    """Return whether a delivery has a place in a line, or is to have one."""
+    return delivery.enqueued and delivery.blocks_line and report.finished_at is None
+
+
+class Places:
+    """Gives places at the end of lines: by the time of acceptance, and behind what has a place."""
+
+    def __init__(self, tails: Mapping[Line, int]) -> None:
+        self._tails = {**tails}
+
+    def place(self, report: RunReport, delivery: Delivery, old: Row | None) -> int | None:
+        """Return the place of a delivery. One whose row was lost returns to about the place that it had."""
+        if not takes_place(report, delivery):
+            return None
+        if old is not None and (old["place"] is not None or old["attempts"]):  # it has a place, or had one
+            place: int | None = old["place"]
+            return place
+        line = delivery.webhook_id, delivery.line
+        if old is None and report.as_of > BEGINNING:
+            return _micros(report.accepted_at)
+        at = report.accepted_at if old is None else report.as_of
+        self._tails[line] = max(_micros(at), self._tails.get(line, 0) + 1)
+        return self._tails[line]
+
+
+def _micros(at: datetime) -> int:
+    return (at - BEGINNING) // timedelta(microseconds=1)
+
+
+def _merge_delivery(
+    changes: IndexChanges, report: RunReport, delivery: Delivery, old: Row | None, places: Places
+) -> bool:
     """Return whether the report is no older than the row."""
     if old is not None and report.as_of < old["as_of"]:
         return False
-    new = _delivery_row(report, delivery)
+    place = places.place(report, delivery, old)
+    new = _delivery_row(report, delivery, place)
+    if place is None and (line := (old and old["line"]) or delivery.line):
+        had = old["place"] if old else None
+        if had or old is None or old["as_of"] == report.as_of:
+            changes.passed.append(Passed(key_of(report), (delivery.webhook_id, line), had or 0))
     subject = Subject(report.tenant, report.type, delivery.webhook_id, delivery.channel)
     counted = old["attempts"] if old else 0
     added = [attempt for attempt in delivery.attempts if attempt.number > counted]
@@ -154,7 +212,7 @@ def _delay(delivery: Delivery, due_at: datetime, at: datetime) -> Delay:
     return Delay(delivery.channel, max((at - due_at).total_seconds(), 0.0))
 
 
-def _delivery_row(report: RunReport, delivery: Delivery) -> Row:
+def _delivery_row(report: RunReport, delivery: Delivery, place: int | None = None) -> Row:
     latest = delivery.attempts[-1] if delivery.attempts else None
     return {
         "accepted_at": report.accepted_at,
@@ -173,6 +231,8 @@ def _delivery_row(report: RunReport, delivery: Delivery) -> Row:
         "error": latest.error if latest else None,
         "next_attempt_at": None if delivery.is_final else delivery.next_attempt_at,
         "finished_at": _finished_at(report, delivery),
+        "line": delivery.line if place else None,
+        "place": place,
         "as_of": report.as_of,
     }
 

@@ -1,4 +1,4 @@
-"""Remove what is older than the retention from the index, as Temporal removes finished events.
+"""Remove events from the index: those that are older than the retention, as Temporal removes them, and erased ones.
 
 An event is removed when it has been finished for the retention and a day more, with its deliveries: its id is known for
 at least as long as Temporal keeps its run. Open events stay, however old they are. Rows are deleted in small
@@ -10,16 +10,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Table, and_, select, tuple_
+from sqlalchemy import ColumnElement, Table, and_, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.messages.run_report import BEGINNING
-from hookkeeper.registry.database import Database, lock
-from hookkeeper.registry.index.deletion import delete_events, with_keys
+from hookkeeper.registry.database import PAUSE, ROWS_PER_DELETION, Database, delete_rows, lock, rows_with
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.rollup import MINUTE, MINUTE_RETENTION, PERIODS
-from hookkeeper.registry.index.tables import events, rollups
-from hookkeeper.registry.row_deletion import PAUSE, ROWS_PER_TRANSACTION, delete_rows
+from hookkeeper.registry.index.tables import deliveries, events, rollups
 
 MIN_HOUR_RETENTION = timedelta(days=30)
 """Minimum retention of the counters of hours and days, if events are kept for a shorter time."""
@@ -37,6 +35,15 @@ async def expire(database: Database, now: datetime, retention: timedelta) -> Non
         await _delete_all(database, rollups, _counters(seconds, now - kept))
 
 
+async def erase(database: Database, key: EventKey) -> None:
+    """Remove an event. The counters stay: they do not identify it."""
+    while True:
+        async with _writing(database) as session:
+            if await _delete_at_most(session, [key]):
+                return
+        await asyncio.sleep(PAUSE)
+
+
 def _counters(seconds: int, before: datetime) -> ColumnElement[bool]:
     return and_(rollups.c.seconds == seconds, rollups.c.at < int(before.timestamp()))
 
@@ -44,7 +51,7 @@ def _counters(seconds: int, before: datetime) -> ColumnElement[bool]:
 async def _delete_all(database: Database, table: Table, where: ColumnElement[bool]) -> None:
     while True:
         async with _writing(database) as session:
-            if await delete_rows(session, table, where) < ROWS_PER_TRANSACTION:
+            if await delete_rows(session, table, where) < ROWS_PER_DELETION:
                 return
         await asyncio.sleep(PAUSE)
 
@@ -66,8 +73,8 @@ async def _delete_finished(database: Database, before: datetime) -> None:
     while True:
         page = await _page(database, after, before)
         expired = [key for key, finished_at in page if finished_at and finished_at < before]
-        for n in range(0, len(expired), ROWS_PER_TRANSACTION):
-            await _delete_events(database, expired[n : n + ROWS_PER_TRANSACTION], before)
+        for n in range(0, len(expired), ROWS_PER_DELETION):
+            await _delete_events(database, expired[n : n + ROWS_PER_DELETION], before)
         if len(page) < EVENTS_PER_QUERY:
             return
         after, _ = page[-1]
@@ -82,11 +89,28 @@ async def _page(database: Database, after: EventKey, before: datetime) -> list[t
 
 
 async def _delete_events(database: Database, keys: Sequence[EventKey], before: datetime) -> None:
-    is_expired = and_(with_keys(events, "id", keys), events.c.finished_at < before)
+    is_expired = and_(_with_keys(events, "id", keys), events.c.finished_at < before)
     while True:
         async with _writing(database) as session:
             # One of them may have been redelivered since they were read.
             expired = [EventKey(*row) for row in await session.execute(select(*KEY).where(is_expired))]
-            if not expired or await delete_events(session, expired):
+            if not expired or await _delete_at_most(session, expired):
                 return
         await asyncio.sleep(PAUSE)
+
+
+async def _delete_at_most(session: AsyncSession, keys: Sequence[EventKey]) -> bool:
+    """Delete at most 500 deliveries of these events, and the events once they have none; return whether they are gone.
+
+    An event can have thousands of deliveries. At most 500 events.
+    """
+    of_events = _with_keys(deliveries, "event_id", keys)
+    if await delete_rows(session, deliveries, of_events) == ROWS_PER_DELETION:
+        return False
+    await session.execute(delete(events).where(_with_keys(events, "id", keys)))
+    return True
+
+
+def _with_keys(table: Table, id_: str, keys: Sequence[EventKey]) -> ColumnElement[bool]:
+    """Select the rows of these events; `id_` is the column with the event's id."""
+    return rows_with((table.c.accepted_at, table.c.tenant, table.c[id_]), keys)

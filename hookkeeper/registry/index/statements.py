@@ -61,11 +61,11 @@ assert [column.name for column in rollups.columns][-len(COUNTERS) :] == list(COU
 
 MOVE = {
     "sqlite": """
-UPDATE events SET shared_run = ?1 WHERE shared_run = ?2 AND (tenant, id) IN
-  (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?3)) RETURNING tenant, id""",
+UPDATE events SET shared_run = ?1, run_id = ?2 WHERE shared_run = ?3 AND (tenant, id) IN
+  (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?4)) RETURNING tenant, id""",
     "postgresql": """
-UPDATE events SET shared_run = $1 WHERE shared_run = $2 AND (tenant, id) IN
-  (SELECT v ->> 0, v ->> 1 FROM json_array_elements($3::json) k (v)) RETURNING tenant, id""",
+UPDATE events SET shared_run = $1, run_id = $2 WHERE shared_run = $3 AND (tenant, id) IN
+  (SELECT v ->> 0, v ->> 1 FROM json_array_elements($4::json) k (v)) RETURNING tenant, id""",
 }
 OF_EVENT = "accepted_at = (SELECT accepted_at FROM events WHERE tenant = {0} AND id = {1}) AND tenant = {0}"
 REMOVE = [
@@ -110,9 +110,9 @@ def add_counters(rows: Sequence[tuple[Any, ...]]) -> Steps[None]:
     yield Statement(ADD_COUNTERS, many=rows)
 
 
-def move(keys: Sequence[tuple[str, str]], from_run: str, to_run: str | None) -> Statement:
+def move(keys: Sequence[tuple[str, str]], from_run: str, to_run: str | None, run_id: str) -> Statement:
     """Return the statement that lets rows of one shared run name another run, and returns their tenants and ids."""
-    return Statement(MOVE, (to_run, from_run, json.dumps(keys)))
+    return Statement(MOVE, (to_run, run_id, from_run, json.dumps(keys)))
 
 
 def remove(tenant: str, event_id: str) -> Steps[None]:

@@ -36,6 +36,7 @@ WITH_ERROR = text("error IS NOT NULL")
 FAILURE_CLASS = text("status_class > 2")
 RETRIED = text("attempts > 1")
 OTHER_CHANNEL = text("channel <> 'webhook'")
+IN_LINE = text("place IS NOT NULL")
 
 
 class EpochTime(TypeDecorator[datetime]):
@@ -102,6 +103,8 @@ deliveries = Table(
     Column("error", String),
     Column("next_attempt_at", EpochTime),
     Column("finished_at", EpochTime),
+    Column("line", String),
+    Column("place", BigInteger),
     Column("as_of", EpochTime, nullable=False),
     Index("ix_deliveries_webhook_accepted_at", "webhook_id", "accepted_at", "tenant", "event_id"),
     _partial(
@@ -113,9 +116,11 @@ deliveries = Table(
     _partial("ix_deliveries_class", FAILURE_CLASS, "status_class", "accepted_at", "tenant", "event_id"),
     _partial("ix_deliveries_attempts", RETRIED, "attempts", "accepted_at", "tenant", "event_id"),
     _partial("ix_deliveries_channel", OTHER_CHANNEL, "channel", "accepted_at", "tenant", "event_id"),
+    _partial("ix_deliveries_line", IN_LINE, "webhook_id", "line", "place"),
 )
 """One row a delivery. `part` is the part of a large event that has it; `status_code` and `error` are those of its
-latest attempt, and `status_class` is 5 for 503.
+latest attempt, and `status_class` is 5 for 503. `place` is that of an ordered delivery in its `line`, until later ones
+need not wait for it (`hookkeeper.registry.index.lines`).
 """
 
 rollups = Table(

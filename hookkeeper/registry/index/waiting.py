@@ -1,17 +1,21 @@
-"""How many deliveries are held, or wait for a retry, now."""
+"""How many deliveries are held, or wait for a retry, now, and which webhooks have the most that need attention."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, func, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from hookkeeper.messages.event import NEED_ATTENTION
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries
 
 STATUSES = ("held", "retrying")
 MAX_WAITING = 20_000
 """Deliveries that are counted."""
+MAX_NEEDING_ATTENTION = 20_000
+"""Deliveries that are counted. Of more, the webhooks with the most are still likely to be found."""
 GroupKey = tuple[str, ...]
 
 
@@ -79,3 +83,26 @@ def _counts(
     if asked and groups:
         order.insert(0, key_of(groups).in_([key[0] if len(key) == 1 else key for key in asked]).desc())
     return select(*groups, *numbers, *totals).group_by(*groups).order_by(*order).limit(max_groups)
+
+
+async def webhooks_needing_attention(
+    session: AsyncSession, since: datetime, tenant: str | None, limit: int
+) -> list[tuple[str, str]]:
+    """Return tenant and id of webhooks, those with the most such deliveries of events accepted `since` first.
+
+    The cost does not grow with the number of webhooks.
+    """
+    found = (
+        select(deliveries.c.tenant, deliveries.c.webhook_id)
+        .where(
+            deliveries.c.status.in_(NEED_ATTENTION),
+            NOT_SUCCEEDED,
+            deliveries.c.accepted_at >= since,
+            *([] if tenant is None else [deliveries.c.tenant == tenant]),
+        )
+        .limit(MAX_NEEDING_ATTENTION)
+        .subquery()
+    )
+    webhook = found.c.tenant, found.c.webhook_id
+    most = select(*webhook).group_by(*webhook).order_by(func.count().desc(), *webhook).limit(limit)
+    return [(row.tenant, row.webhook_id) for row in await session.execute(most)]

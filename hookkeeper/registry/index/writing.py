@@ -10,9 +10,19 @@ from typing import NamedTuple
 
 from hookkeeper import ids
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.index import change_log, statements
+from hookkeeper.registry.index import change_log, lines, statements
 from hookkeeper.registry.index.counter_rows import within_bounds
-from hookkeeper.registry.index.merge import DeliveryKey, EventKey, IndexChanges, Row, key_of, merge
+from hookkeeper.registry.index.lines import InLine
+from hookkeeper.registry.index.merge import (
+    DeliveryKey,
+    EventKey,
+    IndexChanges,
+    Line,
+    Row,
+    key_of,
+    merge,
+    takes_place,
+)
 from hookkeeper.registry.index.rollup import COUNTERS, Rollups, of_all_tenants
 from hookkeeper.registry.transactions import Steps
 
@@ -57,6 +67,8 @@ class Written(NamedTuple):
     changes: IndexChanges
     earlier: list[AcceptedEvent | None]
     """For each new event: the one that was accepted with its id before."""
+    behind: list[tuple[EventKey, InLine]]
+    """For each event with a delivery that has left its line: the delivery that was behind it."""
 
 
 def write(new: Sequence[Acceptance], reports: Sequence[RunReport]) -> Steps[Written]:
@@ -67,14 +79,28 @@ def write(new: Sequence[Acceptance], reports: Sequence[RunReport]) -> Steps[Writ
     accepted, moved, earlier = _accept(new, events)
     current = [*accepted.values(), *(report for report in reports if _is_of_row(report, events))]
     deliveries = yield from _deliveries(current)
-    changes = merge(current, {key_of_row(row): row for row in events.values()}, deliveries)
+    tails = yield from lines.tails(_new_lines(current, deliveries))
+    changes = merge(current, {key_of_row(row): row for row in events.values()}, deliveries, tails)
     for row in moved:
         changes.events.setdefault(key_of_row(row), row)
     yield from statements.upsert_events(changes.events.values())
     yield from statements.upsert_deliveries(changes.deliveries.values())
     yield from _add(changes.rollups)
     yield from change_log.append(changes.followed)
-    return Written(changes, earlier)
+    behind = yield from lines.next_of(changes.passed)
+    return Written(changes, earlier, behind)
+
+
+def _new_lines(reports: Sequence[RunReport], rows: Mapping[DeliveryKey, Row]) -> set[Line]:
+    """Return the lines in which deliveries take their places now."""
+    found: set[Line] = set()
+    for report in reports:
+        for delivery in report.deliveries:
+            if takes_place(report, delivery):
+                row = rows.get(DeliveryKey(key_of(report), delivery.id))
+                if row is None or row["place"] is None:
+                    found.add((delivery.webhook_id, delivery.line))
+    return found
 
 
 def _accept(
@@ -94,7 +120,7 @@ def _accept(
         if known is None:
             accepted[event.key] = event.report
         elif known.shared_run is not None and known.shared_run == event.instead_of:
-            moved.append({**events[event.key], "shared_run": wanted.shared_run})
+            moved.append({**events[event.key], "shared_run": wanted.shared_run, "run_id": ""})
         elif known.shared_run is None or known.shared_run != wanted.shared_run:
             earlier.append(known)
             continue
@@ -118,12 +144,12 @@ def _is_of_row(report: RunReport, events: Mapping[Key, Row]) -> bool:
     return not (reporter and row["shared_run"] and ids.is_later_shared_run(row["shared_run"], reporter))
 
 
-def move(keys: Sequence[Key], from_run: str, to_run: str | None) -> Steps[set[Key]]:
+def move(keys: Sequence[Key], from_run: str, to_run: str | None, run_id: str) -> Steps[set[Key]]:
     """Let rows that name one shared run name another run; return their keys."""
     if not keys:
         return set()
     yield statements.LOCK
-    moved = yield statements.move(keys, from_run, to_run)
+    moved = yield statements.move(keys, from_run, to_run, run_id)
     return {(tenant, event_id) for tenant, event_id in moved}
 
 

@@ -11,9 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index import counter_rows
-from hookkeeper.registry.index.measures import Measures
 from hookkeeper.registry.index.rollup import OTHERS
-from hookkeeper.registry.index.statistics import StatisticsQuery
+from hookkeeper.registry.index.statistics import Measures, StatisticsQuery
 from hookkeeper.registry.index.tables import rollups
 from written_index import WrittenIndex
 

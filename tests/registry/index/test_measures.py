@@ -6,8 +6,8 @@ from math import ceil
 
 import pytest
 
-from hookkeeper.registry.index.measures import Measures, percentile
 from hookkeeper.registry.index.rollup import LATENCIES, LATENCY_BOUNDS
+from hookkeeper.registry.index.statistics import Measures, percentile
 
 EMPTY = [0] * len(LATENCIES)
 

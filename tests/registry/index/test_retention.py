@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.registry import retention_task, row_deletion
+from hookkeeper.registry import database, retention_task
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.index import deletion, retention
+from hookkeeper.registry.index import retention
 from hookkeeper.registry.index.leases import Term
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.tables import deliveries, events, rollups
@@ -96,8 +96,8 @@ async def test_very_many_rows_go_in_small_transactions(engine: AsyncEngine, monk
     Open ones are between them. Proves: pages continue where the last one ended, whatever is deleted.
     """
     monkeypatch.setattr(retention, "EVENTS_PER_QUERY", 10)
-    for module in (retention, deletion, row_deletion):
-        monkeypatch.setattr(module, "ROWS_PER_TRANSACTION", 7)
+    for module in (retention, database):
+        monkeypatch.setattr(module, "ROWS_PER_DELETION", 7)
     finished = [
         report(f"f-{n}", 20 * DAY - timedelta(minutes=n), 15 * DAY, targets=30 if n == 3 else 2) for n in range(40)
     ]

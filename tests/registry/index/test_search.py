@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import NEED_ATTENTION, Attempt, Channel, Delivery, DeliveryStatus, event_status
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.registry.index import access_paths, listing, scan
+from hookkeeper.registry.index import listing
+from hookkeeper.registry.index import search as searching
 from hookkeeper.registry.index.search import Search, status_codes
 from hookkeeper.registry.paging import BadRegistryCursor
 from written_index import WrittenIndex
@@ -181,10 +182,10 @@ def index(engine: AsyncEngine) -> WrittenIndex:
 def bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Set bounds that many of these few events exceed, or leave the usual ones."""
     if request.param == "small":
-        monkeypatch.setattr(scan, "MAX_SCANNED", 60)
-        monkeypatch.setattr(access_paths, "PROBED_ENTRIES", 10)
-        monkeypatch.setattr(access_paths, "MAX_RANGE", 80)
-        monkeypatch.setattr(access_paths, "MAX_KEYS", 20)
+        monkeypatch.setattr(searching, "MAX_SCANNED", 60)
+        monkeypatch.setattr(searching, "PROBED_ENTRIES", 10)
+        monkeypatch.setattr(searching, "MAX_RANGE", 80)
+        monkeypatch.setattr(searching, "MAX_KEYS", 20)
 
 
 def searches(*, of_events: bool, seed: int = 1) -> Iterator[Search]:
@@ -323,7 +324,7 @@ async def test_totals(index: WrittenIndex, reports: list[RunReport], monkeypatch
     assert await index.count_deliveries(of_webhook) == len(expected_deliveries(of_webhook, reports))
     monkeypatch.setattr(listing, "MAX_TOTAL", EVENTS - 1)
     assert await index.count_events(Search()) is None
-    monkeypatch.setattr(scan, "MAX_SCANNED", EVENTS // 2)
+    monkeypatch.setattr(searching, "MAX_SCANNED", EVENTS // 2)
     assert await index.count_events(Search(types=("none",))) == 0
     assert await index.count_events(Search(needs_attention=False, channel="webhook")) is None, "too many to read"
 

@@ -1,0 +1,1 @@
+"""The OpenAPI document: descriptions, examples, and the requests that Hookkeeper sends."""

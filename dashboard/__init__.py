@@ -1,0 +1,34 @@
+"""The dashboard: pages for operators and, with a tenant's key, for customers."""
+
+from dashboard import (
+    event,
+    event_types,
+    exchange,
+    inbox,
+    lists,
+    login,
+    look,
+    overview,
+    recoveries,
+    webhook,
+    webhook_commands,
+    webhook_form,
+)
+
+ROUTERS = (
+    login.router,
+    look.router,
+    login.logo_router,
+    overview.router,
+    event_types.router,
+    inbox.router,
+    inbox.address_router,
+    event.router,
+    exchange.router,
+    webhook_form.router,
+    webhook.router,
+    webhook_commands.router,
+    lists.router,
+    recoveries.router,
+)
+"""`/webhooks/new` comes before `/webhooks/{webhook_id}`."""

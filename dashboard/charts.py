@@ -1,0 +1,186 @@
+"""Charts that templates draw: what the index counted in the last 24 hours, by hour, and the phases of an attempt."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple, Protocol
+
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.rollup import HOUR, OTHERS
+from hookkeeper.registry.index.statistics import MAX_POINTS, Group, Measures, StatisticsQuery, StatisticsTooLarge
+from hookkeeper.times import utc_now
+
+MIN_HEIGHT = 2.0
+"""Of a bar with anything to show."""
+
+LABEL_HOURS = 4
+LAST_LABEL_PERCENT = 85
+"""On the screen of a telephone, later ones would touch the end of the axis."""
+DAY = timedelta(days=1)
+MAX_COMPARED = 5
+"""Webhooks that the overview names."""
+MIN_WIDTH = 1.0
+"""Of a phase, in percent of the bar: a short one is seen too."""
+Kind = Literal["queue", "connect", "first-byte", "rest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The attempts of an hour: those that succeeded, and on top of them those that failed."""
+
+    at: datetime
+    succeeded: int
+    failed: int
+    succeeded_height: float
+    failed_height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A time at the axis."""
+
+    percent: float
+    """Of the width, from the left: where the bar of the hour begins."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    bars: Sequence[Bar]
+    height: float
+    succeeded: int
+    failed: int
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.succeeded + self.failed
+
+    @property
+    def labels(self) -> list[Label]:
+        """Labels of some hours, in UTC; none near the right end, which is now."""
+        starts = ((round(n / len(self.bars) * 100, 2), bar.at) for n, bar in enumerate(self.bars))
+        return [
+            Label(percent, f"{at:%H:%M}")
+            for percent, at in starts
+            if at.hour % LABEL_HOURS == 0 and percent < LAST_LABEL_PERCENT
+        ]
+
+
+def chart(times: Iterable[datetime], steps: Iterable[Measures], height: float) -> Chart:
+    """Scale the highest bar to the height."""
+    counted = [
+        (at, step["succeeded"], step["attempts"] - step["succeeded"]) for at, step in zip(times, steps, strict=True)
+    ]
+    highest = max((good + bad for _, good, bad in counted), default=0) or 1
+
+    def scaled(count: int) -> float:
+        return round(max(count / highest * (height - MIN_HEIGHT), MIN_HEIGHT), 1) if count else 0.0
+
+    bars = [Bar(at, good, bad, scaled(good), scaled(bad)) for at, good, bad in counted]
+    return Chart(bars, height, sum(bar.succeeded for bar in bars), sum(bar.failed for bar in bars))
+
+
+class Day(NamedTuple):
+    """What happened in all, and the attempts of each hour."""
+
+    counts: Group
+    chart: Chart
+
+
+async def last_day(
+    index: EventIndex, height: float, *, tenant: str | None = None, webhook: str | None = None
+) -> Day | None:
+    """Count what happened; None if there are too many counters to add up."""
+    now = utc_now()
+    query = StatisticsQuery(since=now - DAY, until=now, now=now, step=HOUR, tenant=tenant, webhook=webhook)
+    try:
+        found = await index.statistics(query)
+    except StatisticsTooLarge:
+        return None
+    return Day(found.groups[0], chart(found.times, found.groups[0].steps, height))
+
+
+async def tenants_of_the_day(index: EventIndex) -> dict[str, Group] | None:
+    """Count what happened by tenant; None if there are too many to count."""
+    now = utc_now()
+    query = StatisticsQuery(since=now - DAY, until=now, now=now, by="tenant", max_groups=MAX_POINTS)
+    try:
+        found = await index.statistics(query)
+    except StatisticsTooLarge:
+        return None
+    days = {group.names["tenant"]: group for group in found.groups}
+    return None if OTHERS in days else days
+
+
+async def webhooks_with_trouble(index: EventIndex, tenant: str | None) -> list[Group]:
+    """Return the webhooks with most failed attempts and waiting deliveries. Raises StatisticsTooLarge.
+
+    Of too many to compare all, they are those with most deliveries that need attention.
+    """
+    now = utc_now()
+    query = StatisticsQuery(since=now - DAY, until=now, now=now, by="webhook", tenant=tenant, order="failures")
+    try:
+        groups = [group for group in (await index.statistics(query)).groups if group.names["webhook_id"] != OTHERS]
+    except StatisticsTooLarge:
+        few = await index.webhooks_needing_attention(now - DAY, tenant, MAX_COMPARED)
+        found = [await index.statistics(replace(query, tenant=of, webhook=webhook)) for of, webhook in few]
+        groups = [group for each in found for group in each.groups]
+    return sorted(filter(_trouble, groups), key=_trouble, reverse=True)[:MAX_COMPARED]
+
+
+def _trouble(group: Group) -> int:
+    return group.total["attempts"] - group.total["succeeded"] + group.held + group.retrying
+
+
+class Measured(Protocol):
+    """An attempt, as a message or as the API shows it."""
+
+    @property
+    def duration_ms(self) -> float: ...
+    @property
+    def queue_ms(self) -> float | None: ...
+    @property
+    def connect_ms(self) -> float | None: ...
+    @property
+    def first_byte_ms(self) -> float | None: ...
+
+
+class Phase(NamedTuple):
+    name: str
+    kind: Kind
+    milliseconds: float
+    start: float
+    """In percent of the bar; so is `width`."""
+    width: float
+
+
+def latency(attempt: Measured) -> Sequence[Phase]:
+    """Return the phases that are known, in their order. The last is the rest of the request."""
+    known: list[tuple[str, Kind, float | None]] = [
+        ("queue", "queue", attempt.queue_ms),
+        ("connect", "connect", attempt.connect_ms),
+        ("first byte", "first-byte", attempt.first_byte_ms),
+        (_name_of_rest(attempt), "rest", _rest(attempt)),
+    ]
+    phases = [(name, kind, length) for name, kind, length in known if length is not None]
+    total = sum(length for _, _, length in phases) or 1.0
+    widths = [max(MIN_WIDTH, 100 * length / total) for _, _, length in phases]
+    scale = 100 / (sum(widths) or 1.0)
+    start, drawn = 0.0, []
+    for (name, kind, length), width in zip(phases, widths, strict=True):
+        drawn.append(Phase(name, kind, length, round(start, 2), round(width * scale, 2)))
+        start += width * scale
+    return drawn
+
+
+def _rest(attempt: Measured) -> float | None:
+    """Return what the request took besides; None if nothing is left."""
+    rest = attempt.duration_ms - (attempt.connect_ms or 0.0) - (attempt.first_byte_ms or 0.0)
+    is_whole = attempt.connect_ms is None and attempt.first_byte_ms is None
+    return max(rest, 0.0) if is_whole or rest >= 0.1 else None
+
+
+def _name_of_rest(attempt: Measured) -> str:
+    if attempt.first_byte_ms is not None:
+        return "body"
+    return "request" if attempt.connect_ms is None else "no response"

@@ -1,0 +1,238 @@
+"""The list of events, their stream, and the page of one: its deliveries with their attempts, and the commands that make
+sense now.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterable, Iterable
+from dataclasses import replace
+from typing import Annotated, get_args
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from api import views
+from api.access import needs
+from api.deps import CallerDep, Cursor, GatewayDep, IndexDep, LinksDep, StoreDep, Tenant
+from api.errors import as_problem
+from api.filters import EventSearch, SubscriptionDep
+from api.problems import Problem
+from api.state import state_of
+from dashboard.rendering import given_filters, paging, query, redirect, render
+from dashboard.routes import PageRoute
+from hookkeeper.command_rules import COMMANDS, Command
+from hookkeeper.commands import Refused, UnknownDelivery
+from hookkeeper.links import LinkBuilder
+from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventState, EventStatus
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.store import Store
+from hookkeeper.services.caller import Caller
+from hookkeeper.services.event_commands import send
+from hookkeeper.services.fields import ERROR, EVENT_ID
+from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
+from hookkeeper.temporal.event_read import EventSnapshot
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+DELIVERIES_ON_PAGE = 20
+ORDER: tuple[DeliveryStatus, ...] = ("failed", "held", "retrying", "pending", "sent", "cancelled", "succeeded")
+"""What needs attention comes first."""
+FINISHED: frozenset[DeliveryStatus] = FINAL | {"sent"}
+"""Deliveries that are made again. An open one is retried instead."""
+BUTTONS: dict[Command, str] = {
+    "retry": "Retry now",
+    "release": "Release",
+    "hold": "Hold",
+    "redeliver": "Deliver again",
+    "cancel": "Cancel",
+}
+SENT = {
+    "retry": "An attempt was requested.",
+    "cancel": "The cancellation was sent.",
+    "hold": "The hold was sent.",
+    "release": "The release was sent.",
+    "redeliver": "The event is being delivered again.",
+    "example": "The example was sent.",
+}
+"""What the page says after a command, and of an event that was sent from the catalogue."""
+REASONS = {
+    "exhausted": "All attempts of its schedule have failed.",
+    "gone": "The receiver answered 410: it wants no more events.",
+    "rejected": "The provider has rejected it.",
+    "bad_template": "Its template failed.",
+    "bounced": "The email bounced.",
+    "forbidden_address": "Its address is not allowed.",
+    "webhook_deleted": "Its webhook was deleted.",
+    "webhook_disabled": "Its webhook is disabled.",
+    "webhook_paused": "Its webhook is paused.",
+    "queued": "It waits for earlier events of its ordered webhook.",
+    "held_too_long": "It was held for too long.",
+}
+PathId = Annotated[str, Path(pattern=EVENT_ID)]
+EVENTS_ON_PAGE = 50
+FOLLOWED = ("tenant", "type", "webhook")
+"""Filters of the list's stream. An event that meets one of the others no more has to leave the list."""
+PERIODS = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+
+
+@router.get("/events", dependencies=[needs("events:read")])
+async def list_events(
+    request: Request, cursor: Cursor, index: IndexDep, links: LinksDep, caller: CallerDep, search: EventSearch
+) -> Response:
+    """Show a page of events, newest first."""
+    rows, end = await index.events(search, EVENTS_ON_PAGE, cursor.start)
+    given = given_filters(request)
+    return await render(
+        request,
+        "events.html",
+        events=[views.event_summary(row, links) for row in rows],
+        **paging(request, "/events", cursor, end),
+        stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
+        statuses=get_args(EventStatus),
+        delivery_statuses=get_args(DeliveryStatus),
+        periods=PERIODS,
+        error_pattern=ERROR.strip("^$"),
+        all_tenants=caller.tenant is None,
+    )
+
+
+@router.get("/live", response_class=EventSourceResponse, dependencies=[needs("events:read")])
+async def follow_events(request: Request, stream: SubscriptionDep) -> AsyncIterable[ServerSentEvent]:
+    """Stream what changes, as `GET /v1/events/stream` does."""
+    async for message in state_of(request).feed.messages(stream):
+        yield message
+
+
+@router.get("/events/{event_id}", dependencies=[needs("events:read")])
+async def show_event(
+    request: Request,
+    event_id: PathId,
+    gateway: GatewayDep,
+    store: StoreDep,
+    links: LinksDep,
+    tenant: Tenant,
+    caller: CallerDep,
+    page: Annotated[int, Query(ge=1, le=1000)] = 1,
+    sent: str = "",
+) -> Response:
+    """Show an event; while Temporal or the run's worker does not answer, what the index has of it.
+
+    An operator who names no tenant, as with an id from a log, gets the events of all tenants with this id.
+    """
+    try:
+        snapshot = await gateway.read(tenant, event_id)
+    except UnknownEvent:
+        if caller.tenant is None and "tenant" not in request.query_params:
+            return redirect(query("/events", id_prefix=event_id))
+        raise
+    except Unavailable as error:
+        return await _show_indexed(request, store, links, tenant, event_id, as_problem(error))
+    return await _show(request, snapshot, store, links, caller, page, notice=SENT.get(sent, ""))
+
+
+@router.post("/events/{event_id}/{command}", dependencies=[needs("events:write")])
+async def command_event(
+    request: Request,
+    event_id: PathId,
+    command: Command,
+    tenant: Tenant,
+    gateway: GatewayDep,
+    store: StoreDep,
+    links: LinksDep,
+    caller: CallerDep,
+) -> Response:
+    """Send a command to a delivery, or to all."""
+    delivery = request.state.form.get("delivery") or None
+    try:
+        await send(command, event_id, tenant, delivery, gateway, store.audit, caller)
+    except (Refused, UnknownDelivery) as error:
+        snapshot = await gateway.read(tenant, event_id)
+        return await _show(request, snapshot, store, links, caller, 1, problem=as_problem(error))
+    return redirect(query(f"/events/{event_id}", tenant=tenant, sent=command))
+
+
+def offered(statuses: Iterable[DeliveryStatus], is_scheduled: bool, for_all: bool = False) -> list[Command]:
+    """Return the commands that make sense for a delivery, or for all of an event.
+
+    A finished delivery that failed is retried; one that succeeded is delivered again.
+    """
+    known = set(statuses)
+    commands: list[Command] = []
+    for command in BUTTONS:
+        rule = COMMANDS[command]
+        applicable = rule.statuses - (rule.skipped if for_all else frozenset())
+        if command == "redeliver":
+            applicable &= FINISHED
+        if is_scheduled and (command in ("retry", "redeliver") or (command == "release" and not for_all)):
+            continue
+        if known & applicable or (command == "release" and is_scheduled):
+            commands.append(command)
+    return commands
+
+
+async def _show(
+    request: Request,
+    snapshot: EventSnapshot,
+    store: Store,
+    links: LinkBuilder,
+    caller: Caller,
+    page: int,
+    *,
+    notice: str = "",
+    problem: Problem | None = None,
+) -> Response:
+    deliveries = sorted(snapshot.state.deliveries, key=lambda delivery: ORDER.index(delivery.status))
+    begin = (page - 1) * DELIVERIES_ON_PAGE
+    shown = deliveries[begin : begin + DELIVERIES_ON_PAGE]
+    is_scheduled = snapshot.state.status == "scheduled"
+    can_write = "events:write" in caller.scopes
+    path = f"/events/{snapshot.state.id}"
+    return await render(
+        request,
+        "event.html",
+        problem.status_code if problem else 200,
+        event=views.event(_with_deliveries(snapshot, shown), links),
+        counts=_counts(snapshot.state),
+        names=await _names(store, caller, shown),
+        actions=offered((delivery.status for delivery in deliveries), is_scheduled, for_all=True) if can_write else [],
+        actions_of={delivery.id: offered([delivery.status], is_scheduled) if can_write else [] for delivery in shown},
+        buttons=BUTTONS | ({"release": "Deliver now"} if is_scheduled else {}),
+        reasons=REASONS,
+        is_open=snapshot.state.status not in FINAL,
+        page=page,
+        pages=-(-len(deliveries) // DELIVERIES_ON_PAGE),
+        path_of_page=lambda number: query(path, tenant=snapshot.state.tenant, page=number),
+        notice=notice,
+        problem=problem,
+    )
+
+
+async def _show_indexed(
+    request: Request, store: Store, links: LinkBuilder, tenant: str, event_id: str, problem: Problem
+) -> Response:
+    """Show the row of the index, and the problem. Raises the problem if the index has none."""
+    rows, _ = await store.index.events(Search(tenant=tenant, id_prefix=event_id), 1, None)
+    if not rows or rows[0].id != event_id:
+        raise problem
+    event = views.event_summary(rows[0], links)
+    return await render(request, "event_summary.html", problem.status_code, event=event, problem=problem)
+
+
+def _with_deliveries(snapshot: EventSnapshot, deliveries: list[Delivery]) -> EventSnapshot:
+    return replace(snapshot, state=snapshot.state.model_copy(update={"deliveries": tuple(deliveries)}))
+
+
+def _counts(state: EventState) -> dict[DeliveryStatus, int]:
+    """Count the deliveries by status, in the order of the page."""
+    counted = Counter(delivery.status for delivery in state.deliveries)
+    return {status: counted[status] for status in ORDER if counted[status]}
+
+
+async def _names(store: Store, caller: Caller, deliveries: list[Delivery]) -> dict[str, str]:
+    """Return the names of the deliveries' webhooks by id; none without their scope or the registry."""
+    if "webhooks:read" not in caller.scopes:
+        return {}
+    try:
+        found = await store.webhooks.many({delivery.webhook_id for delivery in deliveries})
+    except RegistryUnavailable:
+        return {}
+    return {webhook.id: webhook.name for webhook in found.readable.values() if webhook.name}

@@ -1,0 +1,278 @@
+"""The first page: how deliveries went in the last 24 hours, what needs attention, and whether everything runs.
+
+Also the page of limits: what a tenant may have and use, and what it has and uses now; for keys of all tenants, the list
+of tenants.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request, Response
+
+from api import views
+from api.access import needs
+from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, LinksDep, SettingsDep, StoreDep
+from api.inboxes import MAX_PER_TENANT, RATE
+from api.state import ApiState, state_of
+from dashboard.charts import Day, last_day, tenants_of_the_day, webhooks_with_trouble
+from dashboard.rendering import query, redirect, render
+from dashboard.routes import PageRoute
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.statistics import StatisticsTooLarge
+from hookkeeper.registry.portal import MAX_OPEN_SESSIONS
+from hookkeeper.registry.store import Store
+from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT
+from hookkeeper.services.caller import Caller
+from hookkeeper.settings import MIB, Settings
+from hookkeeper.temporal.error_translation import Unavailable
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.wording import write_durations
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+CHECK_TIMEOUT = 2.0
+"""Seconds for Temporal to answer; a page may be late, and does not wait for long."""
+CHART_HEIGHT = 120.0
+MAX_EVENTS = 8
+TENANTS_ON_PAGE = 50
+TOO_MANY = "There are too many counters to add up"
+HERE = "of each API process; counted in this one"
+UNKNOWN = "unknown while Temporal does not answer"
+
+
+class Component(NamedTuple):
+    """A part of the installation."""
+
+    name: str
+    works: bool
+    text: str
+
+
+@router.get("/", dependencies=[needs("events:read", "webhooks:read")])
+async def show_overview(
+    request: Request,
+    store: StoreDep,
+    gateway: GatewayDep,
+    links: LinksDep,
+    settings: SettingsDep,
+    caller: CallerDep,
+    tenant: AnyTenant,
+) -> Response:
+    """Show how it goes. A key without `events:read` has the list of its webhooks instead."""
+    if "events:read" not in caller.scopes:
+        return redirect("/webhooks")
+    components = await _components(gateway, store) if caller.tenant is None else []
+    try:
+        day = await last_day(store.index, CHART_HEIGHT, tenant=tenant)
+        troubled = await _troubled(store, tenant, can_read="webhooks:read" in caller.scopes)
+        search = Search(tenant=tenant, needs_attention=True)
+        events, _ = await store.index.events(search, MAX_EVENTS, None)
+        is_new = _is_empty(day) and await _is_new(store, tenant)
+    except RegistryUnavailable:
+        return await render(request, "overview_unavailable.html", 503, components=components)
+    return await render(
+        request,
+        "overview.html",
+        components=components,
+        stream=query("/live", tenant=tenant if caller.tenant is None else None),
+        day=day,
+        troubled=troubled,
+        events=[views.event_summary(event, links) for event in events],
+        is_new=is_new,
+        all_tenants=caller.tenant is None,
+        tenant=tenant,
+        api=settings.public_url,
+        offers_inbox=settings.inboxes and caller.scopes >= {"webhooks:write", "events:write"},
+    )
+
+
+async def _troubled(store: Store, tenant: str | None, *, can_read: bool) -> list[dict[str, object]] | None:
+    """Return the webhooks with failures; None if there are too many to compare."""
+    try:
+        groups = await webhooks_with_trouble(store.index, tenant)
+    except StatisticsTooLarge:
+        return None
+    ids = {group.names["webhook_id"] for group in groups}
+    known = (await store.webhooks.many(ids)).readable if can_read else {}
+    return [
+        {
+            "id": group.names["webhook_id"],
+            "tenant": group.names["tenant"],
+            "webhook": known.get(group.names["webhook_id"]),
+            "failed": group.total["attempts"] - group.total["succeeded"],
+            "held": group.held,
+            "retrying": group.retrying,
+            "success_rate": group.total.success_rate,
+        }
+        for group in groups
+    ]
+
+
+def _is_empty(day: Day | None) -> bool:
+    return day is not None and day.chart.is_empty and not day.counts.total["events"]
+
+
+async def _is_new(store: Store, tenant: str | None) -> bool:
+    """Return whether there has been no event at all."""
+    events, _ = await store.index.events(Search(tenant=tenant), 1, None)
+    return not events
+
+
+async def _components(gateway: Gateway, store: Store) -> list[Component]:
+    return list(await asyncio.gather(_temporal(gateway), _worker(gateway), _registry(store)))
+
+
+async def _temporal(gateway: Gateway) -> Component:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            await gateway.readiness.ping()
+    except (Unavailable, TimeoutError):
+        text = "does not answer: new events are refused with 503 until it does. Accepted ones are not lost."
+        return Component("Temporal", False, text)
+    return Component("Temporal", True, "answers")
+
+
+async def _worker(gateway: Gateway) -> Component:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            works, waiting = await asyncio.gather(gateway.readiness.has_worker(), gateway.readiness.count_waiting())
+    except (Unavailable, TimeoutError):
+        return Component("Workers", False, "are unknown while Temporal does not answer.")
+    if not works:
+        return Component("Workers", False, f"do not run: events are accepted and wait. {waiting} tasks wait now.")
+    return Component("Workers", True, f"run; {waiting} tasks wait" if waiting else "run; nothing waits")
+
+
+async def _registry(store: Store) -> Component:
+    try:
+        await store.ping()
+    except RegistryUnavailable:
+        text = "does not answer: new events are refused with 503, and deliveries wait until it does."
+        return Component("Registry", False, text)
+    return Component("Registry", True, "answers")
+
+
+class Row(NamedTuple):
+    """A limit, and how much of it is used."""
+
+    name: str
+    limit: str
+    used: int | None = None
+    """None where the API does not know: workers have limits of their own."""
+    at_most: int | None = None
+    """The limit as a number, where something is counted."""
+    note: str = ""
+
+
+@router.get("/limits", dependencies=[needs("events:read", "webhooks:read")])
+async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenant: AnyTenant) -> Response:
+    """Show the limits of one tenant with its use, or the tenants."""
+    state = state_of(request)
+    if tenant is not None:
+        return await render(
+            request,
+            "limits.html",
+            tenant=tenant,
+            has=await _has(state, caller, tenant),
+            may=_may(state.settings),
+            given=request.query_params,
+        )
+    can_list = "webhooks:read" in caller.scopes
+    found, end = await state.store.webhooks.tenants(TENANTS_ON_PAGE, cursor.start) if can_list else ([], None)
+    older = cursor.page((), end).next_cursor
+    days = await tenants_of_the_day(state.store.index) if "events:read" in caller.scopes else None
+    return await render(
+        request,
+        "tenants.html",
+        items=found,
+        days=days,
+        max_webhooks=state.settings.max_webhooks_per_tenant,
+        older=older and query("/limits", cursor=older),
+        newest="/limits",
+        is_first=cursor.start is None,
+        given=request.query_params,
+    )
+
+
+async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
+    """Return what the tenant has and uses, as far as the key may read it."""
+    store, settings, rows = state.store, state.settings, []
+    if "webhooks:read" in caller.scopes:
+        rows.append(_counted("Webhooks", await store.webhooks.count(tenant), settings.max_webhooks_per_tenant))
+    if "events:read" in caller.scopes:
+        rows.append(await _schedules(state, tenant))
+    if not caller.scopes.isdisjoint(("webhooks:write", "admin")):
+        count = await store.portal.count_open(tenant)
+        rows.append(_counted("Open links and sessions of the portal", count, MAX_OPEN_SESSIONS))
+    if "events:read" in caller.scopes:
+        day = await last_day(store.index, CHART_HEIGHT, tenant=tenant)
+        counts, note = (day.counts, "") if day else (None, TOO_MANY)
+        events = counts and counts.total["events"]
+        rows.append(Row("Events accepted in the last 24 hours", "none", events, note=note))
+        rows.append(Row("Deliveries that retry now", "none", counts and counts.retrying, note=note))
+        held = f"{_time(settings.max_hold)} each"
+        rows.append(Row("Deliveries that are held now", held, counts and counts.held, note=note))
+        rows += _open_now(state, tenant)
+    requests = state.concurrency.limit
+    return [*rows, _counted("API requests at once", requests.held(tenant), requests.per_tenant, HERE)]
+
+
+def _open_now(state: ApiState, tenant: str) -> list[Row]:
+    """Return the use of what is in the memory of this process."""
+    streams, note = state.feed.limit, f"{HERE}. An open overview or list of events has one"
+    rows = [_counted("Streams of events", streams.held(tenant), streams.per_tenant, note)]
+    if state.settings.inboxes:
+        note = f"{HERE}. A further one takes the place of the oldest"
+        rows.append(_counted("Inboxes with requests", state.inboxes.number_of(tenant), MAX_PER_TENANT, note))
+    return rows
+
+
+async def _schedules(state: ApiState, tenant: str) -> Row:
+    limit = state.settings.max_schedules_per_tenant
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            count = await state.gateway.schedules.count(tenant, limit)
+    except (Unavailable, TimeoutError):
+        return Row("Schedules", str(limit), note=UNKNOWN)
+    return _counted("Schedules", count, limit)
+
+
+def _may(settings: Settings) -> list[Row]:
+    """Return the limits whose use is known to workers only, or not counted."""
+    rate_of_inboxes = Row("Requests to inboxes", RATE.replace("/", " a "), note="of each API process")
+    return [
+        Row(
+            "API requests of one key",
+            settings.rate_limit or "none",
+            note="of each API process; keys can have their own",
+        ),
+        *([rate_of_inboxes] if settings.inboxes else []),
+        Row(
+            "Deliveries and other steps at once",
+            str(settings.max_concurrent_per_tenant),
+            note="of each worker and queue",
+        ),
+        Row("Memory for outgoing requests", _mib(settings.max_bytes_in_flight // 2), note="of each worker"),
+        Row(
+            "Templates and filters at once",
+            str(MAX_CALLS_PER_TENANT),
+            note="of each process",
+        ),
+        Row("Size of an event", f"{settings.max_event_bytes:,} bytes"),
+        Row("Email addresses of one webhook", str(settings.max_addresses_per_webhook)),
+        Row("Time between two events of a schedule", f"{settings.min_schedule_interval} s", note="at least"),
+        Row("Time for which an event is kept", _time(settings.retention), note="after it has finished"),
+    ]
+
+
+def _counted(name: str, used: int, at_most: int, note: str = "") -> Row:
+    return Row(name, f"{at_most:,}", used, at_most, note)
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:g} MiB"
+
+
+def _time(duration: timedelta) -> str:
+    return write_durations([duration.total_seconds()])

@@ -1,0 +1,129 @@
+"""Recoveries with their progress: count what one would deliver again, start it, pause, resume, cancel it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import ValidationError
+
+from api import views
+from api.access import needs
+from api.cursors import PageCursor
+from api.deps import AnyTenant, CallerDep, Cursor, RecoveriesDep, StoreDep
+from api.errors import as_problem
+from api.filters import UNITS
+from api.problems import Problem, Unprocessable
+from dashboard.rendering import paging, problem_of, query, redirect, render
+from dashboard.routes import PageRoute
+from hookkeeper.commands import Refused
+from hookkeeper.messages.recovery import RecoveryCommand, RecoveryState
+from hookkeeper.services.errors import ServiceError
+from hookkeeper.services.fields import EVENT_ID
+from hookkeeper.services.recoveries import RecoveryRequest, RecoveryService, TenantRecoveryRequest
+from hookkeeper.services.webhooks import found
+from hookkeeper.temporal.error_translation import Conflict
+from hookkeeper.times import rfc3339, utc_now
+
+router = APIRouter(prefix="/recoveries", include_in_schema=False, route_class=PageRoute)
+RECOVERIES_ON_PAGE = 25
+PERIODS = {"1h": "hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+DONE = {
+    "start": "The recovery has started. Its events are delivered again, oldest first.",
+    "pause": "The recovery pauses. Redeliveries in progress finish.",
+    "resume": "The recovery continues.",
+    "cancel": "The recovery ends. What it has delivered again stays so.",
+}
+"""What the page says after a change."""
+
+
+@router.get("", dependencies=[needs("events:read")])
+async def list_recoveries(
+    request: Request,
+    cursor: Cursor,
+    recoveries: RecoveriesDep,
+    tenant: AnyTenant,
+    webhook: Annotated[str | None, Query(pattern=EVENT_ID)] = None,
+    done: str = "",
+) -> Response:
+    """Show recoveries: open ones first, each newest first."""
+    return await _show(request, recoveries, cursor, tenant, webhook, notice=DONE.get(done, ""))
+
+
+@router.post("/start", dependencies=[needs("events:write")])
+async def start_recovery(
+    request: Request,
+    cursor: Cursor,
+    recoveries: RecoveriesDep,
+    store: StoreDep,
+    caller: CallerDep,
+    tenant: AnyTenant,
+) -> Response:
+    """Count the failed deliveries of a time; in a second step, with the time that was shown, make them again."""
+    form: dict[str, str] = request.state.form
+    is_confirmed = "since" in form
+    named = form.get("tenant", "").strip()
+    try:
+        given = {"since": form["since"] if is_confirmed else since_of(form), "dry_run": not is_confirmed}
+        if webhook_id := form.get("webhook", "").strip():
+            webhook = found(await store.webhooks.get(webhook_id, caller.tenant or named or None))
+            counted = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(given))
+        else:
+            of_all = given | ({"tenant": named} if named else {})
+            counted = await recoveries.of_tenant(TenantRecoveryRequest.model_validate(of_all))
+    except (Problem, ValidationError, Conflict, ServiceError) as error:
+        return await _show(request, recoveries, cursor, tenant, problem=problem_of(error), form=form)
+    if is_confirmed:
+        return redirect(query("/recoveries", tenant=tenant if caller.tenant is None else None, done="start"))
+    return await _show(request, recoveries, cursor, tenant, counted=counted, form=form)
+
+
+@router.post("/{recovery_id}/{command}", dependencies=[needs("events:write")])
+async def command_recovery(
+    request: Request,
+    cursor: Cursor,
+    recovery_id: Annotated[str, Path(pattern=EVENT_ID)],
+    command: RecoveryCommand,
+    recoveries: RecoveriesDep,
+    caller: CallerDep,
+    tenant: AnyTenant,
+) -> Response:
+    """Pause, resume or cancel a recovery."""
+    try:
+        await recoveries.command(recovery_id, command)
+    except Refused as error:
+        return await _show(request, recoveries, cursor, tenant, problem=as_problem(error))
+    return redirect(query("/recoveries", tenant=tenant if caller.tenant is None else None, done=command))
+
+
+def since_of(form: dict[str, str]) -> str:
+    """Return the beginning of the period that a form names. Raises Unprocessable."""
+    last = form.get("last", "")
+    if last not in PERIODS:
+        raise Unprocessable("Choose one of the times.")
+    return rfc3339(utc_now() - int(last[:-1]) * UNITS[last[-1]])
+
+
+async def _show(
+    request: Request,
+    recoveries: RecoveryService,
+    cursor: PageCursor,
+    tenant: str | None,
+    webhook: str | None = None,
+    *,
+    notice: str = "",
+    problem: Problem | None = None,
+    counted: RecoveryState | None = None,
+    form: dict[str, str] | None = None,
+) -> Response:
+    states, end = await recoveries.gateway.recoveries.page(tenant, webhook, RECOVERIES_ON_PAGE, cursor.start)
+    return await render(
+        request,
+        "recoveries.html",
+        problem.status_code if problem else 200,
+        items=[views.recovery(state) for state in states],
+        **paging(request, "/recoveries", cursor, end),
+        notice=notice,
+        problem=problem,
+        counted=counted and views.recovery(counted),
+        form=form or {"webhook": webhook or "", "tenant": tenant or ""},
+        periods=PERIODS,
+    )

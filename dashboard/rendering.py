@@ -1,0 +1,223 @@
+"""Renders pages: Jinja2 templates with escaping, in a thread, and with headers that allow nothing of another origin."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+from fastapi.routing import iter_route_contexts
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import ValidationError
+
+from api.cursors import PageCursor
+from api.errors import as_problem, from_validation
+from api.problems import Missing, Problem, title
+from api.sessions import session_cookie
+from api.state import state_of
+from dashboard.charts import latency
+from dashboard.look import look_of, versioned
+from hookkeeper.registry.portal import PortalSession
+from hookkeeper.services.caller import Caller
+from hookkeeper.times import rfc3339
+from hookkeeper.wording import write_durations
+
+PROOF = "proof"
+"""The hidden field of each form."""
+SECURE_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
+VISITOR = "without a session"
+"""Who shares the threads for rendering as a tenant does; no tenant has this name."""
+MAX_SHOWN_JSON = 64 * 1024
+"""Characters of an event's data on a page."""
+NAVIGATION = (
+    ("/", "Overview", {"events:read"}),
+    ("/events", "Events", {"events:read"}),
+    ("/webhooks", "Webhooks", {"webhooks:read"}),
+    ("/event-types", "Event types", {"events:read", "webhooks:read"}),
+    ("/schedules", "Schedules", {"events:read"}),
+    ("/recoveries", "Recoveries", {"events:read"}),
+    ("/suppressions", "Suppressions", {"webhooks:read"}),
+    ("/limits", "Limits", {"events:read", "webhooks:read"}),
+    ("/keys", "Keys", {"admin"}),
+    ("/audit", "Audit log", {"admin"}),
+)
+"""Path and name of what the menu has, and the scopes of which a key needs one."""
+NOT_FILTERS = frozenset({"cursor", "done", "test"})
+"""Parameters of a list that say where it begins, and what was done before it was opened."""
+
+
+async def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
+    """Render a template to a page. A thread does it, because a page with long texts takes a tenth of a second."""
+    state, cookie = state_of(request), session_cookie(request)
+    portal: PortalSession | None = getattr(request.state, "portal", None)
+    caller: Caller | None = getattr(request.state, "caller", None)
+    always = {
+        "caller": caller,
+        "path": request.url.path,
+        "look": look_of(portal),
+        "in_portal": portal is not None,
+        "proof": cookie.proof(cookie.of(request), state.settings),
+        "navigation": [entry for entry in NAVIGATION if caller and entry[2] & caller.scopes],
+        "back": back_to(request),
+    }
+    async with state.rendering.slot(caller.tenant or "" if caller else VISITOR):
+        html = await asyncio.to_thread(TEMPLATES.get_template(template).render, always | context)
+    return HTMLResponse(html, status, headers=_framable_by(portal.frame_origins) if portal else SECURE_HEADERS)
+
+
+def _framable_by(origins: Sequence[str]) -> dict[str, str]:
+    """Return the headers of a page that may be shown in a frame of these origins, and of no other."""
+    if not origins:
+        return SECURE_HEADERS
+    policy = SECURE_HEADERS["content-security-policy"]
+    allowed = f"frame-ancestors {' '.join(origins)}"
+    return SECURE_HEADERS | {"content-security-policy": policy.replace("frame-ancestors 'none'", allowed)}
+
+
+async def error_page(request: Request, problem: Problem) -> Response:
+    """Render the page of a problem."""
+    status, again = problem.status_code, back_to(request) or _with_query(request, request.url.path)
+    is_filter = request.method == "GET" and bool(request.url.query) and status in (400, 422)
+    page = await render(
+        request,
+        "error.html",
+        status,
+        problem=problem,
+        title=title(status),
+        again=again,
+        unfiltered=request.url.path if is_filter else None,
+    )
+    page.headers.update(problem.headers or {})
+    return page
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the problem for an error of a form: its fields are checked by Pydantic, or by a use case."""
+    return from_validation(error.errors()) if isinstance(error, ValidationError) else as_problem(error)
+
+
+def errors_of(problem: Problem | None) -> dict[str, list[str]]:
+    """Return the errors of a form by field."""
+    errors: dict[str, list[str]] = {}
+    for error in problem.errors if problem else ():
+        errors.setdefault(error.path, []).append(error.detail)
+    return errors
+
+
+async def unknown_page(request: Request) -> Response:
+    """Render the page for an address that has none."""
+    return await error_page(request, Missing("There is no page at this address."))
+
+
+def back_to(request: Request) -> str | None:
+    """Return the page that a form is on: the nearest one above the form's path. None for a page itself."""
+    if request.method == "GET":
+        return None
+    path = request.url.path
+    while path := path.rpartition("/")[0]:
+        if _is_open_to_get(request, path):
+            return _with_query(request, path)
+    return "/"
+
+
+def _is_open_to_get(request: Request, path: str) -> bool:
+    """Return whether there is something to open at a path of ours."""
+    return any(
+        "GET" in (context.methods or ()) and context.path_regex.fullmatch(path)
+        for context in iter_route_contexts(request.app.routes)
+    )
+
+
+def _with_query(request: Request, path: str) -> str:
+    return path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def redirect(url: str) -> Response:
+    """Go to another page of ours, with GET."""
+    return Response(status_code=303, headers={"location": url, **SECURE_HEADERS})
+
+
+def duration(milliseconds: float) -> str:
+    """Write a duration: `84 ms`, `1.2 s`, `3 min`."""
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
+
+
+def percent(share: float | None) -> str:
+    """Write a share, rounded down: only all is 100 %."""
+    if share is None:
+        return "–"
+    return "100 %" if share == 1 else f"{int(share * 1000) / 10:g} %"
+
+
+def json_text(value: Any) -> str:
+    """Write JSON for reading, cut off where it is long."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return text if len(text) <= MAX_SHOWN_JSON else f"{text[:MAX_SHOWN_JSON]}\n… {len(text) - MAX_SHOWN_JSON} more"
+
+
+def query(path: str, **parameters: str | int | Sequence[str] | None) -> str:
+    """Write a URL with those parameters that have a value."""
+    given = urlencode({name: value for name, value in parameters.items() if value}, doseq=True)
+    return f"{path}?{given}" if given else path
+
+
+def minute(when: datetime) -> str:
+    """Write a time for a browser without scripts; a script shows it in the reader's zone."""
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def given_filters(request: Request) -> dict[str, list[str]]:
+    """Return the filters of a list, with their values."""
+    return {name: request.query_params.getlist(name) for name in request.query_params if name not in NOT_FILTERS}
+
+
+def paging(request: Request, path: str, cursor: PageCursor, end: str | None) -> dict[str, Any]:
+    """Return what templates need for the links of a list at this path, which may be shown in answer to a form."""
+    given = given_filters(request)
+    older = PageCursor(state_of(request).cursor_key, path, None).page((), end).next_cursor
+    return {
+        "older": older and query(path, **given, cursor=older),
+        "newest": query(path, **given),
+        "is_first": cursor.start is None,
+        "is_filtered": bool(given),
+        "given": request.query_params,
+    }
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(
+        duration=duration,
+        durations=write_durations,
+        percent=percent,
+        json_text=json_text,
+        latency=latency,
+        minute=minute,
+        rfc3339=rfc3339,
+    )
+    environment.globals.update(url=query, static=versioned, PROOF=PROOF)
+    return environment
+
+
+TEMPLATES = _environment()

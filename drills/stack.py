@@ -1,0 +1,218 @@
+"""A stack on this machine: Temporal, workers, the API, and a database server if needed. Each is a supervised process.
+
+Drills and benchmarks run one, as an installation does: `hookkeeper dev` has the worker and the API in one process.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
+
+from pydantic import SecretStr
+
+from drills.supervisor import Service, ServiceFailed, ServiceMisconfigured, Supervisor
+from hookkeeper import temporal_names
+from hookkeeper.cli import local, temporal_server
+from hookkeeper.cli.console import Failed, InvalidSettings
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.ports import LOCALHOST, Ports, reserved
+from hookkeeper.cli.processes import SHUTDOWN_MARGIN
+from hookkeeper.cli.startup import read_settings
+from hookkeeper.settings import Settings
+
+API_STOP_TIMEOUT = 25.0
+"""Seconds after which the API is killed if it has not stopped."""
+START_TIMEOUT = 120.0
+"""Seconds in which a worker or the API has to be ready; this includes the start of Temporal."""
+READINESS_TIMEOUT = 2.0
+"""Seconds in which the API has to say whether it is ready."""
+_direct = build_opener(ProxyHandler({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackPlan:
+    """What a stack consists of."""
+
+    data: DataDir
+    ports: Ports
+    host: str = LOCALHOST
+    """The address on which the API listens."""
+    settings: Settings | None = None
+    """None: those of the environment."""
+    send_emails: bool = True
+    """False, or no provider is set: emails are written to files."""
+    encrypt: bool = False
+    """Create an encryption key if there is none."""
+    database: Service | None = None
+    """A database server for the registry. Without one, the registry is a SQLite file."""
+    workers: tuple[str, ...] = ("worker",)
+    temporal: Service | None = None
+    """A Temporal server that listens on `ports.temporal` and has the namespace `default`. None: the embedded one."""
+    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Further environment variables of a worker or the API, by its name."""
+    python: str = sys.executable
+    """The interpreter of workers and API, which may be that of another checkout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A stack that runs."""
+
+    url: str
+    temporal_address: str
+    admin_key: str
+    data_dir: Path
+    supervisor: Supervisor
+    services: Mapping[str, Service]
+
+
+@asynccontextmanager
+async def running(plan: StackPlan) -> AsyncIterator[Stack]:
+    """Start all services, and stop them when the block ends.
+
+    Raises `Failed`, or `InvalidSettings` if a service has an invalid setting.
+    """
+    data, ports = plan.data, plan.ports
+    async with AsyncExitStack() as resources:
+        resources.enter_context(data.locked())
+        configured = plan.settings or read_settings()
+        resources.enter_context(reserved(plan.host, ports))
+        settings = local.settings_for(configured, data, plan.host, ports, plan.send_emails, plan.encrypt)
+        assert settings.admin_key is not None
+        url = local.url(plan.host, ports)
+        supervisor = await resources.enter_async_context(Supervisor(data.logs))
+        try:
+            temporal = plan.temporal or _embedded_server(data.path, ports, settings)
+            hookkeeper = _hookkeeper_services(plan, settings, url)
+            await asyncio.gather(supervisor.start(temporal), _start_hookkeeper(supervisor, plan, settings, hookkeeper))
+        except ServiceMisconfigured as error:
+            raise InvalidSettings(str(error)) from error
+        except (temporal_server.EmbeddedServerError, ServiceFailed, OSError) as error:
+            raise Failed(str(error)) from error
+        yield Stack(
+            url=url,
+            temporal_address=f"{LOCALHOST}:{ports.temporal}",
+            admin_key=settings.admin_key.get_secret_value(),
+            data_dir=data.path,
+            supervisor=supervisor,
+            services={service.name: service for service in (temporal, *_database(plan), *hookkeeper)},
+        )
+
+
+def temporal_service(
+    data_dir: Path,
+    ports: Ports,
+    synchronous: temporal_server.Synchronous = "normal",
+    search_attributes: Mapping[str, str] = temporal_names.SEARCH_ATTRIBUTES,
+    dynamic_config: tuple[str, ...] = (),
+) -> Service:
+    """Describe an embedded Temporal server."""
+    argv = temporal_server.command(
+        data_dir, ports, synchronous, search_attributes=search_attributes, dynamic_config=dynamic_config
+    )
+
+    async def ready() -> bool:
+        return await temporal_server.is_serving(data_dir, ports.temporal)
+
+    return Service("temporal", argv, ready, temporal_server.ENVIRONMENT, stop_timeout=temporal_server.STOP_TIMEOUT)
+
+
+def _embedded_server(data: Path, ports: Ports, settings: Settings) -> Service:
+    temporal_server.check_version(data)
+    temporal_server.keep_version(data)
+    return temporal_service(data, ports, settings.dev_synchronous)
+
+
+async def _start_hookkeeper(
+    supervisor: Supervisor, plan: StackPlan, settings: Settings, services: list[Service]
+) -> None:
+    """Start the workers and the API as soon as the registry has its tables. They wait for Temporal themselves."""
+    for database in _database(plan):
+        await supervisor.start(database)
+    argv = [plan.python, "-m", "hookkeeper", "migrate", "--registry-only"]
+    await supervisor.run("migrate", argv, {**_environment(settings, plan.ports), **plan.environments.get("api", {})})
+    await asyncio.gather(*map(supervisor.start, services))
+
+
+def _database(plan: StackPlan) -> tuple[Service, ...]:
+    return (plan.database,) if plan.database else ()
+
+
+def _hookkeeper_services(plan: StackPlan, settings: Settings, url: str) -> list[Service]:
+    """Describe the workers and the API. The API tells whether each of them is ready."""
+
+    async def answers() -> bool:
+        return bool(await _readiness(url))
+
+    async def is_polled() -> bool:
+        return (await _readiness(url)).get("workers") == "running"
+
+    shared = _environment(settings, plan.ports)
+
+    def service(name: str, arguments: list[str], ready: Callable[[], Awaitable[bool]], stop_timeout: float) -> Service:
+        return Service(
+            name,
+            [plan.python, "-m", "hookkeeper", *arguments],
+            ready,
+            {**shared, **plan.environments.get(name, {})},
+            stop_timeout=stop_timeout,
+            start_timeout=START_TIMEOUT,
+        )
+
+    # More than the worker's own deadline.
+    worker_stop_timeout = (settings.shutdown_timeout + SHUTDOWN_MARGIN).total_seconds() + 5
+    workers = [service(name, ["worker", "--local"], is_polled, worker_stop_timeout) for name in plan.workers]
+    return [*workers, service("api", ["api"], answers, API_STOP_TIMEOUT)]
+
+
+async def _readiness(url: str) -> Mapping[str, str]:
+    """Return the answer of `GET /readyz`; nothing if there is none, or the API is not ready."""
+
+    def read() -> Mapping[str, str]:
+        try:
+            with _direct.open(f"{url}/readyz", timeout=READINESS_TIMEOUT) as answer:
+                state: Mapping[str, str] = json.load(answer)
+                return state
+        except (OSError, HTTPException, ValueError):  # OSError: it is no success; ValueError: it is not JSON
+            return {}
+
+    return await asyncio.to_thread(read)
+
+
+def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
+    """Return the environment of a process. Temporal's own variables are replaced by those of the stack's server."""
+    assert settings.admin_key is not None
+    hookkeeper = {
+        "DATABASE_URL": settings.database_url,
+        "ADMIN_KEY": settings.admin_key.get_secret_value(),
+        "ENCRYPTION_KEYS": _secret(settings.encryption_keys),
+        "ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
+        "EMAIL_CAPTURE_DIR": str(settings.email_capture_dir or ""),
+        "INBOXES": str(settings.inboxes).lower(),
+        "SENDGRID_API_KEY": _secret(settings.sendgrid_api_key),
+        "SMTP_URL": _secret(settings.smtp_url),
+        "PUBLIC_URL": settings.public_url,
+        "TEMPORAL_UI_URL": settings.temporal_ui_url or "",
+        "DEPLOYMENT_VERSION": "",  # one version: there is nothing to switch
+        "METRICS_ADDRESS": "",
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+    }
+    temporal = {
+        "TEMPORAL_ADDRESS": f"{LOCALHOST}:{ports.temporal}",
+        "TEMPORAL_NAMESPACE": "default",
+        "TEMPORAL_PROFILE": "",
+        "TEMPORAL_CONFIG_FILE": "/dev/null",
+        "TEMPORAL_API_KEY": "",
+        "TEMPORAL_TLS": "false",
+    }
+    return {f"HOOKKEEPER_{name}": value for name, value in hookkeeper.items()} | temporal
+
+
+def _secret(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""

@@ -1,0 +1,154 @@
+"""`hookkeeper migrate`, `promote` and `reindex`."""
+
+from datetime import datetime
+
+import structlog
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from temporalio.service import RPCError
+
+from hookkeeper.cli.console import Failed, out
+from hookkeeper.cli.options import age_of
+from hookkeeper.cli.processes import run, until_stopped
+from hookkeeper.cli.startup import begin, connect
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.store import Store
+from hookkeeper.settings import Settings
+from hookkeeper.temporal import worker_versions
+from hookkeeper.temporal.namespace import NamespaceNotReady, prepare
+from hookkeeper.temporal.reindex import Reindex
+from hookkeeper.temporal.worker_versions import UNVERSIONED, VersionNotReady, named
+from hookkeeper.times import utc_now
+
+log = structlog.get_logger("hookkeeper.migrate")
+PROMOTE_TIMEOUT = 60.0
+"""Seconds to wait for workers of the version."""
+CONTINUE = "run the same command again to continue"
+
+
+def run_migrate(*, registry_only: bool) -> None:
+    """Update the registry, then the namespace's search attributes and retention."""
+    settings = begin()
+    run(_migrate(settings, registry_only))
+
+
+async def migrate_registry(store: Store) -> int:
+    """Update the schema, encrypt rows with the first key, and return their number. Raises `Failed`."""
+    try:
+        await store.migrate()
+        return await store.re_encrypt()
+    except RegistryUnavailable as error:
+        raise Failed(str(error)) from error
+
+
+async def _migrate(settings: Settings, registry_only: bool) -> None:
+    async with Store.connect(settings.database_url, settings.keyring) as store:
+        if count := await migrate_registry(store):
+            log.info("registry encrypted with the first key", rows=count)
+    if registry_only:
+        return
+    client = await connect(settings)
+    try:
+        await prepare(client, settings.retention)
+    except NamespaceNotReady as error:
+        raise Failed(_repair_instructions(error)) from error
+    except RPCError as error:
+        raise Failed(f"the registry is up to date, but Temporal refused the change: {error.message}") from error
+
+
+def _repair_instructions(error: NamespaceNotReady) -> str:
+    """Describe what is wrong with the namespace, and the commands that repair it."""
+    findings = error.findings
+    lines = [f"the registry is up to date, but the namespace {findings.namespace} is not: {error}."]
+    if error.refused:
+        lines += [
+            "Only administrators may change it on this server. On Temporal Cloud, run:",
+            *findings.cloud_commands(),
+        ]
+    else:
+        lines.append(
+            "The type of a search attribute cannot be changed. Remove it, then run `hookkeeper migrate` again:"
+        )
+        lines += [
+            f"temporal operator search-attribute remove --namespace {findings.namespace} --name {name}"
+            for name in findings.mistyped
+        ]
+    return "\n".join(lines)
+
+
+def run_promote() -> None:
+    """Make the version in the settings current, when its workers serve all task queues."""
+    run(_promote(begin()))
+
+
+async def _promote(settings: Settings) -> None:
+    client = await connect(settings)
+    version = settings.deployment_version or UNVERSIONED
+    try:
+        before = await worker_versions.promote(client, settings.task_queue, version, PROMOTE_TIMEOUT)
+    except VersionNotReady as error:
+        raise Failed(str(error)) from error
+    except RPCError as error:
+        raise Failed(f"Temporal refused the change: {error.message}") from error
+    out.print(sentence(version, before), markup=False)
+
+
+def sentence(version: str, before: str | None) -> str:
+    """Say what is current, and what was before; None is a server without versions."""
+    if before is None:
+        return "This Temporal server has no worker versions: all workers get tasks."
+    unset = f"HOOKKEEPER_DEPLOYMENT_VERSION is not set: {named(UNVERSIONED)}"
+    workers = f"Workers of version {version}" if version else unset
+    if before == version:
+        return f"{workers} get all tasks, as before."
+    return f"{workers} get all tasks now. Open runs continue there, so {named(before)} can be stopped."
+
+
+def run_reindex(since: str) -> None:
+    """Rebuild the index of events since an age or a time; by default as long as Temporal keeps events."""
+    settings = begin()
+    run(_reindex(settings, _time_of(since) if since else utc_now() - settings.retention))
+
+
+def _time_of(since: str) -> datetime:
+    age = age_of(since)
+    try:
+        time = datetime.fromisoformat(since) if age is None else utc_now() - age
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"--since is neither an age such as 7d nor a time such as 2026-01-02T03:04:05Z: {since}"
+        ) from error
+    if time.tzinfo is None:
+        raise typer.BadParameter("--since needs a time zone, such as 2026-01-02T03:04:05Z")
+    return time
+
+
+async def _reindex(settings: Settings, since: datetime) -> None:
+    keyring = settings.keyring
+    added: int | None = None
+    try:
+        async with Store.connect(settings.database_url, keyring) as store:
+            client = await connect(settings, keyring)
+            with _progress() as progress:
+                task = progress.add_task("reindex", total=None)
+                reindex = Reindex(
+                    client,
+                    store,
+                    settings.task_queue,
+                    settings.retention,
+                    lambda done, total: progress.update(task, completed=done, total=total),
+                )
+                async with until_stopped():
+                    added = await reindex.run(since)
+    except RegistryUnavailable as error:
+        raise Failed(str(error)) from error
+    except RPCError as error:
+        raise Failed(f"Temporal: {error.message}; {CONTINUE}") from error
+    if added is None:
+        raise Failed(f"interrupted: {CONTINUE}")
+    out.print(f"{added} {'event was' if added == 1 else 'events were'} missing or incomplete")
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=out)

@@ -1,0 +1,86 @@
+"""The runs of deliveries in lines (`hookkeeper.registry.index.lines`): call those whose turn may have come, and find
+out whether the first one is stuck.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import structlog
+from temporalio.client import Client, WorkflowExecutionDescription
+from temporalio.service import RPCError, RPCStatusCode
+
+from hookkeeper import ids, temporal_names
+from hookkeeper.policy import OrderPolicy
+from hookkeeper.registry.index.lines import Head, InLine, Lines
+from hookkeeper.temporal.error_translation import Unavailable, translated_errors
+from hookkeeper.temporal.run_state import find_run
+from hookkeeper.times import utc_now
+
+log = structlog.get_logger("hookkeeper.lines")
+CALL_TIMEOUT = timedelta(seconds=2)
+STUCK_AFTER = timedelta(minutes=1)
+"""A run is stuck if no worker has completed its workflow task for this time."""
+
+
+class LineState(NamedTuple):
+    """What is shown of the lines of a webhook."""
+
+    waiting: int
+    """Deliveries in them, including the first ones."""
+    head: str | None
+    """The event of the oldest one; `<event id>.<n>` for a part."""
+    stuck_since: datetime | None
+    """Since when no worker has gone on with its run."""
+
+
+class LineCalls:
+    """One for the process. Signals may get lost: runs that wait also ask again after some time."""
+
+    def __init__(self, client: Client, lines: Lines) -> None:
+        self._client = client
+        self._lines = lines
+
+    async def call(self, waiting: Iterable[InLine]) -> None:
+        """Let runs ask whether it is their turn."""
+        await asyncio.gather(*map(self._call, waiting))
+
+    async def note_change(self, webhook_id: str, ordered: OrderPolicy | None) -> None:
+        """After a change of a webhook's order, or its deletion, let the first runs of its lines ask.
+
+        Those behind them follow. Raises RegistryUnavailable.
+        """
+        if ordered != "block":
+            await self._lines.pass_failed(webhook_id)
+        await self.call(await self._lines.foremost(webhook_id))
+
+    async def state(self, webhook_id: str) -> LineState:
+        """Return the state of a webhook's lines. Raises `Unavailable`, and RegistryUnavailable."""
+        head = await self._lines.head(webhook_id)
+        if head is None:
+            return LineState(0, None, None)
+        async with translated_errors(not_found=Unavailable):
+            since = stuck_since(await self.run_of(head))
+        name = f"{head.key.event_id}.{head.part}" if head.part else head.key.event_id
+        return LineState(await self._lines.count(webhook_id), name, since)
+
+    async def _call(self, waiting: InLine) -> None:
+        run = self._client.get_workflow_handle(ids.run_of(waiting.tenant, waiting.event_id, waiting.part))
+        try:
+            await run.signal(temporal_names.TURN, waiting.webhook_id, rpc_timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:  # not started yet, or closed
+                log.warning("a run could not be called", run=run.id, error=error.message)
+
+    async def run_of(self, head: Head) -> WorkflowExecutionDescription | None:
+        """Return the run of a delivery; None if there is none. Raises Temporal's `RPCError`."""
+        return await find_run(self._client, ids.run_of(head.key.tenant, head.key.event_id, head.part))
+
+
+def stuck_since(run: WorkflowExecutionDescription | None) -> datetime | None:
+    """Return since when no worker has completed the workflow task of a run, if it is stuck."""
+    if run is None or not run.raw_description.HasField("pending_workflow_task"):
+        return None
+    since = run.raw_description.pending_workflow_task.original_scheduled_time.ToDatetime(tzinfo=UTC)
+    return since if since < utc_now() - STUCK_AFTER else None

@@ -1,0 +1,304 @@
+"""Pages that are lists: API keys, suppressed addresses, schedules, the audit log; what they show, escape and change."""
+
+import asyncio
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsers import Form, Page, browsing
+from callers import calling, make_key
+from temporalio.client import Client
+
+from dashboard.lists import ADDRESSES_ON_PAGE
+from instances import Instance, running_instance
+from timeouts import WAIT_TIMEOUT
+
+HOSTILE = "</td><script>alert(1)</script>"
+CREATE, REVOKE = "/keys/create", "/keys/revoke"
+HOSTILE_NAME = "</pre><script>alert(1)</script>"
+
+
+async def test_a_key_is_created_with_its_scopes_and_shown_once(idle_instance: Instance) -> None:
+    tenant = idle_instance.tenant
+    fields = {"name": HOSTILE, "tenant": tenant, "scope events:read": "true", "expires": "30", "rate_limit": "5/second"}
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.submit("/keys", CREATE, **fields)
+        assert answer.status_code == 200, answer.text
+        assert "<script>alert" not in answer.text
+        (key,) = set(re.findall(r"hk_[A-Za-z0-9]{49}", answer.text))
+        assert key not in (await browser.get("/keys")).text
+    async with calling(idle_instance.app, key) as http:
+        assert (await http.get("/v1/events")).status_code == 200
+        assert (await http.get("/v1/webhooks")).status_code == 403
+    (known,) = (await idle_instance.http.get("/v1/keys", params={"tenant": tenant})).json()["items"]
+    assert (known["name"], known["scopes"], known["rate_limit"]) == (HOSTILE, ["events:read"], "5/second")
+    assert known["expires_at"]
+    entry = (await idle_instance.http.get("/v1/audit", params={"tenant": tenant})).json()["items"][0]
+    assert (entry["action"], entry["object_id"], entry["key_id"]) == ("key.create", known["id"], "admin")
+
+
+async def test_a_form_creates_a_key_once(idle_instance: Instance) -> None:
+    """A reload sends the form again, also while the answer to the first is on its way."""
+    async with browsing(idle_instance.app) as browser:
+        html = (await browser.get("/keys")).text
+        fields = Form(html, CREATE).fields | {"name": "backend", "tenant": idle_instance.tenant}
+        answers = await asyncio.gather(*(browser.http.post(CREATE, data=fields) for _ in range(3)))
+        (made,) = (await idle_instance.http.get("/v1/keys", params={"tenant": idle_instance.tenant})).json()["items"]
+        assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+        for answer in answers:
+            assert made["id"] in answer.text
+            assert ("hk_" in Page(answer.text).text) is (answer.status_code == 200)
+            again = Form(answer.text, CREATE).fields
+            assert again["id"] != fields["id"], "the next form makes a key of its own"
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"tenant": ""}, "tenant"),
+        ({"all_tenants": "true"}, "tenant"),
+        ({"tenant": "no tenant!"}, "tenant"),
+        ({"name": ""}, "name"),
+        ({"scope events:read": ""}, "scopes"),
+        ({"scope admin": "true"}, "scopes"),
+        ({"rate_limit": "often"}, "rate_limit"),
+        ({"expires": "9999999"}, "expires"),
+    ],
+)
+async def test_a_bad_form_makes_no_key_and_is_explained(
+    idle_instance: Instance, fields: dict[str, str], path: str
+) -> None:
+    given = {"name": "backend", "tenant": "acme", "scope events:read": "true"} | fields
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.submit("/keys", CREATE, **given)
+    assert answer.status_code == 422
+    assert answer.text.partition(f'id="{path}-error">')[2].partition("</p>")[0], "the error is at its field"
+    kept = Form(answer.text, CREATE).fields
+    assert {name: kept.get(name, "") for name in given if name != "expires"} == {
+        name: text for name, text in given.items() if name != "expires"
+    }
+    assert (await idle_instance.http.get("/v1/keys")).json()["items"] == []
+
+
+async def schedule_of(instance: Instance, key: dict[str, Any]) -> str:
+    body = {"event": {"type": "report.due"}, "every": 86_400 * 300}
+    async with calling(instance.app, key["key"]) as http:
+        answer = await http.post("/v1/schedules", json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+async def test_a_revoked_key_names_its_schedules(instance: Instance, pauses: bool) -> None:
+    key = await make_key(instance, instance.tenant)
+    schedule = await schedule_of(instance, key)
+    fields = {"pause_schedules": "true"} if pauses else {}
+    async with browsing(instance.app) as browser, browsing(instance.app, key["key"]) as theirs:
+        answer = await browser.submit("/keys", REVOKE, key=key["id"], **fields)
+        assert answer.status_code == 200, answer.text
+        assert "is revoked" in answer.text
+        assert (schedule in answer.text, "is paused." in answer.text) == (True, pauses)
+        assert (await theirs.get("/events")).headers["location"].startswith("/login")
+        for unknown in ("", "key_nowhere", "a\0b", "x" * 500):
+            assert (await browser.submit("/keys", REVOKE, key=unknown)).status_code == 404
+    path = f"/v1/schedules/{schedule}"
+    assert (await instance.http.get(path, params={"tenant": instance.tenant})).json()["paused"] is pauses
+    await instance.http.delete(path, params={"tenant": instance.tenant})
+
+
+async def test_a_tenants_key_sees_and_makes_no_keys(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        assert "/keys" not in (await browser.page("/events")).links()
+        assert (await browser.get("/keys")).status_code == 403
+        for action in (CREATE, REVOKE):
+            answer = await browser.submit("/events", action, key=key["id"], name="x", tenant=idle_instance.tenant)
+            assert answer.status_code == 403
+
+
+ADD, REMOVE = "/suppressions/add", "/suppressions/remove"
+
+
+async def suppress(instance: Instance, *addresses: str) -> None:
+    for address in addresses:
+        body = {"tenant": instance.tenant, "address": address, "detail": HOSTILE}
+        assert (await instance.http.post("/v1/suppressions", json=body)).status_code == 201
+
+
+async def test_an_address_is_found_and_removed(idle_instance: Instance) -> None:
+    await suppress(idle_instance, "ann@acme.example", "bob@acme.example")
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        answer = await browser.get("/suppressions")
+        assert "<script>alert" not in answer.text
+        page = await browser.page("/suppressions?address=Ann@ACME.example")
+        assert ("ann@" in page.text, "bob@" in page.text) == (True, False)
+        assert "No such address" in (await browser.page("/suppressions?address=nobody")).text
+        answer = await browser.submit("/suppressions", REMOVE, address="ann@acme.example")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/suppressions?done=remove")
+        page = await browser.page("/suppressions?done=remove")
+        assert ("ann@" in page.text, "bob@" in page.text) == (False, True)
+        assert "receives emails again" in page.text
+        for address, status in (("ann@acme.example", 404), ("", 422), ("a\0b", 422), ("a" * 400, 422)):
+            assert (await browser.submit("/suppressions", REMOVE, address=address)).status_code == status
+    entry = (await idle_instance.http.get("/v1/audit", params={"tenant": idle_instance.tenant})).json()["items"][0]
+    assert (entry["action"], entry["object_id"], entry["key_id"]) == (
+        "suppression.delete",
+        "ann@acme.example",
+        key["id"],
+    )
+
+
+async def test_a_list_that_answers_a_form_leads_on_to_its_next_page(idle_instance: Instance) -> None:
+    await suppress(idle_instance, *(f"n{n}@acme.example" for n in range(ADDRESSES_ON_PAGE + 1)))
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        refused = await browser.submit("/suppressions", ADD, address="nobody")
+        (older,) = [link for link in Page(refused.text).links() if "cursor=" in link]
+        assert (refused.status_code, "n0@acme.example" in (await browser.page(older)).text) == (422, True)
+
+
+async def test_addresses_of_another_tenant_are_neither_shown_nor_removed(idle_instance: Instance) -> None:
+    await suppress(idle_instance, "ann@acme.example")
+    theirs = await make_key(idle_instance, "someone-else")
+    reader = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:read"])
+    async with browsing(idle_instance.app, theirs["key"]) as browser:
+        assert "ann@" not in (await browser.page("/suppressions")).text
+        assert (await browser.get(f"/suppressions?tenant={idle_instance.tenant}")).status_code == 403
+        for tenant in ("", f"?tenant={idle_instance.tenant}"):
+            answer = await browser.submit("/suppressions", REMOVE + tenant, address="ann@acme.example")
+            assert answer.status_code == 404
+    async with browsing(idle_instance.app, reader["key"]) as browser:
+        assert (await browser.page("/suppressions")).actions() == ["/logout"]
+        for action in (ADD, REMOVE):
+            assert (await browser.submit("/suppressions", action, address="ann@acme.example")).status_code == 403
+    writer = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:write"])
+    async with browsing(idle_instance.app, writer["key"]) as browser:
+        answer = await browser.submit("/webhooks/new", ADD, address="nobody")
+        assert (answer.status_code, "is not an email address" in answer.text) == (422, True)
+        assert "ann@" not in answer.text
+    async with browsing(idle_instance.app) as browser:
+        assert "ann@acme.example" in (await browser.page("/suppressions")).text, "the admin key sees all tenants"
+
+
+async def test_an_address_is_added(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        for address, done in (("Ann@ACME.example ", "add"), ("ann@acme.example", "known")):
+            answer = await browser.submit("/suppressions", ADD, address=address, detail=HOSTILE)
+            assert (answer.status_code, answer.headers["location"]) == (303, f"/suppressions?done={done}")
+        html = (await browser.get("/suppressions?done=add")).text
+        assert "<script>alert" not in html
+        page = Page(html)
+        for text in ("The address receives no more emails.", "ann@acme.example", "added by a request", HOSTILE):
+            assert text in page.text, text
+        assert "was suppressed before" in (await browser.page("/suppressions?done=known")).text
+    listed = await idle_instance.http.get("/v1/suppressions", params={"tenant": idle_instance.tenant})
+    (item,) = listed.json()["items"]
+    assert (item["address"], item["reason"], item["detail"]) == ("ann@acme.example", "manual", HOSTILE)
+    entries = (await idle_instance.http.get("/v1/audit", params={"tenant": idle_instance.tenant})).json()["items"]
+    assert [(entry["action"], entry["key_id"]) for entry in entries[:-1]] == [("suppression.create", key["id"])]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "text"),
+    [
+        ({"address": ""}, "address", "is not an email address"),
+        ({"address": "nobody"}, "address", "is not an email address"),
+        ({"address": "a" * 400}, "address", "at most 320"),
+        ({"address": '"><script>alert(1)</script>'}, "address", "is not an email address"),
+        ({"detail": "a\0b"}, "detail", ""),
+        ({"detail": "a" * 257}, "detail", "at most 256"),
+        ({"tenant": "no tenant!"}, "tenant", "letters"),
+    ],
+)
+async def test_what_is_refused_is_explained_at_its_field_and_kept(
+    idle_instance: Instance, fields: dict[str, str], field: str, text: str
+) -> None:
+    given = {"tenant": idle_instance.tenant, "address": "ann@acme.example", "detail": "Asked by phone."} | fields
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.submit("/suppressions", ADD, **given)
+    assert answer.status_code == 422
+    assert "<script>alert" not in answer.text
+    page = Page(answer.text)
+    wrong = [attributes["name"] for tag, attributes in page.tags if attributes.get("aria-invalid") == "true"]
+    assert wrong == [field]
+    shown = answer.text.partition(f'id="{field}-error">')[2].partition("</p>")[0]
+    assert shown
+    assert text in unescape(shown)
+    kept = Form(answer.text, ADD).fields
+    assert {name: kept[name] for name in given} == given
+    listed = await idle_instance.http.get("/v1/suppressions", params={"tenant": idle_instance.tenant})
+    assert listed.json()["items"] == []
+
+
+async def test_a_full_list_is_explained_at_the_form(temporal: Client, tmp_path: Path) -> None:
+    async with running_instance(temporal, tmp_path, max_suppressions_per_tenant=1) as instance:
+        given = {"tenant": instance.tenant, "address": "bob@acme.example", "detail": "Asked by phone."}
+        await suppress(instance, "ann@acme.example")
+        async with browsing(instance.app) as browser:
+            answer = await browser.submit("/suppressions", ADD, **given)
+    assert (answer.status_code, "which is the maximum. Remove one." in answer.text) == (409, True)
+    kept = Form(answer.text, ADD).fields
+    assert {name: kept[name] for name in given} == given
+
+
+async def test_an_address_is_added_to_the_tenant_that_is_named(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app) as browser:
+        await browser.submit("/suppressions", ADD, address="bob@acme.example", tenant=idle_instance.tenant)
+        assert "bob@" in (await browser.page(f"/suppressions?tenant={idle_instance.tenant}")).text
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        assert "tenant" not in Form((await browser.get("/suppressions")).text, ADD).fields
+        answer = await browser.submit("/suppressions", ADD, address="ann@acme.example", tenant="someone-else")
+        assert answer.status_code == 403
+    listed = (await idle_instance.http.get("/v1/suppressions")).json()["items"]
+    assert [item["address"] for item in listed] == ["bob@acme.example"]
+
+
+async def test_schedules_are_shown_to_their_tenant(idle_instance: Instance) -> None:
+    given = {
+        "name": HOSTILE_NAME,
+        "cron": ["0 8 * * *"],
+        "event": {"type": "report.due"},
+        "tenant": idle_instance.tenant,
+    }
+    answer = await idle_instance.http.post("/v1/schedules", json=given)
+    assert answer.status_code == 201, answer.text
+    mine, theirs = await make_key(idle_instance, idle_instance.tenant), await make_key(idle_instance, "someone-else")
+    async with browsing(idle_instance.app, mine["key"]) as browser:
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while "report.due" not in (text := (await browser.get("/schedules")).text):
+                await asyncio.sleep(0.1)
+        assert "<script>alert" not in text
+        assert "0 8 * * *" in text
+        schedule_id = answer.json()["id"]
+        for command, paused in (("pause", True), ("resume", False)):
+            done = await browser.submit(
+                "/schedules", f"/schedules/{schedule_id}/{command}?tenant={idle_instance.tenant}"
+            )
+            assert (done.status_code, done.headers["location"]) == (303, "/schedules")
+            shown = await idle_instance.http.get(f"/v1/schedules/{schedule_id}?tenant={idle_instance.tenant}")
+            assert shown.json()["paused"] is paused
+    async with browsing(idle_instance.app, theirs["key"]) as browser:
+        assert "report.due" not in (await browser.page("/schedules")).text
+        assert (await browser.get(f"/schedules?tenant={idle_instance.tenant}")).status_code == 403
+        for command in ("pause", "resume"):
+            refused = await browser.submit("/schedules", f"/schedules/{schedule_id}/{command}")
+            assert refused.status_code == 404
+            assert f"/schedules/{schedule_id}" not in Page(refused.text).links(), "there is no such page to go back to"
+    await idle_instance.http.delete(f"/v1/schedules/{answer.json()['id']}?tenant={idle_instance.tenant}")
+
+
+async def test_the_audit_log_names_who_did_what(idle_instance: Instance) -> None:
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop")
+    await make_key(idle_instance, "someone-else", name=HOSTILE_NAME)
+    async with browsing(idle_instance.app) as browser:
+        page = await browser.page("/audit")
+        assert "webhook.create" in page.text
+        assert "key.create" in page.text
+        assert f"/webhooks/{webhook['id']}" in page.links()
+        page = await browser.page(f"/audit?tenant={idle_instance.tenant}")
+        assert "key.create" not in page.text
