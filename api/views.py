@@ -13,9 +13,8 @@ from api.schemas.events import (
     EventView,
 )
 from api.schemas.recoveries import RecoveryView, WebhookDelivery
-from api.schemas.schedules import EventTemplate, FiringLinks, FiringView, ScheduleLinks, ScheduleSummary, ScheduleView
 from api.schemas.stats import AttemptOutcomes, LatencyPercentiles, StatisticsGroup, StatisticsStep, StatisticsView
-from api.schemas.webhooks import WebhookHealth, WebhookSecret, WebhookView, WebhookWithSecret
+from api.schemas.webhooks import WebhookSecret
 from hookkeeper import ids
 from hookkeeper.content import masking, tls
 from hookkeeper.content.headers import masked
@@ -33,6 +32,15 @@ from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.rollup import OUTCOMES
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
+from hookkeeper.services.schedule_fields import (
+    EventTemplate,
+    FiringLinks,
+    FiringView,
+    ScheduleLinks,
+    ScheduleSummary,
+    ScheduleView,
+)
+from hookkeeper.services.webhook_fields import WebhookHealth, WebhookView, WebhookWithSecret
 from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import utc_now
@@ -147,10 +155,10 @@ def schedule_summary(known: ScheduleSnapshot, links: LinkBuilder) -> ScheduleSum
     plan = known.plan
     return ScheduleSummary.of(
         plan,
-        cron=plan.cron or None,
+        cron=list(plan.cron) or None,
         paused=known.paused,
         note=known.note,
-        next=known.next,
+        next=list(known.next),
         links=ScheduleLinks(
             self=links.schedule(plan.tenant, plan.id),
             temporal=links.temporal_schedule(ids.schedule_id(plan.tenant, plan.id)),
@@ -164,8 +172,6 @@ def schedule(known: ScheduleSnapshot, links: LinkBuilder) -> ScheduleView:
         known,
         **dict(schedule_summary(known, links)),
         event=EventTemplate(type=plan.type, data=plan.data),
-        catchup_window=plan.catchup_window,
-        jitter=plan.jitter,
         recent=[_firing(firing, plan, links) for firing in known.firings],
     )
 

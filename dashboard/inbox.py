@@ -11,13 +11,13 @@ from api.deps import CallerDep, EventEntryDep, SettingsDep, StoreDep, Tenant, We
 from api.inboxes import MAX_BODY, PathToken, ReceivedRequest
 from api.problems import Problem
 from api.requests import StrictRoute
-from api.schemas.webhooks import NewWebhook
 from api.state import state_of
 from api.strict_json import parse
 from dashboard.rendering import json_text, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.new_event import NewEvent
+from hookkeeper.services.webhook_fields import NewWebhook
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 

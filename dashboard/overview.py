@@ -16,7 +16,7 @@ from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, LinksDep, Setting
 from api.inboxes import MAX_PER_TENANT, RATE
 from api.state import ApiState, state_of
 from dashboard.charts import last_day, tenants_of_the_day, webhooks_with_trouble
-from dashboard.rendering import query, redirect, render, write_durations
+from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.search import Search
@@ -28,6 +28,7 @@ from hookkeeper.services.caller import Caller
 from hookkeeper.settings import MIB, Settings
 from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.wording import write_durations
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 CHECK_TIMEOUT = 2.0

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -24,6 +23,7 @@ from dashboard.look import look_of, versioned
 from hookkeeper.registry.portal import PortalSession
 from hookkeeper.services.caller import Caller
 from hookkeeper.times import rfc3339
+from hookkeeper.wording import write_durations
 
 PROOF = "proof"
 """The hidden field of each form."""
@@ -55,10 +55,6 @@ NAVIGATION = (
 """Path and name of what the menu has, and the scopes of which a key needs one."""
 NOT_FILTERS = frozenset({"cursor", "done", "test"})
 """Parameters of a list that say where it begins, and what was done before it was opened."""
-UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
-DURATION = re.compile(r"(\d{1,8}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
-MAX_DURATIONS = 100
-NEVER = "never"
 
 
 async def render(request: Request, template: str, status: int | None = None, **context: Any) -> Response:
@@ -210,29 +206,6 @@ def paging(request: Request, path: str, cursor: PageCursor, end: str | None) -> 
         "is_first": cursor.start is None,
         "is_filtered": bool(given),
     }
-
-
-def read_durations(text: str) -> list[float]:
-    """Read `5s, 5m, 2h` as seconds; a number without a unit is seconds, and `never` none at all. Raises ValueError."""
-    if text.strip() == NEVER:
-        return []
-    parts = text.replace(",", " ").split()
-    found = [DURATION.fullmatch(part) for part in parts[:MAX_DURATIONS]]
-    if len(parts) > MAX_DURATIONS or not all(found):
-        raise ValueError("must be durations such as 5s, 5m, 2h")
-    return [float(match[1]) * UNITS[match[2] or "s"] for match in found if match]
-
-
-def write_durations(seconds: Sequence[float]) -> str:
-    """Write what `read_durations` reads, each in the largest unit without a fraction."""
-    return ", ".join(map(_written, seconds)) or NEVER
-
-
-def _written(seconds: float) -> str:
-    unit, size = next(
-        ((unit, size) for unit, size in UNITS.items() if seconds >= size and seconds % size == 0), ("s", 1)
-    )
-    return f"{seconds / size:.12g}{unit}"
 
 
 def _environment() -> Environment:

@@ -9,15 +9,17 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PlainValidator,
     SerializerFunctionWrapHandler,
+    WrapValidator,
     model_serializer,
     model_validator,
 )
 
+from hookkeeper.content.text import SECONDS
+
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MAX_ATTEMPTS = 50
-Delay = Annotated[float, Field(ge=0, le=7 * DAY, allow_inf_nan=False, strict=True)]
+Delay = Annotated[float, Field(ge=0, le=7 * DAY, allow_inf_nan=False, strict=True), SECONDS]
 
 DEFAULT_SCHEDULE = (
     5.0,
@@ -54,7 +56,7 @@ def _order(value: object) -> "bool | OrderKey":
     return OrderKey.model_validate(value)
 
 
-Order = Annotated[bool | OrderKey, PlainValidator(_order, json_schema_input_type=bool | OrderKey)]
+Order = Annotated[bool | OrderKey, WrapValidator(lambda value, _: _order(value))]
 """Whether a webhook is ordered, and by which key."""
 
 
@@ -66,7 +68,8 @@ class RetryPolicy(BaseModel):
     schedule: tuple[Delay, ...] | None = Field(
         None,
         max_length=MAX_ATTEMPTS - 1,
-        description="Seconds to wait before attempt 2, 3, …; `[]` means one attempt.",
+        examples=[[5, 300, 3600]],
+        description="Seconds to wait before attempt 2, 3, …; none at all means one attempt.",
     )
     initial: Delay = Field(5.0, description="Exponential: seconds before attempt 2.")
     coefficient: float = Field(2.0, ge=1, le=10, strict=True, description="Exponential: growth of each further wait.")

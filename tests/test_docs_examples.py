@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
 from pydantic import BaseModel
 from typer.main import get_command
 
 from api.app import bare_app
 from api.schemas.event_types import NewEventType
 from api.schemas.portal import NewPortalLink
-from api.schemas.schedules import NewSchedule
-from api.schemas.webhooks import NewWebhook
 from hookkeeper import temporal_names
 from hookkeeper.cli.main import app
 from hookkeeper.command_rules import Command
@@ -24,6 +23,8 @@ from hookkeeper.content import emails, filters, notifications, payload
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.payload import body_of
 from hookkeeper.services.new_event import NewEvent
+from hookkeeper.services.schedule_fields import NewSchedule
+from hookkeeper.services.webhook_fields import NewWebhook
 from hookkeeper.settings import Settings
 from test_docs import PAGES, ROOT, SETTINGS
 from worker import WORKFLOWS
@@ -147,7 +148,9 @@ def test_commands_in_blocks_parse(line: str) -> None:
 @pytest.mark.parametrize("line", hookkeeper_lines(inline))
 def test_commands_in_text_name_commands_and_options(line: str) -> None:
     command, rest = command_of(shlex.split(line))
-    options = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+    options = {
+        name for option in command.get_params(typer.Context(command)) for name in (*option.opts, *option.secondary_opts)
+    } | {"--help"}
     assert {word for word in rest if word.startswith("--")} <= options
 
 

@@ -24,7 +24,6 @@ from api.schemas.events import (
 )
 from api.schemas.portal import PortalLink, PortalSessionView, ThemeView
 from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepted, WebhookDelivery
-from api.schemas.schedules import ScheduleCommandAccepted, ScheduleSummary
 from api.views import statistics
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID
@@ -37,6 +36,7 @@ from hookkeeper.registry.index.statistics import Group, Measures, Statistics, St
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.preview import Preview, RequestPreview
+from hookkeeper.services.schedule_fields import ScheduleCommandAccepted, ScheduleSummary
 from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 

@@ -22,7 +22,10 @@ from api.deps import (
 )
 from api.errors import naming_event, naming_schedule
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
-from api.schemas.schedules import (
+from hookkeeper import ids
+from hookkeeper.services.errors import Invalid
+from hookkeeper.services.fields import SCHEDULE_ID, Page
+from hookkeeper.services.schedule_fields import (
     BackfillRequest,
     NewSchedule,
     ScheduleChanges,
@@ -32,9 +35,6 @@ from api.schemas.schedules import (
     ScheduleView,
     TriggerRequest,
 )
-from hookkeeper import ids
-from hookkeeper.services.errors import Invalid
-from hookkeeper.services.fields import SCHEDULE_ID, Page
 from hookkeeper.services.schedules import changed, check_event, new_plan, set_paused, trigger_time
 from hookkeeper.times import utc_now
 

@@ -22,14 +22,14 @@ from api.deps import (
 from api.errors import naming_event
 from api.filters import DeliverySearch, Total
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
-from api.schemas import webhooks as schemas
 from api.schemas.events import AcceptedEvent
 from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
-from api.schemas.webhooks import NewWebhook, PreviewRequest, SecretRotation, TestEventRequest, WebhookChanges
+from api.schemas.webhooks import PreviewRequest, SecretRotation, TestEventRequest, WebhookSecret
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import EVENT_ID, CountedPage, EventType, Page
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import Preview
+from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges, WebhookView, WebhookWithSecret
 from hookkeeper.services.webhooks import found
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
@@ -50,7 +50,7 @@ async def preview_webhook(
 
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("webhooks:write")])
-async def create_webhook(new: NewWebhook, caller: CallerDep, webhooks: WebhooksDep) -> schemas.WebhookWithSecret:
+async def create_webhook(new: NewWebhook, caller: CallerDep, webhooks: WebhooksDep) -> WebhookWithSecret:
     """Register a webhook. The response contains its signing key."""
     created = await webhooks.create(dict(caller.with_tenant(new)), new.model_fields_set)
     return views.webhook_with_secret(created)
@@ -64,7 +64,7 @@ async def list_webhooks(
     event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled webhooks")] = None,
     limit: Limit = 50,
-) -> Page[schemas.WebhookView]:
+) -> Page[WebhookView]:
     """List webhooks, newest first.
 
     A page ends after about 1 MiB of configuration, so it can have fewer items than `limit` without being the last one:
@@ -77,7 +77,7 @@ async def list_webhooks(
 
 
 @router.get("/{webhook_id}", responses=responses(404), dependencies=[needs("webhooks:read")])
-async def show_webhook(webhook: KnownWebhook) -> schemas.WebhookView:
+async def show_webhook(webhook: KnownWebhook) -> WebhookView:
     """Show a webhook, without its secret."""
     return views.webhook(webhook)
 
@@ -87,7 +87,7 @@ async def change_webhook(
     webhook_id: Annotated[str, Path(pattern=EVENT_ID)],
     changes: WebhookChanges,
     webhooks: WebhooksDep,
-) -> schemas.WebhookView:
+) -> WebhookView:
     """Change the fields that are sent. Deliveries that wait for a retry use the new values at their next attempt.
 
     Enabling a webhook releases its held deliveries, oldest first, as `POST …/resume` does. 409 means that other
@@ -110,7 +110,7 @@ async def delete_webhook(webhook: KnownWebhook, webhooks: WebhooksDep) -> Respon
     responses=responses(404),
     dependencies=[needs("webhooks:secrets", "webhooks:write")],
 )
-async def show_secret(webhook: KnownWebhook, webhooks: WebhooksDep) -> schemas.WebhookSecret:
+async def show_secret(webhook: KnownWebhook, webhooks: WebhooksDep) -> WebhookSecret:
     """Show the signing key, which can sign any request: `webhooks:read` is not enough. The audit log has who did."""
     await webhooks.note_shown(webhook)
     return views.secret(webhook)
@@ -124,7 +124,7 @@ async def show_secret(webhook: KnownWebhook, webhooks: WebhooksDep) -> schemas.W
 )
 async def rotate_secret(
     webhook: KnownWebhook, webhooks: WebhooksDep, rotation: SecretRotation | None = None
-) -> schemas.WebhookSecret:
+) -> WebhookSecret:
     """Set a new signing key. During the grace period both keys sign, so that receivers can switch.
 
     Until it ends, a further rotation is answered with 409, because it would end the key that receivers may still have:
@@ -170,13 +170,13 @@ async def send_test(
 
 
 @router.post("/{webhook_id}/pause", responses=responses(404), dependencies=[needs("webhooks:write")])
-async def pause_webhook(webhook: KnownWebhook, webhooks: WebhooksDep) -> schemas.WebhookView:
+async def pause_webhook(webhook: KnownWebhook, webhooks: WebhooksDep) -> WebhookView:
     """Hold deliveries until the webhook is resumed. In-flight attempts finish; manual retries are still sent."""
     return views.webhook(await webhooks.pause(webhook))
 
 
 @router.post("/{webhook_id}/resume", responses=responses(404), dependencies=[needs("webhooks:write")])
-async def resume_webhook(webhook: KnownWebhook, webhooks: WebhooksDep) -> schemas.WebhookView:
+async def resume_webhook(webhook: KnownWebhook, webhooks: WebhooksDep) -> WebhookView:
     """Resume a webhook. Held deliveries are released in the background, oldest first, as fast as the receiver allows.
 
     Repeat the request after a 503: the webhook may be resumed already, without the release of its held deliveries.

@@ -1,161 +1,11 @@
-"""Requests and answers about webhooks."""
+"""Requests about webhooks, and their signing keys. What a webhook has is in `hookkeeper.services.webhook_fields`."""
 
-from typing import Self
+from pydantic import Field
 
-from pydantic import Field, model_validator
-
-from hookkeeper.content.emails import Email
-from hookkeeper.content.notifications import Notification, OnFailure
-from hookkeeper.content.payload import Payload
-from hookkeeper.content.tls import Tls
-from hookkeeper.crypto.signing_keys import Scheme
-from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.policy import Order, OrderKey, OrderPolicy, RetryPolicy
-from hookkeeper.registry.health import Status
-from hookkeeper.services.fields import (
-    EVENT_ID,
-    EventId,
-    EventPattern,
-    Headers,
-    Line,
-    MetadataText,
-    RequestModel,
-    ResponseModel,
-    Secret,
-    TenantName,
-    Text,
-    Time,
-    Url,
-    with_examples,
-)
+from hookkeeper.services.fields import EVENT_ID, EventId, RequestModel, ResponseModel, Secret, Time, with_examples
 from hookkeeper.services.preview import SampleEvent
+from hookkeeper.services.webhook_fields import NewWebhook
 from hookkeeper.services.webhooks import ROTATION_GRACE
-
-
-class WebhookFields(RequestModel):
-    """What can be set when a webhook is made, and changed later."""
-
-    name: Line = Field("", max_length=256)
-    description: Text = Field("", max_length=4096)
-    url: Url | None = None
-    """The URL that receives the signed POST. A webhook needs a URL, emails or notifications."""
-    events: list[EventPattern] = Field(default_factory=lambda: ["*"], min_length=1, max_length=100)
-    """Patterns of event types: a type, a prefix with `.*`, or `*`."""
-    filter: Text | None = Field(None, min_length=1, max_length=4096, examples=["event.data.amount >= 100"])
-    """A CEL expression on `event`. Only events for which it is true are sent."""
-    payload: Payload | None = None
-    """The format of the body; null sends `{"id", "type", "timestamp", "data"}`."""
-    emails: tuple[Email, ...] = Field((), max_length=10)
-    """Emails to send for each event."""
-    notifications: tuple[Notification, ...] = Field((), max_length=10)
-    """Messages to services such as Slack, or calls of HTTP APIs, for each event. URLs are masked in responses."""
-    on_failure: OnFailure | None = None
-    """Alerts: when a delivery fails for good (at most once an hour), when the webhook is disabled because of failures,
-    and when it works again."""
-    headers: Headers = Field(default_factory=dict)
-    """Headers to send with each delivery. Values are masked in responses."""
-    tls: Tls | None = None
-    """TLS settings for the URL: certificate authorities, a client certificate. The key is masked in responses."""
-    retry: RetryPolicy | None = None
-    """When failed attempts are retried; null means ten attempts in about three days."""
-    timeout: float = Field(15.0, ge=1, le=30, allow_inf_nan=False, strict=True)
-    """Seconds for connecting, response headers and body together."""
-    rate_limit: float | None = Field(None, ge=0.01, le=1000, allow_inf_nan=False, strict=True)
-    """Maximum requests per second to the URL; null means no limit. Waiting does not count as an attempt."""
-    ordered: Order = False
-    """Deliver one event at a time to the URL, in the order of acceptance; with a key, one event of each key."""
-    order_policy: OrderPolicy = "block"
-    """For an ordered webhook. `block`: events wait until a failing event before them has succeeded or failed for
-    good. `skip`: they wait only for its first failed attempt."""
-    disable_after: float | None = Field(None, ge=0, le=365 * 86400, allow_inf_nan=False, strict=True)
-    """Seconds of failures only, after which the webhook is disabled; 0: never; null: the operator's setting."""
-    enabled: bool = Field(True, strict=True)
-    """Deliveries of a disabled webhook are held, not dropped."""
-    metadata: dict[MetadataText, MetadataText] = Field(default_factory=dict, max_length=50)
-    """Your own metadata. It is returned in responses and available to templates."""
-
-
-class NewWebhook(WebhookFields):
-    model_config = with_examples(
-        {
-            "tenant": "acme",
-            "url": "https://acme.example/hook",
-            "events": ["order.*"],
-            "retry": {"schedule": [5, 300]},
-        }
-    )
-
-    tenant: TenantName = DEFAULT_TENANT
-
-    secret: Secret | None = None
-    """The signing key: `whsec_…` (HMAC) or `whsk_…` (ed25519). By default a new key is generated."""
-    signature_scheme: Scheme = "v1"
-    """Kind of the generated key: `v1` for HMAC-SHA256, `v1a` for ed25519."""
-
-    @model_validator(mode="after")
-    def _has_a_target(self) -> Self:
-        if not (self.url or self.emails or self.notifications):
-            raise ValueError("a webhook needs a url, emails or notifications")
-        return self
-
-
-class WebhookChanges(WebhookFields):
-    """Only the fields that are sent are changed."""
-
-    model_config = with_examples({"url": "https://acme.example/new-hook"}, {"enabled": True})
-
-
-class WebhookHealth(ResponseModel):
-    """The health of the webhook's URL."""
-
-    status: Status
-    """`throttled`: the receiver is overloaded, and scheduled attempts wait. `degraded`: it does not answer in time, and
-    gets two requests per second. `failing`: the latest request failed. `unknown`: there was no request yet."""
-    failing_since: Time | None
-    """Start of the current failure streak."""
-    failures: int
-    """Approximate number of failures in the current streak."""
-    last_success_at: Time | None
-    """To the minute."""
-    throttled_until: Time | None
-    """Null if the webhook is not throttled."""
-
-
-class WebhookView(ResponseModel):
-    id: str
-    tenant: str
-    name: str
-    description: str
-    url: str | None
-    events: list[str]
-    filter: str | None
-    filter_errors: int
-    """Events that were not sent because the filter failed, since its last change."""
-    filter_error: str | None
-    """The latest error of the filter."""
-    payload: Payload | None
-    emails: tuple[Email, ...]
-    notifications: tuple[Notification, ...]
-    on_failure: OnFailure | None
-    headers: dict[str, str]
-    tls: Tls | None
-    signature_scheme: Scheme
-    retry: RetryPolicy | None
-    timeout: float
-    rate_limit: float | None
-    ordered: bool | OrderKey
-    order_policy: OrderPolicy
-    disable_after: float | None
-    health: WebhookHealth
-    enabled: bool
-    disabled_reason: str | None
-    """`gone`: the receiver answered 410. `failing`: it failed for too long. `manual`: disabled through the API."""
-    disabled_at: Time | None
-    paused_at: Time | None
-    """When the webhook was paused; null if it is not paused."""
-    metadata: dict[str, str]
-    created_at: Time
-    updated_at: Time
 
 
 class WebhookSecret(ResponseModel):
@@ -165,12 +15,6 @@ class WebhookSecret(ResponseModel):
     public_key: str | None = None
     previous_secret_expires_at: Time | None = None
     """Until when the previous key signs too."""
-
-
-class WebhookWithSecret(WebhookView):
-    secret: str
-    """The signing key. `GET /v1/webhooks/{id}/secret` shows it again."""
-    public_key: str | None = None
 
 
 class SecretRotation(RequestModel):

@@ -6,33 +6,27 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import Failed, print_page, print_result
+from hookkeeper.cli.console import Failed, print_result
 from hookkeeper.cli.options import AsJson
+from hookkeeper.cli.resources import Resource
 from hookkeeper.services.catalogue_documents import Imported, from_openapi
 
-app = typer.Typer(no_args_is_help=True, help="The catalogue of event types.")
-
-
-@app.command("list")
-def list_event_types(as_json: AsJson = False) -> None:
-    """List the event types by name."""
-    page = {"items": list(Api.of_environment().all("event-types")), "next_cursor": None}
-    print_page(
-        as_json,
-        page,
-        ("Event type", "Description", ""),
-        lambda row: (row["name"], escape(row["description"]), "[yellow]archived[/yellow]" if row["archived"] else ""),
-        empty="No event types: `hookkeeper event-types import` adds those of an OpenAPI document. Events need none.",
-    )
-
-
-@app.command()
-def show(name: Annotated[str, typer.Argument(help="The event type.")]) -> None:
-    """Show an event type as JSON."""
-    typer.echo(json.dumps(Api.of_environment().call("GET", "event-types", name), indent=2))
+resource = Resource(
+    "event-types", "The catalogue of event types.", lambda known: typer.echo(json.dumps(known, indent=2))
+)
+app = resource.app
+resource.list(
+    "List the event types by name.",
+    {
+        "Event type": "name",
+        "Description": "description",
+        "": lambda row: "[yellow]archived[/yellow]" if row["archived"] else "",
+    },
+    "No event types: `hookkeeper event-types import` adds those of an OpenAPI document. Events need none.",
+)
+resource.show("Show an event type as JSON.")
 
 
 @app.command("import")

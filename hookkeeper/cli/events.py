@@ -11,13 +11,15 @@ from rich.markup import escape
 
 from hookkeeper.cli import event_views, options
 from hookkeeper.cli.client import Api, ApiUnavailable, present
-from hookkeeper.cli.console import Json, err, out, print_json_or, print_page, print_result
-from hookkeeper.cli.options import AsJson, Cursor, EventData, Follow, Limit, OwnEventId, Tenant, read_json
+from hookkeeper.cli.console import Json, err, out, print_json_or
+from hookkeeper.cli.options import AsJson, EventData, Follow, OwnEventId, Tenant, read_json
+from hookkeeper.cli.resources import Resource
 from hookkeeper.command_rules import COMMANDS
 
-app = typer.Typer(no_args_is_help=True, help="List, show and control events.")
 Delivery = Annotated[str | None, typer.Option(help="The id of one delivery. Default: all deliveries.")]
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
+resource = Resource("events", "List, show and control events.", partial(event_views.show, out), of_tenant=True)
+app = resource.app
 RECONNECT_AFTER = 1.0
 """Seconds until an ended stream of events is resumed."""
 LEFT_OUT = "Some events are left out: more come than can be shown."
@@ -64,52 +66,35 @@ def _follow(api: Api, accepted: Json, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-@app.command("list")
-def list_events(
-    context: typer.Context,
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    type_: options.Types = None,
-    webhook: Annotated[str | None, typer.Option(help="Only events for this webhook.")] = None,
-    status: Annotated[
-        list[str] | None,
-        typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated."),
-    ] = None,
-    needs_attention: Annotated[
+resource.list(
+    "List events, newest first.",
+    {
+        "Event": "id",
+        "Type": "type",
+        "Tenant": "tenant",
+        "Status": lambda row: event_views.colored(row["status"]),
+        "Accepted": "accepted_at",
+    },
+    "No events. `hookkeeper send` sends one.",
+    tenant=options.only("Only this tenant's."),
+    webhook=options.only("Only events for this webhook."),
+    status=Annotated[
+        list[str] | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated.")
+    ],
+    needs_attention=Annotated[
         bool | None, typer.Option(help="Only events with a delivery that is retrying, held or failed.")
-    ] = None,
-    delivery_status: Annotated[
+    ],
+    delivery_status=Annotated[
         list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
-    ] = None,
-    status_code: options.StatusCode = None,
-    error: options.Error = None,
-    min_attempts: options.MinAttempts = None,
-    channel: options.OfChannel = None,
-    id_prefix: options.IdPrefix = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    last: options.Last = None,
-    total: options.Total = False,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    as_json: AsJson = False,
-) -> None:
-    """List events, newest first."""
-    query = options.search_of(context)
-    page = Api.of_environment().call("GET", "events", **query)
-    print_page(
-        as_json,
-        page,
-        ("Event", "Type", "Tenant", "Status", "Accepted"),
-        lambda row: (row["id"], row["type"], row["tenant"], event_views.colored(row["status"]), row["accepted_at"]),
-        empty="No events. `hookkeeper send` sends one.",
-        query=query,
-    )
+    ],
+    **options.SEARCH,
+)
 
 
 @app.command("tail")
 def tail_events(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    type_: options.Types = None,
+    type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; can be repeated.")] = None,
     webhook: Annotated[str | None, typer.Option(help="Only events for this webhook.")] = None,
     number: Annotated[
         int, typer.Option("--number", "-n", min=0, max=100, help="Number of earlier events to show.")
@@ -120,41 +105,23 @@ def tail_events(
     run_tail(Api.of_environment(), number, as_json=as_json, tenant=tenant, type=type_, webhook=webhook)
 
 
-@app.command()
-def show(event_id: EventId, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """Show an event with all its attempts."""
-    event = Api.of_environment().call("GET", "events", event_id, tenant=tenant)
-    print_json_or(as_json, event, partial(event_views.show, out))
+resource.show("Show an event with all its attempts.")
 
 
-def _add_command(name: str, help_: str) -> None:
-    def act(event_id: EventId, delivery: Delivery = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
-        api = Api.of_environment()
-        accepted = api.call("POST", "events", event_id, name, body={"delivery": delivery}, tenant=tenant)
-        _print_accepted(accepted, as_json)
-
-    app.command(name, help=help_)(act)
+def _accepted(accepted: Json) -> str:
+    return f"{accepted['command']}: accepted"
 
 
 for _name, _rule in COMMANDS.items():
-    _add_command(_name, _rule.summary)
+    resource.post(_name, _rule.summary, _accepted, delivery=Delivery)
 
 
-@app.command()
-def reschedule(
-    event_id: EventId,
-    deliver_at: Annotated[str, typer.Argument(help="The new time (RFC 3339).")],
-    tenant: Tenant = None,
-    as_json: AsJson = False,
-) -> None:
-    """Change the time of a scheduled event."""
-    api = Api.of_environment()
-    body = {"deliver_at": deliver_at}
-    _print_accepted(api.call("POST", "events", event_id, "reschedule", body=body, tenant=tenant), as_json)
-
-
-def _print_accepted(accepted: Json, as_json: bool) -> None:
-    print_result(as_json, accepted, f"{accepted['command']}: accepted")
+resource.post(
+    "reschedule",
+    "Change the time of a scheduled event.",
+    _accepted,
+    deliver_at=Annotated[str, typer.Argument(metavar="TIME", help="The new time (RFC 3339).")],
+)
 
 
 # New events

@@ -3,15 +3,30 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from hookkeeper.cli.client import Api, present
-from hookkeeper.cli.console import Json, out, print_json_or, print_page, print_result
-from hookkeeper.cli.options import AsJson, Cursor, Limit
+from hookkeeper.cli.console import Json, out, print_json_or, print_result
+from hookkeeper.cli.options import AsJson, only
+from hookkeeper.cli.resources import Resource
 
-app = typer.Typer(no_args_is_help=True, help="API keys.")
 SCOPES = "events:write, events:read, webhooks:write, webhooks:read, webhooks:secrets, admin"
 PRINTED = ("id", "key", "tenant", "scopes")
+
+
+def _print_key(key: Json) -> None:
+    tenant = f"tenant {key['tenant']}" if key["tenant"] else "all tenants"
+    out.print(f"[bold]{key['key']}[/bold]\n{key['id']} for {tenant}: {', '.join(key['scopes'])}")
+    out.print("[dim]The key is shown only once.[/dim]")
+
+
+def _state(key: Json) -> str:
+    if key["revoked_at"]:
+        return f"[red]revoked {key['revoked_at']}[/red]"
+    return f"expires {key['expires_at']}" if key["expires_at"] else ""
+
+
+resource = Resource("keys", "API keys.", _print_key)
+app = resource.app
 
 
 @app.command()
@@ -36,35 +51,19 @@ def create(
     print_json_or(as_json, {field: key[field] for field in PRINTED}, _print_key)
 
 
-def _print_key(key: Json) -> None:
-    tenant = f"tenant {key['tenant']}" if key["tenant"] else "all tenants"
-    out.print(f"[bold]{key['key']}[/bold]\n{key['id']} for {tenant}: {', '.join(key['scopes'])}")
-    out.print("[dim]The key is shown only once.[/dim]")
-
-
-@app.command("list")
-def list_keys(
-    tenant: Annotated[str | None, typer.Option(help="Only keys of this tenant.")] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    as_json: AsJson = False,
-) -> None:
-    """List keys, including revoked ones, newest first."""
-    page = Api.of_environment().call("GET", "keys", tenant=tenant, limit=limit, cursor=cursor)
-    print_page(
-        as_json,
-        page,
-        ("Key", "Name", "Tenant", "Scopes", "Last used", ""),
-        lambda row: (
-            row["id"],
-            escape(row["name"]),
-            row["tenant"] or "all",
-            " ".join(row["scopes"]),
-            row["last_used_at"] or "never",
-            _state(row),
-        ),
-        empty="No keys. The admin key is not listed.",
-    )
+resource.list(
+    "List keys, including revoked ones, newest first.",
+    {
+        "Key": "id",
+        "Name": "name",
+        "Tenant": lambda row: row["tenant"] or "all",
+        "Scopes": lambda row: " ".join(row["scopes"]),
+        "Last used": lambda row: row["last_used_at"] or "never",
+        "": _state,
+    },
+    "No keys. The admin key is not listed.",
+    tenant=only("Only keys of this tenant."),
+)
 
 
 @app.command()
@@ -82,9 +81,3 @@ def revoke(
         state = "paused" if schedule["paused"] else "continues"
         lines.append(f"schedule {schedule['id']} of tenant {schedule['tenant']} {state}")
     print_result(as_json, revoked | {"revoked": True}, "\n".join(lines))
-
-
-def _state(key: Json) -> str:
-    if key["revoked_at"]:
-        return f"[red]revoked {key['revoked_at']}[/red]"
-    return f"expires {key['expires_at']}" if key["expires_at"] else ""

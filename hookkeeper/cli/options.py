@@ -72,25 +72,23 @@ def time_of(text: str | None) -> str | None:
     return text if age is None else (datetime.now(UTC) - age).isoformat()
 
 
-Types = Annotated[list[str] | None, typer.Option("--type", help="Only this type; can be repeated.")]
-StatusCode = Annotated[
-    str | None, typer.Option(help="Status code of the latest attempt, such as 503, or its class, such as 5xx.")
-]
-Error = Annotated[str | None, typer.Option(help="Error of the latest attempt, such as timeout, dns or http_503.")]
-MinAttempts = Annotated[int | None, typer.Option(min=1, help="At least this many attempts.")]
-OfChannel = Annotated[str | None, typer.Option("--channel", help="webhook, email or notification.")]
-IdPrefix = Annotated[str | None, typer.Option(help="Text that the event's id begins with.")]
-Since = Annotated[str | None, typer.Option(help="Accepted since: RFC 3339, or an age such as 30m, 2h, 7d.")]
-Until = Annotated[str | None, typer.Option(help="Accepted before, in the same format.")]
-Last = Annotated[str | None, typer.Option(help="Accepted in the last minutes, hours or days: 15m, 24h, 7d.")]
-Total = Annotated[bool, typer.Option("--total", help="Count all matches, up to 1,000.")]
+SEARCH: dict[str, Any] = {
+    "type": Annotated[list[str] | None, typer.Option(help="Only this type; can be repeated.")],
+    "status_code": Annotated[
+        str | None, typer.Option(help="Status code of the latest attempt, such as 503, or its class, such as 5xx.")
+    ],
+    "error": Annotated[str | None, typer.Option(help="Error of the latest attempt, such as timeout, dns or http_503.")],
+    "min_attempts": Annotated[int | None, typer.Option(min=1, help="At least this many attempts.")],
+    "channel": Annotated[str | None, typer.Option(help="webhook, email or notification.")],
+    "id_prefix": Annotated[str | None, typer.Option(help="Text that the event's id begins with.")],
+    "since": Annotated[str | None, typer.Option(help="Accepted since: RFC 3339, or an age such as 30m, 2h, 7d.")],
+    "until": Annotated[str | None, typer.Option(help="Accepted before, in the same format.")],
+    "last": Annotated[str | None, typer.Option(help="Accepted in the last minutes, hours or days: 15m, 24h, 7d.")],
+    "total": Annotated[bool | None, typer.Option("--total", help="Count all matches, up to 1,000.")],
+}
+"""The options of lists of events and deliveries, by their names in the API."""
 
 
-def search_of(context: typer.Context) -> dict[str, Any]:
-    """Return the query of a list, from the options of its command: they have the names of the API's parameters."""
-    query = {
-        name.removesuffix("_"): value
-        for name, value in context.params.items()
-        if name not in ("webhook_id", "as_json") and value != ()  # an option that can be repeated is () if it is absent
-    }
-    return query | {"since": time_of(query["since"]), "until": time_of(query["until"])}
+def only(help_: str) -> Any:
+    """Return the annotation of an option that filters a list."""
+    return Annotated[str | None, typer.Option(help=help_)]

@@ -5,11 +5,10 @@ from typing import Annotated
 import typer
 
 from hookkeeper.cli.client import Api, present
-from hookkeeper.cli.console import Json, out, print_fields, print_json_or, print_page, print_result
-from hookkeeper.cli.options import AsJson, Cursor, Limit, time_of
+from hookkeeper.cli.console import Json, out, print_fields, print_json_or
+from hookkeeper.cli.options import AsJson, only, time_of
+from hookkeeper.cli.resources import Resource
 
-app = typer.Typer(no_args_is_help=True, help="Recoveries: bulk redelivery of failed events.")
-RecoveryId = Annotated[str, typer.Argument(metavar="RECOVERY", help="The recovery's id, rec_…")]
 COLORS = {"finished": "green", "cancelled": "yellow", "paused": "yellow", "unknown": "red"}
 
 
@@ -47,51 +46,8 @@ def _print_started(recovery: Json) -> None:
     out.print(f"[bold]{recovery['id']}[/bold]  `hookkeeper recoveries show {recovery['id']}` shows its progress")
 
 
-@app.command("list")
-def list_recoveries(
-    tenant: Annotated[str | None, typer.Option(help="Only recoveries of this tenant.")] = None,
-    webhook: Annotated[str | None, typer.Option(help="Only recoveries of this webhook.")] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    as_json: AsJson = False,
-) -> None:
-    """List recoveries: open ones first, then finished ones, newest first."""
-    api = Api.of_environment()
-    page = api.call("GET", "recoveries", tenant=tenant, webhook=webhook, limit=limit, cursor=cursor)
-    print_page(
-        as_json,
-        page,
-        ("Recovery", "Tenant", "Status", "Redelivered", "Started"),
-        lambda row: (row["id"], row["tenant"], _status(row), _progress(row), row["started_at"]),
-        empty="No recoveries. `hookkeeper webhooks recover` starts one.",
-    )
-
-
-@app.command()
-def show(recovery_id: RecoveryId, as_json: AsJson = False) -> None:
-    """Show the progress of a recovery."""
-    recovery = Api.of_environment().call("GET", "recoveries", recovery_id)
-    print_json_or(as_json, recovery, _print_recovery)
-
-
 def _print_recovery(recovery: Json) -> None:
     print_fields({name: value for name, value in recovery.items() if value not in (None, [])})
-
-
-def _add_command(name: str, help_: str) -> None:
-    def act(recovery_id: RecoveryId, as_json: AsJson = False) -> None:
-        accepted = Api.of_environment().call("POST", "recoveries", recovery_id, name)
-        print_result(as_json, accepted, f"{name}: accepted")
-
-    app.command(name, help=help_)(act)
-
-
-for _name, _help in {
-    "pause": "Pause a recovery.",
-    "resume": "Resume a recovery.",
-    "cancel": "Cancel a recovery; events that it has redelivered continue.",
-}.items():
-    _add_command(_name, _help)
 
 
 def _status(row: Json) -> str:
@@ -101,3 +57,21 @@ def _status(row: Json) -> str:
 
 def _progress(row: Json) -> str:
     return f"{row['redelivered']} of {'?' if row['found'] is None else row['found']}"
+
+
+resource = Resource("recoveries", "Recoveries: bulk redelivery of failed events.", _print_recovery)
+app = resource.app
+resource.list(
+    "List recoveries: open ones first, then finished ones, newest first.",
+    {"Recovery": "id", "Tenant": "tenant", "Status": _status, "Redelivered": _progress, "Started": "started_at"},
+    "No recoveries. `hookkeeper webhooks recover` starts one.",
+    tenant=only("Only recoveries of this tenant."),
+    webhook=only("Only recoveries of this webhook."),
+)
+resource.show("Show the progress of a recovery.")
+for _name, _help in {
+    "pause": "Pause a recovery.",
+    "resume": "Resume a recovery.",
+    "cancel": "Cancel a recovery; events that it has redelivered continue.",
+}.items():
+    resource.post(_name, _help, lambda accepted: f"{accepted['command']}: accepted")

@@ -3,33 +3,24 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from hookkeeper.cli.client import Api, present
-from hookkeeper.cli.console import print_page, print_result
-from hookkeeper.cli.options import AsJson, Cursor, Limit, Tenant
+from hookkeeper.cli.console import print_result
+from hookkeeper.cli.options import AsJson, Tenant, only
+from hookkeeper.cli.resources import Resource
 
-app = typer.Typer(no_args_is_help=True, help="Addresses that get no more emails.")
 Address = Annotated[str, typer.Argument(help="The email address.")]
+resource = Resource("suppressions", "Addresses that get no more emails.")
+app = resource.app
 
 
-@app.command("list")
-def list_suppressions(
-    tenant: Annotated[str | None, typer.Option(help="Only addresses of this tenant.")] = None,
-    address: Annotated[str | None, typer.Option(help="Only this address.")] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    as_json: AsJson = False,
-) -> None:
-    """List suppressed addresses with their reasons, newest first."""
-    page = Api.of_environment().call("GET", "suppressions", tenant=tenant, address=address, limit=limit, cursor=cursor)
-    print_page(
-        as_json,
-        page,
-        ("Address", "Tenant", "Reason", "Since", ""),
-        lambda row: (escape(row["address"]), row["tenant"], row["reason"], row["created_at"], escape(row["detail"])),
-        empty="No suppressed addresses.",
-    )
+resource.list(
+    "List suppressed addresses with their reasons, newest first.",
+    {"Address": "address", "Tenant": "tenant", "Reason": "reason", "Since": "created_at", "": "detail"},
+    "No suppressed addresses.",
+    tenant=only("Only addresses of this tenant."),
+    address=only("Only this address."),
+)
 
 
 @app.command()

@@ -1,143 +1,196 @@
-"""`hookkeeper webhooks …`."""
+"""`hookkeeper webhooks …`: its commands, and how webhooks and previews are printed."""
 
+import json
+import re
+from collections.abc import Iterator
+from textwrap import indent
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from hookkeeper.cli import events, options, recoveries, webhook_fields, webhook_views
+from hookkeeper.cli import events, options, recoveries
 from hookkeeper.cli.client import Api, present
-from hookkeeper.cli.console import Failed, Json, print_fields, print_json_or, print_result
-from hookkeeper.cli.options import (
-    STDIN,
-    AsJson,
-    Cursor,
-    Follow,
-    Limit,
-    OwnEventId,
-    Tenant,
-    WebhookId,
-    read_json,
-)
-from hookkeeper.cli.webhook_fields import (
-    Emails,
-    Events,
-    File,
-    Filter,
-    Header,
-    Name,
-    Notify,
-    Ordered,
-    OrderKey,
-    Policy,
-    RateLimit,
-    Retry,
-    Timeout,
-)
+from hookkeeper.cli.console import Failed, Json, out, print_columns, print_fields, print_json_or, text_of
+from hookkeeper.cli.event_views import colored
+from hookkeeper.cli.options import STDIN, AsJson, Follow, OwnEventId, WebhookId, only, read_json
+from hookkeeper.cli.resources import Resource, fields_of_file
+from hookkeeper.content.headers import MASK
 
-app = typer.Typer(no_args_is_help=True, help="Register, change and test webhooks.")
 SampleData = Annotated[
     str | None, typer.Option("--data", help="JSON, @file, or - for standard input; default: the example of the type.")
 ]
+_ENTRY = re.compile(r'(?:"[^"]*"|\{\{.*?\}\}|\{%.*?%\}|[^,])+')
+"""Text between two commas; commas in quotes and in templates do not count."""
 
 
-@app.command("list")
-def list_webhooks(
-    tenant: Annotated[str | None, typer.Option(help="Only webhooks of this tenant.")] = None,
-    event: Annotated[str | None, typer.Option(help="Only webhooks for this event type.")] = None,
-    enabled: Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    as_json: AsJson = False,
-) -> None:
-    """List webhooks, newest first."""
-    query = {"tenant": tenant, "event": event, "enabled": enabled, "limit": limit, "cursor": cursor}
-    page = Api.of_environment().call("GET", "webhooks", **query)
-    webhook_views.print_page_of_webhooks(as_json, page, query)
+def _email(text: str) -> Json:
+    """One or more addresses, separated by commas, or an email as JSON."""
+    return {"to": [entry.strip() for entry in _ENTRY.findall(text)]}
 
 
-# `create` and `update` read most of their options from the context: `webhook_fields.FIELDS` lists them.
+def _notification(url: str) -> Json:
+    """The address of a service, such as pagerduty://KEY, another URL that gets the event, or a notification as JSON."""
+    from hookkeeper.content.services import is_address
+
+    if url.startswith(("http://", "https://")) and not is_address(url):
+        return {"http": {"url": url}}
+    return {"service": url}
 
 
-@app.command()
-def create(
-    context: typer.Context,
-    url: Annotated[str | None, typer.Argument(help="URL for the signed POST.")] = None,
-    event: Events = None,
-    filter_: Filter = None,
-    email: Emails = None,
-    notify: Notify = None,
-    file: File = None,
-    tenant: Tenant = None,
-    name: Name = None,
-    header: Header = None,
-    retry: Retry = None,
-    timeout: Timeout = None,
-    rate_limit: RateLimit = None,
-    ordered: Ordered = None,
-    order_key: OrderKey = None,
-    order_policy: Policy = None,
-    secret: Annotated[str | None, typer.Option(help="Signing key. Default: generated.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Register a webhook and print its signing key. It needs a URL, an email or a notification."""
-    body = webhook_fields.fields_of(context.params) | present(tenant=tenant, secret=secret)
-    print_json_or(as_json, Api.of_environment().call("POST", "webhooks", body=body), webhook_views.print_webhook)
+SHORT = {"emails": _email, "notifications": _notification}
+"""How an item of a list is written. Help shows the docstrings."""
 
 
-@app.command()
-def show(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Show a webhook."""
-    print_json_or(as_json, Api.of_environment().call("GET", "webhooks", webhook_id), webhook_views.print_webhook)
+def _print_webhook(webhook: Json) -> None:
+    print_columns(webhook_fields(webhook))
 
 
-@app.command()
-def update(
-    context: typer.Context,
-    webhook_id: WebhookId,
-    url: Annotated[str | None, typer.Option(help="URL for the signed POST. Empty removes it.")] = None,
-    event: Events = None,
-    filter_: Filter = None,
-    email: Emails = None,
-    notify: Notify = None,
-    file: File = None,
-    name: Name = None,
-    header: Header = None,
-    retry: Retry = None,
-    timeout: Timeout = None,
-    rate_limit: RateLimit = None,
-    ordered: Ordered = None,
-    order_key: OrderKey = None,
-    order_policy: Policy = None,
-    enabled: Annotated[bool | None, typer.Option(help="Deliveries of a disabled webhook are held.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Change the given fields. An empty --email or --notify removes all of them."""
-    fields = webhook_fields.fields_of(context.params) | present(enabled=enabled)
-    body = {field: value for field, value in fields.items() if field not in webhook_fields.FIXED}
-    if not body:
-        raise typer.BadParameter(f"nothing to change: give {_options_of(context)}")
-    changed = Api.of_environment().call("PATCH", "webhooks", webhook_id, body=body)
-    print_json_or(as_json, changed, webhook_views.print_webhook)
+def webhook_fields(webhook: Json) -> list[tuple[str, str]]:
+    """Return the fields to print: empty ones are omitted, emails and notifications are shown by their target."""
+    return list(_fields(webhook))
 
 
-def _options_of(context: typer.Context) -> str:
-    """`--url, --event or --enabled`: the options of an update that change something."""
-    options = [parameter.opts[0] for parameter in context.command.params if parameter.opts[0].startswith("--")]
-    *others, last = [option for option in options if option not in ("--json", "--help")]
-    return f"{', '.join(others)} or {last}"
+def _targets(webhook: Json) -> list[str]:
+    """Return the targets: `https://acme.example/hook`, `email to ann@acme.example`, `notify slack`."""
+    url = [webhook["url"]] if webhook["url"] else []
+    emails = [f"email to {', '.join(email['to'])}" for email in webhook["emails"]]
+    return url + emails + [f"notify {_service(notification)}" for notification in webhook["notifications"]]
 
 
-@app.command()
-def delete(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Delete a webhook. Its open deliveries are cancelled."""
-    Api.of_environment().call("DELETE", "webhooks", webhook_id)
-    print_result(as_json, {"id": webhook_id, "deleted": True}, f"{webhook_id} is deleted")
+def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
+    for name, value in webhook.items():
+        if name == "emails":
+            yield from (("email", _shown_email(email)) for email in value)
+        elif name == "notifications":
+            yield from (("notification", _service(notification)) for notification in value)
+        elif name == "on_failure" and value:
+            yield from ((name, f"email to {_shown_email(email)}") for email in value["emails"])
+            yield from ((name, f"notify {_service(notification)}") for notification in value["notifications"])
+        elif name == "health":
+            yield from _health(value)
+        elif name == "disable_after" and value == 0:
+            yield name, "never"
+        elif name == "tls" and value:
+            yield name, ", ".join(part for part, pem in value.items() if pem and part != "key")
+        elif value or name == "enabled":
+            yield name, text_of(value)
 
 
-@app.command()
-def secret(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Show the signing key."""
-    print_json_or(as_json, Api.of_environment().call("GET", "webhooks", webhook_id, "secret"), print_fields)
+def _health(health: Json) -> Iterator[tuple[str, str]]:
+    """Describe the health: `failing, 3 in a row since 2026-01-02T03:04:05.678Z`."""
+    status = health["status"]
+    if health["failures"]:
+        status += f", {health['failures']} in a row since {health['failing_since']}"
+    if health["throttled_until"]:
+        status += f", no requests until {health['throttled_until']}"
+    yield "health", status
+    if health["last_success_at"]:
+        yield "last_success_at", health["last_success_at"]
+
+
+def _shown_email(email: Json) -> str:
+    to = ", ".join(email["to"])
+    return f"{to}  “{email['subject']}”" if email.get("subject") else to
+
+
+def _service(notification: Json) -> str:
+    """Describe a notification; the rest of the URL is masked."""
+    if call := notification.get("http"):
+        return f"{call['method']} {call['url'].removesuffix(f'/{MASK}')}"
+    return str(notification["service"]).partition("://")[0]
+
+
+def _first_target(webhook: Json) -> str:
+    first, *others = _targets(webhook)
+    return escape(first) + (f" [dim]+{len(others)}[/dim]" if others else "")
+
+
+def _state(webhook: Json) -> str:
+    if not webhook["enabled"]:
+        return f"[yellow]disabled ({webhook['disabled_reason']})[/yellow]"
+    return "[yellow]paused[/yellow]" if webhook["paused_at"] else ""
+
+
+def _print_preview(preview: Json) -> None:
+    """Print every request, email and notification in full, or the reason why there is none."""
+    if preview["matches"]:
+        out.print("[green]✓[/green] The webhook matches this event. It would send:")
+    else:
+        reason = escape(preview["filter_error"] or "its event types or its filter exclude it")
+        out.print(f"[yellow]✗[/yellow] The webhook does not match this event: {reason}. If it did, it would send:")
+    if request := preview["request"]:
+        _print_part(f"POST {request['url']}", request["headers"], [request["body"]], request["problem"])
+    for number, email_preview in enumerate(preview["emails"], start=1):
+        email = email_preview["rendered"] or {}
+        title = f"email to {_mailboxes(email['to'])}" if email else f"email {number}"
+        _print_part(title, _email_headers(email), _email_bodies(email), email_preview["problem"])
+    for notification in preview["notifications"]:
+        headers = ({"title": notification["title"]} if notification["title"] else {}) | notification["headers"]
+        title = f"notify {notification['target']}"
+        _print_part(title, headers, [notification["body"]], notification["problem"])
+
+
+def _print_part(title: str, headers: dict[str, str], bodies: list[str | None], problem: str | None) -> None:
+    out.print(f"\n[bold]{escape(title)}[/bold]")
+    if problem:
+        out.print(f"  [red]✗[/red] {escape(problem)}")
+    for name, value in headers.items():
+        out.print(f"  [dim]{escape(name)}:[/dim] {escape(value)}")
+    for body in filter(None, bodies):
+        out.print(f"\n{indent(body.rstrip(), '  ')}", markup=False)
+
+
+def _email_headers(email: Json) -> dict[str, str]:
+    if not email:
+        return {}
+    copies = {name: _mailboxes(email[name]) for name in ("cc", "bcc") if email[name]}
+    reply_to = {"reply-to": _mailboxes([email["reply_to"]])} if email["reply_to"] else {}
+    template = {"template": email["template_id"]} if email["template_id"] else {}
+    return copies | reply_to | {"subject": email["subject"]} | template
+
+
+def _email_bodies(email: Json) -> list[str | None]:
+    data = json.dumps(email["template_data"], ensure_ascii=False, indent=2) if email.get("template_data") else None
+    return [email.get("text"), email.get("html"), data]
+
+
+def _mailboxes(mailboxes: list[Json]) -> str:
+    return ", ".join(
+        f"{mailbox['name']} <{mailbox['address']}>" if mailbox["name"] else mailbox["address"] for mailbox in mailboxes
+    )
+
+
+resource = Resource("webhooks", "Register, change and test webhooks.", _print_webhook)
+app = resource.app
+resource.list(
+    "List webhooks, newest first.",
+    {
+        "Webhook": "id",
+        "Tenant": "tenant",
+        "Target": _first_target,
+        "Events": lambda row: escape(" ".join(row["events"])),
+        "": _state,
+    },
+    "No webhooks. `hookkeeper webhooks create` registers one.",
+    tenant=only("Only webhooks of this tenant."),
+    event=only("Only webhooks for this event type."),
+    enabled=Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")],
+)
+resource.create(
+    "webhook_fields:NewWebhook",
+    "Register a webhook and print its signing key. It needs a URL, an email or a notification.",
+    argument="url",
+    short=SHORT,
+)
+resource.show("Show a webhook.")
+resource.update(
+    "webhook_fields:WebhookChanges",
+    "Change the given fields; an empty text sets the default. Options of one part, such as --retry-…, replace it all.",
+    short=SHORT,
+)
+resource.delete("Delete a webhook. Its open deliveries are cancelled.")
+resource.show("Show the signing key.", of="secret")
 
 
 @app.command()
@@ -195,54 +248,40 @@ def preview(
         raise typer.BadParameter("give either a webhook's id or --file")
     if file == data == STDIN:
         raise typer.BadParameter("--file and --data cannot both be standard input")
-    body: Json = {"webhook": webhook_fields.read_webhook(file)} if file else {"webhook_id": webhook_id}
+    body: Json = {"webhook": fields_of_file(file, "webhook_fields:NewWebhook")} if file else {"webhook_id": webhook_id}
     body["event"] = present(type=type_) | _given(data)
-    print_json_or(
-        as_json, Api.of_environment().call("POST", "webhooks", "preview", body=body), webhook_views.print_preview
-    )
+    print_json_or(as_json, Api.of_environment().call("POST", "webhooks", "preview", body=body), _print_preview)
 
 
-@app.command()
-def pause(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Hold all deliveries of a webhook until it is resumed."""
-    webhook = Api.of_environment().call("POST", "webhooks", webhook_id, "pause")
-    print_result(as_json, webhook, f"{webhook_id} is paused since {webhook['paused_at']}")
+resource.post(
+    "pause",
+    "Hold all deliveries of a webhook until it is resumed.",
+    lambda webhook: f"{webhook['id']} is paused since {webhook['paused_at']}",
+)
+resource.post(
+    "resume",
+    "Resume a webhook. Held deliveries are released in the background, oldest first.",
+    lambda webhook: f"{webhook['id']} is {'resumed' if webhook['enabled'] else 'not paused, but disabled'}",
+)
 
 
-@app.command()
-def resume(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Resume a webhook. Held deliveries are released in the background, oldest first."""
-    webhook = Api.of_environment().call("POST", "webhooks", webhook_id, "resume")
-    state = "is resumed" if webhook["enabled"] else "is not paused, but disabled"
-    print_result(as_json, webhook, f"{webhook_id} {state}")
-
-
-@app.command()
-def deliveries(
-    context: typer.Context,
-    webhook_id: WebhookId,
-    status: Annotated[
+resource.list(
+    "List the deliveries of a webhook, newest first.",
+    {
+        "Event": "event_id",
+        "Type": "type",
+        "Channel": "channel",
+        "Status": lambda row: colored(row["status"]),
+        "Attempts": lambda row: str(row["attempts"]),
+        "Result": lambda row: escape(str(row["error"] or row["status_code"] or "")),
+        "Accepted": "accepted_at",
+    },
+    "No deliveries.",
+    of="deliveries",
+    status=Annotated[
         list[str] | None,
         typer.Option(help="pending, retrying, held, sent, succeeded, failed or cancelled; can be repeated."),
-    ] = None,
-    type_: options.Types = None,
-    status_code: options.StatusCode = None,
-    error: options.Error = None,
-    min_attempts: options.MinAttempts = None,
-    channel: options.OfChannel = None,
-    id_prefix: options.IdPrefix = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    last: options.Last = None,
-    total: options.Total = False,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the deliveries of a webhook, newest first."""
-    query = options.search_of(context)
-    page = Api.of_environment().call("GET", "webhooks", webhook_id, "deliveries", **query)
-    webhook_views.print_page_of_deliveries(as_json, page, query)
-
-
+    ],
+    **options.SEARCH,
+)
 app.command()(recoveries.recover)

@@ -11,7 +11,7 @@ from hookkeeper.content.context import Context
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.json_text import check_size
 from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body, memory_of
-from hookkeeper.content.text import check_line, is_line, truncate
+from hookkeeper.content.text import LINES, check_line, is_line, truncate
 
 MAX_NAME = 256
 _NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>")
@@ -89,15 +89,15 @@ class Email(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    to: Annotated[Entries, Field(min_length=1)]
+    to: Annotated[Entries, Field(min_length=1, examples=[["Ann <ann@acme.example>"]])]
     """`ann@acme.example`, `Ann <ann@acme.example>`, or a template that renders to one of these or to nothing."""
     cc: Entries = ()
     bcc: Entries = ()
     reply_to: Entry | None = None
-    subject: str | None = Field(None, min_length=1, max_length=4096)
+    subject: str | None = Field(None, min_length=1, max_length=4096, examples=["Order {{ event.data.order }}"])
     """By default the type of the event. Truncated to 255 characters."""
-    text: str | None = Field(None, min_length=1, max_length=MAX_TEMPLATE)
-    html: str | None = Field(None, min_length=1, max_length=MAX_TEMPLATE)
+    text: Annotated[str, LINES] | None = Field(None, min_length=1, max_length=MAX_TEMPLATE)
+    html: Annotated[str, LINES] | None = Field(None, title="HTML", min_length=1, max_length=MAX_TEMPLATE)
     """Rendered values are escaped. Without text and html, the text shows the event."""
     template_id: str | None = Field(None, pattern=r"^d-[A-Za-z0-9]{1,64}$")
     """A dynamic template of SendGrid, which sets subject, text and html."""

@@ -14,7 +14,7 @@ from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.headers import MASK, MAX_VALUE, check_names, check_origin, check_total, check_value
 from hookkeeper.content.payload import JSON, body_of
 from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body
-from hookkeeper.content.text import check_line, truncate
+from hookkeeper.content.text import LINES, check_line, truncate
 from hookkeeper.content.urls import MAX_URL, check_url
 
 MAX_BODY = 64 * 1024
@@ -34,10 +34,10 @@ class HttpCall(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
     method: Literal["POST", "PUT", "PATCH", "GET"] = "POST"
-    url: str = Field(min_length=1, max_length=MAX_URL, repr=False)
+    url: str = Field(title="Address", min_length=1, max_length=MAX_URL, repr=False)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     """Values are masked in responses."""
-    body: str | None = Field(None, min_length=1, max_length=MAX_BODY)
+    body: Annotated[str, LINES] | None = Field(None, min_length=1, max_length=MAX_BODY)
     """If the content-type is JSON, `{{ … }}` writes a JSON value, and inside quotes its text. By default the event,
     which chats refuse: use `service` for them."""
 
@@ -123,10 +123,10 @@ class Notification(BaseModel):
     )
     """The address that a service shows, such as `https://hooks.slack.com/services/…`, or `pagerduty://ROUTING_KEY`. Is
     shown as `slack://********`."""
-    http: HttpCall | None = None
+    http: HttpCall | None = Field(None, title="HTTP call")
     title: str | None = Field(None, max_length=4096)
     """For a service. By default the type of the event. Truncated to 255 characters."""
-    body: str | None = Field(None, min_length=1, max_length=MAX_BODY)
+    body: Annotated[str, LINES] | None = Field(None, min_length=1, max_length=MAX_BODY)
     """For a service. By default the event as text, at most 2,000 characters."""
 
     @model_validator(mode="after")
@@ -148,8 +148,8 @@ class OnFailure(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    emails: tuple[Email, ...] = Field((), max_length=MAX_RECIPIENTS)
-    notifications: tuple[Notification, ...] = Field((), max_length=MAX_RECIPIENTS)
+    emails: tuple[Email, ...] = Field((), title="Alert emails", max_length=MAX_RECIPIENTS)
+    notifications: tuple[Notification, ...] = Field((), title="Alert notifications", max_length=MAX_RECIPIENTS)
 
     @model_validator(mode="after")
     def _has_a_recipient(self) -> Self:

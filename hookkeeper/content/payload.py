@@ -7,7 +7,7 @@ attributes in headers.
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,7 +16,7 @@ from hookkeeper.content import json_text, template_fields
 from hookkeeper.content.context import Context
 from hookkeeper.content.json_text import compact
 from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body
-from hookkeeper.content.text import is_line
+from hookkeeper.content.text import LINES, is_line
 
 MAX_STATIC = 16 * 1024
 MAX_TEMPLATE = 64 * 1024
@@ -42,9 +42,15 @@ class Payload(BaseModel):
 
     format: Literal["standard", "cloudevents", "cloudevents-binary"] = "standard"
     """`cloudevents`: CloudEvents 1.0 as one JSON object. `cloudevents-binary`: attributes in headers."""
-    static: dict[str, Any] = Field(default_factory=dict)
+    static: dict[str, Any] = Field(default_factory=dict, title="Fixed fields", examples=[{"source": "shop"}])
     """Fields to add to each event, after the standard fields; extension attributes of CloudEvents."""
-    template: str | None = Field(None, min_length=1, max_length=MAX_TEMPLATE)
+    template: Annotated[str, LINES] | None = Field(
+        None,
+        title="Template of the body",
+        min_length=1,
+        max_length=MAX_TEMPLATE,
+        examples=['{"order": {{ event.data.order }}}'],
+    )
     """A template of the body (for CloudEvents: of the data) with `event`, `webhook` and `static`. In JSON, `{{ … }}`
     writes a JSON value, and inside quotes its text."""
     content_type: Literal["application/json", "text/plain", "application/x-www-form-urlencoded"] = "application/json"

@@ -5,6 +5,8 @@ import unicodedata
 
 API_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
 """A key that the header `Authorization: Bearer <key>` can carry."""
+LINES, WORD, SECONDS = "lines", "word", "seconds"
+"""Marks of types, in `Annotated`: a text of several lines, one without blanks, a number that is a duration."""
 _NOT_IN_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories: controls (CR and LF among them), surrogates, line and paragraph separators."""
 

@@ -28,6 +28,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK
+from hookkeeper.content.text import LINES
 
 MAX_PEM = 64 * 1024
 MAX_RSA = 4096
@@ -52,7 +53,7 @@ def _pem(text: str) -> str:
     return text
 
 
-Pem = Annotated[str, Field(max_length=MAX_PEM), AfterValidator(_pem)]
+Pem = Annotated[str, Field(max_length=MAX_PEM), AfterValidator(_pem), LINES]
 
 
 class Tls(BaseModel):
@@ -60,7 +61,7 @@ class Tls(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
-    ca: Pem | None = None
+    ca: Pem | None = Field(None, title="Certificate authorities")
     """PEM: certificate authorities to trust in place of the public ones."""
     certificate: Pem | None = None
     """PEM: the client certificate for this receiver, followed by intermediate certificates."""

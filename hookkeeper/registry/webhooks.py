@@ -21,14 +21,6 @@ from hookkeeper.registry.paging import read_page_of_large
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
 from hookkeeper.times import rfc3339, utc_now
 
-CHANGEABLE = frozenset(
-    {
-        *("name", "description", "url", "events", "headers", "secret", "retry", "timeout", "enabled", "metadata_"),
-        *("rate_limit", "ordered", "order_key", "disable_after"),
-        *("payload", "filter", "emails", "notifications", "on_failure", "tls"),
-    }
-)
-
 STATE = case(
     (Webhook.enabled.is_(False) & Webhook.disabled_reason.is_distinct_from("manual"), "disabled_by_failures"),
     (Webhook.enabled.is_(False), "disabled"),
@@ -131,19 +123,17 @@ class Webhooks:
         entry: AuditEntry | None = None,
         checked_against: Webhook | None = None,
     ) -> Webhook | None:
-        """Change attributes of a webhook and return it, or None. Raises ValueError for an unknown attribute.
+        """Change attributes of a webhook and return it, or None.
 
         Where all have these values already, nothing is written, and there is no entry.
-        Raises ChangedMeanwhile if the row differs from the webhook that the changes were checked against. The
-        comparison holds the row's lock, so a masked secret is never combined with another change's URL.
+        Raises ChangedMeanwhile if the row was changed since the changes were checked against it. The comparison holds
+        the row's lock, so a masked secret is never combined with another change's URL.
         """
-        if unknown := changes.keys() - CHANGEABLE:
-            raise ValueError(f"cannot change {', '.join(sorted(unknown))}")
         query = _the_webhook(webhook_id, tenant).options(selectinload(Webhook.patterns)).with_for_update()
         async with self._database.write() as session:
             if (webhook := await session.scalar(query)) is None:
                 return None
-            if checked_against and any(getattr(webhook, name) != getattr(checked_against, name) for name in CHANGEABLE):
+            if checked_against and webhook.updated_at != checked_against.updated_at:
                 raise ChangedMeanwhile(f"webhook {webhook_id} was changed at the same time: try again")
             if _apply(changes, webhook):
                 add_entry(session, entry)

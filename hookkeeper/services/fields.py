@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from hookkeeper.content.headers import check_headers
-from hookkeeper.content.text import is_visible_line
+from hookkeeper.content.text import LINES, WORD, is_visible_line
 from hookkeeper.content.urls import MAX_URL, check_url
 from hookkeeper.crypto.signing_keys import check_secret
 from hookkeeper.outcomes import ERRORS
@@ -91,13 +91,14 @@ def _usable_secret(secret: str) -> str:
     return secret
 
 
-Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+AS_TEXT = PlainSerializer(rfc3339, return_type=str, when_used="json")
+Time = Annotated[datetime, AS_TEXT]
 GivenTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_utc)]
 TenantName = Annotated[str, Field(pattern=TENANT_PATTERN, description="The customer that the object belongs to")]
 EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE)]
-EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_EVENT_TYPE)]
+EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_EVENT_TYPE), WORD]
 EventId = Annotated[str, Field(pattern=EVENT_ID)]
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[str, AfterValidator(_storable), LINES]
 Line = Annotated[str, AfterValidator(_visible_line)]
 """A text of one line, such as a name or a note."""
 Secret = Annotated[
@@ -147,6 +148,27 @@ class ResponseModel(BaseModel):
         """Make one from the attributes of `source` that are named as the fields are; `others` has the other fields."""
         names = {field.alias or name for name, field in cls.model_fields.items()}
         return cls(**{name: getattr(source, name) for name in names - others.keys()}, **others)
+
+
+class Owned(BaseModel):
+    """What comes first in an answer."""
+
+    id: str
+    tenant: str
+
+
+class Shown(ResponseModel):
+    """An answer with the fields of a request. What was stored is not validated again."""
+
+    @classmethod
+    def of(cls, source: object, **others: Any) -> Self:
+        """Make one from the attributes of `source`, as any answer."""
+        names = cls.model_fields.keys() - others.keys()
+        return cls.model_construct(**{name: getattr(source, name) for name in names}, **others)  # type: ignore[return-value]
+
+
+SHOWN_AS_GIVEN = ConfigDict(extra="ignore", json_schema_serialization_defaults_required=True)
+"""The configuration of such an answer, whose fields are always there."""
 
 
 class Page(BaseModel, Generic[Item]):  # no attribute docstrings: Pydantic fails to find those of generic models

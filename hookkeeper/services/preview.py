@@ -14,7 +14,7 @@ from hookkeeper.content.masking import masked_headers
 from hookkeeper.content.notifications import Notification, RenderedHttpCall, render_notification
 from hookkeeper.content.payload import body_of
 from hookkeeper.content.sizes import RenderLimits
-from hookkeeper.content.templates import EXAMPLE_EVENT_ID, EXAMPLE_WEBHOOK_ID
+from hookkeeper.content.templates import EXAMPLE_EVENT_ID
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.matching import patterns_for
 from hookkeeper.registry.models import Webhook
@@ -123,15 +123,3 @@ class Previewer:
             return await self._sandbox.call(make, element, self._context, self._limits), None
         except ContentError as error:
             return None, str(error)
-
-
-def unsaved(given: dict[str, Any]) -> Webhook:
-    """Make a webhook, of fields as the API names them, that is in no registry."""
-    kept = ("tenant", "name", "events", "headers", "filter", "payload", "emails", "notifications")
-    return Webhook(
-        id=EXAMPLE_WEBHOOK_ID,
-        url=given["url"] or "",
-        secret="",
-        metadata_=given["metadata"],
-        **{name: given[name] for name in kept},
-    )

@@ -12,11 +12,12 @@ from hookkeeper.services.cron import LAST_TIME, fires_between
 from hookkeeper.services.errors import BadField, Invalid
 from hookkeeper.services.ingest import MAX_CLOCK_SKEW, EventIngest
 from hookkeeper.services.new_event import NewEvent
+from hookkeeper.services.schedule_fields import ScheduleFields
 from hookkeeper.temporal.schedule_conversion import ScheduleSettings, ScheduleSnapshot
 from hookkeeper.temporal.schedules import Schedules
 from hookkeeper.times import rfc3339, utc_now
 
-OF_PLAN = {"name", "offset", "timezone", "overlap", "catchup_window", "jitter", "start_at", "end_at", "every"}
+OF_PLAN = ScheduleFields.model_fields.keys() & SchedulePlan.model_fields.keys() - {"cron"}
 """Fields that a plan has as the API has them."""
 OF_TIMES = {"cron", "every", "offset", "timezone", "start_at", "end_at"}
 """Fields that say when a schedule fires."""

@@ -1,10 +1,17 @@
-"""Make and change webhooks, by rules that a JSON Schema cannot express: masks, targets, order, signing keys."""
+"""Make and change webhooks, by rules that a JSON Schema cannot express: masks, targets, order, signing keys.
+
+A webhook is read with masks in place of secrets, and a mask that is sent back means the known secret.
+"""
 
 import secrets
 import string
 from collections.abc import Collection
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
+from hookkeeper.content import headers, masking, tls
+from hookkeeper.content.notifications import OnFailure
+from hookkeeper.content.templates import EXAMPLE_WEBHOOK_ID
 from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.models import Webhook
@@ -14,9 +21,8 @@ from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.ingest import EventIngest
-from hookkeeper.services.masks import unmasked
 from hookkeeper.services.new_event import NewEvent
-from hookkeeper.services.preview import Preview, Previewer, SampleEvent, unsaved
+from hookkeeper.services.preview import Preview, Previewer, SampleEvent
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
@@ -159,11 +165,13 @@ async def new_webhook(
     await validator.for_(tenant).check(given)
     if secret and scheme and is_asymmetric(secret) != (scheme == "v1a"):
         raise Invalid.field("secret", f"is not a key for signature scheme {scheme}")
-    return Webhook(
-        id=webhook_id or _new_id(),
-        secret=secret or new_secret(scheme or "v1"),
-        **{name: value for name, value in _columns(given).items() if name not in ("secret", "signature_scheme")},
-    )
+    return unsaved(given, webhook_id or _new_id(), secret or new_secret(scheme or "v1"))
+
+
+def unsaved(given: dict[str, Any], webhook_id: str = EXAMPLE_WEBHOOK_ID, secret: str = "") -> Webhook:
+    """Make a webhook, of fields as the API names them, that is in no registry."""
+    columns = {name: value for name, value in _columns(given).items() if name not in ("secret", "signature_scheme")}
+    return Webhook(id=webhook_id, secret=secret, **columns)
 
 
 async def release_held(gateway: Gateway, webhook: Webhook) -> None:
@@ -224,3 +232,53 @@ def webhook_id_of(mac: str) -> str:
 
 def _new_id() -> str:
     return "wh_" + "".join(secrets.choice(ID_DIGITS) for _ in range(ID_LENGTH))
+
+
+def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, Any]:
+    """Return the fields that can hold masks, with each mask replaced by the known secret.
+
+    Raises Invalid for a mask without a known secret.
+    """
+    restored: dict[str, Any] = {}
+    secret = _headers_for(given, known)
+    if "headers" in given:
+        restored["headers"] = _try("headers", headers.unmasked, given["headers"], secret)
+    if given.get("tls"):
+        restored["tls"] = _try("tls", tls.unmasked, given["tls"], known.tls if known else None)
+    if "notifications" in given:
+        ours = known.notifications if known else ()
+        restored["notifications"] = _try("notifications", masking.unmasked, given["notifications"], ours)
+    if given.get("on_failure"):
+        alerts: OnFailure = given["on_failure"]
+        ours = known.on_failure.notifications if known and known.on_failure else ()
+        notes = _try("on_failure.notifications", masking.unmasked, alerts.notifications, ours)
+        restored["on_failure"] = alerts.model_copy(update={"notifications": notes})
+    return restored
+
+
+def _headers_for(given: dict[str, Any], known: Webhook | None) -> dict[str, str]:
+    """Return the known headers, which are secrets of the host that they are sent to.
+
+    Raises Invalid if they would go to another host and the request does not set them.
+    """
+    if known is None or not known.headers:
+        return {}
+    if _host(given.get("url", known.url)) == _host(known.url):
+        return known.headers
+    if "headers" not in given:
+        raise Invalid.field(
+            "headers", "are secrets of the previous host: to change the host of the url, send the headers again"
+        )
+    return {}
+
+
+def _host(url: str | None) -> tuple[str, str | None, int | None] | None:
+    parts = urlsplit(url) if url else None
+    return (parts.scheme, parts.hostname, parts.port) if parts else None
+
+
+def _try(path: str, restore: Any, given: Any, known: Any) -> Any:
+    try:
+        return restore(given, known)
+    except ValueError as error:
+        raise Invalid.field(path, str(error)) from None

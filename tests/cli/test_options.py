@@ -63,7 +63,7 @@ def test_an_argument_that_is_not_utf_8(arguments: tuple[str, str | None]) -> Non
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400"])
-@pytest.mark.parametrize("option", ["--timeout", "--rate-limit", "--retry"])
+@pytest.mark.parametrize("option", ["--timeout", "--rate-limit", "--retry-coefficient"])
 def test_what_is_no_number(option: str, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOKKEEPER_URL", "http://127.0.0.1:1")
     done = CliRunner().invoke(app, ["webhooks", "create", "https://a.example", option, number])

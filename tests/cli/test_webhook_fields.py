@@ -2,33 +2,44 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from api.schemas import webhooks as schemas
 from hookkeeper.cli.main import app
-from hookkeeper.cli.webhook_fields import FIXED, READ_ONLY, fields_of, read_webhook
+from hookkeeper.cli.resources import fields_of_file, fields_of_options
+from hookkeeper.cli.webhooks import SHORT
+from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges
+
+CHANGES = "webhook_fields:WebhookChanges"
 
 
-def test_knows_the_fields_that_cannot_be_set() -> None:
-    shown = set(schemas.WebhookWithSecret.model_fields)
-    assert shown - READ_ONLY == set(schemas.NewWebhook.model_fields)
-    assert shown - READ_ONLY - FIXED - {"secret"} == set(schemas.WebhookChanges.model_fields)
+def fields_of(options: dict[str, Any]) -> dict[str, Any]:
+    return fields_of_options(WebhookChanges, options, SHORT)
 
 
-def test_an_update_without_a_change_names_each_option_that_makes_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_update_without_a_change_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOKKEEPER_URL", "http://127.0.0.1:1")
-    options = "--url, --event, --filter, --email, --notify, --file, --name, --header, --retry, --timeout, --rate-limit,"
     for args, stdin in (((), ""), (("--file", "-"), '{"tenant": "acme", "id": "wh_1"}')):
         done = CliRunner().invoke(app, ["webhooks", "update", "wh_1", *args], input=stdin)
-        words = " ".join(done.output.replace("│", " ").split())
         assert done.exit_code == 2
-        assert f"nothing to change: give {options} --ordered, --order-key, --order-policy or --enabled " in words
+        words = " ".join(done.output.replace("│", " ").split())
+        assert "nothing to change: give an option that sets a field, or --file" in words
 
 
 def test_no_option_changes_nothing() -> None:
-    assert fields_of({"file": None, "url": None, "event": (), "ordered": None}) == {}
+    assert fields_of({"url": None, "events": (), "ordered": None}) == {}
+
+
+def test_an_empty_text_sets_the_default() -> None:
+    assert fields_of({"url": "", "emails": [""], "headers": [""], "timeout": "", "on_failure_emails": [""]}) == {
+        "url": None,
+        "emails": (),
+        "headers": {},
+        "timeout": 15,
+        "on_failure": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -52,7 +63,7 @@ def test_a_key_orders_a_webhook(key: str, ordered: object) -> None:
     ],
 )
 def test_commas_separate_addresses(option: str, to: list[str]) -> None:
-    assert fields_of({"email": [option, option]})["emails"] == [{"to": to}] * 2
+    assert fields_of({"emails": [option, option]})["emails"] == [{"to": to}] * 2
 
 
 @pytest.mark.parametrize(
@@ -66,7 +77,7 @@ def test_commas_separate_addresses(option: str, to: list[str]) -> None:
 )
 def test_the_address_of_a_service_notifies_the_service(address: str) -> None:
     """Services refuse the event itself. What is no address of theirs is refused by the API."""
-    assert fields_of({"notify": [address]})["notifications"] == [{"service": address}]
+    assert fields_of({"notifications": [address]})["notifications"] == [{"service": address}]
 
 
 @pytest.mark.parametrize(
@@ -74,20 +85,25 @@ def test_the_address_of_a_service_notifies_the_service(address: str) -> None:
     ["https://hooks.slack.com/triggers/E1/2/3", "https://hooks.slack.com.example/services/T/B/X", "http://a.example"],
 )
 def test_another_url_gets_the_event(url: str) -> None:
-    assert fields_of({"notify": [url]})["notifications"] == [{"http": {"url": url}}]
+    assert fields_of({"notifications": [url]})["notifications"] == [{"http": {"url": url}}]
 
 
-def test_options_override_a_file(tmp_path: Path) -> None:
+def test_a_file_can_be_an_answer_and_keeps_what_the_api_refuses(tmp_path: Path) -> None:
     file = tmp_path / "hook.json"
-    file.write_text(
-        json.dumps({"id": "wh_1", "name": "file", "url": "https://a.example", "emails": [{"to": ["a@b.c"]}]})
-    )
-    assert read_webhook(str(file)).keys() == {"name", "url", "emails"}
-    options = {"url": "", "notify": ["slack://a/b/c", "https://b.example"], "email": [""], "retry": "none"}
-    assert fields_of({"file": str(file), **options}) == {
-        "name": "file",
-        "url": None,
-        "emails": [],
-        "notifications": [{"service": "slack://a/b/c"}, {"http": {"url": "https://b.example"}}],
-        "retry": {"schedule": []},
+    file.write_text(json.dumps({"id": "wh_1", "tenant": "acme", "name": "file", "health": {}, "mistyped": 1}))
+    assert fields_of_file(str(file), CHANGES) == {"name": "file", "mistyped": 1}
+    assert fields_of_file(str(file), "webhook_fields:NewWebhook").keys() == {"tenant", "name", "mistyped"}
+
+
+def test_options_of_one_part_make_one_field() -> None:
+    options = {
+        "retry_initial": "2s",
+        "retry_attempts": "5",
+        "payload_static": '{"a": [1]}',
+        "on_failure_emails": ["a@b.c"],
+    }
+    assert fields_of_options(NewWebhook, options, SHORT) == {
+        "payload": {"static": {"a": [1]}},
+        "on_failure": {"emails": [{"to": ["a@b.c"]}]},
+        "retry": {"initial": 2, "attempts": 5},
     }

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hookkeeper.cli.webhook_views import webhook_fields
+from hookkeeper.cli.webhooks import webhook_fields
 
 NOON, ONE = "2026-01-01T12:00:00.000Z", "2026-01-01T13:00:00.000Z"
 KNOWN = {"status": "healthy", "failing_since": None, "failures": 0, "last_success_at": NOON, "throttled_until": None}

@@ -304,7 +304,7 @@ async def test_a_webhook_is_registered_tested_paused_and_resumed(
         await page.get_by_label("Data (JSON)").first.fill('{"order": 4711}')
         await expect(page.get_by_label("Request", exact=True)).to_contain_text('{"n": 4711, "team": "shop"}')
         await expect(page.locator(".error:visible")).to_have_count(0)
-        await page.get_by_text("Email 1").click()
+        await page.get_by_text("Email 1").first.click()
         await page.get_by_label("To", exact=True).first.fill("ann@acme.example\nnobody")
         await expect(page.get_by_text("entry 2: 'nobody' is not an email address")).to_be_visible()
         await check_in_both_schemes(page)

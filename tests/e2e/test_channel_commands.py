@@ -25,8 +25,8 @@ async def test_a_webhook_needs_no_url(running_dev: processes.Dev, tenant: str) -
     made = await as_json(
         running_dev,
         *("webhooks", "create", "--tenant", tenant, "--filter", "event.data.order > 1"),
-        *("--email", 'Ann <ann@acme.example>, "Smith, Bob" <bob@acme.example>', "--email", "{{ event.data.mail }}"),
-        *("--notify", "https://chat.example/secret-path"),
+        *("--emails", 'Ann <ann@acme.example>, "Smith, Bob" <bob@acme.example>', "--emails", "{{ event.data.mail }}"),
+        *("--notifications", "https://chat.example/secret-path"),
     )
     assert (made["url"], made["filter"]) == (None, "event.data.order > 1")
     assert [email["to"] for email in made["emails"]] == [
@@ -41,9 +41,9 @@ async def test_a_webhook_needs_no_url(running_dev: processes.Dev, tenant: str) -
     assert ["email", "{{ event.data.mail }}"] in fields
     assert "null" not in shown.out
 
-    bare = await as_json(running_dev, "webhooks", "update", made["id"], "--email", "", "--filter", "")
+    bare = await as_json(running_dev, "webhooks", "update", made["id"], "--emails", "", "--filter", "")
     assert (bare["emails"], bare["filter"], len(bare["notifications"])) == ([], None, 1)
-    refused = await running_dev.run("webhooks", "update", made["id"], "--notify", "")
+    refused = await running_dev.run("webhooks", "update", made["id"], "--notifications", "")
     assert (refused.code, refused.out) == (1, "")
     assert "A webhook needs a url, emails or notifications." in refused.err
 
@@ -103,7 +103,7 @@ async def test_a_preview_shows_everything_and_sends_nothing(running_dev: process
     assert unmatching.code == 0
     assert "✗ The webhook does not match this event:" in unmatching.out
     assert "\nemail 1\n  ✗ html: `event.data.order` is undefined" in unmatching.out
-    registered = await as_json(running_dev, "webhooks", "create", "--email", "ann@acme.example", "--event", "order.*")
+    registered = await as_json(running_dev, "webhooks", "create", "--emails", "ann@acme.example", "--events", "order.*")
     preview = await as_json(running_dev, "webhooks", "preview", registered["id"], "--type", "order.paid")
     assert (preview["matches"], preview["request"]) == (True, None)
     assert preview["emails"][0]["rendered"]["subject"] == "order.paid"

@@ -220,14 +220,26 @@ async def test_events_are_listed(running_dev: processes.Dev, tenant: str) -> Non
 async def test_webhooks_can_be_managed(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     made = await as_json(
         running_dev,
-        *("webhooks", "create", inbox.url, "--tenant", tenant, "--name", "shop", "--event", "order.*", "--event", "a"),
-        *("--header", "x-token: 1:2", "--retry", "5,300", "--timeout", "7"),
+        *(
+            "webhooks",
+            "create",
+            inbox.url,
+            "--tenant",
+            tenant,
+            "--name",
+            "shop",
+            "--events",
+            "order.*",
+            "--events",
+            "a",
+        ),
+        *("--headers", "x-token: 1:2", "--retry-schedule", "5,5m", "--timeout", "7"),
     )
     id_ = made["id"]
     assert (made["events"], made["timeout"], made["name"]) == (["order.*", "a"], 7, "shop")
     assert made["retry"]["schedule"] == [5, 300]
 
-    changed = await as_json(running_dev, "webhooks", "update", id_, "--no-enabled", "--retry", "none")
+    changed = await as_json(running_dev, "webhooks", "update", id_, "--no-enabled", "--retry-schedule", "never")
     assert (changed["enabled"], changed["retry"]["schedule"], changed["name"]) == (False, [], "shop")
     assert await as_json(running_dev, "webhooks", "show", id_) == changed
     listed = await as_json(running_dev, "webhooks", "list", "--tenant", tenant, "--no-enabled")
@@ -309,8 +321,8 @@ async def test_version(tmp_path: Path) -> None:
         ("send",),
         ("send", "a", "--bogus"),
         ("events", "list", "--limit", "0"),
-        ("webhooks", "create", "http://a", "--retry", "soon"),
-        ("webhooks", "create", "http://a", "--header", "no-colon"),
+        ("webhooks", "create", "http://a", "--retry-schedule", "soon"),
+        ("webhooks", "create", "http://a", "--headers", "no-colon"),
         ("webhooks", "update", "wh_1"),
         ("webhooks", "update", "wh_1", "--json"),
         ("webhooks", "preview"),

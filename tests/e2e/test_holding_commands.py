@@ -32,7 +32,9 @@ async def test_from_a_pause_to_a_recovery(running_dev: processes.Dev, tenant: st
     Proves: each command does what it says.
     """
     inbox.fails(503)
-    made = await ran(running_dev, "webhooks", "create", inbox.url, "--tenant", tenant, "--retry", "none", "--json")
+    made = await ran(
+        running_dev, "webhooks", "create", inbox.url, "--tenant", tenant, "--retry-schedule", "never", "--json"
+    )
     webhook = json.loads(made)["id"]
     assert f"{webhook} is paused since 20" in await ran(running_dev, "webhooks", "pause", webhook)
     await ran(running_dev, "send", "order.paid", "--tenant", tenant)

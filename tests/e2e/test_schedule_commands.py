@@ -48,11 +48,13 @@ async def test_the_life_of_a_schedule(running_dev: processes.Dev, tenant: str) -
     """
     of = ("--tenant", tenant)
     when = ("--cron", "0 9 * * 1-5", "--cron", "@monthly", "--timezone", "Europe/Berlin")
-    made = await ran(running_dev, "create", "report.due", *when, "--id", "daily", "--data", '{"n": 1}', *of)
+    made = await ran(running_dev, "create", "report.due", *when, "--id", "daily", "--event-data", '{"n": 1}', *of)
     assert made.startswith("daily  report.due, 0 9 * * 1-5 or @monthly Europe/Berlin\n  next  20")
     assert made.count("next") == 5
     listed = await ran(running_dev, "list", *of)
     assert f"daily     {tenant}" in listed
+    later = await ran(running_dev, "update", "daily", "--catchup-window", "1d", *of, "--json")
+    assert json.loads(later)["catchup_window"] == 86400
     paused = await ran(running_dev, "pause", "daily", "--note", "Holidays.", *of)
     assert paused.splitlines()[0].endswith("paused Holidays.")
     triggered = await ran(running_dev, "trigger", "daily", *of)

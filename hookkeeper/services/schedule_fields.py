@@ -1,21 +1,29 @@
-"""Requests and answers about schedules."""
+"""What a schedule has, as it is given, changed and shown; and requests about one.
+
+The OpenAPI document and the options of the command line are made of it, as for webhooks.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from hookkeeper.content.text import SECONDS
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.schedule import YEAR, OverlapPolicy
 from hookkeeper.services.cron import check_cron, check_timezone
 from hookkeeper.services.fields import (
+    AS_TEXT,
     SCHEDULE_ID,
+    SHOWN_AS_GIVEN,
     EventId,
     EventType,
     GivenTime,
     Line,
+    Owned,
     RequestModel,
     ResponseModel,
+    Shown,
     TenantName,
     Time,
     with_examples,
@@ -35,15 +43,16 @@ def _within_reason(when: datetime) -> datetime:
 
 Cron = Annotated[str, Field(max_length=256), AfterValidator(check_cron)]
 TimeZone = Annotated[str, Field(max_length=64), AfterValidator(check_timezone)]
-SensibleTime = Annotated[GivenTime, AfterValidator(_within_reason)]
+SensibleTime = Annotated[GivenTime, AfterValidator(_within_reason), AS_TEXT]
 
 
 class EventTemplate(RequestModel):
     """The event that a schedule posts."""
 
-    type: EventType
+    type: EventType = Field(examples=["report.due"])
+    """The type of its events."""
     data: Any = Field(default_factory=dict)
-    """Any JSON, the same for each event."""
+    """The same for each event."""
 
 
 class ScheduleFields(RequestModel):
@@ -53,9 +62,9 @@ class ScheduleFields(RequestModel):
     cron: list[Cron] | None = Field(None, min_length=1, max_length=20, examples=[["0 9 * * 1-5"]])
     """Cron expressions: minute, hour, day of the month, month, day of the week. An event is posted if any matches.
     If an expression has both kinds of days, both must match. Times that never come are refused."""
-    every: int | None = Field(None, ge=1, le=YEAR, strict=True)
+    every: Annotated[int, SECONDS] | None = Field(None, ge=1, le=YEAR, strict=True)
     """In place of `cron`: seconds from one event to the next, aligned to 1970-01-01T00:00:00Z."""
-    offset: int = Field(0, ge=0, lt=YEAR, strict=True)
+    offset: Annotated[int, SECONDS] = Field(0, ge=0, lt=YEAR, strict=True)
     """Seconds to add to each interval: 300 with an `every` of 3600 means five minutes past each hour."""
     timezone: TimeZone = Field("UTC", examples=["Europe/Berlin"])
     """Time zone of `cron`: a name in the IANA database."""
@@ -63,15 +72,16 @@ class ScheduleFields(RequestModel):
     """What to do if the previous event is still being delivered, retried or held. `skip`: post no event. `buffer_one`,
     `buffer_all`: post one event, or all missed events, afterwards. `cancel_other`: cancel the previous event.
     `allow_all`: post the event anyway."""
-    catchup_window: int = Field(YEAR, ge=10, le=YEAR, strict=True)
+    catchup_window: Annotated[int, SECONDS] = Field(YEAR, ge=10, le=YEAR, strict=True)
     """Seconds. Times that were missed while Temporal was unavailable are caught up if they are not older."""
-    jitter: int = Field(0, ge=0, le=86400, strict=True)
+    jitter: Annotated[int, SECONDS] = Field(0, ge=0, le=86400, strict=True)
     """Maximum random delay of each event, in seconds."""
     start_at: SensibleTime | None = None
     """No events before this time."""
     end_at: SensibleTime | None = None
     """No events after this time, which must be in the future."""
     paused: bool = Field(False, strict=True)
+    """A paused schedule posts no events."""
     note: Line = Field("", max_length=MAX_NOTE)
     """A note, for example why the schedule is paused. Temporal shows it, unencrypted."""
 
@@ -102,34 +112,6 @@ class ScheduleChanges(ScheduleFields):
     """Null does not change the event."""
 
 
-class ScheduleNote(RequestModel):
-    model_config = with_examples({"note": "Closed for the holidays"})
-
-    note: Line = Field("", max_length=MAX_NOTE)
-    """A note, such as the reason."""
-
-
-class TriggerRequest(RequestModel):
-    model_config = with_examples({"overlap": "allow_all"})
-
-    overlap: OverlapPolicy = "allow_all"
-    """What to do if an earlier event is still being delivered."""
-    id: EventId | None = None
-    """The event's id, as an earlier answer to the same request named it, which makes it safe to repeat the request. By
-    default an id of the current second."""
-
-
-class BackfillRequest(RequestModel):
-    model_config = with_examples({"since": "2026-01-01T00:00:00Z", "until": "2026-01-03T00:00:00Z"})
-
-    since: SensibleTime
-    until: SensibleTime
-    """Exclusive, and not in the future."""
-    overlap: OverlapPolicy = "allow_all"
-    """`buffer_all` posts one event after the other, each after the delivery of the previous one. `cancel_other` cancels
-    an event that is still being delivered, also one of the same request if that is repeated."""
-
-
 class ScheduleLinks(ResponseModel):
     self: str
     temporal: str | None
@@ -158,21 +140,11 @@ class FiringView(ResponseModel):
     links: FiringLinks
 
 
-class ScheduleSummary(ResponseModel):
-    id: str
-    tenant: str
-    name: str
+class ScheduleSummary(Shown, ScheduleFields, Owned):
+    model_config = SHOWN_AS_GIVEN
+
     type: str
     """The type of its events."""
-    cron: list[str] | None
-    every: int | None
-    offset: int
-    timezone: str
-    overlap: OverlapPolicy
-    start_at: Time | None
-    end_at: Time | None
-    paused: bool
-    note: str
     next: list[Time]
     """The next times, at most ten, even if the schedule is paused."""
     links: ScheduleLinks
@@ -180,8 +152,6 @@ class ScheduleSummary(ResponseModel):
 
 class ScheduleView(ScheduleSummary):
     event: EventTemplate
-    catchup_window: int
-    jitter: int
     recent: list[FiringView]
     """The latest ten results, newest first."""
     skipped: int
@@ -192,6 +162,34 @@ class ScheduleView(ScheduleSummary):
     updated_at: Time | None
 
 
+class ScheduleNote(RequestModel):
+    model_config = with_examples({"note": "Closed for the holidays"})
+
+    note: Line = Field("", max_length=MAX_NOTE)
+    """A note, such as the reason."""
+
+
+class TriggerRequest(RequestModel):
+    model_config = with_examples({"overlap": "allow_all"})
+
+    overlap: OverlapPolicy = "allow_all"
+    """What to do if an earlier event is still being delivered."""
+    id: EventId | None = None
+    """The event's id, as an earlier answer to the same request named it, which makes it safe to repeat the request. By
+    default an id of the current second."""
+
+
+class BackfillRequest(RequestModel):
+    model_config = with_examples({"since": "2026-01-01T00:00:00Z", "until": "2026-01-03T00:00:00Z"})
+
+    since: SensibleTime
+    until: SensibleTime
+    """Exclusive, and not in the future."""
+    overlap: OverlapPolicy = "allow_all"
+    """`buffer_all` posts one event after the other, each after the delivery of the previous one. `cancel_other` cancels
+    an event that is still being delivered, also one of the same request if that is repeated."""
+
+
 class ScheduleCommandAccepted(ResponseModel):
     """Temporal has accepted the command."""
 
@@ -199,3 +197,7 @@ class ScheduleCommandAccepted(ResponseModel):
     command: Literal["trigger", "backfill"]
     events: list[str]
     """The ids of the events, some of which may be refused."""
+
+
+SHOWN = ScheduleView.model_fields.keys()
+"""Fields of answers, some of which cannot be set."""
