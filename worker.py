@@ -11,10 +11,10 @@ from hookkeeper import task_queues
 from hookkeeper.registry.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.readiness import server_time
-from hookkeeper.temporal.run_repair import RunRepair
-from hookkeeper.temporal.workers import ServedQueue, serve
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.events.run_repair import RunRepair
+from hookkeeper.temporal.server.readiness import server_time
+from hookkeeper.temporal.workers.serve import ServedQueue, serve
 from workflows.event import EventWorkflow
 from workflows.probe import ProbeWorkflow
 from workflows.recovery import RecoveryWorkflow

@@ -23,7 +23,7 @@ from hookkeeper.messages import Message
 from hookkeeper.messages.batch import AttemptRequest, EventAttempts
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
-from hookkeeper.temporal.run_state import input_of
+from hookkeeper.temporal.events.run_state import input_of
 
 MAX_CACHED_BYTES = 16 * 1024 * 1024
 """Approximate memory of each of a worker's two caches."""

@@ -32,7 +32,7 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of
 from hookkeeper.registry.webhook_reads import FoundWebhooks
-from hookkeeper.temporal.run_state import find_own_run
+from hookkeeper.temporal.events.run_state import find_own_run
 
 MAX_CONCURRENT_ATTEMPTS = 100
 """Attempts of one tenant in one activity."""

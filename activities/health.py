@@ -21,7 +21,7 @@ from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.health import DisabledReason, RequestResult, needs_recording
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.probes import Probes
+from hookkeeper.temporal.bulk.probes import Probes
 
 PAUSES = (0.5, 1.0)
 """Seconds before each further try to record. The retry of an activity takes longer: it waits for another turn if its

@@ -10,7 +10,7 @@ from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbeInput, ProbeRequest
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.releases import Releases
+from hookkeeper.temporal.bulk.releases import Releases
 from hookkeeper.times import utc_now
 
 DATA = {"message": "Hookkeeper checks whether this endpoint answers again."}

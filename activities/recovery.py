@@ -29,7 +29,7 @@ from hookkeeper.messages.bulk_work import (
     RedeliverySummary,
 )
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
+from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 
 PLAN_SIZE = 200
 """Runs that are found at a time."""

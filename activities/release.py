@@ -16,7 +16,7 @@ from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.messages.bulk_work import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.held_deliveries import HeldDeliveries
+from hookkeeper.temporal.bulk.releases import HeldDeliveries
 
 MAX_IN_FLIGHT = 10
 """Runs that are released and not sent yet, and so the positions by which one can be out of order. A worker sends more

@@ -13,10 +13,10 @@ from hookkeeper.messages.run_report import RunReport
 from hookkeeper.messages.shared_run import HandOver
 from hookkeeper.partition import parts_of
 from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.temporal.event_start import start_run
-from hookkeeper.temporal.lines import LineCalls
-from hookkeeper.temporal.run_state import accepted_at_of, digest_of, find_run, input_of
-from hookkeeper.temporal.visibility import read_all
+from hookkeeper.temporal.events.event_start import start_run
+from hookkeeper.temporal.events.lines import LineCalls
+from hookkeeper.temporal.events.run_state import accepted_at_of, digest_of, find_run, input_of
+from hookkeeper.temporal.server.visibility import read_all
 
 log = structlog.get_logger("hookkeeper.events")
 

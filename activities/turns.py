@@ -9,9 +9,9 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from hookkeeper.messages.turn import Turn, TurnRequest
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.index.lines import Lines
-from hookkeeper.temporal.lines import LineCalls, stuck_since
-from hookkeeper.temporal.run_repair import RunRepair
-from hookkeeper.temporal.run_state import task_failure
+from hookkeeper.temporal.events.lines import LineCalls, stuck_since
+from hookkeeper.temporal.events.run_repair import RunRepair
+from hookkeeper.temporal.events.run_state import task_failure
 from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.lines")

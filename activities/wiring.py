@@ -31,11 +31,11 @@ from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.operator_settings import mail_provider, operator_alerts
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.held_deliveries import HeldDeliveries
-from hookkeeper.temporal.probes import Probes
-from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
-from hookkeeper.temporal.run_repair import RunRepair
+from hookkeeper.temporal.bulk.probes import Probes
+from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
+from hookkeeper.temporal.bulk.releases import HeldDeliveries
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.events.run_repair import RunRepair
 
 MAX_CONCURRENT_BULK = 20
 """Activities of releases and recoveries at the same time; each waits for deliveries most of the time."""

@@ -32,9 +32,9 @@ from hookkeeper.services.recoveries import RecoveryService
 from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhooks import WebhookService, found
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.own_runs import EventSnapshot
-from hookkeeper.temporal.schedules import Schedules
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.schedules.client import Schedules
 
 
 def _from_state(choose: Callable[[ApiState], Any]) -> Any:

@@ -35,7 +35,8 @@ from hookkeeper.registry.suppressions import TooManySuppressions
 from hookkeeper.registry.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks
 from hookkeeper.sandbox.children import SandboxUnavailable
 from hookkeeper.services.errors import Invalid, NotAllowed, NotFound, NotPossible, Postponed, ServiceError, TooLarge
-from hookkeeper.temporal.error_translation import (
+from hookkeeper.temporal.schedules.client import BadTimes
+from hookkeeper.temporal.server.error_translation import (
     Conflict,
     GatewayError,
     RequestTooLarge,
@@ -45,8 +46,7 @@ from hookkeeper.temporal.error_translation import (
     UnknownRecovery,
     UnknownSchedule,
 )
-from hookkeeper.temporal.schedules import BadTimes
-from hookkeeper.temporal.visibility import BadCursor
+from hookkeeper.temporal.server.visibility import BadCursor
 
 EXPECTED: tuple[type[Exception], ...] = (
     ServiceError,

@@ -12,7 +12,7 @@ from hookkeeper import metrics
 from hookkeeper.limits.tenant_limit import TenantLimit, TooManyWaiting
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import RateLimited
-from hookkeeper.temporal.readiness import Readiness
+from hookkeeper.temporal.server.readiness import Readiness
 from hookkeeper.times import utc_now
 
 CACHE_TIME = 2.0

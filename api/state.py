@@ -18,7 +18,7 @@ from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.events.gateway import Gateway
 
 MAX_CONCURRENT_PARSES = 4
 """Large bodies and forms of webhooks that are parsed in threads at the same time, half of them of one tenant."""

@@ -41,8 +41,8 @@ from hookkeeper.services.schedule_fields import (
     ScheduleView,
 )
 from hookkeeper.services.webhook_fields import WebhookHealth, WebhookView, WebhookWithSecret
-from hookkeeper.temporal.own_runs import EventSnapshot
-from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
+from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import utc_now
 
 NAMES = ("tenant", "webhook_id", "channel", "type")

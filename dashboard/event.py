@@ -29,8 +29,8 @@ from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.event_commands import send
 from hookkeeper.services.fields import ERROR, EVENT_ID
-from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
-from hookkeeper.temporal.own_runs import EventSnapshot
+from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.server.error_translation import Unavailable, UnknownEvent
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 DELIVERIES_ON_PAGE = 20

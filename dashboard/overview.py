@@ -26,8 +26,8 @@ from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT
 from hookkeeper.services.caller import Caller
 from hookkeeper.settings import MIB, Settings
-from hookkeeper.temporal.error_translation import Unavailable
-from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.wording import write_durations
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)

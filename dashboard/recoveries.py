@@ -20,7 +20,7 @@ from hookkeeper.services.errors import ServiceError
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.recoveries import RecoveryRequest, RecoveryService, TenantRecoveryRequest
 from hookkeeper.services.webhooks import found
-from hookkeeper.temporal.error_translation import Conflict
+from hookkeeper.temporal.server.error_translation import Conflict
 from hookkeeper.times import rfc3339, utc_now
 
 router = APIRouter(prefix="/recoveries", include_in_schema=False, route_class=PageRoute)

@@ -28,7 +28,7 @@ from hookkeeper.services.caller import Caller
 from hookkeeper.services.fields import EVENT_ID, EventType
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.webhooks import WebhookService
-from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
+from hookkeeper.temporal.server.error_translation import Unavailable, UnknownEvent
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)

@@ -26,7 +26,7 @@ from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import SampleEvent
 from hookkeeper.services.recoveries import RecoveryRequest
 from hookkeeper.services.webhooks import WebhookService, found
-from hookkeeper.temporal.error_translation import Conflict
+from hookkeeper.temporal.server.error_translation import Conflict
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 _WRITES = [needs("webhooks:write")]

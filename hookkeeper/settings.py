@@ -1,4 +1,4 @@
-"""Settings, from `HOOKKEEPER_…` in the environment or `.env`. `hookkeeper.temporal.connection` has Temporal's own."""
+"""Settings, from `HOOKKEEPER_…` in the environment or `.env`. `hookkeeper.temporal.server` has Temporal's own."""
 
 from datetime import timedelta
 from pathlib import Path

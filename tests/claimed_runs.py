@@ -7,7 +7,7 @@ from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.registry.index.writing import Acceptance
-from hookkeeper.temporal.shared_runs import first_state
+from hookkeeper.temporal.events.shared_runs import first_state
 from instances import Instance
 from shared_runs import SharedRun
 from timeouts import WAIT_TIMEOUT

@@ -25,7 +25,7 @@ from hookkeeper.search_attributes import (
     NEEDS_ATTENTION_KEY,
     TENANT_KEY,
 )
-from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.server.data_converter import data_converter
 from instance_parts import kept_children
 from instances import Instance, running_instance
 from receivers import Receiver, receiver

@@ -21,9 +21,9 @@ from hookkeeper import ids
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.events.run_state import find_run
+from hookkeeper.temporal.server.data_converter import data_converter
 from instance_parts import app_of, empty_registry, new_app
 from timeouts import WAIT_TIMEOUT, pauses
 

@@ -15,7 +15,7 @@ from temporalio.client import Client
 from drills.stack import temporal_service
 from drills.supervisor import Supervisor
 from hookkeeper.cli.ports import Ports
-from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.server.data_converter import data_converter
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.server.data_converter import data_converter
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.preview import Preview, RequestPreview
 from hookkeeper.services.schedule_fields import ScheduleCommandAccepted, ScheduleSummary
-from hookkeeper.temporal.own_runs import EventSnapshot
-from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
+from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
 
 CREATED = datetime(2026, 1, 1, 9, tzinfo=UTC)
 HAPPENED = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)

@@ -25,7 +25,7 @@ from hookkeeper.registry.models import Suppression
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN, ResponseModel, with_examples
-from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.times import utc_now
 
 MAX_BYTES = 2 * 1024 * 1024

@@ -13,7 +13,7 @@ from drills.stack import temporal_service
 from drills.supervisor import Supervisor
 from hookkeeper.cli.ports import LOCALHOST, free_ports
 from hookkeeper.cli.startup import read_settings
-from hookkeeper.temporal.readiness import is_polled
+from hookkeeper.temporal.server.readiness import is_polled
 
 MODULE = "benchmarks.contenders.bare_temporal_app"
 

@@ -14,10 +14,10 @@ from hookkeeper.cli.startup import begin, connect
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal import worker_versions
-from hookkeeper.temporal.namespace import NamespaceNotReady, prepare
-from hookkeeper.temporal.reindex import Reindex
-from hookkeeper.temporal.worker_versions import UNVERSIONED, VersionNotReady, named
+from hookkeeper.temporal.events.reindex import Reindex
+from hookkeeper.temporal.server.namespace import NamespaceNotReady, prepare
+from hookkeeper.temporal.workers import versions as worker_versions
+from hookkeeper.temporal.workers.versions import UNVERSIONED, VersionNotReady, named
 from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.migrate")

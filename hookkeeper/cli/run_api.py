@@ -22,7 +22,7 @@ from hookkeeper.cli.processes import ShutdownDeadline, freeze_objects, run, to_l
 from hookkeeper.cli.startup import NoMetrics, begin, connect, exporting_traces, open_metrics
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.events.gateway import Gateway
 
 if TYPE_CHECKING:
     from hookkeeper.cli.telemetry import MetricsServer

@@ -12,8 +12,9 @@ from hookkeeper.cli.processes import ShutdownDeadline, forever, freeze_objects, 
 from hookkeeper.cli.startup import begin, connect, exporting_traces, open_metrics
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
-from hookkeeper.temporal import local_workers, namespace
-from hookkeeper.temporal.namespace import NamespaceNotReady
+from hookkeeper.temporal.server import namespace
+from hookkeeper.temporal.server.namespace import NamespaceNotReady
+from hookkeeper.temporal.workers import local as local_workers
 
 
 def run_worker(*, local: bool = False) -> None:

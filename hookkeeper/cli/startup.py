@@ -79,8 +79,8 @@ async def connect(
 
     `address`: that of a server of this machine, in place of these settings.
     """
-    from hookkeeper.temporal import connection  # `dev` reads settings before it needs a client
-    from hookkeeper.temporal.sdk_runtime import sdk_runtime
+    from hookkeeper.temporal.server import connection  # `dev` reads settings before it needs a client
+    from hookkeeper.temporal.server.sdk_runtime import sdk_runtime
 
     try:
         return await connection.connect(keyring, runtime=runtime or sdk_runtime(settings.log_format), address=address)

@@ -14,7 +14,7 @@ from temporalio.runtime import Runtime
 from hookkeeper import metrics
 from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.ports import listen
-from hookkeeper.temporal.sdk_runtime import LogFormat, open_sdk_metrics
+from hookkeeper.temporal.server.sdk_runtime import LogFormat, open_sdk_metrics
 from hookkeeper.tracing import given_span_id
 from hookkeeper.version import VERSION
 

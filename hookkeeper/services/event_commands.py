@@ -3,7 +3,7 @@
 from hookkeeper.command_rules import Command
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.services.caller import Caller
-from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.events.gateway import Gateway
 
 
 async def send(

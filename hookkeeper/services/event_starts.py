@@ -20,9 +20,9 @@ from hookkeeper.registry.index.writing import AcceptedEvent, Key
 from hookkeeper.services.shared_starts import SharedStarts, start_own
 from hookkeeper.services.start_limit import RecentTenants, StartLimit
 from hookkeeper.services.start_queue import DELIVERY_BYTES, NewRun
-from hookkeeper.temporal.error_translation import Unavailable
-from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.own_runs import EventSnapshot
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.times import utc_now
 
 MAX_CONCURRENT_STARTS = 32

@@ -29,9 +29,9 @@ from hookkeeper.services.new_event import NewEvent, digest
 from hookkeeper.services.schema_validation import check_data
 from hookkeeper.services.start_queue import Expected, NewRun
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.error_translation import RequestTooLarge, Unavailable
-from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.own_runs import EventSnapshot
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.server.error_translation import RequestTooLarge, Unavailable
 from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.ingest")

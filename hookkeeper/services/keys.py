@@ -11,9 +11,9 @@ from hookkeeper.services.caller import USUAL_SCOPES, Caller, Scope
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import GivenTime, Line, RequestModel, TenantName, with_examples
 from hookkeeper.settings import RATE
-from hookkeeper.temporal.error_translation import UnknownSchedule
-from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.schedule_conversion import ScheduleSnapshot
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.schedules.conversion import ScheduleSnapshot
+from hookkeeper.temporal.server.error_translation import UnknownSchedule
 from hookkeeper.times import utc_now
 
 

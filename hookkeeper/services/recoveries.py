@@ -12,7 +12,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import Invalid, NotFound, NotPossible
 from hookkeeper.services.fields import EventType, GivenTime, RequestModel, TenantName, with_examples
-from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.times import utc_now
 
 

@@ -28,7 +28,7 @@ from hookkeeper.services.fields import (
     Time,
     with_examples,
 )
-from hookkeeper.temporal.schedule_conversion import FiringStatus
+from hookkeeper.temporal.schedules.conversion import FiringStatus
 
 MAX_NOTE = 250
 """Characters: Temporal takes no more than 1000 bytes where a schedule is paused."""

@@ -9,7 +9,7 @@ from hookkeeper.services.errors import EventRefused, Invalid, TooLarge
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.rate_limits import RateLimits
-from hookkeeper.temporal.error_translation import Conflict
+from hookkeeper.temporal.server.error_translation import Conflict
 
 REFUSALS: dict[type[Exception], str] = {Invalid: "invalid", TooLarge: "too-large", Conflict: "conflict"}
 """How they are counted."""

@@ -13,8 +13,8 @@ from hookkeeper.services.errors import BadField, Invalid
 from hookkeeper.services.ingest import MAX_CLOCK_SKEW, EventIngest
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.schedule_fields import ScheduleFields
-from hookkeeper.temporal.schedule_conversion import ScheduleSettings, ScheduleSnapshot
-from hookkeeper.temporal.schedules import Schedules
+from hookkeeper.temporal.schedules.client import Schedules
+from hookkeeper.temporal.schedules.conversion import ScheduleSettings, ScheduleSnapshot
 from hookkeeper.times import rfc3339, utc_now
 
 OF_PLAN = ScheduleFields.model_fields.keys() & SchedulePlan.model_fields.keys() - {"cron"}

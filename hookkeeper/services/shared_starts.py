@@ -8,10 +8,10 @@ from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.writing import Key
 from hookkeeper.services.start_limit import RecentTenants, StartLimit
 from hookkeeper.services.start_queue import NewRun, StartQueue
-from hookkeeper.temporal.error_translation import Conflict, RequestTooLarge
-from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.own_runs import EventSnapshot
-from hookkeeper.temporal.run_state import unstarted_state
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.events.run_state import unstarted_state
+from hookkeeper.temporal.server.error_translation import Conflict, RequestTooLarge
 
 MAX_CONCURRENT_GROUPS = 3
 MAX_CONCURRENT_EVENTS = 1000

@@ -12,7 +12,7 @@ from hookkeeper.partition import PART
 from hookkeeper.registry.index.writing import Acceptance, Key
 from hookkeeper.search_attributes import ID_FRAME_BYTES, LIST_FRAME_BYTES, LISTED_BYTES
 from hookkeeper.services.new_event import is_generated
-from hookkeeper.temporal.run_state import unstarted_state
+from hookkeeper.temporal.events.run_state import unstarted_state
 
 MAX_SHARED_BYTES = 512 * 1024
 """Bytes of all events of a shared run together."""

@@ -29,8 +29,8 @@ from hookkeeper.messages.bulk_work import (
     ReleaseStage,
 )
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.held_deliveries import HeldDeliveries
-from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
+from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
+from hookkeeper.temporal.bulk.releases import HeldDeliveries
 
 RUNS = tuple(f"event-acme-{n}" for n in range(25))
 STUCK = RUNS[3]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
-from hookkeeper.temporal.local_workers import REASON, retry_lost_activities
+from hookkeeper.temporal.workers.local import REASON, retry_lost_activities
 from instances import Instance
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT

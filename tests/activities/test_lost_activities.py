@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hookkeeper.temporal.local_workers import has_ended
+from hookkeeper.temporal.workers.local import has_ended
 
 
 def identity(pid: int) -> str:

@@ -11,7 +11,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.recent_batches import MAX_OUTCOMES, BatchProgress, RecentBatches, reported_outcomes
 from hookkeeper.messages.batch import BatchResult
 from hookkeeper.outcomes import Outcome
-from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.server.data_converter import data_converter
 
 DELAY = timedelta(seconds=0.1)
 TIMED_OUT = ActivityCancellationDetails(timed_out=True)

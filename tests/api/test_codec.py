@@ -16,7 +16,7 @@ from temporalio.client import Client
 
 from api.sessions import CODEC
 from hookkeeper.crypto.keyring import Keyring, new_key
-from hookkeeper.temporal.data_converter import EncryptionCodec
+from hookkeeper.temporal.server.data_converter import EncryptionCodec
 from instances import KEY, Instance, running_instance
 
 KEYS = new_key("k1")

@@ -12,9 +12,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from claimed_runs import share
 from hookkeeper.commands import Refused
 from hookkeeper.messages.run_report import first_report
-from hookkeeper.temporal import error_translation
-from hookkeeper.temporal.event_start import start_run
-from hookkeeper.temporal.run_state import unstarted_state
+from hookkeeper.temporal.events.event_start import start_run
+from hookkeeper.temporal.events.run_state import unstarted_state
+from hookkeeper.temporal.server import error_translation
 from index_rows import indexed, until_indexed
 from instances import Instance
 from receivers import Receiver
@@ -216,7 +216,7 @@ async def test_an_event_can_be_started_while_the_server_deletes_its_earlier_run(
             await until_unknown(instance, "e0")
             raise
 
-    monkeypatch.setattr("hookkeeper.temporal.gateway.start_run", refused)
+    monkeypatch.setattr("hookkeeper.temporal.events.gateway.start_run", refused)
     monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", WAIT_TIMEOUT)  # the deletion is part of the operation
     again = await instance.gateway.start(event)
     assert not again.duplicate

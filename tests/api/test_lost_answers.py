@@ -18,9 +18,9 @@ from temporalio.client import Client
 import hookkeeper.cli.client
 from hookkeeper import temporal_names
 from hookkeeper.cli.client import Api
-from hookkeeper.temporal import error_translation
-from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.schedules import Schedules
+from hookkeeper.temporal.schedules.client import Schedules
+from hookkeeper.temporal.server import error_translation
+from hookkeeper.temporal.server.data_converter import data_converter
 from instances import KEY, Instance, running_instance
 from receivers import Receiver
 from schedules import forgotten_at_last

@@ -37,8 +37,8 @@ from api.routes.providers import (
 from hookkeeper.messages.event import Receipt
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.error_translation import Unavailable
-from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.server.error_translation import Unavailable
 from instance_parts import new_app
 from instances import KEY
 

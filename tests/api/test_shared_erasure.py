@@ -12,11 +12,11 @@ from temporalio.client import Client
 from claimed_runs import share, until_listed
 from hookkeeper import ids
 from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.temporal import erasure
-from hookkeeper.temporal.erasure import delete_run
-from hookkeeper.temporal.error_translation import Unavailable
-from hookkeeper.temporal.run_repair import RunRepair
-from hookkeeper.temporal.shared_runs import find_shared_run, start_shared_run
+from hookkeeper.temporal.events import erasure
+from hookkeeper.temporal.events.erasure import delete_run
+from hookkeeper.temporal.events.run_repair import RunRepair
+from hookkeeper.temporal.events.shared_runs import find_shared_run, start_shared_run
+from hookkeeper.temporal.server.error_translation import Unavailable
 from index_rows import indexed, until_indexed
 from instances import Instance
 from receivers import Answer, Receiver, receiver

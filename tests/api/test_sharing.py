@@ -18,7 +18,7 @@ from hookkeeper.messages.event import EventInput
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.services import event_starts, ingest
 from hookkeeper.services.new_event import NewEvent, digest
-from hookkeeper.temporal.error_translation import Unavailable
+from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.times import utc_now
 from instances import Instance, another_process, running_instance
 from receivers import Receiver

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from callers import calling, make_key
 
-from hookkeeper.temporal.readiness import Readiness, server_time
+from hookkeeper.temporal.server.readiness import Readiness, server_time
 from hookkeeper.times import utc_now
 from instances import Instance
 from timeouts import WAIT_TIMEOUT

@@ -53,7 +53,7 @@ async def test_a_scheduled_event_that_temporal_finds_too_large_is_refused(
     async def refuse(*args: object, **kwargs: object) -> str:
         raise RPCError("Blob data size exceeds limit.", RPCStatusCode.INVALID_ARGUMENT, b"")
 
-    monkeypatch.setattr("hookkeeper.temporal.gateway.start_run", refuse)
+    monkeypatch.setattr("hookkeeper.temporal.events.gateway.start_run", refuse)
     query = {"tenant": instance.tenant}
     async with forgotten_at_last(instance.temporal):
         schedule = query | {"id": "daily", "cron": ["0 9 * * *"], "event": {"type": "report.due"}}
@@ -100,7 +100,7 @@ async def test_the_log_has_the_reason_why_temporal_is_unavailable(
     async def refuse(*args: object, **kwargs: object) -> str:
         raise RPCError("no such key", RPCStatusCode.PERMISSION_DENIED, b"")
 
-    monkeypatch.setattr("hookkeeper.temporal.gateway.start_run", refuse)
+    monkeypatch.setattr("hookkeeper.temporal.events.gateway.start_run", refuse)
     with capture_logs() as logs:
         answer = await idle_instance.http.post("/v1/events", json={"type": "a", "tenant": idle_instance.tenant})
     assert "no such key" not in problem(answer, 503)["detail"]

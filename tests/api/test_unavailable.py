@@ -21,8 +21,8 @@ from drills.relays import Break, Relay, starts
 from drills.stack import temporal_service
 from hookkeeper.registry.store import Store
 from hookkeeper.services import ingest
-from hookkeeper.temporal import error_translation
-from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.server import error_translation
+from hookkeeper.temporal.server.data_converter import data_converter
 from hookkeeper.times import rfc3339, utc_now
 from instance_parts import new_app
 from instances import KEY, Instance, another_process, running_instance

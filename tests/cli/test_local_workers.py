@@ -10,8 +10,9 @@ import pytest
 
 from drills.stack import temporal_service
 from drills.supervisor import Supervisor
-from hookkeeper.temporal import local_workers, namespace
-from hookkeeper.temporal.connection import connect
+from hookkeeper.temporal.server import namespace
+from hookkeeper.temporal.server.connection import connect
+from hookkeeper.temporal.workers import local as local_workers
 from temporal_processes import free_ports
 
 RETENTION = timedelta(days=5)

@@ -17,7 +17,7 @@ from temporalio.service import RPCError
 from cloud import cloud
 from hookkeeper import temporal_names
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.namespace import inspect, prepare
+from hookkeeper.temporal.server.namespace import inspect, prepare
 from instances import running_instance
 from timeouts import WAIT_TIMEOUT
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hookkeeper.temporal.connection import reason_of
+from hookkeeper.temporal.server.connection import reason_of
 
 TRANSPORT = "Failed client connect: Server connection error: tonic::transport::Error(Transport, ConnectError("
 CALL = "Failed client connect: `get_system_info` call error after connection: Status { code: "

@@ -7,7 +7,7 @@ import pytest
 from hookkeeper.messages.event import EventInput
 from hookkeeper.services.event_starts import MAX_CONCURRENT_STARTS
 from hookkeeper.services.start_queue import MAX_EVENT_BYTES
-from hookkeeper.temporal.own_runs import EventSnapshot
+from hookkeeper.temporal.events.own_runs import EventSnapshot
 from instances import Instance
 
 

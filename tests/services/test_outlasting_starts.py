@@ -9,8 +9,8 @@ from hookkeeper.messages.event import EventInput, event_state
 from hookkeeper.services import event_starts
 from hookkeeper.services.event_starts import BYTES_PER_START, MAX_STARTS, OutlastingStarts
 from hookkeeper.services.start_queue import NewRun
-from hookkeeper.temporal.error_translation import Unavailable
-from hookkeeper.temporal.own_runs import EventSnapshot
+from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.server.error_translation import Unavailable
 from timeouts import WAIT_TIMEOUT
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from hookkeeper.messages.shared_run import SharedRunResult
 from hookkeeper.outcomes import Outcome, excerpt_limit, headers_limit
 from hookkeeper.search_attributes import LISTED_BYTES, fitting_ids
 from hookkeeper.services.start_queue import MAX_EVENT_BYTES, MAX_SHARED_BYTES, Expected, NewRun, StartQueue
-from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.server.data_converter import data_converter
 from workflows.retry import with_attempt
 
 CONVERTER = data_converter().payload_converter

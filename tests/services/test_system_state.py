@@ -11,8 +11,8 @@ from hookkeeper import metrics
 from hookkeeper.registry.store import Store
 from hookkeeper.services import system_state
 from hookkeeper.services.system_state import SystemState
-from hookkeeper.temporal import readiness
-from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.server import readiness
 from instances import Instance
 from receivers import Receiver
 from temporal_processes import free_ports

@@ -14,8 +14,8 @@ from temporalio.worker import Replayer, _workflow
 
 from crowds import crowd
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.workers import WORKFLOW_RUNNER
+from hookkeeper.temporal.server.data_converter import data_converter
+from hookkeeper.temporal.workers.serve import WORKFLOW_RUNNER
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT

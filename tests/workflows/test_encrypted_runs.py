@@ -16,8 +16,8 @@ from temporalio.worker import Replayer
 
 from claimed_runs import share, until_listed
 from hookkeeper.crypto.keyring import Keyring, Undecipherable, UnknownKey, new_key
-from hookkeeper.temporal.data_converter import EncryptionCodec, data_converter
-from hookkeeper.temporal.workers import WORKFLOW_RUNNER
+from hookkeeper.temporal.server.data_converter import EncryptionCodec, data_converter
+from hookkeeper.temporal.workers.serve import WORKFLOW_RUNNER
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
 from saved_histories import HISTORIES, load

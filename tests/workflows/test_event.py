@@ -15,7 +15,7 @@ from svix.webhooks import Webhook as SvixWebhook
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus
 
-from hookkeeper.temporal import own_runs
+from hookkeeper.temporal.events import own_runs
 from instances import Instance
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT

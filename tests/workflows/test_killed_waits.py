@@ -15,8 +15,8 @@ from temporalio.worker import Replayer
 
 from hookkeeper.messages.batch import BatchResult
 from hookkeeper.outcomes import Outcome
-from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.workers import WORKFLOW_RUNNER
+from hookkeeper.temporal.server.data_converter import data_converter
+from hookkeeper.temporal.workers.serve import WORKFLOW_RUNNER
 from instances import Instance
 from receivers import Answer, Receiver
 from worker import WORKFLOWS

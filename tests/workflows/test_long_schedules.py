@@ -16,8 +16,8 @@ from temporalio.testing import WorkflowEnvironment
 from conftest import binary
 from hookkeeper import temporal_names
 from hookkeeper.policy import DAY, DEFAULT_SCHEDULE
-from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.namespace import VALUE_TYPES
+from hookkeeper.temporal.server.data_converter import data_converter
+from hookkeeper.temporal.server.namespace import VALUE_TYPES
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hookkeeper.messages.event import Attempt, Delivery, EventState, EventStatus, Receipt, event_status
 from hookkeeper.state_size import truncated
-from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.server.data_converter import data_converter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMIT = 512 * 1024

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus, EventInput, EventState, EventStatus
 from hookkeeper.partition import PART, partition, parts_of
-from hookkeeper.temporal.own_runs import merged
+from hookkeeper.temporal.events.own_runs import merged
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -204,7 +204,7 @@ async def test_a_recovery_that_does_not_answer_hides_no_other(
     idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: one recovery has ended; another is started, and no worker is there to tell how far it is."""
-    monkeypatch.setattr("hookkeeper.temporal.recoveries.ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr("hookkeeper.temporal.bulk.recoveries.ANSWER_TIMEOUT", 0.3)
     async with idle_instance.working():
         webhook, _ = await failing(idle_instance, inbox, 1)
         ended = await until(idle_instance, await recover(idle_instance, webhook), *OVER)

@@ -7,7 +7,7 @@ import pytest
 
 from hookkeeper.messages.bulk_work import RecoveryScope
 from hookkeeper.messages.event import Attempt, Delivery, EventState
-from hookkeeper.temporal.recovery_candidates import is_to_redeliver, was_reopened
+from hookkeeper.temporal.bulk.recovery_candidates import is_to_redeliver, was_reopened
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BEFORE, AFTER = BEGAN - timedelta(minutes=1), BEGAN + timedelta(minutes=1)

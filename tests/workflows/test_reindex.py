@@ -12,9 +12,9 @@ from crowds import crowd
 from hookkeeper import ids
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.temporal import reindex
-from hookkeeper.temporal.reindex import Reindex
-from hookkeeper.temporal.shared_runs import first_state
+from hookkeeper.temporal.events import reindex
+from hookkeeper.temporal.events.reindex import Reindex
+from hookkeeper.temporal.events.shared_runs import first_state
 from index_rows import all_rows, derived, empty, indexed, until_indexed
 from instances import Instance
 from receivers import Receiver

@@ -6,8 +6,8 @@ import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.workers import WORKFLOW_RUNNER
+from hookkeeper.temporal.server.data_converter import data_converter
+from hookkeeper.temporal.workers.serve import WORKFLOW_RUNNER
 from saved_histories import HISTORIES, load
 from worker import WORKFLOWS
 

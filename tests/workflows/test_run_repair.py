@@ -14,8 +14,8 @@ from claimed_runs import acceptance, share
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.temporal.run_repair import RunRepair
-from hookkeeper.temporal.run_state import find_run, input_of
+from hookkeeper.temporal.events.run_repair import RunRepair
+from hookkeeper.temporal.events.run_state import find_run, input_of
 from hookkeeper.times import utc_now
 from index_rows import derived, indexed, until_indexed
 from instances import Instance
@@ -30,7 +30,7 @@ AT_ONCE = timedelta(seconds=-1)
 @pytest.fixture(autouse=True)
 def _started_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event without a run is removed without waiting for the start of one."""
-    monkeypatch.setattr("hookkeeper.temporal.gateway.STARTED_AFTER", AT_ONCE)
+    monkeypatch.setattr("hookkeeper.temporal.events.gateway.STARTED_AFTER", AT_ONCE)
 
 
 async def until_repaired(instance: Instance, event_id: str, status: str | None) -> None:

@@ -15,8 +15,8 @@ from temporalio.worker import Replayer
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.crypto.keyring import new_key
-from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.workers import WORKFLOW_RUNNER
+from hookkeeper.temporal.server.data_converter import data_converter
+from hookkeeper.temporal.workers.serve import WORKFLOW_RUNNER
 from hookkeeper.times import rfc3339, utc_now
 from instances import Instance, running_instance
 from receivers import Answer, Receiver

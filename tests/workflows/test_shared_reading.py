@@ -9,8 +9,8 @@ from temporalio.client import WorkflowExecutionStatus
 
 from claimed_runs import share, until_listed
 from hookkeeper import ids, temporal_names
-from hookkeeper.temporal.error_translation import Conflict, UnknownEvent
-from hookkeeper.temporal.run_repair import RunRepair
+from hookkeeper.temporal.events.run_repair import RunRepair
+from hookkeeper.temporal.server.error_translation import Conflict, UnknownEvent
 from index_rows import until_indexed
 from instances import Instance
 from receivers import Answer, Receiver

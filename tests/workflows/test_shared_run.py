@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from claimed_runs import share
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import Delivery, EventInput
-from hookkeeper.temporal.run_state import state_of
+from hookkeeper.temporal.events.run_state import state_of
 from instances import Instance, running_instance
 from receivers import Answer, Receiver, receiver
 from shared_runs import SharedRun, event_to, start

@@ -18,9 +18,9 @@ from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.index.lines import InLine
 from hookkeeper.registry.index.writing import Acceptance
-from hookkeeper.temporal.erasure import delete_run
-from hookkeeper.temporal.lines import LineCalls
-from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.events.erasure import delete_run
+from hookkeeper.temporal.events.lines import LineCalls
+from hookkeeper.temporal.events.run_state import find_run
 from hookkeeper.times import utc_now
 from instances import Instance, running_instance
 from numbered_events import first_numbers, numbers, queue, send_numbered
@@ -39,7 +39,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflows.turns.MAX_INTERVAL", timedelta(seconds=0.5))
     monkeypatch.setattr("workflows.turns.RETURN_TIME", timedelta(seconds=5))
     monkeypatch.setattr("activities.turns.STARTED_AFTER", timedelta(seconds=0.5))
-    monkeypatch.setattr("hookkeeper.temporal.lines.STUCK_AFTER", timedelta(seconds=1))
+    monkeypatch.setattr("hookkeeper.temporal.events.lines.STUCK_AFTER", timedelta(seconds=1))
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from cloud import cloud
 from drills.stack import temporal_service
 from drills.supervisor import Supervisor
 from hookkeeper.cli.maintenance import sentence
-from hookkeeper.temporal import worker_versions
-from hookkeeper.temporal.data_converter import data_converter
-from hookkeeper.temporal.worker_versions import UNVERSIONED, VersionNotReady
+from hookkeeper.temporal.server.data_converter import data_converter
+from hookkeeper.temporal.workers import versions as worker_versions
+from hookkeeper.temporal.workers.versions import UNVERSIONED, VersionNotReady
 from hookkeeper.version import VERSION
 from instances import Instance, running_instance
 from receivers import Answer, Receiver

@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.server.data_converter import data_converter
 from saved_histories import HISTORIES, load
 from worker import WORKFLOWS
 

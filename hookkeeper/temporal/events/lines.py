@@ -14,8 +14,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from hookkeeper import ids, temporal_names
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.index.lines import Head, InLine, Lines
-from hookkeeper.temporal.error_translation import Unavailable, translated_errors
-from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.events.run_state import find_run
+from hookkeeper.temporal.server.error_translation import Unavailable, translated_errors
 from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.lines")

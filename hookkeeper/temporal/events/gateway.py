@@ -1,6 +1,6 @@
 """The client of events: start and read. Commands, erasure, schedules, readiness and so on have a client each.
 
-Raises the errors of `hookkeeper.temporal.error_translation`, and those of `hookkeeper.commands`.
+Raises the errors of `hookkeeper.temporal.server.error_translation`, and those of `hookkeeper.commands`.
 """
 
 import asyncio
@@ -20,9 +20,18 @@ from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.search_attributes import DELIVER_AT_KEY
-from hookkeeper.temporal import run_state
-from hookkeeper.temporal.erasure import Erasure
-from hookkeeper.temporal.error_translation import (
+from hookkeeper.temporal.bulk.recoveries import Recoveries
+from hookkeeper.temporal.bulk.releases import Releases
+from hookkeeper.temporal.events import run_state
+from hookkeeper.temporal.events.erasure import Erasure
+from hookkeeper.temporal.events.event_commands import EventCommands
+from hookkeeper.temporal.events.event_read import EventReader, in_shared_run
+from hookkeeper.temporal.events.event_start import start_run
+from hookkeeper.temporal.events.lines import LineCalls
+from hookkeeper.temporal.events.own_runs import EventSnapshot, read
+from hookkeeper.temporal.events.shared_runs import InSharedRun, start_shared_run
+from hookkeeper.temporal.schedules.client import Schedules
+from hookkeeper.temporal.server.error_translation import (
     NOT_FOUND_MESSAGES,
     Conflict,
     Unavailable,
@@ -30,16 +39,7 @@ from hookkeeper.temporal.error_translation import (
     not_found_suppressed,
     translated_errors,
 )
-from hookkeeper.temporal.event_commands import EventCommands
-from hookkeeper.temporal.event_read import EventReader, in_shared_run
-from hookkeeper.temporal.event_start import start_run
-from hookkeeper.temporal.lines import LineCalls
-from hookkeeper.temporal.own_runs import EventSnapshot, read
-from hookkeeper.temporal.readiness import Readiness
-from hookkeeper.temporal.recoveries import Recoveries
-from hookkeeper.temporal.releases import Releases
-from hookkeeper.temporal.schedules import Schedules
-from hookkeeper.temporal.shared_runs import InSharedRun, start_shared_run
+from hookkeeper.temporal.server.readiness import Readiness
 from hookkeeper.times import utc_now
 
 STARTED_AFTER = timedelta(minutes=1)

@@ -22,7 +22,7 @@ from temporalio.worker import (
 
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.worker_versions import UNVERSIONED, configure_workers
+from hookkeeper.temporal.workers.versions import UNVERSIONED, configure_workers
 from hookkeeper.version import VERSION
 
 STICKY_TIMEOUT = timedelta(seconds=10)

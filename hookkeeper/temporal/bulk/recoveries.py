@@ -1,6 +1,6 @@
 """The client of recoveries: start, read, list, command.
 
-Raises the errors of `hookkeeper.temporal.error_translation`, and `Refused`.
+Raises the errors of `hookkeeper.temporal.server.error_translation`, and `Refused`.
 """
 
 import asyncio
@@ -17,8 +17,9 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.search_attributes import tenant_attributes
-from hookkeeper.temporal import visibility
-from hookkeeper.temporal.error_translation import (
+from hookkeeper.temporal.events.run_state import find_run, handle_of, input_of
+from hookkeeper.temporal.server import visibility
+from hookkeeper.temporal.server.error_translation import (
     UNAVAILABLE_STATUSES,
     Conflict,
     Unavailable,
@@ -26,7 +27,6 @@ from hookkeeper.temporal.error_translation import (
     not_found_suppressed,
     translated_errors,
 )
-from hookkeeper.temporal.run_state import find_run, handle_of, input_of
 
 ANSWER_TIMEOUT = 2.0
 """Seconds in which the runs of a page must answer. One that does not is listed with what is known without it."""

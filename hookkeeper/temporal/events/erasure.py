@@ -17,16 +17,16 @@ from hookkeeper.commands import Refused
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.temporal.error_translation import (
+from hookkeeper.temporal.events.event_read import EventReader
+from hookkeeper.temporal.events.run_state import accepted_at_of, find_run
+from hookkeeper.temporal.events.shared_runs import SharedRun, final_states, find_shared_run, start_shared_run
+from hookkeeper.temporal.server.error_translation import (
     NOT_FOUND_MESSAGES,
     Unavailable,
     UnknownEvent,
     not_found_suppressed,
     translated_errors,
 )
-from hookkeeper.temporal.event_read import EventReader
-from hookkeeper.temporal.run_state import accepted_at_of, find_run
-from hookkeeper.temporal.shared_runs import SharedRun, final_states, find_shared_run, start_shared_run
 
 STILL_OPEN = "cannot erase: the event is still open, cancel it first"
 REDELIVERED = "erased, but the event was redelivered meanwhile: erase it again, and cancel it before if it is open"
@@ -45,7 +45,7 @@ class ClosedEvent:
 
 
 class Erasure:
-    """Raises the errors of `hookkeeper.temporal.error_translation`, RegistryUnavailable, and `Refused`."""
+    """Raises the errors of `hookkeeper.temporal.server.error_translation`, RegistryUnavailable, and `Refused`."""
 
     def __init__(self, client: Client, task_queue: str, reader: EventReader, rows: EventRows) -> None:
         self._client = client

@@ -21,10 +21,10 @@ from hookkeeper.messages.run_report import RunReport, progress_of, report_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.compared_rows import OPEN_STATUSES, ComparedRow
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.error_translation import GatewayError, UnknownEvent
-from hookkeeper.temporal.gateway import Gateway
-from hookkeeper.temporal.own_runs import read
-from hookkeeper.temporal.run_state import find_run
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.events.own_runs import read
+from hookkeeper.temporal.events.run_state import find_run
+from hookkeeper.temporal.server.error_translation import GatewayError, UnknownEvent
 from hookkeeper.times import utc_now
 
 LEASE_NAME = "repair"

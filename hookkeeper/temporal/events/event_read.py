@@ -13,10 +13,10 @@ from hookkeeper.partition import parts_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.writing import AcceptedEvent
-from hookkeeper.temporal import run_state
-from hookkeeper.temporal.error_translation import not_found_suppressed
-from hookkeeper.temporal.own_runs import EventSnapshot, Siblings, read
-from hookkeeper.temporal.shared_runs import InSharedRun, SharedRun, find_shared_run, listed_runs, read_in
+from hookkeeper.temporal.events import run_state
+from hookkeeper.temporal.events.own_runs import EventSnapshot, Siblings, read
+from hookkeeper.temporal.events.shared_runs import InSharedRun, SharedRun, find_shared_run, listed_runs, read_in
+from hookkeeper.temporal.server.error_translation import not_found_suppressed
 
 
 class EventReader:

@@ -24,10 +24,10 @@ from hookkeeper.partition import parts_of
 from hookkeeper.registry.index.compared_rows import ComparedRow
 from hookkeeper.registry.store import Store
 from hookkeeper.search_attributes import EVENTS_KEY
-from hookkeeper.temporal.own_runs import read
-from hookkeeper.temporal.run_state import digest_of, find_run
-from hookkeeper.temporal.shared_runs import final_states, find_shared_run, first_state
-from hookkeeper.temporal.visibility import quoted, read_all
+from hookkeeper.temporal.events.own_runs import read
+from hookkeeper.temporal.events.run_state import digest_of, find_run
+from hookkeeper.temporal.events.shared_runs import final_states, find_shared_run, first_state
+from hookkeeper.temporal.server.visibility import quoted, read_all
 from hookkeeper.times import rfc3339, utc_now
 
 RUN_TYPES = (temporal_names.EVENT, temporal_names.SHARED_RUN)

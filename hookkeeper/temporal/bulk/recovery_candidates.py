@@ -20,10 +20,10 @@ from hookkeeper.messages.bulk_work import (
 )
 from hookkeeper.messages.event import Delivery, EventState
 from hookkeeper.registry.index.runs_by_status import RunsByStatus, recoverable
-from hookkeeper.temporal import run_state
-from hookkeeper.temporal.error_translation import UnknownEvent, not_found_suppressed
-from hookkeeper.temporal.event_commands import EventCommands
-from hookkeeper.temporal.event_read import EventReader
+from hookkeeper.temporal.events import run_state
+from hookkeeper.temporal.events.event_commands import EventCommands
+from hookkeeper.temporal.events.event_read import EventReader
+from hookkeeper.temporal.server.error_translation import UnknownEvent, not_found_suppressed
 
 
 class RecoveryCandidates:

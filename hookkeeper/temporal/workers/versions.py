@@ -20,7 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
 from hookkeeper import task_queues
-from hookkeeper.temporal.error_translation import not_found_suppressed
+from hookkeeper.temporal.server.error_translation import not_found_suppressed
 
 log = structlog.get_logger("hookkeeper.temporal")
 

@@ -1,6 +1,6 @@
 """The client of schedules: create, read, change, fire. They are stored in Temporal only.
 
-Raises the errors of `hookkeeper.temporal.error_translation`, and `BadTimes`.
+Raises the errors of `hookkeeper.temporal.server.error_translation`, and `BadTimes`.
 """
 
 import math
@@ -24,15 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from hookkeeper import ids, metrics, temporal_names
 from hookkeeper.limits.tenant_limit import TenantLimit
 from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
-from hookkeeper.temporal import visibility
-from hookkeeper.temporal.error_translation import (
-    Conflict,
-    TooManySchedules,
-    UnknownSchedule,
-    not_found_suppressed,
-    translated_errors,
-)
-from hookkeeper.temporal.schedule_conversion import (
+from hookkeeper.temporal.schedules.conversion import (
     ScheduleSettings,
     ScheduleSnapshot,
     firings_of,
@@ -41,6 +33,14 @@ from hookkeeper.temporal.schedule_conversion import (
     search_attributes,
     snapshot_of,
     timestamp,
+)
+from hookkeeper.temporal.server import visibility
+from hookkeeper.temporal.server.error_translation import (
+    Conflict,
+    TooManySchedules,
+    UnknownSchedule,
+    not_found_suppressed,
+    translated_errors,
 )
 
 RESOLUTION = timedelta(microseconds=1)

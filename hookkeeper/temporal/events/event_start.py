@@ -13,10 +13,10 @@ from hookkeeper.commands import Refused, reopen
 from hookkeeper.messages.event import EventInput
 from hookkeeper.partition import parts_of
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
-from hookkeeper.temporal import own_runs
-from hookkeeper.temporal.own_runs import EventSnapshot
-from hookkeeper.temporal.run_state import accepted_at_of, find_run
-from hookkeeper.temporal.shared_runs import InSharedRun
+from hookkeeper.temporal.events import own_runs
+from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.events.run_state import accepted_at_of, find_run
+from hookkeeper.temporal.events.shared_runs import InSharedRun
 from hookkeeper.times import utc_now
 
 OTHER_IS_OPEN = "an earlier event with this id is still open: deliver this one again once that one is over"

@@ -21,9 +21,9 @@ from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper.asyncio_tasks import in_background
-from hookkeeper.temporal import namespace
-from hookkeeper.temporal.run_state import handle_of
-from hookkeeper.temporal.visibility import read_all
+from hookkeeper.temporal.events.run_state import handle_of
+from hookkeeper.temporal.server import namespace
+from hookkeeper.temporal.server.visibility import read_all
 
 log = structlog.get_logger("hookkeeper.worker")
 NAMESPACE_TIMEOUT, POLL_INTERVAL = 30.0, 0.05

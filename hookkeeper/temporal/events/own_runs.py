@@ -15,9 +15,9 @@ from hookkeeper.messages.event import Delivery, EventInput, EventState, event_st
 from hookkeeper.partition import parts_of
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.state_size import truncated
-from hookkeeper.temporal import run_state
-from hookkeeper.temporal.run_state import find_run, handle_of, input_of
-from hookkeeper.temporal.visibility import read_all
+from hookkeeper.temporal.events import run_state
+from hookkeeper.temporal.events.run_state import find_run, handle_of, input_of
+from hookkeeper.temporal.server.visibility import read_all
 
 RUNNING = WorkflowExecutionStatus.RUNNING
 MAX_DELIVERIES_BYTES = 448 * 1024

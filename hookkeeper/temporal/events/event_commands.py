@@ -26,18 +26,18 @@ from hookkeeper.messages.event import EventState
 from hookkeeper.messages.shared_run import SharedCommand
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.temporal.error_translation import (
+from hookkeeper.temporal.events.event_read import EventReader
+from hookkeeper.temporal.events.event_start import start_after_shared_run, start_again, start_sibling
+from hookkeeper.temporal.events.own_runs import read
+from hookkeeper.temporal.events.run_state import find_run, handle_of
+from hookkeeper.temporal.events.shared_runs import InSharedRun
+from hookkeeper.temporal.server.error_translation import (
     NOT_FOUND_MESSAGES,
     UnknownEvent,
     not_found_suppressed,
     translated_errors,
 )
-from hookkeeper.temporal.event_read import EventReader
-from hookkeeper.temporal.event_start import start_after_shared_run, start_again, start_sibling
-from hookkeeper.temporal.own_runs import read
-from hookkeeper.temporal.run_state import find_run, handle_of
-from hookkeeper.temporal.shared_runs import InSharedRun
-from hookkeeper.temporal.visibility import read_all
+from hookkeeper.temporal.server.visibility import read_all
 
 RETRY_INTERVAL = 0.05
 """Seconds after which a command is sent again, because the run closed or another was started meanwhile."""

@@ -9,7 +9,7 @@ from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime
 
 from hookkeeper.crypto.keyring import Keyring
-from hookkeeper.temporal.data_converter import data_converter
+from hookkeeper.temporal.server.data_converter import data_converter
 
 log = structlog.get_logger("hookkeeper.temporal")
 CAUSES = {

@@ -18,8 +18,7 @@ from hookkeeper.messages import Message
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.search_attributes import shared_search_attributes, shared_summary
-from hookkeeper.temporal.error_translation import not_found_suppressed
-from hookkeeper.temporal.run_state import (
+from hookkeeper.temporal.events.run_state import (
     cut_short,
     find_own_run,
     find_run,
@@ -28,7 +27,8 @@ from hookkeeper.temporal.run_state import (
     input_of,
     is_unstarted,
 )
-from hookkeeper.temporal.visibility import quoted, read_all, with_tenant
+from hookkeeper.temporal.server.error_translation import not_found_suppressed
+from hookkeeper.temporal.server.visibility import quoted, read_all, with_tenant
 
 UNSTARTED_EVENTS_AT_END = 4
 """Events in the history of a run that was terminated before a worker started it."""

@@ -20,7 +20,7 @@ from temporalio.exceptions import ApplicationError
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import CancelledRun, EventInput, EventState, event_state, event_status
-from hookkeeper.temporal.error_translation import not_found_suppressed
+from hookkeeper.temporal.server.error_translation import not_found_suppressed
 from hookkeeper.times import utc_now
 
 Input = TypeVar("Input")

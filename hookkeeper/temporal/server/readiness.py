@@ -16,9 +16,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import task_queues
-from hookkeeper.temporal import namespace
-from hookkeeper.temporal.error_translation import NamespaceUnprepared, Unavailable, translated_errors
-from hookkeeper.temporal.visibility import quoted
+from hookkeeper.temporal.server import namespace
+from hookkeeper.temporal.server.error_translation import NamespaceUnprepared, Unavailable, translated_errors
+from hookkeeper.temporal.server.visibility import quoted
 
 log = structlog.get_logger("hookkeeper.temporal")
 CHECK_TIMEOUT = 2.0

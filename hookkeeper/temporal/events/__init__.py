@@ -1,0 +1,1 @@
+"""Runs of events: start, command, read, erase, repair."""

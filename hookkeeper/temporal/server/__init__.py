@@ -1,0 +1,1 @@
+"""The Temporal server: connection, payloads, errors, namespace, readiness, lists."""

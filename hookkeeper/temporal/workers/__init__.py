@@ -1,0 +1,1 @@
+"""The workers of a process, and their versions."""
