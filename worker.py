@@ -16,8 +16,6 @@ from hookkeeper.temporal.readiness import server_time
 from hookkeeper.temporal.run_repair import RunRepair
 from hookkeeper.temporal.workers import ServedQueue, serve
 from workflows.event import EventWorkflow
-from workflows.event_part import EventPartWorkflow
-from workflows.large_event import LargeEventWorkflow
 from workflows.probe import ProbeWorkflow
 from workflows.recovery import RecoveryWorkflow
 from workflows.release import ReleaseWorkflow
@@ -27,8 +25,6 @@ from workflows.shared_run import SharedRunWorkflow
 WORKFLOWS: list[type] = [
     EventWorkflow,
     SharedRunWorkflow,
-    LargeEventWorkflow,
-    EventPartWorkflow,
     ScheduledEventWorkflow,
     ReleaseWorkflow,
     RecoveryWorkflow,

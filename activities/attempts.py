@@ -1,5 +1,6 @@
 """What a channel gets to make an attempt, and the outcome that it returns."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from cachetools import LRUCache
 from temporalio import activity
 from temporalio.client import Client
 
-from hookkeeper import outcomes
+from hookkeeper import outcomes, temporal_names, tracing
 from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.payload import Body, body_of
@@ -128,6 +129,27 @@ def clock_offset() -> timedelta:
     be too early.
     """
     return activity.info().started_time - datetime.now(UTC)
+
+
+async def traced(make_attempt: Callable[[PreparedAttempt], Awaitable[Outcome]], attempt: PreparedAttempt) -> Outcome:
+    """Make the attempt in a span of its own."""
+    event, request = attempt.batch.message, attempt.request
+    if event.traceparent is None:
+        return await make_attempt(attempt)
+    info = activity.info()
+    attributes: dict[str, str | int] = {
+        "hookkeeper.tenant": event.tenant,
+        "hookkeeper.event_id": event.id,
+        "hookkeeper.event_type": event.type,
+        "hookkeeper.delivery": request.delivery,
+        "hookkeeper.attempt": request.number,
+        "hookkeeper.run_id": info.workflow_run_id or "",
+    }
+    run_id = info.workflow_run_id if info.workflow_type == temporal_names.EVENT else None
+    with tracing.attempt(event.traceparent, run_id, attributes) as record:
+        outcome = await make_attempt(attempt)
+        record(outcome)
+        return outcome
 
 
 class _RunInput(Message):

@@ -15,12 +15,11 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
 from activities import internal_errors
-from activities.attempts import BatchContext, EventData, PreparedAttempt, clock_offset
+from activities.attempts import BatchContext, EventData, PreparedAttempt, clock_offset, traced
 from activities.heartbeat import heartbeating
 from activities.memory_budget import WorkerMemory
 from activities.recent_batches import BatchProgress, OutcomeKey, RecentBatches
 from activities.tenant_concurrency import TenantConcurrency
-from activities.traced import traced
 from hookkeeper import metrics, task_queues, tracing
 from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.content.errors import ContentError

@@ -1,6 +1,7 @@
 """The email channel: a webhook's email, rendered for the event, to the mail provider."""
 
 import hashlib
+from dataclasses import replace
 
 from temporalio import activity
 
@@ -9,9 +10,10 @@ from activities.delivery_batch import BatchRunner
 from activities.rendering import Renderer
 from hookkeeper.content.emails import RenderedEmail, render_email
 from hookkeeper.content.text import truncate
-from hookkeeper.mail.provider import MailAnswer, MailProvider, Tags
+from hookkeeper.mail.provider import AttemptTimer, MailAnswer, MailProvider, Tags, without
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.outcomes import Outcome
+from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.registry.targets import MAX_SHOWN, email_of
 
 
@@ -61,3 +63,32 @@ def _outcome(attempt: PreparedAttempt, email: RenderedEmail, answer: MailAnswer)
         awaiting = tuple(address for address in email.recipients if address not in answer.excluded)
         return outcome.model_copy(update={"awaiting": awaiting})
     return outcome
+
+
+class SuppressingProvider:
+    """Checks the suppression list before each email is sent."""
+
+    def __init__(self, provider: MailProvider, suppressions: Suppressions) -> None:
+        self._provider = provider
+        self._suppressions = suppressions
+
+    async def send(self, email: RenderedEmail, tags: Tags) -> MailAnswer:
+        """Send to the recipients that are not suppressed; `rejected` if none of `to` remain.
+
+        Recipients of an earlier attempt still appear in the headers.
+        """
+        timer = AttemptTimer()
+        pending = frozenset(email.recipients) - tags.accepted
+        suppressed = frozenset(await self._suppressions.among(tags.tenant, pending))
+        remaining = without(email, suppressed)
+        if not remaining.to:
+            text = "not sent: every address in `to` is on the suppression list"
+            return timer.answer("rejected", error="suppressed", text=text, excluded=suppressed)
+        if suppressed == pending:
+            answer = timer.answer("succeeded", text="not sent: all other recipients already have the email")
+        else:
+            answer = await self._provider.send(remaining, tags)
+        if not suppressed:
+            return answer
+        text = f"{answer.text}\nnot sent to {', '.join(sorted(suppressed))}: on the suppression list"
+        return replace(answer, text=text.strip(), excluded=answer.excluded | suppressed)

@@ -19,7 +19,7 @@ from activities.bulk_limit import BulkLimit
 from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.asyncio_tasks import wait_for_all
-from hookkeeper.messages.recovery import (
+from hookkeeper.messages.bulk_work import (
     RecoveryCandidate,
     RecoveryPlan,
     RecoveryScope,
@@ -34,8 +34,8 @@ from hookkeeper.temporal.recovery_candidates import RecoveryCandidates
 PLAN_SIZE = 200
 """Runs that are found at a time."""
 MAX_CONCURRENT_REDELIVERIES = 8
-"""At a high rate, a redelivery takes longer than its share of time. All may be updates of one run, as of the parts of a
-large event: Temporal accepts ten at once, so two are left to requests."""
+"""At a high rate, a redelivery takes longer than its share of time. All may be updates of one run, which has
+up to a hundred deliveries: Temporal accepts ten at once, so two are left to requests."""
 MIN_CHECK_INTERVAL = 0.02
 """Seconds until the first check of a redelivered run; half as long again before each further one."""
 MAX_WAIT = 2.0

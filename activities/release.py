@@ -14,7 +14,7 @@ from temporalio import activity
 from activities.bulk_limit import BulkLimit
 from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import TenantConcurrency
-from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress
+from hookkeeper.messages.bulk_work import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.held_deliveries import HeldDeliveries
 

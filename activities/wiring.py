@@ -9,26 +9,23 @@ from temporalio.client import Client
 
 from activities.alerts import AlertActivities
 from activities.clients import Clients, open_clients
-from activities.closing import ClosingActivities
 from activities.delivery_batch import BatchRunner
-from activities.emails import EmailActivities
-from activities.hand_over import HandOverActivities
+from activities.emails import EmailActivities, SuppressingProvider
 from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
 from activities.probe import ProbeActivities
 from activities.rate_gate import RateGate
-from activities.record import RecordActivities
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.rendering import Renderer
+from activities.runs import RunActivities
 from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import TenantConcurrency
 from activities.turns import TurnActivities
 from activities.webhooks import WebhookActivities
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.links import LinkBuilder
-from hookkeeper.mail.suppressing import SuppressingProvider
 from hookkeeper.registry.store import Store
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.operator_settings import mail_provider, operator_alerts
@@ -100,14 +97,16 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     scheduled_ingest = ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit)
     firing = ScheduledEventActivities(scheduled_ingest, gateway, concurrency)
     turns = TurnActivities(temporal, store.rows.lines, gateway.lines, RunRepair(temporal, gateway, store))
+    runs = RunActivities(temporal, store.rows, gateway.lines, concurrency, memory)
     probing = ProbeActivities(store, webhooks, gateway.releases, interval)
     return Activities(
         main=[
             *sending,
-            RecordActivities(store.rows, gateway.lines).record,
+            runs.record,
+            runs.start_siblings,
+            runs.is_in_open_run,
+            runs.close_as_cancelled,
             turns.ask_turn,
-            HandOverActivities(temporal).is_in_open_run,
-            ClosingActivities(temporal).close_as_cancelled,
             firing.accept_scheduled_event,
         ],
         retries=[

@@ -30,10 +30,10 @@ from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.recoveries import RecoveryService
 from hookkeeper.services.system_state import SystemState
-from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.services.webhooks import WebhookService, found
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.schedules import Schedules
 
 
@@ -78,7 +78,7 @@ class EventEntry(NamedTuple):
     ingest: EventIngest
     links: LinkBuilder
 
-    async def accept(self, event: NewEvent) -> Started:
+    async def accept(self, event: NewEvent) -> EventSnapshot:
         """Accept an event of the caller. A problem names its id, also one that was generated."""
         event = self.caller.with_tenant(event)
         event_id = event.id or new_event_id()
@@ -101,7 +101,6 @@ SandboxDep = Annotated[Sandbox, _from_state(lambda state: state.sandbox)]
 IngestDep = Annotated[EventIngest, _from_state(lambda state: state.ingest)]
 WebhooksDep = Annotated[WebhookService, Depends(_webhook_service)]
 RecoveriesDep = Annotated[RecoveryService, Depends(_recovery_service)]
-ValidatorDep = Annotated[WebhookValidator, _from_state(lambda state: state.validator)]
 GatewayDep = Annotated[Gateway, _from_state(lambda state: state.gateway)]
 SchedulesDep = Annotated[Schedules, _from_state(lambda state: state.gateway.schedules)]
 FiringsDep = Annotated[RateLimits, _from_state(lambda state: state.firings)]

@@ -21,8 +21,8 @@ from hookkeeper.content.headers import masked
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
+from hookkeeper.messages.bulk_work import RecoveryState
 from hookkeeper.messages.event import Delivery, EventState, next_attempt_at
-from hookkeeper.messages.recovery import RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.health import status_of
@@ -41,8 +41,7 @@ from hookkeeper.services.schedule_fields import (
     ScheduleView,
 )
 from hookkeeper.services.webhook_fields import WebhookHealth, WebhookView, WebhookWithSecret
-from hookkeeper.temporal.event_read import EventSnapshot
-from hookkeeper.temporal.gateway import Started
+from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import utc_now
 
@@ -86,7 +85,7 @@ def secret(row: Webhook) -> WebhookSecret:
     return WebhookSecret.of(row, public_key=_public_key(row))
 
 
-def accepted(started: Started, links: LinkBuilder) -> AcceptedEvent:
+def accepted(started: EventSnapshot, links: LinkBuilder) -> AcceptedEvent:
     state = started.state
     return AcceptedEvent.of(
         state,

@@ -30,7 +30,7 @@ from hookkeeper.services.caller import Caller
 from hookkeeper.services.event_commands import send
 from hookkeeper.services.fields import ERROR, EVENT_ID
 from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
-from hookkeeper.temporal.event_read import EventSnapshot
+from hookkeeper.temporal.own_runs import EventSnapshot
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 DELIVERIES_ON_PAGE = 20
@@ -91,7 +91,6 @@ async def list_events(
         delivery_statuses=get_args(DeliveryStatus),
         periods=PERIODS,
         error_pattern=ERROR.strip("^$"),
-        all_tenants=caller.tenant is None,
     )
 
 
@@ -189,7 +188,6 @@ async def _show(
     return await render(
         request,
         "event.html",
-        problem.status_code if problem else 200,
         event=views.event(_with_deliveries(snapshot, shown), links),
         counts=_counts(snapshot.state),
         names=await _names(store, caller, shown),

@@ -14,8 +14,7 @@ from pydantic import ValidationError
 
 from api.access import needs
 from api.deps import CatalogueDep, EventEntryDep
-from api.errors import from_validation
-from dashboard.rendering import query, redirect, render
+from dashboard.rendering import problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.registry import models
 from hookkeeper.services.errors import NotFound
@@ -97,7 +96,7 @@ async def send_example(
             {"type": name, "data": known.examples[0]} | ({"tenant": tenant} if tenant else {})
         )
     except ValidationError as error:
-        raise from_validation(error.errors()) from None
+        raise problem_of(error) from None
     sent = (await entry.accept(event)).state
     return redirect(query(f"/events/{sent.id}", tenant=sent.tenant, sent="example"))
 

@@ -20,7 +20,7 @@ from dashboard.routes import PageRoute
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK
-from hookkeeper.crypto.request_digest import RequestChanges
+from hookkeeper.crypto.signing_keys import RequestChanges
 from hookkeeper.messages.event import Attempt, Delivery, EventInput
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.caller import Scope

@@ -15,9 +15,6 @@ from api.state import state_of
 from api.strict_json import parse
 from dashboard.rendering import json_text, query, redirect, render
 from dashboard.routes import PageRoute
-from hookkeeper.registry.store import Store
-from hookkeeper.registry.webhooks import WebhookAddress
-from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.webhook_fields import NewWebhook
@@ -72,12 +69,13 @@ async def show_inbox(
     tenant = inboxes.tenant_of(token)
     if tenant is None or caller.tenant not in (None, tenant):
         raise NotFound("There is no such inbox.")
-    webhooks = await _webhooks(store, tenant, _url(settings, token))
+    address = _url(settings, token)
+    webhooks = [known for known in await store.webhooks.addresses(tenant, MAX_COMPARED) if known.url == address]
     return await render(
         request,
         "inbox.html",
-        address=_url(settings, token),
-        webhook=webhooks[0] if webhooks and _reads_webhooks(caller) else None,
+        address=address,
+        webhook=webhooks[0] if webhooks and "webhooks:read" in caller.scopes else None,
         requests=list(inboxes.requests(token)),
         keys=[webhook.secret for webhook in webhooks],
         text=_text,  # the thread that renders the page parses the bodies and checks the signatures
@@ -87,11 +85,6 @@ async def show_inbox(
     )
 
 
-async def _webhooks(store: Store, tenant: str, url: str) -> list[WebhookAddress]:
-    """Return the webhooks of the tenant that deliver to the inbox."""
-    return [webhook for webhook in await store.webhooks.addresses(tenant, MAX_COMPARED) if webhook.url == url]
-
-
 def _check_on(settings: Settings) -> None:
     if not settings.inboxes:
         raise NotFound("Inboxes are off: HOOKKEEPER_INBOXES.")
@@ -99,10 +92,6 @@ def _check_on(settings: Settings) -> None:
 
 def _url(settings: Settings, token: str) -> str:
     return f"{settings.public_url}/inbox/{token}"
-
-
-def _reads_webhooks(caller: Caller) -> bool:
-    return "webhooks:read" in caller.scopes
 
 
 def _text(received: ReceivedRequest) -> str:

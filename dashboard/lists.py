@@ -24,9 +24,8 @@ from api.deps import (
     SuppressionsDep,
     Tenant,
 )
-from api.errors import as_problem, from_validation
 from api.problems import Conflicting, Problem
-from dashboard.rendering import errors_of, paging, problem_of, query, redirect, render
+from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.registry.api_keys import KEY_ID, KeyExists, new_key_id
 from hookkeeper.registry.store import Store
@@ -125,7 +124,7 @@ async def remove_suppression(
     try:
         address = ADDRESS.validate_python(request.state.form.get("address", ""))
     except ValidationError as error:
-        raise from_validation(error.errors()) from None
+        raise problem_of(error) from None
     await allow(tenant, address, suppressions, caller)
     return redirect("/suppressions?done=remove")
 
@@ -151,12 +150,10 @@ async def _show_suppressions(
     return await render(
         request,
         "suppressions.html",
-        problem.status_code if problem else 200,
         items=found,
         **paging(request, "/suppressions", cursor, end),
         notice=notice,
         problem=problem,
-        errors=errors_of(problem),
         form=form or {"tenant": tenant or ""},
     )
 
@@ -182,10 +179,8 @@ async def create_key(
         key, text = await add_key(NewKey(**_key_fields(form)), key_id, store, caller)
     except KeyExists:
         return await _show_keys(request, store, cursor, tenant, problem=Conflicting(CREATED_BEFORE.format(key_id)))
-    except ValidationError as error:
-        return await _show_keys(request, store, cursor, tenant, problem=from_validation(error.errors()), form=form)
-    except Invalid as error:
-        return await _show_keys(request, store, cursor, tenant, problem=as_problem(error), form=form)
+    except (ValidationError, Invalid) as error:
+        return await _show_keys(request, store, cursor, tenant, problem=problem_of(error), form=form)
     return await _show_keys(request, store, cursor, tenant, created={"name": key.name, "key": text})
 
 
@@ -241,12 +236,10 @@ async def _show_keys(
     return await render(
         request,
         "keys.html",
-        problem.status_code if problem else 200,
         items=found,
         **paging(request, "/keys", cursor, end),
         now=utc_now(),
         problem=problem,
-        errors=errors_of(problem),
         created=created,
         revoked=revoked,
         form=form or {"id": new_key_id()} | {f"scope {scope}": "true" for scope in USUAL_SCOPES},

@@ -19,6 +19,7 @@ from api.deps import AuthenticatorDep, SettingsDep, StoreDep
 from api.problems import Unauthorized
 from api.requests import StrictRoute, read_form
 from api.sessions import FRAMED, REMEMBERED, SESSION, SessionCookie, session_cookie
+from dashboard.look import ASSET_HEADERS
 from dashboard.rendering import PROOF, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.registry.database import RegistryUnavailable
@@ -225,10 +226,6 @@ async def show_logo(request: Request, store: StoreDep) -> Response:
     content = await store.portal.logo(session.id) if session and session.theme and session.theme.get("logo") else None
     if session is None or session.theme is None or content is None:
         raise NotFound("This session has no logo.")
-    headers = {
-        "cache-control": "private, max-age=86400, immutable",
-        "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
-        "cross-origin-resource-policy": "same-origin",
-        "x-content-type-options": "nosniff",
-    }
+    headers = ASSET_HEADERS | {"cache-control": "private, max-age=86400, immutable"}
+    headers["content-security-policy"] += "; sandbox"
     return Response(content, media_type=session.theme["logo"], headers=headers)

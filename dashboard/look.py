@@ -28,6 +28,11 @@ DARK_PAGE, DARK_CARD = (0x0E, 0x11, 0x16), (0x17, 0x1B, 0x22)
 SOFT = 0.88
 """Share of the card in a soft shade."""
 TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+ASSET_HEADERS = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
 A_YEAR = "public, max-age=31536000, immutable"
 _contents = {
     file.name: file.read_bytes()
@@ -66,12 +71,7 @@ def look_of(session: PortalSession | None) -> Look:
 async def show_style(request: Request, colours: Annotated[str, Path(pattern=COLOURS)]) -> Response:
     """Serve the style sheet of two colours, for light and for dark."""
     light, dark = colours.split("-")
-    headers = {
-        "cache-control": KEPT_FOR_A_DAY,
-        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-        "cross-origin-resource-policy": "same-origin",
-        "x-content-type-options": "nosniff",
-    }
+    headers = ASSET_HEADERS | {"cache-control": KEPT_FOR_A_DAY}
     return Response(accent_style(f"#{light}", f"#{dark}"), media_type="text/css", headers=headers)
 
 
@@ -134,13 +134,8 @@ async def show_asset(asset: Annotated[str, Path()], request: Request) -> Respons
     if asset not in _contents:
         raise NotFound("There is no such file.")
     is_current = request.query_params.get("v") == _versions[asset]
-    headers = {
-        "cache-control": A_YEAR if is_current else "no-cache",
-        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-        "cross-origin-resource-policy": "same-origin",
-        "etag": f'"{_versions[asset]}"',
-        "x-content-type-options": "nosniff",
-    }
+    kept = A_YEAR if is_current else "no-cache"
+    headers = ASSET_HEADERS | {"cache-control": kept, "etag": f'"{_versions[asset]}"'}
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
     return Response(_contents[asset], media_type=TYPES[asset.rpartition(".")[2]], headers=headers)

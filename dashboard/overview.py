@@ -15,7 +15,7 @@ from api.access import needs
 from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, LinksDep, SettingsDep, StoreDep
 from api.inboxes import MAX_PER_TENANT, RATE
 from api.state import ApiState, state_of
-from dashboard.charts import Day, last_day, tenants_of_the_day, webhooks_with_trouble
+from dashboard.charts import last_day, tenants_of_the_day, webhooks_with_trouble
 from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.registry.database import RegistryUnavailable
@@ -68,7 +68,8 @@ async def show_overview(
         troubled = await _troubled(store, tenant, can_read="webhooks:read" in caller.scopes)
         search = Search(tenant=tenant, needs_attention=True)
         events, _ = await store.index.events(search, MAX_EVENTS, None)
-        is_new = _is_empty(day) and await _is_new(store, tenant)
+        is_empty = day is not None and day.chart.is_empty and not day.counts.total["events"]
+        is_new = is_empty and not (await store.index.events(Search(tenant=tenant), 1, None))[0]
     except RegistryUnavailable:
         return await render(request, "overview_unavailable.html", 503, components=components)
     return await render(
@@ -80,7 +81,6 @@ async def show_overview(
         troubled=troubled,
         events=[views.event_summary(event, links) for event in events],
         is_new=is_new,
-        all_tenants=caller.tenant is None,
         tenant=tenant,
         api=settings.public_url,
         offers_inbox=settings.inboxes and caller.scopes >= {"webhooks:write", "events:write"},
@@ -107,16 +107,6 @@ async def _troubled(store: Store, tenant: str | None, *, can_read: bool) -> list
         }
         for group in groups
     ]
-
-
-def _is_empty(day: Day | None) -> bool:
-    return day is not None and day.chart.is_empty and not day.counts.total["events"]
-
-
-async def _is_new(store: Store, tenant: str | None) -> bool:
-    """Return whether there has been no event at all."""
-    events, _ = await store.index.events(Search(tenant=tenant), 1, None)
-    return not events
 
 
 async def _components(gateway: Gateway, store: Store) -> list[Component]:
@@ -176,7 +166,6 @@ async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenan
             tenant=tenant,
             has=await _has(state, caller, tenant),
             may=_may(state.settings),
-            given=request.query_params,
         )
     can_list = "webhooks:read" in caller.scopes
     found, end = await state.store.webhooks.tenants(TENANTS_ON_PAGE, cursor.start) if can_list else ([], None)
@@ -191,7 +180,6 @@ async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenan
         older=older and query("/limits", cursor=older),
         newest="/limits",
         is_first=cursor.start is None,
-        given=request.query_params,
     )
 
 
@@ -240,38 +228,23 @@ async def _schedules(state: ApiState, tenant: str) -> Row:
 
 def _may(settings: Settings) -> list[Row]:
     """Return the limits whose use is known to workers only, or not counted."""
-    rate_of_inboxes = Row("Requests to inboxes", RATE.replace("/", " a "), note="of each API process")
-    return [
-        Row(
-            "API requests of one key",
-            settings.rate_limit or "none",
-            note="of each API process; keys can have their own",
-        ),
-        *([rate_of_inboxes] if settings.inboxes else []),
-        Row(
-            "Deliveries and other steps at once",
-            str(settings.max_concurrent_per_tenant),
-            note="of each worker and queue",
-        ),
-        Row("Memory for outgoing requests", _mib(settings.max_bytes_in_flight // 2), note="of each worker"),
-        Row(
-            "Templates and filters at once",
-            str(MAX_CALLS_PER_TENANT),
-            note="of each process",
-        ),
-        Row("Size of an event", f"{settings.max_event_bytes:,} bytes"),
-        Row("Email addresses of one webhook", str(settings.max_addresses_per_webhook)),
-        Row("Time between two events of a schedule", f"{settings.min_schedule_interval} s", note="at least"),
-        Row("Time for which an event is kept", _time(settings.retention), note="after it has finished"),
+    inboxes = [("Requests to inboxes", RATE.replace("/", " a "), "of each API process")] if settings.inboxes else []
+    rows = [
+        ("API requests of one key", settings.rate_limit or "none", "of each API process; keys can have their own"),
+        *inboxes,
+        ("Deliveries and other steps at once", f"{settings.max_concurrent_per_tenant}", "of each worker and queue"),
+        ("Memory for outgoing requests", f"{settings.max_bytes_in_flight // 2 / MIB:g} MiB", "of each worker"),
+        ("Templates and filters at once", f"{MAX_CALLS_PER_TENANT}", "of each process"),
+        ("Size of an event", f"{settings.max_event_bytes:,} bytes", ""),
+        ("Email addresses of one webhook", f"{settings.max_addresses_per_webhook}", ""),
+        ("Time between two events of a schedule", f"{settings.min_schedule_interval} s", "at least"),
+        ("Time for which an event is kept", _time(settings.retention), "after it has finished"),
     ]
+    return [Row(name, limit, note=note) for name, limit, note in rows]
 
 
 def _counted(name: str, used: int, at_most: int, note: str = "") -> Row:
     return Row(name, f"{at_most:,}", used, at_most, note)
-
-
-def _mib(size: int) -> str:
-    return f"{size / MIB:g} MiB"
 
 
 def _time(duration: timedelta) -> str:

@@ -15,7 +15,7 @@ from api.problems import Problem, Unprocessable
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.commands import Refused
-from hookkeeper.messages.recovery import RecoveryCommand, RecoveryState
+from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryState
 from hookkeeper.services.errors import ServiceError
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.recoveries import RecoveryRequest, RecoveryService, TenantRecoveryRequest
@@ -118,7 +118,6 @@ async def _show(
     return await render(
         request,
         "recoveries.html",
-        problem.status_code if problem else 200,
         items=[views.recovery(state) for state in states],
         **paging(request, "/recoveries", cursor, end),
         notice=notice,

@@ -57,13 +57,22 @@ NOT_FILTERS = frozenset({"cursor", "done", "test"})
 """Parameters of a list that say where it begins, and what was done before it was opened."""
 
 
-async def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
-    """Render a template to a page. A thread does it, because a page with long texts takes a tenth of a second."""
+async def render(request: Request, template: str, status: int | None = None, **context: Any) -> Response:
+    """Render a template to a page, whose status is that of the `problem` by default.
+
+    A thread does it, because a page with long texts takes a tenth of a second.
+    """
     state, cookie = state_of(request), session_cookie(request)
     portal: PortalSession | None = getattr(request.state, "portal", None)
     caller: Caller | None = getattr(request.state, "caller", None)
+    problem: Problem | None = context.get("problem")
     always = {
         "caller": caller,
+        "all_tenants": caller is not None and caller.tenant is None,
+        "given": request.query_params,
+        "notice": "",
+        "problem": None,
+        "errors": errors_of(problem),
         "path": request.url.path,
         "look": look_of(portal),
         "in_portal": portal is not None,
@@ -73,6 +82,7 @@ async def render(request: Request, template: str, status: int = 200, **context: 
     }
     async with state.rendering.slot(caller.tenant or "" if caller else VISITOR):
         html = await asyncio.to_thread(TEMPLATES.get_template(template).render, always | context)
+    status = status or (problem.status_code if problem else 200)
     return HTMLResponse(html, status, headers=_framable_by(portal.frame_origins) if portal else SECURE_HEADERS)
 
 
@@ -87,7 +97,7 @@ def _framable_by(origins: Sequence[str]) -> dict[str, str]:
 
 async def error_page(request: Request, problem: Problem) -> Response:
     """Render the page of a problem."""
-    status, again = problem.status_code, back_to(request) or _with_query(request, request.url.path)
+    status, again = problem.status_code, back_to(request) or with_query(request, request.url.path)
     is_filter = request.method == "GET" and bool(request.url.query) and status in (400, 422)
     page = await render(
         request,
@@ -127,7 +137,7 @@ def back_to(request: Request) -> str | None:
     path = request.url.path
     while path := path.rpartition("/")[0]:
         if _is_open_to_get(request, path):
-            return _with_query(request, path)
+            return with_query(request, path)
     return "/"
 
 
@@ -139,7 +149,8 @@ def _is_open_to_get(request: Request, path: str) -> bool:
     )
 
 
-def _with_query(request: Request, path: str) -> str:
+def with_query(request: Request, path: str) -> str:
+    """Return the URL of a path with the query of the request."""
     return path + (f"?{request.url.query}" if request.url.query else "")
 
 
@@ -194,7 +205,6 @@ def paging(request: Request, path: str, cursor: PageCursor, end: str | None) -> 
         "newest": query(path, **given),
         "is_first": cursor.start is None,
         "is_filtered": bool(given),
-        "given": request.query_params,
     }
 
 

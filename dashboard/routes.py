@@ -22,7 +22,7 @@ from api.problems import Forbidden, Problem, Unauthorized
 from api.requests import MAX_FIELDS, StrictRequest, read_form
 from api.sessions import SessionCookie, session_cookie
 from api.state import state_of
-from dashboard.rendering import PROOF, back_to, error_page, query, redirect, render
+from dashboard.rendering import PROOF, back_to, error_page, query, redirect, render, with_query
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession
 from hookkeeper.services.caller import Caller
 from hookkeeper.times import utc_now
@@ -157,14 +157,10 @@ async def _send_again(request: Request, problem: Problem | None) -> Response:
         problem=problem,
         fields=fields,
         is_framed=is_framed,
-        action=_target(request),
+        action=with_query(request, request.url.path),
     )
     page.headers.update((problem and problem.headers) or {})
     return page
-
-
-def _target(request: Request) -> str:
-    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 async def _log_in(request: Request) -> Response:
@@ -177,5 +173,5 @@ async def _log_in(request: Request) -> Response:
         return await render(request, "ended.html", 401)
     if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
         return await render(request, "same_site.html")
-    target = back_to(request) or _target(request)
+    target = back_to(request) or with_query(request, request.url.path)
     return redirect(query("/login", next=target if target != "/" else None))

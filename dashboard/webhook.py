@@ -8,21 +8,13 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api import views
 from api.access import needs
-from api.deps import (
-    AnyTenant,
-    CallerDep,
-    Cursor,
-    GatewayDep,
-    KnownWebhook,
-    LinksDep,
-    StoreDep,
-)
+from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, LinksDep, StoreDep, WebhooksDep
 from api.filters import DeliverySearch
 from api.problems import Problem
 from api.schemas.events import DeliveryView
 from dashboard.charts import Day, last_day
 from dashboard.event import PERIODS
-from dashboard.rendering import errors_of, given_filters, paging, query, render
+from dashboard.rendering import given_filters, paging, query, render
 from dashboard.routes import PageRoute
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.json_text import readable
@@ -32,13 +24,11 @@ from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.fields import EVENT_ID, EventType
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.webhooks import WebhookService
 from hookkeeper.temporal.error_translation import Unavailable, UnknownEvent
-from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
@@ -131,7 +121,6 @@ async def list_webhooks(
         targets={row.id: row.target for row in found},
         days=days,
         **paging(request, "/webhooks", cursor, end),
-        all_tenants=caller.tenant is None,
     )
 
 
@@ -139,24 +128,21 @@ async def list_webhooks(
 async def show_webhook(
     request: Request,
     webhook: KnownWebhook,
-    store: StoreDep,
-    caller: CallerDep,
+    webhooks: WebhooksDep,
+    links: LinksDep,
     cursor: Cursor,
     search: DeliverySearch,
-    gateway: GatewayDep,
-    links: LinksDep,
     done: str = "",
     test: Annotated[str | None, Query(pattern=EVENT_ID)] = None,
 ) -> Response:
     """Show a webhook, with the answer to a test event; its deliveries need `events:read` too."""
     path = f"/webhooks/{webhook.id}"
-    answer = await read_answer(test, webhook, gateway, links, caller) if test else None
+    answer = await _answer(test, webhook, webhooks, links) if test else None
     form = {"id": new_event_id(), "type": answer.type, "data": answer.data} if answer and answer.type else None
-    history = await _history(store, caller, search, cursor.start)
-    return await show(
+    history = await _history(webhooks, search, cursor.start)
+    return await _show(
         request,
         webhook,
-        caller,
         history,
         form=form,
         notice=DONE.get(done, ""),
@@ -166,19 +152,19 @@ async def show_webhook(
     )
 
 
-async def _history(store: Store, caller: Caller, search: Search, start: str | None) -> History | None:
+async def _history(webhooks: WebhookService, search: Search, start: str | None) -> History | None:
     """Read the deliveries and the last day of a webhook; None without the scope for it."""
-    if "events:read" not in caller.scopes:
+    if "events:read" not in webhooks.caller.scopes:
         return None
-    deliveries, end = await store.index.deliveries(search, DELIVERIES_ON_PAGE, start)
-    day = await last_day(store.index, CHART_HEIGHT, tenant=search.tenant, webhook=search.webhook)
+    index = webhooks.store.index
+    deliveries, end = await index.deliveries(search, DELIVERIES_ON_PAGE, start)
+    day = await last_day(index, CHART_HEIGHT, tenant=search.tenant, webhook=search.webhook)
     return History(deliveries, end, day)
 
 
-async def show(
+async def _show(
     request: Request,
     webhook: Webhook,
-    caller: Caller,
     history: History | None,
     *,
     problem: Problem | None = None,
@@ -186,28 +172,24 @@ async def show(
     **context: Any,
 ) -> Response:
     """Render the page; `context` has what only some requests add to it."""
+    caller: Caller = request.state.caller
     until = webhook.previous_secret_expires_at
     return await render(
         request,
         "webhook.html",
-        problem.status_code if problem else 200,
         **{
             "webhook": views.webhook(webhook),
             "target": webhook.target,
             "key_mark": mark_of(webhook.secret) if "webhooks:write" in caller.scopes else "",
             "previous_key_until": until if until and until > utc_now() else None,
             "history": history,
-            "scopes": caller.scopes,
-            "notice": "",
             "problem": problem,
-            "errors": errors_of(problem),
             "is_test": False,
             "form": form or {"id": new_event_id()},
             "older": None,
             "newest": "",
             "is_first": True,
             "is_filtered": False,
-            "given": request.query_params,
             "statuses": get_args(DeliveryStatus),
             "periods": PERIODS,
             "preview": None,
@@ -227,19 +209,16 @@ def mark_of(secret: str) -> str:
 
 async def show_again(request: Request, webhook: Webhook, webhooks: WebhookService, **context: Any) -> Response:
     """Show the page in answer to a form, with what came of it."""
-    caller = webhooks.caller
-    history = await _history(webhooks.store, caller, Search(tenant=webhook.tenant, webhook=webhook.id), None)
-    return await show(request, webhook, caller, history, **context)
+    history = await _history(webhooks, Search(tenant=webhook.tenant, webhook=webhook.id), None)
+    return await _show(request, webhook, history, **context)
 
 
-async def read_answer(
-    event_id: str, webhook: Webhook, gateway: Gateway, links: LinkBuilder, caller: Caller
-) -> Answer | None:
+async def _answer(event_id: str, webhook: Webhook, webhooks: WebhookService, links: LinkBuilder) -> Answer | None:
     """Return what came of a test event; None if there is none of this id."""
-    if "events:read" not in caller.scopes:
+    if "events:read" not in webhooks.caller.scopes:
         return Answer(event_id, "The test event was accepted.")
     try:
-        snapshot = await gateway.read(webhook.tenant, event_id)
+        snapshot = await webhooks.gateway.read(webhook.tenant, event_id)
     except UnknownEvent:
         return None
     except Unavailable:

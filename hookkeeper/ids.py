@@ -6,6 +6,8 @@ from hashlib import sha256
 from secrets import token_hex
 
 EVENT_RUN = re.compile(r"event-[^-]+-[^.]+(\.[0-9]+)?")
+MAX_PARTS = 9_999
+"""Of an event. A larger number after the dot is a time."""
 
 
 def workflow_id(tenant: str, event_id: str) -> str:
@@ -44,14 +46,12 @@ def is_later_shared_run(workflow: str, than: str) -> bool:
     return first == other_first and count > other_count
 
 
-def part_id(tenant: str, event_id: str, part: int) -> str:
-    """Name the run of a part of an event: `event-<tenant>-<event id>.<n>`. An event id contains no dot."""
-    return f"{workflow_id(tenant, event_id)}.{part}"
-
-
 def run_of(tenant: str, event_id: str, part: int) -> str:
-    """Name the run of a part of an event; 0 is the event's own run."""
-    return part_id(tenant, event_id, part) if part else workflow_id(tenant, event_id)
+    """Name one of an event's runs: `event-<tenant>-<event id>`, and `event-<tenant>-<event id>.<n>` for the second one
+    and so on. An event id contains no dot.
+    """
+    first = workflow_id(tenant, event_id)
+    return first if part == 1 else f"{first}.{part}"
 
 
 def run_apart(tenant: str, event_id: str, accepted_at: datetime) -> str:
@@ -60,19 +60,20 @@ def run_apart(tenant: str, event_id: str, accepted_at: datetime) -> str:
 
 
 def is_event_run(workflow: str) -> bool:
-    """Return whether this is the workflow id of an event or of a part. Temporal's own tools start runs with any id."""
+    """Return whether this is the workflow id of an event. Temporal's own tools start runs with any id."""
     return EVENT_RUN.fullmatch(workflow) is not None
 
 
 def event_of(workflow: str) -> tuple[str, str]:
-    """Return tenant and event id of a workflow id, also of that of a part."""
+    """Return tenant and event id of a run's workflow id."""
     _, tenant, event = workflow.split("-", 2)
     return tenant.replace(".", "-"), event.partition(".")[0]
 
 
 def part_of(workflow: str) -> int:
-    """Return the number of the part of a workflow id; 0 for an event's own run."""
-    return int(workflow.split("-", 2)[2].partition(".")[2] or 0)
+    """Return the number of a run among its siblings, by its workflow id; 1 for a run that has none."""
+    number = int(workflow.split("-", 2)[2].partition(".")[2] or 1)
+    return number if number <= MAX_PARTS else 1
 
 
 def line_of(webhook_id: str, key: str) -> str:

@@ -7,7 +7,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 
 from hookkeeper import temporal_names
 from hookkeeper.messages.event import NEED_ATTENTION, EventInput
-from hookkeeper.partition import PART
+from hookkeeper.partition import parts_of
 
 TENANT_KEY = SearchAttributeKey.for_keyword(temporal_names.TENANT)
 EVENT_TYPE_KEY = SearchAttributeKey.for_keyword(temporal_names.EVENT_TYPE)
@@ -25,17 +25,13 @@ SUMMARY_BYTES = 200
 
 
 def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttributes:
-    """Return the search attributes with which a run is started, by the API or by a parent run.
-
-    A large event has those of its deliveries on the runs of its parts.
-    """
+    """Return the search attributes with which a run is started, by the API or by a shared run."""
+    deliveries = parts_of(event)[0].deliveries
     pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(TENANT_KEY, event.tenant),
         SearchAttributePair(EVENT_TYPE_KEY, event.type),
     ]
-    if len(event.deliveries) > PART:
-        return TypedSearchAttributes(pairs)
-    attention = (delivery for delivery in event.deliveries if delivery.status in NEED_ATTENTION)
+    attention = (delivery for delivery in deliveries if delivery.status in NEED_ATTENTION)
     if needs_attention := fitting_ids(delivery.webhook_id for delivery in attention):
         pairs.append(SearchAttributePair(NEEDS_ATTENTION_KEY, needs_attention))
     if event.deliver_at and run_number == 1:
@@ -49,14 +45,15 @@ def tenant_attributes(tenant: str) -> TypedSearchAttributes:
 
 
 def memo(event: EventInput, run_number: int) -> dict[str, Any]:
-    """Return the memo with which a run is started, by the API or by a parent run."""
+    """Return the memo with which a run is started, by the API or by a shared run."""
     number = {temporal_names.RUN_NUMBER: run_number} if run_number > 1 else {}
     return {temporal_names.DIGEST: event.digest, temporal_names.ACCEPTED_AT: event.accepted_at, **number}
 
 
-def run_summary(event: EventInput) -> str:
-    """`order.paid · acme`: the type and the tenant of an event."""
-    return f"{event.type} · {event.tenant}"
+def run_summary(event: EventInput, part: int = 1) -> str:
+    """`order.paid · acme · part 2 of 3`: the type and the tenant of an event, and which of its runs this is."""
+    parts = parts_of(event)[0].parts
+    return f"{event.type} · {event.tenant}" + (f" · part {part} of {parts}" if parts > 1 else "")
 
 
 def shared_search_attributes(events: Sequence[EventInput]) -> TypedSearchAttributes:

@@ -3,8 +3,8 @@
 Open runs and histories have them, so none of them may change.
 """
 
-EVENT, LARGE_EVENT, PART = "EventWorkflow", "LargeEventWorkflow", "EventPartWorkflow"
-"""Workflow types: the run of an event; the run of a large event, and those of its parts."""
+EVENT = "EventWorkflow"
+"""The workflow type of an event's run."""
 SHARED_RUN = "SharedRunWorkflow"
 """The workflow type of a run that makes the first attempts of several events."""
 RELEASE, RECOVERY = "ReleaseWorkflow", "RecoveryWorkflow"
@@ -22,8 +22,6 @@ RECEIPT, RELEASE_WEBHOOK, TURN = "receipt", "release_webhook", "turn"
 """Signals of an event's run. Its commands are updates, and signals as well: `hookkeeper.command_rules`."""
 RESCHEDULE = "reschedule"
 """Update of an event's run."""
-RESTART_PART, REPORT_PART = "restart_part", "report_part"
-"""Update of a large event's run; signal of a part to it."""
 RESTART_RELEASE = "restart"
 """Signal of a release."""
 DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_notifications"})
@@ -36,7 +34,7 @@ DIGEST, ACCEPTED_AT = "digest", "accepted_at"
 EVENT_COUNT = "events"
 """Memo of a shared run: the number of its events."""
 RUN_NUMBER = "run_number"
-"""Memo, only on redeliveries: 2 for the second run of an event, and so on. Runs of parts are counted too."""
+"""Memo, only on redeliveries: 2 for the second run of an event, and so on."""
 
 TENANT, EVENT_TYPE = "HookTenant", "HookEventType"
 """Search attributes; `hookkeeper.search_attributes` has the typed keys for the SDK, which takes long to import."""

@@ -57,7 +57,7 @@ def of_new_event(tenant: str, event_id: str, event_type: str) -> str | None:
 
 def end_run(report: RunReport) -> None:
     """Trace the run of an event, from its acceptance to its end, if the report is about its end."""
-    if report.traceparent is None or report.finished_at is None or report.progress is None:
+    if report.traceparent is None or report.finished_at is None:
         return
     attributes = _attributes(report.tenant, report.event_id) | {
         "hookkeeper.run_id": report.progress.run_id,
@@ -80,7 +80,7 @@ def end_run(report: RunReport) -> None:
 def attempt(traceparent: str, run_id: str | None, attributes: Attributes) -> Iterator[Callable[[Outcome], None]]:
     """Trace an attempt. Yields a function, which the block calls with the outcome.
 
-    `run_id`: that of the event's own run; None for a part of an event, and in a shared run.
+    `run_id`: that of the event's own run; None in a shared run.
     """
     parent = _of_run(traceparent, run_id) if run_id and _is_exported() else _of_event(traceparent)
     context = trace.set_span_in_context(NonRecordingSpan(parent), Context())

@@ -12,7 +12,7 @@ import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
 
 import worker
 from endings import ends
@@ -23,6 +23,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.data_converter import data_converter
 from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.run_state import find_run
 from instance_parts import app_of, empty_registry, new_app
 from timeouts import WAIT_TIMEOUT, pauses
 
@@ -83,12 +84,18 @@ class Instance:
         return await self.until(event_id, *FINAL, seconds=seconds)
 
     async def until_closed(self, event_id: str) -> dict[str, Any]:
-        """Wait until the run has ended, after all alerts were sent."""
+        """Wait until the run, and each of its siblings, has ended, after all alerts were sent."""
+        part = 1
         async with asyncio.timeout(WAIT_TIMEOUT):
             async for _ in pauses():
-                if (await self.run(event_id).describe()).status != WorkflowExecutionStatus.RUNNING:
+                while (run := await self._run(event_id, part)) and run.status != WorkflowExecutionStatus.RUNNING:
+                    part += 1
+                if run is None:
                     break
         return await self.event(event_id)
+
+    async def _run(self, event_id: str, part: int) -> WorkflowExecutionDescription | None:
+        return await find_run(self.temporal, ids.run_of(self.tenant, event_id, part))
 
     async def until_cancelled(self, event_id: str) -> None:
         """Wait until Temporal shows the event's run as cancelled."""

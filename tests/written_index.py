@@ -1,6 +1,7 @@
 """The index of events with a method that writes to it, for tests without a store."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -21,10 +22,20 @@ class WrittenIndex(EventIndex):
 
     async def write(self, reports: Sequence[RunReport]) -> None:
         """Write the reports as a run does."""
+        async with self._rows() as rows:
+            await rows.write(reports)
+
+    async def erase(self, tenant: str, event_id: str) -> None:
+        """Remove an event."""
+        async with self._rows() as rows:
+            await rows.remove(tenant, event_id)
+
+    @asynccontextmanager
+    async def _rows(self) -> AsyncIterator[EventRows]:
         transactions = Transactions(self._engine, self._database)
         rows = EventRows(self._database, DirectReads(self._engine, self._database), transactions)
         try:
-            await rows.write(reports)
+            yield rows
         finally:
             await rows.close()
             await transactions.close()

@@ -13,7 +13,7 @@ from hookkeeper import error_types, task_queues
 from hookkeeper.content.context import AlertKind
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.event import Delivery, EventInput
-from workflows import receipts, summaries
+from workflows import delivery_status, summaries
 from workflows.activities import run_until_done
 from workflows.delivery import DeliveryState
 
@@ -115,7 +115,7 @@ def _is_given_up(error: ActivityError) -> bool:
 
 def _latest_response(delivery: Delivery) -> str:
     """Return the latest response: the receiver's, or that of the mail provider that could not deliver an email."""
-    lost = [receipt for receipt in delivery.receipts if receipt.kind in receipts.LOST]
-    if lost and delivery.reason == receipts.LOST[lost[-1].kind]:
+    lost = [receipt for receipt in delivery.receipts if receipt.kind in delivery_status.LOST]
+    if lost and delivery.reason == delivery_status.LOST[lost[-1].kind]:
         return f"{lost[-1].kind} for {lost[-1].address}: {lost[-1].detail}"
     return delivery.attempts[-1].response_excerpt if delivery.attempts else ""

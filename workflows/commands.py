@@ -99,7 +99,7 @@ class Commands:
 def signal_handler(command: Command) -> Callable[..., Any]:
     """Make the signal handler of a command, with the description that Temporal's web UI shows.
 
-    A method of a workflow whose `commands` take signals: `Commands`, or `workflows.relay.Relay`.
+    A method of a workflow with `Commands`.
     """
 
     @workflow.signal(name=command, description=COMMANDS[command].summary)

@@ -5,24 +5,17 @@ from datetime import datetime
 
 from temporalio import workflow
 
-from workflows import memo, summaries, timers
-from workflows.search_attributes import SearchAttributes
+from workflows import summaries, timers
+from workflows.visibility import SearchAttributes, run_number
 
 
 class DeliverAt:
     """When the event is delivered; it can be moved until that time has come."""
 
-    def __init__(
-        self,
-        time: datetime | None,
-        search_attributes: SearchAttributes,
-        report: Callable[[datetime | None], None],
-    ) -> None:
-        """`report`: called when the time has come, or was moved, then with the new time."""
+    def __init__(self, time: datetime | None, search_attributes: SearchAttributes) -> None:
         self.time = time
         self._search_attributes = search_attributes
-        self._report = report
-        self._has_come = memo.run_number() > 1 or workflow.info().continued_run_id is not None
+        self._has_come = run_number() > 1 or workflow.info().continued_run_id is not None
         """The timer has fired, the event was released, or an earlier run has waited. A run continues after that."""
 
     @property
@@ -32,19 +25,16 @@ class DeliverAt:
     def move(self, time: datetime) -> None:
         self.time = time
         self._search_attributes.move_deliver_at(time)
-        self._report(time)
 
     def release(self) -> None:
         """Deliver now."""
         self.time, self._has_come = workflow.now(), True
         self._search_attributes.unset_deliver_at()
-        self._report(None)
 
     async def wait(self, is_over: Callable[[], bool]) -> None:
         """Wait until the time has come, or the event is over."""
         while self.time is not None and self.is_pending and not is_over():
             await self._wait_for(self.time, is_over)
-        self._report(None)
 
     async def _wait_for(self, time: datetime, is_over: Callable[[], bool]) -> None:
         has_fired = await timers.passes(

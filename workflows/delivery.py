@@ -10,7 +10,6 @@ from hookkeeper.content.context import AlertKind
 from hookkeeper.messages.event import NEED_ATTENTION, Delivery, FinalStatus, Reason, Receipt, Trigger
 from hookkeeper.outcomes import Outcome
 from workflows import delivery_status as status
-from workflows import receipts
 from workflows.retry import delay_of_recheck, put_off, use_step, with_attempt
 
 
@@ -193,10 +192,10 @@ class DeliveryState:
 
     def add_receipt(self, receipt: Receipt) -> None:
         """Record what the provider reports. The last recipient reached, or the first one lost, ends the delivery."""
-        if receipts.is_known(self.record, receipt):
+        if status.is_known(self.record, receipt):
             return
         self.revision += 1
-        self.record = receipts.with_receipt(self.record, receipt)
+        self.record = status.with_receipt(self.record, receipt)
         if not self.in_flight:
             self._apply_receipt(receipt)
 
@@ -206,18 +205,18 @@ class DeliveryState:
 
     def _track(self, outcome: Outcome, now: datetime) -> None:
         """Wait for receipts if the provider will send any; otherwise what was accepted counts as delivered."""
-        if self.cancelling or not receipts.can_track(outcome, self._max_tracked_bytes):
+        if self.cancelling or not status.can_track(outcome, self._max_tracked_bytes):
             return self._end("succeeded")
         self.forced = self.held = False
-        return self._update(**receipts.track(self.record, outcome, now))
+        return self._update(**status.track(self.record, outcome, now))
 
     def _apply_receipt(self, receipt: Receipt) -> None:
-        if not receipts.is_awaited(self.record, receipt):
+        if not status.is_awaited(self.record, receipt):
             return
-        if receipt.kind in receipts.LOST:
-            self._end("failed", receipts.LOST[receipt.kind])
-        elif receipt.kind in receipts.ARRIVED:
-            self._update(awaiting=receipts.still_awaited(self.record, receipt))
+        if receipt.kind in status.LOST:
+            self._end("failed", status.LOST[receipt.kind])
+        elif receipt.kind in status.ARRIVED:
+            self._update(awaiting=status.still_awaited(self.record, receipt))
             if not self.record.awaiting:
                 self._end("succeeded")
 
@@ -285,6 +284,11 @@ class DeliveryState:
     def enqueue(self) -> None:
         """Take a place in the line, with the next record."""
         self._update(enqueued=True)
+
+    def leave_line(self) -> None:
+        """Note that a record will let the next one in the line go, if this one has left it."""
+        if self.record.line and not self.record.blocks_line:
+            self._update(line="", ordered=None)
 
     def grant(self) -> None:
         """Let it go: its turn has come."""

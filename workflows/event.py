@@ -1,6 +1,9 @@
 """The run of one event: wait until its time, make the first attempts together, retry each delivery until it is final,
 send alerts, close.
 
+An event with more than a hundred targets has several such runs. The API starts the first one with all targets; it
+delivers to the first hundred, and starts its siblings with the others. From then on, no run waits for another one.
+
 This code is permanent: open runs replay it with every later version. Each change of its commands goes through
 `workflow.patched`, and the histories in tests/workflows/histories/ must replay.
 """
@@ -10,28 +13,35 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from temporalio import workflow
+from temporalio.common import Priority
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from hookkeeper import temporal_names
+from activities.runs import RunActivities
+from hookkeeper import error_types, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import (
+    CancelledRun,
     Delivery,
     DeliveryReceipt,
     EventInput,
     EventState,
     EventStatus,
+    NewSiblings,
     event_state,
     event_status,
 )
+from hookkeeper.partition import parts_of
 from hookkeeper.state_size import AWAITING_BUDGET, truncated
-from workflows import closing, memo, summaries, timers
+from workflows import summaries, timers
+from workflows.activities import run_until_done
 from workflows.alerts import Alerts
 from workflows.batches import Batches, first_batches, record_outcomes
 from workflows.commands import Commands, signal_handler, update_handler
 from workflows.deliver_at import DeliverAt
 from workflows.delivery import DeliveryState
 from workflows.record import EventRecords
-from workflows.search_attributes import SearchAttributes
 from workflows.turns import Turns
+from workflows.visibility import SearchAttributes, run_number
 
 MAX_HISTORY_EVENTS = 2_000
 """Events after which a run continues as new. A worker replays them in half a second. Each update is two events or more,
@@ -46,12 +56,14 @@ class EventWorkflow:
 
     @workflow.init
     def __init__(self, event: EventInput) -> None:
+        event, *siblings = parts_of(event)
         tracked_bytes = AWAITING_BUDGET // max(1, len(event.deliveries))
         self._event = event
+        self._has_to_start_siblings = bool(siblings)
         self._deliveries = {record.id: DeliveryState(record, tracked_bytes) for record in event.deliveries}
         self._search_attributes = SearchAttributes(self._deliveries.values())
         self._records = EventRecords(event)
-        self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes, self._report_to_parent)
+        self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes)
         self._batches = Batches(event)
         self._alerts = Alerts(event)
         self._turns = Turns(event, self._deliveries.values(), self._recorded, self._has_to_continue_as_new)
@@ -62,7 +74,7 @@ class EventWorkflow:
     @workflow.run
     async def run(self, event: EventInput) -> EventState:
         """Deliver the event; return its final state, or fail or cancel with it."""
-        delivering = asyncio.create_task(self._deliver())
+        delivering = asyncio.create_task(self._work())
         try:
             await workflow.wait_condition(delivering.done)
         except asyncio.CancelledError:
@@ -76,6 +88,21 @@ class EventWorkflow:
             workflow.continue_as_new(self._carried_over())
         return await self._close()
 
+    async def _work(self) -> None:
+        await asyncio.gather(self._start_siblings(), self._deliver())
+        await workflow.wait_condition(workflow.all_handlers_finished)
+
+    async def _start_siblings(self) -> None:
+        """Start a run for each further hundred targets. The activity reads them from this run's input."""
+        if self._has_to_start_siblings:
+            await run_until_done(
+                RunActivities.start_siblings,
+                NewSiblings(tenant=self._event.tenant),
+                start_to_close_timeout=timedelta(minutes=2),
+                priority=Priority(fairness_key=self._event.tenant),
+                summary=f"start {self._event.parts - 1} runs for further targets",
+            )
+
     async def _deliver(self) -> None:
         """Wait until the event's time, then make all deliveries at once."""
         if not self._is_start_recorded():
@@ -86,7 +113,6 @@ class EventWorkflow:
         self._alerts.resume()
         batches = [self._deliver_batch(batch) for batch in first_batches(self._deliveries.values())]
         await asyncio.gather(*batches, *self._turns.take())
-        await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _deliver_batch(self, batch: Sequence[DeliveryState]) -> None:
         """Make the first attempts together, then continue each delivery by itself.
@@ -155,24 +181,24 @@ class EventWorkflow:
         if not self._is_over():  # otherwise the run closes now, and records that
             self._record(deliveries)
             self._search_attributes.update()
-            self._report_to_parent(None)
         if not self._alerts.are_done and self._are_all_final():
             workflow.set_current_details(ALERTS_PENDING)
-
-    def _report_to_parent(self, moved_to: datetime | None) -> None:
-        """Report to the run of a large event, if this is the run of a part: see `workflows.event_part`."""
 
     def _is_start_recorded(self) -> bool:
         """Return whether the rows have this run already: the service that accepts an event writes those of its first
         run.
         """
         info = workflow.info()
-        is_later = info.parent is not None or info.continued_run_id is not None or memo.run_number() > 1
+        is_later = info.parent is not None or info.continued_run_id is not None or run_number() > 1
         return not is_later and all(delivery.is_new or delivery.is_queued for delivery in self._deliveries.values())
 
     def _record(self, deliveries: Iterable[DeliveryState]) -> None:
+        snapshots = []
+        for delivery in deliveries:
+            snapshots.append(delivery.snapshot)
+            delivery.leave_line()
         self._records.put_deliveries(
-            [delivery.snapshot for delivery in deliveries],
+            snapshots,
             status=self._status(),
             needs_attention=any(delivery.needs_attention for delivery in self._deliveries.values()),
             deliver_at=self._deliver_at.time,
@@ -188,15 +214,35 @@ class EventWorkflow:
         if state.status == "succeeded":
             return state
         if state.status == "failed":
-            failed = sum(delivery.status == "failed" for delivery in state.deliveries)
-            raise closing.deliveries_failed(failed, len(state.deliveries), state)
-        await closing.prepare_cancelled(self._event.tenant, state, self._cancel_requested)
+            raise _deliveries_failed(state)
+        await self._prepare_cancelled(state)
         raise asyncio.CancelledError
 
     async def _recorded(self, deliveries: Iterable[DeliveryState]) -> None:
         """Record deliveries, and wait until they are."""
         self._record(deliveries)
         await workflow.wait_condition(lambda: self._records.is_done)
+
+    async def _prepare_cancelled(self, state: EventState) -> None:
+        """Keep the final state in history, and request the run's cancellation unless it was: only then can a run close
+        as cancelled.
+        """
+        is_requested = self._cancel_requested
+        closing = asyncio.create_task(
+            run_until_done(
+                RunActivities.close_as_cancelled,
+                CancelledRun(state=state.model_dump(mode="json"), request_cancel=not is_requested),
+                start_to_close_timeout=timedelta(seconds=10),
+                priority=Priority(fairness_key=self._event.tenant),
+                summary="keep the final state, close as cancelled",
+            )
+        )
+        try:
+            # The cancellation that the activity requests arrives here.
+            await workflow.wait_condition(lambda: is_requested and closing.done())
+        except asyncio.CancelledError:
+            await workflow.wait_condition(closing.done)
+        await closing
 
     async def _until_recorded(self) -> None:
         self._cancel_requested |= await timers.uninterrupted(lambda: self._records.is_done)
@@ -278,3 +324,15 @@ class EventWorkflow:
     def receipt(self, report: DeliveryReceipt) -> None:
         if delivery := self.commands.add_receipt(report):
             self._report([delivery])
+
+
+def _deliveries_failed(state: EventState) -> ApplicationError:
+    """Return the error with which a run fails: it keeps the final state, as Completed does with its result."""
+    failed = sum(delivery.status == "failed" for delivery in state.deliveries)
+    return ApplicationError(
+        f"{failed} of {len(state.deliveries)} deliveries failed",
+        state,
+        type=error_types.DELIVERIES_FAILED,
+        non_retryable=True,
+        category=ApplicationErrorCategory.BENIGN,
+    )

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 
-from activities.record import RecordActivities
-from hookkeeper import ids, temporal_names
+from activities.runs import RunActivities
+from hookkeeper import ids
 from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
-from hookkeeper.messages.run_report import EventProgress, RunReport, RunReports, progress_of, report_of
-from workflows import memo
+from hookkeeper.messages.run_report import EventProgress, RunReport, progress_of, report_of
 from workflows.activities import INTERNAL_RETRY
+from workflows.visibility import run_number
 
 RECORD_TIMEOUT = timedelta(seconds=5)
 LOCAL_RETRY_THRESHOLD = timedelta(milliseconds=1)
@@ -45,8 +45,8 @@ class Recorder:
         while self._waiting:
             reports, self._waiting = tuple(self._waiting), []
             await workflow.execute_local_activity_method(
-                RecordActivities.record,
-                RunReports(reports=reports),
+                RunActivities.record,
+                reports,
                 start_to_close_timeout=RECORD_TIMEOUT,
                 retry_policy=INTERNAL_RETRY,
                 local_retry_threshold=LOCAL_RETRY_THRESHOLD,
@@ -66,14 +66,13 @@ class SharedRunRecords(Recorder):
 
 
 class EventRecords(Recorder):
-    """The records of an event's own run, or of a part."""
+    """The records of an event's own run."""
 
     def __init__(self, event: EventInput) -> None:
         super().__init__()
         self._event = event
         self._is_known = ids.is_event_run(workflow.info().workflow_id)  # others are of Temporal's own tools
-        self._is_part = workflow.info().workflow_type == temporal_names.PART
-        self._deliveries_before = event.deliveries if memo.run_number() > 1 else ()
+        self._deliveries_before = event.deliveries if run_number() > 1 else ()
 
     def put_deliveries(
         self,
@@ -102,10 +101,11 @@ class EventRecords(Recorder):
                 type=self._event.type,
                 accepted_at=self._event.accepted_at,
                 as_of=workflow.now(),
-                progress=None if self._is_part else progress,
+                progress=progress,
                 deliveries=tuple(deliveries),
                 finished_at=finished_at,
-                part=ids.part_of(info.workflow_id) if self._is_part else 0,
+                part=ids.part_of(info.workflow_id),
+                parts=self._event.parts,
                 traceparent=self._event.traceparent,
                 deliveries_before=self._deliveries_before,
             )

@@ -14,7 +14,7 @@ from temporalio import workflow
 
 from activities.recovery import RecoveryActivities
 from hookkeeper import temporal_names
-from hookkeeper.messages.recovery import (
+from hookkeeper.messages.bulk_work import (
     RecoveryCandidate,
     RecoveryPlan,
     RecoveryScope,

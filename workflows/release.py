@@ -13,7 +13,7 @@ from temporalio import workflow
 
 from activities.release import ReleaseActivities
 from hookkeeper import temporal_names
-from hookkeeper.messages.release import (
+from hookkeeper.messages.bulk_work import (
     HeldRuns,
     HeldSearch,
     ReleaseBatch,

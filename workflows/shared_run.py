@@ -17,7 +17,7 @@ from temporalio.common import Priority, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
-from activities.hand_over import HandOverActivities
+from activities.runs import RunActivities
 from activities.webhooks import WebhookActivities
 from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.commands import RunIsClosing, UnknownDelivery, select
@@ -187,7 +187,7 @@ class SharedRunWorkflow:
         except WorkflowAlreadyStartedError:
             pass
         is_in_open_run = await run_until_done(
-            HandOverActivities.is_in_open_run,
+            RunActivities.is_in_open_run,
             HandOver(tenant=event.tenant, event_id=event.id, digest=event.digest),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=event.tenant),

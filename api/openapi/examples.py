@@ -28,8 +28,8 @@ from api.views import statistics
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID
 from hookkeeper.links import LinkBuilder
+from hookkeeper.messages.bulk_work import RecoveryScope, RecoveryState
 from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
-from hookkeeper.messages.recovery import RecoveryScope, RecoveryState
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
@@ -37,8 +37,7 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.preview import Preview, RequestPreview
 from hookkeeper.services.schedule_fields import ScheduleCommandAccepted, ScheduleSummary
-from hookkeeper.temporal.event_read import EventSnapshot
-from hookkeeper.temporal.gateway import Started
+from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.schedule_conversion import FiringRun, ScheduleSnapshot
 
 CREATED = datetime(2026, 1, 1, 9, tzinfo=UTC)
@@ -115,7 +114,7 @@ STATE = EventState(
 INPUT = EventInput(id=EVENT_ID, type="order.paid", tenant="acme", timestamp=HAPPENED, data=DATA, accepted_at=ACCEPTED)
 EVENT = views.event(EventSnapshot(WORKFLOW_ID, RUN_ID, 1, INPUT, STATE), LINKS)
 DELIVERING = STATE.model_copy(update={"status": "delivering"})
-ACCEPTED_EVENT = views.accepted(Started(WORKFLOW_ID, RUN_ID, DELIVERING, duplicate=False), LINKS)
+ACCEPTED_EVENT = views.accepted(EventSnapshot(WORKFLOW_ID, RUN_ID, 1, INPUT, DELIVERING), LINKS)
 NO_TYPE = Invalid.field("type", "Field required")
 
 RECOVERY = RecoveryState(

@@ -8,7 +8,7 @@ from fastapi.sse import EventSourceResponse
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, Limit, LinksDep, StoreDep, Tenant
+from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, Limit, LinksDep, Tenant
 from api.filters import EventSearch, SubscriptionDep, Total
 from api.problems import KEYED, responses
 from api.schemas.events import (
@@ -22,7 +22,7 @@ from api.schemas.events import (
 )
 from api.state import state_of
 from hookkeeper.command_rules import COMMANDS, Command
-from hookkeeper.services.event_commands import erase, send
+from hookkeeper.services.event_commands import send
 from hookkeeper.services.fields import EVENT_ID, CountedPage
 from hookkeeper.services.ingest import check_deliver_at
 from hookkeeper.times import utc_now
@@ -131,13 +131,13 @@ async def reschedule_event(
 
 @router.delete("/{event_id}/data", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")])
 async def erase_event(
-    event_id: PathId, tenant: Tenant, gateway: GatewayDep, store: StoreDep, audit: AuditDep, caller: CallerDep
+    event_id: PathId, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
 ) -> ErasureAccepted:
     """Erase a finished event: its data, its deliveries and its log. Cancel an open event first (409).
 
     Temporal deletes in the background, usually within 30 seconds. After that the event is unknown (404), and its id can
     be used again: the same POST would deliver it again. Repeat the request after a 503.
     """
-    runs = await erase(gateway, store.index, tenant, event_id)
+    runs = await gateway.erasure.erase(tenant, event_id)
     await audit.keep(caller.did("event.erase", event_id, tenant))
     return ErasureAccepted(id=event_id, runs=runs)

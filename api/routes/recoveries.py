@@ -9,7 +9,7 @@ from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, Cursor, GatewayDep, KnownWebhook, Limit, RecoveriesDep
 from api.problems import KEYED, responses
 from api.schemas.recoveries import RecoveryCommandAccepted, RecoveryView
-from hookkeeper.messages.recovery import RecoveryCommand, RecoveryState
+from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryState
 from hookkeeper.services.fields import EVENT_ID, Page
 from hookkeeper.services.recoveries import RecoveryRequest, TenantRecoveryRequest
 

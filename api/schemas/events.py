@@ -192,5 +192,5 @@ class ErasureAccepted(ResponseModel):
 
     id: str
     runs: int
-    """Workflow runs that are being deleted: one, one more for each redelivery, and those of its parts. 0 if Temporal
-    has none any more."""
+    """Workflow runs that are being deleted: one, one more for each redelivery, and as many for each further hundred
+    targets. 0 if Temporal has none any more."""

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from api.schemas.events import EventLinks
+from hookkeeper.messages.bulk_work import RecoverableStatus
 from hookkeeper.messages.event import Channel, DeliveryStatus, Reason
-from hookkeeper.messages.recovery import RecoverableStatus
 from hookkeeper.services.fields import ResponseModel, Time
 
 
@@ -79,6 +79,6 @@ class QueueState(ResponseModel):
     waiting: int
     """Events in the queue, including the head. 0 for a webhook that is not ordered."""
     head: str | None
-    """The event that is being delivered; with a dot and a number if it is a part of an event."""
+    """The event that is being delivered; with a dot and a number if a further run has its targets."""
     stuck_since: Time | None
     """Since when the run of the head has not responded to Temporal, so that all others wait."""

@@ -49,7 +49,8 @@ async def _serve(settings: Settings) -> None:
                 traces = exporting_traces(settings.otlp_endpoint, "api")
                 metrics = open_metrics(settings)
                 client = await connect(settings, keyring, metrics.runtime)
-                async with traces, serving(client, store, settings, metrics) as server:
+                listener = listen(settings.host, settings.port)
+                async with traces, serving(client, store, settings, metrics, listener) as server:
                     freeze_objects()
                     await server
         finally:
@@ -58,10 +59,13 @@ async def _serve(settings: Settings) -> None:
 
 @asynccontextmanager
 async def serving(
-    client: Client, store: Store, settings: Settings, metrics: "MetricsServer | NoMetrics"
+    client: Client,
+    store: Store,
+    settings: Settings,
+    metrics: "MetricsServer | NoMetrics",
+    listener: socket.socket,
 ) -> AsyncIterator[asyncio.Future[None]]:
     """Serve the API and the metrics until the block ends; yield what ends with the server."""
-    listener = listen(settings.host, settings.port)
     app = create_app(settings, store, Gateway(client, settings.task_queue, store.rows))
     state: ApiState = app.state.api
     protocol = bounded(MAX_CONNECTIONS, ClientTimeouts())

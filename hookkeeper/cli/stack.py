@@ -1,5 +1,6 @@
 """All on this machine: Temporal's server in a process of its own; the worker and the API in this one."""
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from hookkeeper.cli import local, temporal_server
 from hookkeeper.cli.child_process import prepare_log
 from hookkeeper.cli.console import Failed, InvalidSettings, output_added_to
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import LOCALHOST, Ports, reserved
+from hookkeeper.cli.ports import LOCALHOST, Ports, listen, reserved
 from hookkeeper.cli.startup import connect, exporting_traces, open_metrics, read_settings
 from hookkeeper.cli.temporal_server import EmbeddedServerError, ServerProcess
 from hookkeeper.settings import BadSetting, Settings
@@ -59,13 +60,14 @@ async def running(
         configured = read_settings()
         resources.enter_context(reserved(host, ports))
         settings = local.settings_for(configured, data, host, ports, send_emails, encrypt)
+        listener = resources.enter_context(listen(host, ports.api))  # before another process takes the port
         assert settings.admin_key is not None
         url, admin_key = local.url(host, ports), settings.admin_key.get_secret_value()
         address, mail_provider = f"{LOCALHOST}:{ports.temporal}", local.mail_provider(settings)
         data.store_api(url, admin_key, ports)
         try:
             temporal = await resources.enter_async_context(_temporal(data, ports, settings, url, on_event))
-            await _serve(resources, data, ports, settings, temporal, on_ready)
+            await _serve(resources, data, ports, settings, temporal, listener, on_ready)
         except BadSetting as error:
             raise InvalidSettings(str(error)) from error
         except (EmbeddedServerError, OSError) as error:
@@ -104,6 +106,7 @@ async def _serve(
     ports: Ports,
     settings: Settings,
     temporal: ServerProcess,
+    listener: socket.socket,
     on_ready: Callable[[str], None],
 ) -> None:
     """Start the worker and the API. What they write goes to `hookkeeper.log`."""
@@ -128,7 +131,7 @@ async def _serve(
     client = await connect(settings, keyring, metrics.runtime, f"{LOCALHOST}:{ports.temporal}")
     await resources.enter_async_context(working(client, store, settings, local=True))
     on_ready("Worker")
-    await resources.enter_async_context(serving(client, store, settings, metrics))
+    await resources.enter_async_context(serving(client, store, settings, metrics, listener))
     on_ready("API")
     freeze_objects()
 

@@ -1,8 +1,9 @@
 """JSON: compact and readable output, and strict parsing."""
 
 import json
-from math import isinf
-from typing import Any, NoReturn
+from typing import Any
+
+from pydantic_core import from_json
 
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.text import truncate
@@ -39,19 +40,11 @@ def parse(field: str, text: str) -> Any:
     if not text.strip():
         raise BadTemplate(f"{field}: the template renders nothing, but JSON is required")
     try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
-        if "\\u" in text:
-            compact(value).encode()  # an escaped lone surrogate is valid JSON, but not text
-        return value
-    except json.JSONDecodeError as error:
-        reason = f"{error.msg} at line {error.lineno}, column {error.colno} of the output"
-        raise BadTemplate(f"{field}: the template does not render JSON: {reason}") from None
-    except RecursionError:
-        raise BadTemplate(f"{field}: the template renders JSON that is nested too deeply") from None
-    except UnicodeEncodeError:
-        raise BadTemplate(f"{field}: the template renders a lone surrogate, which is not text") from None
+        value = from_json(text.encode(), allow_inf_nan=False)
+        compact(value)  # jiter reads a number beyond a double as infinity
     except ValueError as error:
-        raise BadTemplate(f"{field}: the template does not render JSON: {error}") from None
+        raise BadTemplate(f"{field}: the output of the template is not JSON: {error}") from None
+    return value
 
 
 def flat_object(field: str, text: str) -> dict[str, Any]:
@@ -60,21 +53,3 @@ def flat_object(field: str, text: str) -> dict[str, Any]:
     if not isinstance(value, dict) or any(isinstance(item, dict | list) for item in value.values()):
         raise BadTemplate(f"{field}: the template must render a flat JSON object, without lists or objects as values")
     return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a valid number")
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:  # Python reads integers up to a limit: see `sys.set_int_max_str_digits`
-        raise ValueError("an integer has too many digits") from None
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if isinf(number):
-        raise ValueError("a number is too large")
-    return number

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hookkeeper.content import services
 from hookkeeper.content.headers import MASK
-from hookkeeper.content.http_calls import NO_HOST, HttpCall
-from hookkeeper.content.notifications import Notification
+from hookkeeper.content.notifications import NO_HOST, HttpCall, Notification
 
 Items = Mapping[int, Notification]
 """Some notifications of a list, by their positions in it."""

@@ -1,7 +1,7 @@
 """The services that notifications can go to, as data: the addresses that users give, and the request for a text.
 
 Each follows its vendor's documentation, which is named beside it. All are ordinary HTTP requests of
-`hookkeeper.egress.http`. Any other service is called with `http` (`hookkeeper.content.http_calls`).
+`hookkeeper.egress.http`. Any other service is called with `http` (`hookkeeper.content.notifications`).
 
 Texts are shown as they are written. Tenants and receivers write into them: an error that contains `@everyone` must not
 call the operator's team, and a link must show where it leads. Where a service has a switch or an escape for that, it is

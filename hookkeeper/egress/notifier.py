@@ -9,8 +9,7 @@ import httpx
 
 from hookkeeper import outcomes
 from hookkeeper.content import services
-from hookkeeper.content.http_calls import RenderedHttpCall
-from hookkeeper.content.notifications import RenderedNotification
+from hookkeeper.content.notifications import RenderedHttpCall, RenderedNotification
 from hookkeeper.egress import http
 from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt, shown_headers
 from hookkeeper.outcomes import MAX_HEADERS, Verdict

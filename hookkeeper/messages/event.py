@@ -1,5 +1,6 @@
 """The messages of a run: what starts it, what it keeps, what it shows. Words as in docs/architecture.md."""
 
+from collections.abc import Set
 from datetime import datetime
 from typing import Any, Literal, get_args
 
@@ -121,7 +122,7 @@ class Delivery(Message):
     ordered: OrderPolicy | None = None
     """The policy of its ordered webhook, until later deliveries need not wait for this one."""
     line: str = ""
-    """If ordered: the line that it waits in, a digest of its webhook and key."""
+    """If ordered: the line that it waits in, a digest of its webhook and key, until a record says that it has left."""
     enqueued: bool = False
     """If ordered: it takes a place in its line, since its event is due."""
     granted: bool = False
@@ -157,13 +158,10 @@ class CancelledRun(Message):
     """The cancellation was requested by our own signal or update, and not in Temporal yet."""
 
 
-class PartRestart(Message):
-    """A part of a large event that is to be started again, with the state of its latest run."""
+class NewSiblings(Message):
+    """Starts the siblings of a run, from the run's own input."""
 
-    part: int
-    number: int
-    """The number of its latest run under this parent; 0 if there was none."""
-    deliveries: tuple[Delivery, ...]
+    tenant: str
 
 
 class EventInput(Message):
@@ -185,6 +183,9 @@ class EventInput(Message):
     """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
     pending_alerts: tuple[Alert, ...] = ()
     """Alerts that the earlier run has not sent: before it continued as new, or of the event's shared run."""
+    parts: int = 1
+    """Number of runs that the event's deliveries are divided among; `deliveries` are those of one of them
+    (`hookkeeper.partition`)."""
 
     @property
     def workflow_id(self) -> str:
@@ -244,9 +245,13 @@ def next_attempt_at(
 
 def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> EventStatus:
     """Return the status of an event with these deliveries."""
-    if not all(delivery.is_final for delivery in deliveries):
+    return status_of({delivery.status for delivery in deliveries}, scheduled)
+
+
+def status_of(statuses: Set[DeliveryStatus], scheduled: bool = False) -> EventStatus:
+    """Return the status of an event whose deliveries have these statuses."""
+    if not statuses <= FINAL:
         return "scheduled" if scheduled else "delivering"
-    statuses = {delivery.status for delivery in deliveries}
     if "failed" in statuses:
         return "failed"
     return "cancelled" if "cancelled" in statuses else "succeeded"

@@ -1,19 +1,19 @@
-"""What a run reports, to be written to the rows of its event (`activities.record`)."""
+"""What a run reports, to be written to the rows of its event (`activities.runs`)."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pydantic_core import to_json
 
-from hookkeeper.messages import Message
 from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
+from hookkeeper.partition import parts_of
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 """Before every other report."""
 
 
 class EventProgress(NamedTuple):
-    """What the event's own run knows, and its parts do not."""
+    """What a run says of its event; of one with siblings, about its own deliveries."""
 
     status: EventStatus
     needs_attention: bool
@@ -36,30 +36,26 @@ class RunReport(NamedTuple):
     accepted_at: datetime
     as_of: datetime
     """By Temporal's clock. Of two reports, the later one counts."""
-    progress: EventProgress | None
-    """None: the report of a part."""
+    progress: EventProgress
     deliveries: tuple[Delivery, ...]
-    """All deliveries of the run, or those that have changed."""
+    """All deliveries of the run, or those that have changed; of a new event, those of all its runs."""
     finished_at: datetime | None = None
     """When the run has closed."""
-    part: int = 0
-    """The number of the part; 0 for the event's own run."""
+    part: int = 1
+    """The number of the run among its siblings (`hookkeeper.partition`)."""
+    parts: int = 1
+    """How many siblings there are."""
     traceparent: str | None = None
     """The context in which the run is traced."""
     deliveries_before: tuple[Delivery, ...] = ()
     """Of a redelivery: the deliveries when the run started. They were recorded, but the rows may be gone."""
 
 
-class RunReports(Message):
-    """Reports that are written together."""
-
-    reports: tuple[RunReport, ...]
-
-
 def first_report(event: EventInput, state: EventState, run_id: str = "", shared_run: str | None = None) -> RunReport:
     """Return the report of an event that was just accepted. Every report of its run counts more."""
     size = len(to_json(event.data))
-    return report_of(state, progress_of(state, run_id, event.digest, shared_run=shared_run, size=size), BEGINNING)
+    progress = progress_of(state, run_id, event.digest, shared_run=shared_run, size=size)
+    return report_of(state, progress, BEGINNING, parts=parts_of(event)[0].parts)
 
 
 def progress_of(
@@ -79,10 +75,11 @@ def progress_of(
 
 def report_of(
     state: EventState,
-    progress: EventProgress | None,
+    progress: EventProgress,
     as_of: datetime,
     finished_at: datetime | None = None,
-    part: int = 0,
+    part: int = 1,
+    parts: int = 1,
 ) -> RunReport:
     """Return the report of a run in this state."""
     return RunReport(
@@ -95,4 +92,5 @@ def report_of(
         deliveries=state.deliveries,
         finished_at=finished_at,
         part=part,
+        parts=parts,
     )

@@ -5,18 +5,29 @@ What comes while a transaction is under way goes together into the next one: one
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, or_, select
 
 from hookkeeper import metrics
+from hookkeeper.messages.event import Channel, Delivery, DeliveryStatus, Reason
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import CALL_TIMEOUT, Database, RegistryUnavailable, errors_translated, rows_with
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.index.lines import InLine, Lines
 from hookkeeper.registry.index.merge import IndexChanges, key_of
-from hookkeeper.registry.index.tables import events
-from hookkeeper.registry.index.writing import Acceptance, AcceptedEvent, Key, accepted_event, move, remove, write
+from hookkeeper.registry.index.tables import deliveries, events
+from hookkeeper.registry.index.writing import (
+    ACCEPTED_EVENT,
+    Acceptance,
+    AcceptedEvent,
+    Key,
+    accepted_event,
+    move,
+    remove,
+    write,
+)
 from hookkeeper.registry.transactions import Transactions
 
 MAX_PER_TRANSACTION = 500
@@ -46,12 +57,11 @@ class EventRows:
         self._database = database
         self._reads = reads
         self._transactions = transactions
-        self.lines = Lines(database, reads)
+        self.lines = Lines(database, reads, transactions)
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
         """Writes what waits."""
-        names = ("tenant", "id", "digest", "accepted_at", "shared_run")
-        by_key = select(*(events.c[name] for name in names)).where(
+        by_key = select(*(events.c[name] for name in ACCEPTED_EVENT)).where(
             events.c.id == bindparam("event"), events.c.tenant == bindparam("tenant")
         )
         self._by_key = CompiledRead(by_key, reads.dialect)
@@ -88,6 +98,25 @@ class EventRows:
         """Return the event with this id."""
         rows = await self._reads.fetch(self._by_key, tenant, {"tenant": tenant, "event": event_id})
         return AcceptedEvent(*rows[0]) if rows else None
+
+    async def part_with(self, event: AcceptedEvent, delivery: str) -> int | None:
+        """Return the number of the run that has a delivery of the event; None if there is no such delivery."""
+        c = deliveries.c
+        is_of_event = c.accepted_at == event.accepted_at, c.tenant == event.tenant, c.event_id == event.event_id
+        async with self._database.read() as session:
+            part: int | None = await session.scalar(select(c.part).where(*is_of_event, c.id == delivery))
+            return part
+
+    async def deliveries(self, event: AcceptedEvent) -> list[tuple[int, Delivery]]:
+        """Return the deliveries of an event as their rows have them, without attempts, each with the number of the run
+        that has it.
+        """
+        c = deliveries.c
+        columns = (c.part, c.id, c.webhook_id, c.channel, c.status, c.reason, c.next_attempt_at, c.attempts)
+        is_of_event = c.accepted_at == event.accepted_at, c.tenant == event.tenant, c.event_id == event.event_id
+        async with self._database.read() as session:
+            rows = await session.execute(select(*columns).where(*is_of_event))
+            return [(part, _delivery(*values)) for part, *values in rows]
 
     async def in_other_runs(self, keys: Iterable[Key], shared_run: str) -> dict[Key, AcceptedEvent]:
         """Return those of the events whose rows name another run than this shared one."""
@@ -146,6 +175,26 @@ class EventRows:
             keys = {key_of(report) for report in request.reports}
             if not request.answer.done():
                 request.answer.set_result(_Answer(earlier, [behind for key, behind in written.behind if key in keys]))
+
+
+def _delivery(
+    id_: str,
+    webhook_id: str,
+    channel: Channel,
+    status: DeliveryStatus,
+    reason: Reason | None,
+    at: datetime | None,
+    n: int,
+) -> Delivery:
+    return Delivery(
+        id=id_,
+        webhook_id=webhook_id,
+        channel=channel,
+        status=status,
+        reason=reason,
+        next_attempt_at=at,
+        attempts_omitted=n,
+    )
 
 
 def _observe(changes: IndexChanges) -> None:

@@ -38,7 +38,7 @@ FUNCTIONS: dict[str, Function] = {
     "hookkeeper.content.notifications.check": Function((NOTIFICATION,)),
     "hookkeeper.content.notifications.render_notification": Function(
         (NOTIFICATION, None, LIMITS),
-        ("hookkeeper.content.notifications:RenderedNotification", "hookkeeper.content.http_calls:RenderedHttpCall"),
+        ("hookkeeper.content.notifications:RenderedNotification", "hookkeeper.content.notifications:RenderedHttpCall"),
     ),
     "hookkeeper.content.payload.body_of": Function((PAYLOAD, None, LIMITS), ("hookkeeper.content.payload:Body",)),
     "hookkeeper.content.payload.check": Function((PAYLOAD,)),

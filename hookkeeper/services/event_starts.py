@@ -21,7 +21,8 @@ from hookkeeper.services.shared_starts import SharedStarts, start_own
 from hookkeeper.services.start_limit import RecentTenants, StartLimit
 from hookkeeper.services.start_queue import DELIVERY_BYTES, NewRun
 from hookkeeper.temporal.error_translation import Unavailable
-from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.times import utc_now
 
 MAX_CONCURRENT_STARTS = 32
@@ -40,7 +41,7 @@ MAX_SECONDS = 30.0
 KEPT_SECONDS = 30.0
 """For which an answer is kept that no request has waited for."""
 
-Start = Callable[[], Coroutine[Any, Any, Started]]
+Start = Callable[[], Coroutine[Any, Any, EventSnapshot]]
 
 
 class EventStarts:
@@ -62,7 +63,7 @@ class EventStarts:
         """Stop the starts that go on without a request. They may have taken effect."""
         await self._outlasting.aclose()
 
-    async def start(self, run: NewRun, *, may_share: bool = False) -> Started:
+    async def start(self, run: NewRun, *, may_share: bool = False) -> EventSnapshot:
         """Start a run for the event, or return the one that has it, once Temporal has stored it.
 
         The id decides: another event with this id and the same digest is the same event; with another digest, it raises
@@ -77,7 +78,7 @@ class EventStarts:
                 return started
         return await self._outlasting.start(run, partial(self._start_known, run, may_share=may_share))
 
-    async def _start_alone(self, run: NewRun) -> Started | None:
+    async def _start_alone(self, run: NewRun) -> EventSnapshot | None:
         """Start the event's own run; None if its id was accepted before."""
         if not (run.has_own_id or run.is_ordered):
             started, _ = await asyncio.gather(self._start_own(run), self._rows.write([run.acceptance(None).report]))
@@ -86,7 +87,7 @@ class EventStarts:
         run.has_place()
         return None if earlier else await self._start_own(run, is_new=True)
 
-    async def _start_known(self, run: NewRun, *, may_share: bool) -> Started:
+    async def _start_known(self, run: NewRun, *, may_share: bool) -> EventSnapshot:
         """Return the run of an event that was accepted before, or start one if no run has it.
 
         The event keeps the time at which it was accepted first.
@@ -106,7 +107,7 @@ class EventStarts:
                 return started
         return await self._start_own(run)
 
-    async def _start_own(self, run: NewRun, *, is_new: bool = False) -> Started:
+    async def _start_own(self, run: NewRun, *, is_new: bool = False) -> EventSnapshot:
         async with self._own_limit.slot(run.event.tenant, run.activities):
             with self._own_limit.timed():
                 return await start_own(self._gateway, self._rows, run, is_new=is_new)
@@ -115,7 +116,7 @@ class EventStarts:
         """Add the event's row for its own run; return the row that was there before."""
         return (await self._rows.accept([run.acceptance(None)])).get(run.key)
 
-    async def _find(self, run: NewRun, shared_run: str) -> Started | None:
+    async def _find(self, run: NewRun, shared_run: str) -> EventSnapshot | None:
         """Return the event in the shared run of its row; None if it is not there.
 
         Another process may be starting the run, so this waits for some time. Raises `Conflict`.
@@ -137,14 +138,14 @@ class OutlastingStarts:
 
     def __init__(self) -> None:
         self._limit = TenantLimit(MAX_STARTS)
-        self._tasks: dict[tuple[Key, str], asyncio.Task[Started]] = {}
+        self._tasks: dict[tuple[Key, str], asyncio.Task[EventSnapshot]] = {}
         """By event and digest."""
 
     def __contains__(self, run: NewRun) -> bool:
         """Return whether the start of this event is under way, or its answer is kept."""
         return (run.key, run.event.digest) in self._tasks
 
-    async def start(self, run: NewRun, start: Start) -> Started:
+    async def start(self, run: NewRun, start: Start) -> EventSnapshot:
         """Return the answer of the event's start, or of `start` if it has none. Raises its errors, and Unavailable."""
         task = self._tasks.get((run.key, run.event.digest)) or self._begin(run, start)
         if task is None:
@@ -157,20 +158,20 @@ class OutlastingStarts:
         """Stop those that are under way."""
         await asyncio.gather(*map(stop, self._tasks.values()))
 
-    def _begin(self, run: NewRun, start: Start) -> asyncio.Task[Started] | None:
+    def _begin(self, run: NewRun, start: Start) -> asyncio.Task[EventSnapshot] | None:
         if not self._limit.acquire_now(run.event.tenant, _slots(run)):
             return None
         task = self._tasks[run.key, run.event.digest] = asyncio.create_task(_in_time(start))
         task.add_done_callback(partial(self._end, run))
         return task
 
-    def _end(self, run: NewRun, task: asyncio.Task[Started]) -> None:
+    def _end(self, run: NewRun, task: asyncio.Task[EventSnapshot]) -> None:
         if task.cancelled() or task.exception():
             self._forget(run, task)
         else:
             asyncio.get_running_loop().call_later(KEPT_SECONDS, self._forget, run, task)
 
-    def _forget(self, run: NewRun, task: asyncio.Task[Started]) -> bool:
+    def _forget(self, run: NewRun, task: asyncio.Task[EventSnapshot]) -> bool:
         """Return whether it was known until now."""
         key = run.key, run.event.digest
         if self._tasks.get(key) is not task:
@@ -184,7 +185,7 @@ def _slots(run: NewRun) -> int:
     return 1 + (run.size + DELIVERY_BYTES * len(run.event.deliveries)) // BYTES_PER_START
 
 
-async def _in_time(start: Start) -> Started:
+async def _in_time(start: Start) -> EventSnapshot:
     try:
         async with asyncio.timeout(MAX_SECONDS):
             return await start()

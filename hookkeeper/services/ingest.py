@@ -30,7 +30,8 @@ from hookkeeper.services.schema_validation import check_data
 from hookkeeper.services.start_queue import Expected, NewRun
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.error_translation import RequestTooLarge, Unavailable
-from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.ingest")
@@ -72,7 +73,7 @@ class EventIngest:
 
     async def accept(
         self, event: NewEvent, event_id: str, in_batch: PlaceInBatch | None = None, *, may_share: bool = True
-    ) -> Started:
+    ) -> EventSnapshot:
         """Start a run for the event with all webhooks that match; a repeated id returns the existing run.
 
         `event_id` is the event's own id, or was generated for it. If one of its webhooks is ordered, the event waits
@@ -90,7 +91,7 @@ class EventIngest:
                     return known
                 raise
 
-    async def accept_test(self, event: NewEvent, event_id: str, webhook: Webhook) -> Started:
+    async def accept_test(self, event: NewEvent, event_id: str, webhook: Webhook) -> EventSnapshot:
         """Start a run for one webhook only, whatever it listens to, and even while it is disabled.
 
         Its data must match the schema of its type, as those of any event: a receiver may rely on it. The type need not
@@ -109,7 +110,7 @@ class EventIngest:
 
     async def _accept(
         self, event: NewEvent, event_id: str, size: int, in_batch: PlaceInBatch | None, may_share: bool
-    ) -> Started:
+    ) -> EventSnapshot:
         """Accept the event, for the webhooks as they are now. Raises Invalid if it would be refused as a new one."""
         now = utc_now()
         _check_times(event, now)
@@ -134,7 +135,7 @@ class EventIngest:
             await self._count_filter_errors(filter_errors)
         return started
 
-    async def _start(self, run: NewRun, *, may_share: bool = False) -> Started:
+    async def _start(self, run: NewRun, *, may_share: bool = False) -> EventSnapshot:
         try:
             started = await self._starts.start(run, may_share=may_share)
         except RequestTooLarge:

@@ -10,9 +10,8 @@ from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.emails import Email, RenderedEmail, render_email
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import masked
-from hookkeeper.content.http_calls import RenderedHttpCall
 from hookkeeper.content.masking import masked_headers
-from hookkeeper.content.notifications import Notification, render_notification
+from hookkeeper.content.notifications import Notification, RenderedHttpCall, render_notification
 from hookkeeper.content.payload import body_of
 from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID

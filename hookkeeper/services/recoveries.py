@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 from pydantic import Field, model_validator
 
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.messages.recovery import RecoverableStatus, RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.messages.bulk_work import RecoverableStatus, RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.registry.index.runs_by_status import recoverable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store

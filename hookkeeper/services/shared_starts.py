@@ -9,7 +9,8 @@ from hookkeeper.registry.index.writing import Key
 from hookkeeper.services.start_limit import RecentTenants, StartLimit
 from hookkeeper.services.start_queue import NewRun, StartQueue
 from hookkeeper.temporal.error_translation import Conflict, RequestTooLarge
-from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.run_state import unstarted_state
 
 MAX_CONCURRENT_GROUPS = 3
@@ -34,22 +35,22 @@ class SharedStarts:
         self._rows = rows
         self._queue = StartQueue(max_events_per_run)
         self.limit = StartLimit(MAX_CONCURRENT_EVENTS, active, only_in_trouble=True)
-        self._answers: dict[NewRun, asyncio.Future[Started | None]] = {}
+        self._answers: dict[NewRun, asyncio.Future[EventSnapshot | None]] = {}
         """Those of all events that wait, or are being started, for as long as their requests."""
-        self._known: dict[Key, asyncio.Future[Started | None]] = {}
+        self._known: dict[Key, asyncio.Future[EventSnapshot | None]] = {}
         self._groups: dict[asyncio.Task[None], list[NewRun]] = {}
         self._latest_start = float("-inf")
         self._starting: dict[str, asyncio.Task[None]] = {}
         """The groups whose shared runs are being started, by the ids of these."""
 
-    async def start(self, run: NewRun) -> Started | None:
+    async def start(self, run: NewRun) -> EventSnapshot | None:
         """Start the event, alone or with others that wait; None if its id was accepted before, or a run with others
         would be too large.
         """
         if (same := self._known.get(run.key)) is not None:
             await asyncio.wait([same])
             return None
-        answer: asyncio.Future[Started | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[EventSnapshot | None] = asyncio.get_running_loop().create_future()
         self._known[run.key] = self._answers[run] = answer
         try:
             async with self.limit.slot(run.event.tenant, run.activities):
@@ -106,7 +107,7 @@ class SharedStarts:
         """Return whether a request waits for the answer."""
         return run in self._answers and not self._answers[run].done()
 
-    def _resolve(self, run: NewRun, started: Started | None) -> None:
+    def _resolve(self, run: NewRun, started: EventSnapshot | None) -> None:
         if self._is_awaited(run):
             self._answers[run].set_result(started)
 
@@ -131,7 +132,7 @@ class SharedStarts:
                 if self._is_awaited(run):
                     self._answers[run].set_exception(error)
 
-    async def _start_generated(self, run: NewRun) -> Started:
+    async def _start_generated(self, run: NewRun) -> EventSnapshot:
         """Start an event whose id was generated for it. No other start has the id, so its row need not come first.
 
         If the row fails, the run may exist without it. So the event may not share a run when it comes again.
@@ -152,10 +153,10 @@ class SharedStarts:
                 self._resolve(run, None)
             return
         for run in group:
-            self._resolve(run, Started(shared_run, run_id, unstarted_state(run.event), duplicate=False))
+            self._resolve(run, EventSnapshot(shared_run, run_id, 1, run.event, unstarted_state(run.event)))
 
 
-async def start_own(gateway: Gateway, rows: EventRows, run: NewRun, *, is_new: bool) -> Started:
+async def start_own(gateway: Gateway, rows: EventRows, run: NewRun, *, is_new: bool) -> EventSnapshot:
     """Start the event's own run.
 
     If Temporal has a run of the id that the registry has lost, a new row (`is_new`) is removed: it is not of that run.

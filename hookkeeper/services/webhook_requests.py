@@ -10,8 +10,7 @@ from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.headers import SIGNATURE, masked
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.content.sizes import RenderLimits
-from hookkeeper.crypto.request_digest import RequestChanges, changed_parts, request_digest
-from hookkeeper.crypto.signing_keys import sign
+from hookkeeper.crypto.signing_keys import RequestChanges, changed_parts, request_digest, sign
 from hookkeeper.egress.request import request_of
 from hookkeeper.registry.models import Webhook
 from hookkeeper.sandbox.pool import Sandbox

@@ -5,7 +5,7 @@ A webhook is read with masks in place of secrets, and a mask that is sent back m
 
 import secrets
 import string
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -14,7 +14,6 @@ from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.templates import EXAMPLE_WEBHOOK_ID
 from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
 from hookkeeper.policy import OrderKey
-from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhooks import ChangedMeanwhile
@@ -26,7 +25,8 @@ from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.preview import Preview, Previewer, SampleEvent
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.gateway import Gateway, Started
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.own_runs import EventSnapshot
 
 UNKNOWN_WEBHOOK = "There is no such webhook."
 ID_DIGITS, ID_LENGTH = string.ascii_lowercase + string.digits, 12
@@ -60,16 +60,25 @@ class WebhookService(NamedTuple):
         return webhook
 
     async def change(self, webhook_id: str, changes: dict[str, Any]) -> Webhook:
-        """Change fields. Raises NotFound, Invalid, ChangedMeanwhile."""
-        known, changed = await change(
-            webhook_id,
-            self.caller.tenant,
-            changes,
-            store=self.store,
-            validator=self.validator,
-            entry_for=lambda known: self.caller.did("webhook.update", webhook_id, known.tenant, changes),
-        )
-        if changed.ordered != known.ordered or {"ordered", "order_policy"} & changes.keys():
+        """Change fields. Raises NotFound, Invalid, ChangedMeanwhile.
+
+        A check takes long enough for another request to change the row. Masks and checks are made again then.
+        """
+        for attempt in range(MAX_CHANGE_ATTEMPTS):
+            known = found(await self.store.webhooks.get(webhook_id, self.caller.tenant))
+            columns = await _checked(changes, known, self.validator)
+            entry = self.caller.did("webhook.update", webhook_id, known.tenant, changes)
+            try:
+                changed = found(
+                    await self.store.webhooks.update(
+                        webhook_id, self.caller.tenant, columns, entry, checked_against=known
+                    )
+                )
+                break
+            except ChangedMeanwhile:
+                if attempt == MAX_CHANGE_ATTEMPTS - 1:
+                    raise
+        if {"ordered", "order_policy"} & changes.keys():
             await self.gateway.lines.note_change(webhook_id, changed.ordered)
         if changes.get("enabled"):
             await release_held(self.gateway, changed)
@@ -120,7 +129,7 @@ class WebhookService(NamedTuple):
         )
         return found(rotated)
 
-    async def send_test(self, webhook: Webhook, sample: SampleEvent, event_id: str) -> Started:
+    async def send_test(self, webhook: Webhook, sample: SampleEvent, event_id: str) -> EventSnapshot:
         """Send an event to this webhook only. Raises what `EventIngest.accept_test` does."""
         data = await sample.data_or_example(self.store.catalogue)
         event = NewEvent(type=sample.type, data=data, tenant=webhook.tenant)
@@ -163,31 +172,6 @@ def unsaved(given: dict[str, Any], webhook_id: str = EXAMPLE_WEBHOOK_ID, secret:
     """Make a webhook, of fields as the API names them, that is in no registry."""
     columns = {name: value for name, value in _columns(given).items() if name not in ("secret", "signature_scheme")}
     return Webhook(id=webhook_id, secret=secret, **columns)
-
-
-async def change(
-    webhook_id: str,
-    tenant: str | None,
-    given: dict[str, Any],
-    *,
-    store: Store,
-    validator: WebhookValidator,
-    entry_for: Callable[[Webhook], AuditEntry],
-) -> tuple[Webhook, Webhook]:
-    """Check changes and write them; return the webhook before and after. Raises NotFound, Invalid, ChangedMeanwhile.
-
-    A check takes long enough for another request to change the row. Masks and checks are made again then.
-    """
-    for attempt in range(MAX_CHANGE_ATTEMPTS):
-        known = found(await store.webhooks.get(webhook_id, tenant))
-        columns = await _checked(given, known, validator)
-        try:
-            changed = await store.webhooks.update(webhook_id, tenant, columns, entry_for(known), checked_against=known)
-            return known, found(changed)
-        except ChangedMeanwhile:
-            if attempt == MAX_CHANGE_ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
 
 
 async def release_held(gateway: Gateway, webhook: Webhook) -> None:

@@ -1,13 +1,14 @@
-"""Send a command to an event: to its open run, to each of its parts, to the shared run that has it, or to a further run
+"""Send a command to an event: to its open run, to each of several, to the shared run that has it, or to a further run
 that is started for it.
 
 Raises `Refused` and `UnknownDelivery` of `hookkeeper.commands`, as the run does.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from temporalio.client import (
     Client,
@@ -18,33 +19,30 @@ from temporalio.client import (
 )
 from temporalio.exceptions import ApplicationError
 
-from hookkeeper import error_types, temporal_names
-from hookkeeper.asyncio_tasks import wait_for_all
+from hookkeeper import error_types, ids, temporal_names
 from hookkeeper.command_rules import Command
-from hookkeeper.commands import Refused, UnknownDelivery, reopen
-from hookkeeper.messages.event import EventInput, EventState, PartRestart
+from hookkeeper.commands import Refused, UnknownDelivery
+from hookkeeper.messages.event import EventState
 from hookkeeper.messages.shared_run import SharedCommand
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.temporal import event_read
 from hookkeeper.temporal.error_translation import (
     NOT_FOUND_MESSAGES,
     UnknownEvent,
     not_found_suppressed,
     translated_errors,
 )
-from hookkeeper.temporal.event_read import EventReader, LargeEventRun, Part
-from hookkeeper.temporal.event_start import start_after_shared_run, start_again
-from hookkeeper.temporal.run_state import handle_of, input_of
+from hookkeeper.temporal.event_read import EventReader
+from hookkeeper.temporal.event_start import start_after_shared_run, start_again, start_sibling
+from hookkeeper.temporal.own_runs import read
+from hookkeeper.temporal.run_state import find_run, handle_of
 from hookkeeper.temporal.shared_runs import InSharedRun
+from hookkeeper.temporal.visibility import read_all
 
 RETRY_INTERVAL = 0.05
 """Seconds after which a command is sent again, because the run closed or another was started meanwhile."""
 AFTER_END = ("retry", "redeliver")
 """Commands that start a further run of an event that is over."""
-MAX_LARGE_HISTORY = 5_000
-"""Events in the history of a large event's run, after which it takes no command but a cancellation: its parts report to
-it what a command changes, and it never continues as new."""
 
 
 class EventCommands:
@@ -54,45 +52,88 @@ class EventCommands:
         self._client = client
         self._task_queue = task_queue
         self._reader = reader
+        self._siblings = reader.siblings
         self._rows = rows
 
     async def send(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> None:
         """Apply a command. A retry or redelivery of a closed run starts a further run with the same workflow id."""
-        dispatch = _Dispatch(self._client, command, delivery)
-        async with translated_errors():
-            while True:
-                if await self._send(dispatch, tenant, event_id, command, delivery):
-                    return
-                await asyncio.sleep(RETRY_INTERVAL)
+
+        async def send(part: int, parts: int) -> bool:
+            return await self._send(tenant, event_id, part, parts, command, delivery)
+
+        await self._send_to_runs(tenant, event_id, delivery, send)
 
     async def reschedule(self, tenant: str, event_id: str, deliver_at: datetime) -> None:
         """Move a scheduled event to another time."""
-        dispatch = _Dispatch(self._client, "reschedule", deliver_at=deliver_at)
+
+        async def send(part: int, parts: int) -> bool:
+            run = await self._run(tenant, event_id, part, parts)
+            if run is None and not await self._siblings.read_without_run(tenant, event_id, part, parts):
+                return False
+            if run is None or isinstance(run, InSharedRun) or run.status != WorkflowExecutionStatus.RUNNING:
+                raise Refused("the event is not scheduled: its delivery is over")
+            return await _update(handle_of(self._client, run), temporal_names.RESCHEDULE, deliver_at)
+
+        await self._send_to_runs(tenant, event_id, None, send)
+
+    async def _send_to_runs(
+        self, tenant: str, event_id: str, delivery: str | None, send: Callable[[int, int], Awaitable[bool]]
+    ) -> None:
+        """Call `send` with the number of each run of the event, or of the one that has the delivery, and with that of
+        all; call it again while it returns False. Raises `Refused` if all do.
+        """
+
+        refusals: list[Refused] = []
+
+        async def send_to(part: int) -> None:
+            try:
+                while True:
+                    if await send(part, parts):
+                        return
+                    await asyncio.sleep(RETRY_INTERVAL)
+            except Refused as refusal:
+                refusals.append(refusal)
+
         async with translated_errors():
-            while True:
-                found = await self._find(tenant, event_id)
-                if isinstance(found, InSharedRun) or found.status != WorkflowExecutionStatus.RUNNING:
-                    raise Refused("the event is not scheduled: its delivery is over")
-                if await dispatch.send(found):
-                    return
-                await asyncio.sleep(RETRY_INTERVAL)
+            parts = await self._reader.count_runs(tenant, event_id)
+            concerned: Sequence[int] = range(1, parts + 1)
+            if parts > 1 and delivery is not None:
+                part = await self._siblings.part_with(tenant, event_id, delivery)
+                if part is None:
+                    raise UnknownDelivery(f"this event has no delivery {delivery}")
+                concerned = [part]
+            await read_all(concerned, send_to)
+        if len(refusals) == len(concerned):
+            raise refusals[0]
 
     async def _send(
-        self, dispatch: "_Dispatch", tenant: str, event_id: str, command: Command, delivery: str | None
+        self, tenant: str, event_id: str, part: int, parts: int, command: Command, delivery: str | None
     ) -> bool:
-        """Send a command to the run as it is now; False if it changed meanwhile."""
-        found = await self._find(tenant, event_id)
+        """Send a command to a run as it is now; False if it changed meanwhile."""
+        found = await self._run(tenant, event_id, part, parts)
+        if found is None:
+            return await self._send_without_run(tenant, event_id, part, parts, command, delivery)
         if isinstance(found, InSharedRun):
             return await self._send_to_shared(found, command, delivery)
         if found.status == WorkflowExecutionStatus.RUNNING:
-            return await dispatch.send(found)
-        if dispatch.is_accepted:  # by parts that have closed since
-            return True
+            return await _update(handle_of(self._client, found), command, delivery)
         if command not in AFTER_END:
-            snapshot = await event_read.read(self._client, found)
+            snapshot = await read(self._client, found)
             raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
         await self._check_not_erased(tenant, event_id)
         return await start_again(self._client, self._task_queue, found, command, delivery)
+
+    async def _send_without_run(
+        self, tenant: str, event_id: str, part: int, parts: int, command: Command, delivery: str | None
+    ) -> bool:
+        """Send a command to a sibling that was deleted; False if it is to be started yet."""
+        snapshot = await self._siblings.read_without_run(tenant, event_id, part, parts)
+        if snapshot is None:
+            await self._check_not_erased(tenant, event_id)
+            return False
+        if command not in AFTER_END:
+            raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
+        return await start_sibling(self._client, self._task_queue, snapshot, part, command, delivery)
 
     async def _send_to_shared(self, found: InSharedRun, command: Command, delivery: str | None) -> bool:
         """Send a command to an event of a shared run; False if it has a run of its own by now.
@@ -111,7 +152,12 @@ class EventCommands:
             await self._rows.move([(tenant, event_id)], found.run.id, None)
         return is_sent
 
-    async def _find(self, tenant: str, event_id: str) -> WorkflowExecutionDescription | InSharedRun:
+    async def _run(
+        self, tenant: str, event_id: str, part: int, parts: int
+    ) -> WorkflowExecutionDescription | InSharedRun | None:
+        """Return the latest run of a part of an event; None if a sibling has none. Raises UnknownEvent."""
+        if parts > 1:
+            return await find_run(self._client, ids.run_of(tenant, event_id, part))
         if found := await self._reader.find(tenant, event_id):
             return found
         raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
@@ -125,78 +171,6 @@ class EventCommands:
 
 def _ended(state: EventState) -> str:
     return {"succeeded": "succeeded", "failed": "failed"}.get(state.status, "been cancelled")
-
-
-class _Dispatch:
-    """One command to an event. Each part gets it once, also if the parts have to be read again."""
-
-    def __init__(
-        self,
-        client: Client,
-        command: Command | Literal["reschedule"],
-        delivery: str | None = None,
-        deliver_at: datetime | None = None,
-    ) -> None:
-        self._client = client
-        self._command = command
-        self._delivery = delivery
-        self._argument = deliver_at or delivery
-        self._answered: set[int] = set()
-        self._refusals: list[Refused] = []
-        self._restarting = asyncio.Lock()
-        self._inputs: dict[str, EventInput] = {}
-
-    @property
-    def is_accepted(self) -> bool:
-        """A part has accepted the command."""
-        return len(self._answered) > len(self._refusals)
-
-    async def send(self, description: WorkflowExecutionDescription) -> bool:
-        """Send the command to the event's open run, or to its parts; False if one closed meanwhile: try again.
-
-        Raises `Refused` if all refuse, and `UnknownDelivery` if no part has the delivery.
-        """
-        handle = handle_of(self._client, description)
-        if description.workflow_type != temporal_names.LARGE_EVENT:
-            return await _update(handle, self._command, self._argument)
-        if description.history_length > MAX_LARGE_HISTORY and self._command != "cancel":
-            raise Refused("this event has been steered too often: wait until it is finished, or cancel it")
-        if description.run_id not in self._inputs:
-            self._inputs[description.run_id] = await input_of(self._client, handle, EventInput)
-        run = LargeEventRun(handle, description, self._inputs[description.run_id])
-        concerned = [part for part in await event_read.parts_of(self._client, run) if self._concerns(part)]
-        if not concerned:
-            raise UnknownDelivery(f"this event has no delivery {self._delivery}")
-        await wait_for_all(self._send_to_part(run, part) for part in concerned)
-        if len(self._answered) < len(concerned):
-            return False
-        if not self.is_accepted:
-            raise self._refusals[0]
-        return True
-
-    def _concerns(self, part: Part) -> bool:
-        return self._delivery is None or any(delivery.id == self._delivery for delivery in part.event.deliveries)
-
-    async def _send_to_part(self, run: LargeEventRun, part: Part) -> None:
-        if part.n in self._answered or part.has_no_run_yet:
-            return
-        try:
-            if not await self._apply_to_part(run, part):
-                return
-        except Refused as refusal:
-            self._refusals.append(refusal)
-        self._answered.add(part.n)
-
-    async def _apply_to_part(self, run: LargeEventRun, part: Part) -> bool:
-        if part.is_open and part.handle:
-            return await _update(part.handle, self._command, self._argument)
-        if self._command == "reschedule":
-            raise Refused("the event is not scheduled: its delivery is over")
-        state = await event_read.part_state(self._client, run, part)
-        deliveries = reopen(self._command, state.deliveries, self._delivery)
-        restart = PartRestart(part=part.n, number=part.run_number, deliveries=deliveries)
-        async with self._restarting:  # a run accepts ten updates at once, and there can be more parts
-            return await _update(run.handle, temporal_names.RESTART_PART, restart)
 
 
 async def _update(handle: WorkflowHandle[Any, Any], name: str, argument: object) -> bool:

@@ -7,13 +7,14 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from hookkeeper import temporal_names
+from hookkeeper import ids, temporal_names
 from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, reopen
 from hookkeeper.messages.event import EventInput
-from hookkeeper.partition import PART
+from hookkeeper.partition import parts_of
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
-from hookkeeper.temporal import event_read
+from hookkeeper.temporal import own_runs
+from hookkeeper.temporal.own_runs import EventSnapshot
 from hookkeeper.temporal.run_state import accepted_at_of, find_run
 from hookkeeper.temporal.shared_runs import InSharedRun
 from hookkeeper.times import utc_now
@@ -22,24 +23,23 @@ OTHER_IS_OPEN = "an earlier event with this id is still open: deliver this one a
 
 
 async def start_run(
-    client: Client, task_queue: str, event: EventInput, run_number: int = 1, *, is_first: bool = True
+    client: Client, task_queue: str, event: EventInput, run_number: int = 1, *, is_first: bool = True, part: int = 1
 ) -> str:
-    """Start a run, and return its id once Temporal has stored it. An event with more than a hundred deliveries gets a
-    run with parts.
+    """Start a run, and return its id once Temporal has stored it.
 
-    `is_first`: the event has had no run of its own. Raises `WorkflowAlreadyStartedError` if a run is open, or, with
-    `is_first`, if there ever was one.
+    `is_first`: the event has had no run of its own, or none of this part of its deliveries. Raises
+    `WorkflowAlreadyStartedError` if a run is open, or, with `is_first`, if there ever was one.
     """
     handle = await client.start_workflow(
-        temporal_names.LARGE_EVENT if len(event.deliveries) > PART else temporal_names.EVENT,
+        temporal_names.EVENT,
         event,
-        id=event.workflow_id,
+        id=ids.run_of(event.tenant, event.id, part),
         task_queue=task_queue,
         id_reuse_policy=(WorkflowIDReusePolicy.REJECT_DUPLICATE if is_first else WorkflowIDReusePolicy.ALLOW_DUPLICATE),
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         memo=memo(event, run_number),
         search_attributes=search_attributes(event, run_number),
-        static_summary=run_summary(event),
+        static_summary=run_summary(event, part),
         priority=Priority(fairness_key=event.tenant),
     )
     assert handle.result_run_id is not None
@@ -59,19 +59,44 @@ async def start_again(
     attempts. So the latest run is looked up once more, right before the start. Raises `Refused` while an earlier event
     with the id is open.
     """
-    snapshot = await event_read.read(client, description)
-    deliveries = reopen(command, snapshot.state.deliveries, delivery)
-    # An event that was cancelled before its `deliver_at` is delivered at once.
-    deliver_at = min(snapshot.state.deliver_at, utc_now()) if snapshot.state.deliver_at else None
-    event = snapshot.event.model_copy(update={"deliveries": deliveries, "deliver_at": deliver_at})
+    snapshot = await own_runs.read(client, description)
+    event = reopened_event(snapshot, command, delivery)
+    part = ids.part_of(description.id)
     latest = await find_run(client, description.id)
     if latest is None or latest.run_id != description.run_id:  # None: it was erased
         return False
     try:
-        await start_run(client, task_queue, event, snapshot.run_number + 1, is_first=False)
+        await start_run(client, task_queue, event, snapshot.run_number + 1, is_first=False, part=part)
     except WorkflowAlreadyStartedError:
-        if description.id != event.workflow_id:
+        if description.id != ids.run_of(event.tenant, event.id, part):
             raise Refused(OTHER_IS_OPEN) from None
+        return False
+    return True
+
+
+def reopened_event(snapshot: EventSnapshot, command: Command, delivery: str | None) -> EventInput:
+    """Return what starts a run for the deliveries that `command` selects."""
+    state = snapshot.state
+    deliveries = reopen(command, state.deliveries, delivery)
+    # An event that was cancelled before its `deliver_at` is delivered at once.
+    deliver_at = min(state.deliver_at, utc_now()) if state.deliver_at else None
+    parts = parts_of(snapshot.event)[0].parts
+    return snapshot.event.model_copy(update={"deliveries": deliveries, "deliver_at": deliver_at, "parts": parts})
+
+
+async def start_sibling(
+    client: Client,
+    task_queue: str,
+    snapshot: EventSnapshot,
+    part: int,
+    command: Command,
+    delivery: str | None,
+) -> bool:
+    """Start a sibling, which has no run, for the deliveries that `command` selects; False if it has one by now."""
+    event = reopened_event(snapshot, command, delivery)
+    try:
+        await start_run(client, task_queue, event, run_number=2, is_first=False, part=part)
+    except WorkflowAlreadyStartedError:
         return False
     return True
 

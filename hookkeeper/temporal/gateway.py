@@ -1,4 +1,4 @@
-"""The client of events: start, read, erase. Commands, schedules, readiness and so on have a client each.
+"""The client of events: start and read. Commands, erasure, schedules, readiness and so on have a client each.
 
 Raises the errors of `hookkeeper.temporal.error_translation`, and those of `hookkeeper.commands`.
 """
@@ -6,7 +6,7 @@ Raises the errors of `hookkeeper.temporal.error_translation`, and those of `hook
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
 
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowFailureError
@@ -15,13 +15,13 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
-from hookkeeper.messages.event import DeliveryReceipt, EventInput, EventState, Receipt
+from hookkeeper.messages.event import DeliveryReceipt, EventInput, Receipt
 from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.search_attributes import DELIVER_AT_KEY
-from hookkeeper.temporal import event_read, run_state
-from hookkeeper.temporal.erasure import ClosedEvent, Erasure
+from hookkeeper.temporal import run_state
+from hookkeeper.temporal.erasure import Erasure
 from hookkeeper.temporal.error_translation import (
     NOT_FOUND_MESSAGES,
     Conflict,
@@ -31,14 +31,14 @@ from hookkeeper.temporal.error_translation import (
     translated_errors,
 )
 from hookkeeper.temporal.event_commands import EventCommands
-from hookkeeper.temporal.event_read import EventReader, EventSnapshot
+from hookkeeper.temporal.event_read import EventReader, in_shared_run
 from hookkeeper.temporal.event_start import start_run
 from hookkeeper.temporal.lines import LineCalls
+from hookkeeper.temporal.own_runs import EventSnapshot, read
 from hookkeeper.temporal.readiness import Readiness
 from hookkeeper.temporal.recoveries import Recoveries
 from hookkeeper.temporal.releases import Releases
 from hookkeeper.temporal.schedules import Schedules
-from hookkeeper.temporal.shared_run_erasure import SharedRunErasure
 from hookkeeper.temporal.shared_runs import InSharedRun, start_shared_run
 from hookkeeper.times import utc_now
 
@@ -48,18 +48,8 @@ DELETION_INTERVAL = 0.05
 """Seconds until the next start of a run whose id is taken by one that the server has just deleted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The result of a request to start a run. `duplicate`: there was a run with the same content already."""
-
-    workflow_id: str
-    run_id: str
-    state: EventState
-    duplicate: bool
-
-
 class Gateway:
-    """Starts, reads and erases events, and has the clients of everything else. One for the process."""
+    """Starts and reads events, and has the clients of everything else. One for the process."""
 
     def __init__(self, client: Client, task_queue: str, rows: EventRows) -> None:
         self._client = client
@@ -68,7 +58,7 @@ class Gateway:
         self.readiness = Readiness(client, task_queue)
         self.reader = EventReader(client, rows)
         self.commands = EventCommands(client, task_queue, self.reader, rows)
-        self._erasure = Erasure(client, self.reader, SharedRunErasure(client, task_queue, rows))
+        self.erasure = Erasure(client, task_queue, self.reader, rows)
         self.lines = LineCalls(client, rows.lines)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
@@ -83,7 +73,7 @@ class Gateway:
         """The codec that encrypts all payloads; None without encryption."""
         return self._client.data_converter.payload_codec
 
-    async def start(self, event: EventInput) -> Started:
+    async def start(self, event: EventInput) -> EventSnapshot:
         """Start the run of an event; return once Temporal has stored it.
 
         The id decides: a second start with the same digest returns the existing run, another digest raises
@@ -97,7 +87,7 @@ class Gateway:
             if known := await self._of_own_id(event):
                 return known
             await asyncio.sleep(DELETION_INTERVAL)
-        return Started(event.workflow_id, run_id, run_state.unstarted_state(event), duplicate=False)
+        return EventSnapshot(event.workflow_id, run_id, 1, event, run_state.unstarted_state(event))
 
     async def start_shared(self, workflow_id: str, events: Sequence[EventInput]) -> str:
         """Start a shared run with a new id, and return its run id once Temporal has stored it.
@@ -111,7 +101,7 @@ class Gateway:
             assert run_id is not None, "its id is new"
             return run_id
 
-    async def known(self, tenant: str, event_id: str, digest: str) -> Started | None:
+    async def known(self, tenant: str, event_id: str, digest: str) -> EventSnapshot | None:
         """Return the run of an event that was accepted before, or None; raise `Conflict` if its content differs.
 
         While the run is open, the state is its first one, which needs no worker. Each step has a time limit, so that
@@ -121,7 +111,7 @@ class Gateway:
             found = await self.reader.find(tenant, event_id, at_once=True)
         if isinstance(found, InSharedRun):
             check_digest(tenant, event_id, digest, found.event.digest)
-            return Started(found.run.id, found.run.run_id, found.state, duplicate=True)
+            return in_shared_run(found, duplicate=True)
         return await self._started(found, tenant, event_id, digest) if found else None
 
     async def read(self, tenant: str, event_id: str) -> EventSnapshot:
@@ -143,30 +133,20 @@ class Gateway:
         """Signal a mail provider's receipt to the event's run; False if no run is open."""
         async with translated_errors():
             with not_found_suppressed():
-                handle = await event_read.run_with_delivery(self._client, tenant, event_id, delivery)
+                part = await self.reader.siblings.part_with(tenant, event_id, delivery)
+                handle = self._client.get_workflow_handle(ids.run_of(tenant, event_id, part or 1))
                 await handle.signal(temporal_names.RECEIPT, DeliveryReceipt(delivery=delivery, receipt=receipt))
                 return True
         return False
 
-    async def closed_event(self, tenant: str, event_id: str) -> ClosedEvent:
-        """Return all runs of an event; raise `Refused` while one is open."""
-        async with translated_errors():
-            return await self._erasure.find(tenant, event_id)
-
-    async def erase(self, event: ClosedEvent) -> int:
-        """Delete all runs of an event, and return their number; raise `Refused` if one was started meanwhile.
-
-        The other events of a shared run get a run that replaces it. Raises RegistryUnavailable.
-        """
-        async with translated_errors():
-            return await self._erasure.erase(event)
-
     async def is_closed_within(self, tenant: str, event_id: str, seconds: float) -> bool:
-        """Return whether the event's run closes within the time. One that was deleted is closed. Raises `RPCError`."""
+        """Return whether the event's runs close within the time. One that was deleted is closed. Raises `RPCError`."""
         try:
             async with asyncio.timeout(seconds):
-                with not_found_suppressed(), suppress(WorkflowFailureError):
-                    await self._client.get_workflow_handle(ids.workflow_id(tenant, event_id)).result()
+                # The first run closes after it has started the others.
+                for part in range(1, await self.reader.count_runs(tenant, event_id) + 1):
+                    with not_found_suppressed(), suppress(WorkflowFailureError):
+                        await self._client.get_workflow_handle(ids.run_of(tenant, event_id, part)).result()
         except TimeoutError:
             return False
         return True
@@ -176,7 +156,7 @@ class Gateway:
         with suppress(Refused, UnknownEvent):
             await self.commands.send(tenant, event_id, "cancel", None)
 
-    async def _of_own_id(self, event: EventInput) -> Started | None:
+    async def _of_own_id(self, event: EventInput) -> EventSnapshot | None:
         """Return the event's own run, or that of an earlier event whose row is gone; None if there is none."""
         async with translated_errors():
             own = await run_state.find_own_run(self._client, event.tenant, event.id, event.accepted_at, event.digest)
@@ -185,22 +165,22 @@ class Gateway:
 
     async def _started(
         self, run: WorkflowExecutionDescription, tenant: str, event_id: str, digest: str
-    ) -> Started | None:
+    ) -> EventSnapshot | None:
         async with translated_errors():
             check_digest(tenant, event_id, digest, await run_state.digest_of(run))
             with not_found_suppressed():  # deleted meanwhile
-                return Started(run.id, run.run_id, await self._known_state(run), duplicate=True)
+                return replace(await self._at_once(run), duplicate=True)
         return None
 
-    async def _known_state(self, run: WorkflowExecutionDescription) -> EventState:
-        """Return the state of a run; while it is open, its first one, which needs no worker."""
+    async def _at_once(self, run: WorkflowExecutionDescription) -> EventSnapshot:
+        """Read a run; while it is open, its first state, which needs no worker."""
         if run.status != WorkflowExecutionStatus.RUNNING:
-            return (await event_read.read(self._client, run)).state
+            return await self.reader.read(*ids.event_of(run.id)) or await read(self._client, run)
         event = await run_state.input_of(self._client, run_state.handle_of(self._client, run), EventInput)
-        is_large = run.workflow_type == temporal_names.LARGE_EVENT
-        deliver_at = event.deliver_at if is_large else run.typed_search_attributes.get(DELIVER_AT_KEY)
+        deliver_at = run.typed_search_attributes.get(DELIVER_AT_KEY)
         scheduled = deliver_at is not None and deliver_at > utc_now()
-        return run_state.initial_state(event, scheduled=scheduled)
+        state = run_state.initial_state(event, scheduled=scheduled)
+        return EventSnapshot(run.id, run.run_id, await run_state.number_of(run), event, state)
 
 
 def check_digest(tenant: str, event_id: str, digest: str, accepted: str) -> None:

@@ -4,7 +4,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from hookkeeper import ids, task_queues, temporal_names
-from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseStage
+from hookkeeper.messages.bulk_work import HeldRuns, HeldSearch, ReleaseStage
 from hookkeeper.registry.index.runs_by_status import RunsByStatus, held_by
 from hookkeeper.temporal.error_translation import not_found_suppressed
 from hookkeeper.temporal.run_state import find_run, is_deciding

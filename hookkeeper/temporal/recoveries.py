@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
-from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.search_attributes import tenant_attributes
 from hookkeeper.temporal import visibility
 from hookkeeper.temporal.error_translation import (

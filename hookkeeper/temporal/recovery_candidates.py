@@ -10,15 +10,15 @@ from temporalio.client import Client
 
 from hookkeeper import ids
 from hookkeeper.commands import Refused, UnknownDelivery
-from hookkeeper.messages.event import Delivery, EventState
-from hookkeeper.messages.recovery import (
+from hookkeeper.messages.bulk_work import (
     RecoveryCandidate,
     RecoveryPlan,
     RecoveryScope,
     RecoverySearch,
     RedeliveryResult,
+    RunPosition,
 )
-from hookkeeper.messages.run_position import RunPosition
+from hookkeeper.messages.event import Delivery, EventState
 from hookkeeper.registry.index.runs_by_status import RunsByStatus, recoverable
 from hookkeeper.temporal import run_state
 from hookkeeper.temporal.error_translation import UnknownEvent, not_found_suppressed

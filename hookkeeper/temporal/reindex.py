@@ -19,20 +19,22 @@ from temporalio.service import RPCError, RPCStatusCode
 from hookkeeper import ids, temporal_names
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.event import EventState
-from hookkeeper.messages.run_report import RunReport, progress_of
+from hookkeeper.messages.run_report import RunReport, progress_of, report_of
+from hookkeeper.partition import parts_of
 from hookkeeper.registry.index.compared_rows import ComparedRow
 from hookkeeper.registry.store import Store
 from hookkeeper.search_attributes import EVENTS_KEY
-from hookkeeper.temporal import event_read
-from hookkeeper.temporal.run_repair import reports_of
+from hookkeeper.temporal.own_runs import read
 from hookkeeper.temporal.run_state import digest_of, find_run
 from hookkeeper.temporal.shared_runs import final_states, find_shared_run, first_state
 from hookkeeper.temporal.visibility import quoted, read_all
 from hookkeeper.times import rfc3339, utc_now
 
-RUN_TYPES = (temporal_names.EVENT, temporal_names.LARGE_EVENT, temporal_names.SHARED_RUN)
+RUN_TYPES = (temporal_names.EVENT, temporal_names.SHARED_RUN)
 BATCH = 100
 """Runs that are compared before progress is shown."""
+REPORTS_PER_WRITE = 50
+"""A report has up to a hundred deliveries, and others write in between."""
 READ_TIMEOUT = 30.0
 """Seconds to read a run. Only open and terminated runs need a worker, which may be away."""
 Rows = dict[tuple[str, str], ComparedRow]
@@ -45,6 +47,8 @@ UNREADABLE = (
     TimeoutError,
     RPCError,
 )
+NO_WORKER = (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.DEADLINE_EXCEEDED)
+"""How a query ends that no worker answers."""
 log = structlog.get_logger("hookkeeper.index")
 
 
@@ -97,23 +101,24 @@ class Reindex:
         # Before the runs are read: what they record from now on counts more.
         rows = {row.key[1:]: row for row in found}
 
-        async def read(run: WorkflowExecution) -> list[RunReport]:
+        async def reports_of(run: WorkflowExecution) -> list[RunReport]:
             with _warning_of(run):
                 async with asyncio.timeout(READ_TIMEOUT):
-                    if await _is_complete(run, found):
+                    if not _event_ids(run) or await _is_complete(run, found):
                         return []
                     return await (self._shared(run.id, rows) if ids.is_shared_run(run.id) else self._own(run.id, rows))
             return []
 
-        reports = [report for of_run in await read_all(runs, read) for report in of_run]
-        await self._store.rows.write(reports)
+        reports = [report for of_run in await read_all(runs, reports_of) for report in of_run]
+        for n in range(0, len(reports), REPORTS_PER_WRITE):
+            await self._store.rows.write(reports[n : n + REPORTS_PER_WRITE])
         return len({(report.tenant, report.event_id) for report in reports if _differs(report, rows)})
 
     async def _own(self, workflow_id: str, rows: Rows) -> list[RunReport]:
         """Return the reports of an event's latest run."""
         if (run := await find_run(self._client, workflow_id)) is None:  # deleted
             return []
-        found = await event_read.read(self._client, run)
+        found = await read(self._client, run)
         finished_at = found.state.finished_at or run.close_time
         size = len(to_json(found.event.data))
         progress = progress_of(found.state, run.run_id, await digest_of(run), size=size)
@@ -121,7 +126,8 @@ class Reindex:
         # If Temporal was restored, or its clock set back, the row has a later time than what is true now.
         if row := rows.get((found.event.tenant, found.event.id)):
             as_of = max(as_of, row.as_of)
-        return reports_of(found.state, progress, as_of, finished_at)
+        part, parts = ids.part_of(run.id), parts_of(found.event)[0].parts
+        return [report_of(found.state, progress, as_of, finished_at, part, parts)]
 
     async def _shared(self, workflow_id: str, rows: Rows) -> list[RunReport]:
         """Return the reports of the events of a shared run, without those that have left it.
@@ -145,7 +151,7 @@ class Reindex:
             row = rows.get((event.tenant, event.id))
             if row and row.shared_run == run.id:  # otherwise the later run counts
                 as_of = max(as_of, row.as_of)
-            reports += reports_of(state, progress, as_of, finished_at)
+            reports.append(report_of(state, progress, as_of, finished_at))
         return reports
 
 
@@ -168,7 +174,7 @@ def _differs(report: RunReport, rows: Rows) -> bool:
     row = rows.get((report.tenant, report.event_id))
     if row is None or not row.has_acceptance:
         return True
-    if report.progress is None or report.as_of < row.as_of:
+    if report.parts > 1 or report.as_of < row.as_of:  # of siblings, each reports its part
         return False
     return (row.run_id, row.status) != (report.progress.run_id, report.progress.status)
 
@@ -179,6 +185,6 @@ def _warning_of(run: WorkflowExecution) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        if isinstance(error, RPCError) and error.status != RPCStatusCode.FAILED_PRECONDITION:
+        if isinstance(error, RPCError) and error.status not in NO_WORKER:
             raise
         log.warning("run not indexed", workflow=run.id, error=str(error))

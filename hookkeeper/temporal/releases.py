@@ -4,7 +4,7 @@ from temporalio.client import Client
 from temporalio.common import Priority, WorkflowIDConflictPolicy
 
 from hookkeeper import ids, temporal_names
-from hookkeeper.messages.release import ReleaseState
+from hookkeeper.messages.bulk_work import ReleaseState
 from hookkeeper.search_attributes import tenant_attributes
 from hookkeeper.temporal.error_translation import Unavailable, translated_errors
 

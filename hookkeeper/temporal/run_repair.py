@@ -17,14 +17,13 @@ from temporalio.service import RPCError
 
 from hookkeeper import ids
 from hookkeeper.asyncio_tasks import in_background, wait_for_all
-from hookkeeper.messages.event import EventState
-from hookkeeper.messages.run_report import EventProgress, RunReport, progress_of, report_of
-from hookkeeper.partition import PART, partition
+from hookkeeper.messages.run_report import RunReport, progress_of, report_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.compared_rows import OPEN_STATUSES, ComparedRow
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.error_translation import GatewayError, UnknownEvent
 from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.own_runs import read
 from hookkeeper.temporal.run_state import find_run
 from hookkeeper.times import utc_now
 
@@ -94,38 +93,55 @@ class RunRepair:
 
     async def _repair(self, row: ComparedRow) -> bool:
         """Write the end of an event, or remove it if it has no run; return whether it has changed."""
+        try:
+            return await (self._repair_siblings(row) if row.parts > 1 else self._repair_run(row))
+        except UnknownEvent:
+            log.warning("event removed: it has no run", tenant=row.key.tenant, event_id=row.key.event_id)
+            return True  # the gateway has removed its rows
+        except (GatewayError, QueryFailed, ValidationError) as error:
+            log.warning(
+                "event not repaired: another try follows",
+                tenant=row.key.tenant,
+                event_id=row.key.event_id,
+                error=str(error),
+            )
+            return False
+
+    async def _repair_run(self, row: ComparedRow) -> bool:
         _, tenant, event_id = row.key
         run = await find_run(self._client, row.shared_run or ids.workflow_id(tenant, event_id))
         if run is not None and run.status == WorkflowExecutionStatus.RUNNING:
             return False
-        try:
-            found = await self._gateway.read(tenant, event_id)
-        except UnknownEvent:
-            log.warning("event removed: it has no run", tenant=tenant, event_id=event_id)
-            return True  # the gateway has removed its rows
-        except (GatewayError, QueryFailed, ValidationError) as error:
-            log.warning("event not repaired: another try follows", tenant=tenant, event_id=event_id, error=str(error))
-            return False
+        found = await self._gateway.read(tenant, event_id)
         if found.state.status in OPEN_STATUSES:
             return False
         shared_run = found.workflow_id if ids.is_shared_run(found.workflow_id) else None
         progress = progress_of(found.state, found.run_id, row.digest, shared_run=shared_run)
         finished_at = found.state.finished_at or _end_of(run)
-        await self._store.rows.write(reports_of(found.state, progress, max(finished_at, row.as_of), finished_at))
+        await self._store.rows.write([report_of(found.state, progress, max(finished_at, row.as_of), finished_at)])
         return True
+
+    async def _repair_siblings(self, row: ComparedRow) -> bool:
+        """Write the ends of those runs that have ended, or were deleted, with open deliveries in their rows."""
+        _, tenant, event_id = row.key
+        siblings, reports = self._gateway.reader.siblings, list[RunReport]()
+        runs = await siblings.find(tenant, event_id, row.parts)
+        if not any(runs):
+            await self._gateway.read(tenant, event_id)  # raises UnknownEvent
+        for part in await siblings.open_parts(tenant, event_id):
+            if (run := runs[part - 1]) is None:
+                found = await siblings.read_without_run(tenant, event_id, part, row.parts)
+            elif run.status != WorkflowExecutionStatus.RUNNING:
+                found = await read(self._client, run)
+            else:
+                continue
+            if found is not None:
+                progress = progress_of(found.state, run.run_id if run else "", row.digest)
+                end = found.state.finished_at or _end_of(run)
+                reports.append(report_of(found.state, progress, max(end, row.as_of), end, part, row.parts))
+        await self._store.rows.write(reports)
+        return bool(reports)
 
 
 def _end_of(run: WorkflowExecutionDescription | None) -> datetime:
     return (run and run.close_time) or utc_now()
-
-
-def reports_of(
-    state: EventState, progress: EventProgress, as_of: datetime, finished_at: datetime | None
-) -> list[RunReport]:
-    """Return what the runs of an event would report in this state: one, or one and that of each part."""
-    whole = report_of(state, progress, as_of, finished_at)
-    if len(state.deliveries) <= PART:
-        return [whole]
-    parts = enumerate(partition(state.deliveries), start=1)
-    of_parts = [whole._replace(progress=None, part=n, deliveries=deliveries) for n, deliveries in parts]
-    return [whole._replace(deliveries=()), *of_parts]

@@ -10,6 +10,7 @@ from typing import TypeVar
 from temporalio.client import Client, WorkflowExecution
 
 from hookkeeper import temporal_names
+from hookkeeper.asyncio_tasks import wait_for_all
 
 MAX_CONCURRENT_READS = 10
 """Items of a page that are read at the same time."""
@@ -40,7 +41,7 @@ async def read_all(items: Iterable[Item], read: Callable[[Item], Awaitable[Resul
         async with slots:
             return await read(item)
 
-    return await asyncio.gather(*map(read_one, items))
+    return await wait_for_all(map(read_one, items))
 
 
 def quoted(value: str) -> str:

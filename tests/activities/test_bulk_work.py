@@ -15,15 +15,19 @@ from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.error_types import TENANT_AT_LIMIT
-from hookkeeper.messages.recovery import (
+from hookkeeper.messages.bulk_work import (
+    HeldRuns,
+    HeldSearch,
     RecoveryCandidate,
     RecoveryPlan,
     RecoveryScope,
     RecoverySearch,
     RedeliveryBatch,
     RedeliveryResult,
+    ReleaseBatch,
+    ReleaseProgress,
+    ReleaseStage,
 )
-from hookkeeper.messages.release import HeldRuns, HeldSearch, ReleaseBatch, ReleaseProgress, ReleaseStage
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.held_deliveries import HeldDeliveries
 from hookkeeper.temporal.recovery_candidates import RecoveryCandidates

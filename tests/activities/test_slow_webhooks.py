@@ -1,6 +1,6 @@
 """A webhook is slow if too many of its latest attempts took long."""
 
-from activities.slow_webhooks import MAX_WEBHOOKS, SlowWebhooks
+from activities.health import MAX_WEBHOOKS, SlowWebhooks
 
 
 def test_a_webhook_that_always_takes_long_is_slow_from_the_second_attempt_on() -> None:

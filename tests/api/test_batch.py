@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from problems import FIELDS, problem
 
-from activities import slow_webhooks
+from activities import health
 from hookkeeper import ids
 from instances import Instance
 from receivers import Receiver
@@ -55,7 +55,7 @@ async def test_a_batch_of_a_thousand_events_is_accepted_in_order_and_once(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are accepted in the order of the batch, and share runs; a repetition starts nothing."""
-    monkeypatch.setattr(slow_webhooks, "SLOW_MS", 30_000)  # a busy machine takes long for hundreds of attempts at once
+    monkeypatch.setattr(health, "SLOW_MS", 30_000)  # a busy machine takes long for hundreds of attempts at once
     await instance.webhook(inbox.url)
     events = [{"type": "order.paid", "tenant": instance.tenant, "id": f"e{n}", "data": n} for n in range(1000)]
     items = await send_until_accepted(instance, events)

@@ -125,11 +125,12 @@ async def test_an_erasure_fails_if_the_event_is_redelivered_meanwhile(
     else:
         await instance.send(id="e0")
         await instance.until_closed("e0")
-    found = await instance.gateway.closed_event(instance.tenant, "e0")
+    found = await instance.gateway.erasure.find(instance.tenant, "e0")
+    assert found
     assert (await instance.command("e0", "redeliver")).status_code == 202
     await instance.until_closed("e0")
     with pytest.raises(Refused):
-        await instance.gateway.erase(found)
+        await instance.gateway.erasure.delete(found)
     assert (await erase(instance, "e0"))[0] == 202
     await until_unknown(instance, "e0")
 

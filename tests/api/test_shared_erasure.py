@@ -12,10 +12,10 @@ from temporalio.client import Client
 from claimed_runs import share, until_listed
 from hookkeeper import ids
 from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.temporal import shared_run_erasure
+from hookkeeper.temporal import erasure
+from hookkeeper.temporal.erasure import delete_run
 from hookkeeper.temporal.error_translation import Unavailable
 from hookkeeper.temporal.run_repair import RunRepair
-from hookkeeper.temporal.shared_run_erasure import delete_run
 from hookkeeper.temporal.shared_runs import find_shared_run, start_shared_run
 from index_rows import indexed, until_indexed
 from instances import Instance
@@ -209,11 +209,11 @@ async def test_a_killed_erasure_can_be_repeated(instance: Instance, monkeypatch:
 
     with monkeypatch.context() as patch:
         if step in ("start", "delete"):
-            patch.setattr(shared_run_erasure, {"start": "start_shared_run", "delete": "delete_run"}[step], killed)
+            patch.setattr(erasure, {"start": "start_shared_run", "delete": "delete_run"}[step], killed)
         else:
             patch.setattr(EventRows, step, killed)
         with pytest.raises(Killed):
-            await instance.gateway.erase(await instance.gateway.closed_event(instance.tenant, "e0"))
+            await instance.gateway.erasure.erase(instance.tenant, "e0")
     assert (await instance.event("kept"))["status"] == "succeeded"
     assert await erase(instance, "e1") == 202
     assert await erase(instance, "e0") in (202, 404)
@@ -242,9 +242,9 @@ async def test_an_erased_event_does_not_return_if_its_run_is_deleted_late(
     with monkeypatch.context() as patch:
         patch.setattr(EventRows, "move", killed)
         with pytest.raises(Killed):
-            await instance.gateway.erase(await instance.gateway.closed_event(instance.tenant, "e0"))
+            await instance.gateway.erasure.erase(instance.tenant, "e0")
     with monkeypatch.context() as patch:
-        patch.setattr(shared_run_erasure, "delete_run", late)
+        patch.setattr(erasure, "delete_run", late)
         assert await erase(instance, "e1") == 202
     await until_deleted(instance, f"{run.handle.id}.1")
     assert await erase(instance, "e0") == 202
@@ -258,13 +258,14 @@ async def test_an_outdated_erasure_restores_no_erased_event(instance: Instance) 
     Proves: it continues with the present run, and erased data does not come back.
     """
     run = await shared(instance, ["e0", "e1", "e2", "kept"])
-    late = await instance.gateway.closed_event(instance.tenant, "e2")
+    late = await instance.gateway.erasure.find(instance.tenant, "e2")
+    assert late
     for erased in ("e0", "e1"):
         assert await erase(instance, erased) == 202
         await until_gone(instance, erased)
     for deleted in (run.handle.id, f"{run.handle.id}.1"):
         await until_deleted(instance, deleted)
-    await instance.gateway.erase(late)
+    await instance.gateway.erasure.delete(late)
     for erased in ("e0", "e1", "e2"):
         await until_gone(instance, erased)
     await until_deleted(instance, f"{run.handle.id}.1")
@@ -278,7 +279,8 @@ async def test_a_late_replacement_is_deleted_and_the_erasure_fails(
     Proves: it finds out, deletes what it has started, and asks for another try.
     """
     run = await shared(instance, ["e0", "e1", "e2", "kept"])
-    late = await instance.gateway.closed_event(instance.tenant, "e2")
+    late = await instance.gateway.erasure.find(instance.tenant, "e2")
+    assert late
 
     async def started_late(*arguments: Any) -> str | None:
         monkeypatch.undo()
@@ -288,9 +290,9 @@ async def test_a_late_replacement_is_deleted_and_the_erasure_fails(
             await until_deleted(instance, deleted)
         return await start_shared_run(*arguments)
 
-    monkeypatch.setattr(shared_run_erasure, "start_shared_run", started_late)
+    monkeypatch.setattr(erasure, "start_shared_run", started_late)
     with pytest.raises(Unavailable):
-        await instance.gateway.erase(late)
+        await instance.gateway.erasure.delete(late)
     await until_deleted(instance, f"{run.handle.id}.1")
     for erased in ("e0", "e1"):
         await until_gone(instance, erased)

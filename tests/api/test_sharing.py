@@ -11,7 +11,7 @@ import pytest
 from problems import problem
 from temporalio.client import Client
 
-from activities import slow_webhooks
+from activities import health
 from claimed_runs import acceptance
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
@@ -74,7 +74,7 @@ def shared_event(instance: Instance, event_id: str, age: timedelta = timedelta()
 def _no_machine_is_slow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine takes seconds for hundreds of attempts at once."""
     if "slow" not in request.node.name:
-        monkeypatch.setattr(slow_webhooks, "SLOW_MS", 30_000)
+        monkeypatch.setattr(health, "SLOW_MS", 30_000)
 
 
 async def test_many_events_at_once_share_few_runs(instance: Instance, inbox: Receiver) -> None:

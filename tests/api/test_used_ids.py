@@ -13,8 +13,8 @@ from temporalio.client import WorkflowExecutionStatus
 from hookkeeper import ids, metrics
 from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.index.tables import deliveries, events
+from hookkeeper.temporal.erasure import delete_run
 from hookkeeper.temporal.run_state import find_run
-from hookkeeper.temporal.shared_run_erasure import delete_run
 from hookkeeper.times import rfc3339, utc_now
 from instances import Instance
 from receivers import Receiver

@@ -12,8 +12,7 @@ from samples import alerting, seeing
 from hookkeeper.content import emails, filters, notifications, payload, templates
 from hookkeeper.content.emails import Email
 from hookkeeper.content.errors import ContentError
-from hookkeeper.content.http_calls import HttpCall
-from hookkeeper.content.notifications import Notification
+from hookkeeper.content.notifications import HttpCall, Notification
 from hookkeeper.content.payload import Payload
 from hookkeeper.sandbox.pool import Sandbox
 

@@ -11,8 +11,13 @@ from samples import alerting, seeing
 
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.errors import ContentError
-from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
-from hookkeeper.content.notifications import Notification, RenderedNotification, render_notification
+from hookkeeper.content.notifications import (
+    HttpCall,
+    Notification,
+    RenderedHttpCall,
+    RenderedNotification,
+    render_notification,
+)
 from hookkeeper.content.payload import Payload, body_of
 
 some = settings(max_examples=300, deadline=None)

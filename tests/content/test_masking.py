@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from hookkeeper.content.http_calls import HttpCall
 from hookkeeper.content.masking import masked, unmasked
-from hookkeeper.content.notifications import Notification
+from hookkeeper.content.notifications import HttpCall, Notification
 
 SLACK = "slack://T000/B000/secret"
 URL = "https://api.example/hooks/secret"

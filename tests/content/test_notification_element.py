@@ -9,8 +9,14 @@ from samples import alerting, seeing
 
 from hookkeeper.content import notifications
 from hookkeeper.content.errors import BadTemplate
-from hookkeeper.content.http_calls import HttpCall, RenderedHttpCall
-from hookkeeper.content.notifications import Notification, OnFailure, RenderedNotification, render_notification
+from hookkeeper.content.notifications import (
+    HttpCall,
+    Notification,
+    OnFailure,
+    RenderedHttpCall,
+    RenderedNotification,
+    render_notification,
+)
 
 SLACK = "slack://T000/B000/secret"
 URL = "https://api.example/hooks/secret"
@@ -48,6 +54,12 @@ def test_title_and_body_are_templates() -> None:
     assert (shown.title, shown.body) == ('order.paid: a"ü', '<a"ü>\n1')
     assert rendered(title="", body="x").title == ""
     assert len(rendered(title="{{ 'x' * 300 }}").title) <= 255
+
+
+def test_each_attempt_of_a_notification_has_the_same_key_and_another_event_another() -> None:
+    keys = [rendered().key, rendered().key, rendered({"x": "other"}).key, rendered(body="another text").key]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
 
 
 def test_an_alert_has_words_of_its_own() -> None:
@@ -141,7 +153,10 @@ def test_a_get_has_no_body() -> None:
         ({"headers": {"x-a": "{{ event.data.x }}"}}, "http.headers.x-a: the value of x-a must be 1 to 4096 printable"),
         ({"headers": {"x-a": "{{ '' }}"}}, "http.headers.x-a: the value"),
         ({"headers": {"x-a": "{{ 'a\\r\\nb: c' }}"}}, "http.headers.x-a: must be one line"),
-        ({"body": "{{ event.data.x }} {{ event.data.x }}"}, "http.body: the template does not render JSON: Extra data"),
+        (
+            {"body": "{{ event.data.x }} {{ event.data.x }}"},
+            "http.body: the output of the template is not JSON: trailing",
+        ),
         ({"body": "{% if false %}1{% endif %}"}, "http.body: the template renders nothing"),
         ({"body": "\n{{ event.typo.x }}"}, r"http.body: .*\(line 2, column [0-9]+\)"),
     ],

@@ -76,15 +76,15 @@ def test_an_expression_in_a_json_template_is_a_json_value(data: Any) -> None:
 @pytest.mark.parametrize(
     ("template", "sentence"),
     [
-        ("{{ event.data.z }}, 1", "Extra data at line 1, column 4"),
-        ('{\n"a": }', "Expecting value at line 2, column 6"),
+        ("{{ event.data.z }}, 1", "trailing characters at line 1 column"),
+        ('{\n"a": }', "expected value at line 2 column 6"),
         ("{% if event.data.none_such %}1{% endif %}", "the template renders nothing"),
-        ("NaN", "NaN is not a valid number"),
-        ("[-Infinity]", "-Infinity is not a valid number"),
-        ("1e999", "a number is too large"),
-        ("1" * 5000, "an integer has too many digits"),
-        ('"\\ud800"', "lone surrogate"),
-        ("[" * 60_000, "nested too deeply"),
+        ("NaN", "expected value"),
+        ("[-Infinity]", "invalid number"),
+        ("1e999", "Out of range float"),
+        ("1" * 5000, "number out of range"),
+        ('"\\ud800"', "hex escape"),
+        ("[" * 60_000, "recursion limit"),
     ],
 )
 def test_a_template_that_renders_invalid_json_is_a_bad_template(template: str, sentence: str) -> None:

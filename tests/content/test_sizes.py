@@ -9,8 +9,7 @@ from samples import seeing
 
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.errors import BadTemplate
-from hookkeeper.content.http_calls import HttpCall
-from hookkeeper.content.notifications import Notification, render_notification
+from hookkeeper.content.notifications import HttpCall, Notification, render_notification
 from hookkeeper.content.payload import Payload, body_of
 from hookkeeper.content.sizes import RenderLimits, memory_of
 

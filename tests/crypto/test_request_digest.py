@@ -2,8 +2,7 @@
 
 import pytest
 
-from hookkeeper.crypto.request_digest import Part, RequestChanges, changed_parts, request_digest
-from hookkeeper.crypto.signing_keys import new_secret
+from hookkeeper.crypto.signing_keys import Part, RequestChanges, changed_parts, new_secret, request_digest
 
 KEY, EARLIER = new_secret("v1"), new_secret("v1a")
 URL, HEADERS, BODY = "POST https://a.example/hook?key=1", {"X-Token": "t", "content-type": "text/plain"}, b"body"

@@ -133,4 +133,4 @@ async def test_temporal_that_does_not_stop_does_not_keep_dev_running(tmp_path: P
         children = await processes.children(dev.process.pid)
         os.kill(children["temporal"], signal.SIGSTOP)
         await dev.process.stop(signal.SIGTERM)
-        assert not any(processes.is_alive(pid) for pid in children.values())
+        await processes.until(lambda: not any(processes.is_alive(pid) for pid in children.values()))

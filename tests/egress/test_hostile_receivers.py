@@ -18,7 +18,7 @@ from unittest.mock import ANY
 import httpx
 import pytest
 
-from hookkeeper.content.http_calls import RenderedHttpCall
+from hookkeeper.content.notifications import RenderedHttpCall
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import make_client, send
 from hookkeeper.egress.notifier import Notifier

@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 from forbidden import EVERY_HOST
 from hookkeeper.content.errors import BadTemplate
-from hookkeeper.content.http_calls import HttpCall, call_of
-from hookkeeper.content.notifications import RenderedNotification
+from hookkeeper.content.notifications import HttpCall, RenderedNotification, call_of
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.http import HttpAnswer, make_client, send
 from hookkeeper.egress.notifier import Notifier

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from hookkeeper.content.http_calls import RenderedHttpCall
+from hookkeeper.content.notifications import RenderedHttpCall
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import make_client
 from hookkeeper.egress.notifier import Notifier, ServiceAnswer

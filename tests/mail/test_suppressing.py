@@ -8,11 +8,11 @@ import pytest
 from email_samples import SENDER, TAGS, mailboxes, rendered_email
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from activities.emails import SuppressingProvider
 from hookkeeper.egress import http
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.mail.smtp import Smtp
-from hookkeeper.mail.suppressing import SuppressingProvider
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Suppression
 from hookkeeper.registry.suppressions import Suppressions

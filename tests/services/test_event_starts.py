@@ -7,7 +7,7 @@ import pytest
 from hookkeeper.messages.event import EventInput
 from hookkeeper.services.event_starts import MAX_CONCURRENT_STARTS
 from hookkeeper.services.start_queue import MAX_EVENT_BYTES
-from hookkeeper.temporal.gateway import Started
+from hookkeeper.temporal.own_runs import EventSnapshot
 from instances import Instance
 
 
@@ -17,7 +17,7 @@ async def test_a_flood_of_one_tenant_delays_no_start_of_another(
     """One tenant's starts hang, as many as it may have; another's event is accepted all the same. None shares a run."""
     start, go_on, hanging = idle_instance.gateway.start, asyncio.Event(), list[str]()
 
-    async def hangs_for_one(event: EventInput) -> Started:
+    async def hangs_for_one(event: EventInput) -> EventSnapshot:
         if event.tenant == idle_instance.tenant:
             hanging.append(event.id)
             await go_on.wait()

@@ -10,7 +10,7 @@ from hookkeeper.services import event_starts
 from hookkeeper.services.event_starts import BYTES_PER_START, MAX_STARTS, OutlastingStarts
 from hookkeeper.services.start_queue import NewRun
 from hookkeeper.temporal.error_translation import Unavailable
-from hookkeeper.temporal.gateway import Started
+from hookkeeper.temporal.own_runs import EventSnapshot
 from timeouts import WAIT_TIMEOUT
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ class SlowStart:
         self.go_on = asyncio.Event()
         self.error: Exception | None = None
 
-    async def __call__(self) -> Started:
+    async def __call__(self) -> EventSnapshot:
         self.begun += 1
         try:
             await self.go_on.wait()
@@ -37,8 +37,8 @@ class SlowStart:
             self.ended += 1
         if self.error:
             raise self.error
-        state = event_state(new("e").event, (), deliver_at=None)
-        return Started("shared-1", f"run {self.begun}", state, duplicate=False)
+        event = new("e").event
+        return EventSnapshot("shared-1", f"run {self.begun}", 1, event, event_state(event, (), deliver_at=None))
 
 
 async def request(starts: OutlastingStarts, run: NewRun, start: SlowStart) -> None:

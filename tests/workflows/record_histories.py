@@ -43,44 +43,26 @@ async def test_record(instance: Instance, inbox: Receiver) -> None:
     await large(instance, inbox)
 
 
-async def test_record_parts(instance: Instance, inbox: Receiver) -> None:
-    await in_parts(instance, inbox)
-    await in_parts_cancelled(instance, inbox)
-
-
-async def in_parts(instance: Instance, inbox: Receiver) -> None:
-    """The second part waits for a retry; the first is over, and begins again; both hear signals; one fails."""
+async def test_record_siblings(instance: Instance, inbox: Receiver) -> None:
+    """The first run starts the second, which is held and retried while the first begins again after its end."""
     webhooks = await crowd(instance, inbox.url, 100)
     bad = await instance.webhook(inbox.url + "/bad", retry={"schedule": [3600]})
     inbox.otherwise = Answer(500)
     event_id = (await instance.send(deliver_at=in_days(1)))["id"]
     for id_ in webhooks[1:]:
         await instance.store.webhooks.delete(id_, instance.tenant)
+    await instance.command(event_id, "hold", webhooks[0])
     await instance.command(event_id, "release")
     await instance.until_delivery(event_id, "retrying", 1, n=100)
-    await instance.until_delivery(event_id, "failed", 1)
     inbox.otherwise = Answer()
-    await instance.command(event_id, "redeliver", webhooks[0])
-    await instance.until_delivery(event_id, "succeeded", 2)
-    await instance.run(event_id).signal("hold", bad["id"])
-    await instance.until_delivery(event_id, "held", 1, n=100)
+    await instance.command(event_id, "retry", webhooks[0])
+    await instance.until_delivery(event_id, "succeeded", 1)
+    await instance.command(event_id, "hold", bad["id"])
     inbox.otherwise = Answer(410)
-    await instance.run(event_id).signal("retry", bad["id"])
-    await save(instance, event_id, "in_parts")
-    part = instance.temporal.get_workflow_handle(ids.part_id(instance.tenant, event_id, 2))
-    write(HISTORIES / "part.json", (await part.fetch_history()).to_json())
-    for id_ in (webhooks[0], bad["id"]):
-        await instance.store.webhooks.delete(id_, instance.tenant)
-
-
-async def in_parts_cancelled(instance: Instance, inbox: Receiver) -> None:
-    webhooks = await crowd(instance, inbox.url, 101)
-    by_command, by_temporal = [(await instance.send(deliver_at=in_days(1)))["id"] for _ in range(2)]
-    await instance.command(by_command, "cancel")
-    await instance.command(by_temporal, "hold", webhooks[0])
-    await instance.run(by_temporal).cancel()
-    await save(instance, by_command, "in_parts_cancelled")
-    await save(instance, by_temporal, "in_parts_cancelled_by_temporal")
+    await instance.command(event_id, "retry", bad["id"])
+    await save(instance, event_id, "siblings")
+    second = instance.temporal.get_workflow_handle(ids.run_of(instance.tenant, event_id, 2))
+    write(HISTORIES / "sibling.json", (await second.fetch_history()).to_json())
 
 
 async def test_record_deferred(instance: Instance, inbox: Receiver) -> None:

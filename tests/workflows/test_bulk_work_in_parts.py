@@ -1,4 +1,4 @@
-"""Releases and recoveries find held and failed deliveries in the parts of a large event."""
+"""Releases and recoveries find held and failed deliveries in each of the runs of a large event."""
 
 import asyncio
 

@@ -15,7 +15,7 @@ from svix.webhooks import Webhook as SvixWebhook
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus
 
-from hookkeeper.temporal import event_read
+from hookkeeper.temporal import own_runs
 from instances import Instance
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
@@ -474,16 +474,16 @@ async def test_a_redelivery_beside_another_one_keeps_all_attempts(
     await instance.webhook(inbox.url)
     event_id = (await instance.send())["id"]
     await instance.until_closed(event_id)
-    read = event_read.read
+    read = own_runs.read
 
-    async def read_slowly(*arguments: Any) -> event_read.EventSnapshot:
+    async def read_slowly(*arguments: Any) -> own_runs.EventSnapshot:
         snapshot = await read(*arguments)
-        monkeypatch.setattr(event_read, "read", read)
+        monkeypatch.setattr(own_runs, "read", read)
         assert (await instance.command(event_id, "redeliver")).status_code == 202
         await instance.until_closed(event_id)
         return snapshot
 
-    monkeypatch.setattr(event_read, "read", read_slowly)
+    monkeypatch.setattr(own_runs, "read", read_slowly)
     assert (await instance.command(event_id, "redeliver")).status_code == 202
     event = await instance.until_closed(event_id)
     assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1, 2, 3]

@@ -9,18 +9,18 @@ import pytest
 from pydantic import SecretStr
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowFailureError
-from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
 
 from crowds import crowd, statuses
 from hookkeeper import ids, temporal_names
 from hookkeeper.content.notifications import Notification
 from hookkeeper.crypto.keyring import new_key
-from hookkeeper.messages.event import DeliveryReceipt, Receipt
+from hookkeeper.messages.event import Receipt
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.search_attributes import DELIVER_AT_KEY, NEEDS_ATTENTION_KEY
-from hookkeeper.temporal.run_state import number_of
+from hookkeeper.temporal.run_repair import RunRepair
+from hookkeeper.temporal.run_state import find_run, number_of
+from index_rows import derived, indexed
 from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
 from receivers import Answer, Receiver, receiver
@@ -30,15 +30,16 @@ PATIENT = RetryPolicy(schedule=(3600,))
 NOTE = Notification.model_validate({"http": {"url": "https://acme.example/note"}})
 
 
-async def parts(instance: Instance, event_id: str) -> list[WorkflowExecutionDescription]:
-    """Return the latest runs of an event's parts."""
+async def runs_of(instance: Instance, event_id: str) -> list[WorkflowExecutionDescription]:
+    """Return the latest run of each sibling."""
     found: list[WorkflowExecutionDescription] = []
-    while True:
-        part_id = ids.part_id(instance.tenant, event_id, len(found) + 1)
-        try:
-            found.append(await instance.temporal.get_workflow_handle(part_id).describe())
-        except RPCError:
-            return found
+    while run := await find_run(instance.temporal, ids.run_of(instance.tenant, event_id, len(found) + 1)):
+        found.append(run)
+    return found
+
+
+def sibling(instance: Instance, event_id: str, part: int) -> WorkflowHandle[Any, Any]:
+    return instance.temporal.get_workflow_handle(ids.run_of(instance.tenant, event_id, part))
 
 
 async def until(
@@ -91,24 +92,21 @@ async def test_each_of_250_targets_gets_the_event_once(instance: Instance, inbox
     assert len(inbox.requests) == 250
     assert {request.webhook_id for request in inbox.requests} == {event["id"]}
 
-    runs = await parts(instance, event["id"])
-    assert {run.workflow_type for run in runs} == {"EventPartWorkflow"}
+    runs = await runs_of(instance, event["id"])
+    assert [run.workflow_type for run in runs] == ["EventWorkflow"] * 3
     assert [await number_of(run) for run in runs] == [1] * 3
-    whole = await instance.run(event["id"]).describe()
-    assert {await run.memo_value("digest") for run in runs} == {await whole.memo_value("digest")}
-    parts_ended = {"1": "succeeded", "2": "succeeded", "3": "succeeded"}
-    assert await instance.run(event["id"]).result() == {
-        **{"status": "succeeded", "deliveries": 250, "failed": 0},
-        "parts": parts_ended,
-    }
+    assert len({await run.memo_value("digest") for run in runs}) == 1
+    ended = [await instance.temporal.get_workflow_handle(run.id).result() for run in runs]
+    assert [(state["status"], len(state["deliveries"])) for state in ended] == [
+        ("succeeded", n) for n in (100, 100, 50)
+    ]
 
 
 async def test_a_hundred_targets_are_one_run(instance: Instance, inbox: Receiver) -> None:
     await crowd(instance, inbox.url, 100)
     event = await instance.until_closed((await instance.send())["id"])
     assert statuses(event) == {"succeeded": 100}
-    assert (await instance.run(event["id"]).describe()).workflow_type == "EventWorkflow"
-    assert await parts(instance, event["id"]) == []
+    assert len(await runs_of(instance, event["id"])) == 1
 
 
 async def test_a_failed_delivery_of_a_large_event_is_redelivered_alone(instance: Instance, inbox: Receiver) -> None:
@@ -120,13 +118,9 @@ async def test_a_failed_delivery_of_a_large_event_is_redelivered_alone(instance:
         event_id = (await instance.send())["id"]
         event = await instance.until_closed(event_id)
         assert (event["status"], statuses(event)) == ("failed", {"failed": 1, "succeeded": 109})
-        with pytest.raises(WorkflowFailureError) as failure:
-            await instance.run(event_id).result()
-        assert isinstance(failure.value.cause, ApplicationError)
-        assert failure.value.cause.message == "1 of 110 deliveries failed"
-        assert failure.value.cause.details[0]["parts"] == {"1": "succeeded", "2": "failed"}
+        before = await runs_of(instance, event_id)
+        assert [run.status for run in before] == [WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED]
         await until_attention(instance, event_id, True)
-        before = await parts(instance, event_id)
 
         assert (await instance.command(event_id, "hold")).status_code == 409
         for _ in range(2):
@@ -139,8 +133,8 @@ async def test_a_failed_delivery_of_a_large_event_is_redelivered_alone(instance:
             "manual",
         ]
         assert (len(inbox.requests), len(last.requests)) == (109, 3)
-        after = await parts(instance, event_id)
-        assert after[0].run_id == before[0].run_id, "nothing of the first part was open"
+        after = await runs_of(instance, event_id)
+        assert after[0].run_id == before[0].run_id, "nothing of the first run was open"
         assert [await number_of(run) for run in after] == [1, 3]
         await until_attention(instance, event_id, False)
 
@@ -151,15 +145,14 @@ async def test_a_failed_delivery_of_a_large_event_is_redelivered_alone(instance:
         assert (event["status"], len(inbox.requests), len(last.requests)) == ("succeeded", 218, 4)
 
 
-async def test_a_closed_part_can_be_redelivered_while_another_is_open(instance: Instance, inbox: Receiver) -> None:
-    """Proves: the open run starts the part again, as often as requested, and alerts failures in between."""
+async def test_a_closed_sibling_can_be_redelivered_while_another_is_open(instance: Instance, inbox: Receiver) -> None:
+    """Proves: each run is started again by itself, as often as requested."""
     webhooks = await crowd(instance, inbox.url, 101)
     async with receiver() as stubborn:
         stubborn.otherwise = Answer(500)
         await instance.webhook(stubborn.url, retry={"schedule": [3600]})
         event_id = (await instance.send())["id"]
         await until(instance, event_id, {"retrying": 1, "succeeded": 101})
-        run_id = (await instance.event(event_id))["run_id"]
         inbox.fails(500)
         first = webhooks[0]
         assert (await instance.command(event_id, "retry", first)).status_code == 409
@@ -169,18 +162,19 @@ async def test_a_closed_part_can_be_redelivered_while_another_is_open(instance: 
         codes = [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]]
         assert 3 <= len(codes) <= 4
         assert sorted(codes)[-1] == 500
-        assert (event["status"], event["run_id"]) == ("delivering", run_id)
+        assert event["status"] == "delivering"
+        assert not await instance.gateway.is_closed_within(instance.tenant, event_id, 0.1), "schedules wait for all"
         assert attempts(event, 0) == len(codes)
         sent = len(inbox.requests)
-        assert (await instance.command(event_id, "redeliver")).status_code == 202, "to both parts, each in its own way"
+        assert (await instance.command(event_id, "redeliver")).status_code == 202, "to both runs, each in its own way"
         await inbox.got(sent + 101)
         await stubborn.got(2)
         event = await until(instance, event_id, {"retrying": 1, "succeeded": 101})
-        assert (attempts(event, 0), attempts(event, 101), event["run_id"]) == (len(codes) + 1, 2, run_id)
+        assert (attempts(event, 0), attempts(event, 101)) == (len(codes) + 1, 2)
         assert (await instance.command(event_id, "cancel")).status_code == 202
         event = await instance.until_closed(event_id)
         assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 1, "succeeded": 101})
-        await instance.until_cancelled(event_id)
+        assert await instance.gateway.is_closed_within(instance.tenant, event_id, WAIT_TIMEOUT)
         assert (await instance.command(event_id, "redeliver", first)).status_code == 202
         event = await instance.until_closed(event_id)
         assert event["status"] == "cancelled"
@@ -212,26 +206,27 @@ async def test_a_command_reaches_only_the_deliveries_that_it_names(instance: Ins
     assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 100, "succeeded": 2})
 
 
-async def test_signals_are_passed_on_to_the_parts(instance: Instance, inbox: Receiver) -> None:
+async def test_signals_reach_the_run_that_they_are_sent_to(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     webhooks = await crowd(instance, inbox.url, 102, retry=PATIENT)
     event_id = (await instance.send())["id"]
-    await instance.run(event_id).signal("hold", webhooks[0])  # before, while or after the parts are started
-    await until(instance, event_id, {"held": 1, "retrying": 101})
-    await instance.run(event_id).signal("cancel", "wh_unknown")  # makes no sense: ignored
-    await instance.run(event_id).signal("release")
     await until(instance, event_id, {"retrying": 102})
+    first, second = (sibling(instance, event_id, part) for part in (1, 2))
+    await first.signal("hold")
+    await second.signal("hold", webhooks[0])  # it has no such delivery: ignored
+    await until(instance, event_id, {"held": 100, "retrying": 2})
+    await first.signal("release")
     inbox.otherwise = Answer(200)
-    await instance.run(event_id).signal("retry", webhooks[-1])
+    await second.signal("retry", webhooks[-1])
     await until(instance, event_id, {"retrying": 101, "succeeded": 1})
-    await instance.run(event_id).signal("cancel")
+    for run in (first, second):
+        await run.signal("cancel")
     event = await instance.until_closed(event_id)
     assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 101, "succeeded": 1})
-    await instance.until_cancelled(event_id)
 
 
 @pytest.mark.parametrize("begun", [True, False], ids=["delivering", "no worker yet"])
-async def test_cancelling_the_workflow_in_temporal_cancels_the_parts(
+async def test_cancelling_a_run_in_temporal_leaves_its_siblings_alone(
     idle_instance: Instance, inbox: Receiver, begun: bool
 ) -> None:
     inbox.otherwise = Answer(500)
@@ -244,25 +239,50 @@ async def test_cancelling_the_workflow_in_temporal_cancels_the_parts(
             await until(idle_instance, event_id, {"retrying": 101})
             await idle_instance.run(event_id).cancel()
         await idle_instance.until_cancelled(event_id)
+        event = await until(idle_instance, event_id, {"cancelled": 100, "retrying": 1})
+        assert event["status"] == "delivering"
+        await sibling(idle_instance, event_id, 2).cancel()
+        await idle_instance.until_closed(event_id)
     event = await idle_instance.event(event_id)  # without a worker
     assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 101})
-    assert len(inbox.requests) == (101 if begun else 0)
+    assert len(inbox.requests) == (101 if begun else 1)
 
 
-async def test_parts_are_terminated_with_their_parent(instance: Instance, inbox: Receiver) -> None:
-    """Proves: nothing stays open that no list shows, and a redelivery starts from what was known."""
+async def test_a_terminated_run_is_redelivered_from_what_was_known(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     await crowd(instance, inbox.url, 101, retry=PATIENT)
     event_id = (await instance.send())["id"]
     await until(instance, event_id, {"retrying": 101})
     await instance.run(event_id).terminate()
-    event = await until(instance, event_id, {"cancelled": 101})
-    assert event["status"] == "cancelled"
-    assert {run.status for run in await parts(instance, event_id)} == {WorkflowExecutionStatus.TERMINATED}
+    event = await until(instance, event_id, {"cancelled": 100, "retrying": 1})
+    assert event["status"] == "delivering"
     inbox.otherwise = Answer(200)
     assert (await instance.command(event_id, "redeliver")).status_code == 202
     event = await instance.until_closed(event_id)
     assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 101})
+
+
+async def test_siblings_that_were_never_started_are_cancelled_and_can_be_redelivered(
+    idle_instance: Instance, inbox: Receiver
+) -> None:
+    """Setup: the first run is terminated before a worker has taken its first step."""
+    await crowd(idle_instance, inbox.url, 201)
+    event_id = (await idle_instance.send())["id"]
+    await idle_instance.run(event_id).terminate()
+    assert (
+        await RunRepair(idle_instance.temporal, idle_instance.gateway, idle_instance.store).repair(
+            timedelta(seconds=-1)
+        )
+        == 1
+    )
+    async with idle_instance.working():
+        event = await idle_instance.event(event_id)
+        assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 201})
+        assert await indexed(idle_instance, event_id) == derived(event)
+        assert (await idle_instance.command(event_id, "cancel")).status_code == 409
+        assert (await idle_instance.command(event_id, "redeliver")).status_code == 202
+        event = await idle_instance.until_closed(event_id)
+    assert (event["status"], statuses(event), len(inbox.requests)) == ("succeeded", {"succeeded": 201}, 201)
 
 
 async def test_a_large_event_continues_after_its_worker_is_restarted(idle_instance: Instance, inbox: Receiver) -> None:
@@ -282,7 +302,7 @@ async def test_a_large_event_continues_after_its_worker_is_restarted(idle_instan
 async def test_no_payload_of_a_large_event_is_readable_in_temporal(
     temporal: Client, tmp_path: Path, inbox: Receiver
 ) -> None:
-    """Setup: keys. Proves: parts read their input, answer and fail, and the server can read none of it."""
+    """Setup: keys. Proves: siblings are started, answer and fail, and the server can read none of it."""
     data = {"word": "customer-word" * 5000}  # more than travels in a round's input
     async with (
         running_instance(temporal, tmp_path, encryption_keys=SecretStr(new_key("k"))) as instance,
@@ -302,14 +322,14 @@ async def test_no_payload_of_a_large_event_is_readable_in_temporal(
             assert (await instance.command(event_id, "retry")).status_code == 202
             assert (await instance.until_closed(event_id))["status"] == "succeeded"
             assert {len(request.body) for request in failing.requests} == {len(inbox.requests[0].body)}
-        for workflow_id in (instance.run(event_id).id, ids.part_id(instance.tenant, event_id, 2)):
-            text = (await temporal.get_workflow_handle(workflow_id).fetch_history()).to_json()
+        for part in (1, 2):
+            text = (await sibling(instance, event_id, part).fetch_history()).to_json()
             assert "customer-word" not in text
             assert "deliveries failed" not in text
             assert "127.0.0.1" not in text
 
 
-async def test_a_part_that_continues_as_a_new_run_stays_a_part(
+async def test_a_sibling_that_continues_as_a_new_run_stays_a_sibling(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 40)
@@ -321,46 +341,10 @@ async def test_a_part_that_continues_as_a_new_run_stays_a_part(
         event = await instance.until_closed(event_id)
     assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 101})
     assert attempts(event, 100) == len(slow.requests) == 16
-    part_id = ids.part_id(instance.tenant, event_id, 2)
-    runs = [run async for run in instance.temporal.list_workflows(f"WorkflowId = '{part_id}'")]
+    second = ids.run_of(instance.tenant, event_id, 2)
+    runs = [run async for run in instance.temporal.list_workflows(f"WorkflowId = '{second}'")]
     assert len(runs) > 1
     await until_attention(instance, event_id, False)
-
-
-async def test_a_redelivery_that_would_make_the_history_too_large_is_refused(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("workflows.large_event.MAX_HISTORY_BYTES", 1000)
-    inbox.fails(*[500] * 10)
-    webhooks = await crowd(instance, inbox.url, 100)
-    await instance.webhook(inbox.url, retry={"schedule": [3600]}, enabled=False)
-    event_id = (await instance.send())["id"]
-    await until(instance, event_id, {"failed": 10, "held": 1, "succeeded": 90})
-    answer = await instance.command(event_id, "redeliver", webhooks[0])
-    assert (answer.status_code, answer.json()["detail"]) == (
-        409,
-        "This event has been redelivered too often: wait until it is finished.",
-    )
-
-
-async def test_a_large_event_can_still_be_cancelled_after_too_many_commands(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its run has an event in its history for each change of a part, and never continues as new."""
-    monkeypatch.setattr("hookkeeper.temporal.event_commands.MAX_LARGE_HISTORY", 30)
-    await crowd(instance, inbox.url, 101)
-    tomorrow = datetime.now(UTC) + timedelta(days=1)
-    event_id = (await instance.send(deliver_at=tomorrow.isoformat()))["id"]
-    await until(instance, event_id, {"pending": 101})
-    path = f"/v1/events/{event_id}/reschedule?tenant={instance.tenant}"
-    codes = []
-    for n in range(20):
-        moved = {"deliver_at": (tomorrow + timedelta(minutes=n)).isoformat()}
-        codes.append((await instance.http.post(path, json=moved)).status_code)
-    assert codes == sorted(codes), "202, then 409 for good"
-    assert set(codes) == {202, 409}
-    assert (await instance.command(event_id, "cancel")).status_code == 202
-    assert (await instance.until_closed(event_id))["status"] == "cancelled"
 
 
 # Scheduled
@@ -384,18 +368,16 @@ async def until_begun(instance: Instance, event_id: str) -> None:
             await asyncio.sleep(0.03)
 
 
-async def times_of_parts(instance: Instance, event_id: str) -> set[datetime | None]:
-    """Return the times at which the parts are delivered, as the Temporal web UI lists them."""
-    return {run.typed_search_attributes.get(DELIVER_AT_KEY) for run in await parts(instance, event_id)}
+async def times_of_runs(instance: Instance, event_id: str) -> set[datetime | None]:
+    """Return the times at which the runs deliver, as the Temporal web UI lists them."""
+    return {run.typed_search_attributes.get(DELIVER_AT_KEY) for run in await runs_of(instance, event_id)}
 
 
 async def test_a_scheduled_large_event_can_be_rescheduled_and_is_delivered_in_time(
     instance: Instance, inbox: Receiver
 ) -> None:
     webhooks = await crowd(instance, inbox.url, 103)
-    event_id = (await instance.send(deliver_at=in_seconds(86400)))[
-        "id"
-    ]  # it will be moved: no part waits for this time
+    event_id = (await instance.send(deliver_at=in_seconds(86400)))["id"]  # it will be moved: no run waits for this time
     assert (await instance.command(event_id, "retry")).status_code == 409
     assert (await instance.command(event_id, "cancel", webhooks[0])).status_code == 202
     assert (await instance.command(event_id, "hold", webhooks[-1])).status_code == 202
@@ -404,7 +386,7 @@ async def test_a_scheduled_large_event_can_be_rescheduled_and_is_delivered_in_ti
     tomorrow = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1, seconds=7)
     assert await reschedule(instance, event_id, tomorrow.isoformat()) == 202
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while await times_of_parts(instance, event_id) != {tomorrow}:
+        while await times_of_runs(instance, event_id) != {tomorrow}:
             await asyncio.sleep(0.03)
     soon = in_seconds(1.5)
     assert await reschedule(instance, event_id, soon) == 202
@@ -430,7 +412,7 @@ async def test_a_scheduled_large_event_can_be_released_or_cancelled(instance: In
     assert (await instance.command(released, "release")).status_code == 202
     assert (await instance.command(cancelled, "cancel")).status_code == 202
     assert (await instance.until_closed(released))["status"] == "succeeded"
-    assert await times_of_parts(instance, released) == {None}
+    assert await times_of_runs(instance, released) == {None}
     assert (await instance.until_closed(cancelled))["status"] == "cancelled"
     assert len(inbox.requests) == 101
     assert (await instance.command(cancelled, "redeliver")).status_code == 202
@@ -438,37 +420,64 @@ async def test_a_scheduled_large_event_can_be_released_or_cancelled(instance: In
     assert len(inbox.requests) == 202
 
 
-# What parts leave behind
+# What siblings leave behind
 
 
-async def test_a_part_that_the_server_has_deleted_keeps_its_final_state(instance: Instance, inbox: Receiver) -> None:
-    """Setup: a part has ended, another is open for months. Timeline: the server deletes the first; then all ends."""
+async def test_a_run_that_the_server_has_deleted_is_shown_by_its_rows(instance: Instance, inbox: Receiver) -> None:
+    """Setup: a run has ended, another is open for months. Timeline: the server deletes the first; then all ends."""
     webhooks = await crowd(instance, inbox.url, 101)
     async with receiver() as failing:
         failing.fails(500)
         await instance.webhook(failing.url, retry={"schedule": [3600]})
-        event_id = (await instance.send())["id"]
-        before = await until(instance, event_id, {"retrying": 1, "succeeded": 101})
-        (first, *_) = await parts(instance, event_id)
+        event_id = (await instance.send(data={"n": 1}))["id"]
+        await until(instance, event_id, {"retrying": 1, "succeeded": 101})
+        (first, *_) = await runs_of(instance, event_id)
         request = DeleteWorkflowExecutionRequest(
             namespace=instance.temporal.namespace,
             workflow_execution=WorkflowExecution(workflow_id=first.id, run_id=first.run_id),
         )
         await instance.temporal.workflow_service.delete_workflow_execution(request)
         async with asyncio.timeout(WAIT_TIMEOUT):
-            while await parts(instance, event_id):
+            while await find_run(instance.temporal, first.id):
                 await asyncio.sleep(0.1)
-        assert (await instance.event(event_id))["deliveries"] == before["deliveries"]
+        event = await until(instance, event_id, {"retrying": 1, "succeeded": 101})
+        assert (event["status"], attempts(event, 0), event["data"]) == ("delivering", 1, {"n": 1})
         assert (await instance.command(event_id, "cancel", webhooks[0])).status_code == 409
         assert (await instance.command(event_id, "redeliver", webhooks[0])).status_code == 202
         await inbox.got(102)
         await until(instance, event_id, {"retrying": 1, "succeeded": 101})
         assert (await instance.command(event_id, "retry")).status_code == 202
         event = await instance.until_closed(event_id)
-    assert (event["status"], len(event["deliveries"][0]["attempts"])) == ("succeeded", 2)
+    assert (event["status"], attempts(event, 0)) == ("succeeded", 2)
 
 
-async def test_a_receipt_reaches_the_part_that_has_the_email(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
+async def test_a_deleted_run_is_redelivered_while_the_first_one_is_open(instance: Instance, inbox: Receiver) -> None:
+    webhooks = await crowd(instance, inbox.url, 101)
+    event_id = (await instance.send(deliver_at=in_seconds(86400)))["id"]
+    await until(instance, event_id, {"pending": 101})
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.command(event_id, "hold", webhooks[0])).status_code != 202:
+            await asyncio.sleep(0.1)
+        while await reschedule(instance, event_id, in_seconds(0.2)) != 202:
+            await asyncio.sleep(0.1)
+    await until(instance, event_id, {"held": 1, "succeeded": 100})
+    second = await sibling(instance, event_id, 2).describe()
+    request = DeleteWorkflowExecutionRequest(
+        namespace=instance.temporal.namespace, workflow_execution=WorkflowExecution(workflow_id=second.id)
+    )
+    await instance.temporal.workflow_service.delete_workflow_execution(request)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await find_run(instance.temporal, second.id):
+            await asyncio.sleep(0.1)
+    assert (await instance.command(event_id, "cancel", webhooks[-1])).status_code == 409
+    assert (await instance.command(event_id, "redeliver", webhooks[-1])).status_code == 202
+    event = await until(instance, event_id, {"held": 1, "succeeded": 100})
+    assert (event["status"], attempts(event, 100)) == ("delivering", 2)
+    assert (await instance.command(event_id, "release")).status_code == 202
+    assert (await instance.until_closed(event_id))["status"] == "succeeded"
+
+
+async def test_a_receipt_reaches_the_run_that_has_the_email(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     async with sendgrid_server() as sendgrid:
         settings: dict[str, Any] = {
             "sendgrid_api_key": SecretStr(KEY),
@@ -483,7 +492,7 @@ async def test_a_receipt_reaches_the_part_that_has_the_email(temporal: Client, t
             about = {"attempt": 1, "address": "ann@acme.example", "at": datetime.now(UTC)}
             deferred, delivered = (Receipt(id=kind, kind=kind, **about) for kind in ("deferred", "delivered"))
             assert await instance.gateway.record_receipt(instance.tenant, event_id, delivery, deferred)
-            await instance.run(event_id).signal("receipt", DeliveryReceipt(delivery=delivery, receipt=delivered))
+            assert await instance.gateway.record_receipt(instance.tenant, event_id, delivery, delivered)
             event = await instance.until_closed(event_id)
             assert [receipt["kind"] for receipt in event["deliveries"][-1]["receipts"]] == ["deferred", "delivered"]
             assert event["status"] == "succeeded"
@@ -491,38 +500,36 @@ async def test_a_receipt_reaches_the_part_that_has_the_email(temporal: Client, t
             assert not await instance.gateway.record_receipt(instance.tenant, event_id, "wh_unknown", delivered)
 
 
-async def test_lists_show_that_parts_need_attention(instance: Instance, inbox: Receiver) -> None:
+async def test_lists_show_which_runs_need_attention(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     webhooks = await crowd(instance, inbox.url, 101, retry=PATIENT)
     event_id = (await instance.send())["id"]
 
-    async def until_parts_need(*expected: list[str]) -> None:
+    async def until_runs_need(*expected: list[str]) -> None:
         async with asyncio.timeout(WAIT_TIMEOUT):
-            while [attributes(run, NEEDS_ATTENTION_KEY) for run in await parts(instance, event_id)] != [*expected]:
+            while [attributes(run, NEEDS_ATTENTION_KEY) for run in await runs_of(instance, event_id)] != [*expected]:
                 await asyncio.sleep(0.05)
 
-    await until_parts_need(webhooks[:100], webhooks[100:])
+    await until_runs_need(webhooks[:100], webhooks[100:])
     await until_attention(instance, event_id, True)
     inbox.otherwise = Answer(200)
     assert (await instance.command(event_id, "retry", webhooks[0])).status_code == 202
-    await until_parts_need(webhooks[1:100], webhooks[100:])
-    await instance.run(event_id).signal("retry")
+    await until_runs_need(webhooks[1:100], webhooks[100:])
+    assert (await instance.command(event_id, "retry")).status_code == 202
     event = await instance.until_closed(event_id)
     assert event["status"] == "succeeded"
     await until_attention(instance, event_id, False)
-    history = await instance.run(event_id).fetch_history()
-    reports = [e.workflow_execution_signaled_event_attributes for e in history.events]
-    named = [report for report in reports if report.signal_name == temporal_names.REPORT_PART]
-    assert len(named) == 2, "each part reports once: what needs attention, its own run lists"
 
 
-async def test_the_largest_event_is_delivered_in_parts(temporal: Client, tmp_path: Path) -> None:
-    """Proves: a megabyte for each part is not too much for any workflow task."""
+async def test_the_largest_event_is_delivered_by_siblings(temporal: Client, tmp_path: Path) -> None:
+    """Proves: a megabyte for each run is not too much for any step."""
     data = {"text": "x" * 1_000_000}
     async with running_instance(temporal, tmp_path, max_event_bytes=1024 * 1024) as instance, instance.working():
         await crowd(instance, "https://acme.example/hook", 20, notifications=(NOTE,) * 20)
         event_id = (await instance.send(data=data, deliver_at=in_seconds(86400)))["id"]
-        assert (await instance.command(event_id, "hold")).status_code == 202
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while (await instance.command(event_id, "hold")).status_code == 503:  # not all runs are started yet
+                await asyncio.sleep(0.1)
         event = await instance.event(event_id)
         assert (event["status"], statuses(event), event["data"] == data) == ("scheduled", {"held": 420}, True)
         assert (await instance.command(event_id, "cancel")).status_code == 202

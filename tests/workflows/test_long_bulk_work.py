@@ -10,7 +10,7 @@ from test_release import pause, resume
 from activities import recovery as recovery_activities
 from activities import release as release_activities
 from hookkeeper import ids
-from hookkeeper.messages.release import ReleaseState
+from hookkeeper.messages.bulk_work import ReleaseState
 from instances import Instance
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT

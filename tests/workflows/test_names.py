@@ -47,11 +47,12 @@ def test_a_workflow_id_can_be_read_back(tenant: str, event_id: str) -> None:
 
 
 @given(TENANTS, EVENTS, st.integers(1, 1000))
-def test_the_id_of_a_part_names_its_event(tenant: str, event_id: str, part: int) -> None:
-    part_id = ids.part_id(tenant, event_id, part)
-    assert ids.event_of(part_id) == (tenant, event_id)
-    assert ids.part_of(part_id) == part
-    assert ids.part_of(ids.workflow_id(tenant, event_id)) == 0
+def test_the_id_of_a_sibling_names_its_event(tenant: str, event_id: str, part: int) -> None:
+    run = ids.run_of(tenant, event_id, part)
+    assert ids.event_of(run) == (tenant, event_id)
+    assert ids.part_of(run) == part
+    assert ids.part_of(ids.workflow_id(tenant, event_id)) == 1
+    assert ids.part_of(ids.run_apart(tenant, event_id, datetime(2026, 1, 1, tzinfo=UTC))) == 1
 
 
 @given(TENANTS, EVENTS, st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - made aware below

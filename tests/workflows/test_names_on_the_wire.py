@@ -9,13 +9,12 @@ import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.service import RPCError
 
-from activities.closing import ClosingActivities
+from activities.runs import RunActivities
 from hookkeeper import temporal_names
 from hookkeeper.command_rules import COMMANDS
+from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryScope, RecoveryState, ReleaseState
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.probe import ProbeInput
-from hookkeeper.messages.recovery import RecoveryCommand, RecoveryScope, RecoveryState
-from hookkeeper.messages.release import ReleaseState
 from hookkeeper.messages.shared_run import SharedRunInput
 from instances import Instance
 from workflows import dispatch
@@ -31,8 +30,6 @@ RUN_UPDATES = {*COMMANDS, temporal_names.RESCHEDULE}
 
 WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
     temporal_names.EVENT: (EVENT, EventState, {*RUN_SIGNALS, temporal_names.TURN}, RUN_UPDATES),
-    temporal_names.PART: (EVENT, EventState, {*RUN_SIGNALS, temporal_names.TURN}, RUN_UPDATES),
-    temporal_names.LARGE_EVENT: (EVENT, None, RUN_SIGNALS, {temporal_names.RESTART_PART}),
     temporal_names.SHARED_RUN: (SharedRunInput(), None, set(), {temporal_names.COMMAND}),
     temporal_names.RELEASE: (
         ReleaseState(webhook_id="wh_1", tenant="acme"),
@@ -57,11 +54,7 @@ async def test_a_workflow_has_the_signals_and_updates_that_clients_send(instance
     assert definition.type == workflow_type
     assert signals <= {signal.name for signal in definition.signal_definitions}
     assert updates <= {update.name for update in definition.update_definitions}
-    if workflow_type in (
-        temporal_names.EVENT,
-        temporal_names.PART,
-        temporal_names.LARGE_EVENT,
-    ):  # the web UI shows them
+    if workflow_type == temporal_names.EVENT:  # the web UI shows them
         handlers = (*definition.signal_definitions, *definition.update_definitions)
         described = {handler.name: handler.description for handler in handlers}
         assert all(described.values())
@@ -79,7 +72,7 @@ def test_activities_are_named_as_their_methods(path: Path) -> None:
 
 
 def test_the_activity_that_keeps_the_final_state_has_the_name_by_which_clients_find_it() -> None:
-    assert ClosingActivities.close_as_cancelled.__name__ == temporal_names.CLOSE_AS_CANCELLED
+    assert RunActivities.close_as_cancelled.__name__ == temporal_names.CLOSE_AS_CANCELLED
 
 
 def test_clients_know_the_names_of_the_activities_that_make_attempts() -> None:

@@ -100,3 +100,13 @@ def test_a_cancelled_delivery_does_not_block_the_line_and_is_reopened_without_or
     assert reopened(waiting.record).ordered is None
     waiting.retry()
     assert until_due(waiting) == 0
+
+
+def test_a_delivery_leaves_its_line_with_the_first_record_that_says_so() -> None:
+    first = delivery(line="k", granted=True)
+    attempt(first)
+    first.leave_line()
+    assert first.record.line == "k"
+    attempt(first, "succeeded")
+    first.leave_line()
+    assert (first.record.line, first.record.ordered) == ("", None)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus, EventInput, EventState, EventStatus
-from hookkeeper.partition import PART, is_open, merged, part_input, partition
+from hookkeeper.partition import PART, partition, parts_of
+from hookkeeper.temporal.own_runs import merged
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -47,6 +48,16 @@ def test_parts_keep_order_and_webhooks_together(sizes: list[int]) -> None:
 )
 def test_the_partition_is_permanent(sizes: list[int], parts: list[int]) -> None:
     assert [len(part) for part in partition(of_webhooks(*sizes))] == parts
+
+
+def test_the_first_run_of_an_event_has_all_deliveries_and_begins_with_its_own() -> None:
+    event = EventInput(
+        id="e", type="t", tenant="a", timestamp=NOW, accepted_at=NOW, deliveries=tuple(of_webhooks(100, 50))
+    )
+    first, second = parts_of(event)
+    assert (len(first.deliveries), len(second.deliveries), first.parts, second.parts) == (100, 50, 2, 2)
+    assert first.deliveries + second.deliveries == event.deliveries
+    assert parts_of(second) == [second], "a sibling has none, and neither has a run for a redelivery"
 
 
 def part(status: EventStatus, *deliveries: Delivery, deliver_at: datetime | None = None) -> EventState:
@@ -94,11 +105,3 @@ def test_the_state_of_a_large_event_stays_under_its_limit() -> None:
     whole = merged(event, many, None)
     assert len(whole.model_dump_json()) < 512 * 1024
     assert {delivery.attempts_made for delivery in whole.deliveries} == {5}
-
-
-def test_a_part_is_the_event_with_some_of_its_deliveries() -> None:
-    deliveries = partition(of_webhooks(100, 5))[1]
-    event = EventInput(id="e", type="t", tenant="a", timestamp=NOW, data={"a": 1}, accepted_at=NOW)
-    assert part_input(event, deliveries) == event.model_copy(update={"deliveries": deliveries})
-    assert is_open(deliveries)
-    assert not is_open(of_webhooks(3, status="failed"))

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from hookkeeper.messages.bulk_work import RecoveryScope
 from hookkeeper.messages.event import Attempt, Delivery, EventState
-from hookkeeper.messages.recovery import RecoveryScope
 from hookkeeper.temporal.recovery_candidates import is_to_redeliver, was_reopened
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -11,6 +11,7 @@ from temporalio.client import WorkflowHistory
 from hookkeeper import temporal_names
 from hookkeeper.commands import reopen
 from hookkeeper.messages.event import Delivery, DeliveryStatus, EventInput
+from hookkeeper.partition import parts_of
 from hookkeeper.search_attributes import (
     DELIVER_AT_KEY,
     EVENT_TYPE_KEY,
@@ -96,9 +97,12 @@ def test_a_redelivery_does_not_wait_for_its_time() -> None:
     assert memo(again, 2) == {"digest": "abc", "accepted_at": NOW, "run_number": 2}
 
 
-def test_a_large_event_has_those_of_its_deliveries_on_its_parts() -> None:
-    deliveries = [Delivery(id=f"wh_{n}", webhook_id=f"wh_{n}", status="held") for n in range(101)]
-    assert attributes(event(*deliveries, deliver_at=LATER)) == OF_EVERY_EVENT
+def test_of_several_runs_of_an_event_each_has_the_attributes_of_its_own_deliveries() -> None:
+    deliveries = [Delivery(id=f"wh_{n:03}", webhook_id=f"wh_{n:03}", status="held") for n in range(101)]
+    first, second = parts_of(event(*deliveries))
+    assert attributes(event(*deliveries)) == attributes(first)
+    assert attributes(first)["HookNeedsAttention"] == [f"wh_{n:03}" for n in range(100)]
+    assert attributes(second)["HookNeedsAttention"] == ["wh_100"]
 
 
 def test_each_attribute_is_registered() -> None:

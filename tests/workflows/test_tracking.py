@@ -164,7 +164,7 @@ async def test_an_email_without_receipts_counts_as_delivered_and_its_recovery_is
         (message,) = await sendgrid.got(1)
         await report(instance, message, ("bounce", "ann@acme.example"), type="bounce", reason="550 no such user")
         await instance.until_closed(failed)
-        monkeypatch.setattr("workflows.receipts.RECEIPT_TIMEOUT", timedelta(seconds=1))
+        monkeypatch.setattr("workflows.delivery_status.RECEIPT_TIMEOUT", timedelta(seconds=1))
         monkeypatch.setattr("hookkeeper.registry.alerts.ALERT_INTERVAL", timedelta(0))  # the hour is over
         event = await instance.until_closed((await instance.send())["id"])
         assert (event["status"], event["deliveries"][0]["receipts"]) == ("succeeded", [])

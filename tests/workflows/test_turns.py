@@ -18,9 +18,9 @@ from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.index.lines import InLine
 from hookkeeper.registry.index.writing import Acceptance
+from hookkeeper.temporal.erasure import delete_run
 from hookkeeper.temporal.lines import LineCalls
 from hookkeeper.temporal.run_state import find_run
-from hookkeeper.temporal.shared_run_erasure import delete_run
 from hookkeeper.times import utc_now
 from instances import Instance, running_instance
 from numbered_events import first_numbers, numbers, queue, send_numbered

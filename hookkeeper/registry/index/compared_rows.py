@@ -21,6 +21,7 @@ COMPARED = (
     events.c.digest,
     events.c.finished_at,
     events.c.as_of,
+    events.c.parts,
 )
 
 
@@ -34,6 +35,7 @@ class ComparedRow(NamedTuple):
     digest: str
     finished_at: datetime | None
     as_of: datetime
+    parts: int
     has_acceptance: bool
     """A row that only a step of the run has written may lack deliveries: the registry was restored."""
 

@@ -3,21 +3,17 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
-
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import change_log, listing
 from hookkeeper.registry.index.change_log import Change, ChangedEvent, LogEnds, Position
 from hookkeeper.registry.index.compared_rows import ComparedRows
 from hookkeeper.registry.index.leases import Leases
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
-from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.retention import erase, expire
+from hookkeeper.registry.index.retention import expire
 from hookkeeper.registry.index.runs_by_status import RunsByStatus
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.state import IndexState, read_state
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
-from hookkeeper.registry.index.tables import events
 from hookkeeper.registry.index.waiting import webhooks_needing_attention
 
 
@@ -33,17 +29,6 @@ class EventIndex:
     async def expire(self, now: datetime, retention: timedelta) -> None:
         """Remove what is older than the retention."""
         await expire(self._database, now, retention)
-
-    async def erase(self, key: EventKey) -> None:
-        """Remove an event."""
-        await erase(self._database, key)
-
-    async def key(self, tenant: str, event_id: str) -> EventKey | None:
-        """Return the key of the event with this id."""
-        query = select(events.c.accepted_at).where(events.c.id == event_id, events.c.tenant == tenant)
-        async with self._database.read() as session:
-            accepted_at = await session.scalar(query)
-        return None if accepted_at is None else EventKey(accepted_at, tenant, event_id)
 
     async def statistics(self, query: StatisticsQuery) -> Statistics:
         """Add up what the query is about. Raises StatisticsTooLarge."""

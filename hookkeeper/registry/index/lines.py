@@ -9,15 +9,16 @@ import json
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, bindparam, func, literal, select, update
+from sqlalchemy import Select, and_, bindparam, func, literal, select
 
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.index.merge import EventKey, Line, Passed
+from hookkeeper.registry.index.statements import LOCK
 from hookkeeper.registry.index.tables import deliveries, events
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.transactions import Statement, Steps
+from hookkeeper.registry.transactions import Statement, Steps, Transactions
 
 MAX_AHEAD = 60
 """Deliveries ahead of another one that are counted."""
@@ -46,6 +47,16 @@ SELECT n - 1, d.tenant, d.event_id, d.part, d.webhook_id
 FROM json_array_elements($1::json) WITH ORDINALITY k (v, n) CROSS JOIN LATERAL (
   SELECT * FROM deliveries WHERE webhook_id = v ->> 0 AND line = v ->> 1 AND place IS NOT NULL
     AND place > (v ->> 2)::bigint ORDER BY place LIMIT 1) d""",
+}
+LEAVE = {
+    dialect: "UPDATE deliveries SET place = NULL, line = NULL"  # noqa: S608 - constants
+    f" WHERE webhook_id = {marks[0]} AND line = {marks[1]} AND place = {marks[2]}"
+    for dialect, marks in (("sqlite", ("?1", "?2", "?3")), ("postgresql", ("$1", "$2", "$3")))
+}
+PASS_FAILED = {
+    dialect: f"UPDATE deliveries SET place = NULL, line = NULL"  # noqa: S608 - constants
+    f" WHERE webhook_id = {mark} AND place IS NOT NULL AND attempts > 0"
+    for dialect, mark in (("sqlite", "?1"), ("postgresql", "$1"))
 }
 
 
@@ -95,11 +106,12 @@ def next_of(passed: Iterable[Passed]) -> Steps[list[tuple[EventKey, InLine]]]:
 
 
 class Lines:
-    """Reads lines. Methods raise RegistryUnavailable."""
+    """Methods raise RegistryUnavailable."""
 
-    def __init__(self, database: Database, reads: DirectReads) -> None:
+    def __init__(self, database: Database, reads: DirectReads, transactions: Transactions) -> None:
         self._database = database
         self._reads = reads
+        self._transactions = transactions
         self._place = CompiledRead(_place_of_delivery(), reads.dialect)
 
     async def place(self, tenant: str, event_id: str, delivery_id: str) -> Place | None:
@@ -122,10 +134,7 @@ class Lines:
 
     async def leave(self, webhook_id: str, head: Head) -> None:
         """Let the others pass the first delivery of a line."""
-        row = deliveries.c
-        is_head = row.webhook_id == webhook_id, row.line == head.line, row.place == head.place
-        async with self._database.write() as session:
-            await session.execute(update(deliveries).where(*is_head).values(place=None, line=None))
+        await self._transactions.run(lambda: _locked(Statement(LEAVE, (webhook_id, head.line, head.place))))
 
     async def count(self, webhook_id: str) -> int:
         """Count the deliveries in the lines of a webhook, `MAX_WAITING` at most."""
@@ -135,10 +144,7 @@ class Lines:
 
     async def pass_failed(self, webhook_id: str) -> None:
         """Let no delivery wait any more for one that has failed: the webhook is not ordered any more, or skips it."""
-        row = deliveries.c
-        is_failed = row.webhook_id == webhook_id, row.place.is_not(None), row.attempts > 0
-        async with self._database.write() as session:
-            await session.execute(update(deliveries).where(*is_failed).values(place=None, line=None))
+        await self._transactions.run(lambda: _locked(Statement(PASS_FAILED, (webhook_id,))))
 
     async def foremost(self, webhook_id: str) -> list[InLine]:
         """Return the first two deliveries in each line of a webhook, of `MAX_LINES` lines at most."""
@@ -149,6 +155,12 @@ class Lines:
         query = select(*(numbered.c[name] for name in InLine._fields)).where(numbered.c.number <= 2)
         async with self._database.read() as session:
             return [InLine(*found) for found in await session.execute(query.limit(2 * MAX_LINES))]
+
+
+def _locked(statement: Statement) -> Steps[None]:
+    """Execute a statement while no transaction has read the rows and is about to write them."""
+    yield LOCK
+    yield statement
 
 
 def _place_of_delivery() -> Select[*tuple[Any, ...]]:

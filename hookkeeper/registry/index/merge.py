@@ -3,14 +3,15 @@
 A report can come twice, and after a later one. A row keeps the latest one, and counters follow the rows.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from hookkeeper.messages.event import Delivery
-from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
+from hookkeeper.messages.event import FINAL, NEED_ATTENTION, Delivery, DeliveryStatus, status_of
+from hookkeeper.messages.run_report import BEGINNING, RunReport
+from hookkeeper.partition import PART, partition
 from hookkeeper.registry.index import rollup
 from hookkeeper.registry.index.rollup import Rollups, Subject
 
@@ -41,7 +42,7 @@ class Passed(NamedTuple):
     event: EventKey
     line: Line
     place: int
-    """0 if it had left before, with the same report."""
+    """0 if it has left before: its record is repeated, and the call to the next one may be lost."""
 
 
 class Delay(NamedTuple):
@@ -72,6 +73,8 @@ class IndexChanges:
     successes: list[Delay] = field(default_factory=list)
     followed: dict[EventKey, Followed] = field(default_factory=dict)
     passed: list[Passed] = field(default_factory=list)
+    undecided: set[EventKey] = field(default_factory=set)
+    """Events with several runs whose status may have changed: it follows from the rows of all their deliveries."""
 
     def follow(self, key: EventKey) -> Followed:
         """Note that an event has visibly changed, and return what has."""
@@ -96,36 +99,84 @@ def merge(
     places = Places(tails or {})
     for report in reports:
         key = key_of(report)
-        if report.progress is not None:
-            _merge_event(changes, report, report.progress, changes.events.get(key) or events.get(key))
-        removed = {delivery.id: _delivery_row(report, delivery) for delivery in report.deliveries_before}
-        for delivery in report.deliveries:
+        _merge_event(changes, report, changes.events.get(key) or events.get(key))
+        removed = {delivery.id: _delivery_row(report, report.part, delivery) for delivery in report.deliveries_before}
+        for part, delivery in _by_part(report):
             delivery_key = DeliveryKey(key, delivery.id)
             old = changes.deliveries.get(delivery_key) or deliveries.get(delivery_key) or removed.get(delivery.id)
-            if _merge_delivery(changes, report, delivery, old, places):
+            if _merge_delivery(changes, report, part, delivery, old, places):
                 event = changes.events.get(key) or events.get(key)
                 due_at = max(key.accepted_at, (event and event["deliver_at"]) or key.accepted_at)
                 _note_delays(changes, changes.deliveries[delivery_key], delivery, old, due_at)
     return changes
 
 
-def _merge_event(changes: IndexChanges, report: RunReport, progress: EventProgress, old: Row | None) -> None:
-    key = key_of(report)
+def decide(key: EventKey, old: Row | None, changes: IndexChanges, statuses: Set[DeliveryStatus]) -> None:
+    """Let the status of an event with several runs follow from those of all its deliveries. The report of the last one
+    that is final finishes the event.
+    """
+    row = changes.events[key]
+    is_final = statuses <= FINAL
+    was_final = old is not None and old["finished_at"] is not None
+    changes.events[key] = new = {
+        **row,
+        "status": status_of(statuses, scheduled=row["status"] == "scheduled"),
+        "needs_attention": not statuses.isdisjoint(NEED_ATTENTION),
+        "finished_at": (old["finished_at"] if old and was_final else row["as_of"]) if is_final else None,
+    }
+    if old is not None and shown_of_event(old) != shown_of_event(new):
+        changes.follow(key)
+
+
+def _by_part(report: RunReport) -> Iterator[tuple[int, Delivery]]:
+    """Iterate over the deliveries of a report, each with the number of the run that has it."""
+    if len(report.deliveries) <= PART:
+        yield from ((report.part, delivery) for delivery in report.deliveries)
+    else:
+        for part, deliveries in enumerate(partition(report.deliveries), start=1):
+            yield from ((part, delivery) for delivery in deliveries)
+
+
+def _merge_event(changes: IndexChanges, report: RunReport, old: Row | None) -> None:
+    key, progress = key_of(report), report.progress
     if old is None:
-        changes.events[key] = _event_row(report, progress)
+        changes.events[key] = _event_row(report)
         followed = changes.follow(key)
         if not report.deliveries_before:
             rollup.count_event(changes.rollups, Subject(report.tenant, report.type), report.accepted_at)
             followed.is_new = True
+        return
+    if old["parts"] > 1:
+        new = _with_sibling(old, report)
     elif report.as_of >= old["as_of"]:
-        changes.events[key] = new = _event_row(report, progress, size=old["size"])
-        if shown_of_event(old) != shown_of_event(new):
-            changes.follow(key)
+        new = _event_row(report, size=old["size"])
     elif old["size"] is None and progress.size is not None:  # the worker was faster than the API
-        changes.events[key] = {**old, "size": progress.size}
+        new = {**old, "size": progress.size}
+    else:
+        return
+    changes.events[key] = new
+    if shown_of_event(old) != shown_of_event(new):
+        changes.follow(key)
 
 
-def _event_row(report: RunReport, progress: EventProgress, size: int | None = None) -> Row:
+def _with_sibling(old: Row, report: RunReport) -> Row:
+    """Return the row of an event with several runs after the report of one of them: it is scheduled until one of them
+    delivers.
+    """
+    progress = report.progress
+    has_begun = progress.status == "delivering" and report.as_of > BEGINNING
+    return {
+        **old,
+        "status": "delivering" if has_begun else old["status"],
+        "deliver_at": progress.deliver_at if report.as_of >= old["as_of"] else old["deliver_at"],
+        "run_id": progress.run_id if report.part == 1 and progress.run_id else old["run_id"],
+        "size": old["size"] if progress.size is None else progress.size,
+        "as_of": max(old["as_of"], report.as_of),
+    }
+
+
+def _event_row(report: RunReport, size: int | None = None) -> Row:
+    progress = report.progress
     return {
         "accepted_at": report.accepted_at,
         "tenant": report.tenant,
@@ -139,6 +190,7 @@ def _event_row(report: RunReport, progress: EventProgress, size: int | None = No
         "digest": progress.digest,
         "shared_run": progress.shared_run,
         "size": size if progress.size is None else progress.size,
+        "parts": report.parts,
         "as_of": report.as_of,
     }
 
@@ -174,17 +226,18 @@ def _micros(at: datetime) -> int:
 
 
 def _merge_delivery(
-    changes: IndexChanges, report: RunReport, delivery: Delivery, old: Row | None, places: Places
+    changes: IndexChanges, report: RunReport, part: int, delivery: Delivery, old: Row | None, places: Places
 ) -> bool:
     """Return whether the report is no older than the row."""
     if old is not None and report.as_of < old["as_of"]:
         return False
     place = places.place(report, delivery, old)
-    new = _delivery_row(report, delivery, place)
-    if place is None and (line := (old and old["line"]) or delivery.line):
+    new = _delivery_row(report, part, delivery, place)
+    if delivery.line and not delivery.blocks_line:
         had = old["place"] if old else None
-        if had or old is None or old["as_of"] == report.as_of:
-            changes.passed.append(Passed(key_of(report), (delivery.webhook_id, line), had or 0))
+        changes.passed.append(Passed(key_of(report), (delivery.webhook_id, delivery.line), had or 0))
+    if report.parts > 1 and (old is None or old["status"] != new["status"]):
+        changes.undecided.add(key_of(report))
     subject = Subject(report.tenant, report.type, delivery.webhook_id, delivery.channel)
     counted = old["attempts"] if old else 0
     added = [attempt for attempt in delivery.attempts if attempt.number > counted]
@@ -212,14 +265,14 @@ def _delay(delivery: Delivery, due_at: datetime, at: datetime) -> Delay:
     return Delay(delivery.channel, max((at - due_at).total_seconds(), 0.0))
 
 
-def _delivery_row(report: RunReport, delivery: Delivery, place: int | None = None) -> Row:
+def _delivery_row(report: RunReport, part: int, delivery: Delivery, place: int | None = None) -> Row:
     latest = delivery.attempts[-1] if delivery.attempts else None
     return {
         "accepted_at": report.accepted_at,
         "tenant": report.tenant,
         "event_id": report.event_id,
         "id": delivery.id,
-        "part": report.part,
+        "part": part,
         "webhook_id": delivery.webhook_id,
         "channel": delivery.channel,
         "type": report.type,

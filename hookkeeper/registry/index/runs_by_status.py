@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, column, select, text, tuple_
 
+from hookkeeper.messages.bulk_work import RecoveryScope, RunPosition
 from hookkeeper.messages.event import DeliveryStatus, Reason
-from hookkeeper.messages.recovery import RecoveryScope
-from hookkeeper.messages.run_position import RunPosition
 from hookkeeper.partition import PART
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries

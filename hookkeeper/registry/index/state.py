@@ -54,7 +54,7 @@ def _oldest_pending() -> tuple[Select[datetime | None], Select[datetime | None]]
 def _oldest_of(of_events: FromClause, of_deliveries: FromClause) -> Select[datetime | None]:
     """Return when the first of these deliveries was due that has a worker to wait for, and nothing else.
 
-    Others wait for the `deliver_at` of their event, in an ordered queue, or for the rate of their webhook. An event
+    Others wait for the `deliver_at` of their event, for their turn, or for the rate of their webhook. An event
     with many degraded webhooks makes few attempts for these at once.
     """
     event, delivery = of_events.c, of_deliveries.c

@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Integer, SmallInteger, Table
 
+from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.messages.run_report import BEGINNING
-from hookkeeper.registry.index.merge import Row
+from hookkeeper.registry.index.merge import EventKey, Row
 from hookkeeper.registry.index.rollup import COUNTERS
 from hookkeeper.registry.index.tables import MICROSECOND, EpochTime, deliveries, events, rollups
 from hookkeeper.registry.transactions import Statement, Steps
@@ -59,6 +60,11 @@ UPSERT_EVENTS, UPSERT_DELIVERIES = (_upsert(table, "{name} = excluded.{name}") f
 ADD_COUNTERS = _upsert(rollups, "{name} = {table}.{name} + excluded.{name}")
 assert [column.name for column in rollups.columns][-len(COUNTERS) :] == list(COUNTERS)
 
+STATUSES = {
+    dialect: "SELECT DISTINCT status FROM deliveries"  # noqa: S608
+    f" WHERE accepted_at = {marks[0]} AND tenant = {marks[1]} AND event_id = {marks[2]}"
+    for dialect, marks in (("sqlite", ("?1", "?2", "?3")), ("postgresql", ("$1", "$2", "$3")))
+}
 MOVE = {
     "sqlite": """
 UPDATE events SET shared_run = ?1, run_id = ?2 WHERE shared_run = ?3 AND (tenant, id) IN
@@ -103,6 +109,12 @@ def upsert_deliveries(rows: Iterable[Row]) -> Steps[None]:
     """Write rows of deliveries."""
     if many := [_values(deliveries, row) for row in rows]:
         yield Statement(UPSERT_DELIVERIES, many=many)
+
+
+def statuses_of(event: EventKey) -> Steps[set[DeliveryStatus]]:
+    """Return the statuses that deliveries of an event have."""
+    found = yield Statement(STATUSES, (micros(event.accepted_at), event.tenant, event.event_id))
+    return {status for (status,) in found}
 
 
 def add_counters(rows: Sequence[tuple[Any, ...]]) -> Steps[None]:

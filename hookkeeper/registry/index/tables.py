@@ -73,6 +73,7 @@ events = Table(
     Column("digest", String, nullable=False),
     Column("shared_run", String),
     Column("size", Integer),
+    Column("parts", SmallInteger, nullable=False),
     Column("as_of", EpochTime, nullable=False),
     Index("ix_events_tenant_accepted_at", "tenant", "accepted_at", "id"),
     Index("ix_events_type", "type", "accepted_at", "tenant", "id"),
@@ -81,7 +82,7 @@ events = Table(
     _partial("ix_events_needs_attention", NEEDS_ATTENTION, "accepted_at", "tenant", "id"),
 )
 """One row an event. `shared_run` is the workflow id of the shared run that has it; NULL: it has a run of its own.
-`run_id` is empty until its run has recorded a step.
+`run_id` is empty until its run has recorded a step. `parts` is the number of runs that have its deliveries.
 """
 
 deliveries = Table(
@@ -118,9 +119,9 @@ deliveries = Table(
     _partial("ix_deliveries_channel", OTHER_CHANNEL, "channel", "accepted_at", "tenant", "event_id"),
     _partial("ix_deliveries_line", IN_LINE, "webhook_id", "line", "place"),
 )
-"""One row a delivery. `part` is the part of a large event that has it; `status_code` and `error` are those of its
-latest attempt, and `status_class` is 5 for 503. `place` is that of an ordered delivery in its `line`, until later ones
-need not wait for it (`hookkeeper.registry.index.lines`).
+"""One row a delivery. `part` is the number of the run that has it, among its siblings; `status_code` and `error` are
+those of its latest attempt, and `status_class` is 5 for 503. `place` is that of an ordered delivery in its `line`,
+until later ones need not wait for it (`hookkeeper.registry.index.lines`).
 """
 
 rollups = Table(

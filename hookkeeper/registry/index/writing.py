@@ -19,6 +19,7 @@ from hookkeeper.registry.index.merge import (
     IndexChanges,
     Line,
     Row,
+    decide,
     key_of,
     merge,
     takes_place,
@@ -28,6 +29,8 @@ from hookkeeper.registry.transactions import Steps
 
 Key = tuple[str, str]
 """Tenant and event id."""
+ACCEPTED_EVENT = ("tenant", "id", "digest", "accepted_at", "shared_run", "parts")
+"""Columns of an `AcceptedEvent`."""
 
 
 class AcceptedEvent(NamedTuple):
@@ -39,6 +42,8 @@ class AcceptedEvent(NamedTuple):
     accepted_at: datetime
     shared_run: str | None
     """The workflow id of a shared run; None: the event has a run of its own."""
+    parts: int = 1
+    """How many runs its deliveries are divided among."""
 
     @property
     def key(self) -> Key:
@@ -58,9 +63,8 @@ class Acceptance(NamedTuple):
 
     @property
     def row(self) -> AcceptedEvent:
-        progress = self.report.progress
-        assert progress is not None
-        return AcceptedEvent(*self.key, progress.digest, self.report.accepted_at, progress.shared_run)
+        report, progress = self.report, self.report.progress
+        return AcceptedEvent(*self.key, progress.digest, report.accepted_at, progress.shared_run, report.parts)
 
 
 class Written(NamedTuple):
@@ -83,8 +87,10 @@ def write(new: Sequence[Acceptance], reports: Sequence[RunReport]) -> Steps[Writ
     changes = merge(current, {key_of_row(row): row for row in events.values()}, deliveries, tails)
     for row in moved:
         changes.events.setdefault(key_of_row(row), row)
-    yield from statements.upsert_events(changes.events.values())
     yield from statements.upsert_deliveries(changes.deliveries.values())
+    for key in changes.undecided:
+        decide(key, events.get((key.tenant, key.event_id)), changes, (yield from statements.statuses_of(key)))
+    yield from statements.upsert_events(changes.events.values())
     yield from _add(changes.rollups)
     yield from change_log.append(changes.followed)
     behind = yield from lines.next_of(changes.passed)
@@ -130,7 +136,7 @@ def _accept(
 
 
 def accepted_event(row: Row) -> AcceptedEvent:
-    return AcceptedEvent(row["tenant"], row["id"], row["digest"], row["accepted_at"], row["shared_run"])
+    return AcceptedEvent(*(row[name] for name in ACCEPTED_EVENT))
 
 
 def _is_of_row(report: RunReport, events: Mapping[Key, Row]) -> bool:
@@ -140,7 +146,7 @@ def _is_of_row(report: RunReport, events: Mapping[Key, Row]) -> bool:
     row = events.get((report.tenant, report.event_id))
     if row is None or row["accepted_at"] != report.accepted_at:
         return row is None
-    reporter = report.progress.shared_run if report.progress else None
+    reporter = report.progress.shared_run
     return not (reporter and row["shared_run"] and ids.is_later_shared_run(row["shared_run"], reporter))
 
 

@@ -9,7 +9,6 @@ from test_writing import ACCEPTED, HISTORY, attempt, delivery, report
 
 from hookkeeper.registry.index import change_log
 from hookkeeper.registry.index.change_log import END, Change, Position
-from hookkeeper.registry.index.merge import EventKey
 from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
@@ -80,7 +79,7 @@ async def test_old_writes_are_forgotten(index: WrittenIndex, monkeypatch: pytest
 
 async def test_an_erased_event_is_not_shown(index: WrittenIndex) -> None:
     await index.write([report(1, delivery("retrying", attempt(1, "timeout"))), report(1, event_id="evt_2")])
-    await index.erase(EventKey(ACCEPTED, "acme", "evt_1"))
+    await index.erase("acme", "evt_1")
     assert [event.id for event in await index.changed_events(await all_changes(index))] == ["evt_2"]
     await index.write([report(3, accepted_at=ACCEPTED + timedelta(days=1), event_id="evt_3")])
     assert [event.id for event in await index.changed_events(await all_changes(index))] == ["evt_2", "evt_3"]

@@ -125,7 +125,7 @@ def test_a_delay_begins_when_the_event_is_due() -> None:
     )
     due = ACCEPTED + MINUTE
     assert delays(merge([of_event(62, done, due)], {}, {})) == ([Delay("email", 1.0)], [Delay("email", 1.5)])
-    part = of_event(62, done)._replace(progress=None, part=1)
+    part = of_event(62, done, due)
     known = merge([of_event(1, done.model_copy(update={"attempts": (), "status": "pending"}), due)], {}, {})
     assert delays(merge([part], known.events, known.deliveries)) == ([Delay("email", 1.0)], [Delay("email", 1.5)])
 

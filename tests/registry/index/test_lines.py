@@ -74,15 +74,15 @@ async def test_events_of_one_transaction_have_places_of_their_own(store: Store) 
     assert sorted(await ahead_of(store, *(f"e{n}" for n in range(20)))) == list(range(20))
 
 
-async def test_the_delivery_behind_one_that_leaves_is_returned_once(store: Store) -> None:
+async def test_the_delivery_behind_one_that_leaves_is_returned_also_if_the_record_is_repeated(store: Store) -> None:
     await accept(store, report("a"), report("b"), report("c"))
     assert await store.rows.write([report("a", seconds=1, attempts=(FAILED,), steps_taken=1)]) == []
     done = report("a", seconds=2, status="succeeded")
     assert await store.rows.write([done]) == [in_line("b")]
-    assert await store.rows.write([done]) == [in_line("b")]  # the record is repeated: the call may be lost
-    assert await store.rows.write([report("a", seconds=3, status="succeeded")]) == []
-    assert await store.rows.write([report("b", seconds=3, status="cancelled")]) == [in_line("c")]
-    assert await store.rows.write([report("c", seconds=4, status="succeeded")]) == []
+    assert await store.rows.write([done._replace(as_of=NOW + timedelta(seconds=3))]) == [in_line("b")]
+    assert await store.rows.write([report("a", seconds=4, status="succeeded", line="")]) == []
+    assert await store.rows.write([report("b", seconds=5, status="cancelled")]) == [in_line("c")]
+    assert await store.rows.write([report("c", seconds=6, status="succeeded")]) == []
 
 
 async def test_two_that_leave_together_let_the_next_one_go(store: Store) -> None:

@@ -29,8 +29,10 @@ DIRECT = [
     (written.SELECT_EVENTS, (json.dumps([("e1", "acme")]),)),
     (written.SELECT_DELIVERIES, (json.dumps([(1, "acme", "e1", "wh_1")]),)),
     (lines.TAILS, (json.dumps([("wh_1", "k")]),)),
+    (lines.LEAVE, ("wh_1", "k", 1)),
+    (lines.PASS_FAILED, ("wh_1",)),
     (lines.NEXT, (json.dumps([("wh_1", "k", 1)]),)),
-    (written.MOVE, (None, "shared-1", json.dumps([("acme", "e1")]))),
+    (written.MOVE, (None, "", "shared-1", json.dumps([("acme", "e1")]))),
     *((text, ("acme", "e1")) for text in written.REMOVE),
     (NUMBERS, (json.dumps([(60, "acme", 0)]),)),
     (PRESENT, (60, "acme", 0, json.dumps([("wh_1", "order.paid", "webhook")]))),
@@ -94,7 +96,7 @@ async def test_no_write_of_the_index_reads_a_whole_table(sqlite_url: str) -> Non
         keys = [EventKey(given.accepted_at, given.tenant, given.event_id) for given in old]
         await index.compared_rows.with_ids([key.event_id for key in keys])
         await index.compared_rows.silent(NOW, None, 10)
-        await index.erase(keys[0])
+        await index.erase(old[0].tenant, old[0].event_id)
         await index.expire(NOW, timedelta(days=10))
     statements += [(text["sqlite"], values) for text, values in DIRECT]
     assert await scanned(engine, statements) == []

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from hookkeeper.messages.bulk_work import RunPosition
 from hookkeeper.messages.event import Attempt, Delivery
-from hookkeeper.messages.run_position import RunPosition
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index import runs_by_status
 from hookkeeper.registry.index.runs_by_status import Selection, held_by
@@ -21,7 +21,7 @@ FAILED = Selection("acme", "wh_1", "failed")
 
 
 def report(
-    event_id: str, seconds: float, *webhooks: str, status: str = "failed", part: int = 0, **changes: Any
+    event_id: str, seconds: float, *webhooks: str, status: str = "failed", part: int = 1, **changes: Any
 ) -> RunReport:
     """Return the report of a run that has one attempt of a delivery to each webhook."""
     accepted_at = BEGAN + timedelta(seconds=seconds)
@@ -73,15 +73,15 @@ async def test_pages_are_in_order_and_whole(engine: AsyncEngine, at_most: int, m
             report("c", 0),
             report("a", 0, *many),
             report("b", 0, *many),
-            report("large", 2, *many, part=2, progress=None),
-            report("large", 2, *many, part=1, progress=None),
+            report("large", 2, *many, part=2, parts=2),
+            report("large", 2, *many, part=1, parts=2),
             report("late", 3),
             report("d", 1, *many),
             *(report(f"e{n}", 2.5) for n in range(8)),
         ],
     )
-    expected = [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("large", 1), ("large", 2)]
-    assert await all_runs(index, FAILED, at_most) == [*expected, *((f"e{n}", 0) for n in range(8)), ("late", 0)]
+    expected = [("a", 1), ("b", 1), ("c", 1), ("d", 1), ("large", 1), ("large", 2)]
+    assert await all_runs(index, FAILED, at_most) == [*expected, *((f"e{n}", 1) for n in range(8)), ("late", 1)]
     assert await index.runs_by_status.count(FAILED, BEGAN + timedelta(days=1)) == 15
     monkeypatch.setattr(runs_by_status, "RUNS_PER_COUNT", at_most)
     assert await index.runs_by_status.count(FAILED, BEGAN + timedelta(seconds=1)) == 3
@@ -100,12 +100,12 @@ async def test_only_what_is_selected_is_found(engine: AsyncEngine) -> None:
             report("late", 60),
         ],
     )
-    assert await all_runs(index, FAILED, 10) == [("failed", 0), ("other-type", 0), ("late", 0)]
+    assert await all_runs(index, FAILED, 10) == [("failed", 1), ("other-type", 1), ("late", 1)]
     of_tenant = Selection("acme", None, "failed", types=("order.paid",))
-    assert await all_runs(index, of_tenant, 10) == [("failed", 0), ("other-webhook", 0), ("late", 0)]
+    assert await all_runs(index, of_tenant, 10) == [("failed", 1), ("other-webhook", 1), ("late", 1)]
     since = Selection("acme", None, "failed", since=BEGAN + timedelta(seconds=2), until=BEGAN + timedelta(seconds=60))
-    assert await all_runs(index, since, 10) == [("other-webhook", 0), ("other-type", 0)]
-    assert await all_runs(index, held_by("acme", "wh_1"), 10) == [("held", 0)]
+    assert await all_runs(index, since, 10) == [("other-webhook", 1), ("other-type", 1)]
+    assert await all_runs(index, held_by("acme", "wh_1"), 10) == [("held", 1)]
     assert await all_runs(index, held_by("acme", "wh_9"), 10) == []
 
 

@@ -142,13 +142,52 @@ async def test_a_redelivery_whose_rows_have_gone_counts_what_is_new(engine: Asyn
     assert await counters(engine) == {("wh_1", 1): new}
 
 
-async def test_a_part_reports_its_deliveries_only(engine: AsyncEngine) -> None:
+TWO = tuple(Delivery(id=f"wh_{n:03}", webhook_id=f"wh_{n:03}") for n in range(101))
+"""The deliveries of an event with two runs."""
+
+
+def ended(number: int, status: DeliveryStatus) -> Delivery:
+    return TWO[number].model_copy(update={"status": status, "attempts": (attempt(1),)})
+
+
+async def shown(engine: AsyncEngine) -> tuple[str, bool, float | None]:
+    """Return the status of the event, whether it needs attention, and after how many seconds it has finished."""
+    (row,) = await rows(engine, events)
+    seconds = row["finished_at"] and (row["finished_at"] - ACCEPTED).total_seconds()
+    return row["status"], row["needs_attention"], seconds
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+async def test_the_last_delivery_of_all_siblings_finishes_their_event(engine: AsyncEngine, is_reversed: bool) -> None:
+    """Two runs record their deliveries in any order, and together: the event is one, and counted once."""
     index = WrittenIndex(engine)
-    parent = report(2, status="succeeded")
-    part = report(3, delivery("succeeded", attempt(1), webhook="wh_7"), progress=None)
-    await index.write([part, parent])
-    assert [row["status"] for row in await rows(engine, events)] == ["succeeded"]
-    assert [row["webhook_id"] for row in await rows(engine, deliveries)] == ["wh_7"]
+    await index.write([report(None, *TWO, parts=2)])
+    found = {row["id"]: row["part"] for row in await rows(engine, deliveries)}
+    assert [found["wh_000"], found["wh_099"], found["wh_100"]] == [1, 1, 2]
+    first = report(5, *(ended(n, "succeeded") for n in range(100)), status="succeeded", parts=2)
+    second = report(7, ended(100, "failed"), status="failed", part=2, parts=2)
+    one, other = (second, first) if is_reversed else (first, second)
+    await index.write([one])
+    assert await shown(engine) == ("delivering", is_reversed, None)
+    await index.write([other, one])
+    assert await shown(engine) == ("failed", True, 7)
+    await index.write([first, second])
+    assert await shown(engine) == ("failed", True, 7)
+    counted = await counters(engine)
+    assert (counted["", 0]["events"], counted["wh_100", 0]["deliveries_failed"]) == (1, 1)
+
+
+async def test_an_event_with_siblings_is_scheduled_until_one_of_them_begins(engine: AsyncEngine) -> None:
+    index = WrittenIndex(engine)
+    await index.write([report(None, *TWO, status="scheduled", parts=2)])
+    await index.write([report(1, ended(100, "cancelled"), status="cancelled", part=2, parts=2)])
+    assert await shown(engine) == ("scheduled", False, None)
+    await index.write([report(9, status="delivering", parts=2)])
+    assert await shown(engine) == ("delivering", False, None)
+    await index.write([report(12, *(ended(n, "succeeded") for n in range(100)), status="succeeded", parts=2)])
+    assert await shown(engine) == ("cancelled", False, 12)
+    await index.write([report(20, TWO[100], status="delivering", part=2, parts=2)])
+    assert await shown(engine) == ("delivering", False, None)
 
 
 async def test_a_delivery_that_was_cancelled_ends_with_its_run(engine: AsyncEngine) -> None:

@@ -1,5 +1,5 @@
-"""The search attributes of an open run, by which the Temporal web UI finds runs that need attention. Only changes are
-written: each is an event in the run's history.
+"""What Temporal lists of a run: its memo, and the search attributes by which the web UI finds open runs that need
+attention. Only changes of these are written: each is an event in the run's history.
 
 A run that is about to close writes none: it is found by its status.
 """
@@ -9,19 +9,27 @@ from datetime import datetime
 
 from temporalio import workflow
 
+from hookkeeper import temporal_names
 from hookkeeper.search_attributes import DELIVER_AT_KEY, NEEDS_ATTENTION_KEY, fitting_ids
 from workflows.delivery import DeliveryState
+
+
+def digest() -> str:
+    """Return the digest of the event; empty if the run was started with Temporal's own tools."""
+    value: str = workflow.memo_value(temporal_names.DIGEST, default="")
+    return value
+
+
+def run_number() -> int:
+    """Return the number of this run of the event, or of this sibling."""
+    value: int = workflow.memo_value(temporal_names.RUN_NUMBER, default=1)
+    return value
 
 
 class SearchAttributes:
     def __init__(self, deliveries: Iterable[DeliveryState]) -> None:
         self._deliveries = list(deliveries)
         self._needs_attention = list(workflow.info().typed_search_attributes.get(NEEDS_ATTENTION_KEY, ()))
-
-    @property
-    def needs_attention(self) -> bool:
-        """A delivery needs attention."""
-        return bool(self._needs_attention)
 
     def update(self) -> None:
         """List the webhooks whose deliveries need attention."""

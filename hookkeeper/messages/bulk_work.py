@@ -1,10 +1,76 @@
-"""The messages of recoveries (`workflows.recovery`)."""
+"""The messages of releases and recoveries (`workflows.release`, `workflows.recovery`), which process runs in order."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hookkeeper.messages import Message
-from hookkeeper.messages.run_position import RunPosition
+
+
+class RunPosition(NamedTuple):
+    """Releases and recoveries continue after it."""
+
+    accepted_at: datetime
+    event_id: str
+    part: int
+    """The number of the run among its siblings."""
+
+
+# Releases
+
+ReleaseStage = Literal["deciding", "sending", "sent"]
+"""What a run does after its release was requested."""
+
+
+class ReleaseState(Message):
+    """The state of a release; also its input, and what it continues with as a new run."""
+
+    webhook_id: str
+    tenant: str
+    passes: int = 0
+    """Completed passes."""
+    after: RunPosition | None = None
+    """The latest run that the present pass has released."""
+    released: int = 0
+    """Events."""
+    requested: bool = False
+    """The release was requested again while it ran."""
+
+
+class HeldSearch(Message):
+    """A request for the oldest runs with a held delivery after a position."""
+
+    webhook_id: str
+    tenant: str
+    after: RunPosition | None = None
+
+
+class HeldRuns(Message):
+    """The oldest runs with a held delivery."""
+
+    runs: tuple[str, ...] = ()
+    end: RunPosition | None = None
+    """The position to continue after; None: there are no more."""
+    off: bool = False
+    """The webhook is paused or disabled: nothing is to be released."""
+
+
+class ReleaseBatch(Message):
+    """Runs to release, oldest first."""
+
+    webhook_id: str
+    tenant: str
+    runs: tuple[str, ...]
+
+
+class ReleaseProgress(Message):
+    completed: int = 0
+    """Completed runs, counted from the beginning of the batch."""
+    released: int = 0
+    """Those that have reacted to it."""
+    off: bool = False
+
+
+# Recoveries
 
 RecoverableStatus = Literal["failed", "cancelled"]
 RedeliveryResult = Literal["redelivered", "skipped", "failed"]
