@@ -245,7 +245,7 @@ def without_secrets(url: str) -> str:
 
 
 def is_degraded(timeouts: int | None) -> bool:
-    """Return whether this number of timeouts in a row make a webhook degraded."""
+    """Return whether this number of timeouts in a row makes a webhook degraded."""
     return (timeouts or 0) >= DEGRADED_AFTER
 
 

@@ -30,11 +30,6 @@ LAST_EVENTS = 50
 """Events at the end of a history that contain the final state of a cancelled run, or the latest workflow task."""
 
 
-async def latest_run(client: Client, tenant: str, event_id: str) -> WorkflowExecutionDescription:
-    """Return the latest run of an event. Raises Temporal's `RPCError`."""
-    return await client.get_workflow_handle(ids.workflow_id(tenant, event_id)).describe()
-
-
 async def find_run(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
     """Return the latest run with this id; None if there is none. Raises Temporal's `RPCError`."""
     with not_found_suppressed():
