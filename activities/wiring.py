@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 from temporalio.client import Client
 
 from activities.alerts import AlertActivities
-from activities.clients import Clients, open_clients
 from activities.delivery_batch import BatchRunner
 from activities.emails import EmailActivities, SuppressingProvider
 from activities.health import HealthRecorder
@@ -24,9 +24,13 @@ from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import TenantConcurrency
 from activities.turns import TurnActivities
 from activities.webhooks import WebhookActivities
+from hookkeeper.egress import http
+from hookkeeper.egress.addresses import EVERYWHERE, parse_networks
 from hookkeeper.egress.notifier import Notifier
+from hookkeeper.egress.resolver import Lookups
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
+from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.operator_settings import mail_provider, operator_alerts
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
@@ -36,6 +40,35 @@ from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.bulk.releases import HeldDeliveries
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.run_repair import RunRepair
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    guarded: httpx.AsyncClient
+    """For URLs that tenants choose: it connects to allowed addresses only."""
+    own: httpx.AsyncClient
+    """For URLs that the operator chooses, such as that of the mail provider."""
+    sandbox: Sandbox
+
+
+@asynccontextmanager
+async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
+    """Open all clients until the block ends."""
+    allowed = parse_networks(settings.allowed_networks)
+    proxy = settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
+    lookups = Lookups(settings.dns_servers)
+    async with (
+        http.make_client(
+            allowed,
+            proxy=proxy,
+            lookups=lookups,
+            require_https=settings.require_https,
+        ) as guarded,
+        http.make_client(EVERYWHERE, proxy=proxy, lookups=lookups) as own,
+        Sandbox(per_tenant=MAX_CALLS_PER_TENANT) as sandbox,
+    ):
+        yield Clients(guarded, own, sandbox)
+
 
 MAX_CONCURRENT_BULK = 20
 """Activities of releases and recoveries at the same time; each waits for deliveries most of the time."""

@@ -18,7 +18,7 @@ async def test_silent_name_servers_of_one_tenant_delay_and_charge_no_other(
     """Timeline: an event goes to 90 names that no server answers for, and their lookups last; another tenant's event is
     sent. Proves: it is delivered by its first attempt while none of the 90 has got a result.
     """
-    monkeypatch.setattr("activities.clients.Lookups", partial(Lookups, timeout=20.0, max_per_tenant=10))
+    monkeypatch.setattr("activities.wiring.Lookups", partial(Lookups, timeout=20.0, max_per_tenant=10))
     async with (
         name_server(acme_example=["127.0.0.1"]) as dns,
         running_instance(temporal, tmp_path, dns_servers=(dns.address,)) as instance,
@@ -46,7 +46,7 @@ async def test_a_delivery_without_a_free_lookup_is_deferred_without_an_attempt(
 ) -> None:
     """Timeline: the only lookup that the tenant may have is under way for 3 s, and requests wait for 0.1 s only."""
     monkeypatch.setattr("hookkeeper.egress.request_state.SLOT_TIMEOUT", 0.1)
-    monkeypatch.setattr("activities.clients.Lookups", partial(Lookups, timeout=3.0, max_per_tenant=1))
+    monkeypatch.setattr("activities.wiring.Lookups", partial(Lookups, timeout=3.0, max_per_tenant=1))
     async with (
         name_server(acme_example=["127.0.0.1"]) as dns,
         running_instance(temporal, tmp_path, dns_servers=(dns.address,)) as instance,
