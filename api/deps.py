@@ -30,7 +30,7 @@ from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.recoveries import RecoveryService
 from hookkeeper.services.system_state import SystemState
-from hookkeeper.services.webhooks import WebhookService, found
+from hookkeeper.services.webhooks import WebhookService, require
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.own_runs import EventSnapshot
@@ -137,7 +137,7 @@ async def _known_webhook(
     webhook_id: Annotated[str, Path(pattern=EVENT_ID)], store: StoreDep, caller: CallerDep
 ) -> Webhook:
     """Return the webhook that the path names. Raises NotFound, also for a webhook of another tenant."""
-    return found(await store.webhooks.get(webhook_id, caller.tenant))
+    return require(await store.webhooks.get(webhook_id, caller.tenant))
 
 
 async def _listed(

@@ -19,7 +19,7 @@ from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryState
 from hookkeeper.services.errors import ServiceError
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.recoveries import RecoveryRequest, RecoveryService, TenantRecoveryRequest
-from hookkeeper.services.webhooks import found
+from hookkeeper.services.webhooks import require
 from hookkeeper.temporal.server.error_translation import Conflict
 from hookkeeper.times import rfc3339, utc_now
 
@@ -64,7 +64,7 @@ async def start_recovery(
     try:
         given = {"since": form["since"] if is_confirmed else since_of(form), "dry_run": not is_confirmed}
         if webhook_id := form.get("webhook", "").strip():
-            webhook = found(await store.webhooks.get(webhook_id, caller.tenant or named or None))
+            webhook = require(await store.webhooks.get(webhook_id, caller.tenant or named or None))
             counted = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(given))
         else:
             of_all = given | ({"tenant": named} if named else {})

@@ -25,7 +25,7 @@ from hookkeeper.services.errors import BadField, Invalid, NotPossible
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import SampleEvent
 from hookkeeper.services.recoveries import RecoveryRequest
-from hookkeeper.services.webhooks import WebhookService, found
+from hookkeeper.services.webhooks import WebhookService, require
 from hookkeeper.temporal.server.error_translation import Conflict
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
@@ -95,7 +95,7 @@ async def rotate_secret(request: Request, webhook: KnownWebhook, webhooks: Webho
         webhook = await webhooks.rotate_secret(webhook, {"end_previous"}, end_previous=True)
     except ChangedMeanwhile:
         notice = "The key was rotated already. Nothing has changed."
-        webhook = found(await webhooks.store.webhooks.get(webhook.id, webhooks.caller.tenant))
+        webhook = require(await webhooks.store.webhooks.get(webhook.id, webhooks.caller.tenant))
         await webhooks.note_shown(webhook)
     return await show_again(request, webhook, webhooks, secret=views.secret(webhook), notice=notice)
 

@@ -30,7 +30,7 @@ from hookkeeper.services.fields import EVENT_ID, CountedPage, EventType, Page
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import Preview
 from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges, WebhookView, WebhookWithSecret
-from hookkeeper.services.webhooks import found
+from hookkeeper.services.webhooks import require
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
 
@@ -45,7 +45,7 @@ async def preview_webhook(
     if preview.webhook:
         webhook = await webhooks.draft(dict(caller.with_tenant(preview.webhook)))
     else:
-        webhook = found(await store.webhooks.get(preview.webhook_id or "", caller.tenant))
+        webhook = require(await store.webhooks.get(preview.webhook_id or "", caller.tenant))
     return await webhooks.preview(webhook, preview.event)
 
 

@@ -65,11 +65,11 @@ class WebhookService(NamedTuple):
         A check takes long enough for another request to change the row. Masks and checks are made again then.
         """
         for attempt in range(MAX_CHANGE_ATTEMPTS):
-            known = found(await self.store.webhooks.get(webhook_id, self.caller.tenant))
+            known = require(await self.store.webhooks.get(webhook_id, self.caller.tenant))
             columns = await _checked(changes, known, self.validator)
             entry = self.caller.did("webhook.update", webhook_id, known.tenant, changes)
             try:
-                changed = found(
+                changed = require(
                     await self.store.webhooks.update(
                         webhook_id, self.caller.tenant, columns, entry, checked_against=known
                     )
@@ -93,11 +93,11 @@ class WebhookService(NamedTuple):
 
     async def pause(self, webhook: Webhook) -> Webhook:
         entry = self.caller.did("webhook.pause", webhook.id, webhook.tenant)
-        return found(await self.store.webhooks.set_paused(webhook.id, self.caller.tenant, True, entry))
+        return require(await self.store.webhooks.set_paused(webhook.id, self.caller.tenant, True, entry))
 
     async def resume(self, webhook: Webhook) -> Webhook:
         entry = self.caller.did("webhook.resume", webhook.id, webhook.tenant)
-        resumed = found(await self.store.webhooks.set_paused(webhook.id, self.caller.tenant, False, entry))
+        resumed = require(await self.store.webhooks.set_paused(webhook.id, self.caller.tenant, False, entry))
         await release_held(self.gateway, resumed)
         return resumed
 
@@ -127,7 +127,7 @@ class WebhookService(NamedTuple):
             replaces=webhook.secret,
             ends_previous=end_previous or grace == 0,
         )
-        return found(rotated)
+        return require(rotated)
 
     async def send_test(self, webhook: Webhook, sample: SampleEvent, event_id: str) -> EventSnapshot:
         """Send an event to this webhook only. Raises what `EventIngest.accept_test` does."""
@@ -146,7 +146,7 @@ class WebhookService(NamedTuple):
         return await Previewer(self.sandbox, webhook, sample.type, data, self.settings.render_limits).preview()
 
 
-def found(webhook: Webhook | None) -> Webhook:
+def require(webhook: Webhook | None) -> Webhook:
     """Return the webhook; raise NotFound if there is none."""
     if webhook is None:
         raise NotFound(UNKNOWN_WEBHOOK)
