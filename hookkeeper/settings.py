@@ -288,7 +288,7 @@ class Settings(BaseSettings):
     @property
     def keyring(self) -> "Keyring | None":
         """A new keyring of the encryption keys. Processes create one at their start and share it."""
-        from hookkeeper.crypto.keyring import Keyring  # with cryptography, which `dev` does not need
+        from hookkeeper.crypto.keyring import Keyring  # with cryptography, which most commands do not need
 
         return Keyring.parse(self.encryption_keys.get_secret_value()) if self.encryption_keys else None
 
@@ -309,7 +309,7 @@ class Settings(BaseSettings):
             return value
         if not value.startswith("postgresql+asyncpg://"):
             raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
-        from hookkeeper.registry.database import check_database_url  # with SQLAlchemy, which `dev` does not need
+        from hookkeeper.registry.database import check_database_url  # with SQLAlchemy, which most commands do not need
 
         return check_database_url(value)
 
