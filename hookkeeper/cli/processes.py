@@ -64,7 +64,7 @@ class ShutdownDeadline:
 
 
 def to_log() -> Report:
-    """Return a report that writes to the log. `dev` has no log of its own, so it saves the memory of structlog."""
+    """Return a report that writes to the log. `dev` prints its report instead."""
     import structlog
 
     log = structlog.get_logger("hookkeeper.shutdown")
