@@ -1,4 +1,4 @@
-"""Remove events from the index: those that are older than the retention, as Temporal removes them, and erased ones.
+"""Remove events from the index that are older than the retention, as Temporal removes them.
 
 An event is removed when it has been finished for the retention and a day more, with its deliveries: its id is known for
 at least as long as Temporal keeps its run. Open events stay, however old they are. Rows are deleted in small
@@ -33,15 +33,6 @@ async def expire(database: Database, now: datetime, retention: timedelta) -> Non
     for seconds in PERIODS:
         kept = MINUTE_RETENTION if seconds == MINUTE else max(retention, MIN_HOUR_RETENTION)
         await _delete_all(database, rollups, _counters(seconds, now - kept))
-
-
-async def erase(database: Database, key: EventKey) -> None:
-    """Remove an event. The counters stay: they do not identify it."""
-    while True:
-        async with _writing(database) as session:
-            if await _delete_at_most(session, [key]):
-                return
-        await asyncio.sleep(PAUSE)
 
 
 def _counters(seconds: int, before: datetime) -> ColumnElement[bool]:
