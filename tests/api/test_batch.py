@@ -169,7 +169,7 @@ async def test_a_malformed_batch_is_refused_as_a_whole(idle_instance: Instance, 
 
 async def test_invalid_json_in_one_event_refuses_the_whole_batch(idle_instance: Instance) -> None:
     good = f'{{"type": "a", "tenant": "{idle_instance.tenant}"}}'
-    for bad, status in ((r'{"data": "\ud800"}', 422), ('{"data": NaN}', 400), ('{"data": 1e999}', 422)):
+    for bad, status in ((r'{"data": "\ud800"}', 400), ('{"data": NaN}', 400), ('{"data": 1e999}', 422)):
         answer = await idle_instance.http.post(
             "/v1/events/batch",
             content=f'{{"events": [{good}, {bad}]}}',

@@ -39,6 +39,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflows.turns.MAX_INTERVAL", timedelta(seconds=0.5))
     monkeypatch.setattr("workflows.turns.RETURN_TIME", timedelta(seconds=5))
     monkeypatch.setattr("activities.turns.STARTED_AFTER", timedelta(seconds=0.5))
+    monkeypatch.setattr("hookkeeper.temporal.events.gateway.STARTED_AFTER", timedelta(seconds=0.5))
     monkeypatch.setattr("hookkeeper.temporal.events.lines.STUCK_AFTER", timedelta(seconds=1))
 
 

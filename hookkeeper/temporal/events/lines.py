@@ -30,7 +30,7 @@ class LineState(NamedTuple):
     waiting: int
     """Deliveries in them, including the first ones."""
     head: str | None
-    """The event of the oldest one; `<event id>.<n>` for a part."""
+    """The event of the oldest one; `<event id>.<n>` for its nth run."""
     stuck_since: datetime | None
     """Since when no worker has gone on with its run."""
 
@@ -62,7 +62,7 @@ class LineCalls:
             return LineState(0, None, None)
         async with translated_errors(not_found=Unavailable):
             since = stuck_since(await self.run_of(head))
-        name = f"{head.key.event_id}.{head.part}" if head.part else head.key.event_id
+        name = f"{head.key.event_id}.{head.part}" if head.part > 1 else head.key.event_id
         return LineState(await self._lines.count(webhook_id), name, since)
 
     async def _call(self, waiting: InLine) -> None:

@@ -44,7 +44,7 @@ def report(event_id: str, *, seconds: float | None = None, line: str = "k", at: 
 
 
 def in_line(event_id: str) -> InLine:
-    return InLine("acme", event_id, 0, "wh_1")
+    return InLine("acme", event_id, 1, "wh_1")
 
 
 async def ahead_of(store: Store, *event_ids: str) -> list[int]:
