@@ -286,9 +286,9 @@ def _codec(kind: Any, marks: list[Any], default: Any) -> Codec:
     if get_origin(kind) in (Union, UnionType):  # true or false, or an object with one text
         (name,) = next(each for each in get_args(kind) if each is not bool).model_fields
         return Codec(
-            lambda text, _: _strip(text, _) == "true" or {name: text.strip()},
+            lambda text, _: {"true": True, "false": False}.get(text.strip(), {name: text.strip()}),
             lambda value: value[name] if isinstance(value, dict) else "true" if value else "",
-            hint=f"`true`, or a {name}.",
+            hint=f"`true`, `false`, or a {name}.",
         )
     if kind is str:
         return TEXT if LINES in marks else LINE

@@ -1,7 +1,7 @@
 """What a webhook has, as it is given, changed and shown.
 
 This is the one description: the OpenAPI document, the form of the dashboard and the options of the command line are
-made of it. A new field needs a column in `hookkeeper.registry.models` as well, and the code that uses it.
+made of it. A new field needs a column in `hookkeeper.registry.models`, a migration, and the code that uses it.
 """
 
 from typing import Annotated, Self

@@ -43,10 +43,16 @@ def test_an_empty_text_sets_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "ordered"), [("event.data.customer_id", {"key": "event.data.customer_id"}), ("", True)]
+    ("text", "ordered"),
+    [
+        ("event.data.customer_id", {"key": "event.data.customer_id"}),
+        ("true", True),
+        ("false", False),
+        ("", False),
+    ],
 )
-def test_a_key_orders_a_webhook(key: str, ordered: object) -> None:
-    assert fields_of({"ordered": None, "order_key": key}) == {"ordered": ordered}
+def test_one_option_has_order_and_its_key(text: str, ordered: object) -> None:
+    assert fields_of({"ordered": text}) == {"ordered": ordered}
 
 
 @pytest.mark.parametrize(
