@@ -3,8 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from hookkeeper.limits.adaptive_limit import AdaptiveLimit
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import AdaptiveLimit, TenantLimit
 
 MAX_RUNS = 20
 """Runs of all tenants, half of them of one: more than the workers of a small installation do at the same time."""

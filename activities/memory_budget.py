@@ -16,7 +16,7 @@ from hookkeeper import metrics
 from hookkeeper.content.sizes import MAX_BODY_BYTES, memory_of
 from hookkeeper.egress import request_state
 from hookkeeper.egress.request_state import LocalLimitReached
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 
 COPIES = 3
 """Copies of a body that a receiver does not read: the body itself, the buffer of asyncio or TLS, the kernel's."""

@@ -6,7 +6,7 @@ import structlog
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
-from hookkeeper.messages.turn import Turn, TurnRequest
+from hookkeeper.messages.event import Turn, TurnRequest
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.index.lines import Lines
 from hookkeeper.temporal.events.lines import LineCalls, stuck_since

@@ -12,7 +12,7 @@ from fastapi import Request
 
 from api.problems import Forbidden, Unauthorized
 from hookkeeper.crypto.tokens import is_token
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 from hookkeeper.registry.api_keys import PREFIX, USE_INTERVAL, ApiKey, ApiKeys, digest_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession, PortalSessions

@@ -18,7 +18,7 @@ from fastapi import Path
 
 from api.problems import TooManyRequests
 from hookkeeper.crypto.signing_keys import sign
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.times import utc_now
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from cachetools import TTLCache
 
 from hookkeeper import metrics
-from hookkeeper.limits.tenant_limit import TenantLimit, TooManyWaiting
+from hookkeeper.limits import TenantLimit, TooManyWaiting
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.temporal.server.readiness import Readiness

@@ -8,7 +8,7 @@ from api.inboxes import Inboxes
 from api.limits import BacklogLimit, HeldCounts, RequestConcurrency
 from api.server.connections import MAX_CONNECTIONS
 from api.streams.feed import ChangeFeed
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox

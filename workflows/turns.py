@@ -12,8 +12,7 @@ from typing import Any
 from temporalio import workflow
 
 from activities.turns import TurnActivities
-from hookkeeper.messages.event import EventInput
-from hookkeeper.messages.turn import Turn, TurnRequest
+from hookkeeper.messages.event import EventInput, Turn, TurnRequest
 from workflows import timers
 from workflows.activities import INTERNAL_RETRY
 from workflows.delivery import DeliveryState

@@ -19,7 +19,7 @@ from api.problems import ServiceUnavailable, TooManyRequests
 from api.streams.subscription import Subscription, Update
 from hookkeeper import metrics
 from hookkeeper.asyncio_tasks import stop
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.change_log import Change, Position

@@ -27,7 +27,7 @@ from hookkeeper.egress.request import request_of
 from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.transport import ALL_HEADERS, Transport, default_tls
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 from hookkeeper.outcomes import Verdict
 
 READ_LIMIT = 64 * 1024

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hookkeeper import metrics
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 
 if TYPE_CHECKING:
     from hookkeeper.egress.transport import ResponseReader

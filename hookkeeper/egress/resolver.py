@@ -14,7 +14,7 @@ from pycares import errno
 
 from hookkeeper.egress.addresses import EVERYWHERE, ForbiddenAddress, Networks, ends_in_number, is_allowed
 from hookkeeper.egress.request_state import RequestState, current_request
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 
 QUERY_TIMEOUT = 1.0
 """Seconds until a query is repeated; doubled for each further one."""

@@ -31,7 +31,7 @@ from hookkeeper.egress.addresses import EVERYWHERE, ForbiddenAddress, Networks, 
 from hookkeeper.egress.proxy import Proxy
 from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.egress.resolver import Lookups, Resolver
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 
 MAX_CACHED_CONTEXTS = 64
 """TLS contexts of webhooks. With public roots, each takes 0.7 MB and 20 ms of CPU time."""

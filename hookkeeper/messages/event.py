@@ -255,3 +255,23 @@ def status_of(statuses: Set[DeliveryStatus], scheduled: bool = False) -> EventSt
     if "failed" in statuses:
         return "failed"
     return "cancelled" if "cancelled" in statuses else "succeeded"
+
+
+class TurnRequest(Message):
+    """The question whether it is the turn of an ordered delivery."""
+
+    tenant: str
+    event_id: str
+    delivery: str
+    webhook_id: str
+    line: str
+    has_waited: bool = False
+    """It has waited for some time, so what is in the way is checked."""
+
+
+class Turn(Message):
+    has_come: bool
+    has_place: bool = True
+    """Its row has a place in its line."""
+    ahead: int = 0
+    """Deliveries ahead of it, as far as they are counted."""

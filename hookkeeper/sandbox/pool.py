@@ -15,7 +15,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 from cachetools import LRUCache
 
 from hookkeeper.content.errors import ContentError, TooCostly, TooCostlyLately
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 from hookkeeper.sandbox.children import Children, SandboxChild, SandboxUnavailable
 from hookkeeper.sandbox.functions import Function
 from hookkeeper.sandbox.messages import BadAnswer, dumps, encoded, load, name_of, read_answer, request

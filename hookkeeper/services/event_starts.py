@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from hookkeeper.asyncio_tasks import stop
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.writing import AcceptedEvent, Key
 from hookkeeper.services.shared_starts import SharedStarts, start_own

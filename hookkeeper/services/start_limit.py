@@ -7,8 +7,7 @@ from time import monotonic
 
 from cachetools import TTLCache
 
-from hookkeeper.limits.adaptive_limit import AdaptiveLimit
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import AdaptiveLimit, TenantLimit
 
 MIN_PER_TENANT = 1
 MANY = 4

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hookkeeper.limits.adaptive_limit import TARGET, AdaptiveLimit
+from hookkeeper.limits import TARGET, AdaptiveLimit
 
 
 def after(*answers: float) -> AdaptiveLimit:

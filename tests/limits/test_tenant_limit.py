@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hookkeeper.limits.tenant_limit import TenantLimit, TooManyWaiting
+from hookkeeper.limits import TenantLimit, TooManyWaiting
 
 
 async def settle() -> None:

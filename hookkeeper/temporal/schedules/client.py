@@ -22,7 +22,7 @@ from temporalio.client import Client, ScheduleBackfill, ScheduleHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, metrics, temporal_names
-from hookkeeper.limits.tenant_limit import TenantLimit
+from hookkeeper.limits import TenantLimit
 from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
 from hookkeeper.temporal.schedules.conversion import (
     ScheduleSettings,

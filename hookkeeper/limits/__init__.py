@@ -1,1 +1,0 @@
-"""Concurrency limits, by tenant and by response time."""
