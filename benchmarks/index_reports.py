@@ -29,7 +29,7 @@ def webhook_id(tenant: int, number: int) -> str:
 
 
 def reports(count: int, until: datetime) -> Iterator[RunReport]:
-    """Yield the last report of so many events, in the order of their acceptance; the last of them at `until`."""
+    """Yield the last report of this many events, in the order of their acceptance; the last of them at `until`."""
     random = Random(1)
     period = timedelta(days=DAYS)
     for number in range(count):

@@ -39,7 +39,7 @@ class Receiver:
         return f"http://127.0.0.1:{self._port}/{behaviour}/{group}/{number}"
 
     async def wait(self, group: str, deliveries: int, seconds: float) -> int:
-        """Wait until so many deliveries have arrived, or the time is over; return how many there are."""
+        """Wait until this many deliveries have arrived, or the time is over; return how many there are."""
         request = {"do": "wait", "group": group, "deliveries": deliveries, "seconds": seconds}
         answer = await self._child.ask(request, seconds + ANSWER_TIMEOUT)
         return int(answer["deliveries"])

@@ -13,7 +13,7 @@ Call = Callable[[], Awaitable[object]]
 
 
 async def time_in_turn(calls: Mapping[str, Call], repeats: int) -> None:
-    """Time each call so many times, all in turn, so that other load affects all of them; print a table.
+    """Time each call this many times, all in turn, so that other load affects all of them; print a table.
 
     A call that raises `Failed` is not timed; the table has the number of these, and the last reason.
     """

@@ -43,7 +43,7 @@ ACCEPT_TIMEOUT = 180.0
 FAILING = 0.2
 """The part of requests that a receiver fails; each of their events gets a run of its own."""
 CONFLICTS = 20
-"""One of so many events is posted again with other data too."""
+"""One event in this many is posted again with other data too."""
 MAX_CONCURRENT_REPEATS = 16
 MAX_REPEATS = 20
 MIN_SHARED = 0.1

@@ -57,7 +57,7 @@ class Environment:
         return webhook
 
     async def until_received(self, count: int) -> None:
-        """Wait until the receivers have got so many events."""
+        """Wait until the receivers have got this many events."""
         async with asyncio.timeout(TIMEOUT):
             while len({request.event_id for request in self.receivers.requests}) < count:
                 await asyncio.sleep(0.05)

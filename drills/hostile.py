@@ -154,8 +154,8 @@ async def attack(
 ) -> dict[str, Any]:
     """Attack for some seconds, in the way of the case, or without one in all others at once; return what was counted.
 
-    Before and meanwhile, so many pages of the dashboard are open, in a session with a key of their own: the key of the
-    attacks has reached its rate.
+    Before and meanwhile, `pages` pages of the dashboard are open, in a session with a key of their own: the key of
+    the attacks has reached its rate.
     """
     attacks = [CASES[case]] if case else AT_ONCE
     async with AsyncExitStack() as stack:

@@ -12,7 +12,7 @@ import httpx
 from drills.hostile_tenant import Attack, Tenant
 
 WEBHOOKS_OF_AN_EVENT, MATCHING_WEBHOOKS = 1000, 2000
-"""The most that one event goes to, and so many that it is refused."""
+"""The most targets that an event may have, and a number that is refused."""
 FAILED_EVENTS = 3000
 EVENT_TYPES = 3000
 BOMB = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"

@@ -92,7 +92,7 @@ class Tenant:
             await asyncio.sleep(REFUSED_PAUSE if refused else 0)
 
     async def until_received(self, count: int) -> None:
-        """Wait until the receiver has got so many requests."""
+        """Wait until the receiver has got this many requests."""
         while self.received.total() < count:
             await asyncio.sleep(REFUSED_PAUSE)
 

@@ -26,7 +26,7 @@ KILLED = (*WORKERS, "api", REGISTRY)
 KILL_EVERY = 10.0
 COMMAND_EVERY, CONCURRENT_COMMANDS = 0.1, 5
 LATEST = 40
-"""Commands are for one of so many events, of which some are still open."""
+"""Commands are for one event in this many, of which some are still open."""
 COMMANDS = ("retry", "cancel", "redeliver", "redeliver", "hold")
 FINAL_TIMEOUT = 900.0
 """Seconds in which all events become final after the last one was posted."""

@@ -141,7 +141,7 @@ def quantile(values: list[float], part: float) -> float:
 
 
 async def run(seed: int, seconds: float, factor: float, pages: int, report: Report, case: str = "") -> Neighbour:
-    """Measure the quiet tenant alone, then next to the hostile one, which keeps so many pages of the dashboard open.
+    """Measure the quiet tenant alone, then next to the hostile one, which keeps this many pages of the dashboard open.
 
     With a case, it attacks in this way only, and the quiet tenant is measured alone for less long.
     """

@@ -56,7 +56,7 @@ async def session(url: str, key: str) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def open_pages(http: httpx.AsyncClient, number: int) -> AsyncIterator[PageCounts]:
-    """Keep so many pages of a session open until the block ends."""
+    """Keep this many pages of a session open until the block ends."""
     counts = PageCounts(number)
     pages = [OpenPage(http, PATHS[n % len(PATHS)], counts) for n in range(number)]
     tasks = [asyncio.create_task(page.keep_open()) for page in pages]

@@ -218,7 +218,7 @@ async def _post(env: Environment, events: int) -> None:
 
 
 async def _until_delivered(receivers: Receivers, events: int, before: int = 0) -> None:
-    """Wait until so many events are delivered, apart from the requests before."""
+    """Wait until this many events are delivered, apart from the requests before."""
     delivered: set[str] = set()
     while len(delivered) < events:
         await asyncio.sleep(0.02)

@@ -95,7 +95,7 @@ async def _memory(env: Environment) -> dict[str, Memory]:
 
 
 async def _until(receivers: Receivers, runs: int, *, delivered: bool) -> None:
-    """Wait until so many runs have been refused, or delivered."""
+    """Wait until this many runs have been refused, or delivered."""
     while sum(request.is_delivery is delivered for request in receivers.requests) < runs:
         await asyncio.sleep(0.5)
 

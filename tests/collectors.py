@@ -39,7 +39,7 @@ class Collector:
         return f"http://127.0.0.1:{self.port}"
 
     async def until(self, trace_id: str, number: int) -> list[CollectedSpan]:
-        """Wait until a trace has so many spans; return them by the time of their begin."""
+        """Wait until a trace has this many spans; return them by the time of their begin."""
         async with asyncio.timeout(WAIT_TIMEOUT):
             while len(found := [span for span in self.spans if span.span.trace_id.hex() == trace_id]) < number:
                 await asyncio.sleep(0.05)

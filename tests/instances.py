@@ -104,7 +104,7 @@ class Instance:
                 await asyncio.sleep(0.03)
 
     async def until_delivery(self, event_id: str, status: str, attempts: int = 0, n: int = 0) -> dict[str, Any]:
-        """Wait until the nth delivery has the status and at least so many attempts."""
+        """Wait until the nth delivery has the status and at least this many attempts."""
 
         def is_there(event: dict[str, Any]) -> bool:
             delivery = event["deliveries"][n]

@@ -50,7 +50,7 @@ class SendGridServer:
         self.answers += [_refusal(status, f"answer {status}") for status in statuses]
 
     def limits(self, seconds: float) -> None:
-        """Answer that the rate limit is reached, for so many seconds from now."""
+        """Answer that the rate limit is reached, for this many seconds from now."""
         answer = _refusal(429, "too many requests")
         self.answers.append(Answer(429, answer.body, {"X-RateLimit-Reset": str(int(time.time() + seconds))}))
 

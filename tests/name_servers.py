@@ -32,7 +32,7 @@ class NameServer(asyncio.DatagramProtocol):
         return Lookups((self.address,), timeout, max_per_tenant)
 
     async def until_unanswered(self, names: int) -> None:
-        """Wait until so many names were looked up that get no answer."""
+        """Wait until this many names were looked up that get no answer."""
         async with asyncio.timeout(WAIT_TIMEOUT):
             while len(self.unanswered) < names:
                 await asyncio.sleep(0.01)

@@ -79,7 +79,7 @@ class RawReceiver:
 
 
 def says(*parts: bytes, close: bool = False, reset: bool = False) -> Script:
-    """Script an answer in so many packets, and then maybe the end of the connection."""
+    """Script an answer in this many packets, and then maybe the end of the connection."""
 
     async def script(peer: Peer) -> None:
         await peer.say(*parts)
@@ -130,7 +130,7 @@ async def receiving(
 
 
 def make_certificate(folder: Path, *names: str, days: int = 1) -> Path:
-    """Write a self-signed certificate with its key for these names or addresses, valid for so many days from now."""
+    """Write a self-signed certificate with its key for these names or addresses, valid for this many days from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver")])
     now = datetime.now(UTC)

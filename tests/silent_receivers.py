@@ -22,7 +22,7 @@ class SilentReceiver:
     ended: int = 0
 
     async def until_open(self, count: int) -> None:
-        """Wait until so many connections are open."""
+        """Wait until this many connections are open."""
         async with asyncio.timeout(WAIT_TIMEOUT):
             while len(self.transports) < count:
                 await asyncio.sleep(0.05)

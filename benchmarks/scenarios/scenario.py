@@ -49,7 +49,7 @@ class Bench:
         return max(1.0, seconds * self.scale)
 
     async def group(self, name: str, webhooks: int = 1) -> str:
-        """Register a tenant with so many webhooks, and return its name: also that of its events at the receiver."""
+        """Register a tenant with this many webhooks, and return its name: also that of its events at the receiver."""
         group = f"{name}-{len(self._groups)}"
         self._groups.add(group)
         await self.system.register(group, [self.receiver.url(group, number) for number in range(webhooks)])
@@ -76,7 +76,7 @@ class Bench:
         return Delivered(posted, arrivals, cpu, memory_before, memory, self.system.services)
 
     async def delivered(self, group: str, expected: int, timeout: float = DELIVERY_TIMEOUT) -> Arrivals:
-        """Wait for so many deliveries. Raises `ScenarioFailed`."""
+        """Wait for this many deliveries. Raises `ScenarioFailed`."""
         if (found := await self.receiver.wait(group, expected, timeout)) < expected:
             raise ScenarioFailed(f"{found} of {expected} deliveries arrived within {timeout:g} s")
         return await self.receiver.arrivals(group)

@@ -51,7 +51,7 @@ async def growth(bench: Bench) -> Metrics:
 
 
 async def _fill(bench: Bench, tenant: str, closed: int, size: int) -> None:
-    """Post and deliver events until so many are closed."""
+    """Post and deliver events until this many are closed."""
     if size <= closed:
         return
     group = f"fill-to-{size}"

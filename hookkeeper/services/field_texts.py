@@ -64,15 +64,16 @@ class Field(NamedTuple):
     def form_help(self) -> str:
         """The help in a form."""
         lines = "One a line." if self.codec and self.codec.can_repeat and self.codec.widget == "area" else ""
-        return self._help_with(lines).replace("`", "")
+        return self._words(self.help, lines).replace("`", "")
 
     @property
     def option_help(self) -> str:
         """The help on the command line."""
-        return self._help_with("Can be repeated." if self.is_list or (self.codec and self.codec.can_repeat) else "")
+        repeated = "Can be repeated." if self.is_list or (self.codec and self.codec.can_repeat) else ""
+        return self._words(self.help or f"{self.title}.", repeated)
 
-    def _help_with(self, repeated: str) -> str:
-        return " ".join(filter(None, (self.help or f"{self.title}.", self.codec and self.codec.hint, repeated)))
+    def _words(self, help_: str, repeated: str) -> str:
+        return " ".join(filter(None, (help_, self.codec and self.codec.hint, repeated)))
 
     @property
     def shown_choices(self) -> dict[str, str]:

@@ -100,8 +100,7 @@ class NewWebhook(WebhookFields):
         }
     )
 
-    tenant: TenantName = DEFAULT_TENANT
-
+    tenant: TenantName = Field(DEFAULT_TENANT, description="The customer that owns the webhook. By default `default`.")
     secret: Secret | None = None
     """The signing key: `whsec_…` (HMAC) or `whsk_…` (ed25519). By default a new key is generated."""
     signature_scheme: Scheme = "v1"

@@ -46,7 +46,7 @@ async def call(instance: Instance, method: str, path: str, body: Any = None, **q
 
 
 async def listed(instance: Instance, count: int) -> list[dict[str, Any]]:
-    """Wait until the list has so many."""
+    """Wait until the list has this many."""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
             answer = await instance.http.get("/v1/schedules", params={"tenant": instance.tenant})

@@ -119,7 +119,7 @@ class Api:
             yield stream
 
     async def write(self, *ids: str, tenant: str = "", type_: str = "order.paid", attempts: int = 0) -> None:
-        """Write reports of events to the index, with a delivery that has had so many failed attempts."""
+        """Write reports of events to the index, with a delivery that has had this many failed attempts."""
         await self.instance.store.rows.write([report(id_, tenant or self.mine, type_, attempts) for id_ in ids])
 
     @property

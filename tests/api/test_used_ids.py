@@ -49,7 +49,7 @@ async def forget(instance: Instance, event_ids: Collection[str]) -> None:
 
 
 async def until_arrived(inbox: Receiver, event_ids: Collection[str], data: str = "new", times: int = 2) -> None:
-    """Wait until the receiver has got each of the events with this data so many times."""
+    """Wait until the receiver has got each of the events with this data this many times."""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
             got = [request.webhook_id for request in inbox.requests if json.loads(request.body)["data"] == data]

@@ -15,7 +15,7 @@ START = "/recoveries/start"
 
 
 async def fail_some(instance: Instance, inbox: Receiver, count: int) -> str:
-    """Let so many events fail; return the webhook."""
+    """Let this many events fail; return the webhook."""
     inbox.fails(*[500] * count)
     webhook = await instance.webhook(inbox.url, retry={"schedule": []})
     for _ in range(count):

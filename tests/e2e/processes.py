@@ -183,7 +183,7 @@ class Client:
                 await asyncio.sleep(0.05)
 
     async def until_delivery(self, event_id: str, tenant: str, status: str, attempts: int = 0) -> dict[str, Any]:
-        """Wait until the first delivery has the status and at least so many attempts."""
+        """Wait until the first delivery has the status and at least this many attempts."""
         async with asyncio.timeout(WAIT_TIMEOUT):
             while True:
                 event = await self.event(event_id, tenant)

@@ -80,7 +80,7 @@ async def test_top_is_live_on_a_terminal_until_ctrl_c(running_dev: processes.Dev
     written = b""
     try:
         async with asyncio.timeout(WAIT_TIMEOUT):
-            while written.count(b"Queues") < 3:  # so many frames
+            while written.count(b"Queues") < 3:  # this many frames
                 try:
                     written += os.read(outer, 65536)
                 except BlockingIOError:

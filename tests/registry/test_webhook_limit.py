@@ -1,4 +1,4 @@
-"""A tenant has at most so many webhooks, however many come at once. On SQLite and PostgreSQL."""
+"""A tenant has a bounded number of webhooks, however many come at once. On SQLite and PostgreSQL."""
 
 import asyncio
 from collections.abc import Callable

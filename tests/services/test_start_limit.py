@@ -37,7 +37,7 @@ def after_slow_starts(limit: StartLimit, clock: Clock, starts: int = 20) -> None
 
 
 async def granted(limit: StartLimit, tenant: str, wanted: int = TOTAL) -> int:
-    """Return how many of so many events of a tenant get a slot while none of them ends."""
+    """Return how many of this many events of a tenant get a slot while none of them ends."""
     count, go_on = 0, asyncio.Event()
 
     async def start() -> None:
@@ -126,8 +126,8 @@ async def test_one_start_of_a_shared_run_counts_for_each_of_its_events(clock: Cl
 async def test_the_slot_of_a_busy_tenant_rests(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, others: int, activities: int, rest: float
 ) -> None:
-    """Setup: Temporal is slow. Timeline: a start of an event with so many activities takes 20 ms, and so many events of
-    its tenant wait.
+    """Setup: Temporal is slow. Timeline: a start of an event with several activities takes 20 ms; others of its tenant
+    wait.
     """
     rests: list[float] = []
     loop = asyncio.get_running_loop()

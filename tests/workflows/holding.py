@@ -9,19 +9,19 @@ from timeouts import WAIT_TIMEOUT
 
 
 async def send_many(instance: Instance, count: int, type_: str = "order.paid") -> list[str]:
-    """Post so many events, one after the other; give their ids in this order."""
+    """Post this many events, one after the other; give their ids in this order."""
     return [(await instance.send(type_, data={"n": n}))["id"] for n in range(count)]
 
 
 async def until_held(instance: Instance, webhook: str, count: int, seconds: float = WAIT_TIMEOUT) -> None:
-    """Wait until the index has so many events that hold a delivery of the webhook."""
+    """Wait until the index has this many events that hold a delivery of the webhook."""
     async with asyncio.timeout(seconds):
         while await instance.store.index.count_held(webhook) != count:
             await asyncio.sleep(0.05)
 
 
 async def until_listed(instance: Instance, webhook: str, status: str, count: int) -> list[dict[str, Any]]:
-    """Wait until the webhook's list has so many deliveries of a status."""
+    """Wait until the webhook's list has this many deliveries of a status."""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while len(items := await listed(instance, webhook, status)) != count:
             await asyncio.sleep(0.05)

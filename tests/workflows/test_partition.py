@@ -14,7 +14,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def of_webhooks(*sizes: int, status: DeliveryStatus = "pending") -> list[Delivery]:
-    """Return the deliveries of webhooks that have so many targets each."""
+    """Return the deliveries of webhooks that have this many targets each."""
     return [
         Delivery(id=f"wh_{n}.email.{target}", webhook_id=f"wh_{n}", status=status)
         for n, size in enumerate(sizes)

@@ -19,7 +19,7 @@ OVER = ("finished", "cancelled")
 
 
 async def failing(instance: Instance, inbox: Receiver, count: int) -> tuple[str, list[str]]:
-    """Have so many events fail, and then a receiver that is well; give the webhook and the events."""
+    """Have this many events fail, and then a receiver that is well; give the webhook and the events."""
     inbox.otherwise = Answer(503)
     webhook = (await instance.webhook(inbox.url, retry={"schedule": []}))["id"]
     sent = await send_many(instance, count)

@@ -51,7 +51,7 @@ async def show(instance: Instance) -> dict[str, Any]:
 
 
 async def until(instance: Instance, count: int, *statuses: str) -> list[dict[str, Any]]:
-    """Wait until so many of the latest firings have one of the statuses; give those, the oldest first."""
+    """Wait until this many of the latest firings have one of the statuses; give those, the oldest first."""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
             found = [firing for firing in (await show(instance))["recent"] if firing["status"] in statuses]

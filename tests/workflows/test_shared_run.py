@@ -57,7 +57,7 @@ async def own_delivery(instance: Instance, name: str) -> Delivery:
 
 
 async def attempts_of(instance: Instance, name: str, count: int) -> Delivery:
-    """Wait until the event's own run has recorded so many attempts."""
+    """Wait until the event's own run has recorded this many attempts."""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while len((delivery := await own_delivery(instance, name)).attempts) < count:
             await asyncio.sleep(0.05)

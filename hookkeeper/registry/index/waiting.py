@@ -21,7 +21,7 @@ GroupKey = tuple[str, ...]
 
 class Waiting(NamedTuple):
     counts: Mapping[GroupKey, Mapping[str, int]]
-    """How many are `held` and `retrying`, by group: those that were asked for come first, then the largest."""
+    """How many are `held` and `retrying`, by group: those that the query names come first, then the largest."""
     others: Mapping[str, int]
     """The same of all other groups together."""
     is_capped: bool

@@ -30,9 +30,10 @@ class EventReader:
     async def read(self, tenant: str, event_id: str) -> EventSnapshot | None:
         """Return an event and its state; None if no run has it."""
         with not_found_suppressed():  # deleted meanwhile
-            if (runs := await self.count_runs(tenant, event_id)) > 1:
+            row = await self.row(tenant, event_id)
+            if (runs := await self._count_runs(tenant, event_id, row)) > 1:
                 return await self.siblings.read(tenant, event_id, runs)
-            found = await self.find(tenant, event_id)
+            found = await self._find(tenant, event_id, row)
             if isinstance(found, InSharedRun):
                 return in_shared_run(found)
             return await read(self._client, found) if found else None
@@ -48,7 +49,11 @@ class EventReader:
         `at_once`, for a POST: the state in an open shared run is the first one, which needs no worker, and a run that
         the row names but Temporal lacks may be about to start. After an outage, many such events come at once.
         """
-        row = await self.row(tenant, event_id)
+        return await self._find(tenant, event_id, await self.row(tenant, event_id), at_once=at_once)
+
+    async def _find(
+        self, tenant: str, event_id: str, row: AcceptedEvent | None, *, at_once: bool = False
+    ) -> WorkflowExecutionDescription | InSharedRun | None:
         named = await find_shared_run(self._client, row.shared_run) if row and row.shared_run else None
         if named and (found := await read_in(named, tenant, event_id, at_once=at_once)):
             return found
@@ -65,7 +70,10 @@ class EventReader:
 
     async def count_runs(self, tenant: str, event_id: str) -> int:
         """Return how many runs the event's deliveries are divided among, by its row or the input of its first run."""
-        if row := await self.row(tenant, event_id):
+        return await self._count_runs(tenant, event_id, await self.row(tenant, event_id))
+
+    async def _count_runs(self, tenant: str, event_id: str, row: AcceptedEvent | None) -> int:
+        if row is not None:
             return row.parts
         with not_found_suppressed():
             first = self._client.get_workflow_handle(ids.workflow_id(tenant, event_id))

@@ -86,7 +86,7 @@ class RunRepair:
         return repaired
 
     async def repair_now(self, tenant: str, event_id: str) -> None:
-        """Repair one event, whenever its run has recorded something."""
+        """Repair one event, also if its run has recorded something in the last half hour."""
         for row in await self._store.index.compared_rows.with_ids([event_id]):
             if row.key.tenant == tenant:
                 await self._repair(row)

@@ -33,7 +33,7 @@ from hookkeeper.temporal.server.visibility import quoted, read_all, with_tenant
 UNSTARTED_EVENTS_AT_END = 4
 """Events in the history of a run that was terminated before a worker started it."""
 Decoded = dict[str, Any]
-"""An event or a state, which is validated once it is asked for: a run has up to fifty."""
+"""An event or a state, which is validated only when it is needed: a run has up to fifty."""
 
 
 class _Decoded(Message):

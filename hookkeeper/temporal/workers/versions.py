@@ -103,7 +103,7 @@ class _Promotion:
         self._version = version
         self._before: str | None = None
         self._unserved: set[str] = set()
-        """Task queues without workers of the version. If there are none, Temporal was asked for the change."""
+        """Task queues without workers of the version. If there are none, Temporal was told to change."""
 
     async def try_until_done(self) -> None:
         while True:

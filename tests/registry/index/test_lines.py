@@ -33,7 +33,7 @@ async def store(engine: AsyncEngine) -> AsyncIterator[Store]:
 
 
 def report(event_id: str, *, seconds: float | None = None, line: str = "k", at: datetime = NOW, **of: Any) -> RunReport:
-    """Return a report of an event of so many seconds after its acceptance; None: it is being accepted."""
+    """Return a report of an event of this many seconds after its acceptance; None: it is being accepted."""
     final = of.get("status", "pending") in ("succeeded", "failed", "cancelled")
     given = {"ordered": "block", "enqueued": True, **of}
     delivery = Delivery(id="wh_1", webhook_id="wh_1", line=line, **given)

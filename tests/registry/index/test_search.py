@@ -52,7 +52,7 @@ FILTERS: dict[str, list[dict[str, Any]]] = {
 
 
 def made_up_reports(seed: int, count: int = EVENTS, begin: datetime = BEGIN) -> list[RunReport]:
-    """Return the last reports of so many events over an hour; some are accepted in the same microsecond."""
+    """Return the last reports of this many events over an hour; some are accepted in the same microsecond."""
     random = Random(seed)
     return [_report(random, number, begin + timedelta(seconds=random.randrange(3600))) for number in range(count)]
 

@@ -35,7 +35,7 @@ def delivery(status: DeliveryStatus, *attempts: Attempt, webhook: str = "wh_1") 
 
 
 def report(seconds: float | None, *states: Delivery, status: str = "delivering", **changes: Any) -> RunReport:
-    """Return a report of a run so many seconds after the event was accepted; None is the API's first report."""
+    """Return a report of a run this many seconds after the event was accepted; None is the API's first report."""
     progress = EventProgress(
         status=status,  # type: ignore[arg-type]
         needs_attention=False,
