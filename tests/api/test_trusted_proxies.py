@@ -1,5 +1,7 @@
 """The address by which a client is limited: that of its connection, or what a trusted proxy says."""
 
+from collections.abc import Callable, Sequence
+
 import httpx
 import pytest
 from sockets import ApiServer, serving
@@ -12,6 +14,18 @@ LIMIT = 20
 """Unknown keys of an address in a minute."""
 
 
+async def guess_until_refused(server: ApiServer, forwarded: Callable[[int], Sequence[str]]) -> int:
+    """Guess until the answer is 429; return how many guesses had another one, which is 401.
+
+    A new minute gives some further ones, so it is at least the limit, and perhaps more.
+    """
+    for made in range(3 * LIMIT):
+        if (status := await guess_from(server, *forwarded(made))) == 429:
+            return made
+        assert status == 401
+    return 3 * LIMIT
+
+
 async def guess_from(server: ApiServer, *forwarded: str) -> int:
     """Try a key, with these lines of X-Forwarded-For, over a connection from 127.0.0.1."""
     lines = [("x-forwarded-for", line) for line in forwarded]
@@ -22,8 +36,8 @@ async def guess_from(server: ApiServer, *forwarded: str) -> int:
 
 async def test_a_client_does_not_choose_the_address_by_which_it_is_limited(idle_instance: Instance) -> None:
     async with serving(new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)) as server:
-        statuses = [await guess_from(server, f"198.51.100.{n}") for n in range(LIMIT + 5)]
-    assert statuses == [401] * LIMIT + [429] * 5
+        made = await guess_until_refused(server, lambda n: [f"198.51.100.{n}"])
+    assert LIMIT <= made < 3 * LIMIT
 
 
 @pytest.mark.parametrize("trusted", ["127.0.0.1", "127.0.0.0/8"])
@@ -31,8 +45,8 @@ async def test_behind_a_trusted_proxy_each_client_has_its_own_limit(idle_instanc
     """The proxy adds the client's address to what the client has sent, in the same line or another."""
     app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     async with serving(app, trusted_proxies=[trusted]) as server:
-        statuses = [await guess_from(server, f"198.51.100.{n}, 203.0.113.7") for n in range(LIMIT)]
-        statuses += [await guess_from(server, f"198.51.100.{n}", "203.0.113.7, 127.0.0.1") for n in range(5)]
+        in_one_line = await guess_until_refused(server, lambda n: [f"198.51.100.{n}, 203.0.113.7"])
+        in_another = await guess_from(server, "198.51.100.1", "203.0.113.7, 127.0.0.1")
         other = await guess_from(server, "203.0.113.7, 203.0.113.8")
-    assert statuses == [401] * LIMIT + [429] * 5
-    assert other == 401
+    assert LIMIT <= in_one_line < 3 * LIMIT
+    assert (in_another, other) == (429, 401)

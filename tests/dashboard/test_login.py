@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -30,6 +30,14 @@ NAT = "192.0.2.44"
 PATH = "/v1/webhooks"
 LIMIT = 20
 """Failures of an address in a minute."""
+
+
+async def refused_at_last(ask: Callable[[], Awaitable[httpx.Response]]) -> bool:
+    """Return whether one of the next answers is 429: a new minute gives some further tries."""
+    for _ in range(2 * LIMIT):
+        if (await ask()).status_code == 429:
+            return True
+    return False
 
 
 def cookie_of(answer: httpx.Response, name: str = SESSION.name) -> str:
@@ -249,10 +257,12 @@ async def test_a_revoked_key_and_a_used_link_count_for_themselves_only(idle_inst
     async with browsing(idle_instance.app, key=None, address="192.0.2.45") as browser:
         await browser.submit(path, path)
         revoked = {"authorization": f"Bearer {made['key']}"}
-        answers = [await browser.http.get(PATH, headers=revoked) for _ in range(LIMIT + 1)]
-        assert [answer.status_code for answer in answers] == [401] * LIMIT + [429]
+        answers = [await browser.http.get(PATH, headers=revoked) for _ in range(LIMIT)]
+        assert [answer.status_code for answer in answers] == [401] * LIMIT
         assert answers[0].json()["detail"] == "The key was revoked."
-        pages = [(await browser.get(path)).status_code for _ in range(LIMIT + 1)]
-        assert pages == [410] * LIMIT + [429]
+        assert await refused_at_last(lambda: browser.http.get(PATH, headers=revoked))
+        pages = [(await browser.get(path)).status_code for _ in range(LIMIT)]
+        assert pages == [410] * LIMIT
+        assert await refused_at_last(lambda: browser.get(path))
         unknown = await browser.http.get(PATH, headers={"authorization": f"Bearer {new_key()}"})
         assert unknown.status_code == 401
