@@ -11,6 +11,7 @@ from api.cursors import STREAM_ID_LENGTH
 from api.deps import AnyTenant, CallerDep, KnownWebhook
 from api.state import state_of
 from api.streams.subscription import Subscription
+from hookkeeper.content.search_terms import MAX_QUERY
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
 from hookkeeper.registry.index.search import Search, StatusCodes, status_codes
 from hookkeeper.services.errors import Invalid
@@ -87,6 +88,17 @@ Types = Annotated[
     list[EventType] | None, Query(max_length=MAX_VALUES, description="Events of exactly this type; can be repeated")
 ]
 IdPrefix = Annotated[str | None, Query(pattern=EVENT_ID, description="The event's id begins with this text")]
+DataQuery = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=MAX_QUERY,
+        description="Search in the data of one tenant's events: `data.order_id:4711`, words, texts in quotes. Up to "
+        "five, and all have to be met. Declared keys are found in the whole log; everything else in the data of the "
+        "newest events that meet the other filters, by default of the last 24 hours: see `searched_until`",
+        examples=["data.order_id:4711"],
+    ),
+]
 Total = Annotated[bool, Query(description="Count the matches: see `total` of the response")]
 
 

@@ -12,9 +12,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api import views
 from api.access import needs
-from api.deps import CallerDep, Cursor, GatewayDep, IndexDep, LinksDep, StoreDep, Tenant
+from api.deps import CallerDep, Cursor, GatewayDep, LinksDep, SearchesDep, StoreDep, Tenant
 from api.errors import as_problem
-from api.filters import EventSearch, SubscriptionDep
+from api.filters import DataQuery, EventSearch, SubscriptionDep
 from api.problems import Problem
 from api.state import state_of
 from dashboard.rendering import given_filters, paging, query, redirect, render
@@ -76,16 +76,22 @@ PERIODS = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days",
 
 @router.get("/events", dependencies=[needs("events:read")])
 async def list_events(
-    request: Request, cursor: Cursor, index: IndexDep, links: LinksDep, caller: CallerDep, search: EventSearch
+    request: Request,
+    cursor: Cursor,
+    searches: SearchesDep,
+    links: LinksDep,
+    search: EventSearch,
+    q: DataQuery = None,
 ) -> Response:
     """Show a page of events, newest first."""
-    rows, end = await index.events(search, EVENTS_ON_PAGE, cursor.start)
+    found = await searches.page(*await searches.resolve(search, q), EVENTS_ON_PAGE, cursor.start)
     given = given_filters(request)
     return await render(
         request,
         "events.html",
-        events=[views.event_summary(row, links) for row in rows],
-        **paging(request, "/events", cursor, end),
+        events=[views.event_summary(row, links) for row in found.rows],
+        searched_until=found.searched_until,
+        **paging(request, "/events", cursor, found.next_cursor),
         stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
         statuses=get_args(EventStatus),
         delivery_statuses=get_args(DeliveryStatus),

@@ -8,22 +8,22 @@ from fastapi.sse import EventSourceResponse
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, Limit, LinksDep, Tenant
-from api.filters import EventSearch, SubscriptionDep, Total
+from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, Limit, LinksDep, SearchesDep, Tenant
+from api.filters import DataQuery, EventSearch, SubscriptionDep, Total
 from api.problems import KEYED, responses
 from api.schemas.events import (
     ErasureAccepted,
     EventChange,
     EventCommandAccepted,
     EventCommandRequest,
-    EventSummary,
+    EventPage,
     EventView,
     RescheduleRequest,
 )
 from api.state import state_of
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.services.event_commands import send
-from hookkeeper.services.fields import EVENT_ID, CountedPage
+from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.ingest import check_deliver_at
 from hookkeeper.times import utc_now
 
@@ -41,8 +41,15 @@ PathId = Annotated[str, Path(pattern=EVENT_ID)]
 
 @router.get("", dependencies=[needs("events:read")])
 async def list_events(
-    cursor: Cursor, index: IndexDep, links: LinksDep, search: EventSearch, total: Total = False, limit: Limit = 50
-) -> CountedPage[EventSummary]:
+    cursor: Cursor,
+    index: IndexDep,
+    searches: SearchesDep,
+    links: LinksDep,
+    search: EventSearch,
+    q: DataQuery = None,
+    total: Total = False,
+    limit: Limit = 50,
+) -> EventPage:
     """List events, newest first. What an event's workflow does is listed when it waits for its next step.
 
     A single delivery has to meet all conditions on deliveries: `webhook`, `delivery_status`, `channel`, `status_code`,
@@ -50,9 +57,11 @@ async def list_events(
 
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
-    rows, next_cursor = await index.events(search, limit, cursor.start)
-    count = await index.count_events(search) if total else None
-    return cursor.counted_page([views.event_summary(row, links) for row in rows], next_cursor, count)
+    search, terms = await searches.resolve(search, q)
+    found = await searches.page(search, terms, limit, cursor.start)
+    count = await index.count_events(search) if total and not terms else None
+    page = cursor.page([views.event_summary(row, links) for row in found.rows], found.next_cursor)
+    return EventPage(**dict(page), total=count, searched_until=found.searched_until)
 
 
 @router.get(

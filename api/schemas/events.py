@@ -6,7 +6,7 @@ from pydantic import Field
 
 from api.problems import ProblemDocument
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
-from hookkeeper.services.fields import GivenTime, RequestModel, ResponseModel, Time, with_examples
+from hookkeeper.services.fields import CountedPage, GivenTime, RequestModel, ResponseModel, Time, with_examples
 
 
 class EventBatch(RequestModel):
@@ -142,6 +142,14 @@ class EventSummary(EventBase):
     webhooks: list[str]
     needs_attention: list[str]
     """Webhooks with a delivery that is retrying, held or failed."""
+
+
+class EventPage(CountedPage[EventSummary]):
+    searched_until: Time | None = Field(
+        None,
+        description="How far back this page has searched, if data were read to find `q`. `next_cursor` searches on, "
+        "also after a page without items.",
+    )
 
 
 class ChangedDelivery(DeliverySummary):

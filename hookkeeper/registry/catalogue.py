@@ -78,6 +78,19 @@ class Catalogue:
             found = await session.get(TenantSearchKeys, tenant)
             return found.paths if found else []
 
+    async def search_keys_page(
+        self, tenant: str | None, *, limit: int, after: str | None
+    ) -> tuple[list[TenantSearchKeys], str | None]:
+        """Return the search keys of up to `limit` tenants, or of one, by tenant, and the tenant for `after`."""
+        query = select(TenantSearchKeys).order_by(TenantSearchKeys.tenant).limit(limit + 1)
+        if tenant is not None:
+            query = query.where(TenantSearchKeys.tenant == tenant)
+        if after is not None:
+            query = query.where(TenantSearchKeys.tenant > after)
+        async with self._database.read() as session:
+            found = list(await session.scalars(query))
+        return found[:limit], found[limit - 1].tenant if len(found) > limit else None
+
     async def set_search_keys(self, tenant: str, paths: list[str], entry: AuditEntry | None = None) -> None:
         """Replace the paths of a tenant's search keys. Events that were accepted before keep the keys that they have.
 
@@ -101,7 +114,7 @@ class Catalogue:
         if types:
             declared = declared.where(EventType.name.in_(types))
         async with self._database.read() as session:
-            of_types = [set(row[1]) for row in await session.execute(declared)]
+            of_types = [set(row[1] or ()) for row in await session.execute(declared)]
         if types:
             found = set.intersection(*of_types) if len(of_types) == len(types) else set()
         else:

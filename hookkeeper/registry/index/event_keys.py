@@ -24,9 +24,8 @@ PLAIN, PLAIN_END = "raw:", "raw;"
 PURPOSE = "event_keys.token"
 ROWS_AT_ONCE = 500
 INSERT = {
-    dialect: "INSERT INTO event_keys (tenant, token, accepted_at, event_id)"
-    f" VALUES ({marks}) ON CONFLICT DO NOTHING"
-    for dialect, marks in (("sqlite", "?, ?, ?, ?"), ("postgresql", "$1, $2, $3, $4"))
+    "sqlite": "INSERT INTO event_keys VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    "postgresql": "INSERT INTO event_keys VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
 }
 
 

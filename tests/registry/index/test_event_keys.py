@@ -29,7 +29,9 @@ CUSTOMER = Key("customer.id", "acme:7")
 OF_ORDER = Search(tenant="acme", keys=(ORDER,))
 
 
-def acceptance(event_id: str, *keys: Key, tenant: str = "acme", second: int = 0, type_: str = "order.paid") -> Acceptance:
+def acceptance(
+    event_id: str, *keys: Key, tenant: str = "acme", second: int = 0, type_: str = "order.paid"
+) -> Acceptance:
     progress = EventProgress(
         status="succeeded", needs_attention=False, deliver_at=None, run_id="r", digest=f"digest of {event_id}"
     )

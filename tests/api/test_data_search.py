@@ -1,0 +1,164 @@
+"""Search in event data over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callers import calling, make_key
+from problems import problem
+from temporalio.client import Client
+
+from hookkeeper.crypto.keyring import new_key
+from hookkeeper.services import event_search
+from instances import Instance, running_instance
+from receivers import Receiver
+
+
+async def search(instance: Instance, q: str, **query: Any) -> dict[str, Any]:
+    answer = await instance.http.get("/v1/events", params={"tenant": instance.tenant, "q": q, **query})
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+async def ids(instance: Instance, q: str, **query: Any) -> list[str]:
+    return [item["id"] for item in (await search(instance, q, **query))["items"]]
+
+
+async def declare(instance: Instance, *paths: str) -> None:
+    answer = await instance.http.put("/v1/search-keys", json={"tenant": instance.tenant, "paths": paths})
+    assert answer.json() == {"tenant": instance.tenant, "paths": [*paths]}, answer.text
+
+
+async def test_declared_keys_are_found_without_reading_data(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No worker runs, and data may not be read: everything comes from the registry."""
+    monkeypatch.setattr(event_search, "MAX_READ", 0)
+    instance = idle_instance
+    await declare(instance, "order_id")
+    name = f"{instance.tenant}.paid"
+    await instance.http.post("/v1/event-types", json={"name": name, "search_keys": ["customer.id"]})
+    await instance.send(id="text", data={"order_id": "4711"})
+    await instance.send(id="number", data={"order_id": 4711})
+    await instance.send(name, id="typed", data={"order_id": 4711, "customer": {"id": "acme gmbh"}})
+    await instance.send(id="other", data={"order_id": 4712, "customer": {"id": "acme gmbh"}})
+    generated = (await instance.send(data={"order_id": 4711}))["id"]
+    batch = {"events": [{"type": "a", "id": "batch", "tenant": instance.tenant, "data": {"order_id": 4711}}]}
+    assert (await instance.http.post("/v1/events/batch", json=batch)).json()["items"][0]["status"] == 202
+    found = await search(instance, "data.order_id:4711", total=True)
+    assert [item["id"] for item in found["items"]] == ["batch", generated, "typed", "number", "text"]
+    assert (found["total"], found["searched_until"]) == (5, None)
+    assert await ids(instance, 'data.order_id:4711 data.customer.id:"acme gmbh"', type=name) == ["typed"]
+    assert await ids(instance, "data.order_id:4711", type=name) == ["typed"]
+    paged = await search(instance, "data.order_id:4711", limit=2)
+    assert await ids(instance, "data.order_id:4711", limit=2, cursor=paged["next_cursor"]) == ["typed", "number"]
+
+
+async def test_other_data_are_read_from_the_runs_of_the_latest_events(instance: Instance, inbox: Receiver) -> None:
+    """Own runs, shared runs, open and closed ones; a page says how far it has searched."""
+    await instance.webhook(inbox.url)
+    await instance.send(id="closed", data={"customer": {"name": "Acme GmbH"}, "n": 4711})
+    await instance.until_closed("closed")
+    shared = await asyncio.gather(*(instance.send(data={"n": n, "note": "shared"}) for n in range(8)))
+    assert await ids(instance, "data.n:4711") == ["closed"]
+    assert await ids(instance, '"acme gmbh" 4711') == ["closed"]
+    assert await ids(instance, "data.n:3 shared") == [shared[3]["id"]]
+    assert await ids(instance, "closed") == ["closed"]
+    assert await ids(instance, "nowhere") == []
+    assert sorted(await ids(instance, "shared")) == sorted(event["id"] for event in shared)
+    found = await search(instance, "shared", limit=3, total=True)
+    assert len(found["items"]) == 3
+    assert found["total"] is None
+    assert found["searched_until"] == found["items"][-1]["accepted_at"]
+    rest = await search(instance, "shared", limit=100, cursor=found["next_cursor"])
+    assert len(rest["items"]) == 5
+    assert rest["next_cursor"] is None
+    assert await ids(instance, "shared", until=found["items"][0]["accepted_at"]) != await ids(instance, "shared")
+
+
+async def test_a_search_reads_a_bounded_number_of_events(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_search, "MAX_READ", 4)
+    monkeypatch.setattr(event_search, "READ_AT_ONCE", 2)
+    for n in range(6):
+        await idle_instance.send(id=f"e{n}", data={"n": n})
+    first = await search(idle_instance, "data.n:0")
+    assert first["items"] == []
+    events = (await idle_instance.http.get("/v1/events", params={"tenant": idle_instance.tenant})).json()["items"]
+    assert first["searched_until"] == events[3]["accepted_at"]
+    assert await ids(idle_instance, "data.n:0", cursor=first["next_cursor"]) == ["e0"]
+    monkeypatch.setattr(event_search, "MAX_SECONDS", 0.0)
+    stopped = await search(idle_instance, "data.n:0")
+    assert stopped["searched_until"] == events[1]["accepted_at"]
+
+
+async def test_a_search_in_data_needs_a_tenant_and_a_query_that_can_be_read(idle_instance: Instance) -> None:
+    http = idle_instance.http
+    assert problem(await http.get("/v1/events", params={"q": "4711"}), 422)["errors"][0]["path"] == "tenant"
+    for q in ("", '"open', "1 2 3 4 5 6", "x" * 401):
+        answer = await http.get("/v1/events", params={"tenant": idle_instance.tenant, "q": q})
+        assert problem(answer, 422)["errors"][0]["path"] == "q", q
+
+
+async def test_a_key_of_a_tenant_searches_its_own_events(idle_instance: Instance) -> None:
+    await declare(idle_instance, "order_id")
+    await idle_instance.send(id="mine", data={"order_id": 1})
+    key = await make_key(idle_instance, f"{idle_instance.tenant}-b")
+    async with calling(idle_instance.app, key["key"]) as http:
+        assert (await http.get("/v1/events", params={"q": "data.order_id:1"})).json()["items"] == []
+        assert (await http.get("/v1/events", params={"q": "mine"})).json()["items"] == []
+        assert (await http.get("/v1/search-keys")).json()["items"] == []
+
+
+async def test_search_keys_are_replaced_listed_and_audited(idle_instance: Instance) -> None:
+    http, tenant = idle_instance.http, idle_instance.tenant
+    await declare(idle_instance, "a", "b.c")
+    await declare(idle_instance, "a", "b.c")
+    listed = (await http.get("/v1/search-keys", params={"tenant": tenant})).json()["items"]
+    assert listed == [{"tenant": tenant, "paths": ["a", "b.c"]}]
+    await declare(idle_instance)
+    assert (await http.get("/v1/search-keys", params={"tenant": tenant})).json()["items"] == []
+    entries = (await http.get("/v1/audit", params={"tenant": tenant})).json()["items"]
+    assert [entry["action"] for entry in entries] == ["search-keys.update"] * 2
+    for paths in (["a"] * 6, ["a b"], ["a..b"], ["x" * 101], ["a[0]"]):
+        answer = await http.put("/v1/search-keys", json={"tenant": tenant, "paths": paths})
+        assert problem(answer, 422)["errors"][0]["path"].startswith("paths"), paths
+    bad = {"name": f"{tenant}.x", "search_keys": ["a.*"]}
+    assert problem(await http.post("/v1/event-types", json=bad), 422)["errors"][0]["path"] == "search_keys.0"
+
+
+async def test_the_search_keys_of_a_type_are_shown_and_changed(idle_instance: Instance) -> None:
+    http, name = idle_instance.http, f"{idle_instance.tenant}.paid"
+    assert (await http.post("/v1/event-types", json={"name": name})).json()["search_keys"] == []
+    changed = await http.patch(f"/v1/event-types/{name}", json={"search_keys": ["order_id"]})
+    assert changed.json()["search_keys"] == ["order_id"]
+    assert (await http.get(f"/v1/event-types/{name}")).json()["search_keys"] == ["order_id"]
+
+
+async def test_an_erased_event_is_not_found(instance: Instance) -> None:
+    await declare(instance, "order_id")
+    await instance.send(id="erased", data={"order_id": 1})
+    await instance.until_closed("erased")
+    assert await ids(instance, "data.order_id:1") == ["erased"]
+    answer = await instance.http.delete("/v1/events/erased/data", params={"tenant": instance.tenant})
+    assert answer.status_code == 202
+    assert await ids(instance, "data.order_id:1") == []
+
+
+@pytest.fixture
+async def encrypted(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
+    async with running_instance(temporal, tmp_path, encryption_keys=new_key("k1")) as instance:
+        yield instance
+
+
+async def test_encrypted_data_are_searched_too(encrypted: Instance, tmp_path: Path) -> None:
+    await declare(encrypted, "order_id")
+    await encrypted.send(id="e", data={"order_id": "secret-4711", "name": "Acme"})
+    assert await ids(encrypted, "data.order_id:secret-4711") == ["e"]
+    assert await ids(encrypted, "data.name:Acme") == ["e"]
+    stored = b"".join(path.read_bytes() for path in tmp_path.glob("registry.db*"))
+    assert b"secret-4711" not in stored
+    assert b"hmac:k1:" in stored
