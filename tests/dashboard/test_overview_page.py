@@ -41,7 +41,7 @@ async def test_the_last_day_is_counted(idle_instance: Instance) -> None:
         text = " ".join(page.text.split())
         assert "evt_bad" in text, "events of one type are told apart"
         assert "Events 11" in text.replace("Events11", "Events 11")
-        assert len(re.findall(r"\b(?:00|04|08|12|16|20):00 (?!UTC)", text)) >= 5, "the chart names hours"
+        assert len(re.findall(r"\b(?:00|04|08|12|16|20):00(?!:)", text)) >= 5, "the chart names hours"
         for shown in ("81.8 %", "9 succeeded", "3 failed", "evt_bad"):
             assert shown in text or any(shown in link for link in page.links()), shown
         assert "someone-else" not in text
