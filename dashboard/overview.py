@@ -79,7 +79,7 @@ async def show_overview(
         stream=query("/live", tenant=tenant if caller.tenant is None else None),
         day=day,
         troubled=troubled,
-        events=[views.event_summary(event, links) for event in events],
+        events=[views.event_summary(event, links, {}) for event in events],
         is_new=is_new,
         tenant=tenant,
         api=settings.public_url,
