@@ -81,7 +81,7 @@ async def show_overview(
         counted=counted,
         shown=shown,
         troubled=troubled,
-        events=[views.event_summary(event, links) for event in events],
+        events=[views.event_summary(event, links, {}) for event in events],
         is_new=is_new,
         tenant=tenant,
         api=settings.public_url,

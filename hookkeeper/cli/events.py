@@ -82,7 +82,7 @@ resource.list(
         list[str] | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated.")
     ],
     needs_attention=Annotated[
-        bool | None, typer.Option(help="Only events with a delivery that is retrying, held or failed.")
+        bool | None, typer.Option(help="Only events with a delivery that has failed, or has long been retrying.")
     ],
     delivery_status=Annotated[
         list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
