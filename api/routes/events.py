@@ -8,7 +8,18 @@ from fastapi.sse import EventSourceResponse
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, Limit, LinksDep, SearchesDep, Tenant
+from api.deps import (
+    AuditDep,
+    CallerDep,
+    Cursor,
+    EventTenant,
+    GatewayDep,
+    Limit,
+    LinksDep,
+    SearchesDep,
+    StoreDep,
+    Tenant,
+)
 from api.filters import DataQuery, EventSearch, SubscriptionDep, Total
 from api.problems import KEYED, responses
 from api.schemas.events import (
@@ -25,6 +36,7 @@ from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.services.event_commands import send
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.ingest import check_deliver_at
+from hookkeeper.services.webhooks import names_of
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
@@ -42,9 +54,10 @@ PathId = Annotated[str, Path(pattern=EVENT_ID)]
 @router.get("", dependencies=[needs("events:read")])
 async def list_events(
     cursor: Cursor,
-    index: IndexDep,
+    store: StoreDep,
     searches: SearchesDep,
     links: LinksDep,
+    caller: CallerDep,
     search: EventSearch,
     q: DataQuery = None,
     total: Total = False,
@@ -53,14 +66,15 @@ async def list_events(
     """List events, newest first. What an event's workflow does is listed when it waits for its next step.
 
     A single delivery has to meet all conditions on deliveries: `webhook`, `delivery_status`, `channel`, `status_code`,
-    `error` and `min_attempts`.
+    `error`, `min_attempts` and `needs_attention=true`.
 
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
     search, terms = await searches.resolve(search, q)
     found = await searches.page(search, terms, limit, cursor.start)
-    count = await index.count_events(search) if total and not terms else None
-    page = cursor.page([views.event_summary(row, links) for row in found.rows], found.next_cursor)
+    count = await store.index.count_events(search) if total and not terms else None
+    names = await names_of(store, caller, (row.latest.webhook_id for row in found.rows if row.latest))
+    page = cursor.page([views.event_summary(row, links, names) for row in found.rows], found.next_cursor)
     return EventPage(**dict(page), total=count, searched_until=found.searched_until)
 
 
@@ -90,7 +104,7 @@ async def stream_events(request: Request, stream: SubscriptionDep) -> AsyncItera
 
 
 @router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])
-async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, tenant: Tenant) -> EventView:
+async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, tenant: EventTenant) -> EventView:
     """Show an event with its data, its deliveries and their attempts."""
     return views.event(await gateway.read(tenant, event_id), links)
 
@@ -98,7 +112,7 @@ async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, ten
 def _add_command(command: Command, summary: str, description: str) -> None:
     async def act(
         event_id: PathId,
-        tenant: Tenant,
+        tenant: EventTenant,
         gateway: GatewayDep,
         audit: AuditDep,
         caller: CallerDep,
@@ -129,7 +143,12 @@ for _command, _rule in COMMANDS.items():
     "/{event_id}/reschedule", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")]
 )
 async def reschedule_event(
-    event_id: PathId, change: RescheduleRequest, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+    event_id: PathId,
+    change: RescheduleRequest,
+    tenant: EventTenant,
+    gateway: GatewayDep,
+    audit: AuditDep,
+    caller: CallerDep,
 ) -> EventCommandAccepted:
     """Change the time of an event that is scheduled for later."""
     check_deliver_at(change.deliver_at, utc_now())
@@ -145,7 +164,8 @@ async def erase_event(
     """Erase a finished event: its data, its deliveries and its log. Cancel an open event first (409).
 
     Temporal deletes in the background, usually within 30 seconds. After that the event is unknown (404), and its id can
-    be used again: the same POST would deliver it again. Repeat the request after a 503.
+    be used again: the same POST would deliver it again. Repeat the request after a 503. A key of all tenants has to
+    name the tenant, if it is not `default`.
     """
     runs = await gateway.erasure.erase(tenant, event_id)
     await audit.keep(caller.did("event.erase", event_id, tenant))
