@@ -30,7 +30,6 @@ from hookkeeper.services.caller import Caller
 from hookkeeper.services.event_commands import send
 from hookkeeper.services.fields import ERROR, EVENT_ID
 from hookkeeper.services.webhooks import names_of
-from hookkeeper.services.webhooks import names_of
 from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.server.error_translation import Unavailable, UnknownEvent
 

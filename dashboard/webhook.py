@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from api import views
 from api.access import needs
 from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, LinksDep, StoreDep, WebhooksDep
-from api.filters import DeliverySearch
+from api.filters import DeliverySearch, WebhookTerms
 from api.problems import Problem
 from api.schemas.events import DeliveryView
 from dashboard.charts import Counted, RangeName, ShownRange, count_range
@@ -99,13 +99,14 @@ async def list_webhooks(
     store: StoreDep,
     caller: CallerDep,
     tenant: AnyTenant,
+    terms: WebhookTerms,
     event: Annotated[EventType | None, Query()] = None,
     enabled: bool | None = None,
     done: str = "",
 ) -> Response:
     """Show a page of webhooks, newest first."""
     found, end = await store.webhooks.page(
-        tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start
+        tenant=tenant, event=event, enabled=enabled, terms=terms, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start
     )
     can_count = "events:read" in caller.scopes
     days = {

@@ -29,6 +29,27 @@ resource.list(
 resource.show("Show an event type as JSON.")
 
 
+@app.command("search-keys")
+def set_search_keys(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Up to five, such as order_id or customer.id; none removes the keys."),
+    ] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="The event type that has them.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="The tenant whose events of all types have them.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replace the search keys of an event type or of a tenant: new events are found by the values at these paths."""
+    if (type_ is None) == (tenant is None):
+        raise typer.BadParameter("give either --type or --tenant")
+    api, keys = Api.of_environment(), paths or []
+    if type_ is not None:
+        result = api.call("PATCH", "event-types", type_, body={"search_keys": keys})
+    else:
+        result = api.call("PUT", "search-keys", body={"tenant": tenant, "paths": keys})
+    print_result(as_json, result, f"search keys of {type_ or tenant}: {', '.join(keys) or 'none'}")
+
+
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="An OpenAPI 3.1 document with webhooks, as JSON or YAML.")],

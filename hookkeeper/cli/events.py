@@ -78,6 +78,7 @@ resource.list(
     },
     "No events. `hookkeeper send` sends one.",
     tenant=options.only("Only this tenant's."),
+    q=options.only('Search in the data of a tenant\'s events: data.order_id:4711, words, or "a text".'),
     webhook=options.only("Only events for this webhook."),
     status=Annotated[
         list[str] | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated.")

@@ -182,6 +182,7 @@ resource.list(
     },
     "No webhooks. `hookkeeper webhooks create` registers one.",
     tenant=only("Only webhooks of this tenant."),
+    q=only("Words of the id, name or URL, or metadata.team:shop."),
     event=only("Only webhooks for this event type."),
     enabled=Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")],
 )

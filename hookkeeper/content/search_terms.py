@@ -1,13 +1,14 @@
-"""What a search in event data is made of: keys, which are paths with values, and the terms of a query. Pure.
+"""What searches are made of: keys of event data, which are paths with values, and the terms of a query. Pure.
 
 A path is a list of names, joined by dots. It leads through objects only, and has no expressions.
 """
 
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from hookkeeper.content.json_text import compact
+from pydantic_core import to_json
 
 KEY_PATH = r"^[A-Za-z0-9_$@-]+(\.[A-Za-z0-9_$@-]+)*$"
 MAX_PATH = 100
@@ -61,7 +62,7 @@ def value_at(data: Any, path: str) -> str | None:
     if isinstance(data, float) and data.is_integer() and abs(data) < 10**MAX_DIGITS:
         return str(int(data))
     if isinstance(data, int | float):
-        return compact(data)
+        return json.dumps(data)
     return data if isinstance(data, str) else None
 
 
@@ -97,14 +98,15 @@ def _terms(query: str, field: str) -> Iterator[Term]:
 
 
 def matches(data: Any, event_id: str, terms: Iterable[Term]) -> bool:
-    """Return whether an event meets all terms: by its id, or by its data. Capital letters do not count in texts."""
-    text = ""
-    for term in terms:
-        if term.path is not None:
-            if value_at(data, term.path) != term.text:
-                return False
-            continue
-        text = text or f"{event_id}\n{compact(data)}".casefold()
-        if compact(term.text)[1:-1].casefold() not in text:
-            return False
-    return True
+    """Return whether an event meets all terms: by its id, or by its data as JSON."""
+    quoted = [term if term.path else Term(to_json(term.text).decode()[1:-1]) for term in terms]
+    return has_all(f"{event_id}\n{to_json(data).decode()}", lambda path: value_at(data, path), quoted)
+
+
+def has_all(text: str, at: Callable[[str], str | None], terms: Iterable[Term]) -> bool:
+    """Return whether all terms are met: the text has each text, and `at` returns the value at each path.
+
+    Upper and lower case are the same in texts, not in values.
+    """
+    folded = text.casefold()
+    return all(term.text.casefold() in folded if term.path is None else at(term.path) == term.text for term in terms)

@@ -1,15 +1,16 @@
 """The webhooks in the registry: find, change, count and delete them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, case, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from hookkeeper import metrics
+from hookkeeper.content.search_terms import Term, has_all
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database, lock
 from hookkeeper.registry.direct_reads import DirectReads
@@ -17,7 +18,7 @@ from hookkeeper.registry.health import reset_health
 from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
 from hookkeeper.registry.models import Webhook, WebhookPattern, without_secrets
 from hookkeeper.registry.numbering import first, renumber
-from hookkeeper.registry.paging import read_page_of_large
+from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
 from hookkeeper.times import rfc3339, utc_now
 
@@ -102,18 +103,34 @@ class Webhooks:
         return await self._matching.find(tenant, event_type)
 
     async def page(
-        self, *, tenant: str | None, event: str | None, enabled: bool | None, limit: int, cursor: str | None
+        self,
+        *,
+        tenant: str | None,
+        event: str | None,
+        enabled: bool | None,
+        limit: int,
+        cursor: str | None,
+        terms: Sequence[Term] = (),
     ) -> tuple[list[Webhook], str | None]:
-        """Return up to `limit` webhooks, newest first, and the next cursor; fewer if they are large.
+        """Return up to `limit` webhooks, newest first, and the next cursor; fewer if they are large, or few of those
+        that were compared with the terms meet them.
 
         Raises BadRegistryCursor.
         """
+        order = (Webhook.created_at, Webhook.id)
         query = select(Webhook).where(*_of(tenant))
         if event is not None:
             query = query.where(_listens_to(event, tenant))
         if enabled is not None:
             query = query.where(Webhook.enabled == enabled)
-        return await read_page_of_large(self._database, query, (Webhook.created_at, Webhook.id), limit, cursor)
+        if not terms:
+            return await read_page_of_large(self._database, query, order, limit, cursor)
+
+        def meets(row: Row[*tuple[Any, ...]]) -> bool:
+            return has_all(f"{row.id}\n{row.name}\n{row.url}", row.metadata_.get, terms)
+
+        columns = (Webhook.name, Webhook.url, Webhook.metadata_)
+        return await read_page_of_matching(self._database, query, order, limit, cursor, columns, meets)
 
     async def addresses(self, tenant: str, limit: int) -> list[WebhookAddress]:
         """Return id, URL and signing key of the tenant's latest webhooks."""

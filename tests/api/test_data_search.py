@@ -162,3 +162,12 @@ async def test_encrypted_data_are_searched_too(encrypted: Instance, tmp_path: Pa
     stored = b"".join(path.read_bytes() for path in tmp_path.glob("registry.db*"))
     assert b"secret-4711" not in stored
     assert b"hmac:k1:" in stored
+
+
+async def test_encrypted_urls_of_webhooks_are_searched(encrypted: Instance) -> None:
+    shop = await encrypted.webhook("https://shop.example/hook", name="Shop", metadata={"team": "a b"})
+    await encrypted.webhook("https://other.example/hook")
+    for q in ("shop.example", "SHOP", 'metadata.team:"a b"'):
+        answer = await encrypted.http.get("/v1/webhooks", params={"q": q})
+        assert [item["id"] for item in answer.json()["items"]] == [shop["id"]], q
+    problem(await encrypted.http.get("/v1/webhooks", params={"q": '"open'}), 422, "q")
