@@ -1,7 +1,7 @@
 """Search in event data over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,17 @@ from callers import calling, make_key
 from problems import problem
 from temporalio.client import Client
 
+from hookkeeper.content.search_terms import Term
 from hookkeeper.crypto.keyring import new_key
+from hookkeeper.registry.index.listing import ListedEvent
+from hookkeeper.registry.index.search import Search
 from hookkeeper.services import event_search
+from hookkeeper.services.event_search import EventSearches
+from hookkeeper.temporal.events.data_reads import DataReads
+from hookkeeper.temporal.events.gateway import Gateway
 from instances import Instance, running_instance
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 
 async def search(instance: Instance, q: str, **query: Any) -> dict[str, Any]:
@@ -47,13 +54,16 @@ async def test_declared_keys_are_found_without_reading_data(
     generated = (await instance.send(data={"order_id": 4711}))["id"]
     batch = {"events": [{"type": "a", "id": "batch", "tenant": instance.tenant, "data": {"order_id": 4711}}]}
     assert (await instance.http.post("/v1/events/batch", json=batch)).json()["items"][0]["status"] == 202
+    webhook = await instance.webhook("https://acme.example/hook", events=["none"])
+    test_event = {"id": "test", "type": "a", "data": {"order_id": 4711}}
+    assert (await instance.http.post(f"/v1/webhooks/{webhook['id']}/test", json=test_event)).status_code == 202
     found = await search(instance, "data.order_id:4711", total=True)
-    assert [item["id"] for item in found["items"]] == ["batch", generated, "typed", "number", "text"]
-    assert (found["total"], found["searched_until"]) == (5, None)
+    assert [item["id"] for item in found["items"]] == ["test", "batch", generated, "typed", "number", "text"]
+    assert (found["total"], found["searched_until"]) == (6, None)
     assert await ids(instance, 'data.order_id:4711 data.customer.id:"acme gmbh"', type=name) == ["typed"]
     assert await ids(instance, "data.order_id:4711", type=name) == ["typed"]
     paged = await search(instance, "data.order_id:4711", limit=2)
-    assert await ids(instance, "data.order_id:4711", limit=2, cursor=paged["next_cursor"]) == ["typed", "number"]
+    assert await ids(instance, "data.order_id:4711", limit=2, cursor=paged["next_cursor"]) == [generated, "typed"]
 
 
 async def test_other_data_are_read_from_the_runs_of_the_latest_events(instance: Instance, inbox: Receiver) -> None:
@@ -93,6 +103,38 @@ async def test_a_search_reads_a_bounded_number_of_events(
     monkeypatch.setattr(event_search, "MAX_SECONDS", 0.0)
     stopped = await search(idle_instance, "data.n:0")
     assert stopped["searched_until"] == events[1]["accepted_at"]
+
+
+class WaitingReads(DataReads):
+    """Reads nothing before it may."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self.may_read = asyncio.Event()
+        self.reading = 0
+
+    async def read(self, rows: Sequence[ListedEvent]) -> list[Any]:
+        self.reading += 1
+        await self.may_read.wait()
+        return await super().read(rows)
+
+
+async def test_searches_of_one_tenant_keep_no_slot_from_another(idle_instance: Instance) -> None:
+    instance = idle_instance
+    gateway = Gateway(instance.temporal, instance.settings.task_queue, instance.store.rows)
+    gateway.data = waiting = WaitingReads(instance.temporal)
+    searches = EventSearches(instance.store, gateway)
+    busy, other = (
+        [asyncio.create_task(searches.page(Search(tenant=tenant), [Term("x")], 50, None)) for _ in range(5)]
+        for tenant in ("busy", "other")
+    )
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while waiting.reading < 3:
+            await asyncio.sleep(0.01)
+    assert waiting.reading == 3, "two of one tenant, and one of the other"
+    waiting.may_read.set()
+    found = await asyncio.gather(*busy, *other)
+    assert [page.rows for page in found] == [[]] * 10
 
 
 async def test_a_search_in_data_needs_a_tenant_and_a_query_that_can_be_read(idle_instance: Instance) -> None:
