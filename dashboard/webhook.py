@@ -12,8 +12,10 @@ from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, LinksDep, Store
 from api.filters import DeliverySearch
 from api.problems import Problem
 from api.schemas.events import DeliveryView
+from api.state import state_of
+from dashboard import filters
 from dashboard.charts import Day, last_day
-from dashboard.event import PERIODS
+from dashboard.event import REASONS
 from dashboard.rendering import given_filters, paging, query, render
 from dashboard.routes import PageRoute
 from hookkeeper.content.headers import MASK
@@ -48,6 +50,8 @@ DONE = {
     "recover": "The failed deliveries are made again in the background, oldest first.",
 }
 """What the page says after a change."""
+FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "until"})
+"""Filters that the form of the deliveries has."""
 WEBHOOKS_ON_PAGE = 20
 SPARKLINE_HEIGHT = 24.0
 MAX_DATA_IN_FORM = 16 * 1024
@@ -125,6 +129,7 @@ async def list_webhooks(
 
 
 @router.get("/{webhook_id}", dependencies=[needs("webhooks:read")])
+@filters.filtered
 async def show_webhook(
     request: Request,
     webhook: KnownWebhook,
@@ -191,7 +196,10 @@ async def _show(
             "is_first": True,
             "is_filtered": False,
             "statuses": get_args(DeliveryStatus),
-            "periods": PERIODS,
+            "reasons": REASONS,
+            **await filters.context(
+                request, f"/webhooks/{webhook.id}", FIELDS, state_of(request).store, webhook.tenant, webhook.id
+            ),
             "preview": None,
             "secret": None,
             "recovery": None,
