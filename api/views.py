@@ -233,6 +233,7 @@ def _counts(query: StatisticsQuery, measures: Measures) -> dict[str, Any]:
         "events": measures["events"] if query.has_events else None,
         **{name: measures[name] for name in COUNTS},
         "success_rate": measures.success_rate,
+        "error_rate": measures.error_rate,
         "outcomes": AttemptOutcomes(**{name: measures[name] for name in OUTCOMES}),
         "latency": _latency(measures),
     }

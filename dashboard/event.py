@@ -103,7 +103,7 @@ async def list_events(
         store, caller, {row.latest.webhook_id for row in rows if row.latest} | {search.webhook or ""}
     )
     filter_ = await filters.context(request, "/events", FIELDS, store, search.tenant, **names)
-    if not rows and (address := filters.by_name(request, "/events", filter_["suggested"].webhooks)):
+    if address := filters.by_name(request, "/events", filter_["suggested"].webhooks):
         return redirect(address)
     given = given_filters(request)
     return await render(

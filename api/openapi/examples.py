@@ -65,6 +65,7 @@ WEBHOOK = Webhook(
     updated_at=CREATED,
 )
 PREVIEW = Preview(
+    type="order.paid",
     matches=True,
     request=RequestPreview(
         url=URL,

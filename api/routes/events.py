@@ -8,7 +8,17 @@ from fastapi.sse import EventSourceResponse
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, Limit, LinksDep, StoreDep, Tenant
+from api.deps import (
+    AuditDep,
+    CallerDep,
+    Cursor,
+    EventTenant,
+    GatewayDep,
+    Limit,
+    LinksDep,
+    StoreDep,
+    Tenant,
+)
 from api.filters import EventSearch, SubscriptionDep, Total
 from api.problems import KEYED, responses
 from api.schemas.events import (
@@ -89,7 +99,7 @@ async def stream_events(request: Request, stream: SubscriptionDep) -> AsyncItera
 
 
 @router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])
-async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, tenant: Tenant) -> EventView:
+async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, tenant: EventTenant) -> EventView:
     """Show an event with its data, its deliveries and their attempts."""
     return views.event(await gateway.read(tenant, event_id), links)
 
@@ -97,7 +107,7 @@ async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, ten
 def _add_command(command: Command, summary: str, description: str) -> None:
     async def act(
         event_id: PathId,
-        tenant: Tenant,
+        tenant: EventTenant,
         gateway: GatewayDep,
         audit: AuditDep,
         caller: CallerDep,
@@ -128,7 +138,12 @@ for _command, _rule in COMMANDS.items():
     "/{event_id}/reschedule", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")]
 )
 async def reschedule_event(
-    event_id: PathId, change: RescheduleRequest, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+    event_id: PathId,
+    change: RescheduleRequest,
+    tenant: EventTenant,
+    gateway: GatewayDep,
+    audit: AuditDep,
+    caller: CallerDep,
 ) -> EventCommandAccepted:
     """Change the time of an event that is scheduled for later."""
     check_deliver_at(change.deliver_at, utc_now())
@@ -144,7 +159,8 @@ async def erase_event(
     """Erase a finished event: its data, its deliveries and its log. Cancel an open event first (409).
 
     Temporal deletes in the background, usually within 30 seconds. After that the event is unknown (404), and its id can
-    be used again: the same POST would deliver it again. Repeat the request after a 503.
+    be used again: the same POST would deliver it again. Repeat the request after a 503. A key of all tenants has to
+    name the tenant, if it is not `default`.
     """
     runs = await gateway.erasure.erase(tenant, event_id)
     await audit.keep(caller.did("event.erase", event_id, tenant))

@@ -132,8 +132,8 @@ class WebhookService(NamedTuple):
 
     async def send_test(self, webhook: Webhook, sample: SampleEvent, event_id: str) -> EventSnapshot:
         """Send an event to this webhook only. Raises what `EventIngest.accept_test` does."""
-        data = await sample.data_or_example(self.store.catalogue)
-        event = NewEvent(type=sample.type, data=data, tenant=webhook.tenant)
+        filled = await sample.for_(webhook.events, self.store.catalogue)
+        event = NewEvent(type=filled.type, data=filled.data, tenant=webhook.tenant)
         return await self.ingest.accept_test(event, event_id, webhook)
 
     async def draft(self, fields: dict[str, Any]) -> Webhook:
@@ -143,8 +143,8 @@ class WebhookService(NamedTuple):
 
     async def preview(self, webhook: Webhook, sample: SampleEvent) -> Preview:
         """Make what the webhook would send."""
-        data = await sample.data_or_example(self.store.catalogue)
-        return await Previewer(self.sandbox, webhook, sample.type, data, self.settings.render_limits).preview()
+        filled = await sample.for_(webhook.events, self.store.catalogue)
+        return await Previewer(self.sandbox, webhook, filled, self.settings.render_limits).preview()
 
 
 def require(webhook: Webhook | None) -> Webhook:
