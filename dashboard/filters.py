@@ -15,6 +15,7 @@ from fastapi import Request
 
 from api.problems import Problem
 from dashboard.rendering import NOT_FILTERS, errors_of, given_filters, query
+from hookkeeper.registry.index.listing import Seen
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 
@@ -121,7 +122,7 @@ def local_time(text: str, zone: tzinfo) -> str | None:
 async def suggestions(store: Store, caller: Caller, tenant: str | None, webhook: str | None = None) -> Suggestions:
     """Read what a filter can suggest: a bounded number of rows, of what the caller may read."""
     can_read = "webhooks:read" in caller.scopes
-    seen = await store.index.seen(tenant, webhook)
+    seen = await store.index.seen(tenant, webhook) if "events:read" in caller.scopes else Seen((), ())
     return Suggestions(
         tenants=[name for name, _ in (await store.webhooks.tenants(MAX_SUGGESTED, None))[0]]
         if can_read and caller.tenant is None

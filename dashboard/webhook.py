@@ -23,6 +23,7 @@ from hookkeeper.content.json_text import readable
 from hookkeeper.crypto.signing_keys import PUBLIC, Scheme, is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import DeliveryStatus
+from hookkeeper.policy import Status
 from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
@@ -52,6 +53,8 @@ DONE = {
 """What the page says after a change."""
 FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "until"})
 """Filters that the form of the deliveries has."""
+WEBHOOK_FIELDS = frozenset({"tenant", "event", "status"})
+"""Filters that the form of the list of webhooks has."""
 WEBHOOKS_ON_PAGE = 20
 SPARKLINE_HEIGHT = 24.0
 MAX_DATA_IN_FORM = 16 * 1024
@@ -97,6 +100,7 @@ class Answer(NamedTuple):
 
 
 @router.get("", dependencies=[needs("webhooks:read")])
+@filters.filtered
 async def list_webhooks(
     request: Request,
     cursor: Cursor,
@@ -105,11 +109,12 @@ async def list_webhooks(
     tenant: AnyTenant,
     event: Annotated[EventType | None, Query()] = None,
     enabled: bool | None = None,
+    status: Status | None = None,
     done: str = "",
 ) -> Response:
     """Show a page of webhooks, newest first."""
     found, end = await store.webhooks.page(
-        tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start
+        tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start, status=status
     )
     can_count = "events:read" in caller.scopes
     days = {
@@ -124,6 +129,8 @@ async def list_webhooks(
         webhooks=[views.webhook(row) for row in found],
         targets={row.id: row.target for row in found},
         days=days,
+        statuses=get_args(Status),
+        **await filters.context(request, "/webhooks", WEBHOOK_FIELDS, store, tenant),
         **paging(request, "/webhooks", cursor, end),
     )
 
