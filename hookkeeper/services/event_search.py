@@ -62,7 +62,7 @@ class EventSearches:
         except BadQuery as error:
             raise Invalid.field("q", str(error)) from None
         if search.tenant is None:
-            raise Invalid.field("tenant", "is needed to search in the data of events")
+            raise Invalid.field("q", "searches in the data of one tenant: name a `tenant` too")
         paths = {term.path for term in terms if term.path is not None}
         declared = await self._store.catalogue.has_search_keys(search.tenant, paths, search.types) if paths else set()
         keys = tuple(Key(term.path, term.text) for term in terms if term.path is not None and term.path in declared)
