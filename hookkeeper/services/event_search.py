@@ -4,7 +4,6 @@ Keys that the tenant or event types declare are found in the registry. Everythin
 so the data of the newest events that meet the other filters are read, one after the other, and for a short time.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,12 +77,10 @@ class EventSearches:
         until = time.monotonic() + MAX_SECONDS
         for _ in range(MAX_READ // READ_AT_ONCE):
             rows, cursor = await self._store.index.events(search, READ_AT_ONCE, cursor)
-            for row, data in zip(rows, await self._gateway.data.read(rows), strict=True):
-                await asyncio.sleep(0)  # data can be large: others go on in between
-                if matches(data, row.id, terms):
-                    found.append(row)
-                    if len(found) == limit and (row is not rows[-1] or cursor):
-                        return FoundEvents(found, cursor_after(row), row.accepted_at)
+            for row in await self._gateway.data.matching(rows, lambda data, id_: matches(data, id_, terms)):
+                found.append(row)
+                if len(found) == limit and (row is not rows[-1] or cursor):
+                    return FoundEvents(found, cursor_after(row), row.accepted_at)
             if cursor is None:
                 return FoundEvents(found, None, search.since)
             if time.monotonic() >= until:

@@ -1,7 +1,7 @@
 """Search in event data over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +113,10 @@ class WaitingReads(DataReads):
         self.may_read = asyncio.Event()
         self.reading = 0
 
-    async def read(self, rows: Sequence[ListedEvent]) -> list[Any]:
+    async def matching(self, rows: Sequence[ListedEvent], matches: Callable[[Any, str], bool]) -> list[ListedEvent]:
         self.reading += 1
         await self.may_read.wait()
-        return await super().read(rows)
+        return await super().matching(rows, matches)
 
 
 async def test_searches_of_one_tenant_keep_no_slot_from_another(idle_instance: Instance) -> None:

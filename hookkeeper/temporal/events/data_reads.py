@@ -1,6 +1,7 @@
 """Read the data of listed events, for a search: from the input of the run that has each, as only histories have it."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,23 +18,35 @@ from hookkeeper.temporal.server.visibility import read_all
 
 
 class DataReads:
-    """Methods raise the errors of `hookkeeper.temporal.server.error_translation`."""
+    """Raises the errors of `hookkeeper.temporal.server.error_translation`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def read(self, rows: Sequence[ListedEvent]) -> list[Any]:
-        """Return the data of each event; None if it is gone, or its key is not set."""
-        async with translated_errors():
-            names = list({row.shared_run: None for row in rows if row.shared_run})
-            runs = dict(zip(names, await read_all(names, self._shared_run), strict=True))
+    async def matching(self, rows: Sequence[ListedEvent], matches: Callable[[Any, str], bool]) -> list[ListedEvent]:
+        """Return those of a tenant's events that match by their data and id. One that is gone does not, nor one whose
+        key is not set.
 
-            async def data_of(row: ListedEvent) -> Any:
-                run = runs.get(row.shared_run or "")
+        A shared run is read once for all its events, and what was read is not kept.
+        """
+        by_run: dict[str, list[ListedEvent]] = {}
+        for row in rows:
+            by_run.setdefault(row.shared_run or ids.workflow_id(row.tenant, row.id), []).append(row)
+
+        async def find_in(of_run: list[ListedEvent]) -> list[str]:
+            shared_run = of_run[0].shared_run
+            run = await self._shared_run(shared_run) if shared_run else None
+            found: list[str] = []
+            for row in of_run:
                 event = (run and run.event(row.tenant, row.id)) or await self._own(row)
-                return event and event.data
+                if event and matches(event.data, row.id):
+                    found.append(row.id)
+                await asyncio.sleep(0)  # data can be large: others go on in between
+            return found
 
-            return await read_all(rows, data_of)
+        async with translated_errors():
+            found = {id_ for of_run in await read_all(by_run.values(), find_in) for id_ in of_run}
+        return [row for row in rows if row.id in found]
 
     async def _shared_run(self, name: str) -> SharedRun | None:
         with suppress(CipherError):
