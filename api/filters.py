@@ -101,8 +101,13 @@ async def _event_search(
         Query(max_length=MAX_VALUES, description="Events with this status; can be repeated"),
     ] = None,
     needs_attention: Annotated[
-        bool | None, Query(description="Only events with (or without) a delivery that is retrying, held or failed")
+        bool | None,
+        Query(
+            description="Only events with (or without) a delivery that is retrying, held or failed; acknowledged ones"
+            " are without"
+        ),
     ] = None,
+    acknowledged: Annotated[bool | None, Query(description="Only events that are (or are not) acknowledged")] = None,
     delivery_status: Annotated[
         list[DeliveryStatus] | None,
         Query(max_length=MAX_VALUES, description="Events with a delivery of this status; can be repeated"),
@@ -116,6 +121,7 @@ async def _event_search(
         **period._asdict(),
         statuses=_once(status),
         needs_attention=needs_attention,
+        acknowledged=acknowledged,
         webhook=webhook,
         delivery_statuses=_once(delivery_status),
         **outcome._asdict(),

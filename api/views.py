@@ -103,6 +103,7 @@ def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
         data=snapshot.event.data,
         workflow_id=snapshot.workflow_id,
         run_id=snapshot.run_id,
+        acknowledged=snapshot.acknowledged,
         links=event_links(links, state.tenant, state.id, snapshot.workflow_id, snapshot.run_id),
         deliveries=[
             DeliveryView.of(delivery, next_attempt_at=_next_attempt(delivery, state)) for delivery in state.deliveries

@@ -84,6 +84,7 @@ resource.list(
     needs_attention=Annotated[
         bool | None, typer.Option(help="Only events with a delivery that is retrying, held or failed.")
     ],
+    acknowledged=Annotated[bool | None, typer.Option(help="Only events that are acknowledged, or are not.")],
     delivery_status=Annotated[
         list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
     ],
@@ -122,6 +123,15 @@ resource.post(
     _accepted,
     deliver_at=Annotated[str, typer.Argument(metavar="TIME", help="The new time (RFC 3339).")],
 )
+
+
+resource.post(
+    "acknowledge",
+    "Take an event out of what needs attention, until a delivery of it fails again.",
+    _accepted,
+    note=Annotated[str | None, typer.Option(help="Why.")],
+)
+resource.post("unacknowledge", "Undo the acknowledgement of an event.", _accepted)
 
 
 # New events

@@ -1,9 +1,14 @@
-"""Command an event, and record it in the audit log."""
+"""Command or acknowledge an event, and record it in the audit log."""
 
 from hookkeeper.command_rules import Command
+from hookkeeper.commands import Refused
+from hookkeeper.messages.event import Acknowledgement
 from hookkeeper.registry.audit import AuditLog
+from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
+from hookkeeper.services.errors import NotFound
 from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.times import utc_now
 
 
 async def send(
@@ -19,3 +24,24 @@ async def send(
     await gateway.commands.send(tenant, event_id, command, delivery)
     meant = {"delivery": delivery} if delivery else {}
     await audit.keep(caller.did(f"event.{command}", event_id, tenant, **meant))
+
+
+async def acknowledge(event_id: str, tenant: str, note: str, store: Store, caller: Caller) -> None:
+    """Take an event out of what needs attention, until a delivery of it fails again. Raises NotFound, Refused."""
+    acknowledged = Acknowledgement(at=utc_now(), by=caller.shown_name, note=note)
+    if not await _set(event_id, tenant, acknowledged, store):
+        raise Refused("cannot acknowledge: the event needs no attention, or is acknowledged")
+    await store.audit.keep(caller.did("event.acknowledge", event_id, tenant))
+
+
+async def unacknowledge(event_id: str, tenant: str, store: Store, caller: Caller) -> None:
+    """Undo it. Raises NotFound."""
+    await _set(event_id, tenant, None, store)
+    await store.audit.keep(caller.did("event.unacknowledge", event_id, tenant))
+
+
+async def _set(event_id: str, tenant: str, acknowledged: Acknowledgement | None, store: Store) -> bool:
+    known = await store.rows.acknowledge(tenant, [event_id], acknowledged)
+    if event_id not in known:
+        raise NotFound("There is no such event.")
+    return known[event_id]

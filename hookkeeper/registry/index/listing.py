@@ -7,7 +7,15 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, RowMapping, Table, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.messages.event import NEED_ATTENTION, Channel, DeliveryStatus, EventStatus, Reason, next_attempt_at
+from hookkeeper.messages.event import (
+    NEED_ATTENTION,
+    Acknowledgement,
+    Channel,
+    DeliveryStatus,
+    EventStatus,
+    Reason,
+    next_attempt_at,
+)
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index import tables
 from hookkeeper.registry.index.search import Key, Search, find_deliveries, find_events
@@ -34,7 +42,8 @@ class ListedEvent:
     """The workflow id of the shared run that has it; None: it has a run of its own."""
     webhooks: list[str]
     needs_attention: list[str]
-    """Webhooks with a delivery that is retrying, held or failed."""
+    """Webhooks with a delivery that is retrying, held or failed; none of an acknowledged event."""
+    acknowledged: Acknowledgement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +76,13 @@ async def list_events(
     webhooks = await _webhooks(session, found.keys, search.webhook)
     listed = [
         ListedEvent(
-            **{name: by_key[key][name] for name in ListedEvent.__slots__[:9]},
+            **{name: row[name] for name in ListedEvent.__slots__[:9]},
             webhooks=webhooks.get(key, ([], []))[0],
-            needs_attention=webhooks.get(key, ([], []))[1],
+            needs_attention=[] if row["acknowledged"] else webhooks.get(key, ([], []))[1],
+            acknowledged=Acknowledgement.of(row["acknowledged"]),
         )
         for key in found.keys
-        if key in by_key
+        if (row := by_key.get(key))
     ]
     return listed, _write_cursor(found.end)
 
