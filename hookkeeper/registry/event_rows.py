@@ -99,7 +99,7 @@ class EventRows:
         self, tenant: str, event_ids: Sequence[str], acknowledged: Acknowledgement | None
     ) -> dict[str, bool]:
         """Acknowledge the events that need attention, or undo it; return whether those that have rows are as wanted."""
-        text = acknowledged and acknowledged.model_dump_json()
+        text = acknowledged.model_dump_json() if acknowledged else None
         return await self._transactions.run(lambda: acknowledge(tenant, event_ids, text))
 
     async def find(self, tenant: str, event_id: str) -> AcceptedEvent | None:

@@ -87,6 +87,14 @@ async def list_events(
     return listed, _write_cursor(found.end)
 
 
+async def list_matches(
+    session: AsyncSession, search: Search, limit: int, cursor: str | None
+) -> tuple[list[tuple[str, str]], str | None]:
+    """Return tenants and ids of a page of events, and the next cursor. Raises BadRegistryCursor."""
+    found = await find_events(session, search, limit, _read_cursor(cursor, 2))
+    return [(key[1], key[2]) for key in found.keys], _write_cursor(found.end)
+
+
 async def list_deliveries(
     session: AsyncSession, search: Search, limit: int, cursor: str | None
 ) -> tuple[list[ListedDelivery], str | None]:

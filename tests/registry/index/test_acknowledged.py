@@ -1,6 +1,7 @@
 """An acknowledged event needs no attention, until a delivery of it fails again."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def report(second: int, *deliveries: Step, event_id: str = "evt_1", parts: int =
     return RunReport("acme", event_id, "order.paid", NOW, at, progress, made, parts=parts)
 
 
-async def shown(store: Store, **search: bool) -> dict[str, Acknowledgement | None]:
+async def shown(store: Store, **search: Any) -> dict[str, Acknowledgement | None]:
     rows, _ = await store.index.events(Search(tenant="acme", **search), 10, None)
     return {row.id: row.acknowledged for row in rows}
 
@@ -69,7 +70,8 @@ async def test_only_a_new_failure_undoes_it(
 async def test_a_redelivery_that_fails_undoes_it(store: Store) -> None:
     await store.rows.write([report(0, ("failed", 1))])
     await store.rows.acknowledge("acme", ["evt_1"], KNOWN)
-    for second, step, stays in ((1, ("pending", 1), True), (2, ("retrying", 2), True), (3, ("failed", 3), False)):
+    steps: list[tuple[Step, bool]] = [(("pending", 1), True), (("retrying", 2), True), (("failed", 3), False)]
+    for second, (step, stays) in enumerate(steps, start=1):
         await store.rows.write([report(second, step)])
         assert (await shown(store))["evt_1"] == (KNOWN if stays else None)
 
