@@ -103,8 +103,8 @@ async def _event_search(
     needs_attention: Annotated[
         bool | None,
         Query(
-            description="Only events with (or without) a delivery that is retrying, held or failed; acknowledged ones"
-            " are without"
+            description="True: only events with a delivery that has failed, or has been retrying for over 15 minutes."
+            " False: only events without one that is retrying, held or failed, and acknowledged ones"
         ),
     ] = None,
     acknowledged: Annotated[bool | None, Query(description="Only events that are (or are not) acknowledged")] = None,
