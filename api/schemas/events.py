@@ -167,7 +167,7 @@ class LatestResultView(ResponseModel):
 class EventSummary(EventBase):
     webhooks: list[str]
     needs_attention: list[str]
-    """Webhooks with a delivery that has failed, or has been retrying for over 15 minutes; none if it is acknowledged."""
+    """Webhooks with a delivery that has failed, or has been retrying for over 15 minutes, unless it is acknowledged."""
     latest: LatestResultView | None
     """Of several deliveries, one that has failed, else one that is retrying, else one that is held. With the filter
     `webhook`, a delivery to it. Null without deliveries."""
