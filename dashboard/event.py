@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterable, Iterable
 from dataclasses import replace
 from typing import Annotated, get_args
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -153,7 +154,7 @@ async def acknowledge_event(
         snapshot = await gateway.read(tenant, event_id)
         return await _show(request, snapshot, store, links, caller, 1, problem=problem_of(error))
     if "list" in form:
-        return redirect(f"/events?{form['list']}")
+        return redirect(f"/events?{urlencode(parse_qsl(form['list']))}")
     return redirect(
         query(f"/events/{event_id}", tenant=tenant, sent="unacknowledge" if "undo" in form else "acknowledge")
     )

@@ -82,7 +82,7 @@ async def test_it_is_done_on_the_page_of_the_event_and_in_the_list(instance: Ins
         answer = await browser.submit(f"{path}?{mine}", f"{path}/acknowledge?{mine}", undo="true")
         assert await needing_attention(instance) == [event]
         listed = f"/events?{mine}&needs_attention=true"
-        answer = await browser.submit(listed, f"{path}/acknowledge?{mine}", list=f"{mine}&needs_attention=true")
+        answer = await browser.submit_as_shown(listed, f"{path}/acknowledge?{mine}")
         assert answer.headers["location"] == listed
         assert event not in (await browser.page(listed)).text
         answer = await browser.submit(f"{path}?{mine}", f"{path}/acknowledge?{mine}")
