@@ -71,6 +71,13 @@ class EventSearches:
             since = max(search.until or utc_now(), BEGINNING) - DEFAULT_PERIOD
         return replace(search, keys=keys, since=since), others
 
+    async def by_keys(self, search: Search, query: str | None) -> Search:
+        """Return the search with a query that has only declared keys, so that it can be run in the background."""
+        found, others = await self.resolve(search, query)
+        if others:
+            raise Invalid.field("q", "may have values at declared paths only: other data are not searched as a whole")
+        return found
+
     async def _read(self, search: Search, terms: Sequence[Term], limit: int, cursor: str | None) -> FoundEvents:
         """Read the data of the next events, until a page is full, or the search has read enough."""
         found: list[ListedEvent] = []

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from callers import calling, make_key
 from problems import problem
@@ -135,6 +136,23 @@ async def test_searches_of_one_tenant_keep_no_slot_from_another(idle_instance: I
     waiting.may_read.set()
     found = await asyncio.gather(*busy, *other)
     assert [page.rows for page in found] == [[]] * 10
+
+
+async def test_an_action_on_what_a_query_finds_takes_declared_keys_only(idle_instance: Instance) -> None:
+    await declare(idle_instance, "order_id")
+    for event_id, order in (("a", "x y"), ("b", "x y"), ("c", "z")):
+        await idle_instance.send(id=event_id, data={"order_id": order})
+
+    async def counted(q: str) -> httpx.Response:
+        params = {"tenant": idle_instance.tenant, "q": q}
+        body = {"action": "cancel", "dry_run": True}
+        return await idle_instance.http.post("/v1/events/bulk", params=params, json=body)
+
+    answer = await counted('data.order_id:"x y"')
+    assert (answer.status_code, answer.json()["found"]) == (200, 2), answer.text
+    assert answer.json()["filter"]["q"] == 'data.order_id:"x y"'
+    for q in ("a", "data.other:1", "data.order_id:z a"):
+        problem(await counted(q), 422, "q")
 
 
 async def test_a_search_in_data_needs_a_tenant_and_a_query_that_can_be_read(idle_instance: Instance) -> None:

@@ -3,7 +3,7 @@
 from html import escape
 from urllib.parse import quote
 
-from browsers import browsing
+from browsers import Page, browsing
 
 from instances import Instance
 
@@ -25,3 +25,16 @@ async def test_the_pages_search_too(idle_instance: Instance) -> None:
         page = await browser.get("/webhooks?q=shop")
         assert "The shop" in page.text and "other.example" not in page.text
         assert (await browser.get("/events?q=4711")).status_code == 422
+
+
+async def test_an_action_is_on_what_the_query_finds(idle_instance: Instance) -> None:
+    await idle_instance.store.catalogue.set_search_keys(idle_instance.tenant, ["order_id"])
+    for event_id, order in (("a", "x"), ("b", "x"), ("c", "z")):
+        await idle_instance.send(id=event_id, data={"order_id": order})
+    async with browsing(idle_instance.app) as browser:
+        listed = f"/events?tenant={idle_instance.tenant}&q=data.order_id%3Az"
+        (asking,) = [action for action in (await browser.page(listed)).actions() if "bulk" in action]
+        answer = await browser.submit(listed, asking, action="cancel")
+        assert "1 event matches" in " ".join(Page(answer.text).text.split())
+        (confirming,) = [action for action in Page(answer.text).actions() if "bulk" in action]
+        assert "q=data.order_id" in confirming
