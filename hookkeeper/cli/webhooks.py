@@ -2,24 +2,29 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from textwrap import indent
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from hookkeeper.cli import events, options, recoveries
-from hookkeeper.cli.client import Api, present
+from hookkeeper.cli import options, recoveries, sending
+from hookkeeper.cli.client import Api, ApiUnavailable, present
 from hookkeeper.cli.console import Failed, Json, out, print_columns, print_fields, print_json_or, text_of
 from hookkeeper.cli.event_views import colored
 from hookkeeper.cli.options import STDIN, AsJson, Follow, OwnEventId, WebhookId, only, read_json
 from hookkeeper.cli.resources import Resource, fields_of_file
+from hookkeeper.cli.stats import percent
 from hookkeeper.content.headers import MASK
 
 SampleData = Annotated[
     str | None, typer.Option("--data", help="JSON, @file, or - for standard input; default: the example of the type.")
 ]
+COLORS = {"healthy": "green", "failing": "red", "disabled": "red", "new": "dim"}
+"""Colours of the states of a webhook; others are yellow."""
+OTHERS = "(other)"
+"""The group of the webhooks that statistics do not name."""
 _ENTRY = re.compile(r'(?:"[^"]*"|\{\{.*?\}\}|\{%.*?%\}|[^,])+')
 """Text between two commas; commas in quotes and in templates do not count."""
 
@@ -107,9 +112,29 @@ def _first_target(webhook: Json) -> str:
 
 
 def _state(webhook: Json) -> str:
-    if not webhook["enabled"]:
-        return f"[yellow]disabled ({webhook['disabled_reason']})[/yellow]"
-    return "[yellow]paused[/yellow]" if webhook["paused_at"] else ""
+    status = "disabled" if not webhook["enabled"] else "paused" if webhook["paused_at"] else webhook["health"]["status"]
+    reason = f" ({webhook['disabled_reason']})" if webhook["disabled_reason"] else ""
+    color = COLORS.get(status, "yellow")
+    return f"[{color}]{escape(status + reason)}[/{color}]"
+
+
+def _add_success(api: Api, webhooks: Sequence[Json]) -> None:
+    """Add the success rates of the last 24 hours, if the key may read statistics."""
+    if not webhooks:
+        return
+    tenants = {webhook["tenant"] for webhook in webhooks}
+    try:
+        groups = api.call("GET", "stats", by="webhook", tenant=tenants.pop() if len(tenants) == 1 else None)["items"]
+        found = {group["webhook_id"]: group for group in groups}
+        for webhook in webhooks:
+            group = found.get(webhook["id"])
+            if group is None and OTHERS in found:
+                (group,) = api.call("GET", "stats", webhook=webhook["id"], tenant=webhook["tenant"])["items"]
+            webhook["success_rate"] = group and group["success_rate"]
+    except ApiUnavailable:
+        raise
+    except Failed:
+        return
 
 
 def _print_preview(preview: Json) -> None:
@@ -164,15 +189,18 @@ def _mailboxes(mailboxes: list[Json]) -> str:
 resource = Resource("webhooks", "Register, change and test webhooks.", _print_webhook)
 app = resource.app
 resource.list(
-    "List webhooks, newest first.",
+    "List webhooks, newest first, with their state, and the share of their deliveries of 24 hours that succeeded.",
     {
         "Webhook": "id",
+        "Name": "name",
         "Tenant": "tenant",
+        "State": _state,
+        "24 h": lambda row: percent(row.get("success_rate")),
         "Target": _first_target,
         "Events": lambda row: escape(" ".join(row["events"])),
-        "": _state,
     },
     "No webhooks. `hookkeeper webhooks create` registers one.",
+    complete=_add_success,
     tenant=only("Only webhooks of this tenant."),
     event=only("Only webhooks for this event type."),
     enabled=Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")],
@@ -189,7 +217,7 @@ resource.update(
     "Change the given fields; an empty text sets the default. Options of one part, such as --retry-…, replace it all.",
     short=SHORT,
 )
-resource.delete("Delete a webhook. Its open deliveries are cancelled.")
+resource.delete("Delete a webhook.", "Its open deliveries are cancelled.")
 resource.show("Show the signing key.", of="secret")
 
 
@@ -230,7 +258,7 @@ def send_test(
     api = Api.of_environment()
     event = {"type": type_} | _given(data) | present(id=id_)
     accepted = api.send_event(event, ("webhooks", webhook_id, "test"))
-    events.print_accepted_event(api, accepted, follow=follow, as_json=as_json)
+    sending.print_accepted_event(api, accepted, follow=follow, as_json=as_json)
 
 
 @app.command()
