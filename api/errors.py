@@ -2,12 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from api.cursors import bad_cursor
@@ -163,11 +164,11 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Problem("Internal error; it has been logged.")
 
 
-def from_validation(errors: Sequence[Any]) -> Problem:
-    """Turn the errors of FastAPI and Pydantic into ours."""
+def from_validation(errors: Sequence[Any], model: type[BaseModel] | None = None) -> Problem:
+    """Turn the errors of FastAPI and Pydantic into ours; with the body's model, unknown fields get a hint."""
     if any(error["type"] == "json_invalid" for error in errors):
         return Malformed("The body is not JSON.")
-    return as_problem(Invalid.of(errors))
+    return as_problem(Invalid.of(errors, model))
 
 
 def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]) -> None:
@@ -177,7 +178,10 @@ def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]
     """
 
     async def render(request: Request, error: Exception) -> Response:
-        problem = as_problem(error, method=request.method, path=request.url.path)
+        if isinstance(error, RequestValidationError):
+            problem = from_validation(error.errors(), _body_of(request))
+        else:
+            problem = as_problem(error, method=request.method, path=request.url.path)
         if type(error) is HTTPException and problem.status_code == 404:  # of Starlette's router
             problem.detail = "There is no such path. /docs lists all: those of the API begin with /v1."
         if problem.status_code == 404 and _is_for_reader(request):
@@ -192,6 +196,13 @@ def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]
 
     for kind in (*EXPECTED, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, render)
+
+
+def _body_of(request: Request) -> type[BaseModel] | None:
+    """Return the model of the body that the route takes."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    kinds = get_args(field.field_info.annotation) or (field.field_info.annotation,) if field else ()
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _is_for_reader(request: Request) -> bool:

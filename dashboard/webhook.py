@@ -12,7 +12,7 @@ from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, LinksDep, Store
 from api.filters import DeliverySearch
 from api.problems import Problem
 from api.schemas.events import DeliveryView
-from dashboard.charts import Day, last_day
+from dashboard.charts import Counted, RangeName, ShownRange, count_range
 from dashboard.event import PERIODS
 from dashboard.rendering import given_filters, paging, query, render
 from dashboard.routes import PageRoute
@@ -72,7 +72,7 @@ class History(NamedTuple):
 
     deliveries: list[ListedDelivery]
     end: str | None
-    day: Day | None
+    counted: Counted | None
     """None if there are too many counters to add up."""
 
 
@@ -109,7 +109,7 @@ async def list_webhooks(
     )
     can_count = "events:read" in caller.scopes
     days = {
-        row.id: await last_day(store.index, SPARKLINE_HEIGHT, tenant=row.tenant, webhook=row.id)
+        row.id: await count_range(store.index, SPARKLINE_HEIGHT, tenant=row.tenant, webhook=row.id)
         for row in found
         if can_count
     }
@@ -132,6 +132,7 @@ async def show_webhook(
     links: LinksDep,
     cursor: Cursor,
     search: DeliverySearch,
+    shown: ShownRange = "24h",
     done: str = "",
     test: Annotated[str | None, Query(pattern=EVENT_ID)] = None,
 ) -> Response:
@@ -139,7 +140,7 @@ async def show_webhook(
     path = f"/webhooks/{webhook.id}"
     answer = await _answer(test, webhook, webhooks, links) if test else None
     form = {"id": new_event_id(), "type": answer.type, "data": answer.data} if answer and answer.type else None
-    history = await _history(webhooks, search, cursor.start)
+    history = await _history(webhooks, search, cursor.start, shown)
     return await _show(
         request,
         webhook,
@@ -147,19 +148,22 @@ async def show_webhook(
         form=form,
         notice=DONE.get(done, ""),
         answer=answer,
+        shown=shown,
         back=query(path, **given_filters(request)) if test else None,
         **paging(request, path, cursor, history and history.end),
     )
 
 
-async def _history(webhooks: WebhookService, search: Search, start: str | None) -> History | None:
-    """Read the deliveries and the last day of a webhook; None without the scope for it."""
+async def _history(
+    webhooks: WebhookService, search: Search, start: str | None, shown: RangeName = "24h"
+) -> History | None:
+    """Read the deliveries and the numbers of a webhook; None without the scope for it."""
     if "events:read" not in webhooks.caller.scopes:
         return None
     index = webhooks.store.index
     deliveries, end = await index.deliveries(search, DELIVERIES_ON_PAGE, start)
-    day = await last_day(index, CHART_HEIGHT, tenant=search.tenant, webhook=search.webhook)
-    return History(deliveries, end, day)
+    counted = await count_range(index, CHART_HEIGHT, shown, tenant=search.tenant, webhook=search.webhook)
+    return History(deliveries, end, counted)
 
 
 async def _show(
@@ -183,6 +187,7 @@ async def _show(
             "key_mark": mark_of(webhook.secret) if "webhooks:write" in caller.scopes else "",
             "previous_key_until": until if until and until > utc_now() else None,
             "history": history,
+            "shown": "24h",
             "problem": problem,
             "is_test": False,
             "form": form or {"id": new_event_id()},

@@ -8,7 +8,17 @@ from fastapi.sse import EventSourceResponse
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AuditDep, CallerDep, Cursor, EventTenant, GatewayDep, IndexDep, Limit, LinksDep, Tenant
+from api.deps import (
+    AuditDep,
+    CallerDep,
+    Cursor,
+    EventTenant,
+    GatewayDep,
+    Limit,
+    LinksDep,
+    StoreDep,
+    Tenant,
+)
 from api.filters import EventSearch, SubscriptionDep, Total
 from api.problems import KEYED, responses
 from api.schemas.events import (
@@ -25,6 +35,7 @@ from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.services.event_commands import send
 from hookkeeper.services.fields import EVENT_ID, CountedPage
 from hookkeeper.services.ingest import check_deliver_at
+from hookkeeper.services.webhooks import names_of
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
@@ -41,18 +52,25 @@ PathId = Annotated[str, Path(pattern=EVENT_ID)]
 
 @router.get("", dependencies=[needs("events:read")])
 async def list_events(
-    cursor: Cursor, index: IndexDep, links: LinksDep, search: EventSearch, total: Total = False, limit: Limit = 50
+    cursor: Cursor,
+    store: StoreDep,
+    links: LinksDep,
+    caller: CallerDep,
+    search: EventSearch,
+    total: Total = False,
+    limit: Limit = 50,
 ) -> CountedPage[EventSummary]:
     """List events, newest first. What an event's workflow does is listed when it waits for its next step.
 
     A single delivery has to meet all conditions on deliveries: `webhook`, `delivery_status`, `channel`, `status_code`,
-    `error` and `min_attempts`.
+    `error`, `min_attempts` and `needs_attention=true`.
 
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
-    rows, next_cursor = await index.events(search, limit, cursor.start)
-    count = await index.count_events(search) if total else None
-    return cursor.counted_page([views.event_summary(row, links) for row in rows], next_cursor, count)
+    rows, next_cursor = await store.index.events(search, limit, cursor.start)
+    count = await store.index.count_events(search) if total else None
+    names = await names_of(store, caller, (row.latest.webhook_id for row in rows if row.latest))
+    return cursor.counted_page([views.event_summary(row, links, names) for row in rows], next_cursor, count)
 
 
 @router.get(

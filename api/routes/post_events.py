@@ -153,7 +153,7 @@ class BatchIngest:
         try:
             event = self._caller.with_tenant(NewEvent.model_validate(raw))
         except ValidationError as error:
-            return _refused(from_validation(error.errors()))
+            return _refused(from_validation(error.errors(), NewEvent))
         except NotAllowed as error:
             return _refused(as_problem(error))
         event_id = event.id or new_event_id()

@@ -154,7 +154,8 @@ async def send_test(
 ) -> AcceptedEvent:
     """Send a real, signed event to this webhook only, even if it is disabled.
 
-    Its data must match the schema of its event type. By default they are the first example of the type.
+    By default it is the example of an event type of the catalogue that the webhook gets, else `hookkeeper.test`. Its
+    data must match the schema of its type.
 
     After a 503, the event may or may not have been accepted. Repeat the request with the `event_id` of the problem as
     its `id`, as for `POST /v1/events`.

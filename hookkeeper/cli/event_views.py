@@ -105,7 +105,9 @@ def outcome(event: Json, delivery: Json) -> str | None:
     status, code = delivery["status"], result_of(delivery["status_code"], delivery["error"])
     result = f" {code}" if code and delivery["attempts"] else ""
     if status == "succeeded":
-        seconds = (_time(delivery["finished_at"]) - _time(event["accepted_at"])).total_seconds()
+        if not (finished_at := delivery.get("finished_at")):  # a list has only that of the event
+            return f"[green]delivered[/green]{result}"
+        seconds = (_time(finished_at) - _time(event["accepted_at"])).total_seconds()
         return f"[green]delivered[/green]{result} in {f'{seconds * 1000:.0f} ms' if seconds < 1 else duration(seconds)}"
     if status in ("pending", "retrying"):
         if not delivery["attempts"]:

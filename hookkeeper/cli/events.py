@@ -27,6 +27,8 @@ LEFT_OUT = "Some events are left out: more come than can be shown."
 
 
 app.command()(sending.send)
+
+
 resource.list(
     "List events, newest first.",
     {
@@ -35,6 +37,8 @@ resource.list(
         "Tenant": "tenant",
         "Status": lambda row: event_views.colored(row["status"]),
         "Accepted": "accepted_at",
+        "Webhook": lambda row: escape((row["latest"] or {}).get("webhook_name") or ""),
+        "Outcome": lambda row: (row["latest"] and event_views.outcome(row, row["latest"])) or "",
     },
     "No events. `hookkeeper send` sends one.",
     tenant=options.only("Only this tenant's."),
@@ -43,7 +47,7 @@ resource.list(
         list[str] | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated.")
     ],
     needs_attention=Annotated[
-        bool | None, typer.Option(help="Only events with a delivery that is retrying, held or failed.")
+        bool | None, typer.Option(help="Only events with a delivery that has failed, or has long been retrying.")
     ],
     delivery_status=Annotated[
         list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
@@ -158,10 +162,11 @@ def lines_of(event: Json, name_of: Callable[[str], str]) -> Iterator[str]:
             f"[dim]{event['accepted_at']}[/dim]  {escape(event['id'])}  {escape(event['type'])}"
             f"  [dim]{escape(event['tenant'])}[/dim]"
         )
-    for delivery in event.get("deliveries", ()):
+    latest = event.get("latest")
+    for delivery in event.get("deliveries", [latest | {"id": latest["delivery"]}] if latest else []):
         if found := event_views.outcome(event, delivery):
             target = delivery["id"].removeprefix(delivery["webhook_id"]).replace(".", " ")
-            at = delivery["finished_at"] or rfc3339(utc_now())
+            at = delivery.get("finished_at") or event["finished_at"] or rfc3339(utc_now())
             name = escape((name_of(delivery["webhook_id"]) or delivery["webhook_id"]) + target)
             yield f"[dim]{at}[/dim]  {escape(event['id'])}  {name}  {found}"
 

@@ -85,7 +85,7 @@ def _print_deliveries(accepted: Json) -> None:
     count = len(accepted["deliveries"])
     deliveries = "no matching webhook" if not count else f"{count} {'delivery' if count == 1 else 'deliveries'}"
     duplicate = "  [yellow]duplicate[/yellow]" if accepted["duplicate"] else ""
-    out.print(f"[bold]{accepted['id']}[/bold]  {deliveries}{duplicate}")
+    out.print(f"[bold]{accepted['id']}[/bold]  {accepted['type']}  {deliveries}{duplicate}")
 
 
 def _follow(api: Api, accepted: Json, as_json: bool) -> None:

@@ -18,6 +18,13 @@ from hookkeeper.cli.resources import Resource, fields_of_file
 from hookkeeper.cli.stats import percent
 from hookkeeper.content.headers import MASK
 
+SampleType = Annotated[
+    str | None,
+    typer.Option(
+        "--type",
+        help="The type of the event; default: one of the catalogue that the webhook gets and that has an example.",
+    ),
+]
 SampleData = Annotated[
     str | None, typer.Option("--data", help="JSON, @file, or - for standard input; default: the example of the type.")
 ]
@@ -139,6 +146,7 @@ def _add_success(api: Api, webhooks: Sequence[Json]) -> None:
 
 def _print_preview(preview: Json) -> None:
     """Print every request, email and notification in full, or the reason why there is none."""
+    out.print(f"[dim]An event of the type {preview['type']}[/dim]")
     if preview["matches"]:
         out.print("[green]✓[/green] The webhook matches this event. It would send:")
     else:
@@ -248,7 +256,7 @@ def _given(data: str | None) -> Json:
 @app.command("test")
 def send_test(
     webhook_id: WebhookId,
-    type_: Annotated[str, typer.Option("--type", help="The event type to send.")] = "hookkeeper.test",
+    type_: SampleType = None,
     data: SampleData = None,
     id_: OwnEventId = None,
     follow: Follow = False,
@@ -256,7 +264,7 @@ def send_test(
 ) -> None:
     """Send a real signed event to this webhook only."""
     api = Api.of_environment()
-    event = {"type": type_} | _given(data) | present(id=id_)
+    event = present(type=type_) | _given(data) | present(id=id_)
     accepted = api.send_event(event, ("webhooks", webhook_id, "test"))
     sending.print_accepted_event(api, accepted, follow=follow, as_json=as_json)
 
@@ -267,7 +275,7 @@ def preview(
     file: Annotated[
         str | None, typer.Option(help="A webhook as JSON, registered or not; - for standard input.")
     ] = None,
-    type_: Annotated[str | None, typer.Option("--type", help="The type of the event. Default: a test event.")] = None,
+    type_: SampleType = None,
     data: SampleData = None,
     as_json: AsJson = False,
 ) -> None:

@@ -3,9 +3,10 @@
 Methods raise RegistryUnavailable.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import ColumnElement, String, bindparam, cast, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
@@ -79,6 +80,18 @@ class Catalogue:
         async with self._database.read() as session:
             return list(await session.scalars(query))
 
+    async def matching(self, patterns: Sequence[str], limit: int) -> list[tuple[str, bool]]:
+        """Return event types in use that one of these patterns matches, and whether they have an example.
+
+        Those with one come first, each by name.
+        """
+        matches = or_(*(_matches(pattern) for pattern in patterns))
+        has_example = cast(EventType.examples, String) != "[]"
+        query = select(EventType.name, has_example).where(EventType.archived.is_(False), matches)
+        async with self._database.read() as session:
+            rows = await session.execute(query.order_by(has_example.desc(), EventType.name).limit(limit))
+            return [(name, bool(is_known)) for name, is_known in rows]
+
     async def update(self, name: str, changes: dict[str, Any], entry: AuditEntry | None = None) -> EventType | None:
         """Change attributes of an event type and return it, or None. Raises ValueError for an unknown attribute.
 
@@ -102,3 +115,11 @@ class Catalogue:
         """Delete an event type; False if there is none. Accepted events of this type do not change."""
         query = delete(EventType).where(EventType.name == name).returning(EventType.name)
         return await execute_with_entry(self._database, query, entry)
+
+
+def _matches(pattern: str) -> ColumnElement[bool]:
+    """Return the condition that a pattern matches the name, as `registry.matching.patterns_for` has it."""
+    if not pattern.endswith("*"):
+        return EventType.name == pattern
+    prefix = pattern[:-1]
+    return func.substr(EventType.name, 1, len(prefix)) == prefix  # LIKE ignores case in SQLite

@@ -4,6 +4,7 @@ Each bad member makes an error, and a body can have 20,000: describing them all 
 of a second and more.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple, get_args
 
@@ -42,6 +43,15 @@ def check_fields(value: dict[str, Any]) -> None:
     """Raise ValueError for an object with too many fields."""
     if len(value) > MAX_FIELDS:
         raise ValueError(f"more than {MAX_FIELDS} fields")
+
+
+def names_at(model: type[BaseModel] | None, path: Sequence[str | int]) -> list[str]:
+    """Return the fields of the object at a path, such as `emails`, 0; none if that is no object of a known model."""
+    for step in path:
+        if isinstance(step, str) and model:
+            known = _fields(model).get(step)
+            model = known.model if known else None
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
 def _check_object(model: type[BaseModel], value: dict[str, Any]) -> None:

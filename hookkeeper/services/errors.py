@@ -13,20 +13,25 @@ ServiceError
 """
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, Field
 
+from hookkeeper.services.counts import names_at
 from hookkeeper.services.fields import PATTERN_RULES
 
+UNKNOWN_FIELD = "extra_forbidden"
 _TYPE_RULES = {
-    "extra_forbidden": "is not a field of this object",
+    UNKNOWN_FIELD: "is not a field of this object",
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be an object"),
     **dict.fromkeys(("list_type", "tuple_type"), "must be a list"),
 }
 """What Pydantic says of these types of errors is about Python."""
 MAX_ERRORS = 100
 """Bad fields that one error names."""
+MAX_HINTS, MAX_NAME = 5, 64
+"""Unknown fields that get a hint, and characters of each that are compared: it takes time, on the event loop."""
 UNACCEPTABLE = "The request is invalid: see errors."
 
 
@@ -68,12 +73,15 @@ class Invalid(ServiceError):
         return cls(UNACCEPTABLE, [BadField(path=path, detail=detail)])
 
     @classmethod
-    def of(cls, errors: Sequence[Any]) -> "Invalid":
-        """Make one of the errors that Pydantic or FastAPI found."""
-        return cls(
-            UNACCEPTABLE,
-            [BadField(path=_path(error["loc"]), detail=_detail(error)) for error in errors[:MAX_ERRORS]],
-        )
+    def of(cls, errors: Sequence[Any], model: type[BaseModel] | None = None) -> "Invalid":
+        """Make one of the errors that Pydantic or FastAPI found; with the body's model, unknown fields get a hint."""
+        found = [BadField(path=_path(error["loc"]), detail=_detail(error)) for error in errors[:MAX_ERRORS]]
+        unknown = [n for n, error in enumerate(errors[:MAX_ERRORS]) if error["type"] == UNKNOWN_FIELD]
+        for n in unknown[:MAX_HINTS] if model else ():
+            *outer, name = _steps(errors[n]["loc"])
+            if close := get_close_matches(str(name)[:MAX_NAME], names_at(model, outer), 1):
+                found[n].detail += f": did you mean `{close[0]}`?"
+        return cls(UNACCEPTABLE, found)
 
 
 class TooLarge(ServiceError):
@@ -113,7 +121,8 @@ def _detail(error: Any) -> str:
 
 
 def _path(location: Sequence[str | int]) -> str:
-    parts = [str(part) for part in location]
-    if len(parts) > 1 and parts[0] in ("body", "query", "path", "header"):
-        parts = parts[1:]
-    return ".".join(parts)
+    return ".".join(map(str, _steps(location)))
+
+
+def _steps(location: Sequence[str | int]) -> Sequence[str | int]:
+    return location[1:] if len(location) > 1 and location[0] in ("body", "query", "path", "header") else location

@@ -1,6 +1,6 @@
 """Make what a webhook would send for an event, and send nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -27,14 +27,19 @@ class SampleEvent(RequestModel):
     model_config = with_examples({"type": "order.paid", "data": {"order": 4711, "amount": "12.50"}})
 
     type: EventType = "hookkeeper.test"
+    """By default the first type of the catalogue that the webhook gets and that has an example, unless data are
+    given; else `hookkeeper.test`."""
     data: Any = Field(default_factory=lambda: {"message": "This is a test."})
     """By default the first example of the type in the catalogue."""
 
-    async def data_or_example(self, catalogue: Catalogue) -> Any:
-        """Return the data that were sent, or by default the first example of the type in the catalogue."""
-        if "data" not in self.model_fields_set and (known := await catalogue.get(self.type)) and known.examples:
-            return known.examples[0]
-        return self.data
+    async def for_(self, patterns: Sequence[str], catalogue: Catalogue) -> "SampleEvent":
+        """Return the event for a webhook with these patterns, with type and data that were not given filled in."""
+        type_, data = self.type, self.data
+        if self.model_fields_set.isdisjoint(("type", "data")):
+            type_ = next((name for name, has_example in await catalogue.matching(patterns, 1) if has_example), type_)
+        if "data" not in self.model_fields_set and (known := await catalogue.get(type_)) and known.examples:
+            data = known.examples[0]
+        return SampleEvent.model_construct(type=type_, data=data)
 
 
 class RequestPreview(ResponseModel):
@@ -60,6 +65,8 @@ class NotificationPreview(ResponseModel):
 
 
 class Preview(ResponseModel):
+    type: str
+    """The type of the event."""
     matches: bool
     """Whether the webhook's patterns and filter match the event."""
     filter_error: str | None = None
@@ -71,10 +78,10 @@ class Preview(ResponseModel):
 class Previewer:
     """Makes the request, the emails and the notifications of a webhook for one event."""
 
-    def __init__(self, sandbox: Sandbox, webhook: Webhook, type_: str, data: Any, limits: RenderLimits) -> None:
+    def __init__(self, sandbox: Sandbox, webhook: Webhook, sample: SampleEvent, limits: RenderLimits) -> None:
         self._sandbox = sandbox.for_(webhook.tenant)
         self._webhook = webhook
-        self._event = OutgoingEvent(EXAMPLE_EVENT_ID, type_, webhook.tenant, utc_now(), data)
+        self._event = OutgoingEvent(EXAMPLE_EVENT_ID, sample.type, webhook.tenant, utc_now(), sample.data)
         self._context = context_of(self._event, webhook.context)
         self._limits = limits
 
@@ -82,6 +89,7 @@ class Previewer:
         matches, filter_error = await self._filtered()
         listens = not set(patterns_for(self._event.type)).isdisjoint(self._webhook.events)
         return Preview(
+            type=self._event.type,
             matches=matches and listens,
             filter_error=filter_error,
             request=await self._request() if self._webhook.url else None,

@@ -5,7 +5,7 @@ A webhook is read with masks in place of secrets, and a mask that is sent back m
 
 import secrets
 import string
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.templates import EXAMPLE_WEBHOOK_ID
 from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
 from hookkeeper.policy import OrderKey
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhooks import ChangedMeanwhile
@@ -131,8 +132,8 @@ class WebhookService(NamedTuple):
 
     async def send_test(self, webhook: Webhook, sample: SampleEvent, event_id: str) -> EventSnapshot:
         """Send an event to this webhook only. Raises what `EventIngest.accept_test` does."""
-        data = await sample.data_or_example(self.store.catalogue)
-        event = NewEvent(type=sample.type, data=data, tenant=webhook.tenant)
+        filled = await sample.for_(webhook.events, self.store.catalogue)
+        event = NewEvent(type=filled.type, data=filled.data, tenant=webhook.tenant)
         return await self.ingest.accept_test(event, event_id, webhook)
 
     async def draft(self, fields: dict[str, Any]) -> Webhook:
@@ -142,8 +143,8 @@ class WebhookService(NamedTuple):
 
     async def preview(self, webhook: Webhook, sample: SampleEvent) -> Preview:
         """Make what the webhook would send."""
-        data = await sample.data_or_example(self.store.catalogue)
-        return await Previewer(self.sandbox, webhook, sample.type, data, self.settings.render_limits).preview()
+        filled = await sample.for_(webhook.events, self.store.catalogue)
+        return await Previewer(self.sandbox, webhook, filled, self.settings.render_limits).preview()
 
 
 def require(webhook: Webhook | None) -> Webhook:
@@ -151,6 +152,16 @@ def require(webhook: Webhook | None) -> Webhook:
     if webhook is None:
         raise NotFound(UNKNOWN_WEBHOOK)
     return webhook
+
+
+async def names_of(store: Store, caller: Caller, ids: Iterable[str]) -> dict[str, str]:
+    """Return what to call these webhooks, by id; nothing without the scope for it, or without the registry."""
+    if "webhooks:read" not in caller.scopes:
+        return {}
+    try:
+        return await store.webhooks.names(set(ids))
+    except RegistryUnavailable:
+        return {}
 
 
 async def new_webhook(

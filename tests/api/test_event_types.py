@@ -116,12 +116,31 @@ async def test_unknown_types_can_be_refused(strict: Instance) -> None:
     assert (await post(strict, "order.paid", {"order": 1})).status_code == 202
 
 
-async def test_a_test_delivery_sends_the_first_example(instance: Instance, inbox: Receiver) -> None:
+@pytest.mark.parametrize(
+    ("patterns", "sample", "sent"),
+    [
+        (["*"], {"type": "order.paid"}, "order.paid"),
+        (["*"], {}, "order.paid"),
+        (["order.bare", "order.*"], {}, "order.paid"),
+        (["order.bare", "Order.*", "order_paid", "order.paid.*"], {}, "hookkeeper.test"),
+        (["order.*"], {"data": {"order": 1}}, "hookkeeper.test"),
+    ],
+    ids=["given", "any", "with-an-example", "none-of-its-own", "own-data"],
+)
+async def test_a_test_event_is_an_example_of_a_type_that_the_webhook_gets(
+    instance: Instance, inbox: Receiver, patterns: list[str], sample: dict[str, Any], sent: str
+) -> None:
     await add(instance)
-    webhook = await instance.webhook(inbox.url)
-    await instance.http.post(f"/v1/webhooks/{webhook['id']}/test", json={"type": "order.paid"})
+    await instance.http.post("/v1/event-types", json={"name": "order.bare"})
+    await instance.http.post("/v1/event-types", json={"name": "order.old", "examples": [1], "archived": True})
+    webhook = await instance.webhook(inbox.url, events=patterns)
+    preview = {"webhook_id": webhook["id"], "event": sample}
+    assert (await instance.http.post("/v1/webhooks/preview", json=preview)).json()["type"] == sent
+    answer = await instance.http.post(f"/v1/webhooks/{webhook['id']}/test", json=sample)
+    assert answer.json()["type"] == sent
     (request,) = await inbox.got(1)
-    assert b'"data":{"order":1,"lines":[{"sku":"a"}]}' in request.body
+    is_example = b'"data":{"order":1,"lines":[{"sku":"a"}]}' in request.body
+    assert is_example is (sent == "order.paid")
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ async def test_events_are_listed(running_dev: processes.Dev, tenant: str) -> Non
     assert await pages() == sent[::-1]
     table = await running_dev.run("events", "list", "--tenant", tenant, "--status", "succeeded")
     header, *rows = table.out.splitlines()
-    assert header.split() == ["Event", "Type", "Tenant", "Status", "Accepted"]
+    assert header.split() == ["Event", "Type", "Tenant", "Status", "Accepted", "Webhook", "Outcome"]
     assert [row.split()[0] for row in rows] == sent[::-1], "no id is cut off"
 
 
