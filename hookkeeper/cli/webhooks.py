@@ -12,7 +12,7 @@ from rich.markup import escape
 from hookkeeper.cli import options, recoveries, sending
 from hookkeeper.cli.client import Api, ApiUnavailable, present
 from hookkeeper.cli.console import Failed, Json, out, print_columns, print_fields, print_json_or, text_of
-from hookkeeper.cli.event_views import colored
+from hookkeeper.cli.event_views import colored, excerpt, result_of
 from hookkeeper.cli.options import STDIN, AsJson, Follow, OwnEventId, WebhookId, only, read_json
 from hookkeeper.cli.resources import Resource, fields_of_file
 from hookkeeper.cli.stats import percent
@@ -28,8 +28,14 @@ SampleType = Annotated[
 SampleData = Annotated[
     str | None, typer.Option("--data", help="JSON, @file, or - for standard input; default: the example of the type.")
 ]
-COLORS = {"healthy": "green", "failing": "red", "disabled": "red", "new": "dim"}
-"""Colours of the states of a webhook; others are yellow."""
+STATUS_COLORS = {
+    "new": "dim",
+    "healthy": "green",
+    "degraded": "yellow",
+    "failing": "red",
+    "paused": "yellow",
+    "disabled": "red",
+}
 OTHERS = "(other)"
 """The group of the webhooks that statistics do not name."""
 _ENTRY = re.compile(r'(?:"[^"]*"|\{\{.*?\}\}|\{%.*?%\}|[^,])+')
@@ -90,13 +96,13 @@ def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
 
 
 def _health(health: Json) -> Iterator[tuple[str, str]]:
-    """Describe the health: `failing, 3 in a row since 2026-01-02T03:04:05.678Z`."""
-    status = health["status"]
-    if health["failures"]:
-        status += f", {health['failures']} in a row since {health['failing_since']}"
-    if health["throttled_until"]:
-        status += f", no requests until {health['throttled_until']}"
-    yield "health", status
+    """Describe the health: `failing`, and what each target that fails has answered."""
+    until = health["throttled_until"]
+    yield "health", f"{health['status']}, no requests until {until}" if until else health["status"]
+    for failed in health["failing"]:
+        cause = failed["error"] or failed["status_code"]
+        text = f": {' '.join(failed['text'].split())}" if failed["text"] else ""
+        yield "failing", f"{failed['target']}, {failed['failures']} in a row since {failed['since']}, {cause}{text}"
     if health["last_success_at"]:
         yield "last_success_at", health["last_success_at"]
 
@@ -119,10 +125,19 @@ def _first_target(webhook: Json) -> str:
 
 
 def _state(webhook: Json) -> str:
-    status = "disabled" if not webhook["enabled"] else "paused" if webhook["paused_at"] else webhook["health"]["status"]
-    reason = f" ({webhook['disabled_reason']})" if webhook["disabled_reason"] else ""
-    color = COLORS.get(status, "yellow")
-    return f"[{color}]{escape(status + reason)}[/{color}]"
+    status = webhook["health"]["status"]
+    reason = f" ({webhook['disabled_reason']})" if status == "disabled" else ""
+    return f"[{STATUS_COLORS[status]}]{status}{reason}[/]"
+
+
+def cause(webhook: Json) -> str:
+    """Describe what the first of the targets that fail has answered: `500 “no such order”`, `email.1: bounced`."""
+    if not (failing := webhook["health"]["failing"]):
+        return ""
+    first = failing[0]
+    target = "" if first["target"] == "webhook" else f"{first['target']}: "
+    more = f" [dim]+{len(failing) - 1}[/dim]" if len(failing) > 1 else ""
+    return f"{target}{escape(result_of(first['status_code'], first['error']))}{excerpt(first['text'])}{more}"
 
 
 def _add_success(api: Api, webhooks: Sequence[Json]) -> None:
@@ -204,6 +219,7 @@ resource.list(
         "Tenant": "tenant",
         "State": _state,
         "24 h": lambda row: percent(row.get("success_rate")),
+        "Cause": cause,
         "Target": _first_target,
         "Events": lambda row: escape(" ".join(row["events"])),
     },

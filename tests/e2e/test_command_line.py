@@ -311,7 +311,7 @@ async def test_webhooks_can_be_managed(running_dev: processes.Dev, inbox: Receiv
     listed = await as_json(running_dev, "webhooks", "list", "--tenant", tenant, "--no-enabled")
     assert listed["items"] == [changed]
     header, row = (await running_dev.run("webhooks", "list", "--tenant", tenant)).out.splitlines()
-    assert header.split() == ["Webhook", "Name", "Tenant", "State", "24", "h", "Target", "Events"]
+    assert header.split() == ["Webhook", "Name", "Tenant", "State", "24", "h", "Cause", "Target", "Events"]
     assert row.split() == [id_, "shop", tenant, "disabled", "(manual)", "-", inbox.url, "order.*", "a"]
     await as_json(running_dev, "webhooks", "update", id_, "--enabled")
 
