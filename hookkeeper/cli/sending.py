@@ -67,7 +67,7 @@ def send(
         raise typer.BadParameter("--file and --data cannot both be standard input")
     event["data"] = read_json(data, "--data")
     events = _events_of(file, event) if file else ((number, dict(event)) for number in range(1, count + 1))
-    sent = _send_all(Api.of_environment(), events)
+    sent = send_all(Api.of_environment(), events)
     print_json_or(as_json, asdict(sent), lambda _: _print_sent(sent))
     if sent.refused or sent.error:
         raise typer.Exit(1)
@@ -138,7 +138,7 @@ def _event_of(line: str, defaults: Json) -> Json | str:
     return defaults | event if isinstance(event, dict) else "the line is not a JSON object"
 
 
-def _send_all(api: Api, events: Iterator[Numbered]) -> Sent:
+def send_all(api: Api, events: Iterator[Numbered]) -> Sent:
     """Send the events in batches, one after the other. An event has an id, so that a batch can be repeated."""
     sent = Sent()
     for batch in _batches(events):
