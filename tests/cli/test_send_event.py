@@ -71,7 +71,7 @@ def test_a_request_that_was_never_sent_is_not_repeated(monkeypatch: pytest.Monke
 
 
 def test_many_events_are_sent_again_until_they_are_accepted_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timeline: no answer to the first batch; then one event is accepted, one refused, and one too many for the moment."""
+    """Timeline: no answer to the first batch; then one event accepted, one refused, one put off."""
     monkeypatch.setattr(sending, "time", SimpleNamespace(sleep=lambda _: None))
     problem = {"detail": "Bad.", "errors": [{"path": "type", "detail": "is missing"}]}
     refused = {"status": 422, "event": None, "problem": problem}
