@@ -8,7 +8,7 @@ import typer
 
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Json, out, print_json_or
-from hookkeeper.cli.options import AsJson, time_of
+from hookkeeper.cli.options import AsJson, Yes, confirm, time_of
 from hookkeeper.cli.resources import parameter, with_parameters
 
 Action = Literal["retry", "cancel", "redeliver", "acknowledge"]
@@ -18,7 +18,7 @@ OPTIONS = [
     parameter("note", Annotated[str | None, typer.Option(help="Why, to acknowledge.")]),
     parameter("rate", Annotated[float | None, typer.Option(help="Events a second, at most.")]),
     parameter("dry_run", Annotated[bool, typer.Option("--dry-run", help="Only count the events.")], False),
-    parameter("yes", Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")], False),
+    parameter("yes", Yes, False),
     parameter("as_json", AsJson, False),
 ]
 
@@ -45,7 +45,7 @@ def run(
         counted = api.call("POST", "events", "bulk", body=body | {"dry_run": True}, **query)
         if dry_run:
             return print_json_or(as_json, counted, lambda job: out.print(f"{count_of(job)} would be changed"))
-        typer.confirm(f"{action} {count_of(counted)} of tenant {counted['tenant']}?", abort=True, err=True)
+        confirm(f"{action} {count_of(counted)} of tenant {counted['tenant']}?", yes)
         query |= {"until": counted["until"], "tenant": counted["tenant"]}
     print_json_or(as_json, api.call("POST", "events", "bulk", body=body, **query), _print_started)
     return None

@@ -7,12 +7,24 @@ from typing import Annotated
 
 import typer
 
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import Failed, print_result
-from hookkeeper.cli.options import AsJson
+from hookkeeper.cli.client import Api, present
+from hookkeeper.cli.console import Failed, Json, print_result
+from hookkeeper.cli.options import AsJson, read_json
 from hookkeeper.cli.resources import Resource
 from hookkeeper.services.catalogue_documents import Imported, from_openapi
 
+Name = Annotated[str, typer.Argument(help="The name, such as order.paid.")]
+Description = Annotated[str | None, typer.Option(help="What has happened.")]
+Schema = Annotated[
+    str | None, typer.Option(help="JSON Schema 2020-12 of the data: JSON, @file, or - for standard input.")
+]
+Examples = Annotated[
+    list[str] | None, typer.Option("--example", help="An example of the data, in the same form; can be repeated.")
+]
+SearchKeys = Annotated[
+    list[str] | None,
+    typer.Option("--search-key", help="Path in the data by which events are found; can be repeated, up to five."),
+]
 resource = Resource(
     "event-types", "The catalogue of event types.", lambda known: typer.echo(json.dumps(known, indent=2))
 )
@@ -29,25 +41,72 @@ resource.list(
 resource.show("Show an event type as JSON.")
 
 
+def _fields(
+    description: str | None, schema: str | None, example: list[str] | None, search_key: list[str] | None
+) -> Json:
+    return present(
+        description=description,
+        schema=read_json(schema, "--schema") if schema else None,
+        examples=[read_json(text, "--example") for text in example if text] if example else None,
+        search_keys=[path for path in search_key if path] if search_key else None,
+    ) | ({"schema": None} if schema == "" else {})
+
+
+@app.command()
+def create(
+    name: Name,
+    description: Description = None,
+    schema: Schema = None,
+    example: Examples = None,
+    search_key: SearchKeys = None,
+) -> None:
+    """Add an event type. New events of this type are validated against its schema."""
+    body = {"name": name} | _fields(description, schema, example, search_key)
+    resource.print(Api.of_environment().call("POST", "event-types", body=body))
+
+
+@app.command()
+def edit(
+    name: Name,
+    description: Description = None,
+    schema: Schema = None,
+    example: Examples = None,
+    search_key: SearchKeys = None,
+) -> None:
+    """Change the given fields of an event type. An empty text removes the schema, the examples or the keys."""
+    body = _fields(description, schema, example, search_key)
+    if not body:
+        raise typer.BadParameter("nothing to change: give --description, --schema, --example or --search-key")
+    resource.print(Api.of_environment().call("PATCH", "event-types", name, body=body))
+
+
+@app.command()
+def archive(
+    name: Name,
+    undo: Annotated[bool, typer.Option("--undo", help="Accept events of this type again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse new events of a type. Its entry in the catalogue remains."""
+    changed = Api.of_environment().call("PATCH", "event-types", name, body={"archived": not undo})
+    print_result(as_json, changed, f"{name} is {'not archived any more' if undo else 'archived'}")
+
+
+resource.delete("Delete an event type.", "Events of the type are accepted all the same, without validation.")
+
+
 @app.command("search-keys")
 def set_search_keys(
+    tenant: Annotated[str, typer.Option(help="The tenant whose events of all types have them.")],
     paths: Annotated[
         list[str] | None,
         typer.Argument(help="Up to five, such as order_id or customer.id; none removes the keys."),
     ] = None,
-    type_: Annotated[str | None, typer.Option("--type", help="The event type that has them.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="The tenant whose events of all types have them.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replace the search keys of an event type or of a tenant: new events are found by the values at these paths."""
-    if (type_ is None) == (tenant is None):
-        raise typer.BadParameter("give either --type or --tenant")
-    api, keys = Api.of_environment(), paths or []
-    if type_ is not None:
-        result = api.call("PATCH", "event-types", type_, body={"search_keys": keys})
-    else:
-        result = api.call("PUT", "search-keys", body={"tenant": tenant, "paths": keys})
-    print_result(as_json, result, f"search keys of {type_ or tenant}: {', '.join(keys) or 'none'}")
+    """Replace the search keys of a tenant: new events are found by the values at these paths."""
+    keys = paths or []
+    result = Api.of_environment().call("PUT", "search-keys", body={"tenant": tenant, "paths": keys})
+    print_result(as_json, result, f"search keys of {tenant}: {', '.join(keys) or 'none'}")
 
 
 @app.command("import")

@@ -83,15 +83,35 @@ async def test_dates_of_yaml_are_texts(running_dev: processes.Dev) -> None:
 
 async def test_events_are_found_by_search_keys_of_a_type_and_a_tenant(running_dev: processes.Dev) -> None:
     tenant, name = f"t{uuid.uuid4().hex[:8]}", f"order.paid-{uuid.uuid4().hex[:8]}"
-    await running_dev.http.post("/v1/event-types", json={"name": name})
+    made = await running_dev.run("event-types", "create", name, "--search-key", "customer.id", "--search-key", "a")
+    assert json.loads(made.out)["search_keys"] == ["customer.id", "a"]
     declared = await running_dev.run("event-types", "search-keys", "order_id", "--tenant", tenant)
     assert (declared.code, declared.out) == (0, f"search keys of {tenant}: order_id\n")
-    of_type = await running_dev.run("event-types", "search-keys", "customer.id", "--type", name, "--json")
-    assert json.loads(of_type.out)["search_keys"] == ["customer.id"]
     data = json.dumps({"order_id": 1, "customer": {"id": 2}, "text": "abc"})
     await running_dev.run("send", name, "--id", "found", "--tenant", tenant, "--data", data)
     by_keys = await running_dev.run("events", "list", "--tenant", tenant, "--q", "data.order_id:1 data.customer.id:2")
     assert "found" in by_keys.out
     by_text = await running_dev.run("events", "list", "--tenant", tenant, "--q", "abc")
     assert "found" in by_text.out and "searched back to" in by_text.out
-    assert (await running_dev.run("event-types", "search-keys", "a")).code == 2
+    edited = await running_dev.run("event-types", "edit", name, "--search-key", "")
+    assert json.loads(edited.out)["search_keys"] == []
+
+
+async def test_a_type_is_made_edited_archived_and_deleted(running_dev: processes.Dev) -> None:
+    name = f"order.paid-{uuid.uuid4().hex[:8]}"
+    schema = '{"type": "object", "required": ["order"]}'
+    made = await running_dev.run("event-types", "create", name, "--schema", schema, "--example", '{"order": 1}')
+    assert json.loads(made.out)["examples"] == [{"order": 1}]
+    edited = json.loads((await running_dev.run("event-types", "edit", name, "--description", "An order was paid.")).out)
+    assert (edited["description"], edited["schema"]) == ("An order was paid.", json.loads(schema))
+    refused = await running_dev.run("event-types", "edit", name, "--example", "{}")
+    assert (refused.code, refused.err[:9]) == (1, "Error: 42"), refused
+    freed = json.loads((await running_dev.run("event-types", "edit", name, "--schema", "", "--example", "")).out)
+    assert (freed["schema"], freed["examples"]) == (None, [])
+
+    assert (await running_dev.run("event-types", "archive", name)).out == f"{name} is archived\n"
+    assert (await running_dev.run("send", name)).code == 1
+    assert (await running_dev.run("event-types", "archive", name, "--undo")).out == f"{name} is not archived any more\n"
+    assert (await running_dev.run("send", name)).code == 0
+    assert (await running_dev.run("event-types", "delete", name, "--yes")).out == f"{name} is deleted\n"
+    assert (await running_dev.run("event-types", "show", name)).code == 1
