@@ -21,6 +21,7 @@ from hookkeeper.content.json_text import readable
 from hookkeeper.crypto.signing_keys import PUBLIC, Scheme, is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import DeliveryStatus
+from hookkeeper.policy import Status
 from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
@@ -101,11 +102,12 @@ async def list_webhooks(
     tenant: AnyTenant,
     event: Annotated[EventType | None, Query()] = None,
     enabled: bool | None = None,
+    status: Status | None = None,
     done: str = "",
 ) -> Response:
     """Show a page of webhooks, newest first."""
     found, end = await store.webhooks.page(
-        tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start
+        tenant=tenant, event=event, enabled=enabled, status=status, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start
     )
     can_count = "events:read" in caller.scopes
     days = {

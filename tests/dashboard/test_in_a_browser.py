@@ -24,6 +24,7 @@ from sockets import serving
 from test_stats_api import report
 
 from api.state import ApiState
+from hookkeeper.registry.health import AttemptResult
 from hookkeeper.times import utc_now
 from index_rows import until_indexed
 from instances import KEY, Instance
@@ -298,10 +299,10 @@ async def test_the_overview_shows_all_columns_of_failing_webhooks(
     chromium: Browser, idle_instance: Instance, width: int
 ) -> None:
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/" + "path-of-a-receiver/" * 4)
-    failing = report(idle_instance.tenant, "evt_1", "http_500", status="failed")
-    (delivery,) = failing.deliveries
-    delivery = delivery.model_copy(update={"id": webhook["id"], "webhook_id": webhook["id"]})
-    await idle_instance.store.rows.write([failing._replace(deliveries=(delivery,))])
+    text = "Service Unavailable: " + "the-database-does-not-answer" * 4
+    result = AttemptResult(webhook["id"], "failed", utc_now(), status_code=503, error="http_503", text=text)
+    await idle_instance.store.health.record([result])
+    await idle_instance.store.rows.write([report(idle_instance.tenant, "evt_1", "http_500", status="failed")])
     async with reading(chromium, idle_instance, width=width) as page:
         await log_in(page)
         await page.goto("/")
