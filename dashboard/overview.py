@@ -12,6 +12,7 @@ from api import views
 from api.access import needs
 from api.deps import AnyTenant, CallerDep, GatewayDep, LinksDep, SettingsDep, StoreDep
 from dashboard.charts import Counted, ShownRange, count_range
+from dashboard.event import REASONS
 from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.policy import Status
@@ -20,7 +21,7 @@ from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.waiting import WaitingOf
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.services.webhook_fields import FailingTarget, WebhookView
+from hookkeeper.services.webhook_fields import WebhookView
 from hookkeeper.services.webhooks import names_of
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Unavailable
@@ -89,11 +90,6 @@ class TroubledWebhook(NamedTuple):
     waiting: WaitingOf
 
     @property
-    def latest(self) -> FailingTarget | None:
-        """The target that has failed last."""
-        return max(self.webhook.health.failing, key=lambda failing: failing.at, default=None)
-
-    @property
     def since(self) -> datetime | None:
         """When it was disabled or paused, else when it began to fail."""
         if not self.webhook.enabled:
@@ -143,6 +139,7 @@ async def show_overview(
         stopped=stopped,
         states=states,
         events=[views.event_summary(event, links, names) for event in events],
+        reasons=REASONS,
         is_new=is_new,
         tenant=tenant,
         about={"tenant": named} if named else {},

@@ -12,8 +12,10 @@ from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, LinksDep, Store
 from api.filters import DeliverySearch
 from api.problems import Problem
 from api.schemas.events import DeliveryView
+from api.state import state_of
+from dashboard import filters
 from dashboard.charts import Counted, RangeName, ShownRange, count_range
-from dashboard.event import PERIODS
+from dashboard.event import REASONS
 from dashboard.rendering import given_filters, paging, query, render
 from dashboard.routes import PageRoute
 from hookkeeper.content.headers import MASK
@@ -49,6 +51,10 @@ DONE = {
     "recover": "The failed deliveries are made again in the background, oldest first.",
 }
 """What the page says after a change."""
+FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "until"})
+"""Filters that the form of the deliveries has."""
+WEBHOOK_FIELDS = frozenset({"tenant", "event", "status"})
+"""Filters that the form of the list of webhooks has."""
 WEBHOOKS_ON_PAGE = 20
 SPARKLINE_HEIGHT = 24.0
 MAX_DATA_IN_FORM = 16 * 1024
@@ -94,6 +100,7 @@ class Answer(NamedTuple):
 
 
 @router.get("", dependencies=[needs("webhooks:read")])
+@filters.filtered
 async def list_webhooks(
     request: Request,
     cursor: Cursor,
@@ -107,7 +114,7 @@ async def list_webhooks(
 ) -> Response:
     """Show a page of webhooks, newest first."""
     found, end = await store.webhooks.page(
-        tenant=tenant, event=event, enabled=enabled, status=status, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start
+        tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start, status=status
     )
     can_count = "events:read" in caller.scopes
     days = {
@@ -122,11 +129,14 @@ async def list_webhooks(
         webhooks=[views.webhook(row) for row in found],
         targets={row.id: row.target for row in found},
         days=days,
+        statuses=get_args(Status),
+        **await filters.context(request, "/webhooks", WEBHOOK_FIELDS, store, tenant),
         **paging(request, "/webhooks", cursor, end),
     )
 
 
 @router.get("/{webhook_id}", dependencies=[needs("webhooks:read")])
+@filters.filtered
 async def show_webhook(
     request: Request,
     webhook: KnownWebhook,
@@ -198,7 +208,10 @@ async def _show(
             "is_first": True,
             "is_filtered": False,
             "statuses": get_args(DeliveryStatus),
-            "periods": PERIODS,
+            "reasons": REASONS,
+            **await filters.context(
+                request, f"/webhooks/{webhook.id}", FIELDS, state_of(request).store, webhook.tenant, webhook.id
+            ),
             "preview": None,
             "secret": None,
             "recovery": None,
