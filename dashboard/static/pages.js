@@ -219,6 +219,7 @@ class Live {
   keep(region, fresh) {
     const shown = rowsOf(region);
     this.waiting = fresh;
+    this.source = null; // the page shows some of it
     this.announce([...rowsOf(fresh).keys()].filter((key) => !shown.has(key)).length);
     updateRows(region, document.importNode(fresh, true));
     showCountdowns();
