@@ -144,7 +144,7 @@ async def test_an_event_appears_is_retried_and_succeeds_without_reloading(
 async def test_all_times_of_a_page_are_in_one_zone(chromium: Browser, idle_instance: Instance) -> None:
     """Timeline: the overview in the zone of the reader, who chooses UTC; the list of events, with the same choice.
 
-    Proves: the page names its zone once, and times, bars and the axis of the chart follow it.
+    Proves: the page names its zone once, and times, bars and the axis of the chart follow it, also after an update.
     """
     at = utc_now() - timedelta(minutes=1)
     event = needing_attention(report(idle_instance.tenant, "evt_1", "http_500", status="failed"))
@@ -160,6 +160,9 @@ async def test_all_times_of_a_page_are_in_one_zone(chromium: Browser, idle_insta
             bar = await page.locator("svg.chart title").first.text_content()
             shown.add((midnight, bar))
             await page.get_by_label("UTC", exact=True).check()
+        await idle_instance.store.rows.write([event._replace(event_id="evt_2", accepted_at=at)])
+        await expect(page.get_by_text("2 events have failed")).to_be_visible()
+        await expect(page.locator("td time").first).to_contain_text(f"{at:%-I:%M}")
         assert len({midnight for midnight, _ in shown}) == len({bar for _, bar in shown}) == 2
         await page.goto("/events")
         await expect(page.get_by_text("Times in UTC")).to_be_visible()
