@@ -62,7 +62,13 @@ async def fail(instance: Instance, webhook_id: str, times: int = 1) -> None:
     """Record failed attempts of the URL of a webhook."""
     for _ in range(times):
         result = AttemptResult(
-            webhook_id, "failed", utc_now(), status_code=503, error="http_503", text="<b>no database</b>"
+            webhook_id,
+            "failed",
+            utc_now(),
+            status_code=503,
+            error="http_503",
+            text="<b>no database</b>",
+            event_id="evt_failed_0",
         )
         await instance.store.health.record([result])
 
@@ -133,8 +139,12 @@ async def test_the_overview_begins_with_what_is_wrong(instance: Instance) -> Non
             listed = (await browser.page(link)).links()
             assert any(shown in each for each in listed), link
             assert not any("evt_1?" in each or works in each for each in listed), link
-        text = cells(await browser.page("/"))
-        assert re.search(r"Fails. failing since [-0-9: ]{19} 503 5 failures ?<b>no database</b> 2 ?at 20", text), text
+        page = await browser.page("/")
+        text = cells(page)
+        assert re.search(
+            r"failing since [-0-9: ]{19} 503 5 failures ?<b>no database</b>Its latest event 2 ?at 20", text
+        )
+        assert f"/events/evt_failed_0?tenant={tenant}" in page.links()
         assert re.search(r"Paused. paused since [-0-9: ]{19} 1 ", text), text
         await instance.http.patch(f"/v1/webhooks/{paused}", json={"enabled": False})
         assert "1 webhook is failing, 1 is disabled, 1 event" in (await sentence(browser)).text
