@@ -13,15 +13,18 @@ from drills import stack
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import free_ports
+from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
+from hookkeeper.times import utc_now
 
 LOAD_TIMEOUT = 30.0
 WEBHOOK, TENANT = webhook_id(0, 0), tenant_name(0)
 CHART = '<svg class="chart"'
 PAGES = {
     "page: overview": ("/", CHART),
+    "page: overview, 30 days": ("/?range=30d", CHART),
     "page: overview of a tenant": (f"/?tenant={TENANT}", CHART),
     "page: events": ("/events", "evt_"),
     "page: events, failed, of a type": (f"/events?status=failed&type={TYPES[0]}", "evt_"),
@@ -57,7 +60,7 @@ async def time_pages(database_url: str, repeats: int) -> None:
 
 
 async def _add_webhooks(database_url: str) -> None:
-    """Add the webhooks that the events have gone to, unless they are there."""
+    """Add the webhooks that the events have gone to, unless they are there. The last of each tenant is failing."""
     store = Store.connect(database_url)
     try:
         ids = {(tenant, number): webhook_id(tenant, number) for tenant in range(TENANTS) for number in range(WEBHOOKS)}
@@ -68,6 +71,9 @@ async def _add_webhooks(database_url: str) -> None:
                 await store.webhooks.add(
                     Webhook(id=id_, tenant=tenant_name(tenant), url=url, events=["*"], secret="whsec_b25l")
                 )
+            if number == WEBHOOKS - 1:
+                failed = AttemptResult(id_, "failed", utc_now(), status_code=503, error="http_503", text="no database")
+                await store.health.record([failed])
     finally:
         await store.close()
 

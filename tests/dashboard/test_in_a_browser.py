@@ -24,6 +24,7 @@ from sockets import serving
 from test_stats_api import report
 
 from api.state import ApiState
+from hookkeeper.registry.health import AttemptResult
 from hookkeeper.times import utc_now
 from index_rows import until_indexed
 from instances import KEY, Instance
@@ -143,7 +144,7 @@ async def test_an_event_appears_is_retried_and_succeeds_without_reloading(
 async def test_all_times_of_a_page_are_in_one_zone(chromium: Browser, idle_instance: Instance) -> None:
     """Timeline: the overview in the zone of the reader, who chooses UTC; the list of events, with the same choice.
 
-    Proves: the page names its zone once, and times, bars and the axis of the chart follow it.
+    Proves: the page names its zone once, and times, bars and the axis of the chart follow it, also after an update.
     """
     at = utc_now() - timedelta(minutes=1)
     event = needing_attention(report(idle_instance.tenant, "evt_1", "http_500", status="failed"))
@@ -159,6 +160,9 @@ async def test_all_times_of_a_page_are_in_one_zone(chromium: Browser, idle_insta
             bar = await page.locator("svg.chart title").first.text_content()
             shown.add((midnight, bar))
             await page.get_by_label("UTC", exact=True).check()
+        await idle_instance.store.rows.write([event._replace(event_id="evt_2", accepted_at=at)])
+        await expect(page.get_by_text("2 events have failed")).to_be_visible()
+        await expect(page.locator("td time").first).to_contain_text(f"{at:%-I:%M}")
         assert len({midnight for midnight, _ in shown}) == len({bar for _, bar in shown}) == 2
         await page.goto("/events")
         await expect(page.get_by_text("Times in UTC")).to_be_visible()
@@ -351,10 +355,10 @@ async def test_the_overview_shows_all_columns_of_failing_webhooks(
     chromium: Browser, idle_instance: Instance, width: int
 ) -> None:
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/" + "path-of-a-receiver/" * 4)
-    failing = report(idle_instance.tenant, "evt_1", "http_500", status="failed")
-    (delivery,) = failing.deliveries
-    delivery = delivery.model_copy(update={"id": webhook["id"], "webhook_id": webhook["id"]})
-    await idle_instance.store.rows.write([failing._replace(deliveries=(delivery,))])
+    text = "Service Unavailable: " + "the-database-does-not-answer" * 4
+    result = AttemptResult(webhook["id"], "failed", utc_now(), status_code=503, error="http_503", text=text)
+    await idle_instance.store.health.record([result])
+    await idle_instance.store.rows.write([report(idle_instance.tenant, "evt_1", "http_500", status="failed")])
     async with reading(chromium, idle_instance, width=width) as page:
         await log_in(page)
         await page.goto("/")
