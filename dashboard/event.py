@@ -88,7 +88,8 @@ class View(NamedTuple):
 
     name: str
     url: str
-    count: str | None
+    number: str | None
+    """Of the events in it; None if they are not counted."""
     is_shown: bool
 
 

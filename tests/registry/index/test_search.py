@@ -282,7 +282,7 @@ async def test_a_delivery_that_is_held_or_was_just_refused_needs_no_attention_ye
         ("old", "retrying", RETRYING_FOR_LONG + timedelta(minutes=1)),
         ("failed", "failed", timedelta(0)),
     ):
-        delivery = Delivery(id="wh_9", webhook_id="wh_9", status=status)  # type: ignore[arg-type]
+        delivery = Delivery(id="wh_9", webhook_id="wh_9", status=status)
         progress = EventProgress("delivering", True, deliver_at=None, run_id="run", digest="abc")
         report = RunReport("c", event_id, "order.paid", now - age, now, progress, (delivery,))
         await index.write([report])
