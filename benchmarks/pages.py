@@ -28,6 +28,7 @@ PAGES = {
     "page: overview of a tenant": (f"/?tenant={TENANT}", CHART),
     "page: events": ("/events", "evt_"),
     "page: events, failed, of a type": (f"/events?status=failed&type={TYPES[0]}", "evt_"),
+    "page: events that need attention": ("/events?needs_attention=true", "evt_"),
     "page: events of a tenant, failed": (f"/events?tenant={TENANT}&status=failed", "evt_"),
     "page: events of a webhook, of an unknown type": (f"/events?webhook={WEBHOOK}&type=none", "No event matches"),
     "page: webhook": (f"/webhooks/{WEBHOOK}?tenant={TENANT}", "evt_"),
