@@ -24,6 +24,7 @@ from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
+from hookkeeper.services.event_commands import tenant_of_event
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent, new_event_id
@@ -126,11 +127,32 @@ async def _owner(
     ] = None,
 ) -> str:
     """Return the tenant of the object that the path names. Objects of another tenant are not found."""
-    if caller.tenant is None:
-        return tenant or DEFAULT_TENANT
-    if tenant not in (None, caller.tenant):
+    return _own_tenant(caller, tenant) or DEFAULT_TENANT
+
+
+async def _event_owner(
+    request: Request,
+    caller: CallerDep,
+    event_id: Annotated[str, Path(pattern=EVENT_ID)],
+    tenant: Annotated[
+        str | None,
+        Query(
+            pattern=TENANT_PATTERN,
+            description="The tenant of the event. By default the key's own tenant; for a key of all tenants `default`,"
+            " or the only one that has an event with this id",
+            examples=["acme"],
+        ),
+    ] = None,
+) -> str:
+    """Return the tenant of the event that the path names. Events of another tenant are not found."""
+    return _own_tenant(caller, tenant) or await tenant_of_event(event_id, state_of(request).store.rows)
+
+
+def _own_tenant(caller: Caller, tenant: str | None) -> str | None:
+    """Return the tenant of the request; None if neither the key nor the request names one. Raises NotFound."""
+    if caller.tenant is not None and tenant not in (None, caller.tenant):
         raise NotFound(f"The key is bound to tenant {caller.tenant}: it has no objects of other tenants.")
-    return caller.tenant
+    return caller.tenant or tenant
 
 
 async def _known_webhook(
@@ -170,5 +192,6 @@ async def _cursor(
 Cursor = Annotated[PageCursor, Depends(_cursor)]
 KnownWebhook = Annotated[Webhook, Depends(_known_webhook)]
 Tenant = Annotated[str, Depends(_owner)]
+EventTenant = Annotated[str, Depends(_event_owner)]
 AnyTenant = Annotated[str | None, Depends(_listed)]
 Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items on a page")]

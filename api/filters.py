@@ -101,7 +101,11 @@ async def _event_search(
         Query(max_length=MAX_VALUES, description="Events with this status; can be repeated"),
     ] = None,
     needs_attention: Annotated[
-        bool | None, Query(description="Only events with (or without) a delivery that is retrying, held or failed")
+        bool | None,
+        Query(
+            description="True: only events with a delivery that has failed, or has been retrying for over 15 minutes."
+            " False: only events without one that is retrying, held or failed"
+        ),
     ] = None,
     delivery_status: Annotated[
         list[DeliveryStatus] | None,

@@ -1,5 +1,6 @@
 """Converts rows of the registry and messages of runs to the answers of the API."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from api.schemas.events import (
     EventLinks,
     EventSummary,
     EventView,
+    LatestResultView,
 )
 from api.schemas.recoveries import RecoveryView, WebhookDelivery
 from api.schemas.stats import AttemptOutcomes, LatencyPercentiles, StatisticsGroup, StatisticsStep, StatisticsView
@@ -110,8 +112,10 @@ def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
     )
 
 
-def event_summary(row: ListedEvent, links: LinkBuilder) -> EventSummary:
-    return EventSummary.of(row, **_located(row, row.id, links))
+def event_summary(row: ListedEvent, links: LinkBuilder, names: Mapping[str, str]) -> EventSummary:
+    """`names` are those of webhooks, by id."""
+    latest = row.latest and LatestResultView.of(row.latest, webhook_name=names.get(row.latest.webhook_id))
+    return EventSummary.of(row, **_located(row, row.id, links), latest=latest)
 
 
 def event_change(row: ChangedEvent, links: LinkBuilder) -> EventChange:
@@ -229,6 +233,7 @@ def _counts(query: StatisticsQuery, measures: Measures) -> dict[str, Any]:
         "events": measures["events"] if query.has_events else None,
         **{name: measures[name] for name in COUNTS},
         "success_rate": measures.success_rate,
+        "error_rate": measures.error_rate,
         "outcomes": AttemptOutcomes(**{name: measures[name] for name in OUTCOMES}),
         "latency": _latency(measures),
     }

@@ -1,46 +1,66 @@
-"""Charts that templates draw: what the index counted in the last 24 hours, by hour, and the phases of an attempt."""
+"""Charts that templates draw: what the index counted until now, and the phases of an attempt."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, NamedTuple, Protocol
+
+from fastapi import Query
 
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.rollup import HOUR, OTHERS
+from hookkeeper.registry.index.rollup import DAY, HOUR, MINUTE, OTHERS
 from hookkeeper.registry.index.statistics import MAX_POINTS, Group, Measures, StatisticsQuery, StatisticsTooLarge
 from hookkeeper.times import utc_now
 
 MIN_HEIGHT = 2.0
 """Least height of a bar with anything to show."""
-
-LABEL_HOURS = 4
 LAST_LABEL_PERCENT = 85
-"""On the screen of a telephone, later ones would touch the end of the axis."""
-DAY = timedelta(days=1)
+"""On the screen of a telephone, later ones would touch the end of the axis. `times.js` has the same."""
 MAX_COMPARED = 5
 """Webhooks that the overview names."""
 MIN_WIDTH = 1.0
 """Least width of a phase, in percent of the bar, so that a short one is seen too."""
 Kind = Literal["queue", "connect", "first-byte", "rest"]
+RangeName = Literal["1h", "24h", "7d", "30d"]
+ShownRange = Annotated[RangeName, Query(alias="range")]
+"""The range that a page shows: a parameter of its address."""
+
+
+class Range(NamedTuple):
+    """A time until now, in seconds."""
+
+    length: int
+    step: int
+    """Of a bar."""
+    tick: int
+    """Between two labels of the axis, counted from midnight."""
+
+
+RANGES: dict[RangeName, Range] = {
+    "1h": Range(HOUR, 2 * MINUTE, 10 * MINUTE),
+    "24h": Range(DAY, HOUR, 4 * HOUR),
+    "7d": Range(7 * DAY, 6 * HOUR, DAY),
+    "30d": Range(30 * DAY, DAY, 5 * DAY),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The attempts of an hour: those that succeeded, and on top of them those that failed."""
+    """The attempts from `since` until `until`: those that succeeded, and on top of them those that failed."""
 
-    at: datetime
+    since: datetime
+    until: datetime
     succeeded: int
     failed: int
     succeeded_height: float
     failed_height: float
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """A time at the axis."""
 
     percent: float
-    """Where the bar of the hour begins, as a share of the width from the left."""
+    """Where it is, as a share of the width from the left."""
     text: str
 
 
@@ -48,6 +68,7 @@ class Label:
 class Chart:
     bars: Sequence[Bar]
     height: float
+    tick: int
     succeeded: int
     failed: int
 
@@ -57,53 +78,73 @@ class Chart:
 
     @property
     def labels(self) -> list[Label]:
-        """Labels of some hours, in UTC; none near the right end, which is now."""
-        starts = ((round(n / len(self.bars) * 100, 2), bar.at) for n, bar in enumerate(self.bars))
+        """Labels in UTC, of which none is near the right end, which is now.
+
+        `times.js` replaces them by labels in the reader's zone.
+        """
+        if not self.bars:
+            return []
+        since, until = int(self.bars[0].since.timestamp()), int(self.bars[-1].until.timestamp())
+        first = -(-since // self.tick) * self.tick
+        places = [(round((at - since) / (until - since) * 100, 2), at) for at in range(first, until, self.tick)]
+        form = "%m-%d" if self.tick >= DAY else "%H:%M"
         return [
-            Label(percent, f"{at:%H:%M}")
-            for percent, at in starts
-            if at.hour % LABEL_HOURS == 0 and percent < LAST_LABEL_PERCENT
+            Label(percent, datetime.fromtimestamp(at, UTC).strftime(form))
+            for percent, at in places
+            if percent < LAST_LABEL_PERCENT
         ]
 
 
-def chart(times: Iterable[datetime], steps: Iterable[Measures], height: float) -> Chart:
+def chart(
+    times: Iterable[datetime], steps: Iterable[Measures], height: float, step: int = HOUR, tick: int = 4 * HOUR
+) -> Chart:
     """Scale the highest bar to the height."""
     counted = [
-        (at, step["succeeded"], step["attempts"] - step["succeeded"]) for at, step in zip(times, steps, strict=True)
+        (at, part["succeeded"], part["attempts"] - part["succeeded"]) for at, part in zip(times, steps, strict=True)
     ]
     highest = max((good + bad for _, good, bad in counted), default=0) or 1
 
     def scaled(count: int) -> float:
         return round(max(count / highest * (height - MIN_HEIGHT), MIN_HEIGHT), 1) if count else 0.0
 
-    bars = [Bar(at, good, bad, scaled(good), scaled(bad)) for at, good, bad in counted]
-    return Chart(bars, height, sum(bar.succeeded for bar in bars), sum(bar.failed for bar in bars))
+    width = timedelta(seconds=step)
+    bars = [Bar(at, at + width, good, bad, scaled(good), scaled(bad)) for at, good, bad in counted]
+    return Chart(bars, height, tick, sum(bar.succeeded for bar in bars), sum(bar.failed for bar in bars))
 
 
-class Day(NamedTuple):
-    """What happened in all, and the attempts of each hour."""
+class Counted(NamedTuple):
+    """What happened in a range, in all and in each step."""
 
+    range: RangeName
+    since: datetime
+    """When its first step begins."""
     counts: Group
     chart: Chart
+    is_capped: bool
+    """There are more waiting deliveries than were counted."""
 
 
-async def last_day(
-    index: EventIndex, height: float, *, tenant: str | None = None, webhook: str | None = None
-) -> Day | None:
+async def count_range(
+    index: EventIndex, height: float, name: RangeName = "24h", *, tenant: str | None = None, webhook: str | None = None
+) -> Counted | None:
     """Count what happened; None if there are too many counters to add up."""
     now = utc_now()
-    query = StatisticsQuery(since=now - DAY, until=now, now=now, step=HOUR, tenant=tenant, webhook=webhook)
+    length, step, tick = RANGES[name]
+    since = now - timedelta(seconds=length)
+    query = StatisticsQuery(since=since, until=now, now=now, step=step, tenant=tenant, webhook=webhook)
     try:
         found = await index.statistics(query)
     except StatisticsTooLarge:
         return None
-    return Day(found.groups[0], chart(found.times, found.groups[0].steps, height))
+    drawn = chart(found.times, found.groups[0].steps, height, step, tick)
+    return Counted(name, found.since, found.groups[0], drawn, found.waiting_capped)
 
 
 async def tenants_of_the_day(index: EventIndex) -> dict[str, Group] | None:
-    """Count what happened by tenant; None if there are too many to count."""
+    """Count what happened by tenant in the last 24 hours; None if there are too many to count."""
     now = utc_now()
-    query = StatisticsQuery(since=now - DAY, until=now, now=now, by="tenant", max_groups=MAX_POINTS)
+    since = now - timedelta(seconds=DAY)
+    query = StatisticsQuery(since=since, until=now, now=now, by="tenant", max_groups=MAX_POINTS)
     try:
         found = await index.statistics(query)
     except StatisticsTooLarge:
@@ -118,11 +159,13 @@ async def webhooks_with_trouble(index: EventIndex, tenant: str | None) -> list[G
     If there are too many to compare, they are those with most deliveries that need attention.
     """
     now = utc_now()
-    query = StatisticsQuery(since=now - DAY, until=now, now=now, by="webhook", tenant=tenant, order="failures")
+    query = StatisticsQuery(
+        since=now - timedelta(days=1), until=now, now=now, by="webhook", tenant=tenant, order="failures"
+    )
     try:
         groups = [group for group in (await index.statistics(query)).groups if group.names["webhook_id"] != OTHERS]
     except StatisticsTooLarge:
-        few = await index.webhooks_needing_attention(now - DAY, tenant, MAX_COMPARED)
+        few = await index.webhooks_needing_attention(now - timedelta(days=1), tenant, MAX_COMPARED)
         found = [await index.statistics(replace(query, tenant=of, webhook=webhook)) for of, webhook in few]
         groups = [group for each in found for group in each.groups]
     return sorted(filter(_trouble, groups), key=_trouble, reverse=True)[:MAX_COMPARED]

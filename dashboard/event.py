@@ -23,19 +23,18 @@ from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventState, EventStatus
-from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.index.listing import WORST_FIRST
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.event_commands import send
 from hookkeeper.services.fields import ERROR, EVENT_ID
+from hookkeeper.services.webhooks import names_of
 from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.server.error_translation import Unavailable, UnknownEvent
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 DELIVERIES_ON_PAGE = 20
-ORDER: tuple[DeliveryStatus, ...] = ("failed", "held", "retrying", "pending", "sent", "cancelled", "succeeded")
-"""What needs attention comes first."""
 FINISHED: frozenset[DeliveryStatus] = FINAL | {"sent"}
 """Deliveries that are made again. An open one is retried instead."""
 BUTTONS: dict[Command, str] = {
@@ -179,7 +178,7 @@ async def _show(
     notice: str = "",
     problem: Problem | None = None,
 ) -> Response:
-    deliveries = sorted(snapshot.state.deliveries, key=lambda delivery: ORDER.index(delivery.status))
+    deliveries = sorted(snapshot.state.deliveries, key=lambda delivery: WORST_FIRST.index(delivery.status))
     begin = (page - 1) * DELIVERIES_ON_PAGE
     shown = deliveries[begin : begin + DELIVERIES_ON_PAGE]
     is_scheduled = snapshot.state.status == "scheduled"
@@ -190,7 +189,7 @@ async def _show(
         "event.html",
         event=views.event(_with_deliveries(snapshot, shown), links),
         counts=_counts(snapshot.state),
-        names=await _names(store, caller, shown),
+        names=await names_of(store, caller, (delivery.webhook_id for delivery in shown)),
         actions=offered((delivery.status for delivery in deliveries), is_scheduled, for_all=True) if can_write else [],
         actions_of={delivery.id: offered([delivery.status], is_scheduled) if can_write else [] for delivery in shown},
         buttons=BUTTONS | ({"release": "Deliver now"} if is_scheduled else {}),
@@ -211,7 +210,7 @@ async def _show_indexed(
     rows, _ = await store.index.events(Search(tenant=tenant, id_prefix=event_id), 1, None)
     if not rows or rows[0].id != event_id:
         raise problem
-    event = views.event_summary(rows[0], links)
+    event = views.event_summary(rows[0], links, {})
     return await render(request, "event_summary.html", problem.status_code, event=event, problem=problem)
 
 
@@ -222,15 +221,4 @@ def _with_deliveries(snapshot: EventSnapshot, deliveries: list[Delivery]) -> Eve
 def _counts(state: EventState) -> dict[DeliveryStatus, int]:
     """Count the deliveries by status, in the order of the page."""
     counted = Counter(delivery.status for delivery in state.deliveries)
-    return {status: counted[status] for status in ORDER if counted[status]}
-
-
-async def _names(store: Store, caller: Caller, deliveries: list[Delivery]) -> dict[str, str]:
-    """Return the names of the deliveries' webhooks by id; none without their scope or the registry."""
-    if "webhooks:read" not in caller.scopes:
-        return {}
-    try:
-        found = await store.webhooks.many({delivery.webhook_id for delivery in deliveries})
-    except RegistryUnavailable:
-        return {}
-    return {webhook.id: webhook.name for webhook in found.readable.values() if webhook.name}
+    return {status: counted[status] for status in WORST_FIRST if counted[status]}

@@ -15,7 +15,7 @@ from api.access import needs
 from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, LinksDep, SettingsDep, StoreDep
 from api.inboxes import MAX_PER_TENANT, RATE
 from api.state import ApiState, state_of
-from dashboard.charts import last_day, tenants_of_the_day, webhooks_with_trouble
+from dashboard.charts import ShownRange, count_range, tenants_of_the_day, webhooks_with_trouble
 from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.registry.database import RegistryUnavailable
@@ -58,17 +58,18 @@ async def show_overview(
     settings: SettingsDep,
     caller: CallerDep,
     tenant: AnyTenant,
+    shown: ShownRange = "24h",
 ) -> Response:
     """Show how it goes. A key without `events:read` has the list of its webhooks instead."""
     if "events:read" not in caller.scopes:
         return redirect("/webhooks")
     components = await _components(gateway, store) if caller.tenant is None else []
     try:
-        day = await last_day(store.index, CHART_HEIGHT, tenant=tenant)
+        counted = await count_range(store.index, CHART_HEIGHT, shown, tenant=tenant)
         troubled = await _troubled(store, tenant, can_read="webhooks:read" in caller.scopes)
         search = Search(tenant=tenant, needs_attention=True)
         events, _ = await store.index.events(search, MAX_EVENTS, None)
-        is_empty = day is not None and day.chart.is_empty and not day.counts.total["events"]
+        is_empty = counted is not None and counted.chart.is_empty and not counted.counts.total["events"]
         is_new = is_empty and not (await store.index.events(Search(tenant=tenant), 1, None))[0]
     except RegistryUnavailable:
         return await render(request, "overview_unavailable.html", 503, components=components)
@@ -77,9 +78,10 @@ async def show_overview(
         "overview.html",
         components=components,
         stream=query("/live", tenant=tenant if caller.tenant is None else None),
-        day=day,
+        counted=counted,
+        shown=shown,
         troubled=troubled,
-        events=[views.event_summary(event, links) for event in events],
+        events=[views.event_summary(event, links, {}) for event in events],
         is_new=is_new,
         tenant=tenant,
         api=settings.public_url,
@@ -194,7 +196,7 @@ async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
         count = await store.portal.count_open(tenant)
         rows.append(_counted("Open links and sessions of the portal", count, MAX_OPEN_SESSIONS))
     if "events:read" in caller.scopes:
-        day = await last_day(store.index, CHART_HEIGHT, tenant=tenant)
+        day = await count_range(store.index, CHART_HEIGHT, tenant=tenant)
         counts, note = (day.counts, "") if day else (None, TOO_MANY)
         events = counts and counts.total["events"]
         rows.append(Row("Events accepted in the last 24 hours", "none", events, note=note))

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from math import ceil
 from typing import Any
 from urllib.parse import urlencode
 
@@ -53,8 +54,8 @@ NAVIGATION = (
     ("/audit", "Audit log", {"admin"}),
 )
 """Path and name of what the menu has, and the scopes of which a key needs one."""
-NOT_FILTERS = frozenset({"cursor", "done", "test"})
-"""Parameters of a list that say where it begins, and what was done before it was opened."""
+NOT_FILTERS = frozenset({"cursor", "done", "range", "test"})
+"""Parameters of a list that say where it begins, what was done before it was opened, and the range of its chart."""
 
 
 async def render(request: Request, template: str, status: int | None = None, **context: Any) -> Response:
@@ -175,6 +176,11 @@ def percent(share: float | None) -> str:
     return "100 %" if share == 1 else f"{int(share * 1000) / 10:g} %"
 
 
+def percent_up(share: float | None) -> str:
+    """Write a share, rounded up: only none is 0 %."""
+    return "–" if share is None else f"{ceil(share * 1000) / 10:g} %"
+
+
 def json_text(value: Any) -> str:
     """Write JSON for reading, cut off where it is long."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
@@ -188,8 +194,8 @@ def query(path: str, **parameters: str | int | Sequence[str] | None) -> str:
 
 
 def minute(when: datetime) -> str:
-    """Write a time for a browser without scripts; a script shows it in the reader's zone."""
-    return f"{when:%Y-%m-%d %H:%M:%S} UTC"
+    """Write a time in UTC, which the page names; a script shows it in the reader's zone."""
+    return f"{when:%Y-%m-%d %H:%M:%S}"
 
 
 def given_filters(request: Request) -> dict[str, list[str]]:
@@ -224,6 +230,7 @@ def _environment() -> Environment:
         duration=duration,
         durations=write_durations,
         percent=percent,
+        percent_up=percent_up,
         json_text=json_text,
         latency=latency,
         minute=minute,

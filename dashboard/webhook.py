@@ -16,7 +16,7 @@ from api.access import needs
 from api.deps import AnyTenant, CallerDep, Cursor, IndexDep, KnownWebhook, RecoveriesDep, StoreDep, WebhooksDep
 from api.filters import DeliverySearch
 from api.problems import Problem
-from dashboard.charts import Day, last_day
+from dashboard.charts import Counted, RangeName, ShownRange, count_range
 from dashboard.event import PERIODS
 from dashboard.recoveries import PERIODS as RECOVERED
 from dashboard.recoveries import since_of
@@ -77,7 +77,7 @@ class Failure(NamedTuple):
 class History(NamedTuple):
     """What the index has of a webhook."""
 
-    day: Day | None
+    counted: Counted | None
     """None if there are too many counters to add up."""
     failed: int | None
     """Deliveries that have failed for good; None if they are too many to count."""
@@ -107,7 +107,7 @@ async def list_webhooks(
     )
     can_count = "events:read" in caller.scopes
     days = {
-        row.id: await last_day(store.index, SPARKLINE_HEIGHT, tenant=row.tenant, webhook=row.id)
+        row.id: await count_range(store.index, SPARKLINE_HEIGHT, tenant=row.tenant, webhook=row.id)
         for row in found
         if can_count
     }
@@ -124,13 +124,18 @@ async def list_webhooks(
 
 @router.get("/{webhook_id}", dependencies=[needs("webhooks:read")])
 async def show_overview(
-    request: Request, webhook: KnownWebhook, webhooks: WebhooksDep, search: DeliverySearch, done: str = ""
+    request: Request,
+    webhook: KnownWebhook,
+    webhooks: WebhooksDep,
+    search: DeliverySearch,
+    shown: ShownRange = "24h",
+    done: str = "",
 ) -> Response:
     """Show how a webhook is. Filters of deliveries, and test events, lead to their tabs, as they were here once."""
     moved = "test" if "test" in request.query_params else "deliveries" if search != _all_of(webhook) else None
     if moved:
         return redirect(f"{path_of(webhook, moved)}?{request.url.query}")
-    return await _show_overview(request, webhook, webhooks, notice=DONE.get(done, ""))
+    return await _show_overview(request, webhook, webhooks, shown, notice=DONE.get(done, ""))
 
 
 @router.get("/{webhook_id}/deliveries", dependencies=[needs("events:read")])
@@ -191,19 +196,21 @@ async def show_tab(request: Request, tab: str, webhook: Webhook, **context: Any)
     )
 
 
-async def _show_overview(request: Request, webhook: Webhook, webhooks: WebhookService, **context: Any) -> Response:
-    history = await _history(webhooks, webhook) if "events:read" in webhooks.caller.scopes else None
-    shown = {"history": history, "recovery": None, "recovered": RECOVERED} | context
-    return await show_tab(request, "overview", webhook, live=5, **shown)
+async def _show_overview(
+    request: Request, webhook: Webhook, webhooks: WebhookService, shown: RangeName = "24h", **context: Any
+) -> Response:
+    history = await _history(webhooks, webhook, shown) if "events:read" in webhooks.caller.scopes else None
+    context = {"history": history, "shown": shown, "recovery": None, "recovered": RECOVERED} | context
+    return await show_tab(request, "overview", webhook, live=5, **context)
 
 
-async def _history(webhooks: WebhookService, webhook: Webhook) -> History:
+async def _history(webhooks: WebhookService, webhook: Webhook, shown: RangeName) -> History:
     index, search = webhooks.store.index, _all_of(webhook)
-    day = await last_day(index, CHART_HEIGHT, tenant=webhook.tenant, webhook=webhook.id)
+    counted = await count_range(index, CHART_HEIGHT, shown, tenant=webhook.tenant, webhook=webhook.id)
     failed = await index.count_deliveries(replace(search, delivery_statuses=("failed",)))
     found, _ = await index.deliveries(replace(search, delivery_statuses=NOT_DELIVERED), FAILURES, None)
     attempts = await asyncio.gather(*(_latest_attempt(webhooks.gateway, delivery) for delivery in found))
-    return History(day, failed, list(map(Failure, found, attempts)))
+    return History(counted, failed, list(map(Failure, found, attempts)))
 
 
 async def _latest_attempt(gateway: Gateway, listed: ListedDelivery) -> Attempt | None:

@@ -21,6 +21,7 @@ from api.schemas.events import (
     EventBatchResult,
     EventCommandAccepted,
     EventSummary,
+    LatestResultView,
 )
 from api.schemas.portal import PortalLink, PortalSessionView, ThemeView
 from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepted, WebhookDelivery
@@ -220,6 +221,19 @@ SYSTEM = SystemView(
     backlog=Backlog(main=5, retry=3, bulk=0),
 )
 
+LATEST = LatestResultView(
+    delivery=WEBHOOK_ID,
+    webhook_id=WEBHOOK_ID,
+    webhook_name=WEBHOOK.name,
+    channel="webhook",
+    status="succeeded",
+    reason=None,
+    attempts=len(ATTEMPTS),
+    status_code=ATTEMPTS[-1].status_code,
+    error=ATTEMPTS[-1].error,
+    next_attempt_at=None,
+)
+
 EXAMPLES: tuple[BaseModel, ...] = (
     views.webhook(WEBHOOK),
     views.webhook_with_secret(WEBHOOK),
@@ -246,7 +260,7 @@ EXAMPLES: tuple[BaseModel, ...] = (
         ]
     ),
     EVENT,
-    EventSummary.of(EVENT, webhooks=[WEBHOOK_ID], needs_attention=[]),
+    EventSummary.of(EVENT, webhooks=[WEBHOOK_ID], needs_attention=[], latest=LATEST),
     EventCommandAccepted(id=EVENT_ID, command="retry", delivery=WEBHOOK_ID),
     ErasureAccepted(id=EVENT_ID, runs=1),
     STATISTICS,

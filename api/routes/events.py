@@ -8,7 +8,17 @@ from fastapi.sse import EventSourceResponse
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AuditDep, CallerDep, Cursor, GatewayDep, IndexDep, Limit, LinksDep, Tenant
+from api.deps import (
+    AuditDep,
+    CallerDep,
+    Cursor,
+    EventTenant,
+    GatewayDep,
+    Limit,
+    LinksDep,
+    StoreDep,
+    Tenant,
+)
 from api.filters import EventSearch, SubscriptionDep, Total
 from api.problems import KEYED, responses
 from api.schemas.events import (
@@ -25,6 +35,7 @@ from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.services.event_commands import send
 from hookkeeper.services.fields import EVENT_ID, CountedPage
 from hookkeeper.services.ingest import check_deliver_at
+from hookkeeper.services.webhooks import names_of
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
@@ -41,18 +52,25 @@ PathId = Annotated[str, Path(pattern=EVENT_ID)]
 
 @router.get("", dependencies=[needs("events:read")])
 async def list_events(
-    cursor: Cursor, index: IndexDep, links: LinksDep, search: EventSearch, total: Total = False, limit: Limit = 50
+    cursor: Cursor,
+    store: StoreDep,
+    links: LinksDep,
+    caller: CallerDep,
+    search: EventSearch,
+    total: Total = False,
+    limit: Limit = 50,
 ) -> CountedPage[EventSummary]:
     """List events, newest first. What an event's workflow does is listed when it waits for its next step.
 
     A single delivery has to meet all conditions on deliveries: `webhook`, `delivery_status`, `channel`, `status_code`,
-    `error` and `min_attempts`.
+    `error`, `min_attempts` and `needs_attention=true`.
 
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
-    rows, next_cursor = await index.events(search, limit, cursor.start)
-    count = await index.count_events(search) if total else None
-    return cursor.counted_page([views.event_summary(row, links) for row in rows], next_cursor, count)
+    rows, next_cursor = await store.index.events(search, limit, cursor.start)
+    count = await store.index.count_events(search) if total else None
+    names = await names_of(store, caller, (row.latest.webhook_id for row in rows if row.latest))
+    return cursor.counted_page([views.event_summary(row, links, names) for row in rows], next_cursor, count)
 
 
 @router.get(
@@ -81,7 +99,7 @@ async def stream_events(request: Request, stream: SubscriptionDep) -> AsyncItera
 
 
 @router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])
-async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, tenant: Tenant) -> EventView:
+async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, tenant: EventTenant) -> EventView:
     """Show an event with its data, its deliveries and their attempts."""
     return views.event(await gateway.read(tenant, event_id), links)
 
@@ -89,7 +107,7 @@ async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, ten
 def _add_command(command: Command, summary: str, description: str) -> None:
     async def act(
         event_id: PathId,
-        tenant: Tenant,
+        tenant: EventTenant,
         gateway: GatewayDep,
         audit: AuditDep,
         caller: CallerDep,
@@ -120,7 +138,12 @@ for _command, _rule in COMMANDS.items():
     "/{event_id}/reschedule", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")]
 )
 async def reschedule_event(
-    event_id: PathId, change: RescheduleRequest, tenant: Tenant, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+    event_id: PathId,
+    change: RescheduleRequest,
+    tenant: EventTenant,
+    gateway: GatewayDep,
+    audit: AuditDep,
+    caller: CallerDep,
 ) -> EventCommandAccepted:
     """Change the time of an event that is scheduled for later."""
     check_deliver_at(change.deliver_at, utc_now())
@@ -136,7 +159,8 @@ async def erase_event(
     """Erase a finished event: its data, its deliveries and its log. Cancel an open event first (409).
 
     Temporal deletes in the background, usually within 30 seconds. After that the event is unknown (404), and its id can
-    be used again: the same POST would deliver it again. Repeat the request after a 503.
+    be used again: the same POST would deliver it again. Repeat the request after a 503. A key of all tenants has to
+    name the tenant, if it is not `default`.
     """
     runs = await gateway.erasure.erase(tenant, event_id)
     await audit.keep(caller.did("event.erase", event_id, tenant))

@@ -138,10 +138,30 @@ class EventView(EventBase):
     deliveries: list[DeliveryView]
 
 
+class LatestResultView(ResponseModel):
+    """The result so far of one delivery."""
+
+    delivery: str
+    webhook_id: str
+    webhook_name: str | None
+    """Its name, or its URL without the query. Null without `webhooks:read`, and if the webhook was deleted."""
+    channel: Channel
+    status: DeliveryStatus
+    reason: Reason | None
+    attempts: int
+    """Attempts made. `status_code` and `error` are those of the latest."""
+    status_code: int | None
+    error: str | None
+    next_attempt_at: Time | None
+
+
 class EventSummary(EventBase):
     webhooks: list[str]
     needs_attention: list[str]
-    """Webhooks with a delivery that is retrying, held or failed."""
+    """Webhooks with a delivery that has failed, or has been retrying for over 15 minutes."""
+    latest: LatestResultView | None
+    """Of several deliveries, one that has failed, else one that is retrying, else one that is held. With the filter
+    `webhook`, a delivery to it. Null without deliveries."""
 
 
 class ChangedDelivery(DeliverySummary):

@@ -39,8 +39,11 @@ class StatisticsCounts(ResponseModel):
     """Deliveries that finally failed in this time. A redelivered one does not count until it finishes again."""
     deliveries_cancelled: int
     success_rate: float | None = Field(ge=0, le=1)
-    """The share of finished deliveries that succeeded: `deliveries_succeeded` / (`deliveries_succeeded` +
-    `deliveries_failed`). Cancelled ones do not count. Null if there are none."""
+    """The share of deliveries that succeeded: `deliveries_succeeded` / (`deliveries_succeeded` + `deliveries_failed` +
+    `retrying`). `retrying` counts in a period until now, and not in a step. Cancelled and held deliveries do not count.
+    Null if there are none."""
+    error_rate: float | None = Field(ge=0, le=1)
+    """The share of attempts that failed, also of those that a later attempt made good. Null if there were none."""
     attempts: int
     """Attempts that began in this time."""
     outcomes: AttemptOutcomes

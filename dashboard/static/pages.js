@@ -1,28 +1,23 @@
-// What the pages do beyond HTML: times in the reader's zone, countdowns, copying, each form sent once, and news
-// without reloading.
+// What the pages do beyond HTML: countdowns, copying, each form sent once, and news without reloading. Times are in
+// times.js.
 // Without this script everything works; a reader then reloads the page.
 "use strict";
 
-const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" }); // with the zone
-const SHORT = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short" });
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const MAX_WAIT = 30; // seconds between two tries while nothing answers
 const STREAM_GAP = 1; // seconds between two refreshes that a stream has caused, at least
 const RESEND = 10; // seconds after which a form without an answer can be sent again
 const STREAM_REST = 60; // seconds between two refreshes while a stream says nothing
 
-function showTimes(root) {
-  for (const time of root.querySelectorAll("time[datetime]")) {
-    time.title = time.dateTime;
-    time.textContent = (time.classList.contains("short") ? SHORT : LOCAL).format(new Date(time.dateTime));
-  }
+function finish(root) {
+  showTimes(root);
   for (const button of root.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
 }
 
 function showCountdowns() {
   for (const span of document.querySelectorAll("[data-countdown]")) {
     const seconds = Math.round((new Date(span.dataset.countdown) - Date.now()) / 1000);
-    span.title = LOCAL.format(new Date(span.dataset.countdown));
+    span.title = formats.exact.format(new Date(span.dataset.countdown));
     if (seconds <= 0) span.textContent = "is due";
     else if (seconds < 120) span.textContent = RELATIVE.format(seconds, "second");
     else if (seconds < 7200) span.textContent = RELATIVE.format(Math.round(seconds / 60), "minute");
@@ -50,7 +45,7 @@ function replace(region, fresh) {
     const same = fresh.querySelector("#" + CSS.escape(details.id));
     if (same) same.open = true;
   }
-  showTimes(fresh);
+  finish(fresh);
   region.replaceWith(fresh);
   if (!focused) return;
   for (const button of fresh.querySelectorAll("button, summary, a")) {
@@ -296,7 +291,7 @@ class Panel {
     if (shown) {
       replace(shown, fresh);
     } else {
-      showTimes(fresh);
+      finish(fresh);
       this.element.querySelector("[data-shown]").replaceChildren(fresh);
     }
     showCountdowns();
@@ -350,6 +345,6 @@ const panel = beside && new Panel(beside);
 const region = document.querySelector("[data-live]");
 if (region) new Live(region);
 waitForAnswer(0);
-showTimes(document);
+finish(document);
 showCountdowns();
 setInterval(showCountdowns, 1000);

@@ -67,6 +67,7 @@ class Api:
             self._http = httpx.Client(base_url=f"{self.url}/v1", headers=headers, timeout=30, trust_env=False)
         except httpx.InvalidURL as error:
             raise Failed(f"HOOKKEEPER_URL {url!r} is invalid: {error}") from error
+        self._names: dict[str, str] = {}
 
     @classmethod
     def of_environment(cls) -> Self:
@@ -168,6 +169,17 @@ class Api:
             yield from page["items"]
             if (cursor := page["next_cursor"]) is None:
                 return
+
+    def webhook_name(self, webhook_id: str) -> str:
+        """Return the name of a webhook, which is read once; empty if it has none, or the key may not read it."""
+        if webhook_id not in self._names:
+            try:
+                self._names[webhook_id] = self.call("GET", "webhooks", webhook_id)["name"]
+            except ApiUnavailable:
+                return ""
+            except Failed:
+                self._names[webhook_id] = ""
+        return self._names[webhook_id]
 
     def close(self) -> None:
         self._http.close()

@@ -18,7 +18,7 @@ from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import Failed, Json, out
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 from hookkeeper.cli.dev import command_name, print_addresses, print_event, print_hang, print_stopping, progress_printer
-from hookkeeper.cli.listen import Behaviour, Received, receiving
+from hookkeeper.cli.listen import Behaviour, Keys, Received, receiving
 from hookkeeper.cli.ports import METRICS_PORT, Ports, free_ports
 from hookkeeper.cli.processes import ShutdownDeadline, forever, run, until_stopped
 from hookkeeper.cli.startup import read_settings
@@ -53,9 +53,6 @@ class DemoInbox:
     def notify(self) -> str:
         return f"{self.base}/notify"
 
-    async def find_keys(self) -> list[str]:
-        return self.keys
-
     def requests(self, channel: str) -> list[Received]:
         return [request for request in self.received if request.channel == channel]
 
@@ -71,7 +68,7 @@ async def _demo(once: bool) -> None:
     deadline = ShutdownDeadline(stack.shutdown_time(read_settings()), print_hang)
     async with AsyncExitStack() as services, until_stopped(print_stopping, deadline):
         port = await services.enter_async_context(
-            receiving(0, Behaviour(fail=2), inbox.find_keys, inbox.received.append)
+            receiving(0, Behaviour(fail=2), Keys(inbox.keys), inbox.received.append)
         )
         running = await services.enter_async_context(
             stack.running(

@@ -14,7 +14,7 @@ from hookkeeper.cli.client import Api, ApiUnavailable
 from hookkeeper.cli.console import Json
 from hookkeeper.wording import VERBS, duration
 
-COLORS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "held": "yellow"}
+COLORS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "held": "yellow", "retrying": "yellow"}
 SHOWN_STATUSES = ("failed", "cancelled", "held", "sent")
 """Statuses that the line of an attempt does not show."""
 RECEIPTS = {
@@ -97,6 +97,25 @@ def status_change(delivery: Json) -> str:
     return f"  {'':>8}    {escape(target(delivery))}  {state(delivery)}"
 
 
+def outcome(event: Json, delivery: Json) -> str | None:
+    """Describe what has become of a delivery: `delivered 200 in 84 ms`, `failed 500, next in 5 s`, `held (paused)`.
+
+    None if nothing has: it waits for its first attempt.
+    """
+    status, code = delivery["status"], result_of(delivery["status_code"], delivery["error"])
+    result = f" {code}" if code and delivery["attempts"] else ""
+    if status == "succeeded":
+        seconds = (_time(delivery["finished_at"]) - _time(event["accepted_at"])).total_seconds()
+        return f"[green]delivered[/green]{result} in {f'{seconds * 1000:.0f} ms' if seconds < 1 else duration(seconds)}"
+    if status in ("pending", "retrying"):
+        if not delivery["attempts"]:
+            return None
+        due = delivery["next_attempt_at"]
+        return f"[yellow]failed[/yellow]{result}" + (f", next in {_until(due)}" if due else "")
+    reason = f" ({delivery['reason'].replace('_', ' ')})" if delivery["reason"] else ""
+    return f"{colored(status)}{result if status in ('failed', 'sent') else ''}{reason}"
+
+
 def next_attempt_at(event: Json) -> str | None:
     """Return when the first of the event's next attempts is due, if one is."""
     return min(filter(None, (delivery["next_attempt_at"] for delivery in event["deliveries"])), default=None)
@@ -131,12 +150,15 @@ def _since(event: Json, text: str) -> str:
 
 
 def _result(attempt: Json) -> str:
-    """`503`, `250`, `timeout`, `200, timeout` for a response that did not end."""
-    code, error = attempt["status_code"], attempt["error"]
-    if code is None and error is None:
+    if attempt["status_code"] is None and attempt["error"] is None:
         return "saved to a file" if _SAVED.match(attempt["response_excerpt"]) else "done"
+    return result_of(attempt["status_code"], attempt["error"])
+
+
+def result_of(code: int | None, error: str | None) -> str:
+    """`503`, `250`, `timeout`, `200, timeout` for a response that did not end; empty without both."""
     if error in (None, f"http_{code}", f"smtp_{code}"):
-        return str(code)
+        return "" if code is None else str(code)
     reason = str(error).replace("_", " ")
     return reason if code is None else f"{code}, {reason}"
 

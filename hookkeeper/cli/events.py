@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from hookkeeper.cli.console import Json, err, out, print_json_or
 from hookkeeper.cli.options import AsJson, EventData, Follow, OwnEventId, Tenant, read_json
 from hookkeeper.cli.resources import Resource
 from hookkeeper.command_rules import COMMANDS
+from hookkeeper.times import rfc3339, utc_now
 
 Delivery = Annotated[str | None, typer.Option(help="The id of one delivery. Default: all deliveries.")]
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
@@ -82,7 +83,7 @@ resource.list(
         list[str] | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated.")
     ],
     needs_attention=Annotated[
-        bool | None, typer.Option(help="Only events with a delivery that is retrying, held or failed.")
+        bool | None, typer.Option(help="Only events with a delivery that has failed, or has long been retrying.")
     ],
     delivery_status=Annotated[
         list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
@@ -99,9 +100,9 @@ def tail_events(
     number: Annotated[
         int, typer.Option("--number", "-n", min=0, max=100, help="Number of earlier events to show.")
     ] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per event.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per event or change.")] = False,
 ) -> None:
-    """Print events as they are accepted, until Ctrl-C."""
+    """Print events as they are accepted, and what becomes of their deliveries, until Ctrl-C."""
     run_tail(Api.of_environment(), number, as_json=as_json, tenant=tenant, type=type_, webhook=webhook)
 
 
@@ -128,22 +129,39 @@ resource.post(
 
 
 def run_tail(api: Api, number: int, *, as_json: bool, **filters: Any) -> None:
-    """Print the `number` latest events, and then each new one, until Ctrl-C."""
+    """Print the `number` latest events, and then each new one and each outcome, until Ctrl-C."""
     try:
         for event in tail(api, number, **filters):
             if as_json:
                 typer.echo(json.dumps(event))
             else:
-                out.print(
-                    f"[dim]{event['accepted_at']}[/dim]  {escape(event['id'])}  {escape(event['type'])}"
-                    f"  [dim]{escape(event['tenant'])}[/dim]"
-                )
+                for line in lines_of(event, api.webhook_name):
+                    out.print(line)
     except KeyboardInterrupt:
         return
 
 
+def lines_of(event: Json, name_of: Callable[[str], str]) -> Iterator[str]:
+    """Yield the line of an event, unless it was accepted before, and those of its deliveries that have an outcome."""
+    if event.get("is_new", True):
+        yield (
+            f"[dim]{event['accepted_at']}[/dim]  {escape(event['id'])}  {escape(event['type'])}"
+            f"  [dim]{escape(event['tenant'])}[/dim]"
+        )
+    for delivery in event.get("deliveries", ()):
+        if found := event_views.outcome(event, delivery):
+            target = delivery["id"].removeprefix(delivery["webhook_id"]).replace(".", " ")
+            at = delivery["finished_at"] or rfc3339(utc_now())
+            name = escape((name_of(delivery["webhook_id"]) or delivery["webhook_id"]) + target)
+            yield f"[dim]{at}[/dim]  {escape(event['id'])}  {name}  {found}"
+
+
 def tail(api: Api, number: int, **filters: Any) -> Iterator[Json]:
-    """Yield the `number` latest events, oldest first, and then each new one, once. Say if some are left out."""
+    """Yield the `number` latest events, oldest first, and then each new one, once, and each that has changed.
+
+    Of an event that is not new, `is_new` is false, and `deliveries` are those that have changed. Say if some are left
+    out.
+    """
     listed: set[tuple[str, str]] | None = None
     last_id, is_away = "", False
     while True:
@@ -154,8 +172,10 @@ def tail(api: Api, number: int, **filters: Any) -> Iterator[Json]:
                     page = api.call("GET", "events", limit=100, **filters)["items"]
                     listed = {(event["tenant"], event["id"]) for event in page}
                     yield from reversed(page[:number])
-                elif kind == "event" and data["is_new"] and (data["tenant"], data["id"]) not in (listed or ()):
-                    yield data
+                elif kind == "event":
+                    is_new = data["is_new"] and (data["tenant"], data["id"]) not in (listed or ())
+                    if is_new or data["deliveries"]:
+                        yield data | {"is_new": is_new}
                 elif kind == "reset":
                     err.print(f"[yellow]{LEFT_OUT}[/yellow]")
         except ApiUnavailable as error:

@@ -9,7 +9,7 @@ import binascii
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -32,6 +32,8 @@ SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 """Headers of a webhook."""
 TOLERANCE = 300
 """Seconds that the timestamp may be off (Standard Webhooks 1.0.0, "Verifying webhook authenticity")."""
+READ_INTERVAL = 1.0
+"""Seconds between two reads of the keys."""
 MAX_PRINTED_BODY = 2000
 """Characters of a body that are printed; `--json` prints all."""
 SIGNATURES = {
@@ -78,12 +80,10 @@ def run_listen(port: int, behaviour: Behaviour, secrets: list[str], *, as_json: 
 
 async def _listen(port: int, behaviour: Behaviour, secrets: list[str], as_json: bool) -> None:
     bound = port
-
-    async def find_keys() -> list[str]:
-        return secrets or await asyncio.to_thread(_keys_of_port, bound)
-
+    keys = Keys(secrets) if secrets else Keys([], lambda: _keys_of_port(bound))
     try:
-        async with until_stopped(), receiving(port, behaviour, find_keys, _print_json if as_json else _print) as bound:
+        async with until_stopped(), receiving(port, behaviour, keys, _print_json if as_json else _print) as bound:
+            await keys.read_again()
             console = err if as_json else out
             console.print(f"Listening on [bold]http://127.0.0.1:{bound}/[/bold]. Ctrl-C stops it.")
             await forever()
@@ -93,14 +93,10 @@ async def _listen(port: int, behaviour: Behaviour, secrets: list[str], as_json: 
 
 
 def _keys_of_port(port: int) -> list[str]:
-    """Return the keys of the webhooks with this port, from the API; none if it does not respond."""
-    try:
-        with closing(Api.of_environment()) as api:
-            webhooks = [webhook["id"] for webhook in api.all("webhooks") if _port(webhook["url"]) == port]
-            return [api.call("GET", "webhooks", id_, "secret")["secret"] for id_ in webhooks]
-    except Failed as failure:
-        print_failure(failure)
-        return []
+    """Return the keys of the webhooks with this port, from the API. Raises `Failed`."""
+    with closing(Api.of_environment()) as api:
+        webhooks = [webhook["id"] for webhook in api.all("webhooks") if _port(webhook["url"]) == port]
+        return [api.call("GET", "webhooks", id_, "secret")["secret"] for id_ in webhooks]
 
 
 def _port(url: str | None) -> int | None:
@@ -130,12 +126,49 @@ def _print_json(received: Received) -> None:
 
 # The receiver
 
-FindKeys = Callable[[], Awaitable[list[str]]]
+
+class Keys:
+    """The keys that verify signatures. If none does, they are read again: a webhook is new, or its key was rotated."""
+
+    def __init__(self, known: list[str], read: Callable[[], list[str]] | None = None) -> None:
+        """`read` gets the keys, in a thread, and raises `Failed`; without it, only the known ones count."""
+        self.known = known
+        self._read = read
+        self._next: asyncio.Task[None] | None = None
+        """The read that requests without a verified signature wait for."""
+        self._reading = asyncio.Lock()
+        self._may_read_at = 0.0
+
+    async def verify(self, headers: Mapping[str, str], body: bytes) -> bool | None:
+        """Return whether one of the keys verifies the signature; None without keys."""
+        verified = verify(self.known, headers, body)
+        if verified or self._read is None:
+            return verified
+        await self.read_again()
+        return verify(self.known, headers, body)
+
+    async def read_again(self) -> None:
+        """Wait for a read that begins now, or once the interval is over. Requests that wait share one."""
+        if self._read is None:
+            return
+        if self._next is None:
+            self._next = asyncio.create_task(self._read_next(self._read))
+        await asyncio.shield(self._next)
+
+    async def _read_next(self, read: Callable[[], list[str]]) -> None:
+        async with self._reading:
+            loop = asyncio.get_running_loop()
+            await asyncio.sleep(self._may_read_at - loop.time())
+            self._may_read_at, self._next = loop.time() + READ_INTERVAL, None
+            try:
+                self.known = await asyncio.to_thread(read)
+            except Failed as failure:
+                print_failure(failure)
 
 
 @asynccontextmanager
 async def receiving(
-    port: int, behaviour: Behaviour, find_keys: FindKeys, on_request: Callable[[Received], None]
+    port: int, behaviour: Behaviour, keys: Keys, on_request: Callable[[Received], None]
 ) -> AsyncIterator[int]:
     """Serve on the loopback address until the block ends, and yield the port; port 0 selects a free one."""
     count = webhooks = 0
@@ -145,7 +178,7 @@ async def receiving(
         is_webhook = any(name in request.headers for name in SIGNATURE_HEADERS)
         count, webhooks = count + 1, webhooks + is_webhook
         number, fails, body = count, is_webhook and webhooks <= behaviour.fail, await request.read()
-        verified = verify(await find_keys(), request.headers, body) if is_webhook else None
+        verified = await keys.verify(request.headers, body) if is_webhook else None
         await asyncio.sleep(behaviour.delay)
         status, text = _response(verified, fails, behaviour)
         on_request(

@@ -24,7 +24,7 @@ MAX_STEPS = 31
 OLDEST_OF_MINUTES = 2 * 86_400
 """Seconds. Before this age, the API has no steps below an hour."""
 HEADER = ("Events", "Succeeded", "Failed", "Success", "Attempts", "Retries", "p50", "p95", "p99", "Held", "Retrying")
-NAMES = {"tenant": ("tenant",), "webhook": ("webhook_id", "tenant"), "channel": ("channel",), "type": ("type",)}
+NAMES = {"tenant": ("tenant",), "webhook": ("name", "webhook_id", "tenant"), "channel": ("channel",), "type": ("type",)}
 RATES_PERIOD = timedelta(minutes=30)
 WEBHOOKS_PERIOD = timedelta(hours=1)
 MINUTE = 60
@@ -49,7 +49,8 @@ def stats(
 ) -> None:
     """Show counts, success rates and latencies, with attempts and errors over time."""
     begin, end = time_of(since), time_of(until)
-    found = Api.of_environment().call(
+    api = Api.of_environment()
+    found = api.call(
         "GET",
         "stats",
         by=by,
@@ -61,18 +62,24 @@ def stats(
         type=type_,
         channel=channel,
     )
-    print_json_or(as_json, found, print_statistics)
+    print_json_or(as_json, found, lambda _: print_statistics(found, api.webhook_name))
 
 
-def print_statistics(found: Json) -> None:
+def print_statistics(found: Json, name_of: Callable[[str], str]) -> None:
     """Print one group in lines, and several as a table."""
     out.print(f"[dim]{escape(found['since'])} to {escape(found['until'])}[/dim]")
     if found["by"] == "total":
         _print_total(found["items"][0])
     else:
-        _print_groups(NAMES[found["by"]], found["items"])
+        groups = _named(found["items"], name_of) if found["by"] == "webhook" else found["items"]
+        _print_groups(NAMES[found["by"]], groups)
     if found["waiting_capped"]:
         out.print("[yellow]More deliveries are held or retrying than were counted.[/yellow]")
+
+
+def _named(groups: Sequence[Json], name_of: Callable[[str], str]) -> list[Json]:
+    """Add the names of webhooks to their groups."""
+    return [group | {"name": name_of(group["webhook_id"])} for group in groups]
 
 
 def _print_total(group: Json) -> None:
@@ -156,7 +163,8 @@ class Readings:
     total: Json | None
     """Statistics of the last half hour, by minute; None if there are too many counters to add up."""
     webhooks: Sequence[Json] | None
-    """Statistics of the last hour by webhook; None if there are too many webhooks."""
+    """Statistics of the last hour of the webhooks with the most failed attempts, and their names; None if there are too
+    many webhooks."""
     system: Json | None
     """The state of the installation; None for a key that may not read it."""
 
@@ -191,7 +199,10 @@ def read(api: Api, tenant: str | None) -> Readings:
     return Readings(
         total=_total(api, begin, tenant),
         webhooks=_if_possible(
-            lambda: api.call("GET", "stats", by="webhook", order="failures", since=since, tenant=tenant)["items"]
+            lambda: _named(
+                _failing(api.call("GET", "stats", by="webhook", order="failures", since=since, tenant=tenant)["items"]),
+                api.webhook_name,
+            )
         ),
         system=_if_possible(lambda: api.call("GET", "system")) if tenant is None else None,
     )
@@ -287,21 +298,26 @@ def _counts(counts: Json) -> str:
     return "   ".join(f"{name.replace('_', ' ')} [bold]{count:,}[/bold]" for name, count in counts.items())
 
 
+def _failing(groups: Sequence[Json]) -> list[Json]:
+    """Return the webhooks with the most failed attempts."""
+    return sorted((group for group in groups if _failed(group)), key=_failed, reverse=True)[:MAX_WEBHOOKS]
+
+
 def _webhooks(groups: Sequence[Json] | None) -> RenderableType:
     """Draw the webhooks with the most failed attempts."""
     if groups is None:
         return Text("There are too many webhooks to list those that fail: use --tenant.", "yellow")
-    failing = sorted((group for group in groups if _failed(group)), key=_failed, reverse=True)[:MAX_WEBHOOKS]
-    if not failing:
+    if not groups:
         return Text("No webhook has failed in the last hour.", "green")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("Failing webhooks", "Tenant"):
+    for name in ("Failing webhooks", "Webhook", "Tenant"):
         table.add_column(name)
     for name in ("Failed", "Attempts", "Success", "p95", "Held", "Retrying"):
         table.add_column(name, justify="right")
-    for group in failing:
+    for group in groups:
         rate, latency = group["success_rate"], group["latency"]
         table.add_row(
+            escape(group["name"]),
             escape(group["webhook_id"]),
             escape(group["tenant"]),
             f"[red]{_failed(group):,}[/red]",

@@ -33,6 +33,9 @@ from hookkeeper.registry.transactions import Transactions
 MAX_PER_TRANSACTION = 500
 """Deliveries and events. With more, the transaction would hold other writers up."""
 
+MAX_NAMED_TENANTS = 10
+"""Tenants with an event of the same id that are read."""
+
 
 class _Answer(NamedTuple):
     earlier: dict[Key, AcceptedEvent]
@@ -98,6 +101,13 @@ class EventRows:
         """Return the event with this id."""
         rows = await self._reads.fetch(self._by_key, tenant, {"tenant": tenant, "event": event_id})
         return AcceptedEvent(*rows[0]) if rows else None
+
+    async def tenants(self, event_id: str) -> list[str]:
+        """Return tenants that have an event with this id, at most `MAX_NAMED_TENANTS`."""
+        c = events.c
+        async with self._database.read() as session:
+            query = select(c.tenant).where(c.id == event_id).order_by(c.tenant).limit(MAX_NAMED_TENANTS)
+            return [*await session.scalars(query)]
 
     async def part_with(self, event: AcceptedEvent, delivery: str) -> int | None:
         """Return the number of the run that has a delivery of the event; None if there is no such delivery."""

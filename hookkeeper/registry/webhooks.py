@@ -15,7 +15,7 @@ from hookkeeper.registry.database import Database, lock
 from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.health import reset_health
 from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
-from hookkeeper.registry.models import Webhook, WebhookPattern
+from hookkeeper.registry.models import Webhook, WebhookPattern, without_secrets
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page_of_large
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
@@ -89,6 +89,13 @@ class Webhooks:
     async def many(self, ids: Collection[str], sharer: str = "") -> FoundWebhooks:
         """Find the webhooks with these ids. `sharer` is the tenant that reads."""
         return await self._reads.find(ids, sharer)
+
+    async def names(self, ids: Collection[str]) -> dict[str, str]:
+        """Return the name of each of these webhooks; of one without, its URL for display, if it has one."""
+        query = select(Webhook.id, Webhook.name, Webhook.url).where(Webhook.id.in_(ids))
+        async with self._database.read() as session:
+            rows = (await session.execute(query)).all()
+        return {id_: name or without_secrets(url) for id_, name, url in rows if name or url}
 
     async def matching(self, tenant: str, event_type: str) -> list[MatchingWebhook]:
         """Return the tenant's webhooks with a matching pattern, oldest first, including disabled ones."""

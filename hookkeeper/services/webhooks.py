@@ -5,7 +5,7 @@ A webhook is read with masks in place of secrets, and a mask that is sent back m
 
 import secrets
 import string
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.templates import EXAMPLE_WEBHOOK_ID
 from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
 from hookkeeper.policy import OrderKey
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhooks import ChangedMeanwhile
@@ -151,6 +152,16 @@ def require(webhook: Webhook | None) -> Webhook:
     if webhook is None:
         raise NotFound(UNKNOWN_WEBHOOK)
     return webhook
+
+
+async def names_of(store: Store, caller: Caller, ids: Iterable[str]) -> dict[str, str]:
+    """Return what to call these webhooks, by id; nothing without the scope for it, or without the registry."""
+    if "webhooks:read" not in caller.scopes:
+        return {}
+    try:
+        return await store.webhooks.names(set(ids))
+    except RegistryUnavailable:
+        return {}
 
 
 async def new_webhook(

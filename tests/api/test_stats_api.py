@@ -70,8 +70,8 @@ async def test_a_webhook_has_statistics_of_its_deliveries(idle_instance: Instanc
     assert group == {
         **{"tenant": tenant, "webhook_id": f"wh_{tenant}", "channel": None, "type": None},
         "events": None,
-        **{"deliveries_succeeded": 2, "deliveries_failed": 1, "deliveries_cancelled": 0, "success_rate": 2 / 3},
-        "attempts": 6,
+        **{"deliveries_succeeded": 2, "deliveries_failed": 1, "deliveries_cancelled": 0, "success_rate": 2 / 4},
+        **{"attempts": 6, "error_rate": 4 / 6},
         "outcomes": {
             **{"succeeded": 2, "client_errors": 1, "server_errors": 1},
             **{"timeouts": 1, "connection_errors": 1, "other_errors": 0},
@@ -81,6 +81,20 @@ async def test_a_webhook_has_statistics_of_its_deliveries(idle_instance: Instanc
         **{"held": 1, "retrying": 1},
         "steps": [],
     }
+
+
+async def test_what_retries_now_lowers_the_success_rate_of_a_period_until_now_only(idle_instance: Instance) -> None:
+    await idle_instance.store.rows.write(
+        [report(idle_instance.tenant, "evt_1", None), report(idle_instance.tenant, "evt_2", "dns", status="retrying")]
+    )
+    since = (NOW - timedelta(hours=3)).isoformat()
+    (group,) = (await shown(idle_instance, since=since, step=60))["items"]
+    assert group["success_rate"] == 1 / 2
+    assert {step["success_rate"] for step in group["steps"]} == {None, 1.0}
+    (past,) = (await shown(idle_instance, since=since, until=(NOW - timedelta(minutes=2)).isoformat(), step=60))[
+        "items"
+    ]
+    assert (past["success_rate"], past["attempts"], past["retrying"]) == (None, 0, 1)
 
 
 async def test_steps_cover_the_whole_time(idle_instance: Instance) -> None:

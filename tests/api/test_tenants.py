@@ -301,11 +301,24 @@ async def test_a_preview_of_a_webhook_of_another_tenant_is_refused(two: Two) -> 
     assert shown.status_code == 200
 
 
-async def test_a_key_for_all_tenants_has_to_name_one(two: Two) -> None:
+async def test_a_key_for_all_tenants_names_one_only_if_several_have_the_event(two: Two) -> None:
     key = await make_key(two.instance, None)
     async with calling(two.instance.app, key["key"]) as http:
         assert (await http.post("/v1/webhooks", json=HOOK)).json()["tenant"] == "default"
-        answer = await http.get(f"/v1/events/{two.fixtures['event_id']}", params={"tenant": two.mine})
-        assert answer.status_code == 200
-        problem(await http.get(f"/v1/events/{two.fixtures['event_id']}"), 404)
         assert (await http.get(f"/v1/webhooks/{two.fixtures['webhook_id']}")).status_code == 200
+        event_id = (await two.a.post("/v1/events", json={"type": TYPE})).json()["id"]
+        assert (await http.get(f"/v1/events/{event_id}")).json()["tenant"] == two.mine
+        assert (await http.post(f"/v1/events/{event_id}/redeliver")).status_code == 202
+        problem(await http.delete(f"/v1/events/{event_id}/data"), 404)
+        problem(await http.get("/v1/events/unknown"), 404)
+
+        await two.b.post("/v1/events", json={"type": TYPE, "id": event_id})
+        answer = problem(await http.get(f"/v1/events/{event_id}"), 422)
+        assert answer["errors"][0]["path"] == "tenant"
+        assert {two.mine, two.theirs} <= set(answer["errors"][0]["detail"].replace(",", "").split())
+        for tenant in (two.mine, two.theirs):
+            found = await http.get(f"/v1/events/{event_id}", params={"tenant": tenant})
+            assert found.json()["tenant"] == tenant
+
+        await http.post("/v1/events", json={"type": TYPE, "id": event_id})
+        assert (await http.get(f"/v1/events/{event_id}")).json()["tenant"] == "default"

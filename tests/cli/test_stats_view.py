@@ -16,6 +16,10 @@ BY_WEBHOOK = STATISTICS.model_dump(mode="json")
 (GROUP,) = BY_WEBHOOK["items"]
 
 
+def name_of(webhook_id: str) -> str:
+    return "" if webhook_id == "wh_quiet" else "Order service"
+
+
 def with_groups(by: str, *groups: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return BY_WEBHOOK | {"by": by, "items": [GROUP | group for group in groups]} | fields
 
@@ -39,11 +43,12 @@ def test_a_table_has_a_row_for_each_group(capsys: pytest.CaptureFixture[str]) ->
     step = GROUP["steps"][0]
     nothing = step | {"attempts": 0, "outcomes": dict.fromkeys(step["outcomes"], 0)}
     quiet = {"webhook_id": "wh_quiet", "success_rate": None, "latency": None, "steps": [nothing, step]}
-    print_statistics(with_groups("webhook", {}, quiet))
+    print_statistics(with_groups("webhook", {}, quiet), name_of)
     period, header, row, quiet_row = capsys.readouterr().out.splitlines()
     assert period == "2026-01-02T00:00:00.000Z to 2026-01-03T00:00:00.000Z"
-    assert header.split()[:6] == ["Webhook", "Tenant", "Events", "Succeeded", "Failed", "Success"]
+    assert header.split()[:7] == ["Name", "Webhook", "Tenant", "Events", "Succeeded", "Failed", "Success"]
     assert row.split() == [
+        *("Order", "service"),
         *(GROUP["webhook_id"], "acme", "-", "118", "2", "98.33%", "131", "11"),
         *("19", "ms", "71", "ms", "13362", "ms", "12", "3", "█", "█"),
     ]
@@ -52,7 +57,7 @@ def test_a_table_has_a_row_for_each_group(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_total_is_printed_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    print_statistics(with_groups("total", {"events": 12_345, "success_rate": 0.99999}, waiting_capped=True))
+    print_statistics(with_groups("total", {"events": 12_345, "success_rate": 0.99999}, waiting_capped=True), name_of)
     lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if "  " in line)
     assert {name: value.strip() for name, value in lines.items()} == {
         **{"events": "12,345", "succeeded": "118", "failed": "2", "success": "99.99%"},
@@ -62,12 +67,12 @@ def test_a_total_is_printed_in_lines(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_too_many_waiting_deliveries_are_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
-    print_statistics(with_groups("webhook", {}, waiting_capped=True))
+    print_statistics(with_groups("webhook", {}, waiting_capped=True), name_of)
     assert capsys.readouterr().out.endswith("More deliveries are held or retrying than were counted.\n")
 
 
 def test_names_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    print_statistics(with_groups("type", {"type": HOSTILE}))
+    print_statistics(with_groups("type", {"type": HOSTILE}), name_of)
     printed = capsys.readouterr().out
     assert r"evil[bold]\x1b]0;owned\x07" in printed
     assert "\x1b" not in printed
@@ -79,6 +84,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     query: dict[str, Any] = {}
 
     def call(_: Api, method: str, *path: str, **given: Any) -> Any:
+        if path[0] == "webhooks":
+            return {"name": ""}
         assert (method, path) == ("GET", ("stats",))
         query.update(given)
         return BY_WEBHOOK

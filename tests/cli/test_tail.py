@@ -9,10 +9,11 @@ import pytest
 
 from hookkeeper.cli import events
 from hookkeeper.cli.client import Api
+from hookkeeper.cli.console import out
 
 
 def event(id_: str, *, is_new: bool = True) -> dict[str, Any]:
-    return {"tenant": "acme", "id": id_, "is_new": is_new}
+    return {"tenant": "acme", "id": id_, "is_new": is_new, "deliveries": []}
 
 
 def message(kind: str, id_: str, data: Any) -> str:
@@ -50,3 +51,52 @@ def test_each_event_comes_once_also_if_the_stream_is_resumed(
         "cannot reach http://127.0.0.1:1 (refused). Trying again.",
         events.LEFT_OUT,
     ]
+
+
+AT = "2026-01-02T03:04:05.000Z"
+CHANGED = {
+    "id": "wh_1",
+    "webhook_id": "wh_1",
+    "status": "succeeded",
+    "reason": None,
+    "attempts": 1,
+    "status_code": 200,
+    "error": None,
+    "next_attempt_at": None,
+    "finished_at": "2026-01-02T03:04:05.084Z",
+}
+FAILED = {"finished_at": None, "status_code": 500, "error": "http_500"}
+
+
+@pytest.mark.parametrize(
+    ("delivery", "shown"),
+    [
+        ({}, "Orders[1]  delivered 200 in 84 ms"),
+        ({"finished_at": "2026-01-02T03:06:05.000Z", "attempts": 3}, "Orders[1]  delivered 200 in 2 min"),
+        (FAILED | {"status": "retrying"}, "Orders[1]  failed 500"),
+        (FAILED | {"status": "retrying", "next_attempt_at": AT}, "Orders[1]  failed 500, next in 0 s"),
+        (FAILED | {"status": "failed", "reason": "exhausted"}, "Orders[1]  failed 500 (exhausted)"),
+        (FAILED | {"status": "held", "reason": "webhook_paused"}, "Orders[1]  held (webhook paused)"),
+        ({"status": "held", "reason": "webhook_paused", "attempts": 0}, "Orders[1]  held (webhook paused)"),
+        ({"id": "wh_1.email.2", "status": "sent", "status_code": 250}, "Orders[1] email 2  sent 250"),
+        (
+            {"id": "wh_2", "webhook_id": "wh_2", "status_code": None, "status": "failed", "error": "timeout"},
+            "wh_2  failed timeout",
+        ),
+    ],
+)
+def test_an_outcome_is_a_line_with_the_name_of_its_webhook(
+    delivery: dict[str, Any], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = CHANGED | {"status": "pending", "attempts": 0, "status_code": None, "finished_at": None}
+    changed = {
+        "id": "e1",
+        "tenant": "acme",
+        "accepted_at": AT,
+        "is_new": False,
+        "deliveries": [CHANGED | delivery, waiting],
+    }
+    (line,) = events.lines_of(changed, lambda id_: "Orders[1]" if id_ == "wh_1" else "")
+    out.print(line)
+    assert capsys.readouterr().out.partition("  ")[2] == f"e1  {shown}\n"
+    assert len([*events.lines_of(changed | {"type": "t", "is_new": True}, lambda _: "")]) == 2

@@ -1,11 +1,15 @@
 """What `hookkeeper top` draws."""
 
+from dataclasses import astuple
 from io import StringIO
 from typing import Any
 
+import pytest
+
 from api.openapi.examples import STATISTICS
+from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import SafeConsole
-from hookkeeper.cli.stats import Readings, frame
+from hookkeeper.cli.stats import Readings, frame, read
 
 GROUP: dict[str, Any]
 (GROUP,) = STATISTICS.model_dump(mode="json")["items"]
@@ -32,7 +36,13 @@ def minute(attempts: int, succeeded: int) -> dict[str, Any]:
 
 def webhook(name: str, attempts: int, succeeded: int) -> dict[str, Any]:
     outcomes = dict.fromkeys(GROUP["outcomes"], 0) | {"succeeded": succeeded}
-    return GROUP | {"webhook_id": name, "tenant": "acme", "attempts": attempts, "outcomes": outcomes}
+    return GROUP | {
+        "webhook_id": name,
+        "name": f"hook {name}",
+        "tenant": "acme",
+        "attempts": attempts,
+        "outcomes": outcomes,
+    }
 
 
 def test_rates_are_those_of_the_last_whole_minute() -> None:
@@ -47,11 +57,18 @@ def test_rates_are_those_of_the_last_whole_minute() -> None:
     assert not any(line.startswith("Queues") for line in lines)
 
 
-def test_the_webhooks_with_most_failures_come_first_and_are_few() -> None:
+def test_the_webhooks_with_most_failures_come_first_and_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     webhooks = [webhook(f"wh_{n}", 100, 100 - n) for n in range(20)]
-    text = drawn(GROUP | {"steps": [minute(1, 1)]}, webhooks, SYSTEM)
-    shown = [line.split()[0] for line in text.splitlines() if line.startswith("wh_")]
-    assert shown == [f"wh_{n}" for n in range(19, 9, -1)]
+
+    def call(_: Api, method: str, *path: str, **query: Any) -> Any:
+        if path[0] == "webhooks":
+            return {"name": f"hook {path[1]}"}
+        return {"items": webhooks if "by" in query else [GROUP | {"steps": [minute(1, 1)]}]}
+
+    monkeypatch.setattr(Api, "call", call)
+    text = str(drawn(*astuple(read(Api("http://127.0.0.1:1", "key"), "acme"))))
+    shown = [line.split()[:3] for line in text.splitlines() if line.startswith("hook")]
+    assert shown == [["hook", f"wh_{n}", f"wh_{n}"] for n in range(19, 9, -1)]
 
 
 def test_the_state_of_the_installation() -> None:

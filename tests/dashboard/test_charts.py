@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dashboard.charts import chart, latency
+from dashboard.charts import RANGES, RangeName, chart, latency
 from hookkeeper.messages.event import Attempt
 from hookkeeper.registry.index.statistics import Measures
 
@@ -24,12 +24,24 @@ def test_the_highest_bar_has_the_height_and_few_are_visible() -> None:
     assert (drawn.succeeded, drawn.failed, drawn.is_empty) == (1499, 1, False)
 
 
-def test_the_axis_names_every_fourth_hour_that_is_not_beside_now() -> None:
-    """Setup: 24 bars from 22:00 on. The label of 20:00 would be 8 % from the right end, where `now` is."""
-    hours = [datetime(2026, 1, 1, 22, tzinfo=UTC) + timedelta(hours=n) for n in range(24)]
-    labels = chart(hours, [Measures({})] * 24, 100).labels
-    assert [label.text for label in labels] == ["00:00", "04:00", "08:00", "12:00", "16:00"]
-    assert [label.percent for label in labels] == [8.33, 25.0, 41.67, 58.33, 75.0]
+@pytest.mark.parametrize(
+    ("name", "begin", "first", "texts"),
+    [
+        ("1h", datetime(2026, 1, 1, 22, 4, tzinfo=UTC), 10.0, ["22:10", "22:20", "22:30", "22:40", "22:50"]),
+        ("24h", datetime(2026, 1, 1, 22, tzinfo=UTC), 8.33, ["00:00", "04:00", "08:00", "12:00", "16:00"]),
+        ("7d", datetime(2026, 1, 1, 18, tzinfo=UTC), 3.57, ["01-02", "01-03", "01-04", "01-05", "01-06", "01-07"]),
+        ("30d", datetime(2026, 1, 1, tzinfo=UTC), 3.33, ["01-02", "01-07", "01-12", "01-17", "01-22"]),
+    ],
+)
+def test_the_axis_names_times_that_are_not_beside_now(
+    name: RangeName, begin: datetime, first: float, texts: list[str]
+) -> None:
+    """Setup: bars of a range. A label near the right end would touch the word now there."""
+    length, step, tick = RANGES[name]
+    times = [begin + timedelta(seconds=second) for second in range(0, length, step)]
+    drawn = chart(times, [Measures({})] * len(times), 100, step, tick)
+    assert [label.text for label in drawn.labels] == texts
+    assert drawn.labels[0].percent == first
 
 
 def test_a_chart_without_values_is_empty() -> None:

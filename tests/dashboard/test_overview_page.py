@@ -41,8 +41,8 @@ async def test_the_last_day_is_counted(idle_instance: Instance) -> None:
         text = " ".join(page.text.split())
         assert "evt_bad" in text, "events of one type are told apart"
         assert "Events 11" in text.replace("Events11", "Events 11")
-        assert len(re.findall(r"\b(?:00|04|08|12|16|20):00 (?!UTC)", text)) >= 5, "the chart names hours"
-        for shown in ("90 %", "9 succeeded", "3 failed", "evt_bad"):
+        assert len(re.findall(r"\b(?:00|04|08|12|16|20):00(?!:)", text)) >= 5, "the chart names hours"
+        for shown in ("81.8 %", "9 succeeded", "3 failed", "evt_bad"):
             assert shown in text or any(shown in link for link in page.links()), shown
         assert "someone-else" not in text
         assert not any("evt_theirs" in link for link in page.links())
@@ -187,7 +187,7 @@ async def test_the_operator_sees_the_tenants(idle_instance: Instance) -> None:
     await idle_instance.store.rows.write([report("tenant-00", "evt_1", "http_503", status="retrying")])
     async with browsing(idle_instance.app) as browser:
         first = await browser.page("/limits")
-        assert "tenant-00 2 1 – 1 0" in cells(first)
+        assert "tenant-00 2 1 0 % 1 0" in cells(first)
         assert ("tenant-49" in first.text, "tenant-50" in first.text) == (True, False)
         assert "/limits?tenant=tenant-00" in first.links()
         (following,) = [link for link in first.links() if "cursor=" in link]

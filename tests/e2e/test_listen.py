@@ -1,5 +1,6 @@
 """`hookkeeper listen`: a receiver that verifies requests with the keys from the API."""
 
+import asyncio
 import json
 import re
 import signal
@@ -14,6 +15,8 @@ import httpx
 import processes
 import pytest
 
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.listen import Behaviour, Keys, receiving
 from hookkeeper.crypto.signing_keys import new_secret, public_key, sign
 
 pytest_plugins = ["dev_fixtures"]
@@ -159,3 +162,29 @@ async def test_reports_a_port_in_use(running_dev: processes.Dev, tmp_path: Path)
     port = str(running_dev.ports.api)
     done = await processes.hookkeeper("listen", "--port", port, cwd=tmp_path)
     assert (done.code, done.err) == (1, f"Error: cannot listen on port {port}: Address already in use\n")
+
+
+async def test_reads_keys_only_after_a_signature_that_none_of_them_verifies() -> None:
+    """Timeline: many signed requests; a rotated key; many wrong signatures at once; an API that does not answer."""
+    secrets, reads, is_up = [new_secret("v1")], 0, True
+
+    def read() -> list[str]:
+        nonlocal reads
+        reads += 1
+        if not is_up:
+            raise Failed("cannot reach the API")
+        return list(secrets)
+
+    async with receiving(0, Behaviour(), Keys([], read), lambda _: None) as port:
+        url = f"http://127.0.0.1:{port}/"
+        assert [(await post(url, secrets[0])).status_code for _ in range(20)] == [200] * 20
+        assert reads == 1
+        secrets[:] = [new_secret("v1")]
+        assert (await post(url, secrets[0])).status_code == 200, "the request waits for the new key"
+        assert reads == 2
+        refused = await asyncio.gather(*(post(url, new_secret("v1")) for _ in range(8)))
+        assert {answer.status_code for answer in refused} == {401}
+        assert reads <= 4, "requests that wait share a read"
+        is_up = False
+        assert (await post(url, new_secret("v1"))).status_code == 401
+        assert (await post(url, secrets[0])).status_code == 200, "the keys are still known"

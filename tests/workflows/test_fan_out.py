@@ -62,8 +62,8 @@ def attributes(run: WorkflowExecutionDescription, key: Any) -> list[str]:
 
 
 async def until_attention(instance: Instance, event_id: str, expected: bool) -> None:
-    """Wait until the list of events that need attention has the event, or has not."""
-    query = {"tenant": instance.tenant, "needs_attention": "true"}
+    """Wait until the list of events with a failed or retrying delivery has the event, or has not."""
+    query = {"tenant": instance.tenant, "delivery_status": ["failed", "retrying"]}
     async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
             listed = (await instance.http.get("/v1/events", params=query)).json()["items"]

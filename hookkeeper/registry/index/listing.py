@@ -3,21 +3,40 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Table, case, func, select
+from sqlalchemy import ColumnElement, Row, RowMapping, Table, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.messages.event import NEED_ATTENTION, Channel, DeliveryStatus, EventStatus, Reason, next_attempt_at
+from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason, next_attempt_at
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index import tables
-from hookkeeper.registry.index.search import Key, Search, find_deliveries, find_events
+from hookkeeper.registry.index.search import Key, Search, find_deliveries, find_events, needs_attention
 from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events
 from hookkeeper.registry.paging import BadRegistryCursor
+from hookkeeper.times import utc_now
 
 MAX_TOTAL = 1000
 MAX_HELD = 100_000
 MAX_LISTED_WEBHOOKS = 100
 """Webhooks of an event in a list."""
+WORST_FIRST: tuple[DeliveryStatus, ...] = ("failed", "retrying", "held", "pending", "sent", "cancelled", "succeeded")
+"""What a person wants to see first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatestResult:
+    """The result so far of the delivery of an event that is to be seen first."""
+
+    delivery: str
+    webhook_id: str
+    channel: Channel
+    status: DeliveryStatus
+    reason: Reason | None
+    attempts: int
+    status_code: int | None
+    error: str | None
+    next_attempt_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +53,9 @@ class ListedEvent:
     """The workflow id of the shared run that has it; None: it has a run of its own."""
     webhooks: list[str]
     needs_attention: list[str]
-    """Webhooks with a delivery that is retrying, held or failed."""
+    """Webhooks with a delivery that needs attention, unless the event needs none."""
+    latest: LatestResult | None
+    """Of the webhook of the search, if it names one. None without deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +85,27 @@ async def list_events(
     found = await find_events(session, search, limit, _read_cursor(cursor, 2))
     rows = await session.execute(select(events).where(*_with_keys(events, found.keys)))
     by_key = {(row["accepted_at"], row["tenant"], row["id"]): row for row in rows.mappings()}
-    webhooks = await _webhooks(session, found.keys, search.webhook)
-    listed = [
-        ListedEvent(
-            **{name: by_key[key][name] for name in ListedEvent.__slots__[:9]},
-            webhooks=webhooks.get(key, ([], []))[0],
-            needs_attention=webhooks.get(key, ([], []))[1],
-        )
-        for key in found.keys
-        if key in by_key
-    ]
+    shown = await _deliveries(session, found.keys, search.webhook)
+    listed = [_listed(by_key[key], shown.get(key, [])) for key in found.keys if key in by_key]
     return listed, _write_cursor(found.end)
+
+
+def _listed(event: RowMapping, shown: Sequence[Row[*tuple[Any, ...]]]) -> ListedEvent:
+    """Join the row of an event with those of its deliveries, of which the worst comes first."""
+    now = utc_now()
+    troubled = [row for row in shown if event["needs_attention"] and needs_attention(row.status, row.accepted_at, now)]
+    return ListedEvent(
+        **{name: event[name] for name in ListedEvent.__slots__[:9]},
+        webhooks=sorted({row.webhook_id for row in shown}),
+        needs_attention=sorted({row.webhook_id for row in troubled}),
+        latest=_latest(event, shown[0]) if shown else None,
+    )
+
+
+def _latest(event: RowMapping, row: Row[*tuple[Any, ...]]) -> LatestResult:
+    at = next_attempt_at(row.status, row.next_attempt_at, event["status"], event["deliver_at"])
+    same = {name: getattr(row, name) for name in LatestResult.__slots__[1:-1]}
+    return LatestResult(delivery=row.id, **same, next_attempt_at=at)
 
 
 async def list_deliveries(
@@ -129,30 +160,20 @@ async def count_held(session: AsyncSession, webhook_id: str) -> int:
     return await session.scalar(select(func.count()).select_from(found)) or 0
 
 
-async def _webhooks(
+async def _deliveries(
     session: AsyncSession, keys: Sequence[Key], searched: str | None
-) -> dict[Key, tuple[list[str], list[str]]]:
-    """Return the webhooks of these events, and those that need attention.
-
-    If there are many, these come first, and before them the one of the search.
-    """
-    needs_attention = deliveries.c.status.in_(NEED_ATTENTION)
+) -> dict[Key, list[Row[*tuple[Any, ...]]]]:
+    """Return the deliveries of these events, the worst first, and before them those to the webhook of the search."""
     columns = deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id
-    order = case((deliveries.c.webhook_id == searched, 0), (needs_attention, 1), else_=2), deliveries.c.id
+    rank = case({status: n for n, status in enumerate(WORST_FIRST)}, value=deliveries.c.status)
+    order = case((deliveries.c.webhook_id == searched, 0), else_=1), rank, deliveries.c.id
     number = func.row_number().over(partition_by=columns, order_by=order).label("number")
-    found = (
-        select(*columns, deliveries.c.webhook_id, needs_attention.label("needs_attention"), number)
-        .where(*_with_keys(deliveries, keys))
-        .subquery()
-    )
-    listed: dict[Key, tuple[list[str], list[str]]] = {}
-    query = select(found).where(found.c.number <= MAX_LISTED_WEBHOOKS).order_by(found.c.webhook_id)
+    of_result = [deliveries.c[name] for name in ("id", *LatestResult.__slots__[1:])]
+    found = select(*columns, *of_result, number).where(*_with_keys(deliveries, keys)).subquery()
+    listed: dict[Key, list[Row[*tuple[Any, ...]]]] = {}
+    query = select(found).where(found.c.number <= MAX_LISTED_WEBHOOKS).order_by(found.c.number)
     for row in await session.execute(query):
-        webhooks, attention = listed.setdefault((row.accepted_at, row.tenant, row.event_id), ([], []))
-        if row.webhook_id not in webhooks[-1:]:
-            webhooks.append(row.webhook_id)
-        if row.needs_attention and row.webhook_id not in attention[-1:]:
-            attention.append(row.webhook_id)
+        listed.setdefault((row.accepted_at, row.tenant, row.event_id), []).append(row)
     return listed
 
 

@@ -9,7 +9,7 @@ in time the same number of entries of each index reaches: the further, the rarer
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -23,6 +23,7 @@ from sqlalchemy import (
     column,
     literal,
     not_,
+    or_,
     select,
     text,
     tuple_,
@@ -32,6 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
 from hookkeeper.registry.index import tables
 from hookkeeper.registry.index.tables import KEY_TEXT, EpochTime, deliveries, events
+from hookkeeper.times import utc_now
 
 MAX_SCANNED = 10_000
 PROBED_ENTRIES = 2000
@@ -39,6 +41,8 @@ MAX_RANGE = 10_000
 """Entries of an index that a search reads whole because they are not in the order of time."""
 MAX_KEYS = 500
 """Events whose keys are given to a query."""
+RETRYING_FOR_LONG = timedelta(minutes=15)
+"""Since acceptance. Most deliveries that fail once succeed at one of the next attempts."""
 EVENT_KEY = ("accepted_at", "tenant", "id")
 DELIVERY_KEY = ("accepted_at", "tenant", "event_id")
 accepted_at = column("accepted_at", EpochTime)
@@ -80,6 +84,7 @@ class Search:
     """Accepted before this time."""
     statuses: tuple[EventStatus, ...] = ()
     needs_attention: bool | None = None
+    """True: with a delivery that `needs_attention`. False: with none that is retrying, held or failed."""
     webhook: str | None = None
     delivery_statuses: tuple[DeliveryStatus, ...] = ()
     status_codes: StatusCodes | None = None
@@ -89,16 +94,21 @@ class Search:
     channel: Channel | None = None
 
 
+def needs_attention(status: DeliveryStatus, accepted_at: datetime, now: datetime) -> bool:
+    """Return whether a delivery has failed, or retries for long. One that is held, is on purpose."""
+    return status == "failed" or (status == "retrying" and accepted_at <= now - RETRYING_FOR_LONG)
+
+
 def status_codes(text: str) -> StatusCodes:
     """Convert `503` or `5xx`."""
     return StatusCodes(int(text.replace("x", "0")), int(text.replace("x", "9")))
 
 
 class _Condition(NamedTuple):
-    """What a column has to meet."""
+    """What a column has to meet, or several together."""
 
-    column: str
-    on: Callable[[ColumnElement[Any]], ColumnElement[bool]]
+    columns: tuple[str, ...]
+    on: Callable[..., ColumnElement[bool]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,7 +200,7 @@ class _Scan:
         of_event, of_delivery = [*_event_conditions(search)], [*_delivery_conditions(search)]
         own, others = (of_event, of_delivery) if self.path.table is events else (of_delivery, of_event)
         own = [*_common_conditions(search, event_id), *own]
-        names = dict.fromkeys([*self.key, *(condition.column for condition in own)])
+        names = dict.fromkeys([*self.key, *(name for condition in own for name in condition.columns)])
         scanned = self._entries(list(names)).subquery("scanned")
         query = select(*(scanned.c[name] for name in self.key)).where(*_on(own, scanned))
         if others:
@@ -236,7 +246,7 @@ class _Scan:
 
 
 def _on(conditions: Sequence[_Condition], table: FromClause | Table) -> list[ColumnElement[bool]]:
-    return [condition.on(table.c[condition.column]) for condition in conditions]
+    return [condition.on(*(table.c[name] for name in condition.columns)) for condition in conditions]
 
 
 # The choice of an index
@@ -317,7 +327,8 @@ def _of_events(search: Search) -> Iterator[_Path]:
 
 
 def _of_deliveries(search: Search) -> Iterator[_Path]:
-    statuses = () if "succeeded" in search.delivery_statuses else search.delivery_statuses
+    statuses = search.delivery_statuses or (("failed", "retrying") if search.needs_attention else ())
+    statuses = () if "succeeded" in statuses else statuses
     if search.webhook is not None:
         yield _of_webhook(search.webhook, statuses)
     elif statuses:
@@ -359,9 +370,9 @@ def _common_conditions(search: Search, event_id: str) -> Iterator[_Condition]:
     if search.tenant is not None:
         yield _equals("tenant", search.tenant)
     if search.types:
-        yield _Condition("type", lambda column: column.in_(search.types))
+        yield _Condition(("type",), lambda column: column.in_(search.types))
     if (prefix := search.id_prefix) is not None:
-        yield _Condition(event_id, lambda column: _begins_with(column, prefix))
+        yield _Condition((event_id,), lambda column: _begins_with(column, prefix))
 
 
 def _begins_with(column: ColumnElement[Any], prefix: str) -> ColumnElement[bool]:
@@ -371,22 +382,28 @@ def _begins_with(column: ColumnElement[Any], prefix: str) -> ColumnElement[bool]
 
 def _event_conditions(search: Search) -> Iterator[_Condition]:
     if search.statuses:
-        yield _Condition("status", lambda column: column.in_(search.statuses))
+        yield _Condition(("status",), lambda column: column.in_(search.statuses))
     if search.needs_attention is not None:
-        yield _Condition("needs_attention", (lambda column: column) if search.needs_attention else not_)
+        yield _Condition(("needs_attention",), (lambda column: column) if search.needs_attention else not_)
 
 
 def _delivery_conditions(search: Search) -> Iterator[_Condition]:
     if search.webhook is not None:
         yield _equals("webhook_id", search.webhook)
     if search.delivery_statuses:
-        yield _Condition("status", lambda column: column.in_(search.delivery_statuses))
+        yield _Condition(("status",), lambda column: column.in_(search.delivery_statuses))
+    if search.needs_attention:
+        long_ago = utc_now() - RETRYING_FOR_LONG
+        yield _Condition(
+            ("status", "accepted_at"),
+            lambda status, accepted: or_(status == "failed", and_(status == "retrying", accepted <= long_ago)),
+        )
     if (codes := search.status_codes) is not None:
         yield _with_status(codes)
     if search.error is not None:
         yield _equals("error", search.error)
     if (attempts := search.min_attempts) is not None:
-        yield _Condition("attempts", lambda column: column >= attempts)
+        yield _Condition(("attempts",), lambda column: column >= attempts)
     if search.channel is not None:
         yield _equals("channel", search.channel)
 
@@ -395,8 +412,8 @@ def _with_status(codes: StatusCodes) -> _Condition:
     """Compare a whole class with its own column, which an index has: no row is read for it."""
     if codes.is_class:
         return _equals("status_class", codes.status_class)
-    return _Condition("status_code", lambda column: column.between(codes.first, codes.last))
+    return _Condition(("status_code",), lambda column: column.between(codes.first, codes.last))
 
 
 def _equals(name: str, value: str | int) -> _Condition:
-    return _Condition(name, lambda column: column == value)
+    return _Condition((name,), lambda column: column == value)

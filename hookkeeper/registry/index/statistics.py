@@ -51,7 +51,7 @@ SUMS = [func.sum(rollups.c[name]).label(name) for name in COUNTERS]
 
 
 class Measures:
-    """The counters of a group, or of one step of it."""
+    """The counters of a group, or of one step of it. A group that reaches now has the counter `retrying` too."""
 
     __slots__ = ("_counters",)
 
@@ -71,9 +71,19 @@ class Measures:
 
     @property
     def success_rate(self) -> float | None:
-        """The share of succeeded deliveries in those that succeeded or failed; None if there are none."""
-        succeeded, failed = self["deliveries_succeeded"], self["deliveries_failed"]
-        return succeeded / (succeeded + failed) if succeeded + failed else None
+        """The share of succeeded deliveries in those that succeeded, failed or wait for a retry; None without any.
+
+        Cancelled and held deliveries do not count: they are not delivered on purpose.
+        """
+        succeeded = self["deliveries_succeeded"]
+        counted = succeeded + self["deliveries_failed"] + self["retrying"]
+        return succeeded / counted if counted else None
+
+    @property
+    def error_rate(self) -> float | None:
+        """The share of failed attempts; None if there were none."""
+        attempts = self["attempts"]
+        return (attempts - self["succeeded"]) / attempts if attempts else None
 
     def latency(self, share: float) -> float | None:
         """Return the milliseconds that this share of the attempts does not exceed; None without attempts."""
@@ -154,6 +164,10 @@ class StatisticsQuery:
     def is_of_all_tenants(self) -> bool:
         """Whether the rows that count all tenants together have the answer: they know channels only."""
         return self.by in ("total", "channel") and not (self.tenant or self.webhook or self.type)
+
+    @property
+    def is_until_now(self) -> bool:
+        return self.steps.stop >= self.now.timestamp()
 
     @property
     def has_events(self) -> bool:
@@ -290,12 +304,13 @@ def _statistics(
     def group(key: GroupKey) -> Group:
         now = waiting.counts.get(key, {})
         found = points.get(key, {})
+        retrying = now.get("retrying", 0)
         return Group(
             names={**dict(zip(KEYS[query.by], key, strict=True)), **_filters(query)},
-            total=Measures.total(found.values()),
+            total=Measures.total([*found.values(), Measures({"retrying": retrying if query.is_until_now else 0})]),
             steps=[found.get(n, nothing) for n in range(len(steps))] if query.step else [],
             held=now.get("held", 0),
-            retrying=now.get("retrying", 0),
+            retrying=retrying,
         )
 
     return Statistics(

@@ -56,12 +56,20 @@ def test_a_percentile_is_in_the_bucket_of_the_exact_one() -> None:
         assert bisect_left(LATENCY_BOUNDS, found) == bisect_left(LATENCY_BOUNDS, exact)
 
 
-@pytest.mark.parametrize(("succeeded", "failed", "rate"), [(0, 0, None), (3, 1, 0.75), (0, 2, 0.0), (5, 0, 1.0)])
-def test_the_success_rate_is_of_deliveries_that_succeeded_or_failed(
-    succeeded: int, failed: int, rate: float | None
+@pytest.mark.parametrize(
+    ("succeeded", "failed", "retrying", "rate"),
+    [(0, 0, 0, None), (3, 1, 0, 0.75), (0, 2, 0, 0.0), (5, 0, 0, 1.0), (6, 1, 3, 0.6), (0, 0, 1, 0.0)],
+)
+def test_the_success_rate_counts_a_delivery_as_not_delivered_while_it_retries(
+    succeeded: int, failed: int, retrying: int, rate: float | None
 ) -> None:
-    counters = {"deliveries_succeeded": succeeded, "deliveries_failed": failed, "deliveries_cancelled": 9}
-    assert Measures(counters).success_rate == rate
+    counters = {"deliveries_succeeded": succeeded, "deliveries_failed": failed, "retrying": retrying}
+    assert Measures(counters | {"deliveries_cancelled": 9}).success_rate == rate
+
+
+@pytest.mark.parametrize(("attempts", "succeeded", "rate"), [(0, 0, None), (826, 546, 280 / 826), (2, 2, 0.0)])
+def test_the_error_rate_is_of_attempts(attempts: int, succeeded: int, rate: float | None) -> None:
+    assert Measures({"attempts": attempts, "succeeded": succeeded}).error_rate == rate
 
 
 def test_totals_add_up() -> None:

@@ -14,8 +14,10 @@ from hookkeeper.messages.event import NEED_ATTENTION, Attempt, Channel, Delivery
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index import listing
 from hookkeeper.registry.index import search as searching
-from hookkeeper.registry.index.search import Search, status_codes
+from hookkeeper.registry.index.listing import WORST_FIRST
+from hookkeeper.registry.index.search import RETRYING_FOR_LONG, Search, needs_attention, status_codes
 from hookkeeper.registry.paging import BadRegistryCursor
+from hookkeeper.times import utc_now
 from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
@@ -110,8 +112,13 @@ def event_matches(search: Search, report: RunReport) -> bool:
         _shared_matches(search, report)
         and (not search.statuses or report.progress.status in search.statuses)
         and search.needs_attention in (None, report.progress.needs_attention)
-        and (not _has_delivery_conditions(search) or any(delivery_matches(search, one) for one in report.deliveries))
+        and (not _has_delivery_conditions(search) or any(_meets(search, one, report) for one in report.deliveries))
     )
+
+
+def _meets(search: Search, delivery: Delivery, report: RunReport) -> bool:
+    troubled = not search.needs_attention or needs_attention(delivery.status, report.accepted_at, utc_now())
+    return troubled and delivery_matches(search, delivery)
 
 
 def _shared_matches(search: Search, report: RunReport) -> bool:
@@ -125,7 +132,10 @@ def _shared_matches(search: Search, report: RunReport) -> bool:
 
 
 def _has_delivery_conditions(search: Search) -> bool:
-    names = ("webhook", "delivery_statuses", "status_codes", "error", "min_attempts", "channel")
+    names = (
+        *("webhook", "delivery_statuses", "status_codes", "error", "min_attempts", "channel"),
+        "needs_attention",
+    )
     return any(getattr(search, name) for name in names)
 
 
@@ -254,8 +264,44 @@ async def test_a_row(index: WrittenIndex, reports: list[RunReport]) -> None:
         assert (row.tenant, row.type, row.status) == (report.tenant, report.type, report.progress.status)
         assert (row.accepted_at, row.finished_at) == (report.accepted_at, report.finished_at)
         assert row.webhooks == sorted({delivery.webhook_id for delivery in report.deliveries})
-        troubled = [delivery for delivery in report.deliveries if delivery.status in NEED_ATTENTION]
+        troubled = [delivery for delivery in report.deliveries if delivery.status in ("retrying", "failed")]
         assert row.needs_attention == sorted({delivery.webhook_id for delivery in troubled})
+        worst = min((WORST_FIRST.index(delivery.status) for delivery in report.deliveries), default=None)
+        assert (row.latest and WORST_FIRST.index(row.latest.status)) == worst
+        if row.latest:
+            (delivery,) = (one for one in report.deliveries if one.id == row.latest.delivery)
+            assert (row.latest.status, row.latest.attempts) == (delivery.status, len(delivery.attempts))
+            assert row.latest.error == (delivery.attempts[-1].error if delivery.attempts else None)
+
+
+async def test_a_delivery_that_is_held_or_was_just_refused_needs_no_attention_yet(index: WrittenIndex) -> None:
+    now = utc_now()
+    for event_id, status, age in (
+        ("held", "held", timedelta(days=1)),
+        ("new", "retrying", RETRYING_FOR_LONG - timedelta(minutes=1)),
+        ("old", "retrying", RETRYING_FOR_LONG + timedelta(minutes=1)),
+        ("failed", "failed", timedelta(0)),
+    ):
+        delivery = Delivery(id="wh_9", webhook_id="wh_9", status=status)  # type: ignore[arg-type]
+        progress = EventProgress("delivering", True, deliver_at=None, run_id="run", digest="abc")
+        report = RunReport("c", event_id, "order.paid", now - age, now, progress, (delivery,))
+        await index.write([report])
+    found, _ = await index.events(Search(tenant="c", needs_attention=True), 10, None)
+    assert [event.id for event in found] == ["failed", "old"]
+    assert (await index.events(Search(tenant="c", needs_attention=False), 10, None))[0] == []
+
+
+async def test_the_webhook_that_is_searched_is_shown_even_if_another_is_worse(index: WrittenIndex) -> None:
+    (report,) = made_up_reports(seed=1, count=1)
+    deliveries = (
+        Delivery(id="wh_8", webhook_id="wh_8", status="failed"),
+        Delivery(id="wh_9", webhook_id="wh_9", status="held", reason="webhook_paused"),
+    )
+    await index.write([report._replace(deliveries=deliveries)])
+    for webhook, expected in ((None, "wh_8"), ("wh_9", "wh_9")):
+        ((row,), _) = await index.events(Search(webhook=webhook), 10, None)
+        assert row.latest is not None
+        assert row.latest.webhook_id == expected
 
 
 async def test_a_delivery_of_a_later_event_is_attempted_then(index: WrittenIndex) -> None:
@@ -273,11 +319,12 @@ async def test_an_event_of_many_webhooks(index: WrittenIndex) -> None:
     """The webhooks that need attention are listed, however many others there are."""
     names = [f"wh_{number:03}" for number in range(150)]
     deliveries = tuple(
-        Delivery(id=name, webhook_id=name, status="held" if number > 140 else "succeeded")
+        Delivery(id=name, webhook_id=name, status="failed" if number > 140 else "succeeded")
         for number, name in enumerate(names)
     )
     (report,) = made_up_reports(seed=1, count=1)
-    await index.write([report._replace(deliveries=deliveries)])
+    progress = report.progress and report.progress._replace(needs_attention=True)
+    await index.write([report._replace(deliveries=deliveries, progress=progress)])
     ((row,), _) = await index.events(Search(), 10, None)
     assert row.needs_attention == names[141:]
     assert len(row.webhooks) == listing.MAX_LISTED_WEBHOOKS
