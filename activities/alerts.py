@@ -208,12 +208,12 @@ class AlertActivities:
     def _context(self, alert: Alert, webhook: Webhook, unreported: int, data: Any) -> dict[str, Any]:
         event = OutgoingEvent(alert.id, alert.type, alert.tenant, alert.timestamp, data)
         reason = webhook.disabled_reason if alert.kind == "disabled" else alert.reason
-        since = webhook.failing_since
+        since = webhook.unhealthy_since
         return context_of(event, webhook.context) | {
             "alert": {
                 **alert.model_dump(include={"kind", "tenant", "delivery", "channel", "target", "attempts"}),
                 "reason": reason,
-                "failures": webhook.failures or 0,
+                "failures": max((failure.failures for failure in webhook.failing.values()), default=0),
                 "failing_since": rfc3339(since) if since else None,
                 "webhook": {"id": webhook.id, "name": webhook.name, "enabled": webhook.enabled},
                 "last_outcome": alert.model_dump(include={"status_code", "error", "text"}),

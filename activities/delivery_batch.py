@@ -108,6 +108,7 @@ class BatchRunner:
         temporal: Client,
         concurrency: TenantConcurrency,
         memory: WorkerMemory,
+        after: AfterAttempts,
         *,
         heartbeat_delay: timedelta,
         always_alert: bool = False,
@@ -120,13 +121,12 @@ class BatchRunner:
         self._concurrency = concurrency
         self._memory = memory
         self._temporal = temporal
+        self._after_attempts = after
         self._data = EventData(temporal)
         self._always_alert = always_alert
         self._recent = RecentBatches(heartbeat_delay)
 
-    async def run(
-        self, batch: DeliveryBatch, make_attempt: MakeAttempt, after: AfterAttempts | None = None
-    ) -> BatchResult:
+    async def run(self, batch: DeliveryBatch, make_attempt: MakeAttempt) -> BatchResult:
         """Make every attempt of the batch, whose events may be of several tenants.
 
         Raises only for internal errors that prevent all of it (`RegistryUnavailable`, Temporal is unreachable), and if
@@ -139,7 +139,7 @@ class BatchRunner:
         async def work(progress: BatchProgress) -> BatchResult:
             this = BatchTry(batch, progress, offset)
             moved = await self._moved(this) if batch.is_shared else set()
-            made, delays = await self._work(this, this.by_tenant(moved), make_attempt, after)
+            made, delays = await self._work(this, this.by_tenant(moved), make_attempt)
             this.raise_unless_put_off(range(len(batch.events)))
             made |= dict.fromkeys(moved, ())
             return BatchResult(
@@ -176,7 +176,7 @@ class BatchRunner:
         return await find_own_run(self._temporal, *event.key, event.accepted_at, event.digest) is not None
 
     async def _work(
-        self, this: BatchTry, tenants: Mapping[str, Numbers], make_attempt: MakeAttempt, after: AfterAttempts | None
+        self, this: BatchTry, tenants: Mapping[str, Numbers], make_attempt: MakeAttempt
     ) -> tuple[dict[int, tuple[Outcome, ...]], Sequence[float]]:
         """Work for several tenants at once; return the outcomes by event, and after how many seconds each tenant that
         is at its limit should have a free slot. Raises for such a tenant unless it delays others.
@@ -190,7 +190,7 @@ class BatchRunner:
                 with tenant_slot(tenant):
                     webhooks = of_all or await self._webhooks(this, numbers, tenant)
                     await self._make_attempts(this, tenant, numbers, webhooks, make_attempt)
-                    disabled = await self._after(this, tenant, numbers, webhooks, after) if after else ()
+                    disabled = await self._after(this, tenant, numbers, webhooks)
                     outcomes.update((number, _outcomes(this, number, disabled)) for number in numbers)
             except ApplicationError as error:
                 if error.type != TENANT_AT_LIMIT or this.has_outcomes(numbers) or not delays_others:
@@ -239,12 +239,10 @@ class BatchRunner:
 
             await wait_for_all(make(number, request) for number, request in missing)
 
-    async def _after(
-        self, this: BatchTry, tenant: str, numbers: Numbers, webhooks: FoundWebhooks, after: AfterAttempts
-    ) -> Collection[str]:
+    async def _after(self, this: BatchTry, tenant: str, numbers: Numbers, webhooks: FoundWebhooks) -> Collection[str]:
         made = [made for number in numbers for made in _made(this, number)]
         try:
-            return await after(tenant, made, webhooks.readable, this.clock_offset)
+            return await self._after_attempts(tenant, made, webhooks.readable, this.clock_offset)
         except Exception:  # any error: events of other tenants go on
             if not (this.batch.is_shared and internal_errors.is_last_try()):
                 raise

@@ -9,18 +9,21 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Literal
 
 import structlog
 from temporalio import activity
 
 from activities.delivery_batch import Made
+from hookkeeper import metrics
+from hookkeeper.content.text import truncate
 from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.outcomes import BUSY_STATUS_CODES, Outcome
+from hookkeeper.policy import HealthDefaults
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.health import DisabledReason, RequestResult, needs_recording
+from hookkeeper.registry.health import URL, Answer, AttemptResult, HealthChange, needs_recording
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.targets import part_of
 from hookkeeper.temporal.bulk.probes import Probes
 
 PAUSES = (0.5, 1.0)
@@ -37,6 +40,8 @@ WEIGHT = 0.1
 SLOW_SHARE = 0.18
 """Two long attempts in a row exceed it."""
 MAX_WEBHOOKS = 10_000
+MAX_TEXT = 200
+"""Characters of a failed attempt's response that are kept in its webhook."""
 log = structlog.get_logger("hookkeeper.delivery")
 
 
@@ -61,10 +66,10 @@ class SlowWebhooks:
 
 
 class HealthRecorder:
-    def __init__(self, store: Store, disable_after: timedelta | None, probes: Probes | None = None) -> None:
-        """`disable_after`: time of nothing but failures, for webhooks without a setting of their own; None is never."""
+    def __init__(self, store: Store, defaults: HealthDefaults, probes: Probes | None = None) -> None:
+        """`defaults` are for webhooks without settings of their own."""
         self._store = store
-        self._disable_after = disable_after.total_seconds() if disable_after else None
+        self._defaults = defaults
         self._probes = probes
         self._slow = SlowWebhooks()
 
@@ -76,62 +81,91 @@ class HealthRecorder:
         `before` are the webhooks as they were before their attempts, as far as this try of the activity has read them.
         `offset` is that of Temporal's clock.
         """
-        changes = list(self._changes(made, before, offset))
-        if not changes:
+        results = list(self._results(made, before, offset))
+        if not results:
             return ()
-        disabled = await self._record(changes)
-        for webhook_id, reason in disabled.items():
-            log.warning("webhook disabled", webhook=webhook_id, tenant=tenant, reason=reason)
-            if reason == "failing" and self._probes:
-                await self._probes.start(tenant, webhook_id)
-        return disabled
+        changes = await self._record(results)
+        for change in changes:
+            await self._follow(tenant, change)
+        return {change.webhook_id for change in changes if change.disabled}
 
-    async def _record(self, changes: Sequence[RequestResult]) -> Mapping[str, DisabledReason]:
+    async def _follow(self, tenant: str, change: HealthChange) -> None:
+        """Act on a change. The activity may be retried, and so is this."""
+        words = ("began", "reached", "recovered")
+        state = [word for word in words if getattr(change, word)]
+        log.info("health changed", webhook=change.webhook_id, tenant=tenant, change=state, disabled=change.disabled)
+        if change.disabled:
+            metrics.WEBHOOKS_DISABLED.labels(change.disabled).inc()
+        if change.disabled == "failing" and self._probes:
+            await self._probes.start(tenant, change.webhook_id)
+
+    async def _record(self, results: Sequence[AttemptResult]) -> Sequence[HealthChange]:
         again = activity.info().attempt > 1
         for pause in PAUSES:
             try:
-                return await self._store.health.record(changes, self._disable_after, again=again)
+                return await self._store.health.record(results, self._defaults, again=again)
             except RegistryUnavailable:
                 await asyncio.sleep(pause)
                 again = True
-        return await self._store.health.record(changes, self._disable_after, again=again)
+        return await self._store.health.record(results, self._defaults, again=again)
 
-    def _changes(
+    def _results(
         self, made: Sequence[Made], before: Mapping[str, Webhook], offset: timedelta
-    ) -> Iterator[RequestResult]:
-        """Yield what is to be recorded: of the successes of a webhook, the latest."""
-        successes: dict[str, RequestResult] = {}
+    ) -> Iterator[AttemptResult]:
+        """Yield what is to be recorded: of the successes of a target, the latest."""
+        successes: dict[str, AttemptResult] = {}
         for request, outcome in made:
-            change = self._change(request, outcome, before.get(request.webhook_id), offset)
-            if change is None:
+            result = self._result(request, outcome, before.get(request.webhook_id), offset)
+            if result is None:
                 continue
-            if change.answer != "succeeded":
-                yield change
+            if result.answer not in ("succeeded", "sent"):
+                yield result
                 continue
-            other = successes.get(change.webhook_id, change)
-            latest = max(other, change, key=lambda success: success.at)
-            successes[change.webhook_id] = replace(latest, slow=other.slow or change.slow)
+            other = successes.get(request.delivery, result)
+            latest = max(other, result, key=lambda success: success.at)
+            successes[request.delivery] = replace(latest, slow=other.slow or result.slow)
         yield from successes.values()
 
-    def _change(
+    def _result(
         self, request: AttemptRequest, outcome: Outcome, before: Webhook | None, offset: timedelta
-    ) -> RequestResult | None:
-        """Return what the outcome shows of the webhook's health; None without a request, or if nothing has changed."""
-        if outcome.started_at is None or outcome.verdict == "bad_template":
+    ) -> AttemptResult | None:
+        """Return what the outcome shows of the target; None without an attempt, or if nothing has changed."""
+        if outcome.started_at is None:
             return None
         at = outcome.started_at + timedelta(milliseconds=outcome.duration_ms) + offset
-        slow = self._slow.note(request.webhook_id, outcome.duration_ms)
+        target = part_of(request.delivery)
+        is_request = target == URL and outcome.verdict != "bad_template"
+        slow = is_request and self._slow.note(request.webhook_id, outcome.duration_ms)
         if outcome.verdict == "succeeded":
-            if before and not needs_recording(before, at, slow=slow):
+            if before and not needs_recording(before, target, at, slow=slow):
                 return None
-            was_throttled = bool(before and before.throttled_until)
-            return RequestResult(request.webhook_id, "succeeded", at, was_throttled=was_throttled, slow=slow)
-        if outcome.verdict == "gone":
-            return RequestResult(request.webhook_id, "gone", at, slow=slow, url=before.url if before else None)
-        throttle = throttled_for(before, outcome)
-        until = at + timedelta(seconds=throttle) if throttle else None
-        answer: Literal["timed_out", "failed"] = "timed_out" if outcome.error == "timeout" else "failed"
-        return RequestResult(request.webhook_id, answer, at, until, slow=slow)
+            return AttemptResult(
+                request.webhook_id,
+                "sent" if outcome.awaiting else "succeeded",
+                at,
+                was_throttled=bool(before and before.throttled_until),
+                slow=slow,
+                target=target,
+            )
+        throttle = throttled_for(before, outcome) if is_request and outcome.verdict != "gone" else 0
+        return AttemptResult(
+            request.webhook_id,
+            _answer(outcome),
+            at,
+            at + timedelta(seconds=throttle) if throttle else None,
+            slow=slow,
+            url=before.url if before else None,
+            target=target,
+            status_code=outcome.status_code,
+            error=outcome.error,
+            text=truncate(outcome.response_excerpt, MAX_TEXT),
+        )
+
+
+def _answer(outcome: Outcome) -> Answer:
+    if outcome.verdict == "gone":
+        return "gone"
+    return "timed_out" if outcome.error == "timeout" else "failed"
 
 
 def throttled_for(webhook: Webhook | None, outcome: Outcome) -> float:
@@ -142,6 +176,6 @@ def throttled_for(webhook: Webhook | None, outcome: Outcome) -> float:
     requested = outcome.retry_after or 0.0
     if outcome.status_code not in BUSY_STATUS_CODES:
         return requested
-    in_a_row = webhook.failures or 0 if webhook else 0
+    in_a_row = webhook.url_failures or 0 if webhook else 0
     backoff = BUSY_SECONDS * 2.0 ** min(in_a_row, MAX_DOUBLINGS)
     return max(requested, min(backoff, MAX_BUSY_SECONDS, *(outcome.delays or ())))

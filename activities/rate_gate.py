@@ -45,7 +45,7 @@ class RateGate:
         """Return the outcome of a request that exceeds the concurrency limit of its webhook.
 
         Such requests return at as many a second as the webhook accepts, or takes: a slow endpoint keeps its pace, and
-        one that hangs is degraded when its first requests have timed out.
+        one that hangs is slowed down when its first requests have timed out.
         """
         return await self._defer(request, webhook, now, self.concurrency.pace(webhook.id))
 
@@ -70,7 +70,7 @@ def _deferred(request: AttemptRequest, webhook: Webhook, reserved: ReservedTime)
         delivery=request.delivery,
         verdict="deferred",
         target=webhook.target,
-        degraded=webhook.is_degraded,
+        degraded=webhook.is_hanging,
         slot=reserved,
     )
 

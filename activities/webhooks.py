@@ -7,7 +7,6 @@ from temporalio import activity
 
 from activities.attempts import PreparedAttempt
 from activities.delivery_batch import BatchRunner
-from activities.health import HealthRecorder
 from activities.memory_budget import WorkerMemory
 from activities.rate_gate import RateGate
 from activities.rendering import Renderer
@@ -25,7 +24,6 @@ class WebhookActivities:
     def __init__(
         self,
         batches: BatchRunner,
-        health: HealthRecorder,
         client: httpx.AsyncClient,
         renderer: Renderer,
         gate: RateGate,
@@ -34,7 +32,6 @@ class WebhookActivities:
         send_traceparent: bool = False,
     ) -> None:
         self._batches = batches
-        self._health = health
         self._http = client
         self._renderer = renderer
         self._gate = gate
@@ -43,8 +40,8 @@ class WebhookActivities:
 
     @activity.defn
     async def deliver_webhooks(self, batch: DeliveryBatch) -> BatchResult:
-        """Make every attempt of the batch; record the results in the health of its webhooks."""
-        return await self._batches.run(batch, self._attempt, self._health.record)
+        """Make every attempt of the batch."""
+        return await self._batches.run(batch, self._attempt)
 
     async def _attempt(self, attempt: PreparedAttempt) -> Outcome:
         """Send the request, or defer it if the webhook's rate or a concurrency limit does not allow it now."""
@@ -100,7 +97,7 @@ class WebhookActivities:
             text,
             request_digest=digest_of(webhook, body),
             response_headers=shown_headers(answer.all_headers, batch.headers_limit, webhook.url, secrets, path=False),
-            degraded=webhook.is_degraded,
+            degraded=webhook.is_hanging,
             ordered=webhook.ordered,
         )
 

@@ -98,22 +98,22 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
     memory = WorkerMemory(settings.max_bytes_in_flight, settings.render_limits.body_bytes)
     renderer = Renderer(clients.sandbox, memory, settings.render_limits)
+    interval = settings.probe_interval
+    probes = Probes(temporal, settings.task_queue, interval) if interval else None
     batches = BatchRunner(
         store,
         temporal,
         concurrency,
         memory,
+        HealthRecorder(store, settings.health_defaults, probes).record,
         heartbeat_delay=settings.heartbeat_delay,
         always_alert=operators is not None,
     )
     mail = SuppressingProvider(mail_provider(settings, clients.own), store.suppressions)
     notifier = Notifier(clients.guarded)
     links = LinkBuilder(settings.public_url, settings.temporal_ui_url, temporal.namespace)
-    interval = settings.probe_interval
-    probes = Probes(temporal, settings.task_queue, interval) if interval else None
     webhooks = WebhookActivities(
         batches,
-        HealthRecorder(store, settings.disable_after, probes),
         clients.guarded,
         renderer,
         RateGate(store.reserved_times, settings.max_concurrent_per_webhook),

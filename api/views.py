@@ -42,7 +42,7 @@ from hookkeeper.services.schedule_fields import (
     ScheduleSummary,
     ScheduleView,
 )
-from hookkeeper.services.webhook_fields import WebhookHealth, WebhookView, WebhookWithSecret
+from hookkeeper.services.webhook_fields import FailingTarget, WebhookHealth, WebhookView, WebhookWithSecret
 from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import utc_now
@@ -71,11 +71,14 @@ def webhook(row: Webhook) -> WebhookView:
 def _health(row: Webhook) -> WebhookHealth:
     now = utc_now()
     throttled = row.throttled_until is not None and now < row.throttled_until
+    failing = sorted(row.failing.items(), key=lambda item: item[1].since)
     return WebhookHealth.of(
         row,
         status=status_of(row, now),
-        failures=row.failures or 0,
+        failing_since=row.unhealthy_since,
+        failures=max((failure.failures for _, failure in failing), default=0),
         throttled_until=row.throttled_until if throttled else None,
+        failing=[FailingTarget.of(failure, target=target) for target, failure in failing],
     )
 
 

@@ -83,7 +83,7 @@ async def list_events(
     return await render(
         request,
         "events.html",
-        events=[views.event_summary(row, links) for row in rows],
+        events=[views.event_summary(row, links, {}) for row in rows],
         **paging(request, "/events", cursor, end),
         stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
         statuses=get_args(EventStatus),

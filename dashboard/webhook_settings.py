@@ -143,14 +143,18 @@ def _setting(field: Field, texts: Mapping[str, str], words: Mapping[str, str]) -
 
 def _words(webhook: Webhook, operator: Settings) -> dict[str, str]:
     """Return the settings that texts of a form would not explain."""
-    default = operator.disable_after.total_seconds() if operator.disable_after else 0.0
-    seconds = default if webhook.disable_after is None else webhook.disable_after
+    default = operator.health_defaults
+    seconds = default.disable_after if webhook.disable_after is None else webhook.disable_after
     return {
         "retry": retries_in_words(webhook.retry.delays if webhook.retry else DEFAULT_SCHEDULE),
         "timeout": duration(webhook.timeout),
-        "disable_after": (f"after {duration(seconds)}" if seconds else NEVER)
-        + (" (the default)" if webhook.disable_after is None else ""),
+        "alert_after": _or_default(webhook.alert_after, f"after {webhook.alert_after or default.alert_after}"),
+        "disable_after": _or_default(webhook.disable_after, f"after {duration(seconds)}" if seconds else NEVER),
     }
+
+
+def _or_default(given: object, words: str) -> str:
+    return f"{words} (the default)" if given is None else words
 
 
 def retries_in_words(delays: tuple[float, ...]) -> str:

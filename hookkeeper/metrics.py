@@ -22,6 +22,7 @@ from prometheus_client import (
 
 from hookkeeper.content.context import AlertKind
 from hookkeeper.outcomes import NOT_MADE, Verdict
+from hookkeeper.policy import Status
 from hookkeeper.version import VERSION
 
 Limit = Literal[
@@ -59,7 +60,8 @@ ERRORS = (
     *("http_4xx", "http_5xx", "smtp_4xx", "smtp_5xx", "bad_template", "suppressed", "other"),
 )
 """Classes of the errors of outcomes."""
-WEBHOOK_STATES = ("active", "failing", "paused", "disabled", "disabled_by_failures")
+DISABLED_REASONS = ("failing", "gone")
+WEBHOOK_STATES: tuple[Status, ...] = get_args(Status)
 
 REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 DELAY_SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0, 259_200.0)
@@ -109,6 +111,12 @@ SUCCESS_DELAY = Histogram(
     registry=PROCESS,
 )
 ALERTS = Counter("hookkeeper_alerts", "Alerts, one for each recipient", ["kind", "verdict"], registry=PROCESS)
+WEBHOOKS_DISABLED = Counter(
+    "hookkeeper_webhooks_disabled",
+    "Webhooks that were disabled because of their attempts",
+    ["reason"],
+    registry=PROCESS,
+)
 ID_CLASHES = Counter(
     "hookkeeper_id_clashes", "Events that were accepted while another event with their id was open", registry=PROCESS
 )
@@ -159,6 +167,7 @@ _with_zeros(INTERNAL_ERRORS, CHANNELS)
 _with_zeros(FIRST_ATTEMPT_DELAY, CHANNELS)
 _with_zeros(SUCCESS_DELAY, CHANNELS)
 _with_zeros(ALERTS, ALERT_KINDS, ALERT_VERDICTS)
+_with_zeros(WEBHOOKS_DISABLED, DISABLED_REASONS)
 _with_zeros(LIMIT_HITS, LIMITS)
 
 

@@ -1,9 +1,10 @@
-"""The retry and order policies of a webhook.
+"""The policies of a webhook: retries, order, and when it counts as failing.
 
-The rule that reads a policy is `workflows.retry.next_delay`.
+The rule that reads a retry policy is `workflows.retry.next_delay`.
 """
 
-from typing import Annotated, Any, Literal, Self
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -16,6 +17,7 @@ from pydantic import (
 )
 
 from hookkeeper.content.text import SECONDS
+from hookkeeper.wording import write_durations
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MAX_ATTEMPTS = 50
@@ -95,3 +97,48 @@ class RetryPolicy(BaseModel):
         if self.schedule is not None:
             return self.schedule
         return tuple(min(self.maximum, self.initial * self.coefficient**n) for n in range(self.attempts - 1))
+
+
+Status = Literal["new", "healthy", "degraded", "failing", "paused", "disabled"]
+"""The health of a webhook. `new`: no attempt was made yet. `degraded`: the latest attempt of a target has failed.
+`failing`: its `alert_after` is reached. `paused` and `disabled` take the place of the others."""
+
+
+class AlertAfter(BaseModel):
+    """How long a target may fail until its webhook is `failing`. If both are given, the first that applies counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    attempts: int | None = Field(None, ge=1, le=1000, strict=True, examples=[5])
+    """Failed attempts in a row."""
+    seconds: Annotated[float, SECONDS] | None = Field(
+        None, ge=1, le=30 * DAY, allow_inf_nan=False, strict=True, examples=[900]
+    )
+    """Time since the first failed attempt."""
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if self.attempts is None and self.seconds is None:
+            raise ValueError("needs attempts, seconds, or both")
+        return self
+
+    def __str__(self) -> str:
+        attempts = [f"{self.attempts} attempts"] if self.attempts else []
+        return ", ".join(attempts + ([write_durations([self.seconds])] if self.seconds else []))
+
+    def reached_at(self, since: datetime, failures: int) -> datetime | None:
+        """Return from when on so many failures since this time count as failing; None if more are needed."""
+        if self.attempts is not None and failures >= self.attempts:
+            return since
+        return None if self.seconds is None else since + timedelta(seconds=self.seconds)
+
+
+DEFAULT_ALERT_AFTER = AlertAfter(attempts=5, seconds=15 * MINUTE)
+
+
+class HealthDefaults(NamedTuple):
+    """The operator's settings, for webhooks without their own."""
+
+    alert_after: AlertAfter = DEFAULT_ALERT_AFTER
+    disable_after: float | None = None
+    """Seconds; None or 0 is never."""

@@ -1,5 +1,6 @@
 """Settings, from `HOOKKEEPER_…` in the environment or `.env`. `hookkeeper.temporal.server` has Temporal's own."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +12,8 @@ from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.content.text import API_KEY
 from hookkeeper.content.urls import check_name_server, check_proxy
 from hookkeeper.egress.addresses import parse_networks
+from hookkeeper.policy import DEFAULT_ALERT_AFTER, AlertAfter, HealthDefaults
+from hookkeeper.wording import read_durations
 
 if TYPE_CHECKING:
     from hookkeeper.crypto.keyring import Keyring
@@ -158,6 +161,11 @@ class Settings(BaseSettings):
         description="A webhook that has only failed for this time is disabled, and its owner is alerted; `0` means"
         " never. A webhook's own `disable_after` takes precedence",
     )
+    alert_after: Annotated[AlertAfter, NoDecode] = Field(
+        DEFAULT_ALERT_AFTER,
+        description="When a webhook counts as `failing`: after failed attempts in a row, or a time since the first one,"
+        " as in `5 attempts, 15m`; either may be left out. A webhook's own `alert_after` takes precedence",
+    )
     max_hold: timedelta = Field(
         30 * DAY,
         gt=timedelta(0),
@@ -281,6 +289,11 @@ class Settings(BaseSettings):
         return RenderLimits(body_bytes=2 * self.max_event_bytes)
 
     @property
+    def health_defaults(self) -> HealthDefaults:
+        """When webhooks without settings of their own are failing, and when they are disabled."""
+        return HealthDefaults(self.alert_after, self.disable_after.total_seconds() if self.disable_after else None)
+
+    @property
     def traces_events(self) -> bool:
         """Whether events keep the context of their trace."""
         return self.send_traceparent or self.otlp_endpoint is not None
@@ -377,6 +390,13 @@ class Settings(BaseSettings):
                 raise ValueError("must be a number of seconds, or an ISO 8601 duration such as PT90S or P30D") from None
         return value
 
+    @field_validator("alert_after", mode="before")
+    @classmethod
+    def _is_alert_after(cls, value: object) -> object:
+        if isinstance(value, str):
+            return read_alert_after(value) if value else DEFAULT_ALERT_AFTER
+        return value
+
     @field_validator("allowed_networks")
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -414,3 +434,14 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/")
+
+
+def read_alert_after(text: str) -> AlertAfter:
+    """Read `5 attempts, 15m`, or one of the two. Raises ValueError."""
+    match = re.fullmatch(r"(?:([0-9]+) attempts?(?:, *|$))?([0-9.]+[smhd]?)?", text.strip(), re.ASCII)
+    if not match or not any(match.groups()):
+        raise ValueError("must be as in `5 attempts, 15m`, or one of the two")
+    attempts, time = match.groups()
+    return AlertAfter(
+        attempts=int(attempts) if attempts else None, seconds=float(read_durations(time)[0]) if time else None
+    )

@@ -32,6 +32,30 @@ def test_a_duration_of_zero_means_never(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("5 attempts, 15m", (5, 900.0)),
+        ("1 attempt", (1, None)),
+        ("90", (None, 90.0)),
+        ("2h", (None, 7200.0)),
+        ("", (5, 900.0)),
+        *(("5", (None, 5.0)), ("0 attempts", None), ("5 attempts 15m", None), (", 15m", None), ("never", None)),
+        *(("15m, 5 attempts", None), ("soon", None), ("0s", None)),
+    ],
+)
+def test_the_threshold_of_failing_is_read_from_text(
+    monkeypatch: pytest.MonkeyPatch, text: str, meant: tuple[int | None, float | None] | None
+) -> None:
+    monkeypatch.setenv("HOOKKEEPER_ALERT_AFTER", text)
+    if meant is None:
+        with pytest.raises(ValidationError, match="alert_after"):
+            Settings()
+    else:
+        limit = Settings().alert_after
+        assert (limit.attempts, limit.seconds) == meant
+
+
+@pytest.mark.parametrize(
     ("name", "text"),
     [
         *(("RETENTION", "60"), ("RETENTION", ""), ("RETENTION", "-5"), ("RETENTION", "P999999999D")),

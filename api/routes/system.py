@@ -52,17 +52,14 @@ class WaitingDeliveries(ResponseModel):
 
 
 class WebhookCounts(ResponseModel):
-    """Each webhook is counted once: as `disabled_by_failures`, else `disabled`, else `paused`, else `failing`, else
-    `active`.
-    """
+    """Each webhook is counted once, by the status of its health."""
 
-    active: int
+    new: int
+    healthy: int
+    degraded: int
     failing: int
-    """The latest requests have failed."""
     paused: int
     disabled: int
-    """By a request."""
-    disabled_by_failures: int
 
 
 class Backlog(ResponseModel):

@@ -25,6 +25,7 @@ from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
 from api.schemas.events import AcceptedEvent
 from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
 from api.schemas.webhooks import PreviewRequest, SecretRotation, TestEventRequest, WebhookSecret
+from hookkeeper.policy import Status
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import EVENT_ID, CountedPage, EventType, Page
 from hookkeeper.services.new_event import new_event_id
@@ -63,6 +64,7 @@ async def list_webhooks(
     tenant: AnyTenant,
     event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled webhooks")] = None,
+    status: Annotated[Status | None, Query(description="Only webhooks whose `health` has this status")] = None,
     limit: Limit = 50,
 ) -> Page[WebhookView]:
     """List webhooks, newest first.
@@ -71,7 +73,7 @@ async def list_webhooks(
     only `next_cursor` tells.
     """
     found, next_cursor = await store.webhooks.page(
-        tenant=tenant, event=event, enabled=enabled, limit=limit, cursor=cursor.start
+        tenant=tenant, event=event, enabled=enabled, status=status, limit=limit, cursor=cursor.start
     )
     return cursor.page([views.webhook(row) for row in found], next_cursor)
 

@@ -295,7 +295,7 @@ def _age(seconds: float) -> str:
 
 
 def _counts(counts: Json) -> str:
-    return "   ".join(f"{name.replace('_', ' ')} [bold]{count:,}[/bold]" for name, count in counts.items())
+    return "   ".join(f"{name} [bold]{count:,}[/bold]" for name, count in counts.items())
 
 
 def _failing(groups: Sequence[Json]) -> list[Json]:

@@ -27,6 +27,14 @@ SampleType = Annotated[
 SampleData = Annotated[
     str | None, typer.Option("--data", help="JSON, @file, or - for standard input; default: the example of the type.")
 ]
+STATUS_COLORS = {
+    "new": "dim",
+    "healthy": "green",
+    "degraded": "yellow",
+    "failing": "red",
+    "paused": "yellow",
+    "disabled": "red",
+}
 _ENTRY = re.compile(r'(?:"[^"]*"|\{\{.*?\}\}|\{%.*?%\}|[^,])+')
 """Text between two commas; commas in quotes and in templates do not count."""
 
@@ -85,13 +93,13 @@ def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
 
 
 def _health(health: Json) -> Iterator[tuple[str, str]]:
-    """Describe the health: `failing, 3 in a row since 2026-01-02T03:04:05.678Z`."""
-    status = health["status"]
-    if health["failures"]:
-        status += f", {health['failures']} in a row since {health['failing_since']}"
-    if health["throttled_until"]:
-        status += f", no requests until {health['throttled_until']}"
-    yield "health", status
+    """Describe the health: `failing`, and what each target that fails has answered."""
+    until = health["throttled_until"]
+    yield "health", f"{health['status']}, no requests until {until}" if until else health["status"]
+    for failed in health["failing"]:
+        cause = failed["error"] or failed["status_code"]
+        text = f": {' '.join(failed['text'].split())}" if failed["text"] else ""
+        yield "failing", f"{failed['target']}, {failed['failures']} in a row since {failed['since']}, {cause}{text}"
     if health["last_success_at"]:
         yield "last_success_at", health["last_success_at"]
 
@@ -114,9 +122,9 @@ def _first_target(webhook: Json) -> str:
 
 
 def _state(webhook: Json) -> str:
-    if not webhook["enabled"]:
-        return f"[yellow]disabled ({webhook['disabled_reason']})[/yellow]"
-    return "[yellow]paused[/yellow]" if webhook["paused_at"] else ""
+    status = webhook["health"]["status"]
+    reason = f" ({webhook['disabled_reason']})" if status == "disabled" else ""
+    return f"[{STATUS_COLORS[status]}]{status}{reason}[/]"
 
 
 def _print_preview(preview: Json) -> None:

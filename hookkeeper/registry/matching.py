@@ -10,7 +10,7 @@ from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
-from hookkeeper.registry.models import Webhook, WebhookPattern, is_degraded, rate_at_present, without_secrets
+from hookkeeper.registry.models import Webhook, WebhookPattern, is_hanging, rate_at_present, without_secrets
 from hookkeeper.registry.numbering import Numbers
 
 SLOW_FOR = timedelta(minutes=2)
@@ -30,7 +30,7 @@ class MatchingWebhook:
     order_key: str | None
     rate_limit: float | None
     timeouts: int | None
-    failures: int | None
+    url_failures: int | None
     enabled: bool
     paused_at: datetime | None
     throttled_until: datetime | None
@@ -47,9 +47,9 @@ class MatchingWebhook:
         return without_secrets(self.url)
 
     @property
-    def is_degraded(self) -> bool:
-        """Whether the latest requests have timed out."""
-        return is_degraded(self.timeouts)
+    def is_hanging(self) -> bool:
+        """Whether the latest requests to its URL have timed out."""
+        return is_hanging(self.timeouts)
 
     @property
     def current_rate(self) -> float | None:
@@ -60,7 +60,7 @@ class MatchingWebhook:
     def may_succeed_now(self) -> bool:
         """Whether its next attempt is made at once, and may succeed."""
         may_send = self.enabled and not self.paused_at and not self.throttled_until
-        return may_send and not self.timeouts and (self.failures or 0) < FAILING
+        return may_send and not self.timeouts and (self.url_failures or 0) < FAILING
 
     def is_quick(self, now: datetime) -> bool:
         """Return whether its next attempt can be expected to succeed within a second: the latest ones did."""
@@ -69,7 +69,7 @@ class MatchingWebhook:
     def is_failing_or_slow(self, now: datetime) -> bool:
         """Return whether its latest attempts have failed, or one was slow in the last minutes."""
         is_slow = self.slow_at is not None and self.slow_at > now - SLOW_FOR
-        return bool(self.failures or self.timeouts) or is_slow
+        return bool(self.url_failures or self.timeouts) or is_slow
 
 
 class Matching:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, get_origin
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
-from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index, String
+from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship, validates
 from sqlalchemy.types import TypeDecorator
 
@@ -18,14 +18,15 @@ from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification, OnFailure
 from hookkeeper.content.payload import Payload
 from hookkeeper.content.tls import Tls
-from hookkeeper.policy import OrderPolicy, RetryPolicy
+from hookkeeper.policy import AlertAfter, OrderPolicy, RetryPolicy
 from hookkeeper.registry.encryption import EncryptedJson, EncryptedText
 from hookkeeper.registry.numbering import Numbers
 from hookkeeper.times import utc_now
 
-DEGRADED_AFTER = 3
+UNHEALTHY = text("unhealthy_since IS NOT NULL")
+HANGING_AFTER = 3
 """Timeouts in a row."""
-DEGRADED_RATE = 2.0
+HANGING_RATE = 2.0
 """Requests a second to a webhook that does not answer."""
 
 
@@ -65,9 +66,10 @@ class ElementJson(TypeDecorator[Any]):
         return _adapter(self.kind).dump_python(value, mode="json", exclude_unset=True) if value else None
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Load the element; NULL is None, or an empty tuple."""
+        """Load the element; NULL is None, or an empty tuple or dict."""
         if value is None:
-            return () if get_origin(self.kind) is tuple else None
+            kind = get_origin(self.kind)
+            return kind() if kind in (tuple, dict) else None
         return _adapter(self.kind).validate_python(value)
 
 
@@ -96,6 +98,24 @@ class AlertState(BaseModel):
     """When the webhook was disabled, as of the last alert about that."""
 
 
+class Failure(BaseModel):
+    """The latest attempt of a target, which has failed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    since: datetime
+    """The first failed attempt since its latest success."""
+    failures: int
+    """Failed attempts in a row; approximate."""
+    at: datetime
+    status_code: int | None = None
+    error: str | None = None
+    text: str = ""
+    """The start of what the receiver said, without secrets."""
+    failing_from: datetime | None = None
+    """From when on its webhook is `failing` for it; None if more failures are needed."""
+
+
 class Base(MappedAsDataclass, DeclarativeBase):
     """The base class of tables, with the column types of Python types."""
 
@@ -103,6 +123,7 @@ class Base(MappedAsDataclass, DeclarativeBase):
         datetime: UtcDateTime,
         float: Double,
         RetryPolicy: ElementJson(RetryPolicy),
+        AlertAfter: ElementJson(AlertAfter),
         AlertState: ElementJson(AlertState),
         Numbers: ElementJson(Numbers),
         list[str]: JSON,
@@ -134,6 +155,9 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     __table_args__ = (
         Index("ix_webhooks_created_at", "created_at", "id"),
         Index("ix_webhooks_tenant_created_at", "tenant", "created_at", "id"),
+        Index(
+            "ix_webhooks_unhealthy_since", "unhealthy_since", "id", sqlite_where=UNHEALTHY, postgresql_where=UNHEALTHY
+        ),
     )
 
     # `tenant` comes first, because the validator of `events` reads it.
@@ -163,12 +187,22 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     paused_at: Mapped[datetime | None] = mapped_column(default=None)
     disable_after: Mapped[float | None] = mapped_column(default=None)
     """Seconds of failures after which the webhook is disabled; NULL: the setting applies."""
-    failing_since: Mapped[datetime | None] = mapped_column(default=None)
-    """Start of the current failure streak."""
-    failures: Mapped[int | None] = mapped_column(default=None)
-    """Failures in a row; NULL is none."""
+    alert_after: Mapped[AlertAfter | None] = mapped_column(default=None)
+    """When it counts as failing; NULL: the setting applies."""
+    failing: Mapped[dict[str, Failure]] = mapped_column(
+        EncryptedJson("webhooks.failing", ElementJson(dict[str, Failure])), default_factory=dict, nullable=True
+    )
+    """The targets whose latest attempt has failed: `webhook`, `email.1`, … Replace it with `set_failing` only."""
+    unhealthy_since: Mapped[datetime | None] = mapped_column(default=None)
+    """The first of their failures; NULL: there are none."""
+    failing_from: Mapped[datetime | None] = mapped_column(default=None)
+    """From when on it is `failing` rather than `degraded`."""
+    url_failing_since: Mapped[datetime | None] = mapped_column("failing_since", default=None)
+    """The first of the URL's failures in a row, since it was set, enabled or resumed: the clock of `disable_after`."""
+    url_failures: Mapped[int | None] = mapped_column("failures", default=None)
+    """Their number; NULL is none."""
     timeouts: Mapped[int | None] = mapped_column(default=None)
-    """Timeouts in a row; NULL is none."""
+    """The URL's timeouts in a row; NULL is none."""
     last_success_at: Mapped[datetime | None] = mapped_column(default=None)
     """Accurate to a minute."""
     slow_at: Mapped[datetime | None] = mapped_column(default=None)
@@ -218,9 +252,9 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
         return without_secrets(self.url)
 
     @property
-    def is_degraded(self) -> bool:
-        """Whether the latest requests have timed out."""
-        return is_degraded(self.timeouts)
+    def is_hanging(self) -> bool:
+        """Whether the latest requests to its URL have timed out."""
+        return is_hanging(self.timeouts)
 
     @property
     def current_rate(self) -> float | None:
@@ -244,16 +278,16 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def is_degraded(timeouts: int | None) -> bool:
-    """Return whether this number of timeouts in a row makes a webhook degraded."""
-    return (timeouts or 0) >= DEGRADED_AFTER
+def is_hanging(timeouts: int | None) -> bool:
+    """Return whether a webhook with this number of timeouts in a row is asked less often."""
+    return (timeouts or 0) >= HANGING_AFTER
 
 
 def rate_at_present(rate_limit: float | None, timeouts: int | None) -> float | None:
     """Return the requests a second that a webhook with this limit and these timeouts accepts; None: any number."""
-    if not is_degraded(timeouts):
+    if not is_hanging(timeouts):
         return rate_limit
-    return min(DEGRADED_RATE, rate_limit or DEGRADED_RATE)
+    return min(HANGING_RATE, rate_limit or HANGING_RATE)
 
 
 class EventType(Base, kw_only=True, eq=False):

@@ -47,6 +47,11 @@ def channel_of(target_id: str) -> Channel:
             return "webhook"
 
 
+def part_of(target_id: str) -> str:
+    """Return the name of a target within its webhook: `webhook` for the URL, `email.2`, `notification.1`."""
+    return target_id.partition(".")[2] or "webhook"
+
+
 def email_of(webhook: Webhook, target_id: str) -> Email | None:
     """Return the email of this target, or None if the webhook no longer has it."""
     return dict(_emails(webhook)).get(target_id)

@@ -4,31 +4,23 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from hookkeeper import metrics
+from hookkeeper.policy import Status
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database, lock
 from hookkeeper.registry.direct_reads import DirectReads
-from hookkeeper.registry.health import reset_health
+from hookkeeper.registry.health import begin_anew, drop_removed_targets, status_column
 from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
 from hookkeeper.registry.models import Webhook, WebhookPattern, without_secrets
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page_of_large
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
 from hookkeeper.times import rfc3339, utc_now
-
-STATE = case(
-    (Webhook.enabled.is_(False) & Webhook.disabled_reason.is_distinct_from("manual"), "disabled_by_failures"),
-    (Webhook.enabled.is_(False), "disabled"),
-    (Webhook.paused_at.is_not(None), "paused"),
-    (Webhook.failing_since.is_not(None), "failing"),
-    else_="active",
-)
-"""A webhook counts in the first state that applies."""
 
 
 class WebhookExists(Exception):
@@ -102,7 +94,14 @@ class Webhooks:
         return await self._matching.find(tenant, event_type)
 
     async def page(
-        self, *, tenant: str | None, event: str | None, enabled: bool | None, limit: int, cursor: str | None
+        self,
+        *,
+        tenant: str | None,
+        event: str | None,
+        enabled: bool | None,
+        limit: int,
+        cursor: str | None,
+        status: Status | None = None,
     ) -> tuple[list[Webhook], str | None]:
         """Return up to `limit` webhooks, newest first, and the next cursor; fewer if they are large.
 
@@ -113,6 +112,10 @@ class Webhooks:
             query = query.where(_listens_to(event, tenant))
         if enabled is not None:
             query = query.where(Webhook.enabled == enabled)
+        if status is not None:
+            query = query.where(status_column(utc_now()) == status)
+        if status in ("degraded", "failing"):
+            query = query.where(Webhook.unhealthy_since.is_not(None))  # few: they have an index
         return await read_page_of_large(self._database, query, (Webhook.created_at, Webhook.id), limit, cursor)
 
     async def addresses(self, tenant: str, limit: int) -> list[WebhookAddress]:
@@ -156,17 +159,25 @@ class Webhooks:
                 now = utc_now()
                 webhook.paused_at = now if paused else None
                 if not paused:
-                    reset_health(webhook)  # without attempts, the pause must not count as failing
+                    begin_anew(webhook)  # without attempts, the pause must not count as time of failures
                 webhook.updated_at = now
                 add_entry(session, entry)
         return webhook
 
-    async def count_by_state(self) -> dict[str, int]:
-        """Return the number of webhooks in each state that has any."""
-        state = STATE.label("state")
+    async def count_by_state(self, tenant: str | None = None) -> dict[Status, int]:
+        """Return the number of webhooks of each status that has any."""
+        status = status_column(utc_now()).label("status")
         async with self._database.read() as session:
-            rows = await session.execute(select(state, func.count()).group_by("state"))
+            rows = await session.execute(select(status, func.count()).where(*_of(tenant)).group_by("status"))
             return {row[0]: row[1] for row in rows}
+
+    async def in_trouble(self, tenant: str | None, limit: int) -> list[Webhook]:
+        """Return the webhooks that are failing or degraded, the one that has failed for the longest time first."""
+        sends = (Webhook.enabled, Webhook.paused_at.is_(None))
+        query = select(Webhook).where(Webhook.unhealthy_since.is_not(None), *sends, *_of(tenant))
+        async with self._database.read() as session:
+            found = await session.scalars(query.order_by(Webhook.unhealthy_since, Webhook.id).limit(limit))
+            return [*found]
 
     async def count(self, tenant: str) -> int:
         """Return the number of a tenant's webhooks."""
@@ -248,7 +259,7 @@ def _apply(changes: dict[str, Any], webhook: Webhook) -> bool:
     elif takes_over:
         webhook.disabled_reason = "manual"  # a caller has disabled it: no probe enables it again
     if "url" in changed or ("enabled" in changed and changes["enabled"]):
-        reset_health(webhook)
+        begin_anew(webhook)
     if "filter" in changed:
         webhook.filter_errors = webhook.filter_error = None
     if "rate_limit" in changed:
@@ -256,6 +267,7 @@ def _apply(changes: dict[str, Any], webhook: Webhook) -> bool:
     _renumber(webhook, changes)
     for name, value in changes.items():
         setattr(webhook, name, value)
+    drop_removed_targets(webhook)
     webhook.updated_at = now
     return True
 

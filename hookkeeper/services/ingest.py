@@ -302,5 +302,5 @@ def _delivery(webhook: Webhook | MatchingWebhook, target: Target, manual: bool) 
         target=target.shown,
         requested=manual,
         rate=webhook.current_rate if to_url else None,
-        degraded=to_url and webhook.is_degraded,
+        degraded=to_url and webhook.is_hanging,
     )

@@ -78,7 +78,7 @@ class SystemState:
     async def _read_registry(self) -> None:
         index = await self._store.index.state(self._snapshot.as_of)
         counts = await self._store.webhooks.count_by_state()
-        webhooks = {state: counts.get(state, 0) for state in metrics.WEBHOOK_STATES}
+        webhooks: dict[str, int] = {state: counts.get(state, 0) for state in metrics.WEBHOOK_STATES}
         self._snapshot = replace(self._snapshot, deliveries=index, webhooks=webhooks)
         metrics.OLDEST_PENDING.set(index.oldest_pending)
         metrics.DELIVERIES_WAITING.labels("held").set(index.held)

@@ -15,8 +15,7 @@ from hookkeeper.content.text import SECONDS
 from hookkeeper.content.tls import Tls
 from hookkeeper.crypto.signing_keys import Scheme
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.policy import Order, OrderPolicy, RetryPolicy
-from hookkeeper.registry.health import Status
+from hookkeeper.policy import AlertAfter, Order, OrderPolicy, RetryPolicy, Status
 from hookkeeper.services.fields import (
     SHOWN_AS_GIVEN,
     EventPattern,
@@ -38,7 +37,16 @@ from hookkeeper.services.fields import (
 STEPS = {
     "Where and which events": ("tenant", "url", "name", "description", "events", "filter", "metadata", "enabled"),
     "What is sent": ("payload", "headers", "signature_scheme", "secret", "tls", "emails", "notifications"),
-    "Behaviour": ("retry", "timeout", "rate_limit", "ordered", "order_policy", "disable_after", "on_failure"),
+    "Behaviour": (
+        "retry",
+        "timeout",
+        "rate_limit",
+        "ordered",
+        "order_policy",
+        "alert_after",
+        "disable_after",
+        "on_failure",
+    ),
 }
 """The groups of fields in the form, and in the help of commands."""
 
@@ -80,6 +88,9 @@ class WebhookFields(RequestModel):
     order_policy: OrderPolicy = "block"
     """For an ordered webhook. `block`: events wait until a failing event before them has succeeded or failed for
     good. `skip`: they wait only for its first failed attempt."""
+    alert_after: AlertAfter | None = Field(None, examples=[{"attempts": 5, "seconds": 900}])
+    """When the webhook is failing rather than degraded: after so many failed attempts in a row, or so much time since
+    the first one. It counts from the next failed attempt on. By default the operator's setting."""
     disable_after: Annotated[float, SECONDS] | None = Field(
         None, ge=0, le=365 * 86400, allow_inf_nan=False, strict=True
     )
@@ -119,20 +130,40 @@ class WebhookChanges(WebhookFields):
     model_config = with_examples({"url": "https://acme.example/new-hook"}, {"enabled": True})
 
 
+class FailingTarget(ResponseModel):
+    """A target of the webhook whose latest attempt has failed."""
+
+    target: str
+    """`webhook` for the URL; else `email.1`, `notification.2`, …"""
+    since: Time
+    """The first failed attempt since the latest success."""
+    failures: int
+    """Failed attempts in a row, about."""
+    at: Time
+    """The latest attempt."""
+    status_code: int | None
+    error: str | None
+    text: str
+    """The start of the response, or what the template lacks."""
+
+
 class WebhookHealth(ResponseModel):
-    """The health of the webhook's URL."""
+    """The health of the webhook: that of the latest attempts of its URL, emails and notifications."""
 
     status: Status
-    """`throttled`: the receiver is overloaded, and scheduled attempts wait. `degraded`: it does not answer in time, and
-    gets two requests per second. `failing`: the latest request failed. `unknown`: there was no request yet."""
+    """`new`: no attempt was made yet. `healthy`: the latest attempt of every target has succeeded. `degraded`: that of
+    a target has failed. `failing`: a target has failed as often in a row, or for as long, as `alert_after` says.
+    `paused` and `disabled` take the place of the others."""
     failing_since: Time | None
-    """Start of the current failure streak."""
+    """The first of these failed attempts."""
     failures: int
-    """Approximate number of failures in the current streak."""
+    """Failed attempts in a row of the target with the most, about."""
     last_success_at: Time | None
     """To the minute."""
     throttled_until: Time | None
-    """Null if the webhook is not throttled."""
+    """The URL is overloaded, and scheduled attempts wait until then; null if it is not."""
+    failing: list[FailingTarget]
+    """The targets whose latest attempt has failed, the one that fails for the longest time first."""
 
 
 class WebhookView(Shown, WebhookFields, Owned):

@@ -41,7 +41,7 @@ def test_a_busy_answer_throttles_the_webhook_for_its_time(
     make_webhook: Make, outcome: Outcome, failures: int | None, seconds: float
 ) -> None:
     webhook = make_webhook()
-    webhook.failures = failures
+    webhook.url_failures = failures
     assert throttled_for(webhook, outcome) == seconds
     if not failures:
         assert throttled_for(None, outcome) == seconds

@@ -45,7 +45,12 @@ class Worker:
         self.concurrency = TenantConcurrency(10, 1)
         self.memory = WorkerMemory(8 * MIB)
         self._runner = BatchRunner(
-            store, create_autospec(Client), self.concurrency, self.memory, heartbeat_delay=timedelta(seconds=0.1)
+            store,
+            create_autospec(Client),
+            self.concurrency,
+            self.memory,
+            _unchanged,
+            heartbeat_delay=timedelta(seconds=0.1),
         )
         self.made: list[tuple[str, str]] = []
         self.broken: set[str] = set()
@@ -79,7 +84,7 @@ class Worker:
 
         async def work() -> BatchResult:
             with self.concurrency.slot(busy) if busy else nullcontext():
-                return await self._runner.run(batch, self._attempt, _unchanged)
+                return await self._runner.run(batch, self._attempt)
 
         return await environment.run(work)
 

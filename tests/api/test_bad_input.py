@@ -277,6 +277,9 @@ BAD_WEBHOOKS: list[tuple[dict[str, Any], str]] = [
     ({"headers": {"x-a": 1}}, "headers.x-a"),
     ({"headers": [["x-a", "1"]]}, "headers"),
     *(({"timeout": timeout}, "timeout") for timeout in (0, 0.99, 30.01, 31, -1, 10**300, "15", "fast", None, True)),
+    *(({"alert_after": after}, "alert_after") for after in ({}, {"attempts": None}, 5)),
+    *(({"alert_after": {"attempts": number}}, "alert_after.attempts") for number in (0, 1001, 2.5)),
+    *(({"alert_after": {"seconds": time}}, "alert_after.seconds") for time in (0.5, 30 * 86400 + 1, "60")),
     *(({"disable_after": after}, "disable_after") for after in (-1, 365 * 86400 + 1, "60", True)),
     ({"health": {"status": "healthy"}}, "health"),
     *(({"enabled": enabled}, "enabled") for enabled in ("yes", 1, None)),
@@ -620,7 +623,7 @@ TOKENS = ["eA==", "AAAA", "W10=", "abc="]
 @pytest.mark.parametrize(
     ("method", "path", "known"),
     [
-        ("GET", "/v1/webhooks", "parameters are cursor, enabled, event, limit, tenant"),
+        ("GET", "/v1/webhooks", "parameters are cursor, enabled, event, limit, status, tenant"),
         ("GET", "/v1/events/stream", "parameters are "),
         ("GET", "/v1/system", "this path takes no parameters"),
         ("POST", EVENT, "this path takes no parameters"),

@@ -15,7 +15,7 @@ GROUP: dict[str, Any]
 (GROUP,) = STATISTICS.model_dump(mode="json")["items"]
 SYSTEM: dict[str, Any] = {
     "deliveries": {"oldest_pending": 3725.4, "held": 1, "retrying": 2},
-    "webhooks": {"active": 1200, "disabled_by_failures": 3},
+    "webhooks": {"healthy": 1200, "failing": 3},
     "backlog": {"main": 4567, "retry": 0},
 }
 
@@ -75,7 +75,7 @@ def test_the_state_of_the_installation() -> None:
     text = drawn(GROUP | {"steps": [minute(1, 1)]}, None, SYSTEM)
     assert "1:02:05" in text
     assert "main 4,567   retry 0" in text
-    assert "active 1,200   disabled by failures 3" in text
+    assert "healthy 1,200   failing 3" in text
     assert "too many webhooks" in text
     away = drawn(GROUP | {"steps": [minute(1, 1)]}, [], dict.fromkeys(SYSTEM))
     assert away.count("the registry is unavailable") == 2

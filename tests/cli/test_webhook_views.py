@@ -7,21 +7,27 @@ import pytest
 from hookkeeper.cli.webhooks import webhook_fields
 
 NOON, ONE = "2026-01-01T12:00:00.000Z", "2026-01-01T13:00:00.000Z"
-KNOWN = {"status": "healthy", "failing_since": None, "failures": 0, "last_success_at": NOON, "throttled_until": None}
+KNOWN: dict[str, Any] = {"status": "healthy", "last_success_at": NOON, "throttled_until": None, "failing": []}
+FAILED = {"target": "email.1", "since": ONE, "failures": 3, "status_code": 550, "error": "smtp_550", "text": "no\nsuch"}
 
 
 @pytest.mark.parametrize(
     ("health", "lines"),
     [
-        ({"status": "unknown", "last_success_at": None}, [("health", "unknown")]),
+        ({"status": "new", "last_success_at": None}, [("health", "new")]),
         ({}, [("health", "healthy"), ("last_success_at", NOON)]),
         (
-            {"status": "failing", "failures": 3, "failing_since": ONE},
-            [("health", f"failing, 3 in a row since {ONE}"), ("last_success_at", NOON)],
+            {"status": "failing", "failing": [FAILED, FAILED | {"target": "webhook", "text": ""}]},
+            [
+                ("health", "failing"),
+                ("failing", f"email.1, 3 in a row since {ONE}, smtp_550: no such"),
+                ("failing", f"webhook, 3 in a row since {ONE}, smtp_550"),
+                ("last_success_at", NOON),
+            ],
         ),
         (
-            {"status": "throttled", "throttled_until": ONE},
-            [("health", f"throttled, no requests until {ONE}"), ("last_success_at", NOON)],
+            {"status": "degraded", "throttled_until": ONE},
+            [("health", f"degraded, no requests until {ONE}"), ("last_success_at", NOON)],
         ),
     ],
 )

@@ -38,6 +38,7 @@ VALUES: dict[str, Any] = {
     "rate_limit": 0.5,
     "ordered": {"key": "event.data.customer_id"},
     "order_policy": "skip",
+    "alert_after": {"attempts": 3, "seconds": 120},
     "disable_after": 432_000,
     "enabled": False,
     "metadata": {"team": "shop", "url": "https://acme.example/a"},

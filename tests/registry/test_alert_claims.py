@@ -8,7 +8,7 @@ import pytest
 from hookkeeper.content.context import AlertKind
 from hookkeeper.registry import alerts
 from hookkeeper.registry.alerts import has_recovered
-from hookkeeper.registry.health import RequestResult
+from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
@@ -27,7 +27,8 @@ async def claims(store: Store, *wanted: tuple[AlertKind, str]) -> list[int | Non
 
 
 async def disable(store: Store) -> None:
-    assert await store.health.record([RequestResult("wh_1", "gone", utc_now())]) == {"wh_1": "gone"}
+    (change,) = await store.health.record([AttemptResult("wh_1", "gone", utc_now())])
+    assert change.disabled == "gone"
 
 
 async def needs_recording(store: Store) -> bool:

@@ -39,7 +39,7 @@ async def test_a_matching_webhook_has_the_values_of_the_webhook(store: Store, ma
     for webhook in found:
         stored = await store.webhooks.get(webhook.id)
         assert stored is not None
-        for name in (*(field.name for field in fields(MatchingWebhook)), "target", "is_degraded", "current_rate"):
+        for name in (*(field.name for field in fields(MatchingWebhook)), "target", "is_hanging", "current_rate"):
             assert getattr(webhook, name) == getattr(stored, name), name
 
 

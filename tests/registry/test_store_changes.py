@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.audit import AuditEntry
-from hookkeeper.registry.health import RequestResult
+from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhooks import ChangedMeanwhile
@@ -55,7 +55,7 @@ async def test_pause_and_resume(store: Store, make_webhook: Make) -> None:
 
 async def test_pausing_what_is_gone_keeps_the_reason(store: Store, make_webhook: Make) -> None:
     await store.webhooks.add(make_webhook())
-    await store.health.record([RequestResult("wh_1", "gone", utc_now())])
+    await store.health.record([AttemptResult("wh_1", "gone", utc_now())])
     paused = await store.webhooks.update("wh_1", "acme", {"enabled": False})
     assert paused is not None
     assert paused.disabled_reason == "gone"

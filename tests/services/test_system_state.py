@@ -47,16 +47,16 @@ async def test_webhooks_and_tasks_are_counted_at_most_every_15_seconds(
             await asyncio.sleep(0.05)
     state = SystemState(instance.store, instance.gateway)
     found = await shown(state)
-    assert found["hookkeeper_webhooks state=active"] == 2
+    assert found["hookkeeper_webhooks state=new"] == 2
     assert found["hookkeeper_webhooks state=paused"] == 1
     assert found["hookkeeper_webhooks state=disabled"] == 1
-    assert found["hookkeeper_webhooks state=disabled_by_failures"] == 0
+    assert found["hookkeeper_webhooks state=failing"] == 0
     assert found["hookkeeper_backlog_tasks queue=main"] == 1
     assert found["hookkeeper_source_up source=temporal"] == 1
     await instance.webhook("https://acme.example/three")
-    assert (await shown(state))["hookkeeper_webhooks state=active"] == 2
+    assert (await shown(state))["hookkeeper_webhooks state=new"] == 2
     monkeypatch.setattr(system_state, "MAX_AGE", 0.0)
-    assert (await shown(state))["hookkeeper_webhooks state=active"] == 3
+    assert (await shown(state))["hookkeeper_webhooks state=new"] == 3
 
 
 async def test_a_value_that_cannot_be_read_is_left_out(

@@ -17,7 +17,7 @@ from sqlalchemy import update
 from temporalio.client import Client
 
 from hookkeeper.registry.database import open_engine
-from hookkeeper.registry.models import DEGRADED_AFTER, Webhook
+from hookkeeper.registry.models import HANGING_AFTER, Webhook
 from instances import Instance, running_instance
 from receivers import Receiver, receiver
 from timeouts import WAIT_TIMEOUT
@@ -96,7 +96,7 @@ async def degrade_all(instance: Instance) -> None:
     """Record timeouts of each webhook, as its deliveries would."""
     engine = open_engine(instance.settings.database_url)
     async with engine.begin() as connection:
-        await connection.execute(update(Webhook).values(timeouts=DEGRADED_AFTER))
+        await connection.execute(update(Webhook).values(timeouts=HANGING_AFTER))
     await engine.dispose()
 
 

@@ -180,7 +180,7 @@ async def test_each_failure_counts_for_the_health_of_the_webhook(instance: Insta
     inbox.otherwise = Answer(500)
     await (await start(instance, events_to(instance, webhook, "e1", "e2", "e3"))).result()
     health = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]
-    assert (health["status"], health["failures"]) == ("failing", 3)
+    assert (health["status"], health["failures"]) == ("degraded", 3)
 
 
 async def test_events_of_several_tenants_share_a_run(instance: Instance, inbox: Receiver) -> None:

@@ -60,7 +60,7 @@ async def has_failed_for(instance: Instance, webhook: dict[str, Any], time: time
     engine = open_engine(instance.settings.database_url)
     async with engine.begin() as connection:
         await connection.execute(
-            update(Webhook).where(Webhook.id == webhook["id"]).values(failing_since=utc_now() - time)
+            update(Webhook).where(Webhook.id == webhook["id"]).values(url_failing_since=utc_now() - time)
         )
     await engine.dispose()
 
@@ -121,7 +121,7 @@ async def test_a_busy_webhook_is_left_alone_by_all_events(instance: Instance, in
     webhook = await instance.webhook(inbox.url, retry={"schedule": [0.1]})
     first = (await instance.send())["id"]
     await instance.until_delivery(first, "retrying", attempts=1)
-    assert (await until_health(instance, webhook, "throttled"))["throttled_until"]
+    assert (await until_health(instance, webhook, "degraded"))["throttled_until"]
     second, third = [(await instance.send())["id"] for _ in range(2)]
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await instance.event(second))["deliveries"][0]["next_attempt_at"] is None:
@@ -153,13 +153,13 @@ async def test_a_webhook_that_only_fails_for_days_is_disabled_once_with_one_aler
     await instance.until_delivery(other, "held")
     shown = await show(instance, webhook)
     assert (shown["enabled"], shown["disabled_reason"]) == (False, "failing")
-    assert (shown["health"]["status"], shown["health"]["failures"]) == ("failing", 3)
+    assert (shown["health"]["status"], shown["health"]["failures"]) == ("disabled", 3)
     await desk.got(2)
     assert alerts_at(desk)[1] == {"kind": "disabled", "reason": "failing", "failures": 3, "id": noticed}
 
     inbox.otherwise = Answer()
     await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json={"enabled": True})
-    assert (await health(instance, webhook))["failing_since"] is None
+    assert (await health(instance, webhook))["status"] == "degraded", "it has not answered yet"
     for _ in range(2):
         await instance.until_closed((await instance.send())["id"])
     await desk.got(3)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries, events
 from hookkeeper.registry.index.waiting import count_waiting
-from hookkeeper.registry.models import DEGRADED_AFTER, Webhook
+from hookkeeper.registry.models import HANGING_AFTER, Webhook
 
 MAX_CANDIDATES = 5000
 """Oldest pending deliveries, and oldest open events, among which the oldest late delivery is looked for: not all of the
@@ -55,7 +55,7 @@ def _oldest_of(of_events: FromClause, of_deliveries: FromClause) -> Select[datet
     """Return when the first of these deliveries was due that has a worker to wait for, and nothing else.
 
     Others wait for the `deliver_at` of their event, for their turn, or for the rate of their webhook. An event
-    with many degraded webhooks makes few attempts for these at once.
+    with many hanging webhooks makes few attempts for these at once.
     """
     event, delivery = of_events.c, of_deliveries.c
     first_due = func.coalesce(event.deliver_at, event.accepted_at)
@@ -65,7 +65,7 @@ def _oldest_of(of_events: FromClause, of_deliveries: FromClause) -> Select[datet
         select(func.min(due))
         .select_from(of_events)
         .join(of_deliveries, same_event)
-        .outerjoin(Webhook, and_(Webhook.id == delivery.webhook_id, Webhook.timeouts >= DEGRADED_AFTER))
+        .outerjoin(Webhook, and_(Webhook.id == delivery.webhook_id, Webhook.timeouts >= HANGING_AFTER))
         .where(
             event.status == "delivering",
             delivery.status == "pending",
