@@ -1,4 +1,4 @@
-"""The list of webhooks; what the tabs of one share; and its first tabs: how it is, and its deliveries.
+"""The list of webhooks; what the tabs of one share; its first tabs: how it is, and its deliveries.
 
 `webhook_settings.py` has the settings, `webhook_receiver.py` what one needs to build a receiver.
 """
@@ -13,16 +13,18 @@ from pydantic import ValidationError
 
 from api import views
 from api.access import needs
-from api.deps import AnyTenant, CallerDep, Cursor, IndexDep, KnownWebhook, RecoveriesDep, StoreDep, WebhooksDep
+from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, RecoveriesDep, StoreDep, WebhooksDep
 from api.filters import DeliverySearch
 from api.problems import Problem
+from dashboard import filters
 from dashboard.charts import Counted, RangeName, ShownRange, count_range
-from dashboard.event import PERIODS
+from dashboard.event import REASONS
 from dashboard.recoveries import PERIODS as RECOVERED
 from dashboard.recoveries import since_of
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.messages.event import Attempt, DeliveryStatus
+from hookkeeper.policy import Status
 from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
@@ -36,7 +38,11 @@ from hookkeeper.temporal.server.error_translation import Conflict, Unavailable, 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 WEBHOOKS_ON_PAGE = 20
 SPARKLINE_HEIGHT = 24.0
+WEBHOOK_FIELDS = frozenset({"tenant", "event", "status"})
+"""Filters that the form of the list of webhooks has."""
 DELIVERIES_ON_PAGE = 25
+FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "until"})
+"""Filters that the form of the deliveries has."""
 CHART_HEIGHT = 90.0
 FAILURES = 5
 """Latest failures that the first tab shows. Each response is read from the event's run."""
@@ -91,6 +97,7 @@ class History(NamedTuple):
 
 
 @router.get("", dependencies=[needs("webhooks:read")])
+@filters.filtered
 async def list_webhooks(
     request: Request,
     cursor: Cursor,
@@ -99,11 +106,12 @@ async def list_webhooks(
     tenant: AnyTenant,
     event: Annotated[EventType | None, Query()] = None,
     enabled: bool | None = None,
+    status: Status | None = None,
     done: str = "",
 ) -> Response:
     """Show a page of webhooks, newest first."""
     found, end = await store.webhooks.page(
-        tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start
+        tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start, status=status
     )
     can_count = "events:read" in caller.scopes
     days = {
@@ -118,6 +126,8 @@ async def list_webhooks(
         webhooks=[views.webhook(row) for row in found],
         targets={row.id: row.target for row in found},
         days=days,
+        statuses=get_args(Status),
+        **await filters.context(request, "/webhooks", WEBHOOK_FIELDS, store, tenant),
         **paging(request, "/webhooks", cursor, end),
     )
 
@@ -127,23 +137,24 @@ async def show_overview(
     request: Request,
     webhook: KnownWebhook,
     webhooks: WebhooksDep,
-    search: DeliverySearch,
     shown: ShownRange = "24h",
     done: str = "",
 ) -> Response:
     """Show how a webhook is. Filters of deliveries, and test events, lead to their tabs, as they were here once."""
-    moved = "test" if "test" in request.query_params else "deliveries" if search != _all_of(webhook) else None
-    if moved:
+    given = request.query_params.keys()
+    if moved := "test" if "test" in given else "deliveries" if FIELDS & given else None:
         return redirect(f"{path_of(webhook, moved)}?{request.url.query}")
     return await _show_overview(request, webhook, webhooks, shown, notice=DONE.get(done, ""))
 
 
 @router.get("/{webhook_id}/deliveries", dependencies=[needs("events:read")])
+@filters.filtered
 async def show_deliveries(
-    request: Request, webhook: KnownWebhook, index: IndexDep, cursor: Cursor, search: DeliverySearch
+    request: Request, webhook: KnownWebhook, store: StoreDep, cursor: Cursor, search: DeliverySearch
 ) -> Response:
     """Show a page of the webhook's deliveries, newest event first."""
-    deliveries, end = await index.deliveries(search, DELIVERIES_ON_PAGE, cursor.start)
+    path = path_of(webhook, "deliveries")
+    deliveries, end = await store.index.deliveries(search, DELIVERIES_ON_PAGE, cursor.start)
     return await show_tab(
         request,
         "deliveries",
@@ -151,8 +162,9 @@ async def show_deliveries(
         live=5 if cursor.start is None else None,
         deliveries=deliveries,
         statuses=get_args(DeliveryStatus),
-        periods=PERIODS,
-        **paging(request, path_of(webhook, "deliveries"), cursor, end),
+        reasons=REASONS,
+        **await filters.context(request, path, FIELDS, store, webhook.tenant, webhook.id),
+        **paging(request, path, cursor, end),
     )
 
 
