@@ -100,7 +100,7 @@ def _cells(group: Json) -> list[str]:
         _number(group["events"]),
         _number(group["deliveries_succeeded"]),
         _number(group["deliveries_failed"]),
-        _percent(group["success_rate"]),
+        percent(group["success_rate"]),
         _number(group["attempts"]),
         _number(group["retries"]),
         *("-" if milliseconds is None else f"{milliseconds:.0f} ms" for milliseconds in latency.values()),
@@ -113,7 +113,7 @@ def _number(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
     """Write a share with two decimals, rounded down: 100.00% means all."""
     return "-" if share is None else f"{floor(share * 10_000) / 100:.2f}%"
 
