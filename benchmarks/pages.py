@@ -31,7 +31,8 @@ PAGES = {
     "page: events that need attention": ("/events?needs_attention=true", "evt_"),
     "page: events of a tenant, failed": (f"/events?tenant={TENANT}&status=failed", "evt_"),
     "page: events of a webhook, of an unknown type": (f"/events?webhook={WEBHOOK}&type=none", "No event matches"),
-    "page: webhook": (f"/webhooks/{WEBHOOK}?tenant={TENANT}", "evt_"),
+    "page: webhook": (f"/webhooks/{WEBHOOK}", CHART),
+    "page: deliveries of a webhook": (f"/webhooks/{WEBHOOK}/deliveries", "evt_"),
     "page: webhooks, with sparklines": ("/webhooks", CHART),
 }
 """Path, and a text that only the page that is meant has."""

@@ -12,8 +12,9 @@ from dashboard import (
     overview,
     recoveries,
     webhook,
-    webhook_commands,
     webhook_form,
+    webhook_receiver,
+    webhook_settings,
 )
 
 ROUTERS = (
@@ -29,8 +30,9 @@ ROUTERS = (
     exchange.router,
     webhook_form.router,
     webhook.router,
-    webhook_commands.router,
+    webhook_receiver.router,
+    webhook_settings.router,
     lists.router,
     recoveries.router,
 )
-"""`/webhooks/new` comes before `/webhooks/{webhook_id}`."""
+"""`/webhooks/new` comes before `/webhooks/{webhook_id}`, and `POST /webhooks/{webhook_id}/{command}` last."""
