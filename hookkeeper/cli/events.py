@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from hookkeeper.cli import event_views, options
+from hookkeeper.cli import bulk, event_views, options
 from hookkeeper.cli.client import Api, ApiUnavailable, present
 from hookkeeper.cli.console import Json, err, out, print_json_or
 from hookkeeper.cli.options import AsJson, EventData, Follow, OwnEventId, Tenant, read_json
@@ -67,6 +67,21 @@ def _follow(api: Api, accepted: Json, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+FILTERS: dict[str, Any] = {
+    "tenant": options.only("Only this tenant's."),
+    "webhook": options.only("Only events for this webhook."),
+    "status": Annotated[
+        list[str] | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated.")
+    ],
+    "needs_attention": Annotated[
+        bool | None, typer.Option(help="Only events with a delivery that has failed, or has long been retrying.")
+    ],
+    "acknowledged": Annotated[bool | None, typer.Option(help="Only events that are acknowledged, or are not.")],
+    "delivery_status": Annotated[
+        list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
+    ],
+    **options.SEARCH,
+}
 resource.list(
     "List events, newest first.",
     {
@@ -77,18 +92,7 @@ resource.list(
         "Accepted": "accepted_at",
     },
     "No events. `hookkeeper send` sends one.",
-    tenant=options.only("Only this tenant's."),
-    webhook=options.only("Only events for this webhook."),
-    status=Annotated[
-        list[str] | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated.")
-    ],
-    needs_attention=Annotated[
-        bool | None, typer.Option(help="Only events with a delivery that has failed, or has long been retrying.")
-    ],
-    delivery_status=Annotated[
-        list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
-    ],
-    **options.SEARCH,
+    **FILTERS,
 )
 
 
@@ -123,6 +127,16 @@ resource.post(
     _accepted,
     deliver_at=Annotated[str, typer.Argument(metavar="TIME", help="The new time (RFC 3339).")],
 )
+
+
+resource.post(
+    "acknowledge",
+    "Take an event out of what needs attention, until a delivery of it fails again.",
+    _accepted,
+    note=Annotated[str | None, typer.Option(help="Why.")],
+)
+resource.post("unacknowledge", "Undo the acknowledgement of an event.", _accepted)
+bulk.add(app, FILTERS)
 
 
 # New events

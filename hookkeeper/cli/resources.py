@@ -147,10 +147,14 @@ class Resource:
                 given_later.update({each: ctx.params.pop(each) for each in ctx.params.keys() - own})
                 return super().invoke(ctx)
 
-        self.app.command(name, cls=Command, help=help_)(_with(parameters, lambda **given: run(**given, **given_later)))
+        self.app.command(name, cls=Command, help=help_)(
+            with_parameters(parameters, lambda **given: run(**given, **given_later))
+        )
 
 
-def _with(parameters: Sequence[Parameter], run: Callable[..., None]) -> Callable[..., None]:
+def with_parameters(parameters: Sequence[Parameter], run: Callable[..., None]) -> Callable[..., None]:
+    """Return a function with these parameters, for Typer."""
+
     def act(**given: Any) -> None:
         run(**given)
 
@@ -161,7 +165,7 @@ def _with(parameters: Sequence[Parameter], run: Callable[..., None]) -> Callable
 
 def _made(parameters: Sequence[Parameter]) -> Any:
     app = typer.Typer(add_completion=False)
-    app.command()(_with(parameters, lambda **_: None))
+    app.command()(with_parameters(parameters, lambda **_: None))
     return typer.main.get_command(app).params
 
 

@@ -241,7 +241,7 @@ async def test_an_event_shows_its_attempts_and_what_comes_next(instance: Instanc
         assert re.search(cause, " ".join(page.text.split()))
         assert any(link.startswith("http://temporal-ui.test/") for link in page.links())
         actions = {action.partition("?")[0].rpartition("/")[2] for action in page.actions()}
-        assert actions == {"logout", "retry", "cancel", "hold"}
+        assert actions == {"logout", "retry", "cancel", "hold", "acknowledge"}
         (delivery,) = (await instance.event(event["id"]))["deliveries"]
         action = f"/events/{event['id']}/retry?tenant={instance.tenant}"
         answer = await browser.submit(path, action, delivery=delivery["id"])

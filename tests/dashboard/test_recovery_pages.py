@@ -114,3 +114,31 @@ async def test_a_bad_form_is_explained(instance: Instance) -> None:
         for fields, status in bad:
             answer = await browser.submit("/recoveries", START, **fields)
             assert (answer.status_code, 'role="alert"' in answer.text) == (status, True), fields
+
+
+async def test_what_a_filter_matches_is_counted_and_done(instance: Instance, inbox: Receiver) -> None:
+    webhook = await fail_some(instance, inbox, 2)
+    key = await make_key(instance, instance.tenant)
+    listed = f"/events?webhook={webhook}&delivery_status=failed"
+    asking = listed.replace("/events", "/events/bulk")
+    async with browsing(instance.app, key["key"]) as browser:
+        assert "/events/bulk" not in (await browser.get("/events")).text, "without a filter"
+        assert asking in (await browser.page(listed)).actions()
+        answer = await browser.submit(listed, asking, action="retry")
+        page = Page(answer.text)
+        assert "Retry events" in page.text and "2 events match" in " ".join(page.text.split())
+        assert len(inbox.requests) == 2, "counting delivers nothing"
+        (confirming,) = [action for action in page.actions() if action.startswith("/events/bulk")]
+        assert "until=" in confirming, "what was counted"
+        answer = await browser.submit(listed, confirming, action="retry", confirmed="true")
+        path = answer.headers["location"]
+        assert path.startswith("/recoveries/rec_") and path.endswith("_retry_" + instance.tenant + "?done=bulk")
+        await inbox.got(4)
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while "finished" not in (page := await browser.page(path)).text:
+                await asyncio.sleep(0.1)
+        assert "2 of 2 retried" in page.text
+        for bad, status in (({"action": "erase"}, 422), ({"action": "retry", "note": "a\nb"}, 422)):
+            answer = await browser.submit(listed, asking, **bad)
+            assert (answer.status_code, 'role="alert"' in answer.text) == (status, True)
+        assert (await browser.submit(listed, "/events/bulk", action="cancel")).status_code == 422, "no filter"

@@ -77,6 +77,11 @@ class EventIndex:
         async with self._database.scan() as session:
             return await listing.seen(session, tenant, webhook)
 
+    async def matches(self, search: Search, limit: int, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
+        """Return tenants and ids of such a page."""
+        async with self._database.scan() as session:
+            return await listing.list_matches(session, search, limit, cursor)
+
     async def deliveries(
         self, search: Search, limit: int, cursor: str | None
     ) -> tuple[list[ListedDelivery], str | None]:
