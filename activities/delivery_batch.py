@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 from temporalio import activity
@@ -39,7 +40,16 @@ MAX_CONCURRENT_ATTEMPTS = 100
 log = structlog.get_logger("hookkeeper.delivery")
 MakeAttempt = Callable[[PreparedAttempt], Awaitable[Outcome]]
 """Returns the outcome. Raises `ContentError` for an error in the webhook's templates, and internal errors."""
-Made = tuple[AttemptRequest, Outcome]
+
+
+class Made(NamedTuple):
+    """An attempt that was made, or was not possible."""
+
+    event_id: str
+    request: AttemptRequest
+    outcome: Outcome
+
+
 AfterAttempts = Callable[[str, Sequence[Made], Mapping[str, Webhook], timedelta], Awaitable[Collection[str]]]
 """Acts on all attempts of a tenant, and returns the webhooks that were disabled by them. Runs again if the activity is
 retried.
@@ -271,7 +281,8 @@ class BatchRunner:
 
 
 def _made(this: BatchTry, number: int) -> Iterable[Made]:
-    return zip(this.batch.events[number].attempts, this.outcomes(number), strict=True)
+    event = this.batch.events[number]
+    return (Made(event.id, *pair) for pair in zip(event.attempts, this.outcomes(number), strict=True))
 
 
 def _outcomes(this: BatchTry, number: int, disabled: Collection[str]) -> tuple[Outcome, ...]:
@@ -280,7 +291,7 @@ def _outcomes(this: BatchTry, number: int, disabled: Collection[str]) -> tuple[O
         outcome.model_copy(update={"disabled": True})
         if request.webhook_id in disabled and outcome.verdict != "succeeded"
         else outcome
-        for request, outcome in _made(this, number)
+        for _, request, outcome in _made(this, number)
     )
 
 

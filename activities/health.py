@@ -16,11 +16,10 @@ from temporalio import activity
 from activities.delivery_batch import Made
 from hookkeeper import metrics
 from hookkeeper.content.text import truncate
-from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.outcomes import BUSY_STATUS_CODES, Outcome
 from hookkeeper.policy import HealthDefaults
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.health import URL, Answer, AttemptResult, HealthChange, needs_recording
+from hookkeeper.registry.health import MAX_TEXT, URL, Answer, AttemptResult, HealthChange, needs_recording
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import part_of
@@ -40,8 +39,6 @@ WEIGHT = 0.1
 SLOW_SHARE = 0.18
 """Two long attempts in a row exceed it."""
 MAX_WEBHOOKS = 10_000
-MAX_TEXT = 200
-"""Characters of a failed attempt's response that are kept in its webhook."""
 log = structlog.get_logger("hookkeeper.delivery")
 
 
@@ -114,22 +111,21 @@ class HealthRecorder:
     ) -> Iterator[AttemptResult]:
         """Yield what is to be recorded: of the successes of a target, the latest."""
         successes: dict[str, AttemptResult] = {}
-        for request, outcome in made:
-            result = self._result(request, outcome, before.get(request.webhook_id), offset)
+        for each in made:
+            result = self._result(each, before.get(each.request.webhook_id), offset)
             if result is None:
                 continue
             if result.answer not in ("succeeded", "sent"):
                 yield result
                 continue
-            other = successes.get(request.delivery, result)
+            other = successes.get(each.request.delivery, result)
             latest = max(other, result, key=lambda success: success.at)
-            successes[request.delivery] = replace(latest, slow=other.slow or result.slow)
+            successes[each.request.delivery] = replace(latest, slow=other.slow or result.slow)
         yield from successes.values()
 
-    def _result(
-        self, request: AttemptRequest, outcome: Outcome, before: Webhook | None, offset: timedelta
-    ) -> AttemptResult | None:
+    def _result(self, made: Made, before: Webhook | None, offset: timedelta) -> AttemptResult | None:
         """Return what the outcome shows of the target; None without an attempt, or if nothing has changed."""
+        request, outcome = made.request, made.outcome
         if outcome.started_at is None:
             return None
         at = outcome.started_at + timedelta(milliseconds=outcome.duration_ms) + offset
@@ -159,6 +155,7 @@ class HealthRecorder:
             status_code=outcome.status_code,
             error=outcome.error,
             text=truncate(outcome.response_excerpt, MAX_TEXT),
+            event_id=made.event_id,
         )
 
 
