@@ -93,7 +93,7 @@ class View(NamedTuple):
 
     name: str
     url: str
-    count: str | None
+    shown_count: str | None
     is_shown: bool
 
 

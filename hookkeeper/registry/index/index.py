@@ -72,15 +72,15 @@ class EventIndex:
         async with self._database.scan() as session:
             return await listing.list_events(session, search, limit, cursor)
 
-    async def matches(self, search: Search, limit: int, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
-        """Return tenants and ids of such a page."""
-        async with self._database.scan() as session:
-            return await listing.list_matches(session, search, limit, cursor)
-
     async def seen(self, tenant: str | None, webhook: str | None) -> Seen:
         """Return what the latest events and failed attempts have, for suggestions."""
         async with self._database.scan() as session:
             return await listing.seen(session, tenant, webhook)
+
+    async def matches(self, search: Search, limit: int, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
+        """Return tenants and ids of such a page."""
+        async with self._database.scan() as session:
+            return await listing.list_matches(session, search, limit, cursor)
 
     async def deliveries(
         self, search: Search, limit: int, cursor: str | None
