@@ -259,7 +259,7 @@ def _rates(total: Json | None) -> RenderableType:
                 f"{latest['attempts'] / MINUTE:8.1f}/s  {sparkline([step['attempts'] for step in steps])}",
             ),
             ("Failed attempts", f"{_failed(latest) / MINUTE:8.1f}/s  [red]{sparkline(failed)}[/red]"),
-            ("Success", "-" if rate is None else f"{rate:8.2%}  of the deliveries finished in 30 minutes"),
+            ("Success", "-" if rate is None else f"{rate:8.2%}  of deliveries in 30 minutes"),
             (
                 "Latency",
                 "-"

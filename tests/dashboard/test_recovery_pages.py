@@ -5,6 +5,7 @@ import re
 
 from browsers import Browser, Page, browsing
 from callers import make_key
+from test_stats_api import report
 
 from index_rows import until_indexed
 from instances import Instance
@@ -58,6 +59,10 @@ async def test_failed_events_of_a_tenant_are_counted_and_delivered_again(instanc
 async def test_a_count_is_where_the_reader_looks(idle_instance: Instance) -> None:
     """A long page opens at the form that has the count; the answer to the second step opens at its top."""
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    failed = report(idle_instance.tenant, "evt_1", "http_500", status="failed")
+    (delivery,) = failed.deliveries
+    of_webhook = delivery.model_copy(update={"id": webhook["id"], "webhook_id": webhook["id"]})
+    await idle_instance.store.rows.write([failed._replace(deliveries=(of_webhook,))])
     key = await make_key(idle_instance, idle_instance.tenant)
     async with browsing(idle_instance.app, key["key"]) as browser:
         for path, action, place in (

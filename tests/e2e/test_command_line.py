@@ -80,7 +80,7 @@ async def test_send_repeats_safely(running_dev: processes.Dev, tenant: str) -> N
     command = ("send", "order.paid", "--tenant", tenant, "--id", "order-1")
     assert (await as_json(running_dev, *command))["duplicate"] is False
     again = await running_dev.run(*command)
-    assert (again.code, again.out) == (0, "order-1  no matching webhook  duplicate\n")
+    assert (again.code, again.out) == (0, "order-1  order.paid  no matching webhook  duplicate\n")
     other = await running_dev.run(*command, "--data", "[]")
     assert other.code == 1
     assert other.err.startswith("Error: 409 Conflict: ")

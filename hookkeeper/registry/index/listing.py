@@ -167,10 +167,16 @@ def _next_attempt(row: RowMapping) -> datetime | None:
     return next_attempt_at(row["status"], row["next_attempt_at"], row["event_status"], row["deliver_at"])
 
 
+async def count_up_to(session: AsyncSession, search: Search, limit: int) -> tuple[int, bool]:
+    """Return how many events meet the search, of those that a page of this size reads, and whether these are all."""
+    found = await find_events(session, search, limit, None)
+    return len(found.keys), found.end is None
+
+
 async def count_events(session: AsyncSession, search: Search, at_most: int = MAX_TOTAL) -> int | None:
     """Return how many events meet the search; None if they are more, or many have to be read to count them."""
-    found = await find_events(session, search, at_most, None)
-    return None if found.end else len(found.keys)
+    number, are_all = await count_up_to(session, search, at_most)
+    return number if are_all else None
 
 
 async def count_deliveries(session: AsyncSession, search: Search) -> int | None:
