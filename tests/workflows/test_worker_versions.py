@@ -200,6 +200,17 @@ async def test_a_change_that_the_server_has_confirmed_is_not_asked_for_again(idl
     assert await current(idle_instance) == "2.0"
 
 
+async def test_a_worker_that_meets_a_busy_server_at_its_start_waits_for_it(idle_instance: Instance) -> None:
+    async with cloud(idle_instance.temporal) as (address, frontend):
+        frontend.busy = ["DescribeWorkerDeployment"] * 2
+        client = await Client.connect(
+            address, namespace=idle_instance.temporal.namespace, data_converter=idle_instance.temporal.data_converter
+        )
+        async with with_version(replace(idle_instance, temporal=client), "1.0").working():
+            assert not frontend.busy
+            assert await current(idle_instance) == "1.0"
+
+
 async def test_a_refusal_of_a_change_that_is_made_is_no_failure(idle_instance: Instance) -> None:
     queue = idle_instance.settings.task_queue
     async with (

@@ -20,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
 from hookkeeper import task_queues
+from hookkeeper.temporal.server.connection import BUSY
 from hookkeeper.temporal.server.error_translation import not_found_suppressed
 
 log = structlog.get_logger("hookkeeper.temporal")
@@ -30,15 +31,6 @@ BUSY_INTERVAL = 2.0
 """Seconds until the next try after the server was busy: it limits the changes of a worker deployment."""
 LAST_LOOK = 5.0
 """Seconds for the question whether the version is current, after the time to make it so is over."""
-BUSY = frozenset(
-    {
-        RPCStatusCode.CANCELLED,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-    }
-)
-"""Statuses of a call that succeeds later, for example once all new workers have registered."""
 
 
 class VersionNotReady(Exception):
