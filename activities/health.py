@@ -6,14 +6,15 @@ records them. So each batch is recorded at least once; `hookkeeper.registry.heal
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from temporalio import activity
 
 from activities.delivery_batch import Made
+from activities.incident import IncidentCalls
 from hookkeeper import metrics
 from hookkeeper.content.text import truncate
 from hookkeeper.messages.batch import AttemptRequest
@@ -24,7 +25,7 @@ from hookkeeper.registry.health import URL, Answer, AttemptResult, HealthChange,
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import part_of
-from hookkeeper.temporal.bulk.probes import Probes
+from hookkeeper.temporal.bulk.incidents import Probes
 
 PAUSES = (0.5, 1.0)
 """Seconds before each further try to record. The retry of an activity takes longer: it waits for another turn if its
@@ -66,28 +67,27 @@ class SlowWebhooks:
 
 
 class HealthRecorder:
-    def __init__(self, store: Store, defaults: HealthDefaults, probes: Probes | None = None) -> None:
+    def __init__(
+        self, store: Store, defaults: HealthDefaults, incidents: IncidentCalls, probes: Probes | None = None
+    ) -> None:
         """`defaults` are for webhooks without settings of their own."""
         self._store = store
         self._defaults = defaults
+        self._incidents = incidents
         self._probes = probes
         self._slow = SlowWebhooks()
 
-    async def record(
-        self, tenant: str, made: Sequence[Made], before: Mapping[str, Webhook], offset: timedelta
-    ) -> Collection[str]:
-        """Record the outcomes of a tenant's attempts; return the webhooks that were disabled by them.
+    async def record(self, tenant: str, made: Sequence[Made], before: Mapping[str, Webhook], offset: timedelta) -> None:
+        """Record the outcomes of a tenant's attempts, and let the incidents of their webhooks know.
 
         `before` are the webhooks as they were before their attempts, as far as this try of the activity has read them.
         `offset` is that of Temporal's clock.
         """
         results = list(self._results(made, before, offset))
-        if not results:
-            return ()
-        changes = await self._record(results)
+        changes = await self._record(results) if results else ()
         for change in changes:
             await self._follow(tenant, change)
-        return {change.webhook_id for change in changes if change.disabled}
+        await self._incidents.after(tenant, made, before, changes, datetime.now(UTC) + offset)
 
     async def _follow(self, tenant: str, change: HealthChange) -> None:
         """Act on a change. The activity may be retried, and so is this."""

@@ -140,6 +140,11 @@ def probe_id(webhook_id: str) -> str:
     return f"probe-{webhook_id}"
 
 
+def incident_id(webhook_id: str) -> str:
+    """Name the run that alerts of a failing webhook; one runs at a time."""
+    return f"incident-{webhook_id}"
+
+
 TENANT_PREFIX = "tenant_"
 """No webhook id begins with it."""
 

@@ -14,7 +14,7 @@ from hookkeeper.registry.index.runs_by_status import RunsByStatus
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.state import IndexState, read_state
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
-from hookkeeper.registry.index.waiting import webhooks_needing_attention
+from hookkeeper.registry.index.waiting import waiting_for, webhooks_needing_attention
 
 
 class EventIndex:
@@ -41,6 +41,11 @@ class EventIndex:
         """Return tenant and id of the webhooks with the most deliveries that need attention."""
         async with self._database.read() as session:
             return await webhooks_needing_attention(session, since, tenant, limit)
+
+    async def waiting_for(self, webhook_id: str) -> tuple[int, datetime | None]:
+        """Return how many deliveries to a webhook are held or retrying, and when the next attempt is made."""
+        async with self._database.scan() as session:
+            return await waiting_for(session, webhook_id)
 
     async def state(self, now: datetime) -> IndexState:
         """Return what is pending, and what waits."""

@@ -85,6 +85,20 @@ def _counts(
     return select(*groups, *numbers, *totals).group_by(*groups).order_by(*order).limit(max_groups)
 
 
+async def waiting_for(session: AsyncSession, webhook_id: str) -> tuple[int, datetime | None]:
+    """Return how many deliveries to a webhook are held or retrying, at most `MAX_WAITING`, and the next attempt."""
+    c = deliveries.c
+    found = (
+        select(c.status, c.next_attempt_at)
+        .where(c.webhook_id == webhook_id, c.status.in_(STATUSES), NOT_SUCCEEDED)
+        .limit(MAX_WAITING)
+        .subquery()
+    )
+    next_attempt = func.min(found.c.next_attempt_at).filter(found.c.status == "retrying")
+    count, at = (await session.execute(select(func.count(), next_attempt).select_from(found))).one()
+    return count, at
+
+
 async def webhooks_needing_attention(
     session: AsyncSession, since: datetime, tenant: str | None, limit: int
 ) -> list[tuple[str, str]]:
