@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 from temporalio import activity
@@ -38,7 +39,16 @@ MAX_CONCURRENT_ATTEMPTS = 100
 log = structlog.get_logger("hookkeeper.delivery")
 MakeAttempt = Callable[[PreparedAttempt], Awaitable[Outcome]]
 """Returns the outcome. Raises `ContentError` for an error in the webhook's templates, and internal errors."""
-Made = tuple[AttemptRequest, Outcome]
+
+
+class Made(NamedTuple):
+    """An attempt that was made, or was not possible."""
+
+    event_id: str
+    request: AttemptRequest
+    outcome: Outcome
+
+
 AfterAttempts = Callable[[str, Sequence[Made], Mapping[str, Webhook], timedelta], Awaitable[None]]
 """Acts on all attempts of a tenant. Runs again if the activity is retried.
 
@@ -266,7 +276,8 @@ class BatchRunner:
 
 
 def _made(this: BatchTry, number: int) -> Iterable[Made]:
-    return zip(this.batch.events[number].attempts, this.outcomes(number), strict=True)
+    event = this.batch.events[number]
+    return (Made(event.id, *pair) for pair in zip(event.attempts, this.outcomes(number), strict=True))
 
 
 def _log_attempt(event: EventAttempts, request: AttemptRequest, outcome: Outcome) -> None:

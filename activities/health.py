@@ -14,17 +14,16 @@ import structlog
 from temporalio import activity
 
 from activities.delivery_batch import Made
-from activities.incident import IncidentCalls
 from hookkeeper import metrics
 from hookkeeper.content.text import truncate
-from hookkeeper.messages.batch import AttemptRequest
-from hookkeeper.outcomes import BUSY_STATUS_CODES, Outcome
+from hookkeeper.outcomes import BUSY_STATUS_CODES, NOT_MADE, Outcome
 from hookkeeper.policy import HealthDefaults
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.health import URL, Answer, AttemptResult, HealthChange, needs_recording
+from hookkeeper.registry.health import MAX_TEXT, URL, Answer, AttemptResult, HealthChange, needs_recording
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import part_of
+from hookkeeper.services.incidents import Call, IncidentCalls, calls_after, time_left
 from hookkeeper.temporal.bulk.incidents import Probes
 
 PAUSES = (0.5, 1.0)
@@ -41,8 +40,6 @@ WEIGHT = 0.1
 SLOW_SHARE = 0.18
 """Two long attempts in a row exceed it."""
 MAX_WEBHOOKS = 10_000
-MAX_TEXT = 200
-"""Characters of a failed attempt's response that are kept in its webhook."""
 log = structlog.get_logger("hookkeeper.delivery")
 
 
@@ -87,7 +84,9 @@ class HealthRecorder:
         changes = await self._record(results) if results else ()
         for change in changes:
             await self._follow(tenant, change)
-        await self._incidents.after(tenant, made, before, changes, datetime.now(UTC) + offset)
+        now = datetime.now(UTC) + offset
+        calls = calls_during(made, before, now) | calls_after(changes, before, now)
+        await self._incidents.make(tenant, calls, before)
 
     async def _follow(self, tenant: str, change: HealthChange) -> None:
         """Act on a change. The activity may be retried, and so is this."""
@@ -114,22 +113,21 @@ class HealthRecorder:
     ) -> Iterator[AttemptResult]:
         """Yield what is to be recorded: of the successes of a target, the latest."""
         successes: dict[str, AttemptResult] = {}
-        for request, outcome in made:
-            result = self._result(request, outcome, before.get(request.webhook_id), offset)
+        for each in made:
+            result = self._result(each, before.get(each.request.webhook_id), offset)
             if result is None:
                 continue
             if result.answer not in ("succeeded", "sent"):
                 yield result
                 continue
-            other = successes.get(request.delivery, result)
+            other = successes.get(each.request.delivery, result)
             latest = max(other, result, key=lambda success: success.at)
-            successes[request.delivery] = replace(latest, slow=other.slow or result.slow)
+            successes[each.request.delivery] = replace(latest, slow=other.slow or result.slow)
         yield from successes.values()
 
-    def _result(
-        self, request: AttemptRequest, outcome: Outcome, before: Webhook | None, offset: timedelta
-    ) -> AttemptResult | None:
+    def _result(self, made: Made, before: Webhook | None, offset: timedelta) -> AttemptResult | None:
         """Return what the outcome shows of the target; None without an attempt, or if nothing has changed."""
+        request, outcome = made.request, made.outcome
         if outcome.started_at is None:
             return None
         at = outcome.started_at + timedelta(milliseconds=outcome.duration_ms) + offset
@@ -159,6 +157,7 @@ class HealthRecorder:
             status_code=outcome.status_code,
             error=outcome.error,
             text=truncate(outcome.response_excerpt, MAX_TEXT),
+            event_id=made.event_id,
         )
 
 
@@ -166,6 +165,23 @@ def _answer(outcome: Outcome) -> Answer:
     if outcome.verdict == "gone":
         return "gone"
     return "timed_out" if outcome.error == "timeout" else "failed"
+
+
+def calls_during(made: Sequence[Made], before: Mapping[str, Webhook], now: datetime) -> dict[str, Call]:
+    """Return the calls of incidents that attempts need, whether or not they have changed the health.
+
+    A failure makes up for a start that has failed, and a success for a look.
+    """
+    found: dict[str, Call] = {}
+    for _, request, outcome in made:
+        webhook = before.get(request.webhook_id)
+        if webhook is None or outcome.verdict in NOT_MADE:
+            continue
+        if outcome.verdict != "succeeded":
+            found[webhook.id] = time_left(webhook.failing_from, now)
+        elif webhook.enabled and webhook.incident and webhook.incident.is_open and not webhook.failing:
+            found[webhook.id] = None
+    return found
 
 
 def throttled_for(webhook: Webhook | None, outcome: Outcome) -> float:

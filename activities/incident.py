@@ -1,37 +1,24 @@
-"""What an incident does: look at its webhook, and decide whether an alert is due. And who starts it: each failure."""
+"""What an incident does: look at its webhook, and decide whether an alert is due."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-import structlog
 from temporalio import activity
-from temporalio.service import RPCError
 
 from activities.attempts import clock_offset
-from activities.delivery_batch import Made
 from hookkeeper.content.context import AlertKind
 from hookkeeper.messages.alert import Alert, FailingTarget, IncidentFacts, IncidentLook, IncidentStep
-from hookkeeper.outcomes import NOT_MADE
 from hookkeeper.registry.alerts import ClaimedStep, disable_at
-from hookkeeper.registry.health import URL, HealthChange
+from hookkeeper.registry.health import URL
 from hookkeeper.registry.models import Failure, Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of, part_of, targets_of
-from hookkeeper.services.errors import RateLimited
-from hookkeeper.services.rate_limits import RateLimits
-from hookkeeper.temporal.bulk.incidents import Incidents
 
 ALERT_EVENT_TYPE = "hookkeeper.alert"
 MAX_TEXT = 500
 """Characters of the receiver's latest response in an alert."""
 MAX_ALSO_FAILING = 10
-MAX_WATCHES, MAX_LOOKS = "1/minute", "20/minute"
-"""Calls for one webhook, per worker. What is left out is made up for by the next attempt, or the next look."""
-log = structlog.get_logger("hookkeeper.alert")
-Call = timedelta | None
-"""Start the incident, which looks after this time; or, None, let it look now."""
 
 
 class IncidentActivities:
@@ -104,74 +91,3 @@ def _also_failing(webhook: Webhook, named: str) -> Iterator[FailingTarget]:
             error=failure.error,
             text=failure.text[:MAX_TEXT],
         )
-
-
-class IncidentCalls:
-    """Starts incidents, and lets them look, after each batch of attempts."""
-
-    def __init__(self, incidents: Incidents, *, always_alert: bool) -> None:
-        """`always_alert`: the operator wants alerts, whatever the webhook's settings are."""
-        self._incidents = incidents
-        self._always_alert = always_alert
-        self._rates = RateLimits(None)
-
-    async def after(
-        self,
-        tenant: str,
-        made: Sequence[Made],
-        before: Mapping[str, Webhook],
-        changes: Sequence[HealthChange],
-        now: datetime,
-    ) -> None:
-        """Make the calls that these attempts need. One that fails is made up for by the next failure."""
-        for webhook_id, wait in calls(made, before, changes, now).items():
-            webhook = before.get(webhook_id)
-            if self._always_alert or webhook is None or webhook.on_failure is not None:
-                await self._call(tenant, webhook_id, wait)
-
-    async def _call(self, tenant: str, webhook_id: str, wait: Call) -> None:
-        who, rate = (f"look {webhook_id}", MAX_LOOKS) if wait is None else (f"watch {webhook_id}", MAX_WATCHES)
-        if not await self._rates.has_room(who, rate):
-            return
-        try:
-            if wait is None:
-                await self._incidents.look(tenant, webhook_id)
-            else:
-                await self._incidents.watch(tenant, webhook_id, wait)
-            with suppress(RateLimited):
-                await self._rates.count(who, rate, "another attempt has called meanwhile")
-        except RPCError as error:
-            log.warning("the incident was not started", webhook=webhook_id, tenant=tenant, reason=str(error))
-
-
-def calls(
-    made: Sequence[Made], before: Mapping[str, Webhook], changes: Sequence[HealthChange], now: datetime
-) -> dict[str, Call]:
-    """Return the webhooks whose incidents are to be called, and how."""
-    found: dict[str, Call] = {}
-    for request, outcome in made:
-        webhook = before.get(request.webhook_id)
-        if webhook is None or outcome.verdict in NOT_MADE:
-            continue
-        if outcome.verdict != "succeeded":
-            found[webhook.id] = _left(webhook.failing_from, now)
-        elif webhook.enabled and webhook.incident and webhook.incident.is_open and not webhook.failing:
-            found[webhook.id] = None  # the success that ended the failures came before it was enabled
-    for change in changes:
-        webhook = before.get(change.webhook_id)
-        if change.disabled or change.reached or (change.recovered and _may_be_alerted(webhook, now)):
-            found[change.webhook_id] = None
-        elif change.began:
-            found[change.webhook_id] = _left(change.failing_from, now)
-    return found
-
-
-def _may_be_alerted(webhook: Webhook | None, now: datetime) -> bool:
-    """Return whether an alert may have been sent of failures that are over: others end without one."""
-    if webhook is None or (webhook.incident and webhook.incident.is_open):
-        return True
-    return webhook.failing_from is not None and webhook.failing_from <= now
-
-
-def _left(failing_from: datetime | None, now: datetime) -> timedelta:
-    return max(failing_from - now, timedelta()) if failing_from else timedelta(days=1)

@@ -12,7 +12,7 @@ from activities.alerts import AlertActivities
 from activities.delivery_batch import BatchRunner
 from activities.emails import EmailActivities, SuppressingProvider
 from activities.health import HealthRecorder
-from activities.incident import IncidentActivities, IncidentCalls
+from activities.incident import IncidentActivities
 from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
 from activities.probe import ProbeActivities
@@ -32,11 +32,12 @@ from hookkeeper.egress.resolver import Lookups
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
+from hookkeeper.services.incidents import IncidentCalls
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.operator_settings import mail_provider, operator_alerts
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.bulk.incidents import Incidents, Probes
+from hookkeeper.temporal.bulk.incidents import Probes
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.bulk.releases import HeldDeliveries
 from hookkeeper.temporal.events.gateway import Gateway
@@ -101,14 +102,13 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     renderer = Renderer(clients.sandbox, memory, settings.render_limits)
     interval = settings.probe_interval
     probes = Probes(temporal, settings.task_queue, interval) if interval else None
-    incidents = Incidents(temporal, settings.task_queue)
-    incident_calls = IncidentCalls(incidents, always_alert=operators is not None)
+    calls = IncidentCalls(gateway.incidents, always_alert=operators is not None)
     batches = BatchRunner(
         store,
         temporal,
         concurrency,
         memory,
-        HealthRecorder(store, settings.health_defaults, incident_calls, probes).record,
+        HealthRecorder(store, settings.health_defaults, calls, probes).record,
         heartbeat_delay=settings.heartbeat_delay,
         always_alert=operators is not None,
     )
@@ -134,7 +134,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     firing = ScheduledEventActivities(scheduled_ingest, gateway, concurrency)
     turns = TurnActivities(temporal, store.rows.lines, gateway.lines, RunRepair(temporal, gateway, store))
     runs = RunActivities(temporal, store.rows, gateway.lines, concurrency, memory)
-    probing = ProbeActivities(store, webhooks, gateway.releases, incidents, interval)
+    probing = ProbeActivities(store, webhooks, gateway.releases, gateway.incidents, interval)
     return Activities(
         main=[
             *sending,

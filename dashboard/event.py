@@ -5,30 +5,32 @@ sense now.
 from collections import Counter
 from collections.abc import AsyncIterable, Iterable
 from dataclasses import replace
-from typing import Annotated, get_args
+from typing import Annotated, NamedTuple, get_args
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api import views
 from api.access import needs
-from api.deps import CallerDep, Cursor, GatewayDep, IndexDep, LinksDep, StoreDep, Tenant
+from api.deps import CallerDep, Cursor, GatewayDep, LinksDep, StoreDep, Tenant
 from api.errors import as_problem
 from api.filters import EventSearch, SubscriptionDep
 from api.problems import Problem
 from api.state import state_of
+from dashboard import filters
 from dashboard.rendering import given_filters, paging, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventState, EventStatus
+from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.listing import WORST_FIRST
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.event_commands import send
-from hookkeeper.services.fields import ERROR, EVENT_ID
+from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.webhooks import names_of
 from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.server.error_translation import Unavailable, UnknownEvent
@@ -68,29 +70,75 @@ REASONS = {
 }
 PathId = Annotated[str, Path(pattern=EVENT_ID)]
 EVENTS_ON_PAGE = 50
+MAX_COUNTED = 100
+"""Events that a view counts."""
 FOLLOWED = ("tenant", "type", "webhook")
 """Filters of the list's stream. An event that meets one of the others no more has to leave the list."""
-PERIODS = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+FIELDS = frozenset(
+    {
+        *("tenant", "type", "status", "delivery_status", "status_code", "error", "webhook", "id_prefix"),
+        *("last", "since", "until", "needs_attention"),
+    }
+)
+"""Filters that the form of the list has."""
+
+
+class View(NamedTuple):
+    """A part of the list that is looked at often."""
+
+    name: str
+    url: str
+    count: str | None
+    is_shown: bool
 
 
 @router.get("/events", dependencies=[needs("events:read")])
+@filters.filtered
 async def list_events(
-    request: Request, cursor: Cursor, index: IndexDep, links: LinksDep, caller: CallerDep, search: EventSearch
+    request: Request, cursor: Cursor, store: StoreDep, links: LinksDep, caller: CallerDep, search: EventSearch
 ) -> Response:
-    """Show a page of events, newest first."""
-    rows, end = await index.events(search, EVENTS_ON_PAGE, cursor.start)
+    """Show a page of events, newest first, each with the result of its worst delivery."""
+    rows, end = await store.index.events(search, EVENTS_ON_PAGE, cursor.start)
+    names = await names_of(
+        store, caller, {row.latest.webhook_id for row in rows if row.latest} | {search.webhook or ""}
+    )
+    filter_ = await filters.context(request, "/events", FIELDS, store, search.tenant, **names)
+    if address := filters.by_name(request, "/events", filter_["suggested"].webhooks):
+        return redirect(address)
     given = given_filters(request)
     return await render(
         request,
         "events.html",
-        events=[views.event_summary(row, links) for row in rows],
+        events=[views.event_summary(row, links, names) for row in rows],
+        views=await _views(store.index, search, {name: given[name] for name in FOLLOWED if name in given}),
         **paging(request, "/events", cursor, end),
+        **filter_,
         stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
         statuses=get_args(EventStatus),
         delivery_statuses=get_args(DeliveryStatus),
-        periods=PERIODS,
-        error_pattern=ERROR.strip("^$"),
+        reasons=REASONS,
     )
+
+
+async def _views(index: EventIndex, search: Search, owner: dict[str, list[str]]) -> list[View]:
+    """Return the views of the list for the same tenant, types and webhook."""
+    base = Search(tenant=search.tenant, types=search.types, webhook=search.webhook)
+    troubled, held = replace(base, needs_attention=True), replace(base, delivery_statuses=("held",))
+    return [
+        View("All", query("/events", **owner), None, search == base),
+        View(
+            "Needs attention",
+            query("/events", **owner, needs_attention="true"),
+            await _count(index, troubled),
+            search == troubled,
+        ),
+        View("Held", query("/events", **owner, delivery_status="held"), await _count(index, held), search == held),
+    ]
+
+
+async def _count(index: EventIndex, search: Search) -> str:
+    count = await index.count_events(search, MAX_COUNTED)
+    return f"{MAX_COUNTED}+" if count is None else str(count)
 
 
 @router.get("/live", response_class=EventSourceResponse, dependencies=[needs("events:read")])
@@ -189,6 +237,7 @@ async def _show(
         "event.html",
         event=views.event(_with_deliveries(snapshot, shown), links),
         counts=_counts(snapshot.state),
+        worst=deliveries[0].status if deliveries else "",
         names=await names_of(store, caller, (delivery.webhook_id for delivery in shown)),
         actions=offered((delivery.status for delivery in deliveries), is_scheduled, for_all=True) if can_write else [],
         actions_of={delivery.id: offered([delivery.status], is_scheduled) if can_write else [] for delivery in shown},

@@ -54,8 +54,9 @@ NAVIGATION = (
     ("/audit", "Audit log", {"admin"}),
 )
 """Path and name of what the menu has, and the scopes of which a key needs one."""
-NOT_FILTERS = frozenset({"cursor", "done", "range", "test"})
-"""Parameters of a list that say where it begins, what was done before it was opened, and the range of its chart."""
+NOT_FILTERS = frozenset({"cursor", "done", "range", "test", "zone"})
+"""Parameters of a list that say where it begins, what was done before it was opened, the range of its chart, and how
+its form shows times."""
 
 
 async def render(request: Request, template: str, status: int | None = None, **context: Any) -> Response:
@@ -66,14 +67,17 @@ async def render(request: Request, template: str, status: int | None = None, **c
     state, cookie = state_of(request), session_cookie(request)
     portal: PortalSession | None = getattr(request.state, "portal", None)
     caller: Caller | None = getattr(request.state, "caller", None)
-    problem: Problem | None = context.get("problem")
+    refused: Problem | None = getattr(request.state, "refused", None)
+    problem: Problem | None = context.get("problem") or refused
     always = {
         "caller": caller,
         "all_tenants": caller is not None and caller.tenant is None,
-        "given": request.query_params,
+        "given": getattr(request.state, "given", request.query_params),
+        "refused": refused,
         "notice": "",
         "problem": None,
         "errors": errors_of(problem),
+        "filter_errors": {path.partition(".")[0]: texts for path, texts in errors_of(refused).items()},
         "path": request.url.path,
         "look": look_of(portal),
         "in_portal": portal is not None,

@@ -9,7 +9,6 @@ again, with what was typed, to be sent in the next session. Without the cookie o
 
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +21,7 @@ from api.problems import Forbidden, Problem, Unauthorized
 from api.requests import MAX_FIELDS, StrictRequest, read_form
 from api.sessions import SessionCookie, session_cookie
 from api.state import state_of
+from dashboard import filters
 from dashboard.rendering import PROOF, back_to, error_page, query, redirect, render, with_query
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession
 from hookkeeper.services.caller import Caller
@@ -79,9 +79,18 @@ class PageRoute(GuardedRoute):
         handle = super().get_route_handler()
 
         async def handle_page(request: Request) -> Response:
-            request = Request(without_blanks(request.scope), request.receive)
+            request = Request(filters.clean(request.scope), request.receive)
             try:
                 return await self._keeping_forms(request, handle)
+            except SHOWN as error:
+                problem = as_problem(error, method=request.method, path=request.url.path)
+            names = filters.refused(request, problem) if getattr(self.endpoint, "is_filtered", False) else ()
+            if not names:
+                return await error_page(request, problem)
+            usable = Request(filters.without(request.scope, names), request.receive)
+            usable.state.refused, usable.state.given = problem, request.query_params
+            try:
+                return await handle(usable)
             except SHOWN as error:
                 return await error_page(request, as_problem(error, method=request.method, path=request.url.path))
 
@@ -106,15 +115,6 @@ class PageRoute(GuardedRoute):
         if not hasattr(request.state, "form"):
             await self._read_form(request)
         return await _send_again(request, problem)
-
-
-def without_blanks(scope: Any) -> Any:
-    """Drop the empty parameters of a URL, and blanks around others.
-
-    A browser sends each field of a filter form, also one without a value, and a copied id often has a blank at its end.
-    """
-    given = [(name, text.strip()) for name, text in parse_qsl(scope["query_string"].decode("latin-1"))]
-    return {**scope, "query_string": urlencode([(name, text) for name, text in given if text]).encode()}
 
 
 def _is_ours(request: Request, cookie: SessionCookie) -> bool:

@@ -12,8 +12,10 @@ from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, LinksDep, Store
 from api.filters import DeliverySearch
 from api.problems import Problem
 from api.schemas.events import DeliveryView
+from api.state import state_of
+from dashboard import filters
 from dashboard.charts import Counted, RangeName, ShownRange, count_range
-from dashboard.event import PERIODS
+from dashboard.event import REASONS
 from dashboard.rendering import given_filters, paging, query, render
 from dashboard.routes import PageRoute
 from hookkeeper.content.headers import MASK
@@ -21,6 +23,7 @@ from hookkeeper.content.json_text import readable
 from hookkeeper.crypto.signing_keys import PUBLIC, Scheme, is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import DeliveryStatus
+from hookkeeper.policy import Status
 from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
@@ -48,6 +51,10 @@ DONE = {
     "recover": "The failed deliveries are made again in the background, oldest first.",
 }
 """What the page says after a change."""
+FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "until"})
+"""Filters that the form of the deliveries has."""
+WEBHOOK_FIELDS = frozenset({"tenant", "event", "status"})
+"""Filters that the form of the list of webhooks has."""
 WEBHOOKS_ON_PAGE = 20
 SPARKLINE_HEIGHT = 24.0
 MAX_DATA_IN_FORM = 16 * 1024
@@ -93,6 +100,7 @@ class Answer(NamedTuple):
 
 
 @router.get("", dependencies=[needs("webhooks:read")])
+@filters.filtered
 async def list_webhooks(
     request: Request,
     cursor: Cursor,
@@ -101,11 +109,12 @@ async def list_webhooks(
     tenant: AnyTenant,
     event: Annotated[EventType | None, Query()] = None,
     enabled: bool | None = None,
+    status: Status | None = None,
     done: str = "",
 ) -> Response:
     """Show a page of webhooks, newest first."""
     found, end = await store.webhooks.page(
-        tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start
+        tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start, status=status
     )
     can_count = "events:read" in caller.scopes
     days = {
@@ -120,11 +129,14 @@ async def list_webhooks(
         webhooks=[views.webhook(row) for row in found],
         targets={row.id: row.target for row in found},
         days=days,
+        statuses=get_args(Status),
+        **await filters.context(request, "/webhooks", WEBHOOK_FIELDS, store, tenant),
         **paging(request, "/webhooks", cursor, end),
     )
 
 
 @router.get("/{webhook_id}", dependencies=[needs("webhooks:read")])
+@filters.filtered
 async def show_webhook(
     request: Request,
     webhook: KnownWebhook,
@@ -196,7 +208,10 @@ async def _show(
             "is_first": True,
             "is_filtered": False,
             "statuses": get_args(DeliveryStatus),
-            "periods": PERIODS,
+            "reasons": REASONS,
+            **await filters.context(
+                request, f"/webhooks/{webhook.id}", FIELDS, state_of(request).store, webhook.tenant, webhook.id
+            ),
             "preview": None,
             "secret": None,
             "recovery": None,

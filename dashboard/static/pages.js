@@ -39,6 +39,31 @@ function keyOf(element) {
   return form && [form.getAttribute("action"), hidden ? hidden.value : ""].join(" ");
 }
 
+// The rows of a list by their keys; a region without such rows is no list.
+function rowsOf(region) {
+  return new Map([...region.querySelectorAll("tr[data-row]")].map((row) => [row.dataset.row, row]));
+}
+
+// Whether rows that move would move under the reader's eyes or hand.
+function isInUse(region) {
+  const focused = document.activeElement;
+  const hovers = matchMedia("(hover: hover)").matches && region.matches(":hover");
+  const isScrolled = region.getBoundingClientRect().top < 0;
+  return hovers || isScrolled || (focused !== region && region.contains(focused)) || Boolean(panel && panel.href);
+}
+
+// Update the rows that stay, but for their first cells: these have the links, and a click on one must not be lost.
+function updateRows(region, fresh) {
+  const rows = rowsOf(region);
+  finish(fresh);
+  for (const [key, row] of rowsOf(fresh)) {
+    const shown = rows.get(key);
+    for (let n = 1; shown && n < row.cells.length; n += 1) {
+      if (shown.cells[n].innerHTML !== row.cells[n].innerHTML) shown.cells[n].innerHTML = row.cells[n].innerHTML;
+    }
+  }
+}
+
 function replace(region, fresh) {
   const focused = region.contains(document.activeElement) ? keyOf(document.activeElement) : null;
   for (const details of region.querySelectorAll("details[open][id]")) {
@@ -109,7 +134,9 @@ class Live {
     this.refreshedAt = Date.now();
     this.state.hidden = false;
     this.stream = region.dataset.stream ? new Stream(region.dataset.stream, () => this.hear()) : null;
+    this.news = document.querySelector("[data-news]");
     this.toggle.addEventListener("click", () => this.pause(!this.paused));
+    if (this.news) this.news.addEventListener("click", () => this.showNews());
     document.addEventListener("visibilitychange", () => this.follow());
     addEventListener("pagehide", () => this.stream && this.stream.close());
     addEventListener("pageshow", (shown) => shown.persisted && this.follow());
@@ -151,7 +178,8 @@ class Live {
     this.refreshing = true;
     this.heard = false;
     try {
-      const answer = await fetch(this.from, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(10000) });
+      const headers = { accept: "text/html", "x-refresh": "1" }; // without suggestions for filters
+      const answer = await fetch(this.from, { headers, signal: AbortSignal.timeout(10000) });
       if (answer.status === 401 || new URL(answer.url).pathname === "/login") {
         if (!hasTypedText()) return location.reload();
         throw new Error("the session has ended");
@@ -180,7 +208,46 @@ class Live {
 
   show(fresh) {
     const region = document.getElementById("live");
-    if (fresh.outerHTML === this.source || this.paused || isReading(region)) return;
+    this.waiting = null;
+    if (this.paused || isReading(region)) return;
+    if (fresh.outerHTML === this.source) return this.announce(0);
+    if (this.news && isInUse(region)) return this.keep(region, fresh);
+    this.put(region, fresh);
+  }
+
+  // Let new rows wait until the reader wants them, or does something else.
+  keep(region, fresh) {
+    const shown = rowsOf(region);
+    this.waiting = fresh;
+    this.source = null; // the page shows some of it
+    this.announce([...rowsOf(fresh).keys()].filter((key) => !shown.has(key)).length);
+    updateRows(region, document.importNode(fresh, true));
+    showCountdowns();
+  }
+
+  settle() {
+    const region = document.getElementById("live");
+    if (this.waiting && !this.paused && !isReading(region) && !isInUse(region)) this.put(region, this.waiting);
+  }
+
+  showNews() {
+    if (!this.waiting) return;
+    this.put(document.getElementById("live"), this.waiting);
+    const region = document.getElementById("live");
+    region.tabIndex = -1;
+    region.focus({ preventScroll: true });
+    if (region.getBoundingClientRect().top < 0) region.scrollIntoView();
+  }
+
+  announce(count) {
+    if (!this.news) return;
+    this.news.hidden = !count;
+    this.news.textContent = this.news.dataset.news.replace("0", count);
+  }
+
+  put(region, fresh) {
+    this.waiting = null;
+    this.announce(0);
     this.source = fresh.outerHTML;
     this.seconds = Number(fresh.dataset.live) || this.seconds;
     replace(region, document.importNode(fresh, true));
@@ -343,8 +410,11 @@ if (reload) setTimeout(() => location.assign(reload.dataset.to || location.href)
 const beside = document.getElementById("panel");
 const panel = beside && new Panel(beside);
 const region = document.querySelector("[data-live]");
-if (region) new Live(region);
+const live = region && new Live(region);
 waitForAnswer(0);
 finish(document);
 showCountdowns();
-setInterval(showCountdowns, 1000);
+setInterval(() => {
+  showCountdowns();
+  if (live) live.settle();
+}, 1000);

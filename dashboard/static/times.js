@@ -52,6 +52,18 @@ function showTimes(root) {
     title.textContent = `${formats.short.formatRange(new Date(since), new Date(until))}: ${text}`;
   }
   root.querySelectorAll("svg[data-tick]").forEach(showAxis);
+  root.querySelectorAll("form:has([name=zone])").forEach(showFilter);
+}
+
+// The times of a filter are of the zone that its hidden field names.
+function showFilter(form) {
+  form.elements.zone.value = formats.zone;
+  for (const name of form.querySelectorAll("[data-zone-of]")) name.textContent = formats.zone;
+  for (const field of form.querySelectorAll("input[data-time]")) {
+    const when = new Date(field.dataset.time);
+    if (!formats.isUtc) when.setMinutes(when.getMinutes() - when.getTimezoneOffset());
+    field.value = when.toISOString().slice(0, 19);
+  }
 }
 
 function showAxis(axis) {

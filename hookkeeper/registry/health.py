@@ -30,6 +30,8 @@ MAX_PER_TRANSACTION = 20
 """Results. On a busy machine, a transaction of a hundred took longer than a call may, and so did each repetition."""
 AUTOMATIC = "hookkeeper"
 """The key in audit entries of webhooks that are disabled or enabled automatically."""
+MAX_TEXT = 200
+"""Characters of what a failed attempt was answered."""
 URL = "webhook"
 """The name of the URL among the targets of a webhook."""
 
@@ -39,6 +41,8 @@ Answer = Literal["succeeded", "sent", "failed", "timed_out", "gone"]
 """`sent`: the provider has taken an email, and will report whether it arrives."""
 
 DEFAULTS = HealthDefaults()
+LOST = frozenset({"bounced", "dropped"})
+"""What a provider reports of an email that will not arrive."""
 CLEAN: dict[str, None] = dict.fromkeys(("url_failing_since", "url_failures", "timeouts", "throttled_until"))
 """The records of a URL that works."""
 _RECORDED = (
@@ -68,6 +72,7 @@ class AttemptResult:
     status_code: int | None = None
     error: str | None = None
     text: str = ""
+    event_id: str = ""
 
     @property
     def tells_of_url(self) -> bool:
@@ -239,8 +244,8 @@ async def _record(
 def _note_success(webhook: Webhook, result: AttemptResult) -> None:
     """Record a success. Throttling that began during the request remains, and so does a later failure."""
     failure = webhook.failing.get(result.target)
-    if failure and failure.error == "bounced" and result.answer == "sent":
-        return  # the provider takes any address: what it reports of this one decides
+    if failure and failure.error in LOST and (result.answer == "sent" or result.event_id == failure.event_id):
+        return  # the provider takes any address, and another one of the same email may have it
     if failure and failure.at <= result.at:
         keep_failing(webhook, {name: other for name, other in webhook.failing.items() if name != result.target})
     elif not needs_recording(webhook, result.target, result.at, slow=result.slow):
@@ -277,7 +282,14 @@ def _failure(webhook: Webhook, result: AttemptResult, defaults: HealthDefaults) 
     counted = {"since": since, "failures": failures, "failing_from": limit.reached_at(since, failures)}
     if before and before.at > result.at:
         return before.model_copy(update=counted)
-    return Failure(at=result.at, status_code=result.status_code, error=result.error, text=result.text, **counted)
+    return Failure(
+        at=result.at,
+        status_code=result.status_code,
+        error=result.error,
+        text=result.text,
+        event_id=result.event_id,
+        **counted,
+    )
 
 
 async def _has(session: AsyncSession, webhook: Webhook, target: str) -> bool:

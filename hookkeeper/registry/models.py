@@ -111,6 +111,7 @@ class Failure(BaseModel):
     error: str | None = None
     text: str = ""
     """The start of what the receiver said, without secrets."""
+    event_id: str = ""
     failing_from: datetime | None = None
     """From when on its webhook is `failing` for it; None if more failures are needed."""
 

@@ -22,6 +22,8 @@ from hookkeeper.registry.paging import read_page_of_large
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
 from hookkeeper.times import rfc3339, utc_now
 
+NAMES = select(Webhook.id, Webhook.name, Webhook.url)
+
 
 class WebhookExists(Exception):
     """There is a webhook with this id."""
@@ -84,7 +86,13 @@ class Webhooks:
 
     async def names(self, ids: Collection[str]) -> dict[str, str]:
         """Return the name of each of these webhooks; of one without, its URL for display, if it has one."""
-        query = select(Webhook.id, Webhook.name, Webhook.url).where(Webhook.id.in_(ids))
+        return await self._names(NAMES.where(Webhook.id.in_(ids)))
+
+    async def latest_names(self, tenant: str | None, limit: int) -> dict[str, str]:
+        """Return such names of the latest webhooks."""
+        return await self._names(NAMES.where(*_of(tenant)).order_by(Webhook.created_at.desc()).limit(limit))
+
+    async def _names(self, query: Select[tuple[str, str, str]]) -> dict[str, str]:
         async with self._database.read() as session:
             rows = (await session.execute(query)).all()
         return {id_: name or without_secrets(url) for id_, name, url in rows if name or url}

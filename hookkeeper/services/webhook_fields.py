@@ -145,6 +145,8 @@ class FailingTarget(ResponseModel):
     error: str | None
     text: str
     """The start of the response, or what the template lacks."""
+    event_id: str
+    """The event of that attempt."""
 
 
 class WebhookHealth(ResponseModel):

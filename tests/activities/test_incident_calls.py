@@ -5,13 +5,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from temporalio.service import RPCError, RPCStatusCode
 
-from activities.incident import Call, IncidentCalls, calls
+from activities.delivery_batch import Made
+from activities.health import calls_during
 from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.outcomes import Outcome, Verdict
 from hookkeeper.registry.health import HealthChange
 from hookkeeper.registry.models import Failure, IncidentState, Webhook
+from hookkeeper.services.incidents import Call, IncidentCalls, calls_after
+from hookkeeper.temporal.server.error_translation import Unavailable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -20,8 +22,8 @@ REQUEST = AttemptRequest(delivery="wh_1", webhook_id="wh_1", number=1)
 NOTHING = "nothing"
 
 
-def made(verdict: Verdict) -> list[tuple[AttemptRequest, Outcome]]:
-    return [(REQUEST, Outcome(delivery="wh_1", verdict=verdict, started_at=NOW))]
+def made(verdict: Verdict) -> list[Made]:
+    return [Made("evt_1", REQUEST, Outcome(delivery="wh_1", verdict=verdict, started_at=NOW))]
 
 
 def change(failing_from: datetime | None = None, **given: Any) -> HealthChange:
@@ -59,13 +61,15 @@ def alerted(kind: str) -> dict[str, Any]:
 def test_which_attempts_call_an_incident(
     make_webhook: Make, verdict: Verdict, before: dict[str, Any], changed: HealthChange | None, expected: Call | str
 ) -> None:
-    found = calls(made(verdict), {"wh_1": make_webhook(**before)}, [changed] if changed else [], NOW)
+    webhooks = {"wh_1": make_webhook(**before)}
+    found = calls_during(made(verdict), webhooks, NOW) | calls_after([changed] if changed else [], webhooks, NOW)
     assert found == ({} if expected == NOTHING else {"wh_1": expected})
 
 
 def test_a_try_that_has_not_read_the_webhook_lets_its_incident_look() -> None:
     """The attempts were made by an earlier try of the activity, whose worker was killed."""
-    assert calls(made("succeeded"), {}, [change(recovered=True)], NOW) == {"wh_1": None}
+    assert calls_during(made("succeeded"), {}, NOW) == {}
+    assert calls_after([change(recovered=True)], {}, NOW) == {"wh_1": None}
 
 
 class Incidents:
@@ -81,30 +85,30 @@ class Incidents:
     async def look(self, tenant: str, what: str) -> None:
         if self._failures:
             self._failures -= 1
-            raise RPCError("unavailable", RPCStatusCode.UNAVAILABLE, b"")
+            raise Unavailable("Temporal is away")
         self.calls.append(what)
 
 
-async def after(incidents: Incidents, webhook: Webhook, verdict: Verdict, times: int, *, always: bool) -> None:
-    recorder = IncidentCalls(incidents, always_alert=always)  # type: ignore[arg-type]
+async def make(incidents: Incidents, webhook: Webhook, call: Call, times: int, *, always: bool = True) -> None:
+    calls = IncidentCalls(incidents, always_alert=always)  # type: ignore[arg-type]
     for _ in range(times):
-        await recorder.after("acme", made(verdict), {"wh_1": webhook}, [], NOW)
+        await calls.make("acme", {"wh_1": call}, {"wh_1": webhook})
 
 
 async def test_a_webhook_that_fails_all_the_time_makes_few_calls(make_webhook: Make) -> None:
     incidents = Incidents()
-    await after(incidents, make_webhook(**failing(NOW + MINUTE)), "failed", 100, always=True)
-    await after(incidents, make_webhook(**alerted("failing")), "succeeded", 100, always=True)
+    await make(incidents, make_webhook(), MINUTE, 100)
+    await make(incidents, make_webhook(), None, 100)
     assert incidents.calls == ["wh_1 in 0:01:00", *["wh_1"] * 20]
 
 
 async def test_a_call_that_fails_is_made_by_the_next_attempt(make_webhook: Make) -> None:
     incidents = Incidents(failures=2)
-    await after(incidents, make_webhook(**failing(NOW + MINUTE)), "failed", 4, always=True)
+    await make(incidents, make_webhook(), MINUTE, 4)
     assert len(incidents.calls) == 1
 
 
 async def test_a_webhook_without_recipients_makes_no_calls(make_webhook: Make) -> None:
     incidents = Incidents()
-    await after(incidents, make_webhook(**failing(NOW + MINUTE)), "failed", 1, always=False)
+    await make(incidents, make_webhook(), MINUTE, 1, always=False)
     assert incidents.calls == []

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from browsers import Page, browsing
+from browsers import Form, Page, browsing, needing_attention
 from callers import make_key
+from test_stats_api import report
 
 from dashboard.event import offered
-from hookkeeper.messages.event import DeliveryStatus
+from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from hookkeeper.times import utc_now
 from index_rows import until_indexed
 from instances import KEY, Instance
 from receivers import Receiver
@@ -62,13 +66,33 @@ async def test_events_of_a_time_are_found(idle_instance: Instance) -> None:
     async with browsing(idle_instance.app) as browser:
         answer = await browser.http.get("/events", params=given)
         assert event["id"] in answer.text
-        shown = {
-            has["name"]: has.get("value") for tag, has in Page(answer.text).tags if tag == "input" and "name" in has
-        }
-        assert {name: shown[name] for name in given} == given, "the next search has them too"
+        shown = fields(answer.text)
+        assert (shown["since"], shown["until"], shown["zone"]) == ("2026-01-02T03:04", "2999-01-02T03:04", "UTC")
+        assert shown["tenant"] == idle_instance.tenant, "the next search has it too"
         answer = await browser.http.get("/events", params=given | {"until": "2026-01-02T03:05Z"})
         assert event["id"] not in answer.text
-        assert "error" in shown
+
+
+@pytest.mark.parametrize(("until", "is_found"), [("09:00", False), ("09:02", True)])
+async def test_a_time_of_the_date_picker_is_of_the_zone_that_the_form_names(
+    idle_instance: Instance, until: str, is_found: bool
+) -> None:
+    accepted = report(idle_instance.tenant, "evt_1")._replace(accepted_at=datetime(2026, 1, 2, 0, 1, tzinfo=UTC))
+    await idle_instance.store.rows.write([accepted])
+    given = {"tenant": idle_instance.tenant, "until": f"2026-01-02T{until}", "zone": "Asia/Tokyo"}
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.http.get("/events", params=given)
+    assert ("evt_1" in answer.text) is is_found
+    shown = fields(answer.text)
+    assert (shown["until"], shown["zone"]) == (given["until"], "Asia/Tokyo")
+    assert "Until (Asia/Tokyo)" in Page(answer.text).text
+    (chip,) = (link for link in Page(answer.text).links() if link == f"/events?tenant={idle_instance.tenant}")
+    assert chip
+
+
+def fields(html: str, action: str = "/events") -> dict[str, str]:
+    """Return the values of the filter."""
+    return Form(html, action).fields
 
 
 async def test_a_long_list_has_pages(idle_instance: Instance) -> None:
@@ -89,12 +113,117 @@ async def test_a_long_list_has_pages(idle_instance: Instance) -> None:
     assert [event_id for event_id in ids if event_id not in seen] == []
 
 
-async def test_a_filter_that_cannot_be_used_is_explained(idle_instance: Instance) -> None:
+async def test_a_filter_that_cannot_be_used_is_explained_at_its_field_and_nothing_typed_is_lost(
+    idle_instance: Instance,
+) -> None:
+    event = await idle_instance.send()
+    await until_indexed(idle_instance, event["id"])
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    given = {"status_code": "abc", "type": "order.paid", "since": "soon", "min_attempts": "1"}
     async with browsing(idle_instance.app) as browser:
-        answer = await browser.get("/events?status_code=abc&status=unknown")
-    assert answer.status_code == 422
-    assert "status_code" in answer.text
-    assert answer.headers["content-type"].startswith("text/html")
+        for path in ("/events", f"/webhooks/{webhook['id']}"):
+            answer = await browser.http.get(path, params=given | {"status": "unknown"})
+            assert answer.status_code == 422
+            for field in ("status_code", "since", "status"):
+                shown = answer.text.partition(f'id="filter-{field}-error">')[2].partition("</p>")[0]
+                assert "must" in shown or "should" in shown, field
+            kept = fields(answer.text, path)
+            assert {name: kept[name] for name in (*given, "status")} == given | {"status": "unknown"}
+            assert event["id"] not in answer.text, "it is not clear what is searched"
+            assert "data-live" not in answer.text.partition("<main")[2].partition("data-live-state")[0]
+        answer = await browser.get("/events?status_code=abc&cursor=AAAA")
+        assert (answer.status_code, "invalid cursor" in answer.text) == (400, False)
+
+
+async def test_a_filter_suggests_what_there_is(idle_instance: Instance) -> None:
+    tenant = idle_instance.tenant
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop of Ann")
+    await idle_instance.webhook("http://127.0.0.1:9000/crm")
+    assert (await idle_instance.http.post("/v1/event-types", json={"name": "user.new"})).status_code == 201
+    await idle_instance.store.rows.write(
+        [
+            report(tenant, "evt_1", "http_503", status="failed"),
+            report(tenant, "evt_2", "timeout", status="retrying"),
+            report("someone-else", "evt_3", "dns", status="failed")._replace(type="their.type"),
+        ]
+    )
+    theirs = await make_key(idle_instance, tenant)
+    reader = await make_key(idle_instance, tenant, scopes=["events:read"])
+    async with browsing(idle_instance.app, theirs["key"]) as browser:
+        html = (await browser.get("/events")).text
+        assert suggested(html, "type") == ["order.paid", "user.new"]
+        assert suggested(html, "error") == ["http_503", "timeout"]
+        assert "tenant" not in fields(html)
+        assert webhook["id"] in suggested(html, "webhook")
+        assert "Shop of Ann</option>" in html
+        assert "http://127.0.0.1:9000/crm</option>" in html, "it has no name"
+        answer = await browser.http.get("/events", params={"webhook": "shop of ann", "type": "order.paid"})
+        assert answer.headers["location"] == f"/events?webhook={webhook['id']}&type=order.paid"
+        of_webhook = (await browser.get(f"/webhooks/{webhook['id']}")).text
+        assert suggested(of_webhook, "error") == []
+    async with browsing(idle_instance.app) as browser:
+        html = (await browser.get("/events")).text
+        assert tenant in suggested(html, "tenant")
+        assert "dns" in suggested(html, "error")
+    async with browsing(idle_instance.app, reader["key"]) as browser:
+        assert "Shop of Ann" not in (await browser.get("/events")).text
+
+
+def suggested(html: str, field: str) -> list[str]:
+    options = html.partition(f'<datalist id="known-{field}">')[2].partition("</datalist>")[0]
+    return re.findall(r'value="([^"]+)"', options)
+
+
+async def test_each_part_of_a_filter_can_be_removed(idle_instance: Instance) -> None:
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop")
+    path = f"/events?type=order.paid&type=a.b&webhook={webhook['id']}&min_attempts=2&last=1h"
+    async with browsing(idle_instance.app) as browser:
+        html = (await browser.get(path)).text
+    assert re.findall(r'aria-label="Remove ([^"]+)"', html) == [
+        *("type: order.paid", "type: a.b", "webhook: Shop", "attempts from: 2", "last: hour")
+    ]
+    assert f"/events?type=a.b&webhook={webhook['id']}&min_attempts=2&last=1h" in Page(html).links()
+    hidden = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', html)
+    assert {("type", "a.b"), ("min_attempts", "2")} <= set(hidden), "the next search has them too"
+
+
+async def test_each_event_names_its_cause(idle_instance: Instance) -> None:
+    """Setup: an event that retries, one of three webhooks of which one has failed, one that is held."""
+    tenant = idle_instance.tenant
+    shop = (await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop"))["id"]
+    crm = (await idle_instance.webhook("http://127.0.0.1:9000/", name="CRM"))["id"]
+    later = utc_now() + timedelta(minutes=5)
+    refused = Attempt(number=1, started_at=utc_now(), duration_ms=1, status_code=503, error="http_503")
+    late = refused.model_copy(update={"number": 2, "status_code": None, "error": "timeout"})
+    retrying = Delivery(id=shop, webhook_id=shop, status="retrying", attempts=(refused, late), next_attempt_at=later)
+    failed = Delivery(id=crm, webhook_id=crm, status="failed", attempts=(refused,))
+    held = Delivery(id=crm, webhook_id=crm, status="held", reason="webhook_paused")
+    other = Delivery(id="wh_other", webhook_id="wh_other")
+    for event_id, deliveries in (("evt_1", (retrying,)), ("evt_2", (retrying, failed, other)), ("evt_3", (held,))):
+        row = needing_attention(report(tenant, event_id))
+        await idle_instance.store.rows.write([row._replace(deliveries=deliveries)])
+    key = await make_key(idle_instance, tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        html = (await browser.get("/events")).text
+        shown = {
+            re.search(r"evt_\d", row)[0]: " ".join(Page(f"<tr{row}").text.split())  # type: ignore[index]
+            for row in html.split("<tr data-row")[1:]
+        }
+        assert re.search(r"retrying Shop ?timeout · 2 attempts · next at \d", shown["evt_1"])
+        assert re.search(r"failed CRM \+2 more ?503 · 1 attempt ", shown["evt_2"])
+        assert re.search(r"held CRM ?Its webhook is paused\.", shown["evt_3"])
+        assert "delivering" not in "".join(shown.values())
+        views = {name: f"/events?{query}" for name, query in VIEWS.items()}
+        assert set(views.values()) <= Page(html).links()
+        text = " ".join(Page(html).text.split())
+        assert "All Needs attention 1 Held 1" in text
+        for name, expected in (("Needs attention", {"evt_2"}), ("Held", {"evt_3"})):
+            page = (await browser.get(views[name])).text
+            assert set(re.findall(r'data-row="[^"]+/(evt_\d)"', page)) == expected
+            assert re.search(rf'aria-current="page">{name}', page)
+
+
+VIEWS = {"Needs attention": "needs_attention=true", "Held": "delivery_status=held"}
 
 
 async def test_an_event_shows_its_attempts_and_what_comes_next(instance: Instance, inbox: Receiver) -> None:
@@ -105,8 +234,11 @@ async def test_an_event_shows_its_attempts_and_what_comes_next(instance: Instanc
     path = f"/events/{event['id']}?tenant={instance.tenant}"
     async with browsing(instance.app) as browser:
         page = await browser.page(path)
-        for text in ("order.paid", "retrying", "Shop", "503", "answer 503", "Next attempt", '"order": 4711'):
+        for text in ("order.paid", "Shop", "answer 503", '"order": 4711'):
             assert text in page.text, text
+        assert "retrying" in page.text.partition("Deliveries")[0], "the head does not say `delivering`"
+        cause = r"The latest attempt has failed: 503 ?\. Next attempt at \d"
+        assert re.search(cause, " ".join(page.text.split()))
         assert any(link.startswith("http://temporal-ui.test/") for link in page.links())
         actions = {action.partition("?")[0].rpartition("/")[2] for action in page.actions()}
         assert actions == {"logout", "retry", "cancel", "hold"}

@@ -201,6 +201,59 @@ async def test_events_are_read_beside_the_list(chromium: Browser, instance: Inst
         await page.wait_for_url(f"**/events/{second}*")
 
 
+async def test_new_rows_wait_while_the_reader_points_at_the_list(chromium: Browser, idle_instance: Instance) -> None:
+    """Timeline: two events; the mouse on the list; two more come, and one changes; a click; the mouse away; one more.
+
+    Proves: rows do not move under the mouse, but say what is; new ones come by a click, or by themselves.
+    """
+    tenant, write = idle_instance.tenant, idle_instance.store.rows.write
+    await write([report(tenant, f"evt_{n}", "http_503", status="retrying") for n in (1, 2)])
+    async with reading(chromium, idle_instance) as page:
+        await log_in(page)
+        rows, news = page.locator("tr[data-row]"), page.locator("[data-news]")
+        await expect(rows).to_have_count(2)
+        await expect(news).to_be_hidden()
+        await rows.first.hover()
+        top = await rows.first.bounding_box()
+        done = report(tenant, "evt_1", None)
+        changed = done._replace(as_of=utc_now(), progress=done.progress and done.progress._replace(status="succeeded"))
+        await write([*(report(tenant, f"evt_{n}", "dns", status="retrying") for n in (3, 4)), changed])
+        await expect(news).to_have_text("2 new")
+        await expect(page.locator(f'tr[data-row="{tenant}/evt_1"]')).to_contain_text("succeeded")
+        await expect(rows).to_have_count(2)
+        assert await rows.first.bounding_box() == top
+        await check_in_both_schemes(page)
+        await news.click()
+        await expect(rows).to_have_count(4)
+        await expect(news).to_be_hidden()
+        await page.mouse.move(0, 0)
+        await write([report(tenant, "evt_5", "dns", status="retrying")])
+        await expect(rows).to_have_count(5)
+
+
+async def test_the_filter_is_folded_on_a_phone_and_shows_times_in_the_readers_zone(
+    chromium: Browser, idle_instance: Instance
+) -> None:
+    await idle_instance.store.rows.write([report(idle_instance.tenant, "evt_1", "http_503", status="failed")])
+    for width in (1280, 390):
+        async with reading(chromium, idle_instance, width=width) as page:
+            await log_in(page)
+            await page.goto("/events?since=2026-01-02T03:04Z")
+            picker = page.get_by_label("From (Asia/Tokyo)")
+            if width == 390:
+                await expect(picker).to_be_hidden()
+                await page.get_by_text("Filter", exact=True).first.click()
+            await expect(picker).to_have_value("2026-01-02T12:04")
+            assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+            await check_in_both_schemes(page)
+            await page.get_by_label("Delivery", exact=True).select_option("failed")
+            await page.get_by_role("button", name="Filter", exact=True).click()
+            await expect(page.get_by_label("Remove delivery: failed")).to_be_visible()
+            await expect(page.locator("tr[data-row]")).to_contain_text("503")
+            await page.get_by_label(re.compile("Remove from")).click()
+            await page.wait_for_url(re.compile(r"/events\?delivery_status=failed$"))
+
+
 def rows_of(page: Page) -> Locator:
     return page.get_by_role("link", name="order.paid")
 

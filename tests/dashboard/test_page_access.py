@@ -197,6 +197,7 @@ async def test_static_files_are_kept_by_their_version(idle_instance: Instance) -
         assert {url.partition("?")[0] for url in urls} == {
             "/static/pages.css",
             "/static/pages.js",
+            "/static/times.js",
             "/static/icon.svg",
         }
         for url in urls:

@@ -35,6 +35,29 @@ async def test_webhooks_are_listed_with_their_last_day(instance: Instance, inbox
         assert ("Shop" in page.text, "CRM" in page.text) == (False, True)
 
 
+async def test_the_list_names_the_error_of_each_failing_webhook_and_finds_those_of_a_state(
+    instance: Instance, inbox: Receiver
+) -> None:
+    inbox.answers += [type(inbox.otherwise)(503, f"over capacity {HOSTILE}")]
+    await instance.webhook(inbox.url, name="Shop", events=["order.*"], retry={"schedule": [3600]})
+    await instance.webhook(f"{inbox.url}/crm", name="CRM", events=["customer.*"])
+    event = await instance.send()
+    await instance.until_delivery(event["id"], "retrying", attempts=1)
+    async with browsing(instance.app) as browser:
+        path = f"/webhooks?tenant={instance.tenant}"
+        html = (await browser.get(path)).text
+        assert HOSTILE not in html
+        text = " ".join(Page(html).text.split())
+        assert re.search(r"Shop .*degraded ?503 1 failure ?over capacity", text)
+        assert re.search(r"CRM .*new ", text)
+        page = await browser.page(f"{path}&status=degraded")
+        assert ("Shop" in page.text, "CRM" in page.text) == (True, False)
+        assert path in page.links(), "the filter can be removed"
+        refused = await browser.get(f"{path}&status=ill")
+        assert (refused.status_code, 'id="filter-status-error"' in refused.text) == (422, True)
+        assert "CRM" not in refused.text
+
+
 async def test_a_long_list_has_pages(idle_instance: Instance) -> None:
     for n in range(25):
         await idle_instance.webhook(f"http://127.0.0.1:9000/{n}", name=f"hook-{n:02}")

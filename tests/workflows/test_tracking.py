@@ -76,6 +76,11 @@ async def sent(instance: Instance, sendgrid: SendGridServer) -> tuple[str, dict[
     return event_id, message
 
 
+async def health(instance: Instance) -> dict[str, Any]:
+    (webhook,) = (await instance.http.get("/v1/webhooks", params={"tenant": instance.tenant})).json()["items"]
+    return webhook["health"]  # type: ignore[no-any-return]
+
+
 async def test_an_email_is_delivered_once_all_recipients_have_it(instance: Instance, sendgrid: SendGridServer) -> None:
     event_id, message = await sent(instance, sendgrid)
     answer = await report(instance, message, ("deferred", "ann@acme.example"), ("delivered", "ann@acme.example"))
@@ -110,6 +115,12 @@ async def test_a_bounce_fails_the_delivery_and_the_address_is_mailed_no_more(
     (delivery,) = event["deliveries"]
     assert (event["status"], delivery["reason"]) == ("failed", "bounced")
     assert delivery["receipts"][-1]["detail"] == "550 no such user"
+    (one,) = (await health(instance))["failing"]
+    assert (one["target"], one["error"], one["event_id"]) == ("email.1", "bounced", event_id)
+    assert one["text"] == "ann@acme.example: 550 no such user"
+    await report(instance, message, ("delivered", "bob@acme.example"))
+    assert (await health(instance))["status"] == "degraded", "the other address of that email says nothing"
+
     listed = (await instance.http.get("/v1/suppressions", params={"tenant": instance.tenant})).json()["items"]
     assert [(item["address"], item["reason"]) for item in listed] == [("ann@acme.example", "bounced")]
 
@@ -120,12 +131,16 @@ async def test_a_bounce_fails_the_delivery_and_the_address_is_mailed_no_more(
     (delivery,) = (await instance.event(again))["deliveries"]
     assert delivery["awaiting"] == ["bob@acme.example"]
     assert "ann@acme.example" in delivery["attempts"][0]["response_excerpt"]
+    assert (await health(instance))["status"] == "degraded", "nothing is known of the second one"
+    await report(instance, second, ("delivered", "bob@acme.example"))
+    assert (await health(instance))["status"] == "healthy"
 
     await report(instance, second, ("bounce", "bob@acme.example"), type="bounce", reason="550")
     third = await instance.until_final((await instance.send())["id"])
     (delivery,) = third["deliveries"]
     assert (delivery["reason"], delivery["attempts"][0]["error"]) == ("rejected", "suppressed")
     assert len(sendgrid.requests) == 2
+    assert (await health(instance))["failing"][0]["error"] == "suppressed"
 
     removed = await instance.http.delete("/v1/suppressions/ann@acme.example", params={"tenant": instance.tenant})
     assert removed.status_code == 204

@@ -8,7 +8,7 @@ from hookkeeper.registry.index import change_log, listing
 from hookkeeper.registry.index.change_log import Change, ChangedEvent, LogEnds, Position
 from hookkeeper.registry.index.compared_rows import ComparedRows
 from hookkeeper.registry.index.leases import Leases
-from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
+from hookkeeper.registry.index.listing import MAX_TOTAL, ListedDelivery, ListedEvent, Seen
 from hookkeeper.registry.index.retention import expire
 from hookkeeper.registry.index.runs_by_status import RunsByStatus
 from hookkeeper.registry.index.search import Search
@@ -77,6 +77,11 @@ class EventIndex:
         async with self._database.scan() as session:
             return await listing.list_events(session, search, limit, cursor)
 
+    async def seen(self, tenant: str | None, webhook: str | None) -> Seen:
+        """Return what the latest events and failed attempts have, for suggestions."""
+        async with self._database.scan() as session:
+            return await listing.seen(session, tenant, webhook)
+
     async def deliveries(
         self, search: Search, limit: int, cursor: str | None
     ) -> tuple[list[ListedDelivery], str | None]:
@@ -84,10 +89,10 @@ class EventIndex:
         async with self._database.scan() as session:
             return await listing.list_deliveries(session, search, limit, cursor)
 
-    async def count_events(self, search: Search) -> int | None:
-        """Return how many events meet the search; None if there are too many to count."""
+    async def count_events(self, search: Search, at_most: int = MAX_TOTAL) -> int | None:
+        """Return how many events meet the search; None if there are more, or too many to count."""
         async with self._database.scan() as session:
-            return await listing.count_events(session, search)
+            return await listing.count_events(session, search, at_most)
 
     async def count_deliveries(self, search: Search) -> int | None:
         """Do the same for the deliveries to the webhook of the search."""

@@ -1,14 +1,14 @@
 """Pages of events and deliveries, and counts of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, RowMapping, Table, case, func, select
+from sqlalchemy import ColumnElement, Row, RowMapping, Table, case, func, select, true, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason, next_attempt_at
+from hookkeeper.messages.event import NEED_ATTENTION, Channel, DeliveryStatus, EventStatus, Reason, next_attempt_at
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index import tables
 from hookkeeper.registry.index.search import Key, Search, find_deliveries, find_events, needs_attention
@@ -17,6 +17,8 @@ from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.times import utc_now
 
 MAX_TOTAL = 1000
+MAX_SEEN = 250
+"""Rows that are read for suggestions, of each kind."""
 MAX_HELD = 100_000
 MAX_LISTED_WEBHOOKS = 100
 """Webhooks of an event in a list."""
@@ -37,6 +39,13 @@ class LatestResult:
     status_code: int | None
     error: str | None
     next_attempt_at: datetime | None
+
+
+class Seen(NamedTuple):
+    """What the latest rows have."""
+
+    types: Collection[str]
+    errors: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +149,9 @@ def _next_attempt(row: RowMapping) -> datetime | None:
     return next_attempt_at(row["status"], row["next_attempt_at"], row["event_status"], row["deliver_at"])
 
 
-async def count_events(session: AsyncSession, search: Search) -> int | None:
-    """Return how many events meet the search; None if they are many, or many have to be read to count them."""
-    found = await find_events(session, search, MAX_TOTAL, None)
+async def count_events(session: AsyncSession, search: Search, at_most: int = MAX_TOTAL) -> int | None:
+    """Return how many events meet the search; None if they are more, or many have to be read to count them."""
+    found = await find_events(session, search, at_most, None)
     return None if found.end else len(found.keys)
 
 
@@ -150,6 +159,24 @@ async def count_deliveries(session: AsyncSession, search: Search) -> int | None:
     """Do the same for the deliveries to the webhook of the search."""
     found = await find_deliveries(session, search, MAX_TOTAL, None)
     return None if found.end else len(found.keys)
+
+
+async def seen(session: AsyncSession, tenant: str | None, webhook: str | None) -> Seen:
+    """Return the types of the latest events of a tenant, and the latest errors of its deliveries, or of a webhook's."""
+    of_tenant = [] if tenant is None else [events.c.tenant == tenant]
+    latest = select(events.c.type).where(*of_tenant).order_by(events.c.accepted_at.desc()).limit(MAX_SEEN).subquery()
+    types = await session.scalars(select(latest.c.type).distinct())
+    owner = deliveries.c.webhook_id == webhook if webhook else deliveries.c.tenant == tenant if tenant else true()
+    failed = (
+        select(deliveries.c.error)
+        .where(tables.NOT_SUCCEEDED, deliveries.c.status == status, owner)
+        .order_by(deliveries.c.accepted_at.desc())
+        .limit(MAX_SEEN)
+        .subquery()
+        for status in NEED_ATTENTION
+    )
+    errors = await session.scalars(union(*(select(part.c.error) for part in failed)))
+    return Seen(frozenset(types), frozenset(filter(None, errors)))
 
 
 async def count_held(session: AsyncSession, webhook_id: str) -> int:

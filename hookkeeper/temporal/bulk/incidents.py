@@ -10,10 +10,11 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.messages.alert import IncidentInput
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.search_attributes import tenant_attributes
+from hookkeeper.temporal.server.error_translation import Unavailable, translated_errors
 
 
 class Incidents:
-    """All incidents. Used by what records the health of webhooks. Raises Temporal's `RPCError`."""
+    """All incidents. Used by what records the health of webhooks. Raises `Unavailable`."""
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
@@ -28,17 +29,18 @@ class Incidents:
         await self._start(tenant, webhook_id, timedelta(), start_signal=temporal_names.LOOK)
 
     async def _start(self, tenant: str, webhook_id: str, wait: timedelta, **more: Any) -> None:
-        await self._client.start_workflow(
-            temporal_names.INCIDENT,
-            IncidentInput(webhook_id=webhook_id, tenant=tenant, wait=wait.total_seconds()),
-            id=ids.incident_id(webhook_id),
-            task_queue=self._task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=tenant_attributes(tenant),
-            priority=Priority(fairness_key=tenant),
-            static_summary=f"incident of {webhook_id} · {tenant}",
-            **more,
-        )
+        async with translated_errors(not_found=Unavailable):
+            await self._client.start_workflow(
+                temporal_names.INCIDENT,
+                IncidentInput(webhook_id=webhook_id, tenant=tenant, wait=wait.total_seconds()),
+                id=ids.incident_id(webhook_id),
+                task_queue=self._task_queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                search_attributes=tenant_attributes(tenant),
+                priority=Priority(fairness_key=tenant),
+                static_summary=f"incident of {webhook_id} · {tenant}",
+                **more,
+            )
 
 
 class Probes:
