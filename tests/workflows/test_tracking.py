@@ -19,6 +19,7 @@ from temporalio.client import Client
 
 from instances import Instance, running_instance
 from mail_servers import KEY, SendGridServer, sendgrid_server
+from receivers import receiver
 
 SENDGRID = ec.generate_private_key(ec.SECP256R1())
 PUBLIC = base64.b64encode(SENDGRID.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
@@ -174,3 +175,16 @@ async def test_an_email_without_receipts_counts_as_delivered(
     await instance.webhook(None, emails=[TRACKED])
     event = await instance.until_closed((await instance.send())["id"])
     assert (event["status"], event["deliveries"][0]["receipts"]) == ("succeeded", [])
+
+
+async def test_a_bounce_that_is_reported_later_is_alerted(instance: Instance, sendgrid: SendGridServer) -> None:
+    async with receiver() as desk:
+        body = '{"kind": {{ alert.kind }}, "channel": {{ alert.channel }}, "error": {{ alert.last_outcome.error }}}'
+        alerts = {"notifications": [{"http": {"url": desk.url, "body": body}}]}
+        await instance.webhook(None, emails=[TRACKED], alert_after={"attempts": 1}, on_failure=alerts)
+        event = (await instance.send())["id"]
+        await instance.until_delivery(event, "sent")
+        (message,) = await sendgrid.got(1)
+        await report(instance, message, ("bounce", "ann@acme.example"), type="bounce", reason="550 no such user")
+        said = [json.loads(request.body) for request in await desk.got(1)]
+        assert {"kind": "failing", "channel": "email", "error": "bounced"} in said
