@@ -16,8 +16,6 @@ from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of, part_of, targets_of
 
 ALERT_EVENT_TYPE = "hookkeeper.alert"
-MAX_TEXT = 500
-"""Characters of the receiver's latest response in an alert."""
 MAX_ALSO_FAILING = 10
 
 
@@ -57,7 +55,7 @@ class IncidentActivities:
             reason=webhook.disabled_reason if kind == "disabled" else None,
             status_code=failure.status_code if failure else None,
             error=failure.error if failure else None,
-            text=failure.text[:MAX_TEXT] if failure else "",
+            text=failure.text if failure else "",
             incident=IncidentFacts(
                 key=state.key,
                 at=now,
@@ -89,5 +87,5 @@ def _also_failing(webhook: Webhook, named: str) -> Iterator[FailingTarget]:
             since=failure.since,
             status_code=failure.status_code,
             error=failure.error,
-            text=failure.text[:MAX_TEXT],
+            text=failure.text,
         )
