@@ -90,10 +90,10 @@ class HealthRecorder:
 
     async def _follow(self, tenant: str, change: HealthChange) -> None:
         """Act on a change. The activity may be retried, and so is this."""
-        words = ("began", "reached", "recovered")
-        state = [word for word in words if getattr(change, word)]
-        log.info("health changed", webhook=change.webhook_id, tenant=tenant, change=state, disabled=change.disabled)
+        facts = {name: getattr(change, name) for name in ("began", "reached", "recovered")}
+        log.info("health changed", webhook=change.webhook_id, tenant=tenant, **facts)
         if change.disabled:
+            log.warning("webhook disabled", webhook=change.webhook_id, tenant=tenant, reason=change.disabled)
             metrics.WEBHOOKS_DISABLED.labels(change.disabled).inc()
         if change.disabled == "failing" and self._probes:
             await self._probes.start(tenant, change.webhook_id)

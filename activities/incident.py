@@ -11,6 +11,7 @@ from hookkeeper.content.context import AlertKind
 from hookkeeper.messages.alert import Alert, FailingTarget, IncidentFacts, IncidentLook, IncidentStep
 from hookkeeper.registry.alerts import ClaimedStep, disable_at
 from hookkeeper.registry.health import URL
+from hookkeeper.registry.index.waiting import WaitingOf
 from hookkeeper.registry.models import Failure, Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of, part_of, targets_of
@@ -38,7 +39,7 @@ class IncidentActivities:
     async def _alert(self, step: ClaimedStep, kind: AlertKind, look: IncidentLook, now: datetime) -> Alert:
         webhook, state = step.webhook, step.webhook.incident
         assert state is not None, "it was claimed"
-        waiting, next_attempt_at = await self._store.index.waiting_for(webhook.id)
+        waiting = (await self._store.index.waiting_of_webhooks([webhook.id])).get(webhook.id, WaitingOf())
         name, failure = _worst(webhook)
         target = next((target for target in targets_of(webhook) if part_of(target.id) == name), None)
         return Alert(
@@ -62,8 +63,8 @@ class IncidentActivities:
                 since=state.since,
                 failures=failure.failures if failure else 0,
                 also_failing=tuple(_also_failing(webhook, name)),
-                waiting=waiting,
-                next_attempt_at=next_attempt_at,
+                waiting=waiting.held + waiting.retrying,
+                next_attempt_at=waiting.next_attempt_at,
                 disable_at=disable_at(webhook, self._disable_after),
                 unreported=state.reported,
             ),

@@ -1,9 +1,11 @@
 """When may a request to a webhook be made: now, or at which time?
 
 A request that has to wait reserves its time in the registry, and its run waits for that time with a durable timer. So a
-rate counts across all workers, and a webhook with a backlog of thousands delays no other one.
+rate counts across all workers, and a webhook with a backlog of thousands delays no other one. Requests that a busy
+worker makes late catch up one after the other.
 """
 
+import asyncio
 from datetime import datetime, timedelta
 
 from activities.webhook_concurrency import WebhookConcurrency
@@ -22,6 +24,12 @@ TOLERANCE = timedelta(seconds=5)
 So requests that waited for a worker that was down do not return all at once, and an overloaded worker, which is late
 each time, still makes progress."""
 MAX_DOUBLINGS = 12
+CATCH_UP = 2.0
+"""Times its rate at which a webhook gets requests that are late, from one process."""
+MAX_PAUSE = timedelta(seconds=1)
+"""Time that a request waits in its activity, at most."""
+MAX_PACED = 1000
+"""Webhooks whose latest request is remembered."""
 
 
 class RateGate:
@@ -30,16 +38,32 @@ class RateGate:
     def __init__(self, times: ReservedTimes, max_concurrent: int) -> None:
         """`max_concurrent`: requests to one webhook at once in this process."""
         self._times = times
+        self._next: dict[str, datetime] = {}
+        """When this process may make the next request to a webhook with a rate."""
         self.concurrency = WebhookConcurrency(max_concurrent)
 
     async def defer_by_rate(self, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome | None:
         """Return the outcome of a request that has to wait for the webhook's rate, or None if it may be made now."""
         rate = rate_now(webhook, now)
-        if rate is None or ignores_rate(request, webhook) or is_on_time(request.slot, webhook, now, rate):
+        if rate is None or ignores_rate(request, webhook):
             return None
-        earliest = max(now, webhook.throttled_until or now)
-        reserved = await self._reserve(request, webhook, earliest, rate, is_late=is_late(request.slot, now))
-        return _deferred(request, webhook, reserved) if reserved.at > now else None
+        reserved = request.slot
+        if reserved is None or not is_on_time(reserved, webhook, now, rate):
+            earliest = max(now, webhook.throttled_until or now)
+            reserved = await self._reserve(request, webhook, earliest, rate, is_late=is_late(reserved, now))
+            if reserved.at > now:
+                return _deferred(request, webhook, reserved)
+        at = max(now, self._next.get(webhook.id, now))
+        if at > now + MAX_PAUSE:
+            return _deferred(request, webhook, reserved.model_copy(update={"at": at}))
+        self._keep(webhook.id, at + timedelta(seconds=1 / (CATCH_UP * rate)), now)
+        await asyncio.sleep((at - now).total_seconds())
+        return None
+
+    def _keep(self, webhook_id: str, following: datetime, now: datetime) -> None:
+        if len(self._next) >= MAX_PACED:
+            self._next = {id_: at for id_, at in self._next.items() if at > now}
+        self._next[webhook_id] = following
 
     async def defer_by_concurrency(self, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:
         """Return the outcome of a request that exceeds the concurrency limit of its webhook.

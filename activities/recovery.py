@@ -1,4 +1,4 @@
-"""The activities of a recovery: count the candidates, find them oldest first, redeliver them at a rate.
+"""The activities of a recovery, or of a bulk action: count the candidates, find them, command them at a rate.
 
 A batch is planned before it is processed, and its results are in heartbeats, so that a try after a kill continues where
 the last one stopped. Redeliveries without a heartbeat are found in the events themselves: a delivery that was reopened
@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 from activities.bulk_limit import BulkLimit
 from activities.heartbeat import heartbeating
 from activities.tenant_concurrency import TenantConcurrency
+from hookkeeper import ids
 from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.messages.bulk_work import (
     RecoveryCandidate,
@@ -74,7 +75,17 @@ class RecoveryActivities:
         with self._concurrency.slot(batch.scope.tenant):
             return await self._redeliver(batch)
 
+    async def _acknowledge(self, batch: RedeliveryBatch) -> RedeliverySummary:
+        """Acknowledge all events of a batch with one transaction."""
+        start = asyncio.get_running_loop().time()
+        events = [ids.event_of(run.workflow_id)[1] for run in batch.runs]
+        known = await self._store.rows.acknowledge(batch.scope.tenant, events, batch.scope.acknowledged)
+        done, seconds = sum(known.values()), asyncio.get_running_loop().time() - start
+        return RedeliverySummary(redelivered=done, skipped=len(events) - done, seconds=seconds)
+
     async def _redeliver(self, batch: RedeliveryBatch) -> RedeliverySummary:
+        if batch.scope.action == "acknowledge":
+            return await self._acknowledge(batch)
         are_active = await self._store.webhooks.are_active(batch.scope.tenant)
         if batch.scope.webhook_id is not None and not are_active.get(batch.scope.webhook_id, True):
             return RedeliverySummary(off=True)
@@ -115,7 +126,9 @@ class RecoveryActivities:
         self, scope: RecoveryScope, run: RecoveryCandidate, active: Collection[str], tries: int
     ) -> RedeliveryResult:
         try:
-            return await self._candidates.redeliver(scope, run, active)
+            if scope.action is None or scope.action == "acknowledge":
+                return await self._candidates.redeliver(scope, run, active)
+            return await self._candidates.command(scope, scope.action, run, active)
         except Exception as error:  # one event that cannot be read must not block those behind it
             if tries <= MAX_TRIES:
                 raise

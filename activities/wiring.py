@@ -160,9 +160,8 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
 
 def _bulk_activities(temporal: Client, store: Store, settings: Settings, gateway: Gateway) -> list[Activity]:
     concurrency = TenantConcurrency(MAX_CONCURRENT_BULK, settings.max_concurrent_per_tenant)
-    runs = store.index.runs_by_status
-    release = ReleaseActivities(store, HeldDeliveries(temporal, runs), concurrency)
-    candidates = RecoveryCandidates(temporal, runs, gateway.commands, gateway.reader)
+    release = ReleaseActivities(store, HeldDeliveries(temporal, store.index.runs_by_status), concurrency)
+    candidates = RecoveryCandidates(temporal, store.index, gateway.commands, gateway.reader)
     recovery = RecoveryActivities(store, candidates, concurrency)
     return [
         release.find_held,

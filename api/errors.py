@@ -184,6 +184,9 @@ def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]
             problem = as_problem(error, method=request.method, path=request.url.path)
         if type(error) is HTTPException and problem.status_code == 404:  # of Starlette's router
             problem.detail = "There is no such path. /docs lists all: those of the API begin with /v1."
+            if request.url.path == "/metrics":
+                problem.detail = _where_metrics_are(request.app.state.api.settings.metrics_address)
+                return as_response(problem)
         if problem.status_code == 404 and _is_for_reader(request):
             return await unknown_page(request)
         if request.method == "POST" and request.url.path in EVENT_PATHS:
@@ -196,6 +199,14 @@ def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]
 
     for kind in (*EXPECTED, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, render)
+
+
+def _where_metrics_are(address: str | None) -> str:
+    """Describe it without the host, which may be known inside only."""
+    if address is None:
+        return "No metrics are served: set HOOKKEEPER_METRICS_ADDRESS of API and worker, such as 0.0.0.0:9464."
+    port = address.rpartition(":")[2]
+    return f"Metrics are not on this port, but on port {port}: HOOKKEEPER_METRICS_ADDRESS. Workers serve their own."
 
 
 def _body_of(request: Request) -> type[BaseModel] | None:

@@ -104,9 +104,10 @@ async def _event_search(
         bool | None,
         Query(
             description="True: only events with a delivery that has failed, or has been retrying for over 15 minutes."
-            " False: only events without one that is retrying, held or failed"
+            " False: only events without one that is retrying, held or failed, and acknowledged ones"
         ),
     ] = None,
+    acknowledged: Annotated[bool | None, Query(description="Only events that are (or are not) acknowledged")] = None,
     delivery_status: Annotated[
         list[DeliveryStatus] | None,
         Query(max_length=MAX_VALUES, description="Events with a delivery of this status; can be repeated"),
@@ -120,6 +121,7 @@ async def _event_search(
         **period._asdict(),
         statuses=_once(status),
         needs_attention=needs_attention,
+        acknowledged=acknowledged,
         webhook=webhook,
         delivery_statuses=_once(delivery_status),
         **outcome._asdict(),

@@ -1,6 +1,7 @@
 """Converts rows of the registry and messages of runs to the answers of the API."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +33,7 @@ from hookkeeper.registry.index.change_log import ChangedDelivery as Changed
 from hookkeeper.registry.index.change_log import ChangedEvent
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.rollup import OUTCOMES
+from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.schedule_fields import (
@@ -43,9 +45,10 @@ from hookkeeper.services.schedule_fields import (
     ScheduleView,
 )
 from hookkeeper.services.webhook_fields import FailingTarget, WebhookHealth, WebhookView, WebhookWithSecret
+from hookkeeper.temporal.bulk.recovery_candidates import search_of
 from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
-from hookkeeper.times import utc_now
+from hookkeeper.times import rfc3339, utc_now
 
 NAMES = ("tenant", "webhook_id", "channel", "type")
 COUNTS = ("deliveries_succeeded", "deliveries_failed", "deliveries_cancelled", "attempts", "retries", "requested")
@@ -108,6 +111,7 @@ def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
         data=snapshot.event.data,
         workflow_id=snapshot.workflow_id,
         run_id=snapshot.run_id,
+        acknowledged=snapshot.acknowledged,
         links=event_links(links, state.tenant, state.id, snapshot.workflow_id, snapshot.run_id),
         deliveries=[
             DeliveryView.of(delivery, next_attempt_at=_next_attempt(delivery, state)) for delivery in state.deliveries
@@ -148,6 +152,10 @@ def recovery(state: RecoveryState) -> RecoveryView:
         state,
         id=state.id or None,
         tenant=scope.tenant,
+        action=scope.action or "recover",
+        filter=as_query(search_of(scope)) if scope.action else None,
+        found=None if state.found is None else max(state.found, state.redelivered + state.skipped + state.failed),
+        done=state.redelivered,
         webhook_id=scope.webhook_id,
         status=state.status if state.id else "dry_run",
         since=scope.since,
@@ -156,6 +164,28 @@ def recovery(state: RecoveryState) -> RecoveryView:
         requested_status=scope.status,
         started_at=scope.began,
     )
+
+
+def as_query(search: Search) -> dict[str, str | list[str]]:
+    """Write a search of events as the query of the list that it found."""
+    codes = search.status_codes
+    written = {
+        "type": search.types,
+        "status": search.statuses,
+        "delivery_status": search.delivery_statuses,
+        "status_code": codes and (f"{codes.status_class}xx" if codes.is_class else str(codes.first)),
+    }
+    renamed = {"types", "statuses", "delivery_statuses", "status_codes", "tenant"}
+    others = {each.name: getattr(search, each.name) for each in fields(search) if each.name not in renamed}
+    return {name: _as_text(value) for name, value in (written | others).items() if value not in (None, ())}
+
+
+def _as_text(value: Any) -> str | list[str]:
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def schedule_summary(known: ScheduleSnapshot, links: LinkBuilder) -> ScheduleSummary:

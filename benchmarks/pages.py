@@ -13,21 +13,26 @@ from drills import stack
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import free_ports
+from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
+from hookkeeper.times import utc_now
 
 LOAD_TIMEOUT = 30.0
 WEBHOOK, TENANT = webhook_id(0, 0), tenant_name(0)
 CHART = '<svg class="chart"'
 PAGES = {
     "page: overview": ("/", CHART),
+    "page: overview, 30 days": ("/?range=30d", CHART),
     "page: overview of a tenant": (f"/?tenant={TENANT}", CHART),
     "page: events": ("/events", "evt_"),
     "page: events, failed, of a type": (f"/events?status=failed&type={TYPES[0]}", "evt_"),
+    "page: events that need attention": ("/events?needs_attention=true", "evt_"),
     "page: events of a tenant, failed": (f"/events?tenant={TENANT}&status=failed", "evt_"),
     "page: events of a webhook, of an unknown type": (f"/events?webhook={WEBHOOK}&type=none", "No event matches"),
-    "page: webhook": (f"/webhooks/{WEBHOOK}?tenant={TENANT}", "evt_"),
+    "page: webhook": (f"/webhooks/{WEBHOOK}", CHART),
+    "page: deliveries of a webhook": (f"/webhooks/{WEBHOOK}/deliveries", "evt_"),
     "page: webhooks, with sparklines": ("/webhooks", CHART),
 }
 """Path, and a text that only the page that is meant has."""
@@ -57,7 +62,7 @@ async def time_pages(database_url: str, repeats: int) -> None:
 
 
 async def _add_webhooks(database_url: str) -> None:
-    """Add the webhooks that the events have gone to, unless they are there."""
+    """Add the webhooks that the events have gone to, unless they are there. The last of each tenant is failing."""
     store = Store.connect(database_url)
     try:
         ids = {(tenant, number): webhook_id(tenant, number) for tenant in range(TENANTS) for number in range(WEBHOOKS)}
@@ -68,6 +73,9 @@ async def _add_webhooks(database_url: str) -> None:
                 await store.webhooks.add(
                     Webhook(id=id_, tenant=tenant_name(tenant), url=url, events=["*"], secret="whsec_b25l")
                 )
+            if number == WEBHOOKS - 1:
+                failed = AttemptResult(id_, "failed", utc_now(), status_code=503, error="http_503", text="no database")
+                await store.health.record([failed])
     finally:
         await store.close()
 

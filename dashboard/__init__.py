@@ -5,14 +5,16 @@ from dashboard import (
     event_types,
     exchange,
     inbox,
+    limits,
     lists,
     login,
     look,
     overview,
     recoveries,
     webhook,
-    webhook_commands,
     webhook_form,
+    webhook_receiver,
+    webhook_settings,
 )
 
 ROUTERS = (
@@ -20,6 +22,7 @@ ROUTERS = (
     look.router,
     login.logo_router,
     overview.router,
+    limits.router,
     event_types.router,
     inbox.router,
     inbox.address_router,
@@ -27,8 +30,9 @@ ROUTERS = (
     exchange.router,
     webhook_form.router,
     webhook.router,
-    webhook_commands.router,
+    webhook_receiver.router,
+    webhook_settings.router,
     lists.router,
     recoveries.router,
 )
-"""`/webhooks/new` comes before `/webhooks/{webhook_id}`."""
+"""`/webhooks/new` comes before `/webhooks/{webhook_id}`, and `POST /webhooks/{webhook_id}/{command}` last."""

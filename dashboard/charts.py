@@ -1,7 +1,7 @@
 """Charts that templates draw: what the index counted until now, and the phases of an attempt."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NamedTuple, Protocol
 
@@ -16,8 +16,6 @@ MIN_HEIGHT = 2.0
 """Least height of a bar with anything to show."""
 LAST_LABEL_PERCENT = 85
 """On the screen of a telephone, later ones would touch the end of the axis. `times.js` has the same."""
-MAX_COMPARED = 5
-"""Webhooks that the overview names."""
 MIN_WIDTH = 1.0
 """Least width of a phase, in percent of the bar, so that a short one is seen too."""
 Kind = Literal["queue", "connect", "first-byte", "rest"]
@@ -39,7 +37,7 @@ class Range(NamedTuple):
 RANGES: dict[RangeName, Range] = {
     "1h": Range(HOUR, 2 * MINUTE, 10 * MINUTE),
     "24h": Range(DAY, HOUR, 4 * HOUR),
-    "7d": Range(7 * DAY, 6 * HOUR, DAY),
+    "7d": Range(7 * DAY, 6 * HOUR, 2 * DAY),
     "30d": Range(30 * DAY, DAY, 5 * DAY),
 }
 
@@ -151,28 +149,6 @@ async def tenants_of_the_day(index: EventIndex) -> dict[str, Group] | None:
         return None
     days = {group.names["tenant"]: group for group in found.groups}
     return None if OTHERS in days else days
-
-
-async def webhooks_with_trouble(index: EventIndex, tenant: str | None) -> list[Group]:
-    """Return the webhooks with most failed attempts and waiting deliveries. Raises StatisticsTooLarge.
-
-    If there are too many to compare, they are those with most deliveries that need attention.
-    """
-    now = utc_now()
-    query = StatisticsQuery(
-        since=now - timedelta(days=1), until=now, now=now, by="webhook", tenant=tenant, order="failures"
-    )
-    try:
-        groups = [group for group in (await index.statistics(query)).groups if group.names["webhook_id"] != OTHERS]
-    except StatisticsTooLarge:
-        few = await index.webhooks_needing_attention(now - timedelta(days=1), tenant, MAX_COMPARED)
-        found = [await index.statistics(replace(query, tenant=of, webhook=webhook)) for of, webhook in few]
-        groups = [group for each in found for group in each.groups]
-    return sorted(filter(_trouble, groups), key=_trouble, reverse=True)[:MAX_COMPARED]
-
-
-def _trouble(group: Group) -> int:
-    return group.total["attempts"] - group.total["succeeded"] + group.held + group.retrying
 
 
 class Measured(Protocol):

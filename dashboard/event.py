@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import AsyncIterable, Iterable
 from dataclasses import replace
 from typing import Annotated, NamedTuple, get_args
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import ValidationError
 
 from api import views
 from api.access import needs
@@ -16,9 +18,10 @@ from api.deps import CallerDep, Cursor, GatewayDep, LinksDep, StoreDep, Tenant
 from api.errors import as_problem
 from api.filters import EventSearch, SubscriptionDep
 from api.problems import Problem
+from api.schemas.events import AcknowledgeRequest
 from api.state import state_of
 from dashboard import filters
-from dashboard.rendering import given_filters, paging, query, redirect, render
+from dashboard.rendering import given_filters, paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery
@@ -29,7 +32,7 @@ from hookkeeper.registry.index.listing import WORST_FIRST
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
-from hookkeeper.services.event_commands import send
+from hookkeeper.services.event_commands import acknowledge, send, unacknowledge
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.webhooks import names_of
 from hookkeeper.temporal.events.own_runs import EventSnapshot
@@ -53,6 +56,8 @@ SENT = {
     "release": "The release was sent.",
     "redeliver": "The event is being delivered again.",
     "example": "The example was sent.",
+    "acknowledge": "The event needs no attention, until a delivery of it fails again.",
+    "unacknowledge": "The acknowledgement is undone.",
 }
 """What the page says after a command, and of an event that was sent from the catalogue."""
 REASONS = {
@@ -88,7 +93,7 @@ class View(NamedTuple):
 
     name: str
     url: str
-    count: str | None
+    shown_count: str | None
     is_shown: bool
 
 
@@ -175,6 +180,34 @@ async def show_event(
     return await _show(request, snapshot, store, links, caller, page, notice=SENT.get(sent, ""))
 
 
+@router.post("/events/{event_id}/acknowledge", dependencies=[needs("events:write")])
+async def acknowledge_event(
+    request: Request,
+    event_id: PathId,
+    tenant: Tenant,
+    gateway: GatewayDep,
+    store: StoreDep,
+    links: LinksDep,
+    caller: CallerDep,
+) -> Response:
+    """Acknowledge an event, or undo it. A form of the list leads back to the list."""
+    form: dict[str, str] = request.state.form
+    try:
+        if "undo" in form:
+            await unacknowledge(event_id, tenant, store, caller)
+        else:
+            note = AcknowledgeRequest(note=form.get("note", "").strip()).note
+            await acknowledge(event_id, tenant, note, store, caller)
+    except (Refused, ValidationError) as error:
+        snapshot = await gateway.read(tenant, event_id)
+        return await _show(request, snapshot, store, links, caller, 1, problem=problem_of(error))
+    if "list" in form:
+        return redirect(f"/events?{urlencode(parse_qsl(form['list']))}")
+    return redirect(
+        query(f"/events/{event_id}", tenant=tenant, sent="unacknowledge" if "undo" in form else "acknowledge")
+    )
+
+
 @router.post("/events/{event_id}/{command}", dependencies=[needs("events:write")])
 async def command_event(
     request: Request,
@@ -244,6 +277,8 @@ async def _show(
         buttons=BUTTONS | ({"release": "Deliver now"} if is_scheduled else {}),
         reasons=REASONS,
         is_open=snapshot.state.status not in FINAL,
+        can_acknowledge=can_write and snapshot.state.needs_attention and not snapshot.acknowledged,
+        can_undo=can_write and snapshot.acknowledged is not None,
         page=page,
         pages=-(-len(deliveries) // DELIVERIES_ON_PAGE),
         path_of_page=lambda number: query(path, tenant=snapshot.state.tenant, page=number),

@@ -148,6 +148,7 @@ async def context(
     typed = getattr(request.state, "given", request.query_params)
     zone = typed.get("zone", "")
     return {
+        "list_path": path,
         "suggested": suggested,
         "chips": list(_chips(request, path, {**suggested.webhooks, **names})),
         "hidden": [

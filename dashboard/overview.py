@@ -1,44 +1,46 @@
-"""The first page: how deliveries went in the last 24 hours, what needs attention, and whether everything runs.
-
-Also the page of limits: what a tenant may have and use, and what it has and uses now; for keys of all tenants, the list
-of tenants.
-"""
+"""The first page: one sentence that says whether all is well, what is wrong, how deliveries went, and what runs."""
 
 import asyncio
-from datetime import timedelta
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple, get_args
 
 from fastapi import APIRouter, Request, Response
 
 from api import views
 from api.access import needs
-from api.deps import AnyTenant, CallerDep, Cursor, GatewayDep, LinksDep, SettingsDep, StoreDep
-from api.inboxes import MAX_PER_TENANT, RATE
-from api.state import ApiState, state_of
-from dashboard.charts import ShownRange, count_range, tenants_of_the_day, webhooks_with_trouble
+from api.deps import AnyTenant, CallerDep, GatewayDep, LinksDep, SettingsDep, StoreDep
+from dashboard.charts import Counted, ShownRange, count_range
+from dashboard.event import REASONS
 from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
+from hookkeeper.policy import Status
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.search import Search
-from hookkeeper.registry.index.statistics import StatisticsTooLarge
-from hookkeeper.registry.portal import MAX_OPEN_SESSIONS
+from hookkeeper.registry.index.waiting import WaitingOf
+from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT
-from hookkeeper.services.caller import Caller
-from hookkeeper.settings import MIB, Settings
+from hookkeeper.services.webhook_fields import WebhookView
+from hookkeeper.services.webhooks import names_of
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Unavailable
-from hookkeeper.wording import write_durations
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 CHECK_TIMEOUT = 2.0
 """Seconds for Temporal to answer; a page may be late, and does not wait for long."""
 CHART_HEIGHT = 120.0
 MAX_EVENTS = 8
-TENANTS_ON_PAGE = 50
-TOO_MANY = "There are too many counters to add up"
-HERE = "of each API process; counted in this one"
-UNKNOWN = "unknown while Temporal does not answer"
+MAX_WEBHOOKS = 10
+"""Webhooks of a table."""
+MAX_FAILED = 1000
+"""Failed events that are counted."""
+Unwell = Literal["failing", "disabled", "degraded", "paused"]
+Wrong = Literal[Unwell, "failed", "retrying", "held"]
+"""What the sentence can name: states of webhooks, then failed events, then waiting deliveries."""
+STATES: tuple[Unwell, ...] = get_args(Unwell)
+STOPPED: tuple[Status, ...] = ("disabled", "paused")
+BAD = frozenset({"failing", "disabled", "failed"})
 
 
 class Component(NamedTuple):
@@ -47,6 +49,52 @@ class Component(NamedTuple):
     name: str
     works: bool
     text: str
+
+
+class Clause(NamedTuple):
+    """A part of the sentence."""
+
+    what: Wrong
+    number: int
+    is_least: bool
+    """There are more than were counted."""
+    path: str
+    """The list behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The sentence with which the page begins."""
+
+    works: bool
+    """All parts of the installation run."""
+    clauses: Sequence[Clause]
+    healthy: int
+    new: int
+
+    @property
+    def tone(self) -> Literal["bad", "wait", "good", "unknown"]:
+        """The colour. It is green only if webhooks are healthy and nothing is wrong."""
+        if not self.works or any(clause.what in BAD for clause in self.clauses):
+            return "bad"
+        if self.clauses:
+            return "wait"
+        return "good" if self.healthy else "unknown"
+
+
+class TroubledWebhook(NamedTuple):
+    """A webhook that does not get all its events."""
+
+    webhook: WebhookView
+    target: str
+    waiting: WaitingOf
+
+    @property
+    def since(self) -> datetime | None:
+        """When it was disabled or paused, else when it began to fail."""
+        if not self.webhook.enabled:
+            return self.webhook.disabled_at
+        return self.webhook.paused_at or self.webhook.health.failing_since
 
 
 @router.get("/", dependencies=[needs("events:read", "webhooks:read")])
@@ -63,52 +111,110 @@ async def show_overview(
     """Show how it goes. A key without `events:read` has the list of its webhooks instead."""
     if "events:read" not in caller.scopes:
         return redirect("/webhooks")
-    components = await _components(gateway, store) if caller.tenant is None else []
+    components = await _components(gateway, store)
+    can_read = "webhooks:read" in caller.scopes
+    named = tenant if caller.tenant is None else None
     try:
         counted = await count_range(store.index, CHART_HEIGHT, shown, tenant=tenant)
-        troubled = await _troubled(store, tenant, can_read="webhooks:read" in caller.scopes)
+        states = await store.webhooks.count_by_state(tenant) if can_read else {}
         search = Search(tenant=tenant, needs_attention=True)
         events, _ = await store.index.events(search, MAX_EVENTS, None)
-        is_empty = counted is not None and counted.chart.is_empty and not counted.counts.total["events"]
-        is_new = is_empty and not (await store.index.events(Search(tenant=tenant), 1, None))[0]
+        clauses = clauses_of(await _numbers(store, tenant, states, counted), named)
+        failing, stopped = await _troubled(store, tenant, states)
+        names = await names_of(store, caller, (event.latest.webhook_id for event in events if event.latest))
+        is_new = not (events or await _has_events(store, tenant))
     except RegistryUnavailable:
-        return await render(request, "overview_unavailable.html", 503, components=components)
+        return await render(request, "overview_unavailable.html", 503, components=_shown(components, caller.tenant))
     return await render(
         request,
         "overview.html",
-        components=components,
-        stream=query("/live", tenant=tenant if caller.tenant is None else None),
+        components=_shown(components, caller.tenant),
+        verdict=Verdict(
+            all(component.works for component in components), clauses, states.get("healthy", 0), states.get("new", 0)
+        ),
+        stream=query("/live", tenant=named),
         counted=counted,
         shown=shown,
-        troubled=troubled,
-        events=[views.event_summary(event, links, {}) for event in events],
+        failing=failing,
+        stopped=stopped,
+        states=states,
+        events=[views.event_summary(event, links, names) for event in events],
+        reasons=REASONS,
         is_new=is_new,
         tenant=tenant,
+        about={"tenant": named} if named else {},
         api=settings.public_url,
         offers_inbox=settings.inboxes and caller.scopes >= {"webhooks:write", "events:write"},
     )
 
 
-async def _troubled(store: Store, tenant: str | None, *, can_read: bool) -> list[dict[str, object]] | None:
-    """Return the webhooks with failures; None if there are too many to compare."""
-    try:
-        groups = await webhooks_with_trouble(store.index, tenant)
-    except StatisticsTooLarge:
-        return None
-    ids = {group.names["webhook_id"] for group in groups}
-    known = (await store.webhooks.many(ids)).readable if can_read else {}
-    return [
-        {
-            "id": group.names["webhook_id"],
-            "tenant": group.names["tenant"],
-            "webhook": known.get(group.names["webhook_id"]),
-            "failed": group.total["attempts"] - group.total["succeeded"],
-            "held": group.held,
-            "retrying": group.retrying,
-            "success_rate": group.total.success_rate,
-        }
-        for group in groups
-    ]
+class Number(NamedTuple):
+    counted: int
+    is_least: bool = False
+    """There are more."""
+
+
+def clauses_of(numbers: Mapping[Wrong, Number], tenant: str | None) -> list[Clause]:
+    """Return the parts of the sentence. `tenant`: the one that the lists behind them are filtered by."""
+    paths: dict[Wrong, str] = {
+        **{state: query("/webhooks", status=state, tenant=tenant) for state in STATES},
+        "failed": query("/events", needs_attention="true", delivery_status="failed", tenant=tenant),
+        "retrying": query("/events", delivery_status="retrying", tenant=tenant),
+        "held": query("/events", delivery_status="held", tenant=tenant),
+    }
+    return [Clause(what, *numbers[what], paths[what]) for what in get_args(Wrong) if numbers[what].counted]
+
+
+async def _numbers(
+    store: Store, tenant: str | None, states: Mapping[Status, int], counted: Counted | None
+) -> dict[Wrong, Number]:
+    """Count what can be wrong. The numbers of now have been `counted`, unless there were too many counters."""
+    search = Search(tenant=tenant, needs_attention=True, delivery_statuses=("failed",))
+    failed, are_all = await store.index.count_up_to(search, MAX_FAILED)
+    if counted:
+        held, retrying, is_capped = counted.counts.held, counted.counts.retrying, counted.is_capped
+    else:
+        waiting = await store.index.count_waiting(tenant)
+        now = waiting.counts.get((), {})
+        held, retrying, is_capped = now.get("held", 0), now.get("retrying", 0), waiting.is_capped
+    return {
+        **{state: Number(states.get(state, 0)) for state in STATES},
+        "failed": Number(failed, not are_all),
+        "retrying": Number(retrying, is_capped),
+        "held": Number(held, is_capped),
+    }
+
+
+async def _has_events(store: Store, tenant: str | None) -> bool:
+    return bool((await store.index.events(Search(tenant=tenant), 1, None))[0])
+
+
+async def _troubled(
+    store: Store, tenant: str | None, states: Mapping[Status, int]
+) -> tuple[list[TroubledWebhook], list[TroubledWebhook]]:
+    """Return the webhooks that fail, the first to begin first, and some of those that are disabled or paused."""
+    failing = await store.webhooks.in_trouble(tenant, MAX_WEBHOOKS) if states.keys() & {"failing", "degraded"} else []
+    stopped: list[Webhook] = []
+    for state in STOPPED:
+        if state in states and (left := MAX_WEBHOOKS - len(stopped)):
+            found, _ = await store.webhooks.page(
+                tenant=tenant, event=None, enabled=None, status=state, limit=left, cursor=None
+            )
+            stopped += found
+    waiting = await store.index.waiting_of_webhooks({webhook.id for webhook in (*failing, *stopped)})
+
+    def shown(webhooks: Sequence[Webhook]) -> list[TroubledWebhook]:
+        return [
+            TroubledWebhook(views.webhook(webhook), webhook.target, waiting.get(webhook.id, WaitingOf()))
+            for webhook in webhooks
+        ]
+
+    return shown(failing), shown(stopped)
+
+
+def _shown(components: Sequence[Component], tenant: str | None) -> Sequence[Component]:
+    """Return the parts that a page names. What runs is for the operator."""
+    return components if tenant is None else ()
 
 
 async def _components(gateway: Gateway, store: Store) -> list[Component]:
@@ -143,111 +249,3 @@ async def _registry(store: Store) -> Component:
         text = "does not answer: new events are refused with 503, and deliveries wait until it does."
         return Component("Registry", False, text)
     return Component("Registry", True, "answers")
-
-
-class Row(NamedTuple):
-    """A limit, and how much of it is used."""
-
-    name: str
-    limit: str
-    used: int | None = None
-    """None where the API does not know: workers have limits of their own."""
-    at_most: int | None = None
-    """The limit as a number, where something is counted."""
-    note: str = ""
-
-
-@router.get("/limits", dependencies=[needs("events:read", "webhooks:read")])
-async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenant: AnyTenant) -> Response:
-    """Show the limits of one tenant with its use, or the tenants."""
-    state = state_of(request)
-    if tenant is not None:
-        return await render(
-            request,
-            "limits.html",
-            tenant=tenant,
-            has=await _has(state, caller, tenant),
-            may=_may(state.settings),
-        )
-    can_list = "webhooks:read" in caller.scopes
-    found, end = await state.store.webhooks.tenants(TENANTS_ON_PAGE, cursor.start) if can_list else ([], None)
-    older = cursor.page((), end).next_cursor
-    days = await tenants_of_the_day(state.store.index) if "events:read" in caller.scopes else None
-    return await render(
-        request,
-        "tenants.html",
-        items=found,
-        days=days,
-        max_webhooks=state.settings.max_webhooks_per_tenant,
-        older=older and query("/limits", cursor=older),
-        newest="/limits",
-        is_first=cursor.start is None,
-    )
-
-
-async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
-    """Return what the tenant has and uses, as far as the key may read it."""
-    store, settings, rows = state.store, state.settings, []
-    if "webhooks:read" in caller.scopes:
-        rows.append(_counted("Webhooks", await store.webhooks.count(tenant), settings.max_webhooks_per_tenant))
-    if "events:read" in caller.scopes:
-        rows.append(await _schedules(state, tenant))
-    if not caller.scopes.isdisjoint(("webhooks:write", "admin")):
-        count = await store.portal.count_open(tenant)
-        rows.append(_counted("Open links and sessions of the portal", count, MAX_OPEN_SESSIONS))
-    if "events:read" in caller.scopes:
-        day = await count_range(store.index, CHART_HEIGHT, tenant=tenant)
-        counts, note = (day.counts, "") if day else (None, TOO_MANY)
-        events = counts and counts.total["events"]
-        rows.append(Row("Events accepted in the last 24 hours", "none", events, note=note))
-        rows.append(Row("Deliveries that retry now", "none", counts and counts.retrying, note=note))
-        held = f"{_time(settings.max_hold)} each"
-        rows.append(Row("Deliveries that are held now", held, counts and counts.held, note=note))
-        rows += _open_now(state, tenant)
-    requests = state.concurrency.limit
-    return [*rows, _counted("API requests at once", requests.held(tenant), requests.per_tenant, HERE)]
-
-
-def _open_now(state: ApiState, tenant: str) -> list[Row]:
-    """Return the use of what is in the memory of this process."""
-    streams, note = state.feed.limit, f"{HERE}. An open overview or list of events has one"
-    rows = [_counted("Streams of events", streams.held(tenant), streams.per_tenant, note)]
-    if state.settings.inboxes:
-        note = f"{HERE}. A further one takes the place of the oldest"
-        rows.append(_counted("Inboxes with requests", state.inboxes.number_of(tenant), MAX_PER_TENANT, note))
-    return rows
-
-
-async def _schedules(state: ApiState, tenant: str) -> Row:
-    limit = state.settings.max_schedules_per_tenant
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT):
-            count = await state.gateway.schedules.count(tenant, limit)
-    except (Unavailable, TimeoutError):
-        return Row("Schedules", str(limit), note=UNKNOWN)
-    return _counted("Schedules", count, limit)
-
-
-def _may(settings: Settings) -> list[Row]:
-    """Return the limits whose use is known to workers only, or not counted."""
-    inboxes = [("Requests to inboxes", RATE.replace("/", " a "), "of each API process")] if settings.inboxes else []
-    rows = [
-        ("API requests of one key", settings.rate_limit or "none", "of each API process; keys can have their own"),
-        *inboxes,
-        ("Deliveries and other steps at once", f"{settings.max_concurrent_per_tenant}", "of each worker and queue"),
-        ("Memory for outgoing requests", f"{settings.max_bytes_in_flight // 2 / MIB:g} MiB", "of each worker"),
-        ("Templates and filters at once", f"{MAX_CALLS_PER_TENANT}", "of each process"),
-        ("Size of an event", f"{settings.max_event_bytes:,} bytes", ""),
-        ("Email addresses of one webhook", f"{settings.max_addresses_per_webhook}", ""),
-        ("Time between two events of a schedule", f"{settings.min_schedule_interval} s", "at least"),
-        ("Time for which an event is kept", _time(settings.retention), "after it has finished"),
-    ]
-    return [Row(name, limit, note=note) for name, limit, note in rows]
-
-
-def _counted(name: str, used: int, at_most: int, note: str = "") -> Row:
-    return Row(name, f"{at_most:,}", used, at_most, note)
-
-
-def _time(duration: timedelta) -> str:
-    return write_durations([duration.total_seconds()])

@@ -1,4 +1,4 @@
-"""Recoveries with their progress: count what one would deliver again, start it, pause, resume, cancel it."""
+"""Recoveries and bulk actions with their progress: count what one would do, start it, pause, resume, cancel it."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from api.access import needs
 from api.cursors import PageCursor
 from api.deps import AnyTenant, CallerDep, Cursor, RecoveriesDep, StoreDep
 from api.errors import as_problem
-from api.filters import UNITS
+from api.filters import UNITS, EventSearch
 from api.problems import Problem, Unprocessable
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
@@ -18,15 +18,22 @@ from hookkeeper.commands import Refused
 from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryState
 from hookkeeper.services.errors import ServiceError
 from hookkeeper.services.fields import EVENT_ID
-from hookkeeper.services.recoveries import RecoveryRequest, RecoveryService, TenantRecoveryRequest
+from hookkeeper.services.recoveries import (
+    MAX_COUNTED,
+    BulkRequest,
+    RecoveryRequest,
+    RecoveryService,
+    TenantRecoveryRequest,
+)
 from hookkeeper.services.webhooks import require
 from hookkeeper.temporal.server.error_translation import Conflict
 from hookkeeper.times import rfc3339, utc_now
 
-router = APIRouter(prefix="/recoveries", include_in_schema=False, route_class=PageRoute)
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
 RECOVERIES_ON_PAGE = 25
 PERIODS = {"1h": "hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 DONE = {
+    "bulk": "It has started. The page follows it.",
     "start": "The recovery has started. Its events are delivered again, oldest first.",
     "pause": "The recovery pauses. Redeliveries in progress finish.",
     "resume": "The recovery continues.",
@@ -35,7 +42,7 @@ DONE = {
 """What the page says after a change."""
 
 
-@router.get("", dependencies=[needs("events:read")])
+@router.get("/recoveries", dependencies=[needs("events:read")])
 async def list_recoveries(
     request: Request,
     cursor: Cursor,
@@ -48,7 +55,7 @@ async def list_recoveries(
     return await _show(request, recoveries, cursor, tenant, webhook, notice=DONE.get(done, ""))
 
 
-@router.post("/start", dependencies=[needs("events:write")])
+@router.post("/recoveries/start", dependencies=[needs("events:write")])
 async def start_recovery(
     request: Request,
     cursor: Cursor,
@@ -76,7 +83,7 @@ async def start_recovery(
     return await _show(request, recoveries, cursor, tenant, counted=counted, form=form)
 
 
-@router.post("/{recovery_id}/{command}", dependencies=[needs("events:write")])
+@router.post("/recoveries/{recovery_id}/{command}", dependencies=[needs("events:write")])
 async def command_recovery(
     request: Request,
     cursor: Cursor,
@@ -92,6 +99,34 @@ async def command_recovery(
     except Refused as error:
         return await _show(request, recoveries, cursor, tenant, problem=as_problem(error))
     return redirect(query("/recoveries", tenant=tenant if caller.tenant is None else None, done=command))
+
+
+@router.get("/recoveries/{recovery_id}", dependencies=[needs("events:read")])
+async def show_recovery(
+    request: Request,
+    recovery_id: Annotated[str, Path(pattern=EVENT_ID)],
+    cursor: Cursor,
+    recoveries: RecoveriesDep,
+    done: str = "",
+) -> Response:
+    """Show one recovery."""
+    state = await recoveries.read(recovery_id)
+    return await _show(request, recoveries, cursor, None, notice=DONE.get(done, ""), only=state)
+
+
+@router.post("/events/bulk", dependencies=[needs("events:write")])
+async def command_events(request: Request, search: EventSearch, recoveries: RecoveriesDep) -> Response:
+    """Count the events that the filter in the query matches; in a second step, do to them what the form says."""
+    form: dict[str, str] = request.state.form
+    given = {name: form[name].strip() for name in ("action", "note") if form.get(name)}
+    try:
+        wanted = BulkRequest.model_validate(given | {"dry_run": "confirmed" not in form})
+        state = await recoveries.in_bulk(search, wanted)
+    except (ValidationError, Conflict, ServiceError) as error:
+        return await render(request, "bulk.html", problem=problem_of(error), counted=None)
+    if state.id:
+        return redirect(query(f"/recoveries/{state.id}", done="bulk"))
+    return await render(request, "bulk.html", counted=views.recovery(state), note=wanted.note, most=MAX_COUNTED)
 
 
 def since_of(form: dict[str, str]) -> str:
@@ -113,12 +148,16 @@ async def _show(
     problem: Problem | None = None,
     counted: RecoveryState | None = None,
     form: dict[str, str] | None = None,
+    only: RecoveryState | None = None,
 ) -> Response:
-    states, end = await recoveries.gateway.recoveries.page(tenant, webhook, RECOVERIES_ON_PAGE, cursor.start)
+    states, end = [only] if only else [], None
+    if only is None:
+        states, end = await recoveries.gateway.recoveries.page(tenant, webhook, RECOVERIES_ON_PAGE, cursor.start)
     return await render(
         request,
         "recoveries.html",
         items=[views.recovery(state) for state in states],
+        is_one=only is not None,
         **paging(request, "/recoveries", cursor, end),
         notice=notice,
         problem=problem,

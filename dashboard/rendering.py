@@ -136,13 +136,14 @@ async def unknown_page(request: Request) -> Response:
 
 
 def back_to(request: Request) -> str | None:
-    """Return the page that a form is on: the nearest one above the form's path. None for a page itself."""
+    """Return the page that a form is on: the nearest one at the form's path or above. None for a page itself."""
     if request.method == "GET":
         return None
     path = request.url.path
-    while path := path.rpartition("/")[0]:
+    while path:
         if _is_open_to_get(request, path):
             return with_query(request, path)
+        path = path.rpartition("/")[0]
     return "/"
 
 

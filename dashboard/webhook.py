@@ -1,42 +1,62 @@
-"""The list of webhooks, and the page of one: health, settings, deliveries, what came of a test event."""
+"""The list of webhooks; what the tabs of one share; its first tabs: how it is, and its deliveries.
 
-import hmac
-from importlib.resources import files
+`webhook_settings.py` has the settings, `webhook_receiver.py` what one needs to build a receiver.
+"""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Any, NamedTuple, get_args
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
 
 from api import views
 from api.access import needs
-from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, LinksDep, StoreDep, WebhooksDep
+from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, RecoveriesDep, StoreDep, WebhooksDep
 from api.filters import DeliverySearch
 from api.problems import Problem
-from api.schemas.events import DeliveryView
-from api.state import state_of
 from dashboard import filters
 from dashboard.charts import Counted, RangeName, ShownRange, count_range
 from dashboard.event import REASONS
-from dashboard.rendering import given_filters, paging, query, render
+from dashboard.recoveries import PERIODS as RECOVERED
+from dashboard.recoveries import since_of
+from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
-from hookkeeper.content.headers import MASK
-from hookkeeper.content.json_text import readable
-from hookkeeper.crypto.signing_keys import PUBLIC, Scheme, is_asymmetric, public_key
-from hookkeeper.links import LinkBuilder
-from hookkeeper.messages.event import DeliveryStatus
+from hookkeeper.messages.event import Attempt, DeliveryStatus
 from hookkeeper.policy import Status
 from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
-from hookkeeper.services.caller import Caller
-from hookkeeper.services.fields import EVENT_ID, EventType
-from hookkeeper.services.new_event import new_event_id
+from hookkeeper.services.errors import NotPossible
+from hookkeeper.services.fields import EventType
+from hookkeeper.services.recoveries import RecoveryRequest
 from hookkeeper.services.webhooks import WebhookService
-from hookkeeper.temporal.server.error_translation import Unavailable, UnknownEvent
-from hookkeeper.times import utc_now
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.server.error_translation import Conflict, Unavailable, UnknownEvent
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
+WEBHOOKS_ON_PAGE = 20
+SPARKLINE_HEIGHT = 24.0
+WEBHOOK_FIELDS = frozenset({"tenant", "event", "status"})
+"""Filters that the form of the list of webhooks has."""
 DELIVERIES_ON_PAGE = 25
+FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "until"})
+"""Filters that the form of the deliveries has."""
 CHART_HEIGHT = 90.0
+FAILURES = 5
+"""Latest failures that the first tab shows. Each response is read from the event's run."""
+READING_TIMEOUT = 1.0
+"""Seconds for their runs to answer; without that, the tab has what the index knows."""
+NOT_DELIVERED: tuple[DeliveryStatus, ...] = ("failed", "retrying")
+TABS = {
+    "overview": ("", "webhooks:read"),
+    "deliveries": ("/deliveries", "events:read"),
+    "settings": ("/settings", "webhooks:read"),
+    "test": ("/test", "webhooks:read"),
+    "verify": ("/verify", "webhooks:read"),
+}
+"""The end of the path, and the scope that one needs."""
 DONE = {
     "pause": "The webhook is paused: its deliveries are held.",
     "resume": "The webhook was resumed: held deliveries are released, oldest first.",
@@ -50,53 +70,30 @@ DONE = {
     " page says why.",
     "recover": "The failed deliveries are made again in the background, oldest first.",
 }
-"""What the page says after a change."""
-FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "until"})
-"""Filters that the form of the deliveries has."""
-WEBHOOK_FIELDS = frozenset({"tenant", "event", "status"})
-"""Filters that the form of the list of webhooks has."""
-WEBHOOKS_ON_PAGE = 20
-SPARKLINE_HEIGHT = 24.0
-MAX_DATA_IN_FORM = 16 * 1024
-"""Characters of an event's data that the form for the next test has."""
-LANGUAGES = {"Python": "py", "JavaScript": "mjs", "Go": "go", "Ruby": "rb", "PHP": "php", "Java": "java"}
-"""Each language, and what its files end with."""
-KEY = "_KEY"
-"""Stands in a program for what follows the key's prefix."""
-SCHEMES: tuple[Scheme, ...] = ("v1", "v1a")
-PROGRAMS = {
-    scheme: {
-        name: files("dashboard").joinpath("snippets", f"verify_{scheme}.{suffix}").read_text()
-        for name, suffix in LANGUAGES.items()
-    }
-    for scheme in SCHEMES
-}
-"""Programs that verify the requests of a webhook. Tests run those whose language is installed."""
+"""What a tab says after a change."""
+
+
+class Failure(NamedTuple):
+    """A delivery whose latest attempt has failed, and that attempt; None while its run cannot be read."""
+
+    delivery: ListedDelivery
+    attempt: Attempt | None
 
 
 class History(NamedTuple):
     """What the index has of a webhook."""
 
-    deliveries: list[ListedDelivery]
-    end: str | None
     counted: Counted | None
     """None if there are too many counters to add up."""
-
-
-class Answer(NamedTuple):
-    """A test event and its deliveries. Without deliveries, `text` says why."""
-
-    event_id: str
-    text: str = ""
-    status: str = ""
-    type: str = ""
-    data: str = ""
-    deliveries: tuple[DeliveryView, ...] = ()
+    failed: int | None
+    """Deliveries that have failed for good; None if they are too many to count."""
+    failures: list[Failure]
 
     @property
-    def is_open(self) -> bool:
-        """Whether a receiver has not answered yet."""
-        return any(not delivery.attempts and delivery.status == "pending" for delivery in self.deliveries)
+    def next_attempts(self) -> dict[str, datetime]:
+        """The next attempt of these failures by target: `webhook`, `email.1`."""
+        due = [(delivery.next_attempt_at, delivery.id) for delivery, _ in self.failures if delivery.next_attempt_at]
+        return {id_.partition(".")[2] or "webhook": at for at, id_ in sorted(due, reverse=True)}
 
 
 @router.get("", dependencies=[needs("webhooks:read")])
@@ -136,136 +133,106 @@ async def list_webhooks(
 
 
 @router.get("/{webhook_id}", dependencies=[needs("webhooks:read")])
-@filters.filtered
-async def show_webhook(
+async def show_overview(
     request: Request,
     webhook: KnownWebhook,
     webhooks: WebhooksDep,
-    links: LinksDep,
-    cursor: Cursor,
-    search: DeliverySearch,
     shown: ShownRange = "24h",
     done: str = "",
-    test: Annotated[str | None, Query(pattern=EVENT_ID)] = None,
 ) -> Response:
-    """Show a webhook, with the answer to a test event; its deliveries need `events:read` too."""
-    path = f"/webhooks/{webhook.id}"
-    answer = await _answer(test, webhook, webhooks, links) if test else None
-    form = {"id": new_event_id(), "type": answer.type, "data": answer.data} if answer and answer.type else None
-    history = await _history(webhooks, search, cursor.start, shown)
-    return await _show(
+    """Show how a webhook is. Filters of deliveries, and test events, lead to their tabs, as they were here once."""
+    given = request.query_params.keys()
+    if moved := "test" if "test" in given else "deliveries" if FIELDS & given else None:
+        return redirect(f"{path_of(webhook, moved)}?{request.url.query}")
+    return await _show_overview(request, webhook, webhooks, shown, notice=DONE.get(done, ""))
+
+
+@router.get("/{webhook_id}/deliveries", dependencies=[needs("events:read")])
+@filters.filtered
+async def show_deliveries(
+    request: Request, webhook: KnownWebhook, store: StoreDep, cursor: Cursor, search: DeliverySearch
+) -> Response:
+    """Show a page of the webhook's deliveries, newest event first."""
+    path = path_of(webhook, "deliveries")
+    deliveries, end = await store.index.deliveries(search, DELIVERIES_ON_PAGE, cursor.start)
+    return await show_tab(
         request,
+        "deliveries",
         webhook,
-        history,
-        form=form,
-        notice=DONE.get(done, ""),
-        answer=answer,
-        shown=shown,
-        back=query(path, **given_filters(request)) if test else None,
-        **paging(request, path, cursor, history and history.end),
+        live=5 if cursor.start is None else None,
+        deliveries=deliveries,
+        statuses=get_args(DeliveryStatus),
+        reasons=REASONS,
+        **await filters.context(request, path, FIELDS, store, webhook.tenant, webhook.id),
+        **paging(request, path, cursor, end),
     )
 
 
-async def _history(
-    webhooks: WebhookService, search: Search, start: str | None, shown: RangeName = "24h"
-) -> History | None:
-    """Read the deliveries and the numbers of a webhook; None without the scope for it."""
-    if "events:read" not in webhooks.caller.scopes:
-        return None
-    index = webhooks.store.index
-    deliveries, end = await index.deliveries(search, DELIVERIES_ON_PAGE, start)
-    counted = await count_range(index, CHART_HEIGHT, shown, tenant=search.tenant, webhook=search.webhook)
-    return History(deliveries, end, counted)
-
-
-async def _show(
-    request: Request,
-    webhook: Webhook,
-    history: History | None,
-    *,
-    problem: Problem | None = None,
-    form: dict[str, str] | None = None,
-    **context: Any,
+@router.post("/{webhook_id}/recover", dependencies=[needs("events:write")])
+async def recover_webhook(
+    request: Request, webhook: KnownWebhook, webhooks: WebhooksDep, recoveries: RecoveriesDep
 ) -> Response:
-    """Render the page; `context` has what only some requests add to it."""
-    caller: Caller = request.state.caller
-    until = webhook.previous_secret_expires_at
+    """Count the failed deliveries of a time; in a second step, with the time that was shown, make them again."""
+    form: dict[str, str] = request.state.form
+    is_confirmed = "since" in form
+    try:
+        given = {"since": form["since"] if is_confirmed else since_of(form), "dry_run": not is_confirmed}
+        state = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(given))
+    except (Problem, ValidationError, Conflict, NotPossible) as error:
+        return await _show_overview(request, webhook, webhooks, problem=problem_of(error))
+    if is_confirmed:
+        return redirect(path_of(webhook, done="recover"))
+    return await _show_overview(request, webhook, webhooks, recovery=views.recovery(state))
+
+
+def path_of(webhook: Webhook, tab: str = "overview", **parameters: str | None) -> str:
+    """Return the URL of a tab."""
+    return query(f"/webhooks/{webhook.id}{TABS[tab][0]}", **parameters)
+
+
+async def show_tab(request: Request, tab: str, webhook: Webhook, **context: Any) -> Response:
+    """Render a tab, whose `context` has what only it shows. An answer to a form takes its news from the tab."""
+    scopes = request.state.caller.scopes
     return await render(
         request,
-        "webhook.html",
+        f"webhook_{tab}.html",
         **{
             "webhook": views.webhook(webhook),
             "target": webhook.target,
-            "key_mark": mark_of(webhook.secret) if "webhooks:write" in caller.scopes else "",
-            "previous_key_until": until if until and until > utc_now() else None,
-            "history": history,
-            "shown": "24h",
-            "problem": problem,
-            "is_test": False,
-            "form": form or {"id": new_event_id()},
-            "older": None,
-            "newest": "",
-            "is_first": True,
-            "is_filtered": False,
-            "statuses": get_args(DeliveryStatus),
-            "reasons": REASONS,
-            **await filters.context(
-                request, f"/webhooks/{webhook.id}", FIELDS, state_of(request).store, webhook.tenant, webhook.id
-            ),
-            "preview": None,
-            "secret": None,
-            "recovery": None,
-            "answer": None,
-            "snippets": snippets_for(webhook.secret),
+            "tab": tab,
+            "tabs": {name: path_of(webhook, name) for name, (_, scope) in TABS.items() if scope in scopes},
+            "live": None,
+            "back": None if request.method == "GET" else path_of(webhook, tab),
             **context,
         },
     )
 
 
-def mark_of(secret: str) -> str:
-    """Return what tells a signing key from others, and is no help to guess it."""
-    return hmac.digest(secret.encode(), b"the key on a page", "sha256")[:8].hex()
+async def _show_overview(
+    request: Request, webhook: Webhook, webhooks: WebhookService, shown: RangeName = "24h", **context: Any
+) -> Response:
+    history = await _history(webhooks, webhook, shown) if "events:read" in webhooks.caller.scopes else None
+    context = {"history": history, "shown": shown, "recovery": None, "recovered": RECOVERED} | context
+    return await show_tab(request, "overview", webhook, live=5, **context)
 
 
-async def show_again(request: Request, webhook: Webhook, webhooks: WebhookService, **context: Any) -> Response:
-    """Show the page in answer to a form, with what came of it."""
-    history = await _history(webhooks, Search(tenant=webhook.tenant, webhook=webhook.id), None)
-    return await _show(request, webhook, history, **context)
+async def _history(webhooks: WebhookService, webhook: Webhook, shown: RangeName) -> History:
+    index, search = webhooks.store.index, _all_of(webhook)
+    counted = await count_range(index, CHART_HEIGHT, shown, tenant=webhook.tenant, webhook=webhook.id)
+    failed = await index.count_deliveries(replace(search, delivery_statuses=("failed",)))
+    found, _ = await index.deliveries(replace(search, delivery_statuses=NOT_DELIVERED), FAILURES, None)
+    attempts = await asyncio.gather(*(_latest_attempt(webhooks.gateway, delivery) for delivery in found))
+    return History(counted, failed, list(map(Failure, found, attempts)))
 
 
-async def _answer(event_id: str, webhook: Webhook, webhooks: WebhookService, links: LinkBuilder) -> Answer | None:
-    """Return what came of a test event; None if there is none of this id."""
-    if "events:read" not in webhooks.caller.scopes:
-        return Answer(event_id, "The test event was accepted.")
+async def _latest_attempt(gateway: Gateway, listed: ListedDelivery) -> Attempt | None:
     try:
-        snapshot = await webhooks.gateway.read(webhook.tenant, event_id)
-    except UnknownEvent:
+        async with asyncio.timeout(READING_TIMEOUT):
+            state = (await gateway.read(listed.tenant, listed.event_id)).state
+    except (Unavailable, UnknownEvent, TimeoutError):
         return None
-    except Unavailable:
-        return Answer(event_id, "The test event was accepted. Its deliveries cannot be read now.")
-    event = views.event(snapshot, links)
-    data = readable(snapshot.event.data, MAX_DATA_IN_FORM + 1)  # no more than is shown
-    return Answer(
-        event_id,
-        status=event.status,
-        type=event.type,
-        data=data if len(data) <= MAX_DATA_IN_FORM else "",
-        deliveries=tuple(delivery for delivery in event.deliveries if delivery.webhook_id == webhook.id),
-    )
+    return next((known.attempts[-1] for known in state.deliveries if known.id == listed.id and known.attempts), None)
 
 
-class Snippet(NamedTuple):
-    """A program for the receivers of a webhook."""
-
-    language: str
-    suffix: str
-    code: str
-
-
-def snippets_for(secret: str) -> list[Snippet]:
-    """Return the programs for the scheme of a signing key, which is masked; a public key is no secret."""
-    scheme: Scheme = "v1a" if is_asymmetric(secret) else "v1"
-    shown = public_key(secret).removeprefix(PUBLIC) if scheme == "v1a" else MASK
-    return [
-        Snippet(name, LANGUAGES[name], code.replace(KEY, f"_{shown}", 1)) for name, code in PROGRAMS[scheme].items()
-    ]
+def _all_of(webhook: Webhook) -> Search:
+    return Search(tenant=webhook.tenant, webhook=webhook.id)

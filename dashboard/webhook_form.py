@@ -24,7 +24,8 @@ from api.sessions import SESSION
 from api.strict_json import fault_of, parse
 from dashboard.rendering import problem_of, query, redirect, render
 from dashboard.routes import PageRoute
-from dashboard.webhook_commands import form_sample, test_saved
+from dashboard.webhook import path_of
+from dashboard.webhook_receiver import form_sample, test_saved
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.webhooks import WebhookExists
@@ -112,7 +113,7 @@ class Editor:
     async def saved(self, webhook: Webhook, test: TestEventRequest | None, done: str) -> Response:
         """Send the test event and go to the page of the webhook."""
         if test is None:
-            return redirect(query(f"/webhooks/{webhook.id}", done=done))
+            return redirect(path_of(webhook, done=done))
         return redirect(await test_saved(webhook, test, done, self.webhooks))
 
     async def preview(self, form: Mapping[str, str], known: Webhook | None) -> Response:

@@ -145,23 +145,28 @@ def incident_id(webhook_id: str) -> str:
     return f"incident-{webhook_id}"
 
 
-TENANT_PREFIX = "tenant_"
-"""No webhook id begins with it."""
-
-
 def recovery_id(nonce: str, tenant: str, webhook_id: str | None) -> str:
     """Name a recovery of a webhook, or of a whole tenant: `rec_<nonce>_wh_…`, `rec_<nonce>_tenant_<tenant>`."""
-    return f"rec_{nonce}_{webhook_id or TENANT_PREFIX + tenant}"
+    return f"rec_{nonce}_{webhook_id or f'tenant_{tenant}'}"
+
+
+def bulk_id(nonce: str, tenant: str, action: str) -> str:
+    """Name a bulk action: `rec_<nonce>_<action>_<tenant>`."""
+    return f"rec_{nonce}_{action}_{tenant}"
 
 
 def recovery_workflow_id(recovery: str) -> str | None:
-    """Name the run of a recovery, the same for all of a webhook: one runs at a time. None if this names no recovery."""
+    """Name the run of a recovery, the same for all of a webhook, or of an action of a tenant: one runs at a time.
+
+    None if this names no recovery.
+    """
     prefix, _, rest = recovery.partition("_")
     _, _, subject = rest.partition("_")
     if prefix != "rec" or not subject:
         return None
-    if subject.startswith(TENANT_PREFIX):
-        return f"recovery-tenant-{subject.removeprefix(TENANT_PREFIX).replace('-', '.')}"
+    kind, _, tenant = subject.partition("_")
+    if tenant and kind != "wh":
+        return f"recovery-{kind}-{_dotted(tenant)}"
     return f"recovery-{subject}"
 
 

@@ -89,7 +89,7 @@ class AlertDetails(ResponseModel):
     also_failing: list[FailingElement]
     """Other targets of the webhook whose latest attempts have failed."""
     waiting: int
-    """Deliveries that are held, or wait for a retry; 0 for `failed`."""
+    """Deliveries that are held, or wait for a retry, at most 1,000; 0 for `failed`."""
     next_attempt_at: Time | None
     disable_at: Time | None
     """A failure of the URL after this time disables the webhook."""

@@ -22,6 +22,7 @@ from api.deps import (
 from api.filters import EventSearch, SubscriptionDep, Total
 from api.problems import KEYED, responses
 from api.schemas.events import (
+    AcknowledgeRequest,
     ErasureAccepted,
     EventChange,
     EventCommandAccepted,
@@ -32,7 +33,7 @@ from api.schemas.events import (
 )
 from api.state import state_of
 from hookkeeper.command_rules import COMMANDS, Command
-from hookkeeper.services.event_commands import send
+from hookkeeper.services.event_commands import acknowledge, send, unacknowledge
 from hookkeeper.services.fields import EVENT_ID, CountedPage
 from hookkeeper.services.ingest import check_deliver_at
 from hookkeeper.services.webhooks import names_of
@@ -150,6 +151,24 @@ async def reschedule_event(
     await gateway.commands.reschedule(tenant, event_id, change.deliver_at)
     await audit.keep(caller.did("event.reschedule", event_id, tenant, ["deliver_at"]))
     return EventCommandAccepted(id=event_id, command="reschedule")
+
+
+@router.post("/{event_id}/acknowledge", responses=responses(404, 409), dependencies=[needs("events:write")])
+async def acknowledge_event(
+    event_id: PathId, tenant: EventTenant, store: StoreDep, caller: CallerDep, request: AcknowledgeRequest | None = None
+) -> EventCommandAccepted:
+    """Take an event out of what needs attention, until a delivery of it fails again. Its deliveries do not change."""
+    await acknowledge(event_id, tenant, request.note if request else "", store, caller)
+    return EventCommandAccepted(id=event_id, command="acknowledge")
+
+
+@router.post("/{event_id}/unacknowledge", responses=responses(404), dependencies=[needs("events:write")])
+async def unacknowledge_event(
+    event_id: PathId, tenant: EventTenant, store: StoreDep, caller: CallerDep
+) -> EventCommandAccepted:
+    """Undo the acknowledgement of an event."""
+    await unacknowledge(event_id, tenant, store, caller)
+    return EventCommandAccepted(id=event_id, command="unacknowledge")
 
 
 @router.delete("/{event_id}/data", status_code=202, responses=responses(404, 409), dependencies=[needs("events:write")])

@@ -1,4 +1,4 @@
-"""Recoveries: redeliver failed deliveries in bulk."""
+"""Recoveries: redeliver failed deliveries in bulk. Bulk actions on events are recoveries of another kind."""
 
 from typing import Annotated
 
@@ -7,11 +7,12 @@ from fastapi import APIRouter, Path, Query, Response
 from api import views
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, Cursor, GatewayDep, KnownWebhook, Limit, RecoveriesDep
+from api.filters import EventSearch
 from api.problems import KEYED, responses
 from api.schemas.recoveries import RecoveryCommandAccepted, RecoveryView
 from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryState
 from hookkeeper.services.fields import EVENT_ID, Page
-from hookkeeper.services.recoveries import RecoveryRequest, TenantRecoveryRequest
+from hookkeeper.services.recoveries import BulkRequest, RecoveryRequest, TenantRecoveryRequest
 
 router = APIRouter(prefix="/v1", tags=["recoveries"], route_class=GuardedRoute, responses=KEYED)
 COUNTED = {"model": RecoveryView, "description": "A dry run: events were only counted"}
@@ -48,6 +49,25 @@ async def recover_tenant(
     A tenant can have one recovery at a time, and none during a recovery of one of its webhooks (409).
     """
     return _answer(await recoveries.for_tenant(recovery), response)
+
+
+@router.post(
+    "/events/bulk",
+    status_code=202,
+    responses={200: COUNTED, **responses(409)},
+    dependencies=[needs("events:write")],
+)
+async def command_events(
+    search: EventSearch, wanted: BulkRequest, recoveries: RecoveriesDep, response: Response
+) -> RecoveryView:
+    """Retry, cancel, redeliver or acknowledge all events that a filter matches, in the background, newest first. The
+    filter is the query, with the parameters of `GET /v1/events`; at least one besides `tenant` is necessary.
+
+    A command is sent to those deliveries of an event that meet the conditions on deliveries; a retry or redelivery not
+    to those of paused, disabled or deleted webhooks. Events that were accepted later are left alone. A tenant can have
+    one such action of each kind at a time (409). `/v1/recoveries/{recovery_id}` shows, pauses, resumes and cancels it.
+    """
+    return _answer(await recoveries.in_bulk(search, wanted), response)
 
 
 @router.get("/recoveries", dependencies=[needs("events:read")])

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from api.problems import ProblemDocument
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
-from hookkeeper.services.fields import GivenTime, RequestModel, ResponseModel, Time, with_examples
+from hookkeeper.services.fields import GivenTime, Line, RequestModel, ResponseModel, Time, with_examples
 
 
 class EventBatch(RequestModel):
@@ -131,10 +131,19 @@ class EventBase(ResponseModel):
     links: EventLinks
 
 
+class AcknowledgementView(ResponseModel):
+    at: Time
+    by: str
+    """The name of the key."""
+    note: str
+
+
 class EventView(EventBase):
     timestamp: Time
     """When the event happened: what was posted as `timestamp`, or when it was accepted."""
     data: Any
+    acknowledged: AcknowledgementView | None
+    """Null if the event was not acknowledged, or a delivery has failed since."""
     deliveries: list[DeliveryView]
 
 
@@ -158,10 +167,11 @@ class LatestResultView(ResponseModel):
 class EventSummary(EventBase):
     webhooks: list[str]
     needs_attention: list[str]
-    """Webhooks with a delivery that has failed, or has been retrying for over 15 minutes."""
+    """Webhooks with a delivery that has failed, or has been retrying for over 15 minutes, unless it is acknowledged."""
     latest: LatestResultView | None
     """Of several deliveries, one that has failed, else one that is retrying, else one that is held. With the filter
     `webhook`, a delivery to it. Null without deliveries."""
+    acknowledged: AcknowledgementView | None
 
 
 class ChangedDelivery(DeliverySummary):
@@ -199,11 +209,17 @@ class RescheduleRequest(RequestModel):
     deliver_at: GivenTime
 
 
+class AcknowledgeRequest(RequestModel):
+    model_config = with_examples({"note": "The receiver is being replaced."})
+
+    note: Line = Field("", max_length=500)
+
+
 class EventCommandAccepted(ResponseModel):
-    """The run has accepted the command."""
+    """The run has accepted the command, or the event's row has the acknowledgement."""
 
     id: str
-    command: Literal["cancel", "retry", "hold", "release", "redeliver", "reschedule"]
+    command: Literal["cancel", "retry", "hold", "release", "redeliver", "reschedule", "acknowledge", "unacknowledge"]
     delivery: str | None = None
 
 

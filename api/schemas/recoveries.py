@@ -3,7 +3,7 @@
 from typing import Literal
 
 from api.schemas.events import EventLinks
-from hookkeeper.messages.bulk_work import RecoverableStatus
+from hookkeeper.messages.bulk_work import BulkAction, RecoverableStatus
 from hookkeeper.messages.event import Channel, DeliveryStatus, Reason
 from hookkeeper.services.fields import ResponseModel, Time
 
@@ -12,23 +12,31 @@ class RecoveryView(ResponseModel):
     id: str | None
     """Null for a dry run."""
     tenant: str
+    action: Literal["recover"] | BulkAction
+    """`recover`: deliveries of the status are made again, oldest first. The others are bulk actions."""
+    filter: dict[str, str | list[str]] | None
+    """Of a bulk action: parameters of `GET /v1/events`."""
     webhook_id: str | None
-    """Null for a recovery of the whole tenant."""
+    """Null for a recovery of the whole tenant, and for a bulk action."""
     status: Literal["running", "paused", "finished", "cancelled", "unknown", "dry_run"]
     """In a list, `unknown` if the recovery's workflow does not answer. The counts are then older ones."""
     found: int | None
-    """Events with such deliveries when the recovery began, and those found since. Null until they are counted."""
+    """Events with such deliveries when the recovery began, and those found since. Null until they are counted. A dry
+    run of a bulk action counts at most 10,000."""
+    done: int
+    """Events that were redelivered, or to which the action was applied."""
     redelivered: int
-    """Events that were redelivered."""
+    """The same as `done`."""
     failed: int
     """Events that were skipped because they could not be read for minutes."""
     skipped: int
     """Events that no longer need it, were erased, or whose webhook is paused, disabled or deleted."""
-    since: Time
+    since: Time | None
+    """Null for a bulk action, whose `filter` has it."""
     until: Time
     types: list[str]
     requested_status: RecoverableStatus
-    """The `status` of the request."""
+    """The `status` of the request; without a meaning for a bulk action."""
     rate: float
     started_at: Time
     finished_at: Time | None

@@ -215,8 +215,8 @@ def _is_too_much(response: "httpx.Response") -> bool:
 
 
 def _has_default_tenant(url: "httpx.URL") -> bool:
-    """Whether the request is about one event or schedule, whose ids belong to a tenant, and names no tenant."""
-    return url.path.startswith(("/v1/events/", "/v1/schedules/")) and "tenant" not in url.params
+    """Whether the request is about one schedule, whose ids belong to a tenant, and names no tenant."""
+    return url.path.startswith("/v1/schedules/") and "tenant" not in url.params
 
 
 def _error(response: "httpx.Response") -> str:

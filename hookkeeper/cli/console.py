@@ -17,6 +17,7 @@ from hookkeeper.content.text import visible
 
 Json = dict[str, Any]
 NO_MATCH = "Nothing matches."
+OVER = "over 1,000, or too many events would have to be read to count them"
 NOT_FILTERS = {"tenant", "total", "limit", "cursor"}
 """Parameters of lists: a tenant without events is not a search without a match."""
 
@@ -127,8 +128,9 @@ def print_page(
             out.print(NO_MATCH if is_filtered else empty, markup=False)
         if page["next_cursor"]:
             out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
-        if (total := page.get("total")) is not None:
-            out.print(f"[dim]Total: {total}[/dim]")
+        if query and query.get("total"):
+            total = page["total"]
+            out.print(f"[dim]Total: {OVER if total is None else f'{total:,}'}[/dim]")
 
     print_json_or(as_json, page, print_rows)
 

@@ -7,12 +7,20 @@ from typing import Annotated
 
 import typer
 
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import Failed, print_result
-from hookkeeper.cli.options import AsJson
+from hookkeeper.cli.client import Api, present
+from hookkeeper.cli.console import Failed, Json, print_result
+from hookkeeper.cli.options import AsJson, read_json
 from hookkeeper.cli.resources import Resource
 from hookkeeper.services.catalogue_documents import Imported, from_openapi
 
+Name = Annotated[str, typer.Argument(help="The name, such as order.paid.")]
+Description = Annotated[str | None, typer.Option(help="What has happened.")]
+Schema = Annotated[
+    str | None, typer.Option(help="JSON Schema 2020-12 of the data: JSON, @file, or - for standard input.")
+]
+Examples = Annotated[
+    list[str] | None, typer.Option("--example", help="An example of the data, in the same form; can be repeated.")
+]
 resource = Resource(
     "event-types", "The catalogue of event types.", lambda known: typer.echo(json.dumps(known, indent=2))
 )
@@ -27,6 +35,44 @@ resource.list(
     "No event types: `hookkeeper event-types import` adds those of an OpenAPI document. Events need none.",
 )
 resource.show("Show an event type as JSON.")
+
+
+def _fields(description: str | None, schema: str | None, example: list[str] | None) -> Json:
+    return present(
+        description=description,
+        schema=read_json(schema, "--schema") if schema else None,
+        examples=[read_json(text, "--example") for text in example if text] if example else None,
+    ) | ({"schema": None} if schema == "" else {})
+
+
+@app.command()
+def create(name: Name, description: Description = None, schema: Schema = None, example: Examples = None) -> None:
+    """Add an event type. New events of this type are validated against its schema."""
+    body = {"name": name} | _fields(description, schema, example)
+    resource.print(Api.of_environment().call("POST", "event-types", body=body))
+
+
+@app.command()
+def edit(name: Name, description: Description = None, schema: Schema = None, example: Examples = None) -> None:
+    """Change the given fields of an event type. An empty text removes the schema or the examples."""
+    body = _fields(description, schema, example)
+    if not body:
+        raise typer.BadParameter("nothing to change: give --description, --schema or --example")
+    resource.print(Api.of_environment().call("PATCH", "event-types", name, body=body))
+
+
+@app.command()
+def archive(
+    name: Name,
+    undo: Annotated[bool, typer.Option("--undo", help="Accept events of this type again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse new events of a type. Its entry in the catalogue remains."""
+    changed = Api.of_environment().call("PATCH", "event-types", name, body={"archived": not undo})
+    print_result(as_json, changed, f"{name} is {'not archived any more' if undo else 'archived'}")
+
+
+resource.delete("Delete an event type.", "Events of the type are accepted all the same, without validation.")
 
 
 @app.command("import")

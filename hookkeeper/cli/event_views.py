@@ -65,7 +65,7 @@ def state(delivery: Json) -> str:
 
 def attempt_in_event(event: Json, delivery: Json, attempt: Json, width: int) -> str:
     """Describe an attempt with its target and result in one line; the target is padded to `width`."""
-    text = _excerpt(_response_text(delivery, attempt))
+    text = excerpt(_response_text(delivery, attempt))
     return (
         f"{_start(event, attempt)}  {escape(target(delivery).ljust(width))} → {_result(attempt):<3}"
         f"  [dim]{attempt['duration_ms']:.0f} ms[/dim]{_manual(attempt)}{text}"
@@ -77,7 +77,7 @@ def attempt_in_delivery(event: Json, delivery: Json, attempt: Json) -> str:
     saved = _SAVED.match(attempt["response_excerpt"])
     file = f"  [dim]{escape(saved['file'])}[/dim]" if saved else ""
     result = f"{_result(attempt)} {_phrase(attempt)}"
-    text = _excerpt(_response_text(delivery, attempt))
+    text = excerpt(_response_text(delivery, attempt))
     return f"{_start(event, attempt)}  {result:<23} {attempt['duration_ms']:5.0f} ms{_manual(attempt)}{file}{text}"
 
 
@@ -86,7 +86,7 @@ def receipt(event: Json, receipt_: Json) -> str:
     mark, phrase = RECEIPTS[receipt_["kind"]]
     return (
         f"  [dim]{_since(event, receipt_['at'])}[/dim]  {mark} {phrase} {escape(receipt_['address'])}"
-        f"{_excerpt(receipt_['detail'])}"
+        f"{excerpt(receipt_['detail'])}"
     )
 
 
@@ -105,7 +105,9 @@ def outcome(event: Json, delivery: Json) -> str | None:
     status, code = delivery["status"], result_of(delivery["status_code"], delivery["error"])
     result = f" {code}" if code and delivery["attempts"] else ""
     if status == "succeeded":
-        seconds = (_time(delivery["finished_at"]) - _time(event["accepted_at"])).total_seconds()
+        if not (finished_at := delivery.get("finished_at")):  # a list has only that of the event
+            return f"[green]delivered[/green]{result}"
+        seconds = (_time(finished_at) - _time(event["accepted_at"])).total_seconds()
         return f"[green]delivered[/green]{result} in {f'{seconds * 1000:.0f} ms' if seconds < 1 else duration(seconds)}"
     if status in ("pending", "retrying"):
         if not delivery["attempts"]:
@@ -182,7 +184,7 @@ def _manual(attempt: Json) -> str:
     return "  manual" if attempt["trigger"] == "manual" else ""
 
 
-def _excerpt(text: str) -> str:
+def excerpt(text: str) -> str:
     line = " ".join(text.split())
     cut = line if len(line) <= EXCERPT else f"{line[:EXCERPT]}…"
     return f"  [dim]“{escape(cut)}”[/dim]" if line else ""

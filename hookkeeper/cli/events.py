@@ -1,72 +1,49 @@
-"""`hookkeeper send` and `hookkeeper events …`."""
+"""`hookkeeper events …`."""
 
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from hookkeeper.cli import event_views, options
+from hookkeeper.cli import bulk, event_views, options, sending
 from hookkeeper.cli.client import Api, ApiUnavailable, present
-from hookkeeper.cli.console import Json, err, out, print_json_or
-from hookkeeper.cli.options import AsJson, EventData, Follow, OwnEventId, Tenant, read_json
+from hookkeeper.cli.console import Failed, Json, err, out, print_result
+from hookkeeper.cli.options import AsJson, EventTenant, Yes, confirm, later
 from hookkeeper.cli.resources import Resource
 from hookkeeper.command_rules import COMMANDS
 from hookkeeper.times import rfc3339, utc_now
 
-Delivery = Annotated[str | None, typer.Option(help="The id of one delivery. Default: all deliveries.")]
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
-resource = Resource("events", "List, show and control events.", partial(event_views.show, out), of_tenant=True)
+resource = Resource("events", "List, show and control events.", partial(event_views.show, out), of_tenant=EventTenant)
 app = resource.app
 RECONNECT_AFTER = 1.0
 """Seconds until an ended stream of events is resumed."""
 LEFT_OUT = "Some events are left out: more come than can be shown."
 
 
-def send(
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type, such as order.paid.")],
-    data: EventData = "{}",
-    id_: OwnEventId = None,
-    tenant: Tenant = None,
-    deliver_at: Annotated[str | None, typer.Option(help="Time of the delivery (RFC 3339).")] = None,
-    follow: Follow = False,
-    as_json: AsJson = False,
-) -> None:
-    """Send an event."""
-    api = Api.of_environment()
-    body = {"type": type_, "data": read_json(data, "--data")} | present(tenant=tenant, id=id_, deliver_at=deliver_at)
-    print_accepted_event(api, api.send_event(body), follow=follow, as_json=as_json)
+app.command()(sending.send)
 
 
-def print_accepted_event(api: Api, accepted: Json, *, follow: bool, as_json: bool) -> None:
-    """Print the answer to an event that was sent; with `follow`, its attempts until it is final."""
-    if not (as_json and follow):
-        print_json_or(as_json, accepted, _print_deliveries)
-    if follow:
-        _follow(api, accepted, as_json)
-
-
-def _print_deliveries(accepted: Json) -> None:
-    count = len(accepted["deliveries"])
-    deliveries = "no matching webhook" if not count else f"{count} {'delivery' if count == 1 else 'deliveries'}"
-    duplicate = "  [yellow]duplicate[/yellow]" if accepted["duplicate"] else ""
-    out.print(f"[bold]{accepted['id']}[/bold]  {accepted['type']}  {deliveries}{duplicate}")
-
-
-def _follow(api: Api, accepted: Json, as_json: bool) -> None:
-    event = event_views.follow(api, err if as_json else out, accepted["id"], accepted["tenant"])
-    if as_json:
-        typer.echo(json.dumps(event))
-    else:
-        hint = "" if event["deliveries"] else "  nothing was sent: `hookkeeper webhooks create` registers a webhook"
-        out.print(f"  {event_views.colored(event['status'])}{hint}")
-    if event["status"] != "succeeded":
-        raise typer.Exit(1)
-
-
+FILTERS: dict[str, Any] = {
+    "tenant": options.only("Only this tenant's."),
+    "webhook": options.only("Only events for this webhook."),
+    "status": Annotated[
+        list[str] | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated.")
+    ],
+    "needs_attention": Annotated[
+        bool | None, typer.Option(help="Only events with a delivery that has failed, or has long been retrying.")
+    ],
+    "acknowledged": Annotated[bool | None, typer.Option(help="Only events that are acknowledged, or are not.")],
+    "delivery_status": Annotated[
+        list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
+    ],
+    **options.SEARCH,
+}
 resource.list(
     "List events, newest first.",
     {
@@ -75,20 +52,11 @@ resource.list(
         "Tenant": "tenant",
         "Status": lambda row: event_views.colored(row["status"]),
         "Accepted": "accepted_at",
+        "Webhook": lambda row: escape((row["latest"] or {}).get("webhook_name") or ""),
+        "Outcome": lambda row: (row["latest"] and event_views.outcome(row, row["latest"])) or "",
     },
     "No events. `hookkeeper send` sends one.",
-    tenant=options.only("Only this tenant's."),
-    webhook=options.only("Only events for this webhook."),
-    status=Annotated[
-        list[str] | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated.")
-    ],
-    needs_attention=Annotated[
-        bool | None, typer.Option(help="Only events with a delivery that has failed, or has long been retrying.")
-    ],
-    delivery_status=Annotated[
-        list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
-    ],
-    **options.SEARCH,
+    **FILTERS,
 )
 
 
@@ -113,16 +81,76 @@ def _accepted(accepted: Json) -> str:
     return f"{accepted['command']}: accepted"
 
 
+def _add_command(name: str, help_: str) -> None:
+    @app.command(name, help=help_)
+    def act(
+        event_id: EventId,
+        delivery: Annotated[
+            str | None,
+            typer.Argument(help="One delivery: its id, or the id or the name of its webhook. Default: all."),
+        ] = None,
+        named: Annotated[str | None, typer.Option("--delivery", help="The same as an option.")] = None,
+        tenant: EventTenant = None,
+        as_json: AsJson = False,
+    ) -> None:
+        api, meant = Api.of_environment(), delivery if delivery is not None else named
+        for one in [None] if meant is None else _deliveries(api, event_id, tenant, meant):
+            accepted = api.call("POST", "events", event_id, name, body=present(delivery=one), tenant=tenant)
+            print_result(as_json, accepted, _accepted(accepted))
+
+
+def _deliveries(api: Api, event_id: str, tenant: str | None, meant: str) -> list[str]:
+    """Return the ids of the deliveries that a user means. Raises `Failed` if the event has none of them."""
+    try:
+        deliveries = api.call("GET", "events", event_id, tenant=tenant)["deliveries"]
+    except ApiUnavailable:
+        raise
+    except Failed:  # the key may not read events
+        return [meant]
+    if meant in [delivery["id"] for delivery in deliveries]:
+        return [meant]
+    names = {delivery["id"]: api.webhook_name(delivery["webhook_id"]) for delivery in deliveries}
+    found = [delivery["id"] for delivery in deliveries if meant in (delivery["webhook_id"], names[delivery["id"]])]
+    if not found:
+        known = "".join(f"\n  {id_}  {name}" for id_, name in names.items()) or " none"
+        raise Failed(f"the event has no delivery {meant!r}. It has:{known}")
+    return found
+
+
 for _name, _rule in COMMANDS.items():
-    resource.post(_name, _rule.summary, _accepted, delivery=Delivery)
+    _add_command(_name, _rule.summary)
+
+
+@app.command()
+def erase(event_id: EventId, tenant: EventTenant = None, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Erase a finished event: its data, its deliveries and its log."""
+    api, about = Api.of_environment(), ""
+    with suppress(Failed):  # it may be half erased, or the key may not read events
+        event = api.call("GET", "events", event_id, tenant=tenant)
+        tenant, about = event["tenant"], f", {event['type']} of tenant {event['tenant']}, {event['status']}"
+    confirm(f"Erase {event_id}{about}? Its data, its deliveries and its log cannot be restored.", yes)
+    erased = api.call("DELETE", "events", event_id, "data", tenant=tenant)
+    print_result(as_json, erased, f"{event_id} is being erased")
 
 
 resource.post(
     "reschedule",
     "Change the time of a scheduled event.",
     _accepted,
-    deliver_at=Annotated[str, typer.Argument(metavar="TIME", help="The new time (RFC 3339).")],
+    deliver_at=Annotated[
+        str, typer.Argument(metavar="TIME", help="The new time: RFC 3339, or a delay: 'in 10m'.", callback=later)
+    ],
 )
+
+
+resource.post(
+    "acknowledge",
+    "Take an event out of what needs attention, until a delivery of it fails again.",
+    _accepted,
+    note=Annotated[str | None, typer.Option(help="Why.")],
+)
+resource.post("unacknowledge", "Undo the acknowledgement of an event.", _accepted)
+bulk.add(app, FILTERS)
 
 
 # New events
@@ -148,10 +176,11 @@ def lines_of(event: Json, name_of: Callable[[str], str]) -> Iterator[str]:
             f"[dim]{event['accepted_at']}[/dim]  {escape(event['id'])}  {escape(event['type'])}"
             f"  [dim]{escape(event['tenant'])}[/dim]"
         )
-    for delivery in event.get("deliveries", ()):
+    latest = event.get("latest")
+    for delivery in event.get("deliveries", [latest | {"id": latest["delivery"]}] if latest else []):
         if found := event_views.outcome(event, delivery):
             target = delivery["id"].removeprefix(delivery["webhook_id"]).replace(".", " ")
-            at = delivery["finished_at"] or rfc3339(utc_now())
+            at = delivery.get("finished_at") or event["finished_at"] or rfc3339(utc_now())
             name = escape((name_of(delivery["webhook_id"]) or delivery["webhook_id"]) + target)
             yield f"[dim]{at}[/dim]  {escape(event['id'])}  {name}  {found}"
 

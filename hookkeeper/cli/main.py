@@ -11,8 +11,19 @@ from typing import Annotated
 
 import typer
 
-from hookkeeper.cli import event_types, events, keys, recoveries, schedules, stats, suppressions, webhooks
-from hookkeeper.cli.console import Failed, print_failure
+from hookkeeper.cli import (
+    event_types,
+    events,
+    keys,
+    options,
+    recoveries,
+    schedules,
+    sending,
+    stats,
+    suppressions,
+    webhooks,
+)
+from hookkeeper.cli.console import Failed, print_failure, print_result
 from hookkeeper.cli.datadir import DEFAULT
 from hookkeeper.cli.processes import start_without_collections
 from hookkeeper.version import VERSION
@@ -68,7 +79,7 @@ def demo(
     run_demo(once=once)
 
 
-app.command()(events.send)
+app.command()(sending.send)
 
 
 @app.command()
@@ -103,6 +114,25 @@ def top(
     from hookkeeper.cli.client import Api
 
     stats.run_top(Api.of_environment(), tenant, interval, once=once)
+
+
+@app.command()
+def portal_link(
+    tenant: Annotated[str, typer.Argument(help="The customer who may use the link.")],
+    name: Annotated[str | None, typer.Option(help="Who gets the link: shown on the pages and in lists.")] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="view_secrets, manage_webhooks or redeliver, beside viewing; can be repeated."),
+    ] = None,
+    path: Annotated[str | None, typer.Option(help="The page that it opens, such as /webhooks.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Make a single-use link to the portal for a customer without a key, and print it."""
+    from hookkeeper.cli.client import Api, present
+
+    body = {"tenant": tenant} | present(name=name, path=path, capabilities=allow or None)
+    link = Api.of_environment().call("POST", "portal-links", body=body)
+    print_result(as_json, link, link["url"])
 
 
 app.add_typer(events.app, name="events")

@@ -13,6 +13,9 @@ from hookkeeper.cli.console import Failed
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Tenant = Annotated[str | None, typer.Option(help="The tenant. Default: the key's tenant, or `default`.")]
+EventTenant = Annotated[
+    str | None, typer.Option("--tenant", help="The tenant. Needed only for an id that several tenants have.")
+]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="Maximum number of rows.")]
 Cursor = Annotated[str | None, typer.Option(help="next_cursor of the previous page.")]
 EventData = Annotated[str, typer.Option(help="JSON, @file, or - for standard input.")]
@@ -22,6 +25,7 @@ Follow = Annotated[
 OwnEventId = Annotated[
     str | None, typer.Option("--id", help="Your own id, so that the command can be repeated safely.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 WebhookId = Annotated[str, typer.Argument(help="The webhook's id.")]
 STDIN = "-"
 MAX_AGE = timedelta(days=365_000)
@@ -70,6 +74,27 @@ def time_of(text: str | None) -> str | None:
     if text and age is None and not re.match(r"\d{4}-", text):
         raise Failed(f"{text!r} is neither a time such as 2026-01-02T03:04:05Z nor an age such as 30m, 2h or 7d")
     return text if age is None else (datetime.now(UTC) - age).isoformat()
+
+
+def later(text: str | None) -> str | None:
+    """Convert `in 10m` to a time; leave others to the API. Raises `Failed` for a text that is neither."""
+    if text is None or not text.startswith("in "):
+        if text and not re.match(r"\d{4}-", text):
+            raise Failed(f"{text!r} is neither a time such as 2026-01-02T03:04:05Z nor a delay such as 'in 10m'")
+        return text
+    delay = age_of(text.removeprefix("in ").strip())
+    if delay is None:
+        raise Failed(f"{text!r} is no delay such as 'in 30s', 'in 10m' or 'in 2h'")
+    return (datetime.now(UTC) + delay).isoformat()
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask, unless the answer was given with `--yes`. Raises `Abort` for a no; without a terminal, `BadParameter`."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"{question} To answer without a terminal, add --yes")
+    typer.confirm(question, abort=True, err=True)
 
 
 SEARCH: dict[str, Any] = {

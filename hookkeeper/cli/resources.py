@@ -16,7 +16,7 @@ from typer.models import ArgumentInfo
 
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Failed, Json, print_fields, print_json_or, print_page, print_result
-from hookkeeper.cli.options import AsJson, Cursor, Limit, Tenant, only, read_json, read_json_file, time_of
+from hookkeeper.cli.options import AsJson, Cursor, Limit, Yes, confirm, only, read_json, read_json_file, time_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -37,6 +37,7 @@ def parameter(name: str, annotation: Any, default: Any = None) -> Parameter:
 
 ID = parameter("id_", Annotated[str, typer.Argument(metavar="ID", help="The id.")], Parameter.empty)
 AS_JSON = parameter("as_json", AsJson, False)
+YES = parameter("yes", Yes, False)
 PAGE = (parameter("limit", Limit, 50), parameter("cursor", Cursor), AS_JSON)
 FILE = parameter(
     "file", only("The same as JSON, in the format of the API; - for standard input. Options override its fields.")
@@ -47,21 +48,36 @@ class Resource:
     """The commands of one resource. Its methods add them in the order of `--help`."""
 
     def __init__(
-        self, path: str, help_: str, print_one: Callable[[Json], None] = print_fields, *, of_tenant: bool = False
+        self, path: str, help_: str, print_one: Callable[[Json], None] = print_fields, of_tenant: Any = None
     ) -> None:
+        """`of_tenant`: the option that names the tenant, if ids belong to one."""
         self.app = typer.Typer(no_args_is_help=True, help=help_)
         self._path = path
-        self._print = print_one
-        self._of = (ID, parameter("tenant", Tenant), AS_JSON) if of_tenant else (ID, AS_JSON)
+        self.print = print_one
+        self._of = (ID, parameter("tenant", of_tenant), AS_JSON) if of_tenant else (ID, AS_JSON)
 
-    def list(self, help_: str, columns: Mapping[str, Cell], empty: str, of: str | None = None, **filters: Any) -> None:
-        """Add `list`, or a list of what one has, with a table and the annotation of each filter."""
+    def list(
+        self,
+        help_: str,
+        columns: Mapping[str, Cell],
+        empty: str,
+        of: str | None = None,
+        complete: Callable[[Api, Sequence[Json]], None] | None = None,
+        **filters: Any,
+    ) -> None:
+        """Add `list`, or a list of what one has, with a table and the annotation of each filter.
+
+        `complete` adds to the rows of a table what the list does not have.
+        """
 
         def run(as_json: bool, id_: str = "", **given: Any) -> None:
             query = {name: value for name, value in given.items() if value != ()}  # absent ones that can be repeated
             for name in query.keys() & {"since", "until"}:
                 query[name] = time_of(query[name])
-            page = Api.of_environment().call("GET", self._path, *((id_, of) if of else ()), **query)
+            api = Api.of_environment()
+            page = api.call("GET", self._path, *((id_, of) if of else ()), **query)
+            if complete and not as_json:
+                complete(api, page["items"])
             print_page(as_json, page, [*columns], partial(_cells, columns.values()), empty, query)
 
         options = [parameter(name, about) for name, about in filters.items()]
@@ -71,14 +87,15 @@ class Resource:
         """Add `show`, or a command that shows something of one."""
         self._add(of or "show", help_, self._call("GET", *([of] if of else ())), self._of)
 
-    def delete(self, help_: str) -> None:
-        """Add `delete`."""
+    def delete(self, help_: str, loss: str) -> None:
+        """Add `delete`, which asks first. `loss` is a sentence about what goes with it."""
 
-        def run(id_: str, as_json: bool, **query: Any) -> None:
+        def run(id_: str, yes: bool, as_json: bool, **query: Any) -> None:
+            confirm(f"Delete {id_}? {loss}", yes)
             Api.of_environment().call("DELETE", self._path, id_, **query)
             print_result(as_json, {"id": id_, "deleted": True}, f"{id_} is deleted")
 
-        self._add("delete", help_, run, self._of)
+        self._add("delete", f"{help_} {loss}", run, (*self._of, YES))
 
     def post(self, name: str, help_: str, say: Callable[[Json], str] | None = None, **body: Any) -> None:
         """Add a command that is a POST of these fields; without a sentence, it prints the resource."""
@@ -92,7 +109,7 @@ class Resource:
             if argument_ is not None:
                 options[_option(argument)] = argument_
             body = fields_of_file(file, model) | fields_of_options(_load(model), options, short)
-            print_json_or(as_json, Api.of_environment().call("POST", self._path, body=body), self._print)
+            print_json_or(as_json, Api.of_environment().call("POST", self._path, body=body), self.print)
 
         self._add("create", help_, run, (FILE, AS_JSON), lambda: _options(_load(model), short, argument))
 
@@ -104,7 +121,7 @@ class Resource:
             if not body:
                 raise typer.BadParameter("nothing to change: give an option that sets a field, or --file")
             changed = Api.of_environment().call("PATCH", self._path, id_, body=body, tenant=tenant)
-            print_json_or(as_json, changed, self._print)
+            print_json_or(as_json, changed, self.print)
 
         self._add("update", help_, run, (*self._of, FILE), lambda: _options(_load(model), short))
 
@@ -115,7 +132,7 @@ class Resource:
             if say:
                 print_result(as_json, result, say(result))
             else:
-                print_json_or(as_json, result, self._print)
+                print_json_or(as_json, result, self.print)
 
         return run
 
@@ -147,10 +164,14 @@ class Resource:
                 given_later.update({each: ctx.params.pop(each) for each in ctx.params.keys() - own})
                 return super().invoke(ctx)
 
-        self.app.command(name, cls=Command, help=help_)(_with(parameters, lambda **given: run(**given, **given_later)))
+        self.app.command(name, cls=Command, help=help_)(
+            with_parameters(parameters, lambda **given: run(**given, **given_later))
+        )
 
 
-def _with(parameters: Sequence[Parameter], run: Callable[..., None]) -> Callable[..., None]:
+def with_parameters(parameters: Sequence[Parameter], run: Callable[..., None]) -> Callable[..., None]:
+    """Return a function with these parameters, for Typer."""
+
     def act(**given: Any) -> None:
         run(**given)
 
@@ -161,7 +182,7 @@ def _with(parameters: Sequence[Parameter], run: Callable[..., None]) -> Callable
 
 def _made(parameters: Sequence[Parameter]) -> Any:
     app = typer.Typer(add_completion=False)
-    app.command()(_with(parameters, lambda **_: None))
+    app.command()(with_parameters(parameters, lambda **_: None))
     return typer.main.get_command(app).params
 
 

@@ -19,10 +19,11 @@ from api.state import ApiState
 from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.ports import listen
 from hookkeeper.cli.processes import ShutdownDeadline, freeze_objects, run, to_log, until_stopped
-from hookkeeper.cli.startup import NoMetrics, begin, connect, exporting_traces, open_metrics
+from hookkeeper.cli.startup import NoMetrics, begin, connect, exporting_traces, open_metrics, report_missing
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.server.readiness import Readiness
 
 if TYPE_CHECKING:
     from hookkeeper.cli.telemetry import MetricsServer
@@ -50,6 +51,7 @@ async def _serve(settings: Settings) -> None:
                 metrics = open_metrics(settings)
                 client = await connect(settings, keyring, metrics.runtime)
                 listener = listen(settings.host, settings.port)
+                await report_missing(store, Readiness(client, settings.task_queue))
                 async with traces, serving(client, store, settings, metrics, listener) as server:
                     freeze_objects()
                     await server

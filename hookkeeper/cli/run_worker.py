@@ -9,11 +9,12 @@ from temporalio.service import RPCError
 import worker
 from hookkeeper.cli.console import Failed, InvalidSettings
 from hookkeeper.cli.processes import ShutdownDeadline, forever, freeze_objects, run, to_log, until_stopped
-from hookkeeper.cli.startup import begin, connect, exporting_traces, open_metrics
+from hookkeeper.cli.startup import begin, connect, exporting_traces, open_metrics, report_missing
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
 from hookkeeper.temporal.server import namespace
-from hookkeeper.temporal.server.namespace import NamespaceNotReady
+from hookkeeper.temporal.server.namespace import NamespaceNotReady, unusable
+from hookkeeper.temporal.server.readiness import Readiness
 from hookkeeper.temporal.workers import local as local_workers
 
 
@@ -44,6 +45,7 @@ async def working(client: Client, store: Store, settings: Settings, *, local: bo
         if local:
             await _prepare(client, settings)
         await namespace.check(client)
+        await report_missing(store, Readiness(client, settings.task_queue))
         async with (
             local_workers.retrying_lost_activities(client) if local else nullcontext(),
             worker.running(client, store, settings),
@@ -52,7 +54,7 @@ async def working(client: Client, store: Store, settings: Settings, *, local: bo
     except BadSetting as error:
         raise InvalidSettings(str(error)) from None
     except RPCError as error:
-        raise Failed(f"Temporal does not let the worker start: {error.message}") from error
+        raise Failed(f"Temporal does not let the worker start: {unusable(client.namespace, error)}") from error
 
 
 async def _prepare(client: Client, settings: Settings) -> None:

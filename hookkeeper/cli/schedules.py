@@ -52,7 +52,7 @@ def _state(schedule: Json) -> str:
     return f"[yellow]paused[/yellow] {note}".strip()
 
 
-resource = Resource("schedules", "Schedules: events by cron or at an interval.", _print, of_tenant=True)
+resource = Resource("schedules", "Schedules: events by cron or at an interval.", _print, of_tenant=Tenant)
 app = resource.app
 resource.list(
     "List schedules, newest first.",
@@ -100,4 +100,4 @@ resource.post(
     until=Annotated[str, typer.Argument(metavar="UNTIL", help="End of the period, not included (RFC 3339).")],
     overlap=Overlap,
 )
-resource.delete("Delete a schedule. Events that it created remain.")
+resource.delete("Delete a schedule.", "Events that it created remain.")

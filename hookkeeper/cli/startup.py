@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from hookkeeper.cli.telemetry import MetricsServer, ReadState
     from hookkeeper.crypto.keyring import Keyring
+    from hookkeeper.registry.store import Store
+    from hookkeeper.temporal.server.readiness import Readiness
 
 PREFIX = "HOOKKEEPER_"
 SETTINGS = tuple(name.upper() for name in Settings.model_fields)
@@ -88,6 +90,20 @@ async def connect(
         raise Failed(str(error)) from error
     except (RuntimeError, OSError, ValueError) as error:  # such as a certificate that cannot be read, or the address
         raise InvalidSettings(f"invalid settings of Temporal (TEMPORAL_…): {error}") from error
+
+
+async def report_missing(store: "Store", readiness: "Readiness") -> None:
+    """Log what the registry and the namespace lack, with the command that mends it. The process may go on meanwhile."""
+    import structlog
+
+    from hookkeeper.registry.database import RegistryUnavailable
+    from hookkeeper.temporal.server.error_translation import Unavailable
+
+    for check in (store.ready, readiness.check_namespace):
+        try:
+            await check()
+        except (RegistryUnavailable, Unavailable) as error:
+            structlog.get_logger("hookkeeper.startup").error("not ready", detail=str(error))
 
 
 class NoMetrics:

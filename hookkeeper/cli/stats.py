@@ -100,7 +100,7 @@ def _cells(group: Json) -> list[str]:
         _number(group["events"]),
         _number(group["deliveries_succeeded"]),
         _number(group["deliveries_failed"]),
-        _percent(group["success_rate"]),
+        percent(group["success_rate"]),
         _number(group["attempts"]),
         _number(group["retries"]),
         *("-" if milliseconds is None else f"{milliseconds:.0f} ms" for milliseconds in latency.values()),
@@ -113,7 +113,7 @@ def _number(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
     """Write a share with two decimals, rounded down: 100.00% means all."""
     return "-" if share is None else f"{floor(share * 10_000) / 100:.2f}%"
 
@@ -259,7 +259,7 @@ def _rates(total: Json | None) -> RenderableType:
                 f"{latest['attempts'] / MINUTE:8.1f}/s  {sparkline([step['attempts'] for step in steps])}",
             ),
             ("Failed attempts", f"{_failed(latest) / MINUTE:8.1f}/s  [red]{sparkline(failed)}[/red]"),
-            ("Success", "-" if rate is None else f"{rate:8.2%}  of the deliveries finished in 30 minutes"),
+            ("Success", "-" if rate is None else f"{rate:8.2%}  of deliveries in 30 minutes"),
             (
                 "Latency",
                 "-"

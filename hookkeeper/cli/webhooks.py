@@ -2,19 +2,20 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from textwrap import indent
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from hookkeeper.cli import events, options, recoveries
-from hookkeeper.cli.client import Api, present
+from hookkeeper.cli import options, recoveries, sending
+from hookkeeper.cli.client import Api, ApiUnavailable, present
 from hookkeeper.cli.console import Failed, Json, out, print_columns, print_fields, print_json_or, text_of
-from hookkeeper.cli.event_views import colored
+from hookkeeper.cli.event_views import colored, excerpt, result_of
 from hookkeeper.cli.options import STDIN, AsJson, Follow, OwnEventId, WebhookId, only, read_json
 from hookkeeper.cli.resources import Resource, fields_of_file
+from hookkeeper.cli.stats import percent
 from hookkeeper.content.headers import MASK
 
 SampleType = Annotated[
@@ -35,6 +36,8 @@ STATUS_COLORS = {
     "paused": "yellow",
     "disabled": "red",
 }
+OTHERS = "(other)"
+"""The group of the webhooks that statistics do not name."""
 _ENTRY = re.compile(r'(?:"[^"]*"|\{\{.*?\}\}|\{%.*?%\}|[^,])+')
 """Text between two commas; commas in quotes and in templates do not count."""
 
@@ -127,6 +130,35 @@ def _state(webhook: Json) -> str:
     return f"[{STATUS_COLORS[status]}]{status}{reason}[/]"
 
 
+def cause(webhook: Json) -> str:
+    """Describe what the first of the targets that fail has answered: `500 “no such order”`, `email.1: bounced`."""
+    if not (failing := webhook["health"]["failing"]):
+        return ""
+    first = failing[0]
+    target = "" if first["target"] == "webhook" else f"{first['target']}: "
+    more = f" [dim]+{len(failing) - 1}[/dim]" if len(failing) > 1 else ""
+    return f"{target}{escape(result_of(first['status_code'], first['error']))}{excerpt(first['text'])}{more}"
+
+
+def _add_success(api: Api, webhooks: Sequence[Json]) -> None:
+    """Add the success rates of the last 24 hours, if the key may read statistics."""
+    if not webhooks:
+        return
+    tenants = {webhook["tenant"] for webhook in webhooks}
+    try:
+        groups = api.call("GET", "stats", by="webhook", tenant=tenants.pop() if len(tenants) == 1 else None)["items"]
+        found = {group["webhook_id"]: group for group in groups}
+        for webhook in webhooks:
+            group = found.get(webhook["id"])
+            if group is None and OTHERS in found:
+                (group,) = api.call("GET", "stats", webhook=webhook["id"], tenant=webhook["tenant"])["items"]
+            webhook["success_rate"] = group and group["success_rate"]
+    except ApiUnavailable:
+        raise
+    except Failed:
+        return
+
+
 def _print_preview(preview: Json) -> None:
     """Print every request, email and notification in full, or the reason why there is none."""
     out.print(f"[dim]An event of the type {preview['type']}[/dim]")
@@ -180,15 +212,19 @@ def _mailboxes(mailboxes: list[Json]) -> str:
 resource = Resource("webhooks", "Register, change and test webhooks.", _print_webhook)
 app = resource.app
 resource.list(
-    "List webhooks, newest first.",
+    "List webhooks, newest first, with their state, and the share of their deliveries of 24 hours that succeeded.",
     {
         "Webhook": "id",
+        "Name": "name",
         "Tenant": "tenant",
+        "State": _state,
+        "24 h": lambda row: percent(row.get("success_rate")),
+        "Cause": cause,
         "Target": _first_target,
         "Events": lambda row: escape(" ".join(row["events"])),
-        "": _state,
     },
     "No webhooks. `hookkeeper webhooks create` registers one.",
+    complete=_add_success,
     tenant=only("Only webhooks of this tenant."),
     event=only("Only webhooks for this event type."),
     enabled=Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")],
@@ -205,7 +241,7 @@ resource.update(
     "Change the given fields; an empty text sets the default. Options of one part, such as --retry-…, replace it all.",
     short=SHORT,
 )
-resource.delete("Delete a webhook. Its open deliveries are cancelled.")
+resource.delete("Delete a webhook.", "Its open deliveries are cancelled.")
 resource.show("Show the signing key.", of="secret")
 
 
@@ -246,7 +282,7 @@ def send_test(
     api = Api.of_environment()
     event = present(type=type_) | _given(data) | present(id=id_)
     accepted = api.send_event(event, ("webhooks", webhook_id, "test"))
-    events.print_accepted_event(api, accepted, follow=follow, as_json=as_json)
+    sending.print_accepted_event(api, accepted, follow=follow, as_json=as_json)
 
 
 @app.command()

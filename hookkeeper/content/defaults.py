@@ -38,6 +38,8 @@ _ERRORS = {
     "bad_template": "error in its template",
     "suppressed": "all addresses are suppressed",
 }
+MAX_COUNTED = 1000
+"""Deliveries that wait: more are not counted."""
 LINKS = ("Link", "Temporal")
 """Facts that are our own URLs. Tenants and receivers write into the others, which lead nowhere."""
 _COLOURS = {"disabled": "#b42318", "failing": "#b42318", "failed": "#b42318", "recovered": "#067647"}
@@ -189,7 +191,8 @@ def _state_facts(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _waiting(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if waiting := alert.get("waiting"):
-        yield "Waiting", "1 delivery" if waiting == 1 else f"{waiting:,} deliveries"
+        more = " or more" if waiting >= MAX_COUNTED else ""
+        yield "Waiting", "1 delivery" if waiting == 1 else f"{waiting:,} deliveries{more}"
 
 
 def answer_of(alert: Mapping[str, Any]) -> str:

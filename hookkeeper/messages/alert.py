@@ -30,7 +30,7 @@ class IncidentFacts(Message):
     also_failing: tuple[FailingTarget, ...] = ()
     """Further targets, without the one that the alert names."""
     waiting: int = 0
-    """Deliveries that are held, or wait for a retry."""
+    """Deliveries that are held, or wait for a retry, at most 1,000."""
     next_attempt_at: datetime | None = None
     disable_at: datetime | None = None
     """A failure after this time disables the webhook; None: none does."""

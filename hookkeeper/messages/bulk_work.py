@@ -1,9 +1,10 @@
 """The messages of releases and recoveries (`workflows.release`, `workflows.recovery`), which process runs in order."""
 
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from hookkeeper.messages import Message
+from hookkeeper.messages.event import Acknowledgement
 
 
 class RunPosition(NamedTuple):
@@ -72,6 +73,7 @@ class ReleaseProgress(Message):
 
 # Recoveries
 
+BulkAction = Literal["retry", "cancel", "redeliver", "acknowledge"]
 RecoverableStatus = Literal["failed", "cancelled"]
 RedeliveryResult = Literal["redelivered", "skipped", "failed"]
 """`skipped`: there is nothing to redeliver any more."""
@@ -81,15 +83,21 @@ RecoveryCommand = Literal["pause", "resume", "cancel"]
 
 
 class RecoveryScope(Message):
-    """The deliveries that a recovery is about."""
+    """The deliveries that a recovery is about. Those of a bulk action are what a search of events finds."""
 
     tenant: str
+    action: BulkAction | None = None
+    """None: a recovery, which makes deliveries of the status again, oldest first."""
+    search: dict[str, Any] | None = None
+    """Of a bulk action: a `hookkeeper.registry.index.search.Search` as JSON. The fields down to `since` are unused."""
+    acknowledged: Acknowledgement | None = None
     webhook_id: str | None = None
     """None: all webhooks of the tenant."""
     status: RecoverableStatus = "failed"
     types: tuple[str, ...] = ()
     """Event types; empty means all."""
-    since: datetime
+    since: datetime | None
+    """None for a bulk action."""
     until: datetime
     began: datetime
     """Start of the recovery: deliveries that were redelivered since are skipped."""
@@ -108,8 +116,8 @@ class RecoveryState(Message):
     redelivered: int = 0
     skipped: int = 0
     failed: int = 0
-    after: RunPosition | None = None
-    """The latest run that is processed."""
+    after: RunPosition | str | None = None
+    """The latest run that is processed. A text: the cursor of a list of events."""
     finished_at: datetime | None = None
 
 
@@ -117,7 +125,7 @@ class RecoverySearch(Message):
     """A request for the oldest candidates after a position."""
 
     scope: RecoveryScope
-    after: RunPosition | None = None
+    after: RunPosition | str | None = None
 
 
 class RecoveryCandidate(Message):
@@ -130,7 +138,7 @@ class RecoveryCandidate(Message):
 
 class RecoveryPlan(Message):
     runs: tuple[RecoveryCandidate, ...]
-    end: RunPosition | None
+    end: RunPosition | str | None
     """The position to continue after; None: there are no more."""
 
 

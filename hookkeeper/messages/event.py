@@ -2,7 +2,7 @@
 
 from collections.abc import Set
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field
 
@@ -148,6 +148,20 @@ class Delivery(Message):
         if self.is_final or self.ordered is None:
             return False
         return self.ordered == "block" or not self.steps_taken
+
+
+class Acknowledgement(Message):
+    """What was said of an event that needed attention: it is known, and needs none any more."""
+
+    at: datetime
+    by: str
+    """The name of the key, or of the session."""
+    note: str = ""
+
+    @classmethod
+    def of(cls, text: str | None) -> Self | None:
+        """Read the column of an event's row."""
+        return cls.model_validate_json(text) if text else None
 
 
 class CancelledRun(Message):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, or_, select
 
 from hookkeeper import metrics
-from hookkeeper.messages.event import Channel, Delivery, DeliveryStatus, Reason
+from hookkeeper.messages.event import Acknowledgement, Channel, Delivery, DeliveryStatus, Reason
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import CALL_TIMEOUT, Database, RegistryUnavailable, errors_translated, rows_with
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
@@ -24,6 +24,7 @@ from hookkeeper.registry.index.writing import (
     AcceptedEvent,
     Key,
     accepted_event,
+    acknowledge,
     move,
     remove,
     write,
@@ -96,6 +97,13 @@ class EventRows:
     async def remove(self, tenant: str, event_id: str) -> None:
         """Remove the rows of an event, which is in no run."""
         await self._transactions.run(lambda: remove(tenant, event_id))
+
+    async def acknowledge(
+        self, tenant: str, event_ids: Sequence[str], acknowledged: Acknowledgement | None
+    ) -> dict[str, bool]:
+        """Acknowledge the events that need attention, or undo it; return whether those that have rows are as wanted."""
+        text = acknowledged.model_dump_json() if acknowledged else None
+        return await self._transactions.run(lambda: acknowledge(tenant, event_ids, text))
 
     async def find(self, tenant: str, event_id: str) -> AcceptedEvent | None:
         """Return the event with this id."""

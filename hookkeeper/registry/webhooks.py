@@ -92,7 +92,7 @@ class Webhooks:
         """Return such names of the latest webhooks."""
         return await self._names(NAMES.where(*_of(tenant)).order_by(Webhook.created_at.desc()).limit(limit))
 
-    async def _names(self, query: Select[tuple[str, str, str]]) -> dict[str, str]:
+    async def _names(self, query: Select[str, str, str]) -> dict[str, str]:
         async with self._database.read() as session:
             rows = (await session.execute(query)).all()
         return {id_: name or without_secrets(url) for id_, name, url in rows if name or url}

@@ -49,6 +49,11 @@ class Caller:
     """The tenant that the key is bound to; None for all."""
     scopes: frozenset[str]
 
+    @property
+    def shown_name(self) -> str:
+        """The name that others read. That of the admin key is a setting."""
+        return self.key_id if self.key_id == "admin" else self.key_name
+
     def with_tenant(self, new: New) -> New:
         """Set the key's tenant where the request names none. Raises NotAllowed if it names another."""
         if self.tenant is None:

@@ -1,15 +1,19 @@
-"""Find the tenant of an event, command the event, and record that in the audit log."""
+"""Find the tenant of an event, command or acknowledge the event, and record that in the audit log."""
 
 from contextlib import suppress
 
 from hookkeeper.command_rules import Command
+from hookkeeper.commands import Refused
 from hookkeeper.links import DEFAULT_TENANT
+from hookkeeper.messages.event import Acknowledgement
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
-from hookkeeper.services.errors import Invalid
+from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.times import utc_now
 
 
 async def send(
@@ -40,3 +44,24 @@ async def tenant_of_event(event_id: str, rows: EventRows) -> str:
         if found and DEFAULT_TENANT not in found and await rows.find(DEFAULT_TENANT, event_id) is None:
             raise Invalid.field("tenant", f"Several tenants have this event: name one, such as {', '.join(found)}")
     return DEFAULT_TENANT
+
+
+async def acknowledge(event_id: str, tenant: str, note: str, store: Store, caller: Caller) -> None:
+    """Take an event out of what needs attention, until a delivery of it fails again. Raises NotFound, Refused."""
+    acknowledged = Acknowledgement(at=utc_now(), by=caller.shown_name, note=note)
+    if not await _set(event_id, tenant, acknowledged, store):
+        raise Refused("cannot acknowledge: the event needs no attention, or is acknowledged")
+    await store.audit.keep(caller.did("event.acknowledge", event_id, tenant))
+
+
+async def unacknowledge(event_id: str, tenant: str, store: Store, caller: Caller) -> None:
+    """Undo it. Raises NotFound."""
+    await _set(event_id, tenant, None, store)
+    await store.audit.keep(caller.did("event.unacknowledge", event_id, tenant))
+
+
+async def _set(event_id: str, tenant: str, acknowledged: Acknowledgement | None, store: Store) -> bool:
+    known = await store.rows.acknowledge(tenant, [event_id], acknowledged)
+    if event_id not in known:
+        raise NotFound("There is no such event.")
+    return known[event_id]

@@ -1,19 +1,29 @@
-"""Redeliver failed deliveries in bulk: count what would be, start it, control it."""
+"""Redeliver failed deliveries in bulk, or do something to all events that a search finds: count, start, control."""
 
+from dataclasses import replace
 from typing import NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.messages.bulk_work import RecoverableStatus, RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.messages.bulk_work import BulkAction, RecoverableStatus, RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.messages.event import Acknowledgement
 from hookkeeper.registry.index.runs_by_status import recoverable
+from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import Invalid, NotFound, NotPossible
-from hookkeeper.services.fields import EventType, GivenTime, RequestModel, TenantName, with_examples
+from hookkeeper.services.fields import EventType, GivenTime, Line, RequestModel, TenantName, with_examples
+from hookkeeper.temporal.bulk.recovery_candidates import EVENTS_PER_COUNT, written
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.times import utc_now
+
+MAX_COUNTED = 10_000
+"""Events that a dry run of a bulk action counts."""
+MAX_PAGES = 50
+"""Pages that it reads, of up to 10,000 entries of an index."""
+MAX_RATE = 100
 
 
 class RecoveryRequest(RequestModel):
@@ -27,7 +37,7 @@ class RecoveryRequest(RequestModel):
     """Deliveries with this final status are made again."""
     types: list[EventType] = Field(default_factory=list, max_length=20)
     """Only events of exactly these types; by default all."""
-    rate: float = Field(20.0, ge=0.1, le=100, allow_inf_nan=False, strict=True)
+    rate: float = Field(20.0, ge=0.1, le=MAX_RATE, allow_inf_nan=False, strict=True)
     """Events per second, at most."""
     dry_run: bool = Field(False, strict=True)
     """Only count the events; nothing is delivered."""
@@ -43,8 +53,20 @@ class TenantRecoveryRequest(RecoveryRequest):
     tenant: TenantName = DEFAULT_TENANT
 
 
+class BulkRequest(RequestModel):
+    model_config = with_examples({"action": "retry", "dry_run": True})
+
+    action: BulkAction
+    note: Line = Field("", max_length=500)
+    """A note, if the action is `acknowledge`."""
+    rate: float | None = Field(None, ge=0.1, le=MAX_RATE, allow_inf_nan=False, strict=True)
+    """Events per second, at most. By default 20, and 100 for `acknowledge`."""
+    dry_run: bool = Field(False, strict=True)
+    """Only count the events, up to 10,000."""
+
+
 class RecoveryService(NamedTuple):
-    """What a caller does with recoveries. The audit log has it."""
+    """What a caller does with recoveries and bulk actions. The audit log has it."""
 
     caller: Caller
     store: Store
@@ -61,6 +83,43 @@ class RecoveryService(NamedTuple):
         """Recover the deliveries of all webhooks of a tenant. Raises NotAllowed, Invalid, Conflict."""
         tenant = self.caller.with_tenant(wanted).tenant
         return await self._recover("tenant", tenant, _scope(wanted, tenant, None), wanted)
+
+    async def in_bulk(self, search: Search, wanted: BulkRequest) -> RecoveryState:
+        """Do something to all events that a search finds, of one tenant. Raises Invalid, Conflict."""
+        if search == Search(tenant=search.tenant):
+            raise Invalid("Name a filter besides the tenant, such as `status` or `last`.")
+        now = utc_now()
+        found, tenants = (await self._find(search)) if wanted.dry_run or not search.tenant else (None, set())
+        if len(tenants) > 1:
+            raise Invalid.field("tenant", "the events belong to several tenants: name one")
+        tenant = search.tenant or next(iter(tenants), DEFAULT_TENANT)
+        is_noted = wanted.action == "acknowledge"
+        scope = RecoveryScope(
+            tenant=tenant,
+            action=wanted.action,
+            search=written(replace(search, tenant=tenant)),
+            acknowledged=Acknowledgement(at=now, by=self.caller.shown_name, note=wanted.note) if is_noted else None,
+            since=None,
+            until=min(search.until or now, now),
+            began=now,
+        )
+        rate = wanted.rate or (MAX_RATE if is_noted else 20.0)
+        if wanted.dry_run:
+            return RecoveryState(id="", scope=scope, rate=rate, found=found)
+        state = await self.gateway.recoveries.start(scope, rate)
+        await self.store.audit.keep(self.caller.did(f"events.{wanted.action}", state.id, tenant, scope.search or ()))
+        return state
+
+    async def _find(self, search: Search) -> tuple[int, set[str]]:
+        """Count the events that a search finds, up to a limit, and name their tenants."""
+        count, cursor, tenants = 0, None, set[str]()
+        for _ in range(MAX_PAGES):
+            found, cursor = await self.store.index.matches(search, EVENTS_PER_COUNT, cursor)
+            count += len(found)
+            tenants |= {tenant for tenant, _ in found}
+            if cursor is None or count >= MAX_COUNTED:
+                break
+        return min(count, MAX_COUNTED), tenants
 
     async def read(self, recovery_id: str) -> RecoveryState:
         """Return the state of a recovery. Raises UnknownRecovery, and NotFound for one of another tenant."""

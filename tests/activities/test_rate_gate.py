@@ -1,5 +1,6 @@
 """When a request may be made: at once, or at its reserved time and not much later."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -89,6 +90,28 @@ async def test_a_reserved_time_counts_until_it_is_missed(
     gated = await gate(store, webhook)
     outcome = await gated.defer_by_rate(request_, webhook, NOW)
     assert (outcome and outcome.slot and outcome.slot.missed) == missed
+
+
+async def test_late_requests_catch_up_at_twice_the_rate(store: Store, make_webhook: Make) -> None:
+    webhook = make_webhook(rate_limit=20.0)
+    gated = await gate(store, webhook)
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    late = [with_time(late=n / 20, rate=20.0) for n in range(5)]
+    assert await asyncio.gather(*(gated.defer_by_rate(each, webhook, NOW) for each in late)) == [None] * 5
+    assert loop.time() - begin >= 4 / 40 - 0.005
+
+
+async def test_a_late_request_that_would_pause_for_long_waits_in_its_run(store: Store, make_webhook: Make) -> None:
+    webhook = make_webhook(rate_limit=0.25)
+    gated = await gate(store, webhook)
+    late = with_time(late=4.0, rate=0.25)
+    assert await gated.defer_by_rate(late, webhook, NOW) is None
+    outcome = await gated.defer_by_rate(late, webhook, NOW)
+    assert outcome is not None
+    assert outcome.slot == ReservedTime(at=NOW + timedelta(seconds=2), rate=0.25), "it is not behind all others"
+    returned = REQUEST.model_copy(update={"slot": outcome.slot})
+    assert await gated.defer_by_rate(returned, webhook, NOW + timedelta(seconds=2)) is None
 
 
 async def test_a_request_that_is_no_longer_limited_is_made_at_once(store: Store, make_webhook: Make) -> None:

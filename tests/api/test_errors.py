@@ -125,6 +125,11 @@ async def test_some_pages_need_no_key(idle_instance: Instance, path: str) -> Non
         assert (await http.get(path)).status_code == 200
 
 
+async def test_without_metrics_their_path_names_the_setting(idle_instance: Instance) -> None:
+    refused = problem(await idle_instance.http.get("/metrics"), 404)
+    assert refused["detail"].startswith("No metrics are served: set HOOKKEEPER_METRICS_ADDRESS")
+
+
 async def test_health_and_readiness_need_no_key(idle_instance: Instance) -> None:
     assert (await idle_instance.http.get("/healthz")).json() == {"status": "ok"}
     assert (await idle_instance.http.get("/readyz")).json() == {"status": "ready", "workers": "none"}

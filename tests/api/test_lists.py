@@ -151,6 +151,7 @@ async def test_a_listed_event_has_its_status_times_and_links(instance: Instance,
         "links": accepted["links"],
         "webhooks": [webhook["id"]],
         "needs_attention": [],
+        "acknowledged": None,
         "latest": {
             **{"delivery": webhook["id"], "webhook_id": webhook["id"], "webhook_name": inbox.url, "channel": "webhook"},
             **{"status": "succeeded", "reason": None, "attempts": 1, "status_code": 200, "error": None},

@@ -87,3 +87,15 @@ def test_an_empty_list_says_whether_there_is_nothing_or_nothing_matches(
         False, {"items": [], "next_cursor": None}, ("Id",), lambda row: (row["id"],), "None yet.", filters
     )
     assert printed.getvalue() == f"{text}\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "total", "ends"),
+    [({"total": True}, 1000, "Total: 1,000"), ({"total": True}, None, f"Total: {console.OVER}"), ({}, None, "a")],
+)
+def test_a_list_says_how_many_match_if_it_was_asked(
+    printed: io.StringIO, query: dict[str, Any], total: int | None, ends: str
+) -> None:
+    page = {"items": [{"id": "a"}], "next_cursor": None, "total": total}
+    console.print_page(False, page, ("Id",), lambda row: (row["id"],), "None yet.", query)
+    assert printed.getvalue().replace("\x1b[0m", "").endswith(f"{ends}\n")

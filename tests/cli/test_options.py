@@ -1,6 +1,6 @@
 """Values of options and the key, as people mistype them: each is one sentence, not a traceback."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from hookkeeper.cli.client import Api, NotConnected
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.main import app
-from hookkeeper.cli.options import age_of, read_json, time_of
+from hookkeeper.cli.options import age_of, later, read_json, time_of
 
 
 @pytest.mark.parametrize("text", ["NaN", '{"a": Infinity}', "[1e400]", r'"\ud800"', "[" * 100_000, "1" * 5000])
@@ -86,3 +86,16 @@ def test_an_empty_webhook_recovers_no_tenant(monkeypatch: pytest.MonkeyPatch) ->
     done = CliRunner().invoke(app, ["webhooks", "recover", "", "--since", "2h"])
     assert isinstance(done.exception, Failed)
     assert "is no id" in str(done.exception)
+
+
+def test_a_delay_becomes_a_time_to_come() -> None:
+    assert later(None) is None
+    assert later("2026-01-02T03:04:05Z") == "2026-01-02T03:04:05Z"
+    given = datetime.fromisoformat(str(later("in 10m"))) - datetime.now(UTC)
+    assert timedelta(minutes=9) < given <= timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("text", ["10m", "in 10", "in an hour", "tomorrow", "in 999999d"])
+def test_what_is_no_time_to_come(text: str) -> None:
+    with pytest.raises(Failed, match="such as"):
+        later(text)

@@ -1,8 +1,10 @@
 """`hookkeeper migrate` on a namespace that it may prepare, and on one that only administrators may change."""
 
 import asyncio
+import json
 import os
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from hookkeeper import temporal_names
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.server.namespace import inspect, prepare
 from instances import running_instance
+from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +55,15 @@ async def hookkeeper(
     client: Client, address: str, folder: Path, *arguments: str, variables: dict[str, str] | None = None
 ) -> tuple[int, str]:
     """Run the command; return its exit code and its output."""
-    process = await asyncio.create_subprocess_exec(
+    process = await started(client, address, folder, *arguments, variables=variables or {})
+    output, _ = await process.communicate()
+    return process.returncode or 0, " ".join(output.decode().split())
+
+
+async def started(
+    client: Client, address: str, folder: Path, *arguments: str, variables: dict[str, str]
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hookkeeper", *arguments),
         env=os.environ
         | {
@@ -61,13 +72,11 @@ async def hookkeeper(
             "TEMPORAL_ADDRESS": address,
             "TEMPORAL_NAMESPACE": client.namespace,
         }
-        | (variables or {}),
+        | variables,
         cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await process.communicate()
-    return process.returncode or 0, " ".join(output.decode().split())
 
 
 async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> None:
@@ -137,7 +146,9 @@ async def test_a_namespace_that_does_not_exist(temporal: Client, tmp_path: Path)
     for version in ("", "1.0"):
         variables = {"HOOKKEEPER_DEPLOYMENT_VERSION": version}
         code, output = await hookkeeper(nowhere, address, tmp_path, "worker", variables=variables)
-        assert (code, output) == (1, "Error: Temporal does not let the worker start: Namespace nowhere is not found.")
+        assert code == 1
+        assert "Error: Temporal does not let the worker start: " in output
+        assert "Namespace nowhere is not found. Check TEMPORAL_NAMESPACE, or run `temporal operator namespace" in output
 
 
 async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_path: Path) -> None:
@@ -164,3 +175,31 @@ async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_pat
                 await instance.http.post("/v1/events", json={"type": "a", "tenant": instance.tenant})
             ).status_code != 202:
                 await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("command", ["api", "worker"])
+async def test_a_process_says_at_its_start_what_is_missing_and_how_to_mend_it(
+    bare: Client, tmp_path: Path, command: str
+) -> None:
+    address = bare.service_client.config.target_host
+    variables = {
+        "HOOKKEEPER_ADMIN_KEY": "a" * 32,
+        "HOOKKEEPER_PORT": str(free_ports().ui),
+        "HOOKKEEPER_LOG_FORMAT": "json",
+    }
+    process = await started(bare, address, tmp_path, command, variables=variables)
+    assert process.stdout
+    found: list[str] = []
+    try:
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while len(found) < 2:
+                line = (await process.stdout.readline()).decode()
+                assert line, "the process has ended"
+                found += [json.loads(line)["detail"]] if '"not ready"' in line else []
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.communicate()
+    assert found[0] == "the registry has no tables yet: run `hookkeeper migrate`"
+    assert "search attribute HookTenant (Keyword) is missing" in found[1]
+    assert "Run `hookkeeper migrate`" in found[1]

@@ -93,6 +93,7 @@ def test_an_outcome_is_a_line_with_the_name_of_its_webhook(
         "id": "e1",
         "tenant": "acme",
         "accepted_at": AT,
+        "finished_at": None,
         "is_new": False,
         "deliveries": [CHANGED | delivery, waiting],
     }
@@ -100,3 +101,11 @@ def test_an_outcome_is_a_line_with_the_name_of_its_webhook(
     out.print(line)
     assert capsys.readouterr().out.partition("  ")[2] == f"e1  {shown}\n"
     assert len([*events.lines_of(changed | {"type": "t", "is_new": True}, lambda _: "")]) == 2
+
+
+def test_an_event_of_the_list_is_followed_by_its_latest_result(capsys: pytest.CaptureFixture[str]) -> None:
+    latest = CHANGED | FAILED | {"delivery": "wh_1.email.1", "status": "failed", "reason": "exhausted"}
+    listed = {"id": "e1", "type": "t", "tenant": "acme", "accepted_at": AT, "finished_at": AT, "latest": latest}
+    for line in events.lines_of(listed, lambda _: "Orders"):
+        out.print(line)
+    assert capsys.readouterr().out == f"{AT}  e1  t  acme\n{AT}  e1  Orders email 1  failed 500 (exhausted)\n"

@@ -75,6 +75,7 @@ def event(status: Any, *deliveries: schemas.DeliveryView) -> schemas.EventView:
         links=schemas.EventLinks(self="https://hooks.example/v1/events/evt_1", temporal=None),
         timestamp=START,
         data=None,
+        acknowledged=None,
         deliveries=list(deliveries),
     )
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hookkeeper.cli.webhooks import webhook_fields
+from hookkeeper.cli.webhooks import cause, webhook_fields
 
 NOON, ONE = "2026-01-01T12:00:00.000Z", "2026-01-01T13:00:00.000Z"
 KNOWN: dict[str, Any] = {"status": "healthy", "last_success_at": NOON, "throttled_until": None, "failing": []}
@@ -33,6 +33,22 @@ FAILED = {"target": "email.1", "since": ONE, "failures": 3, "status_code": 550, 
 )
 def test_health(health: dict[str, Any], lines: list[tuple[str, str]]) -> None:
     assert webhook_fields({"health": KNOWN | health}) == lines
+
+
+@pytest.mark.parametrize(
+    ("failing", "shown"),
+    [
+        ([], ""),
+        (
+            [FAILED | {"target": "webhook", "status_code": 500, "error": "http_500", "text": "[b]"}],
+            r"500  [dim]“\[b]”[/dim]",
+        ),
+        ([FAILED | {"text": ""}, FAILED], "email.1: 550 [dim]+1[/dim]"),
+        ([FAILED | {"target": "webhook", "status_code": None, "error": "dns", "text": ""}], "dns"),
+    ],
+)
+def test_the_list_names_the_cause(failing: list[dict[str, Any]], shown: str) -> None:
+    assert cause({"health": KNOWN | {"failing": failing}}) == shown
 
 
 @pytest.mark.parametrize(("seconds", "lines"), [(None, []), (0.0, ["never"]), (60.0, ["60.0"])])

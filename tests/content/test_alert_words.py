@@ -193,6 +193,7 @@ def test_an_alert_of_an_incident_has_all_that_is_known() -> None:
             "Latest answer",
         ),
         ({"waiting": 0, "next_attempt_at": None, "disable_at": None}, "Orders is failing: 500", "Link", "Waiting"),
+        ({"waiting": 1000}, "Orders is failing", "Waiting:         1,000 deliveries or more\n", "1000"),
         ({"waiting": 1}, "Orders is failing", "Waiting:         1 delivery\n", "deliveries"),
         ({"webhook": {"id": "wh_1", "name": "", "url": "https://a.b/c"}}, "https://a.b/c is failing", "a.b", "Orders"),
         ({"webhook": {"id": "wh_1", "name": "", "url": ""}}, "wh_1 is failing", "Webhook:         wh_1\n", "()"),

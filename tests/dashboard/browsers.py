@@ -101,7 +101,7 @@ class Browser:
         assert answer.status_code == 200, (answer.status_code, answer.text)
         return Page(answer.text)
 
-    async def submit(self, on: str, action: str, **fields: str) -> httpx.Response:
+    async def submit(self, on: str, action: str, /, **fields: str) -> httpx.Response:
         """Send a form of the page `on`, with the proof that the page has."""
         return await self.http.post(action, data={"proof": await self.proof(on), **fields})
 

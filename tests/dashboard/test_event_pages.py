@@ -121,7 +121,7 @@ async def test_a_filter_that_cannot_be_used_is_explained_at_its_field_and_nothin
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
     given = {"status_code": "abc", "type": "order.paid", "since": "soon", "min_attempts": "1"}
     async with browsing(idle_instance.app) as browser:
-        for path in ("/events", f"/webhooks/{webhook['id']}"):
+        for path in ("/events", f"/webhooks/{webhook['id']}/deliveries"):
             answer = await browser.http.get(path, params=given | {"status": "unknown"})
             assert answer.status_code == 422
             for field in ("status_code", "since", "status"):
@@ -159,7 +159,7 @@ async def test_a_filter_suggests_what_there_is(idle_instance: Instance) -> None:
         assert "http://127.0.0.1:9000/crm</option>" in html, "it has no name"
         answer = await browser.http.get("/events", params={"webhook": "shop of ann", "type": "order.paid"})
         assert answer.headers["location"] == f"/events?webhook={webhook['id']}&type=order.paid"
-        of_webhook = (await browser.get(f"/webhooks/{webhook['id']}")).text
+        of_webhook = (await browser.get(f"/webhooks/{webhook['id']}/deliveries")).text
         assert suggested(of_webhook, "error") == []
     async with browsing(idle_instance.app) as browser:
         html = (await browser.get("/events")).text
@@ -241,7 +241,7 @@ async def test_an_event_shows_its_attempts_and_what_comes_next(instance: Instanc
         assert re.search(cause, " ".join(page.text.split()))
         assert any(link.startswith("http://temporal-ui.test/") for link in page.links())
         actions = {action.partition("?")[0].rpartition("/")[2] for action in page.actions()}
-        assert actions == {"logout", "retry", "cancel", "hold"}
+        assert actions == {"logout", "retry", "cancel", "hold", "acknowledge"}
         (delivery,) = (await instance.event(event["id"]))["deliveries"]
         action = f"/events/{event['id']}/retry?tenant={instance.tenant}"
         answer = await browser.submit(path, action, delivery=delivery["id"])

@@ -47,7 +47,7 @@ async def test_a_form_that_comes_after_its_session_keeps_what_was_typed(idle_ins
         put(browser, ended(idle_instance))
         answer = await browser.http.post(ACTION, data=form, headers=OURS)
         assert answer.status_code == 401
-        assert "/login?next=%2Fwebhooks" in Page(answer.text).links()
+        assert "/login?next=%2Fwebhooks%2Fnew" in Page(answer.text).links()
         form = Form(answer.text, ACTION).fields
         assert form.items() >= TYPED.items()
         browser.http.cookies.clear()

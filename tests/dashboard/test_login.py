@@ -149,7 +149,8 @@ async def test_a_session_is_no_key_of_the_api(idle_instance: Instance) -> None:
 async def test_a_form_without_a_session_leads_back_to_its_page(idle_instance: Instance) -> None:
     async with calling(idle_instance.app, None) as http:
         for action, page in (
-            ("/webhooks/wh_1/test", "/webhooks/wh_1"),
+            ("/webhooks/wh_1/test", "/webhooks/wh_1/test"),
+            ("/webhooks/wh_1/pause", "/webhooks/wh_1"),
             ("/events/a/retry?tenant=b", "/events/a?tenant=b"),
         ):
             answer = await http.post(action, data={"proof": "old"})

@@ -97,6 +97,32 @@ async def test_a_webhook_is_the_same_through_the_api_and_the_form(idle_instance:
     assert given["payload"] == VALUES["payload"] | {"template": None, "content_type": "application/json"}
 
 
+async def test_the_settings_of_a_webhook_have_each_field(idle_instance: Instance) -> None:
+    """Each with its label, its help and its value, in the words of the form; secrets are masked."""
+    values = VALUES | {"tenant": idle_instance.tenant}
+    made = (await idle_instance.http.post("/v1/webhooks", json=values)).json()
+    plain = await idle_instance.webhook("http://127.0.0.1:9000/")
+    async with browsing(idle_instance.app) as browser:
+        text = (await browser.page(f"/webhooks/{made['id']}/settings")).text
+        unset = (await browser.page(f"/webhooks/{plain['id']}/settings")).text
+    for name, field in fields_of(NewWebhook).items():
+        if name != "secret":
+            assert field.title in text
+            assert field.title in unset
+            assert field.help.replace("`", "") in text
+    shown = write_fields(NewWebhook, made | {"tenant": idle_instance.tenant})
+    in_words = {"secret", "retry.schedule", "timeout", "disable_after", "enabled", "order_policy"}
+    for path, value in shown.items():
+        if path not in in_words:
+            assert value in text, path
+    for words in ("4 attempts: at once, then after 5 s, 5 min, 1.5 h.", "7.5 s", "after 5 d", "skip"):
+        assert words in text
+    assert "10 attempts: at once, then after 5 s, 5 min, 30 min" in unset
+    assert "(the default)" in unset
+    assert values["secret"] not in text
+    assert "Notification 2, " in text
+
+
 async def test_options_send_what_they_say(inbox: Receiver) -> None:
     inbox.otherwise = Answer(201, "{}")
     arguments, texts = [], write_fields(NewWebhook, VALUES)

@@ -1,12 +1,16 @@
-"""The overview: what the index has counted, what needs attention, what runs. And the limits of a tenant."""
+"""The overview: whether all is well, what is wrong, what has been counted, what runs. And the limits of a tenant."""
 
 import asyncio
 import re
+from collections.abc import Mapping
+from datetime import timedelta
+from html import unescape
 from pathlib import Path
+from typing import NamedTuple, get_args
 
 import httpx
 import pytest
-from browsers import Page, browsing, needing_attention
+from browsers import Browser, Page, browsing, needing_attention
 from callers import make_key
 from sockets import serving
 from temporalio.client import Client
@@ -14,14 +18,197 @@ from test_inboxes import use_inboxes
 from test_stats_api import report
 from test_unavailable import KillableTemporal
 
+from dashboard.overview import Clause, Number, Verdict, Wrong, clauses_of
+from hookkeeper.messages.event import Delivery, DeliveryStatus
+from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.index import statistics
 from hookkeeper.registry.store import Store
+from hookkeeper.times import utc_now
 from instance_parts import new_app
 from instances import Instance, running_instance
 from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
 
 URL = "http://127.0.0.1:9000/"
+
+
+class Sentence(NamedTuple):
+    tone: str
+    text: str
+    links: list[str]
+
+
+async def sentence(browser: Browser, path: str = "/") -> Sentence:
+    """Return the sentence with which the overview begins."""
+    answer = await browser.get(path)
+    found = re.search(r'<p class="verdict banner (\w+)">(.*?)</p>', answer.text, re.DOTALL)
+    assert found, answer.text
+    text = " ".join(re.sub("<[^>]+>", "", found[2]).split())
+    return Sentence(found[1], unescape(text), [unescape(link) for link in re.findall('href="([^"]+)"', found[2])])
+
+
+async def wait_for_webhook(
+    instance: Instance, webhook_id: str, event_id: str, status: DeliveryStatus, tenant: str | None = None
+) -> None:
+    """Write an event whose delivery to the webhook has this status."""
+    delivery = Delivery(
+        id=webhook_id, webhook_id=webhook_id, status=status, next_attempt_at=utc_now() + timedelta(minutes=9)
+    )
+    written = needing_attention(report(tenant or instance.tenant, event_id, status=status))
+    await instance.store.rows.write([written._replace(deliveries=(delivery,))])
+
+
+async def fail(instance: Instance, webhook_id: str, times: int = 1) -> None:
+    """Record failed attempts of the URL of a webhook."""
+    for _ in range(times):
+        result = AttemptResult(
+            webhook_id,
+            "failed",
+            utc_now(),
+            status_code=503,
+            error="http_503",
+            text="<b>no database</b>",
+            event_id="evt_failed_0",
+        )
+        await instance.store.health.record([result])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "named", "tone"),
+    [
+        ({}, [], "good"),
+        ({"failing": Number(2), "held": Number(181)}, ["failing", "held"], "bad"),
+        ({"disabled": Number(1)}, ["disabled"], "bad"),
+        ({"failed": Number(1)}, ["failed"], "bad"),
+        ({"degraded": Number(1), "retrying": Number(1)}, ["degraded", "retrying"], "wait"),
+        ({"paused": Number(1), "held": Number(20_000, is_least=True)}, ["paused", "held"], "wait"),
+    ],
+)
+def test_the_sentence_names_what_is_wrong_and_is_green_only_if_nothing_is(
+    numbers: Mapping[Wrong, Number], named: list[Wrong], tone: str
+) -> None:
+    nothing: dict[Wrong, Number] = dict.fromkeys(get_args(Wrong), Number(0))
+    clauses = clauses_of({**nothing, **numbers}, None)
+    assert [clause.what for clause in clauses] == named
+    assert [(clause.number, clause.is_least) for clause in clauses] == [*numbers.values()]
+    assert Verdict(True, clauses, healthy=3, new=0).tone == tone
+    assert Verdict(False, clauses, healthy=3, new=0).tone == "bad", "it is never green beside a part that does not run"
+
+
+def test_nothing_is_green_before_a_webhook_has_worked() -> None:
+    assert Verdict(True, [], healthy=0, new=2).tone == "unknown"
+    assert clauses_of({**dict.fromkeys(get_args(Wrong), Number(0)), "held": Number(1)}, "acme") == [
+        Clause("held", 1, False, "/events?delivery_status=held&tenant=acme")
+    ]
+
+
+async def test_the_overview_begins_with_what_is_wrong(instance: Instance) -> None:
+    """Timeline: nothing yet; a healthy webhook; one that begins to fail, and fails; another stops; events wait.
+
+    Proves: each part of the sentence leads to a list with what it counts, and it is green only if all is well.
+    """
+    tenant, store = instance.tenant, instance.store
+    key = await make_key(instance, tenant)
+    async with browsing(instance.app, key["key"]) as browser:
+        assert await sentence(browser) == ("unknown", "No event has been sent yet.", [])
+        works, fails, paused = [(await instance.webhook(URL, name=name))["id"] for name in ("Works", "Fails", "Paused")]
+        await store.rows.write([report(tenant, "evt_1", None)])
+        assert await sentence(browser) == ("unknown", "No webhook has had an event yet.", [])
+        for webhook in (works, paused):
+            await store.health.record([AttemptResult(webhook, "succeeded", utc_now())])
+        assert await sentence(browser) == (
+            "good",
+            "All is well: 2 webhooks are healthy, 1 has had no event yet.",
+            [],
+        )
+        await fail(instance, fails)
+        tone, text, _ = await sentence(browser)
+        assert (tone, text) == ("wait", "1 webhook has just begun to fail.")
+        await fail(instance, fails, times=4)
+        await instance.http.post(f"/v1/webhooks/{paused}/pause")
+        statuses: list[DeliveryStatus] = ["failed", "retrying", "retrying", "held"]
+        for n, status in enumerate(statuses):
+            webhook = paused if status == "held" else fails
+            await wait_for_webhook(instance, webhook, f"evt_{status}_{n}", status)
+        tone, text, links = await sentence(browser)
+        assert (tone, text) == (
+            "bad",
+            "1 webhook is failing, 1 is paused, 1 event has failed, 2 deliveries are retrying, 1 delivery is held.",
+        )
+        for link, shown in zip(links, (fails, paused, "evt_failed_0", "evt_retrying_2", "evt_held_3"), strict=True):
+            listed = (await browser.page(link)).links()
+            assert any(shown in each for each in listed), link
+            assert not any("evt_1?" in each or works in each for each in listed), link
+        page = await browser.page("/")
+        text = cells(page)
+        assert re.search(
+            r"failing since [-0-9: ]{19} 503 5 failures ?<b>no database</b>Its latest event 2 ?at 20", text
+        )
+        assert f"/events/evt_failed_0?tenant={tenant}" in page.links()
+        assert re.search(r"Paused. paused since [-0-9: ]{19} 1 ", text), text
+        await instance.http.patch(f"/v1/webhooks/{paused}", json={"enabled": False})
+        assert "1 webhook is failing, 1 is disabled, 1 event" in (await sentence(browser)).text
+    async with browsing(instance.app) as browser:
+        tone, _, links = await sentence(browser, f"/?tenant={tenant}")
+        assert (tone, {f"tenant={tenant}" in link for link in links}) == ("bad", {True})
+
+
+async def test_the_sentence_is_never_green_while_a_part_does_not_run(idle_instance: Instance) -> None:
+    """Setup: no worker. A customer reads no operator's words."""
+    webhook = await idle_instance.webhook(URL)
+    await idle_instance.store.health.record([AttemptResult(webhook["id"], "succeeded", utc_now())])
+    await idle_instance.store.rows.write([report(idle_instance.tenant, "evt_1", None)])
+    async with browsing(idle_instance.app) as browser:
+        tone, text, _ = await sentence(browser)
+        assert tone == "bad"
+        assert text.startswith("Not all parts of Hookkeeper run.")
+        html = (await browser.get("/")).text
+        assert html.index("events are accepted and wait") < html.index("Not all parts")
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
+        tone, text, _ = await sentence(browser)
+        assert tone == "bad"
+        assert text.startswith("Deliveries are late at the moment.")
+        assert "Workers" not in (await browser.get("/")).text
+
+
+async def test_numbers_and_bars_lead_to_the_events_behind_them(idle_instance: Instance) -> None:
+    tenant = idle_instance.tenant
+    await idle_instance.store.rows.write(
+        [
+            report(tenant, "evt_good", None),
+            report(tenant, "evt_late", "http_500", None),
+            needing_attention(report(tenant, "evt_bad", "http_400", status="failed")),
+            needing_attention(report("someone-else", "evt_theirs", "http_400", status="failed")),
+        ]
+    )
+    async with browsing(idle_instance.app) as browser:
+        for path, ranges in (
+            (f"/?tenant={tenant}", {f"/?range={name}&tenant={tenant}" for name in ("1h", "7d", "30d")}),
+            (f"/?tenant={tenant}&range=1h", {f"/?tenant={tenant}"}),
+        ):
+            links = (await browser.page(path)).links()
+            assert ranges <= links
+            all_, bad = sorted((link for link in links if "until=" in link), key=lambda link: "failed" in link)
+            assert await listed(browser, all_) == {"evt_good", "evt_late", "evt_bad"}
+            assert await listed(browser, bad) == {"evt_bad"}
+            (repeated,) = [link for link in links if "min_attempts=" in link]
+            assert await listed(browser, repeated) == {"evt_late"}
+
+
+async def listed(browser: Browser, path: str) -> set[str]:
+    """Return the ids of the events in a list."""
+    links = (await browser.page(path)).links()
+    return {match[1] for link in links if (match := re.match(r"/events/(\w+)", link))}
+
+
+async def test_times_are_in_utc_without_scripts(idle_instance: Instance) -> None:
+    bad = needing_attention(report(idle_instance.tenant, "evt_bad", "http_400", status="failed"))
+    await idle_instance.store.rows.write([bad])
+    async with browsing(idle_instance.app) as browser:
+        text = cells(await browser.page("/"))
+        assert "Times in UTC" in text
+        assert f"{bad.accepted_at:%Y-%m-%d %H:%M:%S}" in text
 
 
 async def test_the_last_day_is_counted(idle_instance: Instance) -> None:
@@ -92,11 +279,7 @@ async def test_the_overview_shows_all_else_if_counters_are_too_many(
         page = await browser.page("/")
         assert "too many counters to add up for all tenants together" in page.text
         assert {"/limits", f"/events/evt_bad?tenant={tenant}"} <= page.links()
-        monkeypatch.setattr(statistics, "MAX_ROWS", 1)  # enough for one webhook
-        page = await browser.page("/")
-        assert "too many webhooks to compare" not in page.text
-        assert f"wh_{tenant}" in page.text
-        monkeypatch.setattr(statistics, "MAX_ROWS", -1)
+        assert (await sentence(browser)).text.endswith("1 event has failed.")
         for path in (
             f"/?tenant={tenant}",
             "/webhooks",

@@ -204,14 +204,16 @@ async def test_a_session_shows_and_changes_what_its_link_says(idle_instance: Ins
             answer = await browser.submit(page, f"{page}/{command}", last="1h")
             assert (answer.status_code, secret in answer.text) == (403, False)
     async with visiting(idle_instance, capabilities=["view_secrets"]) as (browser, _):
-        assert (await browser.page(page)).actions() == ["/logout", f"{page}/secret"]
+        assert (await browser.page(f"{page}/settings")).actions() == ["/logout", f"{page}/secret"]
         assert secret in (await browser.submit(page, f"{page}/secret")).text
         assert (await browser.submit(page, f"{page}/rotate-secret")).status_code == 403
     assert (await idle_instance.http.get(f"/v1{page}")).json()["paused_at"] is None
     async with visiting(idle_instance, capabilities=["manage_webhooks"]) as (browser, link):
-        assert (await browser.submit_as_shown(page, f"{page}/disable")).headers["location"] == f"{page}?done=disable"
+        assert (await browser.submit_as_shown(f"{page}/settings", f"{page}/disable")).headers[
+            "location"
+        ] == f"{page}?done=disable"
         assert (await idle_instance.http.get(f"/v1{page}")).json()["disabled_reason"] == "manual"
-        assert f"{page}/disable" not in (await browser.page(page)).actions()
+        assert f"{page}/disable" not in (await browser.page(f"{page}/settings")).actions()
         assert (await browser.submit_as_shown(page, f"{page}/enable")).status_code == 303
         assert (await idle_instance.http.get(f"/v1{page}")).json()["enabled"] is True
         assert (await browser.submit(page, f"{page}/pause")).status_code == 303

@@ -5,6 +5,7 @@ import re
 
 from browsers import Browser, Page, browsing
 from callers import make_key
+from test_stats_api import report
 
 from index_rows import until_indexed
 from instances import Instance
@@ -58,6 +59,10 @@ async def test_failed_events_of_a_tenant_are_counted_and_delivered_again(instanc
 async def test_a_count_is_where_the_reader_looks(idle_instance: Instance) -> None:
     """A long page opens at the form that has the count; the answer to the second step opens at its top."""
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    failed = report(idle_instance.tenant, "evt_1", "http_500", status="failed")
+    (delivery,) = failed.deliveries
+    of_webhook = delivery.model_copy(update={"id": webhook["id"], "webhook_id": webhook["id"]})
+    await idle_instance.store.rows.write([failed._replace(deliveries=(of_webhook,))])
     key = await make_key(idle_instance, idle_instance.tenant)
     async with browsing(idle_instance.app, key["key"]) as browser:
         for path, action, place in (
@@ -114,3 +119,31 @@ async def test_a_bad_form_is_explained(instance: Instance) -> None:
         for fields, status in bad:
             answer = await browser.submit("/recoveries", START, **fields)
             assert (answer.status_code, 'role="alert"' in answer.text) == (status, True), fields
+
+
+async def test_what_a_filter_matches_is_counted_and_done(instance: Instance, inbox: Receiver) -> None:
+    webhook = await fail_some(instance, inbox, 2)
+    key = await make_key(instance, instance.tenant)
+    listed = f"/events?webhook={webhook}&delivery_status=failed"
+    asking = listed.replace("/events", "/events/bulk")
+    async with browsing(instance.app, key["key"]) as browser:
+        assert "/events/bulk" not in (await browser.get("/events")).text, "without a filter"
+        assert asking in (await browser.page(listed)).actions()
+        answer = await browser.submit(listed, asking, action="retry")
+        page = Page(answer.text)
+        assert "Retry events" in page.text and "2 events match" in " ".join(page.text.split())
+        assert len(inbox.requests) == 2, "counting delivers nothing"
+        (confirming,) = [action for action in page.actions() if action.startswith("/events/bulk")]
+        assert "until=" in confirming, "what was counted"
+        answer = await browser.submit(listed, confirming, action="retry", confirmed="true")
+        path = answer.headers["location"]
+        assert path.startswith("/recoveries/rec_") and path.endswith("_retry_" + instance.tenant + "?done=bulk")
+        await inbox.got(4)
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while "finished" not in (page := await browser.page(path)).text:
+                await asyncio.sleep(0.1)
+        assert "2 of 2 retried" in page.text
+        for bad, status in (({"action": "erase"}, 422), ({"action": "retry", "note": "a\nb"}, 422)):
+            answer = await browser.submit(listed, asking, **bad)
+            assert (answer.status_code, 'role="alert"' in answer.text) == (status, True)
+        assert (await browser.submit(listed, "/events/bulk", action="cancel")).status_code == 422, "no filter"

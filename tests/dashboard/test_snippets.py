@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dashboard.webhook import LANGUAGES, SCHEMES, snippets_for
+from dashboard.webhook_receiver import LANGUAGES, SCHEMES, snippets_for
 from hookkeeper.content.headers import MASK
 from hookkeeper.crypto.signing_keys import Scheme, new_secret, public_key, sign
 

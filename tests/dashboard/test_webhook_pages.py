@@ -4,14 +4,15 @@ import asyncio
 import json
 import re
 
+import httpx
 import pytest
 from browsers import Browser, Form, Page, browsing
 from callers import make_key
 
-from dashboard.webhook import LANGUAGES
+from dashboard.webhook_receiver import LANGUAGES
 from hookkeeper.content.headers import MASK
 from index_rows import until_indexed
-from instances import Instance
+from instances import KEY, Instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
 
@@ -102,28 +103,60 @@ async def test_a_webhook_shows_its_day_and_no_secret(instance: Instance, inbox: 
         for text in (
             "Shop",
             "degraded",
-            "webhook: the latest attempt",
-            "http://127.0.0.1",
-            "event.data.n > 0",
+            "1 target fails",
+            "1 attempt has failed",
+            "1 delivery waits",
+            "Next attempt",
             event["id"],
             "500",
-            "x-token",
+            "answer 500",
             "1 failed",
         ):
             assert text in page.text, text
-        for secret in (webhook["secret"], "header-secret", "url-secret"):
-            assert secret not in page.text
-        page = await browser.page(f"/webhooks/{webhook['id']}?status=succeeded")
+        assert {f"/events/{event['id']}?tenant={instance.tenant}"} < page.links()
+        for tab in ("", "/settings", "/verify", "/test"):
+            shown = (await browser.page(f"/webhooks/{webhook['id']}{tab}")).text
+            for secret in (webhook["secret"], "header-secret", "url-secret"):
+                assert secret not in shown, tab
+        deliveries = f"/webhooks/{webhook['id']}/deliveries"
+        page = await browser.page(f"{deliveries}?status=succeeded")
         assert event["id"] not in page.text
-        page = await browser.page(f"/webhooks/{webhook['id']}?status=retrying&status_code=5xx&type=&error=&last=1h")
+        filters = "status=retrying&status_code=5xx&last=1h"
+        page = await browser.page(f"{deliveries}?{filters}&type=&error=")
         assert event["id"] in page.text
+        moved = await browser.get(f"/webhooks/{webhook['id']}?{filters}")
+        assert moved.headers["location"] == f"{deliveries}?{filters}"
+
+
+@pytest.mark.parametrize("is_customer", [False, True], ids=["operator", "customer"])
+async def test_each_tab_leads_to_the_others(idle_instance: Instance, is_customer: bool) -> None:
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop")
+    path = f"/webhooks/{webhook['id']}"
+    tabs = [path, *(f"{path}/{tab}" for tab in ("deliveries", "settings", "test", "verify"))]
+    async with browsing(idle_instance.app, None if is_customer else KEY) as browser:
+        if is_customer:
+            link = await idle_instance.http.post(
+                "/v1/portal-links", json={"tenant": idle_instance.tenant, "path": tabs[2]}
+            )
+            opened = httpx.URL(link.json()["url"]).path
+            assert (await browser.submit(opened, opened)).headers["location"] == tabs[2]
+        for tab in tabs:
+            page = await browser.page(tab)
+            assert "Shop" in page.text
+            assert set(tabs) <= page.links()
+            (current,) = [
+                has["href"] for _, has in page.tags if has.get("aria-current") == "page" and path in (has["href"] or "")
+            ]
+            assert current == tab
+            writes = [action for action in page.actions() if action.startswith(path) and action != f"{path}/preview"]
+            assert bool(writes) is not is_customer
 
 
 async def test_a_webhook_has_programs_for_its_receivers(idle_instance: Instance) -> None:
     for scheme in ("v1", "v1a"):
         made = await idle_instance.webhook("http://127.0.0.1:9000/", signature_scheme=scheme)
         async with browsing(idle_instance.app) as browser:
-            page = await browser.page(f"/webhooks/{made['id']}")
+            page = await browser.page(f"/webhooks/{made['id']}/verify")
         shown = page.text.partition("Verify requests")[2]
         for language in LANGUAGES:
             assert language in shown
@@ -135,7 +168,7 @@ async def test_a_webhook_can_be_paused_resumed_and_enabled(instance: Instance, i
     webhook = await instance.webhook(inbox.url)
     path = f"/webhooks/{webhook['id']}"
     async with browsing(instance.app) as browser:
-        assert "Pause it while its receiver is down" in (await browser.page(path)).text
+        assert "Pause it while its receiver is down" in (await browser.page(f"{path}/settings")).text
         answer = await browser.submit(path, f"{path}/pause")
         page = await browser.page(answer.headers["location"])
         assert "The webhook is paused" in page.text
@@ -173,9 +206,10 @@ async def test_a_test_event_is_sent_and_shown(instance: Instance, inbox: Receive
         form = Form(html, f"{path}/test").fields
         assert (form["type"], form["data"]) == ("my.test", '{\r\n  "n": 1\r\n}')
         assert form["id"] != event_id
-        assert f'data-from="{path}"' in html, "news comes from the page without the test"
         for unknown in ("evt_nowhere", "no id!"):
-            assert 'id="answer"' not in (await browser.get(f"{path}?test={unknown}")).text
+            assert 'id="answer"' not in (await browser.get(f"{path}/test?test={unknown}")).text
+        moved = await browser.get(f"{path}?test={event_id}")
+        assert moved.headers["location"] == url
 
 
 async def answered_page(browser: Browser, url: str) -> str:
@@ -207,11 +241,11 @@ async def test_a_test_event_is_sent_once(instance: Instance, inbox: Receiver) ->
     webhook = await instance.webhook(inbox.url)
     path = f"/webhooks/{webhook['id']}"
     async with browsing(instance.app) as browser:
-        html = (await browser.get(path)).text
+        html = (await browser.get(f"{path}/test")).text
         (event_id,) = re.findall(r'name="id" value="(evt_\w+)"', html)
         for _ in range(2):
             answer = await browser.submit(path, f"{path}/test", id=event_id)
-            assert answer.headers["location"] == f"{path}?test={event_id}#answer"
+            assert answer.headers["location"] == f"{path}/test?test={event_id}#answer"
     await instance.until_final(event_id)
     assert len(inbox.requests) == 1
 
@@ -271,8 +305,8 @@ async def test_a_preview_shows_what_would_be_sent(instance: Instance, inbox: Rec
         assert "<script>alert" not in answer.text
         page = Page(answer.text)
         assert "4711" in page.text.partition("What would be sent")[2]
+        assert "For an event of the type order.paid" in page.text
         assert "would not be sent" not in page.text
-        assert f'data-from="{path}"' in answer.text, "news comes from the page, not from the form"
         answer = await browser.submit(path, f"{path}/preview", type="other.type")
         assert "would not be sent" in answer.text
         assert "not JSON" in (await browser.submit(path, f"{path}/preview", data="{")).text
@@ -286,12 +320,12 @@ async def test_the_signing_key_is_shown_on_request_and_rotated(idle_instance: In
         answer = await browser.submit(path, f"{path}/secret")
         assert webhook["secret"] in answer.text
         assert answer.headers["cache-control"] == "no-store"
-        answer = await browser.submit_as_shown(path, f"{path}/rotate-secret")
+        answer = await browser.submit_as_shown(f"{path}/settings", f"{path}/rotate-secret")
         now = (await idle_instance.http.get(f"/v1{path}/secret")).json()
         assert now["secret"] != webhook["secret"]
         assert now["secret"] in answer.text
         assert "The previous key signs too" in answer.text
-        assert now["secret"] not in (await browser.get(path)).text
+        assert now["secret"] not in (await browser.get(f"{path}/settings")).text
     audit = (await idle_instance.http.get("/v1/audit")).json()["items"]
     assert [item["action"] for item in audit if item["object_id"] == webhook["id"]] == [
         "webhook.show-secret",
@@ -333,7 +367,7 @@ async def test_a_webhook_is_deleted(idle_instance: Instance) -> None:
     key = await make_key(idle_instance, idle_instance.tenant)
     path = f"/webhooks/{webhook['id']}"
     async with browsing(idle_instance.app, key["key"]) as browser:
-        html = (await browser.get(path)).text
+        html = (await browser.get(f"{path}/settings")).text
         assert html.index("Delete this webhook…</summary>") < html.index("Delete now"), "it takes two clicks"
         answer = await browser.submit(path, f"{path}/delete")
         assert (answer.status_code, answer.headers["location"]) == (303, "/webhooks?done=delete")
@@ -351,7 +385,7 @@ async def test_a_form_rotates_a_key_once(idle_instance: Instance) -> None:
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
     path = f"/webhooks/{webhook['id']}"
     async with browsing(idle_instance.app) as browser:
-        fields = Form((await browser.get(path)).text, f"{path}/rotate-secret").fields
+        fields = Form((await browser.get(f"{path}/settings")).text, f"{path}/rotate-secret").fields
         answers = await asyncio.gather(
             *(browser.http.post(f"{path}/rotate-secret", data=fields) for _ in range(3)),
         )
@@ -362,8 +396,9 @@ async def test_a_form_rotates_a_key_once(idle_instance: Instance) -> None:
             assert (answer.status_code, stored.secret in answer.text) == (200, True)
             assert "The previous key signs too" in answer.text
         assert "The key was rotated already" in answers[-1].text
-        assert "It ends the previous key at once" in (await browser.get(path)).text
-        assert webhook["secret"] not in (await browser.get(path)).text
+        settings = (await browser.get(f"{path}/settings")).text
+        assert "It ends the previous key at once" in settings
+        assert webhook["secret"] not in settings
 
 
 async def test_failed_events_are_counted_and_delivered_again(instance: Instance, inbox: Receiver) -> None:
@@ -375,6 +410,9 @@ async def test_failed_events_are_counted_and_delivered_again(instance: Instance,
         await instance.until_final(event["id"])
         await until_indexed(instance, event["id"])
     async with browsing(instance.app) as browser:
+        page = await browser.page(path)
+        assert "2 deliveries have failed" in page.text
+        assert {"#recover", f"{path}/deliveries?status=failed"} <= page.links()
         answer = await browser.submit(path, f"{path}/recover", last="1h")
         assert "2 events with failed deliveries" in Page(answer.text).text
         assert len(inbox.requests) == 2, "counting delivers nothing"
@@ -382,5 +420,25 @@ async def test_failed_events_are_counted_and_delivered_again(instance: Instance,
         answer = await browser.submit(path, f"{path}/recover", since=since)
         assert answer.status_code == 303, Page(answer.text).text
         await inbox.got(4)
+        await until_delivered_again(instance, path)
+        assert "have failed" not in (await browser.page(path)).text
         assert (await browser.submit(path, f"{path}/recover", last="9y")).status_code == 422
         assert (await browser.submit(path, f"{path}/recover", since="then")).status_code == 422
+
+
+async def until_delivered_again(instance: Instance, path: str) -> None:
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.http.get(f"/v1{path}/deliveries", params={"status": "failed"})).json()["items"]:
+            await asyncio.sleep(0.05)
+
+
+async def test_the_form_for_a_test_offers_the_types_that_the_webhook_gets(idle_instance: Instance) -> None:
+    for name, fields in (("order.bare", {}), ("order.paid", {"examples": [{"n": 1}]}), ("user.new", {"examples": [1]})):
+        await idle_instance.http.post("/v1/event-types", json={"name": name, **fields})
+    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", events=["order.*"])
+    path = f"/webhooks/{webhook['id']}/test"
+    async with browsing(idle_instance.app) as browser:
+        html = (await browser.get(path)).text
+    offered = [has["value"] for tag, has in Page(html).tags if tag == "option"]
+    assert offered == ["order.paid", "order.bare", "hookkeeper.test"]
+    assert Form(html, path).fields["type"] == "order.paid"

@@ -107,7 +107,7 @@ async def test_a_preview_shows_everything_and_sends_nothing(running_dev: process
     preview = await as_json(running_dev, "webhooks", "preview", registered["id"], "--type", "order.paid")
     assert (preview["matches"], preview["request"]) == (True, None)
     assert preview["emails"][0]["rendered"]["subject"] == "order.paid"
-    await as_json(running_dev, "webhooks", "delete", registered["id"])
+    await as_json(running_dev, "webhooks", "delete", registered["id"], "--yes")
     assert inbox.requests == []
 
 

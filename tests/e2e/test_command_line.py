@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import httpx
 import processes
 import pytest
 import typer
@@ -79,7 +80,7 @@ async def test_send_repeats_safely(running_dev: processes.Dev, tenant: str) -> N
     command = ("send", "order.paid", "--tenant", tenant, "--id", "order-1")
     assert (await as_json(running_dev, *command))["duplicate"] is False
     again = await running_dev.run(*command)
-    assert (again.code, again.out) == (0, "order-1  no matching webhook  duplicate\n")
+    assert (again.code, again.out) == (0, "order-1  order.paid  no matching webhook  duplicate\n")
     other = await running_dev.run(*command, "--data", "[]")
     assert other.code == 1
     assert other.err.startswith("Error: 409 Conflict: ")
@@ -102,14 +103,14 @@ async def test_a_test_event_is_followed(running_dev: processes.Dev, inbox: Recei
     assert sent.out.endswith("  succeeded\n")
 
 
-async def test_an_event_of_another_tenant_is_not_found_and_the_error_says_which_tenant_was_meant(
-    running_dev: processes.Dev, tenant: str
-) -> None:
+async def test_a_tenant_is_named_only_for_an_id_that_several_have(running_dev: processes.Dev, tenant: str) -> None:
     event = await as_json(running_dev, "send", "order.paid", "--tenant", tenant)
-    hint = "Without --tenant, the tenant is the key's, or `default`."
-    for command in ("show", "retry"):
-        missing = await running_dev.run("events", command, event["id"])
-        assert (missing.code, missing.err) == (1, f"Error: 404 Not Found: No such event. {hint}\n")
+    assert (await as_json(running_dev, "events", "show", event["id"]))["tenant"] == tenant
+    await as_json(running_dev, "send", "order.paid", "--tenant", f"{tenant}-2", "--id", event["id"])
+    for command in ("show", "redeliver"):
+        refused = await running_dev.run("events", command, event["id"])
+        assert refused.code == 1
+        assert f"tenant: Several tenants have this event: name one, such as {tenant}, {tenant}-2" in refused.err
     named = await running_dev.run("events", "show", event["id"], "--tenant", "nobody")
     assert named.err == "Error: 404 Not Found: No such event.\n"
 
@@ -163,7 +164,7 @@ async def test_commands_to_events(running_dev: processes.Dev, inbox: Receiver, t
     shown = await as_json(running_dev, "events", "show", *mine)
     assert shown["deliveries"][0]["status"] == "held"
     await as_json(running_dev, "events", "release", *mine, "--delivery", delivery)
-    await as_json(running_dev, "events", "retry", *mine)
+    await as_json(running_dev, "events", "retry", event_id)
     await running_dev.until_delivery(event_id, tenant, "retrying", 2)
     await as_json(running_dev, "events", "cancel", *mine)
     assert (await running_dev.until(event_id, tenant))["status"] == "cancelled"
@@ -180,11 +181,76 @@ async def test_commands_to_events(running_dev: processes.Dev, inbox: Receiver, t
         assert text in shown.out
 
 
+async def test_a_webhook_is_understood_where_a_delivery_is_wanted(
+    running_dev: processes.Dev, inbox: Receiver, tenant: str
+) -> None:
+    """By its id, also if it has no URL, and by its name."""
+    orders = await running_dev.webhook(inbox.url, tenant, name="Orders")
+    emails = {"tenant": tenant, "name": "Mails", "emails": [{"to": ["ann@acme.example"]}]}
+    mails = (await running_dev.http.post("/v1/webhooks", json=emails)).json()
+    event_id = (await running_dev.send(tenant))["id"]
+    await running_dev.until(event_id, tenant)
+    for meant, delivery in (
+        ("Orders", orders["id"]),
+        (orders["id"], orders["id"]),
+        (mails["id"], f"{mails['id']}.email.1"),
+    ):
+        accepted = await as_json(running_dev, "events", "redeliver", event_id, meant)
+        assert accepted["delivery"] == delivery
+    refused = await running_dev.run("events", "retry", event_id, "Payments")
+    assert (refused.code, refused.out) == (1, "")
+    assert f"the event has no delivery 'Payments'. It has:\n  {orders['id']}  Orders\n" in refused.err
+
+
+async def test_an_event_is_erased_only_after_a_yes(running_dev: processes.Dev, tenant: str) -> None:
+    event_id = (await running_dev.send(tenant))["id"]
+    await running_dev.until(event_id, tenant)
+    asked = await running_dev.run("events", "erase", event_id)
+    assert (asked.code, "add --yes" in asked.err) == (2, True)
+    assert (await running_dev.event(event_id, tenant))["id"] == event_id
+    assert (await as_json(running_dev, "events", "erase", event_id, "--yes"))["id"] == event_id
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await running_dev.run("events", "show", event_id)).code == 0:
+            await asyncio.sleep(0.2)
+
+
+async def test_many_events_are_sent_and_the_refused_ones_are_named(running_dev: processes.Dev, tenant: str) -> None:
+    sent = await running_dev.run("send", "a", "--tenant", tenant, "--count", "201")
+    assert (sent.code, sent.out, sent.err) == (0, "201 accepted\n", "")
+    lines = [
+        {"data": {"n": 1}},
+        {"type": "b", "id": f"{tenant}-b"},
+        {"type": "no type"},
+        [],
+        {"id": f"{tenant}-b", "type": "b"},
+    ]
+    file = "\n".join(["", *map(json.dumps, lines), "{"])
+    command = ("events", "send", "a", "--tenant", tenant, "--file", "-")
+    sent = await running_dev.run(*command, stdin=file)
+    assert (sent.code, sent.out) == (1, "2 accepted, 1 duplicate, 3 refused\n")
+    problems = dict(line.removeprefix("✗ event ").split(": ", 1) for line in sent.err.splitlines())
+    assert problems["4"].startswith("422 ")
+    assert (problems["5"], problems["7"].split(":")[0]) == ("the line is not a JSON object", "the line is not JSON")
+    listed = (await running_dev.http.get("/v1/events", params={"tenant": tenant, "total": True})).json()
+    assert (listed["total"], {event["type"] for event in listed["items"][:2]}) == (203, {"a", "b"})
+    counted = await running_dev.run("events", "list", "--tenant", tenant, "--total", "--limit", "1")
+    assert counted.out.endswith("\nTotal: 203\n")
+
+
+async def test_a_link_to_the_portal_opens_it(running_dev: processes.Dev, tenant: str) -> None:
+    made = await running_dev.run("portal-link", tenant, "--allow", "redeliver", "--path", "/webhooks")
+    assert made.code == 0, made.err
+    async with httpx.AsyncClient(trust_env=False, follow_redirects=True) as browser:
+        page = await browser.get(made.out.strip())
+    assert page.status_code == 200
+
+
 async def test_events_can_be_rescheduled(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     await running_dev.webhook(inbox.url, tenant)
     day, next_day = [(datetime.now(UTC) + timedelta(days=days)).isoformat() for days in (1, 2)]
-    accepted = await as_json(running_dev, "send", "a", "--tenant", tenant, "--deliver-at", day)
+    accepted = await as_json(running_dev, "send", "a", "--tenant", tenant, "--deliver-at", "in 10m")
     assert accepted["status"] == "scheduled"
+    assert (await running_dev.event(accepted["id"], tenant))["deliver_at"] < day
     await as_json(running_dev, "events", "reschedule", accepted["id"], next_day, "--tenant", tenant)
     assert (await running_dev.event(accepted["id"], tenant))["deliver_at"][:16] == next_day[:16]
     await as_json(running_dev, "events", "release", accepted["id"], "--tenant", tenant)
@@ -210,7 +276,7 @@ async def test_events_are_listed(running_dev: processes.Dev, tenant: str) -> Non
     assert await pages() == sent[::-1]
     table = await running_dev.run("events", "list", "--tenant", tenant, "--status", "succeeded")
     header, *rows = table.out.splitlines()
-    assert header.split() == ["Event", "Type", "Tenant", "Status", "Accepted"]
+    assert header.split() == ["Event", "Type", "Tenant", "Status", "Accepted", "Webhook", "Outcome"]
     assert [row.split()[0] for row in rows] == sent[::-1], "no id is cut off"
 
 
@@ -244,9 +310,9 @@ async def test_webhooks_can_be_managed(running_dev: processes.Dev, inbox: Receiv
     assert await as_json(running_dev, "webhooks", "show", id_) == changed
     listed = await as_json(running_dev, "webhooks", "list", "--tenant", tenant, "--no-enabled")
     assert listed["items"] == [changed]
-    table = await running_dev.run("webhooks", "list", "--tenant", tenant)
-    assert id_ in table.out
-    assert "disabled (manual)" in table.out
+    header, row = (await running_dev.run("webhooks", "list", "--tenant", tenant)).out.splitlines()
+    assert header.split() == ["Webhook", "Name", "Tenant", "State", "24", "h", "Cause", "Target", "Events"]
+    assert row.split() == [id_, "shop", tenant, "disabled", "(manual)", "-", inbox.url, "order.*", "a"]
     await as_json(running_dev, "webhooks", "update", id_, "--enabled")
 
     secret = (await as_json(running_dev, "webhooks", "secret", id_))["secret"]
@@ -257,13 +323,16 @@ async def test_webhooks_can_be_managed(running_dev: processes.Dev, inbox: Receiv
     assert (again.code, "end it now with `--end-previous`" in again.err) == (1, True), again.err
     test = await as_json(running_dev, "webhooks", "test", id_, "--type", "order.tested", "--data", '{"order": 7}')
     await running_dev.until(test["id"], tenant, "succeeded")
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while "100.00%" not in (await running_dev.run("webhooks", "list", "--tenant", tenant)).out:
+            await asyncio.sleep(0.2)
     (request,) = inbox.requests
     assert request.headers["x-token"] == "1:2"
     for key in (secret, rotated["secret"]):
         verified = Webhook(key).verify(request.body.decode(), request.headers)
         assert (verified["type"], verified["data"]) == ("order.tested", {"order": 7})
 
-    assert await as_json(running_dev, "webhooks", "delete", id_) == {"id": id_, "deleted": True}
+    assert await as_json(running_dev, "webhooks", "delete", id_, "--yes") == {"id": id_, "deleted": True}
     gone = await running_dev.run("webhooks", "show", id_)
     assert (gone.code, gone.err) == (1, "Error: 404 Not Found: There is no such webhook.\n")
 
@@ -274,6 +343,8 @@ async def test_webhooks_are_printed_for_people(running_dev: processes.Dev, inbox
     assert fields["url"] == inbox.url
     assert fields["secret"].startswith("whsec_")
     deleted = await running_dev.run("webhooks", "delete", fields["id"])
+    assert (deleted.code, "add --yes" in deleted.err) == (2, True)
+    deleted = await running_dev.run("webhooks", "delete", fields["id"], "--yes")
     assert (deleted.code, deleted.out) == (0, f"{fields['id']} is deleted\n")
     bad = await running_dev.run("webhooks", "create", "ftp://shop.example", "--tenant", tenant)
     assert bad.code == 1
@@ -328,6 +399,11 @@ async def test_version(tmp_path: Path) -> None:
         ("webhooks", "preview"),
         ("webhooks", "preview", "wh_1", "--file", "-"),
         ("webhooks", "preview", "--file", "-", "--data", "-"),
+        ("send", "a", "--count", "2", "--follow"),
+        ("send", "a", "--count", "2", "--file", "-"),
+        ("send", "--file", "-", "--data", "-"),
+        ("webhooks", "delete", "wh_1"),
+        ("event-types", "edit", "order.paid"),
         ("dev", "--port", "0"),
     ],
     ids=" ".join,

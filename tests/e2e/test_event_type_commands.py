@@ -79,3 +79,23 @@ async def test_dates_of_yaml_are_texts(running_dev: processes.Dev) -> None:
     assert (await running_dev.run("event-types", "import", "dates.yaml")).err == ""
     shown = json.loads((await running_dev.run("event-types", "show", name)).out)
     assert shown["schema"]["properties"]["day"]["default"] == "2026-01-02"
+
+
+async def test_a_type_is_made_edited_archived_and_deleted(running_dev: processes.Dev) -> None:
+    name = f"order.paid-{uuid.uuid4().hex[:8]}"
+    schema = '{"type": "object", "required": ["order"]}'
+    made = await running_dev.run("event-types", "create", name, "--schema", schema, "--example", '{"order": 1}')
+    assert json.loads(made.out)["examples"] == [{"order": 1}]
+    edited = json.loads((await running_dev.run("event-types", "edit", name, "--description", "An order was paid.")).out)
+    assert (edited["description"], edited["schema"]) == ("An order was paid.", json.loads(schema))
+    refused = await running_dev.run("event-types", "edit", name, "--example", "{}")
+    assert (refused.code, refused.err[:9]) == (1, "Error: 42"), refused
+    freed = json.loads((await running_dev.run("event-types", "edit", name, "--schema", "", "--example", "")).out)
+    assert (freed["schema"], freed["examples"]) == (None, [])
+
+    assert (await running_dev.run("event-types", "archive", name)).out == f"{name} is archived\n"
+    assert (await running_dev.run("send", name)).code == 1
+    assert (await running_dev.run("event-types", "archive", name, "--undo")).out == f"{name} is not archived any more\n"
+    assert (await running_dev.run("send", name)).code == 0
+    assert (await running_dev.run("event-types", "delete", name, "--yes")).out == f"{name} is deleted\n"
+    assert (await running_dev.run("event-types", "show", name)).code == 1

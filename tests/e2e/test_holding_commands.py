@@ -54,3 +54,29 @@ async def test_from_a_pause_to_a_recovery(running_dev: processes.Dev, tenant: st
     assert "1 of 1" in await ran(running_dev, "recoveries", "list", "--tenant", tenant)
     over = await running_dev.run("recoveries", "cancel", recovery)
     assert (over.code, over.out) == (1, "") and "the recovery has ended" in over.err
+
+
+async def test_what_a_filter_matches_is_acknowledged_or_retried(
+    running_dev: processes.Dev, tenant: str, inbox: Receiver
+) -> None:
+    """Setup: two events have failed. Timeline: one is acknowledged, then all that failed are retried in bulk.
+    Proves: without --yes it asks, with the count, and changes nothing.
+    """
+    inbox.fails(503, 503)
+    options = ("--tenant", tenant, "--json")
+    made = await ran(running_dev, "webhooks", "create", inbox.url, "--retry-schedule", "never", *options)
+    webhook = json.loads(made)["id"]
+    sent = [json.loads(await ran(running_dev, "send", "order.paid", *options))["id"] for _ in range(2)]
+    await until_deliveries(running_dev, webhook, "failed", 2)
+    known = await ran(running_dev, "events", "acknowledge", sent[0], "--tenant", tenant, "--note", "they move")
+    assert known == "acknowledge: accepted\n"
+    listed = json.loads(await ran(running_dev, "events", "list", "--acknowledged", *options))["items"]
+    assert [(event["id"], event["acknowledged"]["note"]) for event in listed] == [(sent[0], "they move")]
+    failed = ("events", "bulk", "retry", "--tenant", tenant, "--status", "failed", "--since", "1h")
+    assert await ran(running_dev, *failed, "--dry-run") == "2 events would be changed\n"
+    asked = await running_dev.run(*failed)
+    assert asked.code == 1 and f"retry 2 events of tenant {tenant}?" in asked.err
+    assert (await until_deliveries(running_dev, webhook, "failed", 2)) and len(inbox.requests) == 2
+    begun = await ran(running_dev, *failed, "--yes")
+    assert "recoveries show rec_" in begun
+    await until_deliveries(running_dev, webhook, "succeeded", 2)

@@ -132,7 +132,9 @@ async def test_no_label_names_what_a_tenant_has_made(metered: Metered, inbox: Re
 async def test_only_metrics_are_served(metered: Metered) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
         assert (await http.get(f"http://127.0.0.1:{metered.api}/v1/events")).status_code == 404
-        assert (await http.get(metered.http.base_url.join("/metrics"))).status_code == 404
+        elsewhere = await http.get(metered.http.base_url.join("/metrics"), headers={"accept": "text/html, */*"})
+        assert elsewhere.status_code == 404
+        assert f"Metrics are not on this port, but on port {metered.api}" in elsewhere.json()["detail"]
 
 
 # Prometheus

@@ -70,7 +70,7 @@ async def test_the_life_of_a_schedule(running_dev: processes.Dev, tenant: str) -
     printed = await ran(running_dev, "show", "daily", *of)
     assert "2026-01-06T08:00:00.000Z  done  daily-20260106T080000Z" in printed
     assert "paused" not in await ran(running_dev, "resume", "daily", *of)
-    assert await ran(running_dev, "delete", "daily", *of) == "daily is deleted\n"
+    assert await ran(running_dev, "delete", "daily", "--yes", *of) == "daily is deleted\n"
     gone = await running_dev.run("schedules", "show", "daily", *of)
     assert (gone.code, gone.out) == (1, "")
     assert "404 Not Found: No such schedule." in gone.err

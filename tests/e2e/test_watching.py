@@ -41,6 +41,24 @@ async def test_tail_prints_json_lines(running_dev: processes.Dev, tenant: str) -
     assert json.loads(line)["id"] == "one"
 
 
+async def test_tail_prints_outcomes_with_the_names_of_webhooks(
+    running_dev: processes.Dev, inbox: Receiver, tenant: str
+) -> None:
+    await running_dev.send(tenant, id=f"{tenant}-before")
+    await until_listed(running_dev, tenant, 1)
+    inbox.fails(503)
+    await running_dev.webhook(inbox.url, tenant, name="Order service", retry={"schedule": [4]})
+    async with processes.process("events", "tail", "--tenant", tenant, cwd=running_dev.folder) as tail:
+        await tail.says(f"{tenant}-before")
+        event_id = (await running_dev.send(tenant))["id"]
+        written = await tail.says("delivered 200")
+        assert await tail.stop(signal.SIGINT) == 0
+    lines = [line.split("  ", 1)[1] for line in written.splitlines()[1:]]
+    assert lines[0] == f"{event_id}  order.paid  {tenant}"
+    assert any(line.startswith(f"{event_id}  Order service  failed 503, next in ") for line in lines)
+    assert lines[-1].startswith(f"{event_id}  Order service  delivered 200 in ")
+
+
 async def until_listed(dev: processes.Dev, tenant: str, number: int) -> None:
     async with asyncio.timeout(WAIT_TIMEOUT):
         while len((await dev.http.get("/v1/events", params={"tenant": tenant})).json()["items"]) < number:

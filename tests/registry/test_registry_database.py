@@ -7,13 +7,14 @@ import sqlite3
 import sys
 import warnings
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, Connection, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, MetaData, Table, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
@@ -28,8 +29,10 @@ from hookkeeper.registry.database import (
     open_engine,
     without_transactions,
 )
+from hookkeeper.registry.health import AttemptResult, status_of
 from hookkeeper.registry.models import Base, EventType
 from hookkeeper.registry.store import Store
+from hookkeeper.times import utc_now
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +123,34 @@ async def test_rows_of_the_first_release_survive_the_migrations(engine: AsyncEng
         await connection.execute(text(f"INSERT INTO suppressions VALUES ({values})"))
         await connection.run_sync(lambda sync: command.upgrade(alembic(sync), "head"))
         assert await connection.scalar(text("SELECT address FROM suppressions")) == "ann@a.example"
+
+
+async def test_a_webhook_that_failed_before_the_migration_fails_after_it(engine: AsyncEngine, store: Store) -> None:
+    since = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+    def insert(connection: Connection) -> None:
+        webhooks = Table("webhooks", MetaData(), autoload_with=connection)
+        texts = dict.fromkeys(("url", "secret", "name", "description"), "x")
+        common = {"tenant": "acme", "events": ["*"], "headers": {}, "metadata": {}, "timeout": 1.0, "enabled": True}
+        times = {"created_at": since, "updated_at": since}
+        rows = [("wh_well", None, None), ("wh_degraded", since, 1), ("wh_failing", since, 5)]
+        connection.execute(
+            webhooks.insert(),
+            [{"id": id_, "failing_since": at, "failures": n, **texts, **common, **times} for id_, at, n in rows],
+        )
+
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(alembic(sync), "0001"))
+        await connection.run_sync(insert)
+        await connection.run_sync(lambda sync: command.upgrade(alembic(sync), "head"))
+    found = {webhook.id: webhook for webhook in await store.webhooks.in_trouble("acme", 5)}
+    assert {id_: status_of(webhook, since) for id_, webhook in found.items()} == {
+        "wh_degraded": "degraded",
+        "wh_failing": "failing",
+    }
+    assert all(webhook.failing["webhook"].since == webhook.unhealthy_since == since for webhook in found.values())
+    await store.health.record([AttemptResult("wh_failing", "succeeded", utc_now())])
+    assert await store.webhooks.count_by_state() == {"new": 1, "failing": 1, "healthy": 1}, "15 minutes are over"
 
 
 async def test_many_processes_migrate_at_once(database_url: str) -> None:

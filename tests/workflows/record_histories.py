@@ -301,6 +301,23 @@ async def test_record_bulk_work(instance: Instance, inbox: Receiver) -> None:
     await drop(instance, webhook)
 
 
+async def test_record_a_bulk_action(instance: Instance, inbox: Receiver) -> None:
+    """Failed events are retried, with a pause in between."""
+    webhook = await fresh(instance, inbox, *[500] * 3, retry={"schedule": []})
+    for event in [(await instance.send())["id"] for _ in range(3)]:
+        await instance.until(event, "failed")
+    given = {"tenant": instance.tenant, "status": "failed"}
+    action = await instance.http.post("/v1/events/bulk", params=given, json={"action": "retry", "rate": 0.5})
+    await asyncio.sleep(1)
+    for command in ("pause", "resume"):
+        await instance.http.post(f"/v1/recoveries/{action.json()['id']}/{command}")
+        await asyncio.sleep(3)
+    run = instance.temporal.get_workflow_handle(str(ids.recovery_workflow_id(action.json()["id"])))
+    await run.result()
+    write(HISTORIES / "retried_in_bulk.json", (await run.fetch_history()).to_json())
+    await drop(instance, webhook)
+
+
 async def test_record_channels(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     async with sendgrid_server() as sendgrid:
         settings = {

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Collection
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from test_webhook_health import has_failed_for
 
 from hookkeeper import ids
 from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.waiting import WaitingOf
 from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
 from receivers import Answer, Receiver, receiver
@@ -297,16 +298,16 @@ async def test_a_look_that_was_interrupted_after_its_claim_alerts_once(
     instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Setup: a try of the look ends after it has claimed the alert, as if its worker was killed."""
-    count = EventIndex.waiting_for
-    tries: list[str] = []
+    count = EventIndex.waiting_of_webhooks
+    tries: list[Collection[str]] = []
 
-    async def interrupted(index: EventIndex, webhook_id: str) -> tuple[int, datetime | None]:
-        tries.append(webhook_id)
+    async def interrupted(index: EventIndex, webhook_ids: Collection[str]) -> dict[str, WaitingOf]:
+        tries.append(webhook_ids)
         if len(tries) == 1:
             raise RuntimeError("killed")
-        return await count(index, webhook_id)
+        return await count(index, webhook_ids)
 
-    monkeypatch.setattr(EventIndex, "waiting_for", interrupted)
+    monkeypatch.setattr(EventIndex, "waiting_of_webhooks", interrupted)
     inbox.otherwise = Answer(500)
     webhook = await instance.webhook(inbox.url, **alerts_to(desk, **TWICE))
     await instance.until_closed((await instance.send())["id"])

@@ -38,6 +38,7 @@ STORIES = {
     "redelivered",
     "released",
     "retried",
+    "retried_in_bulk",
     "scheduled",
     "shared_alert",
     "shared_apart",

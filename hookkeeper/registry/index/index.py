@@ -14,7 +14,7 @@ from hookkeeper.registry.index.runs_by_status import RunsByStatus
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.state import IndexState, read_state
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
-from hookkeeper.registry.index.waiting import waiting_for, webhooks_needing_attention
+from hookkeeper.registry.index.waiting import Waiting, WaitingOf, count_waiting, waiting_of_webhooks
 
 
 class EventIndex:
@@ -35,17 +35,15 @@ class EventIndex:
         async with self._database.read() as session:
             return await read_statistics(session, query)
 
-    async def webhooks_needing_attention(
-        self, since: datetime, tenant: str | None, limit: int
-    ) -> list[tuple[str, str]]:
-        """Return tenant and id of the webhooks with the most deliveries that need attention."""
+    async def count_waiting(self, tenant: str | None) -> Waiting:
+        """Count held and retrying deliveries, in one group without a name."""
         async with self._database.read() as session:
-            return await webhooks_needing_attention(session, since, tenant, limit)
+            return await count_waiting(session, (), {} if tenant is None else {"tenant": tenant})
 
-    async def waiting_for(self, webhook_id: str) -> tuple[int, datetime | None]:
-        """Return how many deliveries to a webhook are held or retrying, and when the next attempt is made."""
-        async with self._database.scan() as session:
-            return await waiting_for(session, webhook_id)
+    async def waiting_of_webhooks(self, webhook_ids: Collection[str]) -> dict[str, WaitingOf]:
+        """Count the held and retrying deliveries of each of these webhooks that has any."""
+        async with self._database.read() as session:
+            return await waiting_of_webhooks(session, webhook_ids)
 
     async def state(self, now: datetime) -> IndexState:
         """Return what is pending, and what waits."""
@@ -82,12 +80,22 @@ class EventIndex:
         async with self._database.scan() as session:
             return await listing.seen(session, tenant, webhook)
 
+    async def matches(self, search: Search, limit: int, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
+        """Return tenants and ids of such a page."""
+        async with self._database.scan() as session:
+            return await listing.list_matches(session, search, limit, cursor)
+
     async def deliveries(
         self, search: Search, limit: int, cursor: str | None
     ) -> tuple[list[ListedDelivery], str | None]:
         """Return such a page of the deliveries to the webhook of the search."""
         async with self._database.scan() as session:
             return await listing.list_deliveries(session, search, limit, cursor)
+
+    async def count_up_to(self, search: Search, limit: int) -> tuple[int, bool]:
+        """Count up to so many events that meet the search, and return whether these are all."""
+        async with self._database.scan() as session:
+            return await listing.count_up_to(session, search, limit)
 
     async def count_events(self, search: Search, at_most: int = MAX_TOTAL) -> int | None:
         """Return how many events meet the search; None if there are more, or too many to count."""

@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Row, RowMapping, Table, case, func, select, true, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.messages.event import NEED_ATTENTION, Channel, DeliveryStatus, EventStatus, Reason, next_attempt_at
+from hookkeeper.messages.event import (
+    NEED_ATTENTION,
+    Acknowledgement,
+    Channel,
+    DeliveryStatus,
+    EventStatus,
+    Reason,
+    next_attempt_at,
+)
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index import tables
 from hookkeeper.registry.index.search import Key, Search, find_deliveries, find_events, needs_attention
@@ -65,6 +73,7 @@ class ListedEvent:
     """Webhooks with a delivery that needs attention, unless the event needs none."""
     latest: LatestResult | None
     """Of the webhook of the search, if it names one. None without deliveries."""
+    acknowledged: Acknowledgement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,7 @@ def _listed(event: RowMapping, shown: Sequence[Row[*tuple[Any, ...]]]) -> Listed
         webhooks=sorted({row.webhook_id for row in shown}),
         needs_attention=sorted({row.webhook_id for row in troubled}),
         latest=_latest(event, shown[0]) if shown else None,
+        acknowledged=Acknowledgement.of(event["acknowledged"]),
     )
 
 
@@ -115,6 +125,14 @@ def _latest(event: RowMapping, row: Row[*tuple[Any, ...]]) -> LatestResult:
     at = next_attempt_at(row.status, row.next_attempt_at, event["status"], event["deliver_at"])
     same = {name: getattr(row, name) for name in LatestResult.__slots__[1:-1]}
     return LatestResult(delivery=row.id, **same, next_attempt_at=at)
+
+
+async def list_matches(
+    session: AsyncSession, search: Search, limit: int, cursor: str | None
+) -> tuple[list[tuple[str, str]], str | None]:
+    """Return tenants and ids of a page of events, and the next cursor. Raises BadRegistryCursor."""
+    found = await find_events(session, search, limit, _read_cursor(cursor, 2))
+    return [(key[1], key[2]) for key in found.keys], _write_cursor(found.end)
 
 
 async def list_deliveries(
@@ -149,10 +167,16 @@ def _next_attempt(row: RowMapping) -> datetime | None:
     return next_attempt_at(row["status"], row["next_attempt_at"], row["event_status"], row["deliver_at"])
 
 
+async def count_up_to(session: AsyncSession, search: Search, limit: int) -> tuple[int, bool]:
+    """Return how many events meet the search, of those that a page of this size reads, and whether these are all."""
+    found = await find_events(session, search, limit, None)
+    return len(found.keys), found.end is None
+
+
 async def count_events(session: AsyncSession, search: Search, at_most: int = MAX_TOTAL) -> int | None:
     """Return how many events meet the search; None if they are more, or many have to be read to count them."""
-    found = await find_events(session, search, at_most, None)
-    return None if found.end else len(found.keys)
+    number, are_all = await count_up_to(session, search, at_most)
+    return number if are_all else None
 
 
 async def count_deliveries(session: AsyncSession, search: Search) -> int | None:

@@ -16,7 +16,7 @@ from hookkeeper.registry.index import rollup
 from hookkeeper.registry.index.rollup import Rollups, Subject
 
 Row = Mapping[str, Any]
-shown_of_event = itemgetter("status", "needs_attention", "deliver_at", "finished_at")
+shown_of_event = itemgetter("status", "needs_attention", "acknowledged", "deliver_at", "finished_at")
 shown_of_delivery = itemgetter("status", "reason", "attempts", "status_code", "error", "next_attempt_at", "finished_at")
 """The columns whose changes are followed. A repeated report changes none of them."""
 
@@ -105,9 +105,12 @@ def merge(
             delivery_key = DeliveryKey(key, delivery.id)
             old = changes.deliveries.get(delivery_key) or deliveries.get(delivery_key) or removed.get(delivery.id)
             if _merge_delivery(changes, report, part, delivery, old, places):
-                event = changes.events.get(key) or events.get(key)
+                event, new = changes.events.get(key) or events.get(key), changes.deliveries[delivery_key]
                 due_at = max(key.accepted_at, (event and event["deliver_at"]) or key.accepted_at)
-                _note_delays(changes, changes.deliveries[delivery_key], delivery, old, due_at)
+                _note_delays(changes, new, delivery, old, due_at)
+                if event and event["acknowledged"] and _fails_anew(old, new):
+                    changes.events[key] = {**event, "acknowledged": None, "needs_attention": True}
+                    changes.follow(key)
     return changes
 
 
@@ -121,11 +124,23 @@ def decide(key: EventKey, old: Row | None, changes: IndexChanges, statuses: Set[
     changes.events[key] = new = {
         **row,
         "status": status_of(statuses, scheduled=row["status"] == "scheduled"),
-        "needs_attention": not statuses.isdisjoint(NEED_ATTENTION),
+        "needs_attention": needs_attention(statuses, row["acknowledged"]),
         "finished_at": (old["finished_at"] if old and was_final else row["as_of"]) if is_final else None,
     }
     if old is not None and shown_of_event(old) != shown_of_event(new):
         changes.follow(key)
+
+
+def needs_attention(statuses: Set[DeliveryStatus], acknowledged: str | None) -> bool:
+    """Return whether an event with deliveries of these statuses is to be looked at."""
+    return acknowledged is None and not statuses.isdisjoint(NEED_ATTENTION)
+
+
+def _fails_anew(old: Row | None, new: Row) -> bool:
+    """Return whether a delivery has failed that had not, or was redelivered and has failed again."""
+    return new["status"] == "failed" and (
+        old is None or old["status"] != "failed" or old["attempts"] != new["attempts"]
+    )
 
 
 def _by_part(report: RunReport) -> Iterator[tuple[int, Delivery]]:
@@ -149,7 +164,7 @@ def _merge_event(changes: IndexChanges, report: RunReport, old: Row | None) -> N
     if old["parts"] > 1:
         new = _with_sibling(old, report)
     elif report.as_of >= old["as_of"]:
-        new = _event_row(report, size=old["size"])
+        new = _event_row(report, old["size"], old["acknowledged"])
     elif old["size"] is None and progress.size is not None:  # the worker was faster than the API
         new = {**old, "size": progress.size}
     else:
@@ -175,7 +190,7 @@ def _with_sibling(old: Row, report: RunReport) -> Row:
     }
 
 
-def _event_row(report: RunReport, size: int | None = None) -> Row:
+def _event_row(report: RunReport, size: int | None = None, acknowledged: str | None = None) -> Row:
     progress = report.progress
     return {
         "accepted_at": report.accepted_at,
@@ -183,7 +198,7 @@ def _event_row(report: RunReport, size: int | None = None) -> Row:
         "id": report.event_id,
         "type": report.type,
         "status": progress.status,
-        "needs_attention": progress.needs_attention,
+        "needs_attention": progress.needs_attention and acknowledged is None,
         "deliver_at": progress.deliver_at,
         "finished_at": report.finished_at,
         "run_id": progress.run_id,
@@ -192,6 +207,7 @@ def _event_row(report: RunReport, size: int | None = None) -> Row:
         "size": size if progress.size is None else progress.size,
         "parts": report.parts,
         "as_of": report.as_of,
+        "acknowledged": acknowledged,
     }
 
 

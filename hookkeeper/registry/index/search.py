@@ -85,6 +85,7 @@ class Search:
     statuses: tuple[EventStatus, ...] = ()
     needs_attention: bool | None = None
     """True: with a delivery that `needs_attention`. False: with none that is retrying, held or failed."""
+    acknowledged: bool | None = None
     webhook: str | None = None
     delivery_statuses: tuple[DeliveryStatus, ...] = ()
     status_codes: StatusCodes | None = None
@@ -324,6 +325,8 @@ def _of_events(search: Search) -> Iterator[_Path]:
         yield _Path(events, "ix_events_status", (tables.NOT_SUCCEEDED,), _each("status", search.statuses))
     if search.needs_attention:
         yield _Path(events, "ix_events_needs_attention", (tables.NEEDS_ATTENTION,))
+    if search.acknowledged:
+        yield _Path(events, "ix_events_acknowledged", (tables.ACKNOWLEDGED,))
 
 
 def _of_deliveries(search: Search) -> Iterator[_Path]:
@@ -385,6 +388,8 @@ def _event_conditions(search: Search) -> Iterator[_Condition]:
         yield _Condition(("status",), lambda column: column.in_(search.statuses))
     if search.needs_attention is not None:
         yield _Condition(("needs_attention",), (lambda column: column) if search.needs_attention else not_)
+    if (is_acknowledged := search.acknowledged) is not None:
+        yield _Condition(("acknowledged",), lambda column: column.is_not(None) if is_acknowledged else column.is_(None))
 
 
 def _delivery_conditions(search: Search) -> Iterator[_Condition]:

@@ -32,6 +32,7 @@ KEY_TEXT = String().with_variant(String(collation="C"), "postgresql")
 """Sorted by bytes, as Python does; ids that begin with the same text are together."""
 NOT_SUCCEEDED = text("status <> 'succeeded'")
 NEEDS_ATTENTION = text("needs_attention")
+ACKNOWLEDGED = text("acknowledged IS NOT NULL")
 WITH_ERROR = text("error IS NOT NULL")
 FAILURE_CLASS = text("status_class > 2")
 RETRIED = text("attempts > 1")
@@ -75,14 +76,17 @@ events = Table(
     Column("size", Integer),
     Column("parts", SmallInteger, nullable=False),
     Column("as_of", EpochTime, nullable=False),
+    Column("acknowledged", String),
     Index("ix_events_tenant_accepted_at", "tenant", "accepted_at", "id"),
     Index("ix_events_type", "type", "accepted_at", "tenant", "id"),
     Index("ix_events_id", "id", "tenant", unique=True),
     _partial("ix_events_status", NOT_SUCCEEDED, "status", "accepted_at", "tenant", "id"),
     _partial("ix_events_needs_attention", NEEDS_ATTENTION, "accepted_at", "tenant", "id"),
+    _partial("ix_events_acknowledged", ACKNOWLEDGED, "accepted_at", "tenant", "id"),
 )
 """One row an event. `shared_run` is the workflow id of the shared run that has it; NULL: it has a run of its own.
 `run_id` is empty until its run has recorded a step. `parts` is the number of runs that have its deliveries.
+`acknowledged` is an `Acknowledgement` as JSON, until a delivery fails again: the event needs no attention meanwhile.
 """
 
 deliveries = Table(

@@ -1,21 +1,20 @@
-"""How many deliveries are held, or wait for a retry, now, and which webhooks have the most that need attention."""
+"""How many deliveries are held, or wait for a retry, now."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, select, true, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.messages.event import NEED_ATTENTION
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries
 
 STATUSES = ("held", "retrying")
 MAX_WAITING = 20_000
 """Deliveries that are counted."""
-MAX_NEEDING_ATTENTION = 20_000
-"""Deliveries that are counted. Of more, the webhooks with the most are still likely to be found."""
+MAX_WAITING_OF_ONE = 1000
+"""Deliveries of one of several webhooks that are counted."""
 GroupKey = tuple[str, ...]
 
 
@@ -26,6 +25,16 @@ class Waiting(NamedTuple):
     """The same of all other groups together."""
     is_capped: bool
     """There are more than are counted."""
+
+
+class WaitingOf(NamedTuple):
+    """The waiting deliveries of a webhook."""
+
+    held: int = 0
+    retrying: int = 0
+    next_attempt_at: datetime | None = None
+    """The earliest one."""
+    is_capped: bool = False
 
 
 async def count_waiting(
@@ -85,38 +94,30 @@ def _counts(
     return select(*groups, *numbers, *totals).group_by(*groups).order_by(*order).limit(max_groups)
 
 
-async def waiting_for(session: AsyncSession, webhook_id: str) -> tuple[int, datetime | None]:
-    """Return how many deliveries to a webhook are held or retrying, at most `MAX_WAITING`, and the next attempt."""
-    c = deliveries.c
-    found = (
-        select(c.status, c.next_attempt_at)
-        .where(c.webhook_id == webhook_id, c.status.in_(STATUSES), NOT_SUCCEEDED)
-        .limit(MAX_WAITING)
-        .subquery()
-    )
-    next_attempt = func.min(found.c.next_attempt_at).filter(found.c.status == "retrying")
-    count, at = (await session.execute(select(func.count(), next_attempt).select_from(found))).one()
-    return count, at
-
-
-async def webhooks_needing_attention(
-    session: AsyncSession, since: datetime, tenant: str | None, limit: int
-) -> list[tuple[str, str]]:
-    """Return tenant and id of webhooks, those with the most such deliveries of events accepted `since` first.
-
-    The cost does not grow with the number of webhooks.
-    """
-    found = (
-        select(deliveries.c.tenant, deliveries.c.webhook_id)
-        .where(
-            deliveries.c.status.in_(NEED_ATTENTION),
-            NOT_SUCCEEDED,
-            deliveries.c.accepted_at >= since,
-            *([] if tenant is None else [deliveries.c.tenant == tenant]),
+async def waiting_of_webhooks(session: AsyncSession, webhook_ids: Collection[str]) -> dict[str, WaitingOf]:
+    """Count the deliveries of each of these webhooks that has any, at most `MAX_WAITING_OF_ONE` of one."""
+    columns = deliveries.c.webhook_id, deliveries.c.status, deliveries.c.next_attempt_at
+    of_each = [
+        select(
+            select(*columns)
+            .where(deliveries.c.webhook_id == webhook_id, deliveries.c.status.in_(STATUSES), NOT_SUCCEEDED)
+            .limit(MAX_WAITING_OF_ONE)
+            .subquery()
         )
-        .limit(MAX_NEEDING_ATTENTION)
-        .subquery()
+        for webhook_id in webhook_ids
+    ]
+    if not of_each:
+        return {}
+    found = union_all(*of_each).subquery()
+    retries = found.c.status == "retrying"
+    query = select(
+        found.c.webhook_id,
+        func.count().filter(found.c.status == "held"),
+        func.count().filter(retries),
+        func.min(found.c.next_attempt_at).filter(retries),
     )
-    webhook = found.c.tenant, found.c.webhook_id
-    most = select(*webhook).group_by(*webhook).order_by(func.count().desc(), *webhook).limit(limit)
-    return [(row.tenant, row.webhook_id) for row in await session.execute(most)]
+    rows = await session.execute(query.group_by(found.c.webhook_id))
+    return {
+        webhook_id: WaitingOf(held, retrying, next_attempt_at, held + retrying == MAX_WAITING_OF_ONE)
+        for webhook_id, held, retrying, next_attempt_at in rows
+    }

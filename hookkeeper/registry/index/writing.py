@@ -16,12 +16,14 @@ from hookkeeper.registry.index.lines import InLine
 from hookkeeper.registry.index.merge import (
     DeliveryKey,
     EventKey,
+    Followed,
     IndexChanges,
     Line,
     Row,
     decide,
     key_of,
     merge,
+    needs_attention,
     takes_place,
 )
 from hookkeeper.registry.index.rollup import COUNTERS, Rollups, of_all_tenants
@@ -29,7 +31,7 @@ from hookkeeper.registry.transactions import Steps
 
 Key = tuple[str, str]
 """Tenant and event id."""
-ACCEPTED_EVENT = ("tenant", "id", "digest", "accepted_at", "shared_run", "parts")
+ACCEPTED_EVENT = ("tenant", "id", "digest", "accepted_at", "shared_run", "parts", "acknowledged")
 """Columns of an `AcceptedEvent`."""
 
 
@@ -44,6 +46,8 @@ class AcceptedEvent(NamedTuple):
     """The workflow id of a shared run; None: the event has a run of its own."""
     parts: int = 1
     """How many runs its deliveries are divided among."""
+    acknowledged: str | None = None
+    """An `Acknowledgement` as JSON."""
 
     @property
     def key(self) -> Key:
@@ -157,6 +161,24 @@ def move(keys: Sequence[Key], from_run: str, to_run: str | None, run_id: str) ->
     yield statements.LOCK
     moved = yield statements.move(keys, from_run, to_run, run_id)
     return {(tenant, event_id) for tenant, event_id in moved}
+
+
+def acknowledge(tenant: str, event_ids: Sequence[str], acknowledged: str | None) -> Steps[dict[str, bool]]:
+    """Acknowledge events that need attention, or undo it (None). Return the ids of those that have rows, and which of
+    them are as wanted.
+    """
+    yield statements.LOCK
+    rows = yield from statements.select_events([(tenant, event_id) for event_id in sorted(event_ids)])
+    changed: dict[EventKey, Row] = {}
+    for row in rows:
+        key = key_of_row(row)
+        if row["needs_attention"] if acknowledged else row["acknowledged"]:
+            needed = not acknowledged and needs_attention((yield from statements.statuses_of(key)), None)
+            changed[key] = {**row, "acknowledged": acknowledged, "needs_attention": needed}
+    yield from statements.upsert_events(changed.values())
+    yield from change_log.append({key: Followed() for key in changed})
+    done = {key.event_id for key in changed}
+    return {row["id"]: row["id"] in done or row["acknowledged"] == acknowledged for row in rows}
 
 
 def remove(tenant: str, event_id: str) -> Steps[None]:

@@ -40,12 +40,16 @@ class Recoveries:
         self._task_queue = task_queue
 
     async def start(self, scope: RecoveryScope, rate: float) -> RecoveryState:
-        """Start a recovery; raise `Conflict` while one of the same deliveries is running.
+        """Start a recovery, or a bulk action; raise `Conflict` while one of the same deliveries is running, or one with
+        the same action of the tenant.
 
         If one of a webhook and one of its tenant are requested at the same moment, both may start. Each event is still
         redelivered once, unless both reach it within the same few milliseconds.
         """
-        recovery = ids.recovery_id(secrets.token_hex(4), scope.tenant, scope.webhook_id)
+        nonce = secrets.token_hex(4)
+        recovery = ids.recovery_id(nonce, scope.tenant, scope.webhook_id)
+        if scope.action is not None:
+            recovery = ids.bulk_id(nonce, scope.tenant, scope.action)
         state = RecoveryState(id=recovery, scope=scope, rate=rate)
         async with translated_errors(not_found=Unavailable):
             if other := await self._running(scope):
@@ -84,7 +88,8 @@ class Recoveries:
         self, tenant: str | None, webhook_id: str | None, limit: int, cursor: str | None
     ) -> tuple[list[RecoveryState], str | None]:
         """Return one page, running ones first, each newest first, and the next page's cursor; raise `BadCursor`."""
-        conditions = [f"WorkflowType = '{temporal_names.RECOVERY}'", "ExecutionStatus != 'ContinuedAsNew'"]
+        types = f"WorkflowType IN ('{temporal_names.RECOVERY}', '{temporal_names.BULK}')"
+        conditions = [types, "ExecutionStatus != 'ContinuedAsNew'"]
         if tenant is not None:
             conditions.append(f"{temporal_names.TENANT} = '{tenant}'")
         if webhook_id is not None:
@@ -98,8 +103,9 @@ class Recoveries:
     async def _start(self, state: RecoveryState) -> None:
         scope, workflow_id = state.scope, ids.recovery_workflow_id(state.id)
         assert workflow_id is not None
+        about = f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'}"
         await self._client.start_workflow(
-            temporal_names.RECOVERY,
+            temporal_names.BULK if scope.action else temporal_names.RECOVERY,
             state,
             id=workflow_id,
             task_queue=self._task_queue,
@@ -107,11 +113,17 @@ class Recoveries:
             memo={"recovery": state.id},
             search_attributes=tenant_attributes(scope.tenant),
             priority=Priority(fairness_key=scope.tenant),
-            static_summary=f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'} · {scope.tenant}",
+            static_summary=f"{f'{scope.action} what was found' if scope.action else about} · {scope.tenant}",
         )
 
     async def _running(self, scope: RecoveryScope) -> str | None:
-        """Return the running recovery of an overlapping scope: of the webhook, of its tenant, or any of the tenant."""
+        """Return the running recovery of an overlapping scope: of the webhook, of its tenant, or any of the tenant.
+
+        Of bulk actions, return that of the tenant with the same action.
+        """
+        if scope.action is not None:
+            run = await self._latest(ids.bulk_id("", scope.tenant, scope.action))
+            return await _id_of(run) if run and run.status == WorkflowExecutionStatus.RUNNING else None
         recoveries = [ids.recovery_id("", scope.tenant, subject) for subject in {None, scope.webhook_id}]
         for recovery in recoveries:
             run = await self._latest(recovery)

@@ -1,15 +1,20 @@
-"""The runs that a recovery redelivers: find them oldest first, redeliver them.
+"""The runs that a recovery redelivers: find them oldest first, redeliver them. A bulk action does what was asked to the
+events that a search finds, newest first.
 
 The index has them in order. The state of each run decides.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
+from pydantic import TypeAdapter
 from temporalio.client import Client
 
 from hookkeeper import ids
-from hookkeeper.commands import Refused, UnknownDelivery
+from hookkeeper.command_rules import COMMANDS, Command
+from hookkeeper.commands import Refused, UnknownDelivery, select
 from hookkeeper.messages.bulk_work import (
     RecoveryCandidate,
     RecoveryPlan,
@@ -19,11 +24,28 @@ from hookkeeper.messages.bulk_work import (
     RunPosition,
 )
 from hookkeeper.messages.event import Delivery, EventState
-from hookkeeper.registry.index.runs_by_status import RunsByStatus, recoverable
+from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.index.runs_by_status import recoverable
+from hookkeeper.registry.index.search import Search
 from hookkeeper.temporal.events import run_state
 from hookkeeper.temporal.events.event_commands import EventCommands
 from hookkeeper.temporal.events.event_read import EventReader
 from hookkeeper.temporal.server.error_translation import UnknownEvent, not_found_suppressed
+
+_SEARCH = TypeAdapter(Search)
+EVENTS_PER_COUNT = 1000
+
+
+def written(search: Search) -> dict[str, Any]:
+    """Write a search as a history has it."""
+    found: dict[str, Any] = _SEARCH.dump_python(search, mode="json", exclude_defaults=True)
+    return found
+
+
+def search_of(scope: RecoveryScope) -> Search:
+    """Return what a bulk action searches: events that were accepted before it began."""
+    search = _SEARCH.validate_python(scope.search or {})
+    return replace(search, tenant=scope.tenant, until=min(search.until or scope.until, scope.until))
 
 
 class RecoveryCandidates:
@@ -32,23 +54,36 @@ class RecoveryCandidates:
     def __init__(
         self,
         client: Client,
-        runs: RunsByStatus,
+        index: EventIndex,
         commands: EventCommands,
         reader: EventReader,
     ) -> None:
         self._client = client
-        self._runs = runs
+        self._index = index
         self._commands = commands
         self._reader = reader
 
     async def count(self, scope: RecoveryScope) -> int:
-        """Count the events that would be redelivered."""
-        return await self._runs.count(recoverable(scope), scope.began)
+        """Count the events that would be redelivered, or that a bulk action finds."""
+        if scope.action is None:
+            return await self._index.runs_by_status.count(recoverable(scope), scope.began)
+        count, cursor = 0, None
+        while True:
+            found, cursor = await self._index.matches(search_of(scope), EVENTS_PER_COUNT, cursor)
+            count += len(found)
+            if cursor is None:
+                return count
 
     async def oldest(self, search: RecoverySearch, at_most: int) -> RecoveryPlan:
-        """Return the oldest candidates, each run once."""
+        """Return the oldest candidates, each run once; those of a bulk action from the newest on."""
         scope = search.scope
-        found, end = await self._runs.oldest(recoverable(scope), search.after, at_most)
+        if scope.action is not None:
+            cursor = search.after if isinstance(search.after, str) else None
+            keys, next_cursor = await self._index.matches(search_of(scope), at_most, cursor)
+            events = tuple(RecoveryCandidate(workflow_id=ids.workflow_id(*key)) for key in keys)
+            return RecoveryPlan(runs=events, end=next_cursor)
+        after = None if isinstance(search.after, str) else search.after
+        found, end = await self._index.runs_by_status.oldest(recoverable(scope), after, at_most)
         runs = tuple(
             _candidate(scope, run.position, is_counted=run.finished_at is not None and run.finished_at < scope.began)
             for run in found
@@ -75,9 +110,24 @@ class RecoveryCandidates:
             if delivery.webhook_id in active and is_to_redeliver(delivery, state, scope)
         ]
         tenant, event_id = ids.event_of(run.workflow_id)
-        accepted = [await self._retry(tenant, event_id, delivery.id) for delivery in due]
+        accepted = [await self._send(tenant, event_id, "retry", delivery.id) for delivery in due]
         # What was not counted may be a run that was redelivered before.
         is_done = run.is_counted and any(was_reopened(delivery, state, scope.began) for delivery in in_scope)
+        return "redelivered" if any(accepted) or is_done else "skipped"
+
+    async def command(
+        self, scope: RecoveryScope, command: Command, run: RecoveryCandidate, active: Collection[str]
+    ) -> RedeliveryResult:
+        """Send a command to those deliveries of an event that the search is about, unless that was done since the bulk
+        action began.
+        """
+        tenant, event_id = ids.event_of(run.workflow_id)
+        snapshot = await self._reader.read(tenant, event_id)
+        if snapshot is None:
+            return "skipped"
+        state = snapshot.state
+        due, is_done = commanded(command, state, search_of(scope), scope.began, active)
+        accepted = [await self._send(tenant, event_id, command, delivery) for delivery in _at_once(command, state, due)]
         return "redelivered" if any(accepted) or is_done else "skipped"
 
     async def is_deciding(self, workflow_id: str) -> bool:
@@ -92,9 +142,9 @@ class RecoveryCandidates:
         snapshot = await self._reader.read(*ids.event_of(workflow_id))  # of a shared run that was terminated
         return snapshot and snapshot.state
 
-    async def _retry(self, tenant: str, event_id: str, delivery: str) -> bool:
+    async def _send(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> bool:
         try:
-            await self._commands.send(tenant, event_id, "retry", delivery)
+            await self._commands.send(tenant, event_id, command, delivery)
         except (Refused, UnknownDelivery, UnknownEvent):
             return False
         return True
@@ -118,3 +168,59 @@ def was_reopened(delivery: Delivery, state: EventState, began: datetime) -> bool
     if since:
         return since[0].started_at >= began
     return state.finished_at is None or state.finished_at >= began
+
+
+def commanded(
+    command: Command, state: EventState, search: Search, began: datetime, active: Collection[str]
+) -> tuple[list[str], bool]:
+    """Return the deliveries of an event that a bulk action commands, and whether it has commanded some before.
+
+    Those that the search is about, and no attempt is made for webhooks that are not `active`.
+    """
+    rule = COMMANDS[command]
+    applicable = rule.statuses - (rule.skipped - set(search.delivery_statuses))
+    concerned = [delivery for delivery in state.deliveries if _is_target(search, delivery)]
+    if command == "cancel":
+        due = [delivery.id for delivery in concerned if delivery.status in applicable and _is_found(search, delivery)]
+        is_since = state.finished_at is None or state.finished_at >= began
+        return due, is_since and any(delivery.status == "cancelled" for delivery in concerned)
+    requested = {delivery.id for delivery in concerned if was_requested(delivery, state, began)}
+    due = [
+        delivery.id
+        for delivery in concerned
+        if delivery.id not in requested
+        and delivery.webhook_id in active
+        and delivery.status in applicable
+        and _is_found(search, delivery)
+    ]
+    return due, bool(requested)
+
+
+def was_requested(delivery: Delivery, state: EventState, began: datetime) -> bool:
+    """Return whether an attempt of a delivery was requested since then, and was made or will be."""
+    made = any(attempt.trigger == "manual" and attempt.started_at >= began for attempt in delivery.attempts)
+    return made or delivery.forced or was_reopened(delivery, state, began)
+
+
+def _is_target(search: Search, delivery: Delivery) -> bool:
+    return search.webhook in (None, delivery.webhook_id) and search.channel in (None, delivery.channel)
+
+
+def _is_found(search: Search, delivery: Delivery) -> bool:
+    """Return whether a delivery meets what a search asks of its state."""
+    latest = delivery.attempts[-1] if delivery.attempts else None
+    code, error = (latest.status_code or 0, latest.error) if latest else (0, None)
+    return (
+        (not search.delivery_statuses or delivery.status in search.delivery_statuses)
+        and (search.status_codes is None or search.status_codes.first <= code <= search.status_codes.last)
+        and search.error in (None, error)
+        and delivery.attempts_made >= (search.min_attempts or 0)
+    )
+
+
+def _at_once(command: Command, state: EventState, due: Sequence[str]) -> Sequence[str | None]:
+    """Return the deliveries to command one by one; None stands for all."""
+    try:
+        return [None] if set(due) == set(select(command, state.deliveries, None)) else due
+    except Refused:
+        return due

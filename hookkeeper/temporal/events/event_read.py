@@ -4,11 +4,12 @@ A run that closed by itself, or that no worker has started, is read from history
 """
 
 from contextlib import suppress
+from dataclasses import replace
 
 from temporalio.client import Client, WorkflowExecutionDescription
 
 from hookkeeper import ids
-from hookkeeper.messages.event import EventInput
+from hookkeeper.messages.event import Acknowledgement, EventInput
 from hookkeeper.partition import parts_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
@@ -31,13 +32,17 @@ class EventReader:
         """Return an event and its state; None if no run has it."""
         with not_found_suppressed():  # deleted meanwhile
             row = await self.row(tenant, event_id)
-            if (runs := await self._count_runs(tenant, event_id, row)) > 1:
-                return await self.siblings.read(tenant, event_id, runs)
-            found = await self._find(tenant, event_id, row)
-            if isinstance(found, InSharedRun):
-                return in_shared_run(found)
-            return await read(self._client, found) if found else None
+            snapshot = await self._read(tenant, event_id, row)
+            return snapshot and replace(snapshot, acknowledged=Acknowledgement.of(row.acknowledged if row else None))
         return None
+
+    async def _read(self, tenant: str, event_id: str, row: AcceptedEvent | None) -> EventSnapshot | None:
+        if (runs := await self._count_runs(tenant, event_id, row)) > 1:
+            return await self.siblings.read(tenant, event_id, runs)
+        found = await self._find(tenant, event_id, row)
+        if isinstance(found, InSharedRun):
+            return in_shared_run(found)
+        return await read(self._client, found) if found else None
 
     async def find(
         self, tenant: str, event_id: str, *, at_once: bool = False

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
 from hookkeeper import ids
-from hookkeeper.messages.event import Delivery, EventInput, EventState, event_state
+from hookkeeper.messages.event import Acknowledgement, Delivery, EventInput, EventState, event_state
 from hookkeeper.partition import parts_of
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.state_size import truncated
@@ -37,6 +37,7 @@ class EventSnapshot:
     state: EventState
     duplicate: bool = False
     """There was a run with the same content when the event was posted."""
+    acknowledged: Acknowledgement | None = None
 
 
 async def read(client: Client, run: WorkflowExecutionDescription) -> EventSnapshot:

@@ -108,6 +108,15 @@ async def check(client: Client) -> None:
     await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace), retry=True)
 
 
+def unusable(namespace: str, error: RPCError) -> str:
+    """Say why a namespace cannot be used, and how to make one that is missing."""
+    reason = f"the Temporal namespace {namespace} cannot be used: {error.message.rstrip('.')}"
+    if error.status is not RPCStatusCode.NOT_FOUND:
+        return reason
+    create = f"temporal operator namespace create --namespace {namespace}"
+    return f"{reason}. Check TEMPORAL_NAMESPACE, or run `{create}`, and then `hookkeeper migrate`"
+
+
 async def inspect(client: Client, retention: timedelta | None = None) -> Findings:
     """Compare the namespace with what it should have; its retention too if one is given."""
     found = compare(client.namespace, await read_search_attributes(client))

@@ -110,8 +110,7 @@ class Readiness:
 
     def _problem(self, error: RPCError | TimeoutError) -> Unavailable | None:
         if isinstance(error, RPCError) and error.status in USELESS_NAMESPACE:
-            reason = error.message.rstrip(".")
-            return Unavailable(f"the Temporal namespace {self._client.namespace} cannot be used: {reason}")
+            return Unavailable(namespace.unusable(self._client.namespace, error))
         return None
 
 

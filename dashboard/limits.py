@@ -1,0 +1,139 @@
+"""The page of limits: what a tenant may have and use, and what it has and uses now; for keys of all tenants, the
+list of tenants.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request, Response
+
+from api.access import needs
+from api.deps import AnyTenant, CallerDep, Cursor
+from api.inboxes import MAX_PER_TENANT, RATE
+from api.state import ApiState, state_of
+from dashboard.charts import count_range, tenants_of_the_day
+from dashboard.rendering import query, render
+from dashboard.routes import PageRoute
+from hookkeeper.registry.portal import MAX_OPEN_SESSIONS
+from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT
+from hookkeeper.services.caller import Caller
+from hookkeeper.settings import MIB, Settings
+from hookkeeper.temporal.server.error_translation import Unavailable
+from hookkeeper.wording import write_durations
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+CHECK_TIMEOUT = 2.0
+"""Seconds for Temporal to answer."""
+TENANTS_ON_PAGE = 50
+TOO_MANY = "There are too many counters to add up"
+HERE = "of each API process; counted in this one"
+UNKNOWN = "unknown while Temporal does not answer"
+
+
+class Row(NamedTuple):
+    """A limit, and how much of it is used."""
+
+    name: str
+    limit: str
+    used: int | None = None
+    """None where the API does not know: workers have limits of their own."""
+    at_most: int | None = None
+    """The limit as a number, where something is counted."""
+    note: str = ""
+
+
+@router.get("/limits", dependencies=[needs("events:read", "webhooks:read")])
+async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenant: AnyTenant) -> Response:
+    """Show the limits of one tenant with its use, or the tenants."""
+    state = state_of(request)
+    if tenant is not None:
+        return await render(
+            request,
+            "limits.html",
+            tenant=tenant,
+            has=await _has(state, caller, tenant),
+            may=_may(state.settings),
+        )
+    can_list = "webhooks:read" in caller.scopes
+    found, end = await state.store.webhooks.tenants(TENANTS_ON_PAGE, cursor.start) if can_list else ([], None)
+    older = cursor.page((), end).next_cursor
+    days = await tenants_of_the_day(state.store.index) if "events:read" in caller.scopes else None
+    return await render(
+        request,
+        "tenants.html",
+        items=found,
+        days=days,
+        max_webhooks=state.settings.max_webhooks_per_tenant,
+        older=older and query("/limits", cursor=older),
+        newest="/limits",
+        is_first=cursor.start is None,
+    )
+
+
+async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
+    """Return what the tenant has and uses, as far as the key may read it."""
+    store, settings, rows = state.store, state.settings, []
+    if "webhooks:read" in caller.scopes:
+        rows.append(_counted("Webhooks", await store.webhooks.count(tenant), settings.max_webhooks_per_tenant))
+    if "events:read" in caller.scopes:
+        rows.append(await _schedules(state, tenant))
+    if not caller.scopes.isdisjoint(("webhooks:write", "admin")):
+        count = await store.portal.count_open(tenant)
+        rows.append(_counted("Open links and sessions of the portal", count, MAX_OPEN_SESSIONS))
+    if "events:read" in caller.scopes:
+        day = await count_range(store.index, height=0, tenant=tenant)
+        counts, note = (day.counts, "") if day else (None, TOO_MANY)
+        events = counts and counts.total["events"]
+        rows.append(Row("Events accepted in the last 24 hours", "none", events, note=note))
+        rows.append(Row("Deliveries that retry now", "none", counts and counts.retrying, note=note))
+        held = f"{_time(settings.max_hold)} each"
+        rows.append(Row("Deliveries that are held now", held, counts and counts.held, note=note))
+        rows += _open_now(state, tenant)
+    requests = state.concurrency.limit
+    return [*rows, _counted("API requests at once", requests.held(tenant), requests.per_tenant, HERE)]
+
+
+def _open_now(state: ApiState, tenant: str) -> list[Row]:
+    """Return the use of what is in the memory of this process."""
+    streams, note = state.feed.limit, f"{HERE}. An open overview or list of events has one"
+    rows = [_counted("Streams of events", streams.held(tenant), streams.per_tenant, note)]
+    if state.settings.inboxes:
+        note = f"{HERE}. A further one takes the place of the oldest"
+        rows.append(_counted("Inboxes with requests", state.inboxes.number_of(tenant), MAX_PER_TENANT, note))
+    return rows
+
+
+async def _schedules(state: ApiState, tenant: str) -> Row:
+    limit = state.settings.max_schedules_per_tenant
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            count = await state.gateway.schedules.count(tenant, limit)
+    except (Unavailable, TimeoutError):
+        return Row("Schedules", str(limit), note=UNKNOWN)
+    return _counted("Schedules", count, limit)
+
+
+def _may(settings: Settings) -> list[Row]:
+    """Return the limits whose use is known to workers only, or not counted."""
+    inboxes = [("Requests to inboxes", RATE.replace("/", " a "), "of each API process")] if settings.inboxes else []
+    rows = [
+        ("API requests of one key", settings.rate_limit or "none", "of each API process; keys can have their own"),
+        *inboxes,
+        ("Deliveries and other steps at once", f"{settings.max_concurrent_per_tenant}", "of each worker and queue"),
+        ("Memory for outgoing requests", f"{settings.max_bytes_in_flight // 2 / MIB:g} MiB", "of each worker"),
+        ("Templates and filters at once", f"{MAX_CALLS_PER_TENANT}", "of each process"),
+        ("Size of an event", f"{settings.max_event_bytes:,} bytes", ""),
+        ("Email addresses of one webhook", f"{settings.max_addresses_per_webhook}", ""),
+        ("Time between two events of a schedule", f"{settings.min_schedule_interval} s", "at least"),
+        ("Time for which an event is kept", _time(settings.retention), "after it has finished"),
+    ]
+    return [Row(name, limit, note=note) for name, limit, note in rows]
+
+
+def _counted(name: str, used: int, at_most: int, note: str = "") -> Row:
+    return Row(name, f"{at_most:,}", used, at_most, note)
+
+
+def _time(duration: timedelta) -> str:
+    return write_durations([duration.total_seconds()])

@@ -1,0 +1,184 @@
+"""The settings of a webhook, all of them, and what can be done to it: pause, disable, rotate its key, delete it.
+
+What is shown follows from `hookkeeper.services.webhook_fields`, with secrets masked as in the answers of the API.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from hmac import compare_digest
+from typing import Any, Literal, NamedTuple
+
+from fastapi import APIRouter, Request, Response
+
+from api import views
+from api.access import needs
+from api.deps import KnownWebhook, WebhooksDep
+from dashboard.rendering import redirect
+from dashboard.routes import PageRoute
+from dashboard.webhook import path_of, show_tab
+from hookkeeper.policy import DEFAULT_SCHEDULE
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.webhooks import ChangedMeanwhile
+from hookkeeper.services.field_texts import Field, by_path, fields_of, pattern_of, write_fields
+from hookkeeper.services.webhook_fields import STEPS, NewWebhook
+from hookkeeper.services.webhooks import WebhookService, require
+from hookkeeper.settings import Settings
+from hookkeeper.times import utc_now
+from hookkeeper.wording import NEVER, duration
+
+router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
+_WRITES = [needs("webhooks:write")]
+NOT_SET = "not set"
+Switch = Literal["pause", "resume", "disable", "enable"]
+SWITCHES: dict[Switch, Callable[[WebhookService, Webhook], Awaitable[Webhook]]] = {
+    "pause": WebhookService.pause,
+    "resume": WebhookService.resume,
+    "disable": lambda webhooks, webhook: webhooks.change(webhook.id, {"enabled": False}),
+    "enable": lambda webhooks, webhook: webhooks.change(webhook.id, {"enabled": True}),
+}
+"""A webhook that a probe would enable can be disabled too."""
+
+
+class Setting(NamedTuple):
+    """A field, and what it is set to: one text, or one of each part."""
+
+    field: Field
+    text: str
+    parts: tuple[tuple[str, str], ...] = ()
+    """Labels and texts: `Email 1, Subject`."""
+
+    @property
+    def is_set(self) -> bool:
+        return self.text != NOT_SET
+
+
+@router.get("/{webhook_id}/settings", dependencies=[needs("webhooks:read")])
+async def show_settings(request: Request, webhook: KnownWebhook, webhooks: WebhooksDep) -> Response:
+    """Show all settings of a webhook."""
+    return await _show(request, webhook, webhooks)
+
+
+@router.post("/{webhook_id}/delete", dependencies=_WRITES)
+async def delete_webhook(webhook: KnownWebhook, webhooks: WebhooksDep) -> Response:
+    """Delete a webhook, and go to the list."""
+    await webhooks.delete(webhook)
+    return redirect("/webhooks?done=delete")
+
+
+@router.post("/{webhook_id}/secret", dependencies=[needs("webhooks:secrets", "webhooks:write")])
+async def show_secret(request: Request, webhook: KnownWebhook, webhooks: WebhooksDep) -> Response:
+    """Show the signing key, and record that it was shown."""
+    await webhooks.note_shown(webhook)
+    return await _show(request, webhook, webhooks, secret=views.secret(webhook))
+
+
+@router.post("/{webhook_id}/rotate-secret", dependencies=_WRITES)
+async def rotate_secret(request: Request, webhook: KnownWebhook, webhooks: WebhooksDep) -> Response:
+    """Set a new signing key and show it. For a day, the previous one signs too; the page says which one this ends.
+
+    The form names the key that it replaces: sent again, by a second click or a reload, it shows the key that it made.
+    """
+    form: dict[str, str] = request.state.form
+    notice = ""
+    try:
+        if not compare_digest(mark_of(webhook.secret).encode(), form.get("replaces", "").encode()):
+            raise ChangedMeanwhile
+        webhook = await webhooks.rotate_secret(webhook, {"end_previous"}, end_previous=True)
+    except ChangedMeanwhile:
+        notice = "The key was rotated already. Nothing has changed."
+        webhook = require(await webhooks.store.webhooks.get(webhook.id, webhooks.caller.tenant))
+        await webhooks.note_shown(webhook)
+    return await _show(request, webhook, webhooks, secret=views.secret(webhook), notice=notice)
+
+
+@router.post("/{webhook_id}/{command}", dependencies=_WRITES)  # the last of all: it matches other paths too
+async def switch_webhook(webhook: KnownWebhook, command: Switch, webhooks: WebhooksDep) -> Response:
+    """Pause, resume, disable or enable a webhook."""
+    await SWITCHES[command](webhooks, webhook)
+    return redirect(path_of(webhook, done=command))
+
+
+async def _show(request: Request, webhook: Webhook, webhooks: WebhookService, **context: Any) -> Response:
+    until = webhook.previous_secret_expires_at
+    return await show_tab(
+        request,
+        "settings",
+        webhook,
+        **{
+            "settings": settings_of(webhook, webhooks.settings),
+            "key_mark": mark_of(webhook.secret) if "webhooks:write" in webhooks.caller.scopes else "",
+            "previous_key_until": until if until and until > utc_now() else None,
+            "secret": None,
+            **context,
+        },
+    )
+
+
+def mark_of(secret: str) -> str:
+    """Return what tells a signing key from others, and is no help to guess it."""
+    return hmac.digest(secret.encode(), b"the key on a page", "sha256")[:8].hex()
+
+
+def settings_of(webhook: Webhook, operator: Settings) -> dict[str, list[Setting]]:
+    """Return all settings by the steps of the form, apart from the signing key."""
+    values = views.webhook(webhook).model_dump(exclude_unset=True) | {"url": webhook.target}
+    texts = write_fields(NewWebhook, values)
+    fields = fields_of(NewWebhook)
+    words = _words(webhook, operator)
+    return {
+        step: [_setting(fields[name], texts, words) for name in names if name != "secret"]
+        for step, names in STEPS.items()
+    }
+
+
+def _setting(field: Field, texts: Mapping[str, str], words: Mapping[str, str]) -> Setting:
+    if field.name in words:
+        return Setting(field, words[field.name])
+    if field.parts:
+        return Setting(field, NOT_SET, tuple(_parts(field, texts)))
+    text = texts.get(field.name, "")
+    default = "no" if field.default is False else NOT_SET
+    return Setting(field, (field.shown_choices[text] if field.choices else text) or default)
+
+
+def _words(webhook: Webhook, operator: Settings) -> dict[str, str]:
+    """Return the settings that texts of a form would not explain."""
+    default = operator.health_defaults
+    seconds = default.disable_after if webhook.disable_after is None else webhook.disable_after
+    return {
+        "retry": retries_in_words(webhook.retry.delays if webhook.retry else DEFAULT_SCHEDULE),
+        "timeout": duration(webhook.timeout),
+        "alert_after": _or_default(webhook.alert_after, f"after {webhook.alert_after or default.alert_after}"),
+        "disable_after": _or_default(webhook.disable_after, f"after {duration(seconds)}" if seconds else NEVER),
+    }
+
+
+def _or_default(given: object, words: str) -> str:
+    return f"{words} (the default)" if given is None else words
+
+
+def retries_in_words(delays: tuple[float, ...]) -> str:
+    """Write a schedule: `3 attempts: at once, then after 5 s, 5 min. The last one comes 5.08 min after the first.`"""
+    if not delays:
+        return "One attempt, without retries."
+    waits = ", ".join(map(duration, delays))
+    return (
+        f"{len(delays) + 1} attempts: at once, then after {waits}."
+        f" The last one comes {duration(sum(delays))} after the first."
+    )
+
+
+def _parts(field: Field, texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield what is set inside a field, with the titles of the fields around it and the numbers of items."""
+    for path, text in texts.items():
+        name, *inner = path.split(".")
+        if name != field.name or not text:
+            continue
+        titles = [field.title]
+        for step in inner:
+            name += f".{step}"
+            if step.isdecimal():
+                titles[-1] = f"{titles[-1].removesuffix('s')} {int(step) + 1}"
+            else:
+                titles.append(by_path(NewWebhook)[pattern_of(name)].title)
+        yield ", ".join(titles if field.is_list else titles[1:]), text
