@@ -27,6 +27,7 @@ MAX_SUGGESTED = 100
 """Tenants, types and webhooks each."""
 PERIODS = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 LABELS = {
+    "q": "search",
     "delivery_status": "delivery",
     "status_code": "status code",
     "id_prefix": "id begins with",

@@ -330,8 +330,19 @@ class EventType(Base, kw_only=True, eq=False):
     examples: Mapped[list[Any]] = mapped_column(default_factory=list)
     archived: Mapped[bool] = mapped_column(default=False)
     """New events of this type are refused."""
+    search_keys: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """Paths in the data whose values events are searched by; NULL: none."""
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+
+
+class TenantSearchKeys(Base, kw_only=True, eq=False):
+    """Paths in the data by whose values a tenant's events of all types are searched."""
+
+    __tablename__ = "search_keys"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    paths: Mapped[list[str]]
 
 
 class Suppression(Base, kw_only=True, eq=False):
