@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from api import views
 from api.access import needs
-from api.deps import CallerDep, Cursor, GatewayDep, LinksDep, StoreDep, Tenant
+from api.deps import CallerDep, Cursor, GatewayDep, LinksDep, SearchesDep, StoreDep, Tenant
 from api.errors import as_problem
-from api.filters import EventSearch, SubscriptionDep
+from api.filters import DataQuery, EventSearch, SubscriptionDep
 from api.problems import Problem
 from api.schemas.events import AcknowledgeRequest
 from api.state import state_of
@@ -83,7 +83,7 @@ FOLLOWED = ("tenant", "type", "webhook")
 FIELDS = frozenset(
     {
         *("tenant", "type", "status", "delivery_status", "status_code", "error", "webhook", "id_prefix"),
-        *("last", "since", "until", "needs_attention"),
+        *("q", "last", "since", "until", "needs_attention"),
     }
 )
 """Filters that the form of the list has."""
@@ -101,12 +101,20 @@ class View(NamedTuple):
 @router.get("/events", dependencies=[needs("events:read")])
 @filters.filtered
 async def list_events(
-    request: Request, cursor: Cursor, store: StoreDep, links: LinksDep, caller: CallerDep, search: EventSearch
+    request: Request,
+    cursor: Cursor,
+    store: StoreDep,
+    searches: SearchesDep,
+    links: LinksDep,
+    caller: CallerDep,
+    search: EventSearch,
+    q: DataQuery = None,
 ) -> Response:
     """Show a page of events, newest first, each with the result of its worst delivery."""
-    rows, end = await store.index.events(search, EVENTS_ON_PAGE, cursor.start)
+    search, terms = await searches.resolve(search, q)
+    found = await searches.page(search, terms, EVENTS_ON_PAGE, cursor.start)
     names = await names_of(
-        store, caller, {row.latest.webhook_id for row in rows if row.latest} | {search.webhook or ""}
+        store, caller, {row.latest.webhook_id for row in found.rows if row.latest} | {search.webhook or ""}
     )
     filter_ = await filters.context(request, "/events", FIELDS, store, search.tenant, **names)
     if address := filters.by_name(request, "/events", filter_["suggested"].webhooks):
@@ -115,9 +123,10 @@ async def list_events(
     return await render(
         request,
         "events.html",
-        events=[views.event_summary(row, links, names) for row in rows],
+        events=[views.event_summary(row, links, names) for row in found.rows],
         views=await _views(store.index, search, {name: given[name] for name in FOLLOWED if name in given}),
-        **paging(request, "/events", cursor, end),
+        searched_until=found.searched_until,
+        **paging(request, "/events", cursor, found.next_cursor),
         **filter_,
         stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
         statuses=get_args(EventStatus),

@@ -36,6 +36,7 @@ PERIODS = {
 LABELS = {
     "tenant": N_("tenant"),
     "type": N_("type"),
+    "q": N_("search"),
     "webhook": N_("webhook"),
     "status": N_("status"),
     "error": N_("error"),

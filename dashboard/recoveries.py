@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from api import views
 from api.access import needs
 from api.cursors import PageCursor
-from api.deps import AnyTenant, CallerDep, Cursor, RecoveriesDep, StoreDep
+from api.deps import AnyTenant, CallerDep, Cursor, RecoveriesDep, SearchesDep, StoreDep
 from api.errors import as_problem
-from api.filters import UNITS, EventSearch
+from api.filters import UNITS, DataQuery, EventSearch
 from api.problems import Problem, Unprocessable
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
@@ -122,13 +122,15 @@ async def show_recovery(
 
 
 @router.post("/events/bulk", dependencies=[needs("events:write")])
-async def command_events(request: Request, search: EventSearch, recoveries: RecoveriesDep) -> Response:
+async def command_events(
+    request: Request, search: EventSearch, recoveries: RecoveriesDep, searches: SearchesDep, q: DataQuery = None
+) -> Response:
     """Count the events that the filter in the query matches; in a second step, do to them what the form says."""
     form: dict[str, str] = request.state.form
     given = {name: form[name].strip() for name in ("action", "note") if form.get(name)}
     try:
         wanted = BulkRequest.model_validate(given | {"dry_run": "confirmed" not in form})
-        state = await recoveries.in_bulk(search, wanted)
+        state = await recoveries.in_bulk(await searches.by_keys(search, q), wanted)
     except (ValidationError, Conflict, ServiceError) as error:
         return await render(request, "bulk.html", problem=problem_of(error), counted=None)
     if state.id:

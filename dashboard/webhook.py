@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from api import views
 from api.access import needs
 from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, RecoveriesDep, StoreDep, WebhooksDep
-from api.filters import DeliverySearch
+from api.filters import DeliverySearch, WebhookTerms
 from api.problems import Problem
 from dashboard import filters
 from dashboard.charts import Counted, RangeName, ShownRange, count_range
@@ -39,7 +39,7 @@ from hookkeeper.temporal.server.error_translation import Conflict, Unavailable, 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 WEBHOOKS_ON_PAGE = 20
 SPARKLINE_HEIGHT = 24.0
-WEBHOOK_FIELDS = frozenset({"tenant", "event", "status"})
+WEBHOOK_FIELDS = frozenset({"tenant", "q", "event", "status"})
 """Filters that the form of the list of webhooks has."""
 DELIVERIES_ON_PAGE = 25
 FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "until"})
@@ -108,6 +108,7 @@ async def list_webhooks(
     store: StoreDep,
     caller: CallerDep,
     tenant: AnyTenant,
+    terms: WebhookTerms,
     event: Annotated[EventType | None, Query()] = None,
     enabled: bool | None = None,
     status: Status | None = None,
@@ -115,7 +116,13 @@ async def list_webhooks(
 ) -> Response:
     """Show a page of webhooks, newest first."""
     found, end = await store.webhooks.page(
-        tenant=tenant, event=event, enabled=enabled, limit=WEBHOOKS_ON_PAGE, cursor=cursor.start, status=status
+        tenant=tenant,
+        event=event,
+        enabled=enabled,
+        status=status,
+        terms=terms,
+        limit=WEBHOOKS_ON_PAGE,
+        cursor=cursor.start,
     )
     can_count = "events:read" in caller.scopes
     days = {

@@ -14,7 +14,7 @@ from api.problems import Unprocessable, document
 from api.routes.keys import CreatedKey, KeyView, RevokedKey, ScheduleOfKey
 from api.routes.suppressions import SuppressionView
 from api.routes.system import AuditRecord, Backlog, SystemView, WaitingDeliveries, WebhookCounts
-from api.schemas.event_types import EventTypeView
+from api.schemas.event_types import EventTypeView, TenantSearchKeysView
 from api.schemas.events import (
     ErasureAccepted,
     EventBatchItem,
@@ -280,9 +280,11 @@ EXAMPLES: tuple[BaseModel, ...] = (
         schema={"type": "object", "required": ["order"], "properties": {"order": {"type": "integer"}}},
         examples=[{"order": 4711}],
         archived=False,
+        search_keys=["order"],
         created_at=CREATED,
         updated_at=CREATED,
     ),
+    TenantSearchKeysView(tenant="acme", paths=["order_id", "customer.id"]),
     SuppressionView(
         tenant="acme",
         address="ann@acme.example",

@@ -239,11 +239,11 @@ async def test_the_page_of_an_attempt_says_what_has_changed_since(instance: Inst
             assert text in first, text
         assert "The request is as attempt 2 sent it" in await shown(2)
         await instance.http.patch(at, json={"headers": {"x-shop": "1"}})
-        assert "has changed since attempt 2: its headers." in await shown(2)
+        assert "has changed since attempt 2: headers." in await shown(2)
         for _ in range(2):
             await instance.http.post(f"{at}/rotate-secret", json={"end_previous": True})
         again = await shown(2)
-        assert "has changed since attempt 2: its signing key. URL and headers cannot be compared" in again
+        assert "has changed since attempt 2: signing key. URL and headers cannot be compared" in again
         answer = await browser.submit("/events", f"{path}/curl?tenant={instance.tenant}&attempt=1")
         assert "Attempt 1" in Page(answer.text).text
         assert "?new" in command_of(answer), "the command sends the request as it would be sent now"
