@@ -116,8 +116,7 @@ def extract_fields(
     for field in by_path(NewWebhook).values():
         texts += [
             field.title,
-            field.form_help,
-            field.help.replace("`", ""),
+            *field.form_help,
             *(field.shown_choices.values() if field.choices else ()),
         ]
         texts += [field.title.removesuffix("s")] if field.is_list else []
