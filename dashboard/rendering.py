@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
+from gettext import NullTranslations
 from math import ceil
 from typing import Any
 from urllib.parse import urlencode
@@ -56,6 +57,14 @@ NAVIGATION = (
     ("/audit", "Audit log", {"admin"}),
 )
 """Path and name of what the menu has, and the scopes of which a key needs one."""
+FORM_OF_OTHERS = N_("This form was not made for your session. Go back, reload the page, and send it again.")
+FOR_CUSTOMERS = {
+    403: N_("Your link does not allow this."),
+    404: N_("There is nothing at this address."),
+    429: N_("Wait a moment, and try again."),
+    503: N_("Try again soon. What was accepted is not lost."),
+}
+"""What the portal says of a problem, by status. Other problems are about what the customer has typed."""
 NOT_FILTERS = frozenset({"cursor", "done", "range", "test", "zone"})
 """Parameters of a list that say where it begins, what was done before it was opened, the range of its chart, and how
 its form shows times."""
@@ -69,9 +78,12 @@ async def render(request: Request, template: str, status: int | None = None, **c
     state, cookie = state_of(request), session_cookie(request)
     portal: PortalSession | None = getattr(request.state, "portal", None)
     caller: Caller | None = getattr(request.state, "caller", None)
-    language = _language_of(request, caller, portal)
+    language = _language_of(request)
     refused: Problem | None = getattr(request.state, "refused", None)
+    if portal and context.get("problem"):
+        context["problem"] = for_customers(context["problem"])
     problem: Problem | None = context.get("problem") or refused
+    navigation = [entry for entry in NAVIGATION if caller and entry[2] & caller.scopes and is_open(portal, entry[0])]
     always = {
         "caller": caller,
         "all_tenants": caller is not None and caller.tenant is None,
@@ -84,11 +96,10 @@ async def render(request: Request, template: str, status: int | None = None, **c
         "path": request.url.path,
         "look": look_of(portal),
         "in_portal": portal is not None,
+        "pages": [target for target, _, _ in navigation],
         "language": language,
         "proof": cookie.proof(cookie.of(request), state.settings),
-        "navigation": [
-            entry for entry in NAVIGATION if caller and entry[2] & caller.scopes and is_open(portal, entry[0])
-        ],
+        "navigation": navigation,
         "back": back_to(request),
     }
     async with state.rendering.slot(caller.tenant or "" if caller else VISITOR):
@@ -96,6 +107,15 @@ async def render(request: Request, template: str, status: int | None = None, **c
     status = status or (problem.status_code if problem else 200)
     headers = _framable_by(portal.frame_origins) if portal else SECURE_HEADERS
     return HTMLResponse(html, status, headers=headers | {"content-language": language, "vary": "accept-language"})
+
+
+def for_customers(problem: Problem) -> Problem:
+    """Return a problem without what only an operator understands, such as which part does not answer."""
+    if problem.detail == FORM_OF_OTHERS:
+        return problem
+    shown = Problem(FOR_CUSTOMERS.get(problem.status_code, problem.detail), problem.errors)
+    shown.status_code = problem.status_code
+    return shown
 
 
 def is_open(portal: PortalSession | None, path: str) -> bool:
@@ -107,8 +127,15 @@ def is_open(portal: PortalSession | None, path: str) -> bool:
     return portal is None or page not in FURTHER_PAGES or page in (portal.pages or ())
 
 
-def _language_of(request: Request, caller: Caller | None, portal: PortalSession | None) -> str:
+def translations_of(request: Request) -> NullTranslations:
+    """Return the translations for the answer to a request."""
+    return translations_to(_language_of(request))
+
+
+def _language_of(request: Request) -> str:
     """Return the language of a page. A reader with a key reads English, as the API is."""
+    portal: PortalSession | None = getattr(request.state, "portal", None)
+    caller: Caller | None = getattr(request.state, "caller", None)
     if portal and portal.language:
         return portal.language
     return ENGLISH if caller and not portal else language_of(request.headers.get("accept-language", ""))
@@ -260,6 +287,7 @@ def templates_in(language: str) -> Environment:
     )
     translations = translations_to(language)
     environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]
+    environment.policies["ext.i18n.trimmed"] = True
     environment.filters.update(
         duration=duration,
         durations=write_durations,

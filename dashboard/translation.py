@@ -114,6 +114,12 @@ def extract_fields(
 
     texts = [*STEPS]
     for field in by_path(NewWebhook).values():
-        texts += [field.title, field.form_help, *field.shown_choices.values()]
+        texts += [
+            field.title,
+            field.form_help,
+            field.help.replace("`", ""),
+            *(field.shown_choices.values() if field.choices else ()),
+        ]
+        texts += [field.title.removesuffix("s")] if field.is_list else []
     for text in dict.fromkeys(filter(None, texts)):
         yield 1, "gettext", text, []
