@@ -20,6 +20,7 @@ from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.search_attributes import DELIVER_AT_KEY
+from hookkeeper.temporal.bulk.incidents import Incidents
 from hookkeeper.temporal.bulk.recoveries import Recoveries
 from hookkeeper.temporal.bulk.releases import Releases
 from hookkeeper.temporal.events import run_state
@@ -64,6 +65,7 @@ class Gateway:
         self.lines = LineCalls(client, rows.lines)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
+        self.incidents = Incidents(client, task_queue)
         self.recoveries = Recoveries(client, task_queue)
 
     @property
