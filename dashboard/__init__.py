@@ -2,6 +2,7 @@
 
 from dashboard import (
     event,
+    event_type_form,
     event_types,
     exchange,
     inbox,
@@ -11,6 +12,7 @@ from dashboard import (
     look,
     overview,
     recoveries,
+    schedules,
     webhook,
     webhook_form,
     webhook_receiver,
@@ -24,6 +26,8 @@ ROUTERS = (
     overview.router,
     limits.router,
     event_types.router,
+    event_type_form.router,
+    schedules.router,
     inbox.router,
     inbox.address_router,
     event.router,

@@ -1,13 +1,12 @@
-"""Lists with few commands: schedules, suppressed addresses, API keys, and the audit log."""
+"""Lists with few commands: suppressed addresses, API keys, and the audit log."""
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
-from api import views
 from api.access import needs
 from api.cursors import PageCursor
 from api.deps import (
@@ -17,8 +16,6 @@ from api.deps import (
     CallerDep,
     Cursor,
     GatewayDep,
-    LinksDep,
-    SchedulesDep,
     SettingsDep,
     StoreDep,
     SuppressionsDep,
@@ -32,9 +29,8 @@ from hookkeeper.registry.store import Store
 from hookkeeper.registry.suppressions import Suppressions, TooManySuppressions
 from hookkeeper.services.caller import SCOPES, USUAL_SCOPES
 from hookkeeper.services.errors import Invalid, NotFound
-from hookkeeper.services.fields import EVENT_ID, SCHEDULE_ID
+from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.keys import NewKey, add_key, revoke
-from hookkeeper.services.schedules import set_paused
 from hookkeeper.services.suppressions import KnownAddress, NewSuppression, allow, suppress
 from hookkeeper.times import utc_now
 
@@ -54,32 +50,7 @@ DONE = {
     "remove": "The address receives emails again. If the provider suppresses it too, remove it there as well.",
 }
 """What the page says after a change."""
-SCHEDULES_ON_PAGE = 50
 ENTRIES_ON_PAGE = 50
-
-
-@router.get("/schedules", dependencies=[needs("events:read")])
-async def list_schedules(
-    request: Request, cursor: Cursor, schedules: SchedulesDep, links: LinksDep, tenant: AnyTenant
-) -> Response:
-    """Show schedules with their next times, newest first."""
-    found, end = await schedules.page(tenant, SCHEDULES_ON_PAGE, cursor.start)
-    items = [views.schedule_summary(known, links) for known in found]
-    return await render(request, "schedules.html", items=items, **paging(request, "/schedules", cursor, end))
-
-
-@router.post("/schedules/{schedule_id}/{command}", dependencies=[needs("events:write")])
-async def command_schedule(
-    schedule_id: Annotated[str, Path(pattern=SCHEDULE_ID)],
-    command: Literal["pause", "resume"],
-    store: StoreDep,
-    schedules: SchedulesDep,
-    caller: CallerDep,
-    tenant: Tenant,
-) -> Response:
-    """Pause or resume a schedule."""
-    await set_paused(command == "pause", schedule_id, "", schedules, store.audit, caller, tenant)
-    return redirect(query("/schedules", tenant=None if caller.tenant else tenant))
 
 
 @router.get("/suppressions", dependencies=[needs("webhooks:read")])

@@ -14,7 +14,6 @@ from api.problems import Unprocessable, document
 from api.routes.keys import CreatedKey, KeyView, RevokedKey, ScheduleOfKey
 from api.routes.suppressions import SuppressionView
 from api.routes.system import AuditRecord, Backlog, SystemView, WaitingDeliveries, WebhookCounts
-from api.schemas.event_types import EventTypeView
 from api.schemas.events import (
     ErasureAccepted,
     EventBatchItem,
@@ -36,6 +35,7 @@ from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
+from hookkeeper.services.event_types import EventTypeView
 from hookkeeper.services.preview import Preview, RequestPreview
 from hookkeeper.services.schedule_fields import ScheduleCommandAccepted, ScheduleSummary
 from hookkeeper.temporal.events.own_runs import EventSnapshot

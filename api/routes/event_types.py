@@ -5,14 +5,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Response
 
 from api.access import GuardedRoute, needs
-from api.deps import CallerDep, CatalogueDep, Limit, SandboxDep
+from api.deps import CatalogueDep, EventTypesDep, Limit
 from api.problems import KEYED, responses
-from api.schemas.event_types import EventTypeChanges, EventTypeView, NewEventType
 from hookkeeper.registry import models
 from hookkeeper.services.catalogue_documents import as_asyncapi, as_openapi
-from hookkeeper.services.errors import NotFound
+from hookkeeper.services.event_types import EventTypeChanges, EventTypeView, NewEventType
 from hookkeeper.services.fields import EventType, Page
-from hookkeeper.services.schema_validation import check_event_type
 
 router = APIRouter(prefix="/v1/event-types", tags=["event types"], route_class=GuardedRoute, responses=KEYED)
 export_router = APIRouter(tags=["event types"], route_class=GuardedRoute, responses=KEYED)
@@ -20,20 +18,13 @@ ANY_READ = needs("events:read", "webhooks:read")
 EXPORTED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": {"examples": {"openapi": {"value": as_openapi([])}}}}}
 }
-UNKNOWN = "There is no such event type."
 Name = Annotated[EventType, Path(description="The event type", examples=["order.paid"])]
 
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("admin")])
-async def create_event_type(
-    new: NewEventType, catalogue: CatalogueDep, caller: CallerDep, sandbox: SandboxDep
-) -> EventTypeView:
+async def create_event_type(new: NewEventType, event_types: EventTypesDep) -> EventTypeView:
     """Add an event type. New events of this type are validated against its schema."""
-    await check_event_type(sandbox, new.schema_, new.examples)
-    given = _given(new)
-    event_type = models.EventType(**given)
-    await catalogue.add(event_type, caller.did("event-type.create", new.name, None, given))
-    return EventTypeView.of(event_type)
+    return EventTypeView.of(await event_types.add(new))
 
 
 @router.get("", dependencies=[ANY_READ])
@@ -53,30 +44,21 @@ async def list_event_types(
 
 
 @router.get("/{name}", responses=responses(404), dependencies=[ANY_READ])
-async def show_event_type(name: Name, catalogue: CatalogueDep) -> EventTypeView:
+async def show_event_type(name: Name, event_types: EventTypesDep) -> EventTypeView:
     """Show an event type."""
-    return EventTypeView.of(_found(await catalogue.get(name)))
+    return EventTypeView.of(await event_types.get(name))
 
 
 @router.patch("/{name}", responses=responses(404), dependencies=[needs("admin")])
-async def change_event_type(
-    name: Name, changes: EventTypeChanges, catalogue: CatalogueDep, caller: CallerDep, sandbox: SandboxDep
-) -> EventTypeView:
+async def change_event_type(name: Name, changes: EventTypeChanges, event_types: EventTypesDep) -> EventTypeView:
     """Change the fields that are sent. New events of an archived type are refused."""
-    known = _found(await catalogue.get(name))
-    given = _given(changes)
-    if given.keys() & {"schema", "examples"}:
-        schema, examples = given.get("schema", known.schema), given.get("examples", known.examples)
-        await check_event_type(sandbox, schema, examples)
-    entry = caller.did("event-type.update", name, None, given)
-    return EventTypeView.of(_found(await catalogue.update(name, given, entry)))
+    return EventTypeView.of(await event_types.change(name, changes))
 
 
 @router.delete("/{name}", status_code=204, responses=responses(404), dependencies=[needs("admin")])
-async def delete_event_type(name: Name, catalogue: CatalogueDep, caller: CallerDep) -> Response:
+async def delete_event_type(name: Name, event_types: EventTypesDep) -> Response:
     """Remove an event type from the catalogue. Events of the type are still accepted, without validation."""
-    if not await catalogue.delete(name, caller.did("event-type.delete", name, None)):
-        raise NotFound(UNKNOWN)
+    await event_types.delete(name)
     return Response(status_code=204)
 
 
@@ -95,14 +77,3 @@ async def export_catalogue(
         types += page
         if after is None:
             return as_openapi(types) if format == "openapi" else as_asyncapi(types)
-
-
-def _given(changes: EventTypeChanges) -> dict[str, Any]:
-    """Return the fields that were sent, as the API names them."""
-    return changes.model_dump(by_alias=True, exclude_unset=True)
-
-
-def _found(event_type: models.EventType | None) -> models.EventType:
-    if event_type is None:
-        raise NotFound(UNKNOWN)
-    return event_type

@@ -279,7 +279,7 @@ async def test_schedules_are_shown_to_their_tenant(idle_instance: Instance) -> N
             done = await browser.submit(
                 "/schedules", f"/schedules/{schedule_id}/{command}?tenant={idle_instance.tenant}"
             )
-            assert (done.status_code, done.headers["location"]) == (303, "/schedules")
+            assert (done.status_code, done.headers["location"]) == (303, f"/schedules?done={command}")
             shown = await idle_instance.http.get(f"/v1/schedules/{schedule_id}?tenant={idle_instance.tenant}")
             assert shown.json()["paused"] is paused
     async with browsing(idle_instance.app, theirs["key"]) as browser:
