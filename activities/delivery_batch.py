@@ -27,7 +27,6 @@ from hookkeeper.content.errors import ContentError
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts
 from hookkeeper.outcomes import Outcome
-from hookkeeper.registry.alerts import has_recovered
 from hookkeeper.registry.index.writing import AcceptedEvent
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
@@ -50,9 +49,8 @@ class Made(NamedTuple):
     outcome: Outcome
 
 
-AfterAttempts = Callable[[str, Sequence[Made], Mapping[str, Webhook], timedelta], Awaitable[Collection[str]]]
-"""Acts on all attempts of a tenant, and returns the webhooks that were disabled by them. Runs again if the activity is
-retried.
+AfterAttempts = Callable[[str, Sequence[Made], Mapping[str, Webhook], timedelta], Awaitable[None]]
+"""Acts on all attempts of a tenant. Runs again if the activity is retried.
 
 It gets the webhooks as they were before the attempts, as far as this try of the activity has read them, and how far
 Temporal's clock is ahead of this machine's.
@@ -200,8 +198,8 @@ class BatchRunner:
                 with tenant_slot(tenant):
                     webhooks = of_all or await self._webhooks(this, numbers, tenant)
                     await self._make_attempts(this, tenant, numbers, webhooks, make_attempt)
-                    disabled = await self._after(this, tenant, numbers, webhooks)
-                    outcomes.update((number, _outcomes(this, number, disabled)) for number in numbers)
+                    await self._after(this, tenant, numbers, webhooks)
+                    outcomes.update((number, this.outcomes(number)) for number in numbers)
             except ApplicationError as error:
                 if error.type != TENANT_AT_LIMIT or this.has_outcomes(numbers) or not delays_others:
                     raise
@@ -249,15 +247,14 @@ class BatchRunner:
 
             await wait_for_all(make(number, request) for number, request in missing)
 
-    async def _after(self, this: BatchTry, tenant: str, numbers: Numbers, webhooks: FoundWebhooks) -> Collection[str]:
+    async def _after(self, this: BatchTry, tenant: str, numbers: Numbers, webhooks: FoundWebhooks) -> None:
         made = [made for number in numbers for made in _made(this, number)]
         try:
-            return await self._after_attempts(tenant, made, webhooks.readable, this.clock_offset)
+            await self._after_attempts(tenant, made, webhooks.readable, this.clock_offset)
         except Exception:  # any error: events of other tenants go on
             if not (this.batch.is_shared and internal_errors.is_last_try()):
                 raise
             log.exception("results do not count for the health of the webhooks", tenant=tenant)
-            return ()
 
     async def _outcome(
         self, request: AttemptRequest, webhook: Webhook | None, context: BatchContext, make_attempt: MakeAttempt
@@ -274,25 +271,13 @@ class BatchRunner:
             outcome = await traced(make_attempt, attempt)
         except ContentError as error:
             outcome = attempt.bad_template(error)
-        if not (self._always_alert or webhook.on_failure is not None):
-            return outcome
-        recovered = outcome.verdict == "succeeded" and has_recovered(webhook, request.delivery)
-        return outcome.model_copy(update={"alerts": True, "recovered": recovered})
+        wants_alerts = self._always_alert or webhook.on_failure is not None
+        return outcome.model_copy(update={"alerts": True}) if wants_alerts else outcome
 
 
 def _made(this: BatchTry, number: int) -> Iterable[Made]:
     event = this.batch.events[number]
     return (Made(event.id, *pair) for pair in zip(event.attempts, this.outcomes(number), strict=True))
-
-
-def _outcomes(this: BatchTry, number: int, disabled: Collection[str]) -> tuple[Outcome, ...]:
-    """Return the outcomes of an event; those that have disabled their webhook say so."""
-    return tuple(
-        outcome.model_copy(update={"disabled": True})
-        if request.webhook_id in disabled and outcome.verdict != "succeeded"
-        else outcome
-        for _, request, outcome in _made(this, number)
-    )
 
 
 def _log_attempt(event: EventAttempts, request: AttemptRequest, outcome: Outcome) -> None:

@@ -56,6 +56,7 @@ ROUTERS = (
     recoveries.router,
     suppressions.router,
     event_types.router,
+    event_types.search_keys_router,
     stats.router,
     system.router,
     schedules.router,

@@ -25,6 +25,7 @@ from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.event_commands import tenant_of_event
+from hookkeeper.services.event_search import EventSearches
 from hookkeeper.services.event_types import EventTypes
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 from hookkeeper.services.ingest import EventIngest
@@ -112,6 +113,7 @@ AuthenticatorDep = Annotated[Authenticator, _from_state(lambda state: state.auth
 SettingsDep = Annotated[Settings, _from_state(lambda state: state.settings)]
 LinksDep = Annotated[LinkBuilder, Depends(_links)]
 SandboxDep = Annotated[Sandbox, _from_state(lambda state: state.sandbox)]
+SearchesDep = Annotated[EventSearches, _from_state(lambda state: state.searches)]
 WebhooksDep = Annotated[WebhookService, Depends(_webhook_service)]
 EventTypesDep = Annotated[EventTypes, Depends(_event_types)]
 ScheduleServiceDep = Annotated[ScheduleService, Depends(_schedule_service)]

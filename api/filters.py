@@ -1,6 +1,6 @@
 """The filters of lists and streams of events and deliveries."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, NamedTuple, TypeVar
 
@@ -11,6 +11,7 @@ from api.cursors import STREAM_ID_LENGTH
 from api.deps import AnyTenant, CallerDep, KnownWebhook
 from api.state import state_of
 from api.streams.subscription import Subscription
+from hookkeeper.content.search_terms import MAX_QUERY, BadQuery, Term, parse
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
 from hookkeeper.registry.index.search import Search, StatusCodes, status_codes
 from hookkeeper.services.errors import Invalid
@@ -87,6 +88,38 @@ Types = Annotated[
     list[EventType] | None, Query(max_length=MAX_VALUES, description="Events of exactly this type; can be repeated")
 ]
 IdPrefix = Annotated[str | None, Query(pattern=EVENT_ID, description="The event's id begins with this text")]
+DataQuery = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=MAX_QUERY,
+        description="Search in the data of one tenant's events: `data.order_id:4711`, words, texts in quotes. Up to "
+        "five, and all have to be met. Declared keys are found in the whole log; everything else in the data of the "
+        "newest events that meet the other filters, by default of the last 24 hours: see `searched_until`",
+        examples=["data.order_id:4711"],
+    ),
+]
+
+
+async def _webhook_terms(
+    q: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=MAX_QUERY,
+            description="Words, or texts in quotes, of the webhook's id, name or URL, and values of its metadata: "
+            "`metadata.team:shop`. Up to five, and all have to be met",
+            examples=["metadata.team:shop"],
+        ),
+    ] = None,
+) -> Sequence[Term]:
+    try:
+        return parse(q, "metadata") if q is not None else ()
+    except BadQuery as error:
+        raise Invalid.field("q", str(error)) from None
+
+
+WebhookTerms = Annotated[Sequence[Term], Depends(_webhook_terms)]
 Total = Annotated[bool, Query(description="Count the matches: see `total` of the response")]
 
 

@@ -13,6 +13,7 @@ from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
 from hookkeeper.services.caller import Caller
+from hookkeeper.services.event_search import EventSearches
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.system_state import SystemState
@@ -58,6 +59,7 @@ class ApiState:
             TenantLimit(MAX_STREAMS, per_tenant=MAX_STREAMS_PER_TENANT),
         )
         self.inboxes = Inboxes(self.cursor_key)
+        self.searches = EventSearches(store, gateway)
         self.ingest = EventIngest(gateway, store, self.sandbox, settings)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)
 

@@ -173,9 +173,10 @@ def as_query(search: Search) -> dict[str, str | list[str]]:
         "type": search.types,
         "status": search.statuses,
         "delivery_status": search.delivery_statuses,
+        "q": " ".join(f'data.{key.path}:"{key.value}"' for key in search.keys) or None,
         "status_code": codes and (f"{codes.status_class}xx" if codes.is_class else str(codes.first)),
     }
-    renamed = {"types", "statuses", "delivery_statuses", "status_codes", "tenant"}
+    renamed = {"types", "statuses", "delivery_statuses", "status_codes", "tenant", "keys"}
     others = {each.name: getattr(search, each.name) for each in fields(search) if each.name not in renamed}
     return {name: _as_text(value) for name, value in (written | others).items() if value not in (None, ())}
 

@@ -12,6 +12,7 @@ from dashboard import forms
 from dashboard.forms import REFUSED, FormRoute
 from dashboard.rendering import paging, query, redirect, render
 from dashboard.routes import without_portal
+from dashboard.translation import N_
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.field_texts import tidied, write_fields
 from hookkeeper.services.fields import SCHEDULE_ID
@@ -29,12 +30,12 @@ ONCE = "once"
 TIMES = {"cron", "every"}
 """A schedule has one of these."""
 DONE = {
-    "create": "The schedule is created.",
-    "again": "This form has created the schedule already. Edit the schedule to change it.",
-    "change": "The schedule was changed, from its next time on.",
-    "pause": "The schedule is paused. Times that pass meanwhile are skipped.",
-    "resume": "The schedule continues with its next time.",
-    "delete": "The schedule is deleted. Events that it has posted are still delivered.",
+    "create": N_("The schedule is created."),
+    "again": N_("This form has created the schedule already. Edit the schedule to change it."),
+    "change": N_("The schedule was changed, from its next time on."),
+    "pause": N_("The schedule is paused. Times that pass meanwhile are skipped."),
+    "resume": N_("The schedule continues with its next time."),
+    "delete": N_("The schedule is deleted. Events that it has posted are still delivered."),
 }
 """What the page says after a change."""
 Id = Annotated[str, Path(pattern=SCHEDULE_ID)]

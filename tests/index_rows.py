@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index.rollup import COUNTERS
-from hookkeeper.registry.index.tables import deliveries, events, rollups
+from hookkeeper.registry.index.tables import deliveries, event_keys, events, rollups
 from hookkeeper.times import utc_now
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
@@ -77,7 +77,7 @@ async def all_rows(instance: Instance) -> dict[str, list[dict[str, Any]]]:
     found = {}
     try:
         async with engine.connect() as connection:
-            for table in (events, deliveries, rollups):
+            for table in (events, deliveries, event_keys, rollups):
                 query = select(table).where(table.c.tenant == instance.tenant).order_by(*table.primary_key.columns)
                 found[table.name] = [dict(row) for row in (await connection.execute(query)).mappings()]
     finally:
@@ -90,7 +90,7 @@ async def empty(instance: Instance) -> None:
     """Delete all rows of the index."""
     engine = create_async_engine(instance.settings.database_url)
     async with engine.begin() as connection:
-        for table in (events, deliveries, rollups):
+        for table in (event_keys, events, deliveries, rollups):
             await connection.execute(delete(table))
     await engine.dispose()
 

@@ -35,7 +35,7 @@ from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.event_types import EventTypeView
+from hookkeeper.services.event_types import EventTypeView, TenantSearchKeysView
 from hookkeeper.services.preview import Preview, RequestPreview
 from hookkeeper.services.schedule_fields import ScheduleCommandAccepted, ScheduleSummary
 from hookkeeper.temporal.events.own_runs import EventSnapshot
@@ -188,6 +188,8 @@ PORTAL_SESSION = PortalSessionView(
     path="/webhooks",
     frame_origins=["https://app.acme.example"],
     theme=ThemeView(name="Acme", mode="light", accent="#0f766e", accent_dark=None, has_logo=False),
+    pages=["schedules"],
+    language="de",
     key_id=KEY.id,
     created_at=CREATED,
     expires_at=CREATED + timedelta(minutes=10),
@@ -278,9 +280,11 @@ EXAMPLES: tuple[BaseModel, ...] = (
         schema={"type": "object", "required": ["order"], "properties": {"order": {"type": "integer"}}},
         examples=[{"order": 4711}],
         archived=False,
+        search_keys=["order"],
         created_at=CREATED,
         updated_at=CREATED,
     ),
+    TenantSearchKeysView(tenant="acme", paths=["order_id", "customer.id"]),
     SuppressionView(
         tenant="acme",
         address="ann@acme.example",

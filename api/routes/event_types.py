@@ -1,19 +1,26 @@
-"""The catalogue of event types, for all tenants, with the schemas of their data."""
+"""The catalogue of event types, for all tenants, with the schemas of their data, and the search keys of each tenant."""
 
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 
 from api.access import GuardedRoute, needs
-from api.deps import CatalogueDep, EventTypesDep, Limit
+from api.deps import AnyTenant, CallerDep, CatalogueDep, EventTypesDep, Limit
 from api.problems import KEYED, responses
 from hookkeeper.registry import models
 from hookkeeper.services.catalogue_documents import as_asyncapi, as_openapi
-from hookkeeper.services.event_types import EventTypeChanges, EventTypeView, NewEventType
-from hookkeeper.services.fields import EventType, Page
+from hookkeeper.services.event_types import (
+    EventTypeChanges,
+    EventTypeView,
+    NewEventType,
+    TenantSearchKeys,
+    TenantSearchKeysView,
+)
+from hookkeeper.services.fields import TENANT_PATTERN, EventType, Page
 
 router = APIRouter(prefix="/v1/event-types", tags=["event types"], route_class=GuardedRoute, responses=KEYED)
 export_router = APIRouter(tags=["event types"], route_class=GuardedRoute, responses=KEYED)
+search_keys_router = APIRouter(prefix="/v1/search-keys", tags=["events"], route_class=GuardedRoute, responses=KEYED)
 ANY_READ = needs("events:read", "webhooks:read")
 EXPORTED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": {"examples": {"openapi": {"value": as_openapi([])}}}}}
@@ -77,3 +84,29 @@ async def export_catalogue(
         types += page
         if after is None:
             return as_openapi(types) if format == "openapi" else as_asyncapi(types)
+
+
+@search_keys_router.get("", dependencies=[needs("events:read")])
+async def list_search_keys(
+    catalogue: CatalogueDep,
+    tenant: AnyTenant,
+    limit: Limit = 50,
+    cursor: Annotated[
+        str | None, Query(pattern=TENANT_PATTERN, description="`next_cursor` of the previous page")
+    ] = None,
+) -> Page[TenantSearchKeysView]:
+    """List the search keys of tenants, by tenant. Those of event types are in `GET /v1/event-types`."""
+    found, next_cursor = await catalogue.search_keys_page(tenant, limit=limit, after=cursor)
+    return Page(items=[TenantSearchKeysView.of(row) for row in found], next_cursor=next_cursor)
+
+
+@search_keys_router.put("", dependencies=[needs("events:write")])
+async def set_search_keys(new: TenantSearchKeys, catalogue: CatalogueDep, caller: CallerDep) -> TenantSearchKeysView:
+    """Replace the search keys of a tenant: paths in the data of its events, of all types.
+
+    Events that are accepted from now on are found by the values there: `GET /v1/events?q=data.order_id:4711`.
+    """
+    new = caller.with_tenant(new)
+    entry = caller.did("search-keys.update", new.tenant, new.tenant, ["paths"])
+    await catalogue.set_search_keys(new.tenant, new.paths, entry)
+    return TenantSearchKeysView.of(new)

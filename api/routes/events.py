@@ -16,10 +16,11 @@ from api.deps import (
     GatewayDep,
     Limit,
     LinksDep,
+    SearchesDep,
     StoreDep,
     Tenant,
 )
-from api.filters import EventSearch, SubscriptionDep, Total
+from api.filters import DataQuery, EventSearch, SubscriptionDep, Total
 from api.problems import KEYED, responses
 from api.schemas.events import (
     AcknowledgeRequest,
@@ -27,14 +28,14 @@ from api.schemas.events import (
     EventChange,
     EventCommandAccepted,
     EventCommandRequest,
-    EventSummary,
+    EventPage,
     EventView,
     RescheduleRequest,
 )
 from api.state import state_of
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.services.event_commands import acknowledge, send, unacknowledge
-from hookkeeper.services.fields import EVENT_ID, CountedPage
+from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.ingest import check_deliver_at
 from hookkeeper.services.webhooks import names_of
 from hookkeeper.times import utc_now
@@ -55,12 +56,14 @@ PathId = Annotated[str, Path(pattern=EVENT_ID)]
 async def list_events(
     cursor: Cursor,
     store: StoreDep,
+    searches: SearchesDep,
     links: LinksDep,
     caller: CallerDep,
     search: EventSearch,
+    q: DataQuery = None,
     total: Total = False,
     limit: Limit = 50,
-) -> CountedPage[EventSummary]:
+) -> EventPage:
     """List events, newest first. What an event's workflow does is listed when it waits for its next step.
 
     A single delivery has to meet all conditions on deliveries: `webhook`, `delivery_status`, `channel`, `status_code`,
@@ -68,10 +71,12 @@ async def list_events(
 
     A page can have fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
-    rows, next_cursor = await store.index.events(search, limit, cursor.start)
-    count = await store.index.count_events(search) if total else None
-    names = await names_of(store, caller, (row.latest.webhook_id for row in rows if row.latest))
-    return cursor.counted_page([views.event_summary(row, links, names) for row in rows], next_cursor, count)
+    search, terms = await searches.resolve(search, q)
+    found = await searches.page(search, terms, limit, cursor.start)
+    count = await store.index.count_events(search) if total and not terms else None
+    names = await names_of(store, caller, (row.latest.webhook_id for row in found.rows if row.latest))
+    page = cursor.page([views.event_summary(row, links, names) for row in found.rows], found.next_cursor)
+    return EventPage(**dict(page), total=count, searched_until=found.searched_until)
 
 
 @router.get(

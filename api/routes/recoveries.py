@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Query, Response
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, Cursor, GatewayDep, KnownWebhook, Limit, RecoveriesDep
-from api.filters import EventSearch
+from api.deps import AnyTenant, Cursor, GatewayDep, KnownWebhook, Limit, RecoveriesDep, SearchesDep
+from api.filters import DataQuery, EventSearch
 from api.problems import KEYED, responses
 from api.schemas.recoveries import RecoveryCommandAccepted, RecoveryView
 from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryState
@@ -58,16 +58,22 @@ async def recover_tenant(
     dependencies=[needs("events:write")],
 )
 async def command_events(
-    search: EventSearch, wanted: BulkRequest, recoveries: RecoveriesDep, response: Response
+    search: EventSearch,
+    wanted: BulkRequest,
+    recoveries: RecoveriesDep,
+    searches: SearchesDep,
+    response: Response,
+    q: DataQuery = None,
 ) -> RecoveryView:
     """Retry, cancel, redeliver or acknowledge all events that a filter matches, in the background, newest first. The
-    filter is the query, with the parameters of `GET /v1/events`; at least one besides `tenant` is necessary.
+    filter is the query, with the parameters of `GET /v1/events`; at least one besides `tenant` is necessary. `q` may
+    have values at declared paths only.
 
     A command is sent to those deliveries of an event that meet the conditions on deliveries; a retry or redelivery not
     to those of paused, disabled or deleted webhooks. Events that were accepted later are left alone. A tenant can have
     one such action of each kind at a time (409). `/v1/recoveries/{recovery_id}` shows, pauses, resumes and cancels it.
     """
-    return _answer(await recoveries.in_bulk(search, wanted), response)
+    return _answer(await recoveries.in_bulk(await searches.by_keys(search, q), wanted), response)
 
 
 @router.get("/recoveries", dependencies=[needs("events:read")])

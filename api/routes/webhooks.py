@@ -20,7 +20,7 @@ from api.deps import (
     WebhooksDep,
 )
 from api.errors import naming_event
-from api.filters import DeliverySearch, Total
+from api.filters import DeliverySearch, Total, WebhookTerms
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
 from api.schemas.events import AcceptedEvent
 from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
@@ -62,6 +62,7 @@ async def list_webhooks(
     cursor: Cursor,
     store: StoreDep,
     tenant: AnyTenant,
+    terms: WebhookTerms,
     event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled webhooks")] = None,
     status: Annotated[Status | None, Query(description="Only webhooks whose `health` has this status")] = None,
@@ -69,11 +70,17 @@ async def list_webhooks(
 ) -> Page[WebhookView]:
     """List webhooks, newest first.
 
-    A page ends after about 1 MiB of configuration, so it can have fewer items than `limit` without being the last one:
-    only `next_cursor` tells.
+    A page ends after about 1 MiB of configuration, or after 500 webhooks that were compared with `q`, so it can have
+    fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
     found, next_cursor = await store.webhooks.page(
-        tenant=tenant, event=event, enabled=enabled, status=status, limit=limit, cursor=cursor.start
+        tenant=tenant,
+        event=event,
+        enabled=enabled,
+        status=status,
+        terms=terms,
+        limit=limit,
+        cursor=cursor.start,
     )
     return cursor.page([views.webhook(row) for row in found], next_cursor)
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from api.problems import ProblemDocument
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
-from hookkeeper.services.fields import GivenTime, Line, RequestModel, ResponseModel, Time, with_examples
+from hookkeeper.services.fields import CountedPage, GivenTime, Line, RequestModel, ResponseModel, Time, with_examples
 
 
 class EventBatch(RequestModel):
@@ -172,6 +172,14 @@ class EventSummary(EventBase):
     """Of several deliveries, one that has failed, else one that is retrying, else one that is held. With the filter
     `webhook`, a delivery to it. Null without deliveries."""
     acknowledged: AcknowledgementView | None
+
+
+class EventPage(CountedPage[EventSummary]):
+    searched_until: Time | None = Field(
+        None,
+        description="How far back this page has searched, if data were read to find `q`. `next_cursor` searches on, "
+        "also after a page without items.",
+    )
 
 
 class ChangedDelivery(DeliverySummary):

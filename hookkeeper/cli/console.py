@@ -126,6 +126,8 @@ def print_page(
             print_table(header, [cells(item) for item in page["items"]])
         else:
             out.print(NO_MATCH if is_filtered else empty, markup=False)
+        if until := page.get("searched_until"):
+            out.print(f"[dim]The data of events were searched back to {until}.[/dim]")
         if page["next_cursor"]:
             out.print(f"[dim]More: --cursor {page['next_cursor']}[/dim]")
         if query and query.get("total"):

@@ -21,6 +21,10 @@ Schema = Annotated[
 Examples = Annotated[
     list[str] | None, typer.Option("--example", help="An example of the data, in the same form; can be repeated.")
 ]
+SearchKeys = Annotated[
+    list[str] | None,
+    typer.Option("--search-key", help="Path in the data by which events are found; can be repeated, up to five."),
+]
 resource = Resource(
     "event-types", "The catalogue of event types.", lambda known: typer.echo(json.dumps(known, indent=2))
 )
@@ -37,27 +41,42 @@ resource.list(
 resource.show("Show an event type as JSON.")
 
 
-def _fields(description: str | None, schema: str | None, example: list[str] | None) -> Json:
+def _fields(
+    description: str | None, schema: str | None, example: list[str] | None, search_key: list[str] | None
+) -> Json:
     return present(
         description=description,
         schema=read_json(schema, "--schema") if schema else None,
         examples=[read_json(text, "--example") for text in example if text] if example else None,
+        search_keys=[path for path in search_key if path] if search_key else None,
     ) | ({"schema": None} if schema == "" else {})
 
 
 @app.command()
-def create(name: Name, description: Description = None, schema: Schema = None, example: Examples = None) -> None:
+def create(
+    name: Name,
+    description: Description = None,
+    schema: Schema = None,
+    example: Examples = None,
+    search_key: SearchKeys = None,
+) -> None:
     """Add an event type. New events of this type are validated against its schema."""
-    body = {"name": name} | _fields(description, schema, example)
+    body = {"name": name} | _fields(description, schema, example, search_key)
     resource.print(Api.of_environment().call("POST", "event-types", body=body))
 
 
 @app.command()
-def edit(name: Name, description: Description = None, schema: Schema = None, example: Examples = None) -> None:
-    """Change the given fields of an event type. An empty text removes the schema or the examples."""
-    body = _fields(description, schema, example)
+def edit(
+    name: Name,
+    description: Description = None,
+    schema: Schema = None,
+    example: Examples = None,
+    search_key: SearchKeys = None,
+) -> None:
+    """Change the given fields of an event type. An empty text removes the schema, the examples or the keys."""
+    body = _fields(description, schema, example, search_key)
     if not body:
-        raise typer.BadParameter("nothing to change: give --description, --schema or --example")
+        raise typer.BadParameter("nothing to change: give --description, --schema, --example or --search-key")
     resource.print(Api.of_environment().call("PATCH", "event-types", name, body=body))
 
 
@@ -73,6 +92,21 @@ def archive(
 
 
 resource.delete("Delete an event type.", "Events of the type are accepted all the same, without validation.")
+
+
+@app.command("search-keys")
+def set_search_keys(
+    tenant: Annotated[str, typer.Option(help="The tenant whose events of all types have them.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Up to five, such as order_id or customer.id; none removes the keys."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replace the search keys of a tenant: new events are found by the values at these paths."""
+    keys = paths or []
+    result = Api.of_environment().call("PUT", "search-keys", body={"tenant": tenant, "paths": keys})
+    print_result(as_json, result, f"search keys of {tenant}: {', '.join(keys) or 'none'}")
 
 
 @app.command("import")

@@ -1,22 +1,22 @@
-"""The catalogue of event types, shared by all tenants.
+"""The catalogue of event types, shared by all tenants, and the search keys of each tenant.
 
 Methods raise RegistryUnavailable.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, String, bindparam, cast, delete, func, or_, select
+from sqlalchemy import ColumnElement, String, bindparam, cast, delete, func, literal_column, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
-from hookkeeper.registry.models import EventType
+from hookkeeper.registry.models import EventType, TenantSearchKeys
 from hookkeeper.registry.paging import read_large
 from hookkeeper.times import utc_now
 
-CHANGEABLE = frozenset(("description", "schema", "examples", "archived"))
+CHANGEABLE = frozenset(("description", "schema", "examples", "archived", "search_keys"))
 
 
 class EventTypeExists(Exception):
@@ -24,13 +24,23 @@ class EventTypeExists(Exception):
 
 
 class TypeRules(NamedTuple):
-    """What the catalogue requires of new events of a type."""
+    """What applies to new events of a type and a tenant."""
 
+    is_known: bool
+    """The catalogue has the type."""
     archived: bool
     schema: dict[str, Any] | None
+    search_keys: tuple[str, ...]
+    """Of the type, and of the tenant."""
 
 
-RULES = select(EventType.archived, EventType.schema).where(EventType.name == bindparam("name"))
+ONE_ROW = select(literal_column("1")).subquery("one_row")
+RULES = (
+    select(EventType.name, EventType.archived, EventType.schema, EventType.search_keys, TenantSearchKeys.paths)
+    .select_from(ONE_ROW)
+    .outerjoin(EventType, EventType.name == bindparam("name"))
+    .outerjoin(TenantSearchKeys, TenantSearchKeys.tenant == bindparam("tenant"))
+)
 
 
 class Catalogue:
@@ -55,10 +65,61 @@ class Catalogue:
         async with self._database.read() as session:
             return await session.get(EventType, name)
 
-    async def rules(self, tenant: str, name: str) -> TypeRules | None:
-        """Return the rules for a tenant's event of this type, or None."""
-        rows = await self._direct.fetch(self._rules, tenant, {"name": name})
-        return TypeRules(*rows[0]) if rows else None
+    async def rules(self, tenant: str, name: str) -> TypeRules:
+        """Return the rules for a tenant's event of this type."""
+        ((known, archived, schema, of_type, of_tenant),) = await self._direct.fetch(
+            self._rules, tenant, {"name": name, "tenant": tenant}
+        )
+        return TypeRules(known is not None, bool(archived), schema, (*(of_type or ()), *(of_tenant or ())))
+
+    async def search_keys(self, tenant: str) -> list[str]:
+        """Return the paths of a tenant's search keys."""
+        async with self._database.read() as session:
+            found = await session.get(TenantSearchKeys, tenant)
+            return found.paths if found else []
+
+    async def search_keys_page(
+        self, tenant: str | None, *, limit: int, after: str | None
+    ) -> tuple[list[TenantSearchKeys], str | None]:
+        """Return the search keys of up to `limit` tenants, or of one, by tenant, and the tenant for `after`."""
+        query = select(TenantSearchKeys).order_by(TenantSearchKeys.tenant).limit(limit + 1)
+        if tenant is not None:
+            query = query.where(TenantSearchKeys.tenant == tenant)
+        if after is not None:
+            query = query.where(TenantSearchKeys.tenant > after)
+        async with self._database.read() as session:
+            found = list(await session.scalars(query))
+        return found[:limit], found[limit - 1].tenant if len(found) > limit else None
+
+    async def set_search_keys(self, tenant: str, paths: list[str], entry: AuditEntry | None = None) -> None:
+        """Replace the paths of a tenant's search keys. Events that were accepted before keep the keys that they have.
+
+        If they are the same already, nothing is written, and there is no entry.
+        """
+        async with self._database.write() as session:
+            known = await session.get(TenantSearchKeys, tenant, with_for_update=True)
+            if (known.paths if known else []) == paths:
+                return
+            if paths:
+                await session.merge(TenantSearchKeys(tenant=tenant, paths=paths))
+            else:
+                await session.delete(known)
+            add_entry(session, entry)
+
+    async def has_search_keys(self, tenant: str, paths: Collection[str], types: Collection[str]) -> set[str]:
+        """Return those of the paths that are search keys of the tenant or of each of these event types; without
+        types, of any.
+        """
+        declared = select(EventType.name, EventType.search_keys).where(EventType.search_keys.is_not(None))
+        if types:
+            declared = declared.where(EventType.name.in_(types))
+        async with self._database.read() as session:
+            of_types = [set(row[1] or ()) for row in await session.execute(declared)]
+        if types:
+            found = set.intersection(*of_types) if len(of_types) == len(types) else set()
+        else:
+            found = set().union(*of_types)
+        return (found | {*await self.search_keys(tenant)}) & {*paths}
 
     async def page(self, *, archived: bool | None, limit: int, after: str | None) -> tuple[list[EventType], str | None]:
         """Return up to `limit` event types by name, and the name for `after`; None on the last page.

@@ -15,6 +15,8 @@ from hookkeeper.messages.event import Acknowledgement, Channel, Delivery, Delive
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import CALL_TIMEOUT, Database, RegistryUnavailable, errors_translated, rows_with
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
+from hookkeeper.registry.encryption import keyring_of
+from hookkeeper.registry.index.event_keys import KeyedEvent
 from hookkeeper.registry.index.lines import InLine, Lines
 from hookkeeper.registry.index.merge import IndexChanges, key_of
 from hookkeeper.registry.index.tables import deliveries, events
@@ -46,6 +48,7 @@ class _Answer(NamedTuple):
 class _Request(NamedTuple):
     new: Sequence[Acceptance]
     reports: Sequence[RunReport]
+    keyed: Sequence[KeyedEvent]
     answer: asyncio.Future[_Answer]
 
     @property
@@ -61,6 +64,7 @@ class EventRows:
         self._database = database
         self._reads = reads
         self._transactions = transactions
+        self._keyring = keyring_of(database.dialect)
         self.lines = Lines(database, reads, transactions)
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
@@ -79,12 +83,16 @@ class EventRows:
         """Add the rows of different events; return those of the events whose ids were accepted before."""
         return (await self._request(new, ())).earlier
 
-    async def write(self, reports: Sequence[RunReport]) -> list[InLine]:
+    async def add(self, new: Acceptance) -> None:
+        """Add the row of an event whose id was generated for it. Its run may have recorded a step already."""
+        await self._request((), [new.report], [new.keyed])
+
+    async def write(self, reports: Sequence[RunReport], keyed: Sequence[KeyedEvent] = ()) -> list[InLine]:
         """Merge reports of runs into the rows; return the deliveries whose turn may have come by that.
 
-        A report that was written before changes nothing.
+        A report that was written before changes nothing. `keyed` are keys in the data of these events.
         """
-        return (await self._request((), reports)).behind
+        return (await self._request((), reports, keyed)).behind
 
     async def move(self, keys: Iterable[Key], from_run: str, to_run: str | None, run_id: str = "") -> set[Key]:
         """Let the rows of these events that name the shared run `from_run` name another run; return those events.
@@ -144,8 +152,10 @@ class EventRows:
             rows = await session.execute(select(events).where(is_event, is_elsewhere))
             return {(row["tenant"], row["id"]): accepted_event(dict(row)) for row in rows.mappings()}
 
-    async def _request(self, new: Sequence[Acceptance], reports: Sequence[RunReport]) -> _Answer:
-        request = _Request(new, reports, asyncio.get_running_loop().create_future())
+    async def _request(
+        self, new: Sequence[Acceptance], reports: Sequence[RunReport], keyed: Sequence[KeyedEvent] = ()
+    ) -> _Answer:
+        request = _Request(new, reports, keyed, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         if self._task is None:
             self._task = asyncio.create_task(self._write_all())
@@ -175,8 +185,9 @@ class EventRows:
         """Write what the requests are about. If one cannot be written, the others are."""
         new = [event for request in requests for event in request.new]
         reports = [report for request in requests for report in request.reports]
+        keyed = [event for request in requests for event in request.keyed]
         try:
-            written = await self._transactions.run(lambda: write(new, reports))
+            written = await self._transactions.run(lambda: write(new, reports, keyed, self._keyring))
         except Exception as error:  # noqa: BLE001 - each request raises it
             if len(requests) > 1 and not isinstance(error, RegistryUnavailable):
                 for request in requests:

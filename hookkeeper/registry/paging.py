@@ -1,6 +1,6 @@
 """Pages of lists that are ordered by time, newest first, and pages of large rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache, reduce
 from operator import add
@@ -17,6 +17,8 @@ Order = Sequence[InstrumentedAttribute[Any]]
 """A time and the columns of a key, which are texts. Only the last of them may contain spaces."""
 PAGE_BYTES = 1024 * 1024
 """What the rows of a page of large rows take in the database, unless the first one alone takes more."""
+MAX_COMPARED = 500
+"""Rows of which one page is chosen."""
 SIZES_AT_ONCE = 20
 """Rows of which the size is read with one statement: the database reads the whole row for it."""
 
@@ -41,6 +43,35 @@ async def read_page_of_large(
     async with database.read() as session:
         found, last = await read_large(session, _from_cursor(query, order, cursor), order, limit)
     return found, _write_cursor(last, order) if last else None
+
+
+async def read_page_of_matching(
+    database: Database,
+    query: Select[Item],
+    order: Order,
+    limit: int,
+    cursor: str | None,
+    columns: Sequence[InstrumentedAttribute[Any]],
+    matches: Callable[[Row[*tuple[Any, ...]]], bool],
+) -> tuple[list[Item], str | None]:
+    """Return what `read_page_of_large` does, of rows that match by these columns, which may be encrypted.
+
+    At most `MAX_COMPARED` rows are compared, so a page can be short.
+    """
+    key, end = order[-1], None
+    chosen: list[str] = []
+    async with database.read() as session:
+        compared: Select[Any] = _from_cursor(query.with_only_columns(*order, *columns), order, cursor)
+        rows = (await session.execute(compared.limit(MAX_COMPARED + 1))).all()
+        for number, row in enumerate(rows):
+            if number == MAX_COMPARED or len(chosen) == limit:
+                end = rows[number - 1]
+                break
+            if matches(row):
+                chosen.append(getattr(row, key.key))
+        found, last = await read_large(session, _from_cursor(query.where(key.in_(chosen)), order, None), order, limit)
+    end = last or end
+    return found, _write_cursor(end, order) if end is not None else None
 
 
 async def read_large(

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry.database import without_transactions
 from hookkeeper.registry.encryption import is_encrypted, is_stale, keyring_of
+from hookkeeper.registry.index.event_keys import hash_plain
 from hookkeeper.registry.models import Base, Suppression
 from hookkeeper.registry.suppressions import tokens_of
 
@@ -25,7 +26,7 @@ async def re_encrypt(engine: AsyncEngine) -> int:
     keyring = keyring_of(engine.dialect)
     if keyring is None:
         return 0
-    changed = 0
+    changed = await hash_plain(engine, keyring)
     for table in Base.metadata.sorted_tables:
         if any(is_encrypted(column.type) for column in table.columns):
             while count := await _re_encrypt_batch(engine, table, keyring):

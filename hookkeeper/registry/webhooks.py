@@ -1,15 +1,16 @@
 """The webhooks in the registry: find, change, count and delete them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from hookkeeper import metrics
+from hookkeeper.content.search_terms import Term, has_all
 from hookkeeper.policy import Status
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database, lock
@@ -18,7 +19,7 @@ from hookkeeper.registry.health import begin_anew, drop_removed_targets, status_
 from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
 from hookkeeper.registry.models import Webhook, WebhookPattern, without_secrets
 from hookkeeper.registry.numbering import first, renumber
-from hookkeeper.registry.paging import read_page_of_large
+from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
 from hookkeeper.times import rfc3339, utc_now
 
@@ -110,11 +111,14 @@ class Webhooks:
         limit: int,
         cursor: str | None,
         status: Status | None = None,
+        terms: Sequence[Term] = (),
     ) -> tuple[list[Webhook], str | None]:
-        """Return up to `limit` webhooks, newest first, and the next cursor; fewer if they are large.
+        """Return up to `limit` webhooks, newest first, and the next cursor; fewer if they are large, or few of those
+        that were compared with the terms meet them.
 
         Raises BadRegistryCursor.
         """
+        order = (Webhook.created_at, Webhook.id)
         query = select(Webhook).where(*_of(tenant))
         if event is not None:
             query = query.where(_listens_to(event, tenant))
@@ -124,7 +128,14 @@ class Webhooks:
             query = query.where(status_column(utc_now()) == status)
         if status in ("degraded", "failing"):
             query = query.where(Webhook.unhealthy_since.is_not(None))  # few: they have an index
-        return await read_page_of_large(self._database, query, (Webhook.created_at, Webhook.id), limit, cursor)
+        if not terms:
+            return await read_page_of_large(self._database, query, order, limit, cursor)
+
+        def meets(row: Row[*tuple[Any, ...]]) -> bool:
+            return has_all(f"{row.id}\n{row.name}\n{row.url}", row.metadata_.get, terms)
+
+        columns = (Webhook.name, Webhook.url, Webhook.metadata_)
+        return await read_page_of_matching(self._database, query, order, limit, cursor, columns, meets)
 
     async def addresses(self, tenant: str, limit: int) -> list[WebhookAddress]:
         """Return id, URL and signing key of the tenant's latest webhooks."""

@@ -81,7 +81,7 @@ class EventStarts:
     async def _start_alone(self, run: NewRun) -> EventSnapshot | None:
         """Start the event's own run; None if its id was accepted before."""
         if not (run.has_own_id or run.is_ordered):
-            started, _ = await asyncio.gather(self._start_own(run), self._rows.write([run.acceptance(None).report]))
+            started, _ = await asyncio.gather(self._start_own(run), self._rows.add(run.acceptance(None)))
             return started
         earlier = await self._earlier(run)
         run.has_place()

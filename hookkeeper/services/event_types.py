@@ -1,19 +1,25 @@
-"""Event types of the catalogue: what one has, and how it is added, changed and deleted."""
+"""Event types of the catalogue and search keys: what one has, and how event types are added, changed and deleted."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from hookkeeper.content.search_terms import KEY_PATH, MAX_PATH, MAX_PATHS
+from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.registry import models
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
-from hookkeeper.services.fields import EventType, RequestModel, ResponseModel, Text, Time, with_examples
+from hookkeeper.services.fields import EventType, RequestModel, ResponseModel, TenantName, Text, Time, with_examples
 from hookkeeper.services.schema_validation import check_event_type
 
 UNKNOWN = "There is no such event type."
+SearchKeys = Annotated[
+    list[Annotated[str, Field(pattern=KEY_PATH, max_length=MAX_PATH)]],
+    Field(max_length=MAX_PATHS, examples=[["order_id", "customer.id"]]),
+]
 
 
 class EventTypeChanges(RequestModel):
@@ -28,6 +34,9 @@ class EventTypeChanges(RequestModel):
     """Examples of the data. They must be valid against the schema."""
     archived: bool = Field(False, strict=True)
     """New events of an archived type are refused."""
+    search_keys: SearchKeys = Field(default_factory=list)
+    """Up to five paths in the data, such as `order_id` or `customer.id`. New events are found by the values there:
+    `GET /v1/events?q=data.order_id:4711`."""
 
 
 class NewEventType(EventTypeChanges):
@@ -37,6 +46,7 @@ class NewEventType(EventTypeChanges):
             "description": "A customer has paid.",
             "schema": {"type": "object", "required": ["order"], "properties": {"order": {"type": "integer"}}},
             "examples": [{"order": 4711}],
+            "search_keys": ["order"],
         }
     )
 
@@ -49,8 +59,24 @@ class EventTypeView(ResponseModel):
     schema_: dict[str, Any] | None = Field(alias="schema")
     examples: list[Any]
     archived: bool
+    search_keys: Annotated[list[str], BeforeValidator(lambda paths: paths or [])]
     created_at: Time
     updated_at: Time
+
+
+class TenantSearchKeys(RequestModel):
+    """All search keys of a tenant."""
+
+    model_config = with_examples({"tenant": "acme", "paths": ["order_id", "customer.id"]})
+
+    tenant: TenantName = DEFAULT_TENANT
+    paths: SearchKeys
+    """Up to five paths in the data of events of all types. An empty list removes the keys."""
+
+
+class TenantSearchKeysView(ResponseModel):
+    tenant: str
+    paths: list[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from hookkeeper.content.headers import check_headers
+from hookkeeper.content.search_terms import KEY_PATH
 from hookkeeper.content.text import LINES, WORD, is_visible_line
 from hookkeeper.content.urls import MAX_URL, check_url
 from hookkeeper.crypto.signing_keys import check_secret
@@ -52,6 +53,7 @@ PATTERN_RULES = {
     COLOUR: "must be a colour such as `#0f766e`",
     PAGE_PATH: "must be the path of a page, without a query, such as `/webhooks`",
     SCHEDULE_ID: f"must be 1 to 100 {_NAME_RULE}",
+    KEY_PATH: "must be names of letters, digits, `_`, `-`, `$` and `@`, joined by dots, such as `customer.id`",
     RATE: "must be a number a second, minute, hour or day, such as `100/second`",
 }
 """What a text of each pattern must be, as errors say it."""

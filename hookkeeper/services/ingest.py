@@ -15,6 +15,7 @@ from hookkeeper import ids, metrics, tracing
 from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
+from hookkeeper.content.search_terms import Key, keys_of
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.database import RegistryUnavailable
@@ -100,8 +101,8 @@ class EventIngest:
         size = self._check_size(event)
         run = self._input(event, event_id, utc_now(), tuple(deliveries_of(webhook, manual=True)), only_to=webhook.id)
         async with _in_time():
-            await self._check_type(event, is_test=True)
-            return await self._start(NewRun(run, size, has_own_id=True))
+            keys = await self._check_type(event, is_test=True)
+            return await self._start(NewRun(run, size, has_own_id=True, keys=keys))
 
     async def check(self, event: NewEvent) -> None:
         """Raise Invalid, TooLarge or Suspended for an event that would be refused if it came now."""
@@ -114,7 +115,7 @@ class EventIngest:
         """Accept the event, for the webhooks as they are now. Raises Invalid if it would be refused as a new one."""
         now = utc_now()
         _check_times(event, now)
-        _, listening = await asyncio.gather(
+        search_keys, listening = await asyncio.gather(
             self._check_type(event), self._store.webhooks.matching(event.tenant, event.type)
         )
         webhooks, filter_errors = await self._filter(listening, event, event_id, now)
@@ -126,6 +127,7 @@ class EventIngest:
             size,
             has_own_id=event.id is not None,
             expected=_expected(webhooks, now),
+            keys=search_keys,
         )
         if in_batch is not None:
             run = replace(run, has_place=in_batch.end)
@@ -153,16 +155,16 @@ class EventIngest:
             raise TooLarge(f"The event is larger than the {self._settings.max_event_bytes} bytes allowed.")
         return size
 
-    async def _check_type(self, event: NewEvent, *, is_test: bool = False) -> None:
-        """Check the event against the catalogue; of a test event, only its data."""
-        known = await self._store.catalogue.rules(event.tenant, event.type)
-        if known is None:
-            if self._settings.require_known_event_types and not is_test:
-                raise Invalid.field("type", "is not in the catalogue of event types")
-        elif known.archived and not is_test:
+    async def _check_type(self, event: NewEvent, *, is_test: bool = False) -> tuple[Key, ...]:
+        """Check the event against the catalogue; of a test event, only its data. Return what it is searched by."""
+        rules = await self._store.catalogue.rules(event.tenant, event.type)
+        if not rules.is_known and self._settings.require_known_event_types and not is_test:
+            raise Invalid.field("type", "is not in the catalogue of event types")
+        if rules.archived and not is_test:
             raise Invalid.field("type", "is archived: new events are refused")
-        elif known.schema is not None:
-            await check_data(self._sandbox, event.tenant, event.type, known.schema, event.data)
+        if rules.schema is not None:
+            await check_data(self._sandbox, event.tenant, event.type, rules.schema, event.data)
+        return keys_of(event.data, rules.search_keys)
 
     async def _filter(
         self, webhooks: Sequence[MatchingWebhook], event: NewEvent, event_id: str, now: datetime

@@ -138,9 +138,7 @@ class SharedStarts:
         If the row fails, the run may exist without it. So the event may not share a run when it comes again.
         """
         with self.limit.timed():
-            started, _ = await asyncio.gather(
-                self._gateway.start(run.event), self._rows.write([run.acceptance(None).report])
-            )
+            started, _ = await asyncio.gather(self._gateway.start(run.event), self._rows.add(run.acceptance(None)))
         return started
 
     async def _start_shared(self, group: Sequence[NewRun], shared_run: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from hookkeeper.content.search_terms import Key as SearchKey
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.partition import PART
@@ -47,6 +48,8 @@ class NewRun:
     """What its first attempts can be expected to be."""
     instead_of: str | None = None
     """The shared run in its row, which does not have it."""
+    keys: tuple[SearchKey, ...] = ()
+    """What its data can be searched by."""
     has_place: Callable[[], None] = lambda: None
     """Called when its deliveries have their places in the order."""
 
@@ -70,7 +73,7 @@ class NewRun:
     def acceptance(self, shared_run: str | None) -> Acceptance:
         """Return what its row is made of, if it is to be in this run."""
         state = unstarted_state(self.event)
-        return Acceptance(first_report(self.event, state, shared_run=shared_run), self.instead_of)
+        return Acceptance(first_report(self.event, state, shared_run=shared_run), self.instead_of, self.keys)
 
     def is_plain(self) -> bool:
         """Return whether the event may share a run: it is small, and nothing delays its first attempts.

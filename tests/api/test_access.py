@@ -73,6 +73,8 @@ NEEDS = {
     "GET /v1/event-types": READ_ANY,
     "GET /v1/event-types/{name}": READ_ANY,
     "GET /v1/catalogue": READ_ANY,
+    "GET /v1/search-keys": "events:read",
+    "PUT /v1/search-keys": "events:write",
     "POST /v1/event-types": "admin",
     "PATCH /v1/event-types/{name}": "admin",
     "DELETE /v1/event-types/{name}": "admin",

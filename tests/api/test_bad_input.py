@@ -623,7 +623,7 @@ TOKENS = ["eA==", "AAAA", "W10=", "abc="]
 @pytest.mark.parametrize(
     ("method", "path", "known"),
     [
-        ("GET", "/v1/webhooks", "parameters are cursor, enabled, event, limit, status, tenant"),
+        ("GET", "/v1/webhooks", "parameters are cursor, enabled, event, limit, q, status, tenant"),
         ("GET", "/v1/events/stream", "parameters are "),
         ("GET", "/v1/system", "this path takes no parameters"),
         ("POST", EVENT, "this path takes no parameters"),

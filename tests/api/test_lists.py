@@ -24,7 +24,7 @@ async def pages(instance: Instance, **query: Any) -> list[list[Item]]:
         answer = await instance.http.get("/v1/events", params=params)
         assert answer.status_code == 200, answer.text
         page = answer.json()
-        assert set(page) == {"items", "next_cursor", "total"}
+        assert set(page) == {"items", "next_cursor", "total", "searched_until"}
         found.append(page["items"])
         if not (cursor := page["next_cursor"]):
             return found

@@ -134,7 +134,7 @@ async def test_a_refused_schedule_is_explained_and_stays_typed(instance: Instanc
 
 
 async def test_the_portal_pauses_schedules_and_makes_none(instance: Instance) -> None:
-    async with visiting(instance, capabilities=["redeliver"]) as (browser, _):
+    async with visiting(instance, capabilities=["redeliver"], pages=["schedules"]) as (browser, _):
         page = await browser.page("/schedules")
         assert "/schedules/new" not in page.links()
         assert (await browser.get("/schedules/new")).status_code == 403

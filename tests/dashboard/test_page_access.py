@@ -77,6 +77,14 @@ NEEDS = {
     "POST /webhooks/{webhook_id}/edit/preview": "webhooks:write",
 }
 """What each page takes, written down a second time, as for the routes of the API."""
+NOT_IN_PORTAL = {
+    "GET /schedules/new",
+    "POST /schedules/new",
+    "GET /schedules/{schedule_id}/edit",
+    "POST /schedules/{schedule_id}/edit",
+    "POST /schedules/{schedule_id}/delete",
+}
+"""What also needs a key."""
 LET_IN = (200, 303, 400, 404, 422)
 """How a page answers a caller with its scope to a request without anything that it needs."""
 ALLOWED = {"default-src": "'none'", "base-uri": "'none'", "frame-ancestors": "'none'"}

@@ -81,6 +81,22 @@ async def test_dates_of_yaml_are_texts(running_dev: processes.Dev) -> None:
     assert shown["schema"]["properties"]["day"]["default"] == "2026-01-02"
 
 
+async def test_events_are_found_by_search_keys_of_a_type_and_a_tenant(running_dev: processes.Dev) -> None:
+    tenant, name = f"t{uuid.uuid4().hex[:8]}", f"order.paid-{uuid.uuid4().hex[:8]}"
+    made = await running_dev.run("event-types", "create", name, "--search-key", "customer.id", "--search-key", "a")
+    assert json.loads(made.out)["search_keys"] == ["customer.id", "a"]
+    declared = await running_dev.run("event-types", "search-keys", "order_id", "--tenant", tenant)
+    assert (declared.code, declared.out) == (0, f"search keys of {tenant}: order_id\n")
+    data = json.dumps({"order_id": 1, "customer": {"id": 2}, "text": "abc"})
+    await running_dev.run("send", name, "--id", "found", "--tenant", tenant, "--data", data)
+    by_keys = await running_dev.run("events", "list", "--tenant", tenant, "--q", "data.order_id:1 data.customer.id:2")
+    assert "found" in by_keys.out
+    by_text = await running_dev.run("events", "list", "--tenant", tenant, "--q", "abc")
+    assert "found" in by_text.out and "searched back to" in by_text.out
+    edited = await running_dev.run("event-types", "edit", name, "--search-key", "")
+    assert json.loads(edited.out)["search_keys"] == []
+
+
 async def test_a_type_is_made_edited_archived_and_deleted(running_dev: processes.Dev) -> None:
     name = f"order.paid-{uuid.uuid4().hex[:8]}"
     schema = '{"type": "object", "required": ["order"]}'

@@ -46,9 +46,9 @@ async def test_a_matching_webhook_has_the_values_of_the_webhook(store: Store, ma
 async def test_rules_are_those_of_the_catalogue(store: Store) -> None:
     await store.catalogue.add(EventType(name="order.paid", schema={"type": "object"}))
     await store.catalogue.add(EventType(name="order.lost", archived=True))
-    assert await store.catalogue.rules("acme", "order.paid") == (False, {"type": "object"})
-    assert await store.catalogue.rules("acme", "order.lost") == (True, None)
-    assert await store.catalogue.rules("acme", "order") is None
+    assert await store.catalogue.rules("acme", "order.paid") == (True, False, {"type": "object"}, ())
+    assert await store.catalogue.rules("acme", "order.lost") == (True, True, None, ())
+    assert await store.catalogue.rules("acme", "order") == (False, False, None, ())
 
 
 async def test_a_change_of_another_process_counts_at_once(database_url: str, store: Store, make_webhook: Make) -> None:

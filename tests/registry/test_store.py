@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from operator import methodcaller
+from typing import Any
 
 import pytest
 from sqlalchemy import event, inspect, text
@@ -12,13 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.content.emails import Email
 from hookkeeper.content.payload import Payload
+from hookkeeper.content.search_terms import parse
 from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry import paging
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.paging import PAGE_BYTES, BadRegistryCursor
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhook_reads import UnreadableWebhook
 from hookkeeper.registry.webhooks import WebhookExists
+from hookkeeper.times import utc_now
 
 Make = Callable[..., Webhook]
 
@@ -261,3 +265,40 @@ async def test_a_registry_without_tables_is_not_ready(sqlite_url: str) -> None:
     await store.migrate()
     await store.ready()
     await store.close()
+
+
+async def test_webhooks_are_found_by_words_of_their_name_and_url_and_by_metadata(
+    store: Store, make_webhook: Make
+) -> None:
+    given: dict[str, dict[str, Any]] = {
+        "wh_a": {"name": "Orders of ACME", "metadata_": {"team": "shop", "a.b": "1"}},
+        "wh_b": {"url": "https://billing.example/Hook?token=1", "metadata_": {"team": "billing"}},
+        "wh_c": {"name": "orders", "tenant": "beta"},
+    }
+    for number, (id_, fields) in enumerate(given.items()):
+        await store.webhooks.add(make_webhook(id_, **fields, created_at=utc_now() + timedelta(seconds=number)))
+    for query, found in {
+        "orders": ["wh_c", "wh_a"],
+        'orders "of acme"': ["wh_a"],
+        '"orders of"': ["wh_a"],
+        "billing.example/hook": ["wh_b"],
+        "wh_b": ["wh_b"],
+        "metadata.team:shop": ["wh_a"],
+        "metadata.a.b:1": ["wh_a"],
+        "metadata.team:sho": [],
+        "orders metadata.team:billing": [],
+    }.items():
+        assert await pages(store, 5, terms=parse(query, "metadata")) == [found], query
+    assert await pages(store, 5, terms=parse("orders", "metadata"), tenant="acme") == [["wh_a"]]
+    assert await pages(store, 5, terms=parse("orders", "metadata"), event="user.new") == [[]]
+
+
+async def test_a_search_of_webhooks_compares_a_bounded_number(
+    store: Store, make_webhook: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "MAX_COMPARED", 4)
+    now = utc_now()
+    for n in range(10):
+        name = "match" if n in (1, 2, 3, 9) else "other"
+        await store.webhooks.add(make_webhook(f"wh_{n}", name=name, created_at=now + timedelta(seconds=n)))
+    assert await pages(store, 2, terms=parse("match")) == [["wh_9"], ["wh_3", "wh_2"], ["wh_1"]]

@@ -234,6 +234,19 @@ def _with_keys(table: Table, keys: Sequence[Key]) -> tuple[ColumnElement[bool], 
     return table.c.accepted_at.in_({key[0] for key in keys}), event_id.in_({key[2] for key in keys})
 
 
+def cursor_after(row: ListedEvent) -> str:
+    """Return the cursor of a page that begins after this event."""
+    cursor = _write_cursor((row.accepted_at, row.tenant, row.id))
+    assert cursor is not None
+    return cursor
+
+
+def time_of(cursor: str) -> datetime:
+    """Return the time up to which the pages before this cursor reach."""
+    time: datetime = (_read_cursor(cursor, 2) or (BEGINNING,))[0]
+    return time
+
+
 def _write_cursor(key: Key | None) -> str | None:
     if key is None:
         return None

@@ -30,9 +30,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from hookkeeper.content.search_terms import Key as SearchKey
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
+from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.index import tables
-from hookkeeper.registry.index.tables import KEY_TEXT, EpochTime, deliveries, events
+from hookkeeper.registry.index.event_keys import tokens_of
+from hookkeeper.registry.index.tables import KEY_TEXT, EpochTime, deliveries, event_keys, events
 from hookkeeper.times import utc_now
 
 MAX_SCANNED = 10_000
@@ -93,6 +96,8 @@ class Search:
     error: str | None = None
     min_attempts: int | None = None
     channel: Channel | None = None
+    keys: tuple[SearchKey, ...] = ()
+    """What the event's data has at declared paths. They need a tenant."""
 
 
 def needs_attention(status: DeliveryStatus, accepted_at: datetime, now: datetime) -> bool:
@@ -110,6 +115,13 @@ class _Condition(NamedTuple):
 
     columns: tuple[str, ...]
     on: Callable[..., ColumnElement[bool]]
+
+
+class _OfTable(NamedTuple):
+    """Conditions that one row of a table has to meet."""
+
+    table: Table
+    conditions: Sequence[_Condition]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,21 +209,32 @@ class _Scan:
         return tuple(self.key) == DELIVERY_KEY
 
     def _matches(self) -> Select[Any]:
-        search, event_id = self.search, self.path.event_key[-1]
-        of_event, of_delivery = [*_event_conditions(search)], [*_delivery_conditions(search)]
-        own, others = (of_event, of_delivery) if self.path.table is events else (of_delivery, of_event)
-        own = [*_common_conditions(search, event_id), *own]
-        names = dict.fromkeys([*self.key, *(name for condition in own for name in condition.columns)])
+        own, *others = self._conditions()
+        names = dict.fromkeys([*self.key, *(name for condition in own.conditions for name in condition.columns)])
         scanned = self._entries(list(names)).subquery("scanned")
-        query = select(*(scanned.c[name] for name in self.key)).where(*_on(own, scanned))
-        if others:
-            query = query.where(self._has_other(scanned, others))
+        query = select(*(scanned.c[name] for name in self.key)).where(*_on(own.conditions, scanned))
+        query = query.where(*(self._has_other(scanned, other) for other in others if other.conditions))
         if self._has_several_entries_of_an_event:
             query = query.distinct()
         if self.session.get_bind().dialect.name == "postgresql":
             # SQLite would sort what is in order already, and to do so read all entries.
             query = query.order_by(*(scanned.c[name].desc() for name in self.key))
         return query
+
+    def _conditions(self) -> list[_OfTable]:
+        """Return the conditions on the table of the path, and then those on rows of other tables."""
+        search = self.search
+        type_is = [_has_one("type", search.types)] if search.types else []
+        common = [*_common_conditions(search, self.path.event_key[-1])]
+        of_event, of_delivery = [*_event_conditions(search)], [*_delivery_conditions(search)]
+        if self.path.table is events:
+            found = [_OfTable(events, [*common, *type_is, *of_event]), _OfTable(deliveries, of_delivery)]
+        elif self.path.table is deliveries:
+            found = [_OfTable(deliveries, [*common, *type_is, *of_delivery]), _OfTable(events, of_event)]
+        else:
+            others = [_OfTable(events, [*type_is, *of_event]), _OfTable(deliveries, of_delivery)]
+            found = [_OfTable(event_keys, common), *others]
+        return [*found, *(_OfTable(event_keys, [_has_one("token", each)]) for each in _tokens(search, self.session))]
 
     async def _end(self) -> Key | None:
         """Return the key of the last entry that may be read; None if there are fewer."""
@@ -238,9 +261,10 @@ class _Scan:
             )
         return bounds
 
-    def _has_other(self, scanned: FromClause, conditions: Sequence[_Condition]) -> ColumnElement[bool]:
-        """Return whether the event of an entry meets these conditions, or has a delivery that does."""
-        table, key = (deliveries, DELIVERY_KEY) if self.path.table is events else (events, EVENT_KEY)
+    def _has_other(self, scanned: FromClause, other: _OfTable) -> ColumnElement[bool]:
+        """Return whether the event of an entry meets these conditions, or has a delivery or a key that does."""
+        table, conditions = other
+        key = EVENT_KEY if table is events else DELIVERY_KEY
         same_event = (table.c[name] == scanned.c[other] for name, other in zip(key, self.path.event_key, strict=True))
         # Without the offset, PostgreSQL may join the whole table.
         return select(literal(1)).where(*same_event, *_on(conditions, table)).offset(0).exists()
@@ -259,6 +283,8 @@ async def _choose_path(session: AsyncSession, search: Search, before: datetime |
         if (keys := await _few_events(session, search, in_range)) is not None:
             return _of_keys(keys, events if of_events else deliveries)
     candidates = [*_of_deliveries(search), *(_of_events(search) if of_events else ())]
+    of_tenant = column("tenant") == search.tenant
+    candidates += [_Path(event_keys, None, (of_tenant,), _each("token", each)) for each in _tokens(search, session)]
     if len(candidates) > 1:
         return await _rarest(session, candidates, search.since, before)
     return candidates[0] if candidates else _Path(events, None)
@@ -361,6 +387,13 @@ def _of_statuses(tenant: str | None, statuses: Sequence[str]) -> _Path:
     return _Path(deliveries, "ix_deliveries_tenant_status", where, _each("status", statuses))
 
 
+def _tokens(search: Search, session: AsyncSession) -> list[tuple[str, ...]]:
+    """Return the tokens of each key of the search; an event with the key has one of them."""
+    assert search.tenant is not None or not search.keys, "keys are searched by tenant"
+    keyring = keyring_of(session.get_bind().dialect)
+    return [tokens_of(search.tenant or "", key, keyring) for key in search.keys]
+
+
 def _each(name: str, values: Iterable[str]) -> tuple[ColumnElement[bool], ...]:
     return tuple(column(name) == value for value in values)
 
@@ -369,11 +402,9 @@ def _each(name: str, values: Iterable[str]) -> tuple[ColumnElement[bool], ...]:
 
 
 def _common_conditions(search: Search, event_id: str) -> Iterator[_Condition]:
-    """Yield the conditions on columns that events and deliveries have; `event_id` is the name of one of them."""
+    """Yield the conditions on columns that all tables have; `event_id` is the name of one of them."""
     if search.tenant is not None:
         yield _equals("tenant", search.tenant)
-    if search.types:
-        yield _Condition(("type",), lambda column: column.in_(search.types))
     if (prefix := search.id_prefix) is not None:
         yield _Condition((event_id,), lambda column: _begins_with(column, prefix))
 
@@ -385,7 +416,7 @@ def _begins_with(column: ColumnElement[Any], prefix: str) -> ColumnElement[bool]
 
 def _event_conditions(search: Search) -> Iterator[_Condition]:
     if search.statuses:
-        yield _Condition(("status",), lambda column: column.in_(search.statuses))
+        yield _has_one("status", search.statuses)
     if search.needs_attention is not None:
         yield _Condition(("needs_attention",), (lambda column: column) if search.needs_attention else not_)
     if (is_acknowledged := search.acknowledged) is not None:
@@ -396,7 +427,7 @@ def _delivery_conditions(search: Search) -> Iterator[_Condition]:
     if search.webhook is not None:
         yield _equals("webhook_id", search.webhook)
     if search.delivery_statuses:
-        yield _Condition(("status",), lambda column: column.in_(search.delivery_statuses))
+        yield _has_one("status", search.delivery_statuses)
     if search.needs_attention:
         long_ago = utc_now() - RETRYING_FOR_LONG
         yield _Condition(
@@ -422,3 +453,7 @@ def _with_status(codes: StatusCodes) -> _Condition:
 
 def _equals(name: str, value: str | int) -> _Condition:
     return _Condition((name,), lambda column: column == value)
+
+
+def _has_one(name: str, values: Sequence[str]) -> _Condition:
+    return _Condition((name,), lambda column: column.in_(values))

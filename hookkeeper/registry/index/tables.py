@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Dialect,
+    ForeignKeyConstraint,
     Index,
     Integer,
     SmallInteger,
@@ -127,6 +128,21 @@ deliveries = Table(
 those of its latest attempt, and `status_class` is 5 for 503. `place` is that of an ordered delivery in its `line`,
 until later ones need not wait for it (`hookkeeper.registry.index.lines`).
 """
+
+event_keys = Table(
+    "event_keys",
+    Base.metadata,
+    Column("tenant", KEY_TEXT, primary_key=True),
+    Column("token", KEY_TEXT, primary_key=True),
+    Column("accepted_at", EpochTime, primary_key=True),
+    Column("event_id", KEY_TEXT, primary_key=True),
+    ForeignKeyConstraint(
+        ["accepted_at", "tenant", "event_id"], [events.c.accepted_at, events.c.tenant, events.c.id], ondelete="CASCADE"
+    ),
+    Index("ix_event_keys_event", "accepted_at", "tenant", "event_id"),
+    sqlite_with_rowid=False,
+)
+"""One row for each key in the data of an event (`hookkeeper.registry.index.event_keys`)."""
 
 rollups = Table(
     "rollups",

@@ -9,9 +9,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from hookkeeper import ids
+from hookkeeper.content.search_terms import Key as SearchKey
+from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.index import change_log, lines, statements
+from hookkeeper.registry.index import change_log, event_keys, lines, statements
 from hookkeeper.registry.index.counter_rows import within_bounds
+from hookkeeper.registry.index.event_keys import KeyedEvent
 from hookkeeper.registry.index.lines import InLine
 from hookkeeper.registry.index.merge import (
     DeliveryKey,
@@ -60,6 +63,12 @@ class Acceptance(NamedTuple):
     report: RunReport
     instead_of: str | None = None
     """The shared run in the event's row that does not have the event: this acceptance replaces it."""
+    keys: tuple[SearchKey, ...] = ()
+    """What its data can be searched by."""
+
+    @property
+    def keyed(self) -> KeyedEvent:
+        return KeyedEvent(*self.key, self.report.accepted_at, self.keys)
 
     @property
     def key(self) -> Key:
@@ -79,8 +88,13 @@ class Written(NamedTuple):
     """For each event with a delivery that has left its line: the delivery that was behind it."""
 
 
-def write(new: Sequence[Acceptance], reports: Sequence[RunReport]) -> Steps[Written]:
-    """Accept new events, unless their ids are known, and merge the reports of runs."""
+def write(
+    new: Sequence[Acceptance],
+    reports: Sequence[RunReport],
+    keyed: Sequence[KeyedEvent] = (),
+    keyring: Keyring | None = None,
+) -> Steps[Written]:
+    """Accept new events, unless their ids are known, merge the reports of runs, and add keys of these events."""
     yield statements.LOCK
     everything = [*(event.report for event in new), *reports]
     events = yield from _events(everything)
@@ -95,6 +109,9 @@ def write(new: Sequence[Acceptance], reports: Sequence[RunReport]) -> Steps[Writ
     for key in changes.undecided:
         decide(key, events.get((key.tenant, key.event_id)), changes, (yield from statements.statuses_of(key)))
     yield from statements.upsert_events(changes.events.values())
+    if keyed := [*(event.keyed for event in new if event.keys), *keyed]:
+        known = changes.events.keys() | {key_of_row(row) for row in events.values()}
+        yield from event_keys.insert([event for event in keyed if event.key in known], keyring)
     yield from _add(changes.rollups)
     yield from change_log.append(changes.followed)
     behind = yield from lines.next_of(changes.passed)

@@ -20,9 +20,11 @@ from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.search_attributes import DELIVER_AT_KEY
+from hookkeeper.temporal.bulk.incidents import Incidents
 from hookkeeper.temporal.bulk.recoveries import Recoveries
 from hookkeeper.temporal.bulk.releases import Releases
 from hookkeeper.temporal.events import run_state
+from hookkeeper.temporal.events.data_reads import DataReads
 from hookkeeper.temporal.events.erasure import Erasure
 from hookkeeper.temporal.events.event_commands import EventCommands
 from hookkeeper.temporal.events.event_read import EventReader, in_shared_run
@@ -59,9 +61,11 @@ class Gateway:
         self.reader = EventReader(client, rows)
         self.commands = EventCommands(client, task_queue, self.reader, rows)
         self.erasure = Erasure(client, task_queue, self.reader, rows)
+        self.data = DataReads(client)
         self.lines = LineCalls(client, rows.lines)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
+        self.incidents = Incidents(client, task_queue)
         self.recoveries = Recoveries(client, task_queue)
 
     @property

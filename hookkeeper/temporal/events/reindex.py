@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import structlog
 from pydantic import ValidationError
@@ -17,11 +18,13 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, temporal_names
+from hookkeeper.content.search_terms import keys_of
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.event import EventState
 from hookkeeper.messages.run_report import RunReport, progress_of, report_of
 from hookkeeper.partition import parts_of
 from hookkeeper.registry.index.compared_rows import ComparedRow
+from hookkeeper.registry.index.event_keys import KeyedEvent
 from hookkeeper.registry.store import Store
 from hookkeeper.search_attributes import EVENTS_KEY
 from hookkeeper.temporal.events.own_runs import read
@@ -52,6 +55,11 @@ NO_WORKER = (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.DEADLINE_EXCEEDED)
 log = structlog.get_logger("hookkeeper.index")
 
 
+class _Found(NamedTuple):
+    report: RunReport
+    data: Any
+
+
 class Reindex:
     """Raises Temporal's `RPCError`, and RegistryUnavailable."""
 
@@ -70,6 +78,8 @@ class Reindex:
         self._retention = retention
         self._on_progress = on_progress
         """Gets the number of runs that were compared, and that of all."""
+        self._search_keys: dict[tuple[str, str], tuple[str, ...]] = {}
+        """By tenant and type."""
 
     async def run(self, since: datetime) -> int:
         """Write the events that were open at that time or later; return how many were missing or different.
@@ -101,7 +111,7 @@ class Reindex:
         # Before the runs are read: what they record from now on counts more.
         rows = {row.key[1:]: row for row in found}
 
-        async def reports_of(run: WorkflowExecution) -> list[RunReport]:
+        async def reports_of(run: WorkflowExecution) -> list[_Found]:
             with _warning_of(run):
                 async with asyncio.timeout(READ_TIMEOUT):
                     if not _event_ids(run) or await _is_complete(run, found):
@@ -109,12 +119,23 @@ class Reindex:
                     return await (self._shared(run.id, rows) if ids.is_shared_run(run.id) else self._own(run.id, rows))
             return []
 
-        reports = [report for of_run in await read_all(runs, reports_of) for report in of_run]
-        for n in range(0, len(reports), REPORTS_PER_WRITE):
-            await self._store.rows.write(reports[n : n + REPORTS_PER_WRITE])
+        read_events = [event for of_run in await read_all(runs, reports_of) for event in of_run]
+        for n in range(0, len(read_events), REPORTS_PER_WRITE):
+            some = read_events[n : n + REPORTS_PER_WRITE]
+            await self._store.rows.write(
+                [event.report for event in some], [await self._keyed(*event) for event in some]
+            )
+        reports = [event.report for event in read_events]
         return len({(report.tenant, report.event_id) for report in reports if _differs(report, rows)})
 
-    async def _own(self, workflow_id: str, rows: Rows) -> list[RunReport]:
+    async def _keyed(self, report: RunReport, data: Any) -> KeyedEvent:
+        """Return an event with what it can be searched by, as its type and its tenant declare it now."""
+        of_type = report.tenant, report.type
+        if of_type not in self._search_keys:
+            self._search_keys[of_type] = (await self._store.catalogue.rules(*of_type)).search_keys
+        return KeyedEvent(report.tenant, report.event_id, report.accepted_at, keys_of(data, self._search_keys[of_type]))
+
+    async def _own(self, workflow_id: str, rows: Rows) -> list[_Found]:
         """Return the reports of an event's latest run."""
         if (run := await find_run(self._client, workflow_id)) is None:  # deleted
             return []
@@ -127,9 +148,9 @@ class Reindex:
         if row := rows.get((found.event.tenant, found.event.id)):
             as_of = max(as_of, row.as_of)
         part, parts = ids.part_of(run.id), parts_of(found.event)[0].parts
-        return [report_of(found.state, progress, as_of, finished_at, part, parts)]
+        return [_Found(report_of(found.state, progress, as_of, finished_at, part, parts), found.event.data)]
 
-    async def _shared(self, workflow_id: str, rows: Rows) -> list[RunReport]:
+    async def _shared(self, workflow_id: str, rows: Rows) -> list[_Found]:
         """Return the reports of the events of a shared run, without those that have left it.
 
         While it is open, they have their first state: what it records follows.
@@ -140,7 +161,7 @@ class Reindex:
         states: dict[str, EventState | None] = {event.workflow_id: first_state(event) for event in events}
         if not run.is_open:
             states = await final_states(self._client, run, events)
-        reports: list[RunReport] = []
+        reports: list[_Found] = []
         for event in events:
             if (state := states[event.workflow_id]) is None:
                 continue
@@ -151,7 +172,7 @@ class Reindex:
             row = rows.get((event.tenant, event.id))
             if row and row.shared_run == run.id:  # otherwise the later run counts
                 as_of = max(as_of, row.as_of)
-            reports.append(report_of(state, progress, as_of, finished_at))
+            reports.append(_Found(report_of(state, progress, as_of, finished_at), event.data))
         return reports
 
 

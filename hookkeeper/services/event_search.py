@@ -1,0 +1,95 @@
+"""Search in event data: `data.order_id:4711`, words, and texts in quotes.
+
+Keys that the tenant or event types declare are found in the registry. Everything else is in the histories of runs only,
+so the data of the newest events that meet the other filters are read, one after the other, and for a short time.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from hookkeeper.content.search_terms import BadQuery, Key, Term, matches, parse
+from hookkeeper.limits import TenantLimit
+from hookkeeper.messages.run_report import BEGINNING
+from hookkeeper.registry.index.listing import ListedEvent, cursor_after, time_of
+from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.store import Store
+from hookkeeper.services.errors import Invalid
+from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.times import utc_now
+
+MAX_READ = 200
+"""Events whose data one search reads."""
+MAX_SECONDS = 2.0
+"""After which a search reads no more."""
+READ_AT_ONCE = 20
+MAX_CONCURRENT_SEARCHES = 4
+"""Searches of a process that read data at the same time, half of them of one tenant. Others wait."""
+DEFAULT_PERIOD = timedelta(hours=24)
+
+
+class FoundEvents(NamedTuple):
+    rows: list[ListedEvent]
+    next_cursor: str | None
+    searched_until: datetime | None = None
+    """If data were read: how far back the search has come with this page."""
+
+
+class EventSearches:
+    """Searches events. One for the process. Raises Invalid, RegistryUnavailable, BadRegistryCursor, Unavailable."""
+
+    def __init__(self, store: Store, gateway: Gateway) -> None:
+        self._store = store
+        self._gateway = gateway
+        self._limit = TenantLimit(MAX_CONCURRENT_SEARCHES)
+
+    async def page(self, search: Search, terms: Sequence[Term], limit: int, cursor: str | None) -> FoundEvents:
+        """Return a page of the events that meet a search, and all terms that are none of its keys, newest first."""
+        if not terms:
+            return FoundEvents(*await self._store.index.events(search, limit, cursor))
+        async with self._limit.slot(search.tenant or ""):
+            return await self._read(search, terms, limit, cursor)
+
+    async def resolve(self, search: Search, query: str | None) -> tuple[Search, list[Term]]:
+        """Return the search with the keys of a query, and its other terms."""
+        if query is None:
+            return search, []
+        try:
+            terms = parse(query)
+        except BadQuery as error:
+            raise Invalid.field("q", str(error)) from None
+        if search.tenant is None:
+            raise Invalid.field("q", "searches in the data of one tenant: name a `tenant` too")
+        paths = {term.path for term in terms if term.path is not None}
+        declared = await self._store.catalogue.has_search_keys(search.tenant, paths, search.types) if paths else set()
+        keys = tuple(Key(term.path, term.text) for term in terms if term.path is not None and term.path in declared)
+        others = [term for term in terms if term.path not in declared]
+        since = search.since
+        if others and since is None:
+            since = max(search.until or utc_now(), BEGINNING) - DEFAULT_PERIOD
+        return replace(search, keys=keys, since=since), others
+
+    async def by_keys(self, search: Search, query: str | None) -> Search:
+        """Return the search with a query that has only declared keys, so that it can be run in the background."""
+        found, others = await self.resolve(search, query)
+        if others:
+            raise Invalid.field("q", "may have values at declared paths only: other data are not searched as a whole")
+        return found
+
+    async def _read(self, search: Search, terms: Sequence[Term], limit: int, cursor: str | None) -> FoundEvents:
+        """Read the data of the next events, until a page is full, or the search has read enough."""
+        found: list[ListedEvent] = []
+        until = time.monotonic() + MAX_SECONDS
+        for _ in range(MAX_READ // READ_AT_ONCE):
+            rows, cursor = await self._store.index.events(search, READ_AT_ONCE, cursor)
+            for row in await self._gateway.data.matching(rows, lambda data, id_: matches(data, id_, terms)):
+                found.append(row)
+                if len(found) == limit and (row is not rows[-1] or cursor):
+                    return FoundEvents(found, cursor_after(row), row.accepted_at)
+            if cursor is None:
+                return FoundEvents(found, None, search.since)
+            if time.monotonic() >= until:
+                break
+        return FoundEvents(found, cursor, time_of(cursor) if cursor else None)
