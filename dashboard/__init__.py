@@ -5,6 +5,7 @@ from dashboard import (
     event_type_form,
     event_types,
     exchange,
+    exports,
     inbox,
     limits,
     lists,
@@ -30,6 +31,7 @@ ROUTERS = (
     schedules.router,
     inbox.router,
     inbox.address_router,
+    exports.router,
     event.router,
     exchange.router,
     webhook_form.router,
@@ -39,4 +41,5 @@ ROUTERS = (
     lists.router,
     recoveries.router,
 )
-"""`/webhooks/new` comes before `/webhooks/{webhook_id}`, and `POST /webhooks/{webhook_id}/{command}` last."""
+"""`/webhooks/new` and `/webhooks/export.csv` come before `/webhooks/{webhook_id}`; of its own,
+`POST /webhooks/{webhook_id}/{command}` is the last."""

@@ -224,4 +224,4 @@ async def _show_keys(
 async def list_audit_log(request: Request, cursor: Cursor, audit: AuditDep, tenant: AnyTenant) -> Response:
     """Show changes and commands, newest first."""
     found, end = await audit.page(tenant=tenant, since=None, until=None, limit=ENTRIES_ON_PAGE, cursor=cursor.start)
-    return await render(request, "audit.html", items=found, **paging(request, "/audit", cursor, end))
+    return await render(request, "audit.html", items=found, **paging(request, "/audit", cursor, end, exported=True))
