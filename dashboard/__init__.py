@@ -12,6 +12,7 @@ from dashboard import (
     login,
     look,
     overview,
+    portal_links,
     recoveries,
     schedules,
     webhook,
@@ -39,6 +40,7 @@ ROUTERS = (
     webhook_receiver.router,
     webhook_settings.router,
     lists.router,
+    portal_links.router,
     recoveries.router,
 )
 """`/webhooks/new` and `/webhooks/export.csv` come before `/webhooks/{webhook_id}`; of its own,

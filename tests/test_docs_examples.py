@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from api.app import bare_app
-from api.schemas.portal import NewPortalLink
 from hookkeeper import temporal_names
 from hookkeeper.cli.main import app
 from hookkeeper.command_rules import Command
@@ -23,6 +22,7 @@ from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.payload import body_of
 from hookkeeper.services.event_types import NewEventType
 from hookkeeper.services.new_event import NewEvent
+from hookkeeper.services.portal_links import NewPortalLink
 from hookkeeper.services.schedule_fields import NewSchedule
 from hookkeeper.services.webhook_fields import NewWebhook
 from hookkeeper.settings import Settings

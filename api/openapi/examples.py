@@ -22,7 +22,6 @@ from api.schemas.events import (
     EventSummary,
     LatestResultView,
 )
-from api.schemas.portal import PortalLink, PortalSessionView, ThemeView
 from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepted, WebhookDelivery
 from api.views import statistics
 from hookkeeper.content.headers import MASK
@@ -36,6 +35,7 @@ from hookkeeper.registry.index.statistics import Group, Measures, Statistics, St
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.event_types import EventTypeView, TenantSearchKeysView
+from hookkeeper.services.portal_links import PortalLink, PortalSessionView, ThemeView
 from hookkeeper.services.preview import Preview, RequestPreview
 from hookkeeper.services.schedule_fields import ScheduleCommandAccepted, ScheduleSummary
 from hookkeeper.temporal.events.own_runs import EventSnapshot
