@@ -297,11 +297,17 @@ async def test_schedules_are_shown_to_their_tenant(idle_instance: Instance) -> N
 async def test_the_audit_log_names_who_did_what(idle_instance: Instance) -> None:
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop")
     await make_key(idle_instance, "someone-else", name=HOSTILE_NAME)
+    await idle_instance.http.post("/v1/event-types", json={"name": "order.paid"})
     async with browsing(idle_instance.app) as browser:
-        page = await browser.page("/audit")
-        assert "webhook.create" in page.text
-        assert "key.create" in page.text
-        assert f"/webhooks/{webhook['id']}" in page.links()
+        answer = await browser.get("/audit")
+        assert "<script>alert" not in answer.text
+        page = Page(answer.text)
+        for text in ("webhook.create", "key.create", "Shop", HOSTILE_NAME):
+            assert text in page.text
+        places = {f"/webhooks/{webhook['id']}", "/event-types?name=order.paid"}
+        assert places <= page.links()
+        for place in places:
+            assert (await browser.get(place)).status_code == 200
         page = await browser.page(f"/audit?tenant={idle_instance.tenant}")
         assert "key.create" not in page.text
 
