@@ -15,6 +15,7 @@ from hookkeeper.services.fields import EventType
 
 router = APIRouter(prefix="/event-types", include_in_schema=False, route_class=FormRoute, dependencies=[needs("admin")])
 Name = Annotated[EventType, Path()]
+FIRST = ("name", "description")
 LIST: dict[str, Any] = {"list": "/event-types", "list_name": "Event types"}
 
 
@@ -76,10 +77,19 @@ def _texts_of(event_type: Any) -> dict[str, str]:
 
 async def _show_new(request: Request, form: dict[str, str], error: Exception | None = None) -> Response:
     return await forms.show(
-        request, NewEventType, form, error=error, heading="New event type", action="/event-types/new", **LIST
+        request,
+        NewEventType,
+        form,
+        error=error,
+        first=FIRST,
+        heading="New event type",
+        action="/event-types/new",
+        **LIST,
     )
 
 
 async def _show_edit(request: Request, name: str, form: dict[str, str], error: Exception | None = None) -> Response:
     action = f"/event-types/{name}/edit"
-    return await forms.show(request, EventTypeChanges, form, error=error, heading=name, action=action, **LIST)
+    return await forms.show(
+        request, EventTypeChanges, form, error=error, first=FIRST, heading=name, action=action, **LIST
+    )

@@ -1,7 +1,7 @@
 """Forms that are made of the description of an object's fields: what was typed is read, and shown again with errors."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request, Response
@@ -61,10 +61,14 @@ async def show(
     texts: Mapping[str, str],
     *,
     error: Exception | None = None,
+    first: Sequence[str] = (),
     without: frozenset[str] = frozenset(),
     **context: Any,
 ) -> Response:
-    """Show the form of a model's fields, with what is wrong. `context` has its title and address. Raises Forbidden."""
+    """Show the form of a model's fields, with what is wrong. `context` has its title and address. Raises Forbidden.
+
+    The fields named `first` are a section of their own, before all others.
+    """
     problem = problem_of(error) if error else None
     if isinstance(problem, Forbidden):
         raise problem
@@ -72,9 +76,11 @@ async def show(
     for bad in problem.errors if problem else ():
         name, detail = _placed(model, bad)
         errors.setdefault(name, []).append(detail)
-    fields = [field for name, field in fields_of(model).items() if name not in without]
+    fields = {name: field for name, field in fields_of(model).items() if name not in without}
+    above = [fields.pop(name) for name in first if name in fields]
+    sections = [section for section in (above, list(fields.values())) if section]
     return await render(
-        request, "form.html", form=texts, fields=fields, problem=problem, errors=errors, **{"kept": {}, **context}
+        request, "form.html", form=texts, sections=sections, problem=problem, errors=errors, **{"kept": {}, **context}
     )
 
 

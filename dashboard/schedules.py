@@ -27,6 +27,8 @@ WRITES = [needs("events:write"), Depends(without_portal)]
 """A schedule posts its events as the key that has made it, so one of the portal could not go on after its session."""
 ONCE = "once"
 """The field of the form of a new schedule that has its id, unless one is typed."""
+FIRST = ("tenant", "id", "name", "event")
+"""Fields that the form has before those of times."""
 TIMES = {"cron", "every"}
 """A schedule has one of these."""
 DONE = {
@@ -138,6 +140,7 @@ async def _show_new(request: Request, caller: Caller, form: dict[str, str], erro
         NewSchedule,
         form,
         error=error,
+        first=FIRST,
         without=without,
         heading="New schedule",
         action="/schedules/new",
@@ -156,6 +159,7 @@ async def _show_edit(
         ScheduleChanges,
         form,
         error=error,
+        first=FIRST,
         heading=plan.name or plan.id,
         action=query(f"/schedules/{plan.id}/edit", tenant=plan.tenant),
         list=query("/schedules", tenant=None if request.state.caller.tenant else plan.tenant),

@@ -263,7 +263,7 @@ async def test_event_types_schedules_and_links_are_made_and_deleted_after_a_ques
 ) -> None:
     """Proves: no script is needed, nothing is wider than the window, and axe finds nothing, with open questions too."""
     tenant = idle_instance.tenant
-    async with reading(chromium, idle_instance, width=width) as page:
+    async with reading(chromium, idle_instance, width=width, expected="a status of 422") as page:
         await log_in(page)
         await page.goto("/event-types/new")
         await page.get_by_label("Name", exact=True).fill("order.paid")
