@@ -32,12 +32,12 @@ FIRST = ("tenant", "id", "name", "event")
 TIMES = {"cron", "every"}
 """A schedule has one of these."""
 DONE = {
-    "create": N_("The schedule is created."),
-    "again": N_("This form has created the schedule already. Edit the schedule to change it."),
-    "change": N_("The schedule was changed, from its next time on."),
+    "create": "The schedule is created.",
+    "again": "This form has created the schedule already. Edit the schedule to change it.",
+    "change": "The schedule was changed, from its next time on.",
     "pause": N_("The schedule is paused. Times that pass meanwhile are skipped."),
     "resume": N_("The schedule continues with its next time."),
-    "delete": N_("The schedule is deleted. Events that it has posted are still delivered."),
+    "delete": "The schedule is deleted. Events that it has posted are still delivered.",
 }
 """What the page says after a change."""
 Id = Annotated[str, Path(pattern=SCHEDULE_ID)]
