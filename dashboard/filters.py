@@ -34,7 +34,7 @@ PERIODS = {
     "30d": N_("30 days"),
 }
 LABELS = {
-    "tenant": N_("tenant"),
+    "tenant": "tenant",
     "type": N_("type"),
     "q": N_("search"),
     "webhook": N_("webhook"),

@@ -186,7 +186,7 @@ def errors_of(problem: Problem | None) -> dict[str, list[str]]:
 
 async def unknown_page(request: Request) -> Response:
     """Render the page for an address that has none."""
-    return await error_page(request, Missing("There is no page at this address."))
+    return await error_page(request, Missing(N_("There is no page at this address.")))
 
 
 def back_to(request: Request) -> str | None:

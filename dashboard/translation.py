@@ -5,6 +5,7 @@ portal, reads the language of the link, or that which the browser asks for.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from gettext import NullTranslations, c2py
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 from hookkeeper.services.caller import LANGUAGES
 
 ENGLISH = "en"
+OF_SCRIPTS = re.compile(r'\b_\("([^"]+)"\)')
+"""A text in a script."""
 MAX_RANGES = 20
 """Languages of a header that are read."""
 
@@ -51,7 +54,6 @@ class Message(NamedTuple):
     id: str
     texts: list[str]
     """The translation, or one for each plural form."""
-    is_of_script: bool
 
 
 class Translations(NullTranslations):
@@ -64,7 +66,6 @@ class Translations(NullTranslations):
         rule = next(line for line in header.split("\n") if line.startswith("Plural-Forms:"))
         self._plural = c2py(rule.partition("plural=")[2].rstrip(";"))  # type: ignore[attr-defined]
         self._texts = {id_: message.texts for id_, message in messages.items()}
-        self.of_scripts = {id_: message.texts[0] for id_, message in messages.items() if message.is_of_script}
 
     def gettext(self, message: str) -> str:
         return self._texts.get(message, [message])[0]
@@ -88,7 +89,7 @@ def read_messages(file: str) -> Iterator[Message]:
             parts[name] = parts.get(name, "") + json.loads(f'"{text}')  # with the same escapes
         texts = [text for name, text in parts.items() if name.startswith("msgstr")]
         if texts and all(texts) and "#, fuzzy" not in comments:
-            yield Message(parts["msgid"], texts, ".js" in comments)
+            yield Message(parts["msgid"], texts)
 
 
 @cache
@@ -101,8 +102,12 @@ def translations_to(language: str) -> NullTranslations:
 
 
 def texts_of_scripts(language: str) -> dict[str, str]:
-    """Return the translations that scripts need."""
-    return getattr(translations_to(language), "of_scripts", {})
+    """Return the translations that scripts need; none for English."""
+    if language == ENGLISH:
+        return {}
+    scripts = (file for file in files("dashboard").joinpath("static").iterdir() if file.name.endswith(".js"))
+    texts = {text for script in scripts for text in OF_SCRIPTS.findall(script.read_text(encoding="utf-8"))}
+    return {text: translations_to(language).gettext(text) for text in sorted(texts)}
 
 
 def extract_fields(
@@ -116,8 +121,7 @@ def extract_fields(
     for field in by_path(NewWebhook).values():
         texts += [
             field.title,
-            field.form_help,
-            field.help.replace("`", ""),
+            *field.form_help,
             *(field.shown_choices.values() if field.choices else ()),
         ]
         texts += [field.title.removesuffix("s")] if field.is_list else []
