@@ -22,7 +22,7 @@ from activities.memory_budget import WorkerMemory
 from activities.recent_batches import BatchProgress, OutcomeKey, RecentBatches
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper import metrics, task_queues, tracing
-from hookkeeper.asyncio_tasks import wait_for_all
+from hookkeeper.asyncio_tasks import stop, wait_for_all
 from hookkeeper.content.errors import ContentError
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts
@@ -34,6 +34,8 @@ from hookkeeper.registry.targets import channel_of
 from hookkeeper.registry.webhook_reads import FoundWebhooks
 from hookkeeper.temporal.events.run_state import find_own_run
 
+ACTING_INTERVAL = 1.0
+"""Seconds after which outcomes count for the health of their webhooks, while other attempts of their batch last."""
 MAX_CONCURRENT_ATTEMPTS = 100
 """Attempts of one tenant in one activity."""
 log = structlog.get_logger("hookkeeper.delivery")
@@ -50,7 +52,7 @@ class Made(NamedTuple):
 
 
 AfterAttempts = Callable[[str, Sequence[Made], Mapping[str, Webhook], timedelta], Awaitable[None]]
-"""Acts on all attempts of a tenant. Runs again if the activity is retried.
+"""Acts on attempts of a tenant, once on each, and again if the activity is retried.
 
 It gets the webhooks as they were before the attempts, as far as this try of the activity has read them, and how far
 Temporal's clock is ahead of this machine's.
@@ -91,14 +93,27 @@ class BatchTry:
             if (number, request.delivery) not in known
         ]
 
-    def outcomes(self, number: int) -> tuple[Outcome, ...]:
-        """Return the outcomes of an event. An attempt that is prevented is put off; every other one has been made."""
+    def made(self, numbers: Numbers, left_out: Collection[OutcomeKey] = ()) -> dict[OutcomeKey, Made]:
+        """Return the attempts of these events that have ended, without those that are left out.
+
+        An attempt that is prevented is put off.
+        """
         now = datetime.now(UTC) + self.clock_offset
-        return tuple(
-            self.progress.outcomes.get((number, request.delivery))
-            or internal_errors.put_off(request.delivery, self.prevented[number, request.delivery], now)
-            for request in self.batch.events[number].attempts
-        )
+        found: dict[OutcomeKey, Made] = {}
+        for number in numbers:
+            event = self.batch.events[number]
+            for request in event.attempts:
+                key = number, request.delivery
+                outcome = self.progress.outcomes.get(key)
+                if outcome is None and key in self.prevented:
+                    outcome = internal_errors.put_off(request.delivery, self.prevented[key], now)
+                if outcome is not None and key not in left_out:
+                    found[key] = Made(event.id, request, outcome)
+        return found
+
+    def outcomes(self, number: int) -> tuple[Outcome, ...]:
+        """Return the outcomes of an event whose attempts have all ended."""
+        return tuple(made.outcome for made in self.made([number]).values())
 
     def raise_unless_put_off(self, numbers: Numbers) -> None:
         """Raise an internal error if none of these attempts was made, unless all are put off."""
@@ -197,8 +212,7 @@ class BatchRunner:
             try:
                 with tenant_slot(tenant):
                     webhooks = of_all or await self._webhooks(this, numbers, tenant)
-                    await self._make_attempts(this, tenant, numbers, webhooks, make_attempt)
-                    await self._after(this, tenant, numbers, webhooks)
+                    await self._attempt(this, tenant, numbers, webhooks, make_attempt)
                     outcomes.update((number, this.outcomes(number)) for number in numbers)
             except ApplicationError as error:
                 if error.type != TENANT_AT_LIMIT or this.has_outcomes(numbers) or not delays_others:
@@ -216,6 +230,35 @@ class BatchRunner:
         """Read the webhooks of all attempts whose outcomes are not known yet."""
         ids = {request.webhook_id for _, request in this.missing(numbers)}
         return await self._store.webhooks.many(ids, sharer) if ids else FoundWebhooks({}, {})
+
+    async def _attempt(
+        self, this: BatchTry, tenant: str, numbers: Numbers, webhooks: FoundWebhooks, make_attempt: MakeAttempt
+    ) -> None:
+        """Make the attempts of a tenant's events, and act on their outcomes: one that lasts holds up no other's."""
+        acted: set[OutcomeKey] = set()
+        attempts = asyncio.create_task(self._make_attempts(this, tenant, numbers, webhooks, make_attempt))
+        try:
+            while not (await asyncio.wait([attempts], timeout=ACTING_INTERVAL))[0]:
+                made = this.made(numbers, acted)
+                try:
+                    await self._act(this, tenant, made, webhooks)
+                except Exception:  # noqa: BLE001 - any error: they are among the rest, for which it is raised
+                    log.warning("results do not count for the health of the webhooks yet", tenant=tenant)
+                else:
+                    acted.update(made)
+        finally:
+            await stop(attempts)
+        attempts.result()
+        try:
+            await self._act(this, tenant, this.made(numbers, acted), webhooks)
+        except Exception:  # any error: events of other tenants go on
+            if not (this.batch.is_shared and internal_errors.is_last_try()):
+                raise
+            log.exception("results do not count for the health of the webhooks", tenant=tenant)
+
+    async def _act(self, this: BatchTry, tenant: str, made: Mapping[OutcomeKey, Made], webhooks: FoundWebhooks) -> None:
+        if made:
+            await self._after_attempts(tenant, [*made.values()], webhooks.readable, this.clock_offset)
 
     async def _make_attempts(
         self, this: BatchTry, tenant: str, numbers: Numbers, webhooks: FoundWebhooks, make_attempt: MakeAttempt
@@ -247,15 +290,6 @@ class BatchRunner:
 
             await wait_for_all(make(number, request) for number, request in missing)
 
-    async def _after(self, this: BatchTry, tenant: str, numbers: Numbers, webhooks: FoundWebhooks) -> None:
-        made = [made for number in numbers for made in _made(this, number)]
-        try:
-            await self._after_attempts(tenant, made, webhooks.readable, this.clock_offset)
-        except Exception:  # any error: events of other tenants go on
-            if not (this.batch.is_shared and internal_errors.is_last_try()):
-                raise
-            log.exception("results do not count for the health of the webhooks", tenant=tenant)
-
     async def _outcome(
         self, request: AttemptRequest, webhook: Webhook | None, context: BatchContext, make_attempt: MakeAttempt
     ) -> Outcome:
@@ -273,11 +307,6 @@ class BatchRunner:
             outcome = attempt.bad_template(error)
         wants_alerts = self._always_alert or webhook.on_failure is not None
         return outcome.model_copy(update={"alerts": True}) if wants_alerts else outcome
-
-
-def _made(this: BatchTry, number: int) -> Iterable[Made]:
-    event = this.batch.events[number]
-    return (Made(event.id, *pair) for pair in zip(event.attempts, this.outcomes(number), strict=True))
 
 
 def _log_attempt(event: EventAttempts, request: AttemptRequest, outcome: Outcome) -> None:

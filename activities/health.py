@@ -1,4 +1,4 @@
-"""Record the results of batches in the health of their webhooks, after all their attempts.
+"""Record the results of batches in the health of their webhooks, each second while attempts of a batch last.
 
 If the registry stays unreachable then, the activity is retried, continues from the outcomes in its heartbeats, and
 records them. So each batch is recorded at least once; `hookkeeper.registry.health` explains why twice does no harm.

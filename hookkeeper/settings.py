@@ -276,6 +276,13 @@ class Settings(BaseSettings):
         description="Time that a stopping worker has to finish attempts in progress, and the API to finish requests"
         " (at most 10 s); ten seconds later the process exits in any case",
     )
+    shutdown_delay: timedelta = Field(
+        timedelta(seconds=5),
+        ge=timedelta(0),
+        le=timedelta(minutes=5),
+        description="Time after SIGTERM in which the API still serves, and `GET /readyz` answers 503, so that load"
+        " balancers choose other processes",
+    )
     public_url: str = Field("http://127.0.0.1:8080", description="Public URL of the API, used in links")
     portal_url: str | None = Field(
         None,
@@ -381,7 +388,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("retention", "audit_retention", "disable_after", "max_hold", "probe_interval"),
-        *("heartbeat_delay", "shutdown_timeout"),
+        *("heartbeat_delay", "shutdown_timeout", "shutdown_delay"),
         mode="before",
     )
     @classmethod

@@ -113,6 +113,18 @@ async def test_a_webhook_that_hangs_is_slowed_down_until_it_answers(instance: In
         assert await queues(instance, last) == [usual]
 
 
+async def test_a_webhook_that_hangs_hides_no_failure_of_others(instance: Instance, inbox: Receiver) -> None:
+    """Setup: both get each event, and their attempts are made together."""
+    inbox.otherwise = Answer(500)
+    async with receiver() as hung:
+        hung.otherwise = Answer(delay=60)
+        hangs = await instance.webhook(hung.url, timeout=30)
+        fails = await instance.webhook(inbox.url)
+        await instance.send()
+        await until_health(instance, fails, "degraded")
+        assert (await health(instance, hangs))["status"] == "new", "its attempt lasts"
+
+
 async def test_a_busy_webhook_is_left_alone_by_all_events(instance: Instance, inbox: Receiver) -> None:
     """A requested attempt is made at once all the same."""
     inbox.answers = [Answer(429, headers={"retry-after": "3"})]
