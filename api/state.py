@@ -46,7 +46,7 @@ class ApiState:
         self.gateway = gateway
         self.links = LinkBuilder(settings.public_url, settings.temporal_ui_url, gateway.namespace)
         self.sandbox = Sandbox(per_tenant=MAX_CALLS_PER_TENANT)
-        self.authenticator = Authenticator(admin_key, store.api_keys, store.portal, settings.rate_limit)
+        self.authenticator = Authenticator(settings.admin_keys, store.api_keys, store.portal, settings.rate_limit)
         self.concurrency = RequestConcurrency(settings.max_concurrent_requests_per_tenant)
         self.parsing = TenantLimit(MAX_CONCURRENT_PARSES)
         self.rendering = TenantLimit(MAX_CONCURRENT_RENDERS)

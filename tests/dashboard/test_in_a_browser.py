@@ -66,6 +66,7 @@ async def reading(
     scheme: Literal["light", "dark"] = "light",
     width: int = 1280,
     expected: str = REPEATED,
+    scripts: bool = True,
 ) -> AsyncIterator[Page]:
     """Return a page of the instance, at the login."""
     complaints: list[str] = []
@@ -85,6 +86,7 @@ async def reading(
             color_scheme=scheme,
             timezone_id=ZONE,
             viewport={"width": width, "height": 860},
+            java_script_enabled=scripts,
         )
         page = await context.new_page()
         page.set_default_timeout(PATIENCE)
