@@ -117,7 +117,7 @@ class Readiness:
 async def is_polled(client: Client, task_queue: str) -> bool:
     """Return whether a worker polls a queue for workflow tasks."""
     try:
-        return len((await _describe(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)).pollers) > 0
+        return len((await describe_queue(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)).pollers) > 0
     except RPCError:
         return False
 
@@ -128,7 +128,7 @@ async def server_time(client: Client, task_queue: str) -> datetime | None:
     Only a worker of the queue can rely on it: without workers, the latest poll may be minutes ago.
     """
     try:
-        described = await _describe(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+        described = await describe_queue(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
     except RPCError:
         return None
     return max((poller.last_access_time.ToDatetime(UTC) for poller in described.pollers), default=None)
@@ -137,11 +137,12 @@ async def server_time(client: Client, task_queue: str) -> datetime | None:
 async def count_waiting_tasks(client: Client, task_queue: str) -> int:
     """Return the approximate number of workflow tasks and activities that wait in a queue. Raises `RPCError`."""
     kinds = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
-    described = await asyncio.gather(*(_describe(client, task_queue, kind) for kind in kinds))
+    described = await asyncio.gather(*(describe_queue(client, task_queue, kind) for kind in kinds))
     return sum(queue.stats.approximate_backlog_count for queue in described)
 
 
-async def _describe(client: Client, task_queue: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
+async def describe_queue(client: Client, task_queue: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
+    """Return the pollers and the backlog of a queue. Raises `RPCError`."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=task_queue),
