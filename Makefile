@@ -16,7 +16,7 @@ DEV := $(VENV)/.stamp-dev
 BENCH := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format docs fuzz drill bench audit lock clean FORCE
+.PHONY: help demo dev test check format messages docs fuzz drill bench audit lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,14 @@ check: $(DEV) ## Check format, lint, types and imports
 format: $(DEV) ## Format the code and apply the safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+messages: $(DEV) ## Collect the texts of the pages into the files of translations, which have those of all languages
+	@mkdir -p build
+	@$(BABEL) extract -F pyproject.toml --no-location -o build/pages.pot .
+	@for language in dashboard/locales/*/; do $(BABEL) update -D pages -d dashboard/locales -l $$(basename $$language) \
+	  -i build/pages.pot -w 120 --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date; done
+
+BABEL = $(BIN)/python -m babel.messages.frontend -q
 
 docs: $(DEV) ## Build the documentation into build/site; fails for broken links
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)

@@ -16,6 +16,7 @@ from hookkeeper.temporal.events.run_repair import RunRepair
 from hookkeeper.temporal.server.readiness import server_time
 from hookkeeper.temporal.workers.serve import ServedQueue, serve
 from workflows.event import EventWorkflow
+from workflows.incident import IncidentWorkflow
 from workflows.probe import ProbeWorkflow
 from workflows.recovery import BulkWorkflow, RecoveryWorkflow
 from workflows.release import ReleaseWorkflow
@@ -30,6 +31,7 @@ WORKFLOWS: list[type] = [
     RecoveryWorkflow,
     BulkWorkflow,
     ProbeWorkflow,
+    IncidentWorkflow,
 ]
 
 

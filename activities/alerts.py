@@ -1,12 +1,13 @@
-"""Alerts: tell the owner of a webhook, and the operator, that a delivery has failed, that the webhook was disabled for
-it, or that it works again.
+"""Send alerts to the owner of a webhook and to the operator: a delivery has failed, or its incident has news.
 
-At most one failure alert per webhook and hour (`hookkeeper.registry.alerts`), and few to the operator for one tenant,
-which can make webhooks, let them fail and remove them as often as it likes. The heartbeat keeps the recipients that
-were reached, so that a retry after an error of one recipient does not alert the others again.
+Which alerts are due is decided in `hookkeeper.registry.alerts`: that of a delivery is claimed here, that of an incident
+before. The operator gets few for one tenant, which can make webhooks, let them fail and remove them as often as it
+likes. The heartbeat keeps the recipients that were reached, so that a retry after an error of one recipient does not
+alert the others again.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import structlog
@@ -29,12 +30,12 @@ from hookkeeper.egress.notifier import Notifier
 from hookkeeper.links import LinkBuilder
 from hookkeeper.mail.provider import MailProvider, Tags
 from hookkeeper.messages import Message
-from hookkeeper.messages.alert import Alert, AlertResult
+from hookkeeper.messages.alert import Alert, AlertResult, IncidentFacts
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.rate_limits import RateLimits
-from hookkeeper.times import rfc3339
+from hookkeeper.times import rfc3339, utc_now
 
 NOTIFICATION_TIMEOUT = 15.0
 MAX_RESPONSE_BYTES = 512
@@ -117,7 +118,7 @@ class AlertActivities:
         progress = await self._claim(alert)
         if progress is None:
             return AlertResult(skipped=True)
-        data = await self._data.of_this_run()
+        data = {} if alert.incident else await self._data.of_this_run()
         with self._memory.event_data(alert.tenant, data):
             context = self._context(alert, webhook, progress.unreported, data)
             return await self._send_to_all(alert, webhook, progress, context)
@@ -130,7 +131,7 @@ class AlertActivities:
         async def send(name: str) -> None:
             nonlocal progress
             reached = frozenset(progress.reached.get(name, ()))
-            linked = context | {"alert": context["alert"] | {"link": self._link(alert, name)}}
+            linked = context | {"alert": context["alert"] | self._links_for(alert, name)}
             result = await self._send_to(recipients[name], alert, name, linked, reached)
             metrics.ALERTS.labels(alert.kind, result.verdict).inc()
             log.info("alert", webhook=webhook.id, tenant=alert.tenant, to=name, verdict=result.verdict)
@@ -149,7 +150,11 @@ class AlertActivities:
         details = activity.info().heartbeat_details
         if details:
             return AlertProgress.model_validate(details[0])
-        unreported = await self._store.alerts.claim(alert.webhook_id, alert.kind, alert.delivery, alert.token)
+        unreported: int | None
+        if alert.incident:
+            unreported = alert.incident.unreported
+        else:
+            unreported = await self._store.alerts.claim(alert.webhook_id, alert.kind, alert.delivery, alert.token)
         if unreported is None:
             return None
         progress = AlertProgress(unreported=unreported, given_up=await self._operators_left_out(alert))
@@ -207,31 +212,59 @@ class AlertActivities:
 
     def _context(self, alert: Alert, webhook: Webhook, unreported: int, data: Any) -> dict[str, Any]:
         event = OutgoingEvent(alert.id, alert.type, alert.tenant, alert.timestamp, data)
-        reason = webhook.disabled_reason if alert.kind == "disabled" else alert.reason
-        since = webhook.unhealthy_since
         return context_of(event, webhook.context) | {
             "alert": {
                 **alert.model_dump(include={"kind", "tenant", "delivery", "channel", "target", "attempts"}),
-                "reason": reason,
-                "failures": max((failure.failures for failure in webhook.failing.values()), default=0),
-                "failing_since": rfc3339(since) if since else None,
-                "webhook": {"id": webhook.id, "name": webhook.name, "enabled": webhook.enabled},
+                "reason": webhook.disabled_reason if alert.kind == "disabled" else alert.reason,
+                "webhook": {
+                    "id": webhook.id,
+                    "name": webhook.name,
+                    "url": webhook.target,
+                    "enabled": webhook.enabled,
+                },
                 "last_outcome": alert.model_dump(include={"status_code", "error", "text"}),
                 "unreported": unreported,
+                **_facts(alert.incident or _facts_of(webhook)),
             }
         }
 
-    def _link(self, alert: Alert, name: str) -> str:
-        """Return where a recipient finds more. The Temporal web UI shows all tenants, so it is the operator's only."""
-        page = (
-            self._links.webhook_page(alert.webhook_id)
-            if alert.probed
-            else self._links.event_page(alert.tenant, alert.id)
-        )
-        if not name.startswith(f"{OPERATOR}."):
-            return page
-        info = activity.info()
-        return self._links.run(info.workflow_id or "", info.workflow_run_id or "") or page
+    def _links_for(self, alert: Alert, name: str) -> dict[str, Any]:
+        """Return who the recipient is, and where it finds more. The Temporal web UI shows all tenants, so it is the
+        operator's only.
+        """
+        is_operator = name.startswith(f"{OPERATOR}.")
+        links, info = self._links if is_operator else self._links.for_owners(), activity.info()
+        is_of_webhook = alert.incident is not None or alert.probed
+        return {
+            "recipient": OPERATOR if is_operator else OWNER,
+            "link": links.webhook_page(alert.webhook_id) if is_of_webhook else links.event_page(alert.tenant, alert.id),
+            "temporal": links.run(info.workflow_id or "", info.workflow_run_id or ""),
+        }
+
+
+def _facts_of(webhook: Webhook) -> IncidentFacts:
+    """Return what the alert of a delivery says of its webhook."""
+    failures = max((failure.failures for failure in webhook.failing.values()), default=0)
+    return IncidentFacts(key="", at=utc_now(), since=webhook.unhealthy_since, failures=failures)
+
+
+def _facts(facts: IncidentFacts) -> dict[str, Any]:
+    """Return the facts as templates see them."""
+    others = [other.model_dump() | {"since": rfc3339(other.since)} for other in facts.also_failing]
+    return {
+        "incident": facts.key,
+        "at": rfc3339(facts.at),
+        "failing_since": _time(facts.since),
+        "failures": facts.failures,
+        "also_failing": others,
+        "waiting": facts.waiting,
+        "next_attempt_at": _time(facts.next_attempt_at),
+        "disable_at": _time(facts.disable_at),
+    }
+
+
+def _time(time: datetime | None) -> str | None:
+    return rfc3339(time) if time else None
 
 
 def _named(role: str, alerts: OnFailure | None) -> dict[str, Recipient]:

@@ -22,12 +22,11 @@ from activities.memory_budget import WorkerMemory
 from activities.recent_batches import BatchProgress, OutcomeKey, RecentBatches
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper import metrics, task_queues, tracing
-from hookkeeper.asyncio_tasks import wait_for_all
+from hookkeeper.asyncio_tasks import stop, wait_for_all
 from hookkeeper.content.errors import ContentError
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts
 from hookkeeper.outcomes import Outcome
-from hookkeeper.registry.alerts import has_recovered
 from hookkeeper.registry.index.writing import AcceptedEvent
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
@@ -35,6 +34,8 @@ from hookkeeper.registry.targets import channel_of
 from hookkeeper.registry.webhook_reads import FoundWebhooks
 from hookkeeper.temporal.events.run_state import find_own_run
 
+ACTING_INTERVAL = 1.0
+"""Seconds after which outcomes count for the health of their webhooks, while other attempts of their batch last."""
 MAX_CONCURRENT_ATTEMPTS = 100
 """Attempts of one tenant in one activity."""
 log = structlog.get_logger("hookkeeper.delivery")
@@ -50,9 +51,8 @@ class Made(NamedTuple):
     outcome: Outcome
 
 
-AfterAttempts = Callable[[str, Sequence[Made], Mapping[str, Webhook], timedelta], Awaitable[Collection[str]]]
-"""Acts on all attempts of a tenant, and returns the webhooks that were disabled by them. Runs again if the activity is
-retried.
+AfterAttempts = Callable[[str, Sequence[Made], Mapping[str, Webhook], timedelta], Awaitable[None]]
+"""Acts on attempts of a tenant, once on each, and again if the activity is retried.
 
 It gets the webhooks as they were before the attempts, as far as this try of the activity has read them, and how far
 Temporal's clock is ahead of this machine's.
@@ -93,14 +93,27 @@ class BatchTry:
             if (number, request.delivery) not in known
         ]
 
-    def outcomes(self, number: int) -> tuple[Outcome, ...]:
-        """Return the outcomes of an event. An attempt that is prevented is put off; every other one has been made."""
+    def made(self, numbers: Numbers, left_out: Collection[OutcomeKey] = ()) -> dict[OutcomeKey, Made]:
+        """Return the attempts of these events that have ended, without those that are left out.
+
+        An attempt that is prevented is put off.
+        """
         now = datetime.now(UTC) + self.clock_offset
-        return tuple(
-            self.progress.outcomes.get((number, request.delivery))
-            or internal_errors.put_off(request.delivery, self.prevented[number, request.delivery], now)
-            for request in self.batch.events[number].attempts
-        )
+        found: dict[OutcomeKey, Made] = {}
+        for number in numbers:
+            event = self.batch.events[number]
+            for request in event.attempts:
+                key = number, request.delivery
+                outcome = self.progress.outcomes.get(key)
+                if outcome is None and key in self.prevented:
+                    outcome = internal_errors.put_off(request.delivery, self.prevented[key], now)
+                if outcome is not None and key not in left_out:
+                    found[key] = Made(event.id, request, outcome)
+        return found
+
+    def outcomes(self, number: int) -> tuple[Outcome, ...]:
+        """Return the outcomes of an event whose attempts have all ended."""
+        return tuple(made.outcome for made in self.made([number]).values())
 
     def raise_unless_put_off(self, numbers: Numbers) -> None:
         """Raise an internal error if none of these attempts was made, unless all are put off."""
@@ -199,9 +212,8 @@ class BatchRunner:
             try:
                 with tenant_slot(tenant):
                     webhooks = of_all or await self._webhooks(this, numbers, tenant)
-                    await self._make_attempts(this, tenant, numbers, webhooks, make_attempt)
-                    disabled = await self._after(this, tenant, numbers, webhooks)
-                    outcomes.update((number, _outcomes(this, number, disabled)) for number in numbers)
+                    await self._attempt(this, tenant, numbers, webhooks, make_attempt)
+                    outcomes.update((number, this.outcomes(number)) for number in numbers)
             except ApplicationError as error:
                 if error.type != TENANT_AT_LIMIT or this.has_outcomes(numbers) or not delays_others:
                     raise
@@ -218,6 +230,35 @@ class BatchRunner:
         """Read the webhooks of all attempts whose outcomes are not known yet."""
         ids = {request.webhook_id for _, request in this.missing(numbers)}
         return await self._store.webhooks.many(ids, sharer) if ids else FoundWebhooks({}, {})
+
+    async def _attempt(
+        self, this: BatchTry, tenant: str, numbers: Numbers, webhooks: FoundWebhooks, make_attempt: MakeAttempt
+    ) -> None:
+        """Make the attempts of a tenant's events, and act on their outcomes: one that lasts holds up no other's."""
+        acted: set[OutcomeKey] = set()
+        attempts = asyncio.create_task(self._make_attempts(this, tenant, numbers, webhooks, make_attempt))
+        try:
+            while not (await asyncio.wait([attempts], timeout=ACTING_INTERVAL))[0]:
+                made = this.made(numbers, acted)
+                try:
+                    await self._act(this, tenant, made, webhooks)
+                except Exception:  # noqa: BLE001 - any error: they are among the rest, for which it is raised
+                    log.warning("results do not count for the health of the webhooks yet", tenant=tenant)
+                else:
+                    acted.update(made)
+        finally:
+            await stop(attempts)
+        attempts.result()
+        try:
+            await self._act(this, tenant, this.made(numbers, acted), webhooks)
+        except Exception:  # any error: events of other tenants go on
+            if not (this.batch.is_shared and internal_errors.is_last_try()):
+                raise
+            log.exception("results do not count for the health of the webhooks", tenant=tenant)
+
+    async def _act(self, this: BatchTry, tenant: str, made: Mapping[OutcomeKey, Made], webhooks: FoundWebhooks) -> None:
+        if made:
+            await self._after_attempts(tenant, [*made.values()], webhooks.readable, this.clock_offset)
 
     async def _make_attempts(
         self, this: BatchTry, tenant: str, numbers: Numbers, webhooks: FoundWebhooks, make_attempt: MakeAttempt
@@ -249,16 +290,6 @@ class BatchRunner:
 
             await wait_for_all(make(number, request) for number, request in missing)
 
-    async def _after(self, this: BatchTry, tenant: str, numbers: Numbers, webhooks: FoundWebhooks) -> Collection[str]:
-        made = [made for number in numbers for made in _made(this, number)]
-        try:
-            return await self._after_attempts(tenant, made, webhooks.readable, this.clock_offset)
-        except Exception:  # any error: events of other tenants go on
-            if not (this.batch.is_shared and internal_errors.is_last_try()):
-                raise
-            log.exception("results do not count for the health of the webhooks", tenant=tenant)
-            return ()
-
     async def _outcome(
         self, request: AttemptRequest, webhook: Webhook | None, context: BatchContext, make_attempt: MakeAttempt
     ) -> Outcome:
@@ -274,25 +305,8 @@ class BatchRunner:
             outcome = await traced(make_attempt, attempt)
         except ContentError as error:
             outcome = attempt.bad_template(error)
-        if not (self._always_alert or webhook.on_failure is not None):
-            return outcome
-        recovered = outcome.verdict == "succeeded" and has_recovered(webhook, request.delivery)
-        return outcome.model_copy(update={"alerts": True, "recovered": recovered})
-
-
-def _made(this: BatchTry, number: int) -> Iterable[Made]:
-    event = this.batch.events[number]
-    return (Made(event.id, *pair) for pair in zip(event.attempts, this.outcomes(number), strict=True))
-
-
-def _outcomes(this: BatchTry, number: int, disabled: Collection[str]) -> tuple[Outcome, ...]:
-    """Return the outcomes of an event; those that have disabled their webhook say so."""
-    return tuple(
-        outcome.model_copy(update={"disabled": True})
-        if request.webhook_id in disabled and outcome.verdict != "succeeded"
-        else outcome
-        for _, request, outcome in _made(this, number)
-    )
+        wants_alerts = self._always_alert or webhook.on_failure is not None
+        return outcome.model_copy(update={"alerts": True}) if wants_alerts else outcome
 
 
 def _log_attempt(event: EventAttempts, request: AttemptRequest, outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""Record the results of batches in the health of their webhooks, after all their attempts.
+"""Record the results of batches in the health of their webhooks, each second while attempts of a batch last.
 
 If the registry stays unreachable then, the activity is retried, continues from the outcomes in its heartbeats, and
 records them. So each batch is recorded at least once; `hookkeeper.registry.health` explains why twice does no harm.
@@ -6,9 +6,9 @@ records them. So each batch is recorded at least once; `hookkeeper.registry.heal
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from temporalio import activity
@@ -16,14 +16,15 @@ from temporalio import activity
 from activities.delivery_batch import Made
 from hookkeeper import metrics
 from hookkeeper.content.text import truncate
-from hookkeeper.outcomes import BUSY_STATUS_CODES, Outcome
+from hookkeeper.outcomes import BUSY_STATUS_CODES, NOT_MADE, Outcome
 from hookkeeper.policy import HealthDefaults
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.health import MAX_TEXT, URL, Answer, AttemptResult, HealthChange, needs_recording
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import part_of
-from hookkeeper.temporal.bulk.probes import Probes
+from hookkeeper.services.incidents import Call, IncidentCalls, calls_after, time_left
+from hookkeeper.temporal.bulk.incidents import Probes
 
 PAUSES = (0.5, 1.0)
 """Seconds before each further try to record. The retry of an activity takes longer: it waits for another turn if its
@@ -63,28 +64,29 @@ class SlowWebhooks:
 
 
 class HealthRecorder:
-    def __init__(self, store: Store, defaults: HealthDefaults, probes: Probes | None = None) -> None:
+    def __init__(
+        self, store: Store, defaults: HealthDefaults, incidents: IncidentCalls, probes: Probes | None = None
+    ) -> None:
         """`defaults` are for webhooks without settings of their own."""
         self._store = store
         self._defaults = defaults
+        self._incidents = incidents
         self._probes = probes
         self._slow = SlowWebhooks()
 
-    async def record(
-        self, tenant: str, made: Sequence[Made], before: Mapping[str, Webhook], offset: timedelta
-    ) -> Collection[str]:
-        """Record the outcomes of a tenant's attempts; return the webhooks that were disabled by them.
+    async def record(self, tenant: str, made: Sequence[Made], before: Mapping[str, Webhook], offset: timedelta) -> None:
+        """Record the outcomes of a tenant's attempts, and let the incidents of their webhooks know.
 
         `before` are the webhooks as they were before their attempts, as far as this try of the activity has read them.
         `offset` is that of Temporal's clock.
         """
         results = list(self._results(made, before, offset))
-        if not results:
-            return ()
-        changes = await self._record(results)
+        changes = await self._record(results) if results else ()
         for change in changes:
             await self._follow(tenant, change)
-        return {change.webhook_id for change in changes if change.disabled}
+        now = datetime.now(UTC) + offset
+        calls = calls_during(made, before, now) | calls_after(changes, before, now)
+        await self._incidents.make(tenant, calls, before)
 
     async def _follow(self, tenant: str, change: HealthChange) -> None:
         """Act on a change. The activity may be retried, and so is this."""
@@ -163,6 +165,23 @@ def _answer(outcome: Outcome) -> Answer:
     if outcome.verdict == "gone":
         return "gone"
     return "timed_out" if outcome.error == "timeout" else "failed"
+
+
+def calls_during(made: Sequence[Made], before: Mapping[str, Webhook], now: datetime) -> dict[str, Call]:
+    """Return the calls of incidents that attempts need, whether or not they have changed the health.
+
+    A failure makes up for a start that has failed, and a success for a look.
+    """
+    found: dict[str, Call] = {}
+    for _, request, outcome in made:
+        webhook = before.get(request.webhook_id)
+        if webhook is None or outcome.verdict in NOT_MADE:
+            continue
+        if outcome.verdict != "succeeded":
+            found[webhook.id] = time_left(webhook.failing_from, now)
+        elif webhook.enabled and webhook.incident and webhook.incident.is_open and not webhook.failing:
+            found[webhook.id] = None
+    return found
 
 
 def throttled_for(webhook: Webhook | None, outcome: Outcome) -> float:

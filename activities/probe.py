@@ -10,6 +10,7 @@ from hookkeeper.messages.probe import PROBE_EVENT_TYPE, ProbeInput, ProbeRequest
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.temporal.bulk.incidents import Incidents
 from hookkeeper.temporal.bulk.releases import Releases
 from hookkeeper.times import utc_now
 
@@ -18,12 +19,18 @@ DATA = {"message": "Hookkeeper checks whether this endpoint answers again."}
 
 class ProbeActivities:
     def __init__(
-        self, store: Store, webhooks: WebhookActivities, releases: Releases, interval: timedelta | None
+        self,
+        store: Store,
+        webhooks: WebhookActivities,
+        releases: Releases,
+        incidents: Incidents,
+        interval: timedelta | None,
     ) -> None:
         """`interval`: between two probes; None turns probing off."""
         self._store = store
         self._webhooks = webhooks
         self._releases = releases
+        self._incidents = incidents
         self._interval = interval
 
     @activity.defn
@@ -39,15 +46,19 @@ class ProbeActivities:
             event_id=request.event_id,
             state=_state_after(outcome),
             interval=self._interval.total_seconds(),
-            outcome=outcome,
+            outcome=outcome.model_copy(update={"alerts": False}),  # the webhook's incident alerts
         )
 
     @activity.defn
     async def enable_webhook(self, probe: ProbeInput) -> bool:
-        """Enable the webhook and release what it held; False if it was disabled by request. Idempotent."""
+        """Enable the webhook and release what it held; False if it was disabled by request. Idempotent.
+
+        Its incident tells that it works again.
+        """
         enabled = await self._store.health.enable(probe.webhook_id, utc_now())
         if enabled:
             await self._releases.start(probe.tenant, probe.webhook_id)
+            await self._incidents.look(probe.tenant, probe.webhook_id)
         return enabled
 
 

@@ -12,6 +12,7 @@ from activities.alerts import AlertActivities
 from activities.delivery_batch import BatchRunner
 from activities.emails import EmailActivities, SuppressingProvider
 from activities.health import HealthRecorder
+from activities.incident import IncidentActivities
 from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
 from activities.probe import ProbeActivities
@@ -31,11 +32,12 @@ from hookkeeper.egress.resolver import Lookups
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
+from hookkeeper.services.incidents import IncidentCalls
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.operator_settings import mail_provider, operator_alerts
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.bulk.probes import Probes
+from hookkeeper.temporal.bulk.incidents import Probes
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.bulk.releases import HeldDeliveries
 from hookkeeper.temporal.events.gateway import Gateway
@@ -100,18 +102,19 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     renderer = Renderer(clients.sandbox, memory, settings.render_limits)
     interval = settings.probe_interval
     probes = Probes(temporal, settings.task_queue, interval) if interval else None
+    calls = IncidentCalls(gateway.incidents, always_alert=operators is not None)
     batches = BatchRunner(
         store,
         temporal,
         concurrency,
         memory,
-        HealthRecorder(store, settings.health_defaults, probes).record,
+        HealthRecorder(store, settings.health_defaults, calls, probes).record,
         heartbeat_delay=settings.heartbeat_delay,
         always_alert=operators is not None,
     )
     mail = SuppressingProvider(mail_provider(settings, clients.own), store.suppressions)
     notifier = Notifier(clients.guarded)
-    links = LinkBuilder(settings.public_url, settings.temporal_ui_url, temporal.namespace)
+    links = LinkBuilder(settings.public_url, settings.temporal_ui_url, temporal.namespace, settings.portal_url)
     webhooks = WebhookActivities(
         batches,
         clients.guarded,
@@ -131,7 +134,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     firing = ScheduledEventActivities(scheduled_ingest, gateway, concurrency)
     turns = TurnActivities(temporal, store.rows.lines, gateway.lines, RunRepair(temporal, gateway, store))
     runs = RunActivities(temporal, store.rows, gateway.lines, concurrency, memory)
-    probing = ProbeActivities(store, webhooks, gateway.releases, interval)
+    probing = ProbeActivities(store, webhooks, gateway.releases, gateway.incidents, interval)
     return Activities(
         main=[
             *sending,
@@ -145,6 +148,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
         retries=[
             *sending,
             alerts.send_alert,
+            IncidentActivities(store, settings.disable_after).look_at_webhook,
             firing.await_delivery,
             firing.cancel_scheduled_event,
             probing.send_probe,

@@ -1,5 +1,7 @@
 """The state of the app: clients and services, one of each for the process."""
 
+import asyncio
+
 from fastapi import Request
 
 from api.authenticator import Authenticator
@@ -36,6 +38,8 @@ class ApiState:
 
     def __init__(self, settings: Settings, admin_key: str, store: Store, gateway: Gateway) -> None:
         self.settings = settings
+        self.stopping = asyncio.Event()
+        """Set when the process is about to stop."""
         self.store = store
         self.gateway = gateway
         self.links = LinkBuilder(settings.public_url, settings.temporal_ui_url, gateway.namespace)

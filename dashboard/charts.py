@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple, Protocol
 
 from fastapi import Query
 
+from dashboard.translation import N_
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.rollup import DAY, HOUR, MINUTE, OTHERS
 from hookkeeper.registry.index.statistics import MAX_POINTS, Group, Measures, StatisticsQuery, StatisticsTooLarge
@@ -176,9 +177,9 @@ class Phase(NamedTuple):
 def latency(attempt: Measured) -> Sequence[Phase]:
     """Return the phases that are known, in their order. The last is the rest of the request."""
     known: list[tuple[str, Kind, float | None]] = [
-        ("queue", "queue", attempt.queue_ms),
-        ("connect", "connect", attempt.connect_ms),
-        ("first byte", "first-byte", attempt.first_byte_ms),
+        (N_("queue"), "queue", attempt.queue_ms),
+        (N_("connect"), "connect", attempt.connect_ms),
+        (N_("first byte"), "first-byte", attempt.first_byte_ms),
         (_name_of_rest(attempt), "rest", _rest(attempt)),
     ]
     phases = [(name, kind, length) for name, kind, length in known if length is not None]
@@ -201,5 +202,5 @@ def _rest(attempt: Measured) -> float | None:
 
 def _name_of_rest(attempt: Measured) -> str:
     if attempt.first_byte_ms is not None:
-        return "body"
-    return "request" if attempt.connect_ms is None else "no response"
+        return N_("body")
+    return N_("request") if attempt.connect_ms is None else N_("no response")

@@ -23,6 +23,7 @@ from api.state import state_of
 from dashboard import filters
 from dashboard.rendering import given_filters, paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
+from dashboard.translation import N_
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.links import LinkBuilder
@@ -43,35 +44,35 @@ DELIVERIES_ON_PAGE = 20
 FINISHED: frozenset[DeliveryStatus] = FINAL | {"sent"}
 """Deliveries that are made again. An open one is retried instead."""
 BUTTONS: dict[Command, str] = {
-    "retry": "Retry now",
-    "release": "Release",
-    "hold": "Hold",
-    "redeliver": "Deliver again",
-    "cancel": "Cancel",
+    "retry": N_("Retry now"),
+    "release": N_("Release"),
+    "hold": N_("Hold"),
+    "redeliver": N_("Deliver again"),
+    "cancel": N_("Cancel"),
 }
 SENT = {
-    "retry": "An attempt was requested.",
-    "cancel": "The cancellation was sent.",
-    "hold": "The hold was sent.",
-    "release": "The release was sent.",
-    "redeliver": "The event is being delivered again.",
-    "example": "The example was sent.",
-    "acknowledge": "The event needs no attention, until a delivery of it fails again.",
-    "unacknowledge": "The acknowledgement is undone.",
+    "retry": N_("An attempt was requested."),
+    "cancel": N_("The cancellation was sent."),
+    "hold": N_("The hold was sent."),
+    "release": N_("The release was sent."),
+    "redeliver": N_("The event is being delivered again."),
+    "example": N_("The example was sent."),
+    "acknowledge": N_("The event needs no attention, until a delivery of it fails again."),
+    "unacknowledge": N_("The acknowledgement is undone."),
 }
 """What the page says after a command, and of an event that was sent from the catalogue."""
 REASONS = {
-    "exhausted": "All attempts of its schedule have failed.",
-    "gone": "The receiver answered 410: it wants no more events.",
-    "rejected": "The provider has rejected it.",
-    "bad_template": "Its template failed.",
-    "bounced": "The email bounced.",
-    "forbidden_address": "Its address is not allowed.",
-    "webhook_deleted": "Its webhook was deleted.",
-    "webhook_disabled": "Its webhook is disabled.",
-    "webhook_paused": "Its webhook is paused.",
-    "queued": "It waits for earlier events of its ordered webhook.",
-    "held_too_long": "It was held for too long.",
+    "exhausted": N_("All attempts of its schedule have failed."),
+    "gone": N_("The receiver answered 410: it wants no more events."),
+    "rejected": N_("The provider has rejected it."),
+    "bad_template": N_("Its template failed."),
+    "bounced": N_("The email bounced."),
+    "forbidden_address": N_("Its address is not allowed."),
+    "webhook_deleted": N_("Its webhook was deleted."),
+    "webhook_disabled": N_("Its webhook is disabled."),
+    "webhook_paused": N_("Its webhook is paused."),
+    "queued": N_("It waits for earlier events of its ordered webhook."),
+    "held_too_long": N_("It was held for too long."),
 }
 PathId = Annotated[str, Path(pattern=EVENT_ID)]
 EVENTS_ON_PAGE = 50
@@ -139,14 +140,14 @@ async def _views(index: EventIndex, search: Search, owner: dict[str, list[str]])
     base = Search(tenant=search.tenant, types=search.types, webhook=search.webhook)
     troubled, held = replace(base, needs_attention=True), replace(base, delivery_statuses=("held",))
     return [
-        View("All", query("/events", **owner), None, search == base),
+        View(N_("All"), query("/events", **owner), None, search == base),
         View(
-            "Needs attention",
+            N_("Needs attention"),
             query("/events", **owner, needs_attention="true"),
             await _count(index, troubled),
             search == troubled,
         ),
-        View("Held", query("/events", **owner, delivery_status="held"), await _count(index, held), search == held),
+        View(N_("Held"), query("/events", **owner, delivery_status="held"), await _count(index, held), search == held),
     ]
 
 
@@ -283,7 +284,7 @@ async def _show(
         names=await names_of(store, caller, (delivery.webhook_id for delivery in shown)),
         actions=offered((delivery.status for delivery in deliveries), is_scheduled, for_all=True) if can_write else [],
         actions_of={delivery.id: offered([delivery.status], is_scheduled) if can_write else [] for delivery in shown},
-        buttons=BUTTONS | ({"release": "Deliver now"} if is_scheduled else {}),
+        buttons=BUTTONS | ({"release": N_("Deliver now")} if is_scheduled else {}),
         reasons=REASONS,
         is_open=snapshot.state.status not in FINAL,
         can_acknowledge=can_write and snapshot.state.needs_attention and not snapshot.acknowledged,

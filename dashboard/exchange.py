@@ -17,6 +17,7 @@ from api.deps import AuditDep, CallerDep, GatewayDep, SandboxDep, SettingsDep, S
 from dashboard.event import PathId
 from dashboard.rendering import render
 from dashboard.routes import PageRoute
+from dashboard.translation import N_
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK
@@ -35,8 +36,8 @@ NOT_SECRET = ("host", "content-type", "content-length", "user-agent", "webhook-i
 """Headers that are shown, with those of a binary CloudEvent. A webhook cannot set them, and all others are masked."""
 MAY_SIGN: tuple[Scope, ...] = ("webhooks:secrets", "webhooks:write")
 """Scopes of callers who may read the signing key, and so sign a request themselves."""
-FAILS = "The template fails for this event, so nothing can be sent"
-DELETED = "The webhook was deleted, or has no URL any more, so nothing can be sent."
+FAILS = N_("The template fails for this event, so nothing can be sent")
+DELETED = N_("The webhook was deleted, or has no URL any more, so nothing can be sent.")
 MAX_ARGUMENT = 96 * 1024
 """Bytes of a body that is an argument. Linux allows 128 KiB for one."""
 SET_BY_CURL = ("host", "content-length")
@@ -96,7 +97,7 @@ async def _rebuilt(
     except ContentError as error:
         return Rebuilt(event, webhook, shown, problem=f"{FAILS}: {error}")
     except httpx.InvalidURL:
-        return Rebuilt(event, webhook, shown, problem="The webhook's URL is invalid, so nothing can be sent.")
+        return Rebuilt(event, webhook, shown, problem=N_("The webhook's URL is invalid, so nothing can be sent."))
     return Rebuilt(event, webhook, shown, rebuilt.request, changes=rebuilt.changes)
 
 

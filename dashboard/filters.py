@@ -15,6 +15,7 @@ from fastapi import Request
 
 from api.problems import Problem
 from dashboard.rendering import NOT_FILTERS, errors_of, given_filters, query
+from dashboard.translation import N_
 from hookkeeper.registry.index.listing import Seen
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
@@ -25,17 +26,31 @@ LOCAL_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}
 """What a browser's date picker sends."""
 MAX_SUGGESTED = 100
 """Tenants, types and webhooks each."""
-PERIODS = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
-LABELS = {
-    "q": "search",
-    "delivery_status": "delivery",
-    "status_code": "status code",
-    "id_prefix": "id begins with",
-    "since": "from",
-    "min_attempts": "attempts from",
-    "event": "gets events of type",
+PERIODS = {
+    "15m": N_("15 minutes"),
+    "1h": N_("hour"),
+    "24h": N_("24 hours"),
+    "7d": N_("7 days"),
+    "30d": N_("30 days"),
 }
-"""What chips call filters whose name says less."""
+LABELS = {
+    "tenant": "tenant",
+    "type": N_("type"),
+    "q": N_("search"),
+    "webhook": N_("webhook"),
+    "status": N_("status"),
+    "error": N_("error"),
+    "last": N_("last"),
+    "until": N_("until"),
+    "needs_attention": N_("needs attention"),
+    "delivery_status": N_("delivery"),
+    "status_code": N_("status code"),
+    "id_prefix": N_("id begins with"),
+    "since": N_("from"),
+    "min_attempts": N_("attempts from"),
+    "event": N_("gets events of type"),
+}
+"""What chips call filters."""
 REFRESH = "x-refresh"
 """The header of a script that reads the list again, and needs no suggestions."""
 
@@ -187,5 +202,5 @@ def _chips(request: Request, path: str, names: dict[str, str]) -> Iterable[Chip]
 
 
 def _shown(name: str, text: str, names: dict[str, str]) -> str:
-    known = {"webhook": names, "last": PERIODS, "needs_attention": {"true": "yes", "false": "no"}}
+    known = {"webhook": names, "last": PERIODS, "needs_attention": {"true": N_("yes"), "false": N_("no")}}
     return known.get(name, {}).get(text, text)

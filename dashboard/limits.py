@@ -3,6 +3,7 @@ list of tenants.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -13,8 +14,9 @@ from api.deps import AnyTenant, CallerDep, Cursor
 from api.inboxes import MAX_PER_TENANT, RATE
 from api.state import ApiState, state_of
 from dashboard.charts import count_range, tenants_of_the_day
-from dashboard.rendering import query, render
+from dashboard.rendering import query, render, translations_of
 from dashboard.routes import PageRoute
+from dashboard.translation import N_
 from hookkeeper.registry.portal import MAX_OPEN_SESSIONS
 from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT
 from hookkeeper.services.caller import Caller
@@ -26,9 +28,9 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 CHECK_TIMEOUT = 2.0
 """Seconds for Temporal to answer."""
 TENANTS_ON_PAGE = 50
-TOO_MANY = "There are too many counters to add up"
+TOO_MANY = N_("There are too many counters to add up.")
 HERE = "of each API process; counted in this one"
-UNKNOWN = "unknown while Temporal does not answer"
+UNKNOWN = N_("unknown right now")
 
 
 class Row(NamedTuple):
@@ -48,12 +50,13 @@ async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenan
     """Show the limits of one tenant with its use, or the tenants."""
     state = state_of(request)
     if tenant is not None:
+        is_operator = getattr(request.state, "portal", None) is None
         return await render(
             request,
             "limits.html",
             tenant=tenant,
-            has=await _has(state, caller, tenant),
-            may=_may(state.settings),
+            has=await _has(state, caller, tenant, translations_of(request).gettext, is_operator),
+            may=_may(state.settings, is_operator),
         )
     can_list = "webhooks:read" in caller.scopes
     found, end = await state.store.webhooks.tenants(TENANTS_ON_PAGE, cursor.start) if can_list else ([], None)
@@ -71,24 +74,27 @@ async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenan
     )
 
 
-async def _has(state: ApiState, caller: Caller, tenant: str) -> list[Row]:
-    """Return what the tenant has and uses, as far as the key may read it."""
+async def _has(state: ApiState, caller: Caller, tenant: str, _: Callable[[str], str], is_operator: bool) -> list[Row]:
+    """Return what the tenant has and uses, as far as the key may read it, and a customer understands it."""
     store, settings, rows = state.store, state.settings, []
     if "webhooks:read" in caller.scopes:
-        rows.append(_counted("Webhooks", await store.webhooks.count(tenant), settings.max_webhooks_per_tenant))
+        rows.append(_counted(N_("Webhooks"), await store.webhooks.count(tenant), settings.max_webhooks_per_tenant))
     if "events:read" in caller.scopes:
         rows.append(await _schedules(state, tenant))
-    if not caller.scopes.isdisjoint(("webhooks:write", "admin")):
+    if is_operator and not caller.scopes.isdisjoint(("webhooks:write", "admin")):
         count = await store.portal.count_open(tenant)
         rows.append(_counted("Open links and sessions of the portal", count, MAX_OPEN_SESSIONS))
     if "events:read" in caller.scopes:
         day = await count_range(store.index, height=0, tenant=tenant)
         counts, note = (day.counts, "") if day else (None, TOO_MANY)
         events = counts and counts.total["events"]
-        rows.append(Row("Events accepted in the last 24 hours", "none", events, note=note))
-        rows.append(Row("Deliveries that retry now", "none", counts and counts.retrying, note=note))
-        held = f"{_time(settings.max_hold)} each"
-        rows.append(Row("Deliveries that are held now", held, counts and counts.held, note=note))
+        rows.append(Row(N_("Events accepted in the last 24 hours"), N_("none"), events, note=note))
+        rows.append(Row(N_("Deliveries that retry now"), N_("none"), counts and counts.retrying, note=note))
+        held = _("%(time)s each") % {"time": _time(settings.max_hold)}
+        rows.append(Row(N_("Deliveries that are held now"), held, counts and counts.held, note=note))
+    if not is_operator:
+        return rows
+    if "events:read" in caller.scopes:
         rows += _open_now(state, tenant)
     requests = state.concurrency.limit
     return [*rows, _counted("API requests at once", requests.held(tenant), requests.per_tenant, HERE)]
@@ -110,23 +116,26 @@ async def _schedules(state: ApiState, tenant: str) -> Row:
         async with asyncio.timeout(CHECK_TIMEOUT):
             count = await state.gateway.schedules.count(tenant, limit)
     except (Unavailable, TimeoutError):
-        return Row("Schedules", str(limit), note=UNKNOWN)
-    return _counted("Schedules", count, limit)
+        return Row(N_("Schedules"), str(limit), note=UNKNOWN)
+    return _counted(N_("Schedules"), count, limit)
 
 
-def _may(settings: Settings) -> list[Row]:
+def _may(settings: Settings, is_operator: bool) -> list[Row]:
     """Return the limits whose use is known to workers only, or not counted."""
     inboxes = [("Requests to inboxes", RATE.replace("/", " a "), "of each API process")] if settings.inboxes else []
-    rows = [
+    of_processes = [
         ("API requests of one key", settings.rate_limit or "none", "of each API process; keys can have their own"),
         *inboxes,
         ("Deliveries and other steps at once", f"{settings.max_concurrent_per_tenant}", "of each worker and queue"),
         ("Memory for outgoing requests", f"{settings.max_bytes_in_flight // 2 / MIB:g} MiB", "of each worker"),
         ("Templates and filters at once", f"{MAX_CALLS_PER_TENANT}", "of each process"),
-        ("Size of an event", f"{settings.max_event_bytes:,} bytes", ""),
-        ("Email addresses of one webhook", f"{settings.max_addresses_per_webhook}", ""),
-        ("Time between two events of a schedule", f"{settings.min_schedule_interval} s", "at least"),
-        ("Time for which an event is kept", _time(settings.retention), "after it has finished"),
+    ]
+    rows = [
+        *(of_processes if is_operator else ()),
+        (N_("Size of an event"), f"{settings.max_event_bytes / 1024:,g} KiB", ""),
+        (N_("Email addresses of one webhook"), f"{settings.max_addresses_per_webhook}", ""),
+        (N_("Time between two events of a schedule"), f"{settings.min_schedule_interval} s", N_("at least")),
+        (N_("Time for which an event is kept"), _time(settings.retention), N_("after it has finished")),
     ]
     return [Row(name, limit, note=note) for name, limit, note in rows]
 

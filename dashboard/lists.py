@@ -27,6 +27,7 @@ from api.deps import (
 from api.problems import Conflicting, Problem
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
+from dashboard.translation import N_
 from hookkeeper.registry.api_keys import KEY_ID, KeyExists, new_key_id
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.suppressions import Suppressions, TooManySuppressions
@@ -49,9 +50,9 @@ LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year"}
 ADDRESSES_ON_PAGE = 50
 ADDRESS: TypeAdapter[str] = TypeAdapter(KnownAddress)
 DONE = {
-    "add": "The address receives no more emails.",
-    "known": "The address was suppressed before. Nothing has changed.",
-    "remove": "The address receives emails again. If the provider suppresses it too, remove it there as well.",
+    "add": N_("The address receives no more emails."),
+    "known": N_("The address was suppressed before. Nothing has changed."),
+    "remove": N_("The address receives emails again. If the provider suppresses it too, remove it there as well."),
 }
 """What the page says after a change."""
 SCHEDULES_ON_PAGE = 50

@@ -22,6 +22,7 @@ from api.sessions import FRAMED, REMEMBERED, SESSION, SessionCookie, session_coo
 from dashboard.look import ASSET_HEADERS
 from dashboard.rendering import PROOF, redirect, render
 from dashboard.routes import PageRoute
+from dashboard.translation import N_
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession
 from hookkeeper.registry.store import Store
@@ -62,7 +63,7 @@ async def log_in(request: Request, settings: SettingsDep, authenticator: Authent
     target = form.get("next", "/")
     token = FORM.of(request)
     if FORM.subject(token, settings, utc_now()) is None or not FORM.is_proof(form.get(PROOF, ""), token, settings):
-        return await _form(request, settings, target, "The form had expired. Enter the key again.", 403)
+        return await _form(request, settings, target, N_("The form had expired. Enter the key again."), 403)
     try:
         caller = await authenticator.identify(form.get("key", "").strip(), request)
     except Unauthorized as error:
@@ -124,12 +125,12 @@ class Refusal(NamedTuple):
     text: str
 
 
-UNKNOWN = Refusal(404, "This link is unknown. Check that the address is complete, or ask for a new link.")
-USED = Refusal(410, "This link has been used: it opens the portal once. Ask for a new link.")
-EXPIRED = Refusal(410, "This link has expired. Ask for a new link.")
-REVOKED = Refusal(410, "This link was revoked. Ask for a new link.")
-TOO_MANY = Refusal(429, "Too many requests from this address had no valid link. Try again in a minute.")
-UNAVAILABLE = Refusal(503, "Links cannot be checked right now. Try again soon.")
+UNKNOWN = Refusal(404, N_("This link is unknown. Check that the address is complete, or ask for a new link."))
+USED = Refusal(410, N_("This link has been used: it opens the portal once. Ask for a new link."))
+EXPIRED = Refusal(410, N_("This link has expired. Ask for a new link."))
+REVOKED = Refusal(410, N_("This link was revoked. Ask for a new link."))
+TOO_MANY = Refusal(429, N_("Too many requests from this address had no valid link. Try again in a minute."))
+UNAVAILABLE = Refusal(503, N_("Links cannot be checked right now. Try again soon."))
 
 
 @router.get("/portal/{token}")
@@ -155,7 +156,7 @@ async def open_link(
     if of_form.subject(given, settings, utc_now()) is None or not of_form.is_proof(
         form.get(PROOF, ""), given, settings
     ):
-        return await _link_form(request, settings, found, "This page had expired. Open the portal again.", 403)
+        return await _link_form(request, settings, found, N_("This page had expired. Open the portal again."), 403)
     try:
         end = await store.portal.open(found, caller_of(found).did("portal-link.open", found.id, found.tenant))
     except RegistryUnavailable:

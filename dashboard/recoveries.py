@@ -14,6 +14,7 @@ from api.filters import UNITS, DataQuery, EventSearch
 from api.problems import Problem, Unprocessable
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
+from dashboard.translation import N_
 from hookkeeper.commands import Refused
 from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryState
 from hookkeeper.services.errors import ServiceError
@@ -31,13 +32,19 @@ from hookkeeper.times import rfc3339, utc_now
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 RECOVERIES_ON_PAGE = 25
-PERIODS = {"1h": "hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+PERIODS = {
+    "1h": N_("hour"),
+    "6h": N_("6 hours"),
+    "24h": N_("24 hours"),
+    "7d": N_("7 days"),
+    "30d": N_("30 days"),
+}
 DONE = {
-    "bulk": "It has started. The page follows it.",
-    "start": "The recovery has started. Its events are delivered again, oldest first.",
-    "pause": "The recovery pauses. Redeliveries in progress finish.",
-    "resume": "The recovery continues.",
-    "cancel": "The recovery ends. What it has delivered again stays so.",
+    "bulk": N_("It has started. The page follows it."),
+    "start": N_("The recovery has started. Its events are delivered again, oldest first."),
+    "pause": N_("The recovery pauses. Redeliveries in progress finish."),
+    "resume": N_("The recovery continues."),
+    "cancel": N_("The recovery ends. What it has delivered again stays so."),
 }
 """What the page says after a change."""
 
@@ -135,7 +142,7 @@ def since_of(form: dict[str, str]) -> str:
     """Return the beginning of the period that a form names. Raises Unprocessable."""
     last = form.get("last", "")
     if last not in PERIODS:
-        raise Unprocessable("Choose one of the times.")
+        raise Unprocessable(N_("Choose one of the times."))
     return rfc3339(utc_now() - int(last[:-1]) * UNITS[last[-1]])
 
 

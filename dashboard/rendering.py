@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
+from gettext import NullTranslations
 from math import ceil
 from typing import Any
 from urllib.parse import urlencode
@@ -21,8 +23,9 @@ from api.sessions import session_cookie
 from api.state import state_of
 from dashboard.charts import latency
 from dashboard.look import look_of, versioned
+from dashboard.translation import ENGLISH, N_, language_of, texts_of_scripts, translations_to
 from hookkeeper.registry.portal import PortalSession
-from hookkeeper.services.caller import Caller
+from hookkeeper.services.caller import FURTHER_PAGES, Caller
 from hookkeeper.times import rfc3339
 from hookkeeper.wording import write_durations
 
@@ -42,18 +45,26 @@ VISITOR = "without a session"
 MAX_SHOWN_JSON = 64 * 1024
 """Characters of an event's data on a page."""
 NAVIGATION = (
-    ("/", "Overview", {"events:read"}),
-    ("/events", "Events", {"events:read"}),
-    ("/webhooks", "Webhooks", {"webhooks:read"}),
-    ("/event-types", "Event types", {"events:read", "webhooks:read"}),
-    ("/schedules", "Schedules", {"events:read"}),
-    ("/recoveries", "Recoveries", {"events:read"}),
-    ("/suppressions", "Suppressions", {"webhooks:read"}),
-    ("/limits", "Limits", {"events:read", "webhooks:read"}),
+    ("/", N_("Overview"), {"events:read"}),
+    ("/events", N_("Events"), {"events:read"}),
+    ("/webhooks", N_("Webhooks"), {"webhooks:read"}),
+    ("/event-types", N_("Event types"), {"events:read", "webhooks:read"}),
+    ("/schedules", N_("Schedules"), {"events:read"}),
+    ("/recoveries", N_("Recoveries"), {"events:read"}),
+    ("/suppressions", N_("Suppressions"), {"webhooks:read"}),
+    ("/limits", N_("Limits"), {"events:read", "webhooks:read"}),
     ("/keys", "Keys", {"admin"}),
     ("/audit", "Audit log", {"admin"}),
 )
 """Path and name of what the menu has, and the scopes of which a key needs one."""
+FORM_OF_OTHERS = N_("This form was not made for your session. Go back, reload the page, and send it again.")
+FOR_CUSTOMERS = {
+    403: N_("Your link does not allow this."),
+    404: N_("There is nothing at this address."),
+    429: N_("Wait a moment, and try again."),
+    503: N_("Try again soon. What was accepted is not lost."),
+}
+"""What the portal says of a problem, by status. Other problems are about what the customer has typed."""
 NOT_FILTERS = frozenset({"cursor", "done", "range", "test", "zone"})
 """Parameters of a list that say where it begins, what was done before it was opened, the range of its chart, and how
 its form shows times."""
@@ -67,8 +78,12 @@ async def render(request: Request, template: str, status: int | None = None, **c
     state, cookie = state_of(request), session_cookie(request)
     portal: PortalSession | None = getattr(request.state, "portal", None)
     caller: Caller | None = getattr(request.state, "caller", None)
+    language = _language_of(request)
     refused: Problem | None = getattr(request.state, "refused", None)
+    if portal and context.get("problem"):
+        context["problem"] = for_customers(context["problem"])
     problem: Problem | None = context.get("problem") or refused
+    navigation = [entry for entry in NAVIGATION if caller and entry[2] & caller.scopes and is_open(portal, entry[0])]
     always = {
         "caller": caller,
         "all_tenants": caller is not None and caller.tenant is None,
@@ -81,14 +96,53 @@ async def render(request: Request, template: str, status: int | None = None, **c
         "path": request.url.path,
         "look": look_of(portal),
         "in_portal": portal is not None,
+        "pages": [target for target, _, _ in navigation],
+        "language": language,
         "proof": cookie.proof(cookie.of(request), state.settings),
-        "navigation": [entry for entry in NAVIGATION if caller and entry[2] & caller.scopes],
+        "navigation": navigation,
         "back": back_to(request),
     }
     async with state.rendering.slot(caller.tenant or "" if caller else VISITOR):
-        html = await asyncio.to_thread(TEMPLATES.get_template(template).render, always | context)
+        html = await asyncio.to_thread(_to_html, language, template, always | context)
     status = status or (problem.status_code if problem else 200)
-    return HTMLResponse(html, status, headers=_framable_by(portal.frame_origins) if portal else SECURE_HEADERS)
+    headers = _framable_by(portal.frame_origins) if portal else SECURE_HEADERS
+    return HTMLResponse(html, status, headers=headers | {"content-language": language, "vary": "accept-language"})
+
+
+def for_customers(problem: Problem) -> Problem:
+    """Return a problem without what only an operator understands, such as which part does not answer."""
+    if problem.detail == FORM_OF_OTHERS:
+        return problem
+    shown = Problem(FOR_CUSTOMERS.get(problem.status_code, problem.detail), problem.errors)
+    shown.status_code = problem.status_code
+    return shown
+
+
+def is_open(portal: PortalSession | None, path: str) -> bool:
+    """Return whether a session has a page: of the further ones, the portal has those that the link names.
+
+    Below `/recoveries/` are also the pages of what the reader has begun on other pages.
+    """
+    page = path.removeprefix("/").removesuffix("/") if path.startswith("/recoveries/") else path.split("/")[1]
+    return portal is None or page not in FURTHER_PAGES or page in (portal.pages or ())
+
+
+def translations_of(request: Request) -> NullTranslations:
+    """Return the translations for the answer to a request."""
+    return translations_to(_language_of(request))
+
+
+def _language_of(request: Request) -> str:
+    """Return the language of a page. A reader with a key reads English, as the API is."""
+    portal: PortalSession | None = getattr(request.state, "portal", None)
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if portal and portal.language:
+        return portal.language
+    return ENGLISH if caller and not portal else language_of(request.headers.get("accept-language", ""))
+
+
+def _to_html(language: str, template: str, context: dict[str, Any]) -> str:
+    return templates_in(language).get_template(template).render(context)
 
 
 def _framable_by(origins: Sequence[str]) -> dict[str, str]:
@@ -132,7 +186,7 @@ def errors_of(problem: Problem | None) -> dict[str, list[str]]:
 
 async def unknown_page(request: Request) -> Response:
     """Render the page for an address that has none."""
-    return await error_page(request, Missing("There is no page at this address."))
+    return await error_page(request, Missing(N_("There is no page at this address.")))
 
 
 def back_to(request: Request) -> str | None:
@@ -219,7 +273,9 @@ def paging(request: Request, path: str, cursor: PageCursor, end: str | None) -> 
     }
 
 
-def _environment() -> Environment:
+@cache
+def templates_in(language: str) -> Environment:
+    """Return the templates of a language: a template that another one imports is of the same language."""
     environment = Environment(
         loader=PackageLoader("dashboard"),
         autoescape=True,
@@ -229,7 +285,9 @@ def _environment() -> Environment:
         auto_reload=False,
         extensions=["jinja2.ext.i18n"],
     )
-    environment.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
+    translations = translations_to(language)
+    environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]
+    environment.policies["ext.i18n.trimmed"] = True
     environment.filters.update(
         duration=duration,
         durations=write_durations,
@@ -239,9 +297,7 @@ def _environment() -> Environment:
         latency=latency,
         minute=minute,
         rfc3339=rfc3339,
+        translated=lambda text: text and translations.gettext(text),
     )
-    environment.globals.update(url=query, static=versioned, PROOF=PROOF)
+    environment.globals.update(url=query, static=versioned, PROOF=PROOF, texts_of_scripts=texts_of_scripts(language))
     return environment
-
-
-TEMPLATES = _environment()

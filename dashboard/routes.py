@@ -22,13 +22,13 @@ from api.requests import MAX_FIELDS, StrictRequest, read_form
 from api.sessions import SessionCookie, session_cookie
 from api.state import state_of
 from dashboard import filters
-from dashboard.rendering import PROOF, back_to, error_page, query, redirect, render, with_query
+from dashboard.rendering import FORM_OF_OTHERS, PROOF, back_to, error_page, is_open, query, redirect, render, with_query
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession
 from hookkeeper.services.caller import Caller
+from hookkeeper.services.errors import NotFound
 from hookkeeper.times import utc_now
 
 MAX_FORM_BYTES = 64 * 1024
-FORM_OF_OTHERS = "This form was not made for your session. Go back, reload the page, and send it again."
 SHOWN: tuple[type[Exception], ...] = (*EXPECTED, HTTPException, RequestValidationError)
 """Errors that are shown as a page. Any other is a bug, which the app answers."""
 
@@ -57,7 +57,10 @@ class PageRoute(GuardedRoute):
             await self._read_form(request)
             if not _is_ours(request, cookie):
                 raise EarlierSession if _is_of_our_page(request) else Forbidden(FORM_OF_OTHERS)
-        return with_scope(caller, scopes)
+        with_scope(caller, scopes)
+        if not is_open(getattr(request.state, "portal", None), request.url.path):
+            raise NotFound("There is no page at this address.")
+        return caller
 
     async def _read_form(self, request: Request) -> None:
         form = StrictRequest(request.scope, request.receive)

@@ -23,6 +23,7 @@ from dashboard.recoveries import PERIODS as RECOVERED
 from dashboard.recoveries import since_of
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
+from dashboard.translation import N_
 from hookkeeper.messages.event import Attempt, DeliveryStatus
 from hookkeeper.policy import Status
 from hookkeeper.registry.index.listing import ListedDelivery
@@ -58,17 +59,20 @@ TABS = {
 }
 """The end of the path, and the scope that one needs."""
 DONE = {
-    "pause": "The webhook is paused: its deliveries are held.",
-    "resume": "The webhook was resumed: held deliveries are released, oldest first.",
-    "disable": "The webhook is disabled: its deliveries are held until it is enabled.",
-    "enable": "The webhook is enabled: held deliveries are released, oldest first.",
-    "create": "The webhook is registered. Send a test event to try it.",
-    "again": "This form has registered the webhook already, as it was when it was first sent. Edit the webhook to"
-    " change it.",
-    "change": "The webhook was changed. Deliveries that wait use the new settings at their next attempt.",
-    "untested": "The webhook is saved, but the test event was not accepted. Send it below: if it is refused again, the"
-    " page says why.",
-    "recover": "The failed deliveries are made again in the background, oldest first.",
+    "pause": N_("The webhook is paused: its deliveries are held."),
+    "resume": N_("The webhook was resumed: held deliveries are released, oldest first."),
+    "disable": N_("The webhook is disabled: its deliveries are held until it is enabled."),
+    "enable": N_("The webhook is enabled: held deliveries are released, oldest first."),
+    "create": N_("The webhook is registered. Send a test event to try it."),
+    "again": N_(
+        "This form has registered the webhook already, as it was when it was first sent. Edit the webhook to change it."
+    ),
+    "change": N_("The webhook was changed. Deliveries that wait use the new settings at their next attempt."),
+    "untested": N_(
+        "The webhook is saved, but the test event was not accepted. Send it below: if it is refused again, the"
+        " page says why."
+    ),
+    "recover": N_("The failed deliveries are made again in the background, oldest first."),
 }
 """What a tab says after a change."""
 
@@ -129,7 +133,7 @@ async def list_webhooks(
     return await render(
         request,
         "webhooks.html",
-        notice="The webhook is deleted." if done == "delete" else "",
+        notice=N_("The webhook is deleted.") if done == "delete" else "",
         webhooks=[views.webhook(row) for row in found],
         targets={row.id: row.target for row in found},
         days=days,

@@ -18,6 +18,7 @@ from api.schemas.webhooks import TestEventRequest
 from api.strict_json import fault_of, parse
 from dashboard.rendering import problem_of, redirect
 from dashboard.routes import PageRoute
+from dashboard.translation import N_
 from dashboard.webhook import DONE, path_of, show_tab
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.json_text import readable
@@ -149,13 +150,13 @@ async def _show(
 async def _answer(event_id: str, webhook: Webhook, webhooks: WebhookService, links: LinkBuilder) -> Answer | None:
     """Return what came of a test event; None if there is none of this id."""
     if "events:read" not in webhooks.caller.scopes:
-        return Answer(event_id, "The test event was accepted.")
+        return Answer(event_id, N_("The test event was accepted."))
     try:
         snapshot = await webhooks.gateway.read(webhook.tenant, event_id)
     except UnknownEvent:
         return None
     except Unavailable:
-        return Answer(event_id, "The test event was accepted. Its deliveries cannot be read now.")
+        return Answer(event_id, N_("The test event was accepted. Its deliveries cannot be read now."))
     event = views.event(snapshot, links)
     data = readable(snapshot.event.data, MAX_DATA_IN_FORM + 1)  # no more than is shown
     return Answer(

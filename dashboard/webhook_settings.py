@@ -13,10 +13,11 @@ from fastapi import APIRouter, Request, Response
 from api import views
 from api.access import needs
 from api.deps import KnownWebhook, WebhooksDep
-from dashboard.rendering import redirect
+from dashboard.rendering import redirect, translations_of
 from dashboard.routes import PageRoute
+from dashboard.translation import N_
 from dashboard.webhook import path_of, show_tab
-from hookkeeper.policy import DEFAULT_SCHEDULE
+from hookkeeper.policy import DEFAULT_SCHEDULE, AlertAfter
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.webhooks import ChangedMeanwhile
 from hookkeeper.services.field_texts import Field, by_path, fields_of, pattern_of, write_fields
@@ -24,11 +25,12 @@ from hookkeeper.services.webhook_fields import STEPS, NewWebhook
 from hookkeeper.services.webhooks import WebhookService, require
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
-from hookkeeper.wording import NEVER, duration
+from hookkeeper.wording import NEVER, duration, write_durations
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
+Translate = Callable[[str], str]
 _WRITES = [needs("webhooks:write")]
-NOT_SET = "not set"
+NOT_SET = N_("not set")
 Switch = Literal["pause", "resume", "disable", "enable"]
 SWITCHES: dict[Switch, Callable[[WebhookService, Webhook], Awaitable[Webhook]]] = {
     "pause": WebhookService.pause,
@@ -85,7 +87,7 @@ async def rotate_secret(request: Request, webhook: KnownWebhook, webhooks: Webho
             raise ChangedMeanwhile
         webhook = await webhooks.rotate_secret(webhook, {"end_previous"}, end_previous=True)
     except ChangedMeanwhile:
-        notice = "The key was rotated already. Nothing has changed."
+        notice = N_("The key was rotated already. Nothing has changed.")
         webhook = require(await webhooks.store.webhooks.get(webhook.id, webhooks.caller.tenant))
         await webhooks.note_shown(webhook)
     return await _show(request, webhook, webhooks, secret=views.secret(webhook), notice=notice)
@@ -105,7 +107,7 @@ async def _show(request: Request, webhook: Webhook, webhooks: WebhookService, **
         "settings",
         webhook,
         **{
-            "settings": settings_of(webhook, webhooks.settings),
+            "settings": settings_of(webhook, webhooks.settings, translations_of(request).gettext),
             "key_mark": mark_of(webhook.secret) if "webhooks:write" in webhooks.caller.scopes else "",
             "previous_key_until": until if until and until > utc_now() else None,
             "secret": None,
@@ -119,66 +121,76 @@ def mark_of(secret: str) -> str:
     return hmac.digest(secret.encode(), b"the key on a page", "sha256")[:8].hex()
 
 
-def settings_of(webhook: Webhook, operator: Settings) -> dict[str, list[Setting]]:
+def settings_of(webhook: Webhook, operator: Settings, _: Translate) -> dict[str, list[Setting]]:
     """Return all settings by the steps of the form, apart from the signing key."""
     values = views.webhook(webhook).model_dump(exclude_unset=True) | {"url": webhook.target}
     texts = write_fields(NewWebhook, values)
     fields = fields_of(NewWebhook)
-    words = _words(webhook, operator)
+    words = _words(webhook, operator, _)
     return {
-        step: [_setting(fields[name], texts, words) for name in names if name != "secret"]
+        step: [_setting(fields[name], texts, words, _) for name in names if name != "secret"]
         for step, names in STEPS.items()
     }
 
 
-def _setting(field: Field, texts: Mapping[str, str], words: Mapping[str, str]) -> Setting:
+def _setting(field: Field, texts: Mapping[str, str], words: Mapping[str, str], _: Translate) -> Setting:
     if field.name in words:
         return Setting(field, words[field.name])
     if field.parts:
-        return Setting(field, NOT_SET, tuple(_parts(field, texts)))
+        return Setting(field, NOT_SET, tuple(_parts(field, texts, _)))
     text = texts.get(field.name, "")
-    default = "no" if field.default is False else NOT_SET
-    return Setting(field, (field.shown_choices[text] if field.choices else text) or default)
+    if field.choices:
+        return Setting(field, _(field.shown_choices[text] or (N_("no") if field.default is False else NOT_SET)))
+    return Setting(field, text or NOT_SET)
 
 
-def _words(webhook: Webhook, operator: Settings) -> dict[str, str]:
+def _words(webhook: Webhook, operator: Settings, _: Translate) -> dict[str, str]:
     """Return the settings that texts of a form would not explain."""
     default = operator.health_defaults
     seconds = default.disable_after if webhook.disable_after is None else webhook.disable_after
     return {
-        "retry": retries_in_words(webhook.retry.delays if webhook.retry else DEFAULT_SCHEDULE),
+        "retry": retries_in_words(webhook.retry.delays if webhook.retry else DEFAULT_SCHEDULE, _),
         "timeout": duration(webhook.timeout),
-        "alert_after": _or_default(webhook.alert_after, f"after {webhook.alert_after or default.alert_after}"),
-        "disable_after": _or_default(webhook.disable_after, f"after {duration(seconds)}" if seconds else NEVER),
+        "alert_after": _or_default(
+            webhook.alert_after, _alert_in_words(webhook.alert_after or default.alert_after, _), _
+        ),
+        "disable_after": _or_default(
+            webhook.disable_after, _("after %(time)s") % {"time": duration(seconds)} if seconds else _(NEVER), _
+        ),
     }
 
 
-def _or_default(given: object, words: str) -> str:
-    return f"{words} (the default)" if given is None else words
+def _or_default(given: object, words: str, _: Translate) -> str:
+    return _("%(value)s (the default)") % {"value": words} if given is None else words
 
 
-def retries_in_words(delays: tuple[float, ...]) -> str:
+def _alert_in_words(after: AlertAfter, _: Translate) -> str:
+    attempts = [_("%(n)s attempts") % {"n": after.attempts}] if after.attempts else []
+    times = [write_durations([after.seconds])] if after.seconds else []
+    return _("after %(time)s") % {"time": ", ".join(attempts + times)}
+
+
+def retries_in_words(delays: tuple[float, ...], _: Translate = str) -> str:
     """Write a schedule: `3 attempts: at once, then after 5 s, 5 min. The last one comes 5.08 min after the first.`"""
     if not delays:
-        return "One attempt, without retries."
+        return _("One attempt, without retries.")
     waits = ", ".join(map(duration, delays))
-    return (
-        f"{len(delays) + 1} attempts: at once, then after {waits}."
-        f" The last one comes {duration(sum(delays))} after the first."
-    )
+    words = _("%(n)s attempts: at once, then after %(waits)s. The last one comes %(time)s after the first.")
+    return words % {"n": len(delays) + 1, "waits": waits, "time": duration(sum(delays))}
 
 
-def _parts(field: Field, texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _parts(field: Field, texts: Mapping[str, str], _: Translate) -> Iterator[tuple[str, str]]:
     """Yield what is set inside a field, with the titles of the fields around it and the numbers of items."""
     for path, text in texts.items():
         name, *inner = path.split(".")
         if name != field.name or not text:
             continue
-        titles = [field.title]
+        titles = [_(field.title)]
         for step in inner:
             name += f".{step}"
             if step.isdecimal():
-                titles[-1] = f"{titles[-1].removesuffix('s')} {int(step) + 1}"
+                singular = by_path(NewWebhook)[name.rpartition(".")[0]].title.removesuffix("s")
+                titles[-1] = f"{_(singular)} {int(step) + 1}"
             else:
-                titles.append(by_path(NewWebhook)[pattern_of(name)].title)
+                titles.append(_(by_path(NewWebhook)[pattern_of(name)].title))
         yield ", ".join(titles if field.is_list else titles[1:]), text

@@ -200,6 +200,7 @@ def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "TEMPORAL_UI_URL": settings.temporal_ui_url or "",
         "DEPLOYMENT_VERSION": "",  # one version: there is nothing to switch
         "METRICS_ADDRESS": "",
+        "SHUTDOWN_DELAY": "0",  # no load balancer has to know that the API stops
         "HOST": settings.host,
         "PORT": str(settings.port),
     }

@@ -140,6 +140,11 @@ def probe_id(webhook_id: str) -> str:
     return f"probe-{webhook_id}"
 
 
+def incident_id(webhook_id: str) -> str:
+    """Name the run that alerts of a failing webhook; one runs at a time."""
+    return f"incident-{webhook_id}"
+
+
 def recovery_id(nonce: str, tenant: str, webhook_id: str | None) -> str:
     """Name a recovery of a webhook, or of a whole tenant: `rec_<nonce>_wh_…`, `rec_<nonce>_tenant_<tenant>`."""
     return f"rec_{nonce}_{webhook_id or f'tenant_{tenant}'}"

@@ -12,10 +12,16 @@ class LinkBuilder:
     public_url: str
     temporal_ui_url: str | None
     namespace: str
+    portal_url: str | None = None
+    """Where the provider's own application shows the portal, for links in alerts to owners."""
 
     def for_tenants(self) -> Self:
         """Return the links of a tenant, which has nothing to do with Temporal: its web UI shows all tenants."""
         return replace(self, temporal_ui_url=None)
+
+    def for_owners(self) -> Self:
+        """Return the links in alerts to the owners of webhooks, who see the pages in their portal."""
+        return replace(self, public_url=self.portal_url or self.public_url, temporal_ui_url=None)
 
     def event(self, tenant: str, event_id: str) -> str:
         """Return the event's URL in the API."""

@@ -111,9 +111,9 @@ class Outcome(Message):
     alerts: bool = False
     """The webhook, or the operator, wants alerts."""
     recovered: bool = False
-    """A success after an alert of a failure: it is worth an alert."""
+    """In histories of the first release: a success after an alert of a failure, which is worth an alert."""
     disabled: bool = False
-    """The webhook was disabled because of this attempt."""
+    """In histories of the first release: the webhook was disabled because of this attempt."""
 
 
 def verdict_of(status_code: int | None, error: str | None = None) -> Verdict:

@@ -276,7 +276,20 @@ class Settings(BaseSettings):
         description="Time that a stopping worker has to finish attempts in progress, and the API to finish requests"
         " (at most 10 s); ten seconds later the process exits in any case",
     )
+    shutdown_delay: timedelta = Field(
+        timedelta(seconds=5),
+        ge=timedelta(0),
+        le=timedelta(minutes=5),
+        description="Time after SIGTERM in which the API still serves, and `GET /readyz` answers 503, so that load"
+        " balancers choose other processes",
+    )
     public_url: str = Field("http://127.0.0.1:8080", description="Public URL of the API, used in links")
+    portal_url: str | None = Field(
+        None,
+        description="Where your own application opens the [portal](dashboard.md#customers-portal): links in alerts to"
+        " the owners of webhooks begin with it, as in `https://app.example/hooks/webhooks/wh_…`. If it is not set, they"
+        " begin with `HOOKKEEPER_PUBLIC_URL`",
+    )
     temporal_ui_url: str | None = Field(
         None,
         description="Public URL of the Temporal web UI, used in links for operators: keys of all tenants, and alerts to"
@@ -375,7 +388,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("retention", "audit_retention", "disable_after", "max_hold", "probe_interval"),
-        *("heartbeat_delay", "shutdown_timeout"),
+        *("heartbeat_delay", "shutdown_timeout", "shutdown_delay"),
         mode="before",
     )
     @classmethod
@@ -425,7 +438,7 @@ class Settings(BaseSettings):
             raise ValueError(f"the port may be at most {MAX_PORT}")
         return value
 
-    @field_validator("public_url", "temporal_ui_url")
+    @field_validator("public_url", "portal_url", "temporal_ui_url")
     @classmethod
     def _is_base_url(cls, value: str | None) -> str | None:
         """Remove slashes from the end: paths are appended."""

@@ -22,6 +22,10 @@ class Frontend(grpc.GenericRpcHandler):
         """Methods whose next call each is answered as by a busy server."""
         self.silent: set[str] = set()
         """Methods that are carried out, and whose answers are lost."""
+        self.denied: set[str] = set()
+        """Methods that are carried out and then refused, as the second call after a lost answer."""
+        self.after: dict[str, str] = {}
+        """Methods that the server is too busy for once it has carried out another one: by that one's name."""
 
     def service(self, call: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
         send: Any = self._behind.unary_unary(call.method)
@@ -41,6 +45,10 @@ class Frontend(grpc.GenericRpcHandler):
                 await context.abort(error.code(), error.details() or "", trailing)
             if method in self.silent:
                 await asyncio.Event().wait()
+            if method in self.denied:
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no change")
+            if method in self.after:
+                self.busy += [self.after[method]] * 100
             return passed_on
 
         return grpc.unary_unary_rpc_method_handler(answer)

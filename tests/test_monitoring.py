@@ -60,7 +60,7 @@ def test_a_query_is_valid_and_uses_metrics_and_labels_of_the_contract(query: str
             known = {*re.findall(r"`(\w+)`", own[name][1]), "job", "instance", "le"}
             assert {matcher.name for matcher in selector.matchers.matchers} <= known
         else:
-            assert name in contract("Temporal's SDK") or name.startswith("process_")
+            assert name in contract("Temporal's SDK") or name.startswith("process_") or name == "up"
 
 
 def test_every_metric_of_ours_is_on_the_dashboard_or_in_an_alert() -> None:
@@ -78,6 +78,12 @@ def test_each_alert_has_a_section_and_a_severity() -> None:
     for alert in ALERTS:
         assert alert["labels"]["severity"] in ("page", "ticket")
         assert alert["annotations"]["summary"]
+
+
+def test_each_alert_is_tested_to_fire_and_not_to_fire() -> None:
+    cases = yaml.safe_load((MONITORING / "alerts_test.yml").read_text())["tests"]
+    seen = {(each["alertname"], bool(each["exp_alerts"])) for case in cases for each in case.get("alert_rule_test", ())}
+    assert seen == {(alert["alert"], fires) for alert in ALERTS for fires in (True, False)}
 
 
 def test_the_dashboards_panels_have_places_of_their_own() -> None:

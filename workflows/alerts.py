@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, RetryState
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 
 from activities.alerts import AlertActivities
 from hookkeeper import error_types, task_queues
@@ -104,6 +104,8 @@ async def send_alert(alert: Alert) -> None:
             summary=summaries.alert_summary(alert),
         )
     except ActivityError as error:
+        if isinstance(error.cause, CancelledError):
+            return
         workflow.logger.warning("alert given up: %r", error.cause)
 
 

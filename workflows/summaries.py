@@ -65,7 +65,14 @@ def _hold(delivery: Delivery) -> str:
 
 def alert_summary(alert: Alert) -> str:
     """`alert: https://acme.example/hook failed · exhausted`."""
-    words = {"failed": f"failed · {alert.reason}", "disabled": "is disabled", "recovered": "works again"}[alert.kind]
+    words = {
+        "failed": f"failed · {alert.reason}",
+        "failing": "is failing",
+        "reminder": "is still failing",
+        "disabling": "will be disabled",
+        "disabled": "is disabled",
+        "recovered": "works again",
+    }[alert.kind]
     return f"alert: {alert.target[:MAX_SUMMARY]} {words}"
 
 

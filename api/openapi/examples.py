@@ -188,6 +188,8 @@ PORTAL_SESSION = PortalSessionView(
     path="/webhooks",
     frame_origins=["https://app.acme.example"],
     theme=ThemeView(name="Acme", mode="light", accent="#0f766e", accent_dark=None, has_logo=False),
+    pages=["schedules"],
+    language="de",
     key_id=KEY.id,
     created_at=CREATED,
     expires_at=CREATED + timedelta(minutes=10),

@@ -1,7 +1,7 @@
 """The requests that Hookkeeper sends, for the `webhooks` section of the OpenAPI document. None of them is served."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Response
 
@@ -44,6 +44,8 @@ class SentEvent(ResponseModel):
 class AlertedWebhook(ResponseModel):
     id: str
     name: str
+    url: str
+    """Without user, password, query and fragment; empty if it has none."""
     enabled: bool
 
 
@@ -55,10 +57,25 @@ class LastOutcome(ResponseModel):
     """The start of the response."""
 
 
+class FailingElement(ResponseModel):
+    target: str
+    """`webhook` for the URL, `email.2` or `notification.1` for the others."""
+    failures: int
+    since: Time
+    status_code: int | None
+    error: str | None
+    text: str
+
+
 class AlertDetails(ResponseModel):
     kind: AlertKind
-    """`failed`: a delivery failed for good. `disabled`: the webhook was disabled because of failures. `recovered`: the
-    webhook works again."""
+    """`failing`: the webhook's `alert_after` is reached. `reminder`: it still fails. `disabling`: it will be disabled
+    within a day, or an hour. `disabled`: it was disabled because of failures. `recovered`: it works again. `failed`: a
+    delivery failed for good."""
+    recipient: Literal["owner", "operator"]
+    at: Time
+    incident: str
+    """The same for all alerts from `failing` to `recovered`; empty for `failed`."""
     tenant: str
     delivery: str
     channel: Channel
@@ -67,19 +84,27 @@ class AlertDetails(ResponseModel):
     reason: str | None
     """Why the delivery failed, or why the webhook was disabled."""
     failures: int
-    """Failures in the current streak."""
+    """Failed attempts in a row, of this target."""
     failing_since: Time | None
+    also_failing: list[FailingElement]
+    """Other targets of the webhook whose latest attempts have failed."""
+    waiting: int
+    """Deliveries that are held, or wait for a retry, at most 1,000; 0 for `failed`."""
+    next_attempt_at: Time | None
+    disable_at: Time | None
+    """A failure of the URL after this time disables the webhook."""
     webhook: AlertedWebhook
     last_outcome: LastOutcome
     link: str
-    """The page of the event, or of a webhook that was probed, in the dashboard. For operators, the run in the Temporal
-    web UI, if there is one."""
+    """The page of the webhook, or for `failed` that of the event, in the dashboard; for owners, in their portal."""
+    temporal: str | None
+    """For operators: the run that alerts, in the Temporal web UI."""
     unreported: int
-    """Failures since the last alert that sent no alert of their own."""
+    """What has failed since the last alert without an alert of its own."""
 
 
 class SentAlert(ResponseModel):
-    """An alert, with the event whose delivery caused it."""
+    """An alert, with the event whose delivery has failed; for other kinds, with one that only names the alert."""
 
     alert: AlertDetails
     event: SentEvent
@@ -93,21 +118,29 @@ EVENT = SentEvent(
 )
 ALERT = SentAlert(
     alert=AlertDetails(
-        kind="failed",
+        kind="failing",
+        recipient="operator",
+        at=datetime(2026, 1, 2, 3, 19, 5, 678_000, tzinfo=UTC),
+        incident=f"{RUN_ID}/1",
         tenant="acme",
         delivery=WEBHOOK_ID,
         channel="webhook",
         target="https://acme.example/hook",
-        attempts=10,
-        reason="exhausted",
-        failures=10,
+        attempts=0,
+        reason=None,
+        failures=5,
         failing_since=EVENT.timestamp,
-        webhook=AlertedWebhook(id=WEBHOOK_ID, name="Orders", enabled=True),
+        also_failing=[],
+        waiting=181,
+        next_attempt_at=datetime(2026, 1, 2, 3, 34, 5, 678_000, tzinfo=UTC),
+        disable_at=datetime(2026, 1, 7, 3, 4, 5, 678_000, tzinfo=UTC),
+        webhook=AlertedWebhook(id=WEBHOOK_ID, name="Orders", url="https://acme.example/hook", enabled=True),
         last_outcome=LastOutcome(status_code=500, error="http_500", text="Internal Server Error"),
-        link=f"https://temporal.acme.example/namespaces/default/workflows/event-acme-{EVENT_ID}/{RUN_ID}/timeline",
+        link=f"https://hooks.acme.example/webhooks/{WEBHOOK_ID}",
+        temporal=f"https://temporal.acme.example/namespaces/default/workflows/incident-{WEBHOOK_ID}/{RUN_ID}/timeline",
         unreported=0,
     ),
-    event=EVENT,
+    event=EVENT.model_copy(update={"type": "hookkeeper.alert", "data": {}}),
 )
 
 
@@ -155,6 +188,6 @@ def notification(body: SentEvent) -> None:
 def alert(body: SentAlert) -> None:
     """Sent to the `http.url` of a notification in `on_failure`, whose `http` has no `body` of its own.
 
-    It is not signed. A webhook sends at most one alert of failed deliveries an hour; `unreported` is the number of
-    failures since the last alert.
+    It is not signed. A webhook sends at most one alert `failing` and one `failed` an hour; `unreported` is the number
+    of failures since the last alert.
     """

@@ -14,7 +14,7 @@ from api.schemas.portal import NewPortalLink, PortalLink, PortalSessionView, rea
 from hookkeeper.crypto.tokens import new_token
 from hookkeeper.registry.api_keys import digest_of
 from hookkeeper.registry.portal import PortalSession, new_portal_session_id
-from hookkeeper.services.caller import may_grant, scopes_of
+from hookkeeper.services.caller import FURTHER_PAGES, may_grant, scopes_of
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, Page
 from hookkeeper.settings import Settings
@@ -51,6 +51,8 @@ async def create_portal_link(
         raise Invalid.field("path", "is not the path of a page")
     if not access.scopes_of(page) & scopes:
         raise Invalid.field("path", "is a page that these capabilities do not open")
+    if (further := new.path.split("/")[1]) in FURTHER_PAGES and further not in new.pages:
+        raise Invalid.field("path", f"is a page that the link does not have: add {further} to pages")
     if new.frame_origins and not _can_be_framed(settings):
         raise Invalid.field("frame_origins", "need HOOKKEEPER_PUBLIC_URL to begin with https: browsers demand it")
     token = new_token()
@@ -65,6 +67,8 @@ async def create_portal_link(
         session_lifetime=new.session_lifetime,
         expires_at=utc_now() + timedelta(seconds=new.link_lifetime),
         frame_origins=list(dict.fromkeys(new.frame_origins)),
+        pages=[page for page in FURTHER_PAGES if page in new.pages],
+        language=new.language,
         theme=new.theme.stored() if new.theme else None,
         logo=read_logo(new.theme.logo)[1] if new.theme and new.theme.logo else None,
     )

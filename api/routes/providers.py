@@ -7,7 +7,7 @@ Security Features"); the events are those of Twilio's "Event Webhook Reference".
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,15 +22,16 @@ from api.problems import Malformed, Unauthorized, responses
 from api.requests import StrictRoute
 from hookkeeper.content.text import truncate
 from hookkeeper.messages.event import Receipt, ReceiptKind
-from hookkeeper.policy import HealthDefaults
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.health import LOST, MAX_TEXT, AttemptResult
+from hookkeeper.registry.health import LOST, MAX_TEXT, AttemptResult, HealthChange
 from hookkeeper.registry.models import Suppression, Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.registry.targets import part_of
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN, ResponseModel, with_examples
+from hookkeeper.services.incidents import IncidentCalls, calls_after
+from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.times import utc_now
 
@@ -248,7 +249,7 @@ async def take_sendgrid_events(
     batch = _read(body)
     await _suppress(batch.reports, store.suppressions, settings.max_suppressions_per_tenant)
     recorded = await _record(batch.reports, gateway)
-    await _note_health(batch.reports, store, settings.health_defaults)
+    await _note_health(batch.reports, store, gateway, settings)
     ignored = batch.ignored + len(batch.reports) - recorded
     log.info("sendgrid events", recorded=recorded, ignored=ignored)
     return ReportsRecorded(recorded=recorded, ignored=ignored)
@@ -305,7 +306,7 @@ async def _record(reports: list[Report], gateway: Gateway) -> int:
     return sum(task.result() for task in tasks)
 
 
-async def _note_health(reports: list[Report], store: Store, defaults: HealthDefaults) -> None:
+async def _note_health(reports: list[Report], store: Store, gateway: Gateway, settings: Settings) -> None:
     """Let an email that will not arrive count as a failure of its target, and the next one that arrives end it."""
     lost = {report.webhook_id for report in reports if report.receipt.kind in LOST}
     arrived = {report.webhook_id for report in reports if report.receipt.kind == "delivered"}
@@ -315,11 +316,20 @@ async def _note_health(reports: list[Report], store: Store, defaults: HealthDefa
         known = (await store.webhooks.many(lost | arrived)).readable
         results = [report.result for report in reports if _tells(report, known.get(report.webhook_id))]
         if results:
-            await store.health.record(results, defaults)
+            changes = await store.health.record(results, settings.health_defaults)
+            await _call_incidents(changes, known, gateway, settings)
     except RegistryUnavailable:
         if lost:
             raise
         # The next email that arrives tells as much: this one is not worth a repetition of the batch.
+
+
+async def _call_incidents(
+    changes: Sequence[HealthChange], known: Mapping[str, Webhook], gateway: Gateway, settings: Settings
+) -> None:
+    calls = IncidentCalls(gateway.incidents, always_alert=bool(settings.alert_emails or settings.alert_services))
+    for webhook_id, call in calls_after(changes, known, utc_now()).items():
+        await calls.make(known[webhook_id].tenant, {webhook_id: call}, known)
 
 
 def _tells(report: Report, webhook: Webhook | None) -> bool:

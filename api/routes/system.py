@@ -3,12 +3,14 @@
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuditDep, Cursor, GatewayDep, Limit, StoreDep, SystemDep
 from api.problems import KEYED, responses
+from api.state import state_of
 from hookkeeper.services.fields import GivenTime, Page, ResponseModel, Time
+from hookkeeper.temporal.server.error_translation import Unavailable
 
 health_router = APIRouter(tags=["health"])
 router = APIRouter(prefix="/v1/system", tags=["statistics"], route_class=GuardedRoute, responses=KEYED)
@@ -32,13 +34,17 @@ async def healthz() -> dict[str, str]:
     summary="Check readiness",
     responses=_answers({"status": "ready", "workers": "running"}) | responses(503),
 )
-async def readyz(gateway: GatewayDep, store: StoreDep) -> dict[str, str]:
-    """Answer 200 if Temporal and the registry are available and the namespace has Hookkeeper's search attributes.
+async def readyz(request: Request, gateway: GatewayDep, store: StoreDep) -> dict[str, str]:
+    """Answer 200 if Temporal and the registry are available, the namespace has Hookkeeper's search attributes, Temporal
+    has stored the latest events, and the process is not about to stop.
 
     `workers` is `none` while no worker asks for tasks: events are accepted, and wait.
     """
+    if state_of(request).stopping.is_set():
+        raise Unavailable("this process is about to stop")
     _, _, has_worker = await asyncio.gather(gateway.readiness.ping(), store.ready(), gateway.readiness.has_worker())
     await gateway.readiness.check_namespace()
+    gateway.readiness.check_starts()
     return {"status": "ready", "workers": "running" if has_worker else "none"}
 
 

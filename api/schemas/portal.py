@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.registry.portal import PortalSession
-from hookkeeper.services.caller import Capability
+from hookkeeper.services.caller import Capability, FurtherPage, Language
 from hookkeeper.services.fields import (
     COLOUR,
     PAGE_PATH,
@@ -97,6 +97,8 @@ class NewPortalLink(RequestModel):
             "path": "/webhooks",
             "frame_origins": ["https://app.acme.example"],
             "theme": {"name": "Acme", "accent": "#0f766e", "mode": "light"},
+            "pages": ["schedules"],
+            "language": "de",
         }
     )
 
@@ -125,6 +127,10 @@ class NewPortalLink(RequestModel):
     frame_origins: list[FrameOrigin] = Field(default_factory=list, max_length=MAX_FRAME_ORIGINS)
     """Origins whose pages may show the portal in a frame; by default none may. Needs a public URL with https."""
     theme: Theme | None = None
+    pages: list[FurtherPage] = Field(default_factory=list, max_length=10)
+    """Pages beside Overview, Events, Webhooks and Event types."""
+    language: Language | None = None
+    """Language of the pages; by default the one that the customer's browser asks for, else English."""
 
 
 class ThemeView(ResponseModel):
@@ -145,6 +151,8 @@ class PortalSessionView(ResponseModel):
     path: str
     frame_origins: list[str]
     theme: ThemeView | None
+    pages: list[FurtherPage]
+    language: Language | None
     key_id: str
     """The key that made the link. Revoking it ends the link and the session."""
     created_at: Time
@@ -156,7 +164,7 @@ class PortalSessionView(ResponseModel):
     @classmethod
     def of_row(cls, row: PortalSession, **others: str) -> Self:
         theme = row.theme and ThemeView(**row.theme | {"has_logo": row.theme["logo"] is not None})
-        return cls.of(row, status=_status(row), theme=theme, **others)
+        return cls.of(row, status=_status(row), theme=theme, pages=row.pages or [], **others)
 
 
 class PortalLink(PortalSessionView):

@@ -64,7 +64,7 @@ class Preview {
       const answer = await fetch(form.dataset.preview, {
         method: "POST", body: new URLSearchParams(new FormData(form)), headers: { accept: "text/html" }, signal: AbortSignal.timeout(ANSWER_TIMEOUT),
       });
-      if (answer.status === 401 || answer.redirected) return this.say("Your session has ended: log in in another tab.");
+      if (answer.status === 401 || answer.redirected) return this.say(_("Your session has ended: log in in another tab."));
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const again = page.querySelector("#again [name=proof]"); // there is a new session
       if (again && again.value !== form.elements.proof.value) {
@@ -75,7 +75,7 @@ class Preview {
       if (!answer.ok || !fresh) throw new Error(String(answer.status));
       this.show(page, fresh);
     } catch {
-      this.say("There is no preview now. Type on to try again.");
+      this.say(_("There is no preview now. Type on to try again."));
     } finally {
       this.isAsking = false;
       if (this.isLate) this.schedule();

@@ -3,7 +3,7 @@
 // Without this script everything works; a reader then reloads the page.
 "use strict";
 
-const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const RELATIVE = new Intl.RelativeTimeFormat(LANGUAGE, { numeric: "auto" });
 const MAX_WAIT = 30; // seconds between two tries while nothing answers
 const STREAM_GAP = 1; // seconds between two refreshes that a stream has caused, at least
 const RESEND = 10; // seconds after which a form without an answer can be sent again
@@ -18,7 +18,7 @@ function showCountdowns() {
   for (const span of document.querySelectorAll("[data-countdown]")) {
     const seconds = Math.round((new Date(span.dataset.countdown) - Date.now()) / 1000);
     span.title = formats.exact.format(new Date(span.dataset.countdown));
-    if (seconds <= 0) span.textContent = "is due";
+    if (seconds <= 0) span.textContent = _("is due");
     else if (seconds < 120) span.textContent = RELATIVE.format(seconds, "second");
     else if (seconds < 7200) span.textContent = RELATIVE.format(Math.round(seconds / 60), "minute");
     else if (seconds < 172800) span.textContent = RELATIVE.format(Math.round(seconds / 3600), "hour");
@@ -159,8 +159,8 @@ class Live {
 
   pause(paused) {
     this.paused = paused;
-    this.toggle.textContent = paused ? "Resume updates" : "Pause updates";
-    this.say(paused ? "Paused" : "Live", paused ? "paused" : "");
+    this.toggle.textContent = paused ? _("Resume updates") : _("Pause updates");
+    this.say(paused ? _("Paused") : _("Live"), paused ? "paused" : "");
     this.follow();
   }
 
@@ -189,10 +189,10 @@ class Live {
       if (!answer.ok || !fresh) throw new Error(String(answer.status));
       this.show(fresh);
       this.failures = 0;
-      if (!this.paused) this.say("Live", "");
+      if (!this.paused) this.say(_("Live"), "");
     } catch {
       this.failures += 1;
-      if (!this.paused) this.say("Not up to date: trying again", "late");
+      if (!this.paused) this.say(_("Not up to date: trying again"), "late");
     }
     this.refreshing = false;
     this.refreshedAt = Date.now();
@@ -388,7 +388,7 @@ document.addEventListener("click", async (click) => {
   const { copy, copyOf } = button.dataset; // a text, or the id of the element that has it
   await navigator.clipboard.writeText(copyOf ? document.getElementById(copyOf).textContent : copy);
   const label = button.dataset.label ??= button.textContent;
-  button.textContent = "Copied";
+  button.textContent = _("Copied");
   setTimeout(() => { button.textContent = label; }, 1500);
 });
 

@@ -5,7 +5,14 @@ const LAST_LABEL = 85; // percent of an axis; as in charts.py
 const DAY = 86400;
 const STEP = 300; // seconds: labels, and the offsets of time zones, are multiples of it
 const SVG = "http://www.w3.org/2000/svg";
+// English pages show times as the reader's system writes them; others, in their language.
+const LANGUAGE = document.documentElement.lang;
+const TEXTS = JSON.parse(document.body.dataset.texts || "{}");
 let formats;
+
+function _(text) {
+  return TEXTS[text] || text;
+}
 
 // A frame of another site may have no storage.
 function isUtcChosen() {
@@ -19,7 +26,7 @@ function chooseUtc(chosen) {
 }
 
 function useZone(isUtc) {
-  const format = (options) => new Intl.DateTimeFormat(undefined, isUtc ? { ...options, timeZone: "UTC" } : options);
+  const format = (options) => new Intl.DateTimeFormat(LANGUAGE === "en" ? undefined : LANGUAGE, isUtc ? { ...options, timeZone: "UTC" } : options);
   formats = {
     isUtc,
     zone: format({}).resolvedOptions().timeZone,

@@ -125,12 +125,22 @@ def portal_link(
         typer.Option(help="view_secrets, manage_webhooks or redeliver, beside viewing; can be repeated."),
     ] = None,
     path: Annotated[str | None, typer.Option(help="The page that it opens, such as /webhooks.")] = None,
+    pages: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="schedules, recoveries, suppressions or limits, beside Overview, Events, Webhooks and Event types;"
+            " can be repeated."
+        ),
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="en, de or fr; by default that of the browser.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Make a single-use link to the portal for a customer without a key, and print it."""
     from hookkeeper.cli.client import Api, present
 
-    body = {"tenant": tenant} | present(name=name, path=path, capabilities=allow or None)
+    body = {"tenant": tenant} | present(
+        name=name, path=path, capabilities=allow or None, pages=pages or None, language=language
+    )
     link = Api.of_environment().call("POST", "portal-links", body=body)
     print_result(as_json, link, link["url"])
 

@@ -88,8 +88,6 @@ async def _promote(settings: Settings) -> None:
         before = await worker_versions.promote(client, settings.task_queue, version, PROMOTE_TIMEOUT)
     except VersionNotReady as error:
         raise Failed(str(error)) from error
-    except RPCError as error:
-        raise Failed(f"Temporal refused the change: {error.message}") from error
     out.print(sentence(version, before), markup=False)
 
 

@@ -94,28 +94,31 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def until_stopped(
-    on_stop: Callable[[], None] = lambda: None, deadline: ShutdownDeadline | None = None
+    on_stop: Callable[[], None] = lambda: None,
+    deadline: ShutdownDeadline | None = None,
+    delay: timedelta = timedelta(),
 ) -> AsyncIterator[None]:
     """Cancel the block at Ctrl-C, SIGTERM or SIGHUP, and continue after it as if it had ended.
 
-    After the block, these signals are ignored: only the shutdown remains, which the deadline bounds.
+    `delay`: time after SIGTERM for which the block goes on. After the block, these signals are ignored: only the
+    shutdown remains, which the deadline bounds.
     """
     loop, is_stopping = asyncio.get_running_loop(), False
 
-    def stop() -> None:
+    def stop(number: int) -> None:
         nonlocal is_stopping
         if deadline:
             deadline.begin()
         if not is_stopping:
             is_stopping = True
-            scope.reschedule(loop.time())
+            scope.reschedule(loop.time() + (delay.total_seconds() if number == signal.SIGTERM else 0.0))
             on_stop()  # may fail: the terminal may be gone
 
     try:
         async with asyncio.timeout(None) as scope:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` sets it
-                    loop.add_signal_handler(number, stop)
+                    loop.add_signal_handler(number, stop, number)
                     if deadline:  # also if the loop hangs; the loop gets the signal as well
                         signal.signal(number, lambda *_: deadline.begin())
             yield

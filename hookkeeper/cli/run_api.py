@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -16,13 +16,23 @@ from api.app import create_app
 from api.server.connections import MAX_CONNECTIONS, BoundedProtocol, ClientTimeouts, bounded
 from api.server.refusals import answering_cancelled
 from api.state import ApiState
+from hookkeeper.asyncio_tasks import stop
 from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.ports import listen
 from hookkeeper.cli.processes import ShutdownDeadline, freeze_objects, run, to_log, until_stopped
-from hookkeeper.cli.startup import NoMetrics, begin, connect, exporting_traces, open_metrics, report_missing
+from hookkeeper.cli.startup import (
+    NoMetrics,
+    begin,
+    exporting_traces,
+    open_client,
+    open_metrics,
+    report_missing,
+    until_connected,
+)
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.server.connection import LateClient
 from hookkeeper.temporal.server.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -42,21 +52,39 @@ def run_api() -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    deadline = ShutdownDeadline(min(settings.shutdown_timeout, REQUEST_GRACE), to_log())
-    keyring = settings.keyring
+    grace = min(settings.shutdown_timeout, REQUEST_GRACE) + settings.shutdown_delay
+    deadline, stopping, keyring = ShutdownDeadline(grace, to_log()), asyncio.Event(), settings.keyring
     async with Store.connect(settings.database_url, keyring) as store:
         try:
-            async with until_stopped(deadline=deadline):
+            async with until_stopped(stopping.set, deadline, settings.shutdown_delay):
                 traces = exporting_traces(settings.otlp_endpoint, "api")
                 metrics = open_metrics(settings)
-                client = await connect(settings, keyring, metrics.runtime)
                 listener = listen(settings.host, settings.port)
-                await report_missing(store, Readiness(client, settings.task_queue))
-                async with traces, serving(client, store, settings, metrics, listener) as server:
+                client = open_client(settings, keyring, metrics.runtime)
+                async with traces, serving(client, store, settings, metrics, listener, stopping) as server:
                     freeze_objects()
-                    await server
+                    await _until_ended(server, _connect(client, store, settings))
         finally:
             deadline.begin()
+
+
+async def _connect(client: LateClient, store: Store, settings: Settings) -> None:
+    """Connect to Temporal, however long that takes; what needs it is answered with 503 until then."""
+    await report_missing(store.ready)
+    await until_connected(client)
+    await report_missing(Readiness(client, settings.task_queue).check_namespace)
+
+
+async def _until_ended(server: asyncio.Future[None], connecting: Coroutine[None, None, None]) -> None:
+    """Wait until the server has ended. Raises `Failed` if there is no way to connect."""
+    task = asyncio.create_task(connecting)
+    try:
+        await asyncio.wait([server, task], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        await server
+    finally:
+        await stop(task)
 
 
 @asynccontextmanager
@@ -66,10 +94,15 @@ async def serving(
     settings: Settings,
     metrics: "MetricsServer | NoMetrics",
     listener: socket.socket,
+    stopping: asyncio.Event | None = None,
 ) -> AsyncIterator[asyncio.Future[None]]:
-    """Serve the API and the metrics until the block ends; yield what ends with the server."""
+    """Serve the API and the metrics until the block ends; yield what ends with the server.
+
+    `stopping`: set when the process is about to stop, so it is no longer ready.
+    """
     app = create_app(settings, store, Gateway(client, settings.task_queue, store.rows))
     state: ApiState = app.state.api
+    state.stopping = stopping or state.stopping
     protocol = bounded(MAX_CONNECTIONS, ClientTimeouts())
     config = server_config(app, protocol, settings.shutdown_timeout, settings.trusted_proxies)
     server = ApiServer(config, protocol, state.feed.close)

@@ -1,7 +1,10 @@
 """`hookkeeper worker`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from time import monotonic
+from typing import TYPE_CHECKING
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -9,13 +12,28 @@ from temporalio.service import RPCError
 import worker
 from hookkeeper.cli.console import Failed, InvalidSettings
 from hookkeeper.cli.processes import ShutdownDeadline, forever, freeze_objects, run, to_log, until_stopped
-from hookkeeper.cli.startup import begin, connect, exporting_traces, open_metrics, report_missing
+from hookkeeper.cli.startup import (
+    begin,
+    exporting_traces,
+    open_client,
+    open_metrics,
+    report_missing,
+    until_connected,
+)
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
 from hookkeeper.temporal.server import namespace
+from hookkeeper.temporal.server.connection import while_away
 from hookkeeper.temporal.server.namespace import NamespaceNotReady, unusable
-from hookkeeper.temporal.server.readiness import Readiness
+from hookkeeper.temporal.server.readiness import CHECK_TIMEOUT, Readiness, polls
 from hookkeeper.temporal.workers import local as local_workers
+from hookkeeper.times import rfc3339
+
+if TYPE_CHECKING:
+    from hookkeeper.cli.telemetry import Health
+
+SILENCE = 360.0
+"""Seconds without a poll, after which a worker is unwell: Temporal forgets a poll after 300 s."""
 
 
 def run_worker(*, local: bool = False) -> None:
@@ -29,13 +47,41 @@ async def _work(settings: Settings, local: bool) -> None:
     async with Store.connect(settings.database_url, keyring) as store, until_stopped(deadline=deadline):
         traces = exporting_traces(settings.otlp_endpoint, "worker")
         metrics = open_metrics(settings)
-        client = await connect(settings, keyring, metrics.runtime)
-        async with traces, metrics.serving(), working(client, store, settings, local=local):
-            freeze_objects()
-            try:
-                await forever()
-            finally:
-                deadline.begin()
+        client = open_client(settings, keyring, metrics.runtime)
+        async with traces, metrics.serving(read_health=WorkerHealth(client, settings.task_queue).read):
+            await until_connected(client)
+            async with working(client, store, settings, local=local):
+                freeze_objects()
+                try:
+                    await forever()
+                finally:
+                    deadline.begin()
+
+
+class WorkerHealth:
+    """Whether this process polls for tasks. It answers, so its event loop is alive."""
+
+    def __init__(self, client: Client, task_queue: str, silence: float = SILENCE) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._silence = silence
+        self._known_at = monotonic()
+
+    async def read(self) -> "Health":
+        """Ask Temporal for the latest poll of this process. No poll for minutes is bad health, unless Temporal does not
+        answer: then a restart would mend nothing.
+        """
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                found = await polls(self._client, self._task_queue)
+        except (RPCError, TimeoutError):
+            self._known_at = monotonic()
+            return True, {"status": "ok", "temporal": "unavailable"}
+        if last := found.get(self._client.service_client.config.identity):
+            self._known_at = monotonic()
+            return True, {"status": "ok", "last_poll": rfc3339(last)}
+        is_ok = monotonic() - self._known_at < self._silence
+        return is_ok, {"status": "ok" if is_ok else "polls for no tasks", "last_poll": None}
 
 
 @asynccontextmanager
@@ -44,8 +90,8 @@ async def working(client: Client, store: Store, settings: Settings, *, local: bo
     try:
         if local:
             await _prepare(client, settings)
-        await namespace.check(client)
-        await report_missing(store, Readiness(client, settings.task_queue))
+        await while_away(lambda: namespace.check(client))
+        await report_missing(store.ready, Readiness(client, settings.task_queue).check_namespace)
         async with (
             local_workers.retrying_lost_activities(client) if local else nullcontext(),
             worker.running(client, store, settings),

@@ -2,8 +2,8 @@
 
 import difflib
 import os
-from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from temporalio.client import Client
     from temporalio.runtime import Runtime
 
-    from hookkeeper.cli.telemetry import MetricsServer, ReadState
+    from hookkeeper.cli.telemetry import MetricsServer, ReadHealth, ReadState
     from hookkeeper.crypto.keyring import Keyring
-    from hookkeeper.registry.store import Store
-    from hookkeeper.temporal.server.readiness import Readiness
+    from hookkeeper.temporal.server.connection import LateClient
 
 PREFIX = "HOOKKEEPER_"
 SETTINGS = tuple(name.upper() for name in Settings.model_fields)
@@ -76,30 +75,59 @@ async def connect(
     keyring: "Keyring | None" = None,
     runtime: "Runtime | None" = None,
     address: str | None = None,
+    timeout: float | None = 60.0,
 ) -> "Client":
-    """Connect with the settings in `TEMPORAL_…`, waiting up to a minute for the server. Raises `Failed`.
+    """Connect with the settings in `TEMPORAL_…`, waiting a minute for the server; None is without end. Raises `Failed`.
 
     `address`: that of a server of this machine, in place of these settings.
     """
-    from hookkeeper.temporal.server import connection  # `dev` reads settings before it needs a client
+    client = open_client(settings, keyring, runtime, address)
+    await until_connected(client, timeout)
+    return client
+
+
+def open_client(
+    settings: Settings,
+    keyring: "Keyring | None" = None,
+    runtime: "Runtime | None" = None,
+    address: str | None = None,
+) -> "LateClient":
+    """Make a client that is connected later. Raises `InvalidSettings`."""
+    from hookkeeper.temporal.server.connection import LateClient  # `dev` reads settings before it needs a client
     from hookkeeper.temporal.server.sdk_runtime import sdk_runtime
 
+    with _settings_named():
+        return LateClient(keyring, runtime or sdk_runtime(settings.log_format), address)
+
+
+async def until_connected(client: "LateClient", timeout: float | None = None) -> None:
+    """Connect, waiting for the server for so many seconds; None is without end. Raises `Failed`."""
+    from hookkeeper.temporal.server.connection import TemporalUnreachable
+
     try:
-        return await connection.connect(keyring, runtime=runtime or sdk_runtime(settings.log_format), address=address)
-    except connection.TemporalUnreachable as error:
+        with _settings_named():
+            await client.until_connected(timeout)
+    except TemporalUnreachable as error:
         raise Failed(str(error)) from error
-    except (RuntimeError, OSError, ValueError) as error:  # such as a certificate that cannot be read, or the address
+
+
+@contextmanager
+def _settings_named() -> Iterator[None]:
+    """Raise `InvalidSettings` for a certificate that cannot be read, an address that is none, and so on."""
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError) as error:
         raise InvalidSettings(f"invalid settings of Temporal (TEMPORAL_…): {error}") from error
 
 
-async def report_missing(store: "Store", readiness: "Readiness") -> None:
-    """Log what the registry and the namespace lack, with the command that mends it. The process may go on meanwhile."""
+async def report_missing(*checks: Callable[[], Awaitable[None]]) -> None:
+    """Log what the registry or the namespace lacks, with the command that mends it. The process goes on meanwhile."""
     import structlog
 
     from hookkeeper.registry.database import RegistryUnavailable
     from hookkeeper.temporal.server.error_translation import Unavailable
 
-    for check in (store.ready, readiness.check_namespace):
+    for check in checks:
         try:
             await check()
         except (RegistryUnavailable, Unavailable) as error:
@@ -111,7 +139,9 @@ class NoMetrics:
 
     runtime: "Runtime | None" = None
 
-    def serving(self, read_state: "ReadState | None" = None) -> AbstractAsyncContextManager[None]:
+    def serving(
+        self, read_state: "ReadState | None" = None, read_health: "ReadHealth | None" = None
+    ) -> AbstractAsyncContextManager[None]:
         """Do nothing."""
         return nullcontext()
 

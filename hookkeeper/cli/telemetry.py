@@ -1,4 +1,4 @@
-"""What a process tells about itself: metrics at `GET /metrics` of an address of its own, without a key, and traces."""
+"""What a process tells about itself: its metrics and its health at an address of its own, without a key, and traces."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -22,6 +22,9 @@ SDK_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 log = structlog.get_logger("hookkeeper.metrics")
 ReadState = Callable[[], Awaitable[Sequence[CollectorRegistry]]]
 """Reads what a process shows besides what it has counted."""
+Health = tuple[bool, dict[str, str | None]]
+"""Whether the process is well, and what is known of it."""
+ReadHealth = Callable[[], Awaitable[Health]]
 
 
 class MetricsServer:
@@ -36,7 +39,9 @@ class MetricsServer:
         """The SDK's runtime, for the client of the process."""
 
     @asynccontextmanager
-    async def serving(self, read_state: ReadState | None = None) -> AsyncIterator[None]:
+    async def serving(
+        self, read_state: ReadState | None = None, read_health: ReadHealth | None = None
+    ) -> AsyncIterator[None]:
         """Serve until the block ends."""
 
         async def show(_: web.Request) -> web.Response:
@@ -46,7 +51,12 @@ class MetricsServer:
                 sdk_metrics = await _read(http, self._sdk.url)
             return web.Response(body=own + sdk_metrics, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
+        async def show_health(_: web.Request) -> web.Response:
+            is_well, known = await read_health() if read_health else (True, {"status": "ok"})
+            return web.json_response(known, status=200 if is_well else 503)
+
         app = web.Application()
+        app.router.add_get("/healthz", show_health)
         app.router.add_get("/metrics", show)
         runner = web.AppRunner(app, access_log=None)
         async with aiohttp.ClientSession(timeout=SDK_TIMEOUT) as http:

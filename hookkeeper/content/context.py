@@ -8,8 +8,9 @@ from typing import Any, Literal
 from hookkeeper.times import rfc3339
 
 Context = Mapping[str, Any]
-AlertKind = Literal["failed", "disabled", "recovered"]
-"""A delivery has failed; its webhook was disabled automatically; it works again."""
+AlertKind = Literal["failed", "failing", "reminder", "disabling", "disabled", "recovered"]
+"""A delivery has failed for good; its webhook fails; it still does; it will be disabled soon, or was disabled,
+automatically; it works again."""
 
 
 @dataclass(frozen=True, slots=True)

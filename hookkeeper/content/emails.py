@@ -245,7 +245,7 @@ def _texts(email: Email, context: Context) -> tuple[str | None, str | None]:
     if email.template_id:
         return None, None
     if email.text is None and email.html is None:
-        return defaults.text(context), None
+        return defaults.text(context), defaults.html(context)
     text = template_fields.fill("text", email.text, context) if email.text else ""
     html = template_fields.fill("html", email.html, context, "html") if email.html else ""
     if not text.strip() and not html.strip():

@@ -167,7 +167,9 @@ class RenderedNotification(BaseModel):
     title: str
     body: str
     key: str = ""
-    """The same for each attempt."""
+    """The same for each attempt, and for all alerts of an incident."""
+    resolves: bool = False
+    """It says that the incident is over."""
 
     @property
     def size(self) -> int:
@@ -176,7 +178,7 @@ class RenderedNotification(BaseModel):
 
     def call(self) -> RenderedHttpCall:
         """Return the request to the service."""
-        request = services.request_of(self.service, services.Note(self.title, self.body, self.key))
+        request = services.request_of(self.service, services.Note(self.title, self.body, self.key, self.resolves))
         headers = request.headers | {"content-type": JSON}
         body = json_text.compact(request.content).encode()
         return RenderedHttpCall(method="POST", url=request.url, headers=headers, body=body)
@@ -202,13 +204,20 @@ def render_notification(
         raise BadTemplate("body: is empty for this event")
     if notification.body is not None:
         check_body("body", len(body.encode()), limits.body_bytes)
+    alert = context.get("alert", {})
     return RenderedNotification(
-        service=notification.service or "", title=title.strip(), body=body.strip(), key=_key(context, title, body)
+        service=notification.service or "",
+        title=title.strip(),
+        body=body.strip(),
+        key=_key(context, title, body),
+        resolves=bool(alert.get("incident")) and alert["kind"] == "recovered",
     )
 
 
 def _key(context: Context, title: str, body: str) -> str:
     event = context["event"]
+    if incident := context.get("alert", {}).get("incident"):
+        return hashlib.sha256(f"{event['tenant']}\n{incident}".encode()).hexdigest()[:32]
     return hashlib.sha256(f"{event['tenant']}\n{event['id']}\n{title}\n{body}".encode()).hexdigest()[:32]
 
 

@@ -36,7 +36,9 @@ class Note(NamedTuple):
     title: str
     body: str
     key: str = ""
-    """The same for each attempt, so that a second request opens no second incident."""
+    """The same for each attempt, and for all alerts of a webhook's incident, so that they open no second incident."""
+    resolves: bool = False
+    """The incident with this key is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ def _pagerduty(at: re.Match[str], note: Note) -> Request:
     """https://developer.pagerduty.com/docs/events-api-v2: a summary of 1,024 characters, 512 KB in total."""
     content = {
         "routing_key": at["key"],
-        "event_action": "trigger",
+        "event_action": "resolve" if note.resolves else "trigger",
         "dedup_key": note.key,
         "payload": {
             "summary": _fit(note.title or note.body, 1024),
@@ -235,15 +237,22 @@ def _pagerduty(at: re.Match[str], note: Note) -> Request:
 
 
 def _opsgenie(at: re.Match[str], note: Note) -> Request:
-    """https://docs.opsgenie.com/docs/alert-api#create-alert: a message of 130, a description of 15,000 characters."""
+    """https://docs.opsgenie.com/docs/alert-api#create-alert: a message of 130, a description of 15,000 characters.
+
+    "Close Alert" names an alert by its alias, and takes a note of 25,000 characters.
+    """
+    url = f"https://api.{'eu.' if at['eu'] else ''}opsgenie.com/v2/alerts"
+    headers = {"authorization": f"GenieKey {at['key']}"}
+    if note.resolves:
+        content: dict[str, Any] = {"source": "Hookkeeper", "note": _fit(_together(note), 15_000)}
+        return Request(f"{url}/{note.key}/close?identifierType=alias", content, headers)
     content = {
         "message": _fit(note.title or note.body, 130),
         "description": _fit(note.body, 15_000),
         "alias": note.key,
         "source": "Hookkeeper",
     }
-    url = f"https://api.{'eu.' if at['eu'] else ''}opsgenie.com/v2/alerts"
-    return Request(url, content, {"authorization": f"GenieKey {at['key']}"})
+    return Request(url, content, headers)
 
 
 def _ntfy(at: re.Match[str], note: Note) -> Request:

@@ -78,14 +78,13 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-class AlertState(BaseModel):
-    """The last alert about a webhook."""
+class LastAlert(BaseModel):
+    """The last alert of a kind about a webhook."""
 
     model_config = ConfigDict(frozen=True)
 
     at: datetime
     kind: AlertKind
-    delivery: str
     token: str
     """Identifies the alert, so that it can be claimed again."""
     reported: int = 0
@@ -117,6 +116,32 @@ class Failure(BaseModel):
     """From when on its webhook is `failing` for it; None if more failures are needed."""
 
 
+class AlertState(LastAlert):
+    """The last alert of a delivery that has failed for good."""
+
+    delivery: str
+
+
+class IncidentState(LastAlert):
+    """The last alert of the webhook's incident."""
+
+    key: str
+    """The same for all alerts of an incident."""
+    since: datetime | None = None
+    """When the failures began."""
+    failing_at: datetime | None = None
+    """When the last alert `failing` was sent."""
+    reminders: int = 0
+    """Reminders since then."""
+    warned: float | None = None
+    """The seconds before it is disabled automatically for which there was a warning last."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the latest alert said that the webhook does not work."""
+        return self.kind != "recovered"
+
+
 class Base(MappedAsDataclass, DeclarativeBase):
     """The base class of tables, with the column types of Python types."""
 
@@ -126,6 +151,7 @@ class Base(MappedAsDataclass, DeclarativeBase):
         RetryPolicy: ElementJson(RetryPolicy),
         AlertAfter: ElementJson(AlertAfter),
         AlertState: ElementJson(AlertState),
+        IncidentState: ElementJson(IncidentState),
         Numbers: ElementJson(Numbers),
         list[str]: JSON,
         list[Any]: JSON,
@@ -234,6 +260,7 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
         EncryptedJson("webhooks.on_failure", ElementJson(OnFailure)), default=None
     )
     alert: Mapped[AlertState | None] = mapped_column(default=None)
+    incident: Mapped[IncidentState | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 

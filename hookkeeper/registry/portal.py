@@ -60,6 +60,10 @@ class PortalSession(Base, kw_only=True, eq=False, repr=False):
     """Name, mode and colours of the pages, and the media type of the logo."""
     logo: Mapped[bytes | None] = mapped_column(default=None, deferred=True)
     """Read by `PortalSessions.logo` only, since lists and caches have many sessions."""
+    pages: Mapped[list[str] | None] = mapped_column(default=None)
+    """Pages beside those that all customers need."""
+    language: Mapped[str | None] = mapped_column(default=None)
+    """None: the one that the browser asks for."""
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
     def is_over(self, now: datetime) -> bool:

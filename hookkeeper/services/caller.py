@@ -23,6 +23,11 @@ OF_CAPABILITY: dict[Capability, frozenset[Scope]] = {
     "redeliver": frozenset({"events:write"}),
 }
 """Scopes of a session of the customers' portal, which a link begins without a key."""
+FurtherPage = Literal["schedules", "recoveries", "suppressions", "limits"]
+"""Pages of the portal that a link can add to those that all customers need, by their paths."""
+FURTHER_PAGES: tuple[FurtherPage, ...] = get_args(FurtherPage)
+Language = Literal["en", "de", "fr"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 
 class HasTenant(Protocol):

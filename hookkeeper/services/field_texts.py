@@ -61,19 +61,17 @@ class Field(NamedTuple):
         return bool(self.choices) and isinstance(self.default, bool)
 
     @property
-    def form_help(self) -> str:
-        """The help in a form."""
+    def form_help(self) -> list[str]:
+        """The sentences of the help in a form."""
         lines = "One a line." if self.codec and self.codec.can_repeat and self.codec.widget == "area" else ""
-        return self._words(self.help, lines).replace("`", "")
+        words = (self.help, self.codec.hint if self.codec else "", lines)
+        return [text.replace("`", "") for text in words if text]
 
     @property
     def option_help(self) -> str:
         """The help on the command line."""
         repeated = "Can be repeated." if self.is_list or (self.codec and self.codec.can_repeat) else ""
-        return self._words(self.help or f"{self.title}.", repeated)
-
-    def _words(self, help_: str, repeated: str) -> str:
-        return " ".join(filter(None, (help_, self.codec and self.codec.hint, repeated)))
+        return " ".join(filter(None, (self.help or f"{self.title}.", self.codec and self.codec.hint, repeated)))
 
     @property
     def shown_choices(self) -> dict[str, str]:

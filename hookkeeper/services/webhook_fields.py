@@ -71,8 +71,8 @@ class WebhookFields(RequestModel):
     notifications: tuple[Notification, ...] = Field((), max_length=10)
     """Messages to services such as Slack, or calls of HTTP APIs, for each event. URLs are masked in responses."""
     on_failure: OnFailure | None = Field(None, title="Alerts")
-    """Alerts: when a delivery fails for good (at most once an hour), when the webhook is disabled because of failures,
-    and when it works again."""
+    """Alerts: when the webhook is failing, will be disabled, was disabled, and works again; and when a delivery fails
+    for good."""
     headers: Headers = Field(default_factory=dict, examples=[{"x-token": "…"}])
     """Headers to send with each delivery. Values are masked in responses."""
     tls: Tls | None = Field(None, title="TLS")

@@ -102,10 +102,8 @@ class Worker:
         return succeeded(attempt.request.delivery)
 
 
-async def _unchanged(
-    tenant: str, made: Sequence[Made], webhooks: Mapping[str, Webhook], offset: timedelta
-) -> Collection[str]:
-    return ()
+async def _unchanged(tenant: str, made: Sequence[Made], webhooks: Mapping[str, Webhook], offset: timedelta) -> None:
+    """Record nothing."""
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from problems import problem
 from temporalio.client import Client
 
 import timeouts
+from cloud import cloud
 from drills.relays import Break, Relay, starts
 from drills.stack import temporal_service
 from hookkeeper.registry.store import Store
@@ -193,6 +194,26 @@ async def test_every_202_is_kept_while_temporal_is_killed_and_restarted(
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up sooner: the real timeout is tested where the server is killed."""
     monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", 1.0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_api_whose_events_cannot_be_stored_is_not_ready(temporal: Client, tmp_path: Path) -> None:
+    """A Temporal whose disk is full, or whose database is read-only, answers everything but new runs.
+
+    Timeline: one start fails, then more; Temporal stores again; the next event makes the API ready at once.
+    """
+    async with cloud(temporal) as (address, frontend):
+        client = await Client.connect(address, namespace=temporal.namespace, data_converter=temporal.data_converter)
+        async with running_instance(client, tmp_path) as instance:
+            frontend.busy = ["StartWorkflowExecution"] * 1000
+            await all_unavailable(post(instance, "first"))
+            assert (await instance.http.get("/readyz")).status_code == 200
+            await all_unavailable(post(instance, "second", data={"x": "x" * 9000}), post(instance, "third"))
+            refused = await instance.http.get("/readyz")
+            assert "Temporal has not stored the latest 3 runs" in problem(refused, 503)["detail"]
+            frontend.busy.clear()
+            assert (await post(instance, "fourth")).status_code == 202
+            assert (await instance.http.get("/readyz")).status_code == 200
 
 
 @pytest.mark.usefixtures("impatient")

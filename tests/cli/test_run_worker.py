@@ -1,7 +1,9 @@
 """A worker reports invalid settings in a sentence, without their secrets."""
 
+import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,10 @@ from pydantic import SecretStr
 from temporalio.client import Client
 
 import worker
+from hookkeeper.cli.run_worker import WorkerHealth
 from hookkeeper.settings import BadSetting
-from instances import running_instance
+from instances import Instance, running_instance
+from timeouts import WAIT_TIMEOUT
 from worker_processes import ROOT
 
 
@@ -30,6 +34,25 @@ async def test_invalid_settings(temporal: Client, tmp_path: Path, settings: dict
             async with worker.running(instance.temporal, instance.store, instance.settings):
                 pass
     assert "hidden" not in str(raised.value) or settings.get("alert_emails")
+
+
+async def test_a_worker_is_unwell_if_temporal_knows_no_poll_of_it(idle_instance: Instance) -> None:
+    """Also one of a version that gets no tasks yet polls: it is well."""
+    queue = idle_instance.settings.task_queue
+    assert await WorkerHealth(idle_instance.temporal, queue, silence=60).read() == (
+        True,
+        {"status": "ok", "last_poll": None},
+    )
+    silent = WorkerHealth(idle_instance.temporal, queue, silence=0)
+    assert await silent.read() == (False, {"status": "polls for no tasks", "last_poll": None})
+    newer = idle_instance.settings.model_copy(update={"deployment_version": "2.0"})
+    older = idle_instance.settings.model_copy(update={"deployment_version": "1.0"})
+    async with replace(idle_instance, settings=older).working():
+        pass
+    async with replace(idle_instance, settings=newer).working(), asyncio.timeout(WAIT_TIMEOUT):
+        while not (await silent.read())[1]["last_poll"]:
+            await asyncio.sleep(0.1)
+        assert (await silent.read())[0]
 
 
 def test_a_worker_loads_nothing_of_the_api() -> None:

@@ -33,6 +33,7 @@ CAPABILITIES = {
     "manage_webhooks": {"webhooks:write"},
     "redeliver": {"events:write"},
 }
+FURTHER = ["schedules", "recoveries", "suppressions", "limits"]
 LINKS, SESSIONS = "/v1/portal-links", "/v1/portal-sessions"
 
 
@@ -184,7 +185,7 @@ async def test_a_capability_opens_its_pages_and_commands_and_no_others(
 ) -> None:
     """Each page and form is tried by a request of its own, whatever the pages offer."""
     scopes = CAPABILITIES["view"] | CAPABILITIES[capability]
-    async with visiting(idle_instance, capabilities=[capability]) as (browser, _):
+    async with visiting(idle_instance, capabilities=[capability], pages=FURTHER) as (browser, _):
         proof = await browser.proof("/events")
         for route, needed in NEEDS.items():
             answer = await request(browser, route, proof)
@@ -192,7 +193,19 @@ async def test_a_capability_opens_its_pages_and_commands_and_no_others(
                 assert answer.status_code in LET_IN, route
             else:
                 assert answer.status_code == 403, route
-                assert "lacks the scope" in answer.text, route
+                assert "Your link does not allow this." in answer.text, route
+
+
+async def test_a_link_has_few_pages_and_those_that_it_names(idle_instance: Instance) -> None:
+    usual = {"/", "/events", "/webhooks", "/event-types"}
+    problem(await idle_instance.http.post(LINKS, json={"path": "/limits"}), 422, "path")
+    for pages in ([], ["limits"]):
+        async with visiting(idle_instance, pages=pages) as (browser, link):
+            links = (await browser.page("/")).links()
+            assert {path for path in links if re.fullmatch(r"/[a-z-]*", path)} == usual | {f"/{page}" for page in pages}
+            for page in FURTHER:
+                assert (await browser.get(f"/{page}")).status_code == (200 if page in pages else 404), page
+        assert (await listed(idle_instance))[link["id"]]["pages"] == pages
 
 
 async def test_a_session_shows_and_changes_what_its_link_says(idle_instance: Instance) -> None:
@@ -224,7 +237,7 @@ async def test_a_session_shows_and_changes_what_its_link_says(idle_instance: Ins
 
 async def test_a_customer_is_shown_no_commands_of_operators(idle_instance: Instance) -> None:
     for capability, registers in (("view", False), ("manage_webhooks", True)):
-        async with visiting(idle_instance, capabilities=[capability]) as (browser, _):
+        async with visiting(idle_instance, capabilities=[capability], pages=FURTHER) as (browser, _):
             page = await browser.page("/")
             assert "There is no event yet." in page.text
             assert ("/webhooks/new" in page.links()) is registers
@@ -236,7 +249,7 @@ async def test_a_customer_is_shown_no_commands_of_operators(idle_instance: Insta
 async def test_another_tenant_sees_nothing(idle_instance: Instance) -> None:
     hook = await idle_instance.webhook("http://127.0.0.1:9000/", name="ours")
     every = list(CAPABILITIES)
-    async with visiting(idle_instance, tenant="other", capabilities=every) as (browser, _):
+    async with visiting(idle_instance, tenant="other", capabilities=every, pages=FURTHER) as (browser, _):
         assert "ours" not in (await browser.page("/webhooks")).text
         assert (await browser.get(f"/webhooks/{hook['id']}")).status_code == 404
         for command in ("pause", "secret", "rotate-secret", "test"):

@@ -39,7 +39,8 @@ def environment(ours: Settings) -> dict[str, str]:
         # Without it, each of dozens of processes would compile a thousand modules: three quarters of the time.
         inherited["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / f"hookkeeper-bytecode-{os.getuid()}")
     # Schedules of a second: with the shortest interval of ten, their tests would take ten times as long.
-    usual = {**watched(LIMIT_MS), "HOOKKEEPER_MIN_SCHEDULE_INTERVAL": "1"}
+    # No load balancer has to know that an API stops.
+    usual = {**watched(LIMIT_MS), "HOOKKEEPER_MIN_SCHEDULE_INTERVAL": "1", "HOOKKEEPER_SHUTDOWN_DELAY": "0"}
     return inherited | {"COLUMNS": "100", **usual, **ours}
 
 

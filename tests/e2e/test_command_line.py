@@ -25,7 +25,7 @@ from hookkeeper.cli.main import app
 from hookkeeper.cli.ports import Ports
 from hookkeeper.version import VERSION
 from receivers import Answer, Receiver
-from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
+from timeouts import WAIT_TIMEOUT
 
 pytest_plugins = ["dev_fixtures"]
 
@@ -498,25 +498,6 @@ async def test_names_that_are_no_settings_are_reported(tmp_path: Path) -> None:
     assert [line["detail"] for line in warnings] == [
         "HOOKKEEPER_RETENTON is not a setting: did you mean HOOKKEEPER_RETENTION?"
     ]
-
-
-async def test_waits_for_temporal_until_stopped(tmp_path: Path) -> None:
-    settings = {
-        "HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only",
-        "TEMPORAL_ADDRESS": f"127.0.0.1:{processes.free_ports().temporal}",
-        "HOOKKEEPER_LOG_FORMAT": "json",
-    }
-
-    async def waits(command: str, number: signal.Signals) -> None:
-        async with processes.process(command, cwd=tmp_path, settings=settings) as waiting:
-            await waiting.says("waiting for Temporal", times=4)
-            lines = [json.loads(line) for line in waiting.err.read_text().splitlines()]
-            pauses = [line["retry_in"] for line in lines if line["event"] == "waiting for Temporal"]
-            assert pauses == sorted(set(pauses)), "longer each time"
-            assert await waiting.stop(number, CALL_TIMEOUT) == 0
-            assert "Traceback" not in waiting.err.read_text()
-
-    await asyncio.gather(waits("worker", signal.SIGTERM), waits("api", signal.SIGINT))
 
 
 async def test_processes_run_alone_and_stop_cleanly(running_dev: processes.Dev, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import create_async_engine
+from temporalio import workflow
 from temporalio.client import Client
 
 from authorities import Authority
@@ -30,6 +31,7 @@ from rawserver import make_certificate, receiving, server_tls
 from silent_receivers import silent_receiver
 from temporal_processes import free_ports
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
+from worker import WORKFLOWS
 
 MONTH = timedelta(days=30)
 Found = dict[str, list[Finding]]
@@ -154,6 +156,11 @@ async def test_runs_that_this_release_does_not_know_and_runs_that_fail(
     assert "`temporal workflow list --namespace" in found["runs"][0].remedy
     assert "1 open run has a type that this release does not know" in found["workflow types"][0].text
     await instance.temporal.get_workflow_handle(f"{instance.tenant}-newer").terminate()
+
+
+def test_the_types_of_workers_are_known() -> None:
+    served = [workflow._Definition.must_from_class(each).name for each in WORKFLOWS]
+    assert sorted(map(str, served)) == sorted(temporal_names.WORKFLOW_TYPES)
 
 
 async def test_this_machines_clock_is_behind(

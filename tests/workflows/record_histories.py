@@ -162,6 +162,23 @@ async def test_record_probed(temporal: Client, tmp_path: Path, inbox: Receiver) 
             write(HISTORIES / "probed.json", (await probe.fetch_history()).to_json())
 
 
+async def test_record_incident(instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook begins to fail, with a reminder, and works again."""
+    monkeypatch.setattr("hookkeeper.registry.alerts.REMINDERS", (timedelta(seconds=1), timedelta(hours=1)))
+    async with receiver() as desk:
+        on_failure = {"notifications": [{"http": {"url": desk.url}}]}
+        fields = {"retry": {"schedule": [1]}, "alert_after": {"attempts": 2}, "on_failure": on_failure}
+        webhook = await fresh(instance, inbox, 500, 500, **fields)
+        await instance.until_closed((await instance.send())["id"])
+        await desk.got(2)
+        await instance.send()
+        await desk.got(3)
+        incident = instance.temporal.get_workflow_handle(ids.incident_id(str(webhook["id"])))
+        await incident.result()
+        write(HISTORIES / "incident.json", (await incident.fetch_history()).to_json())
+        await drop(instance, webhook)
+
+
 async def test_record_shared(instance: Instance, inbox: Receiver) -> None:
     """Events share a run: all succeed; some continue in runs of their own, one of them to send an alert only; some
     are cancelled, held and retried meanwhile; a run replaces another.

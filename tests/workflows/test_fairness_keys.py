@@ -7,7 +7,7 @@ import pytest
 from temporalio.client import Client
 
 from hookkeeper import ids, temporal_names
-from hookkeeper.temporal.bulk.probes import Probes
+from hookkeeper.temporal.bulk.incidents import Probes
 from instances import Instance
 from schedules import forgotten_at_last
 from timeouts import WAIT_TIMEOUT

@@ -70,8 +70,8 @@ async def test_a_probed_webhook_is_enabled_when_it_answers(probing: Instance, in
     assert knock["type"] == "hookkeeper.test"
     Webhook(webhook["secret"]).verify(inbox.requests[2].body.decode(), inbox.requests[2].headers)
     assert [(alert["kind"], alert["type"]) for alert in alerts] == [
-        ("disabled", "order.paid"),
-        ("recovered", "hookkeeper.test"),
+        ("disabled", "hookkeeper.alert"),
+        ("recovered", "hookkeeper.alert"),
     ]
     shown = await show(probing, webhook)
     assert (shown["enabled"], shown["disabled_reason"], shown["health"]["status"]) == (True, None, "healthy")

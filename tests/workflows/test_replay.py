@@ -25,6 +25,7 @@ STORIES = {
     "forced_across_its_recheck",
     "forced_held_and_released",
     "gone",
+    "incident",
     "large",
     "moved",
     "ordered",

@@ -168,46 +168,23 @@ async def test_an_email_without_tracking_is_not_awaited(instance: Instance, send
     assert event["deliveries"][0]["awaiting"] == []
 
 
-async def test_an_email_without_receipts_counts_as_delivered_and_its_recovery_is_alerted(
+async def test_an_email_without_receipts_counts_as_delivered(
     instance: Instance, sendgrid: SendGridServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with receiver() as desk:
-        alerts = {"notifications": [{"http": {"url": desk.url, "body": '{"kind": {{ alert.kind }}}'}}]}
-        await instance.webhook(None, emails=[TRACKED], on_failure=alerts)
-        failed = (await instance.send())["id"]
-        await instance.until_delivery(failed, "sent")
-        (message,) = await sendgrid.got(1)
-        await report(instance, message, ("bounce", "ann@acme.example"), type="bounce", reason="550 no such user")
-        await instance.until_closed(failed)
-        monkeypatch.setattr("workflows.delivery_status.RECEIPT_TIMEOUT", timedelta(seconds=1))
-        monkeypatch.setattr("hookkeeper.registry.alerts.ALERT_INTERVAL", timedelta(0))  # the hour is over
-        event = await instance.until_closed((await instance.send())["id"])
-        assert (event["status"], event["deliveries"][0]["receipts"]) == ("succeeded", [])
-        assert [json.loads(request.body)["kind"] for request in desk.requests] == ["failed", "recovered"]
+    monkeypatch.setattr("workflows.delivery_status.RECEIPT_TIMEOUT", timedelta(seconds=1))
+    await instance.webhook(None, emails=[TRACKED])
+    event = await instance.until_closed((await instance.send())["id"])
+    assert (event["status"], event["deliveries"][0]["receipts"]) == ("succeeded", [])
 
 
-async def test_a_recovery_is_alerted_after_the_run_continued_as_a_new_one(
-    instance: Instance, sendgrid: SendGridServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Timeline: an email bounces, with an alert; the next one is sent; its run continues as new; it arrives.
-    Proves: the new run knows that the arrival is worth an alert.
-    """
+async def test_a_bounce_that_is_reported_later_is_alerted(instance: Instance, sendgrid: SendGridServer) -> None:
     async with receiver() as desk:
-        alerts = {"notifications": [{"http": {"url": desk.url, "body": '{"kind": {{ alert.kind }}}'}}]}
-        await instance.webhook(None, emails=[TRACKED], on_failure=alerts)
-        bounced = (await instance.send())["id"]
+        body = '{"kind": {{ alert.kind }}, "channel": {{ alert.channel }}, "error": {{ alert.last_outcome.error }}}'
+        alerts = {"notifications": [{"http": {"url": desk.url, "body": body}}]}
+        await instance.webhook(None, emails=[TRACKED], alert_after={"attempts": 1}, on_failure=alerts)
+        event = (await instance.send())["id"]
+        await instance.until_delivery(event, "sent")
         (message,) = await sendgrid.got(1)
-        await instance.until_delivery(bounced, "sent")
         await report(instance, message, ("bounce", "ann@acme.example"), type="bounce", reason="550 no such user")
-        await instance.until_closed(bounced)
-        monkeypatch.setattr("hookkeeper.registry.alerts.ALERT_INTERVAL", timedelta(0))  # the hour is over
-        monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 8)  # which the run has after its attempt
-        arrived = (await instance.send())["id"]
-        message = (await sendgrid.got(2))[-1]
-        await instance.until_delivery(arrived, "sent")
-        monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", 1000)
-        await report(instance, message, ("delivered", "bob@acme.example"))  # the other address is suppressed now
-        await instance.until_closed(arrived)
-        first = await anext(instance.run(arrived).fetch_history_events(page_size=1))
-        assert first.workflow_execution_started_event_attributes.continued_execution_run_id
-        assert [json.loads(request.body)["kind"] for request in desk.requests] == ["failed", "recovered"]
+        said = [json.loads(request.body) for request in await desk.got(1)]
+        assert {"kind": "failing", "channel": "email", "error": "bounced"} in said

@@ -122,7 +122,10 @@ async def test_a_worker_without_version_names_the_release(idle_instance: Instanc
 
 async def test_a_version_without_workers_is_not_promoted(idle_instance: Instance) -> None:
     async with with_version(idle_instance, "1.0").working():
-        with pytest.raises(VersionNotReady, match=r"no workers of version 2\.0 serve .*-bulk, .*-retries: start them"):
+        with pytest.raises(
+            VersionNotReady,
+            match=r"version 1\.0 still get all tasks: no workers of version 2\.0 serve .*-bulk, .*-retries: start them",
+        ):
             await promote(idle_instance, "2.0", timeout=1)
         assert await current(idle_instance) == "1.0"
 
@@ -180,6 +183,44 @@ async def test_a_change_whose_answer_is_lost_is_recognized(idle_instance: Instan
                 except VersionNotReady:  # the server limits changes of a deployment
                     assert await current(idle_instance) == "1.0"
     assert before == "1.0"
+    assert await current(idle_instance) == "2.0"
+
+
+async def test_a_change_that_the_server_has_confirmed_is_not_asked_for_again(idle_instance: Instance) -> None:
+    """A server that stores in PostgreSQL refuses to describe the deployment while it hands the change on."""
+    async with (
+        with_version(idle_instance, "1.0").working(),
+        with_version(idle_instance, "2.0").working(),
+        cloud(idle_instance.temporal) as (address, frontend),
+    ):
+        frontend.after = {"SetWorkerDeploymentCurrentVersion": "DescribeWorkerDeployment"}
+        client = await Client.connect(address, namespace=idle_instance.temporal.namespace)
+        queue = idle_instance.settings.task_queue
+        assert await worker_versions.promote(client, queue, "2.0", WAIT_TIMEOUT) == "1.0"
+    assert await current(idle_instance) == "2.0"
+
+
+async def test_a_worker_that_meets_a_busy_server_at_its_start_waits_for_it(idle_instance: Instance) -> None:
+    async with cloud(idle_instance.temporal) as (address, frontend):
+        frontend.busy = ["DescribeWorkerDeployment"] * 2
+        client = await Client.connect(
+            address, namespace=idle_instance.temporal.namespace, data_converter=idle_instance.temporal.data_converter
+        )
+        async with with_version(replace(idle_instance, temporal=client), "1.0").working():
+            assert not frontend.busy
+            assert await current(idle_instance) == "1.0"
+
+
+async def test_a_refusal_of_a_change_that_is_made_is_no_failure(idle_instance: Instance) -> None:
+    queue = idle_instance.settings.task_queue
+    async with (
+        with_version(idle_instance, "1.0").working(),
+        with_version(idle_instance, "2.0").working(),
+        cloud(idle_instance.temporal) as (address, frontend),
+    ):
+        frontend.denied = {"SetWorkerDeploymentCurrentVersion"}
+        client = await Client.connect(address, namespace=idle_instance.temporal.namespace)
+        assert await worker_versions.promote(client, queue, "2.0", WAIT_TIMEOUT) == "1.0"
     assert await current(idle_instance) == "2.0"
 
 

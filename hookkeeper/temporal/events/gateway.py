@@ -20,6 +20,7 @@ from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.search_attributes import DELIVER_AT_KEY
+from hookkeeper.temporal.bulk.incidents import Incidents
 from hookkeeper.temporal.bulk.recoveries import Recoveries
 from hookkeeper.temporal.bulk.releases import Releases
 from hookkeeper.temporal.events import run_state
@@ -64,6 +65,7 @@ class Gateway:
         self.lines = LineCalls(client, rows.lines)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)
+        self.incidents = Incidents(client, task_queue)
         self.recoveries = Recoveries(client, task_queue)
 
     @property
@@ -82,10 +84,10 @@ class Gateway:
         `Conflict`.
         """
         while True:
-            with suppress(WorkflowAlreadyStartedError):
+            with suppress(WorkflowAlreadyStartedError), self.readiness.noting_start():
                 async with translated_errors(not_found=Unavailable):
                     run_id = await start_run(self._client, self._task_queue, event)
-                    break
+                break
             if known := await self._of_own_id(event):
                 return known
             await asyncio.sleep(DELETION_INTERVAL)
@@ -96,12 +98,13 @@ class Gateway:
 
         Raises `Unavailable` and `RequestTooLarge`.
         """
-        async with translated_errors(not_found=Unavailable):
-            run_id = await start_shared_run(
-                self._client, self._task_queue, workflow_id, SharedRunInput(events=tuple(events))
-            )
-            assert run_id is not None, "its id is new"
-            return run_id
+        with self.readiness.noting_start():
+            async with translated_errors(not_found=Unavailable):
+                run_id = await start_shared_run(
+                    self._client, self._task_queue, workflow_id, SharedRunInput(events=tuple(events))
+                )
+        assert run_id is not None, "its id is new"
+        return run_id
 
     async def known(self, tenant: str, event_id: str, digest: str) -> EventSnapshot | None:
         """Return the run of an event that was accepted before, or None; raise `Conflict` if its content differs.

@@ -27,7 +27,7 @@ from hookkeeper.crypto.keyring import CipherError, Keyring, not_set
 from hookkeeper.egress.certificates import examine_pem, examine_server
 from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well, wrong
 from hookkeeper.temporal.server import namespace
-from hookkeeper.temporal.server.connection import TemporalUnreachable, connect
+from hookkeeper.temporal.server.connection import LateClient, TemporalUnreachable
 from hookkeeper.temporal.server.data_converter import ENCODING, EncryptionCodec
 from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.temporal.server.readiness import HAS_PROBLEMS, USELESS_NAMESPACE, Readiness, describe_queue
@@ -41,10 +41,6 @@ POLL_LIFETIME = timedelta(seconds=90)
 """A worker polls again after 60 s at the latest."""
 RUNS = 200
 """Runs whose keys are looked at: the newest ones, and as many older ones."""
-TYPES = (
-    *(temporal_names.EVENT, temporal_names.SHARED_RUN, temporal_names.RELEASE, temporal_names.RECOVERY),
-    *(temporal_names.BULK, temporal_names.SCHEDULED, temporal_names.PROBE),
-)
 WORKFLOW, ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
@@ -63,8 +59,9 @@ class Wanted:
 async def examine(wanted: Wanted, now: Callable[[], datetime], runtime: Runtime | None = None) -> list[Finding]:
     """Examine the server, and then what is in it. Raises nothing that `run_checks` would not report."""
     try:
+        client = LateClient(wanted.keyring, runtime, wanted.address)
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            client = await connect(wanted.keyring, 0.0, runtime, wanted.address)
+            await client.until_connected(0.0)
     except TemporalUnreachable as error:
         return _named("temporal", wrong(str(error), "start the server, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS…"))
     except TimeoutError:
@@ -234,7 +231,10 @@ class _Parts:
         return wrong(f"{count:,} {are} workflow tasks fail", remedy)
 
     async def types(self) -> Sequence[Finding]:
-        queues, known = ", ".join(map(quoted, self._queues.values())), ", ".join(map(quoted, TYPES))
+        queues, known = (
+            ", ".join(map(quoted, self._queues.values())),
+            ", ".join(map(quoted, temporal_names.WORKFLOW_TYPES)),
+        )
         request = CountWorkflowExecutionsRequest(namespace=self._client.namespace)
         request.query = f"ExecutionStatus = 'Running' AND TaskQueue IN ({queues}) AND WorkflowType NOT IN ({known})"
         count = (await self._client.workflow_service.count_workflow_executions(request)).count

@@ -1,8 +1,11 @@
 """Whether Temporal answers, the namespace is complete and workers run, and how many tasks wait for them."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 
 import structlog
 from temporalio.api.enums.v1 import TaskQueueType
@@ -27,6 +30,11 @@ GOOD_RESULT_LIFETIME, BAD_RESULT_LIFETIME = 60.0, 1.0
 """Seconds for which a result is cached."""
 USELESS_NAMESPACE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
 """Statuses of a namespace that this process cannot use: no event could be started."""
+FAILED_STARTS, FAILURE_LIFETIME = 3, 5.0
+"""Failed starts in a row, with which the process is not ready, and the seconds after the latest one: as no more events
+come then, it has to be tried again."""
+LONG_START = 1.0
+"""Seconds after which a start that is given up counts as failed."""
 HAS_PROBLEMS = "TemporalReportedProblems IS NOT NULL"
 """A condition for runs whose workflow task has failed, or timed out, several times in a row."""
 
@@ -45,6 +53,26 @@ class Readiness:
         self._task_queue = task_queue
         self._cached = _Cached()
         self._lock = asyncio.Lock()
+        self._failed_starts = 0
+        self._failed_at = 0.0
+
+    @contextmanager
+    def noting_start(self) -> Iterator[None]:
+        """Note whether Temporal stores the run that the block starts. A server that only reads answers all else."""
+        begin = monotonic()
+        try:
+            yield
+        except (Unavailable, asyncio.CancelledError) as error:
+            if isinstance(error, Unavailable) or monotonic() - begin >= LONG_START:
+                self._failed_starts += 1
+                self._failed_at = monotonic()
+            raise
+        self._failed_starts = 0
+
+    def check_starts(self) -> None:
+        """Return unless the latest events could not be started."""
+        if self._failed_starts >= FAILED_STARTS and monotonic() - self._failed_at < FAILURE_LIFETIME:
+            raise Unavailable(f"Temporal has not stored the latest {self._failed_starts} runs")
 
     async def ping(self) -> None:
         """Return if Temporal answers."""
@@ -128,10 +156,18 @@ async def server_time(client: Client, task_queue: str) -> datetime | None:
     Only a worker of the queue can rely on it: without workers, the latest poll may be minutes ago.
     """
     try:
-        described = await describe_queue(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+        return max((await polls(client, task_queue)).values(), default=None)
     except RPCError:
         return None
-    return max((poller.last_access_time.ToDatetime(UTC) for poller in described.pollers), default=None)
+
+
+async def polls(client: Client, task_queue: str) -> dict[str, datetime]:
+    """Return when each process last polled for workflow tasks, by its identity, in the last five minutes: the server
+    forgets earlier ones. Raises `RPCError`.
+    """
+    described = await describe_queue(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+    pollers = sorted(described.pollers, key=lambda poller: poller.last_access_time.ToDatetime(UTC))
+    return {poller.identity: poller.last_access_time.ToDatetime(UTC) for poller in pollers}
 
 
 async def count_waiting_tasks(client: Client, task_queue: str) -> int:

@@ -22,6 +22,7 @@ from temporalio.worker import (
 
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.settings import Settings
+from hookkeeper.temporal.server.connection import while_away
 from hookkeeper.temporal.workers.versions import UNVERSIONED, configure_workers
 from hookkeeper.version import VERSION
 
@@ -59,7 +60,8 @@ async def serve(client: Client, settings: Settings, queues: Sequence[ServedQueue
     """Serve the task queues until the block ends, then stop all workers concurrently: each may take its whole grace
     period.
     """
-    version = await configure_workers(client, settings.task_queue, settings.deployment_version or UNVERSIONED)
+    wanted = settings.deployment_version or UNVERSIONED
+    version = await while_away(lambda: configure_workers(client, settings.task_queue, wanted))
     workers = [_worker(client, queue, version, settings) for queue in queues]
     async with AsyncExitStack() as stack:
         for worker in workers:

@@ -20,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
 from hookkeeper import task_queues
+from hookkeeper.temporal.server.connection import BUSY
 from hookkeeper.temporal.server.error_translation import not_found_suppressed
 
 log = structlog.get_logger("hookkeeper.temporal")
@@ -30,19 +31,10 @@ BUSY_INTERVAL = 2.0
 """Seconds until the next try after the server was busy: it limits the changes of a worker deployment."""
 LAST_LOOK = 5.0
 """Seconds for the question whether the version is current, after the time to make it so is over."""
-BUSY = frozenset(
-    {
-        RPCStatusCode.CANCELLED,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-    }
-)
-"""Statuses of a call that succeeds later, for example once all new workers have registered."""
 
 
 class VersionNotReady(Exception):
-    """No workers of the version serve all task queues, or the server is busy."""
+    """The version is not current, or not known to be: workers are missing, or Temporal is busy or refuses."""
 
 
 def deployment_name(task_queue: str) -> str:
@@ -80,18 +72,18 @@ async def promote(client: Client, task_queue: str, version: str, timeout: float)
     """Make a version current when its workers serve all task queues.
 
     Return the version that was current before, which can be this one; None if the server has no worker versions. Raises
-    `VersionNotReady` after `timeout` seconds without such workers or with a busy server, and `RPCError`.
+    `VersionNotReady` with what is known, after `timeout` seconds or when Temporal refuses the change.
     """
     promotion = _Promotion(client, task_queue, version)
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await promotion.try_until_done()
+                return await promotion.try_until_done()
         return await promotion.result()
     except RPCError as error:
-        if not _is_unsupported(error):
-            raise
-        return None
+        if _is_unsupported(error):
+            return None
+        return await promotion.result(error)
 
 
 class _Promotion:
@@ -105,46 +97,58 @@ class _Promotion:
         self._unserved: set[str] = set()
         """Task queues without workers of the version. If there are none, Temporal was told to change."""
 
-    async def try_until_done(self) -> None:
+    async def try_until_done(self) -> str:
+        """Return the version that was current before. What Temporal has confirmed is not asked again: a server that is
+        busy with the change may refuse to answer.
+        """
         while True:
             interval = POLL_INTERVAL
             try:
-                if await self._is_done():
-                    return
+                current = await current_version(self._client, self._task_queue)
+                self._before = current if self._before is None else self._before
+                if current == self._version:
+                    return self._before
                 self._unserved = await _unserved(self._client, self._task_queue, self._version)
                 if not self._unserved:
                     await _set_current(self._client, self._task_queue, self._version)
-                    return
+                    return self._before
             except RPCError as error:
                 if error.status not in BUSY:
                     raise
                 interval = BUSY_INTERVAL
             await asyncio.sleep(interval)
 
-    async def result(self) -> str:
-        """Return the version that was current before, if the change is made: the answer to it may have been lost."""
-        try:
-            async with asyncio.timeout(LAST_LOOK):
-                is_done = await self._is_done()
-        except (RPCError, TimeoutError) as error:
-            if isinstance(error, RPCError) and error.status not in BUSY:
-                raise
+    async def result(self, refusal: RPCError | None = None) -> str:
+        """Return the version that was current before, if the change is made: the answer to it may have been lost, or
+        it was refused the second time. Raises `VersionNotReady`.
+        """
+        reason = f"Temporal refused the change: {refusal.message}; " if refusal else ""
+        current = await self._last_look()
+        if current is None:
             raise VersionNotReady(
-                f"Temporal is busy or away, so it is unknown whether {named(self._version)} get all tasks: try again"
-            ) from error
-        if is_done and self._before is not None:
-            return self._before
+                f"{reason}Temporal is busy or away, so it is unknown whether {named(self._version)} get all tasks: try"
+                " again"
+            ) from refusal
+        if current == self._version:
+            return current if self._before is None else self._before
+        known = f"{reason}{named(current)} still get all tasks"
         if self._unserved:
             raise VersionNotReady(
-                f"no {named(self._version)} serve {', '.join(sorted(self._unserved))}: start them first, or look for"
-                " errors in their logs"
-            )
-        raise VersionNotReady(f"Temporal has not let {named(self._version)} get all tasks yet: try again")
+                f"{known}: no {named(self._version)} serve {', '.join(sorted(self._unserved))}: start them first, or"
+                " look for errors in their logs"
+            ) from refusal
+        raise VersionNotReady(f"{known}, and not {named(self._version)}: try again") from refusal
 
-    async def _is_done(self) -> bool:
-        current = await current_version(self._client, self._task_queue)
-        self._before = current if self._before is None else self._before
-        return current == self._version
+    async def _last_look(self) -> str | None:
+        """Return the current version; None if Temporal does not say."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LAST_LOOK
+        while (left := end - loop.time()) > 0:
+            with suppress(RPCError, TimeoutError):
+                async with asyncio.timeout(left):
+                    return await current_version(self._client, self._task_queue)
+            await asyncio.sleep(min(BUSY_INTERVAL, max(0.0, end - loop.time())))
+        return None
 
 
 def named(version: str) -> str:
