@@ -1,5 +1,6 @@
 """`hookkeeper doctor`."""
 
+import asyncio
 import json
 import os
 import sys
@@ -10,7 +11,6 @@ from hookkeeper.cli import local
 from hookkeeper.cli.console import out, print_table
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 from hookkeeper.cli.ports import LOCALHOST
-from hookkeeper.cli.processes import run
 from hookkeeper.cli.startup import read_settings, unknown_settings
 from hookkeeper.findings import Finding, Level, as_json, worst
 from hookkeeper.settings import Settings
@@ -25,23 +25,24 @@ MARKS: dict[Level, str] = {
 
 
 def run_doctor(*, as_json_text: bool) -> None:
-    """Examine what the settings name, or the `dev` of this directory; exit with the code of the result."""
+    """Examine what the settings name, or the `dev` of this directory. Ends the process with the code of the result."""
     settings, address = _settings()
     findings = [Finding("warning", sentence, "correct or remove it", "settings") for sentence in unknown_settings()]
-    run(_examine(settings, address, findings))
-    if as_json_text:
-        typer.echo(json.dumps(as_json(findings)))
-    else:
-        _print(findings)
-    sys.exit(EXIT_CODES[worst(findings)])
+    asyncio.run(_examine(settings, address, findings, as_json_text))
 
 
-async def _examine(settings: Settings, address: str | None, findings: list[Finding]) -> None:
+async def _examine(settings: Settings, address: str | None, findings: list[Finding], as_json_text: bool) -> None:
     from hookkeeper import logs
     from hookkeeper.services.doctor import Doctor
 
     logs.configure(settings.log_format)
     findings += await Doctor(settings, address).examine()
+    if as_json_text:
+        typer.echo(json.dumps(as_json(findings)))
+    else:
+        _print(findings)
+    sys.stdout.flush()
+    os._exit(EXIT_CODES[worst(findings)])  # Python would wait for the threads of lookups that no name server answers
 
 
 def _settings() -> tuple[Settings, str | None]:

@@ -17,9 +17,11 @@ from authorities import Authority
 from hookkeeper import findings, temporal_names
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.findings import Finding, run_checks
+from hookkeeper.mail import smtp
 from hookkeeper.registry.store import Store
 from hookkeeper.services.doctor import Doctor
 from hookkeeper.settings import Settings
+from hookkeeper.temporal.server import diagnosis
 from hookkeeper.temporal.server.namespace import prepare
 from hookkeeper.times import utc_now
 from instances import Instance, running_instance
@@ -98,6 +100,8 @@ async def test_temporal_is_down(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_never_answers_ends_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(smtp, "CHECK_TIMEOUT", 0.5)
     async with silent_receiver() as silent, asyncio.timeout(CALL_TIMEOUT):
         monkeypatch.setenv("TEMPORAL_ADDRESS", silent.url.removeprefix("http://"))
         found = await examined(settings_of(tmp_path, smtp_url=SecretStr(silent.url.replace("http", "smtp"))))
