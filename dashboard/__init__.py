@@ -1,6 +1,7 @@
 """The dashboard: pages for operators and, with a tenant's key, for customers."""
 
 from dashboard import (
+    doctor,
     event,
     event_types,
     exchange,
@@ -23,6 +24,7 @@ ROUTERS = (
     login.logo_router,
     overview.router,
     limits.router,
+    doctor.router,
     event_types.router,
     inbox.router,
     inbox.address_router,

@@ -1,6 +1,7 @@
 """What checks find, and how they run: all at once, each in limited time."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -8,6 +9,8 @@ from typing import Literal
 
 CHECK_TIMEOUT = 8.0
 """Seconds for one check."""
+MAX_AGE = 10.0
+"""Seconds for which a report is shown, however many ask for it."""
 CLOCK_TOLERANCE, CLOCK_LIMIT = timedelta(seconds=5), timedelta(minutes=1)
 """Differences of clocks: above the first one there is a warning, above the second one something is wrong."""
 
@@ -57,6 +60,24 @@ async def _run(name: str, check: Check, seconds: float) -> list[Finding]:
     except Exception as error:  # noqa: BLE001 (a check that fails must not hide what the others find)
         found = wrong(f"the check failed: {str(error) or type(error).__name__}")
     return [finding if finding.check else replace(finding, check=name) for finding in found]
+
+
+class LatestReport:
+    """One examination for all that ask at about the same time."""
+
+    def __init__(self, examine: Callable[[], Awaitable[list[Finding]]]) -> None:
+        self._examine = examine
+        self._findings: list[Finding] = []
+        self._until = float("-inf")
+        self._examining = asyncio.Lock()
+
+    async def read(self) -> list[Finding]:
+        """Return findings that are not older than `MAX_AGE`."""
+        async with self._examining:
+            if time.monotonic() >= self._until:
+                self._findings = await self._examine()
+                self._until = time.monotonic() + MAX_AGE
+            return self._findings
 
 
 def worst(findings: Iterable[Finding]) -> Level:

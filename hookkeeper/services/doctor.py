@@ -1,5 +1,6 @@
 """What is wrong with an installation, seen from this machine and with its settings."""
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -17,6 +18,7 @@ from hookkeeper.registry import diagnosis as registry
 from hookkeeper.registry.database import open_engine
 from hookkeeper.services.operator_settings import mail_provider
 from hookkeeper.settings import Settings
+from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.server import diagnosis as temporal
 from hookkeeper.times import utc_now
 
@@ -30,12 +32,19 @@ class Doctor:
     """Examines Temporal, the registry, and the ways out, all at once. It changes nothing."""
 
     def __init__(
-        self, settings: Settings, temporal_address: str | None = None, now: Callable[[], datetime] = utc_now
+        self,
+        settings: Settings,
+        temporal_address: str | None = None,
+        now: Callable[[], datetime] = utc_now,
+        gateway: Gateway | None = None,
     ) -> None:
-        """`temporal_address`: that of a server of this machine, in place of `TEMPORAL_…`."""
+        """`temporal_address`: that of a server of this machine, in place of `TEMPORAL_…`. `gateway`: the connection of
+        this process, in place of a new one.
+        """
         self._settings = settings
         self._temporal_address = temporal_address
         self._now = now
+        self._gateway = gateway
 
     async def examine(self) -> list[Finding]:
         """Return all findings, also good ones, by subject. Ends within `TOTAL_TIMEOUT`, and raises nothing."""
@@ -66,7 +75,7 @@ class Doctor:
             keyring=given.keyring,
             address=self._temporal_address,
         )
-        return await temporal.examine(wanted, self._now)
+        return await temporal.examine(wanted, self._now, self._gateway.client if self._gateway else None)
 
     async def _registry(self) -> Sequence[Finding]:
         engine = open_engine(self._settings.database_url, self._settings.keyring)
@@ -88,7 +97,8 @@ class Doctor:
     async def _mail(self) -> Sequence[Finding]:
         proxy = self._settings.egress_proxy.get_secret_value() if self._settings.egress_proxy else None
         async with http.make_client(EVERYWHERE, proxy=proxy, lookups=Lookups(self._settings.dns_servers)) as client:
-            return await mail_provider(self._settings, client).check(self._now())
+            provider = await asyncio.to_thread(mail_provider, self._settings, client)  # it imports a library
+            return await provider.check(self._now())
 
     async def _certificates(self) -> Sequence[Finding]:
         now = self._now()

@@ -45,6 +45,7 @@ def named(instance: Instance) -> dict[str, str]:
 async def test_exit_codes_and_json(instance: Instance, tmp_path: Path) -> None:
     """All is well; a warning, for a setting that is none; and something is wrong, as Temporal is away."""
     await prepare(instance.temporal, instance.settings.retention)
+    await instance.until_polled()
     async with name_server() as names:
         good = {**named(instance), "HOOKKEEPER_ADMIN_KEY": "a" * 32, "HOOKKEEPER_DNS_SERVERS": names.address}
         well, warned, broken = await asyncio.gather(
@@ -52,7 +53,7 @@ async def test_exit_codes_and_json(instance: Instance, tmp_path: Path) -> None:
             doctor(tmp_path, "--json", **good, HOOKKEEPER_DATABSE_URL="x"),
             doctor(tmp_path, **{**good, "TEMPORAL_ADDRESS": "127.0.0.1:1"}),
         )
-    assert (well[0], json.loads(well[1])["status"]) == (0, "well"), well
+    assert (well[0], json.loads(well[1])["status"]) == (0, "well"), well[1]
     assert (warned[0], json.loads(warned[1])["status"]) == (3, "warning"), warned
     [finding] = [each for each in json.loads(warned[1])["findings"] if each["level"] == "warning"]
     assert finding["check"] == "settings"

@@ -84,6 +84,7 @@ def skewed() -> datetime:
 async def test_all_is_well_where_everything_runs(instance: Instance, at: Callable[[Client], None]) -> None:
     at(instance.temporal)
     await prepare(instance.temporal, instance.settings.retention)
+    await instance.until_polled()
     async with name_server() as names:
         found = await examined(instance.settings.model_copy(update={"dns_servers": (names.address,)}))
     assert {name: each for name, each in found.items() if {one.level for one in each} != {"well"}} == {}
@@ -140,6 +141,7 @@ async def test_workers_of_a_version_that_gets_no_tasks(
 ) -> None:
     at(temporal)
     async with running_instance(temporal, tmp_path, deployment_version="1.0") as instance, instance.working():
+        await instance.until_polled()
         newer = instance.settings.model_copy(update={"deployment_version": "2.0"})
         finding = only(await examined(newer), "workers", "warning")
         assert finding.text.startswith("workers of version 1.0 get all tasks, but HOOKKEEPER_DEPLOYMENT_VERSION is 2.0")

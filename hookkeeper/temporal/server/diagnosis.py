@@ -19,7 +19,6 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
-from temporalio.runtime import Runtime
 from temporalio.service import RPCError, TLSConfig
 
 from hookkeeper import task_queues, temporal_names
@@ -56,19 +55,19 @@ class Wanted:
     """That of a server of this machine, in place of `TEMPORAL_…`."""
 
 
-async def examine(wanted: Wanted, now: Callable[[], datetime], runtime: Runtime | None = None) -> list[Finding]:
-    """Examine the server, and then what is in it. Raises nothing that `run_checks` would not report."""
-    try:
-        client = LateClient(wanted.keyring, runtime, wanted.address)
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await client.until_connected(0.0)
-    except TemporalUnreachable as error:
-        return _named("temporal", wrong(str(error), "start the server, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS…"))
-    except TimeoutError:
-        text = f"Temporal does not answer within {CONNECT_TIMEOUT:g} s"
-        return _named("temporal", wrong(text, "start the server, or correct TEMPORAL_ADDRESS"))
-    except (RuntimeError, OSError, ValueError) as error:
-        return _named("temporal", wrong(f"the settings TEMPORAL_… are invalid: {error}", "correct them"))
+async def examine(wanted: Wanted, now: Callable[[], datetime], client: Client | None = None) -> list[Finding]:
+    """Examine the server, and then what is in it. `client`: that of this process, in place of a new one."""
+    if client is None:
+        try:
+            client = await _connected(wanted)
+        except TemporalUnreachable as error:
+            remedy = "start the server, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS…"
+            return _named("temporal", wrong(str(error), remedy))
+        except TimeoutError:
+            text = f"Temporal does not answer within {CONNECT_TIMEOUT:g} s"
+            return _named("temporal", wrong(text, "start the server, or correct TEMPORAL_ADDRESS"))
+        except (RuntimeError, OSError, ValueError) as error:
+            return _named("temporal", wrong(f"the settings TEMPORAL_… are invalid: {error}", "correct them"))
     parts = _Parts(client, wanted, now)
     first = await run_checks({"temporal": parts.server, "namespace": parts.namespace})
     if not parts.is_usable:
@@ -82,6 +81,13 @@ async def examine(wanted: Wanted, now: Callable[[], datetime], runtime: Runtime 
             "keys in histories": parts.keys,
         }
     )
+
+
+async def _connected(wanted: Wanted) -> Client:
+    client = LateClient(wanted.keyring, address=wanted.address)
+    async with asyncio.timeout(CONNECT_TIMEOUT):
+        await client.until_connected(0.0)
+    return client
 
 
 async def examine_certificates(now: datetime) -> list[Finding]:
