@@ -15,6 +15,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.temporal.server.namespace import prepare
 from instances import Instance
 from name_servers import name_server
+from timeouts import WAIT_TIMEOUT
 from worker_processes import ROOT
 
 
@@ -33,6 +34,14 @@ async def doctor(folder: Path, *options: str, **variables: str) -> tuple[int, st
     return process.returncode, out.decode(), err.decode()
 
 
+async def ending_with(code: int, folder: Path, *options: str, **variables: str) -> tuple[int, str, str]:
+    """Run the command until it ends with this code: on a busy machine, a check may take too long."""
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (found := await doctor(folder, *options, **variables))[0] != code:
+            assert "no answer within" in found[1] or "timeout" in found[1], found
+    return found
+
+
 def named(instance: Instance) -> dict[str, str]:
     return {
         "HOOKKEEPER_DATABASE_URL": instance.settings.database_url,
@@ -48,13 +57,11 @@ async def test_exit_codes_and_json(instance: Instance, tmp_path: Path) -> None:
     await instance.until_polled()
     async with name_server() as names:
         good = {**named(instance), "HOOKKEEPER_ADMIN_KEY": "a" * 32, "HOOKKEEPER_DNS_SERVERS": names.address}
-        well, warned, broken = await asyncio.gather(
-            doctor(tmp_path, "--json", **good),
-            doctor(tmp_path, "--json", **good, HOOKKEEPER_DATABSE_URL="x"),
-            doctor(tmp_path, **{**good, "TEMPORAL_ADDRESS": "127.0.0.1:1"}),
-        )
-    assert (well[0], json.loads(well[1])["status"]) == (0, "well"), well[1]
-    assert (warned[0], json.loads(warned[1])["status"]) == (3, "warning"), warned
+        well = await ending_with(0, tmp_path, "--json", **good)
+        warned = await ending_with(3, tmp_path, "--json", **good, HOOKKEEPER_DATABSE_URL="x")
+        broken = await doctor(tmp_path, **{**good, "TEMPORAL_ADDRESS": "127.0.0.1:1"})
+    assert json.loads(well[1])["status"] == "well"
+    assert json.loads(warned[1])["status"] == "warning"
     [finding] = [each for each in json.loads(warned[1])["findings"] if each["level"] == "warning"]
     assert finding["check"] == "settings"
     assert finding["text"] == "HOOKKEEPER_DATABSE_URL is not a setting: did you mean HOOKKEEPER_DATABASE_URL?"
