@@ -1,6 +1,7 @@
 """The state of the app: clients and services, one of each for the process."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 
@@ -10,6 +11,7 @@ from api.inboxes import Inboxes
 from api.limits import BacklogLimit, HeldCounts, RequestConcurrency
 from api.server.connections import MAX_CONNECTIONS
 from api.streams.feed import ChangeFeed
+from hookkeeper.findings import Finding, LatestReport
 from hookkeeper.limits import TenantLimit
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
@@ -22,6 +24,9 @@ from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
+
+if TYPE_CHECKING:
+    from hookkeeper.services.doctor import Doctor
 
 MAX_CONCURRENT_PARSES = 4
 """Large bodies and forms of webhooks that are parsed in threads at the same time, half of them of one tenant."""
@@ -58,6 +63,7 @@ class ApiState:
         self.firings = RateLimits(None)
         self.kept_forms = RateLimits(None)
         self.system = SystemState(store, gateway)
+        self.report = LatestReport(self._examine)
         self.feed = ChangeFeed(
             store.index,
             self.authenticator,
@@ -69,6 +75,15 @@ class ApiState:
         self.searches = EventSearches(store, gateway)
         self.ingest = EventIngest(gateway, store, self.sandbox, settings)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)
+
+    async def _examine(self) -> list[Finding]:
+        doctor = await asyncio.to_thread(self._make_doctor)
+        return await doctor.examine()
+
+    def _make_doctor(self) -> "Doctor":
+        from hookkeeper.services.doctor import Doctor  # with the clients of a worker, which few API processes need
+
+        return Doctor(self.settings, gateway=self.gateway)
 
     def links_for(self, caller: Caller) -> LinkBuilder:
         """Return the links that a caller may see."""

@@ -1,6 +1,7 @@
 """The dashboard: pages for operators and, with a tenant's key, for customers."""
 
 from dashboard import (
+    doctor,
     event,
     event_type_form,
     event_types,
@@ -27,6 +28,7 @@ ROUTERS = (
     login.logo_router,
     overview.router,
     limits.router,
+    doctor.router,
     event_types.router,
     event_type_form.router,
     schedules.router,

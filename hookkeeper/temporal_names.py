@@ -15,6 +15,8 @@ PROBE = "ProbeWorkflow"
 """The workflow type that probes a webhook that was disabled for failing."""
 INCIDENT = "IncidentWorkflow"
 """The workflow type that alerts of a webhook for as long as it fails."""
+WORKFLOW_TYPES = (EVENT, SHARED_RUN, RELEASE, RECOVERY, BULK, SCHEDULED, PROBE, INCIDENT)
+"""All of this release."""
 
 STATE = "state"
 """The query for the public state of a workflow."""

@@ -11,8 +11,11 @@ from typing import Any
 import hypothesis
 import pytest
 import structlog
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker._workflow import _WorkflowWorker
 
@@ -26,6 +29,7 @@ from hookkeeper.search_attributes import (
     TENANT_KEY,
 )
 from hookkeeper.temporal.server.data_converter import data_converter
+from hookkeeper.temporal.server.namespace import inspect
 from instance_parts import kept_children
 from instances import Instance, running_instance
 from receivers import Receiver, receiver
@@ -143,6 +147,25 @@ async def temporal() -> AsyncIterator[Client]:
     """The server of most tests: each has a task queue and a tenant of its own."""
     async with temporal_server() as client:
         yield client
+
+
+@pytest.fixture
+async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
+    """A namespace that is not prepared."""
+    name = f"bare-{abs(hash(request.node.name)) % 10**9}"
+    retention = Duration(seconds=3 * 86400)
+    await temporal.workflow_service.register_namespace(
+        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
+    )
+    client = Client(temporal.service_client, namespace=name, data_converter=temporal.data_converter)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while True:  # servers know a new namespace after a while
+            try:
+                await inspect(client)
+                break
+            except RPCError:
+                await asyncio.sleep(0.2)
+    return client
 
 
 @pytest.fixture

@@ -11,19 +11,20 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, TaskQueueType
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
 
 import worker
 from endings import ends
 from event_loops import starting
-from hookkeeper import ids
+from hookkeeper import ids, task_queues
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.run_state import find_run
 from hookkeeper.temporal.server.data_converter import data_converter
+from hookkeeper.temporal.server.readiness import describe_queue
 from instance_parts import app_of, empty_registry, new_app
 from timeouts import WAIT_TIMEOUT, pauses
 
@@ -120,6 +121,17 @@ class Instance:
                 if answer.status_code == 200 and is_there(answer.json()):
                     break
             return answer.json()  # type: ignore[no-any-return]
+
+    async def until_polled(self) -> None:
+        """Wait until a worker polls each task queue."""
+        activity = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            for queue in task_queues.by_kind(self.settings.task_queue).values():
+                async for _ in pauses():
+                    if (await describe_queue(self.temporal, queue, activity)).pollers:
+                        break
+            while not await self.gateway.readiness.has_worker():
+                await asyncio.sleep(0.05)
 
     def run(self, event_id: str) -> WorkflowHandle[Any, Any]:
         """Return the run of an event, as the Temporal CLI would address it."""

@@ -62,6 +62,8 @@ class SendGridServer:
         """Judge a request as SendGrid does."""
         if request.headers.get("authorization") != f"Bearer {KEY}":
             return _refusal(401, "The provided authorization grant is invalid, expired, or revoked")
+        if request.path == "/v3/scopes":
+            return Answer(200, json.dumps({"scopes": ["mail.send", "sender_verification_eligible"]}))
         if request.headers.get("content-type") != "application/json":
             return _refusal(415, "Content-Type should be application/json.")
         message = json.loads(request.body)
@@ -104,7 +106,7 @@ def _other_errors(message: Any) -> Iterator[tuple[str | None, str]]:
 
 @asynccontextmanager
 async def sendgrid_server() -> AsyncIterator[SendGridServer]:
-    """Serve `POST /v3/mail/send` for the key `KEY` until the block ends."""
+    """Serve `POST /v3/mail/send` and `GET /v3/scopes` for the key `KEY` until the block ends."""
     state = SendGridServer("")
 
     async def handle(request: web.Request) -> web.Response:
@@ -119,6 +121,7 @@ async def sendgrid_server() -> AsyncIterator[SendGridServer]:
 
     app = web.Application(client_max_size=30 * 1024 * 1024)
     app.router.add_post("/v3/mail/send", handle)
+    app.router.add_get("/v3/scopes", handle)
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

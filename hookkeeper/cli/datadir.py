@@ -26,6 +26,8 @@ class DevApi:
 
     url: str
     key: str
+    ports: Ports
+    """Those of its servers."""
 
 
 class DataDir:
@@ -98,10 +100,10 @@ class DataDir:
             if not (_is_private(self.path) and _is_private(file)):
                 return None
             stored = json.loads(file.read_text())
-            url, key = stored["url"], stored["key"]
+            url, key, ports = stored["url"], stored["key"], Ports(**stored.get("ports", {}))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return DevApi(url, key) if isinstance(url, str) and isinstance(key, str) else None
+        return DevApi(url, key, ports) if isinstance(url, str) and isinstance(key, str) else None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -199,6 +199,17 @@ def migrate(
 
 
 @app.command()
+def doctor(as_json: options.AsJson = False) -> None:
+    """Examine Temporal, the registry, workers, keys, clocks, certificates and the ways out, and say what mends each.
+
+    Exit codes: 0 if all is well, 1 if something is wrong, 3 if there are warnings only.
+    """
+    from hookkeeper.cli.doctor import run_doctor
+
+    run_doctor(as_json_text=as_json)
+
+
+@app.command()
 def reindex(
     since: Annotated[
         str,

@@ -1,10 +1,14 @@
 """Writes emails to a folder instead of sending them, for development without a provider."""
 
 import asyncio
+import os
 import secrets
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from hookkeeper.content.emails import RenderedEmail
+from hookkeeper.findings import Finding, well, wrong
 from hookkeeper.mail.mime import file_name, mime_of
 from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender
 
@@ -27,6 +31,13 @@ class EmailCapture:
         await asyncio.to_thread(self._write, name, mime_of(email, tags, self._sender, draft=True))
         text = f"not sent: no email provider is set; saved as {self._folder.name}/{name}"
         return timer.answer("succeeded", text=text)
+
+    async def check(self, now: datetime) -> Sequence[Finding]:
+        """Find a folder that cannot be written."""
+        nearest = next(folder for folder in (self._folder, *self._folder.absolute().parents) if folder.exists())
+        if not os.access(nearest, os.W_OK):
+            return wrong(f"{nearest} cannot be written", "correct HOOKKEEPER_EMAIL_CAPTURE_DIR, or its owner")
+        return well(f"no provider is set: emails are written to {self._folder}")
 
     def _write(self, name: str, content: bytes) -> None:
         """Write the whole file or nothing, and follow no symbolic link that another user may have created."""

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from hookkeeper import outcomes
 from hookkeeper.content.emails import Mailbox, RenderedEmail
 from hookkeeper.content.headers import MASK
+from hookkeeper.findings import Finding, well
 from hookkeeper.outcomes import Verdict
 from hookkeeper.times import utc_now
 
@@ -73,6 +74,13 @@ class MailProvider(Protocol):
         """Make one attempt, in limited time."""
 
 
+class CheckedProvider(MailProvider, Protocol):
+    """A provider of the settings, before suppressions."""
+
+    async def check(self, now: datetime) -> Sequence[Finding]:
+        """Find what prevents emails, without sending one."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptTimer:
     """Measures an attempt, from its creation to its answer."""
@@ -91,6 +99,10 @@ class NoProvider:
         """Send nothing and return which settings to set."""
         text = "not sent: set HOOKKEEPER_SENDGRID_API_KEY, HOOKKEEPER_SMTP_URL or HOOKKEEPER_EMAIL_CAPTURE_DIR"
         return AttemptTimer().answer("failed", error="no_email_provider", text=text)
+
+    async def check(self, now: datetime) -> Sequence[Finding]:
+        """Find nothing: webhooks and alerts need no email."""
+        return well("no provider is set, so emails fail")
 
 
 def parse_sender(text: str) -> Mailbox:

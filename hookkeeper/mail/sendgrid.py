@@ -2,6 +2,8 @@
 
 import re
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -24,11 +26,12 @@ from hookkeeper import outcomes
 from hookkeeper.content import json_text
 from hookkeeper.content.emails import Mailbox, RenderedEmail
 from hookkeeper.egress import http
+from hookkeeper.findings import Finding, well, wrong
 from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender, provider_text, without
 from hookkeeper.outcomes import Verdict
 from hookkeeper.version import USER_AGENT
 
-TIMEOUT = 15.0
+TIMEOUT, CHECK_TIMEOUT = 15.0, 5.0
 RETRYABLE = frozenset({408, 425, 429})
 """4xx statuses that do not reject the email."""
 
@@ -66,6 +69,7 @@ class SendGrid:
         self._client = client
         self._key = api_key
         self._url = f"{host.rstrip('/')}/v3/mail/send"
+        self._scopes = f"{host.rstrip('/')}/v3/scopes"
         self._sender = parse_sender(sender)
         self._trackable = trackable
         self._timeout = timeout
@@ -92,6 +96,21 @@ class SendGrid:
             self._client, "POST", self._url, body=body, headers=headers, timeout=self._timeout, keep=http.READ_LIMIT
         )
         return self._judge(answer, timer)
+
+    async def check(self, now: datetime) -> Sequence[Finding]:
+        """Ask SendGrid what the key may do."""
+        headers = {"authorization": f"Bearer {self._key}", "accept": "application/json", "user-agent": USER_AGENT}
+        answer = await http.send(
+            self._client, "GET", self._scopes, body=b"", headers=headers, timeout=CHECK_TIMEOUT, keep=http.READ_LIMIT
+        )
+        if answer.status_code in (401, 403):
+            text = provider_text(_error_text(answer.body), self._key)
+            return wrong(f"SendGrid refuses the key: {text}", "correct HOOKKEEPER_SENDGRID_API_KEY")
+        if answer.status_code != 200:
+            return wrong(f"{self._scopes} cannot be asked: {answer.error}", "correct HOOKKEEPER_SENDGRID_HOST")
+        if b'"mail.send"' not in answer.body:
+            return wrong("the key lacks the permission mail.send", "give it in SendGrid: Settings, API Keys, Mail Send")
+        return well("SendGrid accepts the key")
 
     def _judge(self, answer: http.HttpAnswer, timer: AttemptTimer) -> MailAnswer:
         """Return the result by status, even if the body broke off after it."""

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -18,14 +19,16 @@ from aiosmtplib import (
     SMTPRecipientsRefused,
     SMTPResponseException,
 )
+from cryptography import x509
 
 from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.egress.http import error_code, is_internal
+from hookkeeper.findings import Finding, judge_end, warning, well, wrong
 from hookkeeper.mail.mime import mime_of
 from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender, provider_text
 from hookkeeper.outcomes import Verdict
 
-TIMEOUT = 15.0
+TIMEOUT, CHECK_TIMEOUT = 15.0, 5.0
 QUIT_TIMEOUT = 1.0
 """Seconds. The result is known before QUIT."""
 PORTS = {"smtp": 587, "smtps": 465}
@@ -88,6 +91,35 @@ class Smtp:
             await _quit(client)
         return self._result(recipients, refused, reply, tags, timer)
 
+    async def check(self, now: datetime) -> Sequence[Finding]:
+        """Connect and log in, as for an email, and look at the server's certificate."""
+        client = self._client()
+        where = f"{self._server.host}:{self._server.port}"
+        remedy = "correct HOOKKEEPER_SMTP_URL"
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                await self._log_in(client)
+            connection = client.get_transport_info("ssl_object")
+            if connection is None:
+                return warning(f"{where} offers no TLS: emails are readable on the way", "use a server with STARTTLS")
+            end = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True)).not_valid_after_utc
+        except (SMTPException, OSError) as exc:
+            _, _, code, text = _judge(exc)
+            text = provider_text(f"{where} refuses: {code} {text}", *self._server.secrets)
+            return wrong(text, remedy)
+        finally:
+            await _quit(client)
+        logged_in = "accepts the password" if self._server.user else "answers"
+        return [*well(f"{where} {logged_in}"), *judge_end(f"the certificate of {where}", end, now)]
+
+    async def _log_in(self, client: SMTP) -> None:
+        await client.connect()
+        if self._server.user is None:
+            return
+        if client.get_transport_info("sslcontext") is None:
+            raise NoTls("the server offers no STARTTLS, and passwords are not sent without it")
+        await client.login(self._server.user, self._server.password)
+
     def _client(self) -> SMTP:
         return SMTP(
             hostname=self._server.host,
@@ -104,11 +136,7 @@ class Smtp:
         self, client: SMTP, recipients: Sequence[str], message: bytes
     ) -> tuple[list[SMTPRecipientRefused], str]:
         """Return the refused recipients and the server's reply to an accepted email."""
-        await client.connect()
-        if self._server.user is not None:
-            if client.get_transport_info("sslcontext") is None:
-                raise NoTls("the server offers no STARTTLS, and passwords are not sent without it")
-            await client.login(self._server.user, self._server.password)
+        await self._log_in(client)
         try:
             refused, reply = await client.sendmail(self._sender.address, recipients, message)
         except SMTPRecipientsRefused as exc:

@@ -84,16 +84,19 @@ def is_encrypted(kind: TypeEngine[Any]) -> bool:
 
 def is_stale(column: ColumnElement[Any], key_id: str) -> ColumnElement[bool]:
     """Return the SQL condition for values that are not NULL and not encrypted with this key."""
-    return and_(column.is_not(None), not_(_as_stored(column).startswith(_prefix(column, key_id), autoescape=True)))
+    return and_(column.is_not(None), not_(has_prefix(column, key_id)))
 
 
-def _as_stored(column: ColumnElement[Any]) -> ColumnElement[str]:
-    return cast(column, String)
-
-
-def _prefix(column: ColumnElement[Any], key_id: str) -> str:
+def has_prefix(column: ColumnElement[Any], key_id: str = "") -> ColumnElement[bool]:
+    """Return the SQL condition for values that are encrypted; with an id, those of this key."""
     quote = '"' if isinstance(column.type, EncryptedJson) else ""
-    return f"{quote}{ENCRYPTED}{key_id}:"
+    prefix = f"{quote}{ENCRYPTED}" + (f"{key_id}:" if key_id else "")
+    return cast(column, String).startswith(prefix, autoescape=True)
+
+
+def key_of(stored: str) -> str:
+    """Return the id of the key of a stored value that is encrypted."""
+    return stored.lstrip('"').removeprefix(ENCRYPTED).partition(":")[0]
 
 
 def _encrypt(text: str, purpose: str, keyring: Keyring | None) -> str:

@@ -6,11 +6,11 @@ from pydantic import ValidationError
 from hookkeeper.content.emails import check_addresses
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.mail.capture import EmailCapture
-from hookkeeper.mail.provider import MailProvider, NoProvider
+from hookkeeper.mail.provider import CheckedProvider, NoProvider
 from hookkeeper.settings import BadSetting, Settings
 
 
-def mail_provider(settings: Settings, client: httpx.AsyncClient) -> MailProvider:
+def mail_provider(settings: Settings, client: httpx.AsyncClient) -> CheckedProvider:
     """Return the provider that the settings choose. Raises BadSetting."""
     try:
         return _provider_of(settings, client)
@@ -18,7 +18,7 @@ def mail_provider(settings: Settings, client: httpx.AsyncClient) -> MailProvider
         raise BadSetting(f"the email settings are invalid: {error}") from None
 
 
-def _provider_of(settings: Settings, client: httpx.AsyncClient) -> MailProvider:
+def _provider_of(settings: Settings, client: httpx.AsyncClient) -> CheckedProvider:
     sender = settings.email_from
     if settings.sendgrid_api_key:
         from hookkeeper.mail.sendgrid import SendGrid  # with SendGrid's library, which few installations use

@@ -14,7 +14,6 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from cloud import cloud
 from hookkeeper import temporal_names
@@ -26,25 +25,6 @@ from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 MONTH = timedelta(days=30)
-
-
-@pytest.fixture
-async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
-    """A namespace that is not prepared."""
-    name = f"bare-{abs(hash(request.node.name)) % 10**9}"
-    retention = Duration(seconds=3 * 86400)
-    await temporal.workflow_service.register_namespace(
-        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
-    )
-    client = Client(temporal.service_client, namespace=name, data_converter=temporal.data_converter)
-    async with asyncio.timeout(WAIT_TIMEOUT):
-        while True:  # servers know a new namespace after a while
-            try:
-                await inspect(client)
-                break
-            except RPCError:
-                await asyncio.sleep(0.2)
-    return client
 
 
 async def migrate(client: Client, address: str, folder: Path, *options: str) -> tuple[int, str]:

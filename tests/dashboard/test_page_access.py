@@ -55,6 +55,7 @@ NEEDS = {
     "GET /suppressions": "webhooks:read",
     "POST /suppressions/add": "webhooks:write",
     "POST /suppressions/remove": "webhooks:write",
+    "GET /doctor": "admin",
     "GET /limits": "events:read webhooks:read",
     "GET /keys": "admin",
     "POST /keys/create": "admin",

@@ -69,6 +69,11 @@ class Gateway:
         self.recoveries = Recoveries(client, task_queue)
 
     @property
+    def client(self) -> Client:
+        """The connection of this process."""
+        return self._client
+
+    @property
     def namespace(self) -> str:
         return self._client.namespace
 

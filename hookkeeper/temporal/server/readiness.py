@@ -145,7 +145,7 @@ class Readiness:
 async def is_polled(client: Client, task_queue: str) -> bool:
     """Return whether a worker polls a queue for workflow tasks."""
     try:
-        return len((await _describe(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)).pollers) > 0
+        return len((await describe_queue(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)).pollers) > 0
     except RPCError:
         return False
 
@@ -165,7 +165,7 @@ async def polls(client: Client, task_queue: str) -> dict[str, datetime]:
     """Return when each process last polled for workflow tasks, by its identity, in the last five minutes: the server
     forgets earlier ones. Raises `RPCError`.
     """
-    described = await _describe(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+    described = await describe_queue(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
     pollers = sorted(described.pollers, key=lambda poller: poller.last_access_time.ToDatetime(UTC))
     return {poller.identity: poller.last_access_time.ToDatetime(UTC) for poller in pollers}
 
@@ -173,11 +173,12 @@ async def polls(client: Client, task_queue: str) -> dict[str, datetime]:
 async def count_waiting_tasks(client: Client, task_queue: str) -> int:
     """Return the approximate number of workflow tasks and activities that wait in a queue. Raises `RPCError`."""
     kinds = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
-    described = await asyncio.gather(*(_describe(client, task_queue, kind) for kind in kinds))
+    described = await asyncio.gather(*(describe_queue(client, task_queue, kind) for kind in kinds))
     return sum(queue.stats.approximate_backlog_count for queue in described)
 
 
-async def _describe(client: Client, task_queue: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
+async def describe_queue(client: Client, task_queue: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
+    """Return the pollers and the backlog of a queue. Raises `RPCError`."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=task_queue),

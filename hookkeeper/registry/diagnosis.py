@@ -1,0 +1,222 @@
+"""What is wrong with the registry: the server, the role, the pooler, the schema, its clock, and the keys in use."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Column, String, cast, literal, not_, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from hookkeeper.crypto.keyring import CipherError, not_set
+from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well, wrong
+from hookkeeper.registry import migrations
+from hookkeeper.registry.database import (
+    POOLED_STATEMENTS,
+    POOLER_HINT,
+    RegistryUnavailable,
+    RegistryUnprepared,
+    errors_translated,
+    without_transactions,
+)
+from hookkeeper.registry.encryption import has_prefix, is_encrypted, is_stale, key_of, keyring_of
+from hookkeeper.registry.models import Base
+from hookkeeper.registry.store import Store
+
+SLOW_ROUND_TRIP = 0.02
+"""Seconds. Each event takes several round trips."""
+ANSWER_TIMEOUT, KEYS_TIMEOUT = 5.0, 6.0
+ROUNDS = 5
+"""Transactions in which the pooler may give another client the connection that was used last."""
+FEW_CONNECTIONS, SMALL_DISK = 0.05, 1024**3
+"""The free part of the connections, and the free bytes of a disk, below which there is a warning."""
+REMEDY = "start the database, or correct HOOKKEEPER_DATABASE_URL"
+MIGRATE = "`hookkeeper migrate`"
+ROLE = """
+SELECT current_user, rolsuper, pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
+  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+  current_setting('max_connections')::int AS max_connections,
+  (SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+    AND relkind IN ('r', 'p') AND relname <> 'alembic_version' AND NOT (has_table_privilege(oid, 'SELECT')
+    AND has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE')
+    AND has_table_privilege(oid, 'DELETE'))) AS forbidden
+FROM pg_roles WHERE rolname = current_user"""
+
+
+async def examine(engine: AsyncEngine, now: Callable[[], datetime]) -> list[Finding]:
+    """Examine the database, and then what is in it."""
+    parts = _Parts(engine, now)
+    first = await run_checks({"registry": parts.server})
+    if not parts.answers:
+        return first
+    checks = {"registry schema": parts.schema, "keys in the registry": parts.keys}
+    if engine.dialect.name != "postgresql":
+        return first + await run_checks({"registry file": parts.file} | checks)
+    first += await run_checks({"registry pooler": parts.pooler})  # alone: it watches who gets which connection
+    return first + await run_checks({"registry role": parts.role, "registry clock": parts.clock} | checks)
+
+
+class _Parts:
+    """The checks of a database."""
+
+    def __init__(self, engine: AsyncEngine, now: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._reads = without_transactions(engine)
+        self._now = now
+        self._is_postgres = engine.dialect.name == "postgresql"
+        self.answers = False
+
+    async def server(self) -> Sequence[Finding]:
+        if missing := _missing_file(self._engine.url):
+            return wrong(f"there is no file {missing}", f"{MIGRATE}, or correct HOOKKEEPER_DATABASE_URL")
+        try:
+            async with errors_translated(ANSWER_TIMEOUT), self._reads.connect() as connection:
+                name = "server_version" if self._is_postgres else "sqlite_version()"
+                asked = f"SELECT current_setting('{name}')" if self._is_postgres else f"SELECT {name}"
+                version = await connection.scalar(text(asked))
+                times = [await _round_trip(connection) for _ in range(3)]
+        except RegistryUnavailable as error:
+            return wrong(str(error), REMEDY)
+        self.answers = True
+        found = f"{'PostgreSQL' if self._is_postgres else 'SQLite'} {version}, {min(times) * 1000:.1f} ms a round trip"
+        if self._is_postgres and min(times) > SLOW_ROUND_TRIP:
+            return warning(f"{found}: each event takes several", "run the database near API and worker")
+        return well(found)
+
+    async def schema(self) -> Sequence[Finding]:
+        try:
+            await Store(self._engine).ready()
+        except RegistryUnprepared as error:
+            return wrong(str(error), MIGRATE)
+        except RegistryUnavailable:
+            pass  # a key is missing, which is another check
+        async with errors_translated(ANSWER_TIMEOUT), self._reads.connect() as connection:
+            revision = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+        newest = migrations.newest()
+        if revision > newest:
+            text_ = f"it is at {revision}, of a newer release than this one, which knows {newest}"
+            return warning(text_, "upgrade this process, unless it is a rollback")
+        return well(f"at {revision}, the newest")
+
+    async def role(self) -> Sequence[Finding]:
+        async with errors_translated(ANSWER_TIMEOUT), self._reads.connect() as connection:
+            row = (await connection.execute(text(ROLE))).one()
+        found: list[Finding] = []
+        if row.read_only:
+            found += wrong(
+                f"{row.current_user} can only read: this is a standby, or its default is read-only",
+                "let HOOKKEEPER_DATABASE_URL name the primary, such as with ?target_session_attrs=read-write",
+            )
+        if row.forbidden:
+            grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {row.current_user}"
+            found += wrong(f"{row.current_user} may not read and write {row.forbidden}", f"as their owner: `{grant}`")
+        if row.rolsuper:
+            found += warning(f"{row.current_user} is a superuser", "use a role that owns this database only")
+        if row.max_connections - row.used < row.max_connections * FEW_CONNECTIONS:
+            text_ = f"{row.used} of {row.max_connections} connections are in use"
+            found += warning(text_, "raise max_connections, or use PgBouncer (docs/operations.md, Deployment)")
+        return found or well(f"{row.current_user}, {row.used} of {row.max_connections} connections in use")
+
+    async def pooler(self) -> Sequence[Finding]:
+        """Find a pooler, and whether it keeps prepared statements: another client takes the connection in between."""
+        async with (
+            errors_translated(ANSWER_TIMEOUT),
+            self._reads.connect() as one,
+            self._reads.connect() as other,
+        ):
+            mine, others = await _driver(one), await _driver(other)
+            told, real = mine.get_server_pid(), await mine.fetchval("SELECT pg_backend_pid()")
+            if told == real:
+                return well("none, or one that passes sessions on")
+            moved = False
+            try:
+                statement = await mine.prepare("SELECT pg_backend_pid()")
+                for _ in range(ROUNDS):
+                    real = await statement.fetchval()
+                    async with others.transaction():
+                        await others.fetchval("SELECT 1")
+                        moved |= await statement.fetchval() != real
+            except Exception as error:
+                if getattr(error, "sqlstate", None) not in POOLED_STATEMENTS:
+                    raise
+                hint = POOLER_HINT.partition("? ")[2]
+                return wrong("one in transaction mode, which loses prepared statements: requests fail", hint)
+        return well("one in transaction mode, which keeps prepared statements" if moved else "one, such as PgBouncer")
+
+    async def clock(self) -> Sequence[Finding]:
+        async with errors_translated(ANSWER_TIMEOUT), self._reads.connect() as connection:
+            asked = self._now()
+            its = await connection.scalar(text("SELECT clock_timestamp()"))
+            answered = self._now()
+        return judge_clock("the registry", its.astimezone(UTC) - (asked + (answered - asked) / 2))
+
+    async def file(self) -> Sequence[Finding]:
+        """Take the write lock of SQLite's file, as each write does, and look at its disk."""
+        try:
+            async with errors_translated(ANSWER_TIMEOUT), self._engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except RegistryUnavailable as error:
+            return wrong(f"it cannot be written: {error}", "give its owner's rights to this process, or free the disk")
+        free = shutil.disk_usage(Path(self._engine.url.database or ".").parent).free
+        text_ = f"{free / 1024**3:,.1f} GiB are free on its disk"
+        return warning(text_, "free or enlarge the disk") if free < SMALL_DISK else well(text_)
+
+    async def keys(self) -> Sequence[Finding]:
+        """Find values whose key is not set, is another one of this id, or is not the first."""
+        found: list[Finding] = []
+        try:
+            async with asyncio.timeout(KEYS_TIMEOUT), self._reads.connect() as connection:
+                for column in _encrypted_columns():
+                    found += await self._keys_of(column, connection)
+        except TimeoutError:
+            return found or warning(f"not all values could be looked at within {KEYS_TIMEOUT:g} s")
+        except DBAPIError:
+            return found or warning("they cannot be read yet: the schema is missing or old", MIGRATE)
+        keyring = keyring_of(self._engine.dialect)
+        return found or well(f"{', '.join(keyring.ids)}: no other is needed" if keyring else "none is in use")
+
+    async def _keys_of(self, column: Column[Any], connection: AsyncConnection) -> list[Finding]:
+        keyring = keyring_of(self._engine.dialect)
+        ids = keyring.ids if keyring else ()
+        if stranger := await connection.scalar(_stored_with_none_of(column, ids)):
+            key_id = key_of(stranger)
+            return wrong(f"{column} is {not_set(key_id)}", f"add {key_id} to the end of HOOKKEEPER_ENCRYPTION_KEYS")
+        try:
+            for key_id in ids:
+                (await connection.execute(select(column).where(has_prefix(column, key_id)).limit(1))).all()
+        except CipherError as error:
+            return wrong(f"{column} is {error}", f"correct {key_id} in HOOKKEEPER_ENCRYPTION_KEYS: it is another key")
+        if ids and await connection.scalar(select(literal(1)).where(is_stale(column, ids[0])).limit(1)):
+            return warning(f"values of {column} are not encrypted with {ids[0]} yet", MIGRATE)
+        return []
+
+
+def _missing_file(url: URL) -> str | None:
+    """Return the name of a SQLite file that is not there. A connection would make it."""
+    is_file = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":", "file:"))
+    return url.database if is_file and not Path(url.database or "").exists() else None
+
+
+async def _round_trip(connection: AsyncConnection) -> float:
+    start = time.perf_counter()
+    await connection.scalar(select(1))
+    return time.perf_counter() - start
+
+
+async def _driver(connection: AsyncConnection) -> Any:
+    return (await connection.get_raw_connection()).driver_connection
+
+
+def _encrypted_columns() -> Iterator[Column[Any]]:
+    for table in Base.metadata.sorted_tables:
+        yield from (column for column in table.columns if is_encrypted(column.type))
+
+
+def _stored_with_none_of(column: Column[Any], ids: Sequence[str]) -> Any:
+    """Select a value as it is stored, encrypted with a key that has none of these ids."""
+    others = [not_(has_prefix(column, key_id)) for key_id in ids]
+    return select(cast(column, String)).where(has_prefix(column), *others).limit(1)

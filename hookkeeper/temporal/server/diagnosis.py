@@ -1,0 +1,294 @@
+"""What is wrong with Temporal: the server, the namespace, its workers and runs, its clock, and keys in histories."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import TaskQueueType, WorkerVersioningMode
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    GetSystemInfoRequest,
+    ListWorkflowExecutionsRequest,
+    PollWorkflowTaskQueueRequest,
+)
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError, TLSConfig
+
+from hookkeeper import task_queues, temporal_names
+from hookkeeper.crypto.keyring import CipherError, Keyring, not_set
+from hookkeeper.egress.certificates import examine_pem, examine_server
+from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well, wrong
+from hookkeeper.temporal.server import namespace
+from hookkeeper.temporal.server.connection import LateClient, TemporalUnreachable
+from hookkeeper.temporal.server.data_converter import ENCODING, EncryptionCodec
+from hookkeeper.temporal.server.error_translation import Unavailable
+from hookkeeper.temporal.server.readiness import HAS_PROBLEMS, USELESS_NAMESPACE, Readiness, describe_queue
+from hookkeeper.temporal.server.visibility import quoted
+from hookkeeper.temporal.workers.versions import UNVERSIONED, current_version, named
+
+CONNECT_TIMEOUT = 5.0
+OLDEST_SERVER = (1, 29)
+"""Older servers have no fairness."""
+POLL_LIFETIME = timedelta(seconds=90)
+"""A worker polls again after 60 s at the latest."""
+RUNS = 200
+"""Runs whose keys are looked at: the newest ones, and as many older ones."""
+WORKFLOW, ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the settings want of Temporal."""
+
+    task_queue: str
+    retention: timedelta
+    version: str
+    keyring: Keyring | None
+    address: str | None = None
+    """That of a server of this machine, in place of `TEMPORAL_…`."""
+
+
+async def examine(wanted: Wanted, now: Callable[[], datetime], client: Client | None = None) -> list[Finding]:
+    """Examine the server, and then what is in it. `client`: that of this process, in place of a new one."""
+    if client is None:
+        try:
+            client = await _connected(wanted)
+        except TemporalUnreachable as error:
+            remedy = "start the server, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS…"
+            return _named("temporal", wrong(str(error), remedy))
+        except TimeoutError:
+            text = f"Temporal does not answer within {CONNECT_TIMEOUT:g} s"
+            return _named("temporal", wrong(text, "start the server, or correct TEMPORAL_ADDRESS"))
+        except (RuntimeError, OSError, ValueError) as error:
+            return _named("temporal", wrong(f"the settings TEMPORAL_… are invalid: {error}", "correct them"))
+    parts = _Parts(client, wanted, now)
+    first = await run_checks({"temporal": parts.server, "namespace": parts.namespace})
+    if not parts.is_usable:
+        return first
+    first += await run_checks({"temporal clock": parts.clock})
+    return first + await run_checks(
+        {
+            "workers": parts.workers,
+            "runs": parts.runs,
+            "workflow types": parts.types,
+            "keys in histories": parts.keys,
+        }
+    )
+
+
+async def _connected(wanted: Wanted) -> Client:
+    client = LateClient(wanted.keyring, address=wanted.address)
+    async with asyncio.timeout(CONNECT_TIMEOUT):
+        await client.until_connected(0.0)
+    return client
+
+
+async def examine_certificates(now: datetime) -> list[Finding]:
+    """Examine the certificates in `TEMPORAL_TLS…`, and that of the server."""
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except (RuntimeError, OSError, ValueError):
+        return []  # `examine` reports it
+    tls = config.get("tls")
+    if not tls and not config.get("api_key"):
+        return []
+    found: list[Finding] = []
+    if isinstance(tls, TLSConfig):
+        if tls.client_cert:
+            found += examine_pem("TEMPORAL_TLS_CLIENT_CERT…", tls.client_cert, now, authorities=False)
+        if tls.server_root_ca_cert:
+            found += examine_pem("TEMPORAL_TLS_SERVER_CA_CERT…", tls.server_root_ca_cert, now, authorities=True)
+    address = urlsplit(f"//{config.get('target_host', '127.0.0.1:7233')}")
+    return [*found, *await examine_server("Temporal", address.hostname or "", address.port or 7233, now)]
+
+
+def _named(check: str, found: Sequence[Finding]) -> list[Finding]:
+    return [Finding(each.level, each.text, each.remedy, check) for each in found]
+
+
+class _Parts:
+    """The checks of a server that answers."""
+
+    def __init__(self, client: Client, wanted: Wanted, now: Callable[[], datetime]) -> None:
+        self._client = client
+        self._wanted = wanted
+        self._now = now
+        self._readiness = Readiness(client, wanted.task_queue)
+        self._queues = task_queues.by_kind(wanted.task_queue)
+        self.is_usable = False
+        """The namespace exists, and this process may use it."""
+        self._ahead = timedelta()
+        """How far Temporal's clock is ahead of this machine's, as far as it is known."""
+
+    async def server(self) -> Sequence[Finding]:
+        info = await self._client.workflow_service.get_system_info(GetSystemInfoRequest())
+        version = info.server_version
+        text = f"server {version or 'of an unknown version'} at {self._client.service_client.config.target_host}"
+        numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+        if numbers and numbers < OLDEST_SERVER:
+            oldest = ".".join(map(str, OLDEST_SERVER))
+            return warning(f"{text} has no fairness: a busy tenant delays others", f"upgrade it to {oldest} or newer")
+        return well(text)
+
+    async def namespace(self) -> Sequence[Finding]:
+        name = self._client.namespace
+        try:
+            findings = await namespace.inspect(self._client, self._wanted.retention)
+        except RPCError as error:
+            if error.status not in USELESS_NAMESPACE:
+                raise
+            return wrong(namespace.unusable(name, error))
+        self.is_usable = True
+        remedy = "run `hookkeeper migrate`: it makes what is missing, or prints the commands for an administrator"
+        attributes = namespace.Findings(name, findings.missing, findings.mistyped).sentences()
+        found = wrong("; ".join(attributes), remedy) if attributes else []
+        if findings.retention:
+            has, needs = findings.retention
+            [text] = namespace.Findings(name, {}, {}, findings.retention).sentences()
+            text += ": histories end before their events leave the index" if has < needs else ""
+            found.append(Finding("wrong" if has < needs else "warning", text, remedy))
+        return found or well(f"{name}, with its search attributes and retention")
+
+    async def clock(self) -> Sequence[Finding]:
+        try:
+            self._ahead = await self._clock_ahead()
+        except RPCError as error:
+            return warning(f"that of Temporal cannot be read: {error.message}")
+        return judge_clock("Temporal", self._ahead)
+
+    async def _clock_ahead(self) -> timedelta:
+        """Poll a task queue that is used for nothing else: Temporal tells when it was polled, by its own clock."""
+        queue, identity = f"{self._wanted.task_queue}-doctor", f"doctor-{uuid.uuid4().hex}"
+        request = PollWorkflowTaskQueueRequest(
+            namespace=self._client.namespace, task_queue=TaskQueue(name=queue), identity=identity
+        )
+        asked = self._now()
+        poll = asyncio.create_task(
+            self._client.workflow_service.poll_workflow_task_queue(request, timeout=timedelta(seconds=5))
+        )
+        try:
+            while not poll.done():
+                described = await describe_queue(self._client, queue, WORKFLOW)
+                times = [poller.last_access_time for poller in described.pollers if poller.identity == identity]
+                if times:
+                    return times[0].ToDatetime(UTC) - (asked + (self._now() - asked) / 2)
+                await asyncio.sleep(0.02)
+        finally:
+            poll.cancel()
+            await asyncio.wait([poll])
+        poll.result()
+        raise TimeoutError
+
+    async def workers(self) -> Sequence[Finding]:
+        wanted = [("main", WORKFLOW), *((kind, ACTIVITY) for kind in self._queues)]
+        described = await asyncio.gather(*(describe_queue(self._client, self._queues[kind], of) for kind, of in wanted))
+        polled_since = self._now() + self._ahead - POLL_LIFETIME
+        polling = [
+            [poller for poller in each.pollers if poller.last_access_time.ToDatetime(UTC) > polled_since]
+            for each in described
+        ]
+        waiting = sum((await self._readiness.backlog()).values())
+        tasks = f"; {waiting:,} tasks wait" if waiting else ""
+        unserved = sorted(
+            {self._queues[kind] for (kind, _), pollers in zip(wanted, polling, strict=True) if not pollers}
+        )
+        if unserved:
+            return wrong(
+                f"none polls {', '.join(unserved)}{tasks}", "start one with `hookkeeper worker`, or read its log"
+            )
+        count = len({poller.identity.partition("@")[0] for poller in polling[0]})
+        return await self._check_version(polling[0]) or well(f"{count} {'polls' if count == 1 else 'poll'}{tasks}")
+
+    async def _check_version(self, pollers: Sequence[PollerInfo]) -> Sequence[Finding]:
+        """Find workers that get no tasks, as another version is current."""
+        try:
+            current = await current_version(self._client, self._wanted.task_queue)
+        except RPCError:
+            return []  # a server without versions
+        has = sorted({_version_of(poller) for poller in pollers})
+        version = self._wanted.version
+        if current not in has:
+            found = " and ".join(map(named, has))
+            return wrong(
+                f"{named(current)} are to get all tasks, and there are none: only {found}", "`hookkeeper promote`"
+            )
+        if current != version:
+            text = f"{named(current)} get all tasks, but HOOKKEEPER_DEPLOYMENT_VERSION is {version or 'not set'} here"
+            return warning(text, "`hookkeeper promote`, once the workers of this version run")
+        return []
+
+    async def runs(self) -> Sequence[Finding]:
+        try:
+            count = await self._readiness.count_failing_runs()
+        except Unavailable as error:
+            return warning(str(error))
+        if not count:
+            return well("none fails")
+        query = f"{HAS_PROBLEMS} AND ExecutionStatus = 'Running'"
+        remedy = f'`temporal workflow list --namespace {self._client.namespace} --query "{query}"` shows them'
+        are = "run cannot go on, as its" if count == 1 else "runs cannot go on, as their"
+        return wrong(f"{count:,} {are} workflow tasks fail", remedy)
+
+    async def types(self) -> Sequence[Finding]:
+        queues, known = (
+            ", ".join(map(quoted, self._queues.values())),
+            ", ".join(map(quoted, temporal_names.WORKFLOW_TYPES)),
+        )
+        request = CountWorkflowExecutionsRequest(namespace=self._client.namespace)
+        request.query = f"ExecutionStatus = 'Running' AND TaskQueue IN ({queues}) AND WorkflowType NOT IN ({known})"
+        count = (await self._client.workflow_service.count_workflow_executions(request)).count
+        if not count:
+            return well("all open runs have types of this release")
+        remedy = f'`temporal workflow list --namespace {self._client.namespace} --query "{request.query}"` shows them'
+        have = "run has" if count == 1 else "runs have"
+        return wrong(f"{count:,} open {have} a type that this release does not know: is it too old?", remedy)
+
+    async def keys(self) -> Sequence[Finding]:
+        """Look at the keys that have encrypted the memos of runs, new ones and old ones."""
+        half = (datetime.now(UTC) - self._wanted.retention / 2).strftime("%Y-%m-%dT%H:%M:%SZ")
+        types = ", ".join(map(quoted, (temporal_names.EVENT, temporal_names.SHARED_RUN)))
+        queries = (f"WorkflowType IN ({types})", f"WorkflowType IN ({types}) AND StartTime < '{half}'")
+        pages = await asyncio.gather(
+            *(
+                self._client.workflow_service.list_workflow_executions(
+                    ListWorkflowExecutionsRequest(namespace=self._client.namespace, page_size=RUNS, query=query)
+                )
+                for query in queries
+            )
+        )
+        memos = [payload for page in pages for run in page.executions for payload in run.memo.fields.values()]
+        return await judge_payload_keys(memos, self._wanted.keyring)
+
+
+async def judge_payload_keys(payloads: Sequence[Payload], keyring: Keyring | None) -> Sequence[Finding]:
+    """Judge whether payloads can be decrypted; one of each key is."""
+    samples: dict[str, Payload] = {}
+    for payload in payloads:
+        if payload.metadata.get("encoding") == ENCODING:
+            samples.setdefault(payload.metadata["encryption-key-id"].decode(errors="replace"), payload)
+    found: list[Finding] = []
+    for key_id, payload in samples.items():
+        remedy = f"add the key {key_id} to the end of HOOKKEEPER_ENCRYPTION_KEYS, as it was when they were written"
+        if keyring is None:
+            found += wrong(f"they are {not_set(key_id)}", remedy)
+            continue
+        try:
+            await EncryptionCodec(keyring).decode([payload])
+        except CipherError as error:
+            found += wrong(f"they are {error}", remedy)
+    if found:
+        return found
+    return well(f"encrypted with {', '.join(samples)}" if samples else "none is in use")
+
+
+def _version_of(poller: PollerInfo) -> str:
+    options = poller.deployment_options
+    is_versioned = options.worker_versioning_mode == WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+    return options.build_id if is_versioned else UNVERSIONED

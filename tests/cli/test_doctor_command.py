@@ -1,0 +1,89 @@
+"""`hookkeeper doctor` as a process: its exit codes, and its JSON."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from temporalio.client import Client
+
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.doctor import EXIT_CODES
+from hookkeeper.cli.ports import Ports
+from hookkeeper.registry.store import Store
+from hookkeeper.temporal.server.namespace import prepare
+from instances import Instance
+from name_servers import name_server
+from timeouts import WAIT_TIMEOUT
+from worker_processes import ROOT
+
+
+async def doctor(folder: Path, *options: str, **variables: str) -> tuple[int, str, str]:
+    """Run the command in a folder; return its exit code, its output and its errors."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith(("HOOKKEEPER_", "TEMPORAL_"))}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hookkeeper", "doctor", *options),
+        env=known | {"PYTHONPATH": str(ROOT), "COLUMNS": "400"} | variables,
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def ending_with(code: int, folder: Path, *options: str, **variables: str) -> tuple[int, str, str]:
+    """Run the command until it ends with this code: on a busy machine, a check may take too long."""
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (found := await doctor(folder, *options, **variables))[0] != code:
+            assert "no answer within" in found[1] or "timeout" in found[1], found
+    return found
+
+
+def named(instance: Instance) -> dict[str, str]:
+    return {
+        "HOOKKEEPER_DATABASE_URL": instance.settings.database_url,
+        "HOOKKEEPER_TASK_QUEUE": instance.settings.task_queue,
+        "TEMPORAL_ADDRESS": instance.temporal.service_client.config.target_host,
+        "TEMPORAL_NAMESPACE": instance.temporal.namespace,
+    }
+
+
+async def test_exit_codes_and_json(instance: Instance, tmp_path: Path) -> None:
+    """All is well; a warning, for a setting that is none; and something is wrong, as Temporal is away."""
+    await prepare(instance.temporal, instance.settings.retention)
+    await instance.until_polled()
+    async with name_server() as names:
+        good = {**named(instance), "HOOKKEEPER_ADMIN_KEY": "a" * 32, "HOOKKEEPER_DNS_SERVERS": names.address}
+        well = await ending_with(0, tmp_path, "--json", **good)
+        warned = await ending_with(3, tmp_path, "--json", **good, HOOKKEEPER_DATABSE_URL="x")
+        broken = await doctor(tmp_path, **{**good, "TEMPORAL_ADDRESS": "127.0.0.1:1"})
+    assert json.loads(well[1])["status"] == "well"
+    assert json.loads(warned[1])["status"] == "warning"
+    [finding] = [each for each in json.loads(warned[1])["findings"] if each["level"] == "warning"]
+    assert finding["check"] == "settings"
+    assert finding["text"] == "HOOKKEEPER_DATABSE_URL is not a setting: did you mean HOOKKEEPER_DATABASE_URL?"
+    assert broken[0] == 1
+    assert "wrong  temporal  " in broken[1]
+    assert "Connection refused → start the server, or correct TEMPORAL_ADDRESS" in broken[1]
+    assert "1 wrong, 0 with a warning" in broken[1]
+    assert 2 not in EXIT_CODES.values(), "wrong usage"
+
+
+async def test_the_dev_of_this_directory_is_examined(temporal: Client, tmp_path: Path) -> None:
+    """Its registry, keys and port of Temporal are not in the environment."""
+    data = DataDir(tmp_path / ".hookkeeper")
+    data.path.mkdir(mode=0o700)
+    port = int(temporal.service_client.config.target_host.rpartition(":")[2])
+    data.store_api("http://127.0.0.1:8080", data.admin_key(), Ports(temporal=port))
+    async with Store.connect(data.database_url) as store:
+        await store.migrate()
+    code, out, _ = await doctor(tmp_path, "--json")
+    found = {each["check"]: each for each in json.loads(out)["findings"]}
+    assert code == 1, "no worker runs"
+    assert found["workers"]["level"] == "wrong"
+    for check in ("settings", "temporal", "registry", "registry schema"):
+        assert found[check]["level"] == "well", found[check]
+    assert found["temporal"]["text"].endswith(f"at 127.0.0.1:{port}")
