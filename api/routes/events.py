@@ -167,7 +167,7 @@ async def acknowledge_event(
     return EventCommandAccepted(id=event_id, command="acknowledge")
 
 
-@router.post("/{event_id}/unacknowledge", responses=responses(404), dependencies=[needs("events:write")])
+@router.post("/{event_id}/unacknowledge", responses=responses(404, 409), dependencies=[needs("events:write")])
 async def unacknowledge_event(
     event_id: PathId, tenant: EventTenant, store: StoreDep, caller: CallerDep
 ) -> EventCommandAccepted:
