@@ -132,14 +132,16 @@ async def _show(
     **context: Any,
 ) -> Response:
     types = await webhooks.store.catalogue.matching(webhook.events, MAX_TYPES)
-    first = next((name for name, has_example in types if has_example), SampleEvent().type)
+    in_portal = getattr(request.state, "portal", None) is not None
+    names = [name for name, _ in types] or [SampleEvent().type]
+    first = names[0] if in_portal or (types and types[0][1]) else SampleEvent().type
     return await show_tab(
         request,
         "test",
         webhook,
         **{
             "form": {"id": new_event_id(), "type": first} | (form or {}),
-            "types": list(dict.fromkeys([*(name for name, _ in types), SampleEvent().type])),
+            "types": names if in_portal else list(dict.fromkeys([*names, SampleEvent().type])),
             "preview": None,
             "answer": None,
             **context,

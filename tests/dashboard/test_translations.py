@@ -34,6 +34,8 @@ NAMES = {
     "Standard Webhooks",
     "Hookkeeper",
     "UTC",
+    "CSV",
+    "JSON",
     *LANGUAGES_OF_PROGRAMS,
 }
 """What the test, or the world, has named."""
@@ -156,10 +158,9 @@ async def test_no_page_of_the_portal_has_an_english_text(instance: Instance, inb
     hook = await instance.webhook(inbox.url, name="Shop", retry={"schedule": [3600]}, headers={"x-token": "abc"})
     await instance.webhook("http://127.0.0.1:9000/", name="Office", enabled=False)
     event = await instance.send(data={"order": 4711})
-    await instance.http.put(
-        "/v1/event-types/order.paid",
-        json={"schema": {"properties": {"order": {"type": "integer"}}}, "examples": [{"order": 1}]},
-    )
+    schema = {"properties": {"order": {"type": "integer", "minimum": 1}}, "required": ["order"]}
+    entry = {"name": "order.paid", "schema": schema, "examples": [{"order": 1}]}
+    assert (await instance.http.post("/v1/event-types", json=entry)).status_code == 201
     await instance.until_delivery(event["id"], "retrying", attempts=1)
     await until_indexed(instance, event["id"])
     page = f"/webhooks/{hook['id']}"

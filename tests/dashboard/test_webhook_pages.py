@@ -421,7 +421,7 @@ async def test_failed_events_are_counted_and_delivered_again(instance: Instance,
         assert answer.status_code == 303, Page(answer.text).text
         await inbox.got(4)
         await until_delivered_again(instance, path)
-        assert "have failed" not in (await browser.page(path)).text
+        assert "deliveries have failed" not in (await browser.page(path)).text
         assert (await browser.submit(path, f"{path}/recover", last="9y")).status_code == 422
         assert (await browser.submit(path, f"{path}/recover", since="then")).status_code == 422
 
