@@ -64,7 +64,7 @@ class Translations(NullTranslations):
         messages = {message.id: message for message in read_messages(file)}
         header = messages.pop("").texts[0]
         rule = next(line for line in header.split("\n") if line.startswith("Plural-Forms:"))
-        self._plural = c2py(rule.partition("plural=")[2].rstrip(";"))  # type: ignore[attr-defined]
+        self._plural = c2py(rule.partition("plural=")[2].rstrip(";"))
         self._texts = {id_: message.texts for id_, message in messages.items()}
 
     def gettext(self, message: str) -> str:

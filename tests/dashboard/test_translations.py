@@ -74,7 +74,7 @@ def test_each_text_is_translated_with_its_placeholders(
 ) -> None:
     monkeypatch.chdir(ROOT)
     template = tmp_path / "pages.pot"
-    CommandLineInterface().run(
+    CommandLineInterface().run(  # type: ignore[no-untyped-call]
         ["pybabel", "-q", "extract", "-F", "pyproject.toml", "--no-location", "-o", str(template), "."]
     )
     with template.open("rb") as file:
@@ -95,7 +95,7 @@ def test_a_file_of_translations_is_read_as_babel_reads_it(language: str) -> None
         catalog = read_po(file)
     for message in catalog:
         if message.id:
-            texts = [message.string] if isinstance(message.string, str) else list(message.string)
+            texts = [message.string] if isinstance(message.string, str) else list(message.string or ())
             id_ = message.id if isinstance(message.id, str) else message.id[0]
             assert _messages(language)[id_] == texts
     counted = templates_in(language).from_string(
