@@ -183,7 +183,7 @@ class _Drill:
         self._views: dict[str, View] = dict(zip(VIEWS, views, strict=True))
 
     async def run(self, rate: float, seconds: float, factor: float) -> Glance:
-        await self._register(timeout=min(seconds / 4, 15.0))
+        await self._register(timeout=min(max(2.0, seconds / 4), 15.0))
         async with self._posting(rate), self._watching():
             self._report(f"posting {rate:g} events a second to {len(WEBHOOKS)} webhooks")
             healthy = [(view, name) for view, name in self._keys() if view != "alert"]
@@ -213,7 +213,8 @@ class _Drill:
         url = self._receivers.http
         port = url.rpartition(":")[2]
         targets: dict[str, dict[str, Any]] = {
-            **{name: {"url": f"{url}/{name}"} for name in ("fails", "hangs", "leaves", *GOOD)},
+            **{name: {"url": f"{url}/{name}"} for name in ("fails", "leaves", *GOOD)},
+            "hangs": {"url": f"{url}/hangs", "timeout": timeout},
             "certificate": {"url": f"{self._receivers.https}/", "tls": {"ca": self._receivers.authority}},
             "nameless": {"url": f"http://{breakable.NAME}:{port}/"},
             "render": {"url": f"{url}/", "payload": {"template": TEMPLATE}},
@@ -222,7 +223,7 @@ class _Drill:
         }
         alerts = {"emails": [{"to": ["on-call@sender.example"]}]}
         for name in WEBHOOKS:
-            fields = {"tenant": TENANT, "name": name, "events": ["drill.*"], "on_failure": alerts, "timeout": timeout}
+            fields = {"tenant": TENANT, "name": name, "events": ["drill.*"], "on_failure": alerts}
             answer = await self._env.http.post("/v1/webhooks", json=fields | targets[name])
             if not answer.is_success:
                 raise Failed(f"webhook {name}: {answer.text}")
