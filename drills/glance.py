@@ -96,8 +96,9 @@ class Watched:
                     self.last_healthy[key] = began
                 continue
             self.healthy.pop(key, None)
-            if name in GOOD and status != "new":
-                self.slandered.add(f"{name} was {status} in the {view}")
+            if name in GOOD:
+                if status != "new":
+                    self.slandered.add(f"{name} was {status} in the {view}")
             elif are_broken and re.search(CAUSES.get(name, ""), text, re.IGNORECASE):
                 self.named.setdefault(key, time.time())
 
@@ -182,10 +183,10 @@ class _Drill:
         self._views: dict[str, View] = dict(zip(VIEWS, views, strict=True))
 
     async def run(self, rate: float, seconds: float, factor: float) -> Glance:
-        await self._register()
+        await self._register(timeout=min(max(2.0, seconds / 4), 15.0))
         async with self._posting(rate), self._watching():
             self._report(f"posting {rate:g} events a second to {len(WEBHOOKS)} webhooks")
-            healthy = [(view, name) for view, name in self._keys(ALL) if view != "alert"]
+            healthy = [(view, name) for view, name in self._keys() if view != "alert"]
             if not await self._until(lambda: all(key in self._seen.healthy for key in healthy), PATIENCE * factor):
                 raise Failed("not all webhooks were healthy before they broke")
             broken_at = await self._break()
@@ -208,11 +209,12 @@ class _Drill:
         whole = [(view, name) for view in ("overview", "metrics") for name in more]
         return [(view, name) for view in VIEWS if view != "metrics" for name in CAUSES] + whole
 
-    async def _register(self) -> None:
+    async def _register(self, timeout: float) -> None:
         url = self._receivers.http
         port = url.rpartition(":")[2]
         targets: dict[str, dict[str, Any]] = {
-            **{name: {"url": f"{url}/{name}"} for name in ("fails", "hangs", "leaves", *GOOD)},
+            **{name: {"url": f"{url}/{name}"} for name in ("fails", "leaves", *GOOD)},
+            "hangs": {"url": f"{url}/hangs", "timeout": timeout},
             "certificate": {"url": f"{self._receivers.https}/", "tls": {"ca": self._receivers.authority}},
             "nameless": {"url": f"http://{breakable.NAME}:{port}/"},
             "render": {"url": f"{url}/", "payload": {"template": TEMPLATE}},
@@ -221,8 +223,8 @@ class _Drill:
         }
         alerts = {"emails": [{"to": ["on-call@sender.example"]}]}
         for name in WEBHOOKS:
-            fields = {"tenant": TENANT, "name": name, "events": ["drill.*"], "on_failure": alerts, **targets[name]}
-            answer = await self._env.http.post("/v1/webhooks", json=fields)
+            fields = {"tenant": TENANT, "name": name, "events": ["drill.*"], "on_failure": alerts}
+            answer = await self._env.http.post("/v1/webhooks", json=fields | targets[name])
             if not answer.is_success:
                 raise Failed(f"webhook {name}: {answer.text}")
             self._ids[name] = answer.json()["id"]

@@ -104,6 +104,9 @@ class Api:
             raise kind(
                 f"cannot reach {self.url} ({error}). Is `hookkeeper dev` running? Else set HOOKKEEPER_URL."
             ) from error
+        is_unknown = response.status_code in (404, 422) and path[0] == "webhooks"
+        if is_unknown and (id_ := self._webhook_named(*path[1:2])):
+            return self.call(method, "webhooks", id_, *path[2:], body=body, **query)
         if not response.is_success:
             _raise_problem(response)
         try:
@@ -180,6 +183,15 @@ class Api:
             except Failed:
                 self._names[webhook_id] = ""
         return self._names[webhook_id]
+
+    def _webhook_named(self, name: str = "") -> str | None:
+        """Return the id of the webhook with this name; None if there is none. Raises `Failed` if several have it."""
+        if name in ("", "preview") or name.startswith("wh_"):
+            return None
+        found = [webhook["id"] for webhook in self.call("GET", "webhooks", q=name)["items"] if webhook["name"] == name]
+        if len(found) > 1:
+            raise Failed(f"several webhooks are named {name}: give an id, such as {', '.join(found[:3])}")
+        return found[0] if found else None
 
     def close(self) -> None:
         self._http.close()

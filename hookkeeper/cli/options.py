@@ -26,7 +26,7 @@ OwnEventId = Annotated[
     str | None, typer.Option("--id", help="Your own id, so that the command can be repeated safely.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-WebhookId = Annotated[str, typer.Argument(help="The webhook's id.")]
+WebhookId = Annotated[str, typer.Argument(help="The webhook's id or name.")]
 STDIN = "-"
 MAX_AGE = timedelta(days=365_000)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -227,6 +227,7 @@ resource.list(
     complete=_add_success,
     tenant=only("Only webhooks of this tenant."),
     q=only("Words of the id, name or URL, or metadata.team:shop."),
+    status=only("Only webhooks in this state: new, healthy, degraded, failing, paused or disabled."),
     event=only("Only webhooks for this event type."),
     enabled=Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")],
 )

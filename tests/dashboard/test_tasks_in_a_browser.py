@@ -53,7 +53,7 @@ class Walk:
 async def test_the_first_hour_needs_no_script_and_fits_a_phone(
     chromium: Browser, instance: Instance, inbox: Receiver
 ) -> None:
-    """Timeline: a webhook, an event, a failure and its cause; commands; a filter; a key; what a mistake is answered."""
+    """Timeline: a webhook, an event, a failure and its cause; commands; a filter; a key, a link, a type, a schedule."""
     tenant = instance.tenant
     inbox.otherwise = Answer(500, "no such order")
     async with reading(chromium, instance, width=PHONE, scripts=False, expected="a status of") as page:
@@ -137,6 +137,30 @@ async def test_the_first_hour_needs_no_script_and_fits_a_phone(
         await walk.press("Create")
         await walk.reads("It is shown only now")
 
+        await walk.open("/keys/portal-links")
+        await page.get_by_label("Tenant", exact=True).last.fill(tenant)
+        await walk.fill(Name="ann@acme.example", Opens="webhooks")
+        await walk.press("Create")
+        await expect(page.locator("[aria-invalid=true]")).to_have_count(1)
+        await walk.fill(Opens="/webhooks")
+        await walk.press("Create")
+        await walk.reads("works once")
+
+        await walk.open("/event-types/new")
+        await walk.fill(Name=f"order.{tenant}", Schema="{")
+        await walk.press("Save")
+        await expect(page.get_by_label("Schema", exact=True)).to_have_attribute("aria-invalid", "true")
+        await walk.fill(Schema='{"type": "object"}')
+        await walk.press("Save")
+        await walk.reads(f"order.{tenant}")
+        await walk.open("/schedules/new")
+        await walk.fill(Tenant=tenant, Type="report.due", Cron="0 25 * * *")
+        await walk.press("Save")
+        await expect(page.get_by_label("Cron", exact=True)).to_have_attribute("aria-invalid", "true")
+        await walk.fill(Cron="0 9 * * 1")
+        await walk.press("Save")
+        await walk.open(f"/schedules?tenant={tenant}")
+        await walk.reads("report.due")
         assert await defects(chromium, page, [*walk.seen]) == {}
         await walk.open(f"{path}/settings")
         await walk.unfold("Delete this webhook…")

@@ -53,8 +53,10 @@ def test_a_cause_is_named_once_it_is_shown_and_green_is_noted() -> None:
     seen.note("list", 6.0, {"fails": Shown("degraded", "1 failure")}, are_broken=True)
     assert not seen.named and ("list", "fails") not in seen.healthy
     seen.note("list", 7.0, {"fails": Shown("failing", "500 out of order"), GOOD[0]: Shown("new", "")}, are_broken=True)
+    assert not seen.slandered
+    seen.note("list", 7.5, {GOOD[0]: Shown("failing", "timeout")}, are_broken=True)
     assert [*seen.named] == [("list", "fails")]
-    assert seen.slandered == {f"{GOOD[0]} was new in the list"}
+    assert seen.slandered == {f"{GOOD[0]} was failing in the list"}
     seen.note("list", 8.0, {"fails": Shown("healthy", "")}, are_broken=False)
     assert ("list", "fails") in seen.healthy and seen.last_healthy == {("list", "fails"): 5.0}
 

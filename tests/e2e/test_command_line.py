@@ -351,6 +351,20 @@ async def test_webhooks_are_printed_for_people(running_dev: processes.Dev, inbox
     assert bad.err.splitlines()[1:] == ["  url: must start with https:// or http://"]
 
 
+async def test_a_webhook_is_meant_by_its_name(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
+    webhook = await running_dev.webhook(inbox.url, tenant, name=f"Shop {tenant}")
+    assert (await as_json(running_dev, "webhooks", "show", f"Shop {tenant}"))["id"] == webhook["id"]
+    await as_json(running_dev, "webhooks", "pause", f"Shop {tenant}")
+    for status, ids in (("paused", [webhook["id"]]), ("failing", [])):
+        listed = await as_json(running_dev, "webhooks", "list", "--tenant", tenant, "--status", status)
+        assert [each["id"] for each in listed["items"]] == ids
+    await running_dev.webhook(inbox.url, tenant, name=f"Shop {tenant}")
+    several = await running_dev.run("webhooks", "delete", f"Shop {tenant}", "--yes")
+    assert (several.code, "several webhooks are named" in several.err) == (1, True)
+    unknown = await running_dev.run("webhooks", "show", tenant)
+    assert unknown.err == "Error: 404 Not Found: There is no such webhook.\n"
+
+
 # Help, usage
 
 
