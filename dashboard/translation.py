@@ -64,7 +64,7 @@ class Translations(NullTranslations):
         messages = {message.id: message for message in read_messages(file)}
         header = messages.pop("").texts[0]
         rule = next(line for line in header.split("\n") if line.startswith("Plural-Forms:"))
-        self._plural = c2py(rule.partition("plural=")[2].rstrip(";"))  # type: ignore[attr-defined]
+        self._plural = c2py(rule.partition("plural=")[2].rstrip(";"))
         self._texts = {id_: message.texts for id_, message in messages.items()}
 
     def gettext(self, message: str) -> str:
@@ -115,9 +115,10 @@ def extract_fields(
 ) -> Iterator[tuple[int, str, str, list[str]]]:
     """Yield the texts of the fields of webhooks, for Babel: they are in docstrings, which it does not read."""
     from hookkeeper.services.field_texts import by_path
+    from hookkeeper.services.fields import EVENT_PATTERN, EVENT_TYPE, PATTERN_RULES
     from hookkeeper.services.webhook_fields import STEPS, NewWebhook
 
-    texts = [*STEPS]
+    texts = [*STEPS, PATTERN_RULES[EVENT_TYPE], PATTERN_RULES[EVENT_PATTERN]]
     for field in by_path(NewWebhook).values():
         texts += [
             field.title,
