@@ -68,7 +68,7 @@ bench: $(BENCH) ## Compare throughput, latency and CPU with bare Temporal and Ce
 # The last line of its error output has the result. If the service does not answer, that is a failure too.
 audit: $(DEV) ## Check locked packages for known vulnerabilities, in PyPI's list (ARGS="-s osv": OSV's)
 	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
-	  -r requirements.lock -r requirements-dev.lock -r requirements-bench.lock $(ARGS) 2>$(VENV)/.audit; code=$$?; tail -n 1 $(VENV)/.audit >&2; \
+	  -r requirements.lock -r requirements-server.lock -r requirements-dev.lock -r requirements-bench.lock $(ARGS) 2>$(VENV)/.audit; code=$$?; tail -n 1 $(VENV)/.audit >&2; \
 	  test $$code = 0 || grep -q '^Found ' $(VENV)/.audit || echo "Not every package could be checked." >&2; \
 	  exit $$code
 
@@ -77,9 +77,11 @@ lock: $(MADE) ## Update the lock files from pyproject.toml (ARGS=--upgrade for t
 	@$(PIP) uv==$(UV_VERSION)
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
 	  | tr ' ' '\n' | $(COMPILE) pyproject.toml - --output-file requirements.lock
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["server"])' \
+	  | tr ' ' '\n' | $(COMPILE) - --constraint requirements.lock --output-file requirements-server.lock
 	@$(COMPILE) pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	@$(COMPILE) pyproject.toml --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
-	@echo "Wrote requirements.lock, requirements-dev.lock and requirements-bench.lock"
+	@echo "Wrote requirements.lock, requirements-server.lock, requirements-dev.lock and requirements-bench.lock"
 
 COMPILE = UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
@@ -100,9 +102,9 @@ $(MADE):
 	@$(PYTHON) -m venv --clear $(CURDIR)/$(VENV)
 	@touch $@
 
-$(RUNTIME): $(MADE) requirements.lock pyproject.toml
+$(RUNTIME): $(MADE) requirements.lock requirements-server.lock pyproject.toml
 	@echo "Installing packages (once, about a minute)…"
-	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --require-hashes -r requirements.lock -r requirements-server.lock
 	@PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .  # setuptools warns of every editable package
 	@touch $@
 

@@ -115,6 +115,17 @@ def scopes_of(route: APIRoute) -> frozenset[str]:
     return frozenset(declared[0].scopes or ())
 
 
+def page_scopes(app: FastAPI, path: str) -> frozenset[str] | None:
+    """Return the scopes of the page at this path, any one of which is enough; None if there is no such page."""
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if not (isinstance(route, GuardedRoute) and route.is_page and "GET" in (context.methods or ())):
+            continue
+        if context.path_regex.fullmatch(path):
+            return scopes_of(route)
+    return None
+
+
 def check_routes(app: FastAPI) -> None:
     """Raise Unclassified for a route that is neither guarded nor keyless."""
     for context in iter_route_contexts(app.routes):

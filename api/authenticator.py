@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn, TypeVar
 
 import structlog
@@ -45,8 +45,10 @@ class Authenticator:
     A revoked key is refused within a second, and at once in the process that revoked it.
     """
 
-    def __init__(self, admin_key: str, keys: ApiKeys, portal: PortalSessions, rate_limit: str | None) -> None:
-        self._admin = digest_of(admin_key)
+    def __init__(
+        self, admin_keys: Sequence[str], keys: ApiKeys, portal: PortalSessions, rate_limit: str | None
+    ) -> None:
+        self._admins = [digest_of(key) for key in admin_keys]
         self._keys = keys
         self._portal = portal
         self._limits = RateLimits(rate_limit)
@@ -131,7 +133,7 @@ class Authenticator:
     async def identify(self, key: str, request: Request) -> Caller:
         """Return whose key it is. Raises Unauthorized and RateLimited."""
         digest = digest_of(key)
-        if hmac.compare_digest(digest, self._admin):
+        if any(hmac.compare_digest(digest, admin) for admin in self._admins):
             return ADMIN
         known = None
         if is_token(key, PREFIX):

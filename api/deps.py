@@ -26,11 +26,13 @@ from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.event_commands import tenant_of_event
 from hookkeeper.services.event_search import EventSearches
+from hookkeeper.services.event_types import EventTypes
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.recoveries import RecoveryService
+from hookkeeper.services.schedules import ScheduleService
 from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhooks import WebhookService, require
 from hookkeeper.settings import Settings
@@ -68,6 +70,17 @@ async def _webhook_service(request: Request) -> WebhookService:
     )
 
 
+async def _event_types(request: Request) -> EventTypes:
+    state = state_of(request)
+    return EventTypes(request.state.caller, state.store.catalogue, state.sandbox)
+
+
+async def _schedule_service(request: Request) -> ScheduleService:
+    state = state_of(request)
+    schedules, audit = state.gateway.schedules, state.store.audit
+    return ScheduleService(request.state.caller, schedules, state.ingest, audit, state.settings)
+
+
 async def _recovery_service(request: Request) -> RecoveryService:
     state = state_of(request)
     return RecoveryService(request.state.caller, state.store, state.gateway)
@@ -101,8 +114,9 @@ SettingsDep = Annotated[Settings, _from_state(lambda state: state.settings)]
 LinksDep = Annotated[LinkBuilder, Depends(_links)]
 SandboxDep = Annotated[Sandbox, _from_state(lambda state: state.sandbox)]
 SearchesDep = Annotated[EventSearches, _from_state(lambda state: state.searches)]
-IngestDep = Annotated[EventIngest, _from_state(lambda state: state.ingest)]
 WebhooksDep = Annotated[WebhookService, Depends(_webhook_service)]
+EventTypesDep = Annotated[EventTypes, Depends(_event_types)]
+ScheduleServiceDep = Annotated[ScheduleService, Depends(_schedule_service)]
 RecoveriesDep = Annotated[RecoveryService, Depends(_recovery_service)]
 GatewayDep = Annotated[Gateway, _from_state(lambda state: state.gateway)]
 SchedulesDep = Annotated[Schedules, _from_state(lambda state: state.gateway.schedules)]

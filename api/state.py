@@ -27,6 +27,8 @@ MAX_CONCURRENT_PARSES = 4
 """Large bodies and forms of webhooks that are parsed in threads at the same time, half of them of one tenant."""
 MAX_CONCURRENT_RENDERS = 4
 """Pages that are rendered in threads at the same time, half of them of one tenant."""
+MAX_CONCURRENT_EXPORTS = 4
+"""Lists that are sent as files at the same time, half of them of one tenant."""
 MAX_CONCURRENT_STATISTICS = 2
 """Answers with statistics that are made at the same time, half of them of one tenant."""
 MAX_STREAMS, MAX_STREAMS_PER_TENANT = MAX_CONNECTIONS // 4, 10
@@ -44,10 +46,11 @@ class ApiState:
         self.gateway = gateway
         self.links = LinkBuilder(settings.public_url, settings.temporal_ui_url, gateway.namespace)
         self.sandbox = Sandbox(per_tenant=MAX_CALLS_PER_TENANT)
-        self.authenticator = Authenticator(admin_key, store.api_keys, store.portal, settings.rate_limit)
+        self.authenticator = Authenticator(settings.admin_keys, store.api_keys, store.portal, settings.rate_limit)
         self.concurrency = RequestConcurrency(settings.max_concurrent_requests_per_tenant)
         self.parsing = TenantLimit(MAX_CONCURRENT_PARSES)
         self.rendering = TenantLimit(MAX_CONCURRENT_RENDERS)
+        self.exports = TenantLimit(MAX_CONCURRENT_EXPORTS)
         self.counting = TenantLimit(MAX_CONCURRENT_STATISTICS)
         self.cursor_key = cursor_key(admin_key)
         self.backlog_limit = BacklogLimit(gateway.readiness, settings.max_backlog)

@@ -2,15 +2,19 @@
 
 from dashboard import (
     event,
+    event_type_form,
     event_types,
     exchange,
+    exports,
     inbox,
     limits,
     lists,
     login,
     look,
     overview,
+    portal_links,
     recoveries,
+    schedules,
     webhook,
     webhook_form,
     webhook_receiver,
@@ -24,8 +28,11 @@ ROUTERS = (
     overview.router,
     limits.router,
     event_types.router,
+    event_type_form.router,
+    schedules.router,
     inbox.router,
     inbox.address_router,
+    exports.router,
     event.router,
     exchange.router,
     webhook_form.router,
@@ -33,6 +40,8 @@ ROUTERS = (
     webhook_receiver.router,
     webhook_settings.router,
     lists.router,
+    portal_links.router,
     recoveries.router,
 )
-"""`/webhooks/new` comes before `/webhooks/{webhook_id}`, and `POST /webhooks/{webhook_id}/{command}` last."""
+"""`/webhooks/new` and `/webhooks/export.csv` come before `/webhooks/{webhook_id}`; of its own,
+`POST /webhooks/{webhook_id}/{command}` is the last."""

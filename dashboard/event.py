@@ -126,7 +126,7 @@ async def list_events(
         events=[views.event_summary(row, links, names) for row in found.rows],
         views=await _views(store.index, search, {name: given[name] for name in FOLLOWED if name in given}),
         searched_until=found.searched_until,
-        **paging(request, "/events", cursor, found.next_cursor),
+        **paging(request, "/events", cursor, found.next_cursor, exported=True),
         **filter_,
         stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
         statuses=get_args(EventStatus),

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ValidationError
 
 from api.access import needs
-from api.deps import CatalogueDep, EventEntryDep
+from api.deps import EventEntryDep, EventTypesDep
 from dashboard.rendering import problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.registry import models
@@ -23,6 +23,14 @@ from hookkeeper.services.new_event import NewEvent
 
 router = APIRouter(prefix="/event-types", include_in_schema=False, route_class=PageRoute)
 ON_PAGE = 20
+DONE = {
+    "add": "The event type is in the catalogue.",
+    "change": "The event type was changed.",
+    "archive": "The event type is archived: new events of this type are refused.",
+    "restore": "The event type is in use again.",
+    "delete": "The event type is deleted. Events of this type are accepted, without validation.",
+}
+"""What the page says after a change."""
 MAX_FIELDS = 300
 MAX_STEPS = 3000
 """Schemas and references that are followed for one tree: a short schema can branch without end."""
@@ -66,28 +74,34 @@ class Entry(NamedTuple):
 
 @router.get("", dependencies=[needs("events:read", "webhooks:read")])
 async def list_event_types(
-    request: Request, catalogue: CatalogueDep, cursor: Annotated[EventType | None, Query()] = None
+    request: Request,
+    event_types: EventTypesDep,
+    cursor: Annotated[EventType | None, Query()] = None,
+    name: Annotated[EventType | None, Query()] = None,
+    done: str = "",
 ) -> Response:
-    """Show the catalogue by name."""
-    found, following = await catalogue.page(archived=None, limit=ON_PAGE, after=cursor)
+    """Show the catalogue by name, or one event type."""
+    if name:
+        found, following = [await event_types.get(name)], None
+    else:
+        found, following = await event_types.catalogue.page(archived=None, limit=ON_PAGE, after=cursor)
     return await render(
         request,
         "event_types.html",
         items=[Entry(row, tree(row.schema) if row.schema else None) for row in found],
         older=following and query("/event-types", cursor=following),
         newest="/event-types",
-        is_first=cursor is None,
+        is_first=cursor is None and name is None,
+        notice=DONE.get(done, ""),
     )
 
 
 @router.post("/{name}/send", dependencies=[needs("events:write")])
 async def send_example(
-    request: Request, name: Annotated[EventType, Path()], catalogue: CatalogueDep, entry: EventEntryDep
+    request: Request, name: Annotated[EventType, Path()], event_types: EventTypesDep, entry: EventEntryDep
 ) -> Response:
     """Post the first example of a type as an event, and show that."""
-    known = await catalogue.get(name)
-    if known is None:
-        raise NotFound("There is no such event type.")
+    known = await event_types.get(name)
     if not known.examples:
         raise NotFound("This event type has no example.")
     tenant = request.state.form.get("tenant", "").strip()

@@ -1,24 +1,21 @@
-"""Lists with few commands: schedules, suppressed addresses, API keys, and the audit log."""
+"""Lists with few commands: suppressed addresses, API keys, and the audit log."""
 
 import re
+from collections import defaultdict
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
-from api import views
 from api.access import needs
 from api.cursors import PageCursor
 from api.deps import (
     AnyTenant,
-    AuditDep,
     AuthenticatorDep,
     CallerDep,
     Cursor,
     GatewayDep,
-    LinksDep,
-    SchedulesDep,
     SettingsDep,
     StoreDep,
     SuppressionsDep,
@@ -29,14 +26,15 @@ from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
 from hookkeeper.registry.api_keys import KEY_ID, KeyExists, new_key_id
+from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.suppressions import Suppressions, TooManySuppressions
-from hookkeeper.services.caller import SCOPES, USUAL_SCOPES
+from hookkeeper.services.caller import SCOPES, USUAL_SCOPES, Caller
 from hookkeeper.services.errors import Invalid, NotFound
-from hookkeeper.services.fields import EVENT_ID, SCHEDULE_ID
+from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.keys import NewKey, add_key, revoke
-from hookkeeper.services.schedules import set_paused
 from hookkeeper.services.suppressions import KnownAddress, NewSuppression, allow, suppress
+from hookkeeper.services.webhooks import names_of
 from hookkeeper.times import utc_now
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -55,32 +53,17 @@ DONE = {
     "remove": N_("The address receives emails again. If the provider suppresses it too, remove it there as well."),
 }
 """What the page says after a change."""
-SCHEDULES_ON_PAGE = 50
 ENTRIES_ON_PAGE = 50
-
-
-@router.get("/schedules", dependencies=[needs("events:read")])
-async def list_schedules(
-    request: Request, cursor: Cursor, schedules: SchedulesDep, links: LinksDep, tenant: AnyTenant
-) -> Response:
-    """Show schedules with their next times, newest first."""
-    found, end = await schedules.page(tenant, SCHEDULES_ON_PAGE, cursor.start)
-    items = [views.schedule_summary(known, links) for known in found]
-    return await render(request, "schedules.html", items=items, **paging(request, "/schedules", cursor, end))
-
-
-@router.post("/schedules/{schedule_id}/{command}", dependencies=[needs("events:write")])
-async def command_schedule(
-    schedule_id: Annotated[str, Path(pattern=SCHEDULE_ID)],
-    command: Literal["pause", "resume"],
-    store: StoreDep,
-    schedules: SchedulesDep,
-    caller: CallerDep,
-    tenant: Tenant,
-) -> Response:
-    """Pause or resume a schedule."""
-    await set_paused(command == "pause", schedule_id, "", schedules, store.audit, caller, tenant)
-    return redirect(query("/schedules", tenant=None if caller.tenant else tenant))
+PLACES = {
+    "event": "/events/{}",
+    "webhook": "/webhooks/{}",
+    "recovery": "/recoveries/{}",
+    "schedule": "/schedules/{}/edit",
+    "event-type": "/event-types?name={}",
+}
+"""Pages of what an entry of the audit log is about, by the kind that begins its action."""
+OF_TENANT = {"event", "schedule"}
+"""Kinds whose ids are those of a tenant."""
 
 
 @router.get("/suppressions", dependencies=[needs("webhooks:read")])
@@ -250,7 +233,37 @@ async def _show_keys(
 
 
 @router.get("/audit", dependencies=[needs("admin")])
-async def list_audit_log(request: Request, cursor: Cursor, audit: AuditDep, tenant: AnyTenant) -> Response:
-    """Show changes and commands, newest first."""
-    found, end = await audit.page(tenant=tenant, since=None, until=None, limit=ENTRIES_ON_PAGE, cursor=cursor.start)
-    return await render(request, "audit.html", items=found, **paging(request, "/audit", cursor, end))
+async def list_audit_log(
+    request: Request, cursor: Cursor, store: StoreDep, caller: CallerDep, tenant: AnyTenant
+) -> Response:
+    """Show changes and commands, newest first, with the names of what they were about."""
+    found, end = await store.audit.page(
+        tenant=tenant, since=None, until=None, limit=ENTRIES_ON_PAGE, cursor=cursor.start
+    )
+    return await render(
+        request,
+        "audit.html",
+        items=[(entry, _place_of(entry)) for entry in found],
+        names=await _names(store, caller, found),
+        **paging(request, "/audit", cursor, end, exported=True),
+    )
+
+
+async def _names(store: Store, caller: Caller, entries: list[AuditEntry]) -> dict[str, str]:
+    """Return the names of webhooks, keys and links that entries are about, by id. What was deleted has none."""
+    ids: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        ids[entry.action.partition(".")[0]].add(entry.object_id)
+    return {
+        **await names_of(store, caller, ids["webhook"]),
+        **await store.api_keys.names(ids["key"]),
+        **await store.portal.names(ids["portal-link"] | ids["portal-session"]),
+    }
+
+
+def _place_of(entry: AuditEntry) -> str | None:
+    """Return the page of what an entry is about, if it has one."""
+    kind, _, done = entry.action.partition(".")
+    if done == "delete" or kind not in PLACES:
+        return None
+    return query(PLACES[kind].format(entry.object_id), tenant=entry.tenant if kind in OF_TENANT else None)

@@ -26,7 +26,7 @@ from hookkeeper.services.recoveries import (
     RecoveryService,
     TenantRecoveryRequest,
 )
-from hookkeeper.services.webhooks import require
+from hookkeeper.services.webhooks import names_of, require
 from hookkeeper.temporal.server.error_translation import Conflict
 from hookkeeper.times import rfc3339, utc_now
 
@@ -162,9 +162,11 @@ async def _show(
     states, end = [only] if only else [], None
     if only is None:
         states, end = await recoveries.gateway.recoveries.page(tenant, webhook, RECOVERIES_ON_PAGE, cursor.start)
+    ids = {state.scope.webhook_id for state in (*states, *([counted] if counted else []))} - {None}
     return await render(
         request,
         "recoveries.html",
+        webhooks=await names_of(recoveries.store, recoveries.caller, (id_ for id_ in ids if id_)),
         items=[views.recovery(state) for state in states],
         is_one=only is not None,
         **paging(request, "/recoveries", cursor, end),

@@ -74,6 +74,8 @@ COMPOSED = (
     N_("has an address that is not public: only the operator can allow it"),
 )
 """Details of errors that are written in parts, so `make messages` does not find them."""
+FILES = ("csv", "json")
+"""Formats of a list as a file."""
 NOT_FILTERS = frozenset({"cursor", "done", "range", "test", "zone"})
 """Parameters of a list that say where it begins, what was done before it was opened, the range of its chart, and how
 its form shows times."""
@@ -273,7 +275,9 @@ def given_filters(request: Request) -> dict[str, list[str]]:
     return {name: request.query_params.getlist(name) for name in request.query_params if name not in NOT_FILTERS}
 
 
-def paging(request: Request, path: str, cursor: PageCursor, end: str | None) -> dict[str, Any]:
+def paging(
+    request: Request, path: str, cursor: PageCursor, end: str | None, *, exported: bool = False
+) -> dict[str, Any]:
     """Return what templates need for the links of a list at this path, which may be shown in answer to a form."""
     given = given_filters(request)
     older = PageCursor(state_of(request).cursor_key, path, None).page((), end).next_cursor
@@ -282,6 +286,7 @@ def paging(request: Request, path: str, cursor: PageCursor, end: str | None) -> 
         "newest": query(path, **given),
         "is_first": cursor.start is None,
         "is_filtered": bool(given),
+        "exports": [(kind.upper(), query(f"{path}/export.{kind}", **given)) for kind in FILES if exported],
     }
 
 

@@ -120,6 +120,12 @@ class PageRoute(GuardedRoute):
         return await _send_again(request, problem)
 
 
+async def without_portal(request: Request) -> None:
+    """Refuse what needs a key: a session of the portal ends soon, and so does what it could leave behind."""
+    if getattr(request.state, "portal", None):
+        raise Forbidden("The portal does not have this page.")
+
+
 def _is_ours(request: Request, cookie: SessionCookie) -> bool:
     """Return whether a form is one of our pages and was made for this session.
 

@@ -6,15 +6,15 @@
 import asyncio
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from api import views
 from api.access import needs
-from api.deps import AnyTenant, CallerDep, Cursor, KnownWebhook, RecoveriesDep, StoreDep, WebhooksDep
-from api.filters import DeliverySearch, WebhookTerms
+from api.deps import CallerDep, Cursor, KnownWebhook, RecoveriesDep, StoreDep, WebhooksDep
+from api.filters import DeliverySearch, WebhookSearch
 from api.problems import Problem
 from dashboard import filters
 from dashboard.charts import Counted, RangeName, ShownRange, count_range
@@ -30,7 +30,6 @@ from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import NotPossible
-from hookkeeper.services.fields import EventType
 from hookkeeper.services.recoveries import RecoveryRequest
 from hookkeeper.services.webhooks import WebhookService
 from hookkeeper.temporal.events.gateway import Gateway
@@ -107,23 +106,11 @@ async def list_webhooks(
     cursor: Cursor,
     store: StoreDep,
     caller: CallerDep,
-    tenant: AnyTenant,
-    terms: WebhookTerms,
-    event: Annotated[EventType | None, Query()] = None,
-    enabled: bool | None = None,
-    status: Status | None = None,
+    search: WebhookSearch,
     done: str = "",
 ) -> Response:
     """Show a page of webhooks, newest first."""
-    found, end = await store.webhooks.page(
-        tenant=tenant,
-        event=event,
-        enabled=enabled,
-        status=status,
-        terms=terms,
-        limit=WEBHOOKS_ON_PAGE,
-        cursor=cursor.start,
-    )
+    found, end = await store.webhooks.page(**search._asdict(), limit=WEBHOOKS_ON_PAGE, cursor=cursor.start)
     can_count = "events:read" in caller.scopes
     days = {
         row.id: await count_range(store.index, SPARKLINE_HEIGHT, tenant=row.tenant, webhook=row.id)
@@ -138,8 +125,8 @@ async def list_webhooks(
         targets={row.id: row.target for row in found},
         days=days,
         statuses=get_args(Status),
-        **await filters.context(request, "/webhooks", WEBHOOK_FIELDS, store, tenant),
-        **paging(request, "/webhooks", cursor, end),
+        **await filters.context(request, "/webhooks", WEBHOOK_FIELDS, store, search.tenant),
+        **paging(request, "/webhooks", cursor, end, exported=True),
     )
 
 
@@ -175,7 +162,7 @@ async def show_deliveries(
         statuses=get_args(DeliveryStatus),
         reasons=REASONS,
         **await filters.context(request, path, FIELDS, store, webhook.tenant, webhook.id),
-        **paging(request, path, cursor, end),
+        **paging(request, path, cursor, end, exported=True),
     )
 
 

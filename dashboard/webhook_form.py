@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import ValidationError
 
 from api import views
 from api.access import needs
 from api.deps import CatalogueDep, KnownWebhook, SettingsDep, WebhooksDep
-from api.errors import EXPECTED
 from api.problems import Conflicting, Forbidden, Problem
 from api.requests import in_thread
 from api.schemas.webhooks import TestEventRequest
 from api.sessions import SESSION
-from api.strict_json import fault_of, parse
+from dashboard import forms
+from dashboard.forms import REFUSED, FormRoute
 from dashboard.rendering import problem_of, query, redirect, render
-from dashboard.routes import PageRoute
 from dashboard.webhook import path_of
 from dashboard.webhook_receiver import form_sample, test_saved
 from hookkeeper.registry.database import RegistryUnavailable
@@ -50,20 +48,12 @@ ONCE = "once"
 """The field of the form of a new webhook from which the webhook's id is made."""
 NO_URL = "https://receiver.example/"
 """Stands for the URL in a preview until one is typed."""
-REFUSED: tuple[type[Exception], ...] = (ValidationError, *EXPECTED, Problem)
 LISTS = [path for path, field in by_path(WebhookFields).items() if field.is_list]
 GIVEN_ONCE = NewWebhook.model_fields.keys() - WebhookFields.model_fields.keys()
 """Fields that only a new webhook is given."""
 ALIASES = {"type": "sample.type", "data": "sample.data"}
 _ITEM = re.compile(r"(?:\w+\.)+?\d{1,3}(?=\.)", re.ASCII)
 _NAMED = re.compile(r"([\w.-]+): (.*)", re.DOTALL)
-
-
-class FormRoute(PageRoute):
-    """A form with templates, as large as a request to the API."""
-
-    max_form_bytes = 256 * 1024
-    max_form_fields = 1000
 
 
 class FormPreview(NamedTuple):
@@ -93,7 +83,7 @@ class Editor:
 
     async def read(self, form: Mapping[str, str]) -> dict[str, Any]:
         """Read a form as the fields of the API, in a thread. Raises Invalid."""
-        return await in_thread(self.request, field_texts.read_fields, WebhookFields, _with_types(form), _json)
+        return await forms.read(self.request, WebhookFields, _with_types(form))
 
     async def test(self, form: dict[str, str], events: list[str]) -> TestEventRequest | None:
         """Return the test event to send once the webhook is saved, if the button for that was pressed."""
@@ -231,9 +221,7 @@ async def change_webhook(editor: EditorDep, webhook: KnownWebhook) -> Response:
     """
     form, before = editor.form(webhook), _texts_of(webhook)
     try:
-        given = await in_thread(
-            editor.request, field_texts.changed_fields, WebhookFields, _with_types(form), before, _json
-        )
+        given = await forms.changes(editor.request, WebhookFields, _with_types(form), before)
         if set(given.get("events", webhook.events)) == set(webhook.events):
             given.pop("events", None)
         test = await editor.test(form, given.get("events", webhook.events))
@@ -287,10 +275,8 @@ def _placed(error: BadField) -> tuple[str, str]:
 
 def _field_at(path: str) -> str:
     """Return the field or group of a path, which can name a part of it; empty if there is none."""
-    path = ALIASES.get(path, path)
-    while path and pattern_of(path) not in by_path(NewWebhook) and path not in ALIASES.values():
-        path = path.rpartition(".")[0]
-    return path
+    alias = ALIASES.get(path, path)
+    return alias if alias in ALIASES.values() else forms.field_at(NewWebhook, path)
 
 
 def _texts_of(webhook: Webhook) -> dict[str, str]:
@@ -302,13 +288,6 @@ def _with_types(form: Mapping[str, str]) -> dict[str, str]:
     """Return the texts of a form with the chosen types among the events."""
     chosen = [name.removeprefix(TYPE) for name in form if name.startswith(TYPE)]
     return {**form, "events": ", ".join([form.get("events", ""), *chosen])} if chosen else dict(form)
-
-
-def _json(text: str) -> Any:
-    try:
-        return parse(text.encode())
-    except Problem as error:
-        raise ValueError(fault_of(error)) from None
 
 
 def _changed_meanwhile(given: Mapping[str, Any]) -> Problem:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from drills import acceptance, bulk, fault_drill, index, neighbour, ordered, rates, report, waiting
+from drills import acceptance, bulk, fault_drill, glance, index, neighbour, ordered, rates, report, waiting
 from drills.fault_drill import DrillPlan
 from drills.hostile_cases import CASES
 from drills.schedule import KINDS, USUAL
@@ -96,6 +96,13 @@ async def _neighbour(arguments: argparse.Namespace) -> bool:
     return report.print_cases(found) and len(found) == len(cases)
 
 
+async def _glance(arguments: argparse.Namespace) -> bool:
+    rate, seconds = arguments.rate or glance.RATE, arguments.seconds or glance.SECONDS
+    return report.print_glance(
+        await glance.run(arguments.seed, rate, seconds, arguments.factor, arguments.keep, report.print_step)
+    )
+
+
 async def _rates(arguments: argparse.Namespace) -> bool:
     events = arguments.events or rates.EVENTS
     return report.print_rates(await rates.run(arguments.seed, events, report.print_step))
@@ -111,6 +118,7 @@ DRILLS = {
     "acceptance": _acceptance,
     "neighbour": _neighbour,
     "rates": _rates,
+    "glance": _glance,
 }
 
 
@@ -119,10 +127,19 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("drill", nargs="?", choices=DRILLS, default="faults", help="the drill to run (%(default)s)")
     add("--seed", type=int, default=int(time.time()), help="decides the faults and the receivers' responses")
-    add("--rate", type=float, help="events a second (20; release and recovery: 40)")
-    add("--seconds", type=float, help="how long events are posted (600; neighbour: 120, at most; a case: 20)")
+    add("--rate", type=float, help="events a second (20; release and recovery: 40; glance: 5)")
+    add(
+        "--seconds",
+        type=float,
+        help="how long events are posted (600; neighbour: 120, at most; a case: 20); "
+        "glance: how long webhooks are broken (60)",
+    )
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
-    add("--keep", type=Path, help="faults, acceptance: an empty folder in which data, logs and observations are kept")
+    add(
+        "--keep",
+        type=Path,
+        help="faults, acceptance, glance: an empty folder in which data, logs and observations are kept",
+    )
     add("--runs", type=int, default=10_000, help="waiting: number of runs (%(default)d)")
     add(
         "--events",
@@ -139,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         help="ordered: number of keys (%(const)d)",
     )
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
-    add("--factor", type=float, default=1.0, help="neighbour: multiplies its time limits (%(default)g)")
+    add("--factor", type=float, default=1.0, help="neighbour, glance: multiplies the time limits (%(default)g)")
     add("--pages", type=_number, default=0, help="neighbour: pages that the hostile tenant keeps open (%(default)d)")
     return parser
 

@@ -21,7 +21,7 @@ from drills.schedule import CLOCKS, WORKERS
 from drills.stack import Stack
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import free_ports
+from hookkeeper.cli.ports import LOCALHOST, METRICS_PORT, Ports, free_ports
 from hookkeeper.settings import Settings
 
 POLL_INTERVAL = 0.25
@@ -42,6 +42,8 @@ class Cluster:
 
     stack: Stack
     http: httpx.AsyncClient
+    metrics: str
+    """The URL of the API's metrics."""
     clocks: Clocks | None
     """None if clocks cannot be set."""
     relays: Relays | None = None
@@ -105,13 +107,15 @@ async def running(
             resources.enter_context(tempfile.TemporaryDirectory(prefix=f"hookkeeper-{name}-"))
             for name in ("pg", "drill")
         )
-        ports = free_ports()
+        ports = free_ports(Ports(metrics=METRICS_PORT))
         folder = folder or Path(temporary)
         registry = Postgres((disk or Path(sockets)) / "data", Path(sockets))
         await asyncio.to_thread(registry.make)
         clocks = clocks_in(folder) if own_clocks else None
         relays = await resources.enter_async_context(relaying(Path(sockets), ports.temporal)) if relayed else None
         environments = {name: _environment(name, clocks, variables or {}) for name in CLOCKS}
+        metrics = f"{LOCALHOST}:{ports.metrics}"
+        environments["api"] |= {"HOOKKEEPER_METRICS_ADDRESS": metrics}
         environments["api"] |= relays.environment if relays else {}
         plan = stack.StackPlan(
             data=DataDir(folder),
@@ -124,7 +128,7 @@ async def running(
             environments=environments,
         )
         async with stack.running(plan) as running_stack, _client(running_stack) as http:
-            yield Cluster(running_stack, http, clocks, relays)
+            yield Cluster(running_stack, http, f"http://{metrics}/metrics", clocks, relays)
 
 
 def _environment(name: str, clocks: Clocks | None, variables: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from rich.table import Table
 from drills.acceptance import AcceptanceResult
 from drills.bulk import DISPLACEMENT_LIMIT, Recovery, Release, Summary
 from drills.fault_drill import DrillPlan, DrillResult
+from drills.glance import VIEWS, Glance
 from drills.index import Indexed
 from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT, Neighbour, Observed, quantile
 from drills.open_pages import NO_RESPONSE, PageCounts
@@ -232,6 +233,24 @@ def print_cases(results: Mapping[str, Neighbour]) -> bool:
         table.add_row(case, *shown, str(late.count(math.inf)), str(found.blocked), verdict)
     out.print(table)
     return _print_verdict(not any(found.failures for found in results.values()))
+
+
+def print_glance(result: Glance) -> bool:
+    table = _columns("", "cause", *VIEWS, "late", "mended")
+    for row in result.rows:
+        named = [_after(row.named[view]) if view in row.named else "" for view in VIEWS]
+        table.add_row(row.name, row.cause, *named, f"{row.late:.1f}", _after(max(row.healthy.values(), default=0.0)))
+    out.print(table)
+    out.print(
+        "  [dim]Seconds until each names the cause; from the first failure to the last green; until all is green.[/dim]"
+    )
+    out.print(f"  all is well {_after(result.well)} s after everything was delivered again")
+    _print_failures({"wrong": result.failures})
+    return _print_verdict(not result.failures)
+
+
+def _after(seconds: float) -> str:
+    return f"{seconds:.1f}" if seconds < math.inf else "never"
 
 
 def _pages(pages: PageCounts) -> dict[str, str]:

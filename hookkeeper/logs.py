@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, Literal
 
 import structlog
@@ -61,6 +62,11 @@ def _console(*, is_terminal: bool) -> structlog.dev.ConsoleRenderer:
     )
 
 
+def _log_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log what ends the process."""
+    structlog.get_logger("hookkeeper").critical("unhandled error", exc_info=(kind, error, trace))
+
+
 def configure(style: Literal["console", "json"]) -> None:
     """Log to standard error in one format."""
     shared: list[structlog.typing.Processor] = [
@@ -90,5 +96,7 @@ def configure(style: Literal["console", "json"]) -> None:
         )
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    if style == "json":
+        sys.excepthook = _log_error
     for chatty in ("httpx", "temporalio", "uvicorn.access", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

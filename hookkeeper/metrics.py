@@ -23,7 +23,6 @@ from prometheus_client import (
 from hookkeeper.content.context import AlertKind
 from hookkeeper.outcomes import NOT_MADE, Verdict
 from hookkeeper.policy import Status
-from hookkeeper.version import VERSION
 
 Limit = Literal[
     "rate",  # of a key or an address
@@ -72,7 +71,12 @@ PROCESS = CollectorRegistry()
 """What this process has done."""
 ProcessCollector(registry=PROCESS)
 
-BUILD = Gauge("hookkeeper_build", "1, with the version of the process", ["version"], registry=PROCESS)
+BUILD = Gauge(
+    "hookkeeper_build",
+    "1, with the versions of the code and of the deployment",
+    ["version", "deployment_version"],
+    registry=PROCESS,
+)
 EVENTS_ACCEPTED = Counter(
     "hookkeeper_events_accepted", "Events that Temporal has stored, now or before", ["result"], registry=PROCESS
 )
@@ -157,7 +161,6 @@ def _with_zeros(metric: Any, *values: Sequence[str]) -> None:
         metric.labels(*labels)
 
 
-BUILD.labels(VERSION).set(1)
 _with_zeros(EVENTS_ACCEPTED, ("new", "duplicate"))
 _with_zeros(EVENTS_REFUSED, REFUSALS)
 _with_zeros(ATTEMPTS, CHANNELS, ("succeeded",), ("none",))

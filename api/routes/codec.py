@@ -246,8 +246,7 @@ def _has_cookie(request: Request, settings: Settings) -> bool:
 
 
 def _is_admin_key(key: str, settings: Settings) -> bool:
-    assert settings.admin_key is not None
-    return hmac.compare_digest(key.encode(), settings.admin_key.get_secret_value().encode())
+    return any(hmac.compare_digest(key.encode(), admin.encode()) for admin in settings.admin_keys)
 
 
 def sign_in_page(error: str = "") -> str:

@@ -5,20 +5,18 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Response
 
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, CallerDep, CatalogueDep, Limit, SandboxDep
+from api.deps import AnyTenant, CallerDep, CatalogueDep, EventTypesDep, Limit
 from api.problems import KEYED, responses
-from api.schemas.event_types import (
+from hookkeeper.registry import models
+from hookkeeper.services.catalogue_documents import as_asyncapi, as_openapi
+from hookkeeper.services.event_types import (
     EventTypeChanges,
     EventTypeView,
     NewEventType,
     TenantSearchKeys,
     TenantSearchKeysView,
 )
-from hookkeeper.registry import models
-from hookkeeper.services.catalogue_documents import as_asyncapi, as_openapi
-from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import TENANT_PATTERN, EventType, Page
-from hookkeeper.services.schema_validation import check_event_type
 
 router = APIRouter(prefix="/v1/event-types", tags=["event types"], route_class=GuardedRoute, responses=KEYED)
 export_router = APIRouter(tags=["event types"], route_class=GuardedRoute, responses=KEYED)
@@ -27,20 +25,13 @@ ANY_READ = needs("events:read", "webhooks:read")
 EXPORTED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": {"examples": {"openapi": {"value": as_openapi([])}}}}}
 }
-UNKNOWN = "There is no such event type."
 Name = Annotated[EventType, Path(description="The event type", examples=["order.paid"])]
 
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("admin")])
-async def create_event_type(
-    new: NewEventType, catalogue: CatalogueDep, caller: CallerDep, sandbox: SandboxDep
-) -> EventTypeView:
+async def create_event_type(new: NewEventType, event_types: EventTypesDep) -> EventTypeView:
     """Add an event type. New events of this type are validated against its schema."""
-    await check_event_type(sandbox, new.schema_, new.examples)
-    given = _given(new)
-    event_type = models.EventType(**given)
-    await catalogue.add(event_type, caller.did("event-type.create", new.name, None, given))
-    return EventTypeView.of(event_type)
+    return EventTypeView.of(await event_types.add(new))
 
 
 @router.get("", dependencies=[ANY_READ])
@@ -60,30 +51,21 @@ async def list_event_types(
 
 
 @router.get("/{name}", responses=responses(404), dependencies=[ANY_READ])
-async def show_event_type(name: Name, catalogue: CatalogueDep) -> EventTypeView:
+async def show_event_type(name: Name, event_types: EventTypesDep) -> EventTypeView:
     """Show an event type."""
-    return EventTypeView.of(_found(await catalogue.get(name)))
+    return EventTypeView.of(await event_types.get(name))
 
 
 @router.patch("/{name}", responses=responses(404), dependencies=[needs("admin")])
-async def change_event_type(
-    name: Name, changes: EventTypeChanges, catalogue: CatalogueDep, caller: CallerDep, sandbox: SandboxDep
-) -> EventTypeView:
+async def change_event_type(name: Name, changes: EventTypeChanges, event_types: EventTypesDep) -> EventTypeView:
     """Change the fields that are sent. New events of an archived type are refused."""
-    known = _found(await catalogue.get(name))
-    given = _given(changes)
-    if given.keys() & {"schema", "examples"}:
-        schema, examples = given.get("schema", known.schema), given.get("examples", known.examples)
-        await check_event_type(sandbox, schema, examples)
-    entry = caller.did("event-type.update", name, None, given)
-    return EventTypeView.of(_found(await catalogue.update(name, given, entry)))
+    return EventTypeView.of(await event_types.change(name, changes))
 
 
 @router.delete("/{name}", status_code=204, responses=responses(404), dependencies=[needs("admin")])
-async def delete_event_type(name: Name, catalogue: CatalogueDep, caller: CallerDep) -> Response:
+async def delete_event_type(name: Name, event_types: EventTypesDep) -> Response:
     """Remove an event type from the catalogue. Events of the type are still accepted, without validation."""
-    if not await catalogue.delete(name, caller.did("event-type.delete", name, None)):
-        raise NotFound(UNKNOWN)
+    await event_types.delete(name)
     return Response(status_code=204)
 
 
@@ -128,14 +110,3 @@ async def set_search_keys(new: TenantSearchKeys, catalogue: CatalogueDep, caller
     entry = caller.did("search-keys.update", new.tenant, new.tenant, ["paths"])
     await catalogue.set_search_keys(new.tenant, new.paths, entry)
     return TenantSearchKeysView.of(new)
-
-
-def _given(changes: EventTypeChanges) -> dict[str, Any]:
-    """Return the fields that were sent, as the API names them."""
-    return changes.model_dump(by_alias=True, exclude_unset=True)
-
-
-def _found(event_type: models.EventType | None) -> models.EventType:
-    if event_type is None:
-        raise NotFound(UNKNOWN)
-    return event_type

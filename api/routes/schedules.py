@@ -13,11 +13,10 @@ from api.deps import (
     CallerDep,
     Cursor,
     FiringsDep,
-    IngestDep,
     Limit,
     LinksDep,
     SchedulesDep,
-    SettingsDep,
+    ScheduleServiceDep,
     Tenant,
 )
 from api.errors import naming_event, naming_schedule
@@ -35,7 +34,7 @@ from hookkeeper.services.schedule_fields import (
     ScheduleView,
     TriggerRequest,
 )
-from hookkeeper.services.schedules import changed, check_event, new_plan, set_paused, trigger_time
+from hookkeeper.services.schedules import new_schedule_id, trigger_time
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=GuardedRoute, responses=KEYED)
@@ -52,15 +51,7 @@ PathId = Annotated[str, Path(pattern=SCHEDULE_ID, description="The schedule's id
 
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs("events:write")])
-async def create_schedule(
-    new: NewSchedule,
-    schedules: SchedulesDep,
-    ingest: IngestDep,
-    links: LinksDep,
-    audit: AuditDep,
-    caller: CallerDep,
-    settings: SettingsDep,
-) -> ScheduleView:
+async def create_schedule(new: NewSchedule, service: ScheduleServiceDep, links: LinksDep) -> ScheduleView:
     """Create a schedule. Each of its events is accepted as if it were posted at that time.
 
     An event's id is made of the schedule's id and the time, and its timestamp is the time: there is at most one event
@@ -71,14 +62,9 @@ async def create_schedule(
     After a 503, the schedule may or may not have been created. Repeat the request with the `schedule_id` of the problem
     as its `id`; 409 then means that it was created.
     """
-    fields, new = new.model_fields_set, caller.with_tenant(new)
-    given = new.model_dump()
-    plan = new_plan(given, caller.key_id, settings.min_schedule_interval)
-    await check_event(ingest, plan.tenant, given["event"])
-    with naming_schedule(plan.id):
-        known = await schedules.create(plan, new.paused, new.note, settings.max_schedules_per_tenant)
-    await audit.keep(caller.did("schedule.create", plan.id, plan.tenant, fields))
-    return views.schedule(known, links)
+    schedule_id = new.id or new_schedule_id()
+    with naming_schedule(schedule_id):
+        return views.schedule(await service.create(new, schedule_id), links)
 
 
 @router.get("", dependencies=[needs("events:read")])
@@ -98,49 +84,29 @@ async def show_schedule(schedule_id: PathId, schedules: SchedulesDep, links: Lin
 
 @router.patch("/{schedule_id}", responses=responses(404), dependencies=[needs("events:write")])
 async def update_schedule(
-    schedule_id: PathId,
-    changes: ScheduleChanges,
-    schedules: SchedulesDep,
-    ingest: IngestDep,
-    links: LinksDep,
-    audit: AuditDep,
-    caller: CallerDep,
-    tenant: Tenant,
-    settings: SettingsDep,
+    schedule_id: PathId, changes: ScheduleChanges, service: ScheduleServiceDep, links: LinksDep, tenant: Tenant
 ) -> ScheduleView:
     """Change the fields that are sent, from the next time on. Events of earlier times do not change."""
-    given = changes.model_dump(include=changes.model_fields_set)
-    if changes.event:
-        await check_event(ingest, tenant, given["event"])
-    interval = settings.min_schedule_interval
-    if await schedules.change(tenant, schedule_id, lambda known: changed(known, given, interval)):
-        await audit.keep(caller.did("schedule.update", schedule_id, tenant, changes.model_fields_set))
-    return views.schedule(await schedules.read(tenant, schedule_id), links)
+    return views.schedule(await service.change(tenant, schedule_id, changes), links)
 
 
 @router.delete("/{schedule_id}", status_code=204, responses=responses(404), dependencies=[needs("events:write")])
-async def delete_schedule(
-    schedule_id: PathId, schedules: SchedulesDep, audit: AuditDep, caller: CallerDep, tenant: Tenant
-) -> Response:
+async def delete_schedule(schedule_id: PathId, service: ScheduleServiceDep, tenant: Tenant) -> Response:
     """Remove a schedule. Events that it has posted are still delivered."""
-    await schedules.delete(tenant, schedule_id)
-    await audit.keep(caller.did("schedule.delete", schedule_id, tenant))
+    await service.delete(tenant, schedule_id)
     return Response(status_code=204)
 
 
 def _add_command(command: Literal["pause", "resume"], description: str) -> None:
     async def act(
         schedule_id: PathId,
-        schedules: SchedulesDep,
+        service: ScheduleServiceDep,
         links: LinksDep,
-        audit: AuditDep,
-        caller: CallerDep,
         tenant: Tenant,
         change: ScheduleNote | None = None,
     ) -> ScheduleView:
-        note = change.note if change else ""
-        await set_paused(command == "pause", schedule_id, note, schedules, audit, caller, tenant)
-        return views.schedule(await schedules.read(tenant, schedule_id), links)
+        await service.set_paused(tenant, schedule_id, command == "pause", change.note if change else "")
+        return views.schedule(await service.schedules.read(tenant, schedule_id), links)
 
     router.add_api_route(
         f"/{{schedule_id}}/{command}",

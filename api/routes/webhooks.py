@@ -2,12 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Response
 
 from api import views
 from api.access import GuardedRoute, needs
 from api.deps import (
-    AnyTenant,
     CallerDep,
     Cursor,
     GatewayDep,
@@ -20,14 +19,13 @@ from api.deps import (
     WebhooksDep,
 )
 from api.errors import naming_event
-from api.filters import DeliverySearch, Total, WebhookTerms
+from api.filters import DeliverySearch, Total, WebhookSearch
 from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
 from api.schemas.events import AcceptedEvent
 from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
 from api.schemas.webhooks import PreviewRequest, SecretRotation, TestEventRequest, WebhookSecret
-from hookkeeper.policy import Status
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.fields import EVENT_ID, CountedPage, EventType, Page
+from hookkeeper.services.fields import EVENT_ID, CountedPage, Page
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import Preview
 from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges, WebhookView, WebhookWithSecret
@@ -58,30 +56,13 @@ async def create_webhook(new: NewWebhook, caller: CallerDep, webhooks: WebhooksD
 
 
 @router.get("", dependencies=[needs("webhooks:read")])
-async def list_webhooks(
-    cursor: Cursor,
-    store: StoreDep,
-    tenant: AnyTenant,
-    terms: WebhookTerms,
-    event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
-    enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled webhooks")] = None,
-    status: Annotated[Status | None, Query(description="Only webhooks whose `health` has this status")] = None,
-    limit: Limit = 50,
-) -> Page[WebhookView]:
+async def list_webhooks(cursor: Cursor, store: StoreDep, search: WebhookSearch, limit: Limit = 50) -> Page[WebhookView]:
     """List webhooks, newest first.
 
     A page ends after about 1 MiB of configuration, or after 500 webhooks that were compared with `q`, so it can have
     fewer items than `limit` without being the last one: only `next_cursor` tells.
     """
-    found, next_cursor = await store.webhooks.page(
-        tenant=tenant,
-        event=event,
-        enabled=enabled,
-        status=status,
-        terms=terms,
-        limit=limit,
-        cursor=cursor.start,
-    )
+    found, next_cursor = await store.webhooks.page(**search._asdict(), limit=limit, cursor=cursor.start)
     return cursor.page([views.webhook(row) for row in found], next_cursor)
 
 

@@ -150,5 +150,16 @@ class InvalidSettings(Failed):
     """`EX_CONFIG` of `sysexits.h`."""
 
 
+_reports: list[Callable[[Failed], None]] = []
+
+
+def report_failures_with(report: Callable[[Failed], None]) -> None:
+    """Report the failure of this process so, and not as text: what it writes are lines of JSON."""
+    _reports[:] = [report]
+
+
 def print_failure(failure: Failed) -> None:
+    if _reports:
+        _reports[0](failure)
+        return
     err.print(Text.assemble(("Error:", "red"), " ", visible(str(failure))))

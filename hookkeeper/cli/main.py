@@ -187,11 +187,15 @@ def migrate(
     registry_only: Annotated[
         bool, typer.Option("--registry-only", help="Leave the namespace as it is. Temporal need not run.")
     ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds to wait for the registry and the namespace, until they are there."),
+    ] = 0.0,
 ) -> None:
     """Update the registry's schema and Temporal's namespace. Can be repeated safely."""
     from hookkeeper.cli.maintenance import run_migrate
 
-    run_migrate(registry_only=registry_only)
+    run_migrate(registry_only=registry_only, wait=wait)
 
 
 @app.command()

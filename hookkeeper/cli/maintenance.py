@@ -1,6 +1,9 @@
 """`hookkeeper migrate`, `promote` and `reindex`."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 import typer
@@ -23,13 +26,15 @@ from hookkeeper.times import utc_now
 log = structlog.get_logger("hookkeeper.migrate")
 PROMOTE_TIMEOUT = 60.0
 """Seconds to wait for workers of the version."""
+CONNECT_TIMEOUT, PAUSE = 60.0, 1.0
+Result = TypeVar("Result")
 CONTINUE = "run the same command again to continue"
 
 
-def run_migrate(*, registry_only: bool) -> None:
+def run_migrate(*, registry_only: bool, wait: float) -> None:
     """Update the registry, then the namespace's search attributes and retention."""
     settings = begin()
-    run(_migrate(settings, registry_only))
+    run(_migrate(settings, registry_only, wait))
 
 
 async def migrate_registry(store: Store) -> int:
@@ -41,19 +46,32 @@ async def migrate_registry(store: Store) -> int:
         raise Failed(str(error)) from error
 
 
-async def _migrate(settings: Settings, registry_only: bool) -> None:
+async def _migrate(settings: Settings, registry_only: bool, wait: float) -> None:
+    deadline = asyncio.get_running_loop().time() + wait
     async with Store.connect(settings.database_url, settings.keyring) as store:
-        if count := await migrate_registry(store):
+        if count := await _until(deadline, lambda: migrate_registry(store), Failed):
             log.info("registry encrypted with the first key", rows=count)
     if registry_only:
         return
-    client = await connect(settings)
+    client = await connect(settings, timeout=max(CONNECT_TIMEOUT, wait))
     try:
-        await prepare(client, settings.retention)
+        await _until(deadline, lambda: prepare(client, settings.retention), RPCError)
     except NamespaceNotReady as error:
         raise Failed(_repair_instructions(error)) from error
     except RPCError as error:
         raise Failed(f"the registry is up to date, but Temporal refused the change: {error.message}") from error
+
+
+async def _until(deadline: float, call: Callable[[], Awaitable[Result]], error: type[Exception]) -> Result:
+    """Make the call again until the deadline, for as long as it ends with this error."""
+    while True:
+        try:
+            return await call()
+        except error as reason:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+            log.warning("waiting", reason=str(reason), retry_in=PAUSE)
+        await asyncio.sleep(PAUSE)
 
 
 def _repair_instructions(error: NamespaceNotReady) -> str:
@@ -125,7 +143,7 @@ async def _reindex(settings: Settings, since: datetime) -> None:
     keyring = settings.keyring
     added: int | None = None
     try:
-        async with Store.connect(settings.database_url, keyring) as store:
+        async with Store.connect(settings.database_url, keyring, settings.database_connections) as store:
             client = await connect(settings, keyring)
             with _progress() as progress:
                 task = progress.add_task("reindex", total=None)

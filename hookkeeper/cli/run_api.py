@@ -54,7 +54,7 @@ def run_api() -> None:
 async def _serve(settings: Settings) -> None:
     grace = min(settings.shutdown_timeout, REQUEST_GRACE) + settings.shutdown_delay
     deadline, stopping, keyring = ShutdownDeadline(grace, to_log()), asyncio.Event(), settings.keyring
-    async with Store.connect(settings.database_url, keyring) as store:
+    async with Store.connect(settings.database_url, keyring, settings.database_connections) as store:
         try:
             async with until_stopped(stopping.set, deadline, settings.shutdown_delay):
                 traces = exporting_traces(settings.otlp_endpoint, "api")

@@ -44,7 +44,10 @@ def run_worker(*, local: bool = False) -> None:
 async def _work(settings: Settings, local: bool) -> None:
     deadline = ShutdownDeadline(settings.shutdown_timeout, to_log())
     keyring = settings.keyring
-    async with Store.connect(settings.database_url, keyring) as store, until_stopped(deadline=deadline):
+    async with (
+        Store.connect(settings.database_url, keyring, settings.database_connections) as store,
+        until_stopped(deadline=deadline),
+    ):
         traces = exporting_traces(settings.otlp_endpoint, "worker")
         metrics = open_metrics(settings)
         client = open_client(settings, keyring, metrics.runtime)

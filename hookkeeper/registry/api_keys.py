@@ -7,6 +7,7 @@ its timing.
 import hashlib
 import re
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import Index, bindparam, inspect, or_, select, update
@@ -96,6 +97,12 @@ class ApiKeys:
         """Return a key by its id, or None."""
         async with self._database.read() as session:
             return await session.get(ApiKey, key_id)
+
+    async def names(self, ids: Collection[str]) -> dict[str, str]:
+        """Return the name of each of these keys, by id."""
+        async with self._database.read() as session:
+            rows = await session.execute(select(ApiKey.id, ApiKey.name).where(ApiKey.id.in_(ids)))
+            return {row.id: row.name for row in rows}
 
     async def page(self, *, tenant: str | None, limit: int, cursor: str | None) -> tuple[list[ApiKey], str | None]:
         """Return up to `limit` keys, newest first, and the next cursor. Raises BadRegistryCursor."""

@@ -50,7 +50,7 @@ POOLED_CONNECTIONS = 5
 """Connections that stay open for everything else. More are closed after use."""
 KEPT_CONNECTIONS = POOLED_CONNECTIONS + DIRECT_CONNECTIONS + DIRECT_WRITERS
 MAX_CONNECTIONS = 16
-"""Connections of a process."""
+"""Connections of a process, unless a setting says otherwise."""
 MIGRATION_TIMEOUT = 60.0
 """Seconds to wait for another process that migrates."""
 MIGRATION_LOCK = 0x686F6F6B
@@ -132,8 +132,11 @@ def _check_options(names: Iterable[str]) -> None:
         raise ValueError(f"the driver asyncpg has no option {', '.join(unknown)}{hint}")
 
 
-def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngine:
+def open_engine(
+    database_url: str, keyring: Keyring | None = None, max_connections: int = MAX_CONNECTIONS
+) -> AsyncEngine:
     """Make an engine, which connects at first use. With keys, secret columns are encrypted."""
+    kept = min(KEPT_CONNECTIONS, max_connections)
     # For asyncpg the time to connect, for SQLite the time to wait for another writer.
     connect_args: dict[str, Any] = {"timeout": CONNECT_TIMEOUT}
     if make_url(database_url).get_backend_name() == "sqlite":
@@ -142,8 +145,8 @@ def open_engine(database_url: str, keyring: Keyring | None = None) -> AsyncEngin
     engine = create_async_engine(
         database_url,
         pool_pre_ping=True,
-        pool_size=KEPT_CONNECTIONS,
-        max_overflow=MAX_CONNECTIONS - KEPT_CONNECTIONS,
+        pool_size=kept,
+        max_overflow=max_connections - kept,
         connect_args=connect_args,
     )
     if engine.dialect.name == "sqlite":

@@ -5,6 +5,7 @@ of the link's token, as of keys.
 """
 
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -129,6 +130,12 @@ class PortalSessions:
             .returning(PortalSession.id)
         )
         return end if await execute_with_entry(self._database, query, entry) else None
+
+    async def names(self, ids: Collection[str]) -> dict[str, str]:
+        """Return the name of each of these links and sessions, by id."""
+        async with self._database.read() as session:
+            rows = await session.execute(select(PortalSession.id, PortalSession.name).where(PortalSession.id.in_(ids)))
+            return {row.id: row.name for row in rows}
 
     async def page(
         self, *, tenant: str | None, limit: int, cursor: str | None

@@ -14,6 +14,7 @@ from hookkeeper.registry.api_keys import ApiKeys
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.database import (
+    MAX_CONNECTIONS,
     Database,
     RegistryUnprepared,
     errors_translated,
@@ -55,9 +56,9 @@ class Store:
         self.index = EventIndex(database)
 
     @classmethod
-    def connect(cls, database_url: str, keyring: Keyring | None = None) -> Self:
+    def connect(cls, database_url: str, keyring: Keyring | None = None, max_connections: int = MAX_CONNECTIONS) -> Self:
         """Make a store on `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`; it connects at first use."""
-        return cls(open_engine(database_url, keyring))
+        return cls(open_engine(database_url, keyring, max_connections))
 
     async def __aenter__(self) -> Self:
         return self

@@ -83,7 +83,7 @@ class Field(NamedTuple):
 @cache
 def fields_of(model: type[BaseModel]) -> dict[str, Field]:
     """Return the fields of a model by their names, with those inside them as parts."""
-    return {name: _field(name, info) for name, info in model.model_fields.items()}
+    return {info.alias or name: _field(info.alias or name, info) for name, info in model.model_fields.items()}
 
 
 @cache
@@ -278,7 +278,7 @@ def _codec(kind: Any, marks: list[Any], default: Any) -> Codec:
     if _values(kind):
         read = (lambda text, _: text.strip() == "true") if kind is bool else _strip
         return Codec(read, lambda value: "" if value == default else _WORDS.get(value, value), "choice")
-    if parts and get_origin(kind) is not dict:
+    if parts and parts != [Any] and get_origin(kind) is not dict:
         return DURATIONS if SECONDS in inner else PATTERNS if WORD in inner else LIST
     if SECONDS in marks:
         return DURATION

@@ -1,6 +1,7 @@
-"""Make and change the plans of schedules, by rules that a JSON Schema cannot express."""
+"""Create, change, pause and delete schedules; rules of their plans that a JSON Schema cannot express."""
 
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from hookkeeper.services.cron import LAST_TIME, fires_between
 from hookkeeper.services.errors import BadField, Invalid
 from hookkeeper.services.ingest import MAX_CLOCK_SKEW, EventIngest
 from hookkeeper.services.new_event import NewEvent
-from hookkeeper.services.schedule_fields import ScheduleFields
+from hookkeeper.services.schedule_fields import NewSchedule, ScheduleChanges, ScheduleFields
+from hookkeeper.settings import Settings
 from hookkeeper.temporal.schedules.client import Schedules
 from hookkeeper.temporal.schedules.conversion import ScheduleSettings, ScheduleSnapshot
 from hookkeeper.times import rfc3339, utc_now
@@ -27,7 +29,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def new_plan(given: dict[str, Any], key_id: str, min_interval: int) -> SchedulePlan:
     """Make a plan of all fields of a schedule as the API names them. Raises Invalid if they contradict each other."""
     plan = SchedulePlan(
-        id=given["id"] or f"sch_{secrets.token_hex(12)}",
+        id=given["id"],
         tenant=given["tenant"],
         cron=tuple(given["cron"] or ()),
         key_id=key_id,
@@ -57,22 +59,58 @@ def changed(known: ScheduleSnapshot, given: dict[str, Any], min_interval: int) -
     return ScheduleSettings(plan, given.get("paused", known.paused), given.get("note", known.note))
 
 
-async def set_paused(
-    paused: bool, schedule_id: str, note: str, schedules: Schedules, audit: AuditLog, caller: Caller, tenant: str
-) -> None:
-    """Pause or resume a schedule, and record it."""
-    apply, command = (schedules.pause, "pause") if paused else (schedules.resume, "resume")
-    await apply(tenant, schedule_id, note or f"{command.capitalize()}d through the API")
-    await audit.keep(caller.did(f"schedule.{command}", schedule_id, tenant))
+@dataclass(frozen=True, slots=True)
+class ScheduleService:
+    """The schedules of a caller, with an audit entry for each change."""
+
+    caller: Caller
+    schedules: Schedules
+    ingest: EventIngest
+    audit: AuditLog
+    settings: Settings
+
+    async def create(self, new: NewSchedule, schedule_id: str) -> ScheduleSnapshot:
+        """Create a schedule with this id. Raises Invalid, Conflict and TooManySchedules."""
+        fields, new = new.model_fields_set, self.caller.with_tenant(new)
+        given = new.model_dump() | {"id": schedule_id}
+        plan = new_plan(given, self.caller.key_id, self.settings.min_schedule_interval)
+        await self._check_event(plan.tenant, given["event"])
+        known = await self.schedules.create(plan, new.paused, new.note, self.settings.max_schedules_per_tenant)
+        await self.audit.keep(self.caller.did("schedule.create", plan.id, plan.tenant, fields))
+        return known
+
+    async def change(self, tenant: str, schedule_id: str, changes: ScheduleChanges) -> ScheduleSnapshot:
+        """Change the fields that are set. Raises Invalid and UnknownSchedule."""
+        given = changes.model_dump(include=changes.model_fields_set)
+        if changes.event:
+            await self._check_event(tenant, given["event"])
+        interval = self.settings.min_schedule_interval
+        if await self.schedules.change(tenant, schedule_id, lambda known: changed(known, given, interval)):
+            await self.audit.keep(self.caller.did("schedule.update", schedule_id, tenant, changes.model_fields_set))
+        return await self.schedules.read(tenant, schedule_id)
+
+    async def set_paused(self, tenant: str, schedule_id: str, paused: bool, note: str = "") -> None:
+        """Pause or resume a schedule. Raises UnknownSchedule."""
+        apply, command = (self.schedules.pause, "pause") if paused else (self.schedules.resume, "resume")
+        await apply(tenant, schedule_id, note or f"{command.capitalize()}d through the API")
+        await self.audit.keep(self.caller.did(f"schedule.{command}", schedule_id, tenant))
+
+    async def delete(self, tenant: str, schedule_id: str) -> None:
+        """Delete a schedule. Raises UnknownSchedule."""
+        await self.schedules.delete(tenant, schedule_id)
+        await self.audit.keep(self.caller.did("schedule.delete", schedule_id, tenant))
+
+    async def _check_event(self, tenant: str, event: dict[str, Any]) -> None:
+        """Raise Invalid, TooLarge or Suspended if the event of a schedule would be refused now."""
+        try:
+            await self.ingest.check(NewEvent(tenant=tenant, **event))
+        except Invalid as refusal:
+            errors = [BadField(path=f"event.{field.path}", detail=field.detail) for field in refusal.errors]
+            raise Invalid(str(refusal), errors) from None
 
 
-async def check_event(ingest: EventIngest, tenant: str, event: dict[str, Any]) -> None:
-    """Raise Invalid, TooLarge or Suspended if the event of a schedule would be refused now."""
-    try:
-        await ingest.check(NewEvent(tenant=tenant, **event))
-    except Invalid as refusal:
-        errors = [BadField(path=f"event.{field.path}", detail=field.detail) for field in refusal.errors]
-        raise Invalid(str(refusal), errors) from None
+def new_schedule_id() -> str:
+    return f"sch_{secrets.token_hex(12)}"
 
 
 def trigger_time(schedule: str, event_id: str | None) -> datetime:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from callers import calling, guarded
@@ -11,6 +12,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import problem
+from pydantic import SecretStr
 from temporalio.client import Client
 
 from api.access import KEYLESS, GuardedRoute, Unclassified, check_routes, needs
@@ -137,6 +139,15 @@ async def test_the_admin_key_has_all_scopes(door: Instance) -> None:
         method, path = route.split()
         answer = await door.http.request(method, NOWHERE.sub("nowhere", path), content=b"{", headers=BAD_ID)
         assert answer.status_code not in (401, 403), route
+
+
+async def test_the_admin_key_before_a_rotation_is_accepted_too(temporal: Client, tmp_path: Path) -> None:
+    async with running_instance(temporal, tmp_path, previous_admin_key=SecretStr("the-admin-key-before")) as instance:
+        for key, status in (("the-admin-key-before", 200), (KEY, 200), ("the-admin-key-beforehand", 401)):
+            authorization = {"authorization": f"Bearer {key}"}
+            assert (await instance.http.get("/v1/keys", headers=authorization)).status_code == status, key
+            shown = await instance.http.post("/codec/decode", json={}, headers=authorization)
+            assert (shown.status_code == 401) == (status == 401), key
 
 
 # A route that does not say

@@ -10,8 +10,9 @@ import pytest
 
 from drills.stack import temporal_service
 from drills.supervisor import Supervisor
+from hookkeeper.cli.startup import connect
+from hookkeeper.settings import Settings
 from hookkeeper.temporal.server import namespace
-from hookkeeper.temporal.server.connection import connect
 from hookkeeper.temporal.workers import local as local_workers
 from temporal_processes import free_ports
 
@@ -25,7 +26,7 @@ async def test_prepares_a_server_that_has_just_begun_to_listen(tmp_path: Path, m
     async with Supervisor(tmp_path / "logs") as supervisor:
         starting = asyncio.create_task(supervisor.start(service))
         monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports.temporal}")
-        client = await connect()
+        client = await connect(Settings())
         await local_workers.prepare(client, RETENTION)
         assert not await namespace.inspect(client, RETENTION)
         await starting
@@ -36,7 +37,7 @@ async def test_waits_for_a_server_that_is_restarted(tmp_path: Path, monkeypatch:
     async with Supervisor(tmp_path / "logs") as supervisor:
         await supervisor.start(temporal_service(tmp_path, ports))
         monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports.temporal}")
-        client = await connect()
+        client = await connect(Settings())
         pid = supervisor.pid("temporal")
         assert pid
         os.kill(pid, signal.SIGKILL)

@@ -87,6 +87,23 @@ async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> 
     assert (await migrate(bare, address, tmp_path))[0] == 0
 
 
+async def test_it_waits_for_a_namespace_that_is_made_later(temporal: Client, tmp_path: Path) -> None:
+    name = f"later-{os.urandom(4).hex()}"
+    later = Client(temporal.service_client, namespace=name, data_converter=temporal.data_converter)
+    address = temporal.service_client.config.target_host
+    process = await started(later, address, tmp_path, "migrate", "--wait", str(WAIT_TIMEOUT), variables={})
+    assert process.stdout
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while b"waiting" not in (line := await process.stdout.readline()):
+            assert line, "the process has ended"
+        await temporal.workflow_service.register_namespace(
+            RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=Duration(seconds=3 * 86400))
+        )
+        await process.communicate()
+    assert process.returncode == 0
+    assert not await inspect(later, MONTH)
+
+
 async def test_the_registry_alone_needs_no_temporal(bare: Client, tmp_path: Path) -> None:
     assert await migrate(bare, "127.0.0.1:1", tmp_path, "--registry-only") == (0, "")
     async with Store.connect(f"sqlite+aiosqlite:///{tmp_path / 'registry.db'}") as store:

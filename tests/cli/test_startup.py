@@ -71,7 +71,7 @@ async def _connected(temporal_port: int, metrics_address: str) -> asyncio.subpro
     return process
 
 
-async def test_the_sdks_own_lines_are_json_too(tmp_path: Path) -> None:
+async def test_the_sdks_own_lines_are_like_ours(tmp_path: Path) -> None:
     """They come while Temporal is away, when an operator reads the log. They were text with colours."""
     ports = free_ports()
     async with Supervisor(tmp_path) as supervisor:
@@ -82,4 +82,5 @@ async def test_the_sdks_own_lines_are_json_too(tmp_path: Path) -> None:
         for process in processes:
             written, _ = await process.communicate(b"\n")
             lines = [json.loads(line) for line in written.splitlines()]
-            assert any("count_workflow_executions retried" in line["fields"]["message"] for line in lines)
+            assert any("count_workflow_executions retried" in line["event"] for line in lines)
+            assert all({"timestamp", "level", "logger"} <= line.keys() for line in lines)

@@ -233,7 +233,8 @@ async def test_an_event_shows_its_attempts_and_what_comes_next(instance: Instanc
     await instance.until_delivery(event["id"], "retrying", attempts=1)
     path = f"/events/{event['id']}?tenant={instance.tenant}"
     async with browsing(instance.app) as browser:
-        page = await browser.page(path)
+        html = (await browser.get(path)).text
+        page = Page(html)
         for text in ("order.paid", "Shop", "answer 503", '"order": 4711'):
             assert text in page.text, text
         assert "retrying" in page.text.partition("Deliveries")[0], "the head does not say `delivering`"
@@ -242,6 +243,8 @@ async def test_an_event_shows_its_attempts_and_what_comes_next(instance: Instanc
         assert any(link.startswith("http://temporal-ui.test/") for link in page.links())
         actions = {action.partition("?")[0].rpartition("/")[2] for action in page.actions()}
         assert actions == {"logout", "retry", "cancel", "hold", "acknowledge"}
+        asked = "".join(part.partition("</details>")[0] for part in html.split('<details class="ask"')[1:])
+        assert {action.rpartition("/")[2].partition("?")[0] for action in Page(asked).actions()} == {"cancel"}
         (delivery,) = (await instance.event(event["id"]))["deliveries"]
         action = f"/events/{event['id']}/retry?tenant={instance.tenant}"
         answer = await browser.submit(path, action, delivery=delivery["id"])

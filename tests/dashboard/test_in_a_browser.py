@@ -66,6 +66,7 @@ async def reading(
     scheme: Literal["light", "dark"] = "light",
     width: int = 1280,
     expected: str = REPEATED,
+    scripts: bool = True,
 ) -> AsyncIterator[Page]:
     """Return a page of the instance, at the login."""
     complaints: list[str] = []
@@ -85,6 +86,7 @@ async def reading(
             color_scheme=scheme,
             timezone_id=ZONE,
             viewport={"width": width, "height": 860},
+            java_script_enabled=scripts,
         )
         page = await context.new_page()
         page.set_default_timeout(PATIENCE)
@@ -255,6 +257,48 @@ async def test_the_filter_is_folded_on_a_phone_and_shows_times_in_the_readers_zo
             await expect(page.locator("tr[data-row]")).to_contain_text("503")
             await page.get_by_label(re.compile("Remove from")).click()
             await page.wait_for_url(re.compile(r"/events\?delivery_status=failed$"))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_event_types_schedules_and_links_are_made_and_deleted_after_a_question(
+    chromium: Browser, idle_instance: Instance, width: int
+) -> None:
+    """Proves: no script is needed, nothing is wider than the window, and axe finds nothing, with open questions too."""
+    tenant = idle_instance.tenant
+    async with reading(chromium, idle_instance, width=width, expected="a status of 422") as page:
+        await log_in(page)
+        await page.goto("/event-types/new")
+        await page.get_by_label("Name", exact=True).fill("order.paid")
+        await page.get_by_label("Schema", exact=True).fill('{"type": 1}')
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_label("Schema", exact=True)).to_have_attribute("aria-invalid", "true")
+        await check_width_and_schemes(page)
+        await page.get_by_label("Schema", exact=True).fill('{"type": "object"}')
+        await page.get_by_role("button", name="Save").click()
+        await page.get_by_label("Delete order.paid…").click()
+        await check_width_and_schemes(page)
+        await page.get_by_role("button", name="Delete order.paid").click()
+        await expect(page.get_by_text("The event type is deleted.")).to_be_visible()
+        await page.goto("/schedules/new")
+        await page.get_by_label("Tenant", exact=True).fill(tenant)
+        await page.get_by_label("Cron", exact=True).fill("0 9 * * 1")
+        await page.get_by_label("Type", exact=True).fill("report.due")
+        await check_width_and_schemes(page)
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_text("The schedule is created.")).to_be_visible()
+        await page.goto("/keys/portal-links")
+        await page.get_by_label("Tenant", exact=True).last.fill(tenant)
+        await page.get_by_role("button", name="Create").click()
+        await expect(page.get_by_text(re.compile(r"http://.*/portal/"))).to_be_visible()
+        await page.get_by_label("Revoke Customer portal…").click()
+        await check_width_and_schemes(page)
+        await page.get_by_role("button", name="Revoke Customer portal").click()
+        await expect(page.get_by_text("It is over")).to_be_visible()
+
+
+async def check_width_and_schemes(page: Page) -> None:
+    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    await check_in_both_schemes(page)
 
 
 def rows_of(page: Page) -> Locator:

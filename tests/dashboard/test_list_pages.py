@@ -12,6 +12,8 @@ from callers import calling, make_key
 from temporalio.client import Client
 
 from dashboard.lists import ADDRESSES_ON_PAGE
+from dashboard.portal_links import CAPABILITIES, LANGUAGE_NAMES
+from hookkeeper.services.caller import LANGUAGES, OF_CAPABILITY
 from instances import Instance, running_instance
 from timeouts import WAIT_TIMEOUT
 
@@ -279,7 +281,7 @@ async def test_schedules_are_shown_to_their_tenant(idle_instance: Instance) -> N
             done = await browser.submit(
                 "/schedules", f"/schedules/{schedule_id}/{command}?tenant={idle_instance.tenant}"
             )
-            assert (done.status_code, done.headers["location"]) == (303, "/schedules")
+            assert (done.status_code, done.headers["location"]) == (303, f"/schedules?done={command}")
             shown = await idle_instance.http.get(f"/v1/schedules/{schedule_id}?tenant={idle_instance.tenant}")
             assert shown.json()["paused"] is paused
     async with browsing(idle_instance.app, theirs["key"]) as browser:
@@ -295,10 +297,85 @@ async def test_schedules_are_shown_to_their_tenant(idle_instance: Instance) -> N
 async def test_the_audit_log_names_who_did_what(idle_instance: Instance) -> None:
     webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop")
     await make_key(idle_instance, "someone-else", name=HOSTILE_NAME)
+    await idle_instance.http.post("/v1/event-types", json={"name": "order.paid"})
     async with browsing(idle_instance.app) as browser:
-        page = await browser.page("/audit")
-        assert "webhook.create" in page.text
-        assert "key.create" in page.text
-        assert f"/webhooks/{webhook['id']}" in page.links()
+        answer = await browser.get("/audit")
+        assert "<script>alert" not in answer.text
+        page = Page(answer.text)
+        for text in ("webhook.create", "key.create", "Shop", HOSTILE_NAME):
+            assert text in page.text
+        places = {f"/webhooks/{webhook['id']}", "/event-types?name=order.paid"}
+        assert places <= page.links()
+        for place in places:
+            assert (await browser.get(place)).status_code == 200
         page = await browser.page(f"/audit?tenant={idle_instance.tenant}")
         assert "key.create" not in page.text
+
+
+LINKS = "/keys/portal-links"
+
+
+async def test_a_portal_link_is_made_shown_once_and_ended(idle_instance: Instance) -> None:
+    fields = {
+        "tenant": idle_instance.tenant,
+        "name": HOSTILE,
+        "path": "/schedules",
+        "capability redeliver": "true",
+        "page schedules": "true",
+        "link_lifetime": "3600",
+        "session_lifetime": "28800",
+        "language": "de",
+    }
+    listed = f"{LINKS}?tenant={idle_instance.tenant}"
+    async with browsing(idle_instance.app) as browser, browsing(idle_instance.app, key=None) as customer:
+        answer = await browser.submit(LINKS, f"{LINKS}/create", **fields)
+        assert answer.status_code == 200, Page(answer.text).text
+        assert "<script>alert" not in answer.text
+        (address,) = set(re.findall(r"/portal/[\w-]+", answer.text)) - {LINKS.removeprefix("/keys")}
+        assert address not in (await browser.get(listed)).text
+        opened = await customer.submit(address, address)
+        assert (opened.status_code, opened.headers["location"]) == (303, "/schedules")
+        assert (await customer.get("/schedules")).status_code == 200
+        (session,) = (
+            await idle_instance.http.get("/v1/portal-sessions", params={"tenant": idle_instance.tenant})
+        ).json()["items"]
+        assert (session["capabilities"], session["pages"], session["language"], session["status"]) == (
+            ["view", "redeliver"],
+            ["schedules"],
+            "de",
+            "active",
+        )
+        assert session["id"] in (await browser.page(listed)).text
+        ended = await browser.submit(listed, f"{LINKS}/end", session=session["id"])
+        assert ended.status_code == 303
+        assert "It is over" in (await browser.page(ended.headers["location"])).text
+        assert (await customer.get("/schedules")).status_code == 303
+        for unknown in ("", "prt_nowhere", "a\0b", "x" * 500):
+            assert (await browser.submit(LINKS, f"{LINKS}/end", session=unknown)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"tenant": "no tenant!"}, "tenant"),
+        ({"path": "/nowhere"}, "path"),
+        ({"path": "/webhooks/new"}, "path"),
+        ({"path": "/schedules"}, "path"),
+        ({"session_lifetime": "999999999"}, "session_lifetime"),
+    ],
+)
+async def test_a_bad_form_makes_no_portal_link_and_is_explained(
+    idle_instance: Instance, fields: dict[str, str], path: str
+) -> None:
+    given = {"tenant": "acme", "name": "ann", "path": "/", "capability view_secrets": "true"} | fields
+    async with browsing(idle_instance.app) as browser:
+        answer = await browser.submit(LINKS, f"{LINKS}/create", **given)
+    assert answer.status_code == 422
+    assert answer.text.partition(f'id="{path}-error">')[2].partition("</p>")[0], "the error is at its field"
+    assert Form(answer.text, f"{LINKS}/create").fields["capability view_secrets"] == "true"
+    assert (await idle_instance.http.get("/v1/portal-sessions")).json()["items"] == []
+
+
+def test_each_capability_and_language_can_be_chosen() -> None:
+    assert CAPABILITIES.keys() == OF_CAPABILITY.keys()
+    assert LANGUAGE_NAMES.keys() == {"", *LANGUAGES}

@@ -28,11 +28,25 @@ NEEDS = {
     "POST /events/{event_id}/deliveries/{delivery}/request/curl": "webhooks:secrets webhooks:write",
     "POST /inbox/new": "webhooks:write",
     "GET /inbox/{token}": "events:read",
+    "GET /events/export.{kind}": "events:read",
+    "GET /webhooks/export.{kind}": "webhooks:read",
+    "GET /webhooks/{webhook_id}/deliveries/export.{kind}": "events:read",
+    "GET /audit/export.{kind}": "admin",
     "GET /live": "events:read",
     "GET /logo": "events:read webhooks:read",
     "GET /event-types": "events:read webhooks:read",
     "POST /event-types/{name}/send": "events:write",
+    "GET /event-types/new": "admin",
+    "POST /event-types/new": "admin",
+    "GET /event-types/{name}/edit": "admin",
+    "POST /event-types/{name}/edit": "admin",
+    "POST /event-types/{name}/{command}": "admin",
     "GET /schedules": "events:read",
+    "GET /schedules/new": "events:write",
+    "POST /schedules/new": "events:write",
+    "GET /schedules/{schedule_id}/edit": "events:write",
+    "POST /schedules/{schedule_id}/edit": "events:write",
+    "POST /schedules/{schedule_id}/delete": "events:write",
     "POST /schedules/{schedule_id}/{command}": "events:write",
     "GET /recoveries": "events:read",
     "GET /recoveries/{recovery_id}": "events:read",
@@ -45,6 +59,9 @@ NEEDS = {
     "GET /keys": "admin",
     "POST /keys/create": "admin",
     "POST /keys/revoke": "admin",
+    "GET /keys/portal-links": "admin",
+    "POST /keys/portal-links/create": "admin",
+    "POST /keys/portal-links/end": "admin",
     "GET /audit": "admin",
     "GET /webhooks": "webhooks:read",
     "GET /webhooks/{webhook_id}": "webhooks:read",
@@ -67,6 +84,14 @@ NEEDS = {
     "POST /webhooks/{webhook_id}/edit/preview": "webhooks:write",
 }
 """What each page takes, written down a second time, as for the routes of the API."""
+NOT_IN_PORTAL = {
+    "GET /schedules/new",
+    "POST /schedules/new",
+    "GET /schedules/{schedule_id}/edit",
+    "POST /schedules/{schedule_id}/edit",
+    "POST /schedules/{schedule_id}/delete",
+}
+"""What also needs a key."""
 LET_IN = (200, 303, 400, 404, 422)
 """How a page answers a caller with its scope to a request without anything that it needs."""
 ALLOWED = {"default-src": "'none'", "base-uri": "'none'", "frame-ancestors": "'none'"}

@@ -101,6 +101,8 @@ async def test_a_recovery_is_paused_resumed_and_cancelled(instance: Instance, in
             assert answer.status_code in (403, 404)
     async with browsing(instance.app, key["key"]) as browser:
         await until_shown(browser, recovery)
+        html = (await browser.get("/recoveries")).text
+        assert f"/recoveries/{recovery}/cancel" in html.partition('<details class="ask"')[2].partition("</details>")[0]
         for command, shown in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
             answer = await browser.submit("/recoveries", f"/recoveries/{recovery}/{command}")
             assert answer.headers["location"] == f"/recoveries?done={command}"

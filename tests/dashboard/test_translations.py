@@ -34,6 +34,8 @@ NAMES = {
     "Standard Webhooks",
     "Hookkeeper",
     "UTC",
+    "CSV",
+    "JSON",
     *LANGUAGES_OF_PROGRAMS,
 }
 """What the test, or the world, has named."""

@@ -413,7 +413,7 @@ def parsing_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
         threads.append(threading.current_thread())
         return parse(body)
 
-    for module in ("webhook_form", "webhook_receiver"):
+    for module in ("forms", "webhook_receiver"):
         monkeypatch.setattr(f"dashboard.{module}.parse", noted)
     return threads
 

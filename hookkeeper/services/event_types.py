@@ -1,13 +1,21 @@
-"""Requests and answers about event types."""
+"""Event types of the catalogue and search keys: what one has, and how event types are added, changed and deleted."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from hookkeeper.content.search_terms import KEY_PATH, MAX_PATH, MAX_PATHS
 from hookkeeper.links import DEFAULT_TENANT
+from hookkeeper.registry import models
+from hookkeeper.registry.catalogue import Catalogue
+from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.services.caller import Caller
+from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EventType, RequestModel, ResponseModel, TenantName, Text, Time, with_examples
+from hookkeeper.services.schema_validation import check_event_type
 
+UNKNOWN = "There is no such event type."
 SearchKeys = Annotated[
     list[Annotated[str, Field(pattern=KEY_PATH, max_length=MAX_PATH)]],
     Field(max_length=MAX_PATHS, examples=[["order_id", "customer.id"]]),
@@ -69,3 +77,50 @@ class TenantSearchKeys(RequestModel):
 class TenantSearchKeysView(ResponseModel):
     tenant: str
     paths: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class EventTypes:
+    """The catalogue of a caller, with an audit entry for each change."""
+
+    caller: Caller
+    catalogue: Catalogue
+    sandbox: Sandbox
+
+    async def get(self, name: str) -> models.EventType:
+        """Return an event type. Raises NotFound."""
+        return _found(await self.catalogue.get(name))
+
+    async def add(self, new: NewEventType) -> models.EventType:
+        """Add an event type. Raises Invalid and EventTypeExists."""
+        await check_event_type(self.sandbox, new.schema_, new.examples)
+        given = _given(new)
+        event_type = models.EventType(**given)
+        await self.catalogue.add(event_type, self.caller.did("event-type.create", new.name, None, given))
+        return event_type
+
+    async def change(self, name: str, changes: EventTypeChanges) -> models.EventType:
+        """Change the fields that are set. Raises Invalid and NotFound."""
+        known = await self.get(name)
+        given = _given(changes)
+        if given.keys() & {"schema", "examples"}:
+            schema, examples = given.get("schema", known.schema), given.get("examples", known.examples)
+            await check_event_type(self.sandbox, schema, examples)
+        entry = self.caller.did("event-type.update", name, None, given)
+        return _found(await self.catalogue.update(name, given, entry))
+
+    async def delete(self, name: str) -> None:
+        """Delete an event type. Raises NotFound."""
+        if not await self.catalogue.delete(name, self.caller.did("event-type.delete", name, None)):
+            raise NotFound(UNKNOWN)
+
+
+def _given(changes: EventTypeChanges) -> dict[str, Any]:
+    """Return the fields that were sent, as the API names them."""
+    return changes.model_dump(by_alias=True, exclude_unset=True)
+
+
+def _found(event_type: models.EventType | None) -> models.EventType:
+    if event_type is None:
+        raise NotFound(UNKNOWN)
+    return event_type

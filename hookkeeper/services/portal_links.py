@@ -1,15 +1,20 @@
-"""Requests and answers about links to the customers' portal, and about the sessions that they begin."""
+"""Links to the customers' portal, and the sessions that they begin: what they have; make a link, end a session."""
 
 import re
 from base64 import b64decode
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
+from hookkeeper.crypto.tokens import new_token
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.registry.portal import PortalSession
-from hookkeeper.services.caller import Capability, FurtherPage, Language
+from hookkeeper.registry.api_keys import digest_of
+from hookkeeper.registry.portal import PortalSession, new_portal_session_id
+from hookkeeper.registry.store import Store
+from hookkeeper.services.caller import FURTHER_PAGES, Caller, Capability, FurtherPage, Language, may_grant, scopes_of
+from hookkeeper.services.errors import Invalid, NotAllowed, NotFound
 from hookkeeper.services.fields import (
     COLOUR,
     PAGE_PATH,
@@ -20,6 +25,7 @@ from hookkeeper.services.fields import (
     Time,
     with_examples,
 )
+from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 
 MAX_LINK_LIFETIME = timedelta(days=1)
@@ -28,6 +34,8 @@ MIN_LIFETIME = timedelta(seconds=1)
 MAX_LOGO = 32 * 1024
 """Characters of a logo in base64: 24 KiB of image."""
 MAX_FRAME_ORIGINS = 10
+LOOPBACK = ("http://127.0.0.1", "http://localhost")
+"""Where browsers need no https for the cookie of a frame."""
 BEGINNINGS = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff", "image/webp": b"RIFF"}
 """Types of logos, and how their files begin. SVG is not among them: it can have scripts and load other files."""
 LOGO = re.compile(r"data:(image/(?:png|jpeg|webp));base64,([A-Za-z0-9+/]+={0,2})", re.ASCII)
@@ -178,3 +186,56 @@ def _status(row: PortalSession) -> Literal["open", "active", "expired", "revoked
     if row.is_over(utc_now()):
         return "expired"
     return "open" if row.opened_at is None else "active"
+
+
+async def make_link(
+    new: NewPortalLink, opened: frozenset[str] | None, store: Store, caller: Caller, settings: Settings
+) -> tuple[PortalSession, str]:
+    """Make a link; return it with its URL, of whose token only a digest is kept.
+
+    `opened` are the scopes of the page that it opens; None if there is no such page. Raises NotAllowed, Invalid and
+    TooManyPortalSessions.
+    """
+    fields, new = new.model_fields_set, caller.with_tenant(new)
+    capabilities: list[str] = list(dict.fromkeys(("view", *new.capabilities)))
+    scopes = scopes_of(capabilities)
+    if not may_grant(caller, scopes):
+        lacking = ", ".join(sorted(scopes - caller.scopes))
+        raise NotAllowed(f"The key lacks scopes that the capabilities need: {lacking}.")
+    if opened is None:
+        raise Invalid.field("path", "is not the path of a page")
+    if not opened & scopes:
+        raise Invalid.field("path", "is a page that these capabilities do not open")
+    if (further := new.path.split("/")[1]) in FURTHER_PAGES and further not in new.pages:
+        raise Invalid.field("path", f"is a page that the link does not have: add {further} to pages")
+    if new.frame_origins and not settings.public_url.startswith(("https:", *LOOPBACK)):
+        raise Invalid.field("frame_origins", "need HOOKKEEPER_PUBLIC_URL to begin with https: browsers demand it")
+    token = new_token()
+    link = PortalSession(
+        id=new_portal_session_id(),
+        tenant=new.tenant,
+        name=new.name,
+        capabilities=capabilities,
+        path=new.path,
+        digest=digest_of(token),
+        key_id=caller.key_id,
+        session_lifetime=new.session_lifetime,
+        expires_at=utc_now() + timedelta(seconds=new.link_lifetime),
+        frame_origins=list(dict.fromkeys(new.frame_origins)),
+        pages=[page for page in FURTHER_PAGES if page in new.pages],
+        language=new.language,
+        theme=new.theme.stored() if new.theme else None,
+        logo=read_logo(new.theme.logo)[1] if new.theme and new.theme.logo else None,
+    )
+    entry = caller.did("portal-link.create", link.id, link.tenant, fields)
+    await store.portal.add(link, entry)
+    return link, f"{settings.public_url}/portal/{token}"
+
+
+async def end_session(session_id: str, store: Store, caller: Caller, forget: Callable[[PortalSession], None]) -> None:
+    """Revoke a link, or end its session. `forget` makes this process read it again. Raises NotFound."""
+    session = await store.portal.get(session_id, caller.tenant)
+    if session is None:
+        raise NotFound("There is no such link or session.")
+    await store.portal.revoke(session_id, caller.did("portal-session.revoke", session_id, session.tenant))
+    forget(session)

@@ -1,0 +1,159 @@
+"""Receivers of the glance drill, which break and are mended: HTTP, HTTPS, SMTP, and the name server of one of them."""
+
+import asyncio
+import ssl
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from ipaddress import ip_address
+from pathlib import Path
+from typing import NamedTuple
+
+from aiohttp import web
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from drills.name_server import name_server
+
+HOST = "127.0.0.1"
+NAME = "shop.test"
+"""The host that the name server knows, unless it is broken (RFC 6761)."""
+LOST_MAILBOX = "left@customer.example"
+SLACK = "/services/T0DRILL/B0DRILL/xTokenOfTheDrill"
+
+
+class Mail(NamedTuple):
+    """A message that was accepted."""
+
+    subject: str
+    text: str
+
+
+@dataclass
+class Receivers:
+    """All receivers. They work until they `break_`, and again when they `mend`."""
+
+    tls: ssl.SSLContext
+    certificates: Path
+    names: set[str]
+    http: str = ""
+    https: str = ""
+    smtp: str = ""
+    dns: str = ""
+    mails: list[Mail] = field(default_factory=list)
+    """Messages that the mail server has accepted for other mailboxes than the one that gets lost."""
+    _works: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def break_(self) -> None:
+        self._works.clear()
+        self._present("unknown")
+        self.names.clear()
+
+    def mend(self) -> None:
+        self._works.set()
+        self._present("trusted")
+        self.names.add(NAME)
+
+    @property
+    def authority(self) -> str:
+        """The certificate that the webhook with TLS trusts."""
+        return (self.certificates / "trusted.pem").read_text().partition("-----BEGIN PRIVATE KEY")[0]
+
+    def _present(self, certificate: str) -> None:
+        self.tls.load_cert_chain(self.certificates / f"{certificate}.pem")
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Answer a request. Connections are not kept: the next request meets the certificate and name of its time."""
+        await request.read()
+        answer = await self._answer(request.path)
+        answer.force_close()
+        return answer
+
+    async def _answer(self, path: str) -> web.Response:
+        if self._works.is_set():
+            return web.Response(text="ok")
+        match path:
+            case "/fails":
+                return web.Response(status=500, text="the database is on fire")
+            case "/leaves":
+                return web.Response(status=410, text="this integration was removed")
+            case "/hangs":
+                await self._works.wait()
+            case _ if (
+                path == SLACK
+            ):  # https://api.slack.com/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks
+                return web.Response(status=404, text="no_service")
+        return web.Response(text="ok")
+
+    async def handle_RCPT(  # noqa: N802 (aiosmtpd's name)
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address == LOST_MAILBOX and not self._works.is_set():
+            return f"550 5.1.1 <{address}>: Recipient address rejected: User unknown"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        assert isinstance(envelope.original_content, bytes)
+        if envelope.rcpt_tos != [LOST_MAILBOX]:
+            message = message_from_bytes(envelope.original_content, policy=policy.default)
+            body = message.get_body(("plain",))
+            text = body.get_content() if body else ""
+            self.mails.append(Mail(str(message["subject"]), text))
+        return "250 OK"
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receivers]:
+    """Serve on free ports until the block ends; at first all work."""
+    names: set[str] = set()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("trusted", "unknown"):
+            (Path(folder) / f"{name}.pem").write_text(_certificate())
+        state = Receivers(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Path(folder), names)
+        state.mend()
+        app = web.Application(client_max_size=1024 * 1024)
+        app.router.add_post("/{path:.*}", state.receive)
+        runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        loop = asyncio.get_running_loop()
+        mail = await loop.create_server(lambda: SMTP(state, hostname="mail.test", loop=loop), HOST, 0)
+        try:
+            await web.TCPSite(runner, HOST, 0, backlog=1024).start()
+            await web.TCPSite(runner, HOST, 0, backlog=1024, ssl_context=state.tls).start()
+            ports = [address[1] for address in runner.addresses]
+            state.http, state.https = f"http://{HOST}:{ports[0]}", f"https://{HOST}:{ports[1]}"
+            state.smtp = f"smtp://{HOST}:{mail.sockets[0].getsockname()[1]}"
+            async with name_server(names, ttl=1) as state.dns:
+                yield state
+        finally:
+            mail.close()
+            await runner.cleanup()
+
+
+def _certificate() -> str:
+    """Make a certificate of this host that vouches for itself, and append its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a receiver of the drill")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return signed.public_bytes(Encoding.PEM).decode() + pem.decode()
