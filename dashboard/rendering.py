@@ -113,7 +113,7 @@ async def render(request: Request, template: str, status: int | None = None, **c
         "navigation": navigation,
         "back": back_to(request),
     }
-    shown = always | context
+    shown: dict[str, Any] = always | context
     if portal:
         shown["errors"] = {at: [SETTING.sub("", text) for text in texts] for at, texts in shown["errors"].items()}
     async with state.rendering.slot(caller.tenant or "" if caller else VISITOR):
