@@ -22,6 +22,7 @@ from api.filters import DataQuery, DeliverySearch, EventSearch, WebhookSearch
 from api.state import state_of
 from dashboard.rendering import SECURE_HEADERS
 from dashboard.routes import PageRoute
+from hookkeeper import metrics
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.webhooks import names_of
 from hookkeeper.times import rfc3339
@@ -70,6 +71,7 @@ async def _slot(request: Request, caller: CallerDep) -> AsyncIterator[None]:
     """Hold a slot of the tenant until the file is sent. Raises RateLimited."""
     exports, tenant = state_of(request).exports, caller.tenant or ""
     if not exports.acquire_now(tenant):
+        metrics.count_limit("exports")
         raise RateLimited("Other lists are being exported. Try again when they are complete.", 5)
     try:
         yield

@@ -34,6 +34,7 @@ Limit = Literal[
     "schema_cost",
     "webhooks",  # of a tenant
     "portal_sessions",  # of a tenant
+    "exports",  # of a tenant at once
     "suppressions",  # of a tenant
     "schedules",  # of a tenant
     "tenant_activities",

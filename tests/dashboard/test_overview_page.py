@@ -202,7 +202,7 @@ async def test_numbers_and_bars_lead_to_the_events_behind_them(idle_instance: In
 async def listed(browser: Browser, path: str) -> set[str]:
     """Return the ids of the events in a list."""
     links = (await browser.page(path)).links()
-    return {match[1] for link in links if (match := re.match(r"/events/(\w+)", link))}
+    return {match[1] for link in links if (match := re.match(r"/events/(evt_\w+)", link))}
 
 
 async def test_times_are_in_utc_without_scripts(idle_instance: Instance) -> None:
