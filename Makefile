@@ -19,7 +19,7 @@ BENCH := $(VENV)/.stamp-bench
 .PHONY: help demo dev test check format messages docs fuzz drill bench audit lock clean FORCE
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## Start everything and show the delivery of one event (DEMO_ONCE=1 exits afterwards)
 	@$(BIN)/hookkeeper demo $(if $(filter 1,$(DEMO_ONCE)),--once) $(ARGS)
