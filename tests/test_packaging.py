@@ -154,7 +154,7 @@ def test_a_container_may_do_no_more_than_it_must(name: str) -> None:
     assert service["pids_limit"]
     assert service["mem_limit"]
     assert not {"privileged", "cap_add", "network_mode", "pid", "user", "devices"} & set(service)
-    assert service["volumes"] == ["${HOOKKEEPER_SECRETS:-./docker/secrets}:/run/secrets:ro"]
+    assert service["volumes"] == ["${SECRETS_FOLDER:-./docker/secrets}:/run/secrets:ro"]
 
 
 def test_no_container_gains_rights_and_only_the_api_may_face_the_world() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PREFIX = "HOOKKEEPER_"
 SETTINGS = tuple(name.upper() for name in Settings.model_fields)
-OTHERS = frozenset({"URL", "API_KEY", "SECRET", "SECRETS", "VERSION"})
+OTHERS = frozenset({"URL", "API_KEY", "SECRET", "VERSION"})
 """Read by the command line, the examples, and the compose file."""
 
 

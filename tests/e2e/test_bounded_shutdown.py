@@ -14,6 +14,7 @@ from temporalio.client import Client
 
 from hookkeeper.cli.processes import FAILED
 from instances import KEY, Instance
+from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +71,9 @@ async def process(
                 "HOOKKEEPER_ADMIN_KEY": KEY,
                 "HOOKKEEPER_DATABASE_URL": instance.settings.database_url,
                 "HOOKKEEPER_TASK_QUEUE": instance.settings.task_queue,
+                "HOOKKEEPER_PORT": str(free_ports().ui),
                 "HOOKKEEPER_SHUTDOWN_TIMEOUT": "0",
+                "HOOKKEEPER_SHUTDOWN_DELAY": "0",
                 "TEMPORAL_ADDRESS": instance.temporal.service_client.config.target_host,
             },
             stdout=file,
@@ -125,7 +128,7 @@ async def test_a_process_whose_event_loop_hangs_ends(idle_instance: Instance, tm
             await says(hanging, log, "hangs")
             assert "in hang" in await ends_with_an_error(hanging, log)
 
-    await asyncio.gather(ends("worker", "forever"), ends("api", "connect"))
+    await asyncio.gather(ends("worker", "forever"), ends("api", "until_connected"))
 
 
 async def test_temporal_that_does_not_stop_does_not_keep_dev_running(tmp_path: Path) -> None:

@@ -46,14 +46,16 @@ def waits(process: processes.Process) -> list[float]:
 
 
 async def test_api_and_worker_wait_for_temporal_and_say_so(tmp_path: Path) -> None:
-    """Timeline: both start without Temporal; Temporal starts; an event is
-    accepted; the API is told to stop. Proves: liveness from the start on, readiness only while events are accepted.
+    """Timeline: both start without Temporal; Temporal starts; an event is accepted; the API is told to stop.
+
+    Proves: liveness from the start on, readiness only while events are accepted.
     """
-    ports, metrics = temporal_processes.free_ports(), processes.free_ports().api
+    ports, free = temporal_processes.free_ports(), processes.free_ports()
+    port, metrics = free.api, free.ui
     settings = {
         "HOOKKEEPER_ADMIN_KEY": KEY,
         "HOOKKEEPER_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'registry.db'}",
-        "HOOKKEEPER_PORT": str(ports.api),
+        "HOOKKEEPER_PORT": str(port),
         "HOOKKEEPER_LOG_FORMAT": "json",
         "HOOKKEEPER_SHUTDOWN_DELAY": str(DELAY),
         "TEMPORAL_ADDRESS": f"127.0.0.1:{ports.temporal}",
@@ -68,7 +70,7 @@ async def test_api_and_worker_wait_for_temporal_and_say_so(tmp_path: Path) -> No
         api = await stack.enter_async_context(processes.process("api", cwd=tmp_path, settings=settings))
         http = await stack.enter_async_context(
             httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{ports.api}", trust_env=False, headers={"authorization": f"Bearer {KEY}"}
+                base_url=f"http://127.0.0.1:{port}", trust_env=False, headers={"authorization": f"Bearer {KEY}"}
             )
         )
         await until_status(http, "GET", "/healthz", 200)
