@@ -19,7 +19,7 @@ BENCH := $(VENV)/.stamp-bench
 .PHONY: help demo dev test check format messages docs fuzz drill bench audit lock clean FORCE
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## Start everything and show the delivery of one event (DEMO_ONCE=1 exits afterwards)
 	@$(BIN)/hookkeeper demo $(if $(filter 1,$(DEMO_ONCE)),--once) $(ARGS)
@@ -44,7 +44,7 @@ format: $(DEV) ## Format the code and apply the safe lint fixes
 
 messages: $(DEV) ## Collect the texts of the pages into the files of translations, which have those of all languages
 	@mkdir -p build
-	@$(BABEL) extract -F pyproject.toml --no-location -o build/pages.pot .
+	@$(BABEL) extract -F pyproject.toml -k ValueError -k Invalid --no-location -o build/pages.pot .
 	@for language in dashboard/locales/*/; do $(BABEL) update -D pages -d dashboard/locales -l $$(basename $$language) \
 	  -i build/pages.pot -w 120 --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date; done
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -65,6 +66,14 @@ FOR_CUSTOMERS = {
     503: N_("Try again soon. What was accepted is not lost."),
 }
 """What the portal says of a problem, by status. Other problems are about what the customer has typed."""
+SETTING = re.compile(r" \(HOOKKEEPER_\w+\)")
+"""What the details of some errors end with."""
+COMPOSED = (
+    N_("The request is invalid: see errors."),
+    N_("has a host of a private network: only the operator can allow it"),
+    N_("has an address that is not public: only the operator can allow it"),
+)
+"""Details of errors that are written in parts, so `make messages` does not find them."""
 FILES = ("csv", "json")
 """Formats of a list as a file."""
 NOT_FILTERS = frozenset({"cursor", "done", "range", "test", "zone"})
@@ -104,8 +113,11 @@ async def render(request: Request, template: str, status: int | None = None, **c
         "navigation": navigation,
         "back": back_to(request),
     }
+    shown: dict[str, Any] = always | context
+    if portal:
+        shown["errors"] = {at: [SETTING.sub("", text) for text in texts] for at, texts in shown["errors"].items()}
     async with state.rendering.slot(caller.tenant or "" if caller else VISITOR):
-        html = await asyncio.to_thread(_to_html, language, template, always | context)
+        html = await asyncio.to_thread(_to_html, language, template, shown)
     status = status or (problem.status_code if problem else 200)
     headers = _framable_by(portal.frame_origins) if portal else SECURE_HEADERS
     return HTMLResponse(html, status, headers=headers | {"content-language": language, "vary": "accept-language"})

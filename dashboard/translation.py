@@ -115,9 +115,10 @@ def extract_fields(
 ) -> Iterator[tuple[int, str, str, list[str]]]:
     """Yield the texts of the fields of webhooks, for Babel: they are in docstrings, which it does not read."""
     from hookkeeper.services.field_texts import by_path
+    from hookkeeper.services.fields import EVENT_PATTERN, EVENT_TYPE, PATTERN_RULES
     from hookkeeper.services.webhook_fields import STEPS, NewWebhook
 
-    texts = [*STEPS]
+    texts = [*STEPS, PATTERN_RULES[EVENT_TYPE], PATTERN_RULES[EVENT_PATTERN]]
     for field in by_path(NewWebhook).values():
         texts += [
             field.title,

@@ -39,6 +39,7 @@ NAMES = {
     *LANGUAGES_OF_PROGRAMS,
 }
 """What the test, or the world, has named."""
+OF_OPERATORS = re.compile("HOOKKEEPER_|Temporal|worker|registry|tenant|API process|audit log", re.IGNORECASE)
 DATA = ("code", "pre", "bdi", "time", "script", "style", "title", "textarea")
 """Elements with what customers have named, with times, and with programs."""
 
@@ -74,9 +75,8 @@ def test_each_text_is_translated_with_its_placeholders(
 ) -> None:
     monkeypatch.chdir(ROOT)
     template = tmp_path / "pages.pot"
-    CommandLineInterface().run(  # type: ignore[no-untyped-call]
-        ["pybabel", "-q", "extract", "-F", "pyproject.toml", "--no-location", "-o", str(template), "."]
-    )
+    command = "pybabel -q extract -F pyproject.toml -k ValueError -k Invalid --no-location -o"
+    CommandLineInterface().run([*command.split(), str(template), "."])  # type: ignore[no-untyped-call]
     with template.open("rb") as file:
         wanted = {
             message.id if isinstance(message.id, str) else message.id[0] for message in read_po(file) if message.id
@@ -180,8 +180,19 @@ async def test_no_page_of_the_portal_has_an_english_text(instance: Instance, inb
                 for asked in ("en", language)
             ]
             assert len(translated) > 3, path
+            assert [text for text in english if OF_OPERATORS.search(text)] == [], path
             same |= {f"{path}: {text}" for text in english & translated if _word(text) not in {*NAMES, *equal}}
     assert same == set()
+
+
+async def test_errors_of_a_form_are_in_the_language_and_name_no_setting(idle_instance: Instance) -> None:
+    async with visiting(idle_instance, capabilities=["manage_webhooks"], language="de") as (browser, _):
+        for url, error in (
+            ("ftp://a.example", "muss mit https:// oder http:// beginnen"),
+            ("http://10.0.0.1/", "Adresse, die nicht öffentlich ist: Nur der Betreiber kann sie erlauben"),
+        ):
+            answer = await browser.submit("/webhooks/new", "/webhooks/new", url=url)
+            assert (answer.status_code, error in answer.text, "HOOKKEEPER" in answer.text) == (422, True, False)
 
 
 def _word(text: str) -> str:
