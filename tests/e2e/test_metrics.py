@@ -100,7 +100,9 @@ async def test_every_metric_of_the_contract_is_there_after_a_delivery(metered: M
             family = families[family_name(name)]
             assert family.type == kind, name
             assert labels_of(family) == set(re.findall(r"`(\w+)`", labels)), name
-    for name, (where, _) in contract("Temporal's SDK").items():
+    for name, (where, about) in contract("Temporal's SDK").items():
+        if "from the first failure on" in about:
+            continue
         found = [process for process, families in served.items() if family_name(name) in families]
         assert set(found) >= {process for process in served if process in where}, name
 
