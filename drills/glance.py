@@ -248,7 +248,7 @@ class _Drill:
     async def _deliver_again(self, limit: float) -> float:
         """Retry what waits and recover what has failed; return after how many seconds all is well."""
         began = time.time()
-        path = f"/v1/events/bulk?tenant={TENANT}&delivery_status=retrying"
+        path = f"/v1/bulk?tenant={TENANT}&delivery_status=retrying"
         (await self._env.http.post(path, json={"action": "retry", "rate": 100})).raise_for_status()
         body = {"tenant": TENANT, "since": "2026-01-01T00:00:00Z", "rate": 100}
         (await self._env.http.post("/v1/recoveries", json=body)).raise_for_status()

@@ -52,7 +52,7 @@ async def recover_tenant(
 
 
 @router.post(
-    "/events/bulk",
+    "/bulk",
     status_code=202,
     responses={200: COUNTED, **responses(409)},
     dependencies=[needs("events:write")],

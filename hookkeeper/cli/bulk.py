@@ -42,14 +42,14 @@ def run(
         query[name] = time_of(query[name])
     body = {"action": action} | present(note=note, rate=rate)
     if dry_run or not yes:
-        counted = api.call("POST", "events", "bulk", body=body | {"dry_run": True}, **query)
+        counted = api.call("POST", "bulk", body=body | {"dry_run": True}, **query)
         if dry_run:
             return print_json_or(as_json, counted, lambda job: out.print(f"{count_of(job)} would be changed"))
         if not counted["found"]:
             return print_json_or(as_json, counted, lambda _: out.print("No event matches."))
         confirm(f"{action} {count_of(counted)} of tenant {counted['tenant']}?", yes)
         query |= {"until": counted["until"], "tenant": counted["tenant"]}
-    print_json_or(as_json, api.call("POST", "events", "bulk", body=body, **query), _print_started)
+    print_json_or(as_json, api.call("POST", "bulk", body=body, **query), _print_started)
     return None
 
 

@@ -61,7 +61,7 @@ NEEDS = {
     "POST /v1/events/{event_id}/reschedule": "events:write",
     "POST /v1/events/{event_id}/acknowledge": "events:write",
     "POST /v1/events/{event_id}/unacknowledge": "events:write",
-    "POST /v1/events/bulk": "events:write",
+    "POST /v1/bulk": "events:write",
     "DELETE /v1/events/{event_id}/data": "events:write",
     "POST /v1/schedules": "events:write",
     "GET /v1/schedules": "events:read",

@@ -146,7 +146,7 @@ async def test_an_action_on_what_a_query_finds_takes_declared_keys_only(idle_ins
     async def counted(q: str) -> httpx.Response:
         params = {"tenant": idle_instance.tenant, "q": q}
         body = {"action": "cancel", "dry_run": True}
-        return await idle_instance.http.post("/v1/events/bulk", params=params, json=body)
+        return await idle_instance.http.post("/v1/bulk", params=params, json=body)
 
     answer = await counted('data.order_id:"x y"')
     assert (answer.status_code, answer.json()["found"]) == (200, 2), answer.text

@@ -250,7 +250,7 @@ async def test_the_authenticator_finishes_its_writes_before_it_closes(idle_insta
     made = await make_key(idle_instance, "acme")
     admin = idle_instance.settings.admin_key or SecretStr("")
     idle_instance.app.state.api.authenticator = Authenticator(
-        admin.get_secret_value(), idle_instance.store.api_keys, idle_instance.store.portal, None
+        [admin.get_secret_value()], idle_instance.store.api_keys, idle_instance.store.portal, None
     )
     async with aclosing(idle_instance.app.state.api.authenticator):
         await status(idle_instance.app, made["key"])

@@ -274,7 +274,7 @@ async def test_an_event_without_its_row_is_recognised_when_posted_again(
         raise RegistryUnavailable("the row is not written")
 
     with monkeypatch.context() as lossy:
-        lossy.setattr(instance.store.rows, "write", fail)
+        lossy.setattr(instance.store.rows, "add", fail)
         event_id = problem(await post(instance), 503)["event_id"]
     await inbox.got(1)
     again = await post_together(instance, [event_id, *(f"e{n}" for n in range(8))])

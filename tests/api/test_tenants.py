@@ -66,7 +66,7 @@ KINDS = {
     "POST /v1/events/{event_id}/reschedule": OBJECT,
     "POST /v1/events/{event_id}/acknowledge": OBJECT,
     "POST /v1/events/{event_id}/unacknowledge": OBJECT,
-    "POST /v1/events/bulk": MAKES,
+    "POST /v1/bulk": MAKES,
     "DELETE /v1/events/{event_id}/data": OBJECT,
     "GET /v1/stats": LISTS,
     "POST /v1/schedules": MAKES,
@@ -120,7 +120,7 @@ class Two:
         method, path = route.split()
         filled = path.replace(":path", "").format(**self.fixtures)
         body: Any = self.bodies.get(route)
-        if path == "/v1/events/bulk":
+        if path == "/v1/bulk":
             params = {"type": TYPE} | ({"tenant": tenant} if tenant else {})
             return await http.request(method, filled, json=body, params=params)
         if tenant and KINDS[route] == MAKES:
@@ -185,7 +185,7 @@ async def two(instance: Instance) -> AsyncIterator[Two]:
             "POST /v1/events": {"type": TYPE},
             "POST /v1/events/batch": {"events": [{"type": TYPE}]},
             "POST /v1/events/{event_id}/reschedule": {"deliver_at": TOMORROW},
-            "POST /v1/events/bulk": {"action": "acknowledge"},
+            "POST /v1/bulk": {"action": "acknowledge"},
             "POST /v1/schedules": NEVER,
             "PATCH /v1/schedules/{schedule_id}": {"name": "taken over"},
             "POST /v1/schedules/{schedule_id}/backfill": NOBODYS_PERIOD,

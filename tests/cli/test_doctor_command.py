@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from temporalio.client import Client
 
 from hookkeeper.cli.datadir import DataDir
@@ -51,6 +52,7 @@ def named(instance: Instance) -> dict[str, str]:
     }
 
 
+@pytest.mark.alone  # doctor counts the failing runs of a namespace, and tests of such runs share it
 async def test_exit_codes_and_json(instance: Instance, tmp_path: Path) -> None:
     """All is well; a warning, for a setting that is none; and something is wrong, as Temporal is away."""
     await prepare(instance.temporal, instance.settings.retention)

@@ -79,7 +79,8 @@ async def test_the_api_accepts_the_examples_of_its_document(
     running_dev: processes.Dev, tenant: str, path: str, example: dict[str, Any]
 ) -> None:
     value = json.loads(json.dumps(example).replace('"acme"', f'"{tenant}"').replace("order.paid", f"{tenant}.paid"))
-    answer = await running_dev.http.post(path, json=value)
+    filter_ = {"tenant": tenant, "last": "1h"} if path == "/v1/bulk" else {}
+    answer = await running_dev.http.post(path, params=filter_, json=value)
     assert answer.is_success, answer.text
     for item in answer.json().get("items", []):
         assert item["status"] == 202, item

@@ -75,7 +75,7 @@ async def test_what_a_filter_matches_is_acknowledged_or_retried(
     failed = ("events", "bulk", "retry", "--tenant", tenant, "--status", "failed", "--since", "1h")
     assert await ran(running_dev, *failed, "--dry-run") == "2 events would be changed\n"
     asked = await running_dev.run(*failed)
-    assert asked.code == 1 and f"retry 2 events of tenant {tenant}?" in asked.err
+    assert asked.code == 2 and f"retry 2 events of tenant {tenant}?" in asked.err
     assert (await until_deliveries(running_dev, webhook, "failed", 2)) and len(inbox.requests) == 2
     begun = await ran(running_dev, *failed, "--yes")
     assert "recoveries show rec_" in begun

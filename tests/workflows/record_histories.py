@@ -307,7 +307,7 @@ async def test_record_a_bulk_action(instance: Instance, inbox: Receiver) -> None
     for event in [(await instance.send())["id"] for _ in range(3)]:
         await instance.until(event, "failed")
     given = {"tenant": instance.tenant, "status": "failed"}
-    action = await instance.http.post("/v1/events/bulk", params=given, json={"action": "retry", "rate": 0.5})
+    action = await instance.http.post("/v1/bulk", params=given, json={"action": "retry", "rate": 0.5})
     await asyncio.sleep(1)
     for command in ("pause", "resume"):
         await instance.http.post(f"/v1/recoveries/{action.json()['id']}/{command}")

@@ -16,7 +16,7 @@ from instances import Instance
 from receivers import Answer, Receiver, receiver
 from worker_processes import worker_process
 
-BULK = "/v1/events/bulk"
+BULK = "/v1/bulk"
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BEFORE, AFTER = BEGAN - timedelta(minutes=1), BEGAN + timedelta(minutes=1)
 
