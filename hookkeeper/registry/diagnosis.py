@@ -17,7 +17,7 @@ from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well,
 from hookkeeper.registry import migrations
 from hookkeeper.registry.database import (
     POOLED_STATEMENTS,
-    POOLER_HINT,
+    POOLER_REMEDY,
     RegistryUnavailable,
     RegistryUnprepared,
     errors_translated,
@@ -143,8 +143,8 @@ class _Parts:
             except Exception as error:
                 if getattr(error, "sqlstate", None) not in POOLED_STATEMENTS:
                     raise
-                hint = POOLER_HINT.partition("? ")[2]
-                return wrong("one in transaction mode, which loses prepared statements: requests fail", hint)
+                text_ = "one in transaction mode, which loses prepared statements: requests fail"
+                return wrong(text_, POOLER_REMEDY)
         return well("one in transaction mode, which keeps prepared statements" if moved else "one, such as PgBouncer")
 
     async def clock(self) -> Sequence[Finding]:
