@@ -75,9 +75,8 @@ class _Parts:
             return wrong(f"there is no file {missing}", f"{MIGRATE}, or correct HOOKKEEPER_DATABASE_URL")
         try:
             async with errors_translated(ANSWER_TIMEOUT), self._reads.connect() as connection:
-                name = "server_version" if self._is_postgres else "sqlite_version()"
-                asked = f"SELECT current_setting('{name}')" if self._is_postgres else f"SELECT {name}"
-                version = await connection.scalar(text(asked))
+                function = "current_setting('server_version')" if self._is_postgres else "sqlite_version()"
+                version = await connection.scalar(text(f"SELECT {function}"))
                 times = [await _round_trip(connection) for _ in range(3)]
         except RegistryUnavailable as error:
             return wrong(str(error), REMEDY)
