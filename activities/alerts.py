@@ -234,10 +234,12 @@ class AlertActivities:
         """
         is_operator = name.startswith(f"{OPERATOR}.")
         links, info = self._links if is_operator else self._links.for_owners(), activity.info()
-        is_of_webhook = alert.incident is not None or alert.probed
+        is_about_webhook = alert.incident is not None or alert.probed
         return {
             "recipient": OPERATOR if is_operator else OWNER,
-            "link": links.webhook_page(alert.webhook_id) if is_of_webhook else links.event_page(alert.tenant, alert.id),
+            "link": links.webhook_page(alert.webhook_id)
+            if is_about_webhook
+            else links.event_page(alert.tenant, alert.id),
             "temporal": links.run(info.workflow_id or "", info.workflow_run_id or ""),
         }
 

@@ -9,9 +9,9 @@ from temporalio import activity
 from activities.attempts import clock_offset
 from hookkeeper.content.context import AlertKind
 from hookkeeper.messages.alert import Alert, FailingTarget, IncidentFacts, IncidentLook, IncidentStep
-from hookkeeper.registry.alerts import ClaimedStep, disable_at
+from hookkeeper.registry.alerts import disable_at
 from hookkeeper.registry.health import URL
-from hookkeeper.registry.index.waiting import WaitingOf
+from hookkeeper.registry.index.waiting import WaitingDeliveries
 from hookkeeper.registry.models import Failure, Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of, part_of, targets_of
@@ -30,16 +30,17 @@ class IncidentActivities:
     async def look_at_webhook(self, look: IncidentLook) -> IncidentStep:
         """Claim the alert that is due, if one is, and tell when to look again."""
         now = datetime.now(UTC) + clock_offset()
-        step = await self._store.alerts.claim_step(look.webhook_id, look.token, now, self._disable_after)
-        if step is None:
+        claimed = await self._store.alerts.claim_step(look.webhook_id, look.token, now, self._disable_after)
+        if claimed is None:
             return IncidentStep()
-        alert = await self._alert(step, step.kind, look, now) if step.kind else None
+        webhook, step = claimed
+        alert = await self._alert(webhook, step.kind, look, now) if step.kind else None
         return IncidentStep(alert=alert, wait=step.wait.total_seconds() if step.wait is not None else None)
 
-    async def _alert(self, step: ClaimedStep, kind: AlertKind, look: IncidentLook, now: datetime) -> Alert:
-        webhook, state = step.webhook, step.webhook.incident
+    async def _alert(self, webhook: Webhook, kind: AlertKind, look: IncidentLook, now: datetime) -> Alert:
+        state = webhook.incident
         assert state is not None, "it was claimed"
-        waiting = (await self._store.index.waiting_of_webhooks([webhook.id])).get(webhook.id, WaitingOf())
+        waiting = (await self._store.index.waiting_of_webhooks([webhook.id])).get(webhook.id, WaitingDeliveries())
         name, failure = _worst(webhook)
         target = next((target for target in targets_of(webhook) if part_of(target.id) == name), None)
         return Alert(
@@ -81,12 +82,4 @@ def _worst(webhook: Webhook) -> tuple[str, Failure | None]:
 def _also_failing(webhook: Webhook, named: str) -> Iterator[FailingTarget]:
     others = sorted((failure.since, name) for name, failure in webhook.failing.items() if name != named)
     for _, name in others[:MAX_ALSO_FAILING]:
-        failure = webhook.failing[name]
-        yield FailingTarget(
-            target=name,
-            failures=failure.failures,
-            since=failure.since,
-            status_code=failure.status_code,
-            error=failure.error,
-            text=failure.text,
-        )
+        yield FailingTarget(target=name, **webhook.failing[name].model_dump())

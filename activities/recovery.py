@@ -126,7 +126,8 @@ class RecoveryActivities:
         self, scope: RecoveryScope, run: RecoveryCandidate, active: Collection[str], tries: int
     ) -> RedeliveryResult:
         try:
-            if scope.action is None or scope.action == "acknowledge":
+            assert scope.action != "acknowledge", "it takes a whole batch at once"
+            if scope.action is None:
                 return await self._candidates.redeliver(scope, run, active)
             return await self._candidates.command(scope, scope.action, run, active)
         except Exception as error:  # one event that cannot be read must not block those behind it

@@ -13,7 +13,7 @@ from api.state import state_of
 from api.streams.subscription import Subscription
 from hookkeeper.content.search_terms import MAX_QUERY, BadQuery, Term, parse
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
-from hookkeeper.policy import Status
+from hookkeeper.policy import HealthStatus
 from hookkeeper.registry.index.search import Search, StatusCodes, status_codes
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import AGE, ERROR, EVENT_ID, STATUS_CODE, EventType, GivenTime
@@ -127,7 +127,7 @@ class _WebhookSearch(NamedTuple):
     terms: Sequence[Term]
     event: EventType | None
     enabled: bool | None
-    status: Status | None
+    status: HealthStatus | None
 
 
 async def _webhook_search(
@@ -135,7 +135,7 @@ async def _webhook_search(
     terms: Annotated[Sequence[Term], Depends(_webhook_terms)],
     event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled webhooks")] = None,
-    status: Annotated[Status | None, Query(description="Only webhooks whose `health` has this status")] = None,
+    status: Annotated[HealthStatus | None, Query(description="Only webhooks whose `health` has this status")] = None,
 ) -> _WebhookSearch:
     return _WebhookSearch(tenant, terms, event, enabled, status)
 

@@ -29,8 +29,7 @@ from hookkeeper.messages.event import Delivery, EventState, next_attempt_at
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.health import status_of
-from hookkeeper.registry.index.change_log import ChangedDelivery as Changed
-from hookkeeper.registry.index.change_log import ChangedEvent
+from hookkeeper.registry.index.change_log import ChangedEvent, DeliveryResult
 from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.rollup import OUTCOMES
 from hookkeeper.registry.index.search import Search
@@ -121,7 +120,12 @@ def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
 
 def event_summary(row: ListedEvent, links: LinkBuilder, names: Mapping[str, str]) -> EventSummary:
     """`names` are those of webhooks, by id."""
-    latest = row.latest and LatestResultView.of(row.latest, webhook_name=names.get(row.latest.webhook_id))
+    latest = row.latest and LatestResultView.of(
+        row.latest,
+        delivery=row.latest.id,
+        webhook_name=names.get(row.latest.webhook_id),
+        next_attempt_at=_next_attempt(row.latest, row),
+    )
     return EventSummary.of(row, **_located(row, row.id, links), latest=latest)
 
 
@@ -226,7 +230,9 @@ def _firing(firing: FiringRun, plan: SchedulePlan, links: LinkBuilder) -> Firing
     )
 
 
-def _next_attempt(delivery: Delivery | Changed, event: EventState | ChangedEvent) -> datetime | None:
+def _next_attempt(
+    delivery: Delivery | DeliveryResult, event: EventState | ChangedEvent | ListedEvent
+) -> datetime | None:
     return next_attempt_at(delivery.status, delivery.next_attempt_at, event.status, event.deliver_at)
 
 

@@ -16,7 +16,7 @@ from fastapi import Request
 from api.problems import Problem
 from dashboard.rendering import NOT_FILTERS, errors_of, given_filters, query
 from dashboard.translation import N_
-from hookkeeper.registry.index.listing import Seen
+from hookkeeper.registry.index.listing import LatestValues
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 
@@ -138,14 +138,15 @@ def local_time(text: str, zone: tzinfo) -> str | None:
 async def suggestions(store: Store, caller: Caller, tenant: str | None, webhook: str | None = None) -> Suggestions:
     """Read what a filter can suggest: a bounded number of rows, of what the caller may read."""
     can_read = "webhooks:read" in caller.scopes
-    seen = await store.index.seen(tenant, webhook) if "events:read" in caller.scopes else Seen((), ())
+    can_read_events = "events:read" in caller.scopes
+    latest = await store.index.latest_values(tenant, webhook) if can_read_events else LatestValues((), ())
     return Suggestions(
         tenants=[name for name, _ in (await store.webhooks.tenants(MAX_SUGGESTED, None))[0]]
         if can_read and caller.tenant is None
         else (),
-        types=sorted({*seen.types, *await store.catalogue.names(MAX_SUGGESTED)}),
+        types=sorted({*latest.types, *await store.catalogue.names(MAX_SUGGESTED)}),
         webhooks=await store.webhooks.latest_names(tenant, MAX_SUGGESTED) if can_read and not webhook else {},
-        errors=sorted(seen.errors),
+        errors=sorted(latest.errors),
     )
 
 

@@ -15,10 +15,10 @@ from dashboard.charts import Counted, ShownRange, count_range
 from dashboard.event import REASONS
 from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
-from hookkeeper.policy import Status
+from hookkeeper.policy import HealthStatus
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.search import Search
-from hookkeeper.registry.index.waiting import WaitingOf
+from hookkeeper.registry.index.waiting import WaitingDeliveries
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.webhook_fields import WebhookView
@@ -39,7 +39,7 @@ Unwell = Literal["failing", "disabled", "degraded", "paused"]
 Wrong = Literal[Unwell, "failed", "retrying", "held"]
 """What the sentence can name: states of webhooks, then failed events, then waiting deliveries."""
 STATES: tuple[Unwell, ...] = get_args(Unwell)
-STOPPED: tuple[Status, ...] = ("disabled", "paused")
+STOPPED: tuple[HealthStatus, ...] = ("disabled", "paused")
 BAD = frozenset({"failing", "disabled", "failed"})
 
 
@@ -87,7 +87,7 @@ class TroubledWebhook(NamedTuple):
 
     webhook: WebhookView
     target: str
-    waiting: WaitingOf
+    waiting: WaitingDeliveries
 
     @property
     def since(self) -> datetime | None:
@@ -166,7 +166,7 @@ def clauses_of(numbers: Mapping[Wrong, Number], tenant: str | None) -> list[Clau
 
 
 async def _numbers(
-    store: Store, tenant: str | None, states: Mapping[Status, int], counted: Counted | None
+    store: Store, tenant: str | None, states: Mapping[HealthStatus, int], counted: Counted | None
 ) -> dict[Wrong, Number]:
     """Count what can be wrong. The numbers of now have been `counted`, unless there were too many counters."""
     search = Search(tenant=tenant, needs_attention=True, delivery_statuses=("failed",))
@@ -190,7 +190,7 @@ async def _has_events(store: Store, tenant: str | None) -> bool:
 
 
 async def _troubled(
-    store: Store, tenant: str | None, states: Mapping[Status, int]
+    store: Store, tenant: str | None, states: Mapping[HealthStatus, int]
 ) -> tuple[list[TroubledWebhook], list[TroubledWebhook]]:
     """Return the webhooks that fail, the first to begin first, and some of those that are disabled or paused."""
     failing = await store.webhooks.in_trouble(tenant, MAX_WEBHOOKS) if states.keys() & {"failing", "degraded"} else []
@@ -205,7 +205,7 @@ async def _troubled(
 
     def shown(webhooks: Sequence[Webhook]) -> list[TroubledWebhook]:
         return [
-            TroubledWebhook(views.webhook(webhook), webhook.target, waiting.get(webhook.id, WaitingOf()))
+            TroubledWebhook(views.webhook(webhook), webhook.target, waiting.get(webhook.id, WaitingDeliveries()))
             for webhook in webhooks
         ]
 

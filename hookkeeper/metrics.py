@@ -22,7 +22,7 @@ from prometheus_client import (
 
 from hookkeeper.content.context import AlertKind
 from hookkeeper.outcomes import NOT_MADE, Verdict
-from hookkeeper.policy import Status
+from hookkeeper.policy import HealthStatus
 
 Limit = Literal[
     "rate",  # of a key or an address
@@ -61,7 +61,7 @@ ERRORS = (
 )
 """Classes of the errors of outcomes."""
 DISABLED_REASONS = ("failing", "gone")
-WEBHOOK_STATES: tuple[Status, ...] = get_args(Status)
+WEBHOOK_STATES: tuple[HealthStatus, ...] = get_args(HealthStatus)
 
 REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 DELAY_SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0, 259_200.0)

@@ -99,7 +99,7 @@ class RetryPolicy(BaseModel):
         return tuple(min(self.maximum, self.initial * self.coefficient**n) for n in range(self.attempts - 1))
 
 
-Status = Literal["new", "healthy", "degraded", "failing", "paused", "disabled"]
+HealthStatus = Literal["new", "healthy", "degraded", "failing", "paused", "disabled"]
 """The health of a webhook. `new`: no attempt was made yet. `degraded`: the latest attempt of a target has failed.
 `failing`: its `alert_after` is reached. `paused` and `disabled` take the place of the others."""
 
@@ -127,7 +127,7 @@ class AlertAfter(BaseModel):
         return ", ".join(attempts + ([write_durations([self.seconds])] if self.seconds else []))
 
     def reached_at(self, since: datetime, failures: int) -> datetime | None:
-        """Return from when on so many failures since this time count as failing; None if more are needed."""
+        """Return from when on failures in a row since this time count as failing; None if more are needed."""
         if self.attempts is not None and failures >= self.attempts:
             return since
         return None if self.seconds is None else since + timedelta(seconds=self.seconds)

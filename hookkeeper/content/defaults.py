@@ -41,7 +41,7 @@ _ERRORS = {
 MAX_COUNTED = 1000
 """Deliveries that wait: more are not counted."""
 LINKS = ("Link", "Temporal")
-"""Facts that are our own URLs. Tenants and receivers write into the others, which lead nowhere."""
+"""Facts that are our own URLs, and become links. The others have texts of tenants and receivers, and do not."""
 _COLOURS = {"disabled": "#b42318", "failing": "#b42318", "failed": "#b42318", "recovered": "#067647"}
 _AMBER = "#b54708"
 
@@ -90,18 +90,18 @@ def _event_lines(context: Context, limit: int) -> Iterator[str]:
 
 def _alert_subject(context: Context) -> str:
     alert = context["alert"]
-    name = _name_of(alert)
+    name, since, answer = _name_of(alert), _since(alert), _answer(alert.get("last_outcome") or {})
     if alert.get("recipient") == "operator" or alert["kind"] == "failed":
         name += f" ({alert['tenant']})"
     match alert["kind"]:
         case "failing":
-            return f"{name} is failing: {answer_of(alert)}{_since(alert)}"
+            return f"{name} is failing: {answer}{since}"
         case "reminder":
-            return f"{name} is still failing: {answer_of(alert)}{_since(alert)}"
+            return f"{name} is still failing: {answer}{since}"
         case "disabling":
             return f"{name} will be disabled {_disabled_when(alert)} if it keeps failing"
         case "disabled":
-            return f"{name} was disabled: {'410 Gone' if alert['reason'] == 'gone' else 'failing' + _since(alert)}"
+            return f"{name} was disabled: {'410 Gone' if alert['reason'] == 'gone' else 'failing' + since}"
         case "recovered":
             return f"{name} works again{_after(alert)}"
         case _:
@@ -195,12 +195,8 @@ def _waiting(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Waiting", "1 delivery" if waiting == 1 else f"{waiting:,} deliveries{more}"
 
 
-def answer_of(alert: Mapping[str, Any]) -> str:
-    """Describe the latest failed attempt in a few words: `500 Internal Server Error`, `no answer in time`."""
-    return _answer(alert.get("last_outcome") or {})
-
-
 def _answer(outcome: Mapping[str, Any]) -> str:
+    """Describe a failed attempt in a few words: `500 Internal Server Error`, `no answer in time`."""
     status, error = outcome.get("status_code"), outcome.get("error")
     if error and not error.startswith("http_"):
         protocol, _, code = error.partition("_")

@@ -19,7 +19,7 @@ MAX_VALUE = 256
 MAX_TERMS = 5
 MAX_QUERY = 400
 MAX_DIGITS = 15
-"""Of a number with decimals that is whole: JSON writes `4711.0` and `4711` for the same."""
+"""Digits of a whole number that is indexed without decimals: JSON has `4711.0` and `4711` for the same."""
 _TERM = re.compile(
     r"""\s* (?: (?P<field>data|metadata) \. (?P<path>[A-Za-z0-9_$@.-]+) : \s* )?"""
     r"""(?: "(?P<quoted>[^"]*)" | (?P<word>[^\s"]+) ) (?=\s|$)""",

@@ -127,7 +127,7 @@ def _find(address: str) -> tuple[Service, re.Match[str] | None]:
 
 
 def inert(text: str, *, markup: bool = True) -> str:
-    """Return a text that mentions nobody. `markup`: the service also reads links in it, which hide nothing then."""
+    """Return a text without working mentions. `markup`: the service also reads links in it, which then hide nothing."""
     text = _MENTION.sub(_broken, text)
     return _MARKUP.sub(_broken, text) if markup else text
 

@@ -89,7 +89,9 @@ class RecoveryScope(Message):
     action: BulkAction | None = None
     """None: a recovery, which makes deliveries of the status again, oldest first."""
     search: dict[str, Any] | None = None
-    """Of a bulk action: a `hookkeeper.registry.index.search.Search` as JSON. The fields down to `since` are unused."""
+    """What a bulk action searches: a `Search` (`hookkeeper.registry.index.search`) as JSON. It replaces the fields from
+    `webhook_id` to `since`.
+    """
     acknowledged: Acknowledgement | None = None
     webhook_id: str | None = None
     """None: all webhooks of the tenant."""

@@ -151,7 +151,7 @@ class Delivery(Message):
 
 
 class Acknowledgement(Message):
-    """What was said of an event that needed attention: it is known, and needs none any more."""
+    """Who has acknowledged an event, and when: it needs no attention until a delivery fails again."""
 
     at: datetime
     by: str

@@ -20,7 +20,7 @@ from hookkeeper.times import utc_now
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ALERT_INTERVAL = HOUR
-"""At least so long after the alert `failed`, or `failing`, comes another one."""
+"""The time at least from an alert `failed`, or `failing`, to the next one."""
 REMINDERS = (HOUR, 4 * HOUR, 12 * HOUR, DAY)
 """Time before each reminder; then always the last one."""
 WARNINGS = (HOUR, DAY)
@@ -38,16 +38,6 @@ class Due:
     """Until the next look; None: the incident is over."""
     is_counted: bool = False
     """The failures have no alert for now, and are counted for the next one."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedStep:
-    """What an incident has claimed to do."""
-
-    webhook: Webhook
-    kind: AlertKind | None
-    wait: timedelta | None
-    """Until the next look; None: the incident is over."""
 
 
 class AlertClaims:
@@ -82,8 +72,8 @@ class AlertClaims:
 
     async def claim_step(
         self, webhook_id: str, token: str, now: datetime, disable_after: timedelta | None
-    ) -> ClaimedStep | None:
-        """Claim the alert that is due to the webhook's incident, if one is; None if the webhook was deleted.
+    ) -> tuple[Webhook, Due] | None:
+        """Claim the alert of the webhook's incident that is due, if one is; None if the webhook was deleted.
 
         `disable_after`: for webhooks without a setting of their own; None is never.
         """
@@ -93,13 +83,13 @@ class AlertClaims:
                 return None
             step = due(webhook, now, disable_after)
             if webhook.incident and webhook.incident.token == token:
-                return ClaimedStep(webhook, webhook.incident.kind, step.wait)
+                return webhook, Due(webhook.incident.kind, step.wait)
             if step.is_counted and webhook.incident:
                 webhook.incident = _counted(webhook.incident, _streak(webhook))
             if step.kind is None:
-                return ClaimedStep(webhook, None, step.wait)
+                return webhook, step
             webhook.incident = _alerted(webhook, step.kind, token, now, disable_after)
-            return ClaimedStep(webhook, step.kind, due(webhook, now, disable_after).wait)
+            return webhook, Due(step.kind, due(webhook, now, disable_after).wait)
 
 
 def due(webhook: Webhook, now: datetime, disable_after: timedelta | None) -> Due:

@@ -31,7 +31,7 @@ class TypeRules(NamedTuple):
     archived: bool
     schema: dict[str, Any] | None
     search_keys: tuple[str, ...]
-    """Of the type, and of the tenant."""
+    """Those of the type, and those of the tenant."""
 
 
 ONE_ROW = select(literal_column("1")).subquery("one_row")
@@ -67,10 +67,10 @@ class Catalogue:
 
     async def rules(self, tenant: str, name: str) -> TypeRules:
         """Return the rules for a tenant's event of this type."""
-        ((known, archived, schema, of_type, of_tenant),) = await self._direct.fetch(
+        ((known, archived, schema, type_keys, tenant_keys),) = await self._direct.fetch(
             self._rules, tenant, {"name": name, "tenant": tenant}
         )
-        return TypeRules(known is not None, bool(archived), schema, (*(of_type or ()), *(of_tenant or ())))
+        return TypeRules(known is not None, bool(archived), schema, (*(type_keys or ()), *(tenant_keys or ())))
 
     async def search_keys(self, tenant: str) -> list[str]:
         """Return the paths of a tenant's search keys."""
@@ -106,19 +106,19 @@ class Catalogue:
                 await session.delete(known)
             add_entry(session, entry)
 
-    async def has_search_keys(self, tenant: str, paths: Collection[str], types: Collection[str]) -> set[str]:
+    async def declared_keys(self, tenant: str, paths: Collection[str], types: Collection[str]) -> set[str]:
         """Return those of the paths that are search keys of the tenant or of each of these event types; without
         types, of any.
         """
-        declared = select(EventType.name, EventType.search_keys).where(EventType.search_keys.is_not(None))
+        declared = select(EventType.search_keys).where(EventType.search_keys.is_not(None))
         if types:
             declared = declared.where(EventType.name.in_(types))
         async with self._database.read() as session:
-            of_types = [set(row[1] or ()) for row in await session.execute(declared)]
+            by_type = [set(keys or ()) for keys in await session.scalars(declared)]
         if types:
-            found = set.intersection(*of_types) if len(of_types) == len(types) else set()
+            found = set.intersection(*by_type) if len(by_type) == len({*types}) else set()
         else:
-            found = set().union(*of_types)
+            found = set().union(*by_type)
         return (found | {*await self.search_keys(tenant)}) & {*paths}
 
     async def page(self, *, archived: bool | None, limit: int, after: str | None) -> tuple[list[EventType], str | None]:

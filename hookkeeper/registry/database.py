@@ -73,10 +73,7 @@ error. And two codes: the server is read-only, as after a failover, or the user 
 POOLED_STATEMENTS = ("26000", "42P05")
 """PostgreSQL's codes for a prepared statement that is missing, or that another client has made: a pooler gives the
 transactions of a client to different connections, and knows nothing of statements."""
-POOLER_HINT = (
-    "is there a pooler in transaction mode, such as PgBouncer? Use PgBouncer 1.21 or newer with"
-    " max_prepared_statements, or session mode"
-)
+POOLER_REMEDY = "Use PgBouncer 1.21 or newer with max_prepared_statements, or session mode"
 
 URL_OPTIONS = frozenset(
     {
@@ -262,8 +259,9 @@ async def errors_translated(seconds: float | None) -> AsyncIterator[None]:
     except DBAPIError as error:
         if not is_outage(error):
             raise
-        hint = f" ({POOLER_HINT})" if _sqlstate(error) in POOLED_STATEMENTS else ""
-        raise RegistryUnavailable(f"the registry is unavailable: {error.orig}{hint}") from error
+        hint = f" (is there a pooler in transaction mode, such as PgBouncer? {POOLER_REMEDY})"
+        cause = f"{error.orig}{hint if _sqlstate(error) in POOLED_STATEMENTS else ''}"
+        raise RegistryUnavailable(f"the registry is unavailable: {cause}") from error
     except CipherError as error:
         raise RegistryUnavailable(f"the registry cannot be read: {error}") from error
 

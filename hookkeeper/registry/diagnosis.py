@@ -17,7 +17,7 @@ from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well,
 from hookkeeper.registry import migrations
 from hookkeeper.registry.database import (
     POOLED_STATEMENTS,
-    POOLER_HINT,
+    POOLER_REMEDY,
     RegistryUnavailable,
     RegistryUnprepared,
     errors_translated,
@@ -75,9 +75,8 @@ class _Parts:
             return wrong(f"there is no file {missing}", f"{MIGRATE}, or correct HOOKKEEPER_DATABASE_URL")
         try:
             async with errors_translated(ANSWER_TIMEOUT), self._reads.connect() as connection:
-                name = "server_version" if self._is_postgres else "sqlite_version()"
-                asked = f"SELECT current_setting('{name}')" if self._is_postgres else f"SELECT {name}"
-                version = await connection.scalar(text(asked))
+                function = "current_setting('server_version')" if self._is_postgres else "sqlite_version()"
+                version = await connection.scalar(text(f"SELECT {function}"))
                 times = [await _round_trip(connection) for _ in range(3)]
         except RegistryUnavailable as error:
             return wrong(str(error), REMEDY)
@@ -143,8 +142,8 @@ class _Parts:
             except Exception as error:
                 if getattr(error, "sqlstate", None) not in POOLED_STATEMENTS:
                     raise
-                hint = POOLER_HINT.partition("? ")[2]
-                return wrong("one in transaction mode, which loses prepared statements: requests fail", hint)
+                text_ = "one in transaction mode, which loses prepared statements: requests fail"
+                return wrong(text_, POOLER_REMEDY)
         return well("one in transaction mode, which keeps prepared statements" if moved else "one, such as PgBouncer")
 
     async def clock(self) -> Sequence[Finding]:

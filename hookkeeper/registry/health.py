@@ -1,7 +1,7 @@
 """The health of webhooks, from the results of their attempts.
 
 A webhook is healthy if the latest attempt of each of its targets has succeeded. `failing` in its row has the targets
-of which that is not true, and only attempts change it. What is sent to the URL follows from records of its own, which
+whose latest attempt has failed; only attempts change it. What is sent to the URL follows from records of its own, which
 begin anew when it is enabled, resumed or changed: failures, timeouts, throttling.
 
 A success that is no news is recorded once a minute only (`needs_recording`), and so is an attempt that took long. A
@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Select, case, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only
 
-from hookkeeper.policy import HealthDefaults, Status
+from hookkeeper.policy import HealthDefaults, HealthStatus
 from hookkeeper.registry.audit import AuditEntry, add_entry
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Failure, UtcDateTime, Webhook
@@ -116,8 +116,8 @@ class HealthStore:
             some = ordered[n : n + MAX_PER_TRANSACTION]
             async with self._database.write() as session:
                 for webhook in (await session.scalars(_locked({result.webhook_id for result in some}))).all():
-                    of_one = [result for result in some if result.webhook_id == webhook.id]
-                    change = await _record(session, webhook, of_one, defaults, again)
+                    own = [result for result in some if result.webhook_id == webhook.id]
+                    change = await _record(session, webhook, own, defaults, again)
                     if change.began or change.reached or change.recovered or change.disabled:
                         changes.append(change)
         return changes
@@ -149,7 +149,7 @@ def needs_recording(webhook: Webhook, target: str, now: datetime, *, slow: bool 
     return target in webhook.failing or not is_clean or _is_over(webhook.last_success_at, now)
 
 
-def status_of(webhook: Webhook, now: datetime) -> Status:
+def status_of(webhook: Webhook, now: datetime) -> HealthStatus:
     """Return the status of a webhook, as `status_column` does."""
     if not webhook.enabled:
         return "disabled"
@@ -172,7 +172,7 @@ def status_column(now: datetime) -> ColumnElement[Any]:
     )
 
 
-def keep_failing(webhook: Webhook, failing: dict[str, Failure]) -> None:
+def set_failing(webhook: Webhook, failing: dict[str, Failure]) -> None:
     """Set the targets whose latest attempt has failed, and what follows from them."""
     webhook.failing = failing
     webhook.unhealthy_since = min((failure.since for failure in failing.values()), default=None)
@@ -184,7 +184,7 @@ def drop_removed_targets(webhook: Webhook) -> None:
     """Forget the failures of targets that the webhook no longer has."""
     left = {part_of(target.id) for target in targets_of(webhook)}
     if webhook.failing.keys() - left:
-        keep_failing(webhook, {name: failure for name, failure in webhook.failing.items() if name in left})
+        set_failing(webhook, {name: failure for name, failure in webhook.failing.items() if name in left})
 
 
 def begin_anew(webhook: Webhook) -> None:
@@ -193,17 +193,17 @@ def begin_anew(webhook: Webhook) -> None:
         setattr(webhook, name, None)
 
 
-class _Before(NamedTuple):
-    """The health of a webhook as of its latest failure."""
+class _Health(NamedTuple):
+    """The health of a webhook as of the latest failure of its targets."""
 
     is_failing: bool
     has_reached: bool
 
 
-def _health_of(webhook: Webhook) -> _Before:
+def _health_of(webhook: Webhook) -> _Health:
     latest = max((failure.at for failure in webhook.failing.values()), default=None)
     from_ = webhook.failing_from
-    return _Before(latest is not None, latest is not None and from_ is not None and from_ <= latest)
+    return _Health(latest is not None, latest is not None and from_ is not None and from_ <= latest)
 
 
 def _locked(ids: Iterable[str]) -> Select[Webhook]:
@@ -247,7 +247,7 @@ def _note_success(webhook: Webhook, result: AttemptResult) -> None:
     if failure and failure.error in LOST and (result.answer == "sent" or result.event_id == failure.event_id):
         return  # the provider takes any address, and another one of the same email may have it
     if failure and failure.at <= result.at:
-        keep_failing(webhook, {name: other for name, other in webhook.failing.items() if name != result.target})
+        set_failing(webhook, {name: other for name, other in webhook.failing.items() if name != result.target})
     elif not needs_recording(webhook, result.target, result.at, slow=result.slow):
         return
     webhook.last_success_at = max(webhook.last_success_at or result.at, result.at)
@@ -262,7 +262,7 @@ def _note_success(webhook: Webhook, result: AttemptResult) -> None:
 
 
 def _note_failure(webhook: Webhook, result: AttemptResult, defaults: HealthDefaults) -> None:
-    keep_failing(webhook, webhook.failing | {result.target: _failure(webhook, result, defaults)})
+    set_failing(webhook, webhook.failing | {result.target: _failure(webhook, result, defaults)})
     if not result.tells_of_url:
         return
     webhook.url_failures = (webhook.url_failures or 0) + 1

@@ -11,7 +11,7 @@ from sqlalchemy.orm import selectinload
 
 from hookkeeper import metrics
 from hookkeeper.content.search_terms import Term, has_all
-from hookkeeper.policy import Status
+from hookkeeper.policy import HealthStatus
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database, lock
 from hookkeeper.registry.direct_reads import DirectReads
@@ -110,7 +110,7 @@ class Webhooks:
         enabled: bool | None,
         limit: int,
         cursor: str | None,
-        status: Status | None = None,
+        status: HealthStatus | None = None,
         terms: Sequence[Term] = (),
     ) -> tuple[list[Webhook], str | None]:
         """Return up to `limit` webhooks, newest first, and the next cursor; fewer if they are large, or few of those
@@ -183,7 +183,7 @@ class Webhooks:
                 add_entry(session, entry)
         return webhook
 
-    async def count_by_state(self, tenant: str | None = None) -> dict[Status, int]:
+    async def count_by_state(self, tenant: str | None = None) -> dict[HealthStatus, int]:
         """Return the number of webhooks of each status that has any."""
         status = status_column(utc_now()).label("status")
         async with self._database.read() as session:

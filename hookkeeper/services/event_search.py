@@ -63,7 +63,7 @@ class EventSearches:
         if search.tenant is None:
             raise Invalid.field("q", "searches in the data of one tenant: name a `tenant` too")
         paths = {term.path for term in terms if term.path is not None}
-        declared = await self._store.catalogue.has_search_keys(search.tenant, paths, search.types) if paths else set()
+        declared = await self._store.catalogue.declared_keys(search.tenant, paths, search.types) if paths else set()
         keys = tuple(Key(term.path, term.text) for term in terms if term.path is not None and term.path in declared)
         others = [term for term in terms if term.path not in declared]
         since = search.since

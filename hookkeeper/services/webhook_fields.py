@@ -15,7 +15,7 @@ from hookkeeper.content.text import SECONDS
 from hookkeeper.content.tls import Tls
 from hookkeeper.crypto.signing_keys import Scheme
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.policy import AlertAfter, Order, OrderPolicy, RetryPolicy, Status
+from hookkeeper.policy import AlertAfter, HealthStatus, Order, OrderPolicy, RetryPolicy
 from hookkeeper.services.fields import (
     SHOWN_AS_GIVEN,
     EventPattern,
@@ -152,7 +152,7 @@ class FailingTarget(ResponseModel):
 class WebhookHealth(ResponseModel):
     """The health of the webhook: that of the latest attempts of its URL, emails and notifications."""
 
-    status: Status
+    status: HealthStatus
     """`new`: no attempt was made yet. `healthy`: the latest attempt of every target has succeeded. `degraded`: that of
     a target has failed. `failing`: a target has failed as often in a row, or for as long, as `alert_after` says.
     `paused` and `disabled` take the place of the others."""

@@ -116,8 +116,8 @@ def test_a_warning_comes_a_day_and_an_hour_before_a_webhook_is_disabled(
 async def step(store: Store, token: str, now: datetime) -> tuple[AlertKind | None, timedelta | None, int | None]:
     claimed = await store.alerts.claim_step("wh_1", token, now, 5 * DAY)
     assert claimed is not None
-    state = claimed.webhook.incident
-    return claimed.kind, claimed.wait, state.reported if state and claimed.kind else None
+    webhook, found = claimed
+    return found.kind, found.wait, webhook.incident.reported if webhook.incident and found.kind else None
 
 
 async def attempts(store: Store, at: datetime, *answers: str) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
-from hookkeeper.policy import AlertAfter, HealthDefaults, Status
+from hookkeeper.policy import AlertAfter, HealthDefaults, HealthStatus
 from hookkeeper.registry.health import (
     MAX_PER_TRANSACTION,
     AttemptResult,
@@ -404,12 +404,12 @@ async def test_webhooks_are_listed_by_their_status(store: Store, make_webhook: M
     await store.health.record([AttemptResult("wh_degraded", "failed", utc_now())])
     await store.webhooks.set_paused("wh_paused", None, True)
     await store.webhooks.update("wh_disabled", None, {"enabled": False})
-    for status in get_args(Status):
+    for status in get_args(HealthStatus):
         found, _ = await store.webhooks.page(
             tenant=None, event=None, enabled=None, status=status, limit=10, cursor=None
         )
         assert [webhook.id for webhook in found] == [f"wh_{status}"]
-    assert await store.webhooks.count_by_state() == dict.fromkeys(get_args(Status), 1)
+    assert await store.webhooks.count_by_state() == dict.fromkeys(get_args(HealthStatus), 1)
     assert await store.webhooks.count_by_state("acme") == {"healthy": 1, "failing": 1, "disabled": 1}
     assert [webhook.id for webhook in await store.webhooks.in_trouble(None, 5)] == ["wh_failing", "wh_degraded"]
     assert [webhook.id for webhook in await store.webhooks.in_trouble("globex", 5)] == ["wh_degraded"]
@@ -431,7 +431,7 @@ FAILING = {"webhook": Failure(since=NOW, failures=3, at=NOW)}
         ({"failing": FAILING, "failing_from": NOW, "paused_at": NOW, "enabled": False}, "disabled"),
     ],
 )
-async def test_status(store: Store, make_webhook: Make, fields: dict[str, Any], status: Status) -> None:
+async def test_status(store: Store, make_webhook: Make, fields: dict[str, Any], status: HealthStatus) -> None:
     webhook = make_webhook()
     for name, value in fields.items():
         setattr(webhook, name, value)

@@ -14,7 +14,7 @@ from test_webhook_health import has_failed_for
 
 from hookkeeper import ids
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.waiting import WaitingOf
+from hookkeeper.registry.index.waiting import WaitingDeliveries
 from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
 from receivers import Answer, Receiver, receiver
@@ -301,7 +301,7 @@ async def test_a_look_that_was_interrupted_after_its_claim_alerts_once(
     count = EventIndex.waiting_of_webhooks
     tries: list[Collection[str]] = []
 
-    async def interrupted(index: EventIndex, webhook_ids: Collection[str]) -> dict[str, WaitingOf]:
+    async def interrupted(index: EventIndex, webhook_ids: Collection[str]) -> dict[str, WaitingDeliveries]:
         tries.append(webhook_ids)
         if len(tries) == 1:
             raise RuntimeError("killed")

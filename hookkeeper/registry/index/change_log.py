@@ -53,7 +53,9 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangedDelivery:
+class DeliveryResult:
+    """A delivery, as its row has it."""
+
     id: str
     webhook_id: str
     channel: Channel
@@ -80,7 +82,7 @@ class ChangedEvent:
     deliver_at: datetime | None
     run_id: str
     shared_run: str | None
-    deliveries: list[ChangedDelivery]
+    deliveries: list[DeliveryResult]
     """Those that have changed."""
 
 
@@ -154,15 +156,15 @@ async def changed_events(session: AsyncSession, changes: Sequence[Change]) -> li
     ]
 
 
-async def _deliveries(session: AsyncSession, changes: Sequence[Change]) -> dict[tuple[Any, ...], ChangedDelivery]:
+async def _deliveries(session: AsyncSession, changes: Sequence[Change]) -> dict[tuple[Any, ...], DeliveryResult]:
     columns = [deliveries.c[name] for name in ("accepted_at", "tenant", "event_id", "id")]
     keys = sorted({(*change.key, id_) for change in changes for id_ in change.deliveries})
     if not keys:
         return {}
     rows = await session.execute(select(deliveries).where(rows_with(columns, keys)))
     return {
-        tuple(row[column.name] for column in columns): ChangedDelivery(
-            **{name: row[name] for name in ChangedDelivery.__slots__}
+        tuple(row[column.name] for column in columns): DeliveryResult(
+            **{name: row[name] for name in DeliveryResult.__slots__}
         )
         for row in rows.mappings()
     }

@@ -8,13 +8,13 @@ from hookkeeper.registry.index import change_log, listing
 from hookkeeper.registry.index.change_log import Change, ChangedEvent, LogEnds, Position
 from hookkeeper.registry.index.compared_rows import ComparedRows
 from hookkeeper.registry.index.leases import Leases
-from hookkeeper.registry.index.listing import MAX_TOTAL, ListedDelivery, ListedEvent, Seen
+from hookkeeper.registry.index.listing import MAX_TOTAL, LatestValues, ListedDelivery, ListedEvent
 from hookkeeper.registry.index.retention import expire
 from hookkeeper.registry.index.runs_by_status import RunsByStatus
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.state import IndexState, read_state
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
-from hookkeeper.registry.index.waiting import Waiting, WaitingOf, count_waiting, waiting_of_webhooks
+from hookkeeper.registry.index.waiting import Waiting, WaitingDeliveries, count_waiting, waiting_of_webhooks
 
 
 class EventIndex:
@@ -40,7 +40,7 @@ class EventIndex:
         async with self._database.read() as session:
             return await count_waiting(session, (), {} if tenant is None else {"tenant": tenant})
 
-    async def waiting_of_webhooks(self, webhook_ids: Collection[str]) -> dict[str, WaitingOf]:
+    async def waiting_of_webhooks(self, webhook_ids: Collection[str]) -> dict[str, WaitingDeliveries]:
         """Count the held and retrying deliveries of each of these webhooks that has any."""
         async with self._database.read() as session:
             return await waiting_of_webhooks(session, webhook_ids)
@@ -75,10 +75,10 @@ class EventIndex:
         async with self._database.scan() as session:
             return await listing.list_events(session, search, limit, cursor)
 
-    async def seen(self, tenant: str | None, webhook: str | None) -> Seen:
+    async def latest_values(self, tenant: str | None, webhook: str | None) -> LatestValues:
         """Return what the latest events and failed attempts have, for suggestions."""
         async with self._database.scan() as session:
-            return await listing.seen(session, tenant, webhook)
+            return await listing.latest_values(session, tenant, webhook)
 
     async def matches(self, search: Search, limit: int, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
         """Return tenants and ids of such a page."""
@@ -93,7 +93,7 @@ class EventIndex:
             return await listing.list_deliveries(session, search, limit, cursor)
 
     async def count_up_to(self, search: Search, limit: int) -> tuple[int, bool]:
-        """Count up to so many events that meet the search, and return whether these are all."""
+        """Count the events that meet the search, at most `limit`, and return whether these are all."""
         async with self._database.scan() as session:
             return await listing.count_up_to(session, search, limit)
 

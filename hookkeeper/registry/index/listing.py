@@ -19,14 +19,15 @@ from hookkeeper.messages.event import (
 )
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index import tables
+from hookkeeper.registry.index.change_log import DeliveryResult
 from hookkeeper.registry.index.search import Key, Search, find_deliveries, find_events, needs_attention
 from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.times import utc_now
 
 MAX_TOTAL = 1000
-MAX_SEEN = 250
-"""Rows that are read for suggestions, of each kind."""
+MAX_LATEST = 250
+"""Rows that are read for the values to suggest, of each kind."""
 MAX_HELD = 100_000
 MAX_LISTED_WEBHOOKS = 100
 """Webhooks of an event in a list."""
@@ -34,22 +35,7 @@ WORST_FIRST: tuple[DeliveryStatus, ...] = ("failed", "retrying", "held", "pendin
 """What a person wants to see first."""
 
 
-@dataclass(frozen=True, slots=True)
-class LatestResult:
-    """The result so far of the delivery of an event that is to be seen first."""
-
-    delivery: str
-    webhook_id: str
-    channel: Channel
-    status: DeliveryStatus
-    reason: Reason | None
-    attempts: int
-    status_code: int | None
-    error: str | None
-    next_attempt_at: datetime | None
-
-
-class Seen(NamedTuple):
+class LatestValues(NamedTuple):
     """What the latest rows have."""
 
     types: Collection[str]
@@ -71,8 +57,8 @@ class ListedEvent:
     webhooks: list[str]
     needs_attention: list[str]
     """Webhooks with a delivery that needs attention, unless the event needs none."""
-    latest: LatestResult | None
-    """Of the webhook of the search, if it names one. None without deliveries."""
+    latest: DeliveryResult | None
+    """Its worst delivery, or that to the webhook of the search; None without deliveries."""
     acknowledged: Acknowledgement | None = None
 
 
@@ -116,15 +102,11 @@ def _listed(event: RowMapping, shown: Sequence[Row[*tuple[Any, ...]]]) -> Listed
         **{name: event[name] for name in ListedEvent.__slots__[:9]},
         webhooks=sorted({row.webhook_id for row in shown}),
         needs_attention=sorted({row.webhook_id for row in troubled}),
-        latest=_latest(event, shown[0]) if shown else None,
+        latest=DeliveryResult(**{name: getattr(shown[0], name) for name in DeliveryResult.__slots__})
+        if shown
+        else None,
         acknowledged=Acknowledgement.of(event["acknowledged"]),
     )
-
-
-def _latest(event: RowMapping, row: Row[*tuple[Any, ...]]) -> LatestResult:
-    at = next_attempt_at(row.status, row.next_attempt_at, event["status"], event["deliver_at"])
-    same = {name: getattr(row, name) for name in LatestResult.__slots__[1:-1]}
-    return LatestResult(delivery=row.id, **same, next_attempt_at=at)
 
 
 async def list_matches(
@@ -185,22 +167,22 @@ async def count_deliveries(session: AsyncSession, search: Search) -> int | None:
     return None if found.end else len(found.keys)
 
 
-async def seen(session: AsyncSession, tenant: str | None, webhook: str | None) -> Seen:
+async def latest_values(session: AsyncSession, tenant: str | None, webhook: str | None) -> LatestValues:
     """Return the types of the latest events of a tenant, and the latest errors of its deliveries, or of a webhook's."""
-    of_tenant = [] if tenant is None else [events.c.tenant == tenant]
-    latest = select(events.c.type).where(*of_tenant).order_by(events.c.accepted_at.desc()).limit(MAX_SEEN).subquery()
+    tenant_is = [] if tenant is None else [events.c.tenant == tenant]
+    latest = select(events.c.type).where(*tenant_is).order_by(events.c.accepted_at.desc()).limit(MAX_LATEST).subquery()
     types = await session.scalars(select(latest.c.type).distinct())
     owner = deliveries.c.webhook_id == webhook if webhook else deliveries.c.tenant == tenant if tenant else true()
     failed = (
         select(deliveries.c.error)
         .where(tables.NOT_SUCCEEDED, deliveries.c.status == status, owner)
         .order_by(deliveries.c.accepted_at.desc())
-        .limit(MAX_SEEN)
+        .limit(MAX_LATEST)
         .subquery()
         for status in NEED_ATTENTION
     )
     errors = await session.scalars(union(*(select(part.c.error) for part in failed)))
-    return Seen(frozenset(types), frozenset(filter(None, errors)))
+    return LatestValues(frozenset(types), frozenset(filter(None, errors)))
 
 
 async def count_held(session: AsyncSession, webhook_id: str) -> int:
@@ -219,8 +201,8 @@ async def _deliveries(
     rank = case({status: n for n, status in enumerate(WORST_FIRST)}, value=deliveries.c.status)
     order = case((deliveries.c.webhook_id == searched, 0), else_=1), rank, deliveries.c.id
     number = func.row_number().over(partition_by=columns, order_by=order).label("number")
-    of_result = [deliveries.c[name] for name in ("id", *LatestResult.__slots__[1:])]
-    found = select(*columns, *of_result, number).where(*_with_keys(deliveries, keys)).subquery()
+    results = [deliveries.c[name] for name in DeliveryResult.__slots__]
+    found = select(*columns, *results, number).where(*_with_keys(deliveries, keys)).subquery()
     listed: dict[Key, list[Row[*tuple[Any, ...]]]] = {}
     query = select(found).where(found.c.number <= MAX_LISTED_WEBHOOKS).order_by(found.c.number)
     for row in await session.execute(query):

@@ -87,7 +87,9 @@ class Search:
     """Accepted before this time."""
     statuses: tuple[EventStatus, ...] = ()
     needs_attention: bool | None = None
-    """True: with a delivery that `needs_attention`. False: with none that is retrying, held or failed."""
+    """True: with a delivery that `needs_attention`. False: acknowledged, or with none that is retrying,
+    held or failed.
+    """
     acknowledged: bool | None = None
     webhook: str | None = None
     delivery_statuses: tuple[DeliveryStatus, ...] = ()
@@ -117,7 +119,7 @@ class _Condition(NamedTuple):
     on: Callable[..., ColumnElement[bool]]
 
 
-class _OfTable(NamedTuple):
+class _TableConditions(NamedTuple):
     """Conditions that one row of a table has to meet."""
 
     table: Table
@@ -221,20 +223,17 @@ class _Scan:
             query = query.order_by(*(scanned.c[name].desc() for name in self.key))
         return query
 
-    def _conditions(self) -> list[_OfTable]:
+    def _conditions(self) -> list[_TableConditions]:
         """Return the conditions on the table of the path, and then those on rows of other tables."""
-        search = self.search
-        type_is = [_has_one("type", search.types)] if search.types else []
-        common = [*_common_conditions(search, self.path.event_key[-1])]
-        of_event, of_delivery = [*_event_conditions(search)], [*_delivery_conditions(search)]
-        if self.path.table is events:
-            found = [_OfTable(events, [*common, *type_is, *of_event]), _OfTable(deliveries, of_delivery)]
-        elif self.path.table is deliveries:
-            found = [_OfTable(deliveries, [*common, *type_is, *of_delivery]), _OfTable(events, of_event)]
-        else:
-            others = [_OfTable(events, [*type_is, *of_event]), _OfTable(deliveries, of_delivery)]
-            found = [_OfTable(event_keys, common), *others]
-        return [*found, *(_OfTable(event_keys, [_has_one("token", each)]) for each in _tokens(search, self.session))]
+        search, own = self.search, self.path.table
+        found = dict[Table, list[_Condition]]({own: [], events: [], deliveries: []})
+        found[own] += _common_conditions(search, self.path.event_key[-1])
+        if search.types:
+            found[events if own is event_keys else own].append(_has_one("type", search.types))
+        found[events] += _event_conditions(search)
+        found[deliveries] += _delivery_conditions(search)
+        keys = (_TableConditions(event_keys, [_has_one("token", each)]) for each in _tokens(search, self.session))
+        return [*(_TableConditions(*each) for each in found.items()), *keys]
 
     async def _end(self) -> Key | None:
         """Return the key of the last entry that may be read; None if there are fewer."""
@@ -261,7 +260,7 @@ class _Scan:
             )
         return bounds
 
-    def _has_other(self, scanned: FromClause, other: _OfTable) -> ColumnElement[bool]:
+    def _has_other(self, scanned: FromClause, other: _TableConditions) -> ColumnElement[bool]:
         """Return whether the event of an entry meets these conditions, or has a delivery or a key that does."""
         table, conditions = other
         key = EVENT_KEY if table is events else DELIVERY_KEY
@@ -283,8 +282,8 @@ async def _choose_path(session: AsyncSession, search: Search, before: datetime |
         if (keys := await _few_events(session, search, in_range)) is not None:
             return _of_keys(keys, events if of_events else deliveries)
     candidates = [*_of_deliveries(search), *(_of_events(search) if of_events else ())]
-    of_tenant = column("tenant") == search.tenant
-    candidates += [_Path(event_keys, None, (of_tenant,), _each("token", each)) for each in _tokens(search, session)]
+    tenant_is = column("tenant") == search.tenant
+    candidates += [_Path(event_keys, None, (tenant_is,), _each("token", each)) for each in _tokens(search, session)]
     if len(candidates) > 1:
         return await _rarest(session, candidates, search.since, before)
     return candidates[0] if candidates else _Path(events, None)

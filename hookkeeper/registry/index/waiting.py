@@ -27,7 +27,7 @@ class Waiting(NamedTuple):
     """There are more than are counted."""
 
 
-class WaitingOf(NamedTuple):
+class WaitingDeliveries(NamedTuple):
     """The waiting deliveries of a webhook."""
 
     held: int = 0
@@ -94,10 +94,10 @@ def _counts(
     return select(*groups, *numbers, *totals).group_by(*groups).order_by(*order).limit(max_groups)
 
 
-async def waiting_of_webhooks(session: AsyncSession, webhook_ids: Collection[str]) -> dict[str, WaitingOf]:
+async def waiting_of_webhooks(session: AsyncSession, webhook_ids: Collection[str]) -> dict[str, WaitingDeliveries]:
     """Count the deliveries of each of these webhooks that has any, at most `MAX_WAITING_OF_ONE` of one."""
     columns = deliveries.c.webhook_id, deliveries.c.status, deliveries.c.next_attempt_at
-    of_each = [
+    parts = [
         select(
             select(*columns)
             .where(deliveries.c.webhook_id == webhook_id, deliveries.c.status.in_(STATUSES), NOT_SUCCEEDED)
@@ -106,9 +106,9 @@ async def waiting_of_webhooks(session: AsyncSession, webhook_ids: Collection[str
         )
         for webhook_id in webhook_ids
     ]
-    if not of_each:
+    if not parts:
         return {}
-    found = union_all(*of_each).subquery()
+    found = union_all(*parts).subquery()
     retries = found.c.status == "retrying"
     query = select(
         found.c.webhook_id,
@@ -118,6 +118,6 @@ async def waiting_of_webhooks(session: AsyncSession, webhook_ids: Collection[str
     )
     rows = await session.execute(query.group_by(found.c.webhook_id))
     return {
-        webhook_id: WaitingOf(held, retrying, next_attempt_at, held + retrying == MAX_WAITING_OF_ONE)
+        webhook_id: WaitingDeliveries(held, retrying, next_attempt_at, held + retrying == MAX_WAITING_OF_ONE)
         for webhook_id, held, retrying, next_attempt_at in rows
     }

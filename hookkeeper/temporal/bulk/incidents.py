@@ -1,7 +1,6 @@
 """The client of incidents and probes, the runs of webhooks that fail: the ones alert, the others try again."""
 
 from datetime import timedelta
-from typing import Any
 
 from temporalio.client import Client
 from temporalio.common import Priority, WorkflowIDConflictPolicy
@@ -26,9 +25,9 @@ class Incidents:
 
     async def look(self, tenant: str, webhook_id: str) -> None:
         """Let the incident of the webhook look at it now; start it if it is not open."""
-        await self._start(tenant, webhook_id, timedelta(), start_signal=temporal_names.LOOK)
+        await self._start(tenant, webhook_id, timedelta(), temporal_names.LOOK)
 
-    async def _start(self, tenant: str, webhook_id: str, wait: timedelta, **more: Any) -> None:
+    async def _start(self, tenant: str, webhook_id: str, wait: timedelta, signal: str | None = None) -> None:
         async with translated_errors(not_found=Unavailable):
             await self._client.start_workflow(
                 temporal_names.INCIDENT,
@@ -38,8 +37,8 @@ class Incidents:
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 search_attributes=tenant_attributes(tenant),
                 priority=Priority(fairness_key=tenant),
+                start_signal=signal,
                 static_summary=f"incident of {webhook_id} · {tenant}",
-                **more,
             )
 
 

@@ -119,7 +119,7 @@ class Recoveries:
     async def _running(self, scope: RecoveryScope) -> str | None:
         """Return the running recovery of an overlapping scope: of the webhook, of its tenant, or any of the tenant.
 
-        Of bulk actions, return that of the tenant with the same action.
+        A bulk action overlaps with one of the same tenant and action.
         """
         if scope.action is not None:
             run = await self._latest(ids.bulk_id("", scope.tenant, scope.action))

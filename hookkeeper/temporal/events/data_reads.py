@@ -33,11 +33,11 @@ class DataReads:
         for row in rows:
             by_run.setdefault(row.shared_run or ids.workflow_id(row.tenant, row.id), []).append(row)
 
-        async def find_in(of_run: list[ListedEvent]) -> list[str]:
-            shared_run = of_run[0].shared_run
+        async def find_in(events: list[ListedEvent]) -> list[str]:
+            shared_run = events[0].shared_run
             run = await self._shared_run(shared_run) if shared_run else None
             found: list[str] = []
-            for row in of_run:
+            for row in events:
                 event = (run and run.event(row.tenant, row.id)) or await self._own(row)
                 if event and matches(event.data, row.id):
                     found.append(row.id)
@@ -45,7 +45,7 @@ class DataReads:
             return found
 
         async with translated_errors():
-            found = {id_ for of_run in await read_all(by_run.values(), find_in) for id_ in of_run}
+            found = {id_ for ids_ in await read_all(by_run.values(), find_in) for id_ in ids_}
         return [row for row in rows if row.id in found]
 
     async def _shared_run(self, name: str) -> SharedRun | None:

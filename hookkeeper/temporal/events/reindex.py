@@ -119,7 +119,7 @@ class Reindex:
                     return await (self._shared(run.id, rows) if ids.is_shared_run(run.id) else self._own(run.id, rows))
             return []
 
-        read_events = [event for of_run in await read_all(runs, reports_of) for event in of_run]
+        read_events = [event for found_in_run in await read_all(runs, reports_of) for event in found_in_run]
         for n in range(0, len(read_events), REPORTS_PER_WRITE):
             some = read_events[n : n + REPORTS_PER_WRITE]
             await self._store.rows.write(
@@ -130,10 +130,10 @@ class Reindex:
 
     async def _keyed(self, report: RunReport, data: Any) -> KeyedEvent:
         """Return an event with what it can be searched by, as its type and its tenant declare it now."""
-        of_type = report.tenant, report.type
-        if of_type not in self._search_keys:
-            self._search_keys[of_type] = (await self._store.catalogue.rules(*of_type)).search_keys
-        return KeyedEvent(report.tenant, report.event_id, report.accepted_at, keys_of(data, self._search_keys[of_type]))
+        key = report.tenant, report.type
+        if key not in self._search_keys:
+            self._search_keys[key] = (await self._store.catalogue.rules(*key)).search_keys
+        return KeyedEvent(report.tenant, report.event_id, report.accepted_at, keys_of(data, self._search_keys[key]))
 
     async def _own(self, workflow_id: str, rows: Rows) -> list[_Found]:
         """Return the reports of an event's latest run."""

@@ -35,7 +35,7 @@ MIN_AGE = timedelta(minutes=30)
 EVENTS_PER_PAGE = 500
 MAX_CONCURRENT_READS = 4
 PAUSE = 0.02
-"""Seconds after each event that a reader has looked up: there may be very many, and nobody waits for them."""
+"""Seconds after each event that a reader has looked up: there may be very many, and no request waits for them."""
 log = structlog.get_logger("hookkeeper.repair")
 
 

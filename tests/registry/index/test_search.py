@@ -269,7 +269,7 @@ async def test_a_row(index: WrittenIndex, reports: list[RunReport]) -> None:
         worst = min((WORST_FIRST.index(delivery.status) for delivery in report.deliveries), default=None)
         assert (row.latest and WORST_FIRST.index(row.latest.status)) == worst
         if row.latest:
-            (delivery,) = (one for one in report.deliveries if one.id == row.latest.delivery)
+            (delivery,) = (one for one in report.deliveries if one.id == row.latest.id)
             assert (row.latest.status, row.latest.attempts) == (delivery.status, len(delivery.attempts))
             assert row.latest.error == (delivery.attempts[-1].error if delivery.attempts else None)
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.messages.event import Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index import waiting
-from hookkeeper.registry.index.waiting import WaitingOf
+from hookkeeper.registry.index.waiting import WaitingDeliveries
 from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
@@ -36,8 +36,8 @@ async def test_each_has_its_own_numbers_and_its_next_attempt(
         delivery = Delivery(id=webhook, webhook_id=webhook, status=status, next_attempt_at=at)
         await index.write([RunReport("acme", f"evt_{n}", "order.paid", NOW, NOW, progress, (delivery,))])
     assert await index.waiting_of_webhooks(["wh_1", "wh_2", "wh_3"]) == {
-        "wh_1": WaitingOf(held=1, retrying=2, next_attempt_at=SOON),
-        "wh_2": WaitingOf(held=1),
+        "wh_1": WaitingDeliveries(held=1, retrying=2, next_attempt_at=SOON),
+        "wh_2": WaitingDeliveries(held=1),
     }
     assert await index.waiting_of_webhooks([]) == {}
     counted = await index.count_waiting("acme")
