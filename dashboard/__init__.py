@@ -45,5 +45,5 @@ ROUTERS = (
     portal_links.router,
     recoveries.router,
 )
-"""`/webhooks/new` and `/webhooks/export.csv` come before `/webhooks/{webhook_id}`; of its own,
-`POST /webhooks/{webhook_id}/{command}` is the last."""
+"""`/webhooks/new` and `/webhooks/export.csv` come before `/webhooks/{webhook_id}`, and all forms of a webhook before
+`POST /webhooks/{webhook_id}/{command}`."""

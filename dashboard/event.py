@@ -21,7 +21,7 @@ from api.problems import Problem
 from api.schemas.events import AcknowledgeRequest
 from api.state import state_of
 from dashboard import filters
-from dashboard.rendering import given_filters, paging, problem_of, query, redirect, render
+from dashboard.rendering import filters_in, paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
 from hookkeeper.command_rules import COMMANDS, Command
@@ -119,16 +119,17 @@ async def list_events(
     filter_ = await filters.context(request, "/events", FIELDS, store, search.tenant, **names)
     if address := filters.by_name(request, "/events", filter_["suggested"].webhooks):
         return redirect(address)
-    given = given_filters(request)
+    given = filters_in(request.query_params)
+    followed = {name: given[name] for name in FOLLOWED if name in given}
     return await render(
         request,
         "events.html",
         events=[views.event_summary(row, links, names) for row in found.rows],
-        views=await _views(store.index, search, {name: given[name] for name in FOLLOWED if name in given}),
+        views=await _views(store.index, search, followed),
         searched_until=found.searched_until,
         **paging(request, "/events", cursor, found.next_cursor, exported=True),
         **filter_,
-        stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
+        stream=query("/live", **followed),
         statuses=get_args(EventStatus),
         delivery_statuses=get_args(DeliveryStatus),
         reasons=REASONS,
@@ -152,8 +153,8 @@ async def _views(index: EventIndex, search: Search, owner: dict[str, list[str]])
 
 
 async def _count(index: EventIndex, search: Search) -> str:
-    count = await index.count_events(search, MAX_COUNTED)
-    return f"{MAX_COUNTED}+" if count is None else str(count)
+    count, are_all = await index.count_up_to(search, MAX_COUNTED)
+    return f"{count}{'' if are_all else '+'}"
 
 
 @router.get("/live", response_class=EventSourceResponse, dependencies=[needs("events:read")])

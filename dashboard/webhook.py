@@ -20,7 +20,7 @@ from dashboard import filters
 from dashboard.charts import Counted, RangeName, ShownRange, count_range
 from dashboard.event import REASONS
 from dashboard.recoveries import PERIODS as RECOVERED
-from dashboard.recoveries import since_of
+from dashboard.recoveries import read_recovery
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
@@ -171,14 +171,11 @@ async def recover_webhook(
     request: Request, webhook: KnownWebhook, webhooks: WebhooksDep, recoveries: RecoveriesDep
 ) -> Response:
     """Count the failed deliveries of a time; in a second step, with the time that was shown, make them again."""
-    form: dict[str, str] = request.state.form
-    is_confirmed = "since" in form
     try:
-        given = {"since": form["since"] if is_confirmed else since_of(form), "dry_run": not is_confirmed}
-        state = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(given))
+        state = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(read_recovery(request.state.form)))
     except (Problem, ValidationError, Conflict, NotPossible) as error:
         return await _show_overview(request, webhook, webhooks, problem=problem_of(error))
-    if is_confirmed:
+    if state.id:
         return redirect(path_of(webhook, done="recover"))
     return await _show_overview(request, webhook, webhooks, recovery=views.recovery(state))
 
@@ -215,7 +212,7 @@ async def _show_overview(
 
 
 async def _history(webhooks: WebhookService, webhook: Webhook, shown: RangeName) -> History:
-    index, search = webhooks.store.index, _all_of(webhook)
+    index, search = webhooks.store.index, Search(tenant=webhook.tenant, webhook=webhook.id)
     counted = await count_range(index, CHART_HEIGHT, shown, tenant=webhook.tenant, webhook=webhook.id)
     failed = await index.count_deliveries(replace(search, delivery_statuses=("failed",)))
     found, _ = await index.deliveries(replace(search, delivery_statuses=NOT_DELIVERED), FAILURES, None)
@@ -230,7 +227,3 @@ async def _latest_attempt(gateway: Gateway, listed: ListedDelivery) -> Attempt |
     except (Unavailable, UnknownEvent, TimeoutError):
         return None
     return next((known.attempts[-1] for known in state.deliveries if known.id == listed.id and known.attempts), None)
-
-
-def _all_of(webhook: Webhook) -> Search:
-    return Search(tenant=webhook.tenant, webhook=webhook.id)

@@ -93,14 +93,14 @@ class EventIndex:
             return await listing.list_deliveries(session, search, limit, cursor)
 
     async def count_up_to(self, search: Search, limit: int) -> tuple[int, bool]:
-        """Count up to so many events that meet the search, and return whether these are all."""
+        """Count the events that meet the search, up to a limit, and return whether these are all."""
         async with self._database.scan() as session:
             return await listing.count_up_to(session, search, limit)
 
-    async def count_events(self, search: Search, at_most: int = MAX_TOTAL) -> int | None:
-        """Return how many events meet the search; None if there are more, or too many to count."""
-        async with self._database.scan() as session:
-            return await listing.count_events(session, search, at_most)
+    async def count_events(self, search: Search) -> int | None:
+        """Return how many events meet the search; None if they are too many to count."""
+        number, are_all = await self.count_up_to(search, MAX_TOTAL)
+        return number if are_all else None
 
     async def count_deliveries(self, search: Search) -> int | None:
         """Do the same for the deliveries to the webhook of the search."""
