@@ -1,4 +1,4 @@
-"""The list of webhooks; what the tabs of one share; its first tabs: how it is, and its deliveries.
+"""What the tabs of a webhook share, and its first tabs: how it is, and its deliveries.
 
 `webhook_settings.py` has the settings, `webhook_receiver.py` what one needs to build a receiver.
 """
@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from api import views
 from api.access import needs
-from api.deps import CallerDep, Cursor, KnownWebhook, RecoveriesDep, StoreDep, WebhooksDep
-from api.filters import DeliverySearch, WebhookSearch
+from api.deps import Cursor, KnownWebhook, RecoveriesDep, StoreDep, WebhooksDep
+from api.filters import DeliverySearch
 from api.problems import Problem
 from dashboard import filters
 from dashboard.charts import Counted, RangeName, ShownRange, count_range
@@ -25,7 +25,6 @@ from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
 from hookkeeper.messages.event import Attempt, DeliveryStatus
-from hookkeeper.policy import Status
 from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
@@ -36,10 +35,6 @@ from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Conflict, Unavailable, UnknownEvent
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
-WEBHOOKS_ON_PAGE = 20
-SPARKLINE_HEIGHT = 24.0
-WEBHOOK_FIELDS = frozenset({"tenant", "q", "event", "status"})
-"""Filters that the form of the list of webhooks has."""
 DELIVERIES_ON_PAGE = 25
 FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "until"})
 """Filters that the form of the deliveries has."""
@@ -97,37 +92,6 @@ class History(NamedTuple):
         """The next attempt of these failures by target: `webhook`, `email.1`."""
         due = [(delivery.next_attempt_at, delivery.id) for delivery, _ in self.failures if delivery.next_attempt_at]
         return {id_.partition(".")[2] or "webhook": at for at, id_ in sorted(due, reverse=True)}
-
-
-@router.get("", dependencies=[needs("webhooks:read")])
-@filters.filtered
-async def list_webhooks(
-    request: Request,
-    cursor: Cursor,
-    store: StoreDep,
-    caller: CallerDep,
-    search: WebhookSearch,
-    done: str = "",
-) -> Response:
-    """Show a page of webhooks, newest first."""
-    found, end = await store.webhooks.page(**search._asdict(), limit=WEBHOOKS_ON_PAGE, cursor=cursor.start)
-    can_count = "events:read" in caller.scopes
-    days = {
-        row.id: await count_range(store.index, SPARKLINE_HEIGHT, tenant=row.tenant, webhook=row.id)
-        for row in found
-        if can_count
-    }
-    return await render(
-        request,
-        "webhooks.html",
-        notice=N_("The webhook is deleted.") if done == "delete" else "",
-        webhooks=[views.webhook(row) for row in found],
-        targets={row.id: row.target for row in found},
-        days=days,
-        statuses=get_args(Status),
-        **await filters.context(request, "/webhooks", WEBHOOK_FIELDS, store, search.tenant),
-        **paging(request, "/webhooks", cursor, end, exported=True),
-    )
 
 
 @router.get("/{webhook_id}", dependencies=[needs("webhooks:read")])
