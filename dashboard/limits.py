@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from api.access import needs
 from api.deps import AnyTenant, CallerDep, Cursor
 from api.inboxes import MAX_PER_TENANT, RATE
+from api.sessions import portal_of
 from api.state import ApiState, state_of
 from dashboard.charts import count_range, tenants_of_the_day
 from dashboard.rendering import query, render, translations_of
@@ -50,7 +51,7 @@ async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenan
     """Show the limits of one tenant with its use, or the tenants."""
     state = state_of(request)
     if tenant is not None:
-        is_operator = getattr(request.state, "portal", None) is None
+        is_operator = portal_of(request) is None
         return await render(
             request,
             "limits.html",
@@ -123,7 +124,7 @@ async def _schedules(state: ApiState, tenant: str) -> Row:
 def _may(settings: Settings, is_operator: bool) -> list[Row]:
     """Return the limits whose use is known to workers only, or not counted."""
     inboxes = [("Requests to inboxes", RATE.replace("/", " a "), "of each API process")] if settings.inboxes else []
-    of_processes = [
+    per_process = [
         ("API requests of one key", settings.rate_limit or "none", "of each API process; keys can have their own"),
         *inboxes,
         ("Deliveries and other steps at once", f"{settings.max_concurrent_per_tenant}", "of each worker and queue"),
@@ -131,7 +132,7 @@ def _may(settings: Settings, is_operator: bool) -> list[Row]:
         ("Templates and filters at once", f"{MAX_CALLS_PER_TENANT}", "of each process"),
     ]
     rows = [
-        *(of_processes if is_operator else ()),
+        *(per_process if is_operator else ()),
         (N_("Size of an event"), f"{settings.max_event_bytes / 1024:,g} KiB", ""),
         (N_("Email addresses of one webhook"), f"{settings.max_addresses_per_webhook}", ""),
         (N_("Time between two events of a schedule"), f"{settings.min_schedule_interval} s", N_("at least")),

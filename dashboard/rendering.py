@@ -21,7 +21,7 @@ from starlette.datastructures import QueryParams
 from api.cursors import PageCursor
 from api.errors import as_problem, from_validation
 from api.problems import Missing, Problem, title
-from api.sessions import session_cookie
+from api.sessions import portal_of, session_cookie
 from api.state import state_of
 from dashboard.charts import latency
 from dashboard.look import look_of, versioned
@@ -88,7 +88,7 @@ async def render(request: Request, template: str, status: int | None = None, **c
     A thread does it, because a page with long texts takes a tenth of a second.
     """
     state, cookie = state_of(request), session_cookie(request)
-    portal: PortalSession | None = getattr(request.state, "portal", None)
+    portal = portal_of(request)
     caller: Caller | None = getattr(request.state, "caller", None)
     language = _language_of(request)
     refused: Problem | None = getattr(request.state, "refused", None)
@@ -149,7 +149,7 @@ def translations_of(request: Request) -> NullTranslations:
 
 def _language_of(request: Request) -> str:
     """Return the language of a page. A reader with a key reads English, as the API is."""
-    portal: PortalSession | None = getattr(request.state, "portal", None)
+    portal = portal_of(request)
     caller: Caller | None = getattr(request.state, "caller", None)
     if portal and portal.language:
         return portal.language

@@ -15,7 +15,7 @@ from typing import Any
 from hookkeeper.services.caller import LANGUAGES
 
 ENGLISH = "en"
-OF_SCRIPTS = re.compile(r'\b_\("([^"]+)"\)')
+SCRIPT_TEXT = re.compile(r'\b_\("([^"]+)"\)')
 """A text in a script."""
 MAX_RANGES = 20
 """Languages of a header that are read."""
@@ -102,7 +102,7 @@ def texts_of_scripts(language: str) -> dict[str, str]:
     if language == ENGLISH:
         return {}
     scripts = (file for file in files("dashboard").joinpath("static").iterdir() if file.name.endswith(".js"))
-    texts = {text for script in scripts for text in OF_SCRIPTS.findall(script.read_text(encoding="utf-8"))}
+    texts = {text for script in scripts for text in SCRIPT_TEXT.findall(script.read_text(encoding="utf-8"))}
     return {text: translations_to(language).gettext(text) for text in sorted(texts)}
 
 
