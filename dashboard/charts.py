@@ -30,9 +30,9 @@ class Range(NamedTuple):
 
     length: int
     step: int
-    """Of a bar."""
+    """Length of a bar."""
     tick: int
-    """Between two labels of the axis, counted from midnight."""
+    """Time between two labels of the axis, counted from midnight."""
 
 
 RANGES: dict[RangeName, Range] = {

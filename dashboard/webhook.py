@@ -19,8 +19,7 @@ from api.problems import Problem
 from dashboard import filters
 from dashboard.charts import Counted, RangeName, ShownRange, count_range
 from dashboard.event import REASONS
-from dashboard.recoveries import PERIODS as RECOVERED
-from dashboard.recoveries import read_recovery
+from dashboard.recoveries import PERIODS, read_recovery
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
@@ -102,7 +101,7 @@ async def show_overview(
     shown: ShownRange = "24h",
     done: str = "",
 ) -> Response:
-    """Show how a webhook is. Filters of deliveries, and test events, lead to their tabs, as they were here once."""
+    """Show how a webhook is. An earlier address, with a filter of deliveries or a test event, leads to its tab."""
     given = request.query_params.keys()
     if moved := "test" if "test" in given else "deliveries" if FIELDS & given else None:
         return redirect(f"{path_of(webhook, moved)}?{request.url.query}")
@@ -171,7 +170,7 @@ async def _show_overview(
     request: Request, webhook: Webhook, webhooks: WebhookService, shown: RangeName = "24h", **context: Any
 ) -> Response:
     history = await _history(webhooks, webhook, shown) if "events:read" in webhooks.caller.scopes else None
-    context = {"history": history, "shown": shown, "recovery": None, "recovered": RECOVERED} | context
+    context = {"history": history, "shown": shown, "recovery": None, "periods": PERIODS} | context
     return await show_tab(request, "overview", webhook, live=5, **context)
 
 
