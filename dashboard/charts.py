@@ -72,10 +72,6 @@ class Chart:
     failed: int
 
     @property
-    def is_empty(self) -> bool:
-        return not self.succeeded + self.failed
-
-    @property
     def labels(self) -> list[Label]:
         """Labels in UTC, of which none is near the right end, which is now.
 

@@ -164,7 +164,6 @@ async def context(
     given = typed(request)
     zone = given.get("zone", "")
     return {
-        "list_path": path,
         "suggested": suggested,
         "chips": list(_chips(request, path, {**suggested.webhooks, **names})),
         "hidden": [
