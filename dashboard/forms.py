@@ -15,7 +15,7 @@ from dashboard.rendering import problem_of, render
 from dashboard.routes import PageRoute
 from hookkeeper.services import field_texts
 from hookkeeper.services.errors import BadField
-from hookkeeper.services.field_texts import MAX_NAME_SHOWN, by_path, fields_of, pattern_of
+from hookkeeper.services.field_texts import MAX_NAME_SHOWN, PAIRS, by_path, fields_of, pattern_of
 
 REFUSED: tuple[type[Exception], ...] = (ValidationError, *EXPECTED, Problem)
 """Why what was typed is not saved."""
@@ -89,6 +89,7 @@ def placed(model: type[BaseModel], error: BadField) -> tuple[str, str]:
     field = field_at(model, error.path)
     part = error.path[len(field) :].strip(".")[:MAX_NAME_SHOWN]
     entry = re.fullmatch(r"(\d{1,3})([./].*)?", part)
-    if entry and field and by_path(model)[pattern_of(field)].codec:
+    codec = by_path(model)[pattern_of(field)].codec if field else None
+    if entry and codec and codec is not PAIRS:  # names of pairs can be numbers
         part = f"entry {int(entry[1]) + 1}{entry[2] or ''}"
     return field, f"{part}: {error.detail}" if part else error.detail
