@@ -15,6 +15,7 @@ from api.inboxes import MAX_PER_TENANT, RATE
 from api.sessions import portal_of
 from api.state import ApiState, state_of
 from dashboard.charts import count_range, tenants_of_the_day
+from dashboard.overview import CHECK_TIMEOUT
 from dashboard.rendering import query, render, translations_of
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
@@ -26,8 +27,6 @@ from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.wording import write_durations
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-CHECK_TIMEOUT = 2.0
-"""Seconds for Temporal to answer."""
 TENANTS_ON_PAGE = 50
 TOO_MANY = N_("There are too many counters to add up.")
 HERE = "of each API process; counted in this one"
