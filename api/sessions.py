@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from fastapi import Request, Response
 
+from hookkeeper.registry.portal import PortalSession
 from hookkeeper.settings import Settings
 
 SESSION_DURATION = timedelta(hours=12)
@@ -85,6 +86,12 @@ FRAMED = SessionCookie("hookkeeper_frame", path="/", is_framed=True)
 """The cookie of the portal in a frame. Its subject is the id of the portal session."""
 CODEC = SessionCookie("hookkeeper_codec", path="/codec")
 """The cookie of an operator who reads payloads in the Temporal web UI."""
+
+
+def portal_of(request: Request) -> PortalSession | None:
+    """Return the session of a customer, or the link that is being opened; None for a reader with a key."""
+    portal: PortalSession | None = getattr(request.state, "portal", None)
+    return portal
 
 
 def session_cookie(request: Request) -> SessionCookie:

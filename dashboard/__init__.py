@@ -7,6 +7,7 @@ from dashboard import (
     event_types,
     exchange,
     exports,
+    filtered_lists,
     inbox,
     limits,
     lists,
@@ -35,6 +36,7 @@ ROUTERS = (
     inbox.router,
     inbox.address_router,
     exports.router,
+    filtered_lists.router,
     event.router,
     exchange.router,
     webhook_form.router,
@@ -45,5 +47,5 @@ ROUTERS = (
     portal_links.router,
     recoveries.router,
 )
-"""`/webhooks/new` and `/webhooks/export.csv` come before `/webhooks/{webhook_id}`; of its own,
-`POST /webhooks/{webhook_id}/{command}` is the last."""
+"""`/webhooks/new` and `/webhooks/export.csv` come before `/webhooks/{webhook_id}`, and all forms of a webhook before
+`POST /webhooks/{webhook_id}/{command}`."""

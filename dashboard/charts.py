@@ -30,9 +30,9 @@ class Range(NamedTuple):
 
     length: int
     step: int
-    """Of a bar."""
+    """Length of a bar."""
     tick: int
-    """Between two labels of the axis, counted from midnight."""
+    """Time between two labels of the axis, counted from midnight."""
 
 
 RANGES: dict[RangeName, Range] = {
@@ -70,10 +70,6 @@ class Chart:
     tick: int
     succeeded: int
     failed: int
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.succeeded + self.failed
 
     @property
     def labels(self) -> list[Label]:

@@ -1,34 +1,27 @@
-"""The list of events, their stream, and the page of one: its deliveries with their attempts, and the commands that make
-sense now.
-"""
+"""The page of an event: its deliveries with their attempts, and the commands that make sense now."""
 
 from collections import Counter
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, NamedTuple, get_args
+from typing import Annotated
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import ValidationError
 
 from api import views
 from api.access import needs
-from api.deps import CallerDep, Cursor, GatewayDep, LinksDep, SearchesDep, StoreDep, Tenant
+from api.deps import CallerDep, GatewayDep, LinksDep, StoreDep, Tenant
 from api.errors import as_problem
-from api.filters import DataQuery, EventSearch, SubscriptionDep
 from api.problems import Problem
 from api.schemas.events import AcknowledgeRequest
-from api.state import state_of
-from dashboard import filters
-from dashboard.rendering import given_filters, paging, problem_of, query, redirect, render
+from dashboard.rendering import problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.links import LinkBuilder
-from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventState, EventStatus
-from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventState
 from hookkeeper.registry.index.listing import WORST_FIRST
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
@@ -75,92 +68,6 @@ REASONS = {
     "held_too_long": N_("It was held for too long."),
 }
 PathId = Annotated[str, Path(pattern=EVENT_ID)]
-EVENTS_ON_PAGE = 50
-MAX_COUNTED = 100
-"""Events that a view counts."""
-FOLLOWED = ("tenant", "type", "webhook")
-"""Filters of the list's stream. An event that meets one of the others no more has to leave the list."""
-FIELDS = frozenset(
-    {
-        *("tenant", "type", "status", "delivery_status", "status_code", "error", "webhook", "id_prefix"),
-        *("q", "last", "since", "until", "needs_attention"),
-    }
-)
-"""Filters that the form of the list has."""
-
-
-class View(NamedTuple):
-    """A part of the list that is looked at often."""
-
-    name: str
-    url: str
-    shown_count: str | None
-    is_shown: bool
-
-
-@router.get("/events", dependencies=[needs("events:read")])
-@filters.filtered
-async def list_events(
-    request: Request,
-    cursor: Cursor,
-    store: StoreDep,
-    searches: SearchesDep,
-    links: LinksDep,
-    caller: CallerDep,
-    search: EventSearch,
-    q: DataQuery = None,
-) -> Response:
-    """Show a page of events, newest first, each with the result of its worst delivery."""
-    search, terms = await searches.resolve(search, q)
-    found = await searches.page(search, terms, EVENTS_ON_PAGE, cursor.start)
-    names = await names_of(
-        store, caller, {row.latest.webhook_id for row in found.rows if row.latest} | {search.webhook or ""}
-    )
-    filter_ = await filters.context(request, "/events", FIELDS, store, search.tenant, **names)
-    if address := filters.by_name(request, "/events", filter_["suggested"].webhooks):
-        return redirect(address)
-    given = given_filters(request)
-    return await render(
-        request,
-        "events.html",
-        events=[views.event_summary(row, links, names) for row in found.rows],
-        views=await _views(store.index, search, {name: given[name] for name in FOLLOWED if name in given}),
-        searched_until=found.searched_until,
-        **paging(request, "/events", cursor, found.next_cursor, exported=True),
-        **filter_,
-        stream=query("/live", **{name: given[name] for name in FOLLOWED if name in given}),
-        statuses=get_args(EventStatus),
-        delivery_statuses=get_args(DeliveryStatus),
-        reasons=REASONS,
-    )
-
-
-async def _views(index: EventIndex, search: Search, owner: dict[str, list[str]]) -> list[View]:
-    """Return the views of the list for the same tenant, types and webhook."""
-    base = Search(tenant=search.tenant, types=search.types, webhook=search.webhook)
-    troubled, held = replace(base, needs_attention=True), replace(base, delivery_statuses=("held",))
-    return [
-        View(N_("All"), query("/events", **owner), None, search == base),
-        View(
-            N_("Needs attention"),
-            query("/events", **owner, needs_attention="true"),
-            await _count(index, troubled),
-            search == troubled,
-        ),
-        View(N_("Held"), query("/events", **owner, delivery_status="held"), await _count(index, held), search == held),
-    ]
-
-
-async def _count(index: EventIndex, search: Search) -> str:
-    count = await index.count_events(search, MAX_COUNTED)
-    return f"{MAX_COUNTED}+" if count is None else str(count)
-
-
-@router.get("/live", response_class=EventSourceResponse, dependencies=[needs("events:read")])
-async def follow_events(request: Request, stream: SubscriptionDep) -> AsyncIterable[ServerSentEvent]:
-    """Stream what changes, as `GET /v1/events/stream` does."""
-    async for message in state_of(request).feed.messages(stream):
-        yield message
 
 
 @router.get("/events/{event_id}", dependencies=[needs("events:read")])

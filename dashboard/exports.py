@@ -23,6 +23,7 @@ from api.state import state_of
 from dashboard.rendering import SECURE_HEADERS
 from dashboard.routes import PageRoute
 from hookkeeper import metrics
+from hookkeeper.services.caller import Scope
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.webhooks import names_of
 from hookkeeper.times import rfc3339
@@ -79,7 +80,7 @@ async def _slot(request: Request, caller: CallerDep) -> AsyncIterator[None]:
         exports.release(tenant)
 
 
-def _needs(scope: Any) -> list[Any]:
+def _needs(scope: Scope) -> list[Any]:
     return [needs(scope), Depends(_slot)]
 
 

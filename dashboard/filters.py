@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from fastapi import Request
 
 from api.problems import Problem
-from dashboard.rendering import NOT_FILTERS, errors_of, given_filters, query
+from dashboard.rendering import errors_of, filters_in, query, typed
 from dashboard.translation import N_
 from hookkeeper.registry.index.listing import LatestValues
 from hookkeeper.registry.store import Store
@@ -162,38 +162,33 @@ async def context(
     """Return what the templates of a filter need: the form has these fields. `names` are those of webhooks, by id."""
     is_refresh = REFRESH in request.headers
     suggested = Suggestions() if is_refresh else await suggestions(store, request.state.caller, tenant, webhook)
-    typed = getattr(request.state, "given", request.query_params)
-    zone = typed.get("zone", "")
+    given = typed(request)
+    zone = given.get("zone", "")
     return {
-        "list_path": path,
         "suggested": suggested,
         "chips": list(_chips(request, path, {**suggested.webhooks, **names})),
         "hidden": [
             (name, text)
-            for name, values in _grouped(typed).items()
+            for name, values in filters_in(given).items()
             for number, text in enumerate(values)
             if number or name not in fields
         ],
         "zone": zone if zone_of(zone) is not UTC else "UTC",
-        "times": {name: local_time(typed[name], zone_of(zone)) for name in TIMES if name in typed},
+        "times": {name: local_time(given[name], zone_of(zone)) for name in TIMES if name in given},
         "periods": PERIODS,
     }
 
 
-def _grouped(given: Any) -> dict[str, list[str]]:
-    return {name: given.getlist(name) for name in given if name not in NOT_FILTERS}
-
-
 def by_name(request: Request, path: str, webhooks: dict[str, str]) -> str | None:
     """Return the address of the list for the webhook whose name was typed in place of its id, if one has it."""
-    given = _grouped(getattr(request.state, "given", request.query_params))
-    typed = given.get("webhook", [""])[0].casefold()
-    found = [id_ for id_, name in webhooks.items() if typed and name.casefold() == typed]
+    given = filters_in(typed(request))
+    wanted = given.get("webhook", [""])[0].casefold()
+    found = [id_ for id_, name in webhooks.items() if wanted and name.casefold() == wanted]
     return query(path, **given | {"webhook": found}) if len(found) == 1 else None
 
 
 def _chips(request: Request, path: str, names: dict[str, str]) -> Iterable[Chip]:
-    given = given_filters(request)
+    given = filters_in(request.query_params)
     for name, values in given.items():
         for text in values:
             rest = {**given, name: [value for value in values if value != text]}

@@ -15,7 +15,7 @@ from dashboard.rendering import problem_of, render
 from dashboard.routes import PageRoute
 from hookkeeper.services import field_texts
 from hookkeeper.services.errors import BadField
-from hookkeeper.services.field_texts import by_path, fields_of, pattern_of
+from hookkeeper.services.field_texts import MAX_NAME_SHOWN, PAIRS, by_path, fields_of, pattern_of
 
 REFUSED: tuple[type[Exception], ...] = (ValidationError, *EXPECTED, Problem)
 """Why what was typed is not saved."""
@@ -74,7 +74,7 @@ async def show(
         raise problem
     errors: dict[str, list[str]] = {}
     for bad in problem.errors if problem else ():
-        name, detail = _placed(model, bad)
+        name, detail = placed(model, bad)
         errors.setdefault(name, []).append(detail)
     fields = {name: field for name, field in fields_of(model).items() if name not in without}
     above = [fields.pop(name) for name in first if name in fields]
@@ -84,11 +84,12 @@ async def show(
     )
 
 
-def _placed(model: type[BaseModel], error: BadField) -> tuple[str, str]:
+def placed(model: type[BaseModel], error: BadField) -> tuple[str, str]:
     """Return the field of an error, and its text with the part of the field."""
     field = field_at(model, error.path)
-    part = error.path[len(field) :].strip(".")
+    part = error.path[len(field) :].strip(".")[:MAX_NAME_SHOWN]
     entry = re.fullmatch(r"(\d{1,3})([./].*)?", part)
-    if entry and by_path(model)[pattern_of(field)].codec:
+    codec = by_path(model)[pattern_of(field)].codec if field else None
+    if entry and codec and codec is not PAIRS:  # names of pairs can be numbers
         part = f"entry {int(entry[1]) + 1}{entry[2] or ''}"
     return field, f"{part}: {error.detail}" if part else error.detail

@@ -12,8 +12,10 @@ from fastapi import APIRouter, Request, Response
 from api.access import needs
 from api.deps import AnyTenant, CallerDep, Cursor
 from api.inboxes import MAX_PER_TENANT, RATE
+from api.sessions import portal_of
 from api.state import ApiState, state_of
 from dashboard.charts import count_range, tenants_of_the_day
+from dashboard.overview import CHECK_TIMEOUT
 from dashboard.rendering import query, render, translations_of
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
@@ -25,8 +27,6 @@ from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.wording import write_durations
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-CHECK_TIMEOUT = 2.0
-"""Seconds for Temporal to answer."""
 TENANTS_ON_PAGE = 50
 TOO_MANY = N_("There are too many counters to add up.")
 HERE = "of each API process; counted in this one"
@@ -50,7 +50,7 @@ async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenan
     """Show the limits of one tenant with its use, or the tenants."""
     state = state_of(request)
     if tenant is not None:
-        is_operator = getattr(request.state, "portal", None) is None
+        is_operator = portal_of(request) is None
         return await render(
             request,
             "limits.html",
@@ -123,7 +123,7 @@ async def _schedules(state: ApiState, tenant: str) -> Row:
 def _may(settings: Settings, is_operator: bool) -> list[Row]:
     """Return the limits whose use is known to workers only, or not counted."""
     inboxes = [("Requests to inboxes", RATE.replace("/", " a "), "of each API process")] if settings.inboxes else []
-    of_processes = [
+    per_process = [
         ("API requests of one key", settings.rate_limit or "none", "of each API process; keys can have their own"),
         *inboxes,
         ("Deliveries and other steps at once", f"{settings.max_concurrent_per_tenant}", "of each worker and queue"),
@@ -131,7 +131,7 @@ def _may(settings: Settings, is_operator: bool) -> list[Row]:
         ("Templates and filters at once", f"{MAX_CALLS_PER_TENANT}", "of each process"),
     ]
     rows = [
-        *(of_processes if is_operator else ()),
+        *(per_process if is_operator else ()),
         (N_("Size of an event"), f"{settings.max_event_bytes / 1024:,g} KiB", ""),
         (N_("Email addresses of one webhook"), f"{settings.max_addresses_per_webhook}", ""),
         (N_("Time between two events of a schedule"), f"{settings.min_schedule_interval} s", N_("at least")),

@@ -62,8 +62,8 @@ PLACES = {
     "event-type": "/event-types?name={}",
 }
 """Pages of what an entry of the audit log is about, by the kind that begins its action."""
-OF_TENANT = {"event", "schedule"}
-"""Kinds whose ids are those of a tenant."""
+OWN_IDS = {"event", "schedule"}
+"""Kinds whose ids each tenant has its own of."""
 
 
 @router.get("/suppressions", dependencies=[needs("webhooks:read")])
@@ -266,4 +266,4 @@ def _place_of(entry: AuditEntry) -> str | None:
     kind, _, done = entry.action.partition(".")
     if done == "delete" or kind not in PLACES:
         return None
-    return query(PLACES[kind].format(entry.object_id), tenant=entry.tenant if kind in OF_TENANT else None)
+    return query(PLACES[kind].format(entry.object_id), tenant=entry.tenant if kind in OWN_IDS else None)

@@ -18,7 +18,7 @@ from api.authenticator import Authenticator
 from api.deps import AuthenticatorDep, SettingsDep, StoreDep
 from api.problems import Unauthorized
 from api.requests import StrictRoute, read_form
-from api.sessions import FRAMED, REMEMBERED, SESSION, SessionCookie, session_cookie
+from api.sessions import FRAMED, REMEMBERED, SESSION, SessionCookie, portal_of, session_cookie
 from dashboard.look import ASSET_HEADERS
 from dashboard.rendering import PROOF, redirect, render
 from dashboard.routes import PageRoute
@@ -223,7 +223,7 @@ async def _refused(request: Request, refusal: Refusal) -> Response:
 @logo_router.get("/logo", dependencies=[needs("events:read", "webhooks:read")])
 async def show_logo(request: Request, store: StoreDep) -> Response:
     """Serve the logo of this session. Its address names the session, so a browser keeps it."""
-    session: PortalSession | None = getattr(request.state, "portal", None)
+    session = portal_of(request)
     content = await store.portal.logo(session.id) if session and session.theme and session.theme.get("logo") else None
     if session is None or session.theme is None or content is None:
         raise NotFound("This session has no logo.")

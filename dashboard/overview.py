@@ -111,24 +111,23 @@ async def show_overview(
     """Show how it goes. A key without `events:read` has the list of its webhooks instead."""
     if "events:read" not in caller.scopes:
         return redirect("/webhooks")
-    components = await _components(gateway, store)
-    can_read = "webhooks:read" in caller.scopes
+    components = await asyncio.gather(_temporal(gateway), _worker(gateway), _registry(store))
+    named_components = components if caller.tenant is None else []  # what runs is for the operator
     named = tenant if caller.tenant is None else None
     try:
         counted = await count_range(store.index, CHART_HEIGHT, shown, tenant=tenant)
-        states = await store.webhooks.count_by_state(tenant) if can_read else {}
-        search = Search(tenant=tenant, needs_attention=True)
-        events, _ = await store.index.events(search, MAX_EVENTS, None)
+        states = await store.webhooks.count_by_state(tenant) if "webhooks:read" in caller.scopes else {}
+        events, _ = await store.index.events(Search(tenant=tenant, needs_attention=True), MAX_EVENTS, None)
         clauses = clauses_of(await _numbers(store, tenant, states, counted), named)
         failing, stopped = await _troubled(store, tenant, states)
         names = await names_of(store, caller, (event.latest.webhook_id for event in events if event.latest))
-        is_new = not (events or await _has_events(store, tenant))
+        is_new = not (events or (await store.index.events(Search(tenant=tenant), 1, None))[0])
     except RegistryUnavailable:
-        return await render(request, "overview_unavailable.html", 503, components=_shown(components, caller.tenant))
+        return await render(request, "overview_unavailable.html", 503, components=named_components)
     return await render(
         request,
         "overview.html",
-        components=_shown(components, caller.tenant),
+        components=named_components,
         verdict=Verdict(
             all(component.works for component in components), clauses, states.get("healthy", 0), states.get("new", 0)
         ),
@@ -185,10 +184,6 @@ async def _numbers(
     }
 
 
-async def _has_events(store: Store, tenant: str | None) -> bool:
-    return bool((await store.index.events(Search(tenant=tenant), 1, None))[0])
-
-
 async def _troubled(
     store: Store, tenant: str | None, states: Mapping[HealthStatus, int]
 ) -> tuple[list[TroubledWebhook], list[TroubledWebhook]]:
@@ -210,15 +205,6 @@ async def _troubled(
         ]
 
     return shown(failing), shown(stopped)
-
-
-def _shown(components: Sequence[Component], tenant: str | None) -> Sequence[Component]:
-    """Return the parts that a page names. What runs is for the operator."""
-    return components if tenant is None else ()
-
-
-async def _components(gateway: Gateway, store: Store) -> list[Component]:
-    return list(await asyncio.gather(_temporal(gateway), _worker(gateway), _registry(store)))
 
 
 async def _temporal(gateway: Gateway) -> Component:

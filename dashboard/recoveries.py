@@ -1,6 +1,6 @@
 """Recoveries and bulk actions with their progress: count what one would do, start it, pause, resume, cancel it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ValidationError
@@ -73,10 +73,9 @@ async def start_recovery(
 ) -> Response:
     """Count the failed deliveries of a time; in a second step, with the time that was shown, make them again."""
     form: dict[str, str] = request.state.form
-    is_confirmed = "since" in form
     named = form.get("tenant", "").strip()
     try:
-        given = {"since": form["since"] if is_confirmed else since_of(form), "dry_run": not is_confirmed}
+        given = read_recovery(form)
         if webhook_id := form.get("webhook", "").strip():
             webhook = require(await store.webhooks.get(webhook_id, caller.tenant or named or None))
             counted = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(given))
@@ -85,7 +84,7 @@ async def start_recovery(
             counted = await recoveries.for_tenant(TenantRecoveryRequest.model_validate(of_all))
     except (Problem, ValidationError, Conflict, ServiceError) as error:
         return await _show(request, recoveries, cursor, tenant, problem=problem_of(error), form=form)
-    if is_confirmed:
+    if counted.id:
         return redirect(query("/recoveries", tenant=tenant if caller.tenant is None else None, done="start"))
     return await _show(request, recoveries, cursor, tenant, counted=counted, form=form)
 
@@ -138,12 +137,14 @@ async def command_events(
     return await render(request, "bulk.html", counted=views.recovery(state), note=wanted.note, most=MAX_COUNTED)
 
 
-def since_of(form: dict[str, str]) -> str:
-    """Return the beginning of the period that a form names. Raises Unprocessable."""
+def read_recovery(form: dict[str, str]) -> dict[str, Any]:
+    """Read a form: count what failed, or with the time that was shown, deliver it again. Raises Unprocessable."""
+    if "since" in form:
+        return {"since": form["since"], "dry_run": False}
     last = form.get("last", "")
     if last not in PERIODS:
         raise Unprocessable(N_("Choose one of the times."))
-    return rfc3339(utc_now() - int(last[:-1]) * UNITS[last[-1]])
+    return {"since": rfc3339(utc_now() - int(last[:-1]) * UNITS[last[-1]]), "dry_run": True}
 
 
 async def _show(

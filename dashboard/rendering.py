@@ -16,11 +16,12 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import iter_route_contexts
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
+from starlette.datastructures import QueryParams
 
 from api.cursors import PageCursor
 from api.errors import as_problem, from_validation
 from api.problems import Missing, Problem, title
-from api.sessions import session_cookie
+from api.sessions import portal_of, session_cookie
 from api.state import state_of
 from dashboard.charts import latency
 from dashboard.look import look_of, versioned
@@ -87,7 +88,7 @@ async def render(request: Request, template: str, status: int | None = None, **c
     A thread does it, because a page with long texts takes a tenth of a second.
     """
     state, cookie = state_of(request), session_cookie(request)
-    portal: PortalSession | None = getattr(request.state, "portal", None)
+    portal = portal_of(request)
     caller: Caller | None = getattr(request.state, "caller", None)
     language = _language_of(request)
     refused: Problem | None = getattr(request.state, "refused", None)
@@ -98,7 +99,7 @@ async def render(request: Request, template: str, status: int | None = None, **c
     always = {
         "caller": caller,
         "all_tenants": caller is not None and caller.tenant is None,
-        "given": getattr(request.state, "given", request.query_params),
+        "given": typed(request),
         "refused": refused,
         "notice": "",
         "problem": None,
@@ -148,7 +149,7 @@ def translations_of(request: Request) -> NullTranslations:
 
 def _language_of(request: Request) -> str:
     """Return the language of a page. A reader with a key reads English, as the API is."""
-    portal: PortalSession | None = getattr(request.state, "portal", None)
+    portal = portal_of(request)
     caller: Caller | None = getattr(request.state, "caller", None)
     if portal and portal.language:
         return portal.language
@@ -270,16 +271,22 @@ def minute(when: datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M:%S}"
 
 
-def given_filters(request: Request) -> dict[str, list[str]]:
+def typed(request: Request) -> QueryParams:
+    """Return the parameters of a page as they were typed, with those of a filter that cannot be used."""
+    given: QueryParams = getattr(request.state, "given", request.query_params)
+    return given
+
+
+def filters_in(given: QueryParams) -> dict[str, list[str]]:
     """Return the filters of a list, with their values."""
-    return {name: request.query_params.getlist(name) for name in request.query_params if name not in NOT_FILTERS}
+    return {name: given.getlist(name) for name in given if name not in NOT_FILTERS}
 
 
 def paging(
     request: Request, path: str, cursor: PageCursor, end: str | None, *, exported: bool = False
 ) -> dict[str, Any]:
     """Return what templates need for the links of a list at this path, which may be shown in answer to a form."""
-    given = given_filters(request)
+    given = filters_in(request.query_params)
     older = PageCursor(state_of(request).cursor_key, path, None).page((), end).next_cursor
     return {
         "older": older and query(path, **given, cursor=older),

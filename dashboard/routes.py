@@ -19,11 +19,11 @@ from api.authenticator import with_scope
 from api.errors import EXPECTED, as_problem
 from api.problems import Forbidden, Problem, Unauthorized
 from api.requests import MAX_FIELDS, StrictRequest, read_form
-from api.sessions import SessionCookie, session_cookie
+from api.sessions import SessionCookie, portal_of, session_cookie
 from api.state import state_of
 from dashboard import filters
 from dashboard.rendering import FORM_OF_OTHERS, PROOF, back_to, error_page, is_open, query, redirect, render, with_query
-from hookkeeper.registry.portal import ID_PREFIX, PortalSession
+from hookkeeper.registry.portal import ID_PREFIX
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.times import utc_now
@@ -58,7 +58,7 @@ class PageRoute(GuardedRoute):
             if not _is_ours(request, cookie):
                 raise EarlierSession if _is_of_our_page(request) else Forbidden(FORM_OF_OTHERS)
         with_scope(caller, scopes)
-        if not is_open(getattr(request.state, "portal", None), request.url.path):
+        if not is_open(portal_of(request), request.url.path):
             raise NotFound("There is no page at this address.")
         return caller
 
@@ -122,7 +122,7 @@ class PageRoute(GuardedRoute):
 
 async def without_portal(request: Request) -> None:
     """Refuse what needs a key: a session of the portal ends soon, and so does what it could leave behind."""
-    if getattr(request.state, "portal", None):
+    if portal_of(request):
         raise Forbidden("The portal does not have this page.")
 
 
@@ -148,7 +148,7 @@ async def _may_be_kept(request: Request) -> bool:
     issued = cookie.issued(cookie.of(request), state.settings)
     if issued is None or not _is_of_our_page(request):
         return False
-    portal: PortalSession | None = getattr(request.state, "portal", None)
+    portal = portal_of(request)
     who = f"portal of {portal.tenant}" if portal else issued[0]
     await state.kept_forms.count(who, KEPT_FORMS, f"Only {KEPT_FORMS.replace('/', ' forms a ')} are kept.")
     return True
@@ -178,7 +178,7 @@ async def _log_in(request: Request) -> Response:
     A browser that follows a link from another site sends no cookie yet: a page of our own lets it try again.
     """
     is_framed = session_cookie(request).is_framed and request.headers.get("sec-fetch-dest") != "document"
-    if is_framed and getattr(request.state, "portal", None):
+    if is_framed and portal_of(request):
         return await render(request, "ended.html", 401)
     if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
         return await render(request, "same_site.html")

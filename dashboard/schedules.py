@@ -1,7 +1,7 @@
 """Schedules with their next times: create, change, pause, resume and delete them."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
@@ -13,6 +13,7 @@ from dashboard.forms import REFUSED, FormRoute
 from dashboard.rendering import paging, query, redirect, render
 from dashboard.routes import without_portal
 from dashboard.translation import N_
+from hookkeeper.links import LinkBuilder
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.field_texts import tidied, write_fields
 from hookkeeper.services.fields import SCHEDULE_ID
@@ -129,7 +130,7 @@ def _list(caller: Caller, tenant: str, done: str) -> str:
     return query("/schedules", tenant=None if caller.tenant else tenant, done=done)
 
 
-def _texts_of(known: ScheduleSnapshot, links: Any) -> dict[str, str]:
+def _texts_of(known: ScheduleSnapshot, links: LinkBuilder) -> dict[str, str]:
     return write_fields(ScheduleChanges, views.schedule(known, links).model_dump())
 
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from functools import cache
 from gettext import NullTranslations, c2py
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 from hookkeeper.services.caller import LANGUAGES
 
 ENGLISH = "en"
-OF_SCRIPTS = re.compile(r'\b_\("([^"]+)"\)')
+SCRIPT_TEXT = re.compile(r'\b_\("([^"]+)"\)')
 """A text in a script."""
 MAX_RANGES = 20
 """Languages of a header that are read."""
@@ -48,24 +48,15 @@ def _quality(weight: str) -> float:
         return 0.0
 
 
-class Message(NamedTuple):
-    """An entry of a file of translations."""
-
-    id: str
-    texts: list[str]
-    """The translation, or one for each plural form."""
-
-
 class Translations(NullTranslations):
     """The translations of one language."""
 
     def __init__(self, file: str) -> None:
         super().__init__()
-        messages = {message.id: message for message in read_messages(file)}
-        header = messages.pop("").texts[0]
+        self._texts = read_messages(file)
+        header = self._texts.pop("")[0]
         rule = next(line for line in header.split("\n") if line.startswith("Plural-Forms:"))
         self._plural = c2py(rule.partition("plural=")[2].rstrip(";"))
-        self._texts = {id_: message.texts for id_, message in messages.items()}
 
     def gettext(self, message: str) -> str:
         return self._texts.get(message, [message])[0]
@@ -75,8 +66,12 @@ class Translations(NullTranslations):
         return texts[self._plural(n)] if texts else super().ngettext(msgid1, msgid2, n)
 
 
-def read_messages(file: str) -> Iterator[Message]:
-    """Read a file of translations in the format of gettext, without entries that are not translated or uncertain."""
+def read_messages(file: str) -> dict[str, list[str]]:
+    """Read a file of translations in the format of gettext, without entries that are not translated or uncertain.
+
+    A text has one translation, or one for each plural form.
+    """
+    messages: dict[str, list[str]] = {}
     for block in file.split("\n\n"):
         parts: dict[str, str] = {}
         name, comments = "", ""
@@ -89,7 +84,8 @@ def read_messages(file: str) -> Iterator[Message]:
             parts[name] = parts.get(name, "") + json.loads(f'"{text}')  # with the same escapes
         texts = [text for name, text in parts.items() if name.startswith("msgstr")]
         if texts and all(texts) and "#, fuzzy" not in comments:
-            yield Message(parts["msgid"], texts)
+            messages[parts["msgid"]] = texts
+    return messages
 
 
 @cache
@@ -106,7 +102,7 @@ def texts_of_scripts(language: str) -> dict[str, str]:
     if language == ENGLISH:
         return {}
     scripts = (file for file in files("dashboard").joinpath("static").iterdir() if file.name.endswith(".js"))
-    texts = {text for script in scripts for text in OF_SCRIPTS.findall(script.read_text(encoding="utf-8"))}
+    texts = {text for script in scripts for text in SCRIPT_TEXT.findall(script.read_text(encoding="utf-8"))}
     return {text: translations_to(language).gettext(text) for text in sorted(texts)}
 
 
@@ -120,11 +116,8 @@ def extract_fields(
 
     texts = [*STEPS, PATTERN_RULES[EVENT_TYPE], PATTERN_RULES[EVENT_PATTERN]]
     for field in by_path(NewWebhook).values():
-        texts += [
-            field.title,
-            *field.form_help,
-            *(field.shown_choices.values() if field.choices else ()),
-        ]
-        texts += [field.title.removesuffix("s")] if field.is_list else []
+        choices = field.shown_choices.values() if field.choices else ()
+        singular = [field.title.removesuffix("s")] if field.is_list else []
+        texts += [field.title, *field.form_help, *choices, *singular]
     for text in dict.fromkeys(filter(None, texts)):
         yield 1, "gettext", text, []

@@ -1,4 +1,4 @@
-"""The list of webhooks; what the tabs of one share; its first tabs: how it is, and its deliveries.
+"""What the tabs of a webhook share, and its first tabs: how it is, and its deliveries.
 
 `webhook_settings.py` has the settings, `webhook_receiver.py` what one needs to build a receiver.
 """
@@ -13,19 +13,17 @@ from pydantic import ValidationError
 
 from api import views
 from api.access import needs
-from api.deps import CallerDep, Cursor, KnownWebhook, RecoveriesDep, StoreDep, WebhooksDep
-from api.filters import DeliverySearch, WebhookSearch
+from api.deps import Cursor, KnownWebhook, RecoveriesDep, StoreDep, WebhooksDep
+from api.filters import DeliverySearch
 from api.problems import Problem
 from dashboard import filters
 from dashboard.charts import Counted, RangeName, ShownRange, count_range
 from dashboard.event import REASONS
-from dashboard.recoveries import PERIODS as RECOVERED
-from dashboard.recoveries import since_of
+from dashboard.recoveries import PERIODS, read_recovery
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
 from hookkeeper.messages.event import Attempt, DeliveryStatus
-from hookkeeper.policy import HealthStatus
 from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
@@ -36,10 +34,6 @@ from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Conflict, Unavailable, UnknownEvent
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
-WEBHOOKS_ON_PAGE = 20
-SPARKLINE_HEIGHT = 24.0
-WEBHOOK_FIELDS = frozenset({"tenant", "q", "event", "status"})
-"""Filters that the form of the list of webhooks has."""
 DELIVERIES_ON_PAGE = 25
 FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "until"})
 """Filters that the form of the deliveries has."""
@@ -99,37 +93,6 @@ class History(NamedTuple):
         return {id_.partition(".")[2] or "webhook": at for at, id_ in sorted(due, reverse=True)}
 
 
-@router.get("", dependencies=[needs("webhooks:read")])
-@filters.filtered
-async def list_webhooks(
-    request: Request,
-    cursor: Cursor,
-    store: StoreDep,
-    caller: CallerDep,
-    search: WebhookSearch,
-    done: str = "",
-) -> Response:
-    """Show a page of webhooks, newest first."""
-    found, end = await store.webhooks.page(**search._asdict(), limit=WEBHOOKS_ON_PAGE, cursor=cursor.start)
-    can_count = "events:read" in caller.scopes
-    days = {
-        row.id: await count_range(store.index, SPARKLINE_HEIGHT, tenant=row.tenant, webhook=row.id)
-        for row in found
-        if can_count
-    }
-    return await render(
-        request,
-        "webhooks.html",
-        notice=N_("The webhook is deleted.") if done == "delete" else "",
-        webhooks=[views.webhook(row) for row in found],
-        targets={row.id: row.target for row in found},
-        days=days,
-        statuses=get_args(HealthStatus),
-        **await filters.context(request, "/webhooks", WEBHOOK_FIELDS, store, search.tenant),
-        **paging(request, "/webhooks", cursor, end, exported=True),
-    )
-
-
 @router.get("/{webhook_id}", dependencies=[needs("webhooks:read")])
 async def show_overview(
     request: Request,
@@ -138,7 +101,7 @@ async def show_overview(
     shown: ShownRange = "24h",
     done: str = "",
 ) -> Response:
-    """Show how a webhook is. Filters of deliveries, and test events, lead to their tabs, as they were here once."""
+    """Show how a webhook is. An earlier address, with a filter of deliveries or a test event, leads to its tab."""
     given = request.query_params.keys()
     if moved := "test" if "test" in given else "deliveries" if FIELDS & given else None:
         return redirect(f"{path_of(webhook, moved)}?{request.url.query}")
@@ -171,14 +134,11 @@ async def recover_webhook(
     request: Request, webhook: KnownWebhook, webhooks: WebhooksDep, recoveries: RecoveriesDep
 ) -> Response:
     """Count the failed deliveries of a time; in a second step, with the time that was shown, make them again."""
-    form: dict[str, str] = request.state.form
-    is_confirmed = "since" in form
     try:
-        given = {"since": form["since"] if is_confirmed else since_of(form), "dry_run": not is_confirmed}
-        state = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(given))
+        state = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(read_recovery(request.state.form)))
     except (Problem, ValidationError, Conflict, NotPossible) as error:
         return await _show_overview(request, webhook, webhooks, problem=problem_of(error))
-    if is_confirmed:
+    if state.id:
         return redirect(path_of(webhook, done="recover"))
     return await _show_overview(request, webhook, webhooks, recovery=views.recovery(state))
 
@@ -210,12 +170,12 @@ async def _show_overview(
     request: Request, webhook: Webhook, webhooks: WebhookService, shown: RangeName = "24h", **context: Any
 ) -> Response:
     history = await _history(webhooks, webhook, shown) if "events:read" in webhooks.caller.scopes else None
-    context = {"history": history, "shown": shown, "recovery": None, "recovered": RECOVERED} | context
+    context = {"history": history, "shown": shown, "recovery": None, "periods": PERIODS} | context
     return await show_tab(request, "overview", webhook, live=5, **context)
 
 
 async def _history(webhooks: WebhookService, webhook: Webhook, shown: RangeName) -> History:
-    index, search = webhooks.store.index, _all_of(webhook)
+    index, search = webhooks.store.index, Search(tenant=webhook.tenant, webhook=webhook.id)
     counted = await count_range(index, CHART_HEIGHT, shown, tenant=webhook.tenant, webhook=webhook.id)
     failed = await index.count_deliveries(replace(search, delivery_statuses=("failed",)))
     found, _ = await index.deliveries(replace(search, delivery_statuses=NOT_DELIVERED), FAILURES, None)
@@ -230,7 +190,3 @@ async def _latest_attempt(gateway: Gateway, listed: ListedDelivery) -> Attempt |
     except (Unavailable, UnknownEvent, TimeoutError):
         return None
     return next((known.attempts[-1] for known in state.deliveries if known.id == listed.id and known.attempts), None)
-
-
-def _all_of(webhook: Webhook) -> Search:
-    return Search(tenant=webhook.tenant, webhook=webhook.id)

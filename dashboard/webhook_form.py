@@ -29,7 +29,7 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.webhooks import WebhookExists
 from hookkeeper.services import field_texts
 from hookkeeper.services.errors import BadField
-from hookkeeper.services.field_texts import MAX_NAME_SHOWN, by_path, fields_of, pattern_of
+from hookkeeper.services.field_texts import by_path, fields_of, pattern_of
 from hookkeeper.services.preview import Preview, SampleEvent
 from hookkeeper.services.webhook_fields import STEPS, NewWebhook, WebhookChanges, WebhookFields
 from hookkeeper.services.webhooks import unmasked, webhook_id_of
@@ -265,12 +265,7 @@ def _placed(error: BadField) -> tuple[str, str]:
         if (named := by_path(NewWebhook).get(pattern_of(field := _field_at(path)))) and named.codec:
             return field, match[2]
     field = _field_at(error.path)
-    if not field:
-        return "", f"{error.path}: {error.detail}" if error.path else error.detail
-    if field == "metadata" and error.path != field:
-        return field, f"{error.path.removeprefix('metadata.')[:MAX_NAME_SHOWN]}: {error.detail}"
-    entry = re.match(r"\.(\d+)", error.path[len(field) :])
-    return field, f"entry {int(entry[1]) + 1}: {error.detail}" if entry else error.detail
+    return (field, error.detail) if field in ALIASES.values() else forms.placed(NewWebhook, error)
 
 
 def _field_at(path: str) -> str:

@@ -15,6 +15,7 @@ from api.problems import Problem, ServiceUnavailable
 from api.requests import in_thread
 from api.schemas.events import DeliveryView
 from api.schemas.webhooks import TestEventRequest
+from api.sessions import portal_of
 from api.strict_json import fault_of, parse
 from dashboard.rendering import problem_of, redirect
 from dashboard.routes import PageRoute
@@ -132,7 +133,7 @@ async def _show(
     **context: Any,
 ) -> Response:
     types = await webhooks.store.catalogue.matching(webhook.events, MAX_TYPES)
-    in_portal = getattr(request.state, "portal", None) is not None
+    in_portal = portal_of(request) is not None
     names = [name for name, _ in types] or [SampleEvent().type]
     first = names[0] if in_portal or (types and types[0][1]) else SampleEvent().type
     return await show_tab(

@@ -5,7 +5,6 @@ What is shown follows from `hookkeeper.services.webhook_fields`, with secrets ma
 
 import hmac
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from hmac import compare_digest
 from typing import Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Request, Response
@@ -83,7 +82,7 @@ async def rotate_secret(request: Request, webhook: KnownWebhook, webhooks: Webho
     form: dict[str, str] = request.state.form
     notice = ""
     try:
-        if not compare_digest(mark_of(webhook.secret).encode(), form.get("replaces", "").encode()):
+        if not hmac.compare_digest(mark_of(webhook.secret).encode(), form.get("replaces", "").encode()):
             raise ChangedMeanwhile
         webhook = await webhooks.rotate_secret(webhook, {"end_previous"}, end_previous=True)
     except ChangedMeanwhile:

@@ -373,6 +373,7 @@ async def test_a_bad_form_makes_no_portal_link_and_is_explained(
     assert answer.status_code == 422
     assert answer.text.partition(f'id="{path}-error">')[2].partition("</p>")[0], "the error is at its field"
     assert Form(answer.text, f"{LINKS}/create").fields["capability view_secrets"] == "true"
+    assert f'action="{LINKS}" role="search"' in answer.text, "the filter is that of the list"
     assert (await idle_instance.http.get("/v1/portal-sessions")).json()["items"] == []
 
 

@@ -81,7 +81,7 @@ def test_each_text_is_translated_with_its_placeholders(
         wanted = {
             message.id if isinstance(message.id, str) else message.id[0] for message in read_po(file) if message.id
         }
-    messages = {message.id: message.texts for message in read_messages(_file(language))}
+    messages = _messages(language)
     del messages[""]
     assert wanted == messages.keys(), "make messages"
     for id_, texts in messages.items():
@@ -200,9 +200,5 @@ def _word(text: str) -> str:
     return re.sub(r"^[^A-Za-z]+|[^A-Za-z)]+$", "", text)
 
 
-def _file(language: str) -> str:
-    return (LOCALES / language / "LC_MESSAGES" / "pages.po").read_text()
-
-
 def _messages(language: str) -> dict[str, list[str]]:
-    return {message.id: message.texts for message in read_messages(_file(language))}
+    return read_messages((LOCALES / language / "LC_MESSAGES" / "pages.po").read_text())

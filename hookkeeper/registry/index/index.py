@@ -97,10 +97,10 @@ class EventIndex:
         async with self._database.scan() as session:
             return await listing.count_up_to(session, search, limit)
 
-    async def count_events(self, search: Search, at_most: int = MAX_TOTAL) -> int | None:
-        """Return how many events meet the search; None if there are more, or too many to count."""
-        async with self._database.scan() as session:
-            return await listing.count_events(session, search, at_most)
+    async def count_events(self, search: Search) -> int | None:
+        """Return how many events meet the search; None if they are too many to count."""
+        number, are_all = await self.count_up_to(search, MAX_TOTAL)
+        return number if are_all else None
 
     async def count_deliveries(self, search: Search) -> int | None:
         """Do the same for the deliveries to the webhook of the search."""

@@ -155,14 +155,8 @@ async def count_up_to(session: AsyncSession, search: Search, limit: int) -> tupl
     return len(found.keys), found.end is None
 
 
-async def count_events(session: AsyncSession, search: Search, at_most: int = MAX_TOTAL) -> int | None:
-    """Return how many events meet the search; None if they are more, or many have to be read to count them."""
-    number, are_all = await count_up_to(session, search, at_most)
-    return number if are_all else None
-
-
 async def count_deliveries(session: AsyncSession, search: Search) -> int | None:
-    """Do the same for the deliveries to the webhook of the search."""
+    """Return how many deliveries to the webhook of the search meet it; None if they are too many to count."""
     found = await find_deliveries(session, search, MAX_TOTAL, None)
     return None if found.end else len(found.keys)
 

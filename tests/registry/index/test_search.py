@@ -369,7 +369,8 @@ async def test_totals(index: WrittenIndex, reports: list[RunReport], monkeypatch
     assert await index.count_events(Search()) == EVENTS
     assert await index.count_events(Search(error="timeout")) == len(expected_events(Search(error="timeout"), reports))
     assert await index.count_deliveries(of_webhook) == len(expected_deliveries(of_webhook, reports))
-    assert await index.count_events(Search(), EVENTS - 1) is None
+    assert await index.count_up_to(Search(), EVENTS) == (EVENTS, True)
+    assert await index.count_up_to(Search(), EVENTS - 1) == (EVENTS - 1, False)
     monkeypatch.setattr(searching, "MAX_SCANNED", EVENTS // 2)
     assert await index.count_events(Search(types=("none",))) == 0
     assert await index.count_events(Search(needs_attention=False, channel="webhook")) is None, "too many to read"
