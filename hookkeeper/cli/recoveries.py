@@ -34,7 +34,7 @@ def recover(
     body |= present(types=type_ or None, until=time_of(until), tenant=all_of)
     path = ("webhooks", webhook_id, "recover") if webhook_id is not None else ("recoveries",)
     recovery = Api.of_environment().call("POST", *path, body=body)
-    print_json_or(as_json, recovery, _print_count if dry_run else _print_started)
+    print_json_or(as_json, recovery, _print_count if dry_run else print_started)
 
 
 def _print_count(recovery: Json) -> None:
@@ -42,7 +42,7 @@ def _print_count(recovery: Json) -> None:
     out.print(f"{count} {'event' if count == 1 else 'events'} would be delivered again")
 
 
-def _print_started(recovery: Json) -> None:
+def print_started(recovery: Json) -> None:
     out.print(f"[bold]{recovery['id']}[/bold]  `hookkeeper recoveries show {recovery['id']}` shows its progress")
 
 
