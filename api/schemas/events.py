@@ -197,7 +197,7 @@ class EventChange(EventBase):
     is_new: bool
     """The event was accepted since the stream began or was resumed."""
     needs_attention: bool
-    """A delivery is retrying, held or failed."""
+    """A delivery is retrying, held or failed, and the event is not acknowledged."""
     deliveries: list[ChangedDelivery]
     """The deliveries that have changed, such as by an attempt."""
 

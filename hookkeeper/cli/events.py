@@ -19,7 +19,7 @@ from hookkeeper.command_rules import COMMANDS
 from hookkeeper.times import rfc3339, utc_now
 
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
-resource = Resource("events", "List, show and control events.", partial(event_views.show, out), of_tenant=EventTenant)
+resource = Resource("events", "List, show and control events.", partial(event_views.show, out), tenant=EventTenant)
 app = resource.app
 RECONNECT_AFTER = 1.0
 """Seconds until an ended stream of events is resumed."""

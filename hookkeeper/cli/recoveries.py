@@ -13,7 +13,9 @@ COLORS = {"finished": "green", "cancelled": "yellow", "paused": "yellow", "unkno
 
 
 def recover(
-    webhook_id: Annotated[str | None, typer.Argument(help="The webhook's id, unless --all-of is given.")] = None,
+    webhook_id: Annotated[
+        str | None, typer.Argument(help="The webhook's id or name, unless --all-of is given.")
+    ] = None,
     all_of: Annotated[str | None, typer.Option(help="Recover all webhooks of this tenant.")] = None,
     since: Annotated[str, typer.Option(help="Events accepted since: RFC 3339, or an age such as 30m, 2h, 7d.")] = "",
     until: Annotated[str | None, typer.Option(help="Events accepted before, in the same format. Default: now.")] = None,

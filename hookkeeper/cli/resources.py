@@ -57,13 +57,13 @@ class Resource:
     """The commands of one resource. Its methods add them in the order of `--help`."""
 
     def __init__(
-        self, path: str, help_: str, print_one: Callable[[Json], None] = print_fields, of_tenant: Any = None
+        self, path: str, help_: str, print_one: Callable[[Json], None] = print_fields, tenant: Any = None
     ) -> None:
-        """`of_tenant`: the option that names the tenant, if ids belong to one."""
+        """`tenant`: the option that names the tenant, if ids belong to one."""
         self.app = typer.Typer(no_args_is_help=True, help=help_)
         self._path = path
         self.print = print_one
-        self._of = (ID, parameter("tenant", of_tenant), AS_JSON) if of_tenant else (ID, AS_JSON)
+        self._of = (ID, parameter("tenant", tenant), AS_JSON) if tenant else (ID, AS_JSON)
 
     def list(
         self,
