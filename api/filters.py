@@ -102,24 +102,6 @@ DataQuery = Annotated[
 ]
 
 
-async def _webhook_terms(
-    q: Annotated[
-        str | None,
-        Query(
-            min_length=1,
-            max_length=MAX_QUERY,
-            description="Words, or texts in quotes, of the webhook's id, name or URL, and values of its metadata: "
-            "`metadata.team:shop`. Up to five, and all have to be met",
-            examples=["metadata.team:shop"],
-        ),
-    ] = None,
-) -> Sequence[Term]:
-    try:
-        return parse(q, "metadata") if q is not None else ()
-    except BadQuery as error:
-        raise Invalid.field("q", str(error)) from None
-
-
 class _WebhookSearch(NamedTuple):
     """The filter of a list of webhooks."""
 
@@ -132,11 +114,24 @@ class _WebhookSearch(NamedTuple):
 
 async def _webhook_search(
     tenant: AnyTenant,
-    terms: Annotated[Sequence[Term], Depends(_webhook_terms)],
+    q: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=MAX_QUERY,
+            description="Words, or texts in quotes, of the webhook's id, name or URL, and values of its metadata: "
+            "`metadata.team:shop`. Up to five, and all have to be met",
+            examples=["metadata.team:shop"],
+        ),
+    ] = None,
     event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled webhooks")] = None,
     status: Annotated[HealthStatus | None, Query(description="Only webhooks whose `health` has this status")] = None,
 ) -> _WebhookSearch:
+    try:
+        terms = parse(q, "metadata") if q is not None else ()
+    except BadQuery as error:
+        raise Invalid.field("q", str(error)) from None
     return _WebhookSearch(tenant, terms, event, enabled, status)
 
 

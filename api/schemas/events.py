@@ -35,6 +35,18 @@ class DeliverySummary(ResponseModel):
     channel: Channel
 
 
+class ResultSoFar(ResponseModel):
+    """The status of a delivery, and the result of its latest attempt."""
+
+    status: DeliveryStatus
+    reason: Reason | None
+    attempts: int
+    """Attempts made. `status_code` and `error` are those of the latest."""
+    status_code: int | None
+    error: str | None
+    next_attempt_at: Time | None
+
+
 class AcceptedEvent(ResponseModel):
     id: str
     type: str
@@ -147,7 +159,7 @@ class EventView(EventBase):
     deliveries: list[DeliveryView]
 
 
-class LatestResultView(ResponseModel):
+class LatestResultView(ResultSoFar):
     """The result so far of one delivery."""
 
     delivery: str
@@ -155,13 +167,6 @@ class LatestResultView(ResponseModel):
     webhook_name: str | None
     """Its name, or its URL without the query. Null without `webhooks:read`, and if the webhook was deleted."""
     channel: Channel
-    status: DeliveryStatus
-    reason: Reason | None
-    attempts: int
-    """Attempts made. `status_code` and `error` are those of the latest."""
-    status_code: int | None
-    error: str | None
-    next_attempt_at: Time | None
 
 
 class EventSummary(EventBase):
@@ -169,8 +174,8 @@ class EventSummary(EventBase):
     needs_attention: list[str]
     """Webhooks with a delivery that has failed, or has been retrying for over 15 minutes, unless it is acknowledged."""
     latest: LatestResultView | None
-    """Of several deliveries, one that has failed, else one that is retrying, else one that is held. With the filter
-    `webhook`, a delivery to it. Null without deliveries."""
+    """That of a delivery that has failed, else of one that is retrying, else of one that is held, else of any. With the
+    filter `webhook`, of a delivery to it. Null without deliveries."""
     acknowledged: AcknowledgementView | None
 
 
@@ -182,14 +187,7 @@ class EventPage(CountedPage[EventSummary]):
     )
 
 
-class ChangedDelivery(DeliverySummary):
-    status: DeliveryStatus
-    reason: Reason | None
-    attempts: int
-    """Attempts made. `status_code` and `error` are those of the latest."""
-    status_code: int | None
-    error: str | None
-    next_attempt_at: Time | None
+class ChangedDelivery(ResultSoFar, DeliverySummary):
     finished_at: Time | None
 
 
@@ -199,7 +197,7 @@ class EventChange(EventBase):
     is_new: bool
     """The event was accepted since the stream began or was resumed."""
     needs_attention: bool
-    """A delivery is retrying, held or failed."""
+    """A delivery is retrying, held or failed, and the event is not acknowledged."""
     deliveries: list[ChangedDelivery]
     """The deliveries that have changed, such as by an attempt."""
 

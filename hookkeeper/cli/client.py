@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 NO_IDS = frozenset({"", ".", ".."})
 """They would make the path of something else."""
 DEFAULT_URL = "http://127.0.0.1:8080"
+MAX_SEARCHED = 256
+"""Characters of a text in the search for a webhook."""
 SEND_RETRY_WAITS = (1.0, 5.0)
 """Seconds before an event with an unknown result is sent again."""
 
@@ -175,6 +177,8 @@ class Api:
 
     def webhook_name(self, webhook_id: str) -> str:
         """Return the name of a webhook, which is read once; empty if it has none, or the key may not read it."""
+        if not webhook_id.startswith("wh_"):  # `(other)`, which groups webhooks in statistics
+            return ""
         if webhook_id not in self._names:
             try:
                 self._names[webhook_id] = self.call("GET", "webhooks", webhook_id)["name"]
@@ -186,9 +190,10 @@ class Api:
 
     def _webhook_named(self, name: str = "") -> str | None:
         """Return the id of the webhook with this name; None if there is none. Raises `Failed` if several have it."""
-        if name in ("", "preview") or name.startswith("wh_"):
+        text = max(name.split('"'), key=len)[:MAX_SEARCHED]  # a query has no way to write quotes
+        if not text or name == "preview" or name.startswith("wh_"):
             return None
-        found = [webhook["id"] for webhook in self.call("GET", "webhooks", q=name)["items"] if webhook["name"] == name]
+        found = [webhook["id"] for webhook in self.all("webhooks", q=f'"{text}"') if webhook["name"] == name]
         if len(found) > 1:
             raise Failed(f"several webhooks are named {name}: give an id, such as {', '.join(found[:3])}")
         return found[0] if found else None

@@ -154,7 +154,7 @@ _reports: list[Callable[[Failed], None]] = []
 
 
 def report_failures_with(report: Callable[[Failed], None]) -> None:
-    """Report the failure of this process so, and not as text: what it writes are lines of JSON."""
+    """Report a failure of this process with this function, in place of a line of text."""
     _reports[:] = [report]
 
 

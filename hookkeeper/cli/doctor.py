@@ -6,6 +6,7 @@ import os
 import sys
 
 import typer
+from rich.markup import escape
 
 from hookkeeper.cli import local
 from hookkeeper.cli.console import out, print_table
@@ -60,7 +61,7 @@ def _print(findings: list[Finding]) -> None:
     rows = []
     for finding in findings:
         remedy = f" → {finding.remedy}" if finding.remedy else ""
-        rows.append((MARKS[finding.level], finding.check, f"{finding.text}{remedy}".replace("[", r"\[")))
+        rows.append((MARKS[finding.level], finding.check, escape(f"{finding.text}{remedy}")))
     print_table(("", "CHECK", ""), rows)
     counts = {level: sum(finding.level == level for finding in findings) for level in MARKS}
     out.print(f"\n{counts['wrong']} wrong, {counts['warning']} with a warning, {counts['well']} well")

@@ -2,29 +2,35 @@
 
 import json
 from datetime import date
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hookkeeper.cli.client import Api, present
 from hookkeeper.cli.console import Failed, Json, print_result
-from hookkeeper.cli.options import AsJson, read_json
-from hookkeeper.cli.resources import Resource
+from hookkeeper.cli.options import AsJson, only, read_json
+from hookkeeper.cli.resources import Resource, parameter, with_parameters
 from hookkeeper.services.catalogue_documents import Imported, from_openapi
 
 Name = Annotated[str, typer.Argument(help="The name, such as order.paid.")]
-Description = Annotated[str | None, typer.Option(help="What has happened.")]
-Schema = Annotated[
-    str | None, typer.Option(help="JSON Schema 2020-12 of the data: JSON, @file, or - for standard input.")
-]
-Examples = Annotated[
-    list[str] | None, typer.Option("--example", help="An example of the data, in the same form; can be repeated.")
-]
-SearchKeys = Annotated[
-    list[str] | None,
-    typer.Option("--search-key", help="Path in the data by which events are found; can be repeated, up to five."),
-]
+NAME_AND_FIELDS = (
+    parameter("name", Name, Parameter.empty),
+    parameter("description", only("What has happened.")),
+    parameter("schema", only("JSON Schema 2020-12 of the data: JSON, @file, or - for standard input.")),
+    parameter(
+        "example",
+        Annotated[list[str] | None, typer.Option(help="An example of the data, in the same form; can be repeated.")],
+    ),
+    parameter(
+        "search_key",
+        Annotated[
+            list[str] | None,
+            typer.Option(help="Path in the data by which events are found; can be repeated, up to five."),
+        ],
+    ),
+)
 resource = Resource(
     "event-types", "The catalogue of event types.", lambda known: typer.echo(json.dumps(known, indent=2))
 )
@@ -52,32 +58,23 @@ def _fields(
     ) | ({"schema": None} if schema == "" else {})
 
 
-@app.command()
-def create(
-    name: Name,
-    description: Description = None,
-    schema: Schema = None,
-    example: Examples = None,
-    search_key: SearchKeys = None,
-) -> None:
-    """Add an event type. New events of this type are validated against its schema."""
-    body = {"name": name} | _fields(description, schema, example, search_key)
-    resource.print(Api.of_environment().call("POST", "event-types", body=body))
+def _create(name: str, **given: Any) -> None:
+    resource.print(Api.of_environment().call("POST", "event-types", body={"name": name} | _fields(**given)))
 
 
-@app.command()
-def edit(
-    name: Name,
-    description: Description = None,
-    schema: Schema = None,
-    example: Examples = None,
-    search_key: SearchKeys = None,
-) -> None:
-    """Change the given fields of an event type. An empty text removes the schema, the examples or the keys."""
-    body = _fields(description, schema, example, search_key)
+def _edit(name: str, **given: Any) -> None:
+    body = _fields(**given)
     if not body:
         raise typer.BadParameter("nothing to change: give --description, --schema, --example or --search-key")
     resource.print(Api.of_environment().call("PATCH", "event-types", name, body=body))
+
+
+app.command("create", help="Add an event type. New events of this type are validated against its schema.")(
+    with_parameters(NAME_AND_FIELDS, _create)
+)
+app.command(
+    "edit", help="Change the given fields of an event type. An empty text removes the schema, the examples or the keys."
+)(with_parameters(NAME_AND_FIELDS, _edit))
 
 
 @app.command()

@@ -19,7 +19,7 @@ from hookkeeper.command_rules import COMMANDS
 from hookkeeper.times import rfc3339, utc_now
 
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
-resource = Resource("events", "List, show and control events.", partial(event_views.show, out), of_tenant=EventTenant)
+resource = Resource("events", "List, show and control events.", partial(event_views.show, out), tenant=EventTenant)
 app = resource.app
 RECONNECT_AFTER = 1.0
 """Seconds until an ended stream of events is resumed."""
@@ -189,7 +189,7 @@ def lines_of(event: Json, name_of: Callable[[str], str]) -> Iterator[str]:
 def tail(api: Api, number: int, **filters: Any) -> Iterator[Json]:
     """Yield the `number` latest events, oldest first, and then each new one, once, and each that has changed.
 
-    Of an event that is not new, `is_new` is false, and `deliveries` are those that have changed. Say if some are left
+    In the latter, `is_new` is false, and `deliveries` are those that have changed. Print a warning if events are left
     out.
     """
     listed: set[tuple[str, str]] | None = None

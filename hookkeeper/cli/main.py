@@ -200,7 +200,9 @@ def migrate(
 
 @app.command()
 def doctor(as_json: options.AsJson = False) -> None:
-    """Examine Temporal, the registry, workers, keys, clocks, certificates and the ways out, and say what mends each.
+    """Examine Temporal, the registry, workers, keys, clocks, certificates and outgoing connections.
+
+    Each fault is shown with what fixes it.
 
     Exit codes: 0 if all is well, 1 if something is wrong, 3 if there are warnings only.
     """

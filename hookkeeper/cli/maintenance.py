@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 from hookkeeper.cli.console import Failed, out
 from hookkeeper.cli.options import age_of
 from hookkeeper.cli.processes import run, until_stopped
-from hookkeeper.cli.startup import begin, connect
+from hookkeeper.cli.startup import CONNECT_TIMEOUT, begin, connect
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
@@ -26,7 +26,8 @@ from hookkeeper.times import utc_now
 log = structlog.get_logger("hookkeeper.migrate")
 PROMOTE_TIMEOUT = 60.0
 """Seconds to wait for workers of the version."""
-CONNECT_TIMEOUT, PAUSE = 60.0, 1.0
+PAUSE = 1.0
+"""Seconds between two attempts."""
 Result = TypeVar("Result")
 CONTINUE = "run the same command again to continue"
 

@@ -13,7 +13,9 @@ COLORS = {"finished": "green", "cancelled": "yellow", "paused": "yellow", "unkno
 
 
 def recover(
-    webhook_id: Annotated[str | None, typer.Argument(help="The webhook's id, unless --all-of is given.")] = None,
+    webhook_id: Annotated[
+        str | None, typer.Argument(help="The webhook's id or name, unless --all-of is given.")
+    ] = None,
     all_of: Annotated[str | None, typer.Option(help="Recover all webhooks of this tenant.")] = None,
     since: Annotated[str, typer.Option(help="Events accepted since: RFC 3339, or an age such as 30m, 2h, 7d.")] = "",
     until: Annotated[str | None, typer.Option(help="Events accepted before, in the same format. Default: now.")] = None,
@@ -34,7 +36,7 @@ def recover(
     body |= present(types=type_ or None, until=time_of(until), tenant=all_of)
     path = ("webhooks", webhook_id, "recover") if webhook_id is not None else ("recoveries",)
     recovery = Api.of_environment().call("POST", *path, body=body)
-    print_json_or(as_json, recovery, _print_count if dry_run else _print_started)
+    print_json_or(as_json, recovery, _print_count if dry_run else print_started)
 
 
 def _print_count(recovery: Json) -> None:
@@ -42,7 +44,7 @@ def _print_count(recovery: Json) -> None:
     out.print(f"{count} {'event' if count == 1 else 'events'} would be delivered again")
 
 
-def _print_started(recovery: Json) -> None:
+def print_started(recovery: Json) -> None:
     out.print(f"[bold]{recovery['id']}[/bold]  `hookkeeper recoveries show {recovery['id']}` shows its progress")
 
 

@@ -44,17 +44,26 @@ FILE = parameter(
 )
 
 
+def query_of(filters: Json) -> Json:
+    """Return the query of a list with these options: ages become times."""
+    return {
+        name: time_of(value) if name in ("since", "until") else value
+        for name, value in filters.items()
+        if value != ()  # an absent one that can be repeated
+    }
+
+
 class Resource:
     """The commands of one resource. Its methods add them in the order of `--help`."""
 
     def __init__(
-        self, path: str, help_: str, print_one: Callable[[Json], None] = print_fields, of_tenant: Any = None
+        self, path: str, help_: str, print_one: Callable[[Json], None] = print_fields, tenant: Any = None
     ) -> None:
-        """`of_tenant`: the option that names the tenant, if ids belong to one."""
+        """`tenant`: the option that names the tenant, if ids belong to one."""
         self.app = typer.Typer(no_args_is_help=True, help=help_)
         self._path = path
         self.print = print_one
-        self._of = (ID, parameter("tenant", of_tenant), AS_JSON) if of_tenant else (ID, AS_JSON)
+        self._of = (ID, parameter("tenant", tenant), AS_JSON) if tenant else (ID, AS_JSON)
 
     def list(
         self,
@@ -71,10 +80,7 @@ class Resource:
         """
 
         def run(as_json: bool, id_: str = "", **given: Any) -> None:
-            query = {name: value for name, value in given.items() if value != ()}  # absent ones that can be repeated
-            for name in query.keys() & {"since", "until"}:
-                query[name] = time_of(query[name])
-            api = Api.of_environment()
+            api, query = Api.of_environment(), query_of(given)
             page = api.call("GET", self._path, *((id_, of) if of else ()), **query)
             if complete and not as_json:
                 complete(api, page["items"])

@@ -69,14 +69,14 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _connect(client: LateClient, store: Store, settings: Settings) -> None:
-    """Connect to Temporal, however long that takes; what needs it is answered with 503 until then."""
+    """Connect to Temporal. Until then, requests that need it get a 503."""
     await report_missing(store.ready)
     await until_connected(client)
     await report_missing(Readiness(client, settings.task_queue).check_namespace)
 
 
 async def _until_ended(server: asyncio.Future[None], connecting: Coroutine[None, None, None]) -> None:
-    """Wait until the server has ended. Raises `Failed` if there is no way to connect."""
+    """Wait until the server has ended. Raises `Failed` if no connection is possible."""
     task = asyncio.create_task(connecting)
     try:
         await asyncio.wait([server, task], return_when=asyncio.FIRST_COMPLETED)

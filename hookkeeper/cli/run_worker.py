@@ -62,7 +62,7 @@ async def _work(settings: Settings, local: bool) -> None:
 
 
 class WorkerHealth:
-    """Whether this process polls for tasks. It answers, so its event loop is alive."""
+    """Whether this process polls for tasks. If it answers at all, its event loop is alive."""
 
     def __init__(self, client: Client, task_queue: str, silence: float = SILENCE) -> None:
         self._client = client
@@ -72,7 +72,7 @@ class WorkerHealth:
 
     async def read(self) -> "Health":
         """Ask Temporal for the latest poll of this process. No poll for minutes is bad health, unless Temporal does not
-        answer: then a restart would mend nothing.
+        answer: then a restart would not help.
         """
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):

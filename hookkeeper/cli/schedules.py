@@ -52,7 +52,7 @@ def _state(schedule: Json) -> str:
     return f"[yellow]paused[/yellow] {note}".strip()
 
 
-resource = Resource("schedules", "Schedules: events by cron or at an interval.", _print, of_tenant=Tenant)
+resource = Resource("schedules", "Schedules: events by cron or at an interval.", _print, tenant=Tenant)
 app = resource.app
 resource.list(
     "List schedules, newest first.",

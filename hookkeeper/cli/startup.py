@@ -26,6 +26,8 @@ PREFIX = "HOOKKEEPER_"
 SETTINGS = tuple(name.upper() for name in Settings.model_fields)
 OTHERS = frozenset({"URL", "API_KEY", "SECRET", "VERSION"})
 """Read by the command line, the examples, and the compose file."""
+CONNECT_TIMEOUT = 60.0
+"""Seconds to wait for Temporal."""
 
 
 def read_settings() -> Settings:
@@ -87,11 +89,11 @@ async def connect(
     keyring: "Keyring | None" = None,
     runtime: "Runtime | None" = None,
     address: str | None = None,
-    timeout: float | None = 60.0,
+    timeout: float = CONNECT_TIMEOUT,
 ) -> "Client":
-    """Connect with the settings in `TEMPORAL_…`, waiting a minute for the server; None is without end. Raises `Failed`.
+    """Connect with the settings in `TEMPORAL_…`; wait at most `timeout` seconds for the server. Raises `Failed`.
 
-    `address`: that of a server of this machine, in place of these settings.
+    `address`: that of a server on this machine, in place of these settings.
     """
     client = open_client(settings, keyring, runtime, address)
     await until_connected(client, timeout)
@@ -113,7 +115,7 @@ def open_client(
 
 
 async def until_connected(client: "LateClient", timeout: float | None = None) -> None:
-    """Connect, waiting for the server for so many seconds; None is without end. Raises `Failed`."""
+    """Connect; wait at most `timeout` seconds for the server, by default forever. Raises `Failed`."""
     from hookkeeper.temporal.server.connection import TemporalUnreachable
 
     try:
@@ -125,7 +127,7 @@ async def until_connected(client: "LateClient", timeout: float | None = None) ->
 
 @contextmanager
 def _settings_named() -> Iterator[None]:
-    """Raise `InvalidSettings` for a certificate that cannot be read, an address that is none, and so on."""
+    """Raise `InvalidSettings` for settings such as an invalid address, or a certificate that cannot be read."""
     try:
         yield
     except (RuntimeError, OSError, ValueError) as error:
@@ -133,7 +135,7 @@ def _settings_named() -> Iterator[None]:
 
 
 async def report_missing(*checks: Callable[[], Awaitable[None]]) -> None:
-    """Log what the registry or the namespace lacks, with the command that mends it. The process goes on meanwhile."""
+    """Log what the registry or the namespace lacks, with the command that fixes it. The process continues."""
     import structlog
 
     from hookkeeper.registry.database import RegistryUnavailable

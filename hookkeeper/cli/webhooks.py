@@ -289,7 +289,7 @@ def send_test(
 
 @app.command()
 def preview(
-    webhook_id: Annotated[str | None, typer.Argument(help="The webhook's id, unless --file is given.")] = None,
+    webhook_id: Annotated[str | None, typer.Argument(help="The webhook's id or name, unless --file is given.")] = None,
     file: Annotated[
         str | None, typer.Option(help="A webhook as JSON, registered or not; - for standard input.")
     ] = None,
@@ -302,9 +302,12 @@ def preview(
         raise typer.BadParameter("give either a webhook's id or --file")
     if file == data == STDIN:
         raise typer.BadParameter("--file and --data cannot both be standard input")
-    body: Json = {"webhook": fields_of_file(file, "webhook_fields:NewWebhook")} if file else {"webhook_id": webhook_id}
-    body["event"] = present(type=type_) | _given(data)
-    print_json_or(as_json, Api.of_environment().call("POST", "webhooks", "preview", body=body), _print_preview)
+    api, body = Api.of_environment(), {"event": present(type=type_) | _given(data)}
+    if webhook_id is not None:
+        body["webhook_id"] = api.call("GET", "webhooks", webhook_id)["id"]
+    else:
+        body["webhook"] = fields_of_file(file, "webhook_fields:NewWebhook")
+    print_json_or(as_json, api.call("POST", "webhooks", "preview", body=body), _print_preview)
 
 
 resource.post(

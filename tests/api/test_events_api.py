@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from aiohttp.http import SERVER_SOFTWARE
+from callers import calling, make_key
 from problems import problem
 
 from hookkeeper.services.ingest import MAX_TARGETS
@@ -387,11 +388,14 @@ async def test_another_tenants_event_is_unknown(instance: Instance, inbox: Recei
     accepted = await instance.send()
     before = await instance.until_delivery(accepted["id"], "retrying", 1)
     path = f"/v1/events/{accepted['id']}"
-    query = {"tenant": f"{instance.tenant}x"}
-    problem(await instance.http.get(path, params=query), 404)
-    for command in COMMANDS:
-        problem(await instance.http.post(f"{path}/{command}", params=query), 404)
-    problem(await instance.http.post(f"{path}/reschedule", params=query, json={"deliver_at": in_days(1)}), 404)
+    other = f"{instance.tenant}x"
+    key = await make_key(instance, other)
+    async with calling(instance.app, key["key"]) as others_http:
+        for http, query in ((instance.http, {"tenant": other}), (others_http, {})):
+            problem(await http.get(path, params=query), 404)
+            for command in COMMANDS:
+                problem(await http.post(f"{path}/{command}", params=query), 404)
+            problem(await http.post(f"{path}/reschedule", params=query, json={"deliver_at": in_days(1)}), 404)
     assert await instance.event(accepted["id"]) == before
 
 

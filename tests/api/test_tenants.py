@@ -16,6 +16,7 @@ from callers import calling, guarded, guarded_routes, make_key
 from problems import problem
 
 from api.access import query_names
+from hookkeeper.command_rules import COMMANDS
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
 
@@ -323,6 +324,8 @@ async def test_a_key_for_all_tenants_names_one_only_if_several_have_the_event(tw
         problem(await http.get("/v1/events/unknown"), 404)
 
         await two.b.post("/v1/events", json={"type": TYPE, "id": event_id})
+        for command in COMMANDS:
+            problem(await http.post(f"/v1/events/{event_id}/{command}"), 422)
         answer = problem(await http.get(f"/v1/events/{event_id}"), 422)
         assert answer["errors"][0]["path"] == "tenant"
         assert {two.mine, two.theirs} <= set(answer["errors"][0]["detail"].replace(",", "").split())

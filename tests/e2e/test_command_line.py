@@ -359,6 +359,9 @@ async def test_a_webhook_is_meant_by_its_name(running_dev: processes.Dev, inbox:
         listed = await as_json(running_dev, "webhooks", "list", "--tenant", tenant, "--status", status)
         assert [each["id"] for each in listed["items"]] == ids
     await running_dev.webhook(inbox.url, tenant, name=f"Shop {tenant}")
+    long = await running_dev.webhook(inbox.url, tenant, name=f'The "Orders" of our new online shop {tenant}')
+    assert (await as_json(running_dev, "webhooks", "show", long["name"]))["id"] == long["id"]
+    assert (await as_json(running_dev, "webhooks", "preview", long["name"]))["request"]["url"] == inbox.url
     several = await running_dev.run("webhooks", "delete", f"Shop {tenant}", "--yes")
     assert (several.code, "several webhooks are named" in several.err) == (1, True)
     unknown = await running_dev.run("webhooks", "show", tenant)

@@ -82,7 +82,7 @@ class Receiving:
     url: str
 
     async def printed(self, count: int, prefix: str) -> list[str]:
-        """Wait for at least this many lines that begin so."""
+        """Wait for at least this many lines that begin with the prefix."""
         await processes.until(lambda: len(self._lines(prefix)) >= count)
         return self._lines(prefix)
 

@@ -107,10 +107,14 @@ async def test_a_process_that_waits_for_temporal_stops_at_once(tmp_path: Path) -
         "HOOKKEEPER_PORT": str(processes.free_ports().api),
         "TEMPORAL_ADDRESS": f"127.0.0.1:{processes.free_ports().temporal}",
     }
-    async with processes.process("api", cwd=tmp_path, settings=settings) as api:
-        await api.says("waiting for Temporal")
-        assert await api.stop(signal.SIGINT, CALL_TIMEOUT) == 0
-        assert "Traceback" not in api.err.read_text()
+
+    async def stops(command: str, number: signal.Signals) -> None:
+        async with processes.process(command, cwd=tmp_path, settings=settings) as waiting:
+            await waiting.says("waiting for Temporal")
+            assert await waiting.stop(number, CALL_TIMEOUT) == 0
+            assert "Traceback" not in waiting.err.read_text()
+
+    await asyncio.gather(stops("worker", signal.SIGTERM), stops("api", signal.SIGINT))
 
 
 async def test_an_address_that_is_none_ends_the_api(tmp_path: Path) -> None:
