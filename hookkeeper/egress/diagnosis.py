@@ -14,7 +14,7 @@ from hookkeeper.findings import Finding, warning, well, wrong
 METADATA = "169.254.169.254"
 """Where clouds serve credentials to their machines."""
 NO_NAME = "doctor.invalid"
-"""A name that never exists (RFC 6761): an answer shows that a name server works, and asks nobody's server."""
+"""A name that never exists (RFC 6761): name servers answer for it without asking those of a domain."""
 PRIVATE = "http://127.0.0.1:80/"
 """What a proxy must refuse: a name or an address of its own network."""
 PROXY_TIMEOUT = 5.0
