@@ -83,7 +83,7 @@ class Watched:
     """Since when it is shown as healthy."""
     last_healthy: dict[tuple[str, str], float] = field(default_factory=dict)
     """When the latest look began that showed it as healthy while it was broken."""
-    slandered: set[str] = field(default_factory=set)
+    misreported: set[str] = field(default_factory=set)
     """Webhooks that always work, and were shown as something else."""
 
     def note(self, view: str, began: float, shown: Mapping[str, Shown], *, are_broken: bool) -> None:
@@ -98,7 +98,7 @@ class Watched:
             self.healthy.pop(key, None)
             if name in GOOD:
                 if status != "new":
-                    self.slandered.add(f"{name} was {status} in the {view}")
+                    self.misreported.add(f"{name} was {status} in the {view}")
             elif are_broken and re.search(CAUSES.get(name, ""), text, re.IGNORECASE):
                 self.named.setdefault(key, time.time())
 
@@ -122,7 +122,7 @@ class Glance:
     """The result of the drill."""
 
     rows: list[Row]
-    slandered: list[str]
+    misreported: list[str]
     refused: int
     """Events that were not accepted."""
     well: float
@@ -133,7 +133,7 @@ class Glance:
     @property
     def failures(self) -> list[str]:
         """Describe each requirement that is not met."""
-        found = [*self.slandered]
+        found = [*self.misreported]
         for row in self.rows:
             found += [f"{row.name}: not in the {view}" for view in _later(row.named, NAMED_LIMIT * self.factor)]
             found += [
@@ -178,7 +178,7 @@ class _Drill:
             lambda: listed(env.http),
             lambda: command_line(env),
             lambda: metrics(env.cluster.metrics),
-            lambda: _ready(alerts(receivers)),
+            lambda: alerts(receivers),
         )
         self._views: dict[str, View] = dict(zip(VIEWS, views, strict=True))
 
@@ -202,7 +202,7 @@ class _Drill:
             self._report("everything is delivered again")
             well = await self._deliver_again(WELL_LIMIT * factor)
         refused = len(self._env.load.refused) + len(self._env.load.unaccepted)
-        return Glance(rows, sorted(self._seen.slandered), refused, well, factor)
+        return Glance(rows, sorted(self._seen.misreported), refused, well, factor)
 
     def _keys(self, *more: str) -> list[tuple[str, str]]:
         """Return which webhooks each view has to show. Only overview and metrics tell of all."""
@@ -388,7 +388,7 @@ async def metrics(url: str) -> dict[str, Shown]:
     return {ALL: Shown("failing", "")} if counts.get("healthy") == len(GOOD) else {}
 
 
-def alerts(receivers: Receivers) -> dict[str, Shown]:
+async def alerts(receivers: Receivers) -> dict[str, Shown]:
     """Return what the latest alert of each webhook says."""
     found = {}
     for mail in receivers.mails:
@@ -396,10 +396,6 @@ def alerts(receivers: Receivers) -> dict[str, Shown]:
         status = "healthy" if "works again" in text else "disabled" if "disabled" in text else "failing"
         found[name] = Shown(status, f"{text}\n{mail.text}".replace(name, ""))
     return found
-
-
-async def _ready(shown: dict[str, Shown]) -> dict[str, Shown]:
-    return shown
 
 
 def _rows(page: str) -> dict[str, Shown]:
