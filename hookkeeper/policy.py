@@ -127,7 +127,7 @@ class AlertAfter(BaseModel):
         return ", ".join(attempts + ([write_durations([self.seconds])] if self.seconds else []))
 
     def reached_at(self, since: datetime, failures: int) -> datetime | None:
-        """Return from when on so many failures since this time count as failing; None if more are needed."""
+        """Return from when on a target with these failures, since this time, is failing; None if more are needed."""
         if self.attempts is not None and failures >= self.attempts:
             return since
         return None if self.seconds is None else since + timedelta(seconds=self.seconds)
