@@ -60,6 +60,10 @@ ALL = "all of them"
 """What says in one word how all webhooks are: the sentence of the overview, and the metrics."""
 TEMPLATE, WRONG_TEMPLATE = '{"n": {{ event.data.n }}}', '{"n": {{ event.data.order.number }}}'
 VIEWS = ("overview", "list", "API", "CLI", "metrics", "alert")
+SHOWN_BY = [(view, name) for view in VIEWS if view != "metrics" for name in CAUSES]
+"""Which webhooks each view has to show."""
+ALL_SHOWN_BY = [*SHOWN_BY, ("overview", ALL), ("metrics", ALL)]
+"""Overview and metrics also tell of all."""
 
 
 class Shown(NamedTuple):
@@ -186,28 +190,23 @@ class _Drill:
         await self._register(timeout=min(max(2.0, seconds / 4), 15.0))
         async with self._posting(rate), self._watching():
             self._report(f"posting {rate:g} events a second to {len(WEBHOOKS)} webhooks")
-            healthy = [(view, name) for view, name in self._keys() if view != "alert"]
+            healthy = [(view, name) for view, name in SHOWN_BY if view != "alert"]
             if not await self._until(lambda: all(key in self._seen.healthy for key in healthy), PATIENCE * factor):
                 raise Failed("not all webhooks were healthy before they broke")
             broken_at = await self._break()
             self._report(f"{len(CAUSES)} webhooks are broken")
             await asyncio.sleep(seconds)
-            await self._until(lambda: all(key in self._seen.named for key in self._keys(ALL)), PATIENCE * factor)
+            await self._until(lambda: all(key in self._seen.named for key in ALL_SHOWN_BY), PATIENCE * factor)
             failures = {name: health["failing"] for name, health in (await self._health()).items()}
             mended_at = await self._mend()
             self._report("all are mended")
-            await self._until(lambda: all(key in self._seen.healthy for key in self._keys()), PATIENCE * factor)
+            await self._until(lambda: all(key in self._seen.healthy for key in SHOWN_BY), PATIENCE * factor)
             await asyncio.sleep(PAUSE)
             rows = [self._row(name, failures, broken_at, mended_at) for name in (*CAUSES, ALL)]
             self._report("everything is delivered again")
             well = await self._deliver_again(WELL_LIMIT * factor)
         refused = len(self._env.load.refused) + len(self._env.load.unaccepted)
         return Glance(rows, sorted(self._seen.misreported), refused, well, factor)
-
-    def _keys(self, *more: str) -> list[tuple[str, str]]:
-        """Return which webhooks each view has to show. Only overview and metrics tell of all."""
-        whole = [(view, name) for view in ("overview", "metrics") for name in more]
-        return [(view, name) for view in VIEWS if view != "metrics" for name in CAUSES] + whole
 
     async def _register(self, timeout: float) -> None:
         url = self._receivers.http
@@ -264,7 +263,7 @@ class _Drill:
             if shown == name and not (name == ALL and view == "metrics")
         }
         since = min(first.values()) if name == ALL else first.get(name, broken_at)
-        views = [view for view, shown in self._keys(ALL) if shown == name]
+        views = [view for view, shown in ALL_SHOWN_BY if shown == name]
         healthy = () if name == ALL else views
         return Row(
             name,
