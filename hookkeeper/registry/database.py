@@ -73,10 +73,8 @@ error. And two codes: the server is read-only, as after a failover, or the user 
 POOLED_STATEMENTS = ("26000", "42P05")
 """PostgreSQL's codes for a prepared statement that is missing, or that another client has made: a pooler gives the
 transactions of a client to different connections, and knows nothing of statements."""
-POOLER_HINT = (
-    "is there a pooler in transaction mode, such as PgBouncer? Use PgBouncer 1.21 or newer with"
-    " max_prepared_statements, or session mode"
-)
+POOLER_REMEDY = "Use PgBouncer 1.21 or newer with max_prepared_statements, or session mode"
+POOLER_HINT = f"is there a pooler in transaction mode, such as PgBouncer? {POOLER_REMEDY}"
 
 URL_OPTIONS = frozenset(
     {

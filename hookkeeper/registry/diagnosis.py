@@ -17,7 +17,7 @@ from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well,
 from hookkeeper.registry import migrations
 from hookkeeper.registry.database import (
     POOLED_STATEMENTS,
-    POOLER_HINT,
+    POOLER_REMEDY,
     RegistryUnavailable,
     RegistryUnprepared,
     errors_translated,
@@ -119,7 +119,7 @@ class _Checks:
             found += warning(f"{row.current_user} is a superuser", "use a role that owns this database only")
         if row.max_connections - row.used < row.max_connections * FEW_CONNECTIONS:
             text_ = f"{row.used} of {row.max_connections} connections are in use"
-            found += warning(text_, "raise max_connections, or use PgBouncer (docs/operations.md, Deployment)")
+            found += warning(text_, "raise max_connections, or use PgBouncer (docs/operations.md, Connections)")
         return found or well(f"{row.current_user}, {row.used} of {row.max_connections} connections in use")
 
     async def pooler(self) -> Sequence[Finding]:
@@ -144,8 +144,8 @@ class _Checks:
             except Exception as error:
                 if getattr(error, "sqlstate", None) not in POOLED_STATEMENTS:
                     raise
-                hint = POOLER_HINT.partition("? ")[2]
-                return wrong("one in transaction mode, which loses prepared statements: requests fail", hint)
+                text_ = "one in transaction mode, which loses prepared statements: requests fail"
+                return wrong(text_, POOLER_REMEDY)
         return well("one in transaction mode, which keeps prepared statements" if moved else "one, such as PgBouncer")
 
     async def clock(self) -> Sequence[Finding]:
