@@ -74,7 +74,6 @@ POOLED_STATEMENTS = ("26000", "42P05")
 """PostgreSQL's codes for a prepared statement that is missing, or that another client has made: a pooler gives the
 transactions of a client to different connections, and knows nothing of statements."""
 POOLER_REMEDY = "Use PgBouncer 1.21 or newer with max_prepared_statements, or session mode"
-POOLER_HINT = f"is there a pooler in transaction mode, such as PgBouncer? {POOLER_REMEDY}"
 
 URL_OPTIONS = frozenset(
     {
@@ -260,7 +259,8 @@ async def errors_translated(seconds: float | None) -> AsyncIterator[None]:
     except DBAPIError as error:
         if not is_outage(error):
             raise
-        hint = f" ({POOLER_HINT})" if _sqlstate(error) in POOLED_STATEMENTS else ""
+        question = f" (is there a pooler in transaction mode, such as PgBouncer? {POOLER_REMEDY})"
+        hint = question if _sqlstate(error) in POOLED_STATEMENTS else ""
         raise RegistryUnavailable(f"the registry is unavailable: {error.orig}{hint}") from error
     except CipherError as error:
         raise RegistryUnavailable(f"the registry cannot be read: {error}") from error
