@@ -19,7 +19,7 @@ from dashboard.rendering import filters_in, paging, query, redirect, render
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
 from hookkeeper.messages.event import DeliveryStatus, EventStatus
-from hookkeeper.policy import Status
+from hookkeeper.policy import HealthStatus
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.search import Search
 from hookkeeper.services.webhooks import names_of
@@ -142,7 +142,7 @@ async def list_webhooks(
         webhooks=[views.webhook(row) for row in found],
         targets={row.id: row.target for row in found},
         days=days,
-        statuses=get_args(Status),
+        statuses=get_args(HealthStatus),
         **await filters.context(request, "/webhooks", WEBHOOK_FIELDS, store, search.tenant),
         **paging(request, "/webhooks", cursor, end, exported=True),
     )

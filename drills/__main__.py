@@ -147,14 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         help="number of events (ordered: 100, or 20,000 with keys, release: 1000, recovery, index: 2000, rates: 3000, "
         "acceptance: 10,000)",
     )
-    add(
-        "--keys",
-        type=_number,
-        nargs="?",
-        const=1000,
-        default=0,
-        help="ordered: number of keys (%(const)d)",
-    )
+    add("--keys", type=_number, nargs="?", const=1000, default=0, help="ordered: number of keys (%(const)d)")
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
     add("--factor", type=float, default=1.0, help="neighbour, glance: multiplies the time limits (%(default)g)")
     add("--pages", type=_number, default=0, help="neighbour: pages that the hostile tenant keeps open (%(default)d)")

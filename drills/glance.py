@@ -60,6 +60,10 @@ ALL = "all of them"
 """What says in one word how all webhooks are: the sentence of the overview, and the metrics."""
 TEMPLATE, WRONG_TEMPLATE = '{"n": {{ event.data.n }}}', '{"n": {{ event.data.order.number }}}'
 VIEWS = ("overview", "list", "API", "CLI", "metrics", "alert")
+SHOWN_BY = [(view, name) for view in VIEWS if view != "metrics" for name in CAUSES]
+"""Which webhooks each view has to show."""
+ALL_SHOWN_BY = [*SHOWN_BY, ("overview", ALL), ("metrics", ALL)]
+"""Overview and metrics also tell of all."""
 
 
 class Shown(NamedTuple):
@@ -83,7 +87,7 @@ class Watched:
     """Since when it is shown as healthy."""
     last_healthy: dict[tuple[str, str], float] = field(default_factory=dict)
     """When the latest look began that showed it as healthy while it was broken."""
-    slandered: set[str] = field(default_factory=set)
+    misreported: set[str] = field(default_factory=set)
     """Webhooks that always work, and were shown as something else."""
 
     def note(self, view: str, began: float, shown: Mapping[str, Shown], *, are_broken: bool) -> None:
@@ -98,7 +102,7 @@ class Watched:
             self.healthy.pop(key, None)
             if name in GOOD:
                 if status != "new":
-                    self.slandered.add(f"{name} was {status} in the {view}")
+                    self.misreported.add(f"{name} was {status} in the {view}")
             elif are_broken and re.search(CAUSES.get(name, ""), text, re.IGNORECASE):
                 self.named.setdefault(key, time.time())
 
@@ -122,7 +126,7 @@ class Glance:
     """The result of the drill."""
 
     rows: list[Row]
-    slandered: list[str]
+    misreported: list[str]
     refused: int
     """Events that were not accepted."""
     well: float
@@ -133,7 +137,7 @@ class Glance:
     @property
     def failures(self) -> list[str]:
         """Describe each requirement that is not met."""
-        found = [*self.slandered]
+        found = [*self.misreported]
         for row in self.rows:
             found += [f"{row.name}: not in the {view}" for view in _later(row.named, NAMED_LIMIT * self.factor)]
             found += [
@@ -178,7 +182,7 @@ class _Drill:
             lambda: listed(env.http),
             lambda: command_line(env),
             lambda: metrics(env.cluster.metrics),
-            lambda: _ready(alerts(receivers)),
+            lambda: alerts(receivers),
         )
         self._views: dict[str, View] = dict(zip(VIEWS, views, strict=True))
 
@@ -186,28 +190,23 @@ class _Drill:
         await self._register(timeout=min(max(2.0, seconds / 4), 15.0))
         async with self._posting(rate), self._watching():
             self._report(f"posting {rate:g} events a second to {len(WEBHOOKS)} webhooks")
-            healthy = [(view, name) for view, name in self._keys() if view != "alert"]
+            healthy = [(view, name) for view, name in SHOWN_BY if view != "alert"]
             if not await self._until(lambda: all(key in self._seen.healthy for key in healthy), PATIENCE * factor):
                 raise Failed("not all webhooks were healthy before they broke")
             broken_at = await self._break()
             self._report(f"{len(CAUSES)} webhooks are broken")
             await asyncio.sleep(seconds)
-            await self._until(lambda: all(key in self._seen.named for key in self._keys(ALL)), PATIENCE * factor)
+            await self._until(lambda: all(key in self._seen.named for key in ALL_SHOWN_BY), PATIENCE * factor)
             failures = {name: health["failing"] for name, health in (await self._health()).items()}
             mended_at = await self._mend()
             self._report("all are mended")
-            await self._until(lambda: all(key in self._seen.healthy for key in self._keys()), PATIENCE * factor)
+            await self._until(lambda: all(key in self._seen.healthy for key in SHOWN_BY), PATIENCE * factor)
             await asyncio.sleep(PAUSE)
             rows = [self._row(name, failures, broken_at, mended_at) for name in (*CAUSES, ALL)]
             self._report("everything is delivered again")
             well = await self._deliver_again(WELL_LIMIT * factor)
         refused = len(self._env.load.refused) + len(self._env.load.unaccepted)
-        return Glance(rows, sorted(self._seen.slandered), refused, well, factor)
-
-    def _keys(self, *more: str) -> list[tuple[str, str]]:
-        """Return which webhooks each view has to show. Only overview and metrics tell of all."""
-        whole = [(view, name) for view in ("overview", "metrics") for name in more]
-        return [(view, name) for view in VIEWS if view != "metrics" for name in CAUSES] + whole
+        return Glance(rows, sorted(self._seen.misreported), refused, well, factor)
 
     async def _register(self, timeout: float) -> None:
         url = self._receivers.http
@@ -264,7 +263,7 @@ class _Drill:
             if shown == name and not (name == ALL and view == "metrics")
         }
         since = min(first.values()) if name == ALL else first.get(name, broken_at)
-        views = [view for view, shown in self._keys(ALL) if shown == name]
+        views = [view for view, shown in ALL_SHOWN_BY if shown == name]
         healthy = () if name == ALL else views
         return Row(
             name,
@@ -388,7 +387,7 @@ async def metrics(url: str) -> dict[str, Shown]:
     return {ALL: Shown("failing", "")} if counts.get("healthy") == len(GOOD) else {}
 
 
-def alerts(receivers: Receivers) -> dict[str, Shown]:
+async def alerts(receivers: Receivers) -> dict[str, Shown]:
     """Return what the latest alert of each webhook says."""
     found = {}
     for mail in receivers.mails:
@@ -396,10 +395,6 @@ def alerts(receivers: Receivers) -> dict[str, Shown]:
         status = "healthy" if "works again" in text else "disabled" if "disabled" in text else "failing"
         found[name] = Shown(status, f"{text}\n{mail.text}".replace(name, ""))
     return found
-
-
-async def _ready(shown: dict[str, Shown]) -> dict[str, Shown]:
-    return shown
 
 
 def _rows(page: str) -> dict[str, Shown]:

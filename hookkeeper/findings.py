@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -13,6 +13,8 @@ MAX_AGE = 10.0
 """Seconds for which a report is shown, however many ask for it."""
 CLOCK_TOLERANCE, CLOCK_LIMIT = timedelta(seconds=5), timedelta(minutes=1)
 """Differences of clocks: above the first one there is a warning, above the second one something is wrong."""
+EXPIRES_SOON = timedelta(days=21)
+"""The time until the end of a certificate, below which there is a warning."""
 
 Level = Literal["well", "warning", "wrong"]
 LEVELS: tuple[Level, ...] = ("well", "warning", "wrong")
@@ -85,11 +87,6 @@ def worst(findings: Iterable[Finding]) -> Level:
     return max((finding.level for finding in findings), key=LEVELS.index, default="well")
 
 
-def as_json(findings: Sequence[Finding]) -> dict[str, object]:
-    """Return the report, as `hookkeeper doctor --json` prints it."""
-    return {"status": worst(findings), "findings": [asdict(finding) for finding in findings]}
-
-
 def judge_clock(whose: str, ahead: timedelta) -> list[Finding]:
     """Judge how far the clock of another machine is ahead of this one's."""
     seconds = ahead.total_seconds()
@@ -102,10 +99,9 @@ def judge_clock(whose: str, ahead: timedelta) -> list[Finding]:
 
 def judge_end(what: str, end: datetime, now: datetime) -> list[Finding]:
     """Judge the end of a certificate."""
-    remedy = "renew it"
     if end <= now:
-        return wrong(f"{what} expired on {end:%Y-%m-%d}", remedy)
+        return wrong(f"{what} expired on {end:%Y-%m-%d}", "renew it")
     text = f"{what} is valid until {end:%Y-%m-%d}"
-    return (
-        warning(f"{text}, {(end - now).days} days from now", remedy) if end - now < timedelta(days=21) else well(text)
-    )
+    if end - now < EXPIRES_SOON:
+        return warning(f"{text}, {(end - now).days} days from now", "renew it")
+    return well(text)

@@ -99,7 +99,7 @@ class Outcome(Message):
     delays: tuple[float, ...] | None = None
     """Seconds before attempts 2, 3, … of the webhook's own policy at the time of the attempt; None: the default."""
     degraded: bool = False
-    """The webhook let the latest requests, before this one, run into their timeouts."""
+    """The webhook hangs: it let the latest requests, before this one, run into their timeouts."""
     ordered: OrderPolicy | None = None
     """The webhook's order policy at the time of the attempt."""
     held_by: Literal["webhook_disabled", "webhook_paused"] = "webhook_disabled"

@@ -29,9 +29,7 @@ MIN_ADMIN_KEY = 16
 """Characters."""
 RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 """A rate limit: `100/second`."""
-
-
-SECRETS = [
+SECRETS_FOLDERS = [
     folder for folder in (os.environ.get("CREDENTIALS_DIRECTORY"), "/run/secrets") if folder and Path(folder).is_dir()
 ]
 """Folders with a file for each setting that is not in the environment: systemd's, and that of containers."""
@@ -47,7 +45,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="HOOKKEEPER_",
         env_file=".env",
-        secrets_dir=SECRETS,
+        secrets_dir=SECRETS_FOLDERS,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,

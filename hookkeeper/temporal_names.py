@@ -30,8 +30,6 @@ RESTART_RELEASE = "restart"
 """Signal of a release."""
 LOOK = "look"
 """Signal of an incident."""
-DELIVERING_ACTIVITIES = frozenset({"deliver_webhooks", "send_emails", "send_notifications"})
-"""The activities that make attempts."""
 CLOSE_AS_CANCELLED = "close_as_cancelled"
 """The activity whose input keeps the final state of a cancelled run."""
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import asdict
 
 import typer
 from rich.markup import escape
@@ -13,7 +14,7 @@ from hookkeeper.cli.console import out, print_table
 from hookkeeper.cli.datadir import DEFAULT, DataDir
 from hookkeeper.cli.ports import LOCALHOST
 from hookkeeper.cli.startup import read_settings, unknown_settings
-from hookkeeper.findings import Finding, Level, as_json, worst
+from hookkeeper.findings import Finding, Level, worst
 from hookkeeper.settings import Settings
 
 EXIT_CODES: dict[Level, int] = {"well": 0, "wrong": 1, "warning": 3}
@@ -25,21 +26,22 @@ MARKS: dict[Level, str] = {
 }
 
 
-def run_doctor(*, as_json_text: bool) -> None:
+def run_doctor(*, as_json: bool) -> None:
     """Examine what the settings name, or the `dev` of this directory. Ends the process with the code of the result."""
     settings, address = _settings()
     findings = [Finding("warning", sentence, "correct or remove it", "settings") for sentence in unknown_settings()]
-    asyncio.run(_examine(settings, address, findings, as_json_text))
+    asyncio.run(_examine(settings, address, findings, as_json))
 
 
-async def _examine(settings: Settings, address: str | None, findings: list[Finding], as_json_text: bool) -> None:
+async def _examine(settings: Settings, address: str | None, findings: list[Finding], as_json: bool) -> None:
     from hookkeeper import logs
     from hookkeeper.services.doctor import Doctor
 
     logs.configure(settings.log_format)
     findings += await Doctor(settings, address).examine()
-    if as_json_text:
-        typer.echo(json.dumps(as_json(findings)))
+    if as_json:
+        report = {"status": worst(findings), "findings": [asdict(finding) for finding in findings]}
+        typer.echo(json.dumps(report))
     else:
         _print(findings)
     sys.stdout.flush()

@@ -208,7 +208,7 @@ def doctor(as_json: options.AsJson = False) -> None:
     """
     from hookkeeper.cli.doctor import run_doctor
 
-    run_doctor(as_json_text=as_json)
+    run_doctor(as_json=as_json)
 
 
 @app.command()

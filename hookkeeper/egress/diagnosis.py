@@ -4,17 +4,17 @@ import asyncio
 import re
 import socket
 from collections.abc import Sequence
-from ipaddress import ip_network
+from ipaddress import ip_address
 
 from hookkeeper.egress.addresses import Networks
 from hookkeeper.egress.proxy import Proxy, ReceiverUnreachable, error_of
 from hookkeeper.egress.resolver import Lookups, Resolver, ResolverUnavailable
 from hookkeeper.findings import Finding, warning, well, wrong
 
-METADATA = "169.254.169.254"
+METADATA = ip_address("169.254.169.254")
 """Where clouds serve credentials to their machines."""
 NO_NAME = "doctor.invalid"
-"""A name that never exists (RFC 6761): an answer shows that a name server works, and asks nobody's server."""
+"""A name that never exists (RFC 6761): name servers answer for it without asking those of a domain."""
 PRIVATE = "http://127.0.0.1:80/"
 """What a proxy must refuse: a name or an address of its own network."""
 PROXY_TIMEOUT = 5.0
@@ -39,17 +39,12 @@ async def examine_name_servers(lookups: Lookups) -> Sequence[Finding]:
 
 def examine_networks(allowed: Networks) -> Sequence[Finding]:
     """Judge what tenants' URLs may reach beside public addresses."""
-    reaches = [str(network) for network in allowed.cidrs if _overlaps_metadata(network)]
+    reaches = [str(network) for network in allowed.cidrs if METADATA in network]
     if reaches:
         text = f"HOOKKEEPER_ALLOWED_NETWORKS has {', '.join(reaches)}: tenants' URLs reach {METADATA}"
         return warning(f"{text}, where clouds serve credentials", "name the networks of your receivers only")
     more = [*map(str, allowed.cidrs), *sorted(allowed.names)]
     return well(f"refused, except {', '.join(more)}" if more else "refused")
-
-
-def _overlaps_metadata(network: object) -> bool:
-    metadata = ip_network(METADATA)
-    return getattr(network, "version", 0) == metadata.version and metadata.subnet_of(network)  # type: ignore[arg-type]
 
 
 async def examine_proxy(text: str) -> Sequence[Finding]:

@@ -75,7 +75,7 @@ class MailProvider(Protocol):
 
 
 class CheckedProvider(MailProvider, Protocol):
-    """A provider of the settings, before suppressions."""
+    """A provider as the settings choose it, which `hookkeeper doctor` checks."""
 
     async def check(self, now: datetime) -> Sequence[Finding]:
         """Find what prevents emails, without sending one."""

@@ -68,8 +68,9 @@ class SendGrid:
             raise ValueError("HOOKKEEPER_SENDGRID_API_KEY must be printable ASCII without spaces")
         self._client = client
         self._key = api_key
+        self._headers = {"authorization": f"Bearer {api_key}", "accept": "application/json", "user-agent": USER_AGENT}
         self._url = f"{host.rstrip('/')}/v3/mail/send"
-        self._scopes = f"{host.rstrip('/')}/v3/scopes"
+        self._scopes_url = f"{host.rstrip('/')}/v3/scopes"
         self._sender = parse_sender(sender)
         self._trackable = trackable
         self._timeout = timeout
@@ -86,12 +87,7 @@ class SendGrid:
         except ApiKeyIncludedException:
             text = "not sent: SendGrid's library refuses a text that starts like one of SendGrid's keys"
             return timer.answer("rejected", error="key_in_text", text=text)
-        headers = {
-            "authorization": f"Bearer {self._key}",
-            "content-type": "application/json",
-            "accept": "application/json",
-            "user-agent": USER_AGENT,
-        }
+        headers = {**self._headers, "content-type": "application/json"}
         answer = await http.send(
             self._client, "POST", self._url, body=body, headers=headers, timeout=self._timeout, keep=http.READ_LIMIT
         )
@@ -99,15 +95,20 @@ class SendGrid:
 
     async def check(self, now: datetime) -> Sequence[Finding]:
         """Ask SendGrid what the key may do."""
-        headers = {"authorization": f"Bearer {self._key}", "accept": "application/json", "user-agent": USER_AGENT}
         answer = await http.send(
-            self._client, "GET", self._scopes, body=b"", headers=headers, timeout=CHECK_TIMEOUT, keep=http.READ_LIMIT
+            self._client,
+            "GET",
+            self._scopes_url,
+            body=b"",
+            headers=self._headers,
+            timeout=CHECK_TIMEOUT,
+            keep=http.READ_LIMIT,
         )
         if answer.status_code in (401, 403):
             text = provider_text(_error_text(answer.body), self._key)
             return wrong(f"SendGrid refuses the key: {text}", "correct HOOKKEEPER_SENDGRID_API_KEY")
         if answer.status_code != 200:
-            return wrong(f"{self._scopes} cannot be asked: {answer.error}", "correct HOOKKEEPER_SENDGRID_HOST")
+            return wrong(f"{self._scopes_url} cannot be asked: {answer.error}", "correct HOOKKEEPER_SENDGRID_HOST")
         if b'"mail.send"' not in answer.body:
             return wrong("the key lacks the permission mail.send", "give it in SendGrid: Settings, API Keys, Mail Send")
         return well("SendGrid accepts the key")

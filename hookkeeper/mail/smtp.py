@@ -95,10 +95,9 @@ class Smtp:
         """Connect and log in, as for an email, and look at the server's certificate."""
         client = self._client()
         where = f"{self._server.host}:{self._server.port}"
-        remedy = "correct HOOKKEEPER_SMTP_URL"
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
-                await self._log_in(client)
+                await self._connect(client)
             connection = client.get_transport_info("ssl_object")
             if connection is None:
                 return warning(f"{where} offers no TLS: emails are readable on the way", "use a server with STARTTLS")
@@ -106,13 +105,14 @@ class Smtp:
         except (SMTPException, OSError) as exc:
             _, _, code, text = _judge(exc)
             text = provider_text(f"{where} refuses: {code} {text}", *self._server.secrets)
-            return wrong(text, remedy)
+            return wrong(text, "correct HOOKKEEPER_SMTP_URL")
         finally:
             await _quit(client)
         logged_in = "accepts the password" if self._server.user else "answers"
         return [*well(f"{where} {logged_in}"), *judge_end(f"the certificate of {where}", end, now)]
 
-    async def _log_in(self, client: SMTP) -> None:
+    async def _connect(self, client: SMTP) -> None:
+        """Connect, and log in if there is a password."""
         await client.connect()
         if self._server.user is None:
             return
@@ -136,7 +136,7 @@ class Smtp:
         self, client: SMTP, recipients: Sequence[str], message: bytes
     ) -> tuple[list[SMTPRecipientRefused], str]:
         """Return the refused recipients and the server's reply to an accepted email."""
-        await self._log_in(client)
+        await self._connect(client)
         try:
             refused, reply = await client.sendmail(self._sender.address, recipients, message)
         except SMTPRecipientsRefused as exc:

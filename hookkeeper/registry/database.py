@@ -259,9 +259,9 @@ async def errors_translated(seconds: float | None) -> AsyncIterator[None]:
     except DBAPIError as error:
         if not is_outage(error):
             raise
-        hint = f" (is there a pooler in transaction mode, such as PgBouncer? {POOLER_REMEDY})"
-        cause = f"{error.orig}{hint if _sqlstate(error) in POOLED_STATEMENTS else ''}"
-        raise RegistryUnavailable(f"the registry is unavailable: {cause}") from error
+        question = f" (is there a pooler in transaction mode, such as PgBouncer? {POOLER_REMEDY})"
+        hint = question if _sqlstate(error) in POOLED_STATEMENTS else ""
+        raise RegistryUnavailable(f"the registry is unavailable: {error.orig}{hint}") from error
     except CipherError as error:
         raise RegistryUnavailable(f"the registry cannot be read: {error}") from error
 

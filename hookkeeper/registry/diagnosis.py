@@ -34,8 +34,11 @@ ROUNDS = 5
 """Transactions in which the pooler may give another client the connection that was used last."""
 FEW_CONNECTIONS, SMALL_DISK = 0.05, 1024**3
 """The free part of the connections, and the free bytes of a disk, below which there is a warning."""
-REMEDY = "start the database, or correct HOOKKEEPER_DATABASE_URL"
 MIGRATE = "`hookkeeper migrate`"
+VERSION = {
+    "postgresql": "SELECT 'PostgreSQL ' || current_setting('server_version')",
+    "sqlite": "SELECT 'SQLite ' || sqlite_version()",
+}
 ROLE = """
 SELECT current_user, rolsuper, pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
   (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
@@ -49,18 +52,18 @@ FROM pg_roles WHERE rolname = current_user"""
 
 async def examine(engine: AsyncEngine, now: Callable[[], datetime]) -> list[Finding]:
     """Examine the database, and then what is in it."""
-    parts = _Parts(engine, now)
-    first = await run_checks({"registry": parts.server})
-    if not parts.answers:
-        return first
-    checks = {"registry schema": parts.schema, "keys in the registry": parts.keys}
+    checks = _Checks(engine, now)
+    found = await run_checks({"registry": checks.server})
+    if not checks.answers:
+        return found
+    both = {"registry schema": checks.schema, "keys in the registry": checks.keys}
     if engine.dialect.name != "postgresql":
-        return first + await run_checks({"registry file": parts.file} | checks)
-    first += await run_checks({"registry pooler": parts.pooler})  # alone: it watches who gets which connection
-    return first + await run_checks({"registry role": parts.role, "registry clock": parts.clock} | checks)
+        return found + await run_checks({"registry file": checks.file} | both)
+    found += await run_checks({"registry pooler": checks.pooler})  # alone: it watches who gets which connection
+    return found + await run_checks({"registry role": checks.role, "registry clock": checks.clock} | both)
 
 
-class _Parts:
+class _Checks:
     """The checks of a database."""
 
     def __init__(self, engine: AsyncEngine, now: Callable[[], datetime]) -> None:
@@ -75,14 +78,13 @@ class _Parts:
             return wrong(f"there is no file {missing}", f"{MIGRATE}, or correct HOOKKEEPER_DATABASE_URL")
         try:
             async with errors_translated(ANSWER_TIMEOUT), self._reads.connect() as connection:
-                function = "current_setting('server_version')" if self._is_postgres else "sqlite_version()"
-                version = await connection.scalar(text(f"SELECT {function}"))
-                times = [await _round_trip(connection) for _ in range(3)]
+                version = await connection.scalar(text(VERSION[self._engine.dialect.name]))
+                fastest = min([await _round_trip(connection) for _ in range(3)])
         except RegistryUnavailable as error:
-            return wrong(str(error), REMEDY)
+            return wrong(str(error), "start the database, or correct HOOKKEEPER_DATABASE_URL")
         self.answers = True
-        found = f"{'PostgreSQL' if self._is_postgres else 'SQLite'} {version}, {min(times) * 1000:.1f} ms a round trip"
-        if self._is_postgres and min(times) > SLOW_ROUND_TRIP:
+        found = f"{version}, {fastest * 1000:.1f} ms a round trip"
+        if self._is_postgres and fastest > SLOW_ROUND_TRIP:
             return warning(f"{found}: each event takes several", "run the database near API and worker")
         return well(found)
 
@@ -117,7 +119,7 @@ class _Parts:
             found += warning(f"{row.current_user} is a superuser", "use a role that owns this database only")
         if row.max_connections - row.used < row.max_connections * FEW_CONNECTIONS:
             text_ = f"{row.used} of {row.max_connections} connections are in use"
-            found += warning(text_, "raise max_connections, or use PgBouncer (docs/operations.md, Deployment)")
+            found += warning(text_, "raise max_connections, or use PgBouncer (docs/operations.md, Connections)")
         return found or well(f"{row.current_user}, {row.used} of {row.max_connections} connections in use")
 
     async def pooler(self) -> Sequence[Finding]:

@@ -56,7 +56,7 @@ class Caller:
 
     @property
     def shown_name(self) -> str:
-        """The name that others read. That of the admin key is a setting."""
+        """The name that others read: the key's, but `admin` for the admin key, whose name is that of its setting."""
         return self.key_id if self.key_id == "admin" else self.key_name
 
     def with_tenant(self, new: New) -> New:

@@ -49,7 +49,7 @@ class Doctor:
     async def examine(self) -> list[Finding]:
         """Return all findings, also good ones, by subject. Ends within `TOTAL_TIMEOUT`, and raises nothing."""
         checks: dict[str, Check] = {
-            "settings": self._key,
+            "settings": self._admin_key,
             "temporal": self._temporal,
             "registry": self._registry,
             "name servers": self._name_servers,
@@ -61,21 +61,14 @@ class Doctor:
             checks["egress proxy"] = self._proxy
         return await run_checks(checks, TOTAL_TIMEOUT)
 
-    async def _key(self) -> Sequence[Finding]:
+    async def _admin_key(self) -> Sequence[Finding]:
         if self._settings.admin_key is None:
             return warning("HOOKKEEPER_ADMIN_KEY is not set: `hookkeeper api` does not start", "set it")
         return well("valid")
 
     async def _temporal(self) -> Sequence[Finding]:
-        given = self._settings
-        wanted = temporal.Wanted(
-            task_queue=given.task_queue,
-            retention=given.retention,
-            version=given.deployment_version or "",
-            keyring=given.keyring,
-            address=self._temporal_address,
-        )
-        return await temporal.examine(wanted, self._now, self._gateway.client if self._gateway else None)
+        client = self._gateway.client if self._gateway else None
+        return await temporal.examine(self._settings, self._now, client=client, address=self._temporal_address)
 
     async def _registry(self) -> Sequence[Finding]:
         engine = open_engine(self._settings.database_url, self._settings.keyring)
@@ -102,12 +95,10 @@ class Doctor:
 
     async def _certificates(self) -> Sequence[Finding]:
         now = self._now()
-        files = [(name, path, authorities) for name, authorities in FILES.items() if (path := os.environ.get(name))]
-        found = [
-            finding
-            for name, path, authorities in files
-            for finding in examine_file(name, path, now, authorities=authorities)
-        ]
+        found: list[Finding] = []
+        for name, authorities in FILES.items():
+            if path := os.environ.get(name):
+                found += examine_file(name, path, now, authorities=authorities)
         if self._temporal_address is None:
             found += await temporal.examine_certificates(now)
         database = make_url(self._settings.database_url)

@@ -38,7 +38,7 @@ async def tenant_of_event(event_id: str, rows: EventRows) -> str:
     has it. Raises Invalid if several do.
     """
     with suppress(RegistryUnavailable):
-        found = await rows.tenants(event_id)
+        found = await rows.tenants(event_id)  # a few of them
         if len(found) == 1:
             return found[0]
         if found and DEFAULT_TENANT not in found and await rows.find(DEFAULT_TENANT, event_id) is None:

@@ -101,8 +101,8 @@ class EventIngest:
         size = self._check_size(event)
         run = self._input(event, event_id, utc_now(), tuple(deliveries_of(webhook, manual=True)), only_to=webhook.id)
         async with _in_time():
-            keys = await self._check_type(event, is_test=True)
-            return await self._start(NewRun(run, size, has_own_id=True, keys=keys))
+            search_keys = await self._check_type(event, is_test=True)
+            return await self._start(NewRun(run, size, has_own_id=True, search_keys=search_keys))
 
     async def check(self, event: NewEvent) -> None:
         """Raise Invalid, TooLarge or Suspended for an event that would be refused if it came now."""
@@ -119,15 +119,15 @@ class EventIngest:
             self._check_type(event), self._store.webhooks.matching(event.tenant, event.type)
         )
         webhooks, filter_errors = await self._filter(listening, event, event_id, now)
-        keys = await self._order_keys(webhooks, event, event_id, now)
+        order_keys = await self._order_keys(webhooks, event, event_id, now)
         if in_batch is not None and any(webhook.ordered for webhook in webhooks):
             await asyncio.wait([in_batch.earlier])
         run = NewRun(
-            self._input(event, event_id, now, deliveries_to(webhooks, keys, is_due=event.deliver_at is None)),
+            self._input(event, event_id, now, deliveries_to(webhooks, order_keys, is_due=event.deliver_at is None)),
             size,
             has_own_id=event.id is not None,
             expected=_expected(webhooks, now),
-            keys=search_keys,
+            search_keys=search_keys,
         )
         if in_batch is not None:
             run = replace(run, has_place=in_batch.end)

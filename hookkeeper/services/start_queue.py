@@ -48,7 +48,7 @@ class NewRun:
     """What its first attempts can be expected to be."""
     instead_of: str | None = None
     """The shared run in its row, which does not have it."""
-    keys: tuple[SearchKey, ...] = ()
+    search_keys: tuple[SearchKey, ...] = ()
     """What its data can be searched by."""
     has_place: Callable[[], None] = lambda: None
     """Called when its deliveries have their places in the order."""
@@ -73,7 +73,7 @@ class NewRun:
     def acceptance(self, shared_run: str | None) -> Acceptance:
         """Return what its row is made of, if it is to be in this run."""
         state = unstarted_state(self.event)
-        return Acceptance(first_report(self.event, state, shared_run=shared_run), self.instead_of, self.keys)
+        return Acceptance(first_report(self.event, state, shared_run=shared_run), self.instead_of, self.search_keys)
 
     def is_plain(self) -> bool:
         """Return whether the event may share a run: it is small, and nothing delays its first attempts.

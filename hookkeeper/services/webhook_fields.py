@@ -89,8 +89,8 @@ class WebhookFields(RequestModel):
     """For an ordered webhook. `block`: events wait until a failing event before them has succeeded or failed for
     good. `skip`: they wait only for its first failed attempt."""
     alert_after: AlertAfter | None = Field(None, examples=[{"attempts": 5, "seconds": 900}])
-    """When the webhook is failing rather than degraded: after so many failed attempts in a row, or so much time since
-    the first one. It counts from the next failed attempt on. By default the operator's setting."""
+    """When the webhook is failing rather than degraded: after a number of failed attempts in a row, or a time since the
+    first one. It counts from the next failed attempt on. By default the operator's setting."""
     disable_after: Annotated[float, SECONDS] | None = Field(
         None, ge=0, le=365 * 86400, allow_inf_nan=False, strict=True
     )

@@ -230,7 +230,7 @@ def _order(given: dict[str, Any], known: Webhook | None) -> tuple[str | None, st
 
 
 def webhook_id_of(mac: str) -> str:
-    """Make the id of a webhook from a MAC in hexadecimal digits: always the same, and nobody else can choose it.
+    """Make the id of a webhook from a MAC in hexadecimal digits: always the same, and not for a client to choose.
 
     With an id of its choice, a tenant could get what the open events of another's deleted webhook still send.
     """

@@ -18,7 +18,7 @@ from drills.glance import ALL, GOOD, VIEWS, Glance, Row, Shown, Watched, alerts
 ROOT = Path(__file__).parents[2]
 SECONDS, RATE, FACTOR, TIMEOUT = 5, 2, 5, 600
 NAMED = Row("fails", "500", dict.fromkeys(VIEWS, 9.0), 1.0, dict.fromkeys(VIEWS, 9.0))
-FINE = Glance([NAMED, replace(NAMED, name=ALL, healthy={})], slandered=[], refused=0, well=20.0)
+FINE = Glance([NAMED, replace(NAMED, name=ALL, healthy={})], misreported=[], refused=0, well=20.0)
 
 
 def test_what_is_named_and_mended_in_time_passes() -> None:
@@ -32,7 +32,7 @@ def test_what_is_named_and_mended_in_time_passes() -> None:
         (replace(FINE, rows=[replace(NAMED, named=NAMED.named | {"alert": math.inf})]), "fails: not in the alert"),
         (replace(FINE, rows=[replace(NAMED, healthy={"list": 61.0})]), "fails: not healthy in the list"),
         (replace(FINE, rows=[replace(NAMED, late=6.0)]), "fails: healthy 6 s after"),
-        (replace(FINE, slandered=["good-1 was failing in the API"]), "good-1 was failing"),
+        (replace(FINE, misreported=["good-1 was failing in the API"]), "good-1 was failing"),
         (replace(FINE, refused=1), "1 events were refused"),
         (replace(FINE, well=math.inf), "all is well"),
     ],
@@ -53,10 +53,10 @@ def test_a_cause_is_named_once_it_is_shown_and_green_is_noted() -> None:
     seen.note("list", 6.0, {"fails": Shown("degraded", "1 failure")}, are_broken=True)
     assert not seen.named and ("list", "fails") not in seen.healthy
     seen.note("list", 7.0, {"fails": Shown("failing", "500 out of order"), GOOD[0]: Shown("new", "")}, are_broken=True)
-    assert not seen.slandered
+    assert not seen.misreported
     seen.note("list", 7.5, {GOOD[0]: Shown("failing", "timeout")}, are_broken=True)
     assert [*seen.named] == [("list", "fails")]
-    assert seen.slandered == {f"{GOOD[0]} was failing in the list"}
+    assert seen.misreported == {f"{GOOD[0]} was failing in the list"}
     seen.note("list", 8.0, {"fails": Shown("healthy", "")}, are_broken=False)
     assert ("list", "fails") in seen.healthy and seen.last_healthy == {("list", "fails"): 5.0}
 
@@ -72,7 +72,7 @@ def test_a_cause_is_named_once_it_is_shown_and_green_is_noted() -> None:
 async def test_the_latest_alert_counts(subject: str, status: str) -> None:
     async with breakable.receiving() as receivers:
         receivers.mails += [Mail("fails is failing: timeout", ""), Mail(subject, "text of fails")]
-        assert alerts(receivers) == {"fails": Shown(status, f"{subject.removeprefix('fails ')}\ntext of ")}
+        assert await alerts(receivers) == {"fails": Shown(status, f"{subject.removeprefix('fails ')}\ntext of ")}
 
 
 async def test_receivers_break_and_are_mended() -> None:

@@ -1,6 +1,7 @@
 """`Doctor` finds each of these faults in real parts, and names what mends it."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ from pydantic import SecretStr
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from temporalio import workflow
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 from temporalio.client import Client
 
 from authorities import Authority
@@ -134,6 +137,23 @@ async def test_search_attributes_retention_and_workers_that_are_missing(
     workers = only(found, "workers", "wrong")
     assert workers.text.startswith("none polls hookkeeper, hookkeeper-bulk, hookkeeper-retries")
     assert "`hookkeeper worker`" in workers.remedy
+
+
+async def test_workers_of_two_machines_count_as_two_though_they_have_one_pid(
+    instance: Instance, at: Callable[[Client], None]
+) -> None:
+    at(instance.temporal)
+    await instance.until_polled()
+    request = PollWorkflowTaskQueueRequest(
+        namespace=instance.temporal.namespace,
+        task_queue=TaskQueue(name=instance.settings.task_queue),
+        identity=f"{os.getpid()}@another-machine",
+    )
+    poll = asyncio.create_task(instance.temporal.workflow_service.poll_workflow_task_queue(request))
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while only(await examined(instance.settings), "workers", "well").text != "2 poll":
+            await asyncio.sleep(0.05)
+    poll.cancel()
 
 
 async def test_workers_of_a_version_that_gets_no_tasks(

@@ -17,7 +17,6 @@ from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.shared_run import SharedRunInput
 from instances import Instance
-from workflows import dispatch
 
 ACTIVITIES = Path(__file__).parents[2] / "activities"
 NOW = datetime.now(UTC)
@@ -74,8 +73,3 @@ def test_activities_are_named_as_their_methods(path: Path) -> None:
 
 def test_the_activity_that_keeps_the_final_state_has_the_name_by_which_clients_find_it() -> None:
     assert RunActivities.close_as_cancelled.__name__ == temporal_names.CLOSE_AS_CANCELLED
-
-
-def test_clients_know_the_names_of_the_activities_that_make_attempts() -> None:
-    names = {activity.__name__ for activity in dispatch.ACTIVITIES.values()}
-    assert names == temporal_names.DELIVERING_ACTIVITIES

@@ -4,7 +4,6 @@ import asyncio
 import re
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -25,11 +24,12 @@ from hookkeeper import task_queues, temporal_names
 from hookkeeper.crypto.keyring import CipherError, Keyring, not_set
 from hookkeeper.egress.certificates import examine_pem, examine_server
 from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well, wrong
+from hookkeeper.settings import Settings
 from hookkeeper.temporal.server import namespace
 from hookkeeper.temporal.server.connection import LateClient, TemporalUnreachable
 from hookkeeper.temporal.server.data_converter import ENCODING, EncryptionCodec
 from hookkeeper.temporal.server.error_translation import Unavailable
-from hookkeeper.temporal.server.readiness import HAS_PROBLEMS, USELESS_NAMESPACE, Readiness, describe_queue
+from hookkeeper.temporal.server.readiness import HAS_PROBLEMS, USELESS_NAMESPACE, Readiness, describe_queue, polls
 from hookkeeper.temporal.server.visibility import quoted
 from hookkeeper.temporal.workers.versions import UNVERSIONED, current_version, named
 
@@ -43,48 +43,41 @@ RUNS = 200
 WORKFLOW, ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the settings want of Temporal."""
+async def examine(
+    settings: Settings, now: Callable[[], datetime], *, client: Client | None = None, address: str | None = None
+) -> list[Finding]:
+    """Examine the server, and then what is in it.
 
-    task_queue: str
-    retention: timedelta
-    version: str
-    keyring: Keyring | None
-    address: str | None = None
-    """That of a server of this machine, in place of `TEMPORAL_…`."""
-
-
-async def examine(wanted: Wanted, now: Callable[[], datetime], client: Client | None = None) -> list[Finding]:
-    """Examine the server, and then what is in it. `client`: that of this process, in place of a new one."""
+    `client`: that of this process, in place of a new one. `address`: that of a server of this machine, in place of
+    `TEMPORAL_…`.
+    """
     if client is None:
         try:
-            client = await _connected(wanted)
+            client = await _connected(settings.keyring, address)
         except TemporalUnreachable as error:
-            remedy = "start the server, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS…"
-            return _named("temporal", wrong(str(error), remedy))
+            return wrong(str(error), "start the server, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS…")
         except TimeoutError:
             text = f"Temporal does not answer within {CONNECT_TIMEOUT:g} s"
-            return _named("temporal", wrong(text, "start the server, or correct TEMPORAL_ADDRESS"))
+            return wrong(text, "start the server, or correct TEMPORAL_ADDRESS")
         except (RuntimeError, OSError, ValueError) as error:
-            return _named("temporal", wrong(f"the settings TEMPORAL_… are invalid: {error}", "correct them"))
-    parts = _Parts(client, wanted, now)
-    first = await run_checks({"temporal": parts.server, "namespace": parts.namespace})
-    if not parts.is_usable:
-        return first
-    first += await run_checks({"temporal clock": parts.clock})
-    return first + await run_checks(
+            return wrong(f"the settings TEMPORAL_… are invalid: {error}", "correct them")
+    checks = _Checks(client, settings, now)
+    found = await run_checks({"temporal": checks.server, "namespace": checks.namespace})
+    if not checks.is_usable:
+        return found
+    found += await run_checks({"temporal clock": checks.clock})
+    return found + await run_checks(
         {
-            "workers": parts.workers,
-            "runs": parts.runs,
-            "workflow types": parts.types,
-            "keys in histories": parts.keys,
+            "workers": checks.workers,
+            "runs": checks.runs,
+            "workflow types": checks.types,
+            "keys in histories": checks.keys,
         }
     )
 
 
-async def _connected(wanted: Wanted) -> Client:
-    client = LateClient(wanted.keyring, address=wanted.address)
+async def _connected(keyring: Keyring | None, address: str | None) -> Client:
+    client = LateClient(keyring, address=address)
     async with asyncio.timeout(CONNECT_TIMEOUT):
         await client.until_connected(0.0)
     return client
@@ -109,19 +102,15 @@ async def examine_certificates(now: datetime) -> list[Finding]:
     return [*found, *await examine_server("Temporal", address.hostname or "", address.port or 7233, now)]
 
 
-def _named(check: str, found: Sequence[Finding]) -> list[Finding]:
-    return [Finding(each.level, each.text, each.remedy, check) for each in found]
-
-
-class _Parts:
+class _Checks:
     """The checks of a server that answers."""
 
-    def __init__(self, client: Client, wanted: Wanted, now: Callable[[], datetime]) -> None:
+    def __init__(self, client: Client, settings: Settings, now: Callable[[], datetime]) -> None:
         self._client = client
-        self._wanted = wanted
+        self._settings = settings
         self._now = now
-        self._readiness = Readiness(client, wanted.task_queue)
-        self._queues = task_queues.by_kind(wanted.task_queue)
+        self._readiness = Readiness(client, settings.task_queue)
+        self._queues = task_queues.by_kind(settings.task_queue)
         self.is_usable = False
         """The namespace exists, and this process may use it."""
         self._ahead = timedelta()
@@ -140,20 +129,23 @@ class _Parts:
     async def namespace(self) -> Sequence[Finding]:
         name = self._client.namespace
         try:
-            findings = await namespace.inspect(self._client, self._wanted.retention)
+            differences = await namespace.inspect(self._client, self._settings.retention)
         except RPCError as error:
             if error.status not in USELESS_NAMESPACE:
                 raise
             return wrong(namespace.unusable(name, error))
         self.is_usable = True
         remedy = "run `hookkeeper migrate`: it makes what is missing, or prints the commands for an administrator"
-        attributes = namespace.Findings(name, findings.missing, findings.mistyped).sentences()
-        found = wrong("; ".join(attributes), remedy) if attributes else []
-        if findings.retention:
-            has, needs = findings.retention
-            [text] = namespace.Findings(name, {}, {}, findings.retention).sentences()
-            text += ": histories end before their events leave the index" if has < needs else ""
-            found.append(Finding("wrong" if has < needs else "warning", text, remedy))
+        sentences = differences.sentences()
+        found: list[Finding] = []
+        if differences.retention:  # the last sentence
+            has, needs = differences.retention
+            if has < needs:
+                found = wrong(f"{sentences.pop()}: histories end before their events leave the index", remedy)
+            else:
+                found = warning(sentences.pop(), remedy)
+        if sentences:
+            found = wrong("; ".join(sentences), remedy) + found
         return found or well(f"{name}, with its search attributes and retention")
 
     async def clock(self) -> Sequence[Finding]:
@@ -165,7 +157,7 @@ class _Parts:
 
     async def _clock_ahead(self) -> timedelta:
         """Poll a task queue that is used for nothing else: Temporal tells when it was polled, by its own clock."""
-        queue, identity = f"{self._wanted.task_queue}-doctor", f"doctor-{uuid.uuid4().hex}"
+        queue, identity = f"{self._settings.task_queue}-doctor", f"doctor-{uuid.uuid4().hex}"
         request = PollWorkflowTaskQueueRequest(
             namespace=self._client.namespace, task_queue=TaskQueue(name=queue), identity=identity
         )
@@ -175,10 +167,8 @@ class _Parts:
         )
         try:
             while not poll.done():
-                described = await describe_queue(self._client, queue, WORKFLOW)
-                times = [poller.last_access_time for poller in described.pollers if poller.identity == identity]
-                if times:
-                    return times[0].ToDatetime(UTC) - (asked + (self._now() - asked) / 2)
+                if polled := (await polls(self._client, queue)).get(identity):
+                    return polled - (asked + (self._now() - asked) / 2)
                 await asyncio.sleep(0.02)
         finally:
             poll.cancel()
@@ -187,33 +177,32 @@ class _Parts:
         raise TimeoutError
 
     async def workers(self) -> Sequence[Finding]:
-        wanted = [("main", WORKFLOW), *((kind, ACTIVITY) for kind in self._queues)]
-        described = await asyncio.gather(*(describe_queue(self._client, self._queues[kind], of) for kind, of in wanted))
-        polled_since = self._now() + self._ahead - POLL_LIFETIME
-        polling = [
-            [poller for poller in each.pollers if poller.last_access_time.ToDatetime(UTC) > polled_since]
-            for each in described
-        ]
+        queues = [(self._queues["main"], WORKFLOW), *((queue, ACTIVITY) for queue in self._queues.values())]
+        polling = await asyncio.gather(*(self._pollers(queue, kind) for queue, kind in queues))
         waiting = sum((await self._readiness.backlog()).values())
         tasks = f"; {waiting:,} tasks wait" if waiting else ""
-        unserved = sorted(
-            {self._queues[kind] for (kind, _), pollers in zip(wanted, polling, strict=True) if not pollers}
-        )
+        unserved = sorted({queue for (queue, _), pollers in zip(queues, polling, strict=True) if not pollers})
         if unserved:
             return wrong(
                 f"none polls {', '.join(unserved)}{tasks}", "start one with `hookkeeper worker`, or read its log"
             )
-        count = len({poller.identity.partition("@")[0] for poller in polling[0]})
+        count = len({poller.identity for poller in polling[0]})
         return await self._check_version(polling[0]) or well(f"{count} {'polls' if count == 1 else 'poll'}{tasks}")
+
+    async def _pollers(self, queue: str, kind: TaskQueueType.ValueType) -> list[PollerInfo]:
+        """Return those that have polled a queue lately."""
+        since = self._now() + self._ahead - POLL_LIFETIME
+        pollers = (await describe_queue(self._client, queue, kind)).pollers
+        return [poller for poller in pollers if poller.last_access_time.ToDatetime(UTC) > since]
 
     async def _check_version(self, pollers: Sequence[PollerInfo]) -> Sequence[Finding]:
         """Find workers that get no tasks, as another version is current."""
         try:
-            current = await current_version(self._client, self._wanted.task_queue)
+            current = await current_version(self._client, self._settings.task_queue)
         except RPCError:
             return []  # a server without versions
         has = sorted({_version_of(poller) for poller in pollers})
-        version = self._wanted.version
+        version = self._settings.deployment_version or UNVERSIONED
         if current not in has:
             found = " and ".join(map(named, has))
             return wrong(
@@ -237,10 +226,8 @@ class _Parts:
         return wrong(f"{count:,} {are} workflow tasks fail", remedy)
 
     async def types(self) -> Sequence[Finding]:
-        queues, known = (
-            ", ".join(map(quoted, self._queues.values())),
-            ", ".join(map(quoted, temporal_names.WORKFLOW_TYPES)),
-        )
+        queues = ", ".join(map(quoted, self._queues.values()))
+        known = ", ".join(map(quoted, temporal_names.WORKFLOW_TYPES))
         request = CountWorkflowExecutionsRequest(namespace=self._client.namespace)
         request.query = f"ExecutionStatus = 'Running' AND TaskQueue IN ({queues}) AND WorkflowType NOT IN ({known})"
         count = (await self._client.workflow_service.count_workflow_executions(request)).count
@@ -252,7 +239,7 @@ class _Parts:
 
     async def keys(self) -> Sequence[Finding]:
         """Look at the keys that have encrypted the memos of runs, new ones and old ones."""
-        half = (datetime.now(UTC) - self._wanted.retention / 2).strftime("%Y-%m-%dT%H:%M:%SZ")
+        half = (self._now() - self._settings.retention / 2).strftime("%Y-%m-%dT%H:%M:%SZ")
         types = ", ".join(map(quoted, (temporal_names.EVENT, temporal_names.SHARED_RUN)))
         queries = (f"WorkflowType IN ({types})", f"WorkflowType IN ({types}) AND StartTime < '{half}'")
         pages = await asyncio.gather(
@@ -264,7 +251,7 @@ class _Parts:
             )
         )
         memos = [payload for page in pages for run in page.executions for payload in run.memo.fields.values()]
-        return await judge_payload_keys(memos, self._wanted.keyring)
+        return await judge_payload_keys(memos, self._settings.keyring)
 
 
 async def judge_payload_keys(payloads: Sequence[Payload], keyring: Keyring | None) -> Sequence[Finding]:

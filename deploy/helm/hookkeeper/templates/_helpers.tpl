@@ -48,7 +48,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* A pod of one container. Arguments: root, component, args; optional: container (further fields), secretName. */}}
+{{/* A pod of one container. Arguments: root, component, pod and container (further fields); optional: secretName. */}}
 {{- define "hookkeeper.pod" -}}
 {{- $values := .root.Values -}}
 metadata:
