@@ -18,6 +18,7 @@ from api.problems import (
     Forbidden,
     Malformed,
     Missing,
+    PreconditionFailed,
     Problem,
     ServiceUnavailable,
     TooManyRequests,
@@ -35,7 +36,16 @@ from hookkeeper.registry.portal import TooManyPortalSessions
 from hookkeeper.registry.suppressions import TooManySuppressions
 from hookkeeper.registry.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks
 from hookkeeper.sandbox.children import SandboxUnavailable
-from hookkeeper.services.errors import Invalid, NotAllowed, NotFound, NotPossible, Postponed, ServiceError, TooLarge
+from hookkeeper.services.errors import (
+    Invalid,
+    NotAllowed,
+    NotFound,
+    NotKnown,
+    NotPossible,
+    Postponed,
+    ServiceError,
+    TooLarge,
+)
 from hookkeeper.temporal.schedules.client import BadTimes
 from hookkeeper.temporal.server.error_translation import (
     Conflict,
@@ -127,6 +137,8 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Forbidden(str(error))
         case NotPossible():
             return Conflicting(str(error))
+        case NotKnown():
+            return PreconditionFailed(str(error))
         case Invalid():
             return Unprocessable(str(error), error.errors)
         case BadTimes():  # values of a cron expression, or a time zone that the server does not know
