@@ -79,11 +79,16 @@ class Postgres:
 
     async def set_read_only(self, is_read_only: bool) -> None:
         """Let transactions that begin from now on change nothing, as on a replica; or let them again."""
-        connection = await self._connect()
-        value = "on" if is_read_only else "off"
-        await connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
-        await connection.execute("SELECT pg_reload_conf()")
-        await connection.close()
+        await self.ask(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if is_read_only else 'off'}")
+        await self.ask("SELECT pg_reload_conf()")
+
+    async def ask(self, statement: str, database: str = "postgres") -> int:
+        """Execute a statement as the owner; return the number that it gives, or 0."""
+        connection = await self._connect(database)
+        try:
+            return int(await connection.fetchval(statement) or 0)
+        finally:
+            await connection.close()
 
     async def _answers(self) -> bool:
         try:
@@ -93,8 +98,8 @@ class Postgres:
         await connection.close()
         return True
 
-    async def _connect(self) -> Any:
-        return await asyncpg.connect(host=str(self._sockets), user="postgres", timeout=2)
+    async def _connect(self, database: str = "postgres") -> Any:
+        return await asyncpg.connect(host=str(self._sockets), user="postgres", database=database, timeout=2)
 
 
 def own(*files: Path) -> None:
