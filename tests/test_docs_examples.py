@@ -147,7 +147,9 @@ def hookkeeper_lines(of: Any) -> list[Any]:
 RUN_BY = {
     "curl -s localhost:9464/metrics": "tests/e2e/test_metrics.py",
     "hookkeeper dev": "tests/e2e/test_dev.py",
+    "hookkeeper doctor": "tests/cli/test_doctor_command.py",
     "hookkeeper listen": "tests/e2e/test_docs_commands.py",
+    "hookkeeper reindex": "tests/cli/test_run_reindex.py",
     "make audit": "tests/test_packaging.py",
     "make demo": "tests/e2e/test_demo.py",
     "make dev": "tests/e2e/test_dev.py",
