@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from drills import acceptance, bulk, fault_drill, glance, index, neighbour, ordered, rates, report, waiting
+from drills import acceptance, bulk, fault_drill, glance, index, neighbour, ordered, rates, report, upgrade, waiting
 from drills.fault_drill import DrillPlan
 from drills.hostile_cases import CASES
 from drills.schedule import KINDS, USUAL
@@ -108,6 +108,15 @@ async def _rates(arguments: argparse.Namespace) -> bool:
     return report.print_rates(await rates.run(arguments.seed, events, report.print_step))
 
 
+async def _upgrade(arguments: argparse.Namespace) -> bool:
+    plan = (
+        arguments.release or upgrade.latest_tag(),
+        arguments.seconds or upgrade.SECONDS,
+        arguments.rate or upgrade.RATE,
+    )
+    return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step))
+
+
 DRILLS = {
     "faults": _faults,
     "waiting": _waiting,
@@ -119,6 +128,7 @@ DRILLS = {
     "neighbour": _neighbour,
     "rates": _rates,
     "glance": _glance,
+    "upgrade": _upgrade,
 }
 
 
@@ -127,12 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("drill", nargs="?", choices=DRILLS, default="faults", help="the drill to run (%(default)s)")
     add("--seed", type=int, default=int(time.time()), help="decides the faults and the receivers' responses")
-    add("--rate", type=float, help="events a second (20; release and recovery: 40; glance: 5)")
+    add("--rate", type=float, help="events a second (20; release and recovery: 40; glance: 5; upgrade: 4)")
     add(
         "--seconds",
         type=float,
         help="how long events are posted (600; neighbour: 120, at most; a case: 20); "
-        "glance: how long webhooks are broken (60)",
+        "glance: how long webhooks are broken (60); upgrade: how long each release works (15)",
     )
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
     add(
@@ -147,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
         help="number of events (ordered: 100, or 20,000 with keys, release: 1000, recovery, index: 2000, rates: 3000, "
         "acceptance: 10,000)",
     )
+    add("--from", dest="release", help="upgrade: the earlier release, as a revision of git (the latest tag)")
     add("--keys", type=_number, nargs="?", const=1000, default=0, help="ordered: number of keys (%(const)d)")
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
     add("--factor", type=float, default=1.0, help="neighbour, glance: multiplies the time limits (%(default)g)")

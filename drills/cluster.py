@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -95,12 +96,14 @@ async def running(
     relayed: bool = False,
     variables: Mapping[str, str] | None = None,
     temporal_config: tuple[str, ...] = (),
+    python: str = sys.executable,
 ) -> AsyncIterator[Cluster]:
     """Run all processes until the block ends.
 
     Data and logs are in `folder`, and the registry's data is on `disk`; each is a temporary folder if not given. With
     `own_clocks`, the clocks of workers and API can be set. If `relayed`, the API connects through relays. `variables`
     are added to the environment of workers and API, and `temporal_config` to the dynamic configuration of Temporal.
+    `python` is the interpreter of workers and API, which may be that of another release.
     """
     async with AsyncExitStack() as resources:
         sockets, temporary = (
@@ -126,6 +129,7 @@ async def running(
             workers=WORKERS,
             temporal=stack.temporal_service(folder, ports, dynamic_config=temporal_config),
             environments=environments,
+            python=python,
         )
         async with stack.running(plan) as running_stack, _client(running_stack) as http:
             yield Cluster(running_stack, http, f"http://{metrics}/metrics", clocks, relays)

@@ -227,6 +227,14 @@ def reindex(
 
 
 @app.command()
+def recount() -> None:
+    """Mend totals over all tenants, after an upgrade or a rollback. Workers do it once a day."""
+    from hookkeeper.cli.maintenance import run_recount
+
+    run_recount()
+
+
+@app.command()
 def promote() -> None:
     """Let workers of HOOKKEEPER_DEPLOYMENT_VERSION get all tasks, once they run. Can be repeated safely."""
     from hookkeeper.cli.maintenance import run_promote
