@@ -16,7 +16,7 @@ DEV := $(VENV)/.stamp-dev
 BENCH := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format messages docs fuzz drill bench audit lock clean FORCE
+.PHONY: help demo dev test check format messages docs release fuzz drill bench audit lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ BABEL = $(BIN)/python -m babel.messages.frontend -q
 docs: $(DEV) ## Build the documentation into build/site; fails for broken links
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
 	@echo "Open build/site/index.html"
+
+release: $(DEV) ## Build the files of a release from the tag of this commit into build/release (BASE, SOURCE, VERSION)
+	@$(BIN)/python -m scripts.release $(if $(BASE),--base '$(BASE)') $(if $(SOURCE),--source '$(SOURCE)') \
+	  $(if $(VERSION),--version '$(VERSION)') $(ARGS)
 
 fuzz: $(DEV) ## Test the API with generated requests for ten minutes (FUZZ_SECONDS, FUZZ_SEED)
 	@seed=$${FUZZ_SEED:-$$(date +%s)}; echo "FUZZ_SEED=$$seed"; \

@@ -189,11 +189,12 @@ class Api:
         return self._names[webhook_id]
 
     def _webhook_named(self, name: str = "") -> str | None:
-        """Return the id of the webhook with this name; None if there is none. Raises `Failed` if several have it."""
+        """Return the id of the webhook with this name or uid, if there is one. Raises `Failed` if several have it."""
         text = max(name.split('"'), key=len)[:MAX_SEARCHED]  # a query has no way to write quotes
         if not text or name == "preview" or name.startswith("wh_"):
             return None
-        found = [webhook["id"] for webhook in self.all("webhooks", q=f'"{text}"') if webhook["name"] == name]
+        listed = self.all("webhooks", q=f'"{text}"')
+        found = [webhook["id"] for webhook in listed if name in (webhook["name"], webhook.get("uid"))]
         if len(found) > 1:
             raise Failed(f"several webhooks are named {name}: give an id, such as {', '.join(found[:3])}")
         return found[0] if found else None

@@ -165,6 +165,15 @@ def api() -> None:
 
 
 @app.command()
+def router() -> None:
+    """Pass each request of /v1 on to the cell that has its tenant, by the map in HOOKKEEPER_CELL_MAP."""
+    start_without_collections()
+    from hookkeeper.cli.run_router import run_router
+
+    run_router()
+
+
+@app.command()
 def worker(
     local: Annotated[
         bool,
@@ -232,6 +241,18 @@ def recount() -> None:
     from hookkeeper.cli.maintenance import run_recount
 
     run_recount()
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="A new folder for the copy, which `dev --data-dir` can use.")],
+    data_dir: Annotated[Path, typer.Option(help="The folder with all data of a `dev`.")] = DEFAULT,
+) -> None:
+    """Copy the data of a `dev` as it is at one moment, while it runs or not."""
+    from hookkeeper.cli.backup import run_backup
+    from hookkeeper.cli.datadir import DataDir
+
+    run_backup(DataDir(data_dir), target)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from temporalio.client import Client
 
 from api.app import create_app
@@ -108,16 +108,23 @@ async def serving(
     server = ApiServer(config, protocol, state.feed.close)
     async with metrics.serving(state.system.registries):
         log.info("serving", host=settings.host, port=settings.port)
-        task = asyncio.create_task(server.serve([listener]))
-        try:
-            yield asyncio.shield(task)
-        finally:
-            server.should_exit = True
-            await task
+        async with running_server(server, listener) as ended:
+            yield ended
+
+
+@asynccontextmanager
+async def running_server(server: uvicorn.Server, listener: socket.socket) -> AsyncIterator[asyncio.Future[None]]:
+    """Serve until the block ends; yield what ends with the server."""
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        yield asyncio.shield(task)
+    finally:
+        server.should_exit = True
+        await task
 
 
 def server_config(
-    app: FastAPI,
+    app: ASGIApp,
     protocol: type[BoundedProtocol],
     shutdown_timeout: timedelta = REQUEST_GRACE,
     trusted_proxies: Sequence[str] = (),

@@ -9,7 +9,7 @@ Processes of the release before read and write while a step runs, and for as lon
 after a rollback. So a step
 
 - adds tables, and columns that are nullable or have a server default. It renames, narrows and drops nothing;
-- adds an index to an existing table with `create_index`, alone: what a failed step has done cannot be undone then;
+- adds an index to a large table (`LARGE`) with `create_index`, alone: what a failed step has done cannot be undone then;
 - holds its locks for moments: it reads and writes no large table;
 - fills in nothing that code of the release before keeps changing. Such a thing is mended when that code has ended, as
   `hookkeeper.registry.index.recount` does: `hookkeeper recount` at once, and workers once a day.
@@ -22,6 +22,8 @@ from functools import cache
 from pathlib import Path
 
 _VERSIONS = Path(__file__).parent / "versions"
+LARGE = frozenset({"events", "deliveries", "event_keys", "rollups", "index_changes", "audit_log"})
+"""Tables that grow with the events. An index of another one is made in a moment."""
 ONLINE = "online"
 """The option of a migration context that has no transaction around its steps."""
 
