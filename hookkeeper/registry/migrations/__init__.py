@@ -9,7 +9,7 @@ Processes of the release before read and write while a step runs, and for as lon
 after a rollback. So a step
 
 - adds tables, and columns that are nullable or have a server default. It renames, narrows and drops nothing;
-- adds an index to a large table (`LARGE`) with `create_index`, alone: what a failed step has done cannot be undone then;
+- adds an index to a large table (`LARGE`) with `create_index`, alone: what it has done cannot be undone if it fails;
 - holds its locks for moments: it reads and writes no large table;
 - fills in nothing that code of the release before keeps changing. Such a thing is mended when that code has ended, as
   `hookkeeper.registry.index.recount` does: `hookkeeper recount` at once, and workers once a day.
