@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from hookkeeper.registry import schema
 from hookkeeper.registry.database import Database, RegistryUnavailable, open_engine
-from hookkeeper.registry.migrations import LARGE, ONLINE, create_index
+from hookkeeper.registry.migrations import LARGE, create_index
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.schema import alembic, migrate
 from hookkeeper.registry.store import Store
@@ -182,7 +182,7 @@ async def test_a_step_that_is_done_stays_when_the_next_one_gets_no_lock(
 
 def make_index(connection: Connection) -> None:
     """Run a step that creates an index."""
-    context = MigrationContext.configure(connection, opts={ONLINE: True, "transaction_per_migration": True})
+    context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
     with Operations.context(context), context.begin_transaction(_per_migration=True):
         create_index("ix_webhooks_name", "webhooks", ["name"], where="name <> ''")
 

@@ -18,14 +18,12 @@ after a rollback. So a step
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 _VERSIONS = Path(__file__).parent / "versions"
 LARGE = frozenset({"events", "deliveries", "event_keys", "rollups", "index_changes", "audit_log"})
 """Tables that grow with the events. An index of another one is made in a moment."""
-ONLINE = "online"
-"""The option of a migration context that has no transaction around its steps."""
 
 
 @cache
@@ -42,11 +40,14 @@ def create_index(
     from sqlalchemy import text
 
     condition = None if where is None else text(where)
-    options = {"unique": unique, "sqlite_where": condition, "postgresql_where": condition}
-    if not op.get_context().opts.get(ONLINE):
-        op.create_index(name, table, columns, **options)
+    create = partial(
+        op.create_index, name, table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition
+    )
+    context = op.get_context()
+    if not context.opts.get("transaction_per_migration"):
+        create()
         return
-    with op.get_context().autocommit_block():
+    with context.autocommit_block():
         # What an interrupted step has left is not valid.
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
-        op.create_index(name, table, columns, postgresql_concurrently=True, **options)
+        create(postgresql_concurrently=True)

@@ -5,13 +5,10 @@ If that has begun a transaction, all of them are in it; otherwise each has its o
 
 from alembic import context
 
-from hookkeeper.registry.migrations import ONLINE
 from hookkeeper.registry.models import Base
 
 connection = context.config.attributes["connection"]
-is_online = not connection.in_transaction()
-context.configure(
-    connection=connection, target_metadata=Base.metadata, transaction_per_migration=is_online, **{ONLINE: is_online}
-)
+is_alone = not connection.in_transaction()
+context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=is_alone)
 with context.begin_transaction():
     context.run_migrations()
