@@ -105,7 +105,9 @@ async def _lock_holder(engine: AsyncEngine) -> str:
     if row is None:
         return "another session"
     pid, name, seconds = row
-    return f"session {pid}{f' ({name})' if name else ''}, whose transaction has lasted {seconds} s,"
+    if seconds is None:  # PostgreSQL shows sessions of other roles to some roles only
+        return f"session {pid}"
+    return f"session {pid} ({name}), whose transaction has lasted {seconds} s,"
 
 
 def _wait_briefly(connection: Connection) -> None:
