@@ -32,6 +32,7 @@ from drills.load_generator import ACCEPT_TIMEOUT
 from drills.observations import Accepted, Observations
 from drills.receiver import digest_of
 from drills.schedule import WORKERS
+from drills.supervisor import ServiceFailed
 from drills.verdict import Verdict, judge
 from hookkeeper.cli.console import Failed
 
@@ -51,6 +52,7 @@ EVENTS = 40
 """Events of each webhook that are open before the first roll."""
 SLOW_RATE = 0.5
 """Events a second of recovery and bulk action, so that they last for some rolls."""
+PROMOTE_ATTEMPTS = 4
 PATIENT: dict[str, Any] = {"schedule": [5.0] * 49}
 NEVER: dict[str, Any] = {"schedule": []}
 NONDETERMINISM = re.compile(r"nondeterminis|TMPRL1100", re.IGNORECASE)
@@ -258,7 +260,7 @@ async def _post_until_done(env: Environment, rate: float, work: asyncio.Task[Non
             senders.create_task(env.load.send(n, ACCEPT_TIMEOUT))
             n += 1
             await asyncio.sleep(1 / rate)
-        work.result()
+    await work
 
 
 # Releases
@@ -303,10 +305,20 @@ async def _roll(env: Environment, release: Release, report: Report) -> None:
     await _hookkeeper(env, release, "migrate", "--registry-only")
     first, *others = WORKERS
     await _replace(env, first, release)
-    await _hookkeeper(env, release, "promote")
+    await _promote(env, release)
     for name in (*others, "api"):
         await _replace(env, name, release)
     report(f"the {release.version} release runs after {time.time() - began:.0f} s")
+
+
+async def _promote(env: Environment, release: Release) -> None:
+    """Promote, and try again as a job of Kubernetes does: a busy server takes more than a minute."""
+    for attempts_left in reversed(range(PROMOTE_ATTEMPTS)):
+        try:
+            return await _hookkeeper(env, release, "promote")
+        except ServiceFailed as error:
+            if not attempts_left:
+                raise Failed(str(error)) from error
 
 
 async def _replace(env: Environment, name: str, release: Release) -> None:

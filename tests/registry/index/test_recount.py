@@ -3,13 +3,16 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
+from hookkeeper.cli.main import app
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index.rollup import ALL_TENANTS, COUNTERS
@@ -98,5 +101,18 @@ async def test_one_worker_mends_totals_once_a_day(engine: AsyncEngine) -> None:
     assert await hour(3)
 
 
-async def test_an_empty_index_has_nothing_to_mend(engine: AsyncEngine) -> None:
-    assert await WrittenIndex(engine).recount() == 0
+async def test_the_command_mends_totals_and_says_how_many_were_wrong(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOKKEEPER_DATABASE_URL", database_url)
+    recount = partial(asyncio.to_thread, CliRunner().invoke, app, ["recount"])
+    first = await recount()
+    await WrittenIndex(engine).write(reports("acme", timedelta(), 1))
+    await forget_totals(engine)
+    wrong = "6 rows of totals were wrong"  # events and attempts, of a minute, an hour and a day
+    right = "0 rows of totals were wrong"
+    assert [(done.exit_code, done.output.strip()) for done in (first, await recount(), await recount())] == [
+        (0, right),
+        (0, wrong),
+        (0, right),
+    ]
