@@ -313,12 +313,11 @@ async def _roll(env: Environment, release: Release, report: Report) -> None:
 
 async def _promote(env: Environment, release: Release) -> None:
     """Promote, and try again as a job of Kubernetes does: a busy server takes more than a minute."""
-    for attempts_left in reversed(range(PROMOTE_ATTEMPTS)):
-        try:
-            return await _hookkeeper(env, release, "promote")
-        except ServiceFailed as error:
-            if not attempts_left:
-                raise Failed(str(error)) from error
+    for _ in range(PROMOTE_ATTEMPTS):
+        with suppress(ServiceFailed):
+            await _hookkeeper(env, release, "promote")
+            return
+    raise Failed(f"workers of the {release.version} release were not promoted: see promote.log")
 
 
 async def _replace(env: Environment, name: str, release: Release) -> None:
