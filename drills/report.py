@@ -15,6 +15,7 @@ from drills.open_pages import NO_RESPONSE, PageCounts
 from drills.ordered import Keyed, Ordered
 from drills.rates import BACKLOG_RATE, OTHER_EVENTS, OTHER_RATE, Rated
 from drills.slow import Slowed
+from drills.upgrade import Upgraded
 from drills.verdict import Verdict
 from drills.waiting import API_LIMIT, LATENESS_LIMIT, WORKER_LIMIT, Waited
 from hookkeeper.cli.console import out
@@ -262,6 +263,16 @@ def print_glance(result: Glance) -> bool:
     out.print(f"  all is well {_after(result.well)} s after everything was delivered again")
     _print_failures({"wrong": result.failures})
     return _print_verdict(not result.failures)
+
+
+def print_upgrade(result: Upgraded) -> bool:
+    table = _columns("", "events", "delivered", "lost", "stuck", "twice", "longest")
+    for name, found in result.verdicts.items():
+        counts = (found.accepted, found.delivered, len(found.lost), len(found.stuck), found.duplicates)
+        table.add_row(name, *map(str, counts), f"{found.longest:.0f} s")
+    out.print(table)
+    _print_failures(result.all_failures)
+    return _print_verdict(not result.all_failures)
 
 
 def _after(seconds: float) -> str:

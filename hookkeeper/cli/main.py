@@ -236,6 +236,14 @@ def reindex(
 
 
 @app.command()
+def recount() -> None:
+    """Mend totals over all tenants, after an upgrade or a rollback. Workers do it once a day."""
+    from hookkeeper.cli.maintenance import run_recount
+
+    run_recount()
+
+
+@app.command()
 def backup(
     target: Annotated[Path, typer.Argument(help="A new folder for the copy, which `dev --data-dir` can use.")],
     data_dir: Annotated[Path, typer.Option(help="The folder with all data of a `dev`.")] = DEFAULT,

@@ -20,7 +20,6 @@ from hookkeeper.registry.database import (
     RegistryUnprepared,
     errors_translated,
     is_outage,
-    migrate,
     open_engine,
 )
 from hookkeeper.registry.direct_reads import DirectReads
@@ -31,6 +30,7 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.portal import PortalSessions
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.reserved_times import ReservedTimes
+from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.registry.transactions import Transactions
 from hookkeeper.registry.webhooks import Webhooks
