@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from drills import acceptance, bulk, fault_drill, glance, index, neighbour, ordered, rates, report, waiting
+from drills import acceptance, bulk, cells, fault_drill, glance, index, neighbour, ordered, rates, report, waiting
 from drills.fault_drill import DrillPlan
 from drills.hostile_cases import CASES
 from drills.schedule import KINDS, USUAL
@@ -108,6 +108,10 @@ async def _rates(arguments: argparse.Namespace) -> bool:
     return report.print_rates(await rates.run(arguments.seed, events, report.print_step))
 
 
+async def _cells(arguments: argparse.Namespace) -> bool:
+    return report.print_moved(await cells.run(arguments.seed, report.print_step))
+
+
 DRILLS = {
     "faults": _faults,
     "waiting": _waiting,
@@ -119,6 +123,7 @@ DRILLS = {
     "neighbour": _neighbour,
     "rates": _rates,
     "glance": _glance,
+    "cells": _cells,
 }
 
 
