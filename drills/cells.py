@@ -94,11 +94,12 @@ async def run(seed: int, report: Report) -> Moved:
         environment = {"HOOKKEEPER_CELL_MAP": str(_write_map(folder, cells)), "HOOKKEEPER_SHUTDOWN_DELAY": "0"}
         router = _router(environment)
         await supervisor.start(router)
-        http = await stack.enter_async_context(_client(router, cells["a"]))
-        for tenant in TENANTS:
+        loads = []
+        for tenant, cell in TENANTS.items():
+            http = await stack.enter_async_context(await _client(router, cells[cell], tenant))
             await _register(http, tenant, receivers)
+            loads.append(LoadGenerator(http, tenant, seed))
         posting = asyncio.Event()
-        loads = [LoadGenerator(http, tenant, seed) for tenant in TENANTS]
         tasks = [asyncio.create_task(_post(load, posting)) for load in loads]
         report(f"posting {RATE:g} events a second of each of {len(TENANTS)} tenants")
         await asyncio.sleep(SECONDS)
@@ -163,9 +164,11 @@ def _router(environment: Mapping[str, str]) -> Service:
     return Service("router", [sys.executable, "-m", "hookkeeper", "router"], is_ready, own)
 
 
-def _client(router: Service, cell: Cluster) -> httpx.AsyncClient:
-    url, key = f"http://{LOCALHOST}:{router.env['HOOKKEEPER_PORT']}", cell.stack.admin_key
-    headers = {"authorization": f"Bearer {key}"}
+async def _client(router: Service, cell: Cluster, tenant: str) -> httpx.AsyncClient:
+    """Return a client of the router with a key of the tenant."""
+    made = await cell.http.post("/v1/keys", json={"name": "drill", "tenant": tenant})
+    url = f"http://{LOCALHOST}:{router.env['HOOKKEEPER_PORT']}"
+    headers = {"authorization": f"Bearer {made.raise_for_status().json()['key']}"}
     return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=10)
 
 

@@ -198,10 +198,11 @@ class Move:
         """Pause the schedules, and make them in the new cell, paused as well."""
         async for listed in self._source.all("schedules", self._tenant):
             path = f"schedules/{listed['id']}"
-            if not listed["paused"]:
-                note = f"Moving to {self._target.name} since {_seconds(utc_now())}. {listed['note']}"[:250].strip()
+            known = await self._source.call("GET", path, **self._of_tenant)  # lists can be late
+            if not known["paused"]:
+                note = f"Moving to {self._target.name} since {_seconds(utc_now())}. {known['note']}"[:250].strip()
                 await self._source.call("POST", f"{path}/pause", **self._of_tenant, json={"note": note})
-            known = await self._source.call("GET", path, **self._of_tenant)
+                known = await self._source.call("GET", path, **self._of_tenant)
             fields = {name: value for name, value in known.items() if name not in SHOWN_ONLY}
             fields["note"] = _after_latest(known)
             if await self._target.call("POST", "schedules", 409, json=fields) is None:
@@ -212,10 +213,11 @@ class Move:
         """Let the schedules that were paused for the move go on where they stopped, in the tenant's cell."""
         cell = self._target if self._place().cell == self._target.name else self._source
         async for listed in cell.all("schedules", self._tenant):
-            if not (paused := NOTE.fullmatch(listed["note"])):
-                continue
             path = f"schedules/{listed['id']}"
-            await cell.call("POST", f"{path}/resume", **self._of_tenant, json={"note": listed["note"]})
+            note = (await cell.call("GET", path, **self._of_tenant))["note"]
+            if not (paused := NOTE.fullmatch(note)):
+                continue
+            await cell.call("POST", f"{path}/resume", **self._of_tenant, json={"note": note})
             since, now = datetime.fromisoformat(paused["since"]), utc_now()
             while since < now:
                 until = min(since + BACKFILL_AT_ONCE, now)

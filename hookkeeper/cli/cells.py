@@ -97,7 +97,7 @@ async def _opened(known: "CellMap", name: str) -> "AsyncIterator[CellAccess]":
     cell = known.cells[name]
     if cell.env_file is None:
         raise Failed(f"the map does not name the settings of cell {name}: `env_file`")
-    settings = _settings_of(cell.env_file)
+    settings = settings_of(cell.env_file)
     if settings.admin_key is None:
         raise Failed(f"{cell.env_file} has no HOOKKEEPER_ADMIN_KEY")
     headers = {"authorization": f"Bearer {settings.admin_key.get_secret_value()}"}
@@ -124,7 +124,7 @@ class _OfFile(Settings):
         return (dotenv_settings,)
 
 
-def _settings_of(path: Path) -> Settings:
+def settings_of(path: Path) -> Settings:
     if not path.is_file():
         raise Failed(f"the settings of a cell are not at {path}")
     return read_settings(lambda: _OfFile(_env_file=path))
