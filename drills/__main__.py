@@ -13,6 +13,7 @@ from pathlib import Path
 from drills import (
     acceptance,
     bulk,
+    cells,
     fault_drill,
     glance,
     index,
@@ -149,6 +150,10 @@ async def _upgrade(arguments: argparse.Namespace) -> bool:
     return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step))
 
 
+async def _cells(arguments: argparse.Namespace) -> bool:
+    return report.print_moved(await cells.run(arguments.seed, report.print_step))
+
+
 DRILLS = {
     "faults": _faults,
     "waiting": _waiting,
@@ -163,8 +168,9 @@ DRILLS = {
     "slow": _slow,
     "production": _production,
     "upgrade": _upgrade,
+    "cells": _cells,
 }
-ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "production"}
+ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "cells", "production"}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from drills.acceptance import AcceptanceResult
 from drills.bulk import DISPLACEMENT_LIMIT, Recovery, Release, Summary
+from drills.cells import Moved
 from drills.fault_drill import DrillPlan, DrillResult
 from drills.glance import VIEWS, Glance
 from drills.index import Indexed
@@ -106,6 +107,21 @@ def print_slowed(result: Slowed) -> bool:
         "delivered twice": result.repeated,
     }
     out.print(_table(rows))
+    return _print_verdict(result.passed)
+
+
+def print_moved(result: Moved) -> bool:
+    for each in result.tenants:
+        rows = {
+            "events accepted, requests to the ordered and the other webhook": (
+                f"{len(each.accepted)}, {len(each.ordered)}, {len(each.unordered)}"
+            ),
+            "lost, doubled, refused": f"{each.lost}, {each.doubled}, {len(each.refused)}",
+            "in order": "yes" if each.in_order else "no",
+        }
+        out.print(f"tenant {each.tenant}")
+        out.print(_table(rows))
+    out.print(f"moved in {result.seconds:.0f} s; the new cell has accepted {result.in_new_cell} events")
     return _print_verdict(result.passed)
 
 
