@@ -16,11 +16,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from benchmarks.contenders.contender import SystemUnderTest
+from benchmarks.contenders.contender import Stored, SystemUnderTest
+from benchmarks.contenders.hookkeeper import RUNS
 from drills import stack
 from drills.postgres import Postgres
 from drills.supervisor import Service, Supervisor
@@ -33,6 +35,7 @@ VARIABLE = "BENCH_TEMPORAL_SERVER"
 DYNAMIC_CONFIG = Path(__file__).parents[2] / "docker" / "temporal-dynamic-config.yaml"
 DATABASES = {"temporal": "temporal", "temporal_visibility": "visibility"}
 """Temporal's databases, and the folders of their schemas."""
+REGISTRY = "postgres"
 HISTORY_SHARDS = 4
 MAX_CONNECTIONS = "300"
 """Settings of PostgreSQL, as in docker-compose.yml."""
@@ -81,7 +84,24 @@ async def running(folder: Path, encrypt: bool) -> AsyncIterator[SystemUnderTest]
                 def pid(name: str) -> int | None:
                     return (databases if name == postgres.service.name else running_stack.supervisor).pid(name)
 
-                yield SystemUnderTest(ports.api, running_stack.admin_key, pid, services)
+                async def stored() -> Stored:
+                    temporal = sum([await _bytes(port, database) for database in DATABASES])
+                    return Stored(temporal, await _bytes(port, REGISTRY), await _ask(port, REGISTRY, RUNS))
+
+                yield SystemUnderTest(ports.api, running_stack.admin_key, pid, services, stored)
+
+
+async def _bytes(port: int, database: str) -> int:
+    await _ask(port, database, "VACUUM (FULL)")
+    return await _ask(port, database, "SELECT pg_database_size(current_database())")
+
+
+async def _ask(port: int, database: str, query: str) -> int:
+    connection = await asyncpg.connect(host=LOCALHOST, port=port, user="postgres", database=database)
+    try:
+        return int(await connection.fetchval(query) or 0)
+    finally:
+        await connection.close()
 
 
 async def _create_databases(server: Path, port: int) -> None:

@@ -16,10 +16,16 @@ from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.temporal.server.data_converter import data_converter
 
 log = structlog.get_logger("hookkeeper.temporal")
+CLOSES = (
+    "it closes the connection: it may expect TLS (TEMPORAL_TLS=true), or a client certificate that it knows"
+    " (TEMPORAL_TLS_CLIENT_CERT_PATH)"
+)
 CAUSES = {
     "InvalidContentType": "it does not speak TLS, which TEMPORAL_TLS… and TEMPORAL_API_KEY turn on",
     "InvalidCertificate": "its certificate is not accepted",
-    "stream closed because of a broken pipe": "it closes the connection: if it expects TLS, set TEMPORAL_TLS=true",
+    "stream closed because of a broken pipe": CLOSES,
+    "without sending TLS close_notify": CLOSES,
+    'Canceled, "connection closed"': CLOSES,
     "http2 error": "it is no Temporal server",
 }
 """What parts of the SDK's messages mean."""
