@@ -22,7 +22,7 @@ from random import randrange
 
 from drills import temporal_cluster
 from drills.authorities import Authority
-from drills.postgres import SMALL, Postgres, as_user, own
+from drills.postgres import SMALL, NotInstalled, Postgres, as_user, own
 from drills.relays import Relay
 from drills.shape import POSTGRESQL, ROLES, WORKERS, Shape
 from drills.stack import StackPlan
@@ -154,10 +154,10 @@ class Production:
         return found
 
     def pooler(self) -> Service:
-        """Describe PgBouncer, in transaction mode if its version keeps prepared statements. Raises `Failed`."""
+        """Describe PgBouncer, in transaction mode if its version keeps prepared statements. Raises `NotInstalled`."""
         binary = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
         if binary is None:
-            raise Failed("pgbouncer is not installed (Debian: apt-get install pgbouncer)")
+            raise NotInstalled("pgbouncer is not installed (Debian: apt-get install pgbouncer)")
         written = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
         config, users, address = self.folder / "pgbouncer.ini", self.folder / "users.txt", self.address("pgbouncer")
         users.write_text("".join(f'"{user}" "none"\n' for user in ("postgres", ROLE)))
@@ -166,6 +166,7 @@ class Production:
             f"[pgbouncer]\nlisten_addr = {address}\nlisten_port = 6432\nunix_socket_dir =\nauth_type = trust\n"
             f"auth_file = {users}\ndefault_pool_size = 60\nmax_client_conn = 300\n{pooling(written)}\n"
         )
+        own(config, users)
         return Service("pgbouncer", as_user([binary, str(config)]), listens(address, 6432))
 
 
@@ -225,7 +226,7 @@ def _prepared(shape: Shape, folder: Path, disk: Path | None, ports: Ports) -> Pr
         }
     segment_mb = 1 if disk else 16
     postgres = Postgres((disk or sockets) / "data", sockets, options, address, segment_mb, POSTGRESQL)
-    postgres.make()
+    postgres.make(with_tls=tls is not None)
     if tls:
         own(folder / "postgresql.key")
     return Production(shape, folder, postgres, network, ports, tls)
