@@ -13,6 +13,7 @@ from pathlib import Path
 from drills import (
     acceptance,
     bulk,
+    cells,
     fault_drill,
     glance,
     index,
@@ -22,6 +23,7 @@ from drills import (
     rates,
     report,
     slow,
+    upgrade,
     waiting,
 )
 from drills.fault_drill import DrillPlan
@@ -139,6 +141,19 @@ async def _production(arguments: argparse.Namespace) -> bool:
     return production_like.print_steps(await production_like.run(arguments.seed, arguments.only, report.print_step))
 
 
+async def _upgrade(arguments: argparse.Namespace) -> bool:
+    plan = (
+        arguments.release or upgrade.latest_tag(),
+        arguments.seconds or upgrade.SECONDS,
+        arguments.rate or upgrade.RATE,
+    )
+    return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step))
+
+
+async def _cells(arguments: argparse.Namespace) -> bool:
+    return report.print_moved(await cells.run(arguments.seed, report.print_step))
+
+
 DRILLS = {
     "faults": _faults,
     "waiting": _waiting,
@@ -152,8 +167,10 @@ DRILLS = {
     "glance": _glance,
     "slow": _slow,
     "production": _production,
+    "upgrade": _upgrade,
+    "cells": _cells,
 }
-ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "production"}
+ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "cells", "production"}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -176,12 +193,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--only", nargs="+", choices=production_like.STEPS, default=(), help="production: only these steps")
     add("--seed", type=int, default=int(time.time()), help="decides the faults and the receivers' responses")
-    add("--rate", type=float, help="events a second (20; release and recovery: 40; glance: 5)")
+    add("--rate", type=float, help="events a second (20; release and recovery: 40; glance: 5; upgrade: 4)")
     add(
         "--seconds",
         type=float,
         help="how long events are posted (600; neighbour: 120, at most; a case: 20); "
-        "glance: how long webhooks are broken (60)",
+        "glance: how long webhooks are broken (60); upgrade: how long each release works (15)",
     )
     add("--tour", action="store_true", help="faults: kill each process once, then let the database fail in each way")
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
@@ -197,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         help="number of events (ordered: 100, or 20,000 with keys, release: 1000, recovery, index: 2000, rates: 3000, "
         "acceptance: 10,000)",
     )
+    add("--from", dest="release", help="upgrade: the earlier release, as a revision of git (the latest tag)")
     add("--keys", type=_number, nargs="?", const=1000, default=0, help="ordered: number of keys (%(const)d)")
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
     add("--factor", type=float, default=1.0, help="neighbour, glance: multiplies the time limits (%(default)g)")

@@ -4,10 +4,11 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,13 +102,15 @@ async def running(
     relayed: bool = False,
     variables: Mapping[str, str] | None = None,
     temporal_config: tuple[str, ...] = (),
+    python: str = sys.executable,
 ) -> AsyncIterator[Cluster]:
     """Run all processes until the block ends.
 
     Data and logs are in `folder`, and the database's data is on `disk`; each is a temporary folder if not given. With
     `own_clocks`, the clocks of workers and API can be set. If `relayed`, the API connects through relays, and in
     production each process to Temporal. `variables` are added to the environment of workers and API, and
-    `temporal_config` to the dynamic configuration of the embedded server.
+    `temporal_config` to the dynamic configuration of the embedded server. `python` is the interpreter of workers and
+    API, which may be that of another release.
     """
     async with AsyncExitStack() as resources:
         temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-drill-"))
@@ -141,7 +144,7 @@ async def running(
                 temporal=stack.temporal_service(folder, ports, dynamic_config=temporal_config),
                 environments=environments,
             )
-        async with stack.running(plan) as running_stack, _client(running_stack) as http:
+        async with stack.running(replace(plan, python=python)) as running_stack, _client(running_stack) as http:
             yield Cluster(shape, running_stack, http, f"http://{metrics}/metrics", database, clocks, relays, delays)
 
 
