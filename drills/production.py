@@ -31,7 +31,7 @@ from drills.temporal_cluster import PORTS, ROOT, SERVER_NAME, Tls
 from hookkeeper.cli import temporal_server
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import LOCALHOST, Ports
+from hookkeeper.cli.ports import LOCALHOST, Ports, free_ports
 from hookkeeper.settings import Settings
 from hookkeeper.version import VERSION
 
@@ -180,7 +180,7 @@ def pooling(version: str) -> str:
 
 @asynccontextmanager
 async def planned(
-    shape: Shape, folder: Path, disk: Path | None, variables: Mapping[str, str], ports: Ports, relayed: bool
+    shape: Shape, folder: Path, disk: Path | None, variables: Mapping[str, str], relayed: bool
 ) -> AsyncIterator[tuple[Production, StackPlan]]:
     """Plan a stack with its data and logs in `folder`, and the database on a small `disk` if given, until it ends.
 
@@ -190,14 +190,14 @@ async def planned(
         raise Failed(reason)
     async with AsyncExitStack() as resources:
         own_folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-production-"))
-        made = await asyncio.to_thread(_prepared, shape, Path(own_folder), disk, ports)
+        made = await asyncio.to_thread(_prepared, shape, Path(own_folder), disk)
         if relayed:
             made = replace(made, delays=await _relays(made, resources))
         yield (
             made,
             StackPlan(
                 data=DataDir(folder),
-                ports=ports,
+                ports=made.ports,
                 settings=Settings(_env_file=None),
                 send_emails=False,
                 encrypt="encryption" in shape.extras,
@@ -209,8 +209,8 @@ async def planned(
         )
 
 
-def _prepared(shape: Shape, folder: Path, disk: Path | None, ports: Ports) -> Production:
-    """Make the database cluster, certificates and tools, and choose a network."""
+def _prepared(shape: Shape, folder: Path, disk: Path | None) -> Production:
+    """Make the database cluster, certificates and tools, and choose a network and, at last, the port of the API."""
     folder.chmod(0o755)
     (folder / "bin").mkdir()
     (folder / "bin" / "temporal-sql-tool").symlink_to(temporal_cluster.folder() / "sql")
@@ -229,7 +229,7 @@ def _prepared(shape: Shape, folder: Path, disk: Path | None, ports: Ports) -> Pr
     postgres.make(with_tls=tls is not None)
     if tls:
         own(folder / "postgresql.key")
-    return Production(shape, folder, postgres, network, ports, tls)
+    return Production(shape, folder, postgres, network, free_ports(), tls)
 
 
 async def _relays(made: Production, resources: AsyncExitStack) -> tuple[Relay, ...]:

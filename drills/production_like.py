@@ -39,6 +39,8 @@ TURNS, BENCHMARK_SCALE = 3, 0.5
 MIN_RATIO = 0.6
 """Of the throughput with the embedded server, on the same machine."""
 STEP_TIMEOUT = 900.0
+WIDTH = 160
+"""Characters of the table, also where the output is no terminal."""
 INSTALLATION = "E2E_INSTALLATION"
 """Tells the end-to-end tests of a running installation: its folder has the data directory of `dev`."""
 
@@ -210,7 +212,7 @@ STEPS: dict[str, tuple[Step, Shape]] = {
 
 def print_steps(rows: Sequence[Row]) -> bool:
     """Print the table of all steps, and return whether all passed."""
-    table = Table(box=None, padding=(0, 1))
+    table = Table(box=None, padding=(0, 1), width=max(out.width, WIDTH))
     for title in ("step", "verdict"):
         table.add_column(title)
     for title in ("seconds", "posted", "lost", "stuck", "doubled"):
@@ -220,7 +222,7 @@ def print_steps(rows: Sequence[Row]) -> bool:
         numbers = ("" if number is None else str(number) for number in (row.posted, row.lost, row.stuck, row.doubled))
         verdict = {True: "pass", False: "FAIL", None: "not run"}[row.passed]
         table.add_row(row.step, verdict, f"{row.seconds:.0f}", *numbers, row.figure)
-    out.print(table)
+    out.print(table, width=max(out.width, WIDTH))
     return any(row.passed for row in rows) and not any(row.passed is False for row in rows)
 
 
