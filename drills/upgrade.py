@@ -1,10 +1,11 @@
-"""The upgrade drill: from an earlier release to this code, back and forward again, while events are posted.
+"""The upgrade drill: from an earlier release to HEAD, back and forward again, while events are posted.
 
 Before the first roll, everything that a release can find open is open: retries, timers, a queue in order, a queue for a
 rate, held events, a recovery, a bulk action, incidents, a schedule.
 """
 
 import asyncio
+import itertools
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import tarfile
 import tempfile
 import time
 import venv
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,7 @@ from drills.answers import PlannedAnswer
 from drills.environment import TENANT, Environment, Report, environment
 from drills.event_log import EventLog
 from drills.load_generator import ACCEPT_TIMEOUT
-from drills.observations import Accepted, Observations
+from drills.observations import Accepted, Observations, ReceivedRequest
 from drills.receiver import digest_of
 from drills.schedule import WORKERS
 from drills.supervisor import ServiceFailed
@@ -39,11 +40,11 @@ from hookkeeper.cli.console import Failed
 SECONDS, RATE = 15.0, 4.0
 """How long each release works after its roll, and events a second meanwhile."""
 SAME_CODE = ("requirements.lock", "requirements-server.lock")
-"""If these files are equal, both releases use the same installed packages."""
+"""If these files are as here, a release uses the packages that are installed here."""
 ROOT = Path(__file__).parents[1]
 VERSION = "HOOKKEEPER_DEPLOYMENT_VERSION"
 ONLY_INSTALLED = {"PYTHONSAFEPATH": "1"}
-"""Otherwise Python would import from the current folder, which has the code of this release."""
+"""Otherwise Python would import from the current folder."""
 READS = ("/v1/events", "/v1/stats", "/v1/webhooks", "/v1/recoveries", "/v1/schedules", "/v1/audit", "/readyz")
 """Read once a second: each release reads what the other has written."""
 INTERVAL = 10
@@ -105,11 +106,11 @@ class _Reader:
 
 
 async def run(seed: int, revision: str, seconds: float, rate: float, report: Report) -> Upgraded:
-    """Upgrade from the revision of the repository to this code, go back, and upgrade again."""
-    with installed(revision) as python:
-        old, new = Release("old", python), Release("new", sys.executable)
+    """Upgrade from a revision of the repository to HEAD, go back, and upgrade again."""
+    with installed(revision) as earlier, installed("HEAD") as current:
+        old, new = Release("old", earlier), Release("new", current)
         variables = {VERSION: old.version, **ONLY_INSTALLED}
-        async with environment(seed, python=python, variables=variables) as env:
+        async with environment(seed, python=old.python, variables=variables) as env:
             return await _upgrade(env, old, new, seed, (seconds, rate), report)
 
 
@@ -152,6 +153,7 @@ async def _upgrade(
         "runs that did not close": tuple([f"{open_runs} runs"] * bool(open_runs)),
         "webhooks that are not healthy": await _unhealthy(env),
         "wrong answers": tuple(reader.wrong),
+        "out of order": out_of_order(env.receivers.requests),
         "times without an event": missing_times([event.event_id for event in posted["scheduled"]]),
         "nondeterminism": nondeterminism(env.cluster.stack.data_dir / "logs"),
     }
@@ -226,16 +228,24 @@ async def _open(env: Environment, webhooks: Mapping[str, str], seconds: float) -
 
 
 async def _post(env: Environment, name: str, due: Any = None) -> list[Accepted]:
-    """Post the events of a webhook, as one batch."""
-    events = [
+    """Post the events of a webhook, as one batch; those in order one after another."""
+    events: list[dict[str, Any]] = [
         {"id": f"{name}-{n}", "type": f"{name}.ran", "tenant": TENANT, "data": {"n": n}}
         | ({"deliver_at": due(n)} if due else {})
         for n in range(EVENTS)
     ]
-    response = await env.http.post("/v1/events/batch", json={"events": events})
-    if refused := [item for item in response.raise_for_status().json()["items"] if item["status"] >= 300]:
-        raise Failed(f"events were refused: {refused[:3]}")
+    for batch in [[event] for event in events] if name == "ordered" else [events]:
+        while not await _is_accepted(env, batch):
+            await asyncio.sleep(1)
     return [Accepted(str(event["id"]), time.time(), digest_of(event["data"])) for event in events]
+
+
+async def _is_accepted(env: Environment, batch: list[dict[str, Any]]) -> bool:
+    """Post a batch, and return whether all of it is accepted: a busy server may refuse some, and they are repeated."""
+    with suppress(httpx.TransportError):
+        response = await env.http.post("/v1/events/batch", json={"events": batch})
+        return response.status_code == 207 and all(item["status"] < 300 for item in response.json()["items"])
+    return False
 
 
 async def _until_failed(env: Environment, webhook_id: str) -> None:
@@ -342,6 +352,16 @@ async def _scheduled(env: Environment) -> list[Accepted]:
         Accepted(event["id"], datetime.fromisoformat(event["accepted_at"]).timestamp(), digest_of({}))
         for event in page["items"]
     ]
+
+
+def out_of_order(requests: Iterable[ReceivedRequest]) -> tuple[str, ...]:
+    """Return the deliveries of the ordered webhook that came before an earlier one."""
+    numbers = [
+        int(request.event_id.split("-")[1])
+        for request in requests
+        if request.webhook == "ordered" and request.is_delivery
+    ]
+    return tuple(f"ordered-{b} before ordered-{a}" for b, a in itertools.pairwise(numbers) if a < b)
 
 
 def missing_times(event_ids: list[str]) -> tuple[str, ...]:
