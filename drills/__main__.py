@@ -147,7 +147,7 @@ async def _upgrade(arguments: argparse.Namespace) -> bool:
         arguments.seconds or upgrade.SECONDS,
         arguments.rate or upgrade.RATE,
     )
-    return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step))
+    return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step, arguments.shape))
 
 
 async def _cells(arguments: argparse.Namespace) -> bool:

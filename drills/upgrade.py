@@ -24,15 +24,16 @@ from typing import Any
 
 import httpx
 from temporalio.client import Client
+from temporalio.envconfig import ClientConfig
 
 from drills import answers, index
 from drills.answers import PlannedAnswer
 from drills.environment import TENANT, Environment, Report, environment
 from drills.event_log import EventLog
-from drills.load_generator import ACCEPT_TIMEOUT
+from drills.load_generator import ACCEPT_TIMEOUT, RETRYABLE
 from drills.observations import Accepted, Observations, ReceivedRequest
 from drills.receiver import digest_of
-from drills.schedule import WORKERS
+from drills.shape import EMBEDDED, WORKERS, Shape
 from drills.supervisor import ServiceFailed
 from drills.verdict import Verdict, judge
 from hookkeeper.cli.console import Failed
@@ -54,6 +55,7 @@ EVENTS = 40
 SLOW_RATE = 0.5
 """Events a second of recovery and bulk action, so that they last for some rolls."""
 PROMOTE_ATTEMPTS = 4
+DONE_BEFORE = (404, 409)
 PATIENT: dict[str, Any] = {"schedule": [5.0] * 49}
 NEVER: dict[str, Any] = {"schedule": []}
 NONDETERMINISM = re.compile(r"nondeterminis|TMPRL1100", re.IGNORECASE)
@@ -105,12 +107,14 @@ class _Reader:
             await asyncio.sleep(1)
 
 
-async def run(seed: int, revision: str, seconds: float, rate: float, report: Report) -> Upgraded:
+async def run(
+    seed: int, revision: str, seconds: float, rate: float, report: Report, shape: Shape = EMBEDDED
+) -> Upgraded:
     """Upgrade from a revision of the repository to HEAD, go back, and upgrade again."""
     with installed(revision) as earlier, installed("HEAD") as current:
         old, new = Release("old", earlier), Release("new", current)
         variables = {VERSION: old.version, **ONLY_INSTALLED}
-        async with environment(seed, python=old.python, variables=variables) as env:
+        async with environment(seed, shape, python=old.python, variables=variables) as env:
             return await _upgrade(env, old, new, seed, (seconds, rate), report)
 
 
@@ -135,13 +139,13 @@ async def _upgrade(
     async with _reading(reader):
         await _post_until_done(env, rate, asyncio.create_task(roll_and_work()))
     report("waiting until all events are final, and all runs closed")
-    (await env.http.delete("/v1/schedules/ticks", params={"tenant": TENANT})).raise_for_status()
+    await _send(env, "DELETE", f"/v1/schedules/ticks?tenant={TENANT}")
     posted["load"] = env.load.accepted
     found = await index.until_final(env, {event.event_id for events in posted.values() for event in events}, set())
-    open_runs = await index.until_closed(await Client.connect(env.cluster.stack.temporal_address))
+    open_runs = await index.until_closed(await _temporal(env))
     posted["scheduled"] = await _scheduled(env)
     found += await index.until_final(env, {event.event_id for event in posted["scheduled"]}, set())
-    await _hookkeeper(env, new, "recount")
+    await _hookkeeper(env, new, _api_variables(env), "recount")
     log = EventLog(env.http, TENANT, webhooks)
     for event in found:
         log.record(event)
@@ -183,7 +187,7 @@ async def _register(env: Environment, seed: int, opened: asyncio.Event) -> dict[
         "timed": (accepts, {}),
         "limited": (accepts, {"rate_limit": 0.5}),
         "ordered": (in_order, {"ordered": True}),
-        "held": (accepts, {}),
+        "held": (accepts, {"rate_limit": 1}),
         "recovered": (fails_once, {"retry": NEVER}),
         "repeated": (fails_once, {"retry": NEVER}),
         "scheduled": (accepts, {}),
@@ -200,7 +204,7 @@ async def _register(env: Environment, seed: int, opened: asyncio.Event) -> dict[
 async def _open(env: Environment, webhooks: Mapping[str, str], seconds: float) -> dict[str, list[Accepted]]:
     """Post events that stay open, start what works on them, and return the events by webhook."""
     ids = {name: webhook_id for webhook_id, name in webhooks.items()}
-    (await env.http.post(f"/v1/webhooks/{ids['held']}/pause")).raise_for_status()
+    await _send(env, "POST", f"/v1/webhooks/{ids['held']}/pause")
     due = datetime.now(UTC) + timedelta(seconds=seconds)
     posted = {
         name: await _post(env, name) for name in ("retried", "limited", "ordered", "held", "recovered", "repeated")
@@ -211,10 +215,9 @@ async def _open(env: Environment, webhooks: Mapping[str, str], seconds: float) -
         await _until_failed(env, ids[name])
     since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     body = {"since": since, "rate": SLOW_RATE}
-    (await env.http.post(f"/v1/webhooks/{ids['recovered']}/recover", json=body)).raise_for_status()
-    query = {"tenant": TENANT, "webhook": ids["repeated"]}
-    retry = {"action": "retry", "rate": SLOW_RATE}
-    (await env.http.post("/v1/bulk", params=query, json=retry)).raise_for_status()
+    await _send(env, "POST", f"/v1/webhooks/{ids['recovered']}/recover", body)
+    query = f"tenant={TENANT}&webhook={ids['repeated']}"
+    await _send(env, "POST", f"/v1/bulk?{query}", {"action": "retry", "rate": SLOW_RATE})
     schedule = {
         "id": "ticks",
         "tenant": TENANT,
@@ -222,9 +225,21 @@ async def _open(env: Environment, webhooks: Mapping[str, str], seconds: float) -
         "overlap": "allow_all",
         "event": {"type": "scheduled.ran", "data": {}},
     }
-    (await env.http.post("/v1/schedules", json=schedule)).raise_for_status()
-    (await env.http.post(f"/v1/webhooks/{ids['held']}/resume")).raise_for_status()
+    await _send(env, "POST", "/v1/schedules", schedule)
+    await _send(env, "POST", f"/v1/webhooks/{ids['held']}/resume")
     return posted
+
+
+async def _send(env: Environment, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+    """Make a request, and repeat it while the server is busy. 404 and 409: one of the requests before had an effect."""
+    while True:
+        with suppress(httpx.TransportError):
+            response = await env.http.request(method, path, json=body)
+            if response.status_code not in RETRYABLE:
+                if response.status_code not in DONE_BEFORE:
+                    response.raise_for_status()
+                return
+        await asyncio.sleep(1)
 
 
 async def _post(env: Environment, name: str, due: Any = None) -> list[Accepted]:
@@ -310,13 +325,14 @@ def _git(*arguments: str) -> bytes:
 
 
 async def _roll(env: Environment, release: Release, report: Report) -> None:
-    """Let this release replace the other one: migrate, a worker, promote, the other worker, the API."""
-    began = time.time()
-    await _hookkeeper(env, release, "migrate", "--registry-only")
+    """Let this release replace the other one: migrate, a worker, promote, the other worker, the APIs."""
+    began, shape = time.time(), env.cluster.shape
+    option = "--wait=60" if shape.is_production else "--registry-only"
+    await _hookkeeper(env, release, env.cluster.stack.commands["migrate"], "migrate", option)
     first, *others = WORKERS
     await _replace(env, first, release)
     await _promote(env, release)
-    for name in (*others, "api"):
+    for name in (*others, *shape.apis):
         await _replace(env, name, release)
     report(f"the {release.version} release runs after {time.time() - began:.0f} s")
 
@@ -325,7 +341,7 @@ async def _promote(env: Environment, release: Release) -> None:
     """Promote, and try again as a job of Kubernetes does: a busy server takes more than a minute."""
     for _ in range(PROMOTE_ATTEMPTS):
         with suppress(ServiceFailed):
-            await _hookkeeper(env, release, "promote")
+            await _hookkeeper(env, release, env.cluster.stack.commands["promote"], "promote")
             return
     raise Failed(f"workers of the {release.version} release were not promoted: see promote.log")
 
@@ -336,10 +352,18 @@ async def _replace(env: Environment, name: str, release: Release) -> None:
     await env.cluster.stack.supervisor.replace(replace(service, argv=argv, env=variables))
 
 
-async def _hookkeeper(env: Environment, release: Release, *command: str) -> None:
-    variables = {**env.cluster.stack.services["api"].env, VERSION: release.version}
+async def _hookkeeper(env: Environment, release: Release, variables: Mapping[str, str], *command: str) -> None:
     argv = [release.python, "-m", "hookkeeper", *command]
-    await env.cluster.stack.supervisor.run(command[0], argv, variables)
+    await env.cluster.stack.supervisor.run(command[0], argv, {**variables, VERSION: release.version})
+
+
+def _api_variables(env: Environment) -> Mapping[str, str]:
+    return env.cluster.stack.services[env.cluster.shape.apis[0]].env
+
+
+async def _temporal(env: Environment) -> Client:
+    """Connect to Temporal as an API does."""
+    return await Client.connect(**ClientConfig.load_client_connect_config(override_env_vars=_api_variables(env)))
 
 
 # What came of it
@@ -385,10 +409,8 @@ def nondeterminism(logs: Path) -> tuple[str, ...]:
 
 async def _differences_of_totals(env: Environment, since: datetime) -> tuple[str, ...]:
     """Return what the totals over all tenants say that their sum does not."""
-    totals, tenants = [
-        (await env.http.get("/v1/stats", params={"by": by, "since": since.isoformat()})).raise_for_status().json()
-        for by in ("total", "tenant")
-    ]
+    query = f"since={since:%Y-%m-%dT%H:%M:%SZ}"
+    totals, tenants = [await env.until(f"/v1/stats?by={by}&{query}", lambda page: True) for by in ("total", "tenant")]
     (total,) = totals["items"]
     wanted = {name: value for name, value in total.items() if isinstance(value, int)}
     sums = {name: sum(item[name] for item in tenants["items"]) for name in wanted}
@@ -400,7 +422,7 @@ async def _differences_of_totals(env: Environment, since: datetime) -> tuple[str
 
 
 async def _unhealthy(env: Environment) -> tuple[str, ...]:
-    page = (await env.http.get("/v1/webhooks", params={"tenant": TENANT, "limit": 100})).raise_for_status().json()
+    page = await env.until(f"/v1/webhooks?tenant={TENANT}&limit=100", lambda page: True)
     return tuple(
         f"{webhook['name']}: {webhook['health']['status']}"
         for webhook in page["items"]

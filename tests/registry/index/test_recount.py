@@ -3,10 +3,10 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
+from click.testing import Result
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
@@ -105,7 +105,10 @@ async def test_the_command_mends_totals_and_says_how_many_were_wrong(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOOKKEEPER_DATABASE_URL", database_url)
-    recount = partial(asyncio.to_thread, CliRunner().invoke, app, ["recount"])
+
+    async def recount() -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, ["recount"])
+
     first = await recount()
     await WrittenIndex(engine).write(reports("acme", timedelta(), 1))
     await forget_totals(engine)
