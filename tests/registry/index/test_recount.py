@@ -21,7 +21,7 @@ from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 OF_ALL = rollups.c.tenant == ALL_TENANTS
 
 
