@@ -11,15 +11,17 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from drills import bulk, cluster, fault_drill, neighbour, ordered, rates, report, slow, temporal_cluster
 from drills.bulk import Summary
 from drills.fault_drill import DrillPlan
+from drills.postgres import NotInstalled
 from drills.schedule import KINDS, make_tour
 from drills.shape import EXTRAS, Shape
 from hookkeeper.cli.console import Failed, out
@@ -37,6 +39,8 @@ TURNS, BENCHMARK_SCALE = 3, 0.5
 MIN_RATIO = 0.6
 """Of the throughput with the embedded server, on the same machine."""
 STEP_TIMEOUT = 900.0
+WIDTH = 160
+"""Characters of the table, also where the output is no terminal."""
 INSTALLATION = "E2E_INSTALLATION"
 """Tells the end-to-end tests of a running installation: its folder has the data directory of `dev`."""
 
@@ -45,7 +49,8 @@ INSTALLATION = "E2E_INSTALLATION"
 class Row:
     """The result of a step. Numbers are of events."""
 
-    passed: bool
+    passed: bool | None
+    """None: the step cannot run on this machine."""
     posted: int | None = None
     lost: int | None = None
     stuck: int | None = None
@@ -155,13 +160,11 @@ def _compared(folder: Path) -> tuple[float, float, float]:
     return compare(json.loads(found.read_text())["samples"])
 
 
-def compare(samples: Sequence[dict[str, object]]) -> tuple[float, float, float]:
+def compare(samples: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
     """Return the median of the ratios of each turn, and the medians of the embedded server and of production."""
     found: dict[str, list[float]] = {"hookkeeper": [], "production": []}
     for sample in samples:
-        metrics = sample["metrics"]
-        assert isinstance(metrics, dict)
-        found[str(sample["contender"])].append(metrics.get("events_per_s", 0.0))
+        found[sample["contender"]].append(sample["metrics"].get("events_per_s", 0.0))
     embedded, production = found.values()
     ratios = [each / other for each, other in zip(production, embedded, strict=True) if other]
     return (statistics.median(ratios or [0.0]), statistics.median(embedded), statistics.median(production))
@@ -209,7 +212,7 @@ STEPS: dict[str, tuple[Step, Shape]] = {
 
 def print_steps(rows: Sequence[Row]) -> bool:
     """Print the table of all steps, and return whether all passed."""
-    table = Table(box=None, padding=(0, 1))
+    table = Table(box=None, padding=(0, 1), width=max(out.width, WIDTH))
     for title in ("step", "verdict"):
         table.add_column(title)
     for title in ("seconds", "posted", "lost", "stuck", "doubled"):
@@ -217,9 +220,10 @@ def print_steps(rows: Sequence[Row]) -> bool:
     table.add_column("figures")
     for row in rows:
         numbers = ("" if number is None else str(number) for number in (row.posted, row.lost, row.stuck, row.doubled))
-        table.add_row(row.step, "pass" if row.passed else "FAIL", f"{row.seconds:.0f}", *numbers, row.figure)
-    out.print(table)
-    return bool(rows) and all(row.passed for row in rows)
+        verdict = {True: "pass", False: "FAIL", None: "not run"}[row.passed]
+        table.add_row(row.step, verdict, f"{row.seconds:.0f}", *numbers, row.figure)
+    out.print(table, width=max(out.width, WIDTH))
+    return any(row.passed for row in rows) and not any(row.passed is False for row in rows)
 
 
 async def run(seed: int, only: Sequence[str], report_: Callable[[str], None]) -> list[Row]:
@@ -233,6 +237,8 @@ async def run(seed: int, only: Sequence[str], report_: Callable[[str], None]) ->
         try:
             async with asyncio.timeout(STEP_TIMEOUT):
                 row = await step(seed, shape)
+        except NotInstalled as missing:
+            row = Row(None, figure=str(missing))
         except Exception as error:  # noqa: BLE001 - the other steps run all the same
             row = Row(False, figure=str(error).splitlines()[0] if isinstance(error, Failed) else repr(error))
         rows.append(replace(row, step=name, seconds=time.monotonic() - began))
