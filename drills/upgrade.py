@@ -32,6 +32,7 @@ from drills.environment import TENANT, Environment, Report, environment
 from drills.event_log import EventLog
 from drills.load_generator import ACCEPT_TIMEOUT, RETRYABLE
 from drills.observations import Accepted, Observations, ReceivedRequest
+from drills.postgres import NotInstalled
 from drills.receiver import digest_of
 from drills.shape import EMBEDDED, WORKERS, Shape
 from drills.supervisor import ServiceFailed
@@ -56,7 +57,7 @@ SLOW_RATE = 0.5
 """Events a second of recovery and bulk action, so that they last for some rolls."""
 PROMOTE_ATTEMPTS = 4
 DONE_BEFORE = (404, 409)
-PATIENT: dict[str, Any] = {"schedule": [5.0] * 49}
+PATIENT: dict[str, Any] = {"schedule": [10.0] * 49}
 NEVER: dict[str, Any] = {"schedule": []}
 NONDETERMINISM = re.compile(r"nondeterminis|TMPRL1100", re.IGNORECASE)
 
@@ -313,8 +314,11 @@ def installed(revision: str) -> Iterator[str]:
 
 
 def latest_tag() -> str:
-    """Return the tag of the latest release. Raises `Failed` if there is none."""
-    return _git("describe", "--tags", "--abbrev=0", "HEAD").decode().strip()
+    """Return the tag of the latest release. Raises `NotInstalled` if there is none."""
+    try:
+        return _git("describe", "--tags", "--abbrev=0", "HEAD").decode().strip()
+    except Failed as error:
+        raise NotInstalled("no release has a tag: name a revision with --from") from error
 
 
 def _git(*arguments: str) -> bytes:
