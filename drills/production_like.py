@@ -13,12 +13,13 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from drills import bulk, cluster, fault_drill, neighbour, ordered, rates, report, slow, temporal_cluster
+from drills import bulk, cluster, fault_drill, neighbour, ordered, rates, report, slow, temporal_cluster, upgrade
 from drills.bulk import Summary
 from drills.fault_drill import DrillPlan
 from drills.postgres import NotInstalled
@@ -39,6 +40,7 @@ TURNS, BENCHMARK_SCALE = 3, 0.5
 MIN_RATIO = 0.6
 """Of the throughput with the embedded server, on the same machine."""
 STEP_TIMEOUT = 900.0
+UPGRADE = "upgrade"
 WIDTH = 160
 """Characters of the table, also where the output is no terminal."""
 INSTALLATION = "E2E_INSTALLATION"
@@ -192,6 +194,17 @@ async def _run(arguments: Sequence[str], variables: dict[str, str]) -> tuple[int
             await process.wait()
 
 
+async def _upgrade(seed: int, shape: Shape, earlier: str = "") -> Row:
+    """Upgrade from an earlier release to HEAD, go back, and upgrade again, under load and with everything pending."""
+    earlier = earlier or upgrade.latest_tag()
+    result = await upgrade.run(seed, earlier, upgrade.SECONDS, upgrade.RATE, report.print_step, shape)
+    passed, found = report.print_upgrade(result), result.verdicts.values()
+    lost, stuck = sum(len(each.lost) for each in found), sum(len(each.stuck) for each in found)
+    figure = f"from {earlier}, {result.rolls} times; latest {max(each.longest for each in found):.0f} s"
+    posted, doubled = sum(each.accepted for each in found), sum(each.duplicates for each in found)
+    return Row(passed, posted, lost, stuck, doubled, figure)
+
+
 STEPS: dict[str, tuple[Step, Shape]] = {
     "e2e": (_e2e, Shape("production")),
     "faults": (_faults, Shape("production")),
@@ -201,6 +214,7 @@ STEPS: dict[str, tuple[Step, Shape]] = {
     "neighbour": (_neighbour, Shape("production")),
     "rates": (_rates, Shape("production")),
     "slow": (_slow, Shape("production")),
+    UPGRADE: (_upgrade, Shape("production")),
     **{extra: (_kills, Shape("production", frozenset({extra}))) for extra in EXTRAS},
     "throughput": (_throughput, Shape("production")),
     "faults, roles": (_faults, Shape("roles")),
@@ -226,13 +240,17 @@ def print_steps(rows: Sequence[Row]) -> bool:
     return any(row.passed for row in rows) and not any(row.passed is False for row in rows)
 
 
-async def run(seed: int, only: Sequence[str], report_: Callable[[str], None]) -> list[Row]:
-    """Build the server if necessary, run the steps one after the other, and return their results."""
+async def run(seed: int, only: Sequence[str], earlier: str, report_: Callable[[str], None]) -> list[Row]:
+    """Build the server if necessary, run the steps one after the other, and return their results. `earlier` names the
+    release from which to upgrade; empty: the latest one with a tag.
+    """
     await temporal_cluster.build()
     rows = []
     for name in only or STEPS:
         step, shape = STEPS[name]
-        report_(f"\n{name}: {step.__doc__ or ''}")
+        if name == UPGRADE:
+            step = partial(_upgrade, earlier=earlier)
+        report_(f"\n{name}: {STEPS[name][0].__doc__ or ''}")
         began = time.monotonic()
         try:
             async with asyncio.timeout(STEP_TIMEOUT):
