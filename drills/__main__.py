@@ -138,7 +138,9 @@ async def _slow(arguments: argparse.Namespace) -> bool:
 
 
 async def _production(arguments: argparse.Namespace) -> bool:
-    return production_like.print_steps(await production_like.run(arguments.seed, arguments.only, report.print_step))
+    return production_like.print_steps(
+        await production_like.run(arguments.seed, arguments.only, arguments.release, report.print_step)
+    )
 
 
 async def _upgrade(arguments: argparse.Namespace) -> bool:
@@ -147,7 +149,7 @@ async def _upgrade(arguments: argparse.Namespace) -> bool:
         arguments.seconds or upgrade.SECONDS,
         arguments.rate or upgrade.RATE,
     )
-    return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step))
+    return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step, arguments.shape))
 
 
 async def _cells(arguments: argparse.Namespace) -> bool:
@@ -214,7 +216,12 @@ def _parser() -> argparse.ArgumentParser:
         help="number of events (ordered: 100, or 20,000 with keys, release: 1000, recovery, index: 2000, rates: 3000, "
         "acceptance: 10,000)",
     )
-    add("--from", dest="release", help="upgrade: the earlier release, as a revision of git (the latest tag)")
+    add(
+        "--from",
+        dest="release",
+        default="",
+        help="upgrade, production: the earlier release, a revision of git (the latest tag)",
+    )
     add("--keys", type=_number, nargs="?", const=1000, default=0, help="ordered: number of keys (%(const)d)")
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
     add("--factor", type=float, default=1.0, help="neighbour, glance: multiplies the time limits (%(default)g)")
