@@ -8,7 +8,7 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import Field
 
 from api.cursors import STREAM_ID_LENGTH
-from api.deps import AnyTenant, CallerDep, KnownWebhook
+from api.deps import AnyTenant, CallerDep, KnownWebhook, WebhookFilter
 from api.state import state_of
 from api.streams.subscription import Subscription
 from hookkeeper.content.search_terms import MAX_QUERY, BadQuery, Term, parse
@@ -119,7 +119,7 @@ async def _webhook_search(
         Query(
             min_length=1,
             max_length=MAX_QUERY,
-            description="Words, or texts in quotes, of the webhook's id, name or URL, and values of its metadata: "
+            description="Words, or texts in quotes, of the webhook's id, uid, name or URL, and values of its metadata: "
             "`metadata.team:shop`. Up to five, and all have to be met",
             examples=["metadata.team:shop"],
         ),
@@ -143,8 +143,8 @@ async def _event_search(
     tenant: AnyTenant,
     period: PeriodDep,
     outcome: OutcomeDep,
+    webhook: WebhookFilter,
     type: Types = None,
-    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Events that match this webhook")] = None,
     status: Annotated[
         list[EventStatus] | None,
         Query(max_length=MAX_VALUES, description="Events with this status; can be repeated"),
@@ -179,8 +179,8 @@ async def _event_search(
 
 async def _stream_search(
     tenant: AnyTenant,
+    webhook: WebhookFilter,
     type: Types = None,
-    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Changes of deliveries to this webhook")] = None,
     status: Annotated[
         list[EventStatus] | None, Query(max_length=MAX_VALUES, description="Events with this status; can be repeated")
     ] = None,

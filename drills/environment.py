@@ -16,7 +16,8 @@ from drills.fault_injector import FaultInjector
 from drills.load_generator import LoadGenerator
 from drills.observations import Window
 from drills.receiver import Answers, Receivers, receiving
-from drills.schedule import EVERYTHING, WORKERS, Fault
+from drills.schedule import EVERYTHING, Fault
+from drills.shape import EMBEDDED, WORKERS, Shape
 
 TENANT = "drill"
 RETRIES: dict[str, Any] = {"schedule": [1.0] * 49}
@@ -92,6 +93,7 @@ class Environment:
 @asynccontextmanager
 async def environment(
     seed: int,
+    shape: Shape = EMBEDDED,
     *,
     folder: Path | None = None,
     disk: SmallDisk | None = None,
@@ -103,6 +105,7 @@ async def environment(
 ) -> AsyncIterator[Environment]:
     """Start everything, and stop it when the block ends."""
     running = cluster.running(
+        shape,
         folder=folder,
         disk=disk.folder if disk else None,
         own_clocks=own_clocks,

@@ -19,7 +19,8 @@ from drills import answers
 from drills.answers import PlannedAnswer
 from drills.environment import TENANT, Environment, Report, environment
 from drills.receiver import Answers
-from drills.schedule import REGISTRY, TARGETS, WORKERS, Fault
+from drills.schedule import Fault
+from drills.shape import EMBEDDED, REGISTRY, WORKERS
 
 EVENTS, RATE = 2000, 20.0
 KILLED = (*WORKERS, "api", REGISTRY)
@@ -74,7 +75,7 @@ async def run(seed: int, events: int, rate: float, report: Report) -> Indexed:
         report(f"posting {events} events in {events / rate:.0f} s, with commands, while processes are killed")
         lists = _ListWatch(env)
         commands = await _post_and_kill(env, lists, seed, events / rate, rate)
-        for name in TARGETS:
+        for name in EMBEDDED.targets:
             await env.cluster.until_ready(name)
         report("waiting until all events are final")
         # Also those whose POST was never answered: the API may have been killed after it had accepted them.

@@ -14,6 +14,7 @@ from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT
 from drills.open_pages import NO_RESPONSE, PageCounts
 from drills.ordered import Keyed, Ordered
 from drills.rates import BACKLOG_RATE, OTHER_EVENTS, OTHER_RATE, Rated
+from drills.slow import Slowed
 from drills.verdict import Verdict
 from drills.waiting import API_LIMIT, LATENESS_LIMIT, WORKER_LIMIT, Waited
 from hookkeeper.cli.console import out
@@ -25,7 +26,7 @@ MAX_SHOWN = 10
 def print_plan(plan: DrillPlan) -> None:
     out.print(
         f"[bold]Hookkeeper drill[/bold]  seed {plan.seed}, {plan.seconds:g} s, {plan.rate:g} events/s,"
-        " two webhooks, two workers, PostgreSQL\n"
+        f" two webhooks, {', '.join(plan.shape.targets)}\n"
     )
 
 
@@ -88,6 +89,20 @@ def print_ordered(result: Ordered) -> bool:
         "in order, without repeated requests": "yes" if result.received == result.accepted else "no",
         "events not succeeded": result.open,
         "from the first post to the last delivery": f"{result.seconds:.1f} s",
+    }
+    out.print(_table(rows))
+    return _print_verdict(result.passed)
+
+
+def print_slowed(result: Slowed) -> bool:
+    rows = {
+        "events accepted": f"{len(result.accepted)} of {result.posted}",
+        "  refused before, while Temporal stood still": result.interrupted,
+        "interrupted events accepted within": f"{result.slowest(is_new=False):.1f} s",
+        "new events accepted within": f"{result.slowest(is_new=True):.1f} s",
+        "lost": len(result.lost),
+        "stuck": len(result.stuck),
+        "delivered twice": result.repeated,
     }
     out.print(_table(rows))
     return _print_verdict(result.passed)

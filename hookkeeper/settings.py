@@ -75,6 +75,10 @@ class Settings(BaseSettings):
         description="Keys that encrypt data in the registry and in Temporal: `id:base64-of-32-bytes`,"
         " comma-separated. The first key encrypts, all keys decrypt",
     )
+    cell_map: Path | None = Field(
+        None,
+        description="File with the map of [cells](cells.md), for `hookkeeper router` and `hookkeeper cells`",
+    )
     host: str = Field("127.0.0.1", description="Address on which the API listens")
     port: int = Field(8080, ge=1, le=MAX_PORT, description="Port on which the API listens")
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -165,6 +165,15 @@ def api() -> None:
 
 
 @app.command()
+def router() -> None:
+    """Pass each request of /v1 on to the cell that has its tenant, by the map in HOOKKEEPER_CELL_MAP."""
+    start_without_collections()
+    from hookkeeper.cli.run_router import run_router
+
+    run_router()
+
+
+@app.command()
 def worker(
     local: Annotated[
         bool,

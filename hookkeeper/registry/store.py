@@ -1,11 +1,12 @@
 """The registry: its database, and all that is stored there."""
 
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry import migrations
@@ -74,6 +75,10 @@ class Store:
         await self._transactions.close()
         await self._direct.close()
         await self._engine.dispose()
+
+    def connections_in_use(self) -> int:
+        """Return how many connections are open and not idle, with those that are kept for single statements."""
+        return cast(QueuePool, self._engine.pool).checkedout()
 
     async def ping(self) -> None:
         """Raise RegistryUnavailable unless the database answers."""

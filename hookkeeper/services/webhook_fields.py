@@ -30,12 +30,23 @@ from hookkeeper.services.fields import (
     TenantName,
     Text,
     Time,
+    Uid,
     Url,
     with_examples,
 )
 
 STEPS = {
-    "Where and which events": ("tenant", "url", "name", "description", "events", "filter", "metadata", "enabled"),
+    "Where and which events": (
+        "tenant",
+        "url",
+        "name",
+        "uid",
+        "description",
+        "events",
+        "filter",
+        "metadata",
+        "enabled",
+    ),
     "What is sent": ("payload", "headers", "signature_scheme", "secret", "tls", "emails", "notifications"),
     "Behaviour": (
         "retry",
@@ -55,6 +66,8 @@ class WebhookFields(RequestModel):
     """What can be set when a webhook is made, and changed later."""
 
     name: Line = Field("", max_length=256, examples=["Order service"])
+    uid: Uid | None = Field(None, title="UID", examples=["shop-orders"])
+    """Your own id of the webhook, which no other of yours has. It can be used wherever the id is."""
     description: Text = Field("", max_length=4096)
     url: Url | None = Field(None, title="URL", examples=["https://acme.example/hook"])
     """The URL that receives the signed POST. A webhook needs a URL, emails or notifications."""

@@ -24,6 +24,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 SHOWN = {
     "id",
     "tenant",
+    "uid",
     "name",
     "description",
     "url",
@@ -96,6 +97,7 @@ async def test_a_webhook_needs_a_url_only(idle_instance: Instance) -> None:
     assert TIME.fullmatch(made.pop("updated_at"))
     assert made == {
         "tenant": "default",
+        "uid": None,
         "name": "",
         "description": "",
         "url": URL,
