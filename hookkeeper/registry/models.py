@@ -199,6 +199,8 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     secret: Mapped[str] = mapped_column(EncryptedText("webhooks.secret"))
     uid: Mapped[str | None] = mapped_column(default=None)
     """The tenant's own id of the webhook."""
+    channels: Mapped[tuple[str, ...]] = mapped_column(ElementJson(tuple[str, ...]), default=(), nullable=True)
+    """Empty: it gets events of any channel, and of none."""
     name: Mapped[str] = mapped_column(default="")
     description: Mapped[str] = mapped_column(default="")
     headers: Mapped[dict[str, str]] = mapped_column(EncryptedJson("webhooks.headers"), default_factory=dict)
