@@ -16,10 +16,10 @@ DEV := $(VENV)/.stamp-dev
 BENCH := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format messages docs release fuzz drill bench audit lock clean FORCE
+.PHONY: help demo dev test check format messages docs release fuzz drill production-like bench audit lock clean FORCE
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## Start everything and show the delivery of one event (DEMO_ONCE=1 exits afterwards)
 	@$(BIN)/hookkeeper demo $(if $(filter 1,$(DEMO_ONCE)),--once) $(ARGS)
@@ -65,6 +65,10 @@ fuzz: $(DEV) ## Test the API with generated requests for ten minutes (FUZZ_SECON
 drill: $(DEV) ## Kill processes for ten minutes (DRILL_SECONDS, DRILL_RATE, DRILL_SEED), and verify that nothing is lost
 	@$(BIN)/python -m drills $(if $(DRILL_SECONDS),--seconds $(DRILL_SECONDS)) $(if $(DRILL_RATE),--rate $(DRILL_RATE)) \
 	  $(if $(DRILL_SEED),--seed $(DRILL_SEED)) $(ARGS)
+
+# Temporal's server is built by Go, once, in up to half an hour; DRILL_TEMPORAL_SERVER names a folder that has it.
+production-like: $(DEV) ## Run drills, tests and a benchmark on a stack as in production, without Docker (ARGS="--only slow")
+	@$(BIN)/python -m drills production $(ARGS)
 
 bench: $(BENCH) ## Compare throughput, latency and CPU with bare Temporal and Celery (S=throughput: one scenario)
 	@$(BIN)/python -m benchmarks $(S) $(if $(C),--contenders $(C)) $(ARGS)

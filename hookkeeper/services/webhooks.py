@@ -133,8 +133,8 @@ class WebhookService(NamedTuple):
 
     async def send_test(self, webhook: Webhook, sample: SampleEvent, event_id: str) -> EventSnapshot:
         """Send an event to this webhook only. Raises what `EventIngest.accept_test` does."""
-        filled = await sample.for_(webhook.events, self.store.catalogue)
-        event = NewEvent(type=filled.type, data=filled.data, tenant=webhook.tenant)
+        filled = await sample.for_(webhook, self.store.catalogue)
+        event = NewEvent(type=filled.type, data=filled.data, tenant=webhook.tenant, channels=filled.channels)
         return await self.ingest.accept_test(event, event_id, webhook)
 
     async def draft(self, fields: dict[str, Any]) -> Webhook:
@@ -144,7 +144,7 @@ class WebhookService(NamedTuple):
 
     async def preview(self, webhook: Webhook, sample: SampleEvent) -> Preview:
         """Make what the webhook would send."""
-        filled = await sample.for_(webhook.events, self.store.catalogue)
+        filled = await sample.for_(webhook, self.store.catalogue)
         return await Previewer(self.sandbox, webhook, filled, self.settings.render_limits).preview()
 
 

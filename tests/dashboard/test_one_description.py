@@ -10,7 +10,7 @@ import pytest
 from browsers import Form, Page, browsing
 from typer.testing import CliRunner
 
-from authorities import Authority
+from drills.authorities import Authority
 from hookkeeper.cli.main import app
 from hookkeeper.crypto.signing_keys import new_secret
 from hookkeeper.services.field_texts import by_path, fields_of, write_fields
@@ -27,6 +27,7 @@ VALUES: dict[str, Any] = {
     "description": "Two\nlines",
     "url": "http://127.0.0.1:9000/hook",
     "events": ["order.*", "invoice.paid"],
+    "channels": ["project_1", "project_2"],
     "filter": "event.data.n > 0",
     "payload": {"format": "cloudevents", "static": {"shop": "berlin"}},
     "emails": [EMAIL],

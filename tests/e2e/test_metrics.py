@@ -18,7 +18,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.bridge import temporal_sdk_bridge
 
-from authorities import Authority
+from drills.authorities import Authority
 from receivers import Receiver
 from test_metrics_contract import contract
 from test_monitoring import ALERTS, MONITORING, QUERIES

@@ -26,13 +26,13 @@ from hookkeeper.registry.database import (
     Database,
     RegistryUnavailable,
     RegistryUnprepared,
-    alembic,
     errors_translated,
     open_engine,
     without_transactions,
 )
 from hookkeeper.registry.health import AttemptResult, status_of
 from hookkeeper.registry.models import Base, EventType, Webhook
+from hookkeeper.registry.schema import alembic
 from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
@@ -40,6 +40,7 @@ from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 ROOT = Path(__file__).parents[2]
 MIGRATE = """
 import asyncio, sys
+from hookkeeper.registry.schema import alembic
 from hookkeeper.registry.store import Store
 
 async def migrate():
