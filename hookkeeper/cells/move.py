@@ -1,4 +1,4 @@
-"""Move a tenant to another cell, in steps that can each be repeated after the process was killed (decision 52).
+"""Move a tenant to another cell, in steps that can each be repeated after the process was killed (decision 53).
 
 1. Routers refuse changes of the tenant for a moment, and still accept its events, in the old cell.
 2. What the tenant has is copied. Ordered webhooks are disabled in the new cell (`moving`), which holds deliveries.

@@ -238,6 +238,26 @@ def reindex(
 
 
 @app.command()
+def recount() -> None:
+    """Mend totals over all tenants, after an upgrade or a rollback. Workers do it once a day."""
+    from hookkeeper.cli.maintenance import run_recount
+
+    run_recount()
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="A new folder for the copy, which `dev --data-dir` can use.")],
+    data_dir: Annotated[Path, typer.Option(help="The folder with all data of a `dev`.")] = DEFAULT,
+) -> None:
+    """Copy the data of a `dev` as it is at one moment, while it runs or not."""
+    from hookkeeper.cli.backup import run_backup
+    from hookkeeper.cli.datadir import DataDir
+
+    run_backup(DataDir(data_dir), target)
+
+
+@app.command()
 def promote() -> None:
     """Let workers of HOOKKEEPER_DEPLOYMENT_VERSION get all tasks, once they run. Can be repeated safely."""
     from hookkeeper.cli.maintenance import run_promote

@@ -27,6 +27,7 @@ from hookkeeper.cli.startup import (
     open_client,
     open_metrics,
     report_missing,
+    show_resources,
     until_connected,
 )
 from hookkeeper.registry.store import Store
@@ -61,6 +62,7 @@ async def _serve(settings: Settings) -> None:
                 metrics = open_metrics(settings)
                 listener = listen(settings.host, settings.port)
                 client = open_client(settings, keyring, metrics.runtime)
+                show_resources(settings, store, client)
                 async with traces, serving(client, store, settings, metrics, listener, stopping) as server:
                     freeze_objects()
                     await _until_ended(server, _connect(client, store, settings))

@@ -15,11 +15,11 @@ from hookkeeper import ids, metrics, tracing
 from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
-from hookkeeper.content.search_terms import Key, keys_of
+from hookkeeper.content.search_terms import Key, keys_of, keys_of_channels
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.matching import MatchingWebhook
+from hookkeeper.registry.matching import MatchingWebhook, hears
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
@@ -127,6 +127,7 @@ class EventIngest:
         search_keys, listening = await asyncio.gather(
             self._check_type(event), self._store.webhooks.matching(event.tenant, event.type)
         )
+        listening = [webhook for webhook in listening if hears(webhook.channels, event.channels)]
         webhooks, filter_errors = await self._filter(listening, event, event_id, now)
         order_keys = await self._order_keys(webhooks, event, event_id, now)
         if in_batch is not None and any(webhook.ordered for webhook in webhooks):
@@ -173,7 +174,7 @@ class EventIngest:
             raise Invalid.field("type", "is archived: new events are refused")
         if rules.schema is not None:
             await check_data(self._sandbox, event.tenant, event.type, rules.schema, event.data)
-        return keys_of(event.data, rules.search_keys)
+        return keys_of(event.data, rules.search_keys) + keys_of_channels(event.channels)
 
     async def _filter(
         self, webhooks: Sequence[MatchingWebhook], event: NewEvent, event_id: str, now: datetime
@@ -216,6 +217,7 @@ class EventIngest:
             id=event_id,
             type=event.type,
             tenant=event.tenant,
+            channels=event.channels,
             timestamp=event.timestamp or now,
             data=event.data,
             digest=digest(event, only_to),
