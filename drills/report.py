@@ -123,7 +123,7 @@ def print_slowed(result: Slowed) -> bool:
 def print_moved(result: Moved) -> bool:
     for each in result.tenants:
         rows = {
-            "events accepted, requests to the ordered and the other webhook": (
+            "accepted, requests in order and others": (
                 f"{len(each.accepted)}, {len(each.ordered)}, {len(each.unordered)}"
             ),
             "lost, doubled, refused": f"{each.lost}, {each.doubled}, {len(each.refused)}",
