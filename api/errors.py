@@ -33,9 +33,19 @@ from hookkeeper.registry.index.statistics import StatisticsTooLarge
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.registry.portal import TooManyPortalSessions
 from hookkeeper.registry.suppressions import TooManySuppressions
+from hookkeeper.registry.tenants import TenantExists
 from hookkeeper.registry.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks, UidTaken
 from hookkeeper.sandbox.children import SandboxUnavailable
-from hookkeeper.services.errors import Invalid, NotAllowed, NotFound, NotPossible, Postponed, ServiceError, TooLarge
+from hookkeeper.services.errors import (
+    Invalid,
+    NotAllowed,
+    NotFound,
+    NotPossible,
+    Postponed,
+    ServiceError,
+    TenantSuspended,
+    TooLarge,
+)
 from hookkeeper.temporal.schedules.client import BadTimes
 from hookkeeper.temporal.server.error_translation import (
     Conflict,
@@ -55,6 +65,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     Refused,
     UnknownDelivery,
     EventTypeExists,
+    TenantExists,
     TooManyWebhooks,
     UidTaken,
     TooManyPortalSessions,
@@ -124,7 +135,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return from_validation(error.errors())
         case NotFound():
             return Missing(str(error))
-        case NotAllowed():
+        case NotAllowed() | TenantSuspended():
             return Forbidden(str(error))
         case NotPossible():
             return Conflicting(str(error))
@@ -145,7 +156,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Missing(_sentence(error))
         case Conflict() | TooManySchedules() | Refused():
             return Conflicting(_sentence(error))
-        case EventTypeExists() | TooManyWebhooks() | UidTaken() | ChangedMeanwhile():
+        case EventTypeExists() | TenantExists() | TooManyWebhooks() | UidTaken() | ChangedMeanwhile():
             return Conflicting(_sentence(error))
         case PreviousKeySigns():
             return Conflicting(f"{_sentence(error)} Wait until then, or end it now with `end_previous`.")

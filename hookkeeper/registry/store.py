@@ -31,6 +31,7 @@ from hookkeeper.registry.portal import PortalSessions
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.reserved_times import ReservedTimes
 from hookkeeper.registry.suppressions import Suppressions
+from hookkeeper.registry.tenants import Tenants
 from hookkeeper.registry.transactions import Transactions
 from hookkeeper.registry.webhooks import Webhooks
 
@@ -44,6 +45,7 @@ class Store:
         self._direct = DirectReads(engine, database)
         self.webhooks = Webhooks(database, self._direct)
         self.catalogue = Catalogue(database, self._direct)
+        self.tenants = Tenants(database)
         self.suppressions = Suppressions(database)
         self.alerts = AlertClaims(database)
         self.health = HealthStore(database)

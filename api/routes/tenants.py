@@ -1,0 +1,51 @@
+"""Tenants: describe, limit and suspend them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from api.access import GuardedRoute, needs
+from api.deps import Cursor, Limit, TenantsDep
+from api.filters import Terms
+from api.problems import KEYED, responses
+from hookkeeper.registry.models import Tenant
+from hookkeeper.services.fields import TENANT_PATTERN, Page
+from hookkeeper.services.tenants import NewTenant, TenantChanges, TenantService, TenantView
+
+router = APIRouter(prefix="/v1/tenants", tags=["tenants"], route_class=GuardedRoute, responses=KEYED)
+ANY_READ = needs("events:read", "webhooks:read")
+Id = Annotated[str, Path(pattern=TENANT_PATTERN, description="The tenant", examples=["acme"])]
+
+
+@router.post("", status_code=201, responses=responses(409), dependencies=[needs("admin")])
+async def create_tenant(new: NewTenant, tenants: TenantsDep) -> TenantView:
+    """Describe a tenant. One that an event, a webhook or a key has named is there already: change that."""
+    return await _shown(tenants, await tenants.add(new))
+
+
+@router.get("", dependencies=[ANY_READ])
+async def list_tenants(tenants: TenantsDep, cursor: Cursor, terms: Terms, limit: Limit = 50) -> Page[TenantView]:
+    """List tenants, newest first. The key of a tenant finds its own only."""
+    found, next_cursor = await tenants.page(terms, limit, cursor.start)
+    return cursor.page(await tenants.shown(found), next_cursor)
+
+
+@router.get("/{tenant_id}", responses=responses(404), dependencies=[ANY_READ])
+async def show_tenant(tenant_id: Id, tenants: TenantsDep) -> TenantView:
+    """Show a tenant, with the number of its webhooks and of its events of the last 24 hours."""
+    return await _shown(tenants, await tenants.get(tenant_id))
+
+
+@router.patch("/{tenant_id}", responses=responses(404), dependencies=[needs("admin")])
+async def change_tenant(tenant_id: Id, changes: TenantChanges, tenants: TenantsDep) -> TenantView:
+    """Change the fields that are sent.
+
+    A suspended tenant accepts no new events, and holds its deliveries as if all its webhooks were paused. When the
+    suspension ends, held deliveries are released, oldest first, but those of webhooks that were paused otherwise.
+    Repeat the request after a 503.
+    """
+    return await _shown(tenants, await tenants.change(tenant_id, changes))
+
+
+async def _shown(tenants: TenantService, tenant: Tenant) -> TenantView:
+    return (await tenants.shown([tenant]))[0]
