@@ -100,12 +100,12 @@ class EventEntry(NamedTuple):
     ingest: EventIngest
     links: LinkBuilder
 
-    async def accept(self, event: NewEvent) -> EventSnapshot:
+    async def accept(self, event: NewEvent, *, only_known: bool = False) -> EventSnapshot:
         """Accept an event of the caller. A problem names its id, also one that was generated."""
         event = self.caller.with_tenant(event)
         event_id = event.id or new_event_id()
         with naming_event(event_id):
-            return await self.ingest.accept(event, event_id)
+            return await self.ingest.accept(event, event_id, only_known=only_known)
 
 
 async def event_entry(request: Request) -> EventEntry:

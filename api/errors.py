@@ -18,6 +18,7 @@ from api.problems import (
     Forbidden,
     Malformed,
     Missing,
+    PreconditionFailed,
     Problem,
     ServiceUnavailable,
     TooManyRequests,
@@ -40,6 +41,7 @@ from hookkeeper.services.errors import (
     Invalid,
     NotAllowed,
     NotFound,
+    NotKnown,
     NotPossible,
     Postponed,
     ServiceError,
@@ -139,6 +141,8 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Forbidden(str(error))
         case NotPossible():
             return Conflicting(str(error))
+        case NotKnown():
+            return PreconditionFailed(str(error))
         case Invalid():
             return Unprocessable(str(error), error.errors)
         case BadTimes():  # values of a cron expression, or a time zone that the server does not know

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import random
+import string
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,6 +19,8 @@ REQUEST_TIMEOUT = 60.0
 REPEAT_INTERVAL = 0.05
 TOO_MANY_REQUESTS = 429
 STOP_MARGIN = 30.0
+TEXT = "".join(random.Random(0).choices(string.ascii_letters, k=2**20))
+"""Databases cannot compress it."""
 
 
 class Load:
@@ -146,7 +150,8 @@ def _body(stream: Stream, number: int) -> bytes:
 def _event(stream: Stream, number: int) -> Json:
     tenant = stream.tenants[number % len(stream.tenants)]
     event: Json = {"id": f"{stream.group}-{number}", "type": stream.type, "tenant": tenant, "data": {"text": ""}}
-    return {**event, "data": {"text": "x" * max(0, stream.size - len(json.dumps(event)))}}
+    begin = number * 499 % (len(TEXT) // 2)
+    return {**event, "data": {"text": TEXT[begin : begin + max(0, stream.size - len(json.dumps(event)))]}}
 
 
 async def _main() -> None:

@@ -15,8 +15,10 @@ REFUSED = ("/temporal.api.operatorservice.v1.OperatorService/", "/UpdateNamespac
 class Frontend(grpc.GenericRpcHandler):
     """Passes bytes on, whatever they mean."""
 
-    def __init__(self, behind: grpc.aio.Channel) -> None:
+    def __init__(self, behind: grpc.aio.Channel, api_key: str | None) -> None:
         self._behind = behind
+        self.api_key = api_key
+        """What each call has to have, if any."""
         self.refused: list[str] = []
         self.busy: list[str] = []
         """Methods whose next call each is answered as by a busy server."""
@@ -29,8 +31,11 @@ class Frontend(grpc.GenericRpcHandler):
 
     def service(self, call: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
         send: Any = self._behind.unary_unary(call.method)
+        is_authorized = self.api_key is None or ("authorization", f"Bearer {self.api_key}") in call.invocation_metadata
 
         async def answer(request: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
+            if not is_authorized:
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Request unauthorized.")
             if any(each in call.method for each in REFUSED):
                 self.refused.append(call.method.rpartition("/")[2])
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, "Request unauthorized.")
@@ -55,13 +60,15 @@ class Frontend(grpc.GenericRpcHandler):
 
 
 @asynccontextmanager
-async def cloud(client: Client) -> AsyncIterator[tuple[str, Frontend]]:
-    """Put such a frontend before the client's server; give its address."""
+async def cloud(
+    client: Client, *, tls: grpc.ServerCredentials | None = None, api_key: str | None = None
+) -> AsyncIterator[tuple[str, Frontend]]:
+    """Put such a frontend before the client's server, with TLS and an API key if they are given; give its address."""
     async with grpc.aio.insecure_channel(client.service_client.config.target_host) as behind:
-        frontend = Frontend(behind)
+        frontend = Frontend(behind, api_key)
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((frontend,))
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_secure_port("127.0.0.1:0", tls) if tls else server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:
             yield f"127.0.0.1:{port}", frontend

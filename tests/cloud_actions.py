@@ -1,4 +1,4 @@
-"""Counts the actions that Temporal Cloud would bill: https://docs.temporal.io/cloud/actions."""
+"""Counts the actions that Temporal Cloud would bill, https://docs.temporal.io/cloud/actions, and requests to it."""
 
 import asyncio
 from collections import Counter
@@ -34,28 +34,32 @@ class Actions:
 
     async def of(self, task_queue: str) -> Counter[str]:
         """Return the actions until now, by their kinds."""
-        counted = Counter(self._of_requests())
+        requests = self.requests()
+        counted = Counter({kind: requests[operation] for operation, kind in IN_REQUESTS.items()})
         async for run in self.client.list_workflows(f"TaskQueue = '{task_queue}'"):
             handle = self.client.get_workflow_handle(run.id, run_id=run.run_id)
             for event in (await handle.fetch_history()).events:
                 counted += _of_event(event)
         return counted
 
-    def _of_requests(self) -> Counter[str]:
+    def requests(self) -> Counter[str]:
+        """Return the requests until now, by their operations."""
         for update in self._metrics.retrieve_updates():
-            kind = IN_REQUESTS.get(str(update.attributes.get("operation")))
-            if update.metric.name == "temporal_request" and kind:
-                self._requests[kind] += int(update.value)
+            if update.metric.name == "temporal_request":
+                self._requests[str(update.attributes.get("operation"))] += int(update.value)
         return self._requests
 
     async def until_heartbeats(self, count: int) -> None:
-        while self._of_requests()["heartbeat"] < count:
+        while self.requests()["RecordActivityTaskHeartbeat"] < count:
             await asyncio.sleep(0.02)
 
 
 def _of_event(event: HistoryEvent) -> Counter[str]:
     if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
         return Counter({"activity": event.activity_task_started_event_attributes.attempt})
+    started = event.workflow_execution_started_event_attributes
+    if "TemporalScheduledById" in started.search_attributes.indexed_fields:
+        return Counter({"run": 1, "schedule": 2})
     kind = COUNTED.get(event.event_type)
     return Counter({kind: 1}) if kind else Counter()
 

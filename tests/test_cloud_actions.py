@@ -22,10 +22,12 @@ from test_docs import ROOT
 from timeouts import WAIT_TIMEOUT, pauses
 
 TABLE = (ROOT / "docs/temporal-cloud.md").read_text().split("\n## Actions\n")[1].split("\n## ")[0]
-DOCUMENTED = {
-    shape: range(int(least), int(most or least) + 1)
-    for shape, least, most in re.findall(r"^\| (.+?) \| (\d+)(?: or (\d+))? \|", TABLE, re.MULTILINE)
-}
+ROWS = re.findall(r"^\| (.+?) \| (\d+)(?: or (\d+))? \| ([\d.]+)(?: or ([\d.]+))? \|", TABLE, re.MULTILINE)
+DOCUMENTED = {shape: range(int(least), int(most or least) + 1) for shape, least, most, *_ in ROWS}
+MILLION_ACTIONS = 50.0
+"""Dollars, as the page says."""
+EVENTS = {"fifty": 50, "two": 2}
+"""By the first word of a shape; one for others."""
 
 
 @dataclass
@@ -88,6 +90,25 @@ async def a_retry(cloud: Cloud) -> None:
     cloud.inbox.fails(500)
     await cloud.instance.webhook(cloud.inbox.url, retry={"schedule": [0.1]})
     await cloud.until_closed(await cloud.send())
+
+
+async def two_retries(cloud: Cloud) -> None:
+    cloud.inbox.fails(500, 500)
+    await cloud.instance.webhook(cloud.inbox.url, retry={"schedule": [0.1, 0.1]})
+    await cloud.until_closed(await cloud.send())
+
+
+async def of_a_schedule(cloud: Cloud) -> None:
+    await cloud.instance.webhook(cloud.inbox.url)
+    daily = {"tenant": cloud.instance.tenant, "event": {"type": "order.paid"}, "every": 86400}
+    schedule = (await cloud.instance.http.post("/v1/schedules", json=daily)).json()["id"]
+    query = {"tenant": cloud.instance.tenant}
+    answer = await cloud.instance.http.post(f"/v1/schedules/{schedule}/trigger", params=query)
+    async for _ in pauses():
+        if cloud.inbox.requests:
+            break
+    await cloud.until_closed(answer.headers["hookkeeper-event-id"])
+    await cloud.instance.http.delete(f"/v1/schedules/{schedule}", params=query)
 
 
 async def an_email(cloud: Cloud) -> None:
@@ -156,6 +177,8 @@ SHAPES: dict[str, Callable[[Cloud], Awaitable[object]]] = {
     "fifty events that share a run": fifty_together,
     "two events that share a run, one of which succeeds at its second attempt": two_together_of_which_one_is_retried,
     "an event that succeeds at its second attempt": a_retry,
+    "an event that succeeds at its third attempt": two_retries,
+    "an event of a schedule": of_a_schedule,
     "an event with an email": an_email,
     "an event with a URL and an email": url_and_email,
     "an event with `deliver_at`": deliver_at,
@@ -182,8 +205,12 @@ async def cloud(actions: Actions, tmp_path: Path, inbox: Receiver) -> AsyncItera
         yield Cloud(actions, instance, inbox)
 
 
-def test_the_table_has_all_shapes() -> None:
+def test_the_table_has_all_shapes_with_their_prices() -> None:
     assert {*DOCUMENTED} == {*SHAPES}
+    for shape, least, most, price, highest in ROWS:
+        events = EVENTS.get(shape.split()[0], 1)
+        for actions, dollars in ((least, price), (most, highest)):
+            assert float(dollars or 0) == int(actions or 0) * MILLION_ACTIONS / events, shape
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,15 @@ READY_POLL_INTERVAL = 0.02
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What a contender has stored until now: bytes without free space, and runs that its events name."""
+
+    temporal: int
+    registry: int
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
 class SystemUnderTest:
     """A running contender. All have Hookkeeper's routes `/readyz`, `/v1/webhooks` and `/v1/events`."""
 
@@ -25,6 +34,7 @@ class SystemUnderTest:
     pid: Callable[[str], int | None]
     """Returns the process of a service; None while it is down."""
     services: tuple[str, ...]
+    stored: Callable[[], Awaitable[Stored]] | None = None
 
     def pids(self) -> dict[str, int]:
         """Return the process of each service; services that are down are left out."""

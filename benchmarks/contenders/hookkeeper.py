@@ -1,12 +1,14 @@
 """Hookkeeper, with the settings of the environment: of this checkout, or of another one."""
 
 import os
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 
-from benchmarks.contenders.contender import SystemUnderTest
+from benchmarks.contenders.contender import Stored, SystemUnderTest
 from drills import stack
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import free_ports
@@ -14,6 +16,8 @@ from hookkeeper.cli.ports import free_ports
 ONE_EVENT_PER_RUN = {"HOOKKEEPER_MAX_EVENTS_PER_RUN": "1"}
 OTHER_CHECKOUT = "BENCH_BEFORE"
 """The variable that names the folder of another checkout, such as the commit before a change."""
+RUNS = "SELECT count(DISTINCT coalesce(shared_run, tenant || ' ' || id)) FROM events"
+"""The query for the number of runs of all events in the registry."""
 
 
 def running(folder: Path, encrypt: bool) -> AbstractAsyncContextManager[SystemUnderTest]:
@@ -58,4 +62,22 @@ async def _running(
     )
     async with stack.running(plan) as running_stack:
         pid = running_stack.supervisor.pid
-        yield SystemUnderTest(plan.ports.api, running_stack.admin_key, pid, tuple(running_stack.services))
+        services = tuple(running_stack.services)
+        yield SystemUnderTest(plan.ports.api, running_stack.admin_key, pid, services, partial(_stored, plan.data))
+
+
+async def _stored(data: DataDir) -> Stored:
+    temporal, registry = (
+        _ask(
+            file,
+            "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count,"
+            " pragma_page_size",
+        )
+        for file in (data.path / "temporal.db", data.registry)
+    )
+    return Stored(temporal, registry, _ask(data.registry, RUNS))
+
+
+def _ask(file: Path, query: str) -> int:
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        return int(connection.execute(query).fetchone()[0])

@@ -47,7 +47,7 @@ SCENARIOS = {
         ),
         Scenario(
             "moderate",
-            "50 and 300 events/s of 100 tenants, after a first event of each",
+            "10, 50 and 300 events/s of 100 tenants, after a first event of each",
             latency.moderate,
             tuple(
                 column
@@ -56,6 +56,9 @@ SCENARIOS = {
                     Column(f"socket_p50_ms_at_{rate}", f"{rate}/s: POST to socket, p50 ms"),
                     Column(f"socket_p95_ms_at_{rate}", "p95"),
                     Column(f"cores_at_{rate}", "cores"),
+                    Column(f"events_per_run_at_{rate}", "events per run"),
+                    Column(f"temporal_kb_at_{rate}", "KB per event in Temporal"),
+                    Column(f"registry_kb_at_{rate}", "in the registry"),
                 )
             ),
             contenders=("hookkeeper",),

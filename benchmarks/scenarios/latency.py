@@ -10,8 +10,9 @@ BURST, BURSTS, BURST_INTERVAL = 50, 4, 2.0
 TENANTS, TENANTS_SECONDS = 500, 8.0
 TICKS_PER_S = 100
 CONNECTIONS = 200
-MODERATE_TENANTS, MODERATE_SECONDS = 100, 10
-MODERATE_RATES = (50, 300)
+MODERATE_TENANTS, MODERATE_SECONDS, MODERATE_EVENTS = 100, 10, 500
+"""So many tenants, for as many seconds as the second number at least, with as many events as the third at least."""
+MODERATE_RATES = (10, 50, 300)
 """Events a second."""
 ON_TIME_MS = 1000.0
 
@@ -36,7 +37,9 @@ async def bursts(bench: Bench) -> Metrics:
 
 
 async def moderate(bench: Bench) -> Metrics:
-    """Post at moderate rates for some seconds, each to tenants of its own, after a first event of each tenant."""
+    """Post at moderate rates for some seconds, each to tenants of its own, after a first event of each tenant. Then
+    look how much that has stored.
+    """
     metrics: Metrics = {}
     for rate in MODERATE_RATES:
         group = f"moderate-{rate}"
@@ -45,12 +48,20 @@ async def moderate(bench: Bench) -> Metrics:
         check_accepted(await bench.load.post(Stream(group=f"{group}-first", tenants=names, events=len(names))))
         await bench.delivered(group, len(names))
         await measure.settle(bench.system.pids)
-        events = bench.count(rate * MODERATE_SECONDS)
+        events = bench.count(max(rate * MODERATE_SECONDS, MODERATE_EVENTS))
+        before = bench.system.stored and await bench.system.stored()
         stream = Stream(group=group, tenants=names, events=events, rate=rate, clients=CONNECTIONS)
         done = await bench.deliver(stream, delivered_before=len(names))
         times = percentiles("socket", to_socket(stream, done.posted, done.arrivals), 50, 95)
         cores = sum(done.cpu[name] for name in done.services if name in done.cpu) / done.seconds
         metrics |= {f"{name}_at_{rate}": value for name, value in times.items()} | {f"cores_at_{rate}": cores}
+        if bench.system.stored and before:
+            after = await bench.system.stored()
+            metrics |= {
+                f"events_per_run_at_{rate}": events / (after.runs - before.runs),
+                f"temporal_kb_at_{rate}": (after.temporal - before.temporal) / 1000 / events,
+                f"registry_kb_at_{rate}": (after.registry - before.registry) / 1000 / events,
+            }
     return metrics
 
 

@@ -241,10 +241,14 @@ def _error(response: "httpx.Response") -> str:
     if "problem+json" not in response.headers.get("content-type", ""):
         return f"{response.url} answers {response.status_code} {response.reason_phrase}"
     problem = response.json()
-    fields = "".join(f"\n  {field['path']}: {field['detail']}" for field in problem.get("errors", ()))
+    errors = [
+        f"{field['path']}: {field['detail'].replace('`tenant`', '--tenant')}" for field in problem.get("errors", ())
+    ]
     hint = ""
     if response.status_code == 401:
         hint = " Set HOOKKEEPER_API_KEY, or run this in the directory of `hookkeeper dev`."
     elif response.status_code == 404 and _has_default_tenant(response.url):
         hint = " Without --tenant, the tenant is the key's, or `default`."
-    return f"{problem['status']} {problem['title']}: {problem['detail']}{hint}{fields}"
+    return f"{problem['status']} {problem['title']}: {problem['detail']}{hint}" + "".join(
+        f"\n  {error}" for error in errors
+    )

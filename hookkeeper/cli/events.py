@@ -30,7 +30,7 @@ app.command()(sending.send)
 
 
 FILTERS: dict[str, Any] = {
-    "q": options.only('Search in the data of a tenant\'s events: data.order_id:4711, words, or "a text".'),
+    "q": options.only('Search in the data of one tenant\'s events: data.order_id:4711, words, or "a text".'),
     "tenant": options.only("Only this tenant's."),
     "webhook": options.only("Only events for this webhook."),
     "status": Annotated[

@@ -24,6 +24,8 @@ from hookkeeper.registry.numbering import Numbers
 from hookkeeper.times import utc_now
 
 UNHEALTHY = text("unhealthy_since IS NOT NULL")
+MOVING = "moving"
+"""Why an ordered webhook is disabled whose tenant is about to move here from another cell."""
 HANGING_AFTER = 3
 """Timeouts in a row."""
 HANGING_RATE = 2.0

@@ -19,7 +19,7 @@ from hookkeeper.registry.database import Database, lock
 from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.health import begin_anew, drop_removed_targets, status_column
 from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
-from hookkeeper.registry.models import Webhook, WebhookPattern, without_secrets
+from hookkeeper.registry.models import MOVING, Webhook, WebhookPattern, without_secrets
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
@@ -282,14 +282,14 @@ class Webhooks:
 def _apply(changes: dict[str, Any], webhook: Webhook) -> bool:
     """Set the attributes and what depends on them; False if the webhook has all these values already."""
     changed = {name for name, value in changes.items() if value != getattr(webhook, name)}
-    takes_over = changes.get("enabled") is False and webhook.disabled_reason == "failing"
+    takes_over = changes.get("enabled") is False and webhook.disabled_reason in ("failing", MOVING)
     if not changed and not takes_over:
         return False
     now = utc_now()
     if "enabled" in changed:
         webhook.disabled_reason, webhook.disabled_at = (None, None) if changes["enabled"] else ("manual", now)
     elif takes_over:
-        webhook.disabled_reason = "manual"  # a caller has disabled it: no probe enables it again
+        webhook.disabled_reason = "manual"  # a caller has disabled it: no probe and no move enables it again
     if "url" in changed or ("enabled" in changed and changes["enabled"]):
         begin_anew(webhook)
     if "filter" in changed:

@@ -5,6 +5,7 @@ ServiceError
 ├── NotAllowed     the key is bound to another tenant
 ├── TenantSuspended  the tenant is suspended
 ├── NotPossible    not in the present state
+├── NotKnown       the event was not accepted before, as the request demands
 ├── Invalid        not acceptable; names each bad field
 ├── TooLarge       larger than an event may be
 ├── Postponed      acceptable after some seconds
@@ -64,6 +65,10 @@ class TenantSuspended(ServiceError):
 
 class NotPossible(ServiceError):
     """The state of the object does not allow it."""
+
+
+class NotKnown(ServiceError):
+    """The request is for an event that was accepted before, and there is none with its id."""
 
 
 class Invalid(ServiceError):

@@ -24,7 +24,7 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
 from hookkeeper.sandbox.pool import Sandbox
-from hookkeeper.services.errors import Invalid, TenantSuspended, TooLarge
+from hookkeeper.services.errors import Invalid, NotKnown, TenantSuspended, TooLarge
 from hookkeeper.services.event_starts import EventStarts
 from hookkeeper.services.new_event import NewEvent, digest
 from hookkeeper.services.rate_limits import RateLimits
@@ -75,17 +75,26 @@ class EventIngest:
         await self._starts.aclose()
 
     async def accept(
-        self, event: NewEvent, event_id: str, in_batch: PlaceInBatch | None = None, *, may_share: bool = True
+        self,
+        event: NewEvent,
+        event_id: str,
+        in_batch: PlaceInBatch | None = None,
+        *,
+        may_share: bool = True,
+        only_known: bool = False,
     ) -> EventSnapshot:
         """Start a run for the event with all webhooks that match; a repeated id returns the existing run.
 
         `event_id` is the event's own id, or was generated for it. If one of its webhooks is ordered, the event waits
         until all earlier events of its batch have their places. Without `may_share`, the event has a run of its own.
-        Raises Invalid, TooLarge, Postponed, TenantSuspended and the errors of the registry and of Temporal. After
-        Unavailable the outcome is not known: sent again with the same id, it is one event.
+        With `only_known`, raises NotKnown for an event that has no row yet. Raises Invalid, TooLarge, Postponed,
+        TenantSuspended and the errors of the registry and of Temporal. After Unavailable the outcome is not known: sent
+        again with the same id, it is one event.
         """
         size = self._check_size(event)
         async with _in_time():
+            if only_known and not (event.id and await self._store.rows.find(event.tenant, event.id)):
+                raise NotKnown("No event with this id was accepted before.")
             try:
                 return await self._accept(event, event_id, size, in_batch, may_share)
             except (Invalid, TenantSuspended):  # it may have been valid when it was accepted

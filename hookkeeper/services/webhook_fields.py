@@ -195,7 +195,8 @@ class WebhookView(Shown, WebhookFields, Owned):
     """The latest error of the filter."""
     health: WebhookHealth
     disabled_reason: str | None
-    """`gone`: the receiver answered 410. `failing`: it failed for too long. `manual`: disabled through the API."""
+    """`gone`: the receiver answered 410. `failing`: it failed for too long. `manual`: disabled through the API.
+    `moving`: its tenant moves here from another cell, which has not delivered all earlier events yet."""
     disabled_at: Time | None
     paused_at: Time | None
     """When the webhook was paused; null if it is not paused."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hookkeeper.temporal.server.connection import reason_of
+from hookkeeper.temporal.server.connection import CLOSES, reason_of
 
 TRANSPORT = "Failed client connect: Server connection error: tonic::transport::Error(Transport, ConnectError("
 CALL = "Failed client connect: `get_system_info` call error after connection: Status { code: "
@@ -38,7 +38,16 @@ SOURCE = "source: Some(tonic::transport::Error(Transport, hyper::Error("
         (
             f'{CALL}Unknown, message: "transport error", {SOURCE}Io, Custom {{ kind: BrokenPipe, error: "stream closed'
             ' because of a broken pipe" }))) }',
-            "it closes the connection: if it expects TLS, set TEMPORAL_TLS=true",
+            CLOSES,
+        ),
+        (
+            f'{CALL}Unknown, message: "transport error", {SOURCE}Io, Custom {{ kind: UnexpectedEof, error: "peer closed'
+            ' connection without sending TLS close_notify: https://docs.rs/rustls" }))) }',
+            CLOSES,
+        ),
+        (
+            f'{CALL}Cancelled, message: "operation was canceled", {SOURCE}Canceled, "connection closed"))) }}',
+            CLOSES,
         ),
         (
             f'{CALL}Internal, message: "h2 protocol error: http2 error", {SOURCE}Http2, Error {{ kind: GoAway(b"",'

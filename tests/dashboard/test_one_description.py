@@ -10,7 +10,7 @@ import pytest
 from browsers import Form, Page, browsing
 from typer.testing import CliRunner
 
-from authorities import Authority
+from drills.authorities import Authority
 from hookkeeper.cli.main import app
 from hookkeeper.crypto.signing_keys import new_secret
 from hookkeeper.services.field_texts import by_path, fields_of, write_fields

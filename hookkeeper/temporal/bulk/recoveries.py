@@ -89,7 +89,7 @@ class Recoveries:
     ) -> tuple[list[RecoveryState], str | None]:
         """Return one page, running ones first, each newest first, and the next page's cursor; raise `BadCursor`."""
         types = f"WorkflowType IN ('{temporal_names.RECOVERY}', '{temporal_names.BULK}')"
-        conditions = [types, "ExecutionStatus != 'ContinuedAsNew'"]
+        conditions = [types, "ExecutionStatus != 'ContinuedAsNew'", visibility.in_queue(self._task_queue)]
         if tenant is not None:
             conditions.append(f"{temporal_names.TENANT} = '{tenant}'")
         if webhook_id is not None:

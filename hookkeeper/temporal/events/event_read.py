@@ -23,8 +23,9 @@ from hookkeeper.temporal.server.error_translation import not_found_suppressed
 class EventReader:
     """Reads events. One for the process. Methods raise Temporal's `RPCError`."""
 
-    def __init__(self, client: Client, rows: EventRows) -> None:
+    def __init__(self, client: Client, task_queue: str, rows: EventRows) -> None:
         self._client = client
+        self._task_queue = task_queue
         self._rows = rows
         self.siblings = Siblings(client, rows)
 
@@ -68,7 +69,7 @@ class EventReader:
             return own
         if at_once:
             return None
-        for run in await listed_runs(self._client, tenant, event_id):
+        for run in await listed_runs(self._client, self._task_queue, tenant, event_id):
             if found := await read_in(run, tenant, event_id):
                 return found
         return None
@@ -89,7 +90,7 @@ class EventReader:
         """Return the shared run that has an event, and those that it replaces and Temporal still has."""
         row = await self.row(tenant, event_id)
         named = await find_shared_run(self._client, row.shared_run) if row and row.shared_run else None
-        found = [named, *await listed_runs(self._client, tenant, event_id)]
+        found = [named, *await listed_runs(self._client, self._task_queue, tenant, event_id)]
         return [*{run.run_id: run for run in found if run and run.event(tenant, event_id)}.values()]
 
     async def row(self, tenant: str, event_id: str) -> AcceptedEvent | None:

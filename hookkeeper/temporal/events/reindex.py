@@ -30,7 +30,7 @@ from hookkeeper.search_attributes import EVENTS_KEY
 from hookkeeper.temporal.events.own_runs import read
 from hookkeeper.temporal.events.run_state import digest_of, find_run
 from hookkeeper.temporal.events.shared_runs import final_states, find_shared_run, first_state
-from hookkeeper.temporal.server.visibility import quoted, read_all
+from hookkeeper.temporal.server.visibility import in_queue, quoted, read_all
 from hookkeeper.times import rfc3339, utc_now
 
 RUN_TYPES = (temporal_names.EVENT, temporal_names.SHARED_RUN)
@@ -74,7 +74,7 @@ class Reindex:
         types = ", ".join(map(quoted, RUN_TYPES))
         self._client = client
         self._store = store
-        self._query = f"WorkflowType IN ({types}) AND TaskQueue = {quoted(task_queue)}"
+        self._query = f"WorkflowType IN ({types}) AND {in_queue(task_queue)}"
         self._retention = retention
         self._on_progress = on_progress
         """Gets the number of runs that were compared, and that of all."""

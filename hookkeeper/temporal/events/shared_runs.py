@@ -28,7 +28,7 @@ from hookkeeper.temporal.events.run_state import (
     is_unstarted,
 )
 from hookkeeper.temporal.server.error_translation import not_found_suppressed
-from hookkeeper.temporal.server.visibility import quoted, read_all, with_tenant
+from hookkeeper.temporal.server.visibility import in_queue, quoted, read_all, with_tenant
 
 UNSTARTED_EVENTS_AT_END = 4
 """Events in the history of a run that was terminated before a worker started it."""
@@ -112,13 +112,13 @@ async def find_shared_run(client: Client, workflow_id: str) -> SharedRun | None:
     return None
 
 
-async def listed_runs(client: Client, tenant: str, event_id: str) -> list[SharedRun]:
+async def listed_runs(client: Client, task_queue: str, tenant: str, event_id: str) -> list[SharedRun]:
     """Return the shared runs with this event that Temporal lists, the latest first: usually one.
 
     One that was replaced when an event of it was erased is listed until it is deleted.
     """
-    is_shared = f"WorkflowType = {quoted(temporal_names.SHARED_RUN)} AND {with_tenant(tenant)}"
-    query = f"{temporal_names.EVENTS} = {quoted(event_id)} AND {is_shared}"
+    is_ours = f"WorkflowType = {quoted(temporal_names.SHARED_RUN)} AND {in_queue(task_queue)}"
+    query = f"{temporal_names.EVENTS} = {quoted(event_id)} AND {is_ours} AND {with_tenant(tenant)}"
     found = [await find_shared_run(client, listed.id) async for listed in client.list_workflows(query)]
     return [run for run in found if run is not None and run.event(tenant, event_id)]
 

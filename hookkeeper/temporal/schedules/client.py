@@ -225,8 +225,11 @@ class Schedules:
             self._created.pop(ids.schedule_id(tenant, schedule), None)
 
     async def _snapshot_if_present(self, schedule_id: str) -> ScheduleSnapshot | None:
-        with not_found_suppressed():  # it may be deleted meanwhile
-            return await snapshot_of(self._client, await self._client.get_schedule_handle(schedule_id).describe())
+        """Return a schedule; None if it is deleted meanwhile, or that of another installation in the namespace."""
+        with not_found_suppressed():
+            described = await self._client.get_schedule_handle(schedule_id).describe()
+            queue = described.raw_description.schedule.action.start_workflow.task_queue.name
+            return await snapshot_of(self._client, described) if queue == self._task_queue else None
         return None
 
     def _handle(self, tenant: str, schedule: str) -> ScheduleHandle:

@@ -3,23 +3,30 @@
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import structlog
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime
-from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, _BridgeServiceClient
+from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, TLSConfig, _BridgeServiceClient
 
 from hookkeeper.crypto.keyring import Keyring
+from hookkeeper.egress.certificates import Certificates
 from hookkeeper.temporal.server.data_converter import data_converter
 
 log = structlog.get_logger("hookkeeper.temporal")
+CLOSES = (
+    "it closes the connection: it may expect TLS (TEMPORAL_TLS=true), or a client certificate that it knows"
+    " (TEMPORAL_TLS_CLIENT_CERT_PATH)"
+)
 CAUSES = {
     "InvalidContentType": "it does not speak TLS, which TEMPORAL_TLS… and TEMPORAL_API_KEY turn on",
     "InvalidCertificate": "its certificate is not accepted",
-    "stream closed because of a broken pipe": "it closes the connection: if it expects TLS, set TEMPORAL_TLS=true",
+    "stream closed because of a broken pipe": CLOSES,
+    "without sending TLS close_notify": CLOSES,
+    'Canceled, "connection closed"': CLOSES,
     "http2 error": "it is no Temporal server",
 }
 """What parts of the SDK's messages mean."""
@@ -92,6 +99,15 @@ class LateClient(Client):
                 log.warning("waiting for Temporal", address=address, reason=reason, retry_in=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_PAUSE)
+
+
+def certificates_in(tls: TLSConfig | bool | None) -> Iterator[Certificates]:
+    """Yield those that a client has read from `TEMPORAL_TLS_…`."""
+    if isinstance(tls, TLSConfig):
+        if tls.client_cert:
+            yield Certificates("TEMPORAL_TLS_CLIENT_CERT", tls.client_cert)
+        if tls.server_root_ca_cert:
+            yield Certificates("TEMPORAL_TLS_SERVER_CA_CERT", tls.server_root_ca_cert, authorities=True)
 
 
 async def while_away(call: Callable[[], Awaitable[Result]]) -> Result:

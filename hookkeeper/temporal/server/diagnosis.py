@@ -18,19 +18,19 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
-from temporalio.service import RPCError, TLSConfig
+from temporalio.service import RPCError
 
 from hookkeeper import task_queues, temporal_names
 from hookkeeper.crypto.keyring import CipherError, Keyring, not_set
-from hookkeeper.egress.certificates import examine_pem, examine_server
+from hookkeeper.egress.certificates import examine_server
 from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well, wrong
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.server import namespace
-from hookkeeper.temporal.server.connection import LateClient, TemporalUnreachable
+from hookkeeper.temporal.server.connection import LateClient, TemporalUnreachable, certificates_in
 from hookkeeper.temporal.server.data_converter import ENCODING, EncryptionCodec
 from hookkeeper.temporal.server.error_translation import Unavailable
-from hookkeeper.temporal.server.readiness import HAS_PROBLEMS, USELESS_NAMESPACE, Readiness, describe_queue, polls
-from hookkeeper.temporal.server.visibility import quoted
+from hookkeeper.temporal.server.readiness import USELESS_NAMESPACE, Readiness, describe_queue, polls
+from hookkeeper.temporal.server.visibility import in_queue, quoted
 from hookkeeper.temporal.workers.versions import UNVERSIONED, current_version, named
 
 CONNECT_TIMEOUT = 5.0
@@ -93,11 +93,8 @@ async def examine_certificates(now: datetime) -> list[Finding]:
     if not tls and not config.get("api_key"):
         return []
     found: list[Finding] = []
-    if isinstance(tls, TLSConfig):
-        if tls.client_cert:
-            found += examine_pem("TEMPORAL_TLS_CLIENT_CERT…", tls.client_cert, now, authorities=False)
-        if tls.server_root_ca_cert:
-            found += examine_pem("TEMPORAL_TLS_SERVER_CA_CERT…", tls.server_root_ca_cert, now, authorities=True)
+    for certificates in certificates_in(tls):
+        found += certificates.examine(now)
     address = urlsplit(f"//{config.get('target_host', '127.0.0.1:7233')}")
     return [*found, *await examine_server("Temporal", address.hostname or "", address.port or 7233, now)]
 
@@ -111,6 +108,7 @@ class _Checks:
         self._now = now
         self._readiness = Readiness(client, settings.task_queue)
         self._queues = task_queues.by_kind(settings.task_queue)
+        self._own = in_queue(settings.task_queue)
         self.is_usable = False
         """The namespace exists, and this process may use it."""
         self._ahead = timedelta()
@@ -220,16 +218,15 @@ class _Checks:
             return warning(str(error))
         if not count:
             return well("none fails")
-        query = f"{HAS_PROBLEMS} AND ExecutionStatus = 'Running'"
+        query = self._readiness.failing_runs
         remedy = f'`temporal workflow list --namespace {self._client.namespace} --query "{query}"` shows them'
         are = "run cannot go on, as its" if count == 1 else "runs cannot go on, as their"
         return wrong(f"{count:,} {are} workflow tasks fail", remedy)
 
     async def types(self) -> Sequence[Finding]:
-        queues = ", ".join(map(quoted, self._queues.values()))
         known = ", ".join(map(quoted, temporal_names.WORKFLOW_TYPES))
         request = CountWorkflowExecutionsRequest(namespace=self._client.namespace)
-        request.query = f"ExecutionStatus = 'Running' AND TaskQueue IN ({queues}) AND WorkflowType NOT IN ({known})"
+        request.query = f"ExecutionStatus = 'Running' AND {self._own} AND WorkflowType NOT IN ({known})"
         count = (await self._client.workflow_service.count_workflow_executions(request)).count
         if not count:
             return well("all open runs have types of this release")
@@ -241,7 +238,8 @@ class _Checks:
         """Look at the keys that have encrypted the memos of runs, new ones and old ones."""
         half = (self._now() - self._settings.retention / 2).strftime("%Y-%m-%dT%H:%M:%SZ")
         types = ", ".join(map(quoted, (temporal_names.EVENT, temporal_names.SHARED_RUN)))
-        queries = (f"WorkflowType IN ({types})", f"WorkflowType IN ({types}) AND StartTime < '{half}'")
+        events = f"WorkflowType IN ({types}) AND {self._own}"
+        queries = (events, f"{events} AND StartTime < '{half}'")
         pages = await asyncio.gather(
             *(
                 self._client.workflow_service.list_workflow_executions(

@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from hookkeeper import task_queues
 from hookkeeper.temporal.server import namespace
 from hookkeeper.temporal.server.error_translation import NamespaceUnprepared, Unavailable, translated_errors
-from hookkeeper.temporal.server.visibility import quoted
+from hookkeeper.temporal.server.visibility import in_queue
 
 log = structlog.get_logger("hookkeeper.temporal")
 CHECK_TIMEOUT = 2.0
@@ -96,12 +96,15 @@ class Readiness:
             counts = await asyncio.gather(*(count_waiting_tasks(self._client, queue) for queue in queues.values()))
             return dict(zip(queues, counts, strict=True))
 
+    @property
+    def failing_runs(self) -> str:
+        """The query for open runs that cannot go on."""
+        return f"{HAS_PROBLEMS} AND ExecutionStatus = 'Running' AND {in_queue(self._task_queue)}"
+
     async def count_failing_runs(self) -> int:
         """Return the number of open runs that cannot go on, as their workflow tasks fail."""
-        queues = ", ".join(map(quoted, task_queues.by_kind(self._task_queue).values()))
         # The client's own method would repeat it while visibility is busy.
-        request = CountWorkflowExecutionsRequest(namespace=self._client.namespace)
-        request.query = f"{HAS_PROBLEMS} AND ExecutionStatus = 'Running' AND TaskQueue IN ({queues})"
+        request = CountWorkflowExecutionsRequest(namespace=self._client.namespace, query=self.failing_runs)
         async with translated_errors(not_found=Unavailable):
             try:
                 return (await self._client.workflow_service.count_workflow_executions(request)).count

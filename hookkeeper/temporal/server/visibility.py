@@ -51,6 +51,11 @@ def quoted(value: str) -> str:
     return f"'{value}'"
 
 
+def in_queue(task_queue: str) -> str:
+    """Return the condition for runs of this installation: others in the namespace have other task queues."""
+    return f"TaskQueue = {quoted(task_queue)}"
+
+
 def with_tenant(tenant: str) -> str:
     """Return the condition for runs of this tenant, and for those that several tenants share."""
     return f"({temporal_names.TENANT} = {quoted(tenant)} OR {temporal_names.TENANT} IS NULL)"
