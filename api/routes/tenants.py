@@ -4,10 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from api import views
 from api.access import GuardedRoute, needs
 from api.deps import Cursor, Limit, TenantsDep
 from api.filters import Terms
 from api.problems import KEYED, responses
+from api.schemas.recoveries import RecoveryView
 from hookkeeper.registry.models import Tenant
 from hookkeeper.services.fields import TENANT_PATTERN, Page
 from hookkeeper.services.tenants import NewTenant, TenantChanges, TenantService, TenantView
@@ -45,6 +47,18 @@ async def change_tenant(tenant_id: Id, changes: TenantChanges, tenants: TenantsD
     Repeat the request after a 503.
     """
     return await _shown(tenants, await tenants.change(tenant_id, changes))
+
+
+@router.delete("/{tenant_id}", status_code=202, responses=responses(404, 409), dependencies=[needs("admin")])
+async def delete_tenant(tenant_id: Id, tenants: TenantsDep) -> RecoveryView:
+    """Delete a tenant with all that it has, in the background: the answer is a recovery with the action `erase`.
+
+    It accepts no events from now on, and its keys and sessions of the portal are revoked. Its open events are
+    cancelled, and all are erased; then webhooks, schedules, keys, suppressions and counters are removed. The audit log
+    keeps its entries. If an event cannot be erased, the tenant stays suspended: delete it again. 409 means that its
+    deletion is running.
+    """
+    return views.recovery(await tenants.delete(tenant_id))
 
 
 async def _shown(tenants: TenantService, tenant: Tenant) -> TenantView:

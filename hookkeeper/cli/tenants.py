@@ -34,4 +34,8 @@ resource.create(
     short=SHORT,
 )
 resource.show("Show a tenant.")
+resource.delete(
+    "Delete a tenant in the background; `hookkeeper recoveries list` shows the progress.",
+    "Its events, webhooks, schedules and keys are erased.",
+)
 resource.update("tenants:TenantChanges", "Change the given fields; an empty text sets the default.", short=SHORT)

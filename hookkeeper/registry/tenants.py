@@ -4,20 +4,22 @@ Methods raise RegistryUnavailable.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import ColumnElement, Row, Table, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.content.search_terms import Term, has_all
+from hookkeeper.registry.api_keys import ApiKey
 from hookkeeper.registry.audit import AuditEntry, add_entry
-from hookkeeper.registry.database import Database, insert_into
+from hookkeeper.registry.database import ROWS_PER_DELETION, Database, delete_rows, insert_into
 from hookkeeper.registry.health import CLEAN
 from hookkeeper.registry.index.rollup import DAY, HOUR
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries, rollups
-from hookkeeper.registry.models import Tenant, Webhook
+from hookkeeper.registry.models import Suppression, Tenant, TenantSearchKeys, Webhook
 from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
+from hookkeeper.registry.portal import PortalSession
 from hookkeeper.times import utc_now
 
 
@@ -110,6 +112,30 @@ class Tenants:
                 known.updated_at = utc_now()
                 add_entry(session, entry)
         return known
+
+    async def close(self, tenant: str) -> None:
+        """Suspend a tenant that is to be deleted, revoke its keys, and end its sessions of the portal."""
+        now = utc_now()
+        async with self._database.write() as session:
+            await _hold(session, tenant)
+            for kind in (ApiKey, PortalSession):
+                ends = update(kind).where(kind.tenant == tenant, kind.revoked_at.is_(None)).values(revoked_at=now)
+                await session.execute(ends)
+            query = update(Tenant).where(Tenant.id == tenant)
+            await session.execute(query.values(suspended_at=now, reason="It is being deleted.", updated_at=now))
+
+    async def remove(self, tenant: str) -> None:
+        """Remove a tenant without events, and all that it has but its entries of the audit log."""
+        for kind in (Webhook, Suppression, TenantSearchKeys, PortalSession, ApiKey):
+            await self._remove_rows(cast(Table, kind.__table__), kind.tenant == tenant)
+        await self._remove_rows(rollups, rollups.c.tenant == tenant)
+        await self._remove_rows(cast(Table, Tenant.__table__), Tenant.id == tenant)
+
+    async def _remove_rows(self, table: Table, where: ColumnElement[bool]) -> None:
+        while True:
+            async with self._database.write() as session:
+                if await delete_rows(session, table, where) < ROWS_PER_DELETION:
+                    return
 
     async def holding(self, tenant: str) -> list[str]:
         """Return the tenant's webhooks that hold deliveries, although they are neither paused nor disabled."""

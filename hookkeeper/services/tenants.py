@@ -8,6 +8,7 @@ from pydantic import Field
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.search_terms import Term
 from hookkeeper.crypto.signing_keys import Scheme
+from hookkeeper.messages.bulk_work import ERASE, RecoveryScope, RecoveryState
 from hookkeeper.policy import AlertAfter, RetryPolicy
 from hookkeeper.registry.models import Tenant
 from hookkeeper.registry.store import Store
@@ -23,10 +24,12 @@ from hookkeeper.services.fields import (
     Time,
     with_examples,
 )
+from hookkeeper.services.recoveries import MAX_RATE
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.services.webhooks import masked_alerts, unmasked_alerts
 from hookkeeper.settings import RATE
 from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.times import utc_now
 
 UNKNOWN = "There is no such tenant."
 
@@ -131,6 +134,19 @@ class TenantService(NamedTuple):
             for webhook_id in await self.store.tenants.holding(tenant):
                 await self.gateway.releases.start(tenant, webhook_id)
         return changed
+
+    async def delete(self, tenant: str) -> RecoveryState:
+        """Delete a tenant in the background, and return the state of that job. Raises NotFound and Conflict.
+
+        From now on it accepts no events, and its keys and sessions are revoked.
+        """
+        await self.get(tenant)
+        await self.store.tenants.close(tenant)
+        now = utc_now()
+        scope = RecoveryScope(tenant=tenant, action=ERASE, search={}, since=None, until=now, began=now)
+        state = await self.gateway.recoveries.start(scope, MAX_RATE)
+        await self.store.audit.keep(self.caller.did("tenant.delete", tenant, tenant, job=state.id))
+        return state
 
     async def _columns(self, given: TenantChanges, tenant: str, known: Tenant | None) -> dict[str, Any]:
         columns = {name: getattr(given, name) for name in given.model_fields_set}

@@ -76,6 +76,7 @@ NEEDS = {
     "GET /v1/tenants": "events:read webhooks:read",
     "GET /v1/tenants/{tenant_id}": "events:read webhooks:read",
     "PATCH /v1/tenants/{tenant_id}": "admin",
+    "DELETE /v1/tenants/{tenant_id}": "admin",
     "GET /v1/event-types": READ_ANY,
     "GET /v1/event-types/{name}": READ_ANY,
     "GET /v1/catalogue": READ_ANY,

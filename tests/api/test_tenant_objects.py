@@ -1,5 +1,6 @@
 """Tenants as objects: described, limited, suspended."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from problems import problem
 
 from instances import Instance
 from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
 
 URL = "https://acme.example/hook"
 SLACK = {"notifications": [{"service": "slack://T00000000/B00000000/secrettokensecrettoken00"}]}
@@ -131,3 +133,41 @@ async def test_a_key_of_a_tenant_sees_its_own_tenant_and_changes_none(idle_insta
         assert (await http.get(f"/v1/tenants/{idle_instance.tenant}")).json()["id"] == idle_instance.tenant
         problem(await http.get("/v1/tenants/default"), 404)
         problem(await http.patch(f"/v1/tenants/{idle_instance.tenant}", json={"rate_limit": None}), 403)
+
+
+async def test_a_deleted_tenant_leaves_nothing_but_its_audit_entries(instance: Instance, inbox: Receiver) -> None:
+    """Setup: an event that was delivered, one that waits for a day, a schedule, a suppression and a key.
+    Timeline: the tenant is deleted; the job is watched until it has ended.
+    Proves: the job counts both events; nothing is found, the key is refused, and a later event adds the tenant anew.
+    """
+    http, named = instance.http, {"tenant": instance.tenant}
+    key = await make_key(instance, instance.tenant)
+    await instance.webhook(inbox.url)
+    done = await instance.send()
+    await instance.until_closed(done["id"])
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    later = await instance.send(deliver_at=tomorrow)
+    await http.post("/v1/suppressions", json=named | {"address": "ann@acme.example"})
+    schedule = {"event": {"type": "order.paid"}, "every": 86400 * 300, "offset": 86400 * 299}
+    assert (await http.post("/v1/schedules", json=named | schedule)).status_code == 201
+
+    started = (await http.delete(f"/v1/tenants/{instance.tenant}")).json()
+    assert started["action"] == "erase"
+    async with calling(instance.app, key["key"]) as theirs, asyncio.timeout(WAIT_TIMEOUT):
+        while (await theirs.get("/v1/events")).status_code != 401:
+            await asyncio.sleep(0.1)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (job := (await http.get(f"/v1/recoveries/{started['id']}")).json())["status"] != "finished":
+            await asyncio.sleep(0.1)
+    assert (job["found"], job["done"], job["failed"]) == (2, 2, 0)
+    problem(await http.get(f"/v1/tenants/{instance.tenant}"), 404)
+    for path in ("webhooks", "events", "schedules", "suppressions", "keys"):
+        assert (await http.get(f"/v1/{path}", params=named)).json()["items"] == [], path
+    async with asyncio.timeout(WAIT_TIMEOUT):  # the server deletes in the background
+        for event in (done, later):
+            while (await http.get(f"/v1/events/{event['id']}", params=named)).status_code != 404:
+                await asyncio.sleep(0.1)
+    entries = (await http.get("/v1/audit", params=named)).json()["items"]
+    assert (entries[0]["action"], entries[0]["detail"]) == ("tenant.delete", {"job": started["id"]})
+    assert (await http.post("/v1/events", json=named | {"type": "order.paid"})).status_code == 202
+    assert (await http.get(f"/v1/tenants/{instance.tenant}")).status_code == 200

@@ -88,6 +88,7 @@ KINDS = {
     "GET /v1/tenants": OWN,
     "GET /v1/tenants/{tenant_id}": OBJECT,
     "PATCH /v1/tenants/{tenant_id}": ADMIN,
+    "DELETE /v1/tenants/{tenant_id}": ADMIN,
     "GET /v1/search-keys": LISTS,
     "PUT /v1/search-keys": MAKES,
     "POST /v1/event-types": ADMIN,
