@@ -11,12 +11,12 @@ from api.cursors import STREAM_ID_LENGTH
 from api.deps import AnyTenant, CallerDep, KnownWebhook, WebhookFilter
 from api.state import state_of
 from api.streams.subscription import Subscription
-from hookkeeper.content.search_terms import MAX_QUERY, BadQuery, Term, parse
+from hookkeeper.content.search_terms import MAX_QUERY, BadQuery, Term, keys_of_channels, parse
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
 from hookkeeper.policy import HealthStatus
 from hookkeeper.registry.index.search import Search, StatusCodes, status_codes
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.fields import AGE, ERROR, EVENT_ID, STATUS_CODE, EventType, GivenTime
+from hookkeeper.services.fields import AGE, ERROR, EVENT_ID, STATUS_CODE, ChannelName, EventType, GivenTime
 from hookkeeper.times import utc_now
 
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -112,26 +112,34 @@ class _WebhookSearch(NamedTuple):
     status: HealthStatus | None
 
 
-async def _webhook_search(
-    tenant: AnyTenant,
+async def _terms(
     q: Annotated[
         str | None,
         Query(
             min_length=1,
             max_length=MAX_QUERY,
-            description="Words, or texts in quotes, of the webhook's id, uid, name or URL, and values of its metadata: "
-            "`metadata.team:shop`. Up to five, and all have to be met",
+            description="Words, or texts in quotes, of the id, name (of a webhook also uid or URL), and values of the"
+            " metadata: `metadata.team:shop`. Up to five, and all have to be met",
             examples=["metadata.team:shop"],
         ),
     ] = None,
+) -> Sequence[Term]:
+    try:
+        return parse(q, "metadata") if q is not None else ()
+    except BadQuery as error:
+        raise Invalid.field("q", str(error)) from None
+
+
+Terms = Annotated[Sequence[Term], Depends(_terms)]
+
+
+async def _webhook_search(
+    tenant: AnyTenant,
+    terms: Terms,
     event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled webhooks")] = None,
     status: Annotated[HealthStatus | None, Query(description="Only webhooks whose `health` has this status")] = None,
 ) -> _WebhookSearch:
-    try:
-        terms = parse(q, "metadata") if q is not None else ()
-    except BadQuery as error:
-        raise Invalid.field("q", str(error)) from None
     return _WebhookSearch(tenant, terms, event, enabled, status)
 
 
@@ -162,11 +170,17 @@ async def _event_search(
         Query(max_length=MAX_VALUES, description="Events with a delivery of this status; can be repeated"),
     ] = None,
     id_prefix: IdPrefix = None,
+    in_channel: Annotated[
+        ChannelName | None, Query(description="Events of one tenant that name this channel", examples=["project_1"])
+    ] = None,
 ) -> Search:
+    if in_channel and tenant is None:
+        raise Invalid.field("in_channel", "finds events of one tenant: name a `tenant` too")
     return Search(
         tenant=tenant,
         types=_once(type),
         id_prefix=id_prefix,
+        keys=keys_of_channels((in_channel,)) if in_channel else (),
         **period._asdict(),
         statuses=_once(status),
         needs_attention=needs_attention,

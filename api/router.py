@@ -1,4 +1,4 @@
-"""The router in front of several cells: sends each request of `/v1` to the cell that has its tenant (decision 52).
+"""The router in front of several cells: sends each request of `/v1` to the cell that has its tenant (decision 53).
 
 It keeps nothing. A request names its tenant by its key, else in the body or the query.
 """

@@ -13,6 +13,7 @@ from pathlib import Path
 from drills import (
     acceptance,
     bulk,
+    cells,
     fault_drill,
     glance,
     index,
@@ -23,6 +24,7 @@ from drills import (
     report,
     restore,
     slow,
+    upgrade,
     waiting,
 )
 from drills.fault_drill import DrillPlan
@@ -137,7 +139,22 @@ async def _slow(arguments: argparse.Namespace) -> bool:
 
 
 async def _production(arguments: argparse.Namespace) -> bool:
-    return production_like.print_steps(await production_like.run(arguments.seed, arguments.only, report.print_step))
+    return production_like.print_steps(
+        await production_like.run(arguments.seed, arguments.only, arguments.release, report.print_step)
+    )
+
+
+async def _upgrade(arguments: argparse.Namespace) -> bool:
+    plan = (
+        arguments.release or upgrade.latest_tag(),
+        arguments.seconds or upgrade.SECONDS,
+        arguments.rate or upgrade.RATE,
+    )
+    return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step, arguments.shape))
+
+
+async def _cells(arguments: argparse.Namespace) -> bool:
+    return report.print_moved(await cells.run(arguments.seed, report.print_step))
 
 
 async def _restore(arguments: argparse.Namespace) -> bool:
@@ -157,9 +174,11 @@ DRILLS = {
     "glance": _glance,
     "slow": _slow,
     "production": _production,
+    "upgrade": _upgrade,
+    "cells": _cells,
     "restore": _restore,
 }
-ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "production", "restore"}
+ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "cells", "production", "restore"}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -182,12 +201,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--only", nargs="+", choices=production_like.STEPS, default=(), help="production: only these steps")
     add("--seed", type=int, default=int(time.time()), help="decides the faults and the receivers' responses")
-    add("--rate", type=float, help="events a second (20; release and recovery: 40; glance: 5)")
+    add("--rate", type=float, help="events a second (20; release and recovery: 40; glance: 5; upgrade: 4)")
     add(
         "--seconds",
         type=float,
         help="how long events are posted (600; neighbour: 120, at most; a case: 20); "
-        "glance: how long webhooks are broken (60)",
+        "glance: how long webhooks are broken (60); upgrade: how long each release works (15)",
     )
     add("--tour", action="store_true", help="faults: kill each process once, then let the database fail in each way")
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
@@ -202,6 +221,12 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help="number of events (ordered: 100, or 20,000 with keys, release: 1000, recovery, index: 2000, rates: 3000, "
         "acceptance: 10,000, restore: 40 of each kind)",
+    )
+    add(
+        "--from",
+        dest="release",
+        default="",
+        help="upgrade, production: the earlier release, a revision of git (the latest tag)",
     )
     add("--keys", type=_number, nargs="?", const=1000, default=0, help="ordered: number of keys (%(const)d)")
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")

@@ -4,10 +4,11 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,23 +102,24 @@ async def running(
     relayed: bool = False,
     variables: Mapping[str, str] | None = None,
     temporal_config: tuple[str, ...] = (),
+    python: str = sys.executable,
 ) -> AsyncIterator[Cluster]:
     """Run all processes until the block ends.
 
     Data and logs are in `folder`, and the database's data is on `disk`; each is a temporary folder if not given. With
     `own_clocks`, the clocks of workers and API can be set. If `relayed`, the API connects through relays, and in
     production each process to Temporal. `variables` are added to the environment of workers and API, and
-    `temporal_config` to the dynamic configuration of the embedded server.
+    `temporal_config` to the dynamic configuration of the embedded server. `python` is the interpreter of workers and
+    API, which may be that of another release.
     """
     async with AsyncExitStack() as resources:
         temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-drill-"))
         folder, variables = folder or Path(temporary), variables or {}
-        ports = free_ports(Ports(metrics=METRICS_PORT))
         clocks: Clocks | None = None
         relays: Relays | None = None
         delays: tuple[Relay, ...] = ()
         if shape.is_production:
-            planned = production.planned(shape, folder, disk, variables, ports, relayed)
+            planned = production.planned(shape, folder, disk, variables, relayed)
             made, plan = await resources.enter_async_context(planned)
             database, delays = made.postgres, made.delays
             metrics = plan.environments[shape.apis[0]]["HOOKKEEPER_METRICS_ADDRESS"]
@@ -125,6 +127,7 @@ async def running(
             sockets = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-pg-")))
             database = Postgres((disk or sockets) / "data", sockets)
             await asyncio.to_thread(database.make)
+            ports = free_ports(Ports(metrics=METRICS_PORT))
             clocks = clocks_in(folder) if own_clocks else None
             relays = await resources.enter_async_context(relaying(sockets, ports.temporal)) if relayed else None
             environments = {name: _environment(name, clocks, variables) for name in CLOCKS}
@@ -141,7 +144,7 @@ async def running(
                 temporal=stack.temporal_service(folder, ports, dynamic_config=temporal_config),
                 environments=environments,
             )
-        async with stack.running(plan) as running_stack, _client(running_stack) as http:
+        async with stack.running(replace(plan, python=python)) as running_stack, _client(running_stack) as http:
             yield Cluster(shape, running_stack, http, f"http://{metrics}/metrics", database, clocks, relays, delays)
 
 

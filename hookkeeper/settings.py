@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         16,
         ge=8,
         le=1000,
-        description="Connections of a process to PostgreSQL, at most ([sum](operations.md#connections))",
+        description="Connections of a process to PostgreSQL, at most ([sum](deployment.md#connections))",
     )
     admin_key: SecretStr | None = Field(
         None,
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     )
     previous_admin_key: SecretStr | None = Field(
         None,
-        description="The admin key before its [rotation](operations.md#secrets), which is accepted too",
+        description="The admin key before its [rotation](deployment.md#secrets), which is accepted too",
     )
     encryption_keys: SecretStr | None = Field(
         None,
@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Addresses and networks (CIDR) of proxies in front of the API, comma-separated, whose"
-        " `X-Forwarded-For` and `X-Forwarded-Proto` are believed ([network](operations.md#network)). If not set, none"
+        " `X-Forwarded-For` and `X-Forwarded-Proto` are believed ([network](deployment.md#network)). If not set, none"
         " are",
     )
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from api.app import bare_app
 from hookkeeper import temporal_names
+from hookkeeper.cells.cell_map import Cell, CellMap
 from hookkeeper.cli.main import app
 from hookkeeper.command_rules import Command
 from hookkeeper.content import emails, filters, notifications, payload
@@ -80,7 +81,11 @@ def json_examples() -> list[Any]:
 
 
 def model_of(value: dict[str, Any]) -> type[BaseModel]:
-    """Tell by its fields what a request creates."""
+    """Tell by its fields what a request creates, or what is in a file."""
+    if "cells" in value:
+        return CellMap
+    if "env_file" in value:
+        return Cell
     if "event" in value:
         return NewSchedule
     if "schema" in value:
@@ -146,25 +151,40 @@ def hookkeeper_lines(of: Any) -> list[Any]:
 
 RUN_BY = {
     "curl -s localhost:9464/metrics": "tests/e2e/test_metrics.py",
+    "cp -p": "tests/e2e/test_backup.py",
+    "docker compose down": "tests/registry/test_backups.py",
+    "docker compose exec": "tests/registry/test_backups.py",
+    "done": "tests/registry/test_backups.py",
+    "for": "tests/registry/test_backups.py",
+    "hookkeeper backup": "tests/e2e/test_backup.py",
+    "hookkeeper cells": "tests/e2e/test_cells.py",
     "hookkeeper dev": "tests/e2e/test_dev.py",
+    "hookkeeper doctor": "tests/cli/test_doctor_command.py",
     "hookkeeper listen": "tests/e2e/test_docs_commands.py",
+    "hookkeeper reindex": "tests/cli/test_run_reindex.py",
+    "hookkeeper router": "tests/api/test_router.py",
+    "litestream": "tests/e2e/test_backup.py",
     "make audit": "tests/test_packaging.py",
     "make demo": "tests/e2e/test_demo.py",
     "make dev": "tests/e2e/test_dev.py",
     "make docs": "tests/test_docs_site.py",
+    "make release": "tests/test_release_files.py",
     "make fuzz": "tests/api/test_fuzz.py",
     "make messages": "tests/dashboard/test_translations.py",
     "psql": "tests/registry/test_registry_database.py",
+    "test !": "tests/e2e/test_backup.py",
 }
 """The tests of commands that take longer, or need more, than a `dev`, by the words with which the commands begin."""
 NOT_RUN = {
-    "cp registry-backup.db": "as sqlite3",
     "docker": "needs Docker: tests/test_packaging.py reads docker-compose.yml",
-    "done": "as for",
     "echo": "writes to .env",
     "export": "sets a variable of the shell",
     "for": "its commands need Docker",
+    "cosign": "signs with a key of the publisher",
+    "cp -a": "restores a folder: tests/e2e/test_backup.py does",
+    "git tag": "tags a release",
     "go install": "needs the internet and half an hour",
+    "gpg": "signs with a key of the publisher",
     "helm": "needs a cluster: tests/test_helm_chart.py renders the chart",
     "kubectl": "needs a cluster: tests/test_helm_chart.py validates the objects",
     "make bench": "takes minutes: tests/test_benchmarks.py tests its parts",
@@ -173,11 +193,11 @@ NOT_RUN = {
     "make format": "changes files",
     "make production-like": "needs Go and half an hour: tests/drills/test_production.py tests its parts",
     "make test": "runs the tests",
+    "mkdir": "for what `go install` builds",
+    "mv": "restores a folder: tests/e2e/test_backup.py does",
     "pip install": "needs the internet",
     "python -m benchmarks": "as make bench",
     "python -m drills": "as make drill",
-    "rm -f .hookkeeper": "as sqlite3",
-    "sqlite3": "its program may be missing",
 }
 """Why no test runs these commands."""
 

@@ -15,7 +15,7 @@ import pytest
 from cyclonedx.model.bom import Bom
 
 from hookkeeper.version import VERSION
-from scripts.release import Release, bill_of_materials, write_chart, write_image
+from scripts.release import UNPINNED, Release, bill_of_materials, write_chart, write_image
 from test_docs import ROOT
 from test_helm_chart import needs_helm, template
 from test_packaging import locked, version
@@ -135,6 +135,7 @@ def test_the_bill_of_materials_has_each_package_of_the_image() -> None:
 
 
 def test_the_recipe_of_the_image_has_its_base_its_labels_and_its_code(repository: Path, tmp_path: Path) -> None:
+    assert f"ARG BASE={UNPINNED}\n" in (repository / "Dockerfile").read_text()
     write_image(repository, tmp_path / "context", tmp_path, RELEASE)
     files = contents(tmp_path / f"hookkeeper-image-{VERSION}.tar.gz")
     assert dict(re.findall(r"^ARG (\w+)=(.*)$", files["Dockerfile"], re.MULTILINE)) == {

@@ -43,6 +43,7 @@ FILTERS: dict[str, Any] = {
     "delivery_status": Annotated[
         list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
     ],
+    "in_channel": options.only("Only events of this channel; it needs a tenant."),
     **options.SEARCH,
 }
 resource.list(

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from hookkeeper.cli import (
+    cells,
     event_types,
     events,
     keys,
@@ -21,6 +22,7 @@ from hookkeeper.cli import (
     sending,
     stats,
     suppressions,
+    tenants,
     webhooks,
 )
 from hookkeeper.cli.console import Failed, print_failure, print_result
@@ -151,7 +153,9 @@ app.add_typer(recoveries.app, name="recoveries")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(event_types.app, name="event-types")
 app.add_typer(suppressions.app, name="suppressions")
+app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
+app.add_typer(cells.app, name="cells")
 app.command()(stats.stats)
 
 
@@ -236,6 +240,14 @@ def reindex(
     from hookkeeper.cli.maintenance import run_reindex
 
     run_reindex(since)
+
+
+@app.command()
+def recount() -> None:
+    """Mend totals over all tenants, after an upgrade or a rollback. Workers do it once a day."""
+    from hookkeeper.cli.maintenance import run_recount
+
+    run_recount()
 
 
 @app.command()

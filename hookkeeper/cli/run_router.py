@@ -13,7 +13,7 @@ from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.ports import listen
 from hookkeeper.cli.processes import ShutdownDeadline, freeze_objects, run, to_log, until_stopped
 from hookkeeper.cli.run_api import REQUEST_GRACE, ApiServer, running_server, server_config
-from hookkeeper.cli.startup import begin
+from hookkeeper.cli.startup import begin, map_of
 from hookkeeper.settings import Settings
 
 KEPT_ALIVE = 4.0
@@ -25,13 +25,6 @@ def run_router() -> None:
     """Pass requests on to cells until stopped, then finish those in progress."""
     settings = begin()
     run(_serve(settings, map_of(settings)))
-
-
-def map_of(settings: Settings) -> Path:
-    """Return the file of the map. Raises `InvalidSettings`."""
-    if settings.cell_map is None:
-        raise InvalidSettings("HOOKKEEPER_CELL_MAP is not set")
-    return settings.cell_map
 
 
 async def _serve(settings: Settings, path: Path) -> None:

@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -31,10 +32,10 @@ CONNECT_TIMEOUT = 60.0
 """Seconds to wait for Temporal."""
 
 
-def read_settings() -> Settings:
+def read_settings(read: Callable[[], Settings] = Settings) -> Settings:
     """Read `HOOKKEEPER_…` and `.env`. Raises `InvalidSettings`, naming each of them."""
     try:
-        return Settings()
+        return read()
     except ValidationError as invalid:
         lines = (
             f"\n  HOOKKEEPER_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
@@ -43,6 +44,13 @@ def read_settings() -> Settings:
         raise InvalidSettings("invalid settings:" + "".join(lines)) from invalid
     except OSError as error:  # a file of a secret
         raise InvalidSettings(f"invalid settings: {error.filename} cannot be read: {error.strerror}") from error
+
+
+def map_of(settings: Settings) -> Path:
+    """Return the file of the map of cells. Raises `InvalidSettings`."""
+    if settings.cell_map is None:
+        raise InvalidSettings("HOOKKEEPER_CELL_MAP is not set")
+    return settings.cell_map
 
 
 def begin() -> Settings:

@@ -20,7 +20,6 @@ from hookkeeper.registry.database import (
     RegistryUnprepared,
     errors_translated,
     is_outage,
-    migrate,
     open_engine,
 )
 from hookkeeper.registry.direct_reads import DirectReads
@@ -31,7 +30,10 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.portal import PortalSessions
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.reserved_times import ReservedTimes
+from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.suppressions import Suppressions
+from hookkeeper.registry.tenant_rows import TenantRows
+from hookkeeper.registry.tenants import Tenants
 from hookkeeper.registry.transactions import Transactions
 from hookkeeper.registry.webhooks import Webhooks
 
@@ -45,6 +47,7 @@ class Store:
         self._direct = DirectReads(engine, database)
         self.webhooks = Webhooks(database, self._direct)
         self.catalogue = Catalogue(database, self._direct)
+        self.tenants = Tenants(database)
         self.suppressions = Suppressions(database)
         self.alerts = AlertClaims(database)
         self.health = HealthStore(database)
@@ -52,6 +55,7 @@ class Store:
         self.api_keys = ApiKeys(database, self._direct)
         self.portal = PortalSessions(database)
         self.audit = AuditLog(database)
+        self.tenant_rows = TenantRows(database)
         self._transactions = Transactions(engine, database)
         self.rows = EventRows(database, self._direct, self._transactions)
         self.index = EventIndex(database)

@@ -19,7 +19,7 @@ from hookkeeper.registry.database import Database, lock
 from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.health import begin_anew, drop_removed_targets, status_column
 from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
-from hookkeeper.registry.models import Webhook, WebhookPattern, without_secrets
+from hookkeeper.registry.models import MOVING, Webhook, WebhookPattern, without_secrets
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
@@ -186,9 +186,10 @@ class Webhooks:
         """Pause or resume a webhook and return it, or None. Idempotent. Deliveries of a paused webhook are held."""
         async with self._database.write() as session:
             webhook = await session.scalar(_the_webhook(webhook_id, tenant).with_for_update())
-            if webhook is not None and (webhook.paused_at is not None) != paused:
+            if webhook is not None and ((webhook.paused_at is not None) != paused or webhook.suspended):
                 now = utc_now()
                 webhook.paused_at = now if paused else None
+                webhook.suspended = None
                 if not paused:
                     begin_anew(webhook)  # without attempts, the pause must not count as time of failures
                 webhook.updated_at = now
@@ -281,14 +282,14 @@ class Webhooks:
 def _apply(changes: dict[str, Any], webhook: Webhook) -> bool:
     """Set the attributes and what depends on them; False if the webhook has all these values already."""
     changed = {name for name, value in changes.items() if value != getattr(webhook, name)}
-    takes_over = changes.get("enabled") is False and webhook.disabled_reason == "failing"
+    takes_over = changes.get("enabled") is False and webhook.disabled_reason in ("failing", MOVING)
     if not changed and not takes_over:
         return False
     now = utc_now()
     if "enabled" in changed:
         webhook.disabled_reason, webhook.disabled_at = (None, None) if changes["enabled"] else ("manual", now)
     elif takes_over:
-        webhook.disabled_reason = "manual"  # a caller has disabled it: no probe enables it again
+        webhook.disabled_reason = "manual"  # a caller has disabled it: no probe and no move enables it again
     if "url" in changed or ("enabled" in changed and changes["enabled"]):
         begin_anew(webhook)
     if "filter" in changed:

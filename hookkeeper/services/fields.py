@@ -106,6 +106,8 @@ GivenTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_
 TenantName = Annotated[str, Field(pattern=TENANT_PATTERN, description="The customer that the object belongs to")]
 EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE)]
 EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_EVENT_TYPE), WORD]
+ChannelName = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE), WORD]
+Channels = Annotated[tuple[ChannelName, ...], Field(max_length=10, examples=[["project_1"]])]
 EventId = Annotated[str, Field(pattern=EVENT_ID)]
 Text = Annotated[str, AfterValidator(_storable), LINES]
 Line = Annotated[str, AfterValidator(_visible_line)]

@@ -1,7 +1,6 @@
 """The router in front of two cells: real APIs and registries, and a map that tests change."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from temporalio.client import Client
 
 from api import router
 from hookkeeper.cells import cell_map
-from hookkeeper.cells.cell_map import BadCellMap, Cell, CellMap, Place
+from hookkeeper.cells.cell_map import Cell, CellMap, Place
 from hookkeeper.times import utc_now
 from instances import KEY, Instance, running_instance
 
@@ -180,26 +179,3 @@ async def test_a_bad_map_leaves_the_previous_one_in_use(cells: Cells) -> None:
     await asyncio.sleep(0.2)
     assert (await cells.http.post("/v1/events", json=event(cells.there, id="one"))).status_code == 202
     assert await has(cells.b, cells.there, "one")
-
-
-def test_earlier_cells_are_asked_until_their_time_the_latest_first() -> None:
-    now = utc_now()
-    previous = {"over": now - SOON, "first": now + SOON, "second": now + 2 * SOON}
-    assert Place(cell="now", previous=previous).earlier() == ["second", "first"]
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("{", "JSON"),
-        ('{"cells": {"a": {"url": "http://a"}}, "default": "b"}', "the default is b"),
-        (json.dumps({"cells": {"a": {"url": "http://a"}}, "default": "a", "tenants": {"t": {"cell": "c"}}}), "in c"),
-        ('{"cells": {"a": {"url": "ftp://a"}}, "default": "a"}', "cells.a.url"),
-        ('{"cells": {"a": {"url": "http://a"}}, "default": "a", "tenant": {}}', "tenant"),
-    ],
-)
-def test_a_map_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, reason: str) -> None:
-    path = tmp_path / "cells.json"
-    path.write_text(text)
-    with pytest.raises(BadCellMap, match=reason):
-        cell_map.read(path)

@@ -27,6 +27,7 @@ VALUES: dict[str, Any] = {
     "description": "Two\nlines",
     "url": "http://127.0.0.1:9000/hook",
     "events": ["order.*", "invoice.paid"],
+    "channels": ["project_1", "project_2"],
     "filter": "event.data.n > 0",
     "payload": {"format": "cloudevents", "static": {"shop": "berlin"}},
     "emails": [EMAIL],

@@ -154,7 +154,9 @@ async def test_the_api_accepts_the_examples_of_all_pages(running_dev: processes.
     value: dict[str, Any] = json.loads(example)
     if list(value) == DELIVERED:
         pytest.skip("a body that is delivered; no request")
-    route = next(route for route, model in ROUTES.items() if model is model_of(value))
+    route = next((route for route, model in ROUTES.items() if model is model_of(value)), None)
+    if route is None:
+        pytest.skip("a file; no request")
     unique = {"name": f"{tenant}.paid"} if "schema" in value else {"tenant": tenant}
     answer = await running_dev.http.post(route, json=value | unique)
     assert answer.status_code in (201, 202), answer.text

@@ -1,0 +1,456 @@
+"""The upgrade drill: from an earlier release to HEAD, back and forward again, while events are posted.
+
+Before the first roll, everything that a release can find open is open: retries, timers, a queue in order, a queue for a
+rate, held events, a recovery, a bulk action, incidents, a schedule.
+"""
+
+import asyncio
+import itertools
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import venv
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfig
+
+from drills import answers, index
+from drills.answers import PlannedAnswer
+from drills.environment import TENANT, Environment, Report, environment
+from drills.event_log import EventLog
+from drills.load_generator import ACCEPT_TIMEOUT, RETRYABLE
+from drills.observations import Accepted, Observations, ReceivedRequest
+from drills.postgres import NotInstalled
+from drills.receiver import digest_of
+from drills.shape import EMBEDDED, WORKERS, Shape
+from drills.supervisor import ServiceFailed
+from drills.verdict import Verdict, judge
+from hookkeeper.cli.console import Failed
+
+SECONDS, RATE = 15.0, 4.0
+"""How long each release works after its roll, and events a second meanwhile."""
+SAME_CODE = ("requirements.lock", "requirements-server.lock")
+"""If these files are as here, a release uses the packages that are installed here."""
+ROOT = Path(__file__).parents[1]
+VERSION = "HOOKKEEPER_DEPLOYMENT_VERSION"
+ONLY_INSTALLED = {"PYTHONSAFEPATH": "1"}
+"""Otherwise Python would import from the current folder."""
+READS = ("/v1/events", "/v1/stats", "/v1/webhooks", "/v1/recoveries", "/v1/schedules", "/v1/audit", "/readyz")
+"""Read once a second: each release reads what the other has written."""
+INTERVAL = 10
+"""Seconds between two events of the schedule, the shortest that is allowed."""
+EVENTS = 40
+"""Events of each webhook that are open before the first roll."""
+SLOW_RATE = 0.5
+"""Events a second of recovery and bulk action, so that they last for some rolls."""
+PROMOTE_ATTEMPTS = 4
+DONE_BEFORE = (404, 409)
+PATIENT: dict[str, Any] = {"schedule": [10.0] * 49}
+NEVER: dict[str, Any] = {"schedule": []}
+NONDETERMINISM = re.compile(r"nondeterminis|TMPRL1100", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A version of workers, and the interpreter that has its code."""
+
+    version: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """The result of the drill."""
+
+    verdicts: Mapping[str, Verdict]
+    """Of the events of each webhook, and of the load, which two webhooks get."""
+    rolls: int
+    failures: Mapping[str, tuple[str, ...]]
+    """What is wrong besides, by kind."""
+
+    @property
+    def all_failures(self) -> dict[str, tuple[str, ...]]:
+        of_events = {
+            f"{name}: {kind}": found
+            for name, verdict in self.verdicts.items()
+            for kind, found in verdict.failures.items()
+        }
+        return of_events | {kind: found for kind, found in self.failures.items() if found}
+
+
+@dataclass
+class _Reader:
+    """Reads from the API while the releases change."""
+
+    http: httpx.AsyncClient
+    wrong: list[str] = field(default_factory=list)
+    """Answers that a client must not get."""
+
+    async def read(self) -> None:
+        while True:
+            for path in READS:
+                with suppress(httpx.TransportError):  # an API that stops, or is not there yet
+                    response = await self.http.get(path)
+                    if response.status_code not in (200, 503):
+                        self.wrong.append(f"GET {path}: {response.status_code} {response.text[:200]}")
+            await asyncio.sleep(1)
+
+
+async def run(
+    seed: int, revision: str, seconds: float, rate: float, report: Report, shape: Shape = EMBEDDED
+) -> Upgraded:
+    """Upgrade from a revision of the repository to HEAD, go back, and upgrade again."""
+    with installed(revision) as earlier, installed("HEAD") as current:
+        old, new = Release("old", earlier), Release("new", current)
+        variables = {VERSION: old.version, **ONLY_INSTALLED}
+        async with environment(seed, shape, python=old.python, variables=variables) as env:
+            return await _upgrade(env, old, new, seed, (seconds, rate), report)
+
+
+async def _upgrade(
+    env: Environment, old: Release, new: Release, seed: int, load: tuple[float, float], report: Report
+) -> Upgraded:
+    since, (seconds, rate) = datetime.now(UTC), load
+    opened = asyncio.Event()
+    webhooks = await _register(env, seed, opened)
+    report("opening retries, timers, queues, a release, a recovery, a bulk action, incidents and a schedule")
+    posted = await _open(env, webhooks, seconds)
+    reader = _Reader(env.http)
+
+    async def roll_and_work() -> None:
+        for release in (new, old, new):
+            await asyncio.sleep(seconds)
+            if release is old:
+                opened.set()  # what has waited for a retry since the start is delivered by the older code
+            await _roll(env, release, report)
+        await asyncio.sleep(seconds)
+
+    async with _reading(reader):
+        await _post_until_done(env, rate, asyncio.create_task(roll_and_work()))
+    report("waiting until all events are final, and all runs closed")
+    await _send(env, "DELETE", f"/v1/schedules/ticks?tenant={TENANT}")
+    posted["load"] = env.load.accepted
+    found = await index.until_final(env, {event.event_id for events in posted.values() for event in events}, set())
+    open_runs = await index.until_closed(await _temporal(env))
+    posted["scheduled"] = await _scheduled(env)
+    found += await index.until_final(env, {event.event_id for event in posted["scheduled"]}, set())
+    await _hookkeeper(env, new, _api_variables(env), "recount")
+    log = EventLog(env.http, TENANT, webhooks)
+    for event in found:
+        log.record(event)
+    failures = {
+        "differences of lists and statistics": (
+            *await index.differences(env, found, since),
+            *await _differences_of_totals(env, since),
+        ),
+        "runs that did not close": tuple([f"{open_runs} runs"] * bool(open_runs)),
+        "webhooks that are not healthy": await _unhealthy(env),
+        "wrong answers": tuple(reader.wrong),
+        "out of order": out_of_order(env.receivers.requests),
+        "times without an event": missing_times([event.event_id for event in posted["scheduled"]]),
+        "nondeterminism": nondeterminism(env.cluster.stack.data_dir / "logs"),
+    }
+    return Upgraded(_verdicts(env, webhooks, posted, log), 3, failures)
+
+
+# What is open
+
+
+async def _register(env: Environment, seed: int, opened: asyncio.Event) -> dict[str, str]:
+    """Register the webhooks, each for events of its name, and return their names by id."""
+
+    def refuses(_: str, __: int) -> PlannedAnswer:
+        return PlannedAnswer(200 if opened.is_set() else 503, 0.02)
+
+    def fails_once(_: str, number: int) -> PlannedAnswer:
+        return PlannedAnswer(503 if number == 1 else 200, 0.02)
+
+    def accepts(_: str, __: int) -> PlannedAnswer:
+        return PlannedAnswer(200, 0.02)
+
+    def in_order(event_id: str, number: int) -> PlannedAnswer:
+        return PlannedAnswer(503 if number == 1 and event_id.endswith("5") else 200, 1.0)
+
+    plans: dict[str, tuple[Any, dict[str, Any]]] = {
+        "retried": (refuses, {"retry": PATIENT}),
+        "timed": (accepts, {}),
+        "limited": (accepts, {"rate_limit": 0.5}),
+        "ordered": (in_order, {"ordered": True}),
+        "held": (accepts, {"rate_limit": 1}),
+        "recovered": (fails_once, {"retry": NEVER}),
+        "repeated": (fails_once, {"retry": NEVER}),
+        "scheduled": (accepts, {}),
+    }
+    registered = {
+        await env.register(name, partial(answer, seed)): name
+        for name, answer in (("steady", answers.steady), ("flaky", answers.flaky))
+    }
+    for name, (answer, fields) in plans.items():
+        registered[await env.register(name, answer, events=[f"{name}.ran"], **fields)] = name
+    return registered
+
+
+async def _open(env: Environment, webhooks: Mapping[str, str], seconds: float) -> dict[str, list[Accepted]]:
+    """Post events that stay open, start what works on them, and return the events by webhook."""
+    ids = {name: webhook_id for webhook_id, name in webhooks.items()}
+    await _send(env, "POST", f"/v1/webhooks/{ids['held']}/pause")
+    due = datetime.now(UTC) + timedelta(seconds=seconds)
+    posted = {
+        name: await _post(env, name) for name in ("retried", "limited", "ordered", "held", "recovered", "repeated")
+    }
+    posted["timed"] = await _post(env, "timed", lambda n: (due + timedelta(seconds=n * seconds / 5)).isoformat())
+    await env.until(f"/v1/webhooks/{ids['held']}/held", lambda answer: answer["held"] == EVENTS)
+    for name in ("recovered", "repeated"):
+        await _until_failed(env, ids[name])
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    body = {"since": since, "rate": SLOW_RATE}
+    await _send(env, "POST", f"/v1/webhooks/{ids['recovered']}/recover", body)
+    query = f"tenant={TENANT}&webhook={ids['repeated']}"
+    await _send(env, "POST", f"/v1/bulk?{query}", {"action": "retry", "rate": SLOW_RATE})
+    schedule = {
+        "id": "ticks",
+        "tenant": TENANT,
+        "every": INTERVAL,
+        "overlap": "allow_all",
+        "event": {"type": "scheduled.ran", "data": {}},
+    }
+    await _send(env, "POST", "/v1/schedules", schedule)
+    await _send(env, "POST", f"/v1/webhooks/{ids['held']}/resume")
+    return posted
+
+
+async def _send(env: Environment, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+    """Make a request, and repeat it while the server is busy. 404 and 409: one of the requests before had an effect."""
+    while True:
+        with suppress(httpx.TransportError):
+            response = await env.http.request(method, path, json=body)
+            if response.status_code not in RETRYABLE:
+                if response.status_code not in DONE_BEFORE:
+                    response.raise_for_status()
+                return
+        await asyncio.sleep(1)
+
+
+async def _post(env: Environment, name: str, due: Any = None) -> list[Accepted]:
+    """Post the events of a webhook, as one batch; those in order one after another."""
+    events: list[dict[str, Any]] = [
+        {"id": f"{name}-{n}", "type": f"{name}.ran", "tenant": TENANT, "data": {"n": n}}
+        | ({"deliver_at": due(n)} if due else {})
+        for n in range(EVENTS)
+    ]
+    for batch in [[event] for event in events] if name == "ordered" else [events]:
+        while not await _is_accepted(env, batch):
+            await asyncio.sleep(1)
+    return [Accepted(str(event["id"]), time.time(), digest_of(event["data"])) for event in events]
+
+
+async def _is_accepted(env: Environment, batch: list[dict[str, Any]]) -> bool:
+    """Post a batch, and return whether all of it is accepted: a busy server may refuse some, and they are repeated."""
+    with suppress(httpx.TransportError):
+        response = await env.http.post("/v1/events/batch", json={"events": batch})
+        return response.status_code == 207 and all(item["status"] < 300 for item in response.json()["items"])
+    return False
+
+
+async def _until_failed(env: Environment, webhook_id: str) -> None:
+    path = f"/v1/webhooks/{webhook_id}/deliveries?status=failed&limit={EVENTS}"
+    await env.until(path, lambda page: len(page["items"]) == EVENTS)
+
+
+@asynccontextmanager
+async def _reading(reader: _Reader) -> AsyncIterator[None]:
+    reading = asyncio.create_task(reader.read())
+    try:
+        yield
+    finally:
+        reading.cancel()
+
+
+async def _post_until_done(env: Environment, rate: float, work: asyncio.Task[None]) -> None:
+    """Post events until the work is done, which raises its error here."""
+    n = 0
+    async with asyncio.TaskGroup() as senders:
+        while not work.done():
+            senders.create_task(env.load.send(n, ACCEPT_TIMEOUT))
+            n += 1
+            await asyncio.sleep(1 / rate)
+    await work
+
+
+# Releases
+
+
+@contextmanager
+def installed(revision: str) -> Iterator[str]:
+    """Yield an interpreter that has the code of a revision of the repository. Raises `Failed`."""
+    with tempfile.TemporaryDirectory(prefix="hookkeeper-release-") as temporary:
+        code, environment_ = Path(temporary) / "code", Path(temporary) / "venv"
+        archive = _git("archive", "--format=tar", revision)
+        with tarfile.open(fileobj=BytesIO(archive)) as tar:
+            tar.extractall(code, filter="data")
+        same = all((code / name).read_bytes() == (ROOT / name).read_bytes() for name in SAME_CODE)
+        venv.create(environment_, symlinks=True, with_pip=not same)
+        python = str(environment_ / "bin/python")
+        if not same:
+            locks = [part for name in SAME_CODE for part in ("-r", str(code / name))]
+            subprocess.run([python, "-m", "pip", "install", "--quiet", "--require-hashes", *locks], check=True)
+        # A path in a .pth file comes after the environment's own packages, and the .pth files there are not read.
+        (packages,) = environment_.glob("lib/python*/site-packages")
+        paths = [str(code), *[path for path in sys.path if path.endswith("site-packages")] * same]
+        (packages / "release.pth").write_text("\n".join(paths))
+        yield python
+
+
+def latest_tag() -> str:
+    """Return the tag of the latest release. Raises `NotInstalled` if there is none."""
+    try:
+        return _git("describe", "--tags", "--abbrev=0", "HEAD").decode().strip()
+    except Failed as error:
+        raise NotInstalled("no release has a tag: name a revision with --from") from error
+
+
+def _git(*arguments: str) -> bytes:
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True)
+    if done.returncode:
+        raise Failed(f"git {arguments[0]}: {done.stderr.decode().strip()}; name an earlier release with --from")
+    return done.stdout
+
+
+async def _roll(env: Environment, release: Release, report: Report) -> None:
+    """Let this release replace the other one: migrate, a worker, promote, the other worker, the APIs."""
+    began, shape = time.time(), env.cluster.shape
+    option = "--wait=60" if shape.is_production else "--registry-only"
+    await _hookkeeper(env, release, env.cluster.stack.commands["migrate"], "migrate", option)
+    first, *others = WORKERS
+    await _replace(env, first, release)
+    await _promote(env, release)
+    for name in (*others, *shape.apis):
+        await _replace(env, name, release)
+    report(f"the {release.version} release runs after {time.time() - began:.0f} s")
+
+
+async def _promote(env: Environment, release: Release) -> None:
+    """Promote, and try again as a job of Kubernetes does: a busy server takes more than a minute."""
+    for _ in range(PROMOTE_ATTEMPTS):
+        with suppress(ServiceFailed):
+            await _hookkeeper(env, release, env.cluster.stack.commands["promote"], "promote")
+            return
+    raise Failed(f"workers of the {release.version} release were not promoted: see promote.log")
+
+
+async def _replace(env: Environment, name: str, release: Release) -> None:
+    service = env.cluster.stack.services[name]
+    argv, variables = [release.python, *service.argv[1:]], {**service.env, VERSION: release.version}
+    await env.cluster.stack.supervisor.replace(replace(service, argv=argv, env=variables))
+
+
+async def _hookkeeper(env: Environment, release: Release, variables: Mapping[str, str], *command: str) -> None:
+    argv = [release.python, "-m", "hookkeeper", *command]
+    await env.cluster.stack.supervisor.run(command[0], argv, {**variables, VERSION: release.version})
+
+
+def _api_variables(env: Environment) -> Mapping[str, str]:
+    return env.cluster.stack.services[env.cluster.shape.apis[0]].env
+
+
+async def _temporal(env: Environment) -> Client:
+    """Connect to Temporal as an API does."""
+    return await Client.connect(**ClientConfig.load_client_connect_config(override_env_vars=_api_variables(env)))
+
+
+# What came of it
+
+
+async def _scheduled(env: Environment) -> list[Accepted]:
+    """Return the events of the schedule."""
+    page = await env.until(f"/v1/events?tenant={TENANT}&type=scheduled.ran&limit=100", lambda page: True)
+    return [
+        Accepted(event["id"], datetime.fromisoformat(event["accepted_at"]).timestamp(), digest_of({}))
+        for event in page["items"]
+    ]
+
+
+def out_of_order(requests: Iterable[ReceivedRequest]) -> tuple[str, ...]:
+    """Return the deliveries of the ordered webhook that came before an earlier one."""
+    numbers = [
+        int(request.event_id.split("-")[1])
+        for request in requests
+        if request.webhook == "ordered" and request.is_delivery
+    ]
+    return tuple(f"ordered-{b} before ordered-{a}" for b, a in itertools.pairwise(numbers) if a < b)
+
+
+def missing_times(event_ids: list[str]) -> tuple[str, ...]:
+    """Return the times between the first and the last event of the schedule that have no event."""
+    if not event_ids:
+        return ("no event",)
+    times = {datetime.strptime(f"{event_id}+0000", "ticks-%Y%m%dT%H%M%SZ%z") for event_id in event_ids}
+    first, last = min(times), max(times)
+    wanted = (first + n * timedelta(seconds=INTERVAL) for n in range((last - first) // timedelta(seconds=INTERVAL)))
+    return tuple(str(time) for time in wanted if time not in times)
+
+
+def nondeterminism(logs: Path) -> tuple[str, ...]:
+    """Return the lines of logs that say that code does not replay a run."""
+    found = []
+    for log in sorted(logs.glob("worker*")):
+        lines = log.read_text(errors="replace").splitlines()
+        found += [f"{log.name}: {line[:300]}" for line in lines if NONDETERMINISM.search(line)]
+    return tuple(found)
+
+
+async def _differences_of_totals(env: Environment, since: datetime) -> tuple[str, ...]:
+    """Return what the totals over all tenants say that their sum does not."""
+    query = f"since={since:%Y-%m-%dT%H:%M:%SZ}"
+    totals, tenants = [await env.until(f"/v1/stats?by={by}&{query}", lambda page: True) for by in ("total", "tenant")]
+    (total,) = totals["items"]
+    wanted = {name: value for name, value in total.items() if isinstance(value, int)}
+    sums = {name: sum(item[name] for item in tenants["items"]) for name in wanted}
+    return tuple(
+        f"{name}: {wanted[name]} over all tenants, {sums[name]} of all tenants"
+        for name in wanted
+        if wanted[name] != sums[name]
+    )
+
+
+async def _unhealthy(env: Environment) -> tuple[str, ...]:
+    page = await env.until(f"/v1/webhooks?tenant={TENANT}&limit=100", lambda page: True)
+    return tuple(
+        f"{webhook['name']}: {webhook['health']['status']}"
+        for webhook in page["items"]
+        if webhook["health"]["status"] not in ("healthy", "new")
+    )
+
+
+def _verdicts(
+    env: Environment, webhooks: Mapping[str, str], posted: Mapping[str, list[Accepted]], log: EventLog
+) -> dict[str, Verdict]:
+    found = {}
+    for group, events in posted.items():
+        names = ("steady", "flaky") if group == "load" else (group,)
+        is_load = group == "load"
+        found[group] = judge(
+            Observations(
+                webhooks=names,
+                accepted=tuple(events),
+                requests=tuple(request for request in env.receivers.requests if request.webhook in names),
+                logged=tuple(attempt for attempt in log.attempts if attempt.webhook in names),
+                statuses=log.statuses,
+                windows=(),
+                unaccepted=tuple(env.load.unaccepted) if is_load else (),
+                refused=tuple(env.load.refused) if is_load else (),
+            )
+        )
+    return found
