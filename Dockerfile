@@ -1,7 +1,9 @@
 # One image for api, worker and migrate: `docker run … hookkeeper api`. Settings come from the environment.
 # It runs with a read-only file system, as any user, and without a home directory: `docker run --read-only --cap-drop ALL …`.
 
-FROM python:3.12-slim-bookworm
+# `make release` writes values here: the base image with its digest, and what the labels at the end say.
+ARG BASE=python:3.12-slim-bookworm
+FROM ${BASE}
 
 ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -21,6 +23,18 @@ RUN pip install --require-hashes -r requirements.lock
 # Byte code is compiled here, because the user that runs it cannot write.
 COPY . .
 RUN pip install --no-deps --no-build-isolation --editable . && python -m compileall -q .
+
+# Last, because each release changes them.
+ARG VERSION=unreleased
+ARG REVISION=
+ARG CREATED=
+ARG SOURCE=
+LABEL org.opencontainers.image.title=hookkeeper \
+      org.opencontainers.image.licenses=MIT \
+      org.opencontainers.image.version=${VERSION} \
+      org.opencontainers.image.revision=${REVISION} \
+      org.opencontainers.image.created=${CREATED} \
+      org.opencontainers.image.source=${SOURCE}
 
 # By number, because Kubernetes' runAsNonRoot cannot resolve names.
 USER 10001:10001

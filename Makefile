@@ -16,10 +16,10 @@ DEV := $(VENV)/.stamp-dev
 BENCH := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format messages docs fuzz drill bench audit lock clean FORCE
+.PHONY: help demo dev test check format messages docs release fuzz drill production-like bench audit lock clean FORCE
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## Start everything and show the delivery of one event (DEMO_ONCE=1 exits afterwards)
 	@$(BIN)/hookkeeper demo $(if $(filter 1,$(DEMO_ONCE)),--once) $(ARGS)
@@ -54,6 +54,10 @@ docs: $(DEV) ## Build the documentation into build/site; fails for broken links
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
 	@echo "Open build/site/index.html"
 
+release: $(DEV) ## Build the files of a release from the tag of this commit into build/release (BASE, SOURCE, VERSION)
+	@$(BIN)/python -m scripts.release $(if $(BASE),--base '$(BASE)') $(if $(SOURCE),--source '$(SOURCE)') \
+	  $(if $(VERSION),--version '$(VERSION)') $(ARGS)
+
 fuzz: $(DEV) ## Test the API with generated requests for ten minutes (FUZZ_SECONDS, FUZZ_SEED)
 	@seed=$${FUZZ_SEED:-$$(date +%s)}; echo "FUZZ_SEED=$$seed"; \
 	  FUZZ_SECONDS=$${FUZZ_SECONDS:-600} FUZZ_SEED=$$seed $(BIN)/python -m pytest -p no:xdist tests/api/test_fuzz.py $(ARGS)
@@ -61,6 +65,10 @@ fuzz: $(DEV) ## Test the API with generated requests for ten minutes (FUZZ_SECON
 drill: $(DEV) ## Kill processes for ten minutes (DRILL_SECONDS, DRILL_RATE, DRILL_SEED), and verify that nothing is lost
 	@$(BIN)/python -m drills $(if $(DRILL_SECONDS),--seconds $(DRILL_SECONDS)) $(if $(DRILL_RATE),--rate $(DRILL_RATE)) \
 	  $(if $(DRILL_SEED),--seed $(DRILL_SEED)) $(ARGS)
+
+# Temporal's server is built by Go, once, in up to half an hour; DRILL_TEMPORAL_SERVER names a folder that has it.
+production-like: $(DEV) ## Run drills, tests and a benchmark on a stack as in production, without Docker (ARGS="--only slow")
+	@$(BIN)/python -m drills production $(ARGS)
 
 bench: $(BENCH) ## Compare throughput, latency and CPU with bare Temporal and Celery (S=throughput: one scenario)
 	@$(BIN)/python -m benchmarks $(S) $(if $(C),--contenders $(C)) $(ARGS)

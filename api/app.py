@@ -61,6 +61,7 @@ ROUTERS = (
     system.router,
     schedules.router,
     portal.router,
+    keys.current_router,
     keys.router,
     system.audit_router,
     codec.router,

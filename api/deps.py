@@ -14,6 +14,7 @@ from api.cursors import MAX_LENGTH, PageCursor
 from api.errors import naming_event
 from api.limits import HeldCounts
 from api.state import ApiState, state_of
+from hookkeeper.ids import is_webhook_id
 from hookkeeper.links import DEFAULT_TENANT, LinkBuilder
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.catalogue import Catalogue
@@ -93,12 +94,12 @@ class EventEntry(NamedTuple):
     ingest: EventIngest
     links: LinkBuilder
 
-    async def accept(self, event: NewEvent) -> EventSnapshot:
+    async def accept(self, event: NewEvent, *, only_known: bool = False) -> EventSnapshot:
         """Accept an event of the caller. A problem names its id, also one that was generated."""
         event = self.caller.with_tenant(event)
         event_id = event.id or new_event_id()
         with naming_event(event_id):
-            return await self.ingest.accept(event, event_id)
+            return await self.ingest.accept(event, event_id, only_known=only_known)
 
 
 async def event_entry(request: Request) -> EventEntry:
@@ -171,11 +172,31 @@ def _own_tenant(caller: Caller, tenant: str | None) -> str | None:
     return caller.tenant or tenant
 
 
+async def _webhook_owner(
+    caller: CallerDep,
+    tenant: Annotated[
+        str | None,
+        Query(
+            pattern=TENANT_PATTERN,
+            description="The tenant of the webhook. A key of all tenants needs it for a `uid`, unless it is `default`",
+            examples=["acme"],
+        ),
+    ] = None,
+) -> str | None:
+    """Return the tenant of the webhook that a request names; None for any."""
+    return _own_tenant(caller, tenant)
+
+
+WebhookTenant = Annotated[str | None, Depends(_webhook_owner)]
+
+
 async def _known_webhook(
-    webhook_id: Annotated[str, Path(pattern=EVENT_ID)], store: StoreDep, caller: CallerDep
+    webhook_id: Annotated[str, Path(pattern=EVENT_ID, description="The webhook's id or `uid`")],
+    store: StoreDep,
+    tenant: WebhookTenant,
 ) -> Webhook:
     """Return the webhook that the path names. Raises NotFound, also for a webhook of another tenant."""
-    return require(await store.webhooks.get(webhook_id, caller.tenant))
+    return require(await store.webhooks.get(webhook_id, tenant))
 
 
 async def _listed(
@@ -194,6 +215,23 @@ async def _listed(
     return tenant or caller.tenant
 
 
+AnyTenant = Annotated[str | None, Depends(_listed)]
+
+
+async def _webhook_filter(
+    store: StoreDep,
+    tenant: AnyTenant,
+    webhook: Annotated[
+        str | None, Query(pattern=EVENT_ID, description="Only what concerns this webhook, named by its id or `uid`")
+    ] = None,
+) -> str | None:
+    """Return the id of the webhook of a filter; what is no uid stays as it is."""
+    if webhook is None or is_webhook_id(webhook):
+        return webhook
+    known = await store.webhooks.get(webhook, tenant)
+    return known.id if known else webhook
+
+
 async def _cursor(
     request: Request,
     cursor: Annotated[
@@ -209,5 +247,5 @@ Cursor = Annotated[PageCursor, Depends(_cursor)]
 KnownWebhook = Annotated[Webhook, Depends(_known_webhook)]
 Tenant = Annotated[str, Depends(_owner)]
 EventTenant = Annotated[str, Depends(_event_owner)]
-AnyTenant = Annotated[str | None, Depends(_listed)]
+WebhookFilter = Annotated[str | None, Depends(_webhook_filter)]
 Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items on a page")]

@@ -18,6 +18,7 @@ from api.problems import (
     Forbidden,
     Malformed,
     Missing,
+    PreconditionFailed,
     Problem,
     ServiceUnavailable,
     TooManyRequests,
@@ -33,9 +34,18 @@ from hookkeeper.registry.index.statistics import StatisticsTooLarge
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.registry.portal import TooManyPortalSessions
 from hookkeeper.registry.suppressions import TooManySuppressions
-from hookkeeper.registry.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks
+from hookkeeper.registry.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks, UidTaken
 from hookkeeper.sandbox.children import SandboxUnavailable
-from hookkeeper.services.errors import Invalid, NotAllowed, NotFound, NotPossible, Postponed, ServiceError, TooLarge
+from hookkeeper.services.errors import (
+    Invalid,
+    NotAllowed,
+    NotFound,
+    NotKnown,
+    NotPossible,
+    Postponed,
+    ServiceError,
+    TooLarge,
+)
 from hookkeeper.temporal.schedules.client import BadTimes
 from hookkeeper.temporal.server.error_translation import (
     Conflict,
@@ -56,6 +66,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     UnknownDelivery,
     EventTypeExists,
     TooManyWebhooks,
+    UidTaken,
     TooManyPortalSessions,
     TooManySuppressions,
     ChangedMeanwhile,
@@ -127,6 +138,8 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Forbidden(str(error))
         case NotPossible():
             return Conflicting(str(error))
+        case NotKnown():
+            return PreconditionFailed(str(error))
         case Invalid():
             return Unprocessable(str(error), error.errors)
         case BadTimes():  # values of a cron expression, or a time zone that the server does not know
@@ -142,7 +155,9 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return TooManyRequests(str(error), headers={"retry-after": f"{error.retry_after:g}"})
         case UnknownEvent() | UnknownDelivery() | UnknownSchedule() | UnknownRecovery():
             return Missing(_sentence(error))
-        case Conflict() | TooManySchedules() | Refused() | EventTypeExists() | TooManyWebhooks() | ChangedMeanwhile():
+        case Conflict() | TooManySchedules() | Refused():
+            return Conflicting(_sentence(error))
+        case EventTypeExists() | TooManyWebhooks() | UidTaken() | ChangedMeanwhile():
             return Conflicting(_sentence(error))
         case PreviousKeySigns():
             return Conflicting(f"{_sentence(error)} Wait until then, or end it now with `end_previous`.")

@@ -8,15 +8,15 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import Field
 
 from api.cursors import STREAM_ID_LENGTH
-from api.deps import AnyTenant, CallerDep, KnownWebhook
+from api.deps import AnyTenant, CallerDep, KnownWebhook, WebhookFilter
 from api.state import state_of
 from api.streams.subscription import Subscription
-from hookkeeper.content.search_terms import MAX_QUERY, BadQuery, Term, parse
+from hookkeeper.content.search_terms import MAX_QUERY, BadQuery, Term, keys_of_channels, parse
 from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
 from hookkeeper.policy import HealthStatus
 from hookkeeper.registry.index.search import Search, StatusCodes, status_codes
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.fields import AGE, ERROR, EVENT_ID, STATUS_CODE, EventType, GivenTime
+from hookkeeper.services.fields import AGE, ERROR, EVENT_ID, STATUS_CODE, ChannelName, EventType, GivenTime
 from hookkeeper.times import utc_now
 
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -119,7 +119,7 @@ async def _webhook_search(
         Query(
             min_length=1,
             max_length=MAX_QUERY,
-            description="Words, or texts in quotes, of the webhook's id, name or URL, and values of its metadata: "
+            description="Words, or texts in quotes, of the webhook's id, uid, name or URL, and values of its metadata: "
             "`metadata.team:shop`. Up to five, and all have to be met",
             examples=["metadata.team:shop"],
         ),
@@ -143,8 +143,8 @@ async def _event_search(
     tenant: AnyTenant,
     period: PeriodDep,
     outcome: OutcomeDep,
+    webhook: WebhookFilter,
     type: Types = None,
-    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Events that match this webhook")] = None,
     status: Annotated[
         list[EventStatus] | None,
         Query(max_length=MAX_VALUES, description="Events with this status; can be repeated"),
@@ -162,11 +162,17 @@ async def _event_search(
         Query(max_length=MAX_VALUES, description="Events with a delivery of this status; can be repeated"),
     ] = None,
     id_prefix: IdPrefix = None,
+    in_channel: Annotated[
+        ChannelName | None, Query(description="Events of one tenant that name this channel", examples=["project_1"])
+    ] = None,
 ) -> Search:
+    if in_channel and tenant is None:
+        raise Invalid.field("in_channel", "finds events of one tenant: name a `tenant` too")
     return Search(
         tenant=tenant,
         types=_once(type),
         id_prefix=id_prefix,
+        keys=keys_of_channels((in_channel,)) if in_channel else (),
         **period._asdict(),
         statuses=_once(status),
         needs_attention=needs_attention,
@@ -179,8 +185,8 @@ async def _event_search(
 
 async def _stream_search(
     tenant: AnyTenant,
+    webhook: WebhookFilter,
     type: Types = None,
-    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Changes of deliveries to this webhook")] = None,
     status: Annotated[
         list[EventStatus] | None, Query(max_length=MAX_VALUES, description="Events with this status; can be repeated")
     ] = None,

@@ -7,6 +7,7 @@ Problem
 ├── Missing 404               unknown, or another tenant's
 ├── RequestTimeout 408        the body came too slowly
 ├── Conflicting 409           not possible in the present state
+├── PreconditionFailed 412    the event was not accepted before
 ├── ContentTooLarge 413       over the limit
 ├── UriTooLong 414            over the limit
 ├── UnsupportedMediaType 415  the body is not declared as JSON, or is compressed
@@ -110,6 +111,12 @@ class Conflicting(Problem):
     status = 409
     kind = "conflict"
     example = "An event with id order-4711 and other content was accepted before for tenant acme."
+
+
+class PreconditionFailed(Problem):
+    status = 412
+    kind = "not-known"
+    example = "No event with this id was accepted before."
 
 
 class ContentTooLarge(Problem):

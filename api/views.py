@@ -22,6 +22,7 @@ from hookkeeper import ids
 from hookkeeper.content import masking, tls
 from hookkeeper.content.headers import masked
 from hookkeeper.content.notifications import OnFailure
+from hookkeeper.content.search_terms import CHANNEL
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.bulk_work import RecoveryState
@@ -108,6 +109,7 @@ def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
     return EventView.of(
         state,
         data=snapshot.event.data,
+        channels=snapshot.event.channels,
         workflow_id=snapshot.workflow_id,
         run_id=snapshot.run_id,
         acknowledged=snapshot.acknowledged,
@@ -177,7 +179,8 @@ def as_query(search: Search) -> dict[str, str | list[str]]:
         "type": search.types,
         "status": search.statuses,
         "delivery_status": search.delivery_statuses,
-        "q": " ".join(f'data.{key.path}:"{key.value}"' for key in search.keys) or None,
+        "q": " ".join(f'data.{path}:"{value}"' for path, value in search.keys if path != CHANNEL) or None,
+        "in_channel": next((value for path, value in search.keys if path == CHANNEL), None),
         "status_code": codes and (f"{codes.status_class}xx" if codes.is_class else str(codes.first)),
     }
     renamed = {"types", "statuses", "delivery_statuses", "status_codes", "tenant", "keys"}

@@ -18,10 +18,11 @@ from benchmarks.index_reports import reports
 from hookkeeper.cli.console import Failed, out
 from hookkeeper.cli.processes import freeze_objects
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.database import RegistryUnavailable, migrate, open_engine, without_transactions
+from hookkeeper.registry.database import RegistryUnavailable, open_engine, without_transactions
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.rollup import MINUTE, MINUTE_RETENTION
 from hookkeeper.registry.index.tables import events, rollups
+from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
 

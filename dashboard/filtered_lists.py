@@ -33,7 +33,7 @@ FOLLOWED = ("tenant", "type", "webhook")
 EVENT_FIELDS = frozenset(
     {
         *("tenant", "type", "status", "delivery_status", "status_code", "error", "webhook", "id_prefix"),
-        *("q", "last", "since", "until", "needs_attention"),
+        *("q", "in_channel", "last", "since", "until", "needs_attention"),
     }
 )
 """Filters that the form of events has."""

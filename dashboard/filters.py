@@ -46,6 +46,7 @@ LABELS = {
     "delivery_status": N_("delivery"),
     "status_code": N_("status code"),
     "id_prefix": N_("id begins with"),
+    "in_channel": N_("in channel"),
     "since": N_("from"),
     "min_attempts": N_("attempts from"),
     "event": N_("gets events of type"),

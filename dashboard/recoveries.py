@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import ValidationError
 
 from api import views
 from api.access import needs
 from api.cursors import PageCursor
-from api.deps import AnyTenant, CallerDep, Cursor, RecoveriesDep, SearchesDep, StoreDep
+from api.deps import AnyTenant, CallerDep, Cursor, RecoveriesDep, SearchesDep, StoreDep, WebhookFilter
 from api.errors import as_problem
 from api.filters import UNITS, DataQuery, EventSearch
 from api.problems import Problem, Unprocessable
@@ -55,7 +55,7 @@ async def list_recoveries(
     cursor: Cursor,
     recoveries: RecoveriesDep,
     tenant: AnyTenant,
-    webhook: Annotated[str | None, Query(pattern=EVENT_ID)] = None,
+    webhook: WebhookFilter,
     done: str = "",
 ) -> Response:
     """Show recoveries: open ones first, each newest first."""

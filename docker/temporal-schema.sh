@@ -7,5 +7,5 @@ for each in temporal/temporal temporal_visibility/visibility; do
   database=${each%/*} schema=${each#*/}
   temporal-sql-tool --database "$database" create-database
   temporal-sql-tool --database "$database" setup-schema --version 0.0
-  temporal-sql-tool --database "$database" update-schema --schema-dir "/etc/temporal/schema/postgresql/v12/$schema/versioned"
+  temporal-sql-tool --database "$database" update-schema --schema-name "postgresql/v12/$schema"
 done

@@ -10,10 +10,26 @@ import tempfile
 import time
 from pathlib import Path
 
-from drills import acceptance, bulk, fault_drill, glance, index, neighbour, ordered, rates, report, waiting
+from drills import (
+    acceptance,
+    bulk,
+    cells,
+    fault_drill,
+    glance,
+    index,
+    neighbour,
+    ordered,
+    production_like,
+    rates,
+    report,
+    slow,
+    upgrade,
+    waiting,
+)
 from drills.fault_drill import DrillPlan
 from drills.hostile_cases import CASES
-from drills.schedule import KINDS, USUAL
+from drills.schedule import KINDS, USUAL, make_tour
+from drills.shape import EMBEDDED, EXTRAS, SERVERS, Shape
 from hookkeeper.cli.console import Failed, print_failure
 from hookkeeper.cli.processes import run, until_stopped
 
@@ -22,7 +38,11 @@ SECONDS, NEIGHBOUR_SECONDS, CASE_SECONDS = 600.0, 120.0, 20.0
 
 def main() -> None:
     """Run a drill, and exit with its code."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    arguments.shape = Shape(arguments.on, frozenset(arguments.extras))
+    if arguments.shape != EMBEDDED and (arguments.drill in ON_EMBEDDED_ONLY or arguments.on == EMBEDDED.server):
+        parser.error(f"{arguments.drill} has no --on; --with needs it")
     _clear_environment()
     passed = False
 
@@ -40,7 +60,9 @@ def main() -> None:
 
 async def _faults(arguments: argparse.Namespace) -> bool:
     rate = arguments.rate or 20.0
-    plan = DrillPlan(arguments.seed, arguments.seconds or SECONDS, rate, arguments.kinds, arguments.keep)
+    schedule = make_tour(arguments.shape) if arguments.tour else None
+    seconds = arguments.seconds or (schedule[-1].at if schedule else SECONDS)
+    plan = DrillPlan(arguments.seed, seconds, rate, arguments.kinds, arguments.shape, schedule, arguments.keep)
     report.print_plan(plan)
     return report.print_result(plan, await fault_drill.run(plan, report.print_fault))
 
@@ -54,20 +76,20 @@ async def _ordered(arguments: argparse.Namespace) -> bool:
     if arguments.keys:
         events = arguments.events or 20_000
         return report.print_keyed(
-            await ordered.run_with_keys(arguments.seed, events, arguments.keys, report.print_step)
+            await ordered.run_with_keys(arguments.seed, events, arguments.keys, report.print_step, arguments.shape)
         )
     events = arguments.events or 100
-    return report.print_ordered(await ordered.run(arguments.seed, events, report.print_step))
+    return report.print_ordered(await ordered.run(arguments.seed, events, report.print_step, arguments.shape))
 
 
 async def _release(arguments: argparse.Namespace) -> bool:
     events, rate = arguments.events or bulk.RELEASED_EVENTS, arguments.rate or bulk.RATE
-    return report.print_release(await bulk.release(arguments.seed, events, rate, report.print_step))
+    return report.print_release(await bulk.release(arguments.seed, events, rate, report.print_step, arguments.shape))
 
 
 async def _recovery(arguments: argparse.Namespace) -> bool:
     events, rate = arguments.events or bulk.RECOVERED_EVENTS, arguments.rate or bulk.RATE
-    return report.print_recovery(await bulk.recovery(arguments.seed, events, rate, report.print_step))
+    return report.print_recovery(await bulk.recovery(arguments.seed, events, rate, report.print_step, arguments.shape))
 
 
 async def _index(arguments: argparse.Namespace) -> bool:
@@ -84,11 +106,13 @@ async def _neighbour(arguments: argparse.Namespace) -> bool:
     seconds = min(arguments.seconds or (CASE_SECONDS if arguments.case else NEIGHBOUR_SECONDS), NEIGHBOUR_SECONDS)
     plan = (arguments.seed, seconds, arguments.factor, arguments.pages, report.print_step)
     if not arguments.case:
-        return report.print_neighbour(await neighbour.run(*plan))
+        return report.print_neighbour(await neighbour.run(*plan, shape=arguments.shape))
     cases, found = [*CASES] if "all" in arguments.case else arguments.case, {}
     for case in cases:
         try:
-            found[case] = await neighbour.run(*plan, case)  # with new processes: none finishes what another began
+            found[case] = await neighbour.run(
+                *plan, case, arguments.shape
+            )  # with new processes: none finishes what another began
         except Failed as failure:
             print_failure(failure)
         else:
@@ -105,7 +129,29 @@ async def _glance(arguments: argparse.Namespace) -> bool:
 
 async def _rates(arguments: argparse.Namespace) -> bool:
     events = arguments.events or rates.EVENTS
-    return report.print_rates(await rates.run(arguments.seed, events, report.print_step))
+    return report.print_rates(await rates.run(arguments.seed, events, report.print_step, arguments.shape))
+
+
+async def _slow(arguments: argparse.Namespace) -> bool:
+    events = arguments.events or slow.EVENTS
+    return report.print_slowed(await slow.run(arguments.seed, events, report.print_step, arguments.shape))
+
+
+async def _production(arguments: argparse.Namespace) -> bool:
+    return production_like.print_steps(await production_like.run(arguments.seed, arguments.only, report.print_step))
+
+
+async def _upgrade(arguments: argparse.Namespace) -> bool:
+    plan = (
+        arguments.release or upgrade.latest_tag(),
+        arguments.seconds or upgrade.SECONDS,
+        arguments.rate or upgrade.RATE,
+    )
+    return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step))
+
+
+async def _cells(arguments: argparse.Namespace) -> bool:
+    return report.print_moved(await cells.run(arguments.seed, report.print_step))
 
 
 DRILLS = {
@@ -119,21 +165,42 @@ DRILLS = {
     "neighbour": _neighbour,
     "rates": _rates,
     "glance": _glance,
+    "slow": _slow,
+    "production": _production,
+    "upgrade": _upgrade,
+    "cells": _cells,
 }
+ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "cells", "production"}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m drills", description=__doc__)
     add = parser.add_argument
     add("drill", nargs="?", choices=DRILLS, default="faults", help="the drill to run (%(default)s)")
+    add(
+        "--on",
+        choices=SERVERS,
+        default=EMBEDDED.server,
+        help="the embedded Temporal server, or a stack as in production",
+    )
+    add(
+        "--with",
+        dest="extras",
+        nargs="+",
+        choices=EXTRAS,
+        default=(),
+        help="production: with TLS, encryption, PgBouncer",
+    )
+    add("--only", nargs="+", choices=production_like.STEPS, default=(), help="production: only these steps")
     add("--seed", type=int, default=int(time.time()), help="decides the faults and the receivers' responses")
-    add("--rate", type=float, help="events a second (20; release and recovery: 40; glance: 5)")
+    add("--rate", type=float, help="events a second (20; release and recovery: 40; glance: 5; upgrade: 4)")
     add(
         "--seconds",
         type=float,
         help="how long events are posted (600; neighbour: 120, at most; a case: 20); "
-        "glance: how long webhooks are broken (60)",
+        "glance: how long webhooks are broken (60); upgrade: how long each release works (15)",
     )
+    add("--tour", action="store_true", help="faults: kill each process once, then let the database fail in each way")
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
     add(
         "--keep",
@@ -147,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         help="number of events (ordered: 100, or 20,000 with keys, release: 1000, recovery, index: 2000, rates: 3000, "
         "acceptance: 10,000)",
     )
+    add("--from", dest="release", help="upgrade: the earlier release, as a revision of git (the latest tag)")
     add("--keys", type=_number, nargs="?", const=1000, default=0, help="ordered: number of keys (%(const)d)")
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
     add("--factor", type=float, default=1.0, help="neighbour, glance: multiplies the time limits (%(default)g)")

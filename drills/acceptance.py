@@ -22,7 +22,8 @@ from drills.event_log import EventLog
 from drills.fault_drill import STUCK_TIMEOUT
 from drills.observations import Observations
 from drills.relays import Break, Step
-from drills.schedule import REGISTRY, Fault
+from drills.schedule import Fault
+from drills.shape import REGISTRY
 from drills.verdict import Verdict, judge
 
 EVENTS = 10_000

@@ -6,20 +6,14 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
-from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
+from drills.authorities import Authority
 from drills.name_server import name_server
 
 HOST = "127.0.0.1"
@@ -70,7 +64,7 @@ class Receivers:
     @property
     def authority(self) -> str:
         """The certificate that the webhook with TLS trusts."""
-        return (self.certificates / "trusted.pem").read_text().partition("-----BEGIN PRIVATE KEY")[0]
+        return (self.certificates / "trusted-authority.pem").read_text()
 
     def _present(self, certificate: str) -> None:
         self.tls.load_cert_chain(self.certificates / f"{certificate}.pem")
@@ -114,7 +108,10 @@ async def receiving() -> AsyncIterator[Receivers]:
     names: set[str] = set()
     with tempfile.TemporaryDirectory() as folder:
         for name in ("trusted", "unknown"):
-            (Path(folder) / f"{name}.pem").write_text(_certificate())
+            authority = Authority()
+            made = authority.certify(HOST)
+            (Path(folder) / f"{name}.pem").write_text(made.certificate + made.key)
+            (Path(folder) / f"{name}-authority.pem").write_text(authority.pem)
         state = Receivers(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Path(folder), names)
         state.mend()
         app = web.Application(client_max_size=1024 * 1024)
@@ -134,24 +131,3 @@ async def receiving() -> AsyncIterator[Receivers]:
         finally:
             mail.close()
             await runner.cleanup()
-
-
-def _certificate() -> str:
-    """Make a certificate of this host that vouches for itself, and append its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a receiver of the drill")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return signed.public_bytes(Encoding.PEM).decode() + pem.decode()

@@ -10,6 +10,7 @@ from drills.environment import TENANT, TIMEOUT, Environment, Report, environment
 from drills.event_log import EventLog
 from drills.excuses import was_in_flight
 from drills.observations import ReceivedRequest, Window
+from drills.shape import EMBEDDED, Shape
 
 RELEASED_EVENTS, RECOVERED_EVENTS, RATE = 1000, 2000, 40.0
 RECOVERY_RATE = 30.0
@@ -84,9 +85,9 @@ def summarize(wanted: int, requests: list[ReceivedRequest], windows: list[Window
     return Summary(wanted, len(by_event), repeated.total(), unexplained, in_flight)
 
 
-async def release(seed: int, events: int, rate: float, report: Report) -> Release:
+async def release(seed: int, events: int, rate: float, report: Report, shape: Shape = EMBEDDED) -> Release:
     """Hold events of a paused webhook, resume it, and kill everything while they are released."""
-    async with environment(seed) as env:
+    async with environment(seed, shape) as env:
         webhook = await env.register("paused", lambda *_: PlannedAnswer(200, 0.02))
         (await env.http.post(f"/v1/webhooks/{webhook}/pause")).raise_for_status()
         report(f"posting {events} events in {events / rate:.0f} s")
@@ -103,9 +104,9 @@ async def release(seed: int, events: int, rate: float, report: Report) -> Releas
         return Release(_summary(env, events), await _displacement(env))
 
 
-async def recovery(seed: int, events: int, rate: float, report: Report) -> Recovery:
+async def recovery(seed: int, events: int, rate: float, report: Report, shape: Shape = EMBEDDED) -> Recovery:
     """Recover failed events, and kill everything midway. They fail again, so both attempts look the same."""
-    async with environment(seed) as env:
+    async with environment(seed, shape) as env:
         webhook = await env.register("fails", lambda *_: PlannedAnswer(503, 0.02), retry={"schedule": []})
         report(f"posting {events} events in {events / rate:.0f} s; all fail")
         await _post(env, events, rate)

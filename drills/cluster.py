@@ -1,23 +1,25 @@
-"""The processes of a drill: PostgreSQL, Temporal, two workers and the API. Each is restarted when it dies."""
+"""The processes of a drill: PostgreSQL, Temporal, two workers and the APIs. Each is restarted when it dies."""
 
 import asyncio
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 
-from drills import stack
+from drills import production, stack
 from drills.clocks import Clocks, clocks_in
 from drills.postgres import Postgres
-from drills.relays import Relays, relaying
-from drills.schedule import CLOCKS, WORKERS
+from drills.relays import Relay, Relays, relaying
+from drills.schedule import CLOCKS
+from drills.shape import EMBEDDED, WORKERS, Shape
 from drills.stack import Stack
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
@@ -38,16 +40,20 @@ class Memory(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A running stack, a client of its API, and the clocks of its processes."""
+    """A running stack, a client of its API, and what a drill can do to its processes."""
 
+    shape: Shape
     stack: Stack
     http: httpx.AsyncClient
     metrics: str
-    """The URL of the API's metrics."""
-    clocks: Clocks | None
+    """The URL of the first API's metrics."""
+    database: Postgres
+    clocks: Clocks | None = None
     """None if clocks cannot be set."""
     relays: Relays | None = None
     """Those through which the API connects, if any."""
+    delays: tuple[Relay, ...] = ()
+    """Those between each process and Temporal in production, if any."""
 
     def pid(self, name: str) -> int | None:
         """Return the process id; None while the process is down."""
@@ -88,6 +94,7 @@ class Cluster:
 
 @asynccontextmanager
 async def running(
+    shape: Shape = EMBEDDED,
     *,
     folder: Path | None = None,
     disk: Path | None = None,
@@ -95,40 +102,50 @@ async def running(
     relayed: bool = False,
     variables: Mapping[str, str] | None = None,
     temporal_config: tuple[str, ...] = (),
+    python: str = sys.executable,
 ) -> AsyncIterator[Cluster]:
     """Run all processes until the block ends.
 
-    Data and logs are in `folder`, and the registry's data is on `disk`; each is a temporary folder if not given. With
-    `own_clocks`, the clocks of workers and API can be set. If `relayed`, the API connects through relays. `variables`
-    are added to the environment of workers and API, and `temporal_config` to the dynamic configuration of Temporal.
+    Data and logs are in `folder`, and the database's data is on `disk`; each is a temporary folder if not given. With
+    `own_clocks`, the clocks of workers and API can be set. If `relayed`, the API connects through relays, and in
+    production each process to Temporal. `variables` are added to the environment of workers and API, and
+    `temporal_config` to the dynamic configuration of the embedded server. `python` is the interpreter of workers and
+    API, which may be that of another release.
     """
     async with AsyncExitStack() as resources:
-        sockets, temporary = (
-            resources.enter_context(tempfile.TemporaryDirectory(prefix=f"hookkeeper-{name}-"))
-            for name in ("pg", "drill")
-        )
+        temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-drill-"))
+        folder, variables = folder or Path(temporary), variables or {}
         ports = free_ports(Ports(metrics=METRICS_PORT))
-        folder = folder or Path(temporary)
-        registry = Postgres((disk or Path(sockets)) / "data", Path(sockets))
-        await asyncio.to_thread(registry.make)
-        clocks = clocks_in(folder) if own_clocks else None
-        relays = await resources.enter_async_context(relaying(Path(sockets), ports.temporal)) if relayed else None
-        environments = {name: _environment(name, clocks, variables or {}) for name in CLOCKS}
-        metrics = f"{LOCALHOST}:{ports.metrics}"
-        environments["api"] |= {"HOOKKEEPER_METRICS_ADDRESS": metrics}
-        environments["api"] |= relays.environment if relays else {}
-        plan = stack.StackPlan(
-            data=DataDir(folder),
-            ports=ports,
-            settings=Settings(_env_file=None, database_url=registry.url),
-            send_emails=False,
-            database=registry.service,
-            workers=WORKERS,
-            temporal=stack.temporal_service(folder, ports, dynamic_config=temporal_config),
-            environments=environments,
-        )
-        async with stack.running(plan) as running_stack, _client(running_stack) as http:
-            yield Cluster(running_stack, http, f"http://{metrics}/metrics", clocks, relays)
+        clocks: Clocks | None = None
+        relays: Relays | None = None
+        delays: tuple[Relay, ...] = ()
+        if shape.is_production:
+            planned = production.planned(shape, folder, disk, variables, ports, relayed)
+            made, plan = await resources.enter_async_context(planned)
+            database, delays = made.postgres, made.delays
+            metrics = plan.environments[shape.apis[0]]["HOOKKEEPER_METRICS_ADDRESS"]
+        else:
+            sockets = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-pg-")))
+            database = Postgres((disk or sockets) / "data", sockets)
+            await asyncio.to_thread(database.make)
+            clocks = clocks_in(folder) if own_clocks else None
+            relays = await resources.enter_async_context(relaying(sockets, ports.temporal)) if relayed else None
+            environments = {name: _environment(name, clocks, variables) for name in CLOCKS}
+            metrics = f"{LOCALHOST}:{ports.metrics}"
+            environments["api"] |= {"HOOKKEEPER_METRICS_ADDRESS": metrics}
+            environments["api"] |= relays.environment if relays else {}
+            plan = stack.StackPlan(
+                data=DataDir(folder),
+                ports=ports,
+                settings=Settings(_env_file=None, database_url=database.url),
+                send_emails=False,
+                database=database.service,
+                workers=WORKERS,
+                temporal=stack.temporal_service(folder, ports, dynamic_config=temporal_config),
+                environments=environments,
+            )
+        async with stack.running(replace(plan, python=python)) as running_stack, _client(running_stack) as http:
+            yield Cluster(shape, running_stack, http, f"http://{metrics}/metrics", database, clocks, relays, delays)
 
 
 def _environment(name: str, clocks: Clocks | None, variables: Mapping[str, str]) -> dict[str, str]:

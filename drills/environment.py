@@ -1,6 +1,7 @@
 """What a drill runs in: the processes, receivers, a load generator and a fault injector."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from drills.fault_injector import FaultInjector
 from drills.load_generator import LoadGenerator
 from drills.observations import Window
 from drills.receiver import Answers, Receivers, receiving
-from drills.schedule import EVERYTHING, WORKERS, Fault
+from drills.schedule import EVERYTHING, Fault
+from drills.shape import EMBEDDED, WORKERS, Shape
 
 TENANT = "drill"
 RETRIES: dict[str, Any] = {"schedule": [1.0] * 49}
@@ -44,7 +46,9 @@ class Environment:
     async def register(self, name: str, answer: Answers, retry: dict[str, Any] = RETRIES, **fields: Any) -> str:
         """Register a webhook whose receiver answers as given; return its id."""
         url = f"{self.receivers.url}/{name}"
-        webhook = await self.create_webhook(events=["drill.*"], url=url, name=name, retry=retry, **fields)
+        webhook = await self.create_webhook(
+            **{"events": ["drill.*"], "url": url, "name": name, "retry": retry, **fields}
+        )
         self.receivers.answers[name], self.receivers.secrets[name] = answer, webhook["secret"]
         webhook_id: str = webhook["id"]
         return webhook_id
@@ -92,6 +96,7 @@ class Environment:
 @asynccontextmanager
 async def environment(
     seed: int,
+    shape: Shape = EMBEDDED,
     *,
     folder: Path | None = None,
     disk: SmallDisk | None = None,
@@ -99,16 +104,19 @@ async def environment(
     relayed: bool = False,
     variables: Mapping[str, str] | None = None,
     temporal_config: tuple[str, ...] = (),
+    python: str = sys.executable,
     on_fault: Callable[[float, str], None] = lambda at, text: None,
 ) -> AsyncIterator[Environment]:
     """Start everything, and stop it when the block ends."""
     running = cluster.running(
+        shape,
         folder=folder,
         disk=disk.folder if disk else None,
         own_clocks=own_clocks,
         relayed=relayed,
         variables=variables,
         temporal_config=temporal_config,
+        python=python,
     )
     async with running as started, receiving() as receivers:
         load = LoadGenerator(started.http, TENANT, seed)

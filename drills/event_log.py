@@ -57,7 +57,7 @@ class EventLog:
                         break
                     await asyncio.sleep(0.5)
                 if event is not None:
-                    self._record(event)
+                    self.record(event)
 
         await asyncio.gather(*map(read_one, event_ids))
 
@@ -68,7 +68,8 @@ class EventLog:
             return None
         return response.json() if response.status_code == 200 else None
 
-    def _record(self, event: dict[str, Any]) -> None:
+    def record(self, event: dict[str, Any]) -> None:
+        """Add what the API says of an event."""
         self.statuses[event["id"]] = event["status"]
         for delivery in event["deliveries"]:
             for attempt in delivery["attempts"]:

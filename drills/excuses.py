@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from drills.observations import Logged, ReceivedRequest, Window
-from drills.schedule import EVERYTHING, WORKERS
+from drills.schedule import EVERYTHING
+from drills.shape import POSTGRESQL, WORKERS
 
 RECORDING_TIME = 2.0
 """Seconds from a receiver's response until Temporal has the outcome: 0.1 s by design, the rest for a busy machine.
@@ -19,8 +20,8 @@ MAX_TRANSIT_TIME = 5.0
 """Seconds that a request may take, in a busy process, from reading the clock to its receiver."""
 RESEND_TIME = 1.0
 """Seconds in which a request is sent again on a new connection after its connection broke."""
-CAUSES_OF_REPETITION = frozenset({*WORKERS, "temporal", EVERYTHING})
-"""Targets whose faults can lose the outcome of a request. API and registry have no outcomes."""
+CAUSES_OF_REPETITION = (*WORKERS, "temporal", POSTGRESQL, EVERYTHING)
+"""How targets begin whose faults can lose the outcome of a request. API and registry have no outcomes."""
 
 Pair = tuple[str, str]
 """An event and a webhook."""
@@ -37,7 +38,7 @@ def by_pair(entries: Iterable[Entry]) -> dict[Pair, list[Entry]]:
 
 def was_in_flight(request: ReceivedRequest, windows: Collection[Window]) -> bool:
     """Whether the request was in flight, or just answered, at a fault that can lose its outcome."""
-    return any(_touches(request, window) for window in windows if window.target in CAUSES_OF_REPETITION)
+    return any(_touches(request, window) for window in windows if window.target.startswith(CAUSES_OF_REPETITION))
 
 
 def _touches(request: ReceivedRequest, window: Window) -> bool:

@@ -14,7 +14,8 @@ from drills.disk import small_disk
 from drills.environment import TENANT, Environment, environment
 from drills.event_log import EventLog
 from drills.observations import Observations
-from drills.schedule import TARGETS, USUAL, Kind, make_schedule
+from drills.schedule import USUAL, Fault, Kind, make_schedule
+from drills.shape import EMBEDDED, Shape
 from drills.verdict import Verdict, judge
 
 STUCK_TIMEOUT = 120.0
@@ -30,6 +31,9 @@ class DrillPlan:
     rate: float
     """Events a second."""
     kinds: Collection[Kind] = USUAL
+    shape: Shape = EMBEDDED
+    schedule: tuple[Fault, ...] | None = None
+    """In place of one that the seed makes of `kinds`."""
     keep: Path | None = None
     """The folder in which data, logs and observations are kept, if any."""
 
@@ -46,7 +50,9 @@ async def run(plan: DrillPlan, on_fault: Callable[[float, str], None]) -> DrillR
     """Run the drill, and report each fault with its time in seconds."""
     own_clocks = "clock" in plan.kinds
     with small_disk("disk full" in plan.kinds) as disk:
-        running = environment(plan.seed, folder=plan.keep, disk=disk, own_clocks=own_clocks, on_fault=on_fault)
+        running = environment(
+            plan.seed, plan.shape, folder=plan.keep, disk=disk, own_clocks=own_clocks, on_fault=on_fault
+        )
         async with running as env:
             observations = await _observe(plan, env)
             if plan.keep:
@@ -67,7 +73,7 @@ async def _observe(plan: DrillPlan, env: Environment) -> Observations:
     changed = await env.create_webhook(events=["nothing.ever"], url=env.receivers.url)
     updater = ConfigUpdater(env.http, changed["id"], plan.seed)
     await _post_and_inject(plan, env, updater)
-    for name in TARGETS:
+    for name in plan.shape.targets:
         await env.cluster.until_ready(name)
     log = EventLog(env.http, TENANT, webhooks)
     await log.until_final(STUCK_TIMEOUT, env.receivers.latest)
@@ -86,6 +92,12 @@ async def _observe(plan: DrillPlan, env: Environment) -> Observations:
     )
 
 
+def _schedule(plan: DrillPlan, kinds: Collection[Kind]) -> tuple[Fault, ...]:
+    if plan.schedule is None:
+        return make_schedule(plan.seed, plan.seconds, kinds, plan.shape)
+    return tuple(fault for fault in plan.schedule if fault.kind in kinds)
+
+
 async def _post_and_inject(plan: DrillPlan, env: Environment, updater: ConfigUpdater) -> None:
     """Post events, change a webhook and inject faults, until all events are posted and all faults are over."""
     impossible = {"disk full": env.faults.disk is None, "clock": env.cluster.clocks is None}
@@ -94,7 +106,7 @@ async def _post_and_inject(plan: DrillPlan, env: Environment, updater: ConfigUpd
     try:
         await asyncio.gather(
             env.load.post(plan.seconds, plan.rate),
-            env.faults.inject(make_schedule(plan.seed, plan.seconds, kinds)),
+            env.faults.inject(_schedule(plan, kinds)),
         )
     finally:
         updating.cancel()

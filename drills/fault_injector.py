@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from signal import SIGCONT, SIGKILL, SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGQUIT, SIGSTOP, Signals
 
 from drills.clocks import CLOCK_DELAY
 from drills.cluster import Cluster
 from drills.disk import SmallDisk
 from drills.observations import Window
-from drills.schedule import TARGETS, Fault
+from drills.schedule import Fault
 
 FILL_INTERVAL = 0.25
 """Seconds after which the disk is filled again: a database without space removes files."""
@@ -47,7 +47,11 @@ class FaultInjector:
             case "kill":
                 return await self._kill(fault.target)
             case "kill everything":
-                return any(await asyncio.gather(*(self._kill(name) for name in TARGETS)))
+                return any(await asyncio.gather(*(self._kill(name) for name in self.cluster.shape.targets)))
+            case "immediate stop":  # as `pg_ctl stop -m immediate`: the server aborts without a checkpoint
+                return await self._kill(fault.target, SIGQUIT)
+            case "read-only":
+                return await self._make_read_only(fault.target, fault.seconds)
             case "stop":
                 return await self._stop(fault.target, fault.seconds)
             case "disk full":
@@ -55,8 +59,8 @@ class FaultInjector:
             case "clock":
                 return await self._set_clock(fault.target, fault.step, fault.seconds)
 
-    async def _kill(self, name: str) -> bool:
-        killed = self.cluster.signal(name, SIGKILL)
+    async def _kill(self, name: str, number: Signals = SIGKILL) -> bool:
+        killed = self.cluster.signal(name, number)
         if killed is None:
             return False
         await self.cluster.until_ready(name, killed)
@@ -77,6 +81,14 @@ class FaultInjector:
         await asyncio.sleep(seconds)
         self.cluster.clocks.set(name, 0.0)
         await asyncio.sleep(CLOCK_DELAY)
+        return True
+
+    async def _make_read_only(self, name: str, seconds: float) -> bool:
+        await self.cluster.until_ready(name)
+        await self.cluster.database.set_read_only(True)
+        await asyncio.sleep(seconds)
+        await self.cluster.until_ready(name)  # unless it was killed in the meantime
+        await self.cluster.database.set_read_only(False)
         return True
 
     async def _fill_disk(self, name: str, seconds: float) -> bool:

@@ -19,7 +19,8 @@ from drills import answers
 from drills.answers import PlannedAnswer
 from drills.environment import TENANT, Environment, Report, environment
 from drills.receiver import Answers
-from drills.schedule import REGISTRY, TARGETS, WORKERS, Fault
+from drills.schedule import Fault
+from drills.shape import EMBEDDED, REGISTRY, WORKERS
 
 EVENTS, RATE = 2000, 20.0
 KILLED = (*WORKERS, "api", REGISTRY)
@@ -74,16 +75,16 @@ async def run(seed: int, events: int, rate: float, report: Report) -> Indexed:
         report(f"posting {events} events in {events / rate:.0f} s, with commands, while processes are killed")
         lists = _ListWatch(env)
         commands = await _post_and_kill(env, lists, seed, events / rate, rate)
-        for name in TARGETS:
+        for name in EMBEDDED.targets:
             await env.cluster.until_ready(name)
         report("waiting until all events are final")
         # Also those whose POST was never answered: the API may have been killed after it had accepted them.
         event_ids = {*(accepted.event_id for accepted in env.load.accepted), *env.load.unaccepted}
-        found = await _until_final(env, event_ids, set(env.load.unaccepted))
+        found = await until_final(env, event_ids, set(env.load.unaccepted))
         report("waiting until all runs have closed")
-        open_runs = await _until_closed(await Client.connect(env.cluster.stack.temporal_address))
+        open_runs = await until_closed(await Client.connect(env.cluster.stack.temporal_address))
         report("comparing lists and statistics with all events")
-        differences = await _differences(env, found, since)
+        found_differences = await differences(env, found, since)
         wanted = _recount(found)
         return Indexed(
             events=len(found),
@@ -96,7 +97,7 @@ async def run(seed: int, events: int, rate: float, report: Report) -> Indexed:
             unfinished=len(event_ids) - len(found),
             open_runs=open_runs,
             unlisted=tuple(sorted(lists.unlisted)),
-            differences=tuple(differences),
+            differences=tuple(found_differences),
         )
 
 
@@ -159,7 +160,7 @@ async def _command(env: Environment, event_id: str, command: str) -> bool:
     return False
 
 
-async def _until_final(env: Environment, event_ids: Iterable[str], unanswered: set[str]) -> list[dict[str, Any]]:
+async def until_final(env: Environment, event_ids: Iterable[str], unanswered: set[str]) -> list[dict[str, Any]]:
     """Release what is held, and wait until all events are finished; return them. Some unanswered ones do not exist."""
     slots = asyncio.Semaphore(MAX_CONCURRENT_READS)
 
@@ -188,7 +189,7 @@ async def _is_unknown(env: Environment, event_id: str) -> bool:
     return False
 
 
-async def _until_closed(temporal: Client) -> int:
+async def until_closed(temporal: Client) -> int:
     """Wait until all runs have closed; return how many have not."""
     clock = asyncio.get_running_loop().time
     latest = clock() + CLOSE_TIMEOUT
@@ -200,7 +201,7 @@ async def _until_closed(temporal: Client) -> int:
         await asyncio.sleep(0.1)
 
 
-async def _differences(env: Environment, events: list[dict[str, Any]], since: datetime) -> list[str]:
+async def differences(env: Environment, events: list[dict[str, Any]], since: datetime) -> list[str]:
     listed = await _listed(env)
     statistics = await _statistics(env, since)
     if listed is None or statistics is None:

@@ -25,7 +25,7 @@ from drills.hostile import NESTED_TYPE
 from drills.hostile_tenant import SECRET, TENANT
 from drills.name_server import QUIET, name_server
 from drills.open_pages import PageCounts
-from drills.schedule import WORKERS
+from drills.shape import EMBEDDED, WORKERS, Shape
 from hookkeeper.cli.console import Failed
 
 QUIET_TENANT, QUIET_TYPE = "quiet", "quiet.ran"
@@ -40,7 +40,6 @@ P95_LIMIT, LATEST_LIMIT, HEALTH_LIMIT = 1.0, 3.0, 0.5
 """Seconds."""
 MEMORY_LIMIT = 900.0
 """Megabytes."""
-PROCESSES = (*WORKERS, "api")
 BLOCKED = r"event loop blocked for (\d+) ms"
 NESTED_SCHEMA: dict[str, Any] = {
     "$ref": "#/$defs/node",
@@ -140,14 +139,18 @@ def quantile(values: list[float], part: float) -> float:
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)] if ordered else math.inf
 
 
-async def run(seed: int, seconds: float, factor: float, pages: int, report: Report, case: str = "") -> Neighbour:
+async def run(
+    seed: int, seconds: float, factor: float, pages: int, report: Report, case: str = "", shape: Shape = EMBEDDED
+) -> Neighbour:
     """Measure the quiet tenant alone, then next to the hostile one, which keeps this many pages of the dashboard open.
 
     With a case, it attacks in this way only, and the quiet tenant is measured alone for less long.
     """
     async with (
         name_server() as address,
-        environment(seed, variables={"HOOKKEEPER_DNS_SERVERS": address} | (CASE_VARIABLES if case else {})) as env,
+        environment(
+            seed, shape, variables={"HOOKKEEPER_DNS_SERVERS": address} | (CASE_VARIABLES if case else {})
+        ) as env,
     ):
         return await _Drill(env, seed, report).measure(seconds, factor, pages, case)
 
@@ -156,7 +159,8 @@ class _Drill:
     def __init__(self, env: Environment, seed: int, report: Report) -> None:
         self._cluster, self._receivers, self._admin = env.cluster, env.receivers, env.http
         self._seed, self._report = seed, report
-        self._memory = dict.fromkeys(PROCESSES, 0.0)
+        self._processes = (*WORKERS, *env.cluster.shape.apis)
+        self._memory = dict.fromkeys(self._processes, 0.0)
 
     async def measure(self, seconds: float, factor: float, pages: int, case: str) -> Neighbour:
         webhook = await self._register_quiet()
@@ -293,7 +297,7 @@ class _Drill:
 
     async def _watch_memory(self) -> None:
         while True:
-            for name in PROCESSES:
+            for name in self._processes:
                 if memory := await self._cluster.memory(name):
                     self._memory[name] = max(self._memory[name], memory.own)
             await asyncio.sleep(MEMORY_INTERVAL)
@@ -301,7 +305,7 @@ class _Drill:
     def _blocked(self) -> int:
         """Read from the logs for how long a step has held an event loop, if the processes watch theirs."""
         logs = self._cluster.stack.data_dir / "logs"
-        texts = [(logs / f"{name}.log").read_text(errors="replace") for name in PROCESSES]
+        texts = [(logs / f"{name}.log").read_text(errors="replace") for name in self._processes]
         return max((int(found) for text in texts for found in re.findall(BLOCKED, text)), default=0)
 
     async def _attempts(self, quiet: httpx.AsyncClient, event_ids: Iterable[str]) -> list[int]:

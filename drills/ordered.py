@@ -19,7 +19,7 @@ from drills.environment import TENANT, Environment, Report, environment
 from drills.load_generator import LoadGenerator
 from drills.observations import ReceivedRequest
 from drills.receiver import Answers, Receivers
-from drills.schedule import WORKERS
+from drills.shape import EMBEDDED, WORKERS, Shape
 
 RESPONSE_DELAY = 0.05
 """Seconds that the receiver takes, so that a request is in flight at each kill."""
@@ -99,10 +99,10 @@ class OwnRuns(LoadGenerator):
         return super().event(n) | {"id": f"evt_{sha256(f'{self.seed} {n}'.encode()).hexdigest()[:24]}"}
 
 
-async def run_with_keys(seed: int, events: int, keys: int, report: Report) -> Keyed:
+async def run_with_keys(seed: int, events: int, keys: int, report: Report, shape: Shape = EMBEDDED) -> Keyed:
     """Post unordered events, then those of many keys, and kill all processes twice."""
     part = int(events * KILLS[0])
-    async with environment(seed) as env:
+    async with environment(seed, shape) as env:
         async with asyncio.timeout(3 * BASE_TIMEOUT + events * TIMEOUT_PER_EVENT):
             rates = []
             unordered = await env.register("unordered", _fail_some(seed), retry=RETRIES)
@@ -181,9 +181,9 @@ def _fail_some(seed: int) -> Answers:
     return answer
 
 
-async def run(seed: int, events: int, report: Report) -> Ordered:
+async def run(seed: int, events: int, report: Report, shape: Shape = EMBEDDED) -> Ordered:
     """Post events one after another, and kill all workers twice."""
-    async with environment(seed) as env:
+    async with environment(seed, shape) as env:
         webhook = await env.register("ordered", _fail_every_third(), retry=RETRIES)
         (await env.http.patch(f"/v1/webhooks/{webhook}", json={"ordered": True})).raise_for_status()
         async with asyncio.timeout(BASE_TIMEOUT + events * TIMEOUT_PER_EVENT):

@@ -6,9 +6,11 @@ import subprocess
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 
+from drills.shape import REGISTRY
 from drills.supervisor import Service
 
 USER = "embedded_postgres"
@@ -25,7 +27,7 @@ SMALL = {
 class Postgres:
     """A database cluster. `sockets` is a short path that this user owns.
 
-    With a port, it listens there on the loopback address, otherwise on a Unix socket only.
+    With an address, it listens there too, on port 5432.
     """
 
     def __init__(
@@ -33,18 +35,23 @@ class Postgres:
         data: Path,
         sockets: Path,
         options: Mapping[str, str] = SMALL,
-        port: int | None = None,
+        address: str = "",
         segment_mb: int = 1,
+        name: str = REGISTRY,
     ) -> None:
-        self._data, self._sockets, self._port, self._segment_mb = data, sockets, port, segment_mb
-        addresses = {"listen_addresses": "127.0.0.1", "port": str(port)} if port else {"listen_addresses": ""}
-        self._options = {"log_min_messages": "warning", **addresses, **options}
+        self._data, self._sockets, self._segment_mb, self._name = data, sockets, segment_mb, name
+        self._options = {"log_min_messages": "warning", "listen_addresses": address, **options}
 
     @property
     def url(self) -> str:
-        """The setting HOOKKEEPER_DATABASE_URL."""
-        server = f"@127.0.0.1:{self._port}/postgres" if self._port else f"@/postgres?host={self._sockets}"
-        return f"postgresql+asyncpg://postgres{server}"
+        """The setting HOOKKEEPER_DATABASE_URL, for connections through the socket."""
+        return f"postgresql+asyncpg://postgres@/postgres?host={self._sockets}"
+
+    @property
+    def psql(self) -> list[str]:
+        """The command that executes SQL as the server's owner."""
+        connection = ["--host", str(self._sockets), "--username", "postgres"]
+        return [str(self._binaries / "psql"), "--quiet", "--set", "ON_ERROR_STOP=1", *connection]
 
     def make(self) -> None:
         """Create the cluster. Its log has segments of `segment_mb` megabytes."""
@@ -58,8 +65,7 @@ class Postgres:
             utils.ensure_user_exists(USER)
             for folder in (self._data, POSTGRES_BIN_PATH):
                 utils.ensure_prefix_permissions(folder)
-            for folder in (self._data, self._sockets):
-                os.chown(folder, pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid)
+            own(self._data, self._sockets)
         arguments = ["--auth=trust", "--encoding=utf8", "--username=postgres", f"--wal-segsize={self._segment_mb}"]
         command = [str(POSTGRES_BIN_PATH / "initdb"), "-D", str(self._data), *arguments]
         subprocess.run(command, user=USER if _is_root() else None, check=True, capture_output=True)
@@ -69,19 +75,46 @@ class Postgres:
         """Describe the server. Killing its process kills the server: its other processes exit then."""
         options = [part for name, value in self._options.items() for part in ("-c", f"{name}={value}")]
         server = [str(self._binaries / "postgres"), "-D", str(self._data), "-k", str(self._sockets), *options]
-        # A process that changes its user is no longer killed with its parent, unless it requests that again.
-        as_user = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", "--pdeathsig", "KILL"]
-        return Service("registry", [*as_user, *server] if _is_root() else server, self._answers)
+        return Service(self._name, as_user(server), self._answers)
+
+    async def set_read_only(self, is_read_only: bool) -> None:
+        """Let transactions that begin from now on change nothing, as on a replica; or let them again."""
+        await self.ask(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if is_read_only else 'off'}")
+        await self.ask("SELECT pg_reload_conf()")
+
+    async def ask(self, statement: str, database: str = "postgres") -> int:
+        """Execute a statement as the owner; return the number that it gives, or 0."""
+        connection = await self._connect(database)
+        try:
+            return int(await connection.fetchval(statement) or 0)
+        finally:
+            await connection.close()
 
     async def _answers(self) -> bool:
         try:
-            connection = await asyncpg.connect(
-                host=str(self._sockets), port=self._port or 5432, user="postgres", timeout=2
-            )
+            connection = await self._connect()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         await connection.close()
         return True
+
+    async def _connect(self, database: str = "postgres") -> Any:
+        return await asyncpg.connect(host=str(self._sockets), user="postgres", database=database, timeout=2)
+
+
+def own(*files: Path) -> None:
+    """Give files to the user under which PostgreSQL runs."""
+    if _is_root():
+        for file in files:
+            os.chown(file, pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid)
+
+
+def as_user(argv: list[str]) -> list[str]:
+    """Spell a command that refuses to run as root."""
+    if not _is_root():
+        return argv
+    # A process that changes its user is no longer killed with its parent, unless it requests that again.
+    return ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", "--pdeathsig", "KILL", *argv]
 
 
 def _is_root() -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from drills.answers import PlannedAnswer
 from drills.environment import Environment, Report, environment
 from drills.load_generator import LoadGenerator
+from drills.shape import EMBEDDED, Shape
 
 WITHOUT_FAIRNESS = (
     "matching.enableFairness=false",
@@ -55,9 +56,9 @@ def _is_near(measured: float, rate: float) -> bool:
     return abs(measured - rate) <= TOLERANCE * rate
 
 
-async def run(seed: int, events: int, report: Report) -> Rated:
+async def run(seed: int, events: int, report: Report, shape: Shape = EMBEDDED) -> Rated:
     """Let events of one webhook wait for its rate, and measure at which rate those of another tenant arrive."""
-    async with environment(seed, temporal_config=WITHOUT_FAIRNESS) as env:
+    async with environment(seed, shape, temporal_config=WITHOUT_FAIRNESS) as env:
         await env.register("backlog", _accept, rate_limit=BACKLOG_RATE)
         await env.register("other", _accept, tenant=OTHER_TENANT, rate_limit=OTHER_RATE)
         other = replace(env.load, tenant=OTHER_TENANT, accepted=[], unaccepted=[], refused=[])

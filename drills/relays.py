@@ -26,6 +26,8 @@ MAX_UNZIPPED = 1024
 """Bytes; the request begins with namespace, workflow id and workflow type."""
 PREPARED_INSERT = re.compile(rb"(__asyncpg_stmt_\w+__)\x00[^\x00]*INSERT INTO events ")
 COMMIT = b"COMMIT;\0"
+MIN_DISTANCE = 1e-6
+"""Seconds between delayed bytes, whose order the event loop keeps only if their times differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,14 @@ class Break:
 class Relay:
     """One for each server."""
 
-    step: Step
-    begins: Callable[[], Begins]
-    """Called for each connection."""
     connect: Callable[[], Awaitable[Streams]]
+    step: Step = "start"
+    begins: Callable[[], Begins] = lambda: lambda data: False
+    """Called for each connection."""
     plan: Callable[[Step], Break | None] = lambda step: None
     """Called for each request that begins the step."""
     delay: float = 0.0
-    """Seconds that bytes take to the server."""
+    """Seconds that bytes take to the server, from now on."""
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,19 +94,21 @@ class Relay:
                 if broken is not None and broken.drops == "answer":
                     connection.drops_answers = True
                 if broken is None or broken.drops == "answer":
-                    await self._pass_on(connection.to_server, data)
+                    await self._pass_on(connection, data)
                 if broken is not None:
                     await asyncio.sleep(broken.wait)
                     if broken.kill is not None:
                         await broken.kill()
                     return
 
-    async def _pass_on(self, to_server: asyncio.StreamWriter, data: bytes) -> None:
-        if self.delay:
-            asyncio.get_running_loop().call_later(self.delay, to_server.write, data)
+    async def _pass_on(self, connection: "_Connection", data: bytes) -> None:
+        loop, writer = asyncio.get_running_loop(), connection.to_server
+        if self.delay or connection.due > loop.time():
+            connection.due = max(connection.due + MIN_DISTANCE, loop.time() + self.delay)
+            loop.call_at(connection.due, writer.write, data)
         else:
-            to_server.write(data)
-            await to_server.drain()
+            writer.write(data)
+            await writer.drain()
 
 
 @dataclass
@@ -112,6 +116,8 @@ class _Connection:
     to_client: asyncio.StreamWriter
     to_server: asyncio.StreamWriter
     drops_answers: bool = False
+    due: float = 0.0
+    """When the last delayed bytes go to the server: none may overtake them."""
 
 
 async def _answers(connection: _Connection, reader: asyncio.StreamReader) -> None:
@@ -135,8 +141,8 @@ class Relays:
 @asynccontextmanager
 async def relaying(sockets: Path, temporal_port: int) -> AsyncIterator[Relays]:
     """Relay to the registry, whose socket is in this folder, and to Temporal, until the block ends."""
-    registry = Relay("commit", commits, lambda: asyncio.open_unix_connection(sockets / SOCKET))
-    temporal = Relay("start", starts, lambda: asyncio.open_connection("127.0.0.1", temporal_port))
+    registry = Relay(lambda: asyncio.open_unix_connection(sockets / SOCKET), "commit", commits)
+    temporal = Relay(lambda: asyncio.open_connection("127.0.0.1", temporal_port), "start", starts)
     folder = sockets / "relay"
     folder.mkdir()
     async with AsyncExitStack() as stack:

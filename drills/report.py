@@ -7,6 +7,7 @@ from rich.table import Table
 
 from drills.acceptance import AcceptanceResult
 from drills.bulk import DISPLACEMENT_LIMIT, Recovery, Release, Summary
+from drills.cells import Moved
 from drills.fault_drill import DrillPlan, DrillResult
 from drills.glance import VIEWS, Glance
 from drills.index import Indexed
@@ -14,6 +15,8 @@ from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT
 from drills.open_pages import NO_RESPONSE, PageCounts
 from drills.ordered import Keyed, Ordered
 from drills.rates import BACKLOG_RATE, OTHER_EVENTS, OTHER_RATE, Rated
+from drills.slow import Slowed
+from drills.upgrade import Upgraded
 from drills.verdict import Verdict
 from drills.waiting import API_LIMIT, LATENESS_LIMIT, WORKER_LIMIT, Waited
 from hookkeeper.cli.console import out
@@ -25,7 +28,7 @@ MAX_SHOWN = 10
 def print_plan(plan: DrillPlan) -> None:
     out.print(
         f"[bold]Hookkeeper drill[/bold]  seed {plan.seed}, {plan.seconds:g} s, {plan.rate:g} events/s,"
-        " two webhooks, two workers, PostgreSQL\n"
+        f" two webhooks, {', '.join(plan.shape.targets)}\n"
     )
 
 
@@ -90,6 +93,35 @@ def print_ordered(result: Ordered) -> bool:
         "from the first post to the last delivery": f"{result.seconds:.1f} s",
     }
     out.print(_table(rows))
+    return _print_verdict(result.passed)
+
+
+def print_slowed(result: Slowed) -> bool:
+    rows = {
+        "events accepted": f"{len(result.accepted)} of {result.posted}",
+        "  refused before, while Temporal stood still": result.interrupted,
+        "interrupted events accepted within": f"{result.slowest(is_new=False):.1f} s",
+        "new events accepted within": f"{result.slowest(is_new=True):.1f} s",
+        "lost": len(result.lost),
+        "stuck": len(result.stuck),
+        "delivered twice": result.repeated,
+    }
+    out.print(_table(rows))
+    return _print_verdict(result.passed)
+
+
+def print_moved(result: Moved) -> bool:
+    for each in result.tenants:
+        rows = {
+            "events accepted, requests to the ordered and the other webhook": (
+                f"{len(each.accepted)}, {len(each.ordered)}, {len(each.unordered)}"
+            ),
+            "lost, doubled, refused": f"{each.lost}, {each.doubled}, {len(each.refused)}",
+            "in order": "yes" if each.in_order else "no",
+        }
+        out.print(f"tenant {each.tenant}")
+        out.print(_table(rows))
+    out.print(f"moved in {result.seconds:.0f} s; the new cell has accepted {result.in_new_cell} events")
     return _print_verdict(result.passed)
 
 
@@ -247,6 +279,16 @@ def print_glance(result: Glance) -> bool:
     out.print(f"  all is well {_after(result.well)} s after everything was delivered again")
     _print_failures({"wrong": result.failures})
     return _print_verdict(not result.failures)
+
+
+def print_upgrade(result: Upgraded) -> bool:
+    table = _columns("", "events", "delivered", "lost", "stuck", "twice", "longest")
+    for name, found in result.verdicts.items():
+        counts = (found.accepted, found.delivered, len(found.lost), len(found.stuck), found.duplicates)
+        table.add_row(name, *map(str, counts), f"{found.longest:.0f} s")
+    out.print(table)
+    _print_failures(result.all_failures)
+    return _print_verdict(not result.all_failures)
 
 
 def _after(seconds: float) -> str:

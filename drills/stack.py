@@ -6,11 +6,12 @@ Drills and benchmarks run one, as an installation does: `hookkeeper dev` has the
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 from pydantic import SecretStr
@@ -29,6 +30,7 @@ API_STOP_TIMEOUT = 25.0
 """Seconds after which the API is killed if it has not stopped."""
 START_TIMEOUT = 120.0
 """Seconds in which a worker or the API has to be ready; this includes the start of Temporal."""
+LOCAL_WORKER = ["worker", "--local"]
 READINESS_TIMEOUT = 2.0
 """Seconds in which the API has to say whether it is ready."""
 _direct = build_opener(ProxyHandler({}))
@@ -51,10 +53,14 @@ class StackPlan:
     database: Service | None = None
     """A database server for the registry. Without one, the registry is a SQLite file."""
     workers: tuple[str, ...] = ("worker",)
+    apis: tuple[str, ...] = ("api",)
     temporal: Service | None = None
     """A Temporal server that listens on `ports.temporal` and has the namespace `default`. None: the embedded one."""
+    foundation: Callable[[Supervisor], Awaitable[Sequence[Service]]] | None = None
+    """Starts and returns what Hookkeeper needs, in place of `database` and `temporal`. Then the commands are those of
+    production: `migrate`, workers of a version, APIs, `promote`."""
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Further environment variables of a worker or the API, by its name."""
+    """Further environment variables of a worker, an API or a command, by its name."""
     python: str = sys.executable
     """The interpreter of workers and API, which may be that of another checkout."""
 
@@ -86,10 +92,16 @@ async def running(plan: StackPlan) -> AsyncIterator[Stack]:
         assert settings.admin_key is not None
         url = local.url(plan.host, ports)
         supervisor = await resources.enter_async_context(Supervisor(data.logs))
+        hookkeeper = _hookkeeper_services(plan, settings, url)
         try:
-            temporal = plan.temporal or _embedded_server(data.path, ports, settings)
-            hookkeeper = _hookkeeper_services(plan, settings, url)
-            await asyncio.gather(supervisor.start(temporal), _start_hookkeeper(supervisor, plan, settings, hookkeeper))
+            if plan.foundation:
+                below = await plan.foundation(supervisor)
+                await _start_hookkeeper(supervisor, plan, settings, hookkeeper)
+            else:
+                temporal = plan.temporal or _embedded_server(data.path, ports, settings)
+                below = (temporal, *_database(plan))
+                starting = _start_hookkeeper(supervisor, plan, settings, hookkeeper)
+                await asyncio.gather(supervisor.start(temporal), starting)
         except ServiceMisconfigured as error:
             raise InvalidSettings(str(error)) from error
         except (temporal_server.EmbeddedServerError, ServiceFailed, OSError) as error:
@@ -100,7 +112,7 @@ async def running(plan: StackPlan) -> AsyncIterator[Stack]:
             admin_key=settings.admin_key.get_secret_value(),
             data_dir=data.path,
             supervisor=supervisor,
-            services={service.name: service for service in (temporal, *_database(plan), *hookkeeper)},
+            services={service.name: service for service in (*below, *hookkeeper)},
         )
 
 
@@ -134,9 +146,17 @@ async def _start_hookkeeper(
     """Start the workers and the API as soon as the registry has its tables. They wait for Temporal themselves."""
     for database in _database(plan):
         await supervisor.start(database)
-    argv = [plan.python, "-m", "hookkeeper", "migrate", "--registry-only"]
-    await supervisor.run("migrate", argv, {**_environment(settings, plan.ports), **plan.environments.get("api", {})})
+    await _run(supervisor, plan, settings, "migrate", "--wait=60" if plan.foundation else "--registry-only")
     await asyncio.gather(*map(supervisor.start, services))
+    if plan.foundation:
+        await _run(supervisor, plan, settings, "promote")
+
+
+async def _run(supervisor: Supervisor, plan: StackPlan, settings: Settings, command: str, *options: str) -> None:
+    """Run a command with its own variables, or with those of the first API."""
+    variables = plan.environments.get(command, plan.environments.get(plan.apis[0], {}))
+    argv = [plan.python, "-m", "hookkeeper", command, *options]
+    await supervisor.run(command, argv, {**_environment(settings, plan.ports), **variables})
 
 
 def _database(plan: StackPlan) -> tuple[Service, ...]:
@@ -144,39 +164,45 @@ def _database(plan: StackPlan) -> tuple[Service, ...]:
 
 
 def _hookkeeper_services(plan: StackPlan, settings: Settings, url: str) -> list[Service]:
-    """Describe the workers and the API. The API tells whether each of them is ready."""
-
-    async def answers() -> bool:
-        return bool(await _readiness(url))
-
-    async def is_polled() -> bool:
-        return (await _readiness(url)).get("workers") == "running"
-
+    """Describe the workers and the APIs. Each tells whether it is ready; of a `--local` worker, the API tells."""
     shared = _environment(settings, plan.ports)
 
-    def service(name: str, arguments: list[str], ready: Callable[[], Awaitable[bool]], stop_timeout: float) -> Service:
+    async def is_polled() -> bool:
+        return (await _read(f"{url}/readyz")).get("workers") == "running"
+
+    def service(name: str, arguments: list[str], stop_timeout: float) -> Service:
+        variables = {**shared, **plan.environments.get(name, {})}
+
+        async def is_ready() -> bool:
+            if name in plan.apis:
+                found = await _read(f"http://{variables['HOOKKEEPER_HOST']}:{variables['HOOKKEEPER_PORT']}/readyz")
+                return bool(found)
+            found = await _read(f"http://{variables['HOOKKEEPER_METRICS_ADDRESS']}/healthz")
+            return bool(found.get("last_poll"))
+
         return Service(
             name,
             [plan.python, "-m", "hookkeeper", *arguments],
-            ready,
-            {**shared, **plan.environments.get(name, {})},
+            is_polled if arguments == LOCAL_WORKER else is_ready,
+            variables,
             stop_timeout=stop_timeout,
             start_timeout=START_TIMEOUT,
         )
 
     # More than the worker's own deadline.
     worker_stop_timeout = (settings.shutdown_timeout + SHUTDOWN_MARGIN).total_seconds() + 5
-    workers = [service(name, ["worker", "--local"], is_polled, worker_stop_timeout) for name in plan.workers]
-    return [*workers, service("api", ["api"], answers, API_STOP_TIMEOUT)]
+    worker = ["worker"] if plan.foundation else LOCAL_WORKER
+    workers = [service(name, worker, worker_stop_timeout) for name in plan.workers]
+    return [*workers, *(service(name, ["api"], API_STOP_TIMEOUT) for name in plan.apis)]
 
 
-async def _readiness(url: str) -> Mapping[str, str]:
-    """Return the answer of `GET /readyz`; nothing if there is none, or the API is not ready."""
+async def _read(url: str) -> Mapping[str, Any]:
+    """Return what a process tells of itself; nothing if there is no answer, or it is not ready."""
 
-    def read() -> Mapping[str, str]:
+    def read() -> Mapping[str, Any]:
         try:
-            with _direct.open(f"{url}/readyz", timeout=READINESS_TIMEOUT) as answer:
-                state: Mapping[str, str] = json.load(answer)
+            with _direct.open(url, timeout=READINESS_TIMEOUT) as answer:
+                state: Mapping[str, Any] = json.load(answer)
                 return state
         except (OSError, HTTPException, ValueError):  # OSError: it is no success; ValueError: it is not JSON
             return {}

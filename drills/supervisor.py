@@ -77,6 +77,13 @@ class Supervisor:
         self._children.append(child)
         await child.supervise(child.run())
 
+    async def replace(self, service: Service) -> None:
+        """Stop the service of this name, and start this one in its place. Raises `ServiceFailed`."""
+        for child in [child for child in self._children if child.service.name == service.name]:
+            await child.stop()
+            self._children.remove(child)
+        await self.start(service)
+
     def pid(self, name: str) -> int | None:
         """Return the process id of a service; None while it is down."""
         processes = (child.process for child in self._children if child.service.name == name)

@@ -13,7 +13,7 @@ from drills.cluster import Memory
 from drills.environment import TENANT, Environment, Report, environment
 from drills.observations import ReceivedRequest
 from drills.receiver import Receivers
-from drills.schedule import WORKERS
+from drills.shape import WORKERS
 from hookkeeper import ids
 
 RESTART_TIMEOUT = 90.0

@@ -15,6 +15,14 @@ def workflow_id(tenant: str, event_id: str) -> str:
     return f"event-{_dotted(tenant)}-{event_id}"
 
 
+WEBHOOK_PREFIX = "wh_"
+
+
+def is_webhook_id(text: str) -> bool:
+    """Return whether this is the id of a webhook, not a `uid`, which never looks like one."""
+    return text.startswith(WEBHOOK_PREFIX)
+
+
 SHARED_PREFIX = "shared-"
 
 

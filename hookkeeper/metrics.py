@@ -125,6 +125,18 @@ WEBHOOKS_DISABLED = Counter(
 ID_CLASHES = Counter(
     "hookkeeper_id_clashes", "Events that were accepted while another event with their id was open", registry=PROCESS
 )
+DATABASE_CONNECTIONS_USED = Gauge(
+    "hookkeeper_database_connections_used", "Connections to the registry that are in use", registry=PROCESS
+)
+DATABASE_CONNECTIONS_MAX = Gauge(
+    "hookkeeper_database_connections_max", "Connections to the registry that may be in use", registry=PROCESS
+)
+CERTIFICATE_EXPIRES = Gauge(
+    "hookkeeper_certificate_expires_timestamp_seconds",
+    "When a certificate ends with which the process has started",
+    ["setting"],
+    registry=PROCESS,
+)
 LIMIT_HITS = Counter("hookkeeper_limit_hits", "Operations that a limit has refused", ["limit"], registry=PROCESS)
 
 # The state of the whole installation, which API processes read. What cannot be read is left out: old values would hide

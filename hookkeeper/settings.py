@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         16,
         ge=8,
         le=1000,
-        description="Connections of a process to PostgreSQL, at most ([sum](operations.md#connections))",
+        description="Connections of a process to PostgreSQL, at most ([sum](deployment.md#connections))",
     )
     admin_key: SecretStr | None = Field(
         None,
@@ -68,19 +68,23 @@ class Settings(BaseSettings):
     )
     previous_admin_key: SecretStr | None = Field(
         None,
-        description="The admin key before its [rotation](operations.md#secrets), which is accepted too",
+        description="The admin key before its [rotation](deployment.md#secrets), which is accepted too",
     )
     encryption_keys: SecretStr | None = Field(
         None,
         description="Keys that encrypt data in the registry and in Temporal: `id:base64-of-32-bytes`,"
         " comma-separated. The first key encrypts, all keys decrypt",
     )
+    cell_map: Path | None = Field(
+        None,
+        description="File with the map of [cells](cells.md), for `hookkeeper router` and `hookkeeper cells`",
+    )
     host: str = Field("127.0.0.1", description="Address on which the API listens")
     port: int = Field(8080, ge=1, le=MAX_PORT, description="Port on which the API listens")
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Addresses and networks (CIDR) of proxies in front of the API, comma-separated, whose"
-        " `X-Forwarded-For` and `X-Forwarded-Proto` are believed ([network](operations.md#network)). If not set, none"
+        " `X-Forwarded-For` and `X-Forwarded-Proto` are believed ([network](deployment.md#network)). If not set, none"
         " are",
     )
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(

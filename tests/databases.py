@@ -11,8 +11,9 @@ from sqlalchemy import URL, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from hookkeeper.registry import database
-from hookkeeper.registry.database import migrate, open_engine
+from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.store import Store
 from timeouts import WAIT_TIMEOUT
 

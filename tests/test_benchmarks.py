@@ -12,7 +12,6 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks import measure
-from benchmarks.contenders import on_postgresql
 from benchmarks.index_databases import Contents, fill
 from benchmarks.index_reports import reports
 from benchmarks.pages import PAGES, SECOND_PAGE
@@ -148,24 +147,3 @@ def test_cpu_and_memory_include_children() -> None:
         assert measure.cpu_seconds(own)["own"] - cpu >= 0.9 * measure.cpu_seconds({"child": child.pid})["child"] > 0
         assert measure.memory_mb(own)["own"] > 0 < memory
         child.communicate(b"\n")
-
-
-@pytest.mark.parametrize(
-    ("made", "reason"),
-    [
-        (None, "names no folder"),
-        ([], "has no server"),
-        (["server", "sql"], "has no schema"),
-        (["server", "sql", "schema"], None),
-    ],
-)
-def test_what_a_temporal_server_on_postgresql_needs(
-    made: list[str] | None, reason: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(on_postgresql.VARIABLE, raising=False)
-    if made is not None:
-        monkeypatch.setenv(on_postgresql.VARIABLE, str(tmp_path))
-        for name in made:
-            (tmp_path / name).touch()
-    found = on_postgresql.why_missing()
-    assert found is None if reason is None else reason in str(found)

@@ -9,8 +9,8 @@ import grpc
 import pytest
 from temporalio.client import Client
 
-from authorities import Authority, Pair
 from cloud import cloud
+from drills.authorities import Authority, Pair
 from hookkeeper.temporal.server.connection import LateClient, TemporalUnreachable
 from instances import running_instance
 from receivers import Receiver

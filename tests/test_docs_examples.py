@@ -1,8 +1,10 @@
 """Commands, JSON, routes and settings that the documentation shows are ones that the code accepts."""
 
+import importlib
 import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from typer.main import get_command
 
 from api.app import bare_app
 from hookkeeper import temporal_names
+from hookkeeper.cells.cell_map import Cell, CellMap
 from hookkeeper.cli.main import app
 from hookkeeper.command_rules import Command
 from hookkeeper.content import emails, filters, notifications, payload
@@ -47,10 +50,13 @@ def named(path: Path) -> str:
 
 
 def blocks(text: str) -> Iterator[str]:
-    """Yield the lines of indented code, with continued lines joined."""
-    for line in text.replace("\\\n", " ").splitlines():
-        if line.startswith("    ") and not line.strip().startswith("#"):
-            yield line.strip()
+    """Yield the lines of indented code, which are commands, with continued lines joined. In code with a `$`, only lines
+    with it are commands, and the others are output. All other code is in fences, with its language.
+    """
+    unfenced = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL).replace("\\\n", " ")
+    for block in re.findall(r"(?:^    .+\n?)+", unfenced, re.MULTILINE):
+        lines = [line.strip() for line in block.splitlines()]
+        yield from (line for line in [line[2:] for line in lines if line.startswith("$ ")] or lines if line[0] != "#")
 
 
 def inline(text: str) -> Iterator[str]:
@@ -75,7 +81,11 @@ def json_examples() -> list[Any]:
 
 
 def model_of(value: dict[str, Any]) -> type[BaseModel]:
-    """Tell by its fields what a request creates."""
+    """Tell by its fields what a request creates, or what is in a file."""
+    if "cells" in value:
+        return CellMap
+    if "env_file" in value:
+        return Cell
     if "event" in value:
         return NewSchedule
     if "schema" in value:
@@ -110,7 +120,7 @@ def curl_examples() -> list[Any]:
     return [
         pytest.param(line, id=f"{named(path)}-{number}")
         for path, text in TEXTS.items()
-        for number, line in enumerate((line for line in blocks(text) if line.startswith("curl ")), 1)
+        for number, line in enumerate((line for line in blocks(text) if re.match("curl .*:8080", line)), 1)
     ]
 
 
@@ -137,6 +147,98 @@ def command_of(words: list[str]) -> tuple[Any, list[str]]:
 def hookkeeper_lines(of: Any) -> list[Any]:
     lines = [(path, line.removeprefix(".venv/bin/")) for path, text in TEXTS.items() for line in of(text)]
     return [pytest.param(line, id=f"{named(path)}: {line}") for path, line in lines if line.startswith("hookkeeper ")]
+
+
+RUN_BY = {
+    "curl -s localhost:9464/metrics": "tests/e2e/test_metrics.py",
+    "docker compose down": "tests/registry/test_backups.py",
+    "docker compose exec": "tests/registry/test_backups.py",
+    "done": "tests/registry/test_backups.py",
+    "for": "tests/registry/test_backups.py",
+    "hookkeeper backup": "tests/e2e/test_backup.py",
+    "hookkeeper dev": "tests/e2e/test_dev.py",
+    "hookkeeper doctor": "tests/cli/test_doctor_command.py",
+    "hookkeeper listen": "tests/e2e/test_docs_commands.py",
+    "hookkeeper reindex": "tests/cli/test_run_reindex.py",
+    "hookkeeper router": "tests/api/test_router.py",
+    "make audit": "tests/test_packaging.py",
+    "make demo": "tests/e2e/test_demo.py",
+    "make dev": "tests/e2e/test_dev.py",
+    "make docs": "tests/test_docs_site.py",
+    "make release": "tests/test_release_files.py",
+    "make fuzz": "tests/api/test_fuzz.py",
+    "make messages": "tests/dashboard/test_translations.py",
+    "psql": "tests/registry/test_registry_database.py",
+}
+"""The tests of commands that take longer, or need more, than a `dev`, by the words with which the commands begin."""
+NOT_RUN = {
+    "docker": "needs Docker: tests/test_packaging.py reads docker-compose.yml",
+    "echo": "writes to .env",
+    "export": "sets a variable of the shell",
+    "for": "its commands need Docker",
+    "cosign": "signs with a key of the publisher",
+    "cp -a": "restores a folder: tests/e2e/test_backup.py does",
+    "cp -r": "what `go install` has built",
+    "git tag": "tags a release",
+    "go install": "needs the internet and half an hour",
+    "gpg": "signs with a key of the publisher",
+    "helm": "needs a cluster: tests/test_helm_chart.py renders the chart",
+    "kubectl": "needs a cluster: tests/test_helm_chart.py validates the objects",
+    "make bench": "takes minutes: tests/test_benchmarks.py tests its parts",
+    "make check": "CI runs it",
+    "make drill": "takes minutes: tests/drills runs short forms",
+    "make format": "changes files",
+    "make production-like": "needs Go and half an hour: tests/drills/test_production.py tests its parts",
+    "make test": "runs the tests",
+    "mkdir": "for what `go install` builds",
+    "mv": "restores a folder: tests/e2e/test_backup.py does",
+    "pip install": "needs the internet",
+    "python -m benchmarks": "as make bench",
+    "python -m drills": "as make drill",
+}
+"""Why no test runs these commands."""
+
+
+def commands() -> list[Any]:
+    """Return each command of the pages and of the notes of the chart, without variables and `.venv/bin`."""
+    notes = {path: path.read_text() for path in ROOT.glob("deploy/helm/**/NOTES.txt")}
+    lines = [
+        (path, without_variables(line))
+        for path, text in (TEXTS | notes).items()
+        if path.name != "architecture.md"
+        for line in blocks(text)
+    ]
+    return [pytest.param(line, id=f"{named(path)}: {line}") for path, line in lines]
+
+
+def without_variables(line: str) -> str:
+    return re.sub(r"^([A-Z_]+=(\$\(.*?\)|\S+) )*(\.venv/bin/)?", "", line)
+
+
+@pytest.mark.parametrize("line", commands())
+def test_each_command_is_run_by_a_test_or_named_with_the_reason(line: str) -> None:
+    """Those of the command line and requests are sent to a `dev` by `tests/e2e/test_docs_commands.py`."""
+    assert line.startswith((*RUN_BY, *NOT_RUN, "hookkeeper ", "temporal workflow ", "curl ")), (
+        "add it to one of the tables"
+    )
+
+
+@pytest.mark.parametrize("line", [each for each in commands() if each.values[0].startswith(("make ", "python "))])
+def test_drills_and_benchmarks_parse(line: str) -> None:
+    """The Makefile is asked what it would run."""
+    if line.startswith("make "):
+        stamps = (f"--old-file=.venv/.stamp-{name}" for name in ("made", "runtime", "dev", "bench"))
+        make = ["make", "--dry-run", *stamps, *shlex.split(line, comments=True)[1:]]
+        line = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout.replace("\\\n", " ")
+    for module, words in re.findall(r"python -m (drills|benchmarks(?:\.index)?)\b(.*)", line):
+        name = module if "." in module else f"{module}.__main__"
+        importlib.import_module(name)._parser().parse_args(shlex.split(words, comments=True))
+
+
+def test_the_tables_of_commands_name_no_others() -> None:
+    lines = [command.values[0] for command in commands()]
+    assert not [words for words in (*RUN_BY, *NOT_RUN) if not any(line.startswith(words) for line in lines)]
+    assert not [test for test in RUN_BY.values() if not (ROOT / test).exists()]
 
 
 @pytest.mark.parametrize("line", hookkeeper_lines(blocks))

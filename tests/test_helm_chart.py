@@ -42,9 +42,9 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["helm", *arguments], cwd=CHART, capture_output=True, text=True, timeout=60, check=False)
 
 
-def template(*arguments: str) -> subprocess.CompletedProcess[str]:
+def template(*arguments: str, chart: Path = CHART) -> subprocess.CompletedProcess[str]:
     # A helm that was built without the release's flags believes that it faces Kubernetes 1.20.
-    return helm("template", "hookkeeper", ".", "--namespace", "hooks", "--kube-version", "1.34", *arguments)
+    return helm("template", "hookkeeper", str(chart), "--namespace", "hooks", "--kube-version", "1.34", *arguments)
 
 
 @cache

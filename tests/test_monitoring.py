@@ -30,7 +30,13 @@ def dashboard_queries() -> list[str]:
     return [target["expr"].replace("$__rate_interval", "1m") for panel in PANELS for target in panel["targets"]]
 
 
-QUERIES = [*dashboard_queries(), *(alert["expr"] for alert in ALERTS)]
+def documented_queries() -> list[str]:
+    """Return those of the objectives."""
+    (block,) = re.findall(r"```promql\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    return block.strip().split("\n\n")
+
+
+QUERIES = [*dashboard_queries(), *(alert["expr"] for alert in ALERTS), *documented_queries()]
 
 
 def selectors(query: Any) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from api import views
 from api.openapi import outgoing
 from api.openapi.outgoing import DATA, EVENT_ID, RUN_ID, WEBHOOK_ID
 from api.problems import Unprocessable, document
-from api.routes.keys import CreatedKey, KeyView, RevokedKey, ScheduleOfKey
+from api.routes.keys import CreatedKey, CurrentKey, KeyView, RevokedKey, ScheduleOfKey
 from api.routes.suppressions import SuppressionView
 from api.routes.system import AuditRecord, Backlog, SystemView, WaitingDeliveries, WebhookCounts
 from api.schemas.events import (
@@ -294,6 +294,7 @@ EXAMPLES: tuple[BaseModel, ...] = (
     ),
     KEY,
     CreatedKey.of(KEY, key="hk_Y0pJ2nq7bV1xW5sT8uZ3aB6cD9eF4gH7iK0lM2oP5rQ1koztV"),
+    CurrentKey(id=KEY.id, name=KEY.name, tenant=KEY.tenant, scopes=KEY.scopes),
     RevokedKey(id=KEY.id, schedules=[ScheduleOfKey(id=PLAN.id, tenant="acme", paused=True)]),
     PORTAL_SESSION,
     PortalLink.of(

@@ -8,7 +8,7 @@ from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, GatewayDep, Limit, StoreDep
 from api.problems import KEYED, responses
 from hookkeeper.registry.api_keys import new_key_id
-from hookkeeper.services.caller import Scope
+from hookkeeper.services.caller import SCOPES, Scope
 from hookkeeper.services.fields import EVENT_ID, Page, ResponseModel, Time
 from hookkeeper.services.keys import NewKey, add_key, revoke
 
@@ -19,6 +19,7 @@ router = APIRouter(
     responses=KEYED,
     dependencies=[needs("admin")],
 )
+current_router = APIRouter(prefix="/v1/keys/current", tags=["keys"], route_class=GuardedRoute, responses=KEYED)
 KeyId = Annotated[str, Path(pattern=EVENT_ID, description="The key's id", examples=["key_0123456789abcdef"])]
 
 
@@ -38,6 +39,21 @@ class KeyView(ResponseModel):
 class CreatedKey(KeyView):
     key: str
     """Shown only in this response."""
+
+
+class CurrentKey(ResponseModel):
+    id: str
+    name: str
+    tenant: str | None
+    """The tenant that the key is bound to; null for a key of all tenants."""
+    scopes: list[Scope]
+
+
+@current_router.get("", dependencies=[needs(*sorted(SCOPES))])
+async def show_current_key(caller: CallerDep) -> CurrentKey:
+    """Show the key that the request is made with."""
+    scopes = [scope for scope in SCOPES if scope in caller.scopes]
+    return CurrentKey(id=caller.key_id, name=caller.shown_name, tenant=caller.tenant, scopes=scopes)
 
 
 @router.post("", status_code=201)

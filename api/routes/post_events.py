@@ -22,6 +22,10 @@ from hookkeeper.services.new_event import NewEvent, OwnEventId, new_event_id
 
 IDEMPOTENCY_KEY = "idempotency-key"
 IdempotencyKey = Annotated[OwnEventId | None, Header(description="The event's id, if the body has none")]
+IF_MATCH = "if-match"
+IfMatch = Annotated[
+    str | None, Header(description="`*`: answer 412 to an event that was not accepted before", examples=["*"])
+]
 MISSING = {"type": "missing", "loc": ("body",), "msg": "Field required"}
 _key_type: TypeAdapter[str | None] = TypeAdapter(OwnEventId | None)
 MAX_CONCURRENT_EVENTS = 100
@@ -38,7 +42,7 @@ class PostEventRoute(GuardedRoute):
             body = await request.json() if await request.body() else None
             entry = await event_entry(request)
             event, key = _parameters(body, request.headers.get(IDEMPOTENCY_KEY))
-            return await post_event(event, entry, key)
+            return await post_event(event, entry, key, request.headers.get(IF_MATCH))
 
         return handle
 
@@ -64,7 +68,9 @@ def _parameters(body: Any, key: str | None) -> tuple[NewEvent, str | None]:
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
 
 
-async def post_event(event: NewEvent, entry: EventEntryDep, idempotency_key: IdempotencyKey = None) -> Response:
+async def post_event(
+    event: NewEvent, entry: EventEntryDep, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
+) -> Response:
     """Accept an event and start delivering it.
 
     202 is sent only after Temporal has stored the run durably. Posting the same id with the same content again returns
@@ -76,7 +82,7 @@ async def post_event(event: NewEvent, entry: EventEntryDep, idempotency_key: Ide
     """
     if event.id is None and idempotency_key:
         event = event.model_copy(update={"id": idempotency_key})
-    started = await entry.accept(event)
+    started = await entry.accept(event, only_known=if_match is not None)
     return Response(
         views.accepted(started, entry.links).model_dump_json(),
         status_code=200 if started.duplicate else 202,
@@ -94,20 +100,20 @@ router.add_api_route(
     responses={
         200: {"model": AcceptedEvent, "description": "The event was accepted before", "headers": NAMES_EVENT},
         202: {"headers": NAMES_EVENT},
-        **{status: answer | {"headers": NAMES_EVENT} for status, answer in responses(409, 503).items()},
+        **{status: answer | {"headers": NAMES_EVENT} for status, answer in responses(409, 412, 503).items()},
     },
     dependencies=[needs("events:write")],
     route_class_override=PostEventRoute,
 )
 
 
-async def post_batch(batch: EventBatch, entry: EventEntryDep) -> EventBatchResult:
+async def post_batch(batch: EventBatch, entry: EventEntryDep, if_match: IfMatch = None) -> EventBatchResult:
     """Accept up to 1,000 events. The response has one item for each event, in the same order; each is accepted or
     refused independently of the others.
 
     Events are accepted concurrently, but ordered webhooks receive them in the order of the batch.
     """
-    return EventBatchResult(items=await BatchIngest(entry, batch.events).accept())
+    return EventBatchResult(items=await BatchIngest(entry, batch.events, only_known=if_match is not None).accept())
 
 
 router.add_api_route(
@@ -123,9 +129,10 @@ router.add_api_route(
 class BatchIngest:
     """One for each batch."""
 
-    def __init__(self, entry: EventEntry, events: Sequence[Any]) -> None:
+    def __init__(self, entry: EventEntry, events: Sequence[Any], *, only_known: bool = False) -> None:
         self._caller, self._ingest, self._links = entry
         self._events = events
+        self._only_known = only_known
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
         self._earlier = _EarlierEvents(len(events))
         self._outage: Exception | None = None
@@ -160,7 +167,7 @@ class BatchIngest:
         try:
             if self._outage:
                 raise self._outage
-            started = await self._ingest.accept(event, event_id, place)
+            started = await self._ingest.accept(event, event_id, place, only_known=self._only_known)
         except Exception as error:  # noqa: BLE001 - `as_event_problem` logs what is a bug
             problem = as_event_problem(error, event_id)
             if problem.status_code == ServiceUnavailable.status:

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Response
 
 from api import views
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, Cursor, GatewayDep, KnownWebhook, Limit, RecoveriesDep, SearchesDep
+from api.deps import AnyTenant, Cursor, GatewayDep, KnownWebhook, Limit, RecoveriesDep, SearchesDep, WebhookFilter
 from api.filters import DataQuery, EventSearch
 from api.problems import KEYED, responses
 from api.schemas.recoveries import RecoveryCommandAccepted, RecoveryView
@@ -81,7 +81,7 @@ async def list_recoveries(
     cursor: Cursor,
     gateway: GatewayDep,
     tenant: AnyTenant,
-    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only recoveries of this webhook")] = None,
+    webhook: WebhookFilter,
     limit: Limit = 50,
 ) -> Page[RecoveryView]:
     """List recoveries: open ones first, then finished ones, each newest first.

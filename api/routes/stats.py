@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, CallerDep, StoreDep
+from api.deps import AnyTenant, CallerDep, StoreDep, WebhookFilter
 from api.problems import KEYED
 from api.schemas.stats import StatisticsView
 from api.state import state_of
@@ -16,7 +16,7 @@ from hookkeeper.messages.event import Channel
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index.statistics import GroupBy, Order, Statistics, StatisticsQuery
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.fields import EVENT_ID, EventType, GivenTime
+from hookkeeper.services.fields import EventType, GivenTime
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/stats", tags=["statistics"], route_class=GuardedRoute, responses=KEYED)
@@ -30,6 +30,7 @@ async def show_statistics(
     store: StoreDep,
     caller: CallerDep,
     tenant: AnyTenant,
+    webhook: WebhookFilter,
     by: Annotated[GroupBy, Query(description="What to count separately")] = "total",
     since: Annotated[
         GivenTime | None,
@@ -47,7 +48,6 @@ async def show_statistics(
             examples=[3600],
         ),
     ] = None,
-    webhook: Annotated[str | None, Query(pattern=EVENT_ID, description="Only deliveries of this webhook")] = None,
     type: Annotated[EventType | None, Query(description="Only events of exactly this type")] = None,
     channel: Annotated[Channel | None, Query(description="Only deliveries of this channel")] = None,
     order: Annotated[

@@ -11,6 +11,7 @@ from api.problems import KEYED, responses
 from api.state import state_of
 from hookkeeper.services.fields import GivenTime, Page, ResponseModel, Time
 from hookkeeper.temporal.server.error_translation import Unavailable
+from hookkeeper.version import VERSION
 
 health_router = APIRouter(tags=["health"])
 router = APIRouter(prefix="/v1/system", tags=["statistics"], route_class=GuardedRoute, responses=KEYED)
@@ -23,10 +24,10 @@ def _answers(example: dict[str, str]) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {"application/json": {"examples": {"ok": {"value": example}}}}}}
 
 
-@health_router.get("/healthz", summary="Check liveness", responses=_answers({"status": "ok"}))
+@health_router.get("/healthz", summary="Check liveness", responses=_answers({"status": "ok", "version": VERSION}))
 async def healthz() -> dict[str, str]:
     """Answer 200 as long as the process runs."""
-    return {"status": "ok"}
+    return {"status": "ok", "version": VERSION}
 
 
 @health_router.get(

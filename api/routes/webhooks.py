@@ -1,8 +1,6 @@
 """Webhooks: preview, register, change, remove, pause; their signing keys, test events and deliveries."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Response
 
 from api import views
 from api.access import GuardedRoute, needs
@@ -17,6 +15,7 @@ from api.deps import (
     LinksDep,
     StoreDep,
     WebhooksDep,
+    WebhookTenant,
 )
 from api.errors import naming_event
 from api.filters import DeliverySearch, Total, WebhookSearch
@@ -25,7 +24,7 @@ from api.schemas.events import AcceptedEvent
 from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
 from api.schemas.webhooks import PreviewRequest, SecretRotation, TestEventRequest, WebhookSecret
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.fields import EVENT_ID, CountedPage, Page
+from hookkeeper.services.fields import CountedPage, Page
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import Preview
 from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges, WebhookView, WebhookWithSecret
@@ -36,7 +35,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=Guarded
 
 @router.post("/preview", responses=responses(404), dependencies=[needs("webhooks:read")])
 async def preview_webhook(
-    preview: PreviewRequest, store: StoreDep, caller: CallerDep, webhooks: WebhooksDep
+    preview: PreviewRequest, store: StoreDep, caller: CallerDep, webhooks: WebhooksDep, tenant: WebhookTenant
 ) -> Preview:
     """Show what a webhook, registered or not, would send for an event. Nothing is sent, and secrets are masked."""
     if (preview.webhook is None) == (preview.webhook_id is None):
@@ -44,7 +43,7 @@ async def preview_webhook(
     if preview.webhook:
         webhook = await webhooks.draft(dict(caller.with_tenant(preview.webhook)))
     else:
-        webhook = require(await store.webhooks.get(preview.webhook_id or "", caller.tenant))
+        webhook = require(await store.webhooks.get(preview.webhook_id or "", tenant))
     return await webhooks.preview(webhook, preview.event)
 
 
@@ -73,18 +72,14 @@ async def show_webhook(webhook: KnownWebhook) -> WebhookView:
 
 
 @router.patch("/{webhook_id}", responses=responses(404, 409), dependencies=[needs("webhooks:write")])
-async def change_webhook(
-    webhook_id: Annotated[str, Path(pattern=EVENT_ID)],
-    changes: WebhookChanges,
-    webhooks: WebhooksDep,
-) -> WebhookView:
+async def change_webhook(webhook: KnownWebhook, changes: WebhookChanges, webhooks: WebhooksDep) -> WebhookView:
     """Change the fields that are sent. Deliveries that wait for a retry use the new values at their next attempt.
 
     Enabling a webhook releases its held deliveries, oldest first, as `POST …/resume` does. 409 means that other
-    requests keep changing the webhook at the same time.
+    requests keep changing the webhook at the same time, or that another webhook of the tenant has the `uid`.
     """
     given = {name: getattr(changes, name) for name in changes.model_fields_set}
-    return views.webhook(await webhooks.change(webhook_id, given))
+    return views.webhook(await webhooks.change(webhook.id, given))
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])

@@ -154,6 +154,7 @@ class EventView(EventBase):
     timestamp: Time
     """When the event happened: what was posted as `timestamp`, or when it was accepted."""
     data: Any
+    channels: list[str]
     acknowledged: AcknowledgementView | None
     """Null if the event was not acknowledged, or a delivery has failed since."""
     deliveries: list[DeliveryView]
@@ -170,6 +171,7 @@ class LatestResultView(ResultSoFar):
 
 
 class EventSummary(EventBase):
+    channels: list[str]
     webhooks: list[str]
     needs_attention: list[str]
     """Webhooks with a delivery that has failed, or has been retrying for over 15 minutes, unless it is acknowledged."""

@@ -1,6 +1,6 @@
 """The contenders. They are not in `__init__.py`, because their processes would import all of them."""
 
-from benchmarks.contenders import bare_temporal, celery_redis, hookkeeper, on_postgresql
+from benchmarks.contenders import bare_temporal, celery_redis, hookkeeper, production
 from benchmarks.contenders.contender import Contender
 
 CONTENDERS = {
@@ -17,10 +17,10 @@ CONTENDERS = {
         Contender("unshared", "Hookkeeper, one run an event", hookkeeper.running_unshared),
         Contender("hookkeeper", "Hookkeeper", hookkeeper.running),
         Contender(
-            "postgresql",
-            "Hookkeeper, Temporal and registry on PostgreSQL",
-            on_postgresql.running,
-            on_postgresql.why_missing,
+            "production",
+            "Hookkeeper as in production",
+            production.running,
+            production.why_missing,
             is_default=False,
         ),
         Contender("celery", "Celery and Redis", celery_redis.running, celery_redis.why_missing),

@@ -189,11 +189,12 @@ class Api:
         return self._names[webhook_id]
 
     def _webhook_named(self, name: str = "") -> str | None:
-        """Return the id of the webhook with this name; None if there is none. Raises `Failed` if several have it."""
+        """Return the id of the webhook with this name or uid, if there is one. Raises `Failed` if several have it."""
         text = max(name.split('"'), key=len)[:MAX_SEARCHED]  # a query has no way to write quotes
         if not text or name == "preview" or name.startswith("wh_"):
             return None
-        found = [webhook["id"] for webhook in self.all("webhooks", q=f'"{text}"') if webhook["name"] == name]
+        listed = self.all("webhooks", q=f'"{text}"')
+        found = [webhook["id"] for webhook in listed if name in (webhook["name"], webhook.get("uid"))]
         if len(found) > 1:
             raise Failed(f"several webhooks are named {name}: give an id, such as {', '.join(found[:3])}")
         return found[0] if found else None
@@ -240,10 +241,14 @@ def _error(response: "httpx.Response") -> str:
     if "problem+json" not in response.headers.get("content-type", ""):
         return f"{response.url} answers {response.status_code} {response.reason_phrase}"
     problem = response.json()
-    fields = "".join(f"\n  {field['path']}: {field['detail']}" for field in problem.get("errors", ()))
+    errors = [
+        f"{field['path']}: {field['detail'].replace('`tenant`', '--tenant')}" for field in problem.get("errors", ())
+    ]
     hint = ""
     if response.status_code == 401:
         hint = " Set HOOKKEEPER_API_KEY, or run this in the directory of `hookkeeper dev`."
     elif response.status_code == 404 and _has_default_tenant(response.url):
         hint = " Without --tenant, the tenant is the key's, or `default`."
-    return f"{problem['status']} {problem['title']}: {problem['detail']}{hint}{fields}"
+    return f"{problem['status']} {problem['title']}: {problem['detail']}{hint}" + "".join(
+        f"\n  {error}" for error in errors
+    )

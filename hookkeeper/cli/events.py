@@ -30,7 +30,7 @@ app.command()(sending.send)
 
 
 FILTERS: dict[str, Any] = {
-    "q": options.only('Search in the data of a tenant\'s events: data.order_id:4711, words, or "a text".'),
+    "q": options.only('Search in the data of one tenant\'s events: data.order_id:4711, words, or "a text".'),
     "tenant": options.only("Only this tenant's."),
     "webhook": options.only("Only events for this webhook."),
     "status": Annotated[
@@ -43,6 +43,7 @@ FILTERS: dict[str, Any] = {
     "delivery_status": Annotated[
         list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
     ],
+    "in_channel": options.only("Only events of this channel; it needs a tenant."),
     **options.SEARCH,
 }
 resource.list(

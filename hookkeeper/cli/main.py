@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from hookkeeper.cli import (
+    cells,
     event_types,
     events,
     keys,
@@ -152,6 +153,7 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(event_types.app, name="event-types")
 app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(keys.app, name="keys")
+app.add_typer(cells.app, name="cells")
 app.command()(stats.stats)
 
 
@@ -162,6 +164,15 @@ def api() -> None:
     from hookkeeper.cli.run_api import run_api
 
     run_api()
+
+
+@app.command()
+def router() -> None:
+    """Pass each request of /v1 on to the cell that has its tenant, by the map in HOOKKEEPER_CELL_MAP."""
+    start_without_collections()
+    from hookkeeper.cli.run_router import run_router
+
+    run_router()
 
 
 @app.command()
@@ -224,6 +235,26 @@ def reindex(
     from hookkeeper.cli.maintenance import run_reindex
 
     run_reindex(since)
+
+
+@app.command()
+def recount() -> None:
+    """Mend totals over all tenants, after an upgrade or a rollback. Workers do it once a day."""
+    from hookkeeper.cli.maintenance import run_recount
+
+    run_recount()
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="A new folder for the copy, which `dev --data-dir` can use.")],
+    data_dir: Annotated[Path, typer.Option(help="The folder with all data of a `dev`.")] = DEFAULT,
+) -> None:
+    """Copy the data of a `dev` as it is at one moment, while it runs or not."""
+    from hookkeeper.cli.backup import run_backup
+    from hookkeeper.cli.datadir import DataDir
+
+    run_backup(DataDir(data_dir), target)
 
 
 @app.command()

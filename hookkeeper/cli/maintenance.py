@@ -1,4 +1,4 @@
-"""`hookkeeper migrate`, `promote` and `reindex`."""
+"""`hookkeeper migrate`, `promote`, `recount` and `reindex`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -119,6 +119,20 @@ def sentence(version: str, before: str | None) -> str:
     if before == version:
         return f"{workers} get all tasks, as before."
     return f"{workers} get all tasks now. Open runs continue there, so {named(before)} can be stopped."
+
+
+def run_recount() -> None:
+    """Mend the totals over all tenants."""
+    run(_recount(begin()))
+
+
+async def _recount(settings: Settings) -> None:
+    try:
+        async with Store.connect(settings.database_url, settings.keyring, settings.database_connections) as store:
+            rows = await store.index.recount()
+    except RegistryUnavailable as error:
+        raise Failed(f"{error}; {CONTINUE}") from error
+    out.print(f"{rows} {'row of totals was' if rows == 1 else 'rows of totals were'} wrong")
 
 
 def run_reindex(since: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from temporalio.client import Client
 
 from api.app import create_app
@@ -27,6 +27,7 @@ from hookkeeper.cli.startup import (
     open_client,
     open_metrics,
     report_missing,
+    show_resources,
     until_connected,
 )
 from hookkeeper.registry.store import Store
@@ -61,6 +62,7 @@ async def _serve(settings: Settings) -> None:
                 metrics = open_metrics(settings)
                 listener = listen(settings.host, settings.port)
                 client = open_client(settings, keyring, metrics.runtime)
+                show_resources(settings, store, client)
                 async with traces, serving(client, store, settings, metrics, listener, stopping) as server:
                     freeze_objects()
                     await _until_ended(server, _connect(client, store, settings))
@@ -108,16 +110,23 @@ async def serving(
     server = ApiServer(config, protocol, state.feed.close)
     async with metrics.serving(state.system.registries):
         log.info("serving", host=settings.host, port=settings.port)
-        task = asyncio.create_task(server.serve([listener]))
-        try:
-            yield asyncio.shield(task)
-        finally:
-            server.should_exit = True
-            await task
+        async with running_server(server, listener) as ended:
+            yield ended
+
+
+@asynccontextmanager
+async def running_server(server: uvicorn.Server, listener: socket.socket) -> AsyncIterator[asyncio.Future[None]]:
+    """Serve until the block ends; yield what ends with the server."""
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        yield asyncio.shield(task)
+    finally:
+        server.should_exit = True
+        await task
 
 
 def server_config(
-    app: FastAPI,
+    app: ASGIApp,
     protocol: type[BoundedProtocol],
     shutdown_timeout: timedelta = REQUEST_GRACE,
     trusted_proxies: Sequence[str] = (),

@@ -18,6 +18,7 @@ from hookkeeper.cli.startup import (
     open_client,
     open_metrics,
     report_missing,
+    show_resources,
     until_connected,
 )
 from hookkeeper.registry.store import Store
@@ -51,6 +52,7 @@ async def _work(settings: Settings, local: bool) -> None:
         traces = exporting_traces(settings.otlp_endpoint, "worker")
         metrics = open_metrics(settings)
         client = open_client(settings, keyring, metrics.runtime)
+        show_resources(settings, store, client)
         async with traces, metrics.serving(read_health=WorkerHealth(client, settings.task_queue).read):
             await until_connected(client)
             async with working(client, store, settings, local=local):

@@ -38,6 +38,7 @@ def send(
     data: EventData = "{}",
     id_: OwnEventId = None,
     tenant: Tenant = None,
+    channel: Annotated[list[str] | None, typer.Option(help="A channel of the event; can be repeated.")] = None,
     deliver_at: Annotated[
         str | None, typer.Option(help="Time of the delivery: RFC 3339, or a delay: 'in 10m'.", callback=later)
     ] = None,
@@ -55,7 +56,7 @@ def send(
     """Send an event, or many. Exit 1 if one of many is refused."""
     if type_ is None and file is None:
         raise typer.BadParameter("give a type, such as order.paid, or --file")
-    event = present(type=type_, tenant=tenant, id=id_, deliver_at=deliver_at)
+    event = present(type=type_, tenant=tenant, id=id_, channels=channel or None, deliver_at=deliver_at)
     if count == 1 and file is None:
         api = Api.of_environment()
         event["data"] = read_json(data, "--data")

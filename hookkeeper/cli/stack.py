@@ -12,7 +12,7 @@ from hookkeeper.cli.child_process import prepare_log
 from hookkeeper.cli.console import Failed, InvalidSettings, output_added_to
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import LOCALHOST, Ports, listen, reserved
-from hookkeeper.cli.startup import connect, exporting_traces, open_metrics, read_settings
+from hookkeeper.cli.startup import connect, exporting_traces, open_metrics, read_settings, show_resources
 from hookkeeper.cli.temporal_server import EmbeddedServerError, ServerProcess
 from hookkeeper.settings import BadSetting, Settings
 
@@ -131,6 +131,7 @@ async def _serve(
     traces, metrics = exporting_traces(settings.otlp_endpoint, "dev"), open_metrics(settings)
     await resources.enter_async_context(traces)
     client = await connect(settings, keyring, metrics.runtime, f"{LOCALHOST}:{ports.temporal}")
+    show_resources(settings, store, client)
     await resources.enter_async_context(working(client, store, settings, local=True))
     on_ready("Worker")
     await resources.enter_async_context(serving(client, store, settings, metrics, listener))

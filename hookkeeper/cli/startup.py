@@ -3,7 +3,8 @@
 import difflib
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from hookkeeper.cli.telemetry import MetricsServer, ReadHealth, ReadState
     from hookkeeper.crypto.keyring import Keyring
+    from hookkeeper.registry.store import Store
     from hookkeeper.temporal.server.connection import LateClient
 
 PREFIX = "HOOKKEEPER_"
@@ -30,10 +32,10 @@ CONNECT_TIMEOUT = 60.0
 """Seconds to wait for Temporal."""
 
 
-def read_settings() -> Settings:
+def read_settings(read: Callable[[], Settings] = Settings) -> Settings:
     """Read `HOOKKEEPER_…` and `.env`. Raises `InvalidSettings`, naming each of them."""
     try:
-        return Settings()
+        return read()
     except ValidationError as invalid:
         lines = (
             f"\n  HOOKKEEPER_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
@@ -42,6 +44,13 @@ def read_settings() -> Settings:
         raise InvalidSettings("invalid settings:" + "".join(lines)) from invalid
     except OSError as error:  # a file of a secret
         raise InvalidSettings(f"invalid settings: {error.filename} cannot be read: {error.strerror}") from error
+
+
+def map_of(settings: Settings) -> Path:
+    """Return the file of the map of cells. Raises `InvalidSettings`."""
+    if settings.cell_map is None:
+        raise InvalidSettings("HOOKKEEPER_CELL_MAP is not set")
+    return settings.cell_map
 
 
 def begin() -> Settings:
@@ -171,6 +180,21 @@ def open_metrics(settings: Settings) -> "MetricsServer | NoMetrics":
     metrics.BUILD.labels(VERSION, settings.deployment_version or "").set(1)
     parts = urlsplit(f"//{settings.metrics_address}")
     return MetricsServer(parts.hostname or "", parts.port or 0, settings.log_format)
+
+
+def show_resources(settings: Settings, store: "Store", client: "Client") -> None:
+    """Let the metrics show connections to the registry, and when certificates end. One that cannot be read is left out:
+    what needs it says so.
+    """
+    from hookkeeper import metrics
+    from hookkeeper.egress.certificates import certificates_in_files
+    from hookkeeper.temporal.server.connection import certificates_in
+
+    metrics.DATABASE_CONNECTIONS_MAX.set(settings.database_connections)
+    metrics.DATABASE_CONNECTIONS_USED.set_function(store.connections_in_use)
+    for certificates in (*certificates_in_files(), *certificates_in(client.service_client.config.tls)):
+        with suppress(OSError, ValueError):
+            metrics.CERTIFICATE_EXPIRES.labels(certificates.setting).set(certificates.end().timestamp())
 
 
 def exporting_traces(endpoint: str | None, process: str) -> AbstractAsyncContextManager[None]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import floor
+from math import ceil, floor
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +23,20 @@ MAX_STEPS = 31
 """Characters of a sparkline, if no step is given."""
 OLDEST_OF_MINUTES = 2 * 86_400
 """Seconds. Before this age, the API has no steps below an hour."""
-HEADER = ("Events", "Succeeded", "Failed", "Success", "Attempts", "Retries", "p50", "p95", "p99", "Held", "Retrying")
+HEADER = (
+    "Events",
+    "Succeeded",
+    "Failed",
+    "Success",
+    "Attempts",
+    "Error rate",
+    "Retries",
+    "p50",
+    "p95",
+    "p99",
+    "Held",
+    "Retrying",
+)
 NAMES = {"tenant": ("tenant",), "webhook": ("name", "webhook_id", "tenant"), "channel": ("channel",), "type": ("type",)}
 RATES_PERIOD = timedelta(minutes=30)
 WEBHOOKS_PERIOD = timedelta(hours=1)
@@ -102,6 +115,7 @@ def _cells(group: Json) -> list[str]:
         _number(group["deliveries_failed"]),
         percent(group["success_rate"]),
         _number(group["attempts"]),
+        percent(group["error_rate"], up=True),
         _number(group["retries"]),
         *("-" if milliseconds is None else f"{milliseconds:.0f} ms" for milliseconds in latency.values()),
         _number(group["held"]),
@@ -113,9 +127,9 @@ def _number(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def percent(share: float | None) -> str:
-    """Write a share with two decimals, rounded down: 100.00% means all."""
-    return "-" if share is None else f"{floor(share * 10_000) / 100:.2f}%"
+def percent(share: float | None, *, up: bool = False) -> str:
+    """Write a share with two decimals, rounded down: 100.00% means all; or rounded up: 0.00% means none."""
+    return "-" if share is None else f"{(ceil if up else floor)(round(share * 10_000, 6)) / 100:.2f}%"
 
 
 def _sparklines(group: Json) -> tuple[str, str]:
@@ -312,7 +326,7 @@ def _webhooks(groups: Sequence[Json] | None) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("Failing webhooks", "Webhook", "Tenant"):
         table.add_column(name)
-    for name in ("Failed", "Attempts", "Success", "p95", "Held", "Retrying"):
+    for name in ("Failed", "Attempts", "Error rate", "Success", "p95", "Held", "Retrying"):
         table.add_column(name, justify="right")
     for group in groups:
         rate, latency = group["success_rate"], group["latency"]
@@ -322,6 +336,7 @@ def _webhooks(groups: Sequence[Json] | None) -> RenderableType:
             escape(group["tenant"]),
             f"[red]{_failed(group):,}[/red]",
             f"{group['attempts']:,}",
+            percent(group["error_rate"], up=True),
             "-" if rate is None else f"{rate:.1%}",
             "-" if latency is None else f"{latency['p95']:.0f} ms",
             f"{group['held']:,}",

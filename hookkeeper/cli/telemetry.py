@@ -53,7 +53,7 @@ class MetricsServer:
 
         async def show_health(_: web.Request) -> web.Response:
             is_well, known = await read_health() if read_health else (True, {"status": "ok"})
-            return web.json_response(known, status=200 if is_well else 503)
+            return web.json_response({**known, "version": VERSION}, status=200 if is_well else 503)
 
         app = web.Application()
         app.router.add_get("/healthz", show_health)

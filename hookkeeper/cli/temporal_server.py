@@ -42,8 +42,9 @@ MIN_PAUSE, MAX_PAUSE = 0.2, 5.0
 DATABASE = "temporal.db"
 VERSION_FILE = "temporal.version"
 
-PRAGMAS = ("journal_mode=wal", "secure_delete=true")
-"""`secure_delete` overwrites deleted rows: otherwise an erased event stays readable in free pages of the file."""
+PRAGMAS = ("journal_mode=wal", "secure_delete=true", "busy_timeout=5000")
+"""`secure_delete` overwrites deleted rows: otherwise an erased event stays readable in free pages of the file. Without
+`busy_timeout`, each write fails that meets one of another process, such as Litestream."""
 
 Synchronous = Literal["normal", "full"]
 """SQLite's `synchronous`. `full` waits for the disk at each commit. With `normal`, `kill -9` loses nothing, but a power

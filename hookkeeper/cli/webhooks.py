@@ -226,7 +226,7 @@ resource.list(
     "No webhooks. `hookkeeper webhooks create` registers one.",
     complete=_add_success,
     tenant=only("Only webhooks of this tenant."),
-    q=only("Words of the id, name or URL, or metadata.team:shop."),
+    q=only("Words of the id, uid, name or URL, or metadata.team:shop."),
     status=only("Only webhooks in this state: new, healthy, degraded, failing, paused or disabled."),
     event=only("Only webhooks for this event type."),
     enabled=Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")],

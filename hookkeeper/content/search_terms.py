@@ -34,6 +34,10 @@ class Key(NamedTuple):
     value: str
 
 
+CHANNEL = "#channel"
+"""Takes the place of the path in the key of an event's channel: no path in data is written like this."""
+
+
 class Term(NamedTuple):
     """A condition: the value at a path, or a text anywhere."""
 
@@ -49,6 +53,11 @@ def keys_of(data: Any, paths: Iterable[str]) -> tuple[Key, ...]:
     """Return the keys that data have at these paths. What cannot be indexed is left out: long texts, lists, objects."""
     found = ((path, value_at(data, path)) for path in dict.fromkeys(paths))
     return tuple(Key(path, value) for path, value in found if value and len(value) <= MAX_VALUE and _is_storable(value))
+
+
+def keys_of_channels(channels: Iterable[str]) -> tuple[Key, ...]:
+    """Return the keys by which the events of these channels are found."""
+    return tuple(Key(CHANNEL, channel) for channel in dict.fromkeys(channels))
 
 
 def value_at(data: Any, path: str) -> str | None:

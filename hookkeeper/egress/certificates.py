@@ -1,41 +1,57 @@
 """When certificates end: those in files, and those that servers present."""
 
 import asyncio
+import os
 import ssl
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 
 from hookkeeper.findings import Finding, judge_end, warning, wrong
 
+FILES = {"PGSSLCERT": False, "PGSSLROOTCERT": True, "SSL_CERT_FILE": True}
+"""Variables that name files of certificates, which libraries read, and whether these are authorities."""
 TIMEOUT = 4.0
 POSTGRESQL_TLS = bytes.fromhex("0000000804d2162f")
 """The request for TLS (PostgreSQL, "Message Formats", SSLRequest)."""
 
 
-def examine_file(name: str, path: str, now: datetime, *, authorities: bool) -> list[Finding]:
-    """Examine a file of certificates in PEM that a variable names."""
-    try:
-        pem = Path(path).read_bytes()
-    except OSError as error:
-        return wrong(f"the file {path} in {name} cannot be read: {error.strerror}", f"correct {name}")
-    return examine_pem(name, pem, now, authorities=authorities)
+class Certificates(NamedTuple):
+    """What a setting has, in PEM."""
 
+    setting: str
+    pem: bytes | Path
+    authorities: bool = False
 
-def examine_pem(name: str, pem: bytes, now: datetime, *, authorities: bool) -> list[Finding]:
-    """Judge the first certificate, which is the own one, or the authority that ends last: others may stay in a file."""
-    try:
+    def end(self) -> datetime:
+        """Return when the first certificate ends, which is the own one, or the last authority: older ones may stay in a
+        file. Raises OSError and ValueError.
+        """
+        pem = self.pem if isinstance(self.pem, bytes) else self.pem.read_bytes()
         with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
             ends = [certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(pem)]
-    except ValueError:
-        return wrong(f"{name} is not PEM", f"correct {name}")
-    if authorities:
-        return judge_end(f"the last authority in {name}", max(ends), now)
-    return judge_end(f"the certificate in {name}", ends[0], now)
+        return max(ends) if self.authorities else ends[0]
+
+    def examine(self, now: datetime) -> list[Finding]:
+        try:
+            end = self.end()
+        except OSError as error:
+            text = f"the file {self.pem!s} in {self.setting} cannot be read: {error.strerror}"
+            return wrong(text, f"correct {self.setting}")
+        except ValueError:
+            return wrong(f"{self.setting} is not PEM", f"correct {self.setting}")
+        return judge_end(f"the {'last authority' if self.authorities else 'certificate'} in {self.setting}", end, now)
+
+
+def certificates_in_files() -> list[Certificates]:
+    """Return those that libraries read, as variables say."""
+    paths = {name: os.environ.get(name) for name in FILES}
+    return [Certificates(name, Path(path), FILES[name]) for name, path in paths.items() if path]
 
 
 async def examine_server(

@@ -63,7 +63,7 @@ async def examine_proxy(text: str) -> Sequence[Finding]:
     if isinstance(said, ReceiverUnreachable) and said.code == "forbidden_address":
         return well(f"{where} refuses private addresses")
     text = f"{where} answers {status} to a request for {PRIVATE}: it does not refuse private addresses"
-    return warning(text, "let the proxy refuse the networks that tenants must not reach (docs/operations.md, Network)")
+    return warning(text, "let the proxy refuse the networks that tenants must not reach (docs/deployment.md, Network)")
 
 
 async def _asked(proxy: Proxy) -> tuple[int, dict[str, str]]:

@@ -185,6 +185,7 @@ class EventInput(Message):
     type: str
     tenant: str
     timestamp: datetime
+    channels: tuple[str, ...] = ()
     data: Any = None
     digest: str = ""
     """Digest of what was accepted; empty if the run was started with Temporal's own tools."""

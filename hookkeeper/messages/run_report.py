@@ -25,6 +25,8 @@ class EventProgress(NamedTuple):
     """The workflow id of the shared run that has the event; None: it has a run of its own."""
     size: int | None = None
     """Bytes of the event's data as JSON; None if the reporter does not know it."""
+    channels: tuple[str, ...] = ()
+    """Empty if the reporter does not know them."""
 
 
 class RunReport(NamedTuple):
@@ -54,12 +56,18 @@ class RunReport(NamedTuple):
 def first_report(event: EventInput, state: EventState, run_id: str = "", shared_run: str | None = None) -> RunReport:
     """Return the report of an event that was just accepted. Every report of its run counts more."""
     size = len(to_json(event.data))
-    progress = progress_of(state, run_id, event.digest, shared_run=shared_run, size=size)
+    progress = progress_of(state, run_id, event.digest, shared_run=shared_run, size=size, channels=event.channels)
     return report_of(state, progress, BEGINNING, parts=parts_of(event)[0].parts)
 
 
 def progress_of(
-    state: EventState, run_id: str, digest: str, *, shared_run: str | None = None, size: int | None = None
+    state: EventState,
+    run_id: str,
+    digest: str,
+    *,
+    shared_run: str | None = None,
+    size: int | None = None,
+    channels: tuple[str, ...] = (),
 ) -> EventProgress:
     """Return the progress of an event in this state."""
     return EventProgress(
@@ -70,6 +78,7 @@ def progress_of(
         digest=digest,
         shared_run=shared_run,
         size=size,
+        channels=channels,
     )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Select, select
 
 from hookkeeper.content.context import AlertKind
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.models import AlertState, IncidentState, LastAlert, Webhook
+from hookkeeper.registry.models import MOVING, AlertState, IncidentState, LastAlert, Webhook
 from hookkeeper.times import utc_now
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -204,7 +204,7 @@ def _has_incident(webhook: Webhook, now: datetime) -> bool:
 
 def _is_off(webhook: Webhook) -> bool:
     """Return whether the webhook was disabled automatically, and still is."""
-    return not webhook.enabled and webhook.disabled_reason != "manual"
+    return not webhook.enabled and webhook.disabled_reason not in ("manual", MOVING)
 
 
 def _is_known(webhook: Webhook) -> bool:

@@ -1,15 +1,12 @@
-"""The database: engine, errors, schema, and all differences between SQLite and PostgreSQL."""
+"""The database: engine, errors, and differences between SQLite and PostgreSQL."""
 
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from sqlalchemy import (
-    URL,
     ColumnElement,
     Connection,
     ExceptionContext,
@@ -30,13 +27,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from hookkeeper.crypto.keyring import CipherError, Keyring
-from hookkeeper.registry import migrations
 from hookkeeper.registry.encryption import use_keyring
 
 if TYPE_CHECKING:
-    from alembic.config import Config
+    pass
 
-log = structlog.get_logger("hookkeeper.registry")
 CONNECT_TIMEOUT = 3.0
 CALL_TIMEOUT = 3.5
 TURN_TIMEOUT = 2.0
@@ -51,11 +46,6 @@ POOLED_CONNECTIONS = 5
 KEPT_CONNECTIONS = POOLED_CONNECTIONS + DIRECT_CONNECTIONS + DIRECT_WRITERS
 MAX_CONNECTIONS = 16
 """Connections of a process, unless a setting says otherwise."""
-MIGRATION_TIMEOUT = 60.0
-"""Seconds to wait for another process that migrates."""
-MIGRATION_LOCK = 0x686F6F6B
-"""An arbitrary number, unique in the database."""
-
 ROWS_PER_DELETION = 500
 """Many rows are deleted in small transactions, so that others write in between."""
 ROW_ID: ColumnElement[int] = literal_column("rowid")
@@ -260,7 +250,7 @@ async def errors_translated(seconds: float | None) -> AsyncIterator[None]:
         if not is_outage(error):
             raise
         question = f" (is there a pooler in transaction mode, such as PgBouncer? {POOLER_REMEDY})"
-        hint = question if _sqlstate(error) in POOLED_STATEMENTS else ""
+        hint = question if sqlstate(error) in POOLED_STATEMENTS else ""
         raise RegistryUnavailable(f"the registry is unavailable: {error.orig}{hint}") from error
     except CipherError as error:
         raise RegistryUnavailable(f"the registry cannot be read: {error}") from error
@@ -272,10 +262,11 @@ def is_outage(error: DBAPIError) -> bool:
         return True
     if isinstance(error.orig, sqlite3.OperationalError):  # SQLite calls a missing table operational too
         return _primary_code(error.orig) != sqlite3.SQLITE_ERROR
-    return _sqlstate(error).startswith((*OUTAGES, *POOLED_STATEMENTS))
+    return sqlstate(error).startswith((*OUTAGES, *POOLED_STATEMENTS))
 
 
-def _sqlstate(error: DBAPIError) -> str:
+def sqlstate(error: DBAPIError) -> str:
+    """Return PostgreSQL's code of an error."""
     return str(getattr(error.orig, "sqlstate", None))
 
 
@@ -314,48 +305,3 @@ async def lock(session: AsyncSession, name: str) -> None:
     """Serialise transactions that lock the same name. SQLite has only one writer anyway."""
     if session.get_bind().dialect.name == "postgresql":
         await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-
-
-def alembic(connection: Connection | None = None) -> "Config":
-    """Configure Alembic for the migrations of this package, wherever it is installed."""
-    from alembic.config import Config  # only migrations need Alembic
-
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", "hookkeeper.registry:migrations")
-    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
-    return config
-
-
-async def migrate(engine: AsyncEngine) -> None:
-    """Bring the schema up to date in one transaction; a second process waits, and finds nothing to do."""
-    _make_directory(engine.url)
-    async with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            await connection.run_sync(_wait_for_long)
-        async with connection.begin():
-            if engine.dialect.name == "postgresql":
-                await connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            await connection.run_sync(_upgrade)
-
-
-def _upgrade(connection: Connection) -> None:
-    """Bring the schema up to date. That of a newer release stays: older code can use it, as after a rollback."""
-    from alembic import command
-    from alembic.migration import MigrationContext
-
-    revision = MigrationContext.configure(connection).get_current_revision()
-    if revision is not None and revision > migrations.newest():
-        log.warning("the registry has the schema of a newer release, and stays as it is", revision=revision)
-        return
-    command.upgrade(alembic(connection), "head")
-
-
-def _wait_for_long(connection: Connection) -> None:
-    """Let this connection wait for another process that migrates the SQLite file."""
-    connection.connection.cursor().execute(f"PRAGMA busy_timeout={int(MIGRATION_TIMEOUT * 1000)}")
-
-
-def _make_directory(url: URL) -> None:
-    """Make the directory of a SQLite file, for its owner alone: the file holds the webhooks' secrets."""
-    if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":", "file:")):
-        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -119,7 +119,7 @@ class _Checks:
             found += warning(f"{row.current_user} is a superuser", "use a role that owns this database only")
         if row.max_connections - row.used < row.max_connections * FEW_CONNECTIONS:
             text_ = f"{row.used} of {row.max_connections} connections are in use"
-            found += warning(text_, "raise max_connections, or use PgBouncer (docs/operations.md, Connections)")
+            found += warning(text_, "raise max_connections, or use PgBouncer (docs/deployment.md, Connections)")
         return found or well(f"{row.current_user}, {row.used} of {row.max_connections} connections in use")
 
     async def pooler(self) -> Sequence[Finding]:

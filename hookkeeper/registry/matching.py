@@ -1,5 +1,6 @@
 """Find the webhooks that listen to an event."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +26,7 @@ class MatchingWebhook:
 
     id: str
     url: str
+    channels: tuple[str, ...]
     filter: str | None
     ordered: OrderPolicy | None
     order_key: str | None
@@ -89,6 +91,11 @@ class Matching:
         parameters = {f"pattern_{number}": pattern for number, pattern in enumerate(patterns)}
         rows = await self._reads.fetch(read, tenant, {"tenant": tenant, **parameters})
         return [MatchingWebhook(*row) for row in rows]
+
+
+def hears(channels: Sequence[str], named: Sequence[str]) -> bool:
+    """Return whether a webhook with these channels gets an event that names those."""
+    return not channels or not set(channels).isdisjoint(named)
 
 
 def patterns_for(event_type: str) -> tuple[str, ...]:

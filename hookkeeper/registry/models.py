@@ -24,6 +24,8 @@ from hookkeeper.registry.numbering import Numbers
 from hookkeeper.times import utc_now
 
 UNHEALTHY = text("unhealthy_since IS NOT NULL")
+MOVING = "moving"
+"""Why an ordered webhook is disabled whose tenant is about to move here from another cell."""
 HANGING_AFTER = 3
 """Timeouts in a row."""
 HANGING_RATE = 2.0
@@ -182,6 +184,7 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     __table_args__ = (
         Index("ix_webhooks_created_at", "created_at", "id"),
         Index("ix_webhooks_tenant_created_at", "tenant", "created_at", "id"),
+        Index("ix_webhooks_uid", "uid", "tenant", unique=True),
         Index(
             "ix_webhooks_unhealthy_since", "unhealthy_since", "id", sqlite_where=UNHEALTHY, postgresql_where=UNHEALTHY
         ),
@@ -194,6 +197,10 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     """Empty if it has only emails or notifications."""
     events: Mapped[list[str]]
     secret: Mapped[str] = mapped_column(EncryptedText("webhooks.secret"))
+    uid: Mapped[str | None] = mapped_column(default=None)
+    """The tenant's own id of the webhook."""
+    channels: Mapped[tuple[str, ...]] = mapped_column(ElementJson(tuple[str, ...]), default=(), nullable=True)
+    """Empty: it gets events of any channel, and of none."""
     name: Mapped[str] = mapped_column(default="")
     description: Mapped[str] = mapped_column(default="")
     headers: Mapped[dict[str, str]] = mapped_column(EncryptedJson("webhooks.headers"), default_factory=dict)

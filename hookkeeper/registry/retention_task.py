@@ -1,5 +1,5 @@
-"""Removes what is older than the retention from the index and the audit log, once an hour. Each worker process
-runs it, and a lease in the registry lets one of them do so.
+"""Removes what is older than the retention from the index and the audit log, once an hour, and mends the totals of all
+tenants, once a day. Each worker process runs it, and a lease in the registry lets one of them do so.
 
 The time is that of Temporal, or this machine's if it is earlier: a clock that is ahead must not remove anything early.
 """
@@ -21,6 +21,7 @@ from hookkeeper.times import utc_now
 LEASE_NAME = "retention"
 FIRST_DELAY = 60.0
 """Seconds from the start of a process."""
+RECOUNT_LEASE_NAME, RECOUNT_INTERVAL = "recount", 86_400.0
 INTERVAL = 3600.0
 """Seconds between two times, and of a lease. A lease is not given back, so no other process follows within the hour."""
 MAX_DIFFERENCE = timedelta(minutes=10)
@@ -83,6 +84,14 @@ class RetentionTask:
         await self._index.expire(now, longest.length)
         if self._audit and self._audit_retention:
             await self._audit.expire(now - self._audit_retention)
+        await self._recount()
+
+    async def _recount(self) -> None:
+        """Mend what code of another release has not counted. Nothing else makes totals wrong, so it is logged."""
+        if not await self._index.leases.take(RECOUNT_LEASE_NAME, RECOUNT_INTERVAL):
+            return
+        if rows := await self._index.recount():
+            log.warning("totals of all tenants mended", rows=rows)
 
     async def _earlier_time(self) -> datetime | None:
         """Return the time by Temporal's clock or this machine's, whichever is earlier; None if it is unknown."""

@@ -1,11 +1,12 @@
 """The registry: its database, and all that is stored there."""
 
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry import migrations
@@ -19,7 +20,6 @@ from hookkeeper.registry.database import (
     RegistryUnprepared,
     errors_translated,
     is_outage,
-    migrate,
     open_engine,
 )
 from hookkeeper.registry.direct_reads import DirectReads
@@ -30,7 +30,9 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.portal import PortalSessions
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.reserved_times import ReservedTimes
+from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.suppressions import Suppressions
+from hookkeeper.registry.tenant_rows import TenantRows
 from hookkeeper.registry.transactions import Transactions
 from hookkeeper.registry.webhooks import Webhooks
 
@@ -51,6 +53,7 @@ class Store:
         self.api_keys = ApiKeys(database, self._direct)
         self.portal = PortalSessions(database)
         self.audit = AuditLog(database)
+        self.tenant_rows = TenantRows(database)
         self._transactions = Transactions(engine, database)
         self.rows = EventRows(database, self._direct, self._transactions)
         self.index = EventIndex(database)
@@ -74,6 +77,10 @@ class Store:
         await self._transactions.close()
         await self._direct.close()
         await self._engine.dispose()
+
+    def connections_in_use(self) -> int:
+        """Return how many connections are open and not idle, with those that are kept for single statements."""
+        return cast(QueuePool, self._engine.pool).checkedout()
 
     async def ping(self) -> None:
         """Raise RegistryUnavailable unless the database answers."""

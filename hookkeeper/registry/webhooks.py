@@ -11,13 +11,15 @@ from sqlalchemy.orm import selectinload
 
 from hookkeeper import metrics
 from hookkeeper.content.search_terms import Term, has_all
+from hookkeeper.ids import is_webhook_id
+from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.policy import HealthStatus
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database, lock
 from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.health import begin_anew, drop_removed_targets, status_column
 from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
-from hookkeeper.registry.models import Webhook, WebhookPattern, without_secrets
+from hookkeeper.registry.models import MOVING, Webhook, WebhookPattern, without_secrets
 from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
@@ -28,6 +30,10 @@ NAMES = select(Webhook.id, Webhook.name, Webhook.url)
 
 class WebhookExists(Exception):
     """There is a webhook with this id."""
+
+
+class UidTaken(Exception):
+    """Another webhook of the tenant has this `uid`."""
 
 
 class TooManyWebhooks(Exception):
@@ -63,7 +69,7 @@ class Webhooks:
         self._reads = WebhookReads(reads)
 
     async def add(self, webhook: Webhook, at_most: int | None = None, entry: AuditEntry | None = None) -> None:
-        """Add a webhook. Raises WebhookExists if its id is taken, and TooManyWebhooks."""
+        """Add a webhook. Raises WebhookExists if its id is taken, UidTaken and TooManyWebhooks."""
         try:
             async with self._database.write() as session:
                 if at_most is not None:
@@ -74,10 +80,13 @@ class Webhooks:
                 session.add(webhook)
                 add_entry(session, entry)
         except IntegrityError:
-            raise WebhookExists(f"webhook {webhook.id} exists") from None
+            holder = await self.get(webhook.uid, webhook.tenant) if webhook.uid else None
+            if holder is None or holder.id == webhook.id:
+                raise WebhookExists(f"webhook {webhook.id} exists") from None
+            raise _taken(webhook.uid) from None
 
     async def get(self, webhook_id: str, tenant: str | None = None) -> Webhook | None:
-        """Return a webhook, or None."""
+        """Return the webhook with this id or uid, or None. Without a tenant, a uid is one of the default tenant."""
         async with self._database.read() as session:
             return await session.scalar(_the_webhook(webhook_id, tenant))
 
@@ -132,9 +141,9 @@ class Webhooks:
             return await read_page_of_large(self._database, query, order, limit, cursor)
 
         def meets(row: Row[*tuple[Any, ...]]) -> bool:
-            return has_all(f"{row.id}\n{row.name}\n{row.url}", row.metadata_.get, terms)
+            return has_all(f"{row.id}\n{row.uid}\n{row.name}\n{row.url}", row.metadata_.get, terms)
 
-        columns = (Webhook.name, Webhook.url, Webhook.metadata_)
+        columns = (Webhook.uid, Webhook.name, Webhook.url, Webhook.metadata_)
         return await read_page_of_matching(self._database, query, order, limit, cursor, columns, meets)
 
     async def addresses(self, tenant: str, limit: int) -> list[WebhookAddress]:
@@ -156,16 +165,19 @@ class Webhooks:
 
         Where all have these values already, nothing is written, and there is no entry.
         Raises ChangedMeanwhile if the row was changed since the changes were checked against it. The comparison holds
-        the row's lock, so a masked secret is never combined with another change's URL.
+        the row's lock, so a masked secret is never combined with another change's URL. Raises UidTaken.
         """
         query = _the_webhook(webhook_id, tenant).options(selectinload(Webhook.patterns)).with_for_update()
-        async with self._database.write() as session:
-            if (webhook := await session.scalar(query)) is None:
-                return None
-            if checked_against and webhook.updated_at != checked_against.updated_at:
-                raise ChangedMeanwhile(f"webhook {webhook_id} was changed at the same time: try again")
-            if _apply(changes, webhook):
-                add_entry(session, entry)
+        try:
+            async with self._database.write() as session:
+                if (webhook := await session.scalar(query)) is None:
+                    return None
+                if checked_against and webhook.updated_at != checked_against.updated_at:
+                    raise ChangedMeanwhile(f"webhook {webhook_id} was changed at the same time: try again")
+                if _apply(changes, webhook):
+                    add_entry(session, entry)
+        except IntegrityError:
+            raise _taken(changes.get("uid")) from None
         return webhook
 
     async def set_paused(
@@ -269,14 +281,14 @@ class Webhooks:
 def _apply(changes: dict[str, Any], webhook: Webhook) -> bool:
     """Set the attributes and what depends on them; False if the webhook has all these values already."""
     changed = {name for name, value in changes.items() if value != getattr(webhook, name)}
-    takes_over = changes.get("enabled") is False and webhook.disabled_reason == "failing"
+    takes_over = changes.get("enabled") is False and webhook.disabled_reason in ("failing", MOVING)
     if not changed and not takes_over:
         return False
     now = utc_now()
     if "enabled" in changed:
         webhook.disabled_reason, webhook.disabled_at = (None, None) if changes["enabled"] else ("manual", now)
     elif takes_over:
-        webhook.disabled_reason = "manual"  # a caller has disabled it: no probe enables it again
+        webhook.disabled_reason = "manual"  # a caller has disabled it: no probe and no move enables it again
     if "url" in changed or ("enabled" in changed and changes["enabled"]):
         begin_anew(webhook)
     if "filter" in changed:
@@ -306,7 +318,13 @@ def _of(tenant: str | None) -> tuple[ColumnElement[bool], ...]:
 
 
 def _the_webhook(webhook_id: str, tenant: str | None) -> Select[Webhook]:
-    return select(Webhook).where(Webhook.id == webhook_id, *_of(tenant))
+    if is_webhook_id(webhook_id):
+        return select(Webhook).where(Webhook.id == webhook_id, *_of(tenant))
+    return select(Webhook).where(Webhook.uid == webhook_id, Webhook.tenant == (tenant or DEFAULT_TENANT))
+
+
+def _taken(uid: str | None) -> UidTaken:
+    return UidTaken(f"another webhook of the tenant has the uid {uid}")
 
 
 def _listens_to(event_type: str, tenant: str | None) -> ColumnElement[bool]:

@@ -1,7 +1,6 @@
 """What is wrong with an installation, seen from this machine and with its settings."""
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -10,7 +9,7 @@ from sqlalchemy import make_url
 
 from hookkeeper.egress import http
 from hookkeeper.egress.addresses import EVERYWHERE, parse_networks
-from hookkeeper.egress.certificates import examine_file, examine_server
+from hookkeeper.egress.certificates import certificates_in_files, examine_server
 from hookkeeper.egress.diagnosis import examine_name_servers, examine_networks, examine_proxy
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.findings import Check, Finding, run_checks, warning, well
@@ -24,8 +23,6 @@ from hookkeeper.times import utc_now
 
 TOTAL_TIMEOUT = 25.0
 """Seconds for a part with several steps. Each check of it has less."""
-FILES = {"PGSSLCERT": False, "PGSSLROOTCERT": True, "SSL_CERT_FILE": True}
-"""Variables that name files of certificates, which libraries read, and whether these are authorities."""
 
 
 class Doctor:
@@ -95,10 +92,7 @@ class Doctor:
 
     async def _certificates(self) -> Sequence[Finding]:
         now = self._now()
-        found: list[Finding] = []
-        for name, authorities in FILES.items():
-            if path := os.environ.get(name):
-                found += examine_file(name, path, now, authorities=authorities)
+        found = [finding for each in certificates_in_files() for finding in each.examine(now)]
         if self._temporal_address is None:
             found += await temporal.examine_certificates(now)
         database = make_url(self._settings.database_url)

@@ -4,6 +4,7 @@ ServiceError
 ├── NotFound       there is no such object, or it belongs to another tenant
 ├── NotAllowed     the key is bound to another tenant
 ├── NotPossible    not in the present state
+├── NotKnown       the event was not accepted before, as the request demands
 ├── Invalid        not acceptable; names each bad field
 ├── TooLarge       larger than an event may be
 ├── Postponed      acceptable after some seconds
@@ -59,6 +60,10 @@ class NotAllowed(ServiceError):
 
 class NotPossible(ServiceError):
     """The state of the object does not allow it."""
+
+
+class NotKnown(ServiceError):
+    """The request is for an event that was accepted before, and there is none with its id."""
 
 
 class Invalid(ServiceError):

@@ -69,7 +69,7 @@ class EventSearches:
         since = search.since
         if others and since is None:
             since = max(search.until or utc_now(), BEGINNING) - DEFAULT_PERIOD
-        return replace(search, keys=keys, since=since), others
+        return replace(search, keys=search.keys + keys, since=since), others
 
     async def by_keys(self, search: Search, query: str | None) -> Search:
         """Return the search with a query that has only declared keys, so that it can be run in the background."""

@@ -22,6 +22,7 @@ from hookkeeper.content.search_terms import KEY_PATH
 from hookkeeper.content.text import LINES, WORD, is_visible_line
 from hookkeeper.content.urls import MAX_URL, check_url
 from hookkeeper.crypto.signing_keys import check_secret
+from hookkeeper.ids import is_webhook_id
 from hookkeeper.outcomes import ERRORS
 from hookkeeper.services.counts import check_field, check_fields
 from hookkeeper.settings import RATE
@@ -88,6 +89,12 @@ def _visible_line(text: str) -> str:
     return text
 
 
+def _no_webhook_id(uid: str) -> str:
+    if is_webhook_id(uid):
+        raise ValueError("must not begin with `wh_`, as ids of webhooks do")
+    return uid
+
+
 def _usable_secret(secret: str) -> str:
     check_secret(secret)
     return secret
@@ -99,6 +106,8 @@ GivenTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_
 TenantName = Annotated[str, Field(pattern=TENANT_PATTERN, description="The customer that the object belongs to")]
 EventType = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE)]
 EventPattern = Annotated[str, Field(pattern=EVENT_PATTERN, max_length=MAX_EVENT_TYPE), WORD]
+ChannelName = Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE), WORD]
+Channels = Annotated[tuple[ChannelName, ...], Field(max_length=10, examples=[["project_1"]])]
 EventId = Annotated[str, Field(pattern=EVENT_ID)]
 Text = Annotated[str, AfterValidator(_storable), LINES]
 Line = Annotated[str, AfterValidator(_visible_line)]
@@ -111,6 +120,7 @@ Url = Annotated[
     Field(max_length=MAX_URL, json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}),  # JSON Schema has no flags
     AfterValidator(check_url),
 ]
+Uid = Annotated[str, Field(pattern=EVENT_ID), AfterValidator(_no_webhook_id)]
 Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
 MetadataText = Annotated[str, Field(max_length=512)]
 Item = TypeVar("Item")

@@ -15,16 +15,16 @@ from hookkeeper import ids, metrics, tracing
 from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
-from hookkeeper.content.search_terms import Key, keys_of
+from hookkeeper.content.search_terms import Key, keys_of, keys_of_channels
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.matching import MatchingWebhook
+from hookkeeper.registry.matching import MatchingWebhook, hears
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
 from hookkeeper.sandbox.pool import Sandbox
-from hookkeeper.services.errors import Invalid, TooLarge
+from hookkeeper.services.errors import Invalid, NotKnown, TooLarge
 from hookkeeper.services.event_starts import EventStarts
 from hookkeeper.services.new_event import NewEvent, digest
 from hookkeeper.services.schema_validation import check_data
@@ -73,17 +73,26 @@ class EventIngest:
         await self._starts.aclose()
 
     async def accept(
-        self, event: NewEvent, event_id: str, in_batch: PlaceInBatch | None = None, *, may_share: bool = True
+        self,
+        event: NewEvent,
+        event_id: str,
+        in_batch: PlaceInBatch | None = None,
+        *,
+        may_share: bool = True,
+        only_known: bool = False,
     ) -> EventSnapshot:
         """Start a run for the event with all webhooks that match; a repeated id returns the existing run.
 
         `event_id` is the event's own id, or was generated for it. If one of its webhooks is ordered, the event waits
         until all earlier events of its batch have their places. Without `may_share`, the event has a run of its own.
-        Raises Invalid, TooLarge, Suspended and the errors of the registry and of Temporal. After Unavailable the
-        outcome is not known: sent again with the same id, it is one event.
+        With `only_known`, raises NotKnown for an event that has no row yet. Raises Invalid, TooLarge, Suspended and the
+        errors of the registry and of Temporal. After Unavailable the outcome is not known: sent again with the same id,
+        it is one event.
         """
         size = self._check_size(event)
         async with _in_time():
+            if only_known and not (event.id and await self._store.rows.find(event.tenant, event.id)):
+                raise NotKnown("No event with this id was accepted before.")
             try:
                 return await self._accept(event, event_id, size, in_batch, may_share)
             except Invalid:  # it may have been valid when it was accepted
@@ -118,6 +127,7 @@ class EventIngest:
         search_keys, listening = await asyncio.gather(
             self._check_type(event), self._store.webhooks.matching(event.tenant, event.type)
         )
+        listening = [webhook for webhook in listening if hears(webhook.channels, event.channels)]
         webhooks, filter_errors = await self._filter(listening, event, event_id, now)
         order_keys = await self._order_keys(webhooks, event, event_id, now)
         if in_batch is not None and any(webhook.ordered for webhook in webhooks):
@@ -164,7 +174,7 @@ class EventIngest:
             raise Invalid.field("type", "is archived: new events are refused")
         if rules.schema is not None:
             await check_data(self._sandbox, event.tenant, event.type, rules.schema, event.data)
-        return keys_of(event.data, rules.search_keys)
+        return keys_of(event.data, rules.search_keys) + keys_of_channels(event.channels)
 
     async def _filter(
         self, webhooks: Sequence[MatchingWebhook], event: NewEvent, event_id: str, now: datetime
@@ -207,6 +217,7 @@ class EventIngest:
             id=event_id,
             type=event.type,
             tenant=event.tenant,
+            channels=event.channels,
             timestamp=event.timestamp or now,
             data=event.data,
             digest=digest(event, only_to),

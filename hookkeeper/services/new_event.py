@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from hookkeeper.links import DEFAULT_TENANT
-from hookkeeper.services.fields import EventId, EventType, GivenTime, RequestModel, TenantName, with_examples
+from hookkeeper.services.fields import Channels, EventId, EventType, GivenTime, RequestModel, TenantName, with_examples
 
 RESERVED_ID = "stream"
 """`GET /v1/events/stream` shows no event."""
@@ -35,6 +35,8 @@ class NewEvent(RequestModel):
     """Your id, which makes it safe to repeat the POST. By default the `Idempotency-Key` header, or a generated id. Not
     `stream`."""
     tenant: TenantName = DEFAULT_TENANT
+    channels: Channels = ()
+    """What the event is about, such as a project. A webhook with channels gets only events that name one of them."""
     timestamp: GivenTime | None = None
     """When the event happened; by default now."""
     deliver_at: GivenTime | None = None
@@ -56,6 +58,8 @@ def digest(event: NewEvent, only_to: str | None = None) -> str:
     `only_to`: the webhook of a test event, which is not the same as an event for all.
     """
     meant: dict[str, Any] = event.model_dump(mode="json", include={"type", "data", "timestamp", "deliver_at"})
+    if event.channels:
+        meant["channels"] = sorted(event.channels)
     if only_to:
         meant["only_to"] = only_to
     canonical = json.dumps(meant, sort_keys=True, separators=(",", ":"))

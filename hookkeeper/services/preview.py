@@ -1,6 +1,6 @@
 """Make what a webhook would send for an event, and send nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
@@ -16,10 +16,10 @@ from hookkeeper.content.payload import body_of
 from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID
 from hookkeeper.registry.catalogue import Catalogue
-from hookkeeper.registry.matching import patterns_for
+from hookkeeper.registry.matching import hears, patterns_for
 from hookkeeper.registry.models import Webhook
 from hookkeeper.sandbox.pool import Sandbox
-from hookkeeper.services.fields import EventType, RequestModel, ResponseModel, with_examples
+from hookkeeper.services.fields import Channels, EventType, RequestModel, ResponseModel, with_examples
 from hookkeeper.times import utc_now
 
 
@@ -31,15 +31,19 @@ class SampleEvent(RequestModel):
     given; else `hookkeeper.test`."""
     data: Any = Field(default_factory=lambda: {"message": "This is a test."})
     """By default the first example of the type in the catalogue."""
+    channels: Channels = ()
+    """By default those of the webhook."""
 
-    async def for_(self, patterns: Sequence[str], catalogue: Catalogue) -> "SampleEvent":
-        """Return the event for a webhook with these patterns, with type and data that were not given filled in."""
+    async def for_(self, webhook: Webhook, catalogue: Catalogue) -> "SampleEvent":
+        """Return the event for a webhook, with what was not given filled in."""
         type_, data = self.type, self.data
         if self.model_fields_set.isdisjoint(("type", "data")):
-            type_ = next((name for name, has_example in await catalogue.matching(patterns, 1) if has_example), type_)
+            known_types = await catalogue.matching(webhook.events, 1)
+            type_ = next((name for name, has_example in known_types if has_example), type_)
         if "data" not in self.model_fields_set and (known := await catalogue.get(type_)) and known.examples:
             data = known.examples[0]
-        return SampleEvent.model_construct(type=type_, data=data)
+        channels = self.channels if "channels" in self.model_fields_set else webhook.channels
+        return SampleEvent.model_construct(type=type_, data=data, channels=channels)
 
 
 class RequestPreview(ResponseModel):
@@ -68,7 +72,7 @@ class Preview(ResponseModel):
     type: str
     """The type of the event."""
     matches: bool
-    """Whether the webhook's patterns and filter match the event."""
+    """Whether the webhook's patterns, channels and filter match the event."""
     filter_error: str | None = None
     request: RequestPreview | None = None
     emails: list[EmailPreview]
@@ -82,12 +86,14 @@ class Previewer:
         self._sandbox = sandbox.for_(webhook.tenant)
         self._webhook = webhook
         self._event = OutgoingEvent(EXAMPLE_EVENT_ID, sample.type, webhook.tenant, utc_now(), sample.data)
+        self._channels = sample.channels
         self._context = context_of(self._event, webhook.context)
         self._limits = limits
 
     async def preview(self) -> Preview:
         matches, filter_error = await self._filtered()
         listens = not set(patterns_for(self._event.type)).isdisjoint(self._webhook.events)
+        listens = listens and hears(self._webhook.channels, self._channels)
         return Preview(
             type=self._event.type,
             matches=matches and listens,

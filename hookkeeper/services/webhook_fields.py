@@ -18,6 +18,7 @@ from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.policy import AlertAfter, HealthStatus, Order, OrderPolicy, RetryPolicy
 from hookkeeper.services.fields import (
     SHOWN_AS_GIVEN,
+    Channels,
     EventPattern,
     Headers,
     Line,
@@ -30,12 +31,24 @@ from hookkeeper.services.fields import (
     TenantName,
     Text,
     Time,
+    Uid,
     Url,
     with_examples,
 )
 
 STEPS = {
-    "Where and which events": ("tenant", "url", "name", "description", "events", "filter", "metadata", "enabled"),
+    "Where and which events": (
+        "tenant",
+        "url",
+        "name",
+        "uid",
+        "description",
+        "events",
+        "channels",
+        "filter",
+        "metadata",
+        "enabled",
+    ),
     "What is sent": ("payload", "headers", "signature_scheme", "secret", "tls", "emails", "notifications"),
     "Behaviour": (
         "retry",
@@ -55,6 +68,8 @@ class WebhookFields(RequestModel):
     """What can be set when a webhook is made, and changed later."""
 
     name: Line = Field("", max_length=256, examples=["Order service"])
+    uid: Uid | None = Field(None, title="UID", examples=["shop-orders"])
+    """Your own id of the webhook, which no other of yours has. It can be used wherever the id is."""
     description: Text = Field("", max_length=4096)
     url: Url | None = Field(None, title="URL", examples=["https://acme.example/hook"])
     """The URL that receives the signed POST. A webhook needs a URL, emails or notifications."""
@@ -62,6 +77,8 @@ class WebhookFields(RequestModel):
         default_factory=lambda: ["*"], min_length=1, max_length=100, examples=[["order.*", "invoice.paid"]]
     )
     """Patterns of event types: a type, a prefix with `.*`, or `*`, which is the default."""
+    channels: Channels = ()
+    """Only events that name one of these channels; by default events with any and without."""
     filter: Text | None = Field(None, min_length=1, max_length=4096, examples=["event.data.amount >= 100"])
     """A CEL expression on `event`. Only events for which it is true are sent."""
     payload: Payload | None = None
@@ -178,7 +195,8 @@ class WebhookView(Shown, WebhookFields, Owned):
     """The latest error of the filter."""
     health: WebhookHealth
     disabled_reason: str | None
-    """`gone`: the receiver answered 410. `failing`: it failed for too long. `manual`: disabled through the API."""
+    """`gone`: the receiver answered 410. `failing`: it failed for too long. `manual`: disabled through the API.
+    `moving`: its tenant moves here from another cell, which has not delivered all earlier events yet."""
     disabled_at: Time | None
     paused_at: Time | None
     """When the webhook was paused; null if it is not paused."""

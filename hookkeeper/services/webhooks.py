@@ -13,6 +13,7 @@ from hookkeeper.content import headers, masking, tls
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.templates import EXAMPLE_WEBHOOK_ID
 from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
+from hookkeeper.ids import WEBHOOK_PREFIX
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
@@ -52,7 +53,7 @@ class WebhookService(NamedTuple):
     async def create(self, new: dict[str, Any], given: Collection[str], webhook_id: str | None = None) -> Webhook:
         """Register a webhook of all its fields, some of which were given, with this id if there is one.
 
-        Raises Invalid, TooManyWebhooks and WebhookExists.
+        Raises Invalid, TooManyWebhooks, WebhookExists and UidTaken.
         """
         scheme = new["signature_scheme"] if "signature_scheme" in given else None
         webhook = await new_webhook(new, scheme, self.validator, webhook_id)
@@ -61,7 +62,7 @@ class WebhookService(NamedTuple):
         return webhook
 
     async def change(self, webhook_id: str, changes: dict[str, Any]) -> Webhook:
-        """Change fields. Raises NotFound, Invalid, ChangedMeanwhile.
+        """Change fields. Raises NotFound, Invalid, UidTaken, ChangedMeanwhile.
 
         A check takes long enough for another request to change the row. Masks and checks are made again then.
         """
@@ -132,8 +133,8 @@ class WebhookService(NamedTuple):
 
     async def send_test(self, webhook: Webhook, sample: SampleEvent, event_id: str) -> EventSnapshot:
         """Send an event to this webhook only. Raises what `EventIngest.accept_test` does."""
-        filled = await sample.for_(webhook.events, self.store.catalogue)
-        event = NewEvent(type=filled.type, data=filled.data, tenant=webhook.tenant)
+        filled = await sample.for_(webhook, self.store.catalogue)
+        event = NewEvent(type=filled.type, data=filled.data, tenant=webhook.tenant, channels=filled.channels)
         return await self.ingest.accept_test(event, event_id, webhook)
 
     async def draft(self, fields: dict[str, Any]) -> Webhook:
@@ -143,7 +144,7 @@ class WebhookService(NamedTuple):
 
     async def preview(self, webhook: Webhook, sample: SampleEvent) -> Preview:
         """Make what the webhook would send."""
-        filled = await sample.for_(webhook.events, self.store.catalogue)
+        filled = await sample.for_(webhook, self.store.catalogue)
         return await Previewer(self.sandbox, webhook, filled, self.settings.render_limits).preview()
 
 
@@ -238,11 +239,11 @@ def webhook_id_of(mac: str) -> str:
     for _ in range(ID_LENGTH):
         number, digit = divmod(number, len(ID_DIGITS))
         digits += ID_DIGITS[digit]
-    return f"wh_{digits}"
+    return f"{WEBHOOK_PREFIX}{digits}"
 
 
 def _new_id() -> str:
-    return "wh_" + "".join(secrets.choice(ID_DIGITS) for _ in range(ID_LENGTH))
+    return WEBHOOK_PREFIX + "".join(secrets.choice(ID_DIGITS) for _ in range(ID_LENGTH))
 
 
 def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from authorities import Authority
+from drills.authorities import Authority
 from instances import Instance, running_instance
 from proxies import proxying
 from rawserver import OK, receiving, says

@@ -82,6 +82,7 @@ NEEDS = {
     "DELETE /v1/event-types/{name}": "admin",
     "POST /v1/keys": "admin",
     "GET /v1/keys": "admin",
+    "GET /v1/keys/current": " ".join(sorted(SCOPES)),
     "DELETE /v1/keys/{key_id}": "admin",
     "POST /v1/portal-links": "admin webhooks:write",
     "GET /v1/portal-sessions": "admin webhooks:write",

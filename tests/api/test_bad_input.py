@@ -628,7 +628,7 @@ TOKENS = ["eA==", "AAAA", "W10=", "abc="]
         ("GET", "/v1/system", "this path takes no parameters"),
         ("POST", EVENT, "this path takes no parameters"),
         ("POST", f"{EVENT}/batch", "this path takes no parameters"),
-        ("DELETE", f"{WEBHOOK}/wh_1", "this path takes no parameters"),
+        ("DELETE", f"{WEBHOOK}/wh_1", "parameters are tenant"),
     ],
 )
 async def test_an_unknown_parameter_is_refused(door: Instance, method: str, path: str, known: str) -> None:

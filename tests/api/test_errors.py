@@ -17,6 +17,7 @@ from api.app import NoAdminKey
 from api.requests import StrictRoute
 from api.state import ApiState
 from hookkeeper.settings import Settings
+from hookkeeper.version import VERSION
 from instance_parts import new_app
 from instances import KEY, Instance
 
@@ -131,7 +132,7 @@ async def test_without_metrics_their_path_names_the_setting(idle_instance: Insta
 
 
 async def test_health_and_readiness_need_no_key(idle_instance: Instance) -> None:
-    assert (await idle_instance.http.get("/healthz")).json() == {"status": "ok"}
+    assert (await idle_instance.http.get("/healthz")).json() == {"status": "ok", "version": VERSION}
     assert (await idle_instance.http.get("/readyz")).json() == {"status": "ready", "workers": "none"}
 
 

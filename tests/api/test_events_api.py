@@ -292,6 +292,25 @@ async def test_the_idempotency_key_is_the_id_of_an_event_without_one(instance: I
     assert (await instance.send(id="key-1"))["duplicate"] is True
 
 
+async def test_if_match_accepts_only_what_was_accepted_before(idle_instance: Instance) -> None:
+    """So that an event which another cell may have is not accepted twice."""
+
+    async def matched(path: str = "", **body: Any) -> httpx.Response:
+        return await idle_instance.http.post(f"/v1/events{path}", json=body, headers={"if-match": "*"})
+
+    event = {"type": "order.paid", "tenant": idle_instance.tenant, "id": "known"}
+    problem(await matched(**event), 412)
+    await idle_instance.send(id="known")
+    answer = await matched(**event)
+    assert (answer.status_code, answer.json()["duplicate"]) == (200, True)
+    problem(await matched(**event, data=1), 409)
+    without_id = {"type": "order.paid", "tenant": idle_instance.tenant}
+    problem(await matched(**without_id), 412)
+    batch = await matched("/batch", events=[event, without_id, event | {"id": "new"}])
+    assert [item["status"] for item in batch.json()["items"]] == [200, 412, 412]
+    problem(await idle_instance.http.get("/v1/events/new", params={"tenant": idle_instance.tenant}), 404)
+
+
 @pytest.mark.parametrize("key", [b"", b"a.b", b"x" * 129, b"a b", b"\xc3\xbc"])
 async def test_a_bad_idempotency_key_is_refused(idle_instance: Instance, key: bytes) -> None:
     answer = await idle_instance.http.post(

@@ -255,3 +255,15 @@ async def test_the_authenticator_finishes_its_writes_before_it_closes(idle_insta
     async with aclosing(idle_instance.app.state.api.authenticator):
         await status(idle_instance.app, made["key"])
     assert (await all_keys(idle_instance))[made["id"]]["last_used_at"]
+
+
+async def test_each_key_can_read_what_it_is(idle_instance: Instance) -> None:
+    """Whatever its only scope is. Tenant and scopes are the key's, and the name of the admin key is none of a key."""
+    made = await make_key(idle_instance, "acme", scopes=["webhooks:secrets"])
+    async with calling(idle_instance.app, made["key"]) as http:
+        shown = await http.get("/v1/keys/current")
+    assert shown.json() == {name: made[name] for name in ("id", "name", "tenant", "scopes")}
+    admin = (await idle_instance.http.get("/v1/keys/current")).json()
+    assert (admin["id"], admin["tenant"], "admin" in admin["scopes"]) == ("admin", None, True)
+    async with calling(idle_instance.app, None) as http:
+        problem(await http.get("/v1/keys/current"), 401)

@@ -7,7 +7,7 @@ import pytest
 from problems import problem
 from temporalio.client import Client
 
-from authorities import Authority
+from drills.authorities import Authority
 from forbidden import BAD_PORTS, NO_HOSTS, PRIVATE
 from hookkeeper.content.headers import MASK
 from instances import Instance, running_instance

@@ -350,9 +350,9 @@ async def through_relay(
     """Serve the same registry in another process, whose connection to Temporal breaks at each start, or is slow."""
     target = instance.temporal.service_client.config.target_host.split(":")
     relay = Relay(
+        lambda: asyncio.open_connection(*target),
         "start",
         starts,
-        lambda: asyncio.open_connection(*target),
         lambda step: Break(drops, wait=0.1) if drops else None,
         delay,
     )

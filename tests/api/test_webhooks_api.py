@@ -24,10 +24,12 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 SHOWN = {
     "id",
     "tenant",
+    "uid",
     "name",
     "description",
     "url",
     "events",
+    "channels",
     "filter",
     "filter_errors",
     "filter_error",
@@ -96,10 +98,12 @@ async def test_a_webhook_needs_a_url_only(idle_instance: Instance) -> None:
     assert TIME.fullmatch(made.pop("updated_at"))
     assert made == {
         "tenant": "default",
+        "uid": None,
         "name": "",
         "description": "",
         "url": URL,
         "events": ["*"],
+        "channels": [],
         "filter": None,
         "filter_errors": 0,
         "filter_error": None,

@@ -42,17 +42,23 @@ def test_sparklines(counts: list[int], drawn: str) -> None:
 def test_a_table_has_a_row_for_each_group(capsys: pytest.CaptureFixture[str]) -> None:
     step = GROUP["steps"][0]
     nothing = step | {"attempts": 0, "outcomes": dict.fromkeys(step["outcomes"], 0)}
-    quiet = {"webhook_id": "wh_quiet", "success_rate": None, "latency": None, "steps": [nothing, step]}
+    quiet = {
+        "webhook_id": "wh_quiet",
+        "success_rate": None,
+        "error_rate": 0.00001,
+        "latency": None,
+        "steps": [nothing, step],
+    }
     print_statistics(with_groups("webhook", {}, quiet), name_of)
     period, header, row, quiet_row = capsys.readouterr().out.splitlines()
     assert period == "2026-01-02T00:00:00.000Z to 2026-01-03T00:00:00.000Z"
     assert header.split()[:7] == ["Name", "Webhook", "Tenant", "Events", "Succeeded", "Failed", "Success"]
     assert row.split() == [
         *("Order", "service"),
-        *(GROUP["webhook_id"], "acme", "-", "118", "2", "98.33%", "131", "11"),
+        *(GROUP["webhook_id"], "acme", "-", "118", "2", "98.33%", "131", "9.93%", "11"),
         *("19", "ms", "71", "ms", "13362", "ms", "12", "3", "█", "█"),
     ]
-    assert quiet_row.split()[:9] == ["wh_quiet", "acme", "-", "118", "2", "-", "131", "11", "-"]
+    assert quiet_row.split()[:9] == ["wh_quiet", "acme", "-", "118", "2", "-", "131", "0.01%", "11"]
     assert row.index("118") == quiet_row.index("118") == header.index("Succeeded")
 
 
@@ -61,7 +67,14 @@ def test_a_total_is_printed_in_lines(capsys: pytest.CaptureFixture[str]) -> None
     lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if "  " in line)
     assert {name: value.strip() for name, value in lines.items()} == {
         **{"events": "12,345", "succeeded": "118", "failed": "2", "success": "99.99%"},
-        **{"attempts": "131", "retries": "11", "p50": "19 ms", "p95": "71 ms", "p99": "13362 ms"},
+        **{
+            "attempts": "131",
+            "error rate": "9.93%",
+            "retries": "11",
+            "p50": "19 ms",
+            "p95": "71 ms",
+            "p99": "13362 ms",
+        },
         **{"held": "12", "retrying": "3", "attempts over time": "█", "errors over time": "█"},
     }
 

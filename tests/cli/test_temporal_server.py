@@ -107,7 +107,7 @@ def test_the_setting_decides_how_the_database_is_written(tmp_path: Path, mode: s
     settings = Settings(dev_synchronous=mode)
     argv = temporal_service(tmp_path, Ports(1, 2, 3), settings.dev_synchronous).argv
     pragmas = {value for flag, value in pairwise(argv) if flag == "--sqlite-pragma"}
-    assert pragmas == {"journal_mode=wal", "secure_delete=true", f"synchronous={mode}"}
+    assert pragmas == {"journal_mode=wal", "secure_delete=true", "busy_timeout=5000", f"synchronous={mode}"}
 
 
 async def test_a_server_serves_once_it_listens_and_has_its_namespace(tmp_path: Path) -> None:

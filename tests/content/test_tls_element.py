@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from authorities import Authority, Pair, pem_of
+from drills.authorities import Authority, Pair, pem_of
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.tls import BadTls, Tls, check, context_of, masked, unmasked
 from hookkeeper.sandbox.pool import Sandbox

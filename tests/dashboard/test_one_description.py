@@ -10,7 +10,7 @@ import pytest
 from browsers import Form, Page, browsing
 from typer.testing import CliRunner
 
-from authorities import Authority
+from drills.authorities import Authority
 from hookkeeper.cli.main import app
 from hookkeeper.crypto.signing_keys import new_secret
 from hookkeeper.services.field_texts import by_path, fields_of, write_fields
@@ -23,9 +23,11 @@ EMAIL = {"to": ["Ann <ann@acme.example>", "b@acme.example"], "subject": "Order",
 NOTIFICATION = {"http": {"method": "PUT", "url": "https://api.example/notes", "headers": {"x-key": "k"}}}
 VALUES: dict[str, Any] = {
     "name": "Shop",
+    "uid": "shop-orders",
     "description": "Two\nlines",
     "url": "http://127.0.0.1:9000/hook",
     "events": ["order.*", "invoice.paid"],
+    "channels": ["project_1", "project_2"],
     "filter": "event.data.n > 0",
     "payload": {"format": "cloudevents", "static": {"shop": "berlin"}},
     "emails": [EMAIL],
@@ -85,13 +87,14 @@ async def test_a_webhook_is_the_same_through_the_api_and_the_form(idle_instance:
         for field in by_path(NewWebhook).values():
             assert field.title.removesuffix("s") in page.text
             assert field.help.replace("`", "") in page.text
-        sent = await browser.submit("/webhooks/new", "/webhooks/new", **write_fields(NewWebhook, values))
+        texts = write_fields(NewWebhook, values | {"uid": "from-the-form"})
+        sent = await browser.submit("/webhooks/new", "/webhooks/new", **texts)
         assert sent.status_code == 303, sent.text.partition('role="alert"')[2][:500]
         path = f"{sent.headers['location'].partition('?')[0]}/edit"
         form = Form((await browser.get(path)).text, path).fields
         assert (await browser.submit(path, path, **form)).status_code == 303
     listed = (await idle_instance.http.get(f"/v1/webhooks?tenant={idle_instance.tenant}")).json()["items"]
-    own = {"id", "created_at", "updated_at", "disabled_at", "secret", "public_key"}
+    own = {"id", "uid", "created_at", "updated_at", "disabled_at", "secret", "public_key"}
     first, second = [{name: value for name, value in each.items() if name not in own} for each in listed]
     assert first == second == {name: value for name, value in given.items() if name not in own}
     assert given["payload"] == VALUES["payload"] | {"template": None, "content_type": "application/json"}

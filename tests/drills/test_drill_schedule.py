@@ -1,8 +1,11 @@
 """The schedule of faults: made by its seed alone, and as dense as it says."""
 
+from itertools import pairwise
+
 import pytest
 
-from drills.schedule import CLOCKS, EVERYTHING, KINDS, REGISTRY, TARGETS, WORKERS, Fault, Kind, make_schedule
+from drills.schedule import CLOCKS, EVERYTHING, KINDS, TARGETS, Fault, Kind, make_schedule, make_tour
+from drills.shape import EMBEDDED, POSTGRESQL, REGISTRY, WORKERS, Shape
 
 
 def of(kind: Kind, schedule: tuple[Fault, ...]) -> list[Fault]:
@@ -61,3 +64,22 @@ def test_it_is_in_order_and_within_its_time() -> None:
 
 def test_a_short_drill_has_a_stop_too() -> None:
     assert len(of("stop", make_schedule(7, 30))) == 1
+
+
+@pytest.mark.parametrize("shape", [EMBEDDED, Shape("production"), Shape("roles")])
+def test_a_tour_kills_each_process_once_and_then_fails_the_database_in_each_way(shape: Shape) -> None:
+    tour = make_tour(shape)
+    assert [fault.target for fault in of("kill", tour)] == list(shape.targets)
+    assert {fault.kind: fault.target for fault in tour[-4:]} == {
+        "immediate stop": shape.database,
+        "read-only": shape.database,
+        "disk full": shape.database,
+        "kill everything": EVERYTHING,
+    }
+    assert all(later.at >= fault.at + fault.seconds for fault, later in pairwise(tour))
+
+
+def test_faults_are_of_the_processes_that_run() -> None:
+    shape = Shape("roles")
+    assert {fault.target for fault in of("kill", make_schedule(7, 600, shape=shape))} == set(shape.targets)
+    assert {fault.target for fault in of("read-only", make_schedule(7, 600, shape=shape))} == {POSTGRESQL}

@@ -81,6 +81,9 @@ TWICE = (request(), request(T + 12))
         (window("worker-2", T + 1.0, T + 14, "stop"), True),
         (window("worker-2", T - 2, T + 5, "stop"), False),
         (window("temporal", T + 0.5, T + 2), True),
+        (window("temporal-history-2", T + 0.5, T + 2), True),
+        (window("postgresql", T + 0.5, T + 2, "read-only"), True),  # it has Temporal's data as well
+        (window("api-1", T + 1.05), False),
         (window("everything", T + 1, T + 6, "kill everything"), True),
         (window("api", T + 1.05), False),
         (window("registry", T + 1.05), False),

@@ -9,11 +9,12 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from drills import stack
 from drills.event_loops import watched
@@ -200,7 +201,7 @@ class Dev(Client):
 
     folder: Path
     ports: DevPorts
-    process: Process
+    process: Process = field(repr=False)
 
     @property
     def url(self) -> str:
@@ -249,6 +250,32 @@ async def dev(
             yield begun
     for log in DataDir(folder / ".hookkeeper").logs.glob("*.log"):
         assert HELD not in (text := log.read_text()), text
+
+
+class Given(Dev):
+    """An installation whose API a folder names as a `dev` does. Tests that need a `dev`'s own processes are skipped."""
+
+    @property
+    def temporal(self) -> str:
+        pytest.skip("needs the Temporal server of a dev")
+
+    @property
+    def process(self) -> Process:
+        pytest.skip("needs the process of a dev")
+
+    @process.setter
+    def process(self, value: Process) -> None:
+        """It has none."""
+
+
+@asynccontextmanager
+async def given(folder: Path) -> AsyncIterator[Dev]:
+    """Use the installation of this folder."""
+    known = DataDir(folder / ".hookkeeper").dev_api()
+    assert known
+    headers = {"authorization": f"Bearer {known.key}"}
+    async with httpx.AsyncClient(base_url=known.url, trust_env=False, timeout=30, headers=headers) as http:
+        yield Given(http, folder, DevPorts(known.ports.api, known.ports.temporal, known.ports.ui), None)  # type: ignore[arg-type]
 
 
 @dataclass

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.bridge import temporal_sdk_bridge
 
+from drills.authorities import Authority
 from receivers import Receiver
 from test_metrics_contract import contract
 from test_monitoring import ALERTS, MONITORING, QUERIES
 from timeouts import WAIT_TIMEOUT
 
 Families = dict[str, Metric]
+CERTIFICATE_END = datetime(2040, 1, 2, tzinfo=UTC)
 
 
 @dataclass
@@ -40,8 +43,13 @@ class Metered(processes.Client):
 @pytest.fixture(scope="module")
 async def metered(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Metered]:
     ports = {name: processes.free_ports(metrics=True).metrics for name in ("api", "worker")}
-    variables = {name: {"HOOKKEEPER_METRICS_ADDRESS": f"127.0.0.1:{port}"} for name, port in ports.items()}
-    async with processes.processes_apart(tmp_path_factory.mktemp("metrics"), variables) as started:
+    folder = tmp_path_factory.mktemp("metrics")
+    (folder / "client.pem").write_text(Authority().certify("client", ends=CERTIFICATE_END).certificate)
+    certificate = {"PGSSLCERT": str(folder / "client.pem")}
+    variables = {
+        name: certificate | {"HOOKKEEPER_METRICS_ADDRESS": f"127.0.0.1:{port}"} for name, port in ports.items()
+    }
+    async with processes.processes_apart(folder, variables) as started:
         yield Metered(started.http, **ports)
 
 
@@ -109,6 +117,10 @@ async def test_every_metric_of_the_contract_is_there_after_a_delivery(metered: M
         found = [process for process, families in served.items() if family_name(name) in families]
         assert set(found) >= {process for process in served if process in where}, name
 
+    for families in (api, worker):
+        end = value(families, "hookkeeper_certificate_expires_timestamp_seconds", setting="PGSSLCERT")
+        assert end == CERTIFICATE_END.timestamp()
+        assert 0 < value(families, "hookkeeper_database_connections_used") <= 16
     assert value(api, "hookkeeper_events_accepted_total", result="new") == 2
     assert value(api, "hookkeeper_events_accepted_total", result="duplicate") == 1
     assert value(api, "hookkeeper_events_refused_total", reason="invalid") == 2

@@ -15,6 +15,7 @@ import processes
 import temporal_processes
 from drills.stack import temporal_service
 from drills.supervisor import Supervisor
+from hookkeeper.version import VERSION
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 KEY = "a-key-for-tests-only"
@@ -74,7 +75,11 @@ async def test_api_and_worker_wait_for_temporal_and_say_so(tmp_path: Path) -> No
             )
         )
         await until_status(http, "GET", "/healthz", 200)
-        assert (await until_status(http, "GET", health, 200)) == {"status": "ok", "temporal": "unavailable"}
+        assert (await until_status(http, "GET", health, 200)) == {
+            "status": "ok",
+            "temporal": "unavailable",
+            "version": VERSION,
+        }
         assert (await answer(http, "GET", "/readyz"))[0] == 503
         refused, problem = await answer(http, "POST", "/v1/events", **EVENT)
         assert refused == 503

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from authorities import Authority
+from drills.authorities import Authority
 from hookkeeper.content.tls import Tls
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import EgressClient, HttpAnswer, make_client, send

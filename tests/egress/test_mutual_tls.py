@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from authorities import Authority, Pair
+from drills.authorities import Authority, Pair
 from hookkeeper.content.tls import Tls
 from hookkeeper.egress import transport
 from hookkeeper.egress.addresses import parse_networks

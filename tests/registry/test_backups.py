@@ -1,12 +1,10 @@
-"""The commands in docs/operations.md that back up and restore, as they are written there."""
+"""The commands in docs/backup.md that back up and restore, as they are written there."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -31,7 +29,7 @@ set -e
 
 def commands(first: str) -> str:
     """Return the block of commands on the page that begins with these words."""
-    page = (ROOT / "docs/operations.md").read_text()
+    page = (ROOT / "docs/backup.md").read_text()
     blocks = [
         "\n".join(line.removeprefix("    ") for line in part.splitlines())
         for part in page.split("\n\n")
@@ -81,22 +79,3 @@ async def test_postgresql(postgres: URL, tmp_path: Path, make_webhook: Callable[
             await connection.execute(text("DROP DATABASE hookkeeper WITH (FORCE)"))
             await connection.execute(text("DROP ROLE hookkeeper"))
         await engine.dispose()
-
-
-@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs the command sqlite3")
-async def test_sqlite(tmp_path: Path, make_webhook: Callable[..., Webhook]) -> None:
-    """Timeline: backup while the registry is used, another webhook, a kill that leaves a WAL file, restore."""
-    file = tmp_path / ".hookkeeper" / "registry.db"
-    url = f"sqlite+aiosqlite:///{file}"
-    await add(url, make_webhook("wh_1"))
-    async with Store.connect(url) as store:
-        await store.webhooks.add(make_webhook("wh_2"))
-        run(commands("sqlite3 "), tmp_path)
-        await store.webhooks.add(make_webhook("wh_3"))
-        killed = tmp_path / "killed"
-        shutil.copytree(file.parent, killed)
-    shutil.rmtree(file.parent)
-    killed.rename(file.parent)
-    assert (file.parent / "registry.db-wal").stat().st_size > 0
-    run(commands("rm -f "), tmp_path)
-    assert sorted(await ids(url)) == ["wh_1", "wh_2"]

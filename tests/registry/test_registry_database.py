@@ -21,18 +21,18 @@ from sqlalchemy.exc import DBAPIError, SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
-from hookkeeper.registry import migrations
+from hookkeeper.registry import diagnosis, migrations
 from hookkeeper.registry.database import (
     Database,
     RegistryUnavailable,
     RegistryUnprepared,
-    alembic,
     errors_translated,
     open_engine,
     without_transactions,
 )
 from hookkeeper.registry.health import AttemptResult, status_of
 from hookkeeper.registry.models import Base, EventType, Webhook
+from hookkeeper.registry.schema import alembic
 from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
@@ -40,6 +40,7 @@ from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 ROOT = Path(__file__).parents[2]
 MIGRATE = """
 import asyncio, sys
+from hookkeeper.registry.schema import alembic
 from hookkeeper.registry.store import Store
 
 async def migrate():
@@ -122,6 +123,8 @@ async def test_the_role_of_api_and_worker_changes_rows_and_no_tables(
         _make_role(postgres_url, "it's \\ another")
         await data.webhooks.add(make_webhook("wh_1"))
         assert [each.id for each in await data.webhooks.addresses("acme", 10)] == ["wh_1"]
+        found = await diagnosis.examine(data._engine, utc_now)
+        assert [each.level for each in found if each.check == "registry role"] == ["well"]
         async with engine.begin() as connection:
             await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         with pytest.raises(RegistryUnavailable, match=r"must be owner of|permission denied for schema"):

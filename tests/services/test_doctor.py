@@ -16,7 +16,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 from temporalio.client import Client
 
-from authorities import Authority
+from drills.authorities import Authority
 from hookkeeper import findings, temporal_names
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.findings import Finding, run_checks

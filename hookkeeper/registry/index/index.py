@@ -9,6 +9,7 @@ from hookkeeper.registry.index.change_log import Change, ChangedEvent, LogEnds, 
 from hookkeeper.registry.index.compared_rows import ComparedRows
 from hookkeeper.registry.index.leases import Leases
 from hookkeeper.registry.index.listing import MAX_TOTAL, LatestValues, ListedDelivery, ListedEvent
+from hookkeeper.registry.index.recount import recount
 from hookkeeper.registry.index.retention import expire
 from hookkeeper.registry.index.runs_by_status import RunsByStatus
 from hookkeeper.registry.index.search import Search
@@ -29,6 +30,10 @@ class EventIndex:
     async def expire(self, now: datetime, retention: timedelta) -> None:
         """Remove what is older than the retention."""
         await expire(self._database, now, retention)
+
+    async def recount(self) -> int:
+        """Mend the counters of all tenants together, and return how many rows were wrong."""
+        return await recount(self._database)
 
     async def statistics(self, query: StatisticsQuery) -> Statistics:
         """Add up what the query is about. Raises StatisticsTooLarge."""

@@ -60,6 +60,7 @@ class ListedEvent:
     latest: DeliveryResult | None
     """Its worst delivery, or that to the webhook of the search; None without deliveries."""
     acknowledged: Acknowledgement | None = None
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ def _listed(event: RowMapping, shown: Sequence[Row[*tuple[Any, ...]]]) -> Listed
         if shown
         else None,
         acknowledged=Acknowledgement.of(event["acknowledged"]),
+        channels=tuple((event["channels"] or "").split()),
     )
 
 

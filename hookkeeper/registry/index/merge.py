@@ -164,9 +164,9 @@ def _merge_event(changes: IndexChanges, report: RunReport, old: Row | None) -> N
     if old["parts"] > 1:
         new = _with_sibling(old, report)
     elif report.as_of >= old["as_of"]:
-        new = _event_row(report, old["size"], old["acknowledged"])
+        new = _event_row(report, old)
     elif old["size"] is None and progress.size is not None:  # the worker was faster than the API
-        new = {**old, "size": progress.size}
+        new = {**old, "size": progress.size, "channels": _channels(report, old)}
     else:
         return
     changes.events[key] = new
@@ -186,12 +186,18 @@ def _with_sibling(old: Row, report: RunReport) -> Row:
         "deliver_at": progress.deliver_at if report.as_of >= old["as_of"] else old["deliver_at"],
         "run_id": progress.run_id if report.part == 1 and progress.run_id else old["run_id"],
         "size": old["size"] if progress.size is None else progress.size,
+        "channels": _channels(report, old),
         "as_of": max(old["as_of"], report.as_of),
     }
 
 
-def _event_row(report: RunReport, size: int | None = None, acknowledged: str | None = None) -> Row:
-    progress = report.progress
+def _channels(report: RunReport, old: Row | None) -> str | None:
+    """Return the channels of an event: its runs need not report them again."""
+    return " ".join(report.progress.channels) or (old and old["channels"])
+
+
+def _event_row(report: RunReport, old: Row | None = None) -> Row:
+    progress, acknowledged = report.progress, old and old["acknowledged"]
     return {
         "accepted_at": report.accepted_at,
         "tenant": report.tenant,
@@ -204,10 +210,11 @@ def _event_row(report: RunReport, size: int | None = None, acknowledged: str | N
         "run_id": progress.run_id,
         "digest": progress.digest,
         "shared_run": progress.shared_run,
-        "size": size if progress.size is None else progress.size,
+        "size": old["size"] if old and progress.size is None else progress.size,
         "parts": report.parts,
         "as_of": report.as_of,
         "acknowledged": acknowledged,
+        "channels": _channels(report, old),
     }
 
 

@@ -99,7 +99,7 @@ class Search:
     min_attempts: int | None = None
     channel: Channel | None = None
     keys: tuple[SearchKey, ...] = ()
-    """What the event's data has at declared paths. They need a tenant."""
+    """What the event's data has at declared paths, and its channels. They need a tenant."""
 
 
 def needs_attention(status: DeliveryStatus, accepted_at: datetime, now: datetime) -> bool:

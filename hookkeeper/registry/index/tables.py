@@ -78,6 +78,7 @@ events = Table(
     Column("parts", SmallInteger, nullable=False),
     Column("as_of", EpochTime, nullable=False),
     Column("acknowledged", String),
+    Column("channels", String),
     Index("ix_events_tenant_accepted_at", "tenant", "accepted_at", "id"),
     Index("ix_events_type", "type", "accepted_at", "tenant", "id"),
     Index("ix_events_id", "id", "tenant", unique=True),
@@ -88,6 +89,7 @@ events = Table(
 """One row an event. `shared_run` is the workflow id of the shared run that has it; NULL: it has a run of its own.
 `run_id` is empty until its run has recorded a step. `parts` is the number of runs that have its deliveries.
 `acknowledged` is an `Acknowledgement` as JSON, until a delivery fails again: the event needs no attention meanwhile.
+`channels` are joined by spaces.
 """
 
 deliveries = Table(

@@ -18,7 +18,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, temporal_names
-from hookkeeper.content.search_terms import keys_of
+from hookkeeper.content.search_terms import keys_of, keys_of_channels
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.event import EventState
 from hookkeeper.messages.run_report import RunReport, progress_of, report_of
@@ -133,7 +133,8 @@ class Reindex:
         key = report.tenant, report.type
         if key not in self._search_keys:
             self._search_keys[key] = (await self._store.catalogue.rules(*key)).search_keys
-        return KeyedEvent(report.tenant, report.event_id, report.accepted_at, keys_of(data, self._search_keys[key]))
+        keys = keys_of(data, self._search_keys[key]) + keys_of_channels(report.progress.channels)
+        return KeyedEvent(report.tenant, report.event_id, report.accepted_at, keys)
 
     async def _own(self, workflow_id: str, rows: Rows) -> list[_Found]:
         """Return the reports of an event's latest run."""
@@ -142,7 +143,7 @@ class Reindex:
         found = await read(self._client, run)
         finished_at = found.state.finished_at or run.close_time
         size = len(to_json(found.event.data))
-        progress = progress_of(found.state, run.run_id, await digest_of(run), size=size)
+        progress = progress_of(found.state, run.run_id, await digest_of(run), size=size, channels=found.event.channels)
         as_of = finished_at or run.start_time
         # If Temporal was restored, or its clock set back, the row has a later time than what is true now.
         if row := rows.get((found.event.tenant, found.event.id)):
@@ -167,7 +168,9 @@ class Reindex:
                 continue
             finished_at = None if run.is_open else state.finished_at or run.description.close_time
             size = len(to_json(event.data))
-            progress = progress_of(state, run.run_id, event.digest, shared_run=run.id, size=size)
+            progress = progress_of(
+                state, run.run_id, event.digest, shared_run=run.id, size=size, channels=event.channels
+            )
             as_of = finished_at or run.description.start_time
             row = rows.get((event.tenant, event.id))
             if row and row.shared_run == run.id:  # otherwise the later run counts

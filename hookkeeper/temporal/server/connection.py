@@ -3,16 +3,17 @@
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import structlog
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime
-from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, _BridgeServiceClient
+from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, TLSConfig, _BridgeServiceClient
 
 from hookkeeper.crypto.keyring import Keyring
+from hookkeeper.egress.certificates import Certificates
 from hookkeeper.temporal.server.data_converter import data_converter
 
 log = structlog.get_logger("hookkeeper.temporal")
@@ -98,6 +99,15 @@ class LateClient(Client):
                 log.warning("waiting for Temporal", address=address, reason=reason, retry_in=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_PAUSE)
+
+
+def certificates_in(tls: TLSConfig | bool | None) -> Iterator[Certificates]:
+    """Yield those that a client has read from `TEMPORAL_TLS_…`."""
+    if isinstance(tls, TLSConfig):
+        if tls.client_cert:
+            yield Certificates("TEMPORAL_TLS_CLIENT_CERT", tls.client_cert)
+        if tls.server_root_ca_cert:
+            yield Certificates("TEMPORAL_TLS_SERVER_CA_CERT", tls.server_root_ca_cert, authorities=True)
 
 
 async def while_away(call: Callable[[], Awaitable[Result]]) -> Result:

@@ -18,15 +18,15 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
-from temporalio.service import RPCError, TLSConfig
+from temporalio.service import RPCError
 
 from hookkeeper import task_queues, temporal_names
 from hookkeeper.crypto.keyring import CipherError, Keyring, not_set
-from hookkeeper.egress.certificates import examine_pem, examine_server
+from hookkeeper.egress.certificates import examine_server
 from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well, wrong
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.server import namespace
-from hookkeeper.temporal.server.connection import LateClient, TemporalUnreachable
+from hookkeeper.temporal.server.connection import LateClient, TemporalUnreachable, certificates_in
 from hookkeeper.temporal.server.data_converter import ENCODING, EncryptionCodec
 from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.temporal.server.readiness import USELESS_NAMESPACE, Readiness, describe_queue, polls
@@ -93,11 +93,8 @@ async def examine_certificates(now: datetime) -> list[Finding]:
     if not tls and not config.get("api_key"):
         return []
     found: list[Finding] = []
-    if isinstance(tls, TLSConfig):
-        if tls.client_cert:
-            found += examine_pem("TEMPORAL_TLS_CLIENT_CERT…", tls.client_cert, now, authorities=False)
-        if tls.server_root_ca_cert:
-            found += examine_pem("TEMPORAL_TLS_SERVER_CA_CERT…", tls.server_root_ca_cert, now, authorities=True)
+    for certificates in certificates_in(tls):
+        found += certificates.examine(now)
     address = urlsplit(f"//{config.get('target_host', '127.0.0.1:7233')}")
     return [*found, *await examine_server("Temporal", address.hostname or "", address.port or 7233, now)]
 

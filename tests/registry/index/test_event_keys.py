@@ -12,13 +12,14 @@ from hookkeeper.content.search_terms import Key
 from hookkeeper.crypto.keyring import Keyring, new_key
 from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
-from hookkeeper.registry.database import migrate, open_engine
+from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.index import search as searching
 from hookkeeper.registry.index.event_keys import KeyedEvent
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.tables import event_keys, events
 from hookkeeper.registry.index.writing import Acceptance
 from hookkeeper.registry.re_encryption import re_encrypt
+from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.store import Store
 
 pytestmark = pytest.mark.usefixtures("patient_registry")

@@ -11,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Channel, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
-from hookkeeper.registry.database import migrate, open_engine
+from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.index import statistics, waiting
 from hookkeeper.registry.index.rollup import COUNTERS, LATENCY_BOUNDS, outcome_of
 from hookkeeper.registry.index.statistics import Measures, StatisticsQuery, StatisticsTooLarge
+from hookkeeper.registry.schema import migrate
 from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")

@@ -1,4 +1,4 @@
-"""Certificate authorities for tests, as people make them with `openssl req -x509`."""
+"""Certificate authorities for drills and tests, as people make them with `openssl req -x509`."""
 
 import secrets
 from dataclasses import dataclass

@@ -1,0 +1,278 @@
+"""A stack as in production, on one machine: each process has an address of its own in the loopback network.
+
+    clients ──► proxy ──► api-1, api-2         postgresql ◄── Temporal's processes, APIs and workers
+                          worker-1, worker-2   with PgBouncer: the registry's connections go through it
+
+PostgreSQL has three databases. What docker-compose.yml executes prepares them: `docker/temporal-schema.sh`,
+`docker/temporal-namespace.sh`, `docker/registry-role.sql`, then `migrate` as the owner of the tables, and `promote`.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import randrange
+
+from drills import temporal_cluster
+from drills.authorities import Authority
+from drills.postgres import SMALL, Postgres, as_user, own
+from drills.relays import Relay
+from drills.shape import POSTGRESQL, ROLES, WORKERS, Shape
+from drills.stack import StackPlan
+from drills.supervisor import Service, Supervisor
+from drills.temporal_cluster import PORTS, ROOT, SERVER_NAME, Tls
+from hookkeeper.cli import temporal_server
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.ports import LOCALHOST, Ports
+from hookkeeper.settings import Settings
+from hookkeeper.version import VERSION
+
+NAMESPACE, ROLE = "hookkeeper", "hookkeeper_data"
+HOSTS = {
+    POSTGRESQL: 1,
+    "pgbouncer": 2,
+    "temporal": 10,
+    "api-1": 21,
+    "api-2": 22,
+    "worker-1": 31,
+    "worker-2": 32,
+}
+"""The last part of each address. Those of Temporal's processes follow that of `temporal`; a relay's is 100 more."""
+DATABASE_OPTIONS = {"max_connections": "300"}
+"""As in docker-compose.yml."""
+TRANSACTIONS_SINCE = (1, 21)
+"""The version of PgBouncer from which on transaction mode works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """What the processes of a stack know of each other."""
+
+    shape: Shape
+    folder: Path
+    """Configurations and certificates. PostgreSQL's user can read it."""
+    postgres: Postgres
+    network: str
+    """The first three parts of all addresses."""
+    ports: Ports
+    tls: Tls | None = None
+    delays: tuple[Relay, ...] = ()
+    """The relays between the processes of Hookkeeper and Temporal, if any."""
+
+    def address(self, name: str, more: int = 0) -> str:
+        return f"{self.network}.{HOSTS[name] + more}"
+
+    @property
+    def frontend(self) -> str:
+        return self.address("temporal")
+
+    @property
+    def temporal_variables(self) -> dict[str, str]:
+        variables = {"TEMPORAL_ADDRESS": f"{self.frontend}:{PORTS['frontend']}", "TEMPORAL_NAMESPACE": NAMESPACE}
+        if self.tls:
+            variables |= {
+                "TEMPORAL_TLS": "true",
+                "TEMPORAL_TLS_SERVER_NAME": SERVER_NAME,
+                "TEMPORAL_TLS_SERVER_CA_CERT_PATH": str(self.tls.authority),
+                "TEMPORAL_TLS_CLIENT_CERT_PATH": str(self.tls.certificate),
+                "TEMPORAL_TLS_CLIENT_KEY_PATH": str(self.tls.key),
+            }
+        return variables
+
+    def environments(self, variables: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """Return the variables of each process."""
+        shared = {**self.temporal_variables, "HOOKKEEPER_DEPLOYMENT_VERSION": VERSION, **variables}
+        if self.tls:
+            shared["PGSSLROOTCERT"] = str(self.tls.authority)
+        found = {"migrate": {**shared, "HOOKKEEPER_DATABASE_URL": self.database_url("postgres", POSTGRESQL)}}
+        server = "pgbouncer" if "pooler" in self.shape.extras else POSTGRESQL
+        for name in (*self.shape.apis, *WORKERS, "promote"):
+            host = self.address(name) if name in HOSTS else LOCALHOST
+            found[name] = {
+                **shared,
+                "HOOKKEEPER_DATABASE_URL": self.database_url(ROLE, server),
+                "HOOKKEEPER_HOST": host,
+                "HOOKKEEPER_PORT": "8080",
+                "HOOKKEEPER_METRICS_ADDRESS": f"{host}:9464",
+            }
+            if self.delays and name in HOSTS:
+                found[name]["TEMPORAL_ADDRESS"] = f"{self.address(name, 100)}:{PORTS['frontend']}"
+        return found
+
+    def database_url(self, user: str, server: str) -> str:
+        port = 6432 if server == "pgbouncer" else 5432
+        encrypted = "?ssl=verify-full" if self.tls and server == POSTGRESQL else ""
+        return f"postgresql+asyncpg://{user}:none@{self.address(server)}:{port}/postgres{encrypted}"
+
+    async def start(self, supervisor: Supervisor) -> Sequence[Service]:
+        """Start and prepare PostgreSQL and Temporal, then PgBouncer and the proxies."""
+        database, temporal, proxies = self.postgres.service, self.temporal_services(), self.proxies()
+        await supervisor.start(database)
+        tools = {"PATH": f"{self.folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        sql = {"SQL_PLUGIN": "postgres12", "SQL_HOST": self.address(POSTGRESQL), "SQL_PORT": "5432"}
+        sql |= {"SQL_USER": "postgres", "SQL_PASSWORD": "none"}
+        await supervisor.run("temporal-schema", ["sh", str(ROOT / "docker" / "temporal-schema.sh")], {**tools, **sql})
+        await asyncio.gather(*map(supervisor.start, (*temporal, *proxies)))
+        namespace = ["sh", str(ROOT / "docker" / "temporal-namespace.sh")]
+        await supervisor.run("temporal-namespace", namespace, {**tools, **self.temporal_variables})
+        role = ["--set", f"role={ROLE}", "--set", "password=none", "--file", str(ROOT / "docker" / "registry-role.sql")]
+        await supervisor.run("registry-role", [*self.postgres.psql, *role], {})
+        return (*temporal, database, *proxies)
+
+    def temporal_services(self) -> list[Service]:
+        """Describe the processes of Temporal. The second of a role has another address."""
+        services = []
+        for number, name in enumerate(self.shape.temporal):
+            roles = [role for role in ROLES if role in name] or ROLES
+            more = number + 1 if self.shape.server == "roles" else 0
+            address = self.address("temporal", more)
+            config = self.folder / f"{name}.json"
+            content = temporal_cluster.configuration(address, self.frontend, self.address(POSTGRESQL), self.tls)
+            temporal_cluster.write(config, content)
+            ready = listens(address, PORTS[roles[0]])
+            argv = temporal_cluster.command(config, roles)
+            services.append(Service(name, argv, ready, stop_timeout=temporal_server.STOP_TIMEOUT))
+        return services
+
+    def proxies(self) -> list[Service]:
+        """Describe the proxy before the APIs, the one before the frontends if there are two, and PgBouncer."""
+        apis = [f"{self.address(name)}:8080" for name in self.shape.apis]
+        found = [_proxy("proxy", LOCALHOST, self.ports.api, apis)]
+        if self.shape.server == "roles":
+            frontends = [f"{self.address('temporal', more)}:{PORTS['frontend']}" for more in (1, 2)]
+            found.append(_proxy("temporal-proxy", self.frontend, PORTS["frontend"], frontends))
+        if "pooler" in self.shape.extras:
+            found.append(self.pooler())
+        return found
+
+    def pooler(self) -> Service:
+        """Describe PgBouncer, in transaction mode if its version keeps prepared statements. Raises `Failed`."""
+        binary = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+        if binary is None:
+            raise Failed("pgbouncer is not installed (Debian: apt-get install pgbouncer)")
+        written = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+        config, users, address = self.folder / "pgbouncer.ini", self.folder / "users.txt", self.address("pgbouncer")
+        users.write_text("".join(f'"{user}" "none"\n' for user in ("postgres", ROLE)))
+        config.write_text(
+            f"[databases]\npostgres = host={self.address(POSTGRESQL)} port=5432\n"
+            f"[pgbouncer]\nlisten_addr = {address}\nlisten_port = 6432\nunix_socket_dir =\nauth_type = trust\n"
+            f"auth_file = {users}\ndefault_pool_size = 60\nmax_client_conn = 300\n{pooling(written)}\n"
+        )
+        return Service("pgbouncer", as_user([binary, str(config)]), listens(address, 6432))
+
+
+def pooling(version: str) -> str:
+    """Return the mode for what `pgbouncer --version` says."""
+    found = re.search(r"PgBouncer (\d+)\.(\d+)", version)
+    if found and (int(found[1]), int(found[2])) >= TRANSACTIONS_SINCE:
+        return "pool_mode = transaction\nmax_prepared_statements = 200"
+    return "pool_mode = session"
+
+
+@asynccontextmanager
+async def planned(
+    shape: Shape, folder: Path, disk: Path | None, variables: Mapping[str, str], ports: Ports, relayed: bool
+) -> AsyncIterator[tuple[Production, StackPlan]]:
+    """Plan a stack with its data and logs in `folder`, and the database on a small `disk` if given, until it ends.
+
+    If `relayed`, Hookkeeper connects to Temporal through relays.
+    """
+    if reason := temporal_cluster.why_missing():
+        raise Failed(reason)
+    async with AsyncExitStack() as resources:
+        own_folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-production-"))
+        made = await asyncio.to_thread(_prepared, shape, Path(own_folder), disk, ports)
+        if relayed:
+            made = replace(made, delays=await _relays(made, resources))
+        yield (
+            made,
+            StackPlan(
+                data=DataDir(folder),
+                ports=ports,
+                settings=Settings(_env_file=None),
+                send_emails=False,
+                encrypt="encryption" in shape.extras,
+                workers=WORKERS,
+                apis=shape.apis,
+                foundation=made.start,
+                environments=made.environments(variables),
+            ),
+        )
+
+
+def _prepared(shape: Shape, folder: Path, disk: Path | None, ports: Ports) -> Production:
+    """Make the database cluster, certificates and tools, and choose a network."""
+    folder.chmod(0o755)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "temporal-sql-tool").symlink_to(temporal_cluster.folder() / "sql")
+    (sockets := folder / "pg").mkdir()
+    network = f"127.{randrange(1, 255)}.{randrange(255)}"
+    address, options = f"{network}.{HOSTS[POSTGRESQL]}", DATABASE_OPTIONS | (SMALL if disk else {})
+    tls = _certify(folder, address) if "tls" in shape.extras else None
+    if tls:
+        options |= {
+            "ssl": "on",
+            "ssl_cert_file": f"{folder}/postgresql.pem",
+            "ssl_key_file": f"{folder}/postgresql.key",
+        }
+    segment_mb = 1 if disk else 16
+    postgres = Postgres((disk or sockets) / "data", sockets, options, address, segment_mb, POSTGRESQL)
+    postgres.make()
+    if tls:
+        own(folder / "postgresql.key")
+    return Production(shape, folder, postgres, network, ports, tls)
+
+
+async def _relays(made: Production, resources: AsyncExitStack) -> tuple[Relay, ...]:
+    """Relay to Temporal for each process of Hookkeeper."""
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(made.frontend, PORTS["frontend"])
+
+    relays = []
+    for name in (*made.shape.apis, *WORKERS):
+        relay = Relay(connect)
+        resources.push_async_callback(relay.close)
+        address = made.address(name, 100)
+        await resources.enter_async_context(await asyncio.start_server(relay.serve, address, PORTS["frontend"]))
+        relays.append(relay)
+    return tuple(relays)
+
+
+def _certify(folder: Path, database: str) -> Tls:
+    """Write certificates for PostgreSQL, and for Temporal's frontends and their clients."""
+    authority = Authority()
+    (folder / "authority.pem").write_text(authority.pem)
+    for name, host in (("postgresql", database), ("temporal", SERVER_NAME)):
+        made = authority.certify(host)
+        (folder / f"{name}.pem").write_text(made.certificate)
+        (folder / f"{name}.key").write_text(made.key)
+        (folder / f"{name}.key").chmod(0o600)
+    return Tls(folder / "temporal.pem", folder / "temporal.key", folder / "authority.pem")
+
+
+def _proxy(name: str, address: str, port: int, servers: Sequence[str]) -> Service:
+    argv = [sys.executable, "-m", "drills.proxy", f"{address}:{port}", *servers]
+    return Service(name, argv, listens(address, port), {"PYTHONPATH": str(ROOT)}, stop_timeout=2)
+
+
+def listens(address: str, port: int) -> Callable[[], Awaitable[bool]]:
+    """Return the check whether a server listens there."""
+
+    async def is_listening() -> bool:
+        try:
+            _, writer = await asyncio.open_connection(address, port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    return is_listening

@@ -1,0 +1,239 @@
+"""`make production-like`: run the drills, the end-to-end tests and a benchmark on a stack as in production.
+
+Each step has a stack of its own. The exit code is 0 if no step failed.
+"""
+
+import asyncio
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.table import Table
+
+from drills import bulk, cluster, fault_drill, neighbour, ordered, rates, report, slow, temporal_cluster
+from drills.bulk import Summary
+from drills.fault_drill import DrillPlan
+from drills.schedule import KINDS, make_tour
+from drills.shape import EXTRAS, Shape
+from hookkeeper.cli.console import Failed, out
+from hookkeeper.cli.datadir import DataDir
+from hookkeeper.cli.ports import Ports
+
+RATE = 5.0
+"""Events a second of the fault drills."""
+EXTRA_SECONDS = 30.0
+"""Duration of the fault drill with each extra."""
+BULK_EVENTS, ORDERED_EVENTS, RATED_EVENTS = 300, 60, 400
+NEIGHBOUR_SECONDS, NEIGHBOUR_FACTOR = 20.0, 3.0
+"""The limits are for a machine that has nothing else to do than the embedded server."""
+TURNS, BENCHMARK_SCALE = 3, 0.5
+MIN_RATIO = 0.6
+"""Of the throughput with the embedded server, on the same machine."""
+STEP_TIMEOUT = 900.0
+INSTALLATION = "E2E_INSTALLATION"
+"""Tells the end-to-end tests of a running installation: its folder has the data directory of `dev`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The result of a step. Numbers are of events."""
+
+    passed: bool
+    posted: int | None = None
+    lost: int | None = None
+    stuck: int | None = None
+    doubled: int | None = None
+    figure: str = ""
+    step: str = ""
+    seconds: float = 0.0
+
+
+Step = Callable[[int, Shape], Awaitable[Row]]
+
+
+async def _faults(seed: int, shape: Shape) -> Row:
+    """Kill each process once, then let the database fail in each way, and kill everything."""
+    tour = make_tour(shape)
+    return await _judged(DrillPlan(seed, tour[-1].at, RATE, KINDS, shape, tour))
+
+
+async def _kills(seed: int, shape: Shape) -> Row:
+    """Kill a process at random every five seconds."""
+    return await _judged(DrillPlan(seed, EXTRA_SECONDS, RATE, KINDS[:1], shape))
+
+
+async def _judged(plan: DrillPlan) -> Row:
+    result = await fault_drill.run(plan, report.print_fault)
+    verdict = result.verdict
+    passed = report.print_result(plan, result)
+    figure = f"{verdict.faults.total()} faults, {verdict.in_flight} in flight at them; latest {verdict.longest:.0f} s"
+    figure += "".join(f"; not injected: {text}" for text in result.left_out)
+    return Row(passed, verdict.accepted, len(verdict.lost), len(verdict.stuck), verdict.duplicates, figure)
+
+
+async def _release(seed: int, shape: Shape) -> Row:
+    result = await bulk.release(seed, BULK_EVENTS, bulk.RATE, report.print_step, shape)
+    figure = f"{result.displacement} positions out of order at most"
+    return _summary(report.print_release(result), result.summary, figure)
+
+
+async def _recovery(seed: int, shape: Shape) -> Row:
+    result = await bulk.recovery(seed, BULK_EVENTS, bulk.RATE, report.print_step, shape)
+    return _summary(report.print_recovery(result), result.summary, f"{result.counts['redelivered']} redelivered")
+
+
+def _summary(passed: bool, summary: Summary, figure: str) -> Row:
+    lost = summary.wanted - summary.received
+    return Row(passed, summary.wanted, lost, None, summary.repeated, f"{figure}; {summary.in_flight} in flight")
+
+
+async def _ordered(seed: int, shape: Shape) -> Row:
+    result = await ordered.run(seed, ORDERED_EVENTS, report.print_step, shape)
+    passed, lost = report.print_ordered(result), len(set(result.accepted) - set(result.received))
+    figure = f"in order: {'yes' if result.received == result.accepted else 'no'}; {result.kills} workers killed"
+    return Row(passed, len(result.accepted), lost, result.open, result.repeated, figure)
+
+
+async def _neighbour(seed: int, shape: Shape) -> Row:
+    found = await neighbour.run(seed, NEIGHBOUR_SECONDS, NEIGHBOUR_FACTOR, 0, report.print_step, shape=shape)
+    passed, late = report.print_neighbour(found), found.beside.lateness
+    lost, doubled = sum(seconds == float("inf") for seconds in late), sum(max(0, n - 1) for n in found.attempts)
+    figure = f"beside a hostile tenant: half within {neighbour.quantile(late, 0.5):.2f} s"
+    return Row(passed, len(late), lost, None, doubled, f"{figure}, 95 % within {neighbour.quantile(late, 0.95):.2f} s")
+
+
+async def _rates(seed: int, shape: Shape) -> Row:
+    result = await rates.run(seed, RATED_EVENTS, report.print_step, shape)
+    figure = f"{result.other_rate:.2f} a second of {rates.OTHER_RATE:g}, beside a backlog of {result.waiting}"
+    return Row(
+        report.print_rates(result), result.backlog + result.other, rates.OTHER_EVENTS - result.other, figure=figure
+    )
+
+
+async def _slow(seed: int, shape: Shape) -> Row:
+    result = await slow.run(seed, slow.EVENTS, report.print_step, shape)
+    old, new = result.slowest(is_new=False), result.slowest(is_new=True)
+    figure = f"accepted while slow: {result.interrupted} interrupted within {old:.0f} s, new ones within {new:.0f} s"
+    passed = report.print_slowed(result)
+    return Row(passed, result.posted, len(result.lost), len(result.stuck), result.repeated, figure)
+
+
+async def _e2e(seed: int, shape: Shape) -> Row:
+    """Run the end-to-end tests of client commands against the installation."""
+    variables = {"HOOKKEEPER_MIN_SCHEDULE_INTERVAL": "1"}
+    with tempfile.TemporaryDirectory(prefix="hookkeeper-e2e-") as name:
+        folder = Path(name) / ".hookkeeper"
+        async with cluster.running(shape, folder=folder, variables=variables) as running:
+            api = Ports(api=running.http.base_url.port or 0)
+            DataDir(folder).store_api(running.stack.url, running.stack.admin_key, api)
+            tests = ["-m", "pytest", "-q", "-n", "2", "--no-header", "tests/e2e"]
+            code, written = await _run(tests, {INSTALLATION: name})
+    last = written.strip().splitlines()[-1] if written.strip() else ""
+    return Row(code == 0, figure=re.sub(r" in \d.*", "", last.strip("= ")))
+
+
+async def _throughput(seed: int, shape: Shape) -> Row:
+    """Compare the throughput with that of the embedded server, in turns."""
+    with tempfile.TemporaryDirectory(prefix="hookkeeper-bench-") as folder:
+        options = ["--turns", str(TURNS), "--scale", str(BENCHMARK_SCALE), "--results", folder]
+        chosen = ["--contenders", "hookkeeper", "production"]
+        code, _ = await _run(["-m", "benchmarks", "throughput", *chosen, *options], {})
+        ratio, embedded, production = await asyncio.to_thread(_compared, Path(folder))
+    figure = f"{production:.0f} events/s, embedded {embedded:.0f}: {ratio:.2f} (at least {MIN_RATIO:g})"
+    return Row(code == 0 and ratio >= MIN_RATIO, figure=figure)
+
+
+def _compared(folder: Path) -> tuple[float, float, float]:
+    (found,) = folder.glob("*.json")
+    return compare(json.loads(found.read_text())["samples"])
+
+
+def compare(samples: Sequence[dict[str, object]]) -> tuple[float, float, float]:
+    """Return the median of the ratios of each turn, and the medians of the embedded server and of production."""
+    found: dict[str, list[float]] = {"hookkeeper": [], "production": []}
+    for sample in samples:
+        metrics = sample["metrics"]
+        assert isinstance(metrics, dict)
+        found[str(sample["contender"])].append(metrics.get("events_per_s", 0.0))
+    embedded, production = found.values()
+    ratios = [each / other for each, other in zip(production, embedded, strict=True) if other]
+    return (statistics.median(ratios or [0.0]), statistics.median(embedded), statistics.median(production))
+
+
+async def _run(arguments: Sequence[str], variables: dict[str, str]) -> tuple[int, str]:
+    """Run a module of this Python in the project, show what it writes, and return its exit code and output."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *arguments),
+        cwd=temporal_cluster.ROOT,
+        env={**os.environ, **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout
+    written = ""
+    try:
+        async for line in process.stdout:
+            written += line.decode()
+            report.print_step(line.decode().rstrip())
+        return await process.wait(), written
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+STEPS: dict[str, tuple[Step, Shape]] = {
+    "e2e": (_e2e, Shape("production")),
+    "faults": (_faults, Shape("production")),
+    "release": (_release, Shape("production")),
+    "recovery": (_recovery, Shape("production")),
+    "ordered": (_ordered, Shape("production")),
+    "neighbour": (_neighbour, Shape("production")),
+    "rates": (_rates, Shape("production")),
+    "slow": (_slow, Shape("production")),
+    **{extra: (_kills, Shape("production", frozenset({extra}))) for extra in EXTRAS},
+    "throughput": (_throughput, Shape("production")),
+    "faults, roles": (_faults, Shape("roles")),
+    "release, roles": (_release, Shape("roles")),
+    "ordered, roles": (_ordered, Shape("roles")),
+    "slow, roles": (_slow, Shape("roles")),
+}
+
+
+def print_steps(rows: Sequence[Row]) -> bool:
+    """Print the table of all steps, and return whether all passed."""
+    table = Table(box=None, padding=(0, 1))
+    for title in ("step", "verdict"):
+        table.add_column(title)
+    for title in ("seconds", "posted", "lost", "stuck", "doubled"):
+        table.add_column(title, justify="right")
+    table.add_column("figures")
+    for row in rows:
+        numbers = ("" if number is None else str(number) for number in (row.posted, row.lost, row.stuck, row.doubled))
+        table.add_row(row.step, "pass" if row.passed else "FAIL", f"{row.seconds:.0f}", *numbers, row.figure)
+    out.print(table)
+    return bool(rows) and all(row.passed for row in rows)
+
+
+async def run(seed: int, only: Sequence[str], report_: Callable[[str], None]) -> list[Row]:
+    """Build the server if necessary, run the steps one after the other, and return their results."""
+    await temporal_cluster.build()
+    rows = []
+    for name in only or STEPS:
+        step, shape = STEPS[name]
+        report_(f"\n{name}: {step.__doc__ or ''}")
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(STEP_TIMEOUT):
+                row = await step(seed, shape)
+        except Exception as error:  # noqa: BLE001 - the other steps run all the same
+            row = Row(False, figure=str(error).splitlines()[0] if isinstance(error, Failed) else repr(error))
+        rows.append(replace(row, step=name, seconds=time.monotonic() - began))
+    return rows

@@ -1,0 +1,1 @@
+"""Cells: installations that share the tenants among them."""

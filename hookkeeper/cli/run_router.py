@@ -1,0 +1,50 @@
+"""`hookkeeper router`."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import structlog
+
+from api.router import TIMEOUT, create_router
+from api.server.connections import MAX_CONNECTIONS, ClientTimeouts, bounded
+from hookkeeper.cells.cell_map import BadCellMap
+from hookkeeper.cli.console import InvalidSettings
+from hookkeeper.cli.ports import listen
+from hookkeeper.cli.processes import ShutdownDeadline, freeze_objects, run, to_log, until_stopped
+from hookkeeper.cli.run_api import REQUEST_GRACE, ApiServer, running_server, server_config
+from hookkeeper.cli.startup import begin, map_of
+from hookkeeper.settings import Settings
+
+KEPT_ALIVE = 4.0
+"""Seconds for which a connection that is not in use is kept: less than the five of the API."""
+log = structlog.get_logger("hookkeeper.router")
+
+
+def run_router() -> None:
+    """Pass requests on to cells until stopped, then finish those in progress."""
+    settings = begin()
+    run(_serve(settings, map_of(settings)))
+
+
+async def _serve(settings: Settings, path: Path) -> None:
+    grace = min(settings.shutdown_timeout, REQUEST_GRACE) + settings.shutdown_delay
+    deadline, stopping = ShutdownDeadline(grace, to_log()), asyncio.Event()
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEPT_ALIVE)
+    async with httpx.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False) as http:
+        try:
+            app = create_router(path, http, stopping)
+        except BadCellMap as error:
+            raise InvalidSettings(str(error)) from error
+        protocol = bounded(MAX_CONNECTIONS, ClientTimeouts())
+        config = server_config(app, protocol, settings.shutdown_timeout, settings.trusted_proxies)
+        server = ApiServer(config, protocol, stopping.set)
+        listener = listen(settings.host, settings.port)
+        try:
+            async with until_stopped(stopping.set, deadline, settings.shutdown_delay):
+                freeze_objects()
+                log.info("serving", host=settings.host, port=settings.port)
+                async with running_server(server, listener) as ended:
+                    await ended
+        finally:
+            deadline.begin()

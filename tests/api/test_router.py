@@ -1,0 +1,181 @@
+"""The router in front of two cells: real APIs and registries, and a map that tests change."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from callers import make_key
+from problems import problem
+from temporalio.client import Client
+
+from api import router
+from hookkeeper.cells import cell_map
+from hookkeeper.cells.cell_map import Cell, CellMap, Place
+from hookkeeper.times import utc_now
+from instances import KEY, Instance, running_instance
+
+SOON = timedelta(hours=1)
+
+
+@dataclass
+class Cells:
+    """Two cells, a router in front of them, and the tenants of a test: `here` is in a, `there` in b."""
+
+    a: Instance
+    b: Instance
+    app: Any
+    http: httpx.AsyncClient
+    path: Path
+    here: str
+    there: str
+
+    def calling(self, key: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app),
+            base_url="http://router.test",
+            headers={"authorization": f"Bearer {key}"},
+        )
+
+
+@pytest.fixture
+async def cells(temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cells]:
+    monkeypatch.setattr(router, "LOOK_INTERVAL", 0.02)
+    async with AsyncExitStack() as stack:
+        a, b = [await stack.enter_async_context(running_instance(temporal, tmp_path / name)) for name in "ab"]
+        here, there = a.tenant, b.tenant
+        path = tmp_path / "cells.json"
+        known = {name: Cell(url=f"http://{name}.test") for name in "ab"}
+        cell_map.write(path, CellMap(cells=known, default="a", tenants={there: Place(cell="b")}))
+        mounts = {
+            f"http://{name}.test": httpx.ASGITransport(each.app, raise_app_exceptions=False)
+            for name, each in (("a", a), ("b", b))
+        }
+        inner = await stack.enter_async_context(httpx.AsyncClient(mounts=mounts))
+        app = router.create_router(path, inner, asyncio.Event())
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        made = Cells(a, b, app, httpx.AsyncClient(), path, here, there)
+        made.http = await stack.enter_async_context(made.calling(KEY))
+        yield made
+
+
+async def until_read(cells: Cells, place: Place) -> None:
+    """Let the router have the tenant `there` at this place."""
+    cell_map.write(cells.path, cell_map.read(cells.path).with_place(cells.there, place))
+    await asyncio.sleep(0.2)
+
+
+def event(tenant: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "order.paid", "tenant": tenant, **fields}
+
+
+async def has(instance: Instance, tenant: str, event_id: str) -> bool:
+    return await instance.store.rows.find(tenant, event_id) is not None
+
+
+async def test_each_tenant_is_in_its_cell_and_unlisted_ones_in_the_default(cells: Cells) -> None:
+    """By the body or the query of the operator, and by the key of a tenant."""
+    for tenant, own, other in ((cells.here, cells.a, cells.b), (cells.there, cells.b, cells.a)):
+        answer = await cells.http.post("/v1/events", json=event(tenant, id="one"))
+        assert answer.status_code == 202, answer.text
+        assert (await has(own, tenant, "one"), await has(other, tenant, "one")) == (True, False)
+        made = await cells.http.post("/v1/keys", json={"name": "backend", "tenant": tenant})
+        async with cells.calling(made.json()["key"]) as http:
+            assert (await http.post("/v1/events", json={"type": "order.paid", "id": "two"})).status_code == 202
+            assert (await http.get("/v1/events/two")).json()["tenant"] == tenant
+        assert (await has(own, tenant, "two"), await has(other, tenant, "two")) == (True, False)
+        listed = await cells.http.get("/v1/events", params={"tenant": tenant})
+        assert {item["id"] for item in listed.json()["items"]} == {"one", "two"}
+
+
+async def test_a_request_of_the_operator_names_a_tenant_or_a_cell(cells: Cells) -> None:
+    for answer in (
+        await cells.http.get("/v1/events"),
+        await cells.http.post("/v1/events", json={"type": "order.paid"}),
+        await cells.http.post("/v1/events/batch", json={"events": [{"type": "order.paid"}]}),
+    ):
+        assert "all tenants" in problem(answer, 400)["detail"]
+    await cells.http.post("/v1/events", json=event(cells.there, id="one"))
+    for name, found in (("a", []), ("b", ["one"])):
+        answer = await cells.http.get("/v1/events", headers={"hookkeeper-cell": name})
+        assert [item["id"] for item in answer.json()["items"]] == found
+    problem(await cells.http.get("/v1/events", headers={"hookkeeper-cell": "c"}), 400)
+    problem(await cells.http.get("/login"), 404)
+    problem(await cells.http.get("/v1/../login"), 404)
+
+
+async def test_a_key_that_its_tenants_cell_does_not_know_is_refused(cells: Cells, monkeypatch: Any) -> None:
+    """Also where another cell still has it, as after a move."""
+    monkeypatch.setattr(router, "TRUSTED", 0.0)
+    left = await make_key(cells.a, cells.there)
+    for key in (left["key"], "hk_nothing", ""):
+        async with cells.calling(key) as http:
+            problem(await http.get("/v1/events"), 401)
+            problem(await http.get("/v1/events", headers={"hookkeeper-cell": "a"}), 401)
+
+
+async def test_a_batch_is_divided_among_the_cells_of_its_events(cells: Cells) -> None:
+    """The answers are in the order of the batch, one for each event."""
+    tenants = [cells.there, cells.here, cells.there]
+    events = [event(tenant, id=f"e{n}") for n, tenant in enumerate(tenants)] + [event(cells.here, data=1, type="")]
+    answer = await cells.http.post("/v1/events/batch", json={"events": events})
+    assert answer.status_code == 207, answer.text
+    items = answer.json()["items"]
+    assert [item["status"] for item in items] == [202, 202, 202, 422]
+    assert [item["event"]["id"] for item in items[:3]] == ["e0", "e1", "e2"]
+    assert [await has(cells.b, cells.there, f"e{n}") for n in (0, 2)] == [True, True]
+    assert await has(cells.a, cells.here, "e1")
+
+
+async def test_an_event_that_a_previous_cell_has_is_read_steered_and_recognised_there(cells: Cells) -> None:
+    """Alone, by its header, and in a batch. New ones go to the present cell."""
+    await cells.http.post("/v1/events", json=event(cells.there, id="early"))
+    await until_read(cells, Place(cell="a", previous={"b": utc_now() + SOON}))
+    again = await cells.http.post("/v1/events", json=event(cells.there, id="early"))
+    keyed = await cells.http.post("/v1/events", json=event(cells.there), headers={"idempotency-key": "early"})
+    assert [(answer.status_code, answer.json().get("duplicate")) for answer in (again, keyed)] == [(200, True)] * 2
+    batch = [event(cells.there, id="early"), event(cells.there, id="new"), event(cells.there)]
+    items = (await cells.http.post("/v1/events/batch", json={"events": batch})).json()["items"]
+    assert [item["status"] for item in items] == [200, 202, 202]
+    assert (await has(cells.a, cells.there, "early"), await has(cells.a, cells.there, "new")) == (False, True)
+    query = {"tenant": cells.there}
+    assert (await cells.http.get("/v1/events/early", params=query)).json()["id"] == "early"
+    noted = await cells.http.post("/v1/events/early/acknowledge", params=query, json={"note": "seen"})
+    assert noted.status_code == 409, "the cell that has it has decided: it needs no attention"
+    problem(await cells.http.get("/v1/events/unknown", params=query), 404)
+
+
+async def test_while_a_tenant_is_copied_its_events_are_accepted_and_changes_wait(cells: Cells) -> None:
+    await until_read(cells, Place(cell="b", moving_to="a"))
+    assert (await cells.http.post("/v1/events", json=event(cells.there))).status_code == 202
+    assert (await cells.http.get("/v1/webhooks", params={"tenant": cells.there})).status_code == 200
+    webhook = {"url": "http://127.0.0.1/hook", "tenant": cells.there}
+    refused = await cells.http.post("/v1/webhooks", json=webhook)
+    assert problem(refused, 503) and refused.headers["retry-after"]
+    assert (await cells.http.post("/v1/webhooks", json=webhook | {"tenant": cells.here})).status_code == 201
+
+
+async def test_a_cell_that_does_not_answer_affects_its_own_tenants_only(cells: Cells) -> None:
+    known = cell_map.read(cells.path)
+    away = known.model_copy(update={"cells": {**known.cells, "b": Cell(url="http://127.0.0.1:1")}})
+    cell_map.write(cells.path, away)
+    await asyncio.sleep(0.2)
+    answer = await cells.http.post("/v1/events", json=event(cells.there))
+    assert answer.headers["retry-after"]
+    assert "Cell b" in answer.json()["detail"]
+    assert (await cells.http.post("/v1/events", json=event(cells.here))).status_code == 202
+    batch = {"events": [event(cells.here), event(cells.there)]}
+    items = (await cells.http.post("/v1/events/batch", json=batch)).json()["items"]
+    assert [item["status"] for item in items] == [202, 503]
+
+
+async def test_a_bad_map_leaves_the_previous_one_in_use(cells: Cells) -> None:
+    cells.path.write_text('{"cells": {}}')
+    await asyncio.sleep(0.2)
+    assert (await cells.http.post("/v1/events", json=event(cells.there, id="one"))).status_code == 202
+    assert await has(cells.b, cells.there, "one")

@@ -1,0 +1,222 @@
+"""Migrations run while processes of the release before read and write: rules for their statements, and their locks."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from alembic import command
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Connection, event, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
+
+from hookkeeper.registry import schema
+from hookkeeper.registry.database import Database, RegistryUnavailable, open_engine
+from hookkeeper.registry.migrations import LARGE, create_index
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.schema import alembic, migrate
+from hookkeeper.registry.store import Store
+from timeouts import WAIT_TIMEOUT
+
+RELEASED = "0006"
+"""The steps up to this one are older than the rules."""
+TABLE = r'(?:ONLY )?(?:IF (?:NOT )?EXISTS )?"?(\w+)"?'
+CREATE_INDEX = re.compile(rf"CREATE (?:UNIQUE )?INDEX (CONCURRENTLY )?.*? ON {TABLE}", re.IGNORECASE)
+FORBIDDEN = {
+    "renames": r"ALTER .*\bRENAME\b",
+    "drops": r"(?:ALTER .*\bDROP\b|DROP (?!INDEX CONCURRENTLY))",
+    "changes the type of a column": r"ALTER .*\bTYPE\b",
+    "adds a condition to a column": r"ALTER .*\bSET NOT NULL\b",
+    "adds a column that old code does not fill in": r"ALTER .*\bADD COLUMN\b(?!.*\bDEFAULT\b).*\bNOT NULL\b",
+    "adds a condition that reads the table": r"ALTER .*\bADD (?:CONSTRAINT|CHECK|FOREIGN|UNIQUE)\b(?!.*NOT VALID)",
+    "locks a table": r"LOCK\b",
+}
+
+
+def violations(statements: Sequence[str]) -> list[str]:
+    """Return how the statements of a step break the rules."""
+    found = []
+    for statement in statements:
+        found += [why for why, pattern in FORBIDDEN.items() if re.match(pattern, statement, re.IGNORECASE | re.DOTALL)]
+        if index := CREATE_INDEX.match(statement):
+            is_online, table = index.groups()
+            if not is_online and table in LARGE:
+                found.append("stops writes while it creates an index")
+            if is_online and any(other.startswith(("ALTER", "CREATE TABLE")) for other in statements):
+                found.append("does more than to create an index concurrently")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("statements", "wanted"),
+    [
+        (["ALTER TABLE webhooks RENAME COLUMN url TO target"], "renames"),
+        (["ALTER TABLE webhooks DROP COLUMN url"], "drops"),
+        (["DROP TABLE webhooks"], "drops"),
+        (["DROP INDEX ix_events_type"], "drops"),
+        (["ALTER TABLE webhooks ALTER COLUMN url TYPE TEXT"], "changes the type of a column"),
+        (["ALTER TABLE webhooks ALTER COLUMN name SET NOT NULL"], "adds a condition to a column"),
+        (["ALTER TABLE webhooks ADD COLUMN n INTEGER NOT NULL"], "adds a column that old code does not fill in"),
+        (["ALTER TABLE webhooks ADD CONSTRAINT c CHECK (n > 0)"], "adds a condition that reads the table"),
+        (["LOCK TABLE webhooks"], "locks a table"),
+        (["CREATE INDEX ix_a ON events (type)"], "stops writes while it creates an index"),
+        (["CREATE UNIQUE INDEX ix_a ON events (type) WHERE type > ''"], "stops writes while it creates an index"),
+        (
+            ["ALTER TABLE events ADD COLUMN a TEXT", "CREATE INDEX CONCURRENTLY ix_a ON events (a)"],
+            "does more than to create an index concurrently",
+        ),
+        (["ALTER TABLE webhooks ADD COLUMN n INTEGER"], None),
+        (["ALTER TABLE webhooks ADD COLUMN n INTEGER DEFAULT '0' NOT NULL"], None),
+        (["CREATE TABLE a (n INTEGER NOT NULL)", "CREATE INDEX ix_a ON a (n)"], None),
+        (["CREATE UNIQUE INDEX ix_a ON webhooks (uid)"], None),
+        (["DROP INDEX CONCURRENTLY IF EXISTS ix_a", "CREATE INDEX CONCURRENTLY ix_a ON events (type)"], None),
+    ],
+)
+def test_what_the_rules_forbid(statements: list[str], wanted: str | None) -> None:
+    assert violations(statements) == ([wanted] if wanted else [])
+
+
+@pytest.fixture
+async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(postgres_url)
+    yield engine
+    await engine.dispose()
+
+
+async def upgrade_to(engine: AsyncEngine, revision: str) -> None:
+    async with engine.connect() as connection:
+        await connection.run_sync(lambda sync: command.upgrade(alembic(sync), revision))
+
+
+async def test_each_step_since_the_first_release_keeps_the_rules(engine: AsyncEngine) -> None:
+    await upgrade_to(engine, RELEASED)
+    steps: list[list[str]] = [[]]
+
+    def keep(_: object, __: object, statement: str, *___: object) -> None:
+        steps[-1].append(statement.strip())
+        if statement.startswith("UPDATE alembic_version"):
+            steps.append([])
+
+    event.listen(engine.sync_engine, "before_cursor_execute", keep)
+    await migrate(engine)
+    assert steps[0], "statements are seen"
+    assert [found for statements in steps if (found := violations(statements))] == []
+
+
+@asynccontextmanager
+async def dump(postgres_url: str) -> AsyncIterator[AsyncEngine]:
+    """Hold the locks of `pg_dump` until the block ends."""
+    other = open_engine(postgres_url)
+    async with other.connect() as connection:
+        await connection.execute(text("SET application_name = 'pg_dump'"))
+        await connection.execute(text("LOCK TABLE events, webhooks, portal_sessions IN ACCESS SHARE MODE"))
+        try:
+            yield other
+        finally:
+            await connection.rollback()
+            await connection.close()
+            await other.dispose()
+
+
+async def test_a_migration_waits_for_a_dump_while_others_write(
+    postgres_url: str, engine: AsyncEngine, make_webhook: Callable[..., Webhook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: a dump runs; a migration that changes tables begins; old code writes to them; the dump ends.
+    Proves: no write fails behind the migration, which says what it waits for, and ends after the dump.
+    """
+    monkeypatch.setattr(schema, "MIGRATION_TIMEOUT", WAIT_TIMEOUT)
+    store = Store(engine)
+    await migrate(engine)
+    await store.webhooks.add(make_webhook("wh_1"))
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(alembic(sync), "0003"))
+    with capture_logs() as logs:
+        async with dump(postgres_url):
+            migrating = asyncio.create_task(migrate(engine))
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while not logs:
+                    async with Database(engine).write() as session:
+                        for table in ("webhooks", "events", "portal_sessions"):
+                            await session.execute(text(f"UPDATE {table} SET tenant = tenant"))
+            assert not migrating.done()
+        await migrating
+    assert logs[0]["event"] == "waiting for a lock"
+    assert "(pg_dump), whose transaction has lasted" in logs[0]["held_by"]
+    await store.ready()
+    await store.close()
+
+
+async def test_a_migration_that_gets_no_lock_says_who_has_it(
+    postgres_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "MIGRATION_TIMEOUT", 0)
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT", 0.05)
+    store = Store(engine)
+    await upgrade_to(engine, "0003")
+    async with dump(postgres_url):
+        with pytest.raises(
+            RegistryUnavailable, match=r"while session \d+ \(pg_dump\), whose .* run `hookkeeper migrate`"
+        ):
+            await store.migrate()
+    await store.migrate()
+    await store.ready()
+    await store.close()
+
+
+async def test_a_step_that_is_done_stays_when_the_next_one_gets_no_lock(
+    postgres_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves: each step has a transaction of its own, and a second attempt goes on from there."""
+    monkeypatch.setattr(schema, "MIGRATION_TIMEOUT", 0)
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT", 0.05)
+    await upgrade_to(engine, "0004")
+    async with dump(postgres_url) as other:
+        with pytest.raises(RegistryUnavailable):
+            await Store(engine).migrate()
+        async with other.connect() as connection:
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0005"
+
+
+def make_index(connection: Connection) -> None:
+    """Run a step that creates an index."""
+    context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
+    with Operations.context(context), context.begin_transaction(_per_migration=True):
+        create_index("ix_webhooks_name", "webhooks", ["name"], where="name <> ''")
+
+
+async def test_an_index_is_created_while_others_write(
+    engine: AsyncEngine, make_webhook: Callable[..., Webhook]
+) -> None:
+    """Timeline: a transaction has written to the table; the index begins, and waits for it; others write; it ends.
+    Then the index is created again, as after an interruption.
+    """
+    store = Store(engine)
+    await migrate(engine)
+    await store.webhooks.add(make_webhook("wh_1"))
+    is_valid = text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_webhooks_name'::regclass")
+
+    async def create() -> None:
+        async with engine.connect() as connection:
+            await connection.run_sync(make_index)
+
+    async def is_waiting() -> bool:
+        async with engine.connect() as connection:  # a transaction sees one state of it
+            return bool(await connection.scalar(text("SELECT count(*) FROM pg_stat_progress_create_index")))
+
+    async with engine.connect() as writer:
+        await writer.execute(text("UPDATE webhooks SET name = 'changed'"))
+        creating = asyncio.create_task(create())
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while not await is_waiting():
+                await asyncio.sleep(0.01)
+        await store.webhooks.add(make_webhook("wh_2"))
+        assert not creating.done()
+        await writer.commit()
+    for again in (creating, create()):
+        await again
+        async with engine.connect() as connection:
+            assert await connection.scalar(is_valid)
+    await store.close()

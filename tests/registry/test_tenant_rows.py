@@ -1,0 +1,88 @@
+"""What a tenant has is moved from one registry to another, which may have other keys and another database."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect
+
+from hookkeeper.content.emails import Email
+from hookkeeper.crypto.keyring import Keyring, new_key
+from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.api_keys import ApiKey, digest_of
+from hookkeeper.registry.health import AttemptResult
+from hookkeeper.registry.models import MOVING, Webhook
+from hookkeeper.registry.store import Store
+from hookkeeper.times import utc_now
+
+Make = Callable[..., Webhook]
+
+
+@pytest.fixture
+async def other(tmp_path: Path) -> AsyncIterator[Store]:
+    """The registry of another cell, which is encrypted."""
+    async with Store.connect(f"sqlite+aiosqlite:///{tmp_path}/other.db", Keyring.parse(new_key("k1"))) as made:
+        await made.migrate()
+        yield made
+
+
+def values(webhook: Webhook | None) -> dict[str, object]:
+    assert webhook is not None
+    return {column.key: getattr(webhook, column.key) for column in inspect(Webhook).column_attrs}
+
+
+async def test_a_webhook_and_keys_are_the_same_in_the_other_registry(
+    store: Store, other: Store, make_webhook: Make
+) -> None:
+    """Secrets, settings, health and patterns; and the same after a second time, as after a kill."""
+    fields = {
+        "events": ["order.*", "user"],
+        "headers": {"x-key": "secret"},
+        "metadata_": {"team": "billing"},
+        "retry": RetryPolicy(schedule=(5, 10)),
+        "emails": (Email(to=("ops@acme.example",), subject="s", text="t"),),
+        "ordered": "block",
+        "order_key": "event.data.id",
+    }
+    await store.webhooks.add(make_webhook(**fields))
+    await store.health.record([AttemptResult("wh_1", "failed", utc_now(), url="https://acme.example/hook")])
+    key = ApiKey(id="key_1", name="backend", tenant="acme", scopes=["events:read"], digest=digest_of("hk_1"))
+    await store.api_keys.add(key)
+    await other.webhooks.add(make_webhook("wh_left"))
+    for _ in range(2):
+        rows = store.tenant_rows
+        await other.tenant_rows.put_webhook(await rows.webhook("wh_1"))
+        await other.tenant_rows.put_keys("acme", await rows.keys("acme"))
+    await other.tenant_rows.remove_webhooks("acme", ["wh_1"])
+    assert values(await other.webhooks.get("wh_1")) == values(await store.webhooks.get("wh_1"))
+    assert [webhook.id for webhook in await other.webhooks.matching("acme", "order.paid")] == ["wh_1"]
+    found = await other.api_keys.find(digest_of("hk_1"))
+    assert found is not None and (found.id, found.tenant, found.scopes) == ("key_1", "acme", ["events:read"])
+
+
+async def test_settings_come_back_without_health_and_what_is_kept(
+    store: Store, other: Store, make_webhook: Make
+) -> None:
+    await store.webhooks.add(make_webhook(events=["order.*"]))
+    row = await store.tenant_rows.webhook("wh_1")
+    await other.tenant_rows.put_webhook(row | {"enabled": False, "disabled_reason": MOVING, "disabled_at": utc_now()})
+    await store.health.record([AttemptResult("wh_1", "failed", utc_now())])
+    await other.webhooks.update("wh_1", "acme", {"url": "https://new.example/hook", "events": ["user"]})
+    (old,), (new,) = [(await each.tenant_rows.versions("acme")).values() for each in (store, other)]
+    assert new > old
+    await store.tenant_rows.put_settings(await other.tenant_rows.webhook("wh_1"), ("enabled", "disabled_reason"))
+    changed = await store.webhooks.get("wh_1")
+    assert changed is not None
+    assert (changed.url, changed.enabled, changed.updated_at) == ("https://new.example/hook", True, new)
+    assert changed.unhealthy_since is not None
+    assert [bool(await store.webhooks.matching("acme", type_)) for type_ in ("order.paid", "user")] == [False, True]
+
+
+async def test_a_webhook_that_moves_alerts_of_nothing_and_stays_disabled_if_a_caller_says_so(
+    store: Store, make_webhook: Make
+) -> None:
+    await store.webhooks.add(make_webhook(enabled=False, disabled_reason=MOVING, disabled_at=utc_now()))
+    assert await store.webhooks.in_trouble("acme", 10) == []
+    disabled = await store.webhooks.update("wh_1", "acme", {"enabled": False})
+    assert disabled is not None
+    assert disabled.disabled_reason == "manual"
