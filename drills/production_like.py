@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.table import Table
 
-from drills import bulk, cluster, fault_drill, neighbour, ordered, rates, report, slow, temporal_cluster, upgrade
+from drills import bulk, cluster, fault_drill, neighbour, ordered, report, slow, temporal_cluster, upgrade
 from drills.bulk import Summary
 from drills.fault_drill import DrillPlan
 from drills.postgres import NotInstalled
@@ -31,9 +31,9 @@ from hookkeeper.cli.ports import Ports
 
 RATE = 5.0
 """Events a second of the fault drills."""
-EXTRA_SECONDS = 30.0
+EXTRA_SECONDS = 20.0
 """Duration of the fault drill with each extra."""
-BULK_EVENTS, ORDERED_EVENTS, RATED_EVENTS = 300, 60, 400
+BULK_EVENTS, ORDERED_EVENTS = 300, 60
 NEIGHBOUR_SECONDS, NEIGHBOUR_FACTOR = 20.0, 3.0
 """The limits are for a machine that has nothing else to do than the embedded server."""
 TURNS, BENCHMARK_SCALE = 3, 0.5
@@ -114,14 +114,6 @@ async def _neighbour(seed: int, shape: Shape) -> Row:
     lost, doubled = sum(seconds == float("inf") for seconds in late), sum(max(0, n - 1) for n in found.attempts)
     figure = f"beside a hostile tenant: half within {neighbour.quantile(late, 0.5):.2f} s"
     return Row(passed, len(late), lost, None, doubled, f"{figure}, 95 % within {neighbour.quantile(late, 0.95):.2f} s")
-
-
-async def _rates(seed: int, shape: Shape) -> Row:
-    result = await rates.run(seed, RATED_EVENTS, report.print_step, shape)
-    figure = f"{result.other_rate:.2f} a second of {rates.OTHER_RATE:g}, beside a backlog of {result.waiting}"
-    return Row(
-        report.print_rates(result), result.backlog + result.other, rates.OTHER_EVENTS - result.other, figure=figure
-    )
 
 
 async def _slow(seed: int, shape: Shape) -> Row:
@@ -212,7 +204,6 @@ STEPS: dict[str, tuple[Step, Shape]] = {
     "recovery": (_recovery, Shape("production")),
     "ordered": (_ordered, Shape("production")),
     "neighbour": (_neighbour, Shape("production")),
-    "rates": (_rates, Shape("production")),
     "slow": (_slow, Shape("production")),
     UPGRADE: (_upgrade, Shape("production")),
     **{extra: (_kills, Shape("production", frozenset({extra}))) for extra in EXTRAS},
