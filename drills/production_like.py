@@ -144,24 +144,43 @@ async def _throughput(seed: int, shape: Shape) -> Row:
         options = ["--turns", str(TURNS), "--scale", str(BENCHMARK_SCALE), "--results", folder]
         chosen = ["--contenders", "hookkeeper", "production"]
         code, _ = await _run(["-m", "benchmarks", "throughput", *chosen, *options], {})
-        ratio, embedded, production = await asyncio.to_thread(_compared, Path(folder))
-    figure = f"{production:.0f} events/s, embedded {embedded:.0f}: {ratio:.2f} (at least {MIN_RATIO:g})"
-    return Row(code == 0 and ratio >= MIN_RATIO, figure=figure)
+        compared = await asyncio.to_thread(_compared, Path(folder))
+    return Row(code == 0 and compared.ratio >= MIN_RATIO, figure=str(compared))
 
 
-def _compared(folder: Path) -> tuple[float, float, float]:
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Medians of all turns; rates are events a second, and CPU time is in milliseconds an event."""
+
+    ratio: float
+    """Of the rates, within each turn."""
+    rate: float
+    embedded_rate: float
+    cpu: float
+    embedded_cpu: float
+
+    def __str__(self) -> str:
+        rates = (
+            f"{self.rate:.0f} events/s, embedded {self.embedded_rate:.0f}: {self.ratio:.2f} (at least {MIN_RATIO:g})"
+        )
+        return f"{rates}; CPU {self.cpu:.1f} ms an event, embedded {self.embedded_cpu:.1f}"
+
+
+def _compared(folder: Path) -> Compared:
     (found,) = folder.glob("*.json")
     return compare(json.loads(found.read_text())["samples"])
 
 
-def compare(samples: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
-    """Return the median of the ratios of each turn, and the medians of the embedded server and of production."""
-    found: dict[str, list[float]] = {"hookkeeper": [], "production": []}
-    for sample in samples:
-        found[sample["contender"]].append(sample["metrics"].get("events_per_s", 0.0))
-    embedded, production = found.values()
-    ratios = [each / other for each, other in zip(production, embedded, strict=True) if other]
-    return (statistics.median(ratios or [0.0]), statistics.median(embedded), statistics.median(production))
+def compare(samples: Sequence[Mapping[str, Any]]) -> Compared:
+    """Compare the samples of both contenders; a measurement that failed counts as 0."""
+
+    def values(contender: str, metric: str) -> list[float]:
+        return [each["metrics"].get(metric, 0.0) for each in samples if each["contender"] == contender] or [0.0]
+
+    rates, embedded = (values(name, "events_per_s") for name in ("production", "hookkeeper"))
+    ratio = statistics.median(rate / other if other else 0.0 for rate, other in zip(rates, embedded, strict=False))
+    cpu, embedded_cpu = (statistics.median(values(name, "cpu_ms")) for name in ("production", "hookkeeper"))
+    return Compared(ratio, statistics.median(rates), statistics.median(embedded), cpu, embedded_cpu)
 
 
 async def _run(arguments: Sequence[str], variables: dict[str, str]) -> tuple[int, str]:
