@@ -375,11 +375,14 @@ async def _temporal(env: Environment) -> Client:
 
 async def _scheduled(env: Environment) -> list[Accepted]:
     """Return the events of the schedule."""
-    page = await env.until(f"/v1/events?tenant={TENANT}&type=scheduled.ran&limit=100", lambda page: True)
-    return [
-        Accepted(event["id"], datetime.fromisoformat(event["accepted_at"]).timestamp(), digest_of({}))
-        for event in page["items"]
-    ]
+    while (listed := await index.list_events(env)) is None:
+        await asyncio.sleep(1)
+    ticks = sorted(event_id for event_id in listed if event_id.startswith("ticks-"))
+    return [Accepted(event_id, _time_of(event_id).timestamp(), digest_of({})) for event_id in ticks]
+
+
+def _time_of(event_id: str) -> datetime:
+    return datetime.strptime(f"{event_id}+0000", "ticks-%Y%m%dT%H%M%SZ%z")
 
 
 def out_of_order(requests: Iterable[ReceivedRequest]) -> tuple[str, ...]:
@@ -396,7 +399,7 @@ def missing_times(event_ids: list[str]) -> tuple[str, ...]:
     """Return the times between the first and the last event of the schedule that have no event."""
     if not event_ids:
         return ("no event",)
-    times = {datetime.strptime(f"{event_id}+0000", "ticks-%Y%m%dT%H%M%SZ%z") for event_id in event_ids}
+    times = {*map(_time_of, event_ids)}
     first, last = min(times), max(times)
     wanted = (first + n * timedelta(seconds=INTERVAL) for n in range((last - first) // timedelta(seconds=INTERVAL)))
     return tuple(str(time) for time in wanted if time not in times)
