@@ -141,6 +141,8 @@ async def _upgrade(
         await _post_until_done(env, rate, asyncio.create_task(roll_and_work()))
     report("waiting until all events are final, and all runs closed")
     await _send(env, "DELETE", f"/v1/schedules/ticks?tenant={TENANT}")
+    # Until then, events that have failed are final.
+    await env.until(f"/v1/recoveries?tenant={TENANT}", _are_over)
     posted["load"] = env.load.accepted
     found = await index.until_final(env, {event.event_id for events in posted.values() for event in events}, set())
     open_runs = await index.until_closed(await _temporal(env))
@@ -371,6 +373,10 @@ async def _temporal(env: Environment) -> Client:
 
 
 # What came of it
+
+
+def _are_over(page: dict[str, Any]) -> bool:
+    return all(recovery["status"] == "finished" for recovery in page["items"])
 
 
 async def _scheduled(env: Environment) -> list[Accepted]:
