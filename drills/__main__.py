@@ -22,6 +22,7 @@ from drills import (
     production_like,
     rates,
     report,
+    restore,
     slow,
     upgrade,
     waiting,
@@ -156,6 +157,10 @@ async def _cells(arguments: argparse.Namespace) -> bool:
     return report.print_moved(await cells.run(arguments.seed, report.print_step))
 
 
+async def _restore(arguments: argparse.Namespace) -> bool:
+    return report.print_restored(await restore.run(arguments.events or restore.EVENTS, report.print_step))
+
+
 DRILLS = {
     "faults": _faults,
     "waiting": _waiting,
@@ -171,8 +176,9 @@ DRILLS = {
     "production": _production,
     "upgrade": _upgrade,
     "cells": _cells,
+    "restore": _restore,
 }
-ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "cells", "production"}
+ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "cells", "production", "restore"}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -214,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         "--events",
         type=int,
         help="number of events (ordered: 100, or 20,000 with keys, release: 1000, recovery, index: 2000, rates: 3000, "
-        "acceptance: 10,000)",
+        "acceptance: 10,000, restore: 40 of each kind)",
     )
     add(
         "--from",

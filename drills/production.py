@@ -228,7 +228,7 @@ def _prepared(shape: Shape, folder: Path, disk: Path | None) -> Production:
     postgres = Postgres((disk or sockets) / "data", sockets, options, address, segment_mb, POSTGRESQL)
     postgres.make(with_tls=tls is not None)
     if tls:
-        own(folder / "postgresql.key")
+        own(folder / "postgresql.key", folder / "postgresql.pem")
     return Production(shape, folder, postgres, network, free_ports(), tls)
 
 

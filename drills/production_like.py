@@ -23,7 +23,7 @@ from drills import bulk, cluster, fault_drill, neighbour, ordered, rates, report
 from drills.bulk import Summary
 from drills.fault_drill import DrillPlan
 from drills.postgres import NotInstalled
-from drills.schedule import KINDS, make_tour
+from drills.schedule import KINDS, USUAL, make_tour
 from drills.shape import EXTRAS, Shape
 from hookkeeper.cli.console import Failed, out
 from hookkeeper.cli.datadir import DataDir
@@ -68,7 +68,7 @@ Step = Callable[[int, Shape], Awaitable[Row]]
 async def _faults(seed: int, shape: Shape) -> Row:
     """Kill each process once, then let the database fail in each way, and kill everything."""
     tour = make_tour(shape)
-    return await _judged(DrillPlan(seed, tour[-1].at, RATE, KINDS, shape, tour))
+    return await _judged(DrillPlan(seed, tour[-1].at, RATE, USUAL, shape, tour))
 
 
 async def _kills(seed: int, shape: Shape) -> Row:
