@@ -35,6 +35,7 @@ from api.problems import (
 )
 from api.requests import MAX_BATCH_BYTES, PARSED_ON_LOOP, StrictRequest
 from api.strict_json import parse
+from hookkeeper import metrics
 from hookkeeper.asyncio_tasks import stop
 from hookkeeper.cells import cell_map
 from hookkeeper.cells.cell_map import BadCellMap, CellMap, Place
@@ -109,8 +110,11 @@ class Cells:
         url = httpx.URL(known.url).copy_with(raw_path=target.rstrip(b"?"))
         try:
             sent = self._http.build_request(method or request.method, url, headers=given, content=body)
-            return await self._http.send(sent, stream=True)
+            answer = await self._http.send(sent, stream=True)
+            metrics.ROUTED.labels(cell, f"{answer.status_code // 100}xx").inc()
+            return answer
         except (httpx.TransportError, httpx.InvalidURL) as error:
+            metrics.ROUTED.labels(cell, "none").inc()
             log.warning("a cell does not answer", cell=cell, error=repr(error))
             raise _unavailable(f"Cell {cell} does not answer.") from None
 

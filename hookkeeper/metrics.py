@@ -51,7 +51,17 @@ ALERT_VERDICTS = sorted({*get_args(Verdict)} - NOT_MADE)
 LIMITS: tuple[Limit, ...] = get_args(Limit)
 SOURCES: tuple[Source, ...] = get_args(Source)
 REFUSALS = (
-    *("malformed", "unauthorized", "forbidden", "request-timeout", "conflict", "too-large", "not-json", "invalid"),
+    *(
+        "malformed",
+        "unauthorized",
+        "forbidden",
+        "request-timeout",
+        "conflict",
+        "not-known",
+        "too-large",
+        "not-json",
+        "invalid",
+    ),
     *("too-many-requests", "unavailable", "internal", "other"),
 )
 """The kinds of `api.problems` that a posted event can get."""
@@ -76,6 +86,12 @@ BUILD = Gauge(
     "hookkeeper_build",
     "1, with the versions of the code and of the deployment",
     ["version", "deployment_version"],
+    registry=PROCESS,
+)
+ROUTED = Counter(
+    "hookkeeper_routed_requests",
+    "Requests that a router has passed on, by the cell and the class of its answer",
+    ["cell", "status"],
     registry=PROCESS,
 )
 EVENTS_ACCEPTED = Counter(
