@@ -18,7 +18,7 @@ from hookkeeper.temporal.workers.serve import ServedQueue, serve
 from workflows.event import EventWorkflow
 from workflows.incident import IncidentWorkflow
 from workflows.probe import ProbeWorkflow
-from workflows.recovery import BulkWorkflow, RecoveryWorkflow
+from workflows.recovery import BulkWorkflow, RecoveryWorkflow, TenantDeletionWorkflow
 from workflows.release import ReleaseWorkflow
 from workflows.scheduled_event import ScheduledEventWorkflow
 from workflows.shared_run import SharedRunWorkflow
@@ -30,6 +30,7 @@ WORKFLOWS: list[type] = [
     ReleaseWorkflow,
     RecoveryWorkflow,
     BulkWorkflow,
+    TenantDeletionWorkflow,
     ProbeWorkflow,
     IncidentWorkflow,
 ]

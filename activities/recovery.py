@@ -21,6 +21,7 @@ from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper import ids
 from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.messages.bulk_work import (
+    ERASE,
     RecoveryCandidate,
     RecoveryPlan,
     RecoveryScope,
@@ -29,8 +30,11 @@ from hookkeeper.messages.bulk_work import (
     RedeliveryResult,
     RedeliverySummary,
 )
+from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
+from hookkeeper.temporal.schedules.client import Schedules
+from hookkeeper.temporal.server.error_translation import UnknownSchedule
 
 PLAN_SIZE = 200
 """Runs that are found at a time."""
@@ -92,7 +96,9 @@ class RecoveryActivities:
         active = {webhook for webhook, is_active in are_active.items() if is_active}
         results, tries = _results_of_earlier_try()
         remaining = [run for run in batch.runs if run.workflow_id not in results]
-        slots, start = asyncio.Semaphore(MAX_CONCURRENT_REDELIVERIES), asyncio.get_running_loop().time()
+        # Erasures from one shared run, one after the other: each replaces it.
+        slots = asyncio.Semaphore(1 if batch.scope.action == ERASE else MAX_CONCURRENT_REDELIVERIES)
+        start = asyncio.get_running_loop().time()
 
         async def redeliver_one(n: int, run: RecoveryCandidate) -> None:
             await asyncio.sleep(start + n / batch.rate - asyncio.get_running_loop().time())
@@ -103,7 +109,7 @@ class RecoveryActivities:
                     results[run.workflow_id] = await self._try_run(batch.scope, run, active, tries[run.workflow_id])
                 finally:
                     activity.heartbeat(results, tries)
-                if results[run.workflow_id] == "redelivered":
+                if results[run.workflow_id] == "redelivered" and batch.scope.action != ERASE:
                     await self._until_decided(run.workflow_id)
                     self._limit.record(asyncio.get_running_loop().time() - begin)
 
@@ -127,6 +133,8 @@ class RecoveryActivities:
     ) -> RedeliveryResult:
         try:
             assert scope.action != "acknowledge", "it takes a whole batch at once"
+            if scope.action == ERASE:
+                return await self._candidates.erase(*ids.event_of(run.workflow_id))
             if scope.action is None:
                 return await self._candidates.redeliver(scope, run, active)
             return await self._candidates.command(scope, scope.action, run, active)
@@ -135,6 +143,39 @@ class RecoveryActivities:
                 raise
             log.error("not redelivered", run=run.workflow_id, tenant=scope.tenant, exc_info=error)
             return "failed"
+
+
+class TenantActivities:
+    """Raise what `RecoveryActivities` do."""
+
+    def __init__(
+        self, store: Store, candidates: RecoveryCandidates, schedules: Schedules, concurrency: TenantConcurrency
+    ) -> None:
+        self._store = store
+        self._candidates = candidates
+        self._schedules = schedules
+        self._concurrency = concurrency
+
+    @activity.defn
+    async def remove_tenant(self, scope: RecoveryScope) -> None:
+        """Remove a tenant whose events are erased, with all that it has. Idempotent."""
+        with self._concurrency.slot(scope.tenant):
+            async with heartbeating():
+                await self._remove_schedules(scope.tenant)
+                while found := (await self._store.index.matches(Search(tenant=scope.tenant), PLAN_SIZE, None))[0]:
+                    for key in found:  # accepted while the deletion began
+                        await self._candidates.erase(*key)
+                await self._store.tenants.remove(scope.tenant)
+
+    async def _remove_schedules(self, tenant: str) -> None:
+        cursor = None
+        while True:
+            found, cursor = await self._schedules.page(tenant, PLAN_SIZE, cursor)
+            for schedule in found:
+                with suppress(UnknownSchedule):
+                    await self._schedules.delete(tenant, schedule.plan.id)
+            if cursor is None:
+                return
 
 
 def _summary(batch: RedeliveryBatch, results: dict[str, RedeliveryResult]) -> RedeliverySummary:

@@ -17,7 +17,7 @@ from activities.memory_budget import WorkerMemory
 from activities.notifications import NotificationActivities
 from activities.probe import ProbeActivities
 from activities.rate_gate import RateGate
-from activities.recovery import RecoveryActivities
+from activities.recovery import RecoveryActivities, TenantActivities
 from activities.release import ReleaseActivities
 from activities.rendering import Renderer
 from activities.runs import RunActivities
@@ -161,7 +161,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
 def _bulk_activities(temporal: Client, store: Store, settings: Settings, gateway: Gateway) -> list[Activity]:
     concurrency = TenantConcurrency(MAX_CONCURRENT_BULK, settings.max_concurrent_per_tenant)
     release = ReleaseActivities(store, HeldDeliveries(temporal, store.index.runs_by_status), concurrency)
-    candidates = RecoveryCandidates(temporal, store.index, gateway.commands, gateway.reader)
+    candidates = RecoveryCandidates(temporal, store.index, gateway.commands, gateway.reader, gateway.erasure)
     recovery = RecoveryActivities(store, candidates, concurrency)
     return [
         release.find_held,
@@ -169,4 +169,5 @@ def _bulk_activities(temporal: Client, store: Store, settings: Settings, gateway
         recovery.count_candidates,
         recovery.find_candidates,
         recovery.redeliver_candidates,
+        TenantActivities(store, candidates, gateway.schedules, concurrency).remove_tenant,
     ]

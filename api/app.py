@@ -25,6 +25,7 @@ from api.routes import (
     stats,
     suppressions,
     system,
+    tenants,
     webhooks,
 )
 from api.state import ApiState
@@ -58,6 +59,7 @@ ROUTERS = (
     event_types.router,
     event_types.search_keys_router,
     stats.router,
+    tenants.router,
     system.router,
     schedules.router,
     portal.router,

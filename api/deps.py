@@ -35,6 +35,7 @@ from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.recoveries import RecoveryService
 from hookkeeper.services.schedules import ScheduleService
 from hookkeeper.services.system_state import SystemState
+from hookkeeper.services.tenants import TenantService
 from hookkeeper.services.webhooks import WebhookService, require
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
@@ -87,6 +88,11 @@ async def _recovery_service(request: Request) -> RecoveryService:
     return RecoveryService(request.state.caller, state.store, state.gateway)
 
 
+async def _tenant_service(request: Request) -> TenantService:
+    state = state_of(request)
+    return TenantService(request.state.caller, state.store, state.gateway, state.validator)
+
+
 class EventEntry(NamedTuple):
     """What a request with events needs. One dependency, because FastAPI takes 0.02 ms for each."""
 
@@ -118,6 +124,7 @@ SearchesDep = Annotated[EventSearches, _from_state(lambda state: state.searches)
 WebhooksDep = Annotated[WebhookService, Depends(_webhook_service)]
 EventTypesDep = Annotated[EventTypes, Depends(_event_types)]
 ScheduleServiceDep = Annotated[ScheduleService, Depends(_schedule_service)]
+TenantsDep = Annotated[TenantService, Depends(_tenant_service)]
 RecoveriesDep = Annotated[RecoveryService, Depends(_recovery_service)]
 GatewayDep = Annotated[Gateway, _from_state(lambda state: state.gateway)]
 SchedulesDep = Annotated[Schedules, _from_state(lambda state: state.gateway.schedules)]

@@ -34,6 +34,7 @@ from hookkeeper.registry.index.statistics import StatisticsTooLarge
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.registry.portal import TooManyPortalSessions
 from hookkeeper.registry.suppressions import TooManySuppressions
+from hookkeeper.registry.tenants import TenantExists
 from hookkeeper.registry.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks, UidTaken
 from hookkeeper.sandbox.children import SandboxUnavailable
 from hookkeeper.services.errors import (
@@ -44,6 +45,7 @@ from hookkeeper.services.errors import (
     NotPossible,
     Postponed,
     ServiceError,
+    TenantSuspended,
     TooLarge,
 )
 from hookkeeper.temporal.schedules.client import BadTimes
@@ -65,6 +67,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     Refused,
     UnknownDelivery,
     EventTypeExists,
+    TenantExists,
     TooManyWebhooks,
     UidTaken,
     TooManyPortalSessions,
@@ -134,7 +137,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return from_validation(error.errors())
         case NotFound():
             return Missing(str(error))
-        case NotAllowed():
+        case NotAllowed() | TenantSuspended():
             return Forbidden(str(error))
         case NotPossible():
             return Conflicting(str(error))
@@ -157,7 +160,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Missing(_sentence(error))
         case Conflict() | TooManySchedules() | Refused():
             return Conflicting(_sentence(error))
-        case EventTypeExists() | TooManyWebhooks() | UidTaken() | ChangedMeanwhile():
+        case EventTypeExists() | TenantExists() | TooManyWebhooks() | UidTaken() | ChangedMeanwhile():
             return Conflicting(_sentence(error))
         case PreviousKeySigns():
             return Conflicting(f"{_sentence(error)} Wait until then, or end it now with `end_previous`.")

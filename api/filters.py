@@ -112,26 +112,34 @@ class _WebhookSearch(NamedTuple):
     status: HealthStatus | None
 
 
-async def _webhook_search(
-    tenant: AnyTenant,
+async def _terms(
     q: Annotated[
         str | None,
         Query(
             min_length=1,
             max_length=MAX_QUERY,
-            description="Words, or texts in quotes, of the webhook's id, uid, name or URL, and values of its metadata: "
-            "`metadata.team:shop`. Up to five, and all have to be met",
+            description="Words, or texts in quotes, of the id, name (of a webhook also uid or URL), and values of the"
+            " metadata: `metadata.team:shop`. Up to five, and all have to be met",
             examples=["metadata.team:shop"],
         ),
     ] = None,
+) -> Sequence[Term]:
+    try:
+        return parse(q, "metadata") if q is not None else ()
+    except BadQuery as error:
+        raise Invalid.field("q", str(error)) from None
+
+
+Terms = Annotated[Sequence[Term], Depends(_terms)]
+
+
+async def _webhook_search(
+    tenant: AnyTenant,
+    terms: Terms,
     event: Annotated[EventType | None, Query(description="Only webhooks that match events of this type")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled webhooks")] = None,
     status: Annotated[HealthStatus | None, Query(description="Only webhooks whose `health` has this status")] = None,
 ) -> _WebhookSearch:
-    try:
-        terms = parse(q, "metadata") if q is not None else ()
-    except BadQuery as error:
-        raise Invalid.field("q", str(error)) from None
     return _WebhookSearch(tenant, terms, event, enabled, status)
 
 

@@ -21,7 +21,6 @@ from api.schemas.webhooks import WebhookSecret
 from hookkeeper import ids
 from hookkeeper.content import masking, tls
 from hookkeeper.content.headers import masked
-from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.search_terms import CHANNEL
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
@@ -45,6 +44,7 @@ from hookkeeper.services.schedule_fields import (
     ScheduleView,
 )
 from hookkeeper.services.webhook_fields import FailingTarget, WebhookHealth, WebhookView, WebhookWithSecret
+from hookkeeper.services.webhooks import masked_alerts
 from hookkeeper.temporal.bulk.recovery_candidates import search_of
 from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
@@ -60,7 +60,7 @@ def webhook(row: Webhook) -> WebhookView:
         url=row.url or None,
         filter_errors=row.filter_errors or 0,
         notifications=tuple(map(masking.masked, row.notifications)),
-        on_failure=_masked(row.on_failure),
+        on_failure=masked_alerts(row.on_failure),
         headers=masked(row.headers),
         tls=tls.masked(row.tls),
         signature_scheme="v1a" if is_asymmetric(row.secret) else "v1",
@@ -237,13 +237,6 @@ def _next_attempt(
     delivery: Delivery | DeliveryResult, event: EventState | ChangedEvent | ListedEvent
 ) -> datetime | None:
     return next_attempt_at(delivery.status, delivery.next_attempt_at, event.status, event.deliver_at)
-
-
-def _masked(on_failure: OnFailure | None) -> OnFailure | None:
-    if on_failure is None:
-        return None
-    hidden = tuple(map(masking.masked, on_failure.notifications))
-    return on_failure.model_copy(update={"notifications": hidden})
 
 
 def _public_key(row: Webhook) -> str | None:

@@ -9,13 +9,15 @@ SHARED_RUN = "SharedRunWorkflow"
 """The workflow type of a run that makes the first attempts of several events."""
 RELEASE, RECOVERY, BULK = "ReleaseWorkflow", "RecoveryWorkflow", "BulkWorkflow"
 """Workflow types of bulk work on events. A bulk action is a recovery that earlier releases do not know."""
+TENANT_DELETION = "TenantDeletionWorkflow"
+"""The workflow type that erases the events of a tenant, and then removes the tenant."""
 SCHEDULED = "ScheduledEventWorkflow"
 """The workflow type of a schedule's firing."""
 PROBE = "ProbeWorkflow"
 """The workflow type that probes a webhook that was disabled for failing."""
 INCIDENT = "IncidentWorkflow"
 """The workflow type that alerts of a webhook for as long as it fails."""
-WORKFLOW_TYPES = (EVENT, SHARED_RUN, RELEASE, RECOVERY, BULK, SCHEDULED, PROBE, INCIDENT)
+WORKFLOW_TYPES = (EVENT, SHARED_RUN, RELEASE, RECOVERY, BULK, TENANT_DELETION, SCHEDULED, PROBE, INCIDENT)
 """All of this release."""
 
 STATE = "state"

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 
-from activities.recovery import RecoveryActivities
+from activities.recovery import RecoveryActivities, TenantActivities
 from hookkeeper import temporal_names
 from hookkeeper.messages.bulk_work import (
     RecoveryCandidate,
@@ -55,6 +55,8 @@ class RecoveryWorkflow:
         while not self._is_cancelled() and await self._redeliver_next():
             if workflow.info().get_current_history_length() > LONG_HISTORY:
                 workflow.continue_as_new(self._state)
+        if not self._is_cancelled():
+            await self._end()
         self._set(status="cancelled" if self._is_cancelled() else "finished", finished_at=workflow.now())
         return self._state
 
@@ -76,6 +78,9 @@ class RecoveryWorkflow:
         return self._state
 
     # Steps
+
+    async def _end(self) -> None:
+        """Do what comes after the last event."""
 
     async def _redeliver_next(self) -> bool:
         """Redeliver the next candidates; False if these were the last ones."""
@@ -167,6 +172,27 @@ class BulkWorkflow(RecoveryWorkflow):
     async def run(self, state: RecoveryState) -> RecoveryState:
         """Do what a recovery does."""
         return await super().run(state)
+
+
+@workflow.defn(name=temporal_names.TENANT_DELETION)
+class TenantDeletionWorkflow(RecoveryWorkflow):
+    """Erases the events of a tenant, then removes all else that it has, unless an event could not be erased."""
+
+    @workflow.init
+    def __init__(self, state: RecoveryState) -> None:
+        super().__init__(state)
+
+    @workflow.run
+    async def run(self, state: RecoveryState) -> RecoveryState:
+        """Do what a recovery does, and remove the tenant."""
+        return await super().run(state)
+
+    async def _end(self) -> None:
+        scope = self._state.scope
+        if not self._state.failed:
+            await run_bulk_step(
+                TenantActivities.remove_tenant, scope, tenant=scope.tenant, timeout=COUNT_TIMEOUT, summary="remove"
+            )
 
 
 def batch_size(rate: float, done: int = 0, seconds: float = 0.0) -> int:

@@ -31,6 +31,7 @@ TAGS = {
     "recoveries": "Redeliver failed deliveries in bulk, for one webhook or for a whole tenant.",
     "schedules": "Events that are posted automatically, by cron expression or at an interval.",
     "statistics": "Counts, success rates and latencies, from the index of events.",
+    "tenants": "Customers: describe, limit and suspend them.",
     "event types": "The catalogue of event types with their JSON Schemas, shared by all tenants.",
     "suppressions": "Email addresses that receive no more emails.",
     "keys": "API keys: create, list and revoke them.",

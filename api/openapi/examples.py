@@ -38,6 +38,7 @@ from hookkeeper.services.event_types import EventTypeView, TenantSearchKeysView
 from hookkeeper.services.portal_links import PortalLink, PortalSessionView, ThemeView
 from hookkeeper.services.preview import Preview, RequestPreview
 from hookkeeper.services.schedule_fields import ScheduleCommandAccepted, ScheduleSummary
+from hookkeeper.services.tenants import TenantView
 from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
 
@@ -262,7 +263,7 @@ EXAMPLES: tuple[BaseModel, ...] = (
         ]
     ),
     EVENT,
-    EventSummary.of(EVENT, webhooks=[WEBHOOK_ID], needs_attention=[], latest=LATEST),
+    EventSummary.of(EVENT, webhooks=[WEBHOOK_ID], needs_attention=[], latest=LATEST, channels=["project_1"]),
     EventCommandAccepted(id=EVENT_ID, command="retry", delivery=WEBHOOK_ID),
     ErasureAccepted(id=EVENT_ID, runs=1),
     STATISTICS,
@@ -283,6 +284,16 @@ EXAMPLES: tuple[BaseModel, ...] = (
         search_keys=["order"],
         created_at=CREATED,
         updated_at=CREATED,
+    ),
+    TenantView(
+        id="acme",
+        name="Acme Ltd",
+        rate_limit="100/second",
+        suspended_at=None,
+        created_at=CREATED,
+        updated_at=CREATED,
+        webhooks=3,
+        events=4711,
     ),
     TenantSearchKeysView(tenant="acme", paths=["order_id", "customer.id"]),
     SuppressionView(

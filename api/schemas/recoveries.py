@@ -12,8 +12,9 @@ class RecoveryView(ResponseModel):
     id: str | None
     """Null for a dry run."""
     tenant: str
-    action: Literal["recover"] | BulkAction
-    """`recover`: deliveries of the status are made again, oldest first. The others are bulk actions."""
+    action: Literal["recover", "erase"] | BulkAction
+    """`recover`: deliveries of the status are made again, oldest first. `erase`: a tenant is deleted. The others are
+    bulk actions."""
     filter: dict[str, str | list[str]] | None
     """Of a bulk action: parameters of `GET /v1/events`."""
     webhook_id: str | None

@@ -22,6 +22,7 @@ from hookkeeper.cli import (
     sending,
     stats,
     suppressions,
+    tenants,
     webhooks,
 )
 from hookkeeper.cli.console import Failed, print_failure, print_result
@@ -152,6 +153,7 @@ app.add_typer(recoveries.app, name="recoveries")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(event_types.app, name="event-types")
 app.add_typer(suppressions.app, name="suppressions")
+app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
 app.add_typer(cells.app, name="cells")
 app.command()(stats.stats)
@@ -231,7 +233,10 @@ def reindex(
         ),
     ] = "",
 ) -> None:
-    """Add to the index of events what it lacks, from histories. Can be interrupted and repeated safely."""
+    """Add to the index of events what it lacks, from histories, and end open events whose runs are gone.
+
+    Can be interrupted and repeated safely.
+    """
     from hookkeeper.cli.maintenance import run_reindex
 
     run_reindex(since)

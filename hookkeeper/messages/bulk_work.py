@@ -74,6 +74,8 @@ class ReleaseProgress(Message):
 # Recoveries
 
 BulkAction = Literal["retry", "cancel", "redeliver", "acknowledge"]
+ERASE: Literal["erase"] = "erase"
+"""The action of a tenant's deletion."""
 RecoverableStatus = Literal["failed", "cancelled"]
 RedeliveryResult = Literal["redelivered", "skipped", "failed"]
 """`skipped`: there is nothing to redeliver any more."""
@@ -86,7 +88,7 @@ class RecoveryScope(Message):
     """The deliveries that a recovery is about. Those of a bulk action are what a search of events finds."""
 
     tenant: str
-    action: BulkAction | None = None
+    action: BulkAction | Literal["erase"] | None = None
     """None: a recovery, which makes deliveries of the status again, oldest first."""
     search: dict[str, Any] | None = None
     """What a bulk action searches: a `Search` (`hookkeeper.registry.index.search`) as JSON. It replaces the fields from

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
-from hookkeeper.registry.models import EventType, TenantSearchKeys
+from hookkeeper.registry.models import EventType, Tenant, TenantSearchKeys
 from hookkeeper.registry.paging import read_large
 from hookkeeper.times import utc_now
 
@@ -32,14 +32,24 @@ class TypeRules(NamedTuple):
     schema: dict[str, Any] | None
     search_keys: tuple[str, ...]
     """Those of the type, and those of the tenant."""
+    is_known_tenant: bool
+    rate_limit: str | None
+    """Events that a process accepts of the tenant."""
+    is_suspended: bool
+    reason: str
+    """Why the tenant is suspended."""
 
 
 ONE_ROW = select(literal_column("1")).subquery("one_row")
 RULES = (
-    select(EventType.name, EventType.archived, EventType.schema, EventType.search_keys, TenantSearchKeys.paths)
+    select(
+        *(EventType.name, EventType.archived, EventType.schema, EventType.search_keys, TenantSearchKeys.paths),
+        *(Tenant.id, Tenant.rate_limit, Tenant.suspended_at, Tenant.reason),
+    )
     .select_from(ONE_ROW)
     .outerjoin(EventType, EventType.name == bindparam("name"))
     .outerjoin(TenantSearchKeys, TenantSearchKeys.tenant == bindparam("tenant"))
+    .outerjoin(Tenant, Tenant.id == bindparam("tenant"))
 )
 
 
@@ -67,10 +77,11 @@ class Catalogue:
 
     async def rules(self, tenant: str, name: str) -> TypeRules:
         """Return the rules for a tenant's event of this type."""
-        ((known, archived, schema, type_keys, tenant_keys),) = await self._direct.fetch(
-            self._rules, tenant, {"name": name, "tenant": tenant}
-        )
-        return TypeRules(known is not None, bool(archived), schema, (*(type_keys or ()), *(tenant_keys or ())))
+        (row,) = await self._direct.fetch(self._rules, tenant, {"name": name, "tenant": tenant})
+        known, archived, schema, type_keys, tenant_keys, tenant_id, rate, suspended_at, reason = row
+        keys = (*(type_keys or ()), *(tenant_keys or ()))
+        of_tenant = tenant_id is not None, rate, suspended_at is not None, reason or ""
+        return TypeRules(known is not None, bool(archived), schema, keys, *of_tenant)
 
     async def search_keys(self, tenant: str) -> list[str]:
         """Return the paths of a tenant's search keys."""

@@ -219,6 +219,8 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     disabled_reason: Mapped[str | None] = mapped_column(default=None)
     disabled_at: Mapped[datetime | None] = mapped_column(default=None)
     paused_at: Mapped[datetime | None] = mapped_column(default=None)
+    suspended: Mapped[bool | None] = mapped_column(default=None)
+    """It is paused because its tenant is suspended; NULL: it is not."""
     disable_after: Mapped[float | None] = mapped_column(default=None)
     """Seconds of failures after which the webhook is disabled; NULL: the setting applies."""
     alert_after: Mapped[AlertAfter | None] = mapped_column(default=None)
@@ -323,6 +325,30 @@ def rate_at_present(rate_limit: float | None, timeouts: int | None) -> float | N
     if not is_hanging(timeouts):
         return rate_limit
     return min(HANGING_RATE, rate_limit or HANGING_RATE)
+
+
+class Tenant(Base, kw_only=True, eq=False, repr=False):
+    """A customer. Its attributes from `retry` on are those of webhooks that are registered without them."""
+
+    __tablename__ = "tenants"
+    __table_args__ = (Index("ix_tenants_created_at", "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(default="")
+    metadata_: Mapped[dict[str, str]] = mapped_column("metadata", default_factory=dict)
+    rate_limit: Mapped[str | None] = mapped_column(default=None)
+    """Events that a process accepts, as `100/second`; NULL: any number."""
+    suspended_at: Mapped[datetime | None] = mapped_column(default=None)
+    reason: Mapped[str] = mapped_column(default="")
+    """Why it is suspended."""
+    retry: Mapped[RetryPolicy | None] = mapped_column(default=None)
+    on_failure: Mapped[OnFailure | None] = mapped_column(
+        EncryptedJson("tenants.on_failure", ElementJson(OnFailure)), default=None
+    )
+    alert_after: Mapped[AlertAfter | None] = mapped_column(default=None)
+    signature_scheme: Mapped[str | None] = mapped_column(default=None)
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
 
 class EventType(Base, kw_only=True, eq=False):

@@ -33,6 +33,7 @@ from hookkeeper.registry.reserved_times import ReservedTimes
 from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.registry.tenant_rows import TenantRows
+from hookkeeper.registry.tenants import Tenants
 from hookkeeper.registry.transactions import Transactions
 from hookkeeper.registry.webhooks import Webhooks
 
@@ -46,6 +47,7 @@ class Store:
         self._direct = DirectReads(engine, database)
         self.webhooks = Webhooks(database, self._direct)
         self.catalogue = Catalogue(database, self._direct)
+        self.tenants = Tenants(database)
         self.suppressions = Suppressions(database)
         self.alerts = AlertClaims(database)
         self.health = HealthStore(database)

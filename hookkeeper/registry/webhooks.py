@@ -186,9 +186,10 @@ class Webhooks:
         """Pause or resume a webhook and return it, or None. Idempotent. Deliveries of a paused webhook are held."""
         async with self._database.write() as session:
             webhook = await session.scalar(_the_webhook(webhook_id, tenant).with_for_update())
-            if webhook is not None and (webhook.paused_at is not None) != paused:
+            if webhook is not None and ((webhook.paused_at is not None) != paused or webhook.suspended):
                 now = utc_now()
                 webhook.paused_at = now if paused else None
+                webhook.suspended = None
                 if not paused:
                     begin_anew(webhook)  # without attempts, the pause must not count as time of failures
                 webhook.updated_at = now

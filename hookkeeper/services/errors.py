@@ -3,6 +3,7 @@
 ServiceError
 ├── NotFound       there is no such object, or it belongs to another tenant
 ├── NotAllowed     the key is bound to another tenant
+├── TenantSuspended  the tenant is suspended
 ├── NotPossible    not in the present state
 ├── NotKnown       the event was not accepted before, as the request demands
 ├── Invalid        not acceptable; names each bad field
@@ -56,6 +57,10 @@ class NotFound(ServiceError):
 
 class NotAllowed(ServiceError):
     """The key is bound to another tenant."""
+
+
+class TenantSuspended(ServiceError):
+    """The tenant is suspended: it accepts no new events."""
 
 
 class NotPossible(ServiceError):

@@ -24,9 +24,10 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
 from hookkeeper.sandbox.pool import Sandbox
-from hookkeeper.services.errors import Invalid, NotKnown, TooLarge
+from hookkeeper.services.errors import Invalid, NotKnown, TenantSuspended, TooLarge
 from hookkeeper.services.event_starts import EventStarts
 from hookkeeper.services.new_event import NewEvent, digest
+from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.schema_validation import check_data
 from hookkeeper.services.start_queue import Expected, NewRun
 from hookkeeper.settings import Settings
@@ -66,6 +67,7 @@ class EventIngest:
         self._gateway = gateway
         self._store = store
         self._sandbox = sandbox
+        self._rates = RateLimits(None)
         self._starts = EventStarts(gateway, store.rows, settings.max_events_per_run)
 
     async def aclose(self) -> None:
@@ -85,9 +87,9 @@ class EventIngest:
 
         `event_id` is the event's own id, or was generated for it. If one of its webhooks is ordered, the event waits
         until all earlier events of its batch have their places. Without `may_share`, the event has a run of its own.
-        With `only_known`, raises NotKnown for an event that has no row yet. Raises Invalid, TooLarge, Suspended and the
-        errors of the registry and of Temporal. After Unavailable the outcome is not known: sent again with the same id,
-        it is one event.
+        With `only_known`, raises NotKnown for an event that has no row yet. Raises Invalid, TooLarge, Postponed,
+        TenantSuspended and the errors of the registry and of Temporal. After Unavailable the outcome is not known: sent
+        again with the same id, it is one event.
         """
         size = self._check_size(event)
         async with _in_time():
@@ -95,7 +97,7 @@ class EventIngest:
                 raise NotKnown("No event with this id was accepted before.")
             try:
                 return await self._accept(event, event_id, size, in_batch, may_share)
-            except Invalid:  # it may have been valid when it was accepted
+            except (Invalid, TenantSuspended):  # it may have been valid when it was accepted
                 if event.id and (known := await self._gateway.known(event.tenant, event.id, digest(event))):
                     metrics.count_accepted(duplicate=True)
                     return known
@@ -105,7 +107,7 @@ class EventIngest:
         """Start a run for one webhook only, whatever it listens to, and even while it is disabled.
 
         Its data must match the schema of its type, as those of any event: a receiver may rely on it. The type need not
-        be in the catalogue. Raises Invalid, TooLarge, Suspended and the errors of the registry and of Temporal.
+        be in the catalogue. Raises what `accept` does.
         """
         size = self._check_size(event)
         run = self._input(event, event_id, utc_now(), tuple(deliveries_of(webhook, manual=True)), only_to=webhook.id)
@@ -114,9 +116,9 @@ class EventIngest:
             return await self._start(NewRun(run, size, has_own_id=True, search_keys=search_keys))
 
     async def check(self, event: NewEvent) -> None:
-        """Raise Invalid, TooLarge or Suspended for an event that would be refused if it came now."""
+        """Raise Invalid, TooLarge, Suspended or TenantSuspended for an event that would be refused if it came now."""
         self._check_size(event)
-        await self._check_type(event)
+        await self._check_type(event, is_new=False)
 
     async def _accept(
         self, event: NewEvent, event_id: str, size: int, in_batch: PlaceInBatch | None, may_share: bool
@@ -165,9 +167,19 @@ class EventIngest:
             raise TooLarge(f"The event is larger than the {self._settings.max_event_bytes} bytes allowed.")
         return size
 
-    async def _check_type(self, event: NewEvent, *, is_test: bool = False) -> tuple[Key, ...]:
-        """Check the event against the catalogue; of a test event, only its data. Return what it is searched by."""
+    async def _check_type(self, event: NewEvent, *, is_test: bool = False, is_new: bool = True) -> tuple[Key, ...]:
+        """Check the event against the catalogue, of a test event only its data, and against what its tenant may have.
+        Return what it is searched by.
+        """
         rules = await self._store.catalogue.rules(event.tenant, event.type)
+        if rules.is_suspended:
+            why = f": {rules.reason}" if rules.reason else "."
+            raise TenantSuspended(f"The tenant {event.tenant} is suspended, and accepts no new events{why}")
+        if is_new and rules.rate_limit:
+            refusal = f"The tenant may send {rules.rate_limit.replace('/', ' events a ')}."
+            await self._rates.count(event.tenant, rules.rate_limit, refusal)
+        if is_new and not rules.is_known_tenant:
+            await self._store.tenants.note(event.tenant)
         if not rules.is_known and self._settings.require_known_event_types and not is_test:
             raise Invalid.field("type", "is not in the catalogue of event types")
         if rules.archived and not is_test:

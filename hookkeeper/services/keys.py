@@ -49,6 +49,8 @@ async def add_key(new: NewKey, key_id: str, store: Store, caller: Caller) -> tup
         rate_limit=new.rate_limit,
         expires_at=new.expires_at,
     )
+    if key.tenant is not None:
+        await store.tenants.note(key.tenant)
     await store.api_keys.add(key, caller.did("key.create", key.id, key.tenant, new.model_fields_set))
     return key, text
 

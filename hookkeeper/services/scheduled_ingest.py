@@ -5,13 +5,18 @@ from pydantic import ValidationError
 from hookkeeper import metrics
 from hookkeeper.messages.schedule import ScheduledEvent
 from hookkeeper.registry.api_keys import ApiKeys
-from hookkeeper.services.errors import EventRefused, Invalid, TooLarge
+from hookkeeper.services.errors import EventRefused, Invalid, TenantSuspended, TooLarge
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.temporal.server.error_translation import Conflict
 
-REFUSALS: dict[type[Exception], str] = {Invalid: "invalid", TooLarge: "too-large", Conflict: "conflict"}
+REFUSALS: dict[type[Exception], str] = {
+    Invalid: "invalid",
+    TooLarge: "too-large",
+    Conflict: "conflict",
+    TenantSuspended: "forbidden",
+}
 """How they are counted."""
 MAX_REASON = 1000
 """Characters: it is kept in history, and shown in lists."""
@@ -48,7 +53,7 @@ class ScheduledEventIngest:
         except ValidationError as error:
             metrics.count_refusal("invalid")
             raise EventRefused(_reason(Invalid.of(error.errors()))) from None
-        except (Invalid, TooLarge, Conflict) as refusal:
+        except (Invalid, TooLarge, Conflict, TenantSuspended) as refusal:
             metrics.count_refusal(REFUSALS[type(refusal)])
             raise EventRefused(_reason(refusal)) from None
 

@@ -21,7 +21,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhooks import ChangedMeanwhile
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.caller import Caller
-from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.errors import Invalid, NotFound, NotPossible
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.preview import Preview, Previewer, SampleEvent
@@ -35,6 +35,8 @@ ID_DIGITS, ID_LENGTH = string.ascii_lowercase + string.digits, 12
 """Ids are short, of 62 random bits. A run lists some hundred of them in a search attribute of 2 KB."""
 ROTATION_GRACE = 86_400
 """Seconds for which the previous signing key signs too."""
+DEFAULTS = frozenset({"retry", "on_failure", "alert_after", "signature_scheme"})
+"""Fields that a tenant can have for its webhooks."""
 MAX_CHANGE_ATTEMPTS = 3
 """Checks of a change, where other requests change the webhook meanwhile; then ChangedMeanwhile."""
 
@@ -51,12 +53,20 @@ class WebhookService(NamedTuple):
     settings: Settings
 
     async def create(self, new: dict[str, Any], given: Collection[str], webhook_id: str | None = None) -> Webhook:
-        """Register a webhook of all its fields, some of which were given, with this id if there is one.
+        """Register a webhook of all its fields, some of which were given, with this id if there is one. What was not
+        given can have a default of the tenant.
 
         Raises Invalid, TooManyWebhooks, WebhookExists and UidTaken.
         """
-        scheme = new["signature_scheme"] if "signature_scheme" in given else None
+        tenant = await self.store.tenants.get(new["tenant"])
+        if tenant is None:
+            await self.store.tenants.note(new["tenant"])
+        defaults = {name: getattr(tenant, name) for name in DEFAULTS.difference(given)} if tenant else {}
+        new = new | {name: value for name, value in defaults.items() if value is not None}
+        scheme = new["signature_scheme"] if "signature_scheme" in {*given, *defaults} else None
         webhook = await new_webhook(new, scheme, self.validator, webhook_id)
+        if tenant and tenant.suspended_at:
+            webhook.paused_at, webhook.suspended = webhook.created_at, True
         entry = self.caller.did("webhook.create", webhook.id, webhook.tenant, given)
         await self.store.webhooks.add(webhook, self.settings.max_webhooks_per_tenant, entry)
         return webhook
@@ -98,6 +108,9 @@ class WebhookService(NamedTuple):
         return require(await self.store.webhooks.set_paused(webhook.id, self.caller.tenant, True, entry))
 
     async def resume(self, webhook: Webhook) -> Webhook:
+        tenant = await self.store.tenants.get(webhook.tenant)
+        if tenant and tenant.suspended_at:
+            raise NotPossible("The tenant is suspended: its webhooks are resumed together with it.")
         entry = self.caller.did("webhook.resume", webhook.id, webhook.tenant)
         resumed = require(await self.store.webhooks.set_paused(webhook.id, self.caller.tenant, False, entry))
         await release_held(self.gateway, resumed)
@@ -261,11 +274,22 @@ def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, A
         ours = known.notifications if known else ()
         restored["notifications"] = _try("notifications", masking.unmasked, given["notifications"], ours)
     if given.get("on_failure"):
-        alerts: OnFailure = given["on_failure"]
-        ours = known.on_failure.notifications if known and known.on_failure else ()
-        notes = _try("on_failure.notifications", masking.unmasked, alerts.notifications, ours)
-        restored["on_failure"] = alerts.model_copy(update={"notifications": notes})
+        restored["on_failure"] = unmasked_alerts(given["on_failure"], known and known.on_failure)
     return restored
+
+
+def masked_alerts(alerts: OnFailure | None) -> OnFailure | None:
+    """Return alerts with masks in place of secrets."""
+    if alerts is None:
+        return None
+    return alerts.model_copy(update={"notifications": tuple(map(masking.masked, alerts.notifications))})
+
+
+def unmasked_alerts(alerts: OnFailure, known: OnFailure | None) -> OnFailure:
+    """Return alerts with the known secrets in place of masks. Raises Invalid for a mask without one."""
+    ours = known.notifications if known else ()
+    notes = _try("on_failure.notifications", masking.unmasked, alerts.notifications, ours)
+    return alerts.model_copy(update={"notifications": notes})
 
 
 def _headers_for(given: dict[str, Any], known: Webhook | None) -> dict[str, str]:

@@ -29,6 +29,8 @@ NEVER = {"event": {"type": TYPE}, "every": 86400 * 300, "offset": 86400 * 299}
 NOBODYS_PERIOD = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:01Z"}
 
 OBJECT, LISTS, MAKES, GLOBAL, ADMIN, STREAM = "object", "lists", "makes", "global", "admin", "stream"
+OWN = "own"
+"""A list of tenants, of which a key finds its own only."""
 KINDS = {
     "POST /v1/webhooks": MAKES,
     "GET /v1/webhooks": LISTS,
@@ -82,6 +84,11 @@ KINDS = {
     "GET /v1/event-types": GLOBAL,
     "GET /v1/event-types/{name}": GLOBAL,
     "GET /v1/catalogue": GLOBAL,
+    "POST /v1/tenants": ADMIN,
+    "GET /v1/tenants": OWN,
+    "GET /v1/tenants/{tenant_id}": OBJECT,
+    "PATCH /v1/tenants/{tenant_id}": ADMIN,
+    "DELETE /v1/tenants/{tenant_id}": ADMIN,
     "GET /v1/search-keys": LISTS,
     "PUT /v1/search-keys": MAKES,
     "POST /v1/event-types": ADMIN,
@@ -175,6 +182,7 @@ async def two(instance: Instance) -> AsyncIterator[Two]:
             "address": ADDRESS,
             "name": TYPE,
             "key_id": keys[0]["id"],
+            "tenant_id": instance.tenant,
         }
         bodies = {
             "POST /v1/webhooks": HOOK,
@@ -191,6 +199,8 @@ async def two(instance: Instance) -> AsyncIterator[Two]:
             "PATCH /v1/schedules/{schedule_id}": {"name": "taken over"},
             "POST /v1/schedules/{schedule_id}/backfill": NOBODYS_PERIOD,
             "PUT /v1/search-keys": {"paths": ["order_id"]},
+            "POST /v1/tenants": {"id": f"{instance.tenant}-c"},
+            "PATCH /v1/tenants/{tenant_id}": {"name": "taken over"},
             "POST /v1/event-types": {"name": "order.new"},
             "PATCH /v1/event-types/{name}": {"description": "changed"},
             "POST /v1/portal-links": {"name": "mine"},
@@ -228,6 +238,8 @@ async def test_no_route_shows_or_changes_an_object_of_another_tenant(two: Two) -
             case "lists":
                 assert {item["tenant"] for item in own.json()["items"]} <= {two.theirs}, route
                 problem(named, 403)
+            case "own":
+                assert [item["id"] for item in own.json()["items"]] == [two.theirs]
             case "makes" if route.endswith("/batch"):
                 assert [item["status"] for item in own.json()["items"]] == [202]
                 assert [item["status"] for item in named.json()["items"]] == [403]

@@ -37,6 +37,7 @@ WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
         set(),
     ),
     temporal_names.RECOVERY: (RECOVERY, RecoveryState, set(get_args(RecoveryCommand)), set()),
+    temporal_names.TENANT_DELETION: (RECOVERY, RecoveryState, set(get_args(RecoveryCommand)), set()),
     temporal_names.BULK: (RECOVERY, RecoveryState, set(get_args(RecoveryCommand)), set()),
     temporal_names.PROBE: (ProbeInput(webhook_id="wh_1", tenant="acme", interval=3600), None, set(), set()),
 }

@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
-from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.messages.bulk_work import ERASE, RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.search_attributes import tenant_attributes
 from hookkeeper.temporal.events.run_state import find_run, handle_of, input_of
 from hookkeeper.temporal.server import visibility
@@ -28,6 +28,7 @@ from hookkeeper.temporal.server.error_translation import (
     translated_errors,
 )
 
+TYPES = (temporal_names.RECOVERY, temporal_names.BULK, temporal_names.TENANT_DELETION)
 ANSWER_TIMEOUT = 2.0
 """Seconds in which the runs of a page must answer. One that does not is listed with what is known without it."""
 
@@ -88,7 +89,8 @@ class Recoveries:
         self, tenant: str | None, webhook_id: str | None, limit: int, cursor: str | None
     ) -> tuple[list[RecoveryState], str | None]:
         """Return one page, running ones first, each newest first, and the next page's cursor; raise `BadCursor`."""
-        types = f"WorkflowType IN ('{temporal_names.RECOVERY}', '{temporal_names.BULK}')"
+        names = "', '".join(TYPES)
+        types = f"WorkflowType IN ('{names}')"
         conditions = [types, "ExecutionStatus != 'ContinuedAsNew'", visibility.in_queue(self._task_queue)]
         if tenant is not None:
             conditions.append(f"{temporal_names.TENANT} = '{tenant}'")
@@ -105,7 +107,7 @@ class Recoveries:
         assert workflow_id is not None
         about = f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'}"
         await self._client.start_workflow(
-            temporal_names.BULK if scope.action else temporal_names.RECOVERY,
+            _type_of(scope),
             state,
             id=workflow_id,
             task_queue=self._task_queue,
@@ -175,6 +177,12 @@ class Recoveries:
         if run.status == WorkflowExecutionStatus.RUNNING:
             return state
         return state.model_copy(update={"status": "cancelled", "finished_at": run.close_time})
+
+
+def _type_of(scope: RecoveryScope) -> str:
+    if scope.action is None:
+        return temporal_names.RECOVERY
+    return temporal_names.TENANT_DELETION if scope.action == ERASE else temporal_names.BULK
 
 
 async def _id_of(run: WorkflowExecution) -> str:

@@ -4,6 +4,7 @@ events that a search finds, newest first.
 The index has them in order. The state of each run decides.
 """
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -28,12 +29,15 @@ from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.runs_by_status import recoverable
 from hookkeeper.registry.index.search import Search
 from hookkeeper.temporal.events import run_state
+from hookkeeper.temporal.events.erasure import Erasure
 from hookkeeper.temporal.events.event_commands import EventCommands
 from hookkeeper.temporal.events.event_read import EventReader
-from hookkeeper.temporal.server.error_translation import UnknownEvent, not_found_suppressed
+from hookkeeper.temporal.server.error_translation import Unavailable, UnknownEvent, not_found_suppressed
 
 _SEARCH = TypeAdapter(Search)
 EVENTS_PER_COUNT = 1000
+ERASURE_WAITS = (0.05, 0.2, 0.5, 1.0, 2.0)
+"""Seconds between tries to erase an event that was just cancelled."""
 
 
 def written(search: Search) -> dict[str, Any]:
@@ -57,11 +61,13 @@ class RecoveryCandidates:
         index: EventIndex,
         commands: EventCommands,
         reader: EventReader,
+        erasure: Erasure,
     ) -> None:
         self._client = client
         self._index = index
         self._commands = commands
         self._reader = reader
+        self._erasure = erasure
 
     async def count(self, scope: RecoveryScope) -> int:
         """Count the events that would be redelivered, or that a bulk action finds."""
@@ -141,6 +147,20 @@ class RecoveryCandidates:
             return await run_state.state_of(self._client, run_state.handle_of(self._client, run), run.status)
         snapshot = await self._reader.read(*ids.event_of(workflow_id))  # of a shared run that was terminated
         return snapshot and snapshot.state
+
+    async def erase(self, tenant: str, event_id: str) -> RedeliveryResult:
+        """Erase an event; cancel it before if it is open, and wait until its runs have closed. Idempotent."""
+        for wait in ERASURE_WAITS:
+            try:
+                await self._erasure.erase(tenant, event_id)
+            except UnknownEvent:
+                pass
+            except Refused:
+                await self._send(tenant, event_id, "cancel", None)
+                await asyncio.sleep(wait)
+                continue
+            return "redelivered"
+        raise Unavailable("the event is still open")
 
     async def _send(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> bool:
         try:

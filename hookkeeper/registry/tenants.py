@@ -1,0 +1,159 @@
+"""The tenants: those that an operator has described, and those that events, webhooks and keys have named.
+
+Methods raise RegistryUnavailable.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Row, Table, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hookkeeper.content.search_terms import Term, has_all
+from hookkeeper.registry.api_keys import ApiKey
+from hookkeeper.registry.audit import AuditEntry, add_entry
+from hookkeeper.registry.database import ROWS_PER_DELETION, Database, delete_rows, insert_into
+from hookkeeper.registry.health import CLEAN
+from hookkeeper.registry.index.rollup import DAY, HOUR
+from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries, rollups
+from hookkeeper.registry.models import Suppression, Tenant, TenantSearchKeys, Webhook
+from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
+from hookkeeper.registry.portal import PortalSession
+from hookkeeper.times import utc_now
+
+
+class TenantExists(Exception):
+    """There is a tenant with this id."""
+
+
+class Tenants:
+    """Stores tenants. Returned objects are detached; change them through these methods only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, tenant: Tenant, entry: AuditEntry) -> None:
+        """Add a tenant. Raises TenantExists."""
+        try:
+            async with self._database.write() as session:
+                session.add(tenant)
+                if tenant.suspended_at:
+                    await _hold(session, tenant.id)
+                add_entry(session, entry)
+        except IntegrityError:
+            raise TenantExists(f"the tenant {tenant.id} exists") from None
+
+    async def note(self, tenant: str) -> None:
+        """Add a tenant that a request has named, unless it is known."""
+        now = utc_now()
+        row = {"id": tenant, "name": "", "metadata": {}, "reason": "", "created_at": now, "updated_at": now}
+        query = insert_into(Tenant.__table__, self._database.dialect.name).values(row).on_conflict_do_nothing()
+        async with self._database.write() as session:
+            await session.execute(query)
+
+    async def get(self, tenant: str) -> Tenant | None:
+        """Return a tenant, or None."""
+        async with self._database.read() as session:
+            return await session.get(Tenant, tenant)
+
+    async def page(
+        self, *, only: str | None, terms: Sequence[Term], limit: int, cursor: str | None
+    ) -> tuple[list[Tenant], str | None]:
+        """Return up to `limit` tenants, or one, newest first, and the next cursor. Raises BadRegistryCursor."""
+        order = (Tenant.created_at, Tenant.id)
+        query = select(Tenant) if only is None else select(Tenant).where(Tenant.id == only)
+        if not terms:
+            return await read_page_of_large(self._database, query, order, limit, cursor)
+
+        def meets(row: Row[*tuple[Any, ...]]) -> bool:
+            return has_all(f"{row.id}\n{row.name}", row.metadata_.get, terms)
+
+        columns = (Tenant.name, Tenant.metadata_)
+        return await read_page_of_matching(self._database, query, order, limit, cursor, columns, meets)
+
+    async def latest_ids(self, limit: int) -> list[str]:
+        """Return the ids of the latest tenants, sorted."""
+        latest = select(Tenant.id).order_by(Tenant.created_at.desc(), Tenant.id.desc()).limit(limit)
+        async with self._database.read() as session:
+            return sorted(await session.scalars(latest))
+
+    async def counts(self, tenants: Collection[str]) -> tuple[dict[str, int], dict[str, int]]:
+        """Return how many webhooks these tenants have, and how many of their events were accepted in about 24 hours.
+
+        One that has none is left out.
+        """
+        webhooks = select(Webhook.tenant, func.count()).where(Webhook.tenant.in_(tenants)).group_by(Webhook.tenant)
+        c, since = rollups.c, int(utc_now().timestamp()) - DAY
+        of_hours = c.seconds == HOUR, c.tenant.in_(tenants), c.at > since, c.webhook_id == "", c.channel == ""
+        events = select(c.tenant, func.sum(c.events)).where(*of_hours).group_by(c.tenant)
+        async with self._database.read() as session:
+            found = [await session.execute(query) for query in (webhooks, events)]
+            return {row[0]: row[1] for row in found[0]}, {row[0]: int(row[1]) for row in found[1]}
+
+    async def update(self, tenant: str, changes: dict[str, Any], entry: AuditEntry) -> Tenant | None:
+        """Change attributes of a tenant and return it, or None. `suspended` pauses its webhooks, and resumes them.
+
+        Where all have these values already, nothing is written, and there is no entry.
+        """
+        changes = dict(changes)
+        suspended = changes.pop("suspended", None)
+        async with self._database.write() as session:
+            known = await session.get(Tenant, tenant, with_for_update=True)
+            if known is None:
+                return None
+            changed = {name: value for name, value in changes.items() if getattr(known, name) != value}
+            if suspended is not None and suspended != (known.suspended_at is not None):
+                changed["suspended_at"] = utc_now() if suspended else None
+                await (_hold if suspended else _resume)(session, tenant)
+            for name, value in changed.items():
+                setattr(known, name, value)
+            if changed:
+                known.updated_at = utc_now()
+                add_entry(session, entry)
+        return known
+
+    async def close(self, tenant: str) -> None:
+        """Suspend a tenant that is to be deleted, revoke its keys, and end its sessions of the portal."""
+        now = utc_now()
+        async with self._database.write() as session:
+            await _hold(session, tenant)
+            for kind in (ApiKey, PortalSession):
+                ends = update(kind).where(kind.tenant == tenant, kind.revoked_at.is_(None)).values(revoked_at=now)
+                await session.execute(ends)
+            query = update(Tenant).where(Tenant.id == tenant)
+            await session.execute(query.values(suspended_at=now, reason="It is being deleted.", updated_at=now))
+
+    async def remove(self, tenant: str) -> None:
+        """Remove a tenant without events, and all that it has but its entries of the audit log."""
+        for kind in (Webhook, Suppression, TenantSearchKeys, PortalSession, ApiKey):
+            await self._remove_rows(cast(Table, kind.__table__), kind.tenant == tenant)
+        await self._remove_rows(rollups, rollups.c.tenant == tenant)
+        await self._remove_rows(cast(Table, Tenant.__table__), Tenant.id == tenant)
+
+    async def _remove_rows(self, table: Table, where: ColumnElement[bool]) -> None:
+        while True:
+            async with self._database.write() as session:
+                if await delete_rows(session, table, where) < ROWS_PER_DELETION:
+                    return
+
+    async def holding(self, tenant: str) -> list[str]:
+        """Return the tenant's webhooks that hold deliveries, although they are neither paused nor disabled."""
+        is_held = deliveries.c.webhook_id == Webhook.id, deliveries.c.status == "held", NOT_SUCCEEDED
+        held = select(deliveries.c.id).where(*is_held).exists()
+        query = select(Webhook.id).where(Webhook.tenant == tenant, Webhook.enabled, Webhook.paused_at.is_(None), held)
+        async with self._database.read() as session:
+            return [*await session.scalars(query)]
+
+
+async def _hold(session: AsyncSession, tenant: str) -> None:
+    """Pause the webhooks of a tenant that are not paused."""
+    now = utc_now()
+    query = update(Webhook).where(Webhook.tenant == tenant, Webhook.paused_at.is_(None))
+    await session.execute(query.values(paused_at=now, suspended=True, updated_at=now))
+
+
+async def _resume(session: AsyncSession, tenant: str) -> None:
+    """Resume the webhooks that the suspension has paused, as `Webhooks.set_paused` does."""
+    query = update(Webhook).where(Webhook.tenant == tenant, Webhook.suspended)
+    await session.execute(query.values(**CLEAN, paused_at=None, suspended=None, updated_at=utc_now()))

@@ -1,0 +1,173 @@
+"""Tenants as objects: described, limited, suspended."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from callers import calling, make_key
+from problems import problem
+
+from instances import Instance
+from receivers import Receiver
+from timeouts import WAIT_TIMEOUT
+
+URL = "https://acme.example/hook"
+SLACK = {"notifications": [{"service": "slack://T00000000/B00000000/secrettokensecrettoken00"}]}
+
+
+async def _change(instance: Instance, **changes: Any) -> dict[str, Any]:
+    answer = await instance.http.patch(f"/v1/tenants/{instance.tenant}", json=changes)
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("thing", ["event", "webhook", "key"])
+async def test_a_tenant_is_there_once_something_names_it(instance: Instance, thing: str) -> None:
+    path = f"/v1/tenants/{instance.tenant}"
+    problem(await instance.http.get(path), 404)
+    if thing == "event":
+        await instance.send()
+    elif thing == "webhook":
+        await instance.webhook(URL)
+    else:
+        await make_key(instance, instance.tenant)
+    shown = (await instance.http.get(path)).json()
+    counts = int(thing == "webhook"), int(thing == "event")
+    assert (shown["id"], shown["webhooks"], shown["events"]) == (instance.tenant, *counts)
+    problem(await instance.http.post("/v1/tenants", json={"id": instance.tenant}), 409)
+
+
+async def test_a_tenant_keeps_what_it_is_given_and_its_secrets_are_masked(idle_instance: Instance) -> None:
+    given = {
+        "id": idle_instance.tenant,
+        "name": "Acme Ltd",
+        "metadata": {"plan": "pro"},
+        "rate_limit": "5/second",
+        "retry": {"schedule": [5]},
+        "on_failure": SLACK,
+    }
+    made = await idle_instance.http.post("/v1/tenants", json=given)
+    assert made.status_code == 201
+    assert "secrettoken" not in made.text
+    shown = made.json()
+    assert {name: shown[name] for name in ("name", "metadata", "rate_limit")} == {
+        name: given[name] for name in ("name", "metadata", "rate_limit")
+    }
+    assert (await _change(idle_instance, on_failure=shown["on_failure"]))["on_failure"] == shown["on_failure"]
+    stored = await idle_instance.store.tenants.get(idle_instance.tenant)
+    assert stored
+    assert stored.on_failure
+    assert stored.on_failure.notifications[0].service == SLACK["notifications"][0]["service"]
+    for query, is_found in (("acme", True), ("metadata.plan:pro", True), ("metadata.plan:free", False)):
+        found = (await idle_instance.http.get("/v1/tenants", params={"q": query})).json()["items"]
+        assert (idle_instance.tenant in [tenant["id"] for tenant in found]) is is_found
+
+
+async def test_webhooks_get_the_defaults_of_their_tenant_for_what_they_leave_out(idle_instance: Instance) -> None:
+    await idle_instance.http.post("/v1/tenants", json={"id": idle_instance.tenant})
+    await _change(idle_instance, retry={"schedule": [5]}, on_failure=SLACK, signature_scheme="v1a")
+    first = await idle_instance.webhook(URL)
+    assert (first["retry"]["schedule"], first["signature_scheme"]) == ([5], "v1a")
+    assert len(first["on_failure"]["notifications"]) == 1
+    second = await idle_instance.webhook(URL, retry=None, on_failure=None, signature_scheme="v1")
+    assert (second["retry"], second["on_failure"], second["signature_scheme"]) == (None, None, "v1")
+
+
+async def test_events_beyond_the_rate_of_the_tenant_are_refused_for_all_of_its_keys(instance: Instance) -> None:
+    keys = [await make_key(instance, instance.tenant) for _ in range(2)]
+    await _change(instance, rate_limit="2/day")
+    for number, key in enumerate((*keys, keys[0])):
+        async with calling(instance.app, key["key"]) as http:
+            answer = await http.post("/v1/events", json={"type": "order.paid"})
+            assert answer.status_code == (202 if number < 2 else 429), answer.text
+    assert problem(answer, 429)["detail"] == "The tenant may send 2 events a day."
+    assert int(answer.headers["retry-after"]) > 0
+    assert (await instance.http.post("/v1/events", json={"type": "order.paid"})).status_code == 202
+
+
+async def test_a_suspended_tenant_accepts_no_events_and_holds_its_deliveries(
+    instance: Instance, inbox: Receiver
+) -> None:
+    """Timeline: an event waits for a retry, another webhook is paused; the tenant is suspended; later it is not."""
+    hook = await instance.webhook(inbox.url)
+    paused = await instance.webhook(inbox.url)
+    await instance.http.post(f"/v1/webhooks/{paused['id']}/pause")
+    event = {"type": "order.paid", "tenant": instance.tenant, "id": "before"}
+    assert (await instance.http.post("/v1/events", json=event)).status_code == 202
+    await _change(instance, suspended=True, reason="The contract has ended.")
+
+    refused = problem(await instance.http.post("/v1/events", json=event | {"id": "after"}), 403)
+    assert refused["detail"].endswith("is suspended, and accepts no new events: The contract has ended.")
+    assert (await instance.http.post("/v1/events", json=event)).json()["duplicate"]
+    problem(await instance.http.post(f"/v1/webhooks/{hook['id']}/test"), 403)
+    problem(await instance.http.post(f"/v1/webhooks/{hook['id']}/resume"), 409)
+    assert (await instance.http.get(f"/v1/webhooks/{hook['id']}")).json()["health"]["status"] == "paused"
+    assert (await instance.webhook(URL))["paused_at"] is not None
+
+    await _change(instance, suspended=False)
+    states = {
+        each["id"]: each["paused_at"]
+        for each in (await instance.http.get("/v1/webhooks", params={"tenant": instance.tenant})).json()["items"]
+    }
+    assert [id_ for id_, paused_at in states.items() if paused_at] == [paused["id"]]
+    assert (await instance.http.post("/v1/events", json=event | {"id": "after"})).status_code == 202
+
+
+async def test_deliveries_that_a_suspension_held_are_sent_when_it_ends(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    event = await instance.send(deliver_at=soon)
+    await _change(instance, suspended=True)
+    await instance.until_delivery(event["id"], "held")
+    assert inbox.requests == []
+    await _change(instance, suspended=False)
+    await instance.until_delivery(event["id"], "succeeded")
+    assert len(inbox.requests) == 1
+
+
+async def test_a_key_of_a_tenant_sees_its_own_tenant_and_changes_none(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with calling(idle_instance.app, key["key"]) as http:
+        assert [each["id"] for each in (await http.get("/v1/tenants")).json()["items"]] == [idle_instance.tenant]
+        assert (await http.get(f"/v1/tenants/{idle_instance.tenant}")).json()["id"] == idle_instance.tenant
+        problem(await http.get("/v1/tenants/default"), 404)
+        problem(await http.patch(f"/v1/tenants/{idle_instance.tenant}", json={"rate_limit": None}), 403)
+
+
+async def test_a_deleted_tenant_leaves_nothing_but_its_audit_entries(instance: Instance, inbox: Receiver) -> None:
+    """Setup: an event that was delivered, one that waits for a day, a schedule, a suppression and a key.
+    Timeline: the tenant is deleted; the job is watched until it has ended.
+    Proves: the job counts both events; nothing is found, the key is refused, and a later event adds the tenant anew.
+    """
+    http, named = instance.http, {"tenant": instance.tenant}
+    key = await make_key(instance, instance.tenant)
+    await instance.webhook(inbox.url)
+    done = await instance.send()
+    await instance.until_closed(done["id"])
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    later = await instance.send(deliver_at=tomorrow)
+    await http.post("/v1/suppressions", json=named | {"address": "ann@acme.example"})
+    schedule = {"event": {"type": "order.paid"}, "every": 86400 * 300, "offset": 86400 * 299}
+    assert (await http.post("/v1/schedules", json=named | schedule)).status_code == 201
+
+    started = (await http.delete(f"/v1/tenants/{instance.tenant}")).json()
+    assert started["action"] == "erase"
+    async with calling(instance.app, key["key"]) as theirs, asyncio.timeout(WAIT_TIMEOUT):
+        while (await theirs.get("/v1/events")).status_code != 401:
+            await asyncio.sleep(0.1)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (job := (await http.get(f"/v1/recoveries/{started['id']}")).json())["status"] != "finished":
+            await asyncio.sleep(0.1)
+    assert (job["found"], job["done"], job["failed"]) == (2, 2, 0)
+    problem(await http.get(f"/v1/tenants/{instance.tenant}"), 404)
+    for path in ("webhooks", "events", "schedules", "suppressions", "keys"):
+        assert (await http.get(f"/v1/{path}", params=named)).json()["items"] == [], path
+    async with asyncio.timeout(WAIT_TIMEOUT):  # the server deletes in the background
+        for event in (done, later):
+            while (await http.get(f"/v1/events/{event['id']}", params=named)).status_code != 404:
+                await asyncio.sleep(0.1)
+    entries = (await http.get("/v1/audit", params=named)).json()["items"]
+    assert (entries[0]["action"], entries[0]["detail"]) == ("tenant.delete", {"job": started["id"]})
+    assert (await http.post("/v1/events", json=named | {"type": "order.paid"})).status_code == 202
+    assert (await http.get(f"/v1/tenants/{instance.tenant}")).status_code == 200
