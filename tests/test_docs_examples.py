@@ -197,6 +197,7 @@ NOT_RUN = {
     "mv": "restores a folder: tests/e2e/test_backup.py does",
     "pip install": "needs the internet",
     "python -m benchmarks": "as make bench",
+    "pg_basebackup": "takes minutes: python -m drills restore",
     "python -m drills": "as make drill",
 }
 """Why no test runs these commands."""
