@@ -22,6 +22,7 @@ from drills import (
     production_like,
     rates,
     report,
+    restore,
     slow,
     upgrade,
     waiting,
@@ -138,7 +139,9 @@ async def _slow(arguments: argparse.Namespace) -> bool:
 
 
 async def _production(arguments: argparse.Namespace) -> bool:
-    return production_like.print_steps(await production_like.run(arguments.seed, arguments.only, report.print_step))
+    return production_like.print_steps(
+        await production_like.run(arguments.seed, arguments.only, arguments.release, report.print_step)
+    )
 
 
 async def _upgrade(arguments: argparse.Namespace) -> bool:
@@ -147,11 +150,15 @@ async def _upgrade(arguments: argparse.Namespace) -> bool:
         arguments.seconds or upgrade.SECONDS,
         arguments.rate or upgrade.RATE,
     )
-    return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step))
+    return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step, arguments.shape))
 
 
 async def _cells(arguments: argparse.Namespace) -> bool:
     return report.print_moved(await cells.run(arguments.seed, report.print_step))
+
+
+async def _restore(arguments: argparse.Namespace) -> bool:
+    return report.print_restored(await restore.run(arguments.events or restore.EVENTS, report.print_step))
 
 
 DRILLS = {
@@ -169,8 +176,9 @@ DRILLS = {
     "production": _production,
     "upgrade": _upgrade,
     "cells": _cells,
+    "restore": _restore,
 }
-ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "cells", "production"}
+ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "cells", "production", "restore"}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -212,9 +220,14 @@ def _parser() -> argparse.ArgumentParser:
         "--events",
         type=int,
         help="number of events (ordered: 100, or 20,000 with keys, release: 1000, recovery, index: 2000, rates: 3000, "
-        "acceptance: 10,000)",
+        "acceptance: 10,000, restore: 40 of each kind)",
     )
-    add("--from", dest="release", help="upgrade: the earlier release, as a revision of git (the latest tag)")
+    add(
+        "--from",
+        dest="release",
+        default="",
+        help="upgrade, production: the earlier release, a revision of git (the latest tag)",
+    )
     add("--keys", type=_number, nargs="?", const=1000, default=0, help="ordered: number of keys (%(const)d)")
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
     add("--factor", type=float, default=1.0, help="neighbour, glance: multiplies the time limits (%(default)g)")

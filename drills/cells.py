@@ -131,7 +131,7 @@ async def _move(folder: Path, environment: Mapping[str, str], supervisor: Superv
             report(written.read_text().strip())
             assert process.returncode == 0, written.read_text()
             return
-        report(f"the command has said that it {text}: killing it" + (" and the router" if n else ""))
+        report(f"the command has said `… {text}`: killing it" + (" and the router" if n else ""))
         process.kill()
         await process.wait()
         if n and (pid := supervisor.pid("router")):

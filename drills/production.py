@@ -22,7 +22,7 @@ from random import randrange
 
 from drills import temporal_cluster
 from drills.authorities import Authority
-from drills.postgres import SMALL, Postgres, as_user, own
+from drills.postgres import SMALL, NotInstalled, Postgres, as_user, own
 from drills.relays import Relay
 from drills.shape import POSTGRESQL, ROLES, WORKERS, Shape
 from drills.stack import StackPlan
@@ -31,7 +31,7 @@ from drills.temporal_cluster import PORTS, ROOT, SERVER_NAME, Tls
 from hookkeeper.cli import temporal_server
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import LOCALHOST, Ports
+from hookkeeper.cli.ports import LOCALHOST, Ports, free_ports
 from hookkeeper.settings import Settings
 from hookkeeper.version import VERSION
 
@@ -154,10 +154,10 @@ class Production:
         return found
 
     def pooler(self) -> Service:
-        """Describe PgBouncer, in transaction mode if its version keeps prepared statements. Raises `Failed`."""
+        """Describe PgBouncer, in transaction mode if its version keeps prepared statements. Raises `NotInstalled`."""
         binary = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
         if binary is None:
-            raise Failed("pgbouncer is not installed (Debian: apt-get install pgbouncer)")
+            raise NotInstalled("pgbouncer is not installed (Debian: apt-get install pgbouncer)")
         written = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
         config, users, address = self.folder / "pgbouncer.ini", self.folder / "users.txt", self.address("pgbouncer")
         users.write_text("".join(f'"{user}" "none"\n' for user in ("postgres", ROLE)))
@@ -166,6 +166,7 @@ class Production:
             f"[pgbouncer]\nlisten_addr = {address}\nlisten_port = 6432\nunix_socket_dir =\nauth_type = trust\n"
             f"auth_file = {users}\ndefault_pool_size = 60\nmax_client_conn = 300\n{pooling(written)}\n"
         )
+        own(config, users)
         return Service("pgbouncer", as_user([binary, str(config)]), listens(address, 6432))
 
 
@@ -179,7 +180,7 @@ def pooling(version: str) -> str:
 
 @asynccontextmanager
 async def planned(
-    shape: Shape, folder: Path, disk: Path | None, variables: Mapping[str, str], ports: Ports, relayed: bool
+    shape: Shape, folder: Path, disk: Path | None, variables: Mapping[str, str], relayed: bool
 ) -> AsyncIterator[tuple[Production, StackPlan]]:
     """Plan a stack with its data and logs in `folder`, and the database on a small `disk` if given, until it ends.
 
@@ -189,14 +190,14 @@ async def planned(
         raise Failed(reason)
     async with AsyncExitStack() as resources:
         own_folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-production-"))
-        made = await asyncio.to_thread(_prepared, shape, Path(own_folder), disk, ports)
+        made = await asyncio.to_thread(_prepared, shape, Path(own_folder), disk)
         if relayed:
             made = replace(made, delays=await _relays(made, resources))
         yield (
             made,
             StackPlan(
                 data=DataDir(folder),
-                ports=ports,
+                ports=made.ports,
                 settings=Settings(_env_file=None),
                 send_emails=False,
                 encrypt="encryption" in shape.extras,
@@ -208,8 +209,8 @@ async def planned(
         )
 
 
-def _prepared(shape: Shape, folder: Path, disk: Path | None, ports: Ports) -> Production:
-    """Make the database cluster, certificates and tools, and choose a network."""
+def _prepared(shape: Shape, folder: Path, disk: Path | None) -> Production:
+    """Make the database cluster, certificates and tools, and choose a network and, at last, the port of the API."""
     folder.chmod(0o755)
     (folder / "bin").mkdir()
     (folder / "bin" / "temporal-sql-tool").symlink_to(temporal_cluster.folder() / "sql")
@@ -225,10 +226,10 @@ def _prepared(shape: Shape, folder: Path, disk: Path | None, ports: Ports) -> Pr
         }
     segment_mb = 1 if disk else 16
     postgres = Postgres((disk or sockets) / "data", sockets, options, address, segment_mb, POSTGRESQL)
-    postgres.make()
+    postgres.make(with_tls=tls is not None)
     if tls:
-        own(folder / "postgresql.key")
-    return Production(shape, folder, postgres, network, ports, tls)
+        own(folder / "postgresql.key", folder / "postgresql.pem")
+    return Production(shape, folder, postgres, network, free_ports(), tls)
 
 
 async def _relays(made: Production, resources: AsyncExitStack) -> tuple[Relay, ...]:

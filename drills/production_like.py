@@ -11,16 +11,19 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
-from drills import bulk, cluster, fault_drill, neighbour, ordered, rates, report, slow, temporal_cluster
+from drills import bulk, cluster, fault_drill, neighbour, ordered, rates, report, slow, temporal_cluster, upgrade
 from drills.bulk import Summary
 from drills.fault_drill import DrillPlan
-from drills.schedule import KINDS, make_tour
+from drills.postgres import NotInstalled
+from drills.schedule import KINDS, USUAL, make_tour
 from drills.shape import EXTRAS, Shape
 from hookkeeper.cli.console import Failed, out
 from hookkeeper.cli.datadir import DataDir
@@ -37,6 +40,9 @@ TURNS, BENCHMARK_SCALE = 3, 0.5
 MIN_RATIO = 0.6
 """Of the throughput with the embedded server, on the same machine."""
 STEP_TIMEOUT = 900.0
+UPGRADE = "upgrade"
+WIDTH = 160
+"""Characters of the table, also where the output is no terminal."""
 INSTALLATION = "E2E_INSTALLATION"
 """Tells the end-to-end tests of a running installation: its folder has the data directory of `dev`."""
 
@@ -45,7 +51,8 @@ INSTALLATION = "E2E_INSTALLATION"
 class Row:
     """The result of a step. Numbers are of events."""
 
-    passed: bool
+    passed: bool | None
+    """None: the step cannot run on this machine."""
     posted: int | None = None
     lost: int | None = None
     stuck: int | None = None
@@ -61,7 +68,7 @@ Step = Callable[[int, Shape], Awaitable[Row]]
 async def _faults(seed: int, shape: Shape) -> Row:
     """Kill each process once, then let the database fail in each way, and kill everything."""
     tour = make_tour(shape)
-    return await _judged(DrillPlan(seed, tour[-1].at, RATE, KINDS, shape, tour))
+    return await _judged(DrillPlan(seed, tour[-1].at, RATE, USUAL, shape, tour))
 
 
 async def _kills(seed: int, shape: Shape) -> Row:
@@ -155,13 +162,11 @@ def _compared(folder: Path) -> tuple[float, float, float]:
     return compare(json.loads(found.read_text())["samples"])
 
 
-def compare(samples: Sequence[dict[str, object]]) -> tuple[float, float, float]:
+def compare(samples: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
     """Return the median of the ratios of each turn, and the medians of the embedded server and of production."""
     found: dict[str, list[float]] = {"hookkeeper": [], "production": []}
     for sample in samples:
-        metrics = sample["metrics"]
-        assert isinstance(metrics, dict)
-        found[str(sample["contender"])].append(metrics.get("events_per_s", 0.0))
+        found[sample["contender"]].append(sample["metrics"].get("events_per_s", 0.0))
     embedded, production = found.values()
     ratios = [each / other for each, other in zip(production, embedded, strict=True) if other]
     return (statistics.median(ratios or [0.0]), statistics.median(embedded), statistics.median(production))
@@ -189,6 +194,17 @@ async def _run(arguments: Sequence[str], variables: dict[str, str]) -> tuple[int
             await process.wait()
 
 
+async def _upgrade(seed: int, shape: Shape, earlier: str = "") -> Row:
+    """Upgrade from an earlier release to HEAD, go back, and upgrade again, under load and with everything pending."""
+    earlier = earlier or upgrade.latest_tag()
+    result = await upgrade.run(seed, earlier, upgrade.SECONDS, upgrade.RATE, report.print_step, shape)
+    passed, found = report.print_upgrade(result), result.verdicts.values()
+    lost, stuck = sum(len(each.lost) for each in found), sum(len(each.stuck) for each in found)
+    figure = f"from {earlier}, {result.rolls} times; latest {max(each.longest for each in found):.0f} s"
+    posted, doubled = sum(each.accepted for each in found), sum(each.duplicates for each in found)
+    return Row(passed, posted, lost, stuck, doubled, figure)
+
+
 STEPS: dict[str, tuple[Step, Shape]] = {
     "e2e": (_e2e, Shape("production")),
     "faults": (_faults, Shape("production")),
@@ -198,6 +214,7 @@ STEPS: dict[str, tuple[Step, Shape]] = {
     "neighbour": (_neighbour, Shape("production")),
     "rates": (_rates, Shape("production")),
     "slow": (_slow, Shape("production")),
+    UPGRADE: (_upgrade, Shape("production")),
     **{extra: (_kills, Shape("production", frozenset({extra}))) for extra in EXTRAS},
     "throughput": (_throughput, Shape("production")),
     "faults, roles": (_faults, Shape("roles")),
@@ -209,7 +226,7 @@ STEPS: dict[str, tuple[Step, Shape]] = {
 
 def print_steps(rows: Sequence[Row]) -> bool:
     """Print the table of all steps, and return whether all passed."""
-    table = Table(box=None, padding=(0, 1))
+    table = Table(box=None, padding=(0, 1), width=max(out.width, WIDTH))
     for title in ("step", "verdict"):
         table.add_column(title)
     for title in ("seconds", "posted", "lost", "stuck", "doubled"):
@@ -217,22 +234,29 @@ def print_steps(rows: Sequence[Row]) -> bool:
     table.add_column("figures")
     for row in rows:
         numbers = ("" if number is None else str(number) for number in (row.posted, row.lost, row.stuck, row.doubled))
-        table.add_row(row.step, "pass" if row.passed else "FAIL", f"{row.seconds:.0f}", *numbers, row.figure)
-    out.print(table)
-    return bool(rows) and all(row.passed for row in rows)
+        verdict = {True: "pass", False: "FAIL", None: "not run"}[row.passed]
+        table.add_row(row.step, verdict, f"{row.seconds:.0f}", *numbers, row.figure)
+    out.print(table, width=max(out.width, WIDTH))
+    return any(row.passed for row in rows) and not any(row.passed is False for row in rows)
 
 
-async def run(seed: int, only: Sequence[str], report_: Callable[[str], None]) -> list[Row]:
-    """Build the server if necessary, run the steps one after the other, and return their results."""
+async def run(seed: int, only: Sequence[str], earlier: str, report_: Callable[[str], None]) -> list[Row]:
+    """Build the server if necessary, run the steps one after the other, and return their results. `earlier` names the
+    release from which to upgrade; empty: the latest one with a tag.
+    """
     await temporal_cluster.build()
     rows = []
     for name in only or STEPS:
         step, shape = STEPS[name]
-        report_(f"\n{name}: {step.__doc__ or ''}")
+        if name == UPGRADE:
+            step = partial(_upgrade, earlier=earlier)
+        report_(f"\n{name}: {STEPS[name][0].__doc__ or ''}")
         began = time.monotonic()
         try:
             async with asyncio.timeout(STEP_TIMEOUT):
                 row = await step(seed, shape)
+        except NotInstalled as missing:
+            row = Row(None, figure=str(missing))
         except Exception as error:  # noqa: BLE001 - the other steps run all the same
             row = Row(False, figure=str(error).splitlines()[0] if isinstance(error, Failed) else repr(error))
         rows.append(replace(row, step=name, seconds=time.monotonic() - began))

@@ -15,6 +15,7 @@ from drills.neighbour import HEALTH_LIMIT, LATEST_LIMIT, MEMORY_LIMIT, P95_LIMIT
 from drills.open_pages import NO_RESPONSE, PageCounts
 from drills.ordered import Keyed, Ordered
 from drills.rates import BACKLOG_RATE, OTHER_EVENTS, OTHER_RATE, Rated
+from drills.restore import Restored
 from drills.slow import Slowed
 from drills.upgrade import Upgraded
 from drills.verdict import Verdict
@@ -70,6 +71,15 @@ def print_waited(waited: Waited) -> bool:
     return _print_verdict(waited.passed)
 
 
+def print_restored(found: Sequence[Restored]) -> bool:
+    table = _columns("", *found[0].counts, "ready")
+    for one in found:
+        table.add_row(one.case.name, *map(str, one.counts.values()), f"{one.seconds:.0f} s")
+    out.print(table)
+    _print_failures({f"{one.case.name}: {name}": events for one in found for name, events in one.failures.items()})
+    return _print_verdict(not any(one.failures for one in found))
+
+
 def print_keyed(result: Keyed) -> bool:
     table = _columns("", "events/s", "ordered events in relation")
     table.add_row("unordered, in shared runs", f"{result.shared_rate:.0f}", f"{result.rate / result.shared_rate:.2f}")
@@ -113,7 +123,7 @@ def print_slowed(result: Slowed) -> bool:
 def print_moved(result: Moved) -> bool:
     for each in result.tenants:
         rows = {
-            "events accepted, requests to the ordered and the other webhook": (
+            "accepted, requests in order and others": (
                 f"{len(each.accepted)}, {len(each.ordered)}, {len(each.unordered)}"
             ),
             "lost, doubled, refused": f"{each.lost}, {each.doubled}, {len(each.refused)}",

@@ -75,6 +75,8 @@ class Stack:
     data_dir: Path
     supervisor: Supervisor
     services: Mapping[str, Service]
+    commands: Mapping[str, Mapping[str, str]]
+    """The variables of the commands `migrate` and `promote`."""
 
 
 @asynccontextmanager
@@ -113,6 +115,7 @@ async def running(plan: StackPlan) -> AsyncIterator[Stack]:
             data_dir=data.path,
             supervisor=supervisor,
             services={service.name: service for service in (*below, *hookkeeper)},
+            commands={command: _variables(plan, settings, command) for command in ("migrate", "promote")},
         )
 
 
@@ -153,10 +156,14 @@ async def _start_hookkeeper(
 
 
 async def _run(supervisor: Supervisor, plan: StackPlan, settings: Settings, command: str, *options: str) -> None:
-    """Run a command with its own variables, or with those of the first API."""
-    variables = plan.environments.get(command, plan.environments.get(plan.apis[0], {}))
     argv = [plan.python, "-m", "hookkeeper", command, *options]
-    await supervisor.run(command, argv, {**_environment(settings, plan.ports), **variables})
+    await supervisor.run(command, argv, _variables(plan, settings, command))
+
+
+def _variables(plan: StackPlan, settings: Settings, command: str) -> dict[str, str]:
+    """Return the variables of a command: its own, or those of the first API."""
+    own = plan.environments.get(command, plan.environments.get(plan.apis[0], {}))
+    return {**_environment(settings, plan.ports), **own}
 
 
 def _database(plan: StackPlan) -> tuple[Service, ...]:

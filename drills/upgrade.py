@@ -1,10 +1,11 @@
-"""The upgrade drill: from an earlier release to this code, back and forward again, while events are posted.
+"""The upgrade drill: from an earlier release to HEAD, back and forward again, while events are posted.
 
 Before the first roll, everything that a release can find open is open: retries, timers, a queue in order, a queue for a
 rate, held events, a recovery, a bulk action, incidents, a schedule.
 """
 
 import asyncio
+import itertools
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import tarfile
 import tempfile
 import time
 import venv
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -23,15 +24,17 @@ from typing import Any
 
 import httpx
 from temporalio.client import Client
+from temporalio.envconfig import ClientConfig
 
 from drills import answers, index
 from drills.answers import PlannedAnswer
 from drills.environment import TENANT, Environment, Report, environment
 from drills.event_log import EventLog
-from drills.load_generator import ACCEPT_TIMEOUT
-from drills.observations import Accepted, Observations
+from drills.load_generator import ACCEPT_TIMEOUT, RETRYABLE
+from drills.observations import Accepted, Observations, ReceivedRequest
+from drills.postgres import NotInstalled
 from drills.receiver import digest_of
-from drills.schedule import WORKERS
+from drills.shape import EMBEDDED, WORKERS, Shape
 from drills.supervisor import ServiceFailed
 from drills.verdict import Verdict, judge
 from hookkeeper.cli.console import Failed
@@ -39,11 +42,11 @@ from hookkeeper.cli.console import Failed
 SECONDS, RATE = 15.0, 4.0
 """How long each release works after its roll, and events a second meanwhile."""
 SAME_CODE = ("requirements.lock", "requirements-server.lock")
-"""If these files are equal, both releases use the same installed packages."""
+"""If these files are as here, a release uses the packages that are installed here."""
 ROOT = Path(__file__).parents[1]
 VERSION = "HOOKKEEPER_DEPLOYMENT_VERSION"
 ONLY_INSTALLED = {"PYTHONSAFEPATH": "1"}
-"""Otherwise Python would import from the current folder, which has the code of this release."""
+"""Otherwise Python would import from the current folder."""
 READS = ("/v1/events", "/v1/stats", "/v1/webhooks", "/v1/recoveries", "/v1/schedules", "/v1/audit", "/readyz")
 """Read once a second: each release reads what the other has written."""
 INTERVAL = 10
@@ -53,7 +56,8 @@ EVENTS = 40
 SLOW_RATE = 0.5
 """Events a second of recovery and bulk action, so that they last for some rolls."""
 PROMOTE_ATTEMPTS = 4
-PATIENT: dict[str, Any] = {"schedule": [5.0] * 49}
+DONE_BEFORE = (404, 409)
+PATIENT: dict[str, Any] = {"schedule": [10.0] * 49}
 NEVER: dict[str, Any] = {"schedule": []}
 NONDETERMINISM = re.compile(r"nondeterminis|TMPRL1100", re.IGNORECASE)
 
@@ -104,12 +108,14 @@ class _Reader:
             await asyncio.sleep(1)
 
 
-async def run(seed: int, revision: str, seconds: float, rate: float, report: Report) -> Upgraded:
-    """Upgrade from the revision of the repository to this code, go back, and upgrade again."""
-    with installed(revision) as python:
-        old, new = Release("old", python), Release("new", sys.executable)
+async def run(
+    seed: int, revision: str, seconds: float, rate: float, report: Report, shape: Shape = EMBEDDED
+) -> Upgraded:
+    """Upgrade from a revision of the repository to HEAD, go back, and upgrade again."""
+    with installed(revision) as earlier, installed("HEAD") as current:
+        old, new = Release("old", earlier), Release("new", current)
         variables = {VERSION: old.version, **ONLY_INSTALLED}
-        async with environment(seed, python=python, variables=variables) as env:
+        async with environment(seed, shape, python=old.python, variables=variables) as env:
             return await _upgrade(env, old, new, seed, (seconds, rate), report)
 
 
@@ -134,13 +140,13 @@ async def _upgrade(
     async with _reading(reader):
         await _post_until_done(env, rate, asyncio.create_task(roll_and_work()))
     report("waiting until all events are final, and all runs closed")
-    (await env.http.delete("/v1/schedules/ticks", params={"tenant": TENANT})).raise_for_status()
+    await _send(env, "DELETE", f"/v1/schedules/ticks?tenant={TENANT}")
     posted["load"] = env.load.accepted
     found = await index.until_final(env, {event.event_id for events in posted.values() for event in events}, set())
-    open_runs = await index.until_closed(await Client.connect(env.cluster.stack.temporal_address))
+    open_runs = await index.until_closed(await _temporal(env))
     posted["scheduled"] = await _scheduled(env)
     found += await index.until_final(env, {event.event_id for event in posted["scheduled"]}, set())
-    await _hookkeeper(env, new, "recount")
+    await _hookkeeper(env, new, _api_variables(env), "recount")
     log = EventLog(env.http, TENANT, webhooks)
     for event in found:
         log.record(event)
@@ -152,6 +158,7 @@ async def _upgrade(
         "runs that did not close": tuple([f"{open_runs} runs"] * bool(open_runs)),
         "webhooks that are not healthy": await _unhealthy(env),
         "wrong answers": tuple(reader.wrong),
+        "out of order": out_of_order(env.receivers.requests),
         "times without an event": missing_times([event.event_id for event in posted["scheduled"]]),
         "nondeterminism": nondeterminism(env.cluster.stack.data_dir / "logs"),
     }
@@ -181,7 +188,7 @@ async def _register(env: Environment, seed: int, opened: asyncio.Event) -> dict[
         "timed": (accepts, {}),
         "limited": (accepts, {"rate_limit": 0.5}),
         "ordered": (in_order, {"ordered": True}),
-        "held": (accepts, {}),
+        "held": (accepts, {"rate_limit": 1}),
         "recovered": (fails_once, {"retry": NEVER}),
         "repeated": (fails_once, {"retry": NEVER}),
         "scheduled": (accepts, {}),
@@ -198,7 +205,7 @@ async def _register(env: Environment, seed: int, opened: asyncio.Event) -> dict[
 async def _open(env: Environment, webhooks: Mapping[str, str], seconds: float) -> dict[str, list[Accepted]]:
     """Post events that stay open, start what works on them, and return the events by webhook."""
     ids = {name: webhook_id for webhook_id, name in webhooks.items()}
-    (await env.http.post(f"/v1/webhooks/{ids['held']}/pause")).raise_for_status()
+    await _send(env, "POST", f"/v1/webhooks/{ids['held']}/pause")
     due = datetime.now(UTC) + timedelta(seconds=seconds)
     posted = {
         name: await _post(env, name) for name in ("retried", "limited", "ordered", "held", "recovered", "repeated")
@@ -209,10 +216,9 @@ async def _open(env: Environment, webhooks: Mapping[str, str], seconds: float) -
         await _until_failed(env, ids[name])
     since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     body = {"since": since, "rate": SLOW_RATE}
-    (await env.http.post(f"/v1/webhooks/{ids['recovered']}/recover", json=body)).raise_for_status()
-    query = {"tenant": TENANT, "webhook": ids["repeated"]}
-    retry = {"action": "retry", "rate": SLOW_RATE}
-    (await env.http.post("/v1/bulk", params=query, json=retry)).raise_for_status()
+    await _send(env, "POST", f"/v1/webhooks/{ids['recovered']}/recover", body)
+    query = f"tenant={TENANT}&webhook={ids['repeated']}"
+    await _send(env, "POST", f"/v1/bulk?{query}", {"action": "retry", "rate": SLOW_RATE})
     schedule = {
         "id": "ticks",
         "tenant": TENANT,
@@ -220,22 +226,42 @@ async def _open(env: Environment, webhooks: Mapping[str, str], seconds: float) -
         "overlap": "allow_all",
         "event": {"type": "scheduled.ran", "data": {}},
     }
-    (await env.http.post("/v1/schedules", json=schedule)).raise_for_status()
-    (await env.http.post(f"/v1/webhooks/{ids['held']}/resume")).raise_for_status()
+    await _send(env, "POST", "/v1/schedules", schedule)
+    await _send(env, "POST", f"/v1/webhooks/{ids['held']}/resume")
     return posted
 
 
+async def _send(env: Environment, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+    """Make a request, and repeat it while the server is busy. 404 and 409: one of the requests before had an effect."""
+    while True:
+        with suppress(httpx.TransportError):
+            response = await env.http.request(method, path, json=body)
+            if response.status_code not in RETRYABLE:
+                if response.status_code not in DONE_BEFORE:
+                    response.raise_for_status()
+                return
+        await asyncio.sleep(1)
+
+
 async def _post(env: Environment, name: str, due: Any = None) -> list[Accepted]:
-    """Post the events of a webhook, as one batch."""
-    events = [
+    """Post the events of a webhook, as one batch; those in order one after another."""
+    events: list[dict[str, Any]] = [
         {"id": f"{name}-{n}", "type": f"{name}.ran", "tenant": TENANT, "data": {"n": n}}
         | ({"deliver_at": due(n)} if due else {})
         for n in range(EVENTS)
     ]
-    response = await env.http.post("/v1/events/batch", json={"events": events})
-    if refused := [item for item in response.raise_for_status().json()["items"] if item["status"] >= 300]:
-        raise Failed(f"events were refused: {refused[:3]}")
+    for batch in [[event] for event in events] if name == "ordered" else [events]:
+        while not await _is_accepted(env, batch):
+            await asyncio.sleep(1)
     return [Accepted(str(event["id"]), time.time(), digest_of(event["data"])) for event in events]
+
+
+async def _is_accepted(env: Environment, batch: list[dict[str, Any]]) -> bool:
+    """Post a batch, and return whether all of it is accepted: a busy server may refuse some, and they are repeated."""
+    with suppress(httpx.TransportError):
+        response = await env.http.post("/v1/events/batch", json={"events": batch})
+        return response.status_code == 207 and all(item["status"] < 300 for item in response.json()["items"])
+    return False
 
 
 async def _until_failed(env: Environment, webhook_id: str) -> None:
@@ -288,8 +314,11 @@ def installed(revision: str) -> Iterator[str]:
 
 
 def latest_tag() -> str:
-    """Return the tag of the latest release. Raises `Failed` if there is none."""
-    return _git("describe", "--tags", "--abbrev=0", "HEAD").decode().strip()
+    """Return the tag of the latest release. Raises `NotInstalled` if there is none."""
+    try:
+        return _git("describe", "--tags", "--abbrev=0", "HEAD").decode().strip()
+    except Failed as error:
+        raise NotInstalled("no release has a tag: name a revision with --from") from error
 
 
 def _git(*arguments: str) -> bytes:
@@ -300,13 +329,14 @@ def _git(*arguments: str) -> bytes:
 
 
 async def _roll(env: Environment, release: Release, report: Report) -> None:
-    """Let this release replace the other one: migrate, a worker, promote, the other worker, the API."""
-    began = time.time()
-    await _hookkeeper(env, release, "migrate", "--registry-only")
+    """Let this release replace the other one: migrate, a worker, promote, the other worker, the APIs."""
+    began, shape = time.time(), env.cluster.shape
+    option = "--wait=60" if shape.is_production else "--registry-only"
+    await _hookkeeper(env, release, env.cluster.stack.commands["migrate"], "migrate", option)
     first, *others = WORKERS
     await _replace(env, first, release)
     await _promote(env, release)
-    for name in (*others, "api"):
+    for name in (*others, *shape.apis):
         await _replace(env, name, release)
     report(f"the {release.version} release runs after {time.time() - began:.0f} s")
 
@@ -315,7 +345,7 @@ async def _promote(env: Environment, release: Release) -> None:
     """Promote, and try again as a job of Kubernetes does: a busy server takes more than a minute."""
     for _ in range(PROMOTE_ATTEMPTS):
         with suppress(ServiceFailed):
-            await _hookkeeper(env, release, "promote")
+            await _hookkeeper(env, release, env.cluster.stack.commands["promote"], "promote")
             return
     raise Failed(f"workers of the {release.version} release were not promoted: see promote.log")
 
@@ -326,10 +356,18 @@ async def _replace(env: Environment, name: str, release: Release) -> None:
     await env.cluster.stack.supervisor.replace(replace(service, argv=argv, env=variables))
 
 
-async def _hookkeeper(env: Environment, release: Release, *command: str) -> None:
-    variables = {**env.cluster.stack.services["api"].env, VERSION: release.version}
+async def _hookkeeper(env: Environment, release: Release, variables: Mapping[str, str], *command: str) -> None:
     argv = [release.python, "-m", "hookkeeper", *command]
-    await env.cluster.stack.supervisor.run(command[0], argv, variables)
+    await env.cluster.stack.supervisor.run(command[0], argv, {**variables, VERSION: release.version})
+
+
+def _api_variables(env: Environment) -> Mapping[str, str]:
+    return env.cluster.stack.services[env.cluster.shape.apis[0]].env
+
+
+async def _temporal(env: Environment) -> Client:
+    """Connect to Temporal as an API does."""
+    return await Client.connect(**ClientConfig.load_client_connect_config(override_env_vars=_api_variables(env)))
 
 
 # What came of it
@@ -342,6 +380,16 @@ async def _scheduled(env: Environment) -> list[Accepted]:
         Accepted(event["id"], datetime.fromisoformat(event["accepted_at"]).timestamp(), digest_of({}))
         for event in page["items"]
     ]
+
+
+def out_of_order(requests: Iterable[ReceivedRequest]) -> tuple[str, ...]:
+    """Return the deliveries of the ordered webhook that came before an earlier one."""
+    numbers = [
+        int(request.event_id.split("-")[1])
+        for request in requests
+        if request.webhook == "ordered" and request.is_delivery
+    ]
+    return tuple(f"ordered-{b} before ordered-{a}" for b, a in itertools.pairwise(numbers) if a < b)
 
 
 def missing_times(event_ids: list[str]) -> tuple[str, ...]:
@@ -365,10 +413,8 @@ def nondeterminism(logs: Path) -> tuple[str, ...]:
 
 async def _differences_of_totals(env: Environment, since: datetime) -> tuple[str, ...]:
     """Return what the totals over all tenants say that their sum does not."""
-    totals, tenants = [
-        (await env.http.get("/v1/stats", params={"by": by, "since": since.isoformat()})).raise_for_status().json()
-        for by in ("total", "tenant")
-    ]
+    query = f"since={since:%Y-%m-%dT%H:%M:%SZ}"
+    totals, tenants = [await env.until(f"/v1/stats?by={by}&{query}", lambda page: True) for by in ("total", "tenant")]
     (total,) = totals["items"]
     wanted = {name: value for name, value in total.items() if isinstance(value, int)}
     sums = {name: sum(item[name] for item in tenants["items"]) for name in wanted}
@@ -380,7 +426,7 @@ async def _differences_of_totals(env: Environment, since: datetime) -> tuple[str
 
 
 async def _unhealthy(env: Environment) -> tuple[str, ...]:
-    page = (await env.http.get("/v1/webhooks", params={"tenant": TENANT, "limit": 100})).raise_for_status().json()
+    page = await env.until(f"/v1/webhooks?tenant={TENANT}&limit=100", lambda page: True)
     return tuple(
         f"{webhook['name']}: {webhook['health']['status']}"
         for webhook in page["items"]

@@ -36,7 +36,9 @@ def server_credentials(authority: Authority, clients: Authority | None = None) -
     """Make those of a server that wants a certificate of `clients`, if they are given."""
     own = authority.certify("127.0.0.1")
     pairs = [(own.key.encode(), own.certificate.encode())]
-    return grpc.ssl_server_credentials(pairs, clients and clients.pem.encode(), require_client_auth=clients is not None)
+    return grpc.ssl_server_credentials(
+        pairs, clients.pem.encode() if clients else None, require_client_auth=clients is not None
+    )
 
 
 def present(client: Pair, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,16 +151,19 @@ def hookkeeper_lines(of: Any) -> list[Any]:
 
 RUN_BY = {
     "curl -s localhost:9464/metrics": "tests/e2e/test_metrics.py",
+    "cp -p": "tests/e2e/test_backup.py",
     "docker compose down": "tests/registry/test_backups.py",
     "docker compose exec": "tests/registry/test_backups.py",
     "done": "tests/registry/test_backups.py",
     "for": "tests/registry/test_backups.py",
     "hookkeeper backup": "tests/e2e/test_backup.py",
+    "hookkeeper cells": "tests/e2e/test_cells.py",
     "hookkeeper dev": "tests/e2e/test_dev.py",
     "hookkeeper doctor": "tests/cli/test_doctor_command.py",
     "hookkeeper listen": "tests/e2e/test_docs_commands.py",
     "hookkeeper reindex": "tests/cli/test_run_reindex.py",
     "hookkeeper router": "tests/api/test_router.py",
+    "litestream": "tests/e2e/test_backup.py",
     "make audit": "tests/test_packaging.py",
     "make demo": "tests/e2e/test_demo.py",
     "make dev": "tests/e2e/test_dev.py",
@@ -169,6 +172,7 @@ RUN_BY = {
     "make fuzz": "tests/api/test_fuzz.py",
     "make messages": "tests/dashboard/test_translations.py",
     "psql": "tests/registry/test_registry_database.py",
+    "test !": "tests/e2e/test_backup.py",
 }
 """The tests of commands that take longer, or need more, than a `dev`, by the words with which the commands begin."""
 NOT_RUN = {
@@ -178,7 +182,6 @@ NOT_RUN = {
     "for": "its commands need Docker",
     "cosign": "signs with a key of the publisher",
     "cp -a": "restores a folder: tests/e2e/test_backup.py does",
-    "cp -r": "what `go install` has built",
     "git tag": "tags a release",
     "go install": "needs the internet and half an hour",
     "gpg": "signs with a key of the publisher",

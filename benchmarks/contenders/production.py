@@ -11,7 +11,6 @@ from benchmarks.contenders.hookkeeper import RUNS
 from drills import production, stack, temporal_cluster
 from drills.postgres import Postgres
 from drills.shape import Shape
-from hookkeeper.cli.ports import free_ports
 from hookkeeper.cli.startup import read_settings
 
 REGISTRY = "postgres"
@@ -27,7 +26,7 @@ def why_missing() -> str | None:
 @asynccontextmanager
 async def running(folder: Path, encrypt: bool) -> AsyncIterator[SystemUnderTest]:
     shape = Shape("production", frozenset({"encryption"} if encrypt else ()))
-    async with production.planned(shape, folder, None, {}, free_ports(), relayed=False) as (made, planned):
+    async with production.planned(shape, folder, None, {}, relayed=False) as (made, planned):
         plan = replace(planned, settings=read_settings())
         async with stack.running(plan) as running_stack:
             pid, services = running_stack.supervisor.pid, tuple(running_stack.services)

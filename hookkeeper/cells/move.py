@@ -9,20 +9,17 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from hookkeeper.cells import cell_map
+from hookkeeper.cells.access import CellAccess, MoveFailed
 from hookkeeper.cells.cell_map import Place
 from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import MOVING, EventType, Suppression
-from hookkeeper.registry.store import Store
 from hookkeeper.times import rfc3339, utc_now
 
 PAUSE = 2.0
@@ -35,44 +32,6 @@ NOTE = re.compile(r"Moving to (?P<cell>\S+) since (?P<since>\S+)\.(?: (?P<note>.
 SHOWN_ONLY = {"type", "next", "links", "recent", "skipped", "missed", "created_at", "updated_at"}
 """Fields of a schedule that cannot be set."""
 ENABLING = ("enabled", "disabled_reason", "disabled_at")
-AGAIN = "run the same command again to continue"
-
-
-class MoveFailed(Exception):
-    """A step was not possible. The message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class CellAccess:
-    """A cell, with its registry and its API, for the admin key."""
-
-    name: str
-    store: Store
-    http: httpx.AsyncClient
-    retention: timedelta
-
-    async def call(self, method: str, path: str, *accepted: int, **request: Any) -> Any:
-        """Call the API; return the JSON of a success, or None for one of these other statuses. Raises MoveFailed."""
-        try:
-            answer = await self.http.request(method, f"/v1/{path}", **request)
-        except httpx.TransportError as error:
-            raise MoveFailed(f"cell {self.name} does not answer ({error}): {AGAIN}") from error
-        if answer.status_code in accepted:
-            return None
-        if not answer.is_success:
-            raise MoveFailed(f"cell {self.name} answers {answer.status_code} to {method} {path}: {answer.text[:500]}")
-        return answer.json() if answer.content else None
-
-    async def all(self, path: str, tenant: str) -> AsyncIterator[dict[str, Any]]:
-        """Yield the items of a list, page by page."""
-        query = {"tenant": tenant, "limit": "100"}
-        while True:
-            page = await self.call("GET", path, params=query)
-            for item in page["items"]:
-                yield item
-            if page["next_cursor"] is None:
-                return
-            query["cursor"] = page["next_cursor"]
 
 
 def left_cell(place: Place, to: str) -> str | None:

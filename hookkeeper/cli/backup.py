@@ -1,7 +1,7 @@
 """`hookkeeper backup`: copies a data directory, also while its `dev` runs.
 
-The copy is what a `kill -9` of everything would have left at one moment. Nobody accepts an event or records a step
-without the registry, so its write lock is held while both databases begin a read: SQLite shows each reader the database
+The copy is what a `kill -9` of everything would have left at one moment. Without the registry, no event is accepted and
+no step is recorded, so its write lock is held while both databases begin a read: SQLite shows each reader the database
 as it was then. Copying takes longer, and others write meanwhile.
 """
 

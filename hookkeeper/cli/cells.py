@@ -1,22 +1,17 @@
 """`hookkeeper cells …`: which cell has which tenant, and moving one."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from hookkeeper.cli.console import Failed, out, print_json_or, print_table
 from hookkeeper.cli.options import AsJson
-from hookkeeper.cli.startup import map_of, read_settings
-from hookkeeper.settings import Settings
+from hookkeeper.cli.processes import run, until_stopped
 
 if TYPE_CHECKING:
     from hookkeeper.cells.cell_map import CellMap, Place
-    from hookkeeper.cells.move import CellAccess
 
 app = typer.Typer(no_args_is_help=True, help="Cells: installations that share the tenants among them.")
 AGAIN = "run the same command again to continue"
@@ -26,6 +21,7 @@ AGAIN = "run the same command again to continue"
 def list_cells(as_json: AsJson = False) -> None:
     """List the cells, and the tenants that are not in the default one."""
     from hookkeeper.cells import cell_map
+    from hookkeeper.cli.startup import map_of, read_settings
 
     with _as_failures():
         known = cell_map.read(map_of(read_settings()))
@@ -64,12 +60,14 @@ def move(
 
     Can be interrupted and repeated safely. With the cell that the tenant is in, takes back a move that has just begun.
     """
-    asyncio.run(_move(tenant, to, settle))
+    run(_move(tenant, to, settle))
 
 
 async def _move(tenant: str, to: str, settle: float) -> None:
     from hookkeeper.cells import cell_map
+    from hookkeeper.cells.access import opened
     from hookkeeper.cells.move import Move, left_cell
+    from hookkeeper.cli.startup import map_of, read_settings
 
     with _as_failures():
         path = map_of(read_settings())
@@ -81,60 +79,19 @@ async def _move(tenant: str, to: str, settle: float) -> None:
             out.print(f"{tenant} is in {to}", markup=False)
             return
         other = place.moving_to or to if source == to else to
-        async with _opened(known, source) as old, _opened(known, other) as new:
+        async with opened(known, source) as old, opened(known, other) as new:
             moving = Move(path, tenant, old, new, settle, lambda text: out.print(text, markup=False))
-            await (moving.take_back() if source == to else moving.run())
-
-
-@asynccontextmanager
-async def _opened(known: "CellMap", name: str) -> "AsyncIterator[CellAccess]":
-    """Open the registry and the API of a cell, by the settings of its processes. Raises `Failed`."""
-    import httpx
-
-    from hookkeeper.cells.move import CellAccess
-    from hookkeeper.registry.store import Store
-
-    cell = known.cells[name]
-    if cell.env_file is None:
-        raise Failed(f"the map does not name the settings of cell {name}: `env_file`")
-    settings = settings_of(cell.env_file)
-    if settings.admin_key is None:
-        raise Failed(f"{cell.env_file} has no HOOKKEEPER_ADMIN_KEY")
-    headers = {"authorization": f"Bearer {settings.admin_key.get_secret_value()}"}
-    async with (
-        Store.connect(settings.database_url, settings.keyring) as store,
-        httpx.AsyncClient(base_url=cell.url, headers=headers, timeout=30, trust_env=False) as http,
-    ):
-        await store.ready()
-        yield CellAccess(name, store, http, settings.retention)
-
-
-class _OfFile(Settings):
-    """Settings of a file alone: those of this process are not those of a cell."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (dotenv_settings,)
-
-
-def settings_of(path: Path) -> Settings:
-    if not path.is_file():
-        raise Failed(f"the settings of a cell are not at {path}")
-    return read_settings(lambda: _OfFile(_env_file=path))
+            async with until_stopped():
+                await (moving.take_back() if source == to else moving.run())
+                return
+    raise Failed(f"interrupted: {AGAIN}")
 
 
 @contextmanager
 def _as_failures() -> Iterator[None]:
     """Raise `Failed` for what the operator has to know."""
+    from hookkeeper.cells.access import MoveFailed
     from hookkeeper.cells.cell_map import BadCellMap
-    from hookkeeper.cells.move import MoveFailed
     from hookkeeper.registry.database import RegistryUnavailable
 
     try:

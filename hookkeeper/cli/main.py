@@ -233,7 +233,10 @@ def reindex(
         ),
     ] = "",
 ) -> None:
-    """Add to the index of events what it lacks, from histories. Can be interrupted and repeated safely."""
+    """Add to the index of events what it lacks, from histories, and end open events whose runs are gone.
+
+    Can be interrupted and repeated safely.
+    """
     from hookkeeper.cli.maintenance import run_reindex
 
     run_reindex(since)

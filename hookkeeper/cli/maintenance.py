@@ -17,7 +17,9 @@ from hookkeeper.cli.startup import CONNECT_TIMEOUT, begin, connect
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
+from hookkeeper.temporal.events.gateway import STARTED_AFTER, Gateway
 from hookkeeper.temporal.events.reindex import Reindex
+from hookkeeper.temporal.events.run_repair import RunRepair
 from hookkeeper.temporal.server.namespace import NamespaceNotReady, prepare
 from hookkeeper.temporal.workers import versions as worker_versions
 from hookkeeper.temporal.workers.versions import UNVERSIONED, VersionNotReady, named
@@ -157,6 +159,7 @@ def _time_of(since: str) -> datetime:
 async def _reindex(settings: Settings, since: datetime) -> None:
     keyring = settings.keyring
     added: int | None = None
+    repaired = 0
     try:
         async with Store.connect(settings.database_url, keyring, settings.database_connections) as store:
             client = await connect(settings, keyring)
@@ -171,6 +174,8 @@ async def _reindex(settings: Settings, since: datetime) -> None:
                 )
                 async with until_stopped():
                     added = await reindex.run(since)
+                    gateway = Gateway(client, settings.task_queue, store.rows)
+                    repaired = await RunRepair(client, gateway, store).repair(STARTED_AFTER)
     except RegistryUnavailable as error:
         raise Failed(str(error)) from error
     except RPCError as error:
@@ -178,6 +183,10 @@ async def _reindex(settings: Settings, since: datetime) -> None:
     if added is None:
         raise Failed(f"interrupted: {CONTINUE}")
     out.print(f"{added} {'event was' if added == 1 else 'events were'} missing or incomplete")
+    if repaired:
+        out.print(
+            f"{repaired} {'event was' if repaired == 1 else 'events were'} open, although the run has ended or is lost"
+        )
 
 
 def _progress() -> Progress:

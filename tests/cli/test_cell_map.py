@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hookkeeper.cells import cell_map
+from hookkeeper.cells.access import MoveFailed, settings_of
 from hookkeeper.cells.cell_map import BadCellMap, Place
-from hookkeeper.cells.move import MoveFailed, left_cell
-from hookkeeper.cli.cells import settings_of
+from hookkeeper.cells.move import left_cell
 from hookkeeper.times import utc_now
 
 SOON = timedelta(hours=1)

@@ -109,7 +109,7 @@ def test_an_invalid_filter_is_refused_when_saved(expression: str, sentence: str)
         ("event.data.name", "gives string, not true or false"),
         ("event.data.vip", "gives null, not true or false"),
         ("event.data.amount / 0 == 1", "divide by zero"),
-        ("event.data.price / 0 == 1.0", "float division by zero"),
+        ("event.data.price / 0 == 1.0", "division by zero"),
         ("9223372036854775807 + event.data.amount > 0", "integer overflow"),
         ("event.data.name.matches('(')", "invalid regular expression: missing ): ("),
         ("timestamp(event.data.name) > timestamp(0)", "String to Timestamp conversion failed"),
@@ -124,7 +124,8 @@ def test_an_error_that_depends_on_the_event_is_raised_for_it(expression: str, se
     filters.check(expression)
     with pytest.raises(BadFilter) as caught:
         matches(expression, event())
-    assert str(caught.value).startswith(sentence)
+    text = str(caught.value).removeprefix("float ")  # Python before 3.14 says so of a division
+    assert text.startswith(sentence)
 
 
 def test_an_error_does_not_repeat_the_event() -> None:

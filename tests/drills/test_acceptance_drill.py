@@ -74,9 +74,9 @@ async def test_a_relay_breaks_the_connection(broken: Break | None, answer: bytes
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     relay = Relay(
+        lambda: asyncio.open_connection(*server.sockets[0].getsockname()),
         "commit",
         lambda: lambda data: data == b"commit",
-        lambda: asyncio.open_connection(*server.sockets[0].getsockname()),
         lambda step: broken,
     )
     front = await asyncio.start_server(relay.serve, "127.0.0.1", 0)

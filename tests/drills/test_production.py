@@ -118,6 +118,8 @@ def test_throughput_is_compared_within_each_turn() -> None:
     [
         ([Row(True, 300, 0, 0, 3, "all well", "release", 12.0)], True),
         ([Row(True, step="release"), Row(False, 300, 1, 0, 0, "", "faults", 60.0)], False),
+        ([Row(True, step="release"), Row(None, figure="not installed", step="pooler")], True),
+        ([Row(None, figure="not installed", step="pooler")], False),
         ([], False),
     ],
 )

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from test_supervisor import SLEEP, service, until
 
-from drills.observations import Observations
+from drills.observations import Observations, ReceivedRequest
 from drills.supervisor import Supervisor
-from drills.upgrade import Upgraded, installed, missing_times, nondeterminism
+from drills.upgrade import Upgraded, installed, missing_times, nondeterminism, out_of_order
 from drills.verdict import judge
 from hookkeeper.cli.console import Failed
 
@@ -41,6 +41,16 @@ def test_an_unknown_revision_is_named() -> None:
 )
 def test_times_of_the_schedule_without_an_event(ids: list[str], wanted: tuple[str, ...]) -> None:
     assert missing_times(ids) == wanted
+
+
+@pytest.mark.parametrize(
+    ("delivered", "wanted"), [([], ()), ([0, 1, 2], ()), ([0, 2, 1, 3], ("ordered-2 before ordered-1",))]
+)
+def test_ordered_events_that_came_too_early(delivered: list[int], wanted: tuple[str, ...]) -> None:
+    statuses = [(f"ordered-{n}", "ordered", 200) for n in delivered]
+    others = [("held-9", "held", 200), ("ordered-9", "ordered", 503)]
+    requests = [ReceivedRequest(id_, name, 0, 0, status, "") for id_, name, status in [*others, *statuses]]
+    assert out_of_order(requests) == wanted
 
 
 def test_logs_that_say_that_code_does_not_replay(tmp_path: Path) -> None:

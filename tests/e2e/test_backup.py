@@ -9,6 +9,7 @@ import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import processes
@@ -18,10 +19,13 @@ from receivers import Answer, Receiver
 
 
 async def post(dev: processes.Dev, accepted: list[str], n: int) -> None:
-    event = {"id": f"evt-{n}", "type": "order.paid", "tenant": "acme", "data": {"n": n}}
     with suppress(httpx.TransportError):  # the dev is killed at the end
-        if (await dev.http.post("/v1/events", json=event)).status_code == 202:
-            accepted.append(event["id"])
+        if (await dev.http.post("/v1/events", json=event(n))).status_code == 202:
+            accepted.append(f"evt-{n}")
+
+
+def event(n: int) -> dict[str, Any]:
+    return {"id": f"evt-{n}", "type": "order.paid", "tenant": "acme", "data": {"n": n}}
 
 
 async def post_until_killed(dev: processes.Dev, accepted: list[str]) -> None:
@@ -55,10 +59,10 @@ async def all_continue(dev: processes.Dev, before: list[str], accepted: list[str
     assert before
     inbox.otherwise = Answer(200)
     for event_id in before:
-        event = await dev.until(event_id, "acme")
-        assert [delivery["status"] for delivery in event["deliveries"]] == ["succeeded"], event
+        found = await dev.until(event_id, "acme")
+        assert [delivery["status"] for delivery in found["deliveries"]] == ["succeeded"], found
     for event_id in accepted:
-        again = {"id": event_id, "type": "order.paid", "tenant": "acme", "data": {"n": int(event_id[4:])}}
+        again = event(int(event_id.removeprefix("evt-")))
         assert (await dev.http.post("/v1/events", json=again)).status_code in (200, 202)
         assert (await dev.until(event_id, "acme"))["status"] == "succeeded"
 
