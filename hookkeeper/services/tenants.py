@@ -152,7 +152,7 @@ class TenantService(NamedTuple):
     async def _columns(self, given: TenantChanges, tenant: str, known: Tenant | None) -> dict[str, Any]:
         columns = {name: getattr(given, name) for name in given.model_fields_set}
         if alerts := columns.get("on_failure"):
-            columns["on_failure"] = alerts = unmasked_alerts(alerts, known and known.on_failure)
+            columns["on_failure"] = alerts = unmasked_alerts(alerts, known.on_failure if known else None)
             await self.validator.for_(tenant).check({"emails": (), "on_failure": alerts})
         if "metadata" in columns:
             columns["metadata_"] = columns.pop("metadata")
