@@ -179,7 +179,6 @@ NOT_RUN = {
     "docker": "needs Docker: tests/test_packaging.py reads docker-compose.yml",
     "echo": "writes to .env",
     "export": "sets a variable of the shell",
-    "for": "its commands need Docker",
     "cosign": "signs with a key of the publisher",
     "cp -a": "restores a folder: tests/e2e/test_backup.py does",
     "git tag": "tags a release",
@@ -197,6 +196,7 @@ NOT_RUN = {
     "mv": "restores a folder: tests/e2e/test_backup.py does",
     "pip install": "needs the internet",
     "python -m benchmarks": "as make bench",
+    "pg_basebackup": "takes minutes: python -m drills restore",
     "python -m drills": "as make drill",
 }
 """Why no test runs these commands."""
