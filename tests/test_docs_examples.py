@@ -197,7 +197,6 @@ NOT_RUN = {
     "pg_basebackup": "writes where a server of its own does: `python -m drills restore` runs it",
     "pip install": "needs the internet",
     "python -m benchmarks": "as make bench",
-    "pg_basebackup": "takes minutes: python -m drills restore",
     "python -m drills": "as make drill",
 }
 """Why no test runs these commands."""
