@@ -33,7 +33,7 @@ def dashboard_queries() -> list[str]:
 def documented_queries() -> list[str]:
     """Return those of the objectives."""
     (block,) = re.findall(r"```promql\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
-    return block.strip().split("\n\n")
+    return str(block).strip().split("\n\n")
 
 
 QUERIES = [*dashboard_queries(), *(alert["expr"] for alert in ALERTS), *documented_queries()]
