@@ -132,7 +132,7 @@ async def _e2e(seed: int, shape: Shape) -> Row:
         async with cluster.running(shape, folder=folder, variables=variables) as running:
             api = Ports(api=running.http.base_url.port or 0)
             DataDir(folder).store_api(running.stack.url, running.stack.admin_key, api)
-            tests = ["-m", "pytest", "-q", "-n", "2", "--no-header", "tests/e2e"]
+            tests = ["-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--no-header", "tests/e2e"]
             code, written = await _run(tests, {INSTALLATION: name})
     last = written.strip().splitlines()[-1] if written.strip() else ""
     return Row(code == 0, figure=re.sub(r" in \d.*", "", last.strip("= ")))
