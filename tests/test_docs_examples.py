@@ -194,6 +194,7 @@ NOT_RUN = {
     "make test": "runs the tests",
     "mkdir": "for what `go install` builds",
     "mv": "restores a folder: tests/e2e/test_backup.py does",
+    "pg_basebackup": "writes where a server of its own does: `python -m drills restore` runs it",
     "pip install": "needs the internet",
     "python -m benchmarks": "as make bench",
     "python -m drills": "as make drill",
