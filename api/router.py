@@ -35,6 +35,7 @@ from api.problems import (
 )
 from api.requests import MAX_BATCH_BYTES, PARSED_ON_LOOP, StrictRequest
 from api.strict_json import parse
+from hookkeeper import metrics
 from hookkeeper.asyncio_tasks import stop
 from hookkeeper.cells import cell_map
 from hookkeeper.cells.cell_map import BadCellMap, CellMap, Place
@@ -44,6 +45,7 @@ from hookkeeper.settings import MIB
 CELL = "hookkeeper-cell"
 """The header by which a request chooses its cell."""
 EVENTS, BATCH, CURRENT_KEY = "/v1/events", "/v1/events/batch", "/v1/keys/current"
+TENANTS = "/v1/tenants"
 OF_EARLIER = re.compile(r"/v1/(events|recoveries)/(?!stream$|batch$)[^/]+.*")
 """Paths of objects that stay in the cell which made them."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -109,8 +111,11 @@ class Cells:
         url = httpx.URL(known.url).copy_with(raw_path=target.rstrip(b"?"))
         try:
             sent = self._http.build_request(method or request.method, url, headers=given, content=body)
-            return await self._http.send(sent, stream=True)
+            answer = await self._http.send(sent, stream=True)
+            metrics.ROUTED.labels(cell, f"{answer.status_code // 100}xx").inc()
+            return answer
         except (httpx.TransportError, httpx.InvalidURL) as error:
+            metrics.ROUTED.labels(cell, "none").inc()
             log.warning("a cell does not answer", cell=cell, error=repr(error))
             raise _unavailable(f"Cell {cell} does not answer.") from None
 
@@ -208,9 +213,13 @@ class Router:
         return await self._first(request, body, [place.cell, *earlier], 404)
 
     async def _tenant_of(self, request: Request, body: bytes, key: KeyOwner) -> str:
-        """Return the tenant that body or query names. Raises Malformed."""
+        """Return the tenant that path, body or query names. Raises Malformed."""
+        path = request.url.path
+        if path.startswith(f"{TENANTS}/"):
+            return path.removeprefix(f"{TENANTS}/")
         given = await self._parsed(body, key) if body else None
-        tenant = (given.get("tenant") if isinstance(given, dict) else None) or request.query_params.get("tenant")
+        name = "id" if path == TENANTS else "tenant"
+        tenant = (given.get(name) if isinstance(given, dict) else None) or request.query_params.get("tenant")
         if not isinstance(tenant, str):
             raise Malformed(
                 "The key is one of all tenants, which are in several cells. Name one in the body or the query, or"

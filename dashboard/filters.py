@@ -142,9 +142,7 @@ async def suggestions(store: Store, caller: Caller, tenant: str | None, webhook:
     can_read_events = "events:read" in caller.scopes
     latest = await store.index.latest_values(tenant, webhook) if can_read_events else LatestValues((), ())
     return Suggestions(
-        tenants=[name for name, _ in (await store.webhooks.tenants(MAX_SUGGESTED, None))[0]]
-        if can_read and caller.tenant is None
-        else (),
+        tenants=await store.tenants.latest_ids(MAX_SUGGESTED) if can_read and caller.tenant is None else (),
         types=sorted({*latest.types, *await store.catalogue.names(MAX_SUGGESTED)}),
         webhooks=await store.webhooks.latest_names(tenant, MAX_SUGGESTED) if can_read and not webhook else {},
         errors=sorted(latest.errors),

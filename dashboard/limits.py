@@ -10,13 +10,14 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request, Response
 
 from api.access import needs
-from api.deps import AnyTenant, CallerDep, Cursor
+from api.deps import AnyTenant, CallerDep, Cursor, TenantsDep
+from api.filters import Terms
 from api.inboxes import MAX_PER_TENANT, RATE
 from api.sessions import portal_of
 from api.state import ApiState, state_of
 from dashboard.charts import count_range, tenants_of_the_day
 from dashboard.overview import CHECK_TIMEOUT
-from dashboard.rendering import query, render, translations_of
+from dashboard.rendering import paging, render, translations_of
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
 from hookkeeper.registry.portal import MAX_OPEN_SESSIONS
@@ -46,7 +47,9 @@ class Row(NamedTuple):
 
 
 @router.get("/limits", dependencies=[needs("events:read", "webhooks:read")])
-async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenant: AnyTenant) -> Response:
+async def show_limits(
+    request: Request, cursor: Cursor, caller: CallerDep, tenant: AnyTenant, tenants: TenantsDep, terms: Terms
+) -> Response:
     """Show the limits of one tenant with its use, or the tenants."""
     state = state_of(request)
     if tenant is not None:
@@ -55,22 +58,19 @@ async def show_limits(request: Request, cursor: Cursor, caller: CallerDep, tenan
             request,
             "limits.html",
             tenant=tenant,
+            known=await state.store.tenants.get(tenant),
             has=await _has(state, caller, tenant, translations_of(request).gettext, is_operator),
             may=_may(state.settings, is_operator),
         )
-    can_list = "webhooks:read" in caller.scopes
-    found, end = await state.store.webhooks.tenants(TENANTS_ON_PAGE, cursor.start) if can_list else ([], None)
-    older = cursor.page((), end).next_cursor
+    found, end = await tenants.page(terms, TENANTS_ON_PAGE, cursor.start)
     days = await tenants_of_the_day(state.store.index) if "events:read" in caller.scopes else None
     return await render(
         request,
         "tenants.html",
-        items=found,
+        items=await tenants.shown(found),
         days=days,
         max_webhooks=state.settings.max_webhooks_per_tenant,
-        older=older and query("/limits", cursor=older),
-        newest="/limits",
-        is_first=cursor.start is None,
+        **paging(request, "/limits", cursor, end),
     )
 
 

@@ -60,6 +60,7 @@ PLACES = {
     "recovery": "/recoveries/{}",
     "schedule": "/schedules/{}/edit",
     "event-type": "/event-types?name={}",
+    "tenant": "/limits?tenant={}",
 }
 """Pages of what an entry of the audit log is about, by the kind that begins its action."""
 OWN_IDS = {"event", "schedule"}

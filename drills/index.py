@@ -123,7 +123,7 @@ class _ListWatch:
     async def watch(self) -> None:
         while True:
             accepted = {event.event_id for event in self._env.load.accepted}
-            if (listed := await _listed(self._env)) is not None:
+            if (listed := await list_events(self._env)) is not None:
                 self.looks += 1
                 self.unlisted |= accepted - listed.keys()
             await asyncio.sleep(LIST_EVERY)
@@ -202,7 +202,7 @@ async def until_closed(temporal: Client) -> int:
 
 
 async def differences(env: Environment, events: list[dict[str, Any]], since: datetime) -> list[str]:
-    listed = await _listed(env)
+    listed = await list_events(env)
     statistics = await _statistics(env, since)
     if listed is None or statistics is None:
         return ["lists and statistics cannot be read"]
@@ -250,7 +250,7 @@ def _numbers(item: dict[str, Any]) -> dict[str, int]:
     return {name: value for name, value in item.items() if isinstance(value, int)}
 
 
-async def _listed(env: Environment) -> dict[str, str] | None:
+async def list_events(env: Environment) -> dict[str, str] | None:
     """Return the statuses of all events, as lists show them."""
     found: dict[str, str] = {}
     cursor: dict[str, str] = {}

@@ -141,6 +141,8 @@ async def _upgrade(
         await _post_until_done(env, rate, asyncio.create_task(roll_and_work()))
     report("waiting until all events are final, and all runs closed")
     await _send(env, "DELETE", f"/v1/schedules/ticks?tenant={TENANT}")
+    # Until then, events that have failed are final.
+    await env.until(f"/v1/recoveries?tenant={TENANT}", _are_over)
     posted["load"] = env.load.accepted
     found = await index.until_final(env, {event.event_id for events in posted.values() for event in events}, set())
     open_runs = await index.until_closed(await _temporal(env))
@@ -373,13 +375,20 @@ async def _temporal(env: Environment) -> Client:
 # What came of it
 
 
+def _are_over(page: dict[str, Any]) -> bool:
+    return all(recovery["status"] == "finished" for recovery in page["items"])
+
+
 async def _scheduled(env: Environment) -> list[Accepted]:
     """Return the events of the schedule."""
-    page = await env.until(f"/v1/events?tenant={TENANT}&type=scheduled.ran&limit=100", lambda page: True)
-    return [
-        Accepted(event["id"], datetime.fromisoformat(event["accepted_at"]).timestamp(), digest_of({}))
-        for event in page["items"]
-    ]
+    while (listed := await index.list_events(env)) is None:
+        await asyncio.sleep(1)
+    ticks = sorted(event_id for event_id in listed if event_id.startswith("ticks-"))
+    return [Accepted(event_id, _time_of(event_id).timestamp(), digest_of({})) for event_id in ticks]
+
+
+def _time_of(event_id: str) -> datetime:
+    return datetime.strptime(f"{event_id}+0000", "ticks-%Y%m%dT%H%M%SZ%z")
 
 
 def out_of_order(requests: Iterable[ReceivedRequest]) -> tuple[str, ...]:
@@ -396,7 +405,7 @@ def missing_times(event_ids: list[str]) -> tuple[str, ...]:
     """Return the times between the first and the last event of the schedule that have no event."""
     if not event_ids:
         return ("no event",)
-    times = {datetime.strptime(f"{event_id}+0000", "ticks-%Y%m%dT%H%M%SZ%z") for event_id in event_ids}
+    times = {*map(_time_of, event_ids)}
     first, last = min(times), max(times)
     wanted = (first + n * timedelta(seconds=INTERVAL) for n in range((last - first) // timedelta(seconds=INTERVAL)))
     return tuple(str(time) for time in wanted if time not in times)

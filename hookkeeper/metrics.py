@@ -78,6 +78,12 @@ BUILD = Gauge(
     ["version", "deployment_version"],
     registry=PROCESS,
 )
+ROUTED = Counter(
+    "hookkeeper_routed_requests",
+    "Requests that a router has passed on, by the cell and the class of its answer",
+    ["cell", "status"],
+    registry=PROCESS,
+)
 EVENTS_ACCEPTED = Counter(
     "hookkeeper_events_accepted", "Events that Temporal has stored, now or before", ["result"], registry=PROCESS
 )

@@ -5,6 +5,7 @@ Nothing is counted by time: each shape ends, and has as many actions as the tabl
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,8 +56,13 @@ class Cloud:
             if any(event.HasField("timer_started_event_attributes") for event in history.events):
                 return
 
-    async def count(self) -> int:
-        return (await self.actions.of(self.instance.settings.task_queue)).total()
+    async def count(self) -> Counter[str]:
+        """Return the actions by their kinds, without heartbeats: on a busy machine, an activity takes long enough for
+        one.
+        """
+        counted = await self.actions.of(self.instance.settings.task_queue)
+        del counted["heartbeat"]
+        return counted
 
 
 async def one_url(cloud: Cloud) -> None:
@@ -215,13 +221,13 @@ def test_the_table_has_all_shapes_with_their_prices() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_a_shape_has_as_many_actions_as_the_table_says(cloud: Cloud, shape: str) -> None:
-    expected, counted = DOCUMENTED[shape], -1
+    expected, counted = DOCUMENTED[shape], Counter[str]()
     async with asyncio.timeout(WAIT_TIMEOUT):
         await SHAPES[shape](cloud)
         async for _ in pauses():  # visibility lists runs with a delay
             before, counted = counted, await cloud.count()
-            assert counted < expected.stop
-            if counted == before and counted in expected:
+            assert counted.total() < expected.stop, counted
+            if counted == before and counted.total() in expected:
                 break
 
 
@@ -241,7 +247,7 @@ async def test_outcomes_that_come_one_after_the_other_have_heartbeats(
             slow.otherwise.gate.set()
             await cloud.until_closed(event_id)
             async for _ in pauses():
-                if await cloud.count() >= 3:
+                if (await cloud.count()).total() >= 3:
                     break
         counted = await actions.of(instance.settings.task_queue)
         assert (counted["run"], counted["activity"]) == (1, 1)

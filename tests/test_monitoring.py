@@ -33,7 +33,7 @@ def dashboard_queries() -> list[str]:
 def documented_queries() -> list[str]:
     """Return those of the objectives."""
     (block,) = re.findall(r"```promql\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
-    return block.strip().split("\n\n")
+    return str(block).strip().split("\n\n")
 
 
 QUERIES = [*dashboard_queries(), *(alert["expr"] for alert in ALERTS), *documented_queries()]
@@ -75,6 +75,7 @@ def test_every_metric_of_ours_is_on_the_dashboard_or_in_an_alert() -> None:
         "temporal_request_total",
         "temporal_worker_task_slots_used",
         "temporal_sticky_cache_size",
+        "hookkeeper_routed_requests_total",  # few installations have routers
     }
 
 

@@ -166,11 +166,8 @@ def test_no_container_gains_rights_and_only_the_api_may_face_the_world() -> None
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_setting_reaches_the_containers(name: str) -> None:
-    fixed = {
-        "email_capture_dir",
-        "task_queue",
-        "dev_synchronous",
-    }  # no folder for emails, one queue, no embedded server
+    fixed = {"email_capture_dir", "task_queue", "dev_synchronous", "cell_map"}
+    """No folder for emails, one queue, no embedded server, and no router."""
     names = {f"HOOKKEEPER_{field.upper()}" for field in Settings.model_fields.keys() - fixed}
     assert names <= set(COMPOSE[name]["environment"])
 

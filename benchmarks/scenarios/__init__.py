@@ -56,6 +56,7 @@ SCENARIOS = {
                     Column(f"socket_p50_ms_at_{rate}", f"{rate}/s: POST to socket, p50 ms"),
                     Column(f"socket_p95_ms_at_{rate}", "p95"),
                     Column(f"cores_at_{rate}", "cores"),
+                    Column(f"cpu_ms_at_{rate}", "CPU per event, ms", by_process=True),
                     Column(f"events_per_run_at_{rate}", "events per run"),
                     Column(f"temporal_kb_at_{rate}", "KB per event in Temporal"),
                     Column(f"registry_kb_at_{rate}", "in the registry"),

@@ -55,6 +55,11 @@ async def moderate(bench: Bench) -> Metrics:
         times = percentiles("socket", to_socket(stream, done.posted, done.arrivals), 50, 95)
         cores = sum(done.cpu[name] for name in done.services if name in done.cpu) / done.seconds
         metrics |= {f"{name}_at_{rate}": value for name, value in times.items()} | {f"cores_at_{rate}": cores}
+        metrics |= {
+            f"cpu_ms_at_{rate}{name.removeprefix('cpu_ms')}": value
+            for name, value in done.cpu_metrics().items()
+            if name.startswith("cpu_ms")
+        }
         if bench.system.stored and before:
             after = await bench.system.stored()
             metrics |= {

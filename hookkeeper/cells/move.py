@@ -118,9 +118,8 @@ class Move:
         """Make webhooks, keys, suppressions, search keys and event types in the new cell equal to those in the old."""
         old, new, tenant = self._source.store, self._target.store, self._tenant
         await self._copy_event_types()
-        await new.catalogue.set_search_keys(tenant, await old.catalogue.search_keys(tenant))
         await self._copy_suppressions()
-        await new.tenant_rows.put_keys(tenant, await old.tenant_rows.keys(tenant))
+        await new.tenant_rows.put_owned(tenant, await old.tenant_rows.owned(tenant))
         webhooks = await old.tenant_rows.versions(tenant)
         await new.tenant_rows.remove_webhooks(tenant, [*webhooks])
         for webhook_id in webhooks:
@@ -215,6 +214,8 @@ class Move:
     async def _follow_changes(self) -> None:
         """Let the old cell deliver with the settings that were changed in the new one since."""
         old, new = self._source.store.tenant_rows, self._target.store.tenant_rows
+        if (owned := await new.owned(self._tenant)) != await old.owned(self._tenant):
+            await old.put_owned(self._tenant, owned)
         present = await new.versions(self._tenant)
         for webhook_id, version in (await old.versions(self._tenant)).items():
             if webhook_id not in present:

@@ -13,7 +13,7 @@ from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.ports import listen
 from hookkeeper.cli.processes import ShutdownDeadline, freeze_objects, run, to_log, until_stopped
 from hookkeeper.cli.run_api import REQUEST_GRACE, ApiServer, running_server, server_config
-from hookkeeper.cli.startup import begin, map_of
+from hookkeeper.cli.startup import begin, map_of, open_metrics
 from hookkeeper.settings import Settings
 
 KEPT_ALIVE = 4.0
@@ -41,7 +41,10 @@ async def _serve(settings: Settings, path: Path) -> None:
         server = ApiServer(config, protocol, stopping.set)
         listener = listen(settings.host, settings.port)
         try:
-            async with until_stopped(stopping.set, deadline, settings.shutdown_delay):
+            async with (
+                until_stopped(stopping.set, deadline, settings.shutdown_delay),
+                open_metrics(settings).serving(),
+            ):
                 freeze_objects()
                 log.info("serving", host=settings.host, port=settings.port)
                 async with running_server(server, listener) as ended:

@@ -19,7 +19,7 @@ resource.list(
         "Tenant": "id",
         "Name": "name",
         "State": _state,
-        "Webhooks": lambda row: str(row["webhooks"]),
+        "Webhooks": lambda row: "" if row["webhooks"] is None else str(row["webhooks"]),
         "Events in 24 h": lambda row: "" if row["events"] is None else str(row["events"]),
         "Rate limit": "rate_limit",
         "Created": "created_at",

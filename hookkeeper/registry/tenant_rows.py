@@ -3,21 +3,29 @@
 They are read as values and written with the keys of the other registry. Ids, secrets and health stay as they are.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Table, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Table, delete, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.messages.event import FINAL
 from hookkeeper.registry.api_keys import ApiKey
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.tables import IN_LINE, NOT_SUCCEEDED, deliveries
-from hookkeeper.registry.models import Webhook, WebhookPattern
+from hookkeeper.registry.models import Tenant, TenantSearchKeys, Webhook, WebhookPattern
 
 Row = dict[str, Any]
-webhooks, patterns, api_keys = (cast(Table, kind.__table__) for kind in (Webhook, WebhookPattern, ApiKey))
+webhooks, patterns, api_keys, search_keys, tenants = (
+    cast(Table, kind.__table__) for kind in (Webhook, WebhookPattern, ApiKey, TenantSearchKeys, Tenant)
+)
+OWNED: dict[Table, ColumnElement[Any]] = {
+    tenants: tenants.c.id,
+    api_keys: api_keys.c.tenant,
+    search_keys: search_keys.c.tenant,
+}
+"""Further tables with rows of a tenant that move, and the column that has the tenant."""
 HEALTH = frozenset(
     {"failing", "unhealthy_since", "failing_from", "failing_since", "failures", "timeouts", "last_success_at"}
     | {"slow_at", "throttled_until", "next_slot_at", "filter_errors", "filter_error", "alert", "incident"}
@@ -77,18 +85,22 @@ class TenantRows:
         async with self._database.write() as session:
             await session.execute(others)
 
-    async def keys(self, tenant: str) -> list[Row]:
-        """Return the rows of the tenant's API keys."""
+    async def owned(self, tenant: str) -> dict[str, list[Row]]:
+        """Return the tenant's own row, its API keys and its search keys, by table."""
+        found = {}
         async with self._database.read() as session:
-            rows = await session.execute(select(api_keys).where(api_keys.c.tenant == tenant))
-            return [dict(row) for row in rows.mappings()]
+            for table, owner in OWNED.items():
+                rows = await session.execute(select(table).where(owner == tenant).order_by(*table.primary_key))
+                found[table.name] = [dict(row) for row in rows.mappings()]
+        return found
 
-    async def put_keys(self, tenant: str, rows: Iterable[Row]) -> None:
-        """Replace the tenant's API keys."""
+    async def put_owned(self, tenant: str, rows: Mapping[str, list[Row]]) -> None:
+        """Replace what `owned` returns."""
         async with self._database.write() as session:
-            await session.execute(delete(api_keys).where(api_keys.c.tenant == tenant))
-            for row in rows:
-                await session.execute(insert(api_keys).values(_by_key(api_keys, row)))
+            for table, owner in OWNED.items():
+                await session.execute(delete(table).where(owner == tenant))
+                for row in rows[table.name]:
+                    await session.execute(insert(table).values(_by_key(table, row)))
 
     async def waiting(self, tenant: str) -> Waiting:
         """Count what the cell still has to deliver."""

@@ -155,5 +155,5 @@ async def _hold(session: AsyncSession, tenant: str) -> None:
 
 async def _resume(session: AsyncSession, tenant: str) -> None:
     """Resume the webhooks that the suspension has paused, as `Webhooks.set_paused` does."""
-    query = update(Webhook).where(Webhook.tenant == tenant, Webhook.suspended)
+    query = update(Webhook).where(Webhook.tenant == tenant, Webhook.suspended.is_(True))
     await session.execute(query.values(**CLEAN, paused_at=None, suspended=None, updated_at=utc_now()))

@@ -216,15 +216,6 @@ class Webhooks:
         async with self._database.read() as session:
             return await _count(session, tenant)
 
-    async def tenants(self, limit: int, after: str | None) -> tuple[list[tuple[str, int]], str | None]:
-        """Return up to `limit` tenants with their number of webhooks, by name, and the name to continue after."""
-        query = select(Webhook.tenant, func.count()).group_by(Webhook.tenant).order_by(Webhook.tenant).limit(limit + 1)
-        if after is not None:
-            query = query.where(Webhook.tenant > after)
-        async with self._database.scan() as session:
-            found = [(row[0], row[1]) for row in await session.execute(query)]
-        return found[:limit], found[limit - 1][0] if len(found) > limit else None
-
     async def are_active(self, tenant: str) -> dict[str, bool]:
         """Return the tenant's webhooks by id, and whether each is active: neither paused nor disabled."""
         is_active = and_(Webhook.enabled, Webhook.paused_at.is_(None))

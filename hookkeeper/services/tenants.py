@@ -71,7 +71,8 @@ class TenantView(Shown, TenantChanges):
     suspended_at: Time | None
     created_at: Time
     updated_at: Time
-    webhooks: int
+    webhooks: int | None
+    """Their number. Null without `webhooks:read`."""
     events: int | None
     """Events accepted in about the last 24 hours. Null without `events:read`."""
 
@@ -100,7 +101,7 @@ class TenantService(NamedTuple):
     async def shown(self, tenants: Sequence[Tenant]) -> list[TenantView]:
         """Show tenants with what they have."""
         webhooks, events = await self.store.tenants.counts([tenant.id for tenant in tenants])
-        can_read = "events:read" in self.caller.scopes
+        scopes = self.caller.scopes
         return [
             TenantView.of(
                 row,
@@ -108,8 +109,8 @@ class TenantService(NamedTuple):
                 suspended=row.suspended_at is not None,
                 on_failure=masked_alerts(row.on_failure),
                 signature_scheme=row.signature_scheme or "v1",
-                webhooks=webhooks.get(row.id, 0),
-                events=events.get(row.id, 0) if can_read else None,
+                webhooks=webhooks.get(row.id, 0) if "webhooks:read" in scopes else None,
+                events=events.get(row.id, 0) if "events:read" in scopes else None,
             )
             for row in tenants
         ]
@@ -151,7 +152,7 @@ class TenantService(NamedTuple):
     async def _columns(self, given: TenantChanges, tenant: str, known: Tenant | None) -> dict[str, Any]:
         columns = {name: getattr(given, name) for name in given.model_fields_set}
         if alerts := columns.get("on_failure"):
-            columns["on_failure"] = alerts = unmasked_alerts(alerts, known and known.on_failure)
+            columns["on_failure"] = alerts = unmasked_alerts(alerts, known.on_failure if known else None)
             await self.validator.for_(tenant).check({"emails": (), "on_failure": alerts})
         if "metadata" in columns:
             columns["metadata_"] = columns.pop("metadata")

@@ -274,7 +274,7 @@ def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, A
         ours = known.notifications if known else ()
         restored["notifications"] = _try("notifications", masking.unmasked, given["notifications"], ours)
     if given.get("on_failure"):
-        restored["on_failure"] = unmasked_alerts(given["on_failure"], known and known.on_failure)
+        restored["on_failure"] = unmasked_alerts(given["on_failure"], known.on_failure if known else None)
     return restored
 
 

@@ -93,6 +93,16 @@ async def test_each_tenant_is_in_its_cell_and_unlisted_ones_in_the_default(cells
         assert {item["id"] for item in listed.json()["items"]} == {"one", "two"}
 
 
+async def test_a_tenant_is_described_in_its_cell(cells: Cells) -> None:
+    """The body, and then the path, names it."""
+    made = await cells.http.post("/v1/tenants", json={"id": cells.there, "name": "Acme"})
+    assert made.status_code == 201, made.text
+    changed = await cells.http.patch(f"/v1/tenants/{cells.there}", json={"name": "Acme Ltd"})
+    assert changed.json()["name"] == "Acme Ltd"
+    assert (await cells.b.http.get(f"/v1/tenants/{cells.there}")).json()["name"] == "Acme Ltd"
+    assert "all tenants" in problem(await cells.http.get("/v1/tenants"), 400)["detail"]
+
+
 async def test_a_request_of_the_operator_names_a_tenant_or_a_cell(cells: Cells) -> None:
     for answer in (
         await cells.http.get("/v1/events"),

@@ -22,10 +22,10 @@ async def test_a_uid_names_a_webhook_wherever_its_id_does(instance: Instance) ->
         assert (await http.patch("/v1/webhooks/shop", json={"name": "Shop"})).json()["name"] == "Shop"
         assert (await http.post("/v1/webhooks/shop/pause")).json()["id"] == made["id"]
         assert (await http.post("/v1/webhooks/preview", json={"webhook_id": "shop"})).status_code == 200
-        sent = (await http.post("/v1/webhooks/shop/test")).json()["id"]
         for path in ("/v1/events", "/v1/stats", "/v1/recoveries"):
             answers = [await http.get(path, params={"webhook": each}) for each in ("shop", made["id"])]
             assert answers[0].json()["items"] == answers[1].json()["items"], path
+        sent = (await http.post("/v1/webhooks/shop/test")).json()["id"]
         assert [each["id"] for each in (await http.get("/v1/events?webhook=shop")).json()["items"]] == [sent]
         assert [each["id"] for each in (await http.get("/v1/webhooks?q=shop")).json()["items"]] == [made["id"]]
     problem(await instance.http.get("/v1/webhooks/shop"), 404)

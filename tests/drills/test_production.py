@@ -12,7 +12,7 @@ import yaml
 from drills import temporal_cluster
 from drills.postgres import Postgres
 from drills.production import HOSTS, Production, pooling
-from drills.production_like import STEPS, Row, compare, print_steps
+from drills.production_like import STEPS, Compared, Row, compare, print_steps
 from drills.shape import EMBEDDED, WORKERS, Extra, Shape
 from drills.temporal_cluster import PORTS, ROOT, Tls, configuration, folder, version
 from hookkeeper.cli.ports import Ports
@@ -106,11 +106,13 @@ def test_a_pooler_has_the_mode_that_its_version_supports(written: str, mode: str
 def test_throughput_is_compared_within_each_turn() -> None:
     measured = {"hookkeeper": (100.0, 50.0, 80.0), "production": (60.0, 45.0, 60.0)}
     samples = [
-        {"contender": name, "metrics": {"events_per_s": value}} for name, values in measured.items() for value in values
+        {"contender": name, "metrics": {"events_per_s": value, "cpu_ms": value / 10}}
+        for name, values in measured.items()
+        for value in values
     ]
-    assert compare(samples) == (0.75, 80.0, 60.0)
-    failed = [{"contender": name, "metrics": {}} for name in measured]
-    assert compare(failed) == (0.0, 0.0, 0.0)
+    assert compare(samples) == Compared(0.75, 60.0, 80.0, 6.0, 8.0)
+    failed: list[dict[str, Any]] = [{"contender": name, "metrics": {}} for name in measured]
+    assert compare(failed).ratio == compare([]).ratio == 0.0
 
 
 @pytest.mark.parametrize(

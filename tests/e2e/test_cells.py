@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import processes
+import pytest
 
 from hookkeeper import ids
 from receivers import Answer, Receiver, receiver
@@ -72,6 +73,7 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.timeout(600)  # it starts six processes, each of which has its own time
 async def test_a_tenant_moves_while_its_events_are_posted(tmp_path: Path, tenant: str) -> None:
     """Setup: two `dev`, a router, an ordered and another webhook, a schedule, a tenant's key.
     Timeline: the tenant moves; the command is killed after the map has changed, and repeated.
@@ -81,8 +83,9 @@ async def test_a_tenant_moves_while_its_events_are_posted(tmp_path: Path, tenant
         folders = {name: tmp_path / name for name in "ab"}
         for folder in folders.values():
             folder.mkdir()
-        starting = [stack.enter_async_context(processes.dev(folder, settings=SETTINGS)) for folder in folders.values()]
-        cells = dict(zip(folders, await asyncio.gather(*starting), strict=True))
+        cells = {}
+        for name, folder in folders.items():
+            cells[name] = await stack.enter_async_context(processes.dev(folder, settings=SETTINGS))
         ordered, other = [await stack.enter_async_context(receiver()) for _ in range(2)]
         ordered.answers = [Answer(delay=0.3), Answer(503)]
         ordered.otherwise = Answer(delay=0.05)

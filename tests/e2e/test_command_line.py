@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -216,7 +217,11 @@ async def test_an_event_is_erased_only_after_a_yes(running_dev: processes.Dev, t
 
 async def test_many_events_are_sent_and_the_refused_ones_are_named(running_dev: processes.Dev, tenant: str) -> None:
     sent = await running_dev.run("send", "a", "--tenant", tenant, "--count", "201")
-    assert (sent.code, sent.out, sent.err) == (0, "201 accepted\n", "")
+    assert (sent.code, sent.err) == (0, "")
+    counts = re.findall(
+        r"(\d+) (?:accepted|duplicate)", sent.out
+    )  # a batch that a busy server did not finish is repeated
+    assert sum(map(int, counts)) == 201, sent.out
     lines = [
         {"data": {"n": 1}},
         {"type": "b", "id": f"{tenant}-b"},

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
+from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.database import DIRECT_CONNECTIONS, RegistryUnavailable, open_engine
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.matching import MatchingWebhook
@@ -46,9 +47,20 @@ async def test_a_matching_webhook_has_the_values_of_the_webhook(store: Store, ma
 async def test_rules_are_those_of_the_catalogue(store: Store) -> None:
     await store.catalogue.add(EventType(name="order.paid", schema={"type": "object"}))
     await store.catalogue.add(EventType(name="order.lost", archived=True))
-    assert await store.catalogue.rules("acme", "order.paid") == (True, False, {"type": "object"}, ())
-    assert await store.catalogue.rules("acme", "order.lost") == (True, True, None, ())
-    assert await store.catalogue.rules("acme", "order") == (False, False, None, ())
+    assert (await store.catalogue.rules("acme", "order.paid"))[:4] == (True, False, {"type": "object"}, ())
+    assert (await store.catalogue.rules("acme", "order.lost"))[:4] == (True, True, None, ())
+    assert (await store.catalogue.rules("acme", "order"))[:4] == (False, False, None, ())
+
+
+async def test_rules_are_those_of_the_tenant(store: Store) -> None:
+    assert (await store.catalogue.rules("acme", "order"))[4:] == (False, None, False, "")
+    await store.tenants.note("acme")
+    await store.tenants.note("acme")
+    assert (await store.catalogue.rules("acme", "order"))[4:] == (True, None, False, "")
+    entry = AuditEntry(key_id="admin", key_name="admin", action="tenant.update", object_id="acme", tenant="acme")
+    changes = {"suspended": True, "reason": "Not paid.", "rate_limit": "5/second"}
+    await store.tenants.update("acme", changes, entry)
+    assert (await store.catalogue.rules("acme", "order"))[4:] == (True, "5/second", True, "Not paid.")
 
 
 async def test_a_change_of_another_process_counts_at_once(database_url: str, store: Store, make_webhook: Make) -> None:

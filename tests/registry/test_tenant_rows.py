@@ -7,15 +7,18 @@ import pytest
 from sqlalchemy import inspect
 
 from hookkeeper.content.emails import Email
+from hookkeeper.content.notifications import OnFailure
 from hookkeeper.crypto.keyring import Keyring, new_key
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.api_keys import ApiKey, digest_of
 from hookkeeper.registry.health import AttemptResult
-from hookkeeper.registry.models import MOVING, Webhook
+from hookkeeper.registry.models import MOVING, Tenant, Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.tenant_rows import tenants
 from hookkeeper.times import utc_now
 
 Make = Callable[..., Webhook]
+EMAIL = Email(to=("ops@acme.example",), subject="s", text="t")
 
 
 @pytest.fixture
@@ -24,6 +27,11 @@ async def other(tmp_path: Path) -> AsyncIterator[Store]:
     async with Store.connect(f"sqlite+aiosqlite:///{tmp_path}/other.db", Keyring.parse(new_key("k1"))) as made:
         await made.migrate()
         yield made
+
+
+def tenant_row() -> dict[str, object]:
+    row = Tenant(id="acme", name="Acme", metadata_={"plan": "pro"}, on_failure=OnFailure(emails=(EMAIL,)))
+    return {column.name: getattr(row, inspect(Tenant).get_property_by_column(column).key) for column in tenants.c}
 
 
 def values(webhook: Webhook | None) -> dict[str, object]:
@@ -40,7 +48,7 @@ async def test_a_webhook_and_keys_are_the_same_in_the_other_registry(
         "headers": {"x-key": "secret"},
         "metadata_": {"team": "billing"},
         "retry": RetryPolicy(schedule=(5, 10)),
-        "emails": (Email(to=("ops@acme.example",), subject="s", text="t"),),
+        "emails": (EMAIL,),
         "ordered": "block",
         "order_key": "event.data.id",
     }
@@ -48,14 +56,18 @@ async def test_a_webhook_and_keys_are_the_same_in_the_other_registry(
     await store.health.record([AttemptResult("wh_1", "failed", utc_now(), url="https://acme.example/hook")])
     key = ApiKey(id="key_1", name="backend", tenant="acme", scopes=["events:read"], digest=digest_of("hk_1"))
     await store.api_keys.add(key)
+    await store.catalogue.set_search_keys("acme", ["order.id"])
+    await store.tenant_rows.put_owned("acme", await store.tenant_rows.owned("acme") | {"tenants": [tenant_row()]})
     await other.webhooks.add(make_webhook("wh_left"))
     for _ in range(2):
         rows = store.tenant_rows
         await other.tenant_rows.put_webhook(await rows.webhook("wh_1"))
-        await other.tenant_rows.put_keys("acme", await rows.keys("acme"))
+        await other.tenant_rows.put_owned("acme", await rows.owned("acme"))
     await other.tenant_rows.remove_webhooks("acme", ["wh_1"])
     assert values(await other.webhooks.get("wh_1")) == values(await store.webhooks.get("wh_1"))
     assert [webhook.id for webhook in await other.webhooks.matching("acme", "order.paid")] == ["wh_1"]
+    assert await other.tenant_rows.owned("acme") == await store.tenant_rows.owned("acme")
+    assert await other.catalogue.search_keys("acme") == ["order.id"]
     found = await other.api_keys.find(digest_of("hk_1"))
     assert found is not None and (found.id, found.tenant, found.scopes) == ("key_1", "acme", ["events:read"])
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
+from structlog.testing import capture_logs
 from temporalio.client import Client
 from test_operators import end
 
@@ -18,6 +19,7 @@ from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.index.lines import InLine
 from hookkeeper.registry.index.writing import Acceptance
+from hookkeeper.temporal.events import lines
 from hookkeeper.temporal.events.erasure import delete_run
 from hookkeeper.temporal.events.lines import LineCalls
 from hookkeeper.temporal.events.run_state import find_run
@@ -91,6 +93,28 @@ async def test_lost_signals_cost_some_time_only(
         await instance.until_final(event_id)
     assert numbers(inbox) == [0, 1, 2]
     assert lost
+
+
+async def test_a_call_that_temporal_is_too_busy_for_is_repeated(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: no call is answered in time when the first event is delivered; then calls are answered again.
+    Proves: the next event does not wait for its timer, which takes an hour here.
+    """
+    monkeypatch.setattr("workflows.turns.FIRST_INTERVAL", timedelta(hours=1))
+    monkeypatch.setattr(lines, "CALL_TIMEOUT", timedelta(microseconds=1))
+    inbox.otherwise = Answer(delay=0.5)
+    await instance.webhook(inbox.url, ordered=True)
+    first, second = await send_numbered(instance, 2)
+    with capture_logs() as logs:
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while not any(line["event"] == "a run could not be called" for line in logs):
+                await asyncio.sleep(0.05)
+    assert numbers(inbox) == [0]
+    monkeypatch.undo()
+    for event_id in (first, second):
+        await instance.until_final(event_id)
+    assert numbers(inbox) == [0, 1]
 
 
 @pytest.mark.usefixtures("soon")

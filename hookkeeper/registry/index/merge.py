@@ -193,7 +193,7 @@ def _with_sibling(old: Row, report: RunReport) -> Row:
 
 def _channels(report: RunReport, old: Row | None) -> str | None:
     """Return the channels of an event: its runs need not report them again."""
-    return " ".join(report.progress.channels) or (old and old["channels"])
+    return " ".join(report.progress.channels) or (old["channels"] if old else None)
 
 
 def _event_row(report: RunReport, old: Row | None = None) -> Row:

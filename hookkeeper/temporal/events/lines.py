@@ -2,8 +2,8 @@
 out whether the first one is stuck.
 """
 
-import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -12,9 +12,11 @@ from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, temporal_names
+from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.index.lines import Head, InLine, Lines
 from hookkeeper.temporal.events.run_state import find_run
+from hookkeeper.temporal.server.connection import BUSY
 from hookkeeper.temporal.server.error_translation import Unavailable, translated_errors
 from hookkeeper.times import utc_now
 
@@ -36,15 +38,15 @@ class LineState(NamedTuple):
 
 
 class LineCalls:
-    """One for the process. Signals may get lost: runs that wait also ask again after some time."""
+    """One for the process. Runs that wait also ask again after some time, which grows with their number in the line."""
 
     def __init__(self, client: Client, lines: Lines) -> None:
         self._client = client
         self._lines = lines
 
     async def call(self, waiting: Iterable[InLine]) -> None:
-        """Let runs ask whether it is their turn."""
-        await asyncio.gather(*map(self._call, waiting))
+        """Let runs ask whether it is their turn. Raises Temporal's `RPCError` if it is too busy to tell them all."""
+        await wait_for_all(map(self._call, waiting))
 
     async def note_change(self, webhook_id: str, ordered: OrderPolicy | None) -> None:
         """After a change of a webhook's order, or its deletion, let the first runs of its lines ask.
@@ -53,7 +55,8 @@ class LineCalls:
         """
         if ordered != "block":
             await self._lines.pass_failed(webhook_id)
-        await self.call(await self._lines.foremost(webhook_id))
+        with suppress(RPCError):
+            await self.call(await self._lines.foremost(webhook_id))
 
     async def state(self, webhook_id: str) -> LineState:
         """Return the state of a webhook's lines. Raises `Unavailable`, and RegistryUnavailable."""
@@ -70,8 +73,11 @@ class LineCalls:
         try:
             await run.signal(temporal_names.TURN, waiting.webhook_id, rpc_timeout=CALL_TIMEOUT)
         except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:  # not started yet, or closed
-                log.warning("a run could not be called", run=run.id, error=error.message)
+            if error.status == RPCStatusCode.NOT_FOUND:  # not started yet, or closed
+                return
+            log.warning("a run could not be called", run=run.id, error=error.message)
+            if error.status in BUSY:
+                raise
 
     async def run_of(self, head: Head) -> WorkflowExecutionDescription | None:
         """Return the run of a delivery; None if there is none. Raises Temporal's `RPCError`."""

@@ -1,0 +1,44 @@
+"""The pages of tenants: listed, searched, described, suspended, deleted."""
+
+from browsers import Form, browsing
+
+from instances import Instance
+
+
+async def test_an_operator_adds_changes_suspends_and_finds_a_tenant(idle_instance: Instance) -> None:
+    """Also: what the form does not show, the alerts, stays as it was."""
+    tenant = idle_instance.tenant
+    alerts = {"emails": [{"to": ["ops@acme.example"]}]}
+    async with browsing(idle_instance.app) as browser:
+        fields = {"id": tenant, "name": "Acme Ltd", "metadata": "plan: pro", "rate_limit": "5/second"}
+        made = await browser.submit("/tenants/new", "/tenants/new", **fields)
+        assert made.headers["location"] == f"/limits?tenant={tenant}"
+        await idle_instance.http.patch(f"/v1/tenants/{tenant}", json={"on_failure": alerts})
+
+        path = f"/tenants/{tenant}/edit"
+        form = Form((await browser.get(path)).text, path).fields
+        changed = await browser.submit(path, path, **form | {"suspended": "true", "reason": "Not paid."})
+        assert changed.status_code == 303, changed.text.partition('role="alert"')[2][:500]
+        shown = (await idle_instance.http.get(f"/v1/tenants/{tenant}")).json()
+        expected = {"name": "Acme Ltd", "metadata": {"plan": "pro"}, "rate_limit": "5/second", "suspended": True}
+        assert {name: shown[name] for name in expected} == expected
+        assert shown["on_failure"]["emails"][0]["to"] == ["ops@acme.example"]
+
+        page = await browser.page(f"/limits?tenant={tenant}")
+        for text in ("Acme Ltd", "5/second", "Not paid."):
+            assert text in page.text
+        found = (await browser.page("/limits?q=metadata.plan:pro")).text
+        assert tenant in found
+        assert "suspended" in found
+        assert tenant not in (await browser.page("/limits?q=metadata.plan:free")).text
+        refused = await browser.submit(path, path, **form | {"rate_limit": "many"})
+        assert "must be a number a second, minute, hour or day" in refused.text
+
+
+async def test_a_tenant_is_deleted_from_its_page(instance: Instance) -> None:
+    await instance.webhook("https://acme.example/hook")
+    async with browsing(instance.app) as browser:
+        page = f"/limits?tenant={instance.tenant}"
+        gone = await browser.submit(page, f"/tenants/{instance.tenant}/delete")
+        assert gone.headers["location"].startswith("/recoveries/rec_")
+        assert "Erase events" in (await browser.page(gone.headers["location"])).text
