@@ -286,7 +286,7 @@ async def _explain(event: Mapping[str, Any], calls: _Calls) -> dict[str, Any]:
         recent = await calls.make("GET", "/v1/webhooks/{webhook_id}/deliveries", named | RECENT)
         if webhook.is_success:
             items = recent.json()["items"] if recent.is_success else []
-            webhooks.append(_about(webhook.json(), items))
+            webhooks.append(about_webhook(webhook.json(), items))
     return explanation(event, failing, webhooks)
 
 
@@ -312,7 +312,7 @@ def _made(delivery: Mapping[str, Any]) -> int:
     return len(delivery["attempts"]) + int(delivery["attempts_omitted"])
 
 
-def _about(webhook: Mapping[str, Any], recent: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def about_webhook(webhook: Mapping[str, Any], recent: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what matters of a webhook: its health, and whether it was changed since it last worked."""
     worked_at = webhook["health"]["last_success_at"]
     return {
