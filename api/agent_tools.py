@@ -1,8 +1,10 @@
 """The tools of agents. Each is a call of a route, with its rules, its scopes and its limits.
 
-What a tool takes is described by its route. Answers are shortened: they become part of a model's context.
+What a tool takes is described by its route. Answers are shortened: they become part of a model's context. That is done
+in a thread, because what a tenant has written can be large.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from api.access import INNER_CALLER, GuardedRoute, scopes_of
+from hookkeeper.limits import TenantLimit
 from hookkeeper.services.caller import Caller
 
 MAX_ANSWER = 32 * 1024
@@ -165,8 +168,9 @@ class KnownTool(NamedTuple):
 class AgentTools:
     """The tools of one app."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, parsing: TenantLimit) -> None:
         self._app = app
+        self._parsing = parsing
         contexts = list(iter_route_contexts(app.routes))
         routes = {
             (method, context.path): context.original_route
@@ -196,11 +200,12 @@ class AgentTools:
             return Answer(f"{name} cannot use this value as a part of its path.", is_error=True)
         calls = _Calls(self._app, caller)
         answer = await calls.make(known.tool.method, known.tool.path, given, known.in_body)
+        async with self._parsing.slot(caller.tenant or ""):
+            found = await asyncio.to_thread(answer.json)
         if name == "explain_failure" and answer.is_success:
-            return Answer(shortened(await _explain(answer.json(), calls)))
-        if answer.is_success:
-            return Answer(shortened(answer.json()))
-        return Answer(shortened(answer.json()), is_error=True)
+            found = await _explain(found, calls)
+        async with self._parsing.slot(caller.tenant or ""):
+            return Answer(await asyncio.to_thread(shortened, found), is_error=not answer.is_success)
 
     def _reaches(self, known: KnownTool, given: Mapping[str, Any]) -> bool:
         """Return whether the values lead to the tool's route, and to no other: `stream` is no id of an event."""

@@ -40,7 +40,7 @@ async def serve_agent(request: Request, caller: CallerDep) -> Response:
         raise NotFound("Agents need more packages: pip install '.[mcp]' in the folder of Hookkeeper.")
     if state.agent_tools is None:
         await asyncio.to_thread(_import)
-        state.agent_tools = AgentTools(request.app)
+        state.agent_tools = AgentTools(request.app, state.parsing)
     return _AgentAnswer(state.agent_tools, caller)
 
 
