@@ -123,7 +123,7 @@ class Forwards:
     def place(self, tenant: str) -> Iterator[None]:
         """Hold a request of a tenant while the block lasts. Raises TooManyRequests."""
         if not self._waiting.acquire_now(tenant):
-            metrics.count_limit("forwards")
+            metrics.count_limit("streams")
             raise TooManyRequests("Too many requests wait for answers.", headers={"retry-after": "1"})
         try:
             yield
@@ -135,7 +135,8 @@ class Forwards:
         if (stream := self._streams.get(token)) is None:
             raise ServiceUnavailable("No command line is connected to this address.", headers={"retry-after": "1"})
         id_ = secrets.token_hex(16)
-        answer = self._answers[token, id_] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[ForwardAnswer] = asyncio.get_running_loop().create_future()
+        self._answers[token, id_] = answer
         sent = {"id": id_, "headers": _forwarded(headers), "body": body.decode(errors="replace")}
         stream.put_nowait(ServerSentEvent(event="request", raw_data=json.dumps(sent)))
         try:

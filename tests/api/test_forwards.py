@@ -43,7 +43,7 @@ class Line:
         """Make a request to the address, without a key."""
         async with httpx.AsyncClient(trust_env=False, timeout=WAIT_TIMEOUT) as http:
             headers = {"webhook-id": "evt_1", "x-forwarded-for": "192.0.2.1"}
-            return await http.post(f"{self.http.base_url}{self.path[1:]}", content=body, headers=headers)
+            return await http.post(self.http.base_url.join(self.path), content=body, headers=headers)
 
     async def answer(self, **fields: Any) -> httpx.Response:
         return await self.http.patch(self.path, json={"id": ID, "status": 200} | fields)
@@ -175,11 +175,14 @@ async def test_streams_of_addresses_count_as_streams_of_the_tenant(
 
 
 async def test_a_server_that_stops_ends_streams_and_waits(idle_instance: Instance) -> None:
-    async with serving(idle_instance.app) as server, connecting(server, idle_instance, idle_instance.tenant) as line:
-        async with line.stream() as messages:
-            delivery = asyncio.create_task(line.deliver())
+    async with (
+        serving(idle_instance.app) as server,
+        connecting(server, idle_instance, idle_instance.tenant) as line,
+        line.stream() as messages,
+    ):
+        delivery = asyncio.create_task(line.deliver())
+        await anext(messages)
+        server.uvicorn.should_exit = True
+        assert (await delivery).status_code == 503
+        with pytest.raises(StopAsyncIteration):
             await anext(messages)
-            server.uvicorn.should_exit = True
-            assert (await delivery).status_code == 503
-            with pytest.raises(StopAsyncIteration):
-                await anext(messages)

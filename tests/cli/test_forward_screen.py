@@ -1,5 +1,7 @@
 """The full screen of `hookkeeper listen --forward-to`: keys select a delivery and filter the list."""
 
+import io
+
 import pytest
 
 from hookkeeper.cli.console import SafeConsole
@@ -63,10 +65,10 @@ def test_the_screen_keeps_the_latest_deliveries() -> None:
 def test_a_frame_fits_the_screen_and_sends_no_control_characters() -> None:
     made = screen()
     made.add("lost")
-    console = SafeConsole(width=60, height=20, record=True, highlight=False)
-    with console.capture():
+    console = SafeConsole(file=io.StringIO(), width=60, height=20, highlight=False)
+    with console.capture() as printed:
         console.print(made.frame("wh_1 → http://localhost:3000", 20))
-    lines = console.export_text().splitlines()
+    lines = printed.get().splitlines()
     assert len(lines) < 20
     assert "lost" in lines[2]
     assert lines[3].startswith("› #4  200  evt_4  order.paid  12 ms")
