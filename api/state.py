@@ -27,6 +27,7 @@ from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
 
 if TYPE_CHECKING:
+    from api.agent_tools import AgentTools
     from hookkeeper.services.doctor import Doctor
 
 MAX_CONCURRENT_PARSES = 4
@@ -74,6 +75,8 @@ class ApiState:
         )
         self.inboxes = Inboxes(self.cursor_key)
         self.forwards = Forwards(self.cursor_key, self.authenticator, self.feed.limit)
+        self.agent_tools: AgentTools | None = None
+        """Made for the first agent."""
         self.searches = EventSearches(store, gateway)
         self.ingest = EventIngest(gateway, store, self.sandbox, settings)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)
