@@ -9,7 +9,8 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from fastapi.sse import ServerSentEvent
 from pydantic import Field
@@ -19,6 +20,7 @@ from api.problems import ServiceUnavailable, TooManyRequests
 from hookkeeper import metrics
 from hookkeeper.crypto.tokens import AddressTokens
 from hookkeeper.limits import TenantLimit
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import RequestModel, with_examples
@@ -37,6 +39,10 @@ NOT_FORWARDED = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "via", "forwarded"}
 )
 """Headers of the connection to this API; so are all that begin with `x-forwarded-`."""
+MAX_UNREAD = 1000
+"""Ids that wait for a command line that does not read them. Then its stream ends."""
+Stream = asyncio.Queue[str | None]
+"""The ids of requests for a command line. None ends it."""
 
 
 class ForwardAnswer(RequestModel):
@@ -54,6 +60,14 @@ class ForwardAnswer(RequestModel):
     """Its header `Retry-After`."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request that waits. Its body is kept no longer than that, whether the command line reads it or not."""
+
+    message: ServerSentEvent
+    answer: asyncio.Future[ForwardAnswer]
+
+
 class Forwards:
     """The streams of this process, and the requests that wait for answers."""
 
@@ -63,10 +77,10 @@ class Forwards:
         self._authenticator = authenticator
         self._limit = streams
         self._waiting = TenantLimit(MAX_WAITING, per_tenant=MAX_WAITING_PER_TENANT)
-        self._streams: dict[str, asyncio.Queue[ServerSentEvent | None]] = {}
-        """By token. None ends a stream."""
-        self._answers: dict[tuple[str, str], asyncio.Future[ForwardAnswer]] = {}
-        """Of the requests that wait, by token and id."""
+        self._streams: dict[str, Stream] = {}
+        """By token."""
+        self._requests: dict[tuple[str, str], _Request] = {}
+        """By token and id."""
         self._is_closed = False
 
     def check(self, token: str, caller: Caller) -> None:
@@ -76,7 +90,7 @@ class Forwards:
             raise NotFound("There is no such address.")
 
     @contextmanager
-    def stream(self, token: str, caller: Caller) -> Iterator[asyncio.Queue[ServerSentEvent | None]]:
+    def stream(self, token: str, caller: Caller) -> Iterator[Stream]:
         """Take the requests to an address until the block ends. Raises NotFound, TooManyRequests, ServiceUnavailable.
 
         A newer stream takes the place of an older one, whose connection may be lost without notice.
@@ -88,11 +102,8 @@ class Forwards:
         if not self._limit.acquire_now(tenant):
             metrics.count_limit("streams")
             raise TooManyRequests("Too many streams are open.", headers={"retry-after": "10"})
-        stream: asyncio.Queue[ServerSentEvent | None] = asyncio.Queue()
-        if earlier := self._streams.pop(token, None):
-            earlier.put_nowait(None)
-        self._streams[token] = stream
-        stream.put_nowait(ServerSentEvent(event="ready", data={}, retry=RECONNECT_AFTER))
+        self._end(token)
+        stream = self._streams[token] = Stream()
         try:
             yield stream
         finally:
@@ -100,30 +111,31 @@ class Forwards:
                 del self._streams[token]
             self._limit.release(tenant)
 
-    async def messages(
-        self, stream: asyncio.Queue[ServerSentEvent | None], caller: Caller
-    ) -> AsyncIterator[ServerSentEvent]:
+    async def messages(self, token: str, stream: Stream, caller: Caller) -> AsyncIterator[ServerSentEvent]:
         """Yield the requests of a stream, until it is replaced, or its key has ended."""
+        yield ServerSentEvent(event="ready", data={}, retry=RECONNECT_AFTER)
         loop = asyncio.get_running_loop()
         check_at = loop.time() + CHECK_INTERVAL
         while True:
             try:
                 async with asyncio.timeout_at(check_at):
-                    message = await stream.get()
+                    id_ = await stream.get()
             except TimeoutError:
-                if await self._authenticator.has_ended(caller):
-                    return
+                with suppress(RegistryUnavailable):  # it is checked when the registry is back
+                    if await self._authenticator.has_ended(caller):
+                        return
                 check_at = loop.time() + CHECK_INTERVAL
                 continue
-            if message is None:
+            if id_ is None:
                 return
-            yield message
+            if waiting := self._requests.get((token, id_)):
+                yield waiting.message
 
     @contextmanager
     def place(self, tenant: str) -> Iterator[None]:
         """Hold a request of a tenant while the block lasts. Raises TooManyRequests."""
         if not self._waiting.acquire_now(tenant):
-            metrics.count_limit("streams")
+            metrics.count_limit("forwards")
             raise TooManyRequests("Too many requests wait for answers.", headers={"retry-after": "1"})
         try:
             yield
@@ -132,36 +144,43 @@ class Forwards:
 
     async def deliver(self, token: str, headers: Mapping[str, str], body: bytes) -> ForwardAnswer:
         """Hand a request to the stream of its address, and wait for the answer. Raises ServiceUnavailable."""
-        if (stream := self._streams.get(token)) is None:
+        stream = self._streams.get(token)
+        if stream is None or stream.qsize() >= MAX_UNREAD:
+            self._end(token)
             raise ServiceUnavailable("No command line is connected to this address.", headers={"retry-after": "1"})
         id_ = secrets.token_hex(16)
         answer: asyncio.Future[ForwardAnswer] = asyncio.get_running_loop().create_future()
-        self._answers[token, id_] = answer
         sent = {"id": id_, "headers": _forwarded(headers), "body": body.decode(errors="replace")}
-        stream.put_nowait(ServerSentEvent(event="request", raw_data=json.dumps(sent)))
+        self._requests[token, id_] = _Request(ServerSentEvent(event="request", raw_data=json.dumps(sent)), answer)
+        stream.put_nowait(id_)
         try:
             async with asyncio.timeout(MAX_WAIT):
                 return await answer
         except TimeoutError:
             raise ServiceUnavailable("The command line has not answered in time.") from None
         finally:
-            del self._answers[token, id_]
+            del self._requests[token, id_]
 
     def answer(self, token: str, given: ForwardAnswer) -> None:
         """Answer a request. Raises NotFound if it does not wait any more."""
-        waiting = self._answers.get((token, given.id))
-        if waiting is None or waiting.done():
+        waiting = self._requests.get((token, given.id))
+        if waiting is None or waiting.answer.done():
             raise NotFound("The request does not wait for an answer any more.")
-        waiting.set_result(given)
+        waiting.answer.set_result(given)
 
     def close(self) -> None:
         """End all streams and waits, and take no more: a server that stops would wait for them."""
         self._is_closed = True
-        for stream in self._streams.values():
+        for token in [*self._streams]:
+            self._end(token)
+        for waiting in self._requests.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(ServiceUnavailable("This process stops.", headers={"retry-after": "1"}))
+
+    def _end(self, token: str) -> None:
+        """End the stream of an address, if it has one."""
+        if stream := self._streams.pop(token, None):
             stream.put_nowait(None)
-        for waiting in self._answers.values():
-            if not waiting.done():
-                waiting.set_exception(ServiceUnavailable("This process stops.", headers={"retry-after": "1"}))
 
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:

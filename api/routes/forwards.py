@@ -10,7 +10,7 @@ from fastapi.sse import EventSourceResponse
 from api.access import GuardedRoute, needs
 from api.authenticator import with_scope
 from api.deps import CallerDep, SettingsDep, Tenant
-from api.forwards import ForwardAnswer
+from api.forwards import ForwardAnswer, Stream
 from api.inboxes import PathToken
 from api.problems import KEYED, responses
 from api.requests import StrictRoute
@@ -18,8 +18,8 @@ from api.state import state_of
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import ResponseModel, with_examples
 
-MAX_BODY = 2 * 1024 * 1024
-"""Bytes of a request, as many as the largest rendered payload."""
+MAX_BODY, MAX_ANSWER_BYTES = 2 * 1024 * 1024, 32 * 1024
+"""Bytes of a request, as many as the largest rendered payload, and of the JSON of an answer."""
 TOKEN = "QPzD6v0xH5Lh1kVb6k7Qy2v5l0a8c3FjbWU"  # noqa: S105  # an example
 STREAMED = {
     "examples": {
@@ -29,13 +29,17 @@ STREAMED = {
         }
     }
 }
-router = APIRouter(prefix="/v1/forwards", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
+
+
+class AnswerRoute(GuardedRoute):
+    max_body_bytes = MAX_ANSWER_BYTES  # whatever the size of an event is
 
 
 class ForwardRoute(StrictRoute):
     max_body_bytes = MAX_BODY
 
 
+router = APIRouter(prefix="/v1/forwards", tags=["webhooks"], route_class=AnswerRoute, responses=KEYED)
 address_router = APIRouter(prefix="/v1/forwards", include_in_schema=False, route_class=ForwardRoute)
 """The addresses, which need no key. They have the path of their streams: a balancer that chooses processes by the path
 brings both to the same one."""
@@ -51,7 +55,7 @@ class ForwardAddress(ResponseModel):
     """For the `url` of a webhook. It is secret: requests to it need no key."""
 
 
-async def _stream(request: Request, token: PathToken, caller: CallerDep) -> AsyncIterator[object]:
+async def _stream(request: Request, token: PathToken, caller: CallerDep) -> AsyncIterator[Stream]:
     with_scope(caller, frozenset({"events:read"}))
     with state_of(request).forwards.stream(token, caller) as stream:
         yield stream
@@ -70,11 +74,14 @@ async def create_forward(request: Request, tenant: Tenant, settings: SettingsDep
 @router.get(
     "/{token}",
     response_class=EventSourceResponse,
-    responses={200: {"description": "Server-sent events", "content": {"text/event-stream": STREAMED}}} | responses(404),
+    responses={
+        200: {"description": "Server-sent events", "content": {"text/event-stream": STREAMED}},
+        **responses(404),
+    },
     dependencies=[needs("webhooks:write")],
 )
 async def stream_forwards(
-    request: Request, caller: CallerDep, stream: Annotated[object, Depends(_stream)]
+    request: Request, token: PathToken, caller: CallerDep, stream: Annotated[Stream, Depends(_stream)]
 ) -> AsyncIterable[dict[str, str]]:
     """Take the requests to an address, as server-sent events. It needs the scope `events:read` too.
 
@@ -83,8 +90,8 @@ async def stream_forwards(
 
     A new stream ends an older one of the same address.
     """
-    async for message in state_of(request).forwards.messages(stream, caller):  # type: ignore[arg-type]
-        yield message  # type: ignore[misc]
+    async for message in state_of(request).forwards.messages(token, stream, caller):
+        yield message  # type: ignore[misc]  # the annotation is the schema of its data
 
 
 @router.patch("/{token}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])

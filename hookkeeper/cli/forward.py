@@ -34,6 +34,7 @@ TIMEOUT = 30.0
 """Seconds that the program has to answer, as many as a webhook can have."""
 MAX_ANSWER = 4096
 """Characters of an answer that are reported, as many as an attempt keeps."""
+MAX_RETRY_AFTER = 100
 DISABLE_AFTER = 3600.0
 """Seconds of failures after which a webhook is disabled that a killed command has left behind."""
 MAX_KEPT = 200
@@ -71,7 +72,7 @@ class Forwarder:
         import httpx
 
         address = api.call("POST", "forwards", tenant=tenant)
-        self.api, self.target = api, target
+        self.api, self.target, self.shown_target = api, target, without_secrets(target)
         self.webhook = api.call("POST", "webhooks", body=webhook | {"url": address["url"]} | present(tenant=tenant))
         self.news: SimpleQueue[Forwarded | str | None] = SimpleQueue()
         """Deliveries, sentences about the connection, and None if the stream cannot go on."""
@@ -131,8 +132,9 @@ class Forwarder:
             response = self._http.post(self.target, content=body.encode(), headers=headers)
             status = response.status_code if 200 <= response.status_code <= 599 else UNREACHABLE
             text = response.text
-        except httpx.HTTPError as error:
-            status, text = UNREACHABLE, f"cannot reach {self.target}: {error or type(error).__name__}"
+        except (httpx.HTTPError, ValueError) as error:  # a header that the program cannot be sent is a ValueError
+            reason = str(error) if isinstance(error, httpx.HTTPError) else ""
+            status, text = UNREACHABLE, f"cannot reach {self.shown_target}: {reason or type(error).__name__}"
         forwarded = Forwarded(
             number=number,
             event_id=headers.get("webhook-id", ""),
@@ -143,7 +145,8 @@ class Forwarder:
             answer=text[:MAX_ANSWER],
             duration_ms=(time.perf_counter() - start) * 1000,
         )
-        return status, response.headers.get("retry-after") if response else None, forwarded
+        retry_after = response.headers.get("retry-after") if response is not None else None
+        return status, retry_after and retry_after[:MAX_RETRY_AFTER], forwarded
 
     def close(self) -> None:
         """Delete the webhook; say so if that fails."""
@@ -156,11 +159,10 @@ class Forwarder:
 
 def run_forward(target: str, webhook: Json, tenant: str | None, *, as_json: bool) -> None:
     """Forward until stopped: on a full screen if this is a terminal, else in lines. Raises `Failed`."""
-    if urlsplit(target).scheme not in ("http", "https") or not urlsplit(target).hostname:
-        raise typer.BadParameter(f"{target!r} is no URL such as http://localhost:3000/hook", param_hint="--forward-to")
+    check_target(target)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    defaults = {"name": f"listen → {target}"[:100], "disable_after": DISABLE_AFTER}
+    defaults = {"name": f"listen → {without_secrets(target)}"[:100], "disable_after": DISABLE_AFTER}
     api = Api.of_environment()
     with closing(Forwarder(api, target, defaults | webhook, tenant)) as forwarder:
         try:
@@ -172,10 +174,29 @@ def run_forward(target: str, webhook: Json, tenant: str | None, *, as_json: bool
             return
 
 
+def check_target(target: str) -> None:
+    """Raise `BadParameter` unless requests can be sent to this URL."""
+    import httpx
+
+    try:
+        url = httpx.URL(target)
+        is_valid = url.scheme in ("http", "https") and bool(url.host)
+    except httpx.InvalidURL:
+        is_valid = False
+    if not is_valid:
+        raise typer.BadParameter(f"{target!r} is no URL such as http://localhost:3000/hook", param_hint="--forward-to")
+
+
+def without_secrets(target: str) -> str:
+    """Return a URL as it is reported and stored: without password, query and fragment."""
+    parts = urlsplit(target)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def _print_lines(forwarder: Forwarder, as_json: bool) -> None:
     console = err if as_json else out
     console.print(
-        f"Forwarding [bold]{forwarder.webhook['id']}[/bold] to {escape(forwarder.target)}, signed with"
+        f"Forwarding [bold]{forwarder.webhook['id']}[/bold] to {escape(forwarder.shown_target)}, signed with"
         f" {forwarder.webhook['secret']}. Ctrl-C stops it."
     )
     while (news := forwarder.news.get()) is not None:
@@ -259,7 +280,8 @@ def _show_screen(forwarder: Forwarder) -> None:
 
     screen = Screen(message="Waiting for deliveries.")
     title = (
-        f"[bold]{forwarder.webhook['id']}[/bold] → {escape(forwarder.target)}  [dim]{forwarder.webhook['secret']}[/dim]"
+        f"[bold]{forwarder.webhook['id']}[/bold] → {escape(forwarder.shown_target)}"
+        f"  [dim]{forwarder.webhook['secret']}[/dim]"
     )
     with _keys() as read_key, Live(console=out, auto_refresh=False, screen=True) as live:
         while True:

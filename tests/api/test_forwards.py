@@ -13,6 +13,9 @@ from callers import make_key
 from sockets import ApiServer, serving
 
 from api import forwards
+from api.authenticator import ADMIN
+from api.forwards import ForwardAnswer
+from api.problems import ServiceUnavailable
 from api.state import MAX_STREAMS_PER_TENANT
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
@@ -163,6 +166,34 @@ async def test_a_tenant_has_few_waiting_requests_and_another_has_its_own(
         for _, request in requests:
             await line.answer(id=request["id"])
         assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+
+
+async def test_a_request_is_kept_only_while_it_waits(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timeline: a command line that reads nothing; a request that ends; one that waits; too many that have ended."""
+    kept = idle_instance.app.state.api.forwards
+    token = kept.tokens.new(idle_instance.tenant)
+
+    async def ends() -> str:
+        monkeypatch.setattr(forwards, "MAX_WAIT", 0.01)
+        with pytest.raises(ServiceUnavailable) as raised:
+            await kept.deliver(token, {}, b"old")
+        monkeypatch.undo()
+        return raised.value.detail
+
+    with kept.stream(token, ADMIN) as stream:
+        messages = kept.messages(token, stream, ADMIN)
+        assert (await anext(messages)).event == "ready"
+        await ends()
+        delivery = asyncio.create_task(kept.deliver(token, {}, b"new"))
+        request = json.loads((await anext(messages)).raw_data)
+        assert request["body"] == "new"
+        kept.answer(token, ForwardAnswer(id=request["id"], status=200))
+        assert (await delivery).status == 200
+        for _ in range(forwards.MAX_UNREAD):
+            stream.put_nowait("0")
+        assert "No command line is connected" in await ends()
+        with pytest.raises(StopAsyncIteration):
+            await anext(messages)
 
 
 async def test_streams_of_addresses_count_as_streams_of_the_tenant(

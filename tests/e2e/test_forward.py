@@ -19,7 +19,11 @@ pytest_plugins = ["dev_fixtures"]
 async def forwarding(
     dev: processes.Dev, tenant: str, target: str, *args: str, cwd: Path | None = None
 ) -> AsyncIterator[processes.Process]:
-    """Forward until the block ends. It ends its webhook then."""
+    """Forward until the block ends. It ends its webhook then.
+
+    Only with a `dev`: beside other API processes, an attempt may have to be repeated.
+    """
+    assert dev.process
     command = ("listen", "--forward-to", target, "--tenant", tenant, "--json", *args)
     async with processes.process(*command, cwd=cwd or dev.folder) as process:
         await process.says("Ctrl-C")
