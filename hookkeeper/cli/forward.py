@@ -89,7 +89,7 @@ class Forwarder:
             try:
                 for kind, data, _ in self.api.stream("forwards", self._token, last_id=""):
                     if is_away and kind == "ready":
-                        self.news.put("Connected again.")
+                        self._resume()
                     is_away = False
                     if kind == "request":
                         _start(self._forward, next(self._numbers), data)
@@ -102,6 +102,11 @@ class Forwarder:
                 self.news.put(None)
                 return
             time.sleep(RECONNECT_AFTER)
+
+    def _resume(self) -> None:
+        """Go on with the webhook, which was disabled if it has failed for long. Raises `Failed` if it was deleted."""
+        self.api.call("PATCH", "webhooks", self.webhook["id"], body={"enabled": True})
+        self.news.put("Connected again.")
 
     def _forward(self, number: int, request: Json) -> None:
         status, retry_after, forwarded = self._send(number, request["headers"], request["body"])
@@ -180,8 +185,8 @@ def check_target(target: str) -> None:
 
     try:
         url = httpx.URL(target)
-        is_valid = url.scheme in ("http", "https") and bool(url.host)
-    except httpx.InvalidURL:
+        is_valid = url.scheme in ("http", "https") and bool(url.host) and urlsplit(target).port != 0
+    except (httpx.InvalidURL, ValueError):  # the latter for a port that is none
         is_valid = False
     if not is_valid:
         raise typer.BadParameter(f"{target!r} is no URL such as http://localhost:3000/hook", param_hint="--forward-to")

@@ -1,11 +1,13 @@
-"""The full screen of `hookkeeper listen --forward-to`: keys select a delivery and filter the list."""
+"""`hookkeeper listen --forward-to`: its options, and its screen, whose keys select a delivery and filter the list."""
 
 import io
 
 import pytest
+from typer.testing import CliRunner
 
 from hookkeeper.cli.console import SafeConsole
-from hookkeeper.cli.forward import MAX_KEPT, Forwarded, Screen
+from hookkeeper.cli.forward import MAX_KEPT, Forwarded, Screen, without_secrets
+from hookkeeper.cli.main import app
 
 
 def forwarded(number: int, status: int = 200) -> Forwarded:
@@ -73,3 +75,32 @@ def test_a_frame_fits_the_screen_and_sends_no_control_characters() -> None:
     assert "lost" in lines[2]
     assert lines[3].startswith("› #4  200  evt_4  order.paid  12 ms")
     assert lines[-2:] == ['{"n": 4}', "→ answer\\x1b[2J"]
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (("--forward-to", "localhost:3000"), "is no URL"),
+        (("--forward-to", "ftp://localhost/hook"), "is no URL"),
+        (("--forward-to", "http://localhost:99999/"), "is no URL"),
+        (("--forward-to", "http://localhost/", "--port", "9000"), "takes only"),
+        (("--forward-to", "http://localhost/", "--secret", "whsec_a", "--secret", "whsec_b"), "takes only"),
+        (("--events", "order.*"), "need --forward-to"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(args: tuple[str, ...], reason: str) -> None:
+    done = CliRunner().invoke(app, ["listen", *args])
+    assert done.exit_code == 2
+    assert reason in done.output
+
+
+@pytest.mark.parametrize(
+    ("target", "reported"),
+    [
+        ("http://localhost:3000/hook", "http://localhost:3000/hook"),
+        ("https://ann:secret@localhost/hook?token=secret#secret", "https://localhost/hook"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+    ],
+)
+def test_what_is_reported_of_the_target_has_no_secrets(target: str, reported: str) -> None:
+    assert without_secrets(target) == reported
