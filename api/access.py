@@ -32,6 +32,7 @@ KEYLESS = frozenset(
         "/docs/{asset}",
         "/openapi.json",
         "/v1/providers/sendgrid/events",  # signed
+        "/v1/forwards/{token}",  # an address for deliveries: its other methods are guarded
         *("/codec", "/codec/decode", "/codec/encode"),  # check the admin key or its cookie themselves
         *(
             "/login",

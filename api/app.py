@@ -17,6 +17,7 @@ from api.routes import (
     docs,
     event_types,
     events,
+    forwards,
     keys,
     portal,
     post_events,
@@ -39,8 +40,8 @@ from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.version import VERSION
 
 HEADER = tracing.HEADER.encode()
-UNTRACED = ("/healthz", "/readyz", "/portal/")
-"""Paths of no interest, and those with the token of a link."""
+UNTRACED = ("/healthz", "/readyz", "/portal/", "/v1/forwards/")
+"""Paths of no interest, and those with the token of a link or address."""
 
 TELEMETRY: TelemetryConfig = {
     "metrics": False,
@@ -63,6 +64,8 @@ ROUTERS = (
     tenants.router,
     system.router,
     schedules.router,
+    forwards.router,
+    forwards.address_router,
     portal.router,
     keys.current_router,
     keys.router,

@@ -3,10 +3,7 @@
 They are in the memory of the process. An address is proof of itself, so after a restart it is valid, and empty.
 """
 
-import base64
-import hashlib
 import hmac
-import secrets
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +15,7 @@ from fastapi import Path
 
 from api.problems import TooManyRequests
 from hookkeeper.crypto.signing_keys import sign
+from hookkeeper.crypto.tokens import AddressTokens
 from hookkeeper.limits import TenantLimit
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.times import utc_now
@@ -37,9 +35,6 @@ MAX_CONCURRENT = 4
 """Bodies that are read at once for a tenant."""
 TOLERANCE = timedelta(minutes=5)
 """By which a timestamp may be off (Standard Webhooks 1.0.0, "Verifying webhook authenticity")."""
-MAC_BYTES = 12
-
-RANDOM_BYTES = 9
 MAX_TIMESTAMP_DIGITS = 12
 SHOWN_HEADERS = ("content-", "webhook-", "accept", "user-agent", "host", "traceparent")
 """Beginnings of the names of headers whose values are shown; others can be secrets of a webhook."""
@@ -89,25 +84,11 @@ class Inboxes:
     """The inboxes of a process."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = hashlib.sha256(b"inbox\0" + key).digest()
+        self.tokens = AddressTokens("inbox", key)
         self._inboxes: OrderedDict[str, _Inbox] = OrderedDict()
         """The one with the latest request is the last."""
         self._rates = RateLimits(None)
         self._reading = TenantLimit(per_tenant=MAX_CONCURRENT)
-
-    def new_token(self, tenant: str) -> str:
-        """Make the token of an inbox's address."""
-        named = secrets.token_bytes(RANDOM_BYTES) + tenant.encode()
-        return base64.urlsafe_b64encode(self._mac(named) + named).decode().rstrip("=")
-
-    def tenant_of(self, token: str) -> str | None:
-        """Return whose inbox it is; None if it is no token of ours."""
-        try:
-            decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            mac, named = decoded[:MAC_BYTES], decoded[MAC_BYTES:]
-            return named[RANDOM_BYTES:].decode() if hmac.compare_digest(mac, self._mac(named)) else None
-        except ValueError:
-            return None
 
     async def count(self, tenant: str) -> None:
         """Count a request to one of a tenant's inboxes. Raises RateLimited."""
@@ -147,6 +128,3 @@ class Inboxes:
         while inbox and inbox.requests and inbox.requests[0].at < since:
             inbox.requests.popleft()
         return list(reversed(inbox.requests)) if inbox else []
-
-    def _mac(self, named: bytes) -> bytes:
-        return hmac.new(self._key, named, hashlib.sha256).digest()[:MAC_BYTES]

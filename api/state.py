@@ -7,6 +7,7 @@ from fastapi import Request
 
 from api.authenticator import Authenticator
 from api.cursors import StreamCursors, cursor_key
+from api.forwards import Forwards
 from api.inboxes import Inboxes
 from api.limits import BacklogLimit, HeldCounts, RequestConcurrency
 from api.server.connections import MAX_CONNECTIONS
@@ -73,11 +74,17 @@ class ApiState:
             TenantLimit(MAX_STREAMS, per_tenant=MAX_STREAMS_PER_TENANT),
         )
         self.inboxes = Inboxes(self.cursor_key)
+        self.forwards = Forwards(self.cursor_key, self.authenticator, self.feed.limit)
         self.agent_tools: AgentTools | None = None
         """Made for the first agent."""
         self.searches = EventSearches(store, gateway)
         self.ingest = EventIngest(gateway, store, self.sandbox, settings)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)
+
+    def end_streams(self) -> None:
+        """End all streams, and take no more: a server that stops would wait for them."""
+        self.feed.close()
+        self.forwards.close()
 
     async def _examine(self) -> list[Finding]:
         doctor = await asyncio.to_thread(self._make_doctor)

@@ -47,7 +47,7 @@ async def make_inbox(
     """Make an inbox and a webhook to it, send a first event, and go to the inbox."""
     _check_on(settings)
     with_scope(caller, frozenset({"events:write"}))
-    token = state_of(request).inboxes.new_token(tenant)
+    token = state_of(request).inboxes.tokens.new(tenant)
     new = NewWebhook(name="Inbox", url=_url(settings, token), tenant=tenant)
     await webhooks.create(dict(new), new.model_fields_set)
     event = await entry.accept(NewEvent.model_validate(FIRST_EVENT | {"tenant": tenant}))
@@ -66,7 +66,7 @@ async def show_inbox(
     """Show what has arrived."""
     _check_on(settings)
     inboxes = state_of(request).inboxes
-    tenant = inboxes.tenant_of(token)
+    tenant = inboxes.tokens.tenant_of(token)
     if tenant is None or caller.tenant not in (None, tenant):
         raise NotFound("There is no such inbox.")
     address = _url(settings, token)
@@ -105,7 +105,7 @@ def _text(received: ReceivedRequest) -> str:
 async def receive(request: Request, token: PathToken) -> PlainTextResponse:
     """Keep a request and answer 200."""
     state = state_of(request)
-    tenant = state.inboxes.tenant_of(token) if state.settings.inboxes else None
+    tenant = state.inboxes.tokens.tenant_of(token) if state.settings.inboxes else None
     if tenant is None:
         raise NotFound("There is no such inbox.")
     await state.inboxes.count(tenant)

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from drills.answers import PlannedAnswer
 from drills.observations import ReceivedRequest
-from hookkeeper.cli.listen import verify
+from hookkeeper.cli.signatures import verify
 
 Answers = Callable[[str, int], PlannedAnswer]
 """Returns the answer to the n-th request of an event for this webhook."""

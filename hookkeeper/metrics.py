@@ -30,6 +30,7 @@ Limit = Literal[
     "connections",  # of an API process
     "unread_answers",  # of an API process
     "streams",  # of a tenant in an API process
+    "forwards",  # of a tenant in an API process
     "backlog",
     "schema_cost",
     "webhooks",  # of a tenant

@@ -5,7 +5,7 @@ It imports httpx at the first request: `hookkeeper dev` makes none, and httpx wo
 Errors:
 
     Failed
-    └── ApiUnavailable    the API does not respond, or responds with 503; the same call may succeed later
+    └── ApiUnavailable    the API does not respond, or a 502 to 504 comes; the same call may succeed later
         └── NotConnected  there is no connection: nothing was sent
 """
 
@@ -35,7 +35,7 @@ SEND_RETRY_WAITS = (1.0, 5.0)
 
 
 class ApiUnavailable(Failed):
-    """There is no response, or a 503."""
+    """There is no response, or a 503, or a proxy in front of the API says so."""
 
     may_have_arrived = True
     """The server may have received and executed the request."""
@@ -220,7 +220,7 @@ def _raise_problem(response: "httpx.Response") -> NoReturn:
     error = _error(response)
     if response.status_code == 422 and _is_too_much(response):
         raise TooMuch(error)
-    if response.status_code != 503:
+    if response.status_code not in (502, 503, 504):
         raise Failed(error)
     unavailable = ApiUnavailable(error)
     unavailable.event_id = response.headers.get("hookkeeper-event-id")

@@ -4,11 +4,8 @@ A request without signature headers is a notification, because notifications are
 """
 
 import asyncio
-import base64
-import binascii
 import json
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass
@@ -17,21 +14,14 @@ from urllib.parse import urlsplit
 
 import typer
 from aiohttp import web
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rich.markup import escape
-from standardwebhooks import Webhook, WebhookVerificationError
 
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import Failed, err, out, print_failure
 from hookkeeper.cli.processes import forever, run, until_stopped
-from hookkeeper.crypto import signing_keys
+from hookkeeper.cli.signatures import SIGNATURE_HEADERS, check_key, verify
 
 MAX_BODY = 4 * 1024 * 1024
-SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
-"""Headers of a webhook."""
-TOLERANCE = 300
-"""Seconds that the timestamp may be off (Standard Webhooks 1.0.0, "Verifying webhook authenticity")."""
 READ_INTERVAL = 1.0
 """Seconds between two reads of the keys."""
 MAX_PRINTED_BODY = 2000
@@ -205,58 +195,6 @@ async def receiving(
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
-
-
-def check_key(key: str) -> None:
-    """Raise ValueError, with a sentence for users, if the key cannot verify signatures."""
-    if key.startswith(signing_keys.PUBLIC):
-        _public_key(key)
-    else:
-        signing_keys.check_secret(key)
-
-
-def verify(secrets: list[str], headers: Mapping[str, str], body: bytes) -> bool | None:
-    """Return whether one of the keys verifies the signature; None without keys."""
-    if not secrets:
-        return None
-    return any(_verifies(secret, headers, body) for secret in secrets)
-
-
-def _verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    if not secret.startswith((signing_keys.ASYMMETRIC, signing_keys.PUBLIC)):
-        try:
-            Webhook(secret).verify(body, dict(headers), json_parse=False)
-        except (WebhookVerificationError, ValueError):
-            return False
-        return True
-    return _verifies_ed25519(secret, headers, body)
-
-
-def _verifies_ed25519(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    key = _public_key(secret)
-    timestamp = headers.get("webhook-timestamp", "")
-    if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE:
-        return False
-    content = f"{headers.get('webhook-id', '')}.{timestamp}.".encode() + body
-    for signature in headers.get("webhook-signature", "").split():
-        version, _, encoded = signature.partition(",")
-        try:
-            if version == "v1a":
-                key.verify(base64.b64decode(encoded), content)
-                return True
-        except (InvalidSignature, binascii.Error):
-            continue
-    return False
-
-
-def _public_key(key: str) -> Ed25519PublicKey:
-    public = key if key.startswith(signing_keys.PUBLIC) else signing_keys.public_key(key)
-    try:
-        return Ed25519PublicKey.from_public_bytes(
-            base64.b64decode(public.removeprefix(signing_keys.PUBLIC), validate=True)
-        )
-    except ValueError:
-        raise ValueError(f"a {signing_keys.PUBLIC} key contains 32 bytes in base64") from None
 
 
 def _response(verified: bool | None, fails: bool, behaviour: Behaviour) -> tuple[int, str]:

@@ -82,10 +82,12 @@ def demo(
 
 
 app.command()(sending.send)
+app.command()(sending.trigger)
 
 
 @app.command()
 def listen(
+    context: typer.Context,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0 selects a free one.")
     ] = 9000,
@@ -98,12 +100,74 @@ def listen(
             help="Signing key (whsec_…, whsk_… or whpk_…). Default: the keys of webhooks with this port, from the API."
         ),
     ] = None,
+    forward_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Hand deliveries to this program instead, such as http://localhost:3000/hook, through a webhook that"
+            " exists until Ctrl-C. No port is opened. --secret sets its key.",
+        ),
+    ] = None,
+    events: Annotated[
+        list[str] | None, typer.Option(help="Forward only these types, such as 'order.*'; can be repeated.")
+    ] = None,
+    tenant: options.Tenant = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per request.")] = False,
 ) -> None:
     """Receive deliveries on this machine, verify their signatures, and print them, until Ctrl-C."""
+    if forward_to is not None:
+        from hookkeeper.cli.client import present
+        from hookkeeper.cli.forward import run_forward
+
+        if [name for name in ("--port", "--fail", "--status", "--delay") if _is_given(context, name)] or (secret or [])[
+            1:
+        ]:
+            raise typer.BadParameter("--forward-to takes only --events, --tenant, --json and one --secret")
+        webhook = present(events=events or None, secret=secret[0] if secret else None)
+        run_forward(forward_to, webhook, tenant, as_json=as_json)
+        return
+    if events or tenant:
+        raise typer.BadParameter("--events and --tenant need --forward-to")
     from hookkeeper.cli.listen import Behaviour, run_listen
 
     run_listen(port, Behaviour(fail=fail, status=status, delay=delay), secret or [], as_json=as_json)
+
+
+Body = Annotated[str, typer.Argument(metavar="BODY", help="The body: a text, @file, or - for standard input.")]
+Secrets = Annotated[list[str], typer.Option("--secret", help="Signing key (whsec_…, whsk_… or whpk_…).")]
+
+
+@app.command()
+def sign(
+    body: Body,
+    secret: Annotated[str, typer.Option(help="Signing key (whsec_… or whsk_…).")],
+    id_: Annotated[str, typer.Option("--id", help="The event's id: webhook-id.")] = "evt_test",
+    timestamp: Annotated[int | None, typer.Option(min=0, help="Seconds since 1970; default: now.")] = None,
+) -> None:
+    """Print the headers of a request that is signed as a delivery is, one in each line."""
+    from hookkeeper.cli.signatures import signed_headers
+
+    for name, value in signed_headers(secret, id_, options.read_bytes(body), timestamp).items():
+        typer.echo(f"{name}: {value}")
+
+
+@app.command()
+def verify(
+    body: Body,
+    secret: Secrets,
+    header: Annotated[list[str], typer.Option(help="A header of the request, 'name: value'; can be repeated.")],
+) -> None:
+    """Verify the signature of a request as a receiver does. Exit 1, with the reason, if it is wrong."""
+    from hookkeeper.cli.signatures import check_key, check_request
+
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in header)}
+    try:
+        for key in secret:
+            check_key(key)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--secret") from error
+    check_request(secret, headers, options.read_bytes(body))
+    typer.echo("signature verified")
 
 
 @app.command()

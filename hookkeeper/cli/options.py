@@ -1,6 +1,7 @@
 """Options and arguments that several commands have, and the conversion of their values."""
 
 import json
+import os
 import re
 import sys
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,16 @@ def _text_of(argument: str) -> str:
     if argument == STDIN:
         return sys.stdin.read()
     return Path(argument[1:]).read_text() if argument.startswith("@") else argument
+
+
+def read_bytes(argument: str) -> bytes:
+    """Read a text, `@file`, or `-` for standard input, exactly. Raises `Failed`."""
+    try:
+        if argument == STDIN:
+            return sys.stdin.buffer.read()
+        return Path(argument[1:]).read_bytes() if argument.startswith("@") else os.fsencode(argument)
+    except OSError as error:
+        raise Failed(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def age_of(text: str) -> timedelta | None:

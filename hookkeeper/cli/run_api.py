@@ -107,7 +107,7 @@ async def serving(
     state.stopping = stopping or state.stopping
     protocol = bounded(MAX_CONNECTIONS, ClientTimeouts())
     config = server_config(app, protocol, settings.shutdown_timeout, settings.trusted_proxies)
-    server = ApiServer(config, protocol, state.feed.close)
+    server = ApiServer(config, protocol, state.end_streams)
     async with metrics.serving(state.system.registries):
         log.info("serving", host=settings.host, port=settings.port)
         async with running_server(server, listener) as ended:

@@ -74,6 +74,24 @@ def send(
         raise typer.Exit(1)
 
 
+def trigger(
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="A type of the catalogue that has an example.")],
+    example: Annotated[int, typer.Option(min=1, help="Which of its examples.")] = 1,
+    tenant: Tenant = None,
+    channel: Annotated[list[str] | None, typer.Option(help="A channel of the event; can be repeated.")] = None,
+    follow: Follow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send an event with the example of its type in the catalogue."""
+    api = Api.of_environment()
+    examples = api.call("GET", "event-types", type_)["examples"]
+    if len(examples) < example:
+        number = f"{len(examples)} examples" if examples else "no example"
+        raise Failed(f"{type_} has {number}: `hookkeeper event-types edit` adds one, `hookkeeper send` takes data")
+    event = present(type=type_, tenant=tenant, channels=channel or None, data=examples[example - 1])
+    print_accepted_event(api, api.send_event(event), follow=follow, as_json=as_json)
+
+
 def print_accepted_event(api: Api, accepted: Json, *, follow: bool, as_json: bool) -> None:
     """Print the answer to an event that was sent; with `follow`, its attempts until it is final."""
     if not (as_json and follow):

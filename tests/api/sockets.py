@@ -57,7 +57,7 @@ async def serving(
     listener = listen("127.0.0.1", 0)
     protocol = bounded(max_connections, timeouts or ClientTimeouts())
     config = server_config(app, protocol, trusted_proxies=trusted_proxies)
-    server = UvicornServer(config, protocol, app.state.api.feed.close if hasattr(app.state, "api") else lambda: None)
+    server = UvicornServer(config, protocol, app.state.api.end_streams if hasattr(app.state, "api") else lambda: None)
     task = asyncio.create_task(server.serve([listener]))
     while not server.started:
         await asyncio.sleep(0.01)

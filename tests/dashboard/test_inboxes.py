@@ -57,7 +57,7 @@ async def test_one_button_makes_a_first_webhook_arrive(instance: Instance) -> No
 
 async def test_an_inbox_is_shown_to_its_tenant_and_takes_requests_from_all(idle_instance: Instance) -> None:
     use_inboxes(idle_instance)
-    token = idle_instance.app.state.api.inboxes.new_token(idle_instance.tenant)
+    token = idle_instance.app.state.api.inboxes.tokens.new(idle_instance.tenant)
     mine, other = [(await make_key(idle_instance, tenant))["key"] for tenant in (idle_instance.tenant, "another")]
     async with calling(idle_instance.app, None) as http:
         headers = {"content-type": "text/x", "x-secret": "hush"}
@@ -80,7 +80,7 @@ async def test_an_inbox_is_shown_to_its_tenant_and_takes_requests_from_all(idle_
 )
 async def test_an_inbox_is_shown_whatever_has_arrived(idle_instance: Instance, body: bytes) -> None:
     use_inboxes(idle_instance)
-    token = idle_instance.app.state.api.inboxes.new_token(idle_instance.tenant)
+    token = idle_instance.app.state.api.inboxes.tokens.new(idle_instance.tenant)
     async with calling(idle_instance.app, None) as http:
         assert (await http.post(f"/inbox/{token}", content=body)).status_code == 200
     async with browsing(idle_instance.app) as browser:
@@ -101,7 +101,7 @@ async def test_no_body_in_an_inbox_is_parsed_on_the_loop(
 
     monkeypatch.setattr("dashboard.inbox.parse", noted)
     use_inboxes(idle_instance)
-    token = idle_instance.app.state.api.inboxes.new_token(idle_instance.tenant)
+    token = idle_instance.app.state.api.inboxes.tokens.new(idle_instance.tenant)
     for _ in range(2):
         assert (await idle_instance.http.post(f"/inbox/{token}", json=[[0]] * 100)).status_code == 200
     async with browsing(idle_instance.app) as browser:
@@ -111,7 +111,7 @@ async def test_no_body_in_an_inbox_is_parsed_on_the_loop(
 
 
 async def test_inboxes_are_off_in_production(idle_instance: Instance) -> None:
-    token = idle_instance.app.state.api.inboxes.new_token(idle_instance.tenant)
+    token = idle_instance.app.state.api.inboxes.tokens.new(idle_instance.tenant)
     assert (await idle_instance.http.post(f"/inbox/{token}")).status_code == 404
     async with browsing(idle_instance.app) as browser:
         assert not await offers_one(browser)
@@ -136,7 +136,7 @@ async def test_requests_to_the_inboxes_of_a_tenant_have_a_rate(
     use_inboxes(idle_instance)
     monkeypatch.setattr(inboxes, "RATE", "2/hour")
     kept = idle_instance.app.state.api.inboxes
-    path, other = (f"/inbox/{kept.new_token(tenant)}" for tenant in (idle_instance.tenant, "another"))
+    path, other = (f"/inbox/{kept.tokens.new(tenant)}" for tenant in (idle_instance.tenant, "another"))
     statuses = [(await idle_instance.http.post(path)).status_code for _ in range(3)]
     assert statuses == [200, 200, 429]
     assert (await idle_instance.http.post(other)).status_code == 200
@@ -146,7 +146,7 @@ def test_inboxes_take_bounded_memory() -> None:
     kept = Inboxes(b"key")
 
     def fill(tenant: str, count: int, body: bytes = b"x") -> str:
-        token = kept.new_token(tenant)
+        token = kept.tokens.new(tenant)
         for _ in range(count):
             kept.add(token, tenant, ReceivedRequest(utc_now(), {}, body))
         return token
@@ -159,8 +159,8 @@ def test_inboxes_take_bounded_memory() -> None:
     for n in range(inboxes.MAX_INBOXES):
         fill(f"t{n}", 1)
     assert kept.requests(first) == []
-    old = kept.new_token("a")
+    old = kept.tokens.new("a")
     kept.add(old, "a", ReceivedRequest(utc_now() - inboxes.KEPT_FOR * 2, {}, b""))
     assert kept.requests(old) == []
-    assert kept.tenant_of(old) == "a"
-    assert kept.tenant_of("A" * 40) is None
+    assert kept.tokens.tenant_of(old) == "a"
+    assert kept.tokens.tenant_of("A" * 40) is None

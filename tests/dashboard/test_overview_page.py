@@ -338,7 +338,7 @@ async def test_a_tenant_sees_its_streams_and_inboxes(temporal: Client, tmp_path:
             assert re.search(r"Streams of events[^0-9]* 0 10 Inboxes with requests[^0-9]* 0 5", page), page
             assert "20 a second" in page
             for tenant in (instance.tenant, instance.tenant, "other"):
-                token = instance.app.state.api.inboxes.new_token(tenant)
+                token = instance.app.state.api.inboxes.tokens.new(tenant)
                 assert (await instance.http.post(f"/inbox/{token}")).status_code == 200
             async with (
                 serving(instance.app) as server,

@@ -1,0 +1,191 @@
+"""Addresses of the API whose requests are handed to a command line that is connected by a stream, and answered by it:
+webhooks of a machine without a public address.
+
+An address is proof of itself (`AddressTokens`), so it outlasts the process. Everything else is in its memory: a request
+that finds no command line here is answered with 503, and Temporal retries the delivery.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from fastapi.sse import ServerSentEvent
+from pydantic import Field
+
+from api.authenticator import Authenticator
+from api.problems import ServiceUnavailable, TooManyRequests
+from hookkeeper import metrics
+from hookkeeper.crypto.tokens import AddressTokens
+from hookkeeper.limits import TenantLimit
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.services.caller import Caller
+from hookkeeper.services.errors import NotFound
+from hookkeeper.services.fields import RequestModel, with_examples
+
+MAX_WAITING, MAX_WAITING_PER_TENANT = 64, 16
+"""Requests that wait for their answers. Each holds its body and a connection."""
+MAX_WAIT = 30.0
+"""Seconds, the longest timeout of a webhook."""
+MAX_ANSWER = 4096
+"""Characters of an answer's body, as many as an attempt keeps."""
+CHECK_INTERVAL = 5.0
+"""Seconds between two checks of the key of a stream."""
+RECONNECT_AFTER = 1000
+"""Milliseconds."""
+NOT_FORWARDED = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "via", "forwarded"}
+)
+"""Headers of the connection to this API; so are all that begin with `x-forwarded-`."""
+MAX_UNREAD = 1000
+"""Ids that wait for a command line that does not read them. Then its stream ends."""
+Stream = asyncio.Queue[str | None]
+"""The ids of requests for a command line. None ends it."""
+
+
+class ForwardAnswer(RequestModel):
+    """What the receiver behind the command line has answered. It becomes the outcome of the attempt."""
+
+    model_config = with_examples({"id": "0123456789abcdef0123456789abcdef", "status": 200, "body": "ok"})
+
+    id: str = Field(pattern="^[0-9a-f]{32}$")
+    """The id of the request."""
+    status: int = Field(ge=200, le=599, strict=True)
+    """Its status. 502: the command line could not reach it."""
+    body: str = Field("", max_length=MAX_ANSWER)
+    """The start of its body."""
+    retry_after: str | None = Field(None, max_length=100, pattern="^[ -~]*$")
+    """Its header `Retry-After`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request that waits. Its body is kept no longer than that, whether the command line reads it or not."""
+
+    message: ServerSentEvent
+    answer: asyncio.Future[ForwardAnswer]
+
+
+class Forwards:
+    """The streams of this process, and the requests that wait for answers."""
+
+    def __init__(self, key: bytes, authenticator: Authenticator, streams: TenantLimit) -> None:
+        """`streams` limits open streams, together with those of events."""
+        self.tokens = AddressTokens("forward", key)
+        self._authenticator = authenticator
+        self._limit = streams
+        self._waiting = TenantLimit(MAX_WAITING, per_tenant=MAX_WAITING_PER_TENANT)
+        self._streams: dict[str, Stream] = {}
+        """By token."""
+        self._requests: dict[tuple[str, str], _Request] = {}
+        """By token and id."""
+        self._is_closed = False
+
+    def check(self, token: str, caller: Caller) -> None:
+        """Raise NotFound unless it is the token of an address that the caller may serve."""
+        tenant = self.tokens.tenant_of(token)
+        if tenant is None or caller.tenant not in (None, tenant):
+            raise NotFound("There is no such address.")
+
+    @contextmanager
+    def stream(self, token: str, caller: Caller) -> Iterator[Stream]:
+        """Take the requests to an address until the block ends. Raises NotFound, TooManyRequests, ServiceUnavailable.
+
+        A newer stream takes the place of an older one, whose connection may be lost without notice.
+        """
+        self.check(token, caller)
+        if self._is_closed:
+            raise ServiceUnavailable("This process stops: connect again.", headers={"retry-after": "1"})
+        tenant = caller.tenant or ""
+        if not self._limit.acquire_now(tenant):
+            metrics.count_limit("streams")
+            raise TooManyRequests("Too many streams are open.", headers={"retry-after": "10"})
+        self._end(token)
+        stream = self._streams[token] = Stream()
+        try:
+            yield stream
+        finally:
+            if self._streams.get(token) is stream:
+                del self._streams[token]
+            self._limit.release(tenant)
+
+    async def messages(self, token: str, stream: Stream, caller: Caller) -> AsyncIterator[ServerSentEvent]:
+        """Yield the requests of a stream, until it is replaced, or its key has ended."""
+        yield ServerSentEvent(event="ready", data={}, retry=RECONNECT_AFTER)
+        loop = asyncio.get_running_loop()
+        check_at = loop.time() + CHECK_INTERVAL
+        while True:
+            try:
+                async with asyncio.timeout_at(check_at):
+                    id_ = await stream.get()
+            except TimeoutError:
+                with suppress(RegistryUnavailable):  # it is checked when the registry is back
+                    if await self._authenticator.has_ended(caller):
+                        return
+                check_at = loop.time() + CHECK_INTERVAL
+                continue
+            if id_ is None:
+                return
+            if waiting := self._requests.get((token, id_)):
+                yield waiting.message
+
+    @contextmanager
+    def place(self, tenant: str) -> Iterator[None]:
+        """Hold a request of a tenant while the block lasts. Raises TooManyRequests."""
+        if not self._waiting.acquire_now(tenant):
+            metrics.count_limit("forwards")
+            raise TooManyRequests("Too many requests wait for answers.", headers={"retry-after": "1"})
+        try:
+            yield
+        finally:
+            self._waiting.release(tenant)
+
+    async def deliver(self, token: str, headers: Mapping[str, str], body: bytes) -> ForwardAnswer:
+        """Hand a request to the stream of its address, and wait for the answer. Raises ServiceUnavailable."""
+        stream = self._streams.get(token)
+        if stream is None or stream.qsize() >= MAX_UNREAD:
+            self._end(token)
+            raise ServiceUnavailable("No command line is connected to this address.", headers={"retry-after": "1"})
+        id_ = secrets.token_hex(16)
+        answer: asyncio.Future[ForwardAnswer] = asyncio.get_running_loop().create_future()
+        sent = {"id": id_, "headers": _forwarded(headers), "body": body.decode(errors="replace")}
+        self._requests[token, id_] = _Request(ServerSentEvent(event="request", raw_data=json.dumps(sent)), answer)
+        stream.put_nowait(id_)
+        try:
+            async with asyncio.timeout(MAX_WAIT):
+                return await answer
+        except TimeoutError:
+            raise ServiceUnavailable("The command line has not answered in time.") from None
+        finally:
+            del self._requests[token, id_]
+
+    def answer(self, token: str, given: ForwardAnswer) -> None:
+        """Answer a request. Raises NotFound if it does not wait any more."""
+        waiting = self._requests.get((token, given.id))
+        if waiting is None or waiting.answer.done():
+            raise NotFound("The request does not wait for an answer any more.")
+        waiting.answer.set_result(given)
+
+    def close(self) -> None:
+        """End all streams and waits, and take no more: a server that stops would wait for them."""
+        self._is_closed = True
+        for token in [*self._streams]:
+            self._end(token)
+        for waiting in self._requests.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(ServiceUnavailable("This process stops.", headers={"retry-after": "1"}))
+
+    def _end(self, token: str) -> None:
+        """End the stream of an address, if it has one."""
+        if stream := self._streams.pop(token, None):
+            stream.put_nowait(None)
+
+
+def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in headers.items()
+        if name not in NOT_FORWARDED and not name.startswith("x-forwarded-")
+    }

@@ -1,0 +1,120 @@
+"""Forward deliveries to a command line: make an address, take its requests as a stream, answer them."""
+
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
+from fastapi.sse import EventSourceResponse
+
+from api.access import GuardedRoute, needs
+from api.authenticator import with_scope
+from api.deps import CallerDep, SettingsDep, Tenant
+from api.forwards import ForwardAnswer, Stream
+from api.inboxes import PathToken
+from api.problems import KEYED, responses
+from api.requests import StrictRoute
+from api.state import state_of
+from hookkeeper.services.errors import NotFound
+from hookkeeper.services.fields import ResponseModel, with_examples
+
+MAX_BODY, MAX_ANSWER_BYTES = 2 * 1024 * 1024, 32 * 1024
+"""Bytes of a request, as many as the largest rendered payload, and of the JSON of an answer."""
+TOKEN = "QPzD6v0xH5Lh1kVb6k7Qy2v5l0a8c3FjbWU"  # noqa: S105  # an example
+STREAMED = {
+    "examples": {
+        "messages": {
+            "value": "event: ready\ndata: {}\nretry: 1000\n\nevent: request\n"
+            'data: {"id":"0123456789abcdef0123456789abcdef","headers":{"webhook-id":"evt_1",…},"body":"{…}"}\n\n'
+        }
+    }
+}
+
+
+class AnswerRoute(GuardedRoute):
+    max_body_bytes = MAX_ANSWER_BYTES  # whatever the size of an event is
+
+
+class ForwardRoute(StrictRoute):
+    max_body_bytes = MAX_BODY
+
+
+router = APIRouter(prefix="/v1/forwards", tags=["webhooks"], route_class=AnswerRoute, responses=KEYED)
+address_router = APIRouter(prefix="/v1/forwards", include_in_schema=False, route_class=ForwardRoute)
+"""The addresses, which need no key. They have the path of their streams: a balancer that chooses processes by the path
+brings both to the same one."""
+
+
+class ForwardAddress(ResponseModel):
+    """An address whose requests a command line takes."""
+
+    model_config = with_examples({"token": TOKEN, "url": f"https://hooks.example/v1/forwards/{TOKEN}"})
+
+    token: str
+    url: str
+    """For the `url` of a webhook. It is secret: requests to it need no key."""
+
+
+async def _stream(request: Request, token: PathToken, caller: CallerDep) -> AsyncIterator[Stream]:
+    with_scope(caller, frozenset({"events:read"}))
+    with state_of(request).forwards.stream(token, caller) as stream:
+        yield stream
+
+
+@router.post("", status_code=201, dependencies=[needs("webhooks:write")])
+async def create_forward(request: Request, tenant: Tenant, settings: SettingsDep) -> ForwardAddress:
+    """Make an address for a webhook whose receiver has no public address, as `hookkeeper listen --forward-to` does.
+
+    It is not stored. Requests to it are answered with 503 while no stream is open.
+    """
+    token = state_of(request).forwards.tokens.new(tenant)
+    return ForwardAddress(token=token, url=f"{settings.public_url}/v1/forwards/{token}")
+
+
+@router.get(
+    "/{token}",
+    response_class=EventSourceResponse,
+    responses={
+        200: {"description": "Server-sent events", "content": {"text/event-stream": STREAMED}},
+        **responses(404),
+    },
+    dependencies=[needs("webhooks:write")],
+)
+async def stream_forwards(
+    request: Request, token: PathToken, caller: CallerDep, stream: Annotated[Stream, Depends(_stream)]
+) -> AsyncIterable[dict[str, str]]:
+    """Take the requests to an address, as server-sent events. It needs the scope `events:read` too.
+
+    - `ready`: the stream has begun.
+    - `request`: a delivery, with `id`, `headers` and `body`. Answer it with `PATCH` within the webhook's `timeout`.
+
+    A new stream ends an older one of the same address.
+    """
+    async for message in state_of(request).forwards.messages(token, stream, caller):
+        yield message  # type: ignore[misc]  # the annotation is the schema of its data
+
+
+@router.patch("/{token}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])
+async def answer_forward(request: Request, token: PathToken, answer: ForwardAnswer, caller: CallerDep) -> None:
+    """Answer a request that the stream has handed out. The answer becomes the outcome of the attempt."""
+    forwards = state_of(request).forwards
+    forwards.check(token, caller)
+    forwards.answer(token, answer)
+
+
+@address_router.post("/{token}")
+async def receive_forward(request: Request, token: PathToken) -> Response:
+    """Hand a delivery to the command line, and answer as its receiver did."""
+    forwards = state_of(request).forwards
+    tenant = forwards.tokens.tenant_of(token)
+    if tenant is None:
+        raise NotFound("There is no such address.")
+    with forwards.place(tenant):
+        body = b"".join([chunk async for chunk in request.stream()])
+        answer = await forwards.deliver(token, request.headers, body)
+    headers = {"x-content-type-options": "nosniff"}
+    if answer.retry_after:
+        headers["retry-after"] = answer.retry_after
+    if answer.status in (204, 205, 304):
+        return Response(status_code=answer.status, headers=headers)
+    return PlainTextResponse(answer.body, answer.status, headers)
