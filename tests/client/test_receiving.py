@@ -56,9 +56,7 @@ def test_a_signature_of_any_of_the_keys_is_accepted() -> None:
         (b"", 0, {"webhook-timestamp": ""}),
     ],
 )
-def test_a_request_that_was_changed_or_is_too_old_is_refused(
-    more: bytes, seconds: int, changes: dict[str, str]
-) -> None:
+def test_a_changed_or_old_request_is_refused(more: bytes, seconds: int, changes: dict[str, str]) -> None:
     with pytest.raises(WrongSignature):
         verify(SECRET, BODY + more, signed(at=int(time.time()) + seconds) | changes)
 
@@ -91,7 +89,7 @@ def test_a_duplicate_is_handled_once() -> None:
 
 
 def test_an_event_that_could_not_be_put_can_come_again() -> None:
-    answers: Iterator[Callable[[], None]] = iter([lambda: 1 / 0, lambda: None])  # type: ignore[list-item, return-value]
+    answers: Iterator[Callable[[], None]] = iter([lambda: 1 / 0, lambda: None])  # type: ignore[list-item]
     receiver = Receiver(SECRET, put=lambda event: next(answers)())
     with pytest.raises(ZeroDivisionError):
         receiver.receive(BODY, signed())

@@ -14,7 +14,7 @@ def webhook(receiver: Receiver) -> Callable[[], ResponseReturnValue]:
     def view() -> ResponseReturnValue:
         request.max_content_length = MAX_BODY  # a larger one is answered 413
         try:
-            event = receiver.receive(request.get_data(), request.headers)
+            event = receiver.receive(request.get_data(), dict(request.headers))
         except Refused as error:
             return str(error), error.status
         return "accepted" if event else "duplicate", 202
