@@ -1,4 +1,4 @@
-"""`examples/`, run as its README says: each in a process of its own, the receivers in both languages."""
+"""`examples/`, run as its README says: each in a process of its own, the receivers in each language."""
 
 import asyncio
 import re
@@ -48,12 +48,31 @@ def node_receiver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy / "receiver.mjs"
 
 
-@pytest.fixture(params=["python", "node"])
+@pytest.fixture(scope="module")
+def go_receiver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return receiver.go as a program."""
+    if not shutil.which("go"):
+        pytest.skip("go is not installed")
+    program = tmp_path_factory.mktemp("go") / "receiver"
+    command = ("go", "build", "-o", str(program), ".")
+    try:
+        done = subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.skip("go was too slow")
+    if re.search(r"dial tcp|lookup |: 40[34]|: 5\d\d|go: download", done.stderr):
+        pytest.skip("Go's module proxy cannot be reached")
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+@pytest.fixture(params=["python", "node", "go"])
 def receiver(request: pytest.FixtureRequest) -> Command:
     """Return the command that starts a receiver."""
     if request.param == "python":
         return (sys.executable, str(EXAMPLES / "receiver.py"))
-    return ("node", str(request.getfixturevalue("node_receiver")))
+    if request.param == "node":
+        return ("node", str(request.getfixturevalue("node_receiver")))
+    return (str(request.getfixturevalue("go_receiver")),)
 
 
 def environment(settings: processes.Settings) -> dict[str, str]:
