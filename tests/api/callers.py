@@ -35,10 +35,11 @@ def guarded(app: FastAPI) -> dict[str, frozenset[str]]:
 
 
 def guarded_routes(app: FastAPI) -> dict[str, GuardedRoute]:
-    """Return all routes that need a key, as `GET /v1/…`."""
+    """Return all routes that need a key, as `GET /v1/…`, without that of agents: its tools are the others."""
     return {
         f"{method} {context.path}": context.original_route
         for context in iter_route_contexts(app.routes)
         if isinstance(context.original_route, GuardedRoute) and not isinstance(context.original_route, PageRoute)
+        if context.path != "/mcp"
         for method in context.methods or ()
     }
