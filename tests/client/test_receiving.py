@@ -11,7 +11,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 
-from hookkeeper.crypto.signing_keys import new_secret, sign
+from hookkeeper.crypto.signing_keys import new_secret, public_key, sign
 from hookkeeper_client.receiving import Event, MemoryStore, Receiver, Refused, WrongSignature, verify
 from timeouts import WAIT_TIMEOUT
 
@@ -54,11 +54,23 @@ def test_a_signature_of_any_of_the_keys_is_accepted() -> None:
         (b"", 600, {}),
         (b"", 0, {"webhook-timestamp": "²"}),
         (b"", 0, {"webhook-timestamp": ""}),
+        (b"", 0, {"webhook-timestamp": "9" * 5000}),
     ],
 )
 def test_a_changed_or_old_request_is_refused(more: bytes, seconds: int, changes: dict[str, str]) -> None:
     with pytest.raises(WrongSignature):
         verify(SECRET, BODY + more, signed(at=int(time.time()) + seconds) | changes)
+
+
+def test_a_public_key_verifies_what_its_secret_signed() -> None:
+    secret = new_secret("v1a")
+    verify(public_key(secret), BODY, signed(secret=secret))
+    verify([SECRET, public_key(secret)], BODY, signed(secret=secret))
+    for other in (public_key(new_secret("v1a")), SECRET):
+        with pytest.raises(WrongSignature):
+            verify(other, BODY, signed(secret=secret))
+    with pytest.raises(WrongSignature):
+        verify(public_key(secret), BODY, signed())
 
 
 def test_another_key_is_refused() -> None:
@@ -94,6 +106,13 @@ def test_an_event_that_could_not_be_put_can_come_again() -> None:
     with pytest.raises(ZeroDivisionError):
         receiver.receive(BODY, signed())
     assert receiver.receive(BODY, signed())
+
+
+def test_a_cloud_event_is_an_event() -> None:
+    body = BODY.replace(b'"timestamp"', b'"specversion":"1.0","source":"shop","time"')
+    event = Receiver(SECRET).receive(body, signed(body))
+    assert event is not None
+    assert (event.type, event.timestamp.year, event.data) == ("order.paid", 2026, {"order": 4711})
 
 
 @pytest.mark.parametrize("body", [b"{}", b"<xml>", BODY.replace(b"4711", b'"many"')])

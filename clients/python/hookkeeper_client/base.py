@@ -264,8 +264,8 @@ class Lines(Generic[T]):
 
     def wait(self, outcome: Outcome, waits: list[float]) -> float:
         """Return the seconds after which to connect again. Raises `HookkeeperError` if that would not help."""
-        if isinstance(outcome, httpx.Response) and outcome.is_success:
-            return 0.0
+        if isinstance(outcome, httpx.Response) and outcome.is_success:  # it ended, as it does regularly
+            return next(iter(waits), WAITS[-1])
         if (wait := self._call.wait(outcome, waits)) is None:
             self._call.result(outcome)
         return wait or 0.0

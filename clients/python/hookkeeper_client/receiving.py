@@ -3,11 +3,11 @@
 A `Receiver` knows no framework; the modules `fastapi`, `flask` and `django` put it behind a route.
 """
 
-import base64
-import hashlib
 import hmac
 import logging
+import re
 import time
+from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from threading import BoundedSemaphore, Lock
 from typing import Any, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 D = TypeVar("D")
 Handler = Callable[[Any], Any]
@@ -47,13 +47,13 @@ class Refused(Exception):
 
 
 class Event(BaseModel, Generic[D]):
-    """What a request contains, with the type of its data."""
+    """What a request contains, with the type of its data. Structured CloudEvents have the same fields, but `time`."""
 
     model_config = ConfigDict(extra="allow")
 
     id: str
     type: str
-    timestamp: datetime
+    timestamp: datetime = Field(validation_alias=AliasChoices("timestamp", "time"))
     data: D
 
 
@@ -91,21 +91,39 @@ class MemoryStore:
 
 
 def verify(secrets: str | Sequence[str], body: bytes, headers: Mapping[str, str]) -> None:
-    """Check that a request was signed with one of the keys (`whsec_…`). Raises `WrongSignature`.
+    """Check that a request was signed with one of the keys. Raises `WrongSignature`.
 
-    Standard Webhooks 1.0.0, "Signature scheme": `v1`. Give both keys while one is being replaced.
+    Standard Webhooks 1.0.0, "Signature scheme": a key `whsec_…` verifies `v1`, and `whpk_…` `v1a`, which needs the
+    extra `ed25519`. Give both keys while one is being replaced.
     """
     given = {name.lower(): value for name, value in headers.items()}
     id_, at, signatures = (given.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
-    if not (at.isascii() and at.isdecimal()) or abs(time.time() - int(at)) > TOLERANCE:
+    if not re.fullmatch(r"[0-9]{1,12}", at) or abs(time.time() - int(at)) > TOLERANCE:
         raise WrongSignature("the time of the request is missing, or too far from that of this clock")
     signed = f"{id_}.{at}.".encode() + body
-    for secret in [secrets] if isinstance(secrets, str) else secrets:
-        key = base64.b64decode(secret.removeprefix("whsec_"))
-        expected = b"v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256))
-        if any(hmac.compare_digest(expected, each.encode()) for each in signatures.split(" ")):
-            return
-    raise WrongSignature("no signature fits")
+    keys = [secrets] if isinstance(secrets, str) else secrets
+    if not any(_is_of(key, signed, *signature.split(",", 1)) for key in keys for signature in signatures.split()):
+        raise WrongSignature("no signature is of this key")
+
+
+def _is_of(secret: str, signed: bytes, scheme: str, text: str = "") -> bool:
+    try:
+        signature = b64decode(text, validate=True)
+    except ValueError:
+        return False
+    kind, _, encoded = secret.partition("_")
+    key = b64decode(encoded)
+    if kind == "whsec":
+        return scheme == "v1" and hmac.compare_digest(signature, hmac.digest(key, signed, "sha256"))
+
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return scheme == "v1a"
 
 
 class Receiver:
@@ -123,8 +141,8 @@ class Receiver:
         put: Callable[[Event[Any]], Any] | None = None,
         remembered: int = REMEMBERED,
     ) -> None:
-        if not secrets or not all(secret.startswith("whsec_") for secret in secrets):
-            raise ValueError("give the signing key of the webhook: whsec_…")
+        if not secrets or not all(secret.startswith(("whsec_", "whpk_")) for secret in secrets):
+            raise ValueError("give the signing key of the webhook: whsec_…, or whpk_…")
         self._secrets, self._remembered = secrets, remembered
         self._store = store or MemoryStore()
         self._handlers: list[tuple[str, TypeAdapter[Any], Callable[[Any], Any]]] = []
