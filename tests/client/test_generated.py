@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import SecretStr
 
 from api.app import bare_app
 from hookkeeper.settings import Settings
+from hookkeeper.version import VERSION
 from hookkeeper_client import AsyncClient, Client
 from hookkeeper_client.base import Operation
 from hookkeeper_client.routes import Routes
@@ -44,6 +46,11 @@ def test_the_generated_files_are_up_to_date(name: str, made: dict[str, str]) -> 
 @pytest.fixture(scope="module")
 def made() -> dict[str, str]:
     return generated(DOCUMENT)
+
+
+def test_the_version_is_that_of_hookkeeper() -> None:
+    project = tomllib.loads((ROOT / "clients/python/pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
 
 
 def examples() -> list[tuple[str, Any]]:

@@ -16,13 +16,16 @@ from fastapi.concurrency import run_in_threadpool
 from hookkeeper_client.receiving import MAX_BODY, Event, Receiver, Refused
 
 
-def webhook(receiver: Receiver) -> Callable[[Request], AsyncIterator[Event[Any]]]:
-    """Return a dependency: the event, if the request has a new one. If the route fails, the event can come again."""
+def webhook(receiver: Receiver, data: Any = Any) -> Callable[[Request], AsyncIterator[Event[Any]]]:
+    """Return a dependency: the event of a request, with this type of data, if it is new.
+
+    If the route fails, the event can come again.
+    """
 
     async def new_event(request: Request) -> AsyncIterator[Event[Any]]:
         body = await _read(request)
         try:
-            event = await run_in_threadpool(receiver.receive, body, request.headers)
+            event = await run_in_threadpool(receiver.receive, body, request.headers, data)
         except Refused as error:
             raise HTTPException(error.status, str(error)) from error
         if event is None:

@@ -159,14 +159,14 @@ class Receiver:
 
         return register
 
-    def receive(self, body: bytes, headers: Mapping[str, str]) -> Event[Any] | None:
-        """Take a request. Return its event, or None for a duplicate. Raises `Refused` with the answer."""
+    def receive(self, body: bytes, headers: Mapping[str, str], data: Any = Any) -> Event[Any] | None:
+        """Take a request. Return its event with this type of data, or None for a duplicate. Raises `Refused`."""
         try:
             verify(self._secrets, body, headers)
         except WrongSignature as error:
             raise Refused(400, "wrong signature") from error
         try:
-            event = Event[Any].model_validate_json(body)
+            event: Event[Any] = Event[data].model_validate_json(body)
             self._typed(event)
         except ValidationError as error:
             raise Refused(422, "the event does not have the expected form") from error
