@@ -8,19 +8,20 @@ import sys
 import time
 
 from hookkeeper_client import ApiError, Client, HookkeeperError
+from hookkeeper_client.models import RetryPolicy
 
-UID = "client-example"
+TENANT, UID = "client-example", "orders"
 RECEIVER = os.environ.get("RECEIVER_URL", "http://127.0.0.1:9000").rstrip("/")
 
 
 def main(hookkeeper: Client) -> int:
     register(hookkeeper)
     if "secret" in sys.argv[1:]:
-        print(hookkeeper.show_secret(UID).secret)
+        print(hookkeeper.show_secret(UID, tenant=TENANT).secret)
         return 0
-    accepted = hookkeeper.post_event(type="order.paid", data={"order": 4711})
+    accepted = hookkeeper.post_event(type="order.paid", tenant=TENANT, data={"order": 4711})
     until = time.monotonic() + 60
-    while (event := hookkeeper.show_event(accepted.id)).status == "delivering":
+    while (event := hookkeeper.show_event(accepted.id, tenant=TENANT)).status == "delivering":
         if time.monotonic() > until:
             sys.exit(f"{event.id} is still being delivered: see {event.links.temporal}")
         time.sleep(0.2)
@@ -34,15 +35,13 @@ def main(hookkeeper: Client) -> int:
 
 def register(hookkeeper: Client) -> None:
     """Create the webhook with this uid, or change its URL."""
-    url = f"{RECEIVER}/hook"
+    url, retry = f"{RECEIVER}/hook", RetryPolicy(schedule=[1, 2])  # without it there are ten attempts, in three days
     try:
-        hookkeeper.change_webhook(UID, url=url)
+        hookkeeper.change_webhook(UID, tenant=TENANT, url=url)
     except ApiError as error:
         if error.status != 404:
             raise
-        hookkeeper.create_webhook(
-            uid=UID, name="Client example", url=url, events=["order.*"], retry={"schedule": [1, 2]}
-        )
+        hookkeeper.create_webhook(uid=UID, tenant=TENANT, url=url, events=["order.*"], retry=retry)
 
 
 if __name__ == "__main__":
