@@ -230,5 +230,5 @@ async def test_an_event_whose_route_fails_can_come_again() -> None:
 
 async def test_a_body_that_is_too_large_is_not_read() -> None:
     body = b" " * (2 * 1024 * 1024)
-    for app in (fastapi_app, flask_app):
+    for app in (fastapi_app, flask_app, django_app):
         assert (await app(Receiver(SECRET))(body, signed(body)))[0] == 413
