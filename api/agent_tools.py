@@ -31,6 +31,7 @@ EXPLAINED_DELIVERIES, EXPLAINED_WEBHOOKS = 10, 3
 RECENT = {"limit": 5}
 """Deliveries to the same webhook: they tell whether one event fails, or all."""
 FINE = frozenset({"succeeded", "sent"})
+EVENT_FIELDS = ("id", "type", "tenant", "status", "accepted_at", "deliver_at", "acknowledged", "links")
 HEALTH_FIELDS = (
     *("id", "uid", "name", "url", "enabled", "health", "disabled_reason", "disabled_at", "paused_at"),
     *("filter", "filter_error", "retry", "created_at", "updated_at"),
@@ -42,8 +43,7 @@ class Tool(NamedTuple):
 
     name: str
     description: str
-    method: str
-    path: str
+    route: str
     takes: Sequence[str] = ("tenant",)
     """Parameters and fields of the route that an agent needs, besides those in its path."""
 
@@ -54,92 +54,72 @@ TOOLS = (
     Tool(
         "find_events",
         "Find events, newest first: by status, type, webhook, time, outcome, or what is in their data.",
-        "GET",
-        "/v1/events",
+        "GET /v1/events",
         ("q", "type", "status", "needs_attention", "delivery_status", "webhook", "status_code", *_PERIOD, *_PAGE),
     ),
     Tool(
         "explain_failure",
         "Tell why an event was not delivered: its deliveries that have not succeeded with their latest attempts, and"
         " for each webhook its health, whether it was changed since it last worked, and how other events fare.",
-        "GET",
-        "/v1/events/{event_id}",
+        "GET /v1/events/{event_id}",
     ),
-    Tool(
-        "show_event",
-        "Show an event with its data, its deliveries and their attempts.",
-        "GET",
-        "/v1/events/{event_id}",
-    ),
+    Tool("show_event", "Show an event with its data, its deliveries and their attempts.", "GET /v1/events/{event_id}"),
     Tool(
         "list_webhooks",
         "List webhooks; `status` finds those that are failing, paused or disabled.",
-        "GET",
-        "/v1/webhooks",
+        "GET /v1/webhooks",
         ("status", "event", "enabled", "q", *_PAGE),
     ),
-    Tool("show_webhook", "Show a webhook and its health, without secrets.", "GET", "/v1/webhooks/{webhook_id}"),
+    Tool("show_webhook", "Show a webhook and its health, without secrets.", "GET /v1/webhooks/{webhook_id}"),
     Tool(
         "list_deliveries",
         "List the deliveries to a webhook, newest first.",
-        "GET",
-        "/v1/webhooks/{webhook_id}/deliveries",
+        "GET /v1/webhooks/{webhook_id}/deliveries",
         ("type", "status", "status_code", "error", *_PERIOD, *_PAGE),
     ),
     Tool(
         "show_statistics",
         "Count deliveries and attempts by time, webhook or event type.",
-        "GET",
-        "/v1/stats",
+        "GET /v1/stats",
         ("by", "since", "until", "step", "type", "webhook", "tenant"),
     ),
     Tool(
-        "list_event_types",
-        "List the catalogue of event types.",
-        "GET",
-        "/v1/event-types",
-        ("archived", "limit", "cursor"),
+        "list_event_types", "List the catalogue of event types.", "GET /v1/event-types", ("archived", "limit", "cursor")
     ),
-    Tool("show_event_type", "Show an event type with its schema and examples.", "GET", "/v1/event-types/{name}", ()),
+    Tool("show_event_type", "Show an event type with its schema and examples.", "GET /v1/event-types/{name}", ()),
     Tool(
         "preview_webhook",
         "Show what a registered webhook would send for an event. Nothing is sent.",
-        "POST",
-        "/v1/webhooks/preview",
+        "POST /v1/webhooks/preview",
         ("webhook_id", "event", "tenant"),
     ),
     Tool(
         "retry_event",
         "Attempt the deliveries of an event that have not succeeded now, or one of them.",
-        "POST",
-        "/v1/events/{event_id}/retry",
+        "POST /v1/events/{event_id}/retry",
         ("delivery", "tenant"),
     ),
     Tool(
         "redeliver_event",
         "Make all deliveries of an event again, or one of them, including those that succeeded: receivers get it"
         " twice.",
-        "POST",
-        "/v1/events/{event_id}/redeliver",
+        "POST /v1/events/{event_id}/redeliver",
         ("delivery", "tenant"),
     ),
     Tool(
         "pause_webhook",
         "Pause a webhook: its deliveries are held until it is resumed.",
-        "POST",
-        "/v1/webhooks/{webhook_id}/pause",
+        "POST /v1/webhooks/{webhook_id}/pause",
     ),
     Tool(
         "resume_webhook",
         "Resume a paused webhook, and release what it has held.",
-        "POST",
-        "/v1/webhooks/{webhook_id}/resume",
+        "POST /v1/webhooks/{webhook_id}/resume",
     ),
     Tool(
         "test_webhook",
         "Send a real, signed test event to a webhook only.",
-        "POST",
-        "/v1/webhooks/{webhook_id}/test",
+        "POST /v1/webhooks/{webhook_id}/test",
         ("type", "data", "tenant"),
     ),
 )
@@ -171,15 +151,13 @@ class AgentTools:
     def __init__(self, app: FastAPI, parsing: TenantLimit) -> None:
         self._app = app
         self._parsing = parsing
-        contexts = list(iter_route_contexts(app.routes))
-        routes = {
-            (method, context.path): context.original_route
-            for context in contexts
+        self._routes = [
+            (f"{method} {context.path}", method, context.path_regex, context.original_route)
+            for context in iter_route_contexts(app.routes)
             for method in context.methods or ()
-            if isinstance(context.original_route, GuardedRoute)
-        }
-        self._tools = {tool.name: _described(tool, routes[tool.method, tool.path]) for tool in TOOLS}
-        self._paths = [(context.methods or (), context.path_regex, context.path) for context in contexts]
+        ]
+        routes = {name: route for name, _, _, route in self._routes if isinstance(route, GuardedRoute)}
+        self._tools = {tool.name: _described(tool, routes[tool.route]) for tool in TOOLS}
 
     def of(self, caller: Caller) -> list[KnownTool]:
         """Return the tools that the caller's scopes allow."""
@@ -199,7 +177,7 @@ class AgentTools:
         if not self._reaches(known, given):
             return Answer(f"{name} cannot use this value as a part of its path.", is_error=True)
         calls = _Calls(self._app, caller)
-        answer = await calls.make(known.tool.method, known.tool.path, given, known.in_body)
+        answer = await calls.make(known.tool.route, given, known.in_body)
         async with self._parsing.slot(caller.tenant or ""):
             found = await asyncio.to_thread(answer.json)
         if name == "explain_failure" and answer.is_success:
@@ -209,13 +187,13 @@ class AgentTools:
 
     def _reaches(self, known: KnownTool, given: Mapping[str, Any]) -> bool:
         """Return whether the values lead to the tool's route, and to no other: `stream` is no id of an event."""
-        tool, properties = known.tool, known.schema["properties"]
-        in_path = {name: str(value) for name, value in given.items() if f"{{{name}}}" in tool.path}
+        properties, (method, path) = known.schema["properties"], known.tool.route.split()
+        in_path = {name: str(value) for name, value in given.items() if f"{{{name}}}" in path}
         if not all(re.fullmatch(properties[name]["pattern"], value) for name, value in in_path.items()):
             return False
-        path = tool.path.format(**in_path)
-        reached = (known for methods, regex, known in self._paths if tool.method in methods and regex.fullmatch(path))
-        return next(reached, None) == tool.path
+        path = path.format(**in_path)
+        reached = (name for name, takes, regex, _ in self._routes if takes == method and regex.fullmatch(path))
+        return next(reached, None) == known.tool.route
 
 
 class _Calls:
@@ -227,26 +205,21 @@ class _Calls:
 
         self._transport = httpx.ASGITransport(call_inside, raise_app_exceptions=False)
 
-    async def make(
-        self, method: str, path: str, given: Mapping[str, Any], in_body: frozenset[str] = frozenset()
-    ) -> httpx.Response:
+    async def make(self, route: str, given: Mapping[str, Any], in_body: frozenset[str] = frozenset()) -> httpx.Response:
         """Call a route with these arguments, in its path, its query or its body."""
-        in_path = {name: value for name, value in given.items() if f"{{{name}}}" in path}
-        query = {
-            name: value
-            for name, value in given.items()
-            if name not in in_path and name not in in_body and value is not None
-        }
-        body = {name: given[name] for name in in_body & given.keys() if given[name] is not None}
+        method, path = route.split()
+        given = {name: value for name, value in given.items() if value is not None}
+        query = {name: given[name] for name in given.keys() - in_body if f"{{{name}}}" not in path}
+        body = {name: given[name] for name in given.keys() & in_body}
         async with httpx.AsyncClient(transport=self._transport, base_url="http://inside") as http:
-            return await http.request(method, path.format(**in_path), params=query, json=body or None)
+            return await http.request(method, path.format(**given), params=query, json=body or None)
 
 
 def _described(tool: Tool, route: GuardedRoute) -> KnownTool:
     """Describe what a tool takes, as its route does."""
     properties: dict[str, Any] = {}
     definitions: dict[str, Any] = {}
-    required: list[str] = []
+    required = []
     fields = {field.alias: field.field_info for field in get_flat_params(route.dependant)}
     body = _body_fields(route)
     for name, info in {**fields, **body}.items():
@@ -258,13 +231,8 @@ def _described(tool: Tool, route: GuardedRoute) -> KnownTool:
         properties[name] = schema
         if info.is_required() or name == "webhook_id":
             required.append(name)
-    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return KnownTool(
-        tool,
-        scopes_of(route),
-        schema | ({"$defs": definitions} if definitions else {}),
-        frozenset(body) - fields.keys(),
-    )
+    schema = {"type": "object", "properties": properties, "required": required, "$defs": definitions}
+    return KnownTool(tool, scopes_of(route), schema, frozenset(body) - fields.keys())
 
 
 def _body_fields(route: GuardedRoute) -> Mapping[str, Any]:
@@ -278,41 +246,31 @@ def _body_fields(route: GuardedRoute) -> Mapping[str, Any]:
 async def _explain(event: Mapping[str, Any], calls: _Calls) -> dict[str, Any]:
     """Explain why an event was not delivered. Without `webhooks:read` the part about webhooks is empty."""
     failing = [delivery for delivery in event["deliveries"] if delivery["status"] not in FINE]
-    tenant = {"tenant": event["tenant"]}
     webhooks = []
     for webhook_id in list(dict.fromkeys(each["webhook_id"] for each in failing))[:EXPLAINED_WEBHOOKS]:
-        named = tenant | {"webhook_id": webhook_id}
-        webhook = await calls.make("GET", "/v1/webhooks/{webhook_id}", named)
-        recent = await calls.make("GET", "/v1/webhooks/{webhook_id}/deliveries", named | RECENT)
+        named = {"tenant": event["tenant"], "webhook_id": webhook_id}
+        webhook = await calls.make("GET /v1/webhooks/{webhook_id}", named)
+        recent = await calls.make("GET /v1/webhooks/{webhook_id}/deliveries", named | RECENT)
         if webhook.is_success:
             items = recent.json()["items"] if recent.is_success else []
-            webhooks.append(_about(webhook.json(), items))
-    return explanation(event, failing, webhooks)
-
-
-def explanation(
-    event: Mapping[str, Any], failing: Sequence[Mapping[str, Any]], webhooks: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Return what tells why deliveries have not succeeded, with their latest attempts."""
-    shown = [
-        {**delivery, "attempts": delivery["attempts"][-2:], "attempts_made": _made(delivery)}
-        for delivery in failing[:EXPLAINED_DELIVERIES]
-    ]
-    names = ("id", "type", "tenant", "status", "accepted_at", "deliver_at", "acknowledged", "links")
+            webhooks.append(about_webhook(webhook.json(), items))
     return {
-        "event": {name: event[name] for name in names},
+        "event": {name: event[name] for name in EVENT_FIELDS},
         "succeeded": len(event["deliveries"]) - len(failing),
         "not_succeeded": len(failing),
-        "deliveries": shown,
-        "webhooks": list(webhooks),
+        "deliveries": [
+            {
+                **delivery,
+                "attempts_made": len(delivery["attempts"]) + delivery["attempts_omitted"],
+                "attempts": delivery["attempts"][-2:],
+            }
+            for delivery in failing[:EXPLAINED_DELIVERIES]
+        ],
+        "webhooks": webhooks,
     }
 
 
-def _made(delivery: Mapping[str, Any]) -> int:
-    return len(delivery["attempts"]) + int(delivery["attempts_omitted"])
-
-
-def _about(webhook: Mapping[str, Any], recent: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def about_webhook(webhook: Mapping[str, Any], recent: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what matters of a webhook: its health, and whether it was changed since it last worked."""
     worked_at = webhook["health"]["last_success_at"]
     return {

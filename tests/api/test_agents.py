@@ -14,7 +14,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from problems import problem
 
-from api.agent_tools import MAX_ANSWER, TOOLS, shortened
+from api.agent_tools import MAX_ANSWER, TOOLS, about_webhook, shortened
 from instance_parts import new_app
 from instances import KEY, Instance
 from receivers import Answer, Receiver
@@ -138,6 +138,21 @@ async def test_an_agents_call_holds_one_slot_of_its_tenant_and_counts_once(idle_
         answers = [await http.post("/mcp", json=call, headers=headers) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert not answers[0].json()["result"]["isError"]
+
+
+@pytest.mark.parametrize(
+    ("worked_at", "changed_at", "changed"),
+    [
+        ("2026-11-29T12:00:00Z", "2026-11-29T12:00:00.5Z", True),
+        ("2026-11-29T12:00:00Z", "2026-11-28T12:00:00Z", False),
+        (None, "2026-11-28T12:00:00Z", False),
+    ],
+)
+def test_an_explanation_tells_whether_a_webhook_was_changed_since_it_worked(
+    worked_at: str | None, changed_at: str, changed: bool
+) -> None:
+    webhook = {"id": "wh_a", "updated_at": changed_at, "health": {"last_success_at": worked_at}}
+    assert about_webhook(webhook, [])["changed_since_last_success"] == changed
 
 
 @pytest.mark.parametrize(
