@@ -16,7 +16,7 @@ DEV := $(VENV)/.stamp-dev
 BENCH := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format messages docs release fuzz drill production-like bench audit lock clean FORCE
+.PHONY: help demo dev test check format messages client docs release fuzz drill production-like bench audit lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ messages: $(DEV) ## Collect the texts of the pages into the files of translation
 	  -i build/pages.pot -w 120 --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date; done
 
 BABEL = $(BIN)/python -m babel.messages.frontend -q
+
+client: $(DEV) ## Write the Python client's models and methods from the OpenAPI document
+	@$(BIN)/python -m scripts.client
 
 docs: $(DEV) ## Build the documentation into build/site; fails for broken links
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
@@ -116,9 +119,10 @@ $(RUNTIME): $(MADE) requirements.lock requirements-server.lock pyproject.toml
 	@PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .  # setuptools warns of every editable package
 	@touch $@
 
-$(DEV): $(RUNTIME) requirements-dev.lock
+$(DEV): $(RUNTIME) requirements-dev.lock clients/python/pyproject.toml
 	@echo "Installing the tools for tests and checks (once)…"
 	@$(PIP) --require-hashes -r requirements-dev.lock
+	@PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable clients/python
 	@touch $@
 
 $(BENCH): $(RUNTIME) requirements-bench.lock

@@ -166,6 +166,7 @@ RUN_BY = {
     "hookkeeper router": "tests/api/test_router.py",
     "litestream": "tests/e2e/test_backup.py",
     "make audit": "tests/test_packaging.py",
+    "make client": "tests/client/test_generated.py",
     "make demo": "tests/e2e/test_demo.py",
     "make dev": "tests/e2e/test_dev.py",
     "make docs": "tests/test_docs_site.py",

@@ -29,5 +29,10 @@ def test_a_process_starts_without_what_it_does_not_need(module: str, not_needed:
     assert imported(module).isdisjoint(not_needed)
 
 
+def test_the_python_client_needs_only_httpx_and_pydantic() -> None:
+    others = {"cryptography", "django", "fastapi", "flask", "hookkeeper", "starlette"}
+    assert imported("hookkeeper_client", "hookkeeper_client.receiving").isdisjoint(others)
+
+
 def test_dev_starts_processes_before_it_imports_clients() -> None:
     assert imported("hookkeeper.cli.main", "hookkeeper.cli.dev").isdisjoint(CLIENTS)

@@ -95,6 +95,8 @@ def test_a_release_has_the_same_bytes_wherever_it_is_built(repository: Path, tmp
         f"hookkeeper-chart-{VERSION}.tgz",
         f"hookkeeper-docs-{VERSION}.tar.gz",
         f"hookkeeper-image-{VERSION}.tar.gz",
+        f"hookkeeper_client-{VERSION}-py3-none-any.whl",
+        f"hookkeeper_client-{VERSION}.tar.gz",
     }
     assert f"hookkeeper-docs-{VERSION}/index.html" in contents(first / f"hookkeeper-docs-{VERSION}.tar.gz")
     sources = contents(first / f"hookkeeper-{VERSION}.tar.gz")

@@ -1,4 +1,4 @@
-"""`examples/`, run as its README says: each in a process of its own, the receivers in both languages."""
+"""`examples/`, run as its README says: each in a process of its own, the receivers in each language."""
 
 import asyncio
 import re
@@ -21,6 +21,7 @@ from timeouts import WAIT_TIMEOUT
 pytest_plugins = ["dev_fixtures"]
 
 EXAMPLES = processes.ROOT / "examples"
+CLIENT_EXAMPLES = processes.ROOT / "clients/python/examples"
 NPM_INSTALL = ("npm", "install", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=8000")
 OUT_OF_REACH = re.compile(r"npm error code (E(?:NOTFOUND|AI_AGAIN|CONN\w+|TIMEDOUT|HOST\w+|NET\w+|40[137]|5\d\d))")
 NO_LIBRARY = "examples/node_modules is missing: run npm install in examples"
@@ -48,12 +49,31 @@ def node_receiver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy / "receiver.mjs"
 
 
-@pytest.fixture(params=["python", "node"])
+@pytest.fixture(scope="module")
+def go_receiver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return receiver.go as a program."""
+    if not shutil.which("go"):
+        pytest.skip("go is not installed")
+    program = tmp_path_factory.mktemp("go") / "receiver"
+    command = ("go", "build", "-o", str(program), ".")
+    try:
+        done = subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.skip("go was too slow")
+    if re.search(r"dial tcp|lookup |: 40[34]|: 5\d\d|go: download", done.stderr):
+        pytest.skip("Go's module proxy cannot be reached")
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+@pytest.fixture(params=["python", "node", "go"])
 def receiver(request: pytest.FixtureRequest) -> Command:
     """Return the command that starts a receiver."""
     if request.param == "python":
         return (sys.executable, str(EXAMPLES / "receiver.py"))
-    return ("node", str(request.getfixturevalue("node_receiver")))
+    if request.param == "node":
+        return ("node", str(request.getfixturevalue("node_receiver")))
+    return (str(request.getfixturevalue("go_receiver")),)
 
 
 def environment(settings: processes.Settings) -> dict[str, str]:
@@ -219,6 +239,31 @@ async def test_receivers_need_a_key(receiver: Command, tmp_path: Path) -> None:
     done = await run(*receiver, cwd=tmp_path, WEBHOOK_SECRET="")
     assert (done.code, done.out) == (1, "")
     assert done.err == "Set WEBHOOK_SECRET to the signing key of the webhook: whsec_…\n"
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "flask", "django"])
+async def test_receivers_of_the_client_take_its_orders(
+    framework: str, running_dev: processes.Dev, tmp_path: Path
+) -> None:
+    settings = {"HOOKKEEPER_URL": running_dev.url, "HOOKKEEPER_API_KEY": running_dev.key}
+    orders = (sys.executable, str(CLIENT_EXAMPLES / "orders.py"))
+    registered = await run(*orders, "secret", cwd=tmp_path, **settings)
+    assert (registered.code, registered.err) == (0, "")
+
+    command = (sys.executable, str(CLIENT_EXAMPLES / f"{framework}_receiver.py"))
+    async with receiving(command, registered.out.strip(), tmp_path) as inbox:
+        done = await run(*orders, cwd=tmp_path, RECEIVER_URL=inbox.url, **settings)
+        assert (done.code, done.err) == (0, "")
+        (line,) = await inbox.printed(1, "evt_")
+    id_ = line.split()[0]
+    assert line == f"{id_}  order.paid  order 4711"
+    assert done.out == f"order.paid  succeeded  {id_}\n  webhook  {inbox.url}/hook  succeeded\n    attempt 1  202\n"
+
+
+def test_the_page_of_the_client_names_every_example() -> None:
+    page = (CLIENT_EXAMPLES.parent / "README.md").read_text()
+    named = set(re.findall(r"^\| `examples/([\w.]+)` \|", page, re.MULTILINE))
+    assert named == {path.name for path in CLIENT_EXAMPLES.glob("*.py")}
 
 
 def test_the_page_names_every_file() -> None:

@@ -1,0 +1,168 @@
+"""The two clients: they send the same calls, one waits for each, the other awaits it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Generic, Self
+
+import httpx
+
+from hookkeeper_client.base import WAITS, Call, Lines, Message, Outcome, Page, T, settings
+from hookkeeper_client.routes import Routes
+
+
+class Items(Generic[T]):
+    """A list: iterate over all of it, or read one page."""
+
+    def __init__(self, client: "Client", call: Call[Page[T]]) -> None:
+        self._client, self._call = client, call
+
+    def page(self, cursor: str | None = None) -> Page[T]:
+        """Read one page, the first one without a cursor."""
+        query = self._call.query | {"cursor": cursor}
+        return self._client.execute(replace(self._call, query=query))
+
+    def __iter__(self) -> Iterator[T]:
+        cursor = None
+        while True:
+            page = self.page(cursor)
+            yield from page.items
+            if (cursor := page.next_cursor) is None:
+                return
+
+
+class AsyncItems(Generic[T]):
+    """A list: iterate over all of it, or read one page."""
+
+    def __init__(self, client: "AsyncClient", call: Call[Page[T]]) -> None:
+        self._client, self._call = client, call
+
+    async def page(self, cursor: str | None = None) -> Page[T]:
+        """Read one page, the first one without a cursor."""
+        query = self._call.query | {"cursor": cursor}
+        return await self._client.execute(replace(self._call, query=query))
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        cursor = None
+        while True:
+            page = await self.page(cursor)
+            for item in page.items:
+                yield item
+            if (cursor := page.next_cursor) is None:
+                return
+
+
+class Client(Routes):
+    """Calls one API with one key. `options` are those of `httpx.Client`, such as `timeout`."""
+
+    def __init__(
+        self, url: str | None = None, key: str | None = None, *, waits: Sequence[float] = WAITS, **options: Any
+    ) -> None:
+        self._waits = waits
+        self._http = httpx.Client(**settings(url, key), **{"timeout": 30, **options})
+
+    def execute(self, call: Call[T]) -> T:
+        waits = list(self._waits)
+        while True:
+            outcome = self._outcome(call)
+            call = call.named(outcome)
+            if (wait := call.wait(outcome, waits)) is None:
+                return call.result(outcome)
+            time.sleep(wait)
+
+    def items(self, call: Call[Page[T]]) -> Items[T]:
+        return Items(self, call)
+
+    def follow(self, call: Call[T]) -> Iterator[Message[T]]:
+        """Yield messages, and connect again when the stream ends: it does so every 15 minutes."""
+        lines, waits = Lines(call), list(self._waits)
+        while True:
+            call = lines.resumed()
+            outcome: Outcome
+            try:
+                with self._http.stream(call.method, call.path, **call.options()) as outcome:
+                    if outcome.is_success:
+                        for line in outcome.iter_lines():
+                            if message := lines.message(line):
+                                waits = list(self._waits)
+                                yield message
+                    else:
+                        outcome.read()
+            except httpx.TransportError as error:
+                outcome = error
+            time.sleep(lines.wait(outcome, waits))
+
+    def _outcome(self, call: Call[Any]) -> Outcome:
+        try:
+            return self._http.request(call.method, call.path, **call.options())
+        except httpx.TransportError as error:
+            return error
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class AsyncClient(Routes):
+    """The same for asyncio. `options` are those of `httpx.AsyncClient`, such as `timeout`."""
+
+    def __init__(
+        self, url: str | None = None, key: str | None = None, *, waits: Sequence[float] = WAITS, **options: Any
+    ) -> None:
+        self._waits = waits
+        self._http = httpx.AsyncClient(**settings(url, key), **{"timeout": 30, **options})
+
+    async def execute(self, call: Call[T]) -> T:
+        waits = list(self._waits)
+        while True:
+            outcome = await self._outcome(call)
+            call = call.named(outcome)
+            if (wait := call.wait(outcome, waits)) is None:
+                return call.result(outcome)
+            await asyncio.sleep(wait)
+
+    def items(self, call: Call[Page[T]]) -> AsyncItems[T]:
+        return AsyncItems(self, call)
+
+    async def follow(self, call: Call[T]) -> AsyncIterator[Message[T]]:
+        """Yield messages, and connect again when the stream ends: it does so every 15 minutes."""
+        lines, waits = Lines(call), list(self._waits)
+        while True:
+            call = lines.resumed()
+            outcome: Outcome
+            try:
+                async with self._http.stream(call.method, call.path, **call.options()) as outcome:
+                    if outcome.is_success:
+                        async for line in outcome.aiter_lines():
+                            if message := lines.message(line):
+                                waits = list(self._waits)
+                                yield message
+                    else:
+                        await outcome.aread()
+            except httpx.TransportError as error:
+                outcome = error
+            await asyncio.sleep(lines.wait(outcome, waits))
+
+    async def _outcome(self, call: Call[Any]) -> Outcome:
+        try:
+            return await self._http.request(call.method, call.path, **call.options())
+        except httpx.TransportError as error:
+            return error
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()

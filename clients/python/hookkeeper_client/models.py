@@ -1,0 +1,1029 @@
+"""What the API takes, as dicts, and what it answers, as models.
+
+`make client` writes this file from the OpenAPI document.
+"""
+
+from datetime import datetime
+from typing import Any, Literal, Required
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from hookkeeper_client.base import Model
+
+
+class DeliverySummary(Model):
+    id: str
+    webhook_id: str
+    channel: Literal["webhook", "email", "notification"]
+
+
+class EventLinks(Model):
+    self: str
+    temporal: str | None
+
+
+class AcceptedEvent(Model):
+    id: str
+    type: str
+    tenant: str
+    status: Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
+    duplicate: bool
+    workflow_id: str
+    run_id: str
+    deliveries: list[DeliverySummary]
+    links: EventLinks
+
+
+class AcknowledgeRequest(TypedDict, total=False):
+    note: str
+
+
+class AcknowledgementView(Model):
+    at: str
+    by: str
+    note: str
+
+
+class AlertAfter(TypedDict, total=False):
+    """How long a target may fail until its webhook is `failing`."""
+
+    attempts: int | None
+    seconds: float | None
+
+
+class AttemptOutcomes(Model):
+    """Attempts by their outcome."""
+
+    succeeded: int
+    client_errors: int
+    server_errors: int
+    timeouts: int
+    connection_errors: int
+    other_errors: int
+
+
+class AttemptView(Model):
+    number: int
+    trigger: Literal["scheduled", "manual"]
+    started_at: datetime
+    duration_ms: float
+    queue_ms: float | None
+    connect_ms: float | None
+    first_byte_ms: float | None
+    status_code: int | None
+    error: str | None
+    request_digest: str | None
+    response_headers: dict[str, str]
+    response_excerpt: str
+
+
+class AuditRecord(Model):
+    id: str
+    at: str
+    key_id: str
+    key_name: str
+    action: str
+    object_id: str
+    tenant: str | None
+    detail: dict[str, Any]
+
+
+class BackfillRequest(TypedDict, total=False):
+    since: Required[datetime | str]
+    until: Required[datetime | str]
+    overlap: Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+
+
+class Backlog(Model):
+    """Tasks that wait for a worker, about, by task queue."""
+
+    main: int
+    retry: int
+    bulk: int
+
+
+class BadField(Model):
+    """An error in one field of a request."""
+
+    path: str
+    detail: str
+
+
+class BulkRequest(TypedDict, total=False):
+    action: Required[Literal["retry", "cancel", "redeliver", "acknowledge"]]
+    note: str
+    rate: float | None
+    dry_run: bool
+
+
+class ChangedDelivery(DeliverySummary):
+    status: Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
+    reason: (
+        Literal[
+            "exhausted",
+            "gone",
+            "rejected",
+            "bad_template",
+            "bounced",
+            "forbidden_address",
+            "webhook_deleted",
+            "webhook_disabled",
+            "webhook_paused",
+            "queued",
+            "held_too_long",
+        ]
+        | None
+    )
+    attempts: int
+    status_code: int | None
+    error: str | None
+    next_attempt_at: datetime | None
+    finished_at: datetime | None
+
+
+class CurrentKey(Model):
+    id: str
+    name: str
+    tenant: str | None
+    scopes: list[Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "webhooks:secrets", "admin"]]
+
+
+class KeyView(CurrentKey):
+    rate_limit: str | None
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class CreatedKey(KeyView):
+    key: str
+
+
+class ReceiptView(Model):
+    """A report of the email provider about a sent email."""
+
+    attempt: int
+    address: str
+    kind: Literal["delivered", "deferred", "bounced", "dropped", "spam_report"]
+    at: str
+    detail: str
+
+
+class DeliveryView(DeliverySummary):
+    target: str
+    status: Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
+    reason: (
+        Literal[
+            "exhausted",
+            "gone",
+            "rejected",
+            "bad_template",
+            "bounced",
+            "forbidden_address",
+            "webhook_deleted",
+            "webhook_disabled",
+            "webhook_paused",
+            "queued",
+            "held_too_long",
+        ]
+        | None
+    )
+    next_attempt_at: datetime | None
+    attempts: list[AttemptView]
+    attempts_omitted: int
+    awaiting: list[str]
+    receipts: list[ReceiptView]
+
+
+class Email(TypedDict, total=False):
+    """An email."""
+
+    to: Required[list[str]]
+    cc: list[str]
+    bcc: list[str]
+    reply_to: str | None
+    subject: str | None
+    text: str | None
+    html: str | None
+    template_id: str | None
+    template_data: dict[str, Any]
+    categories: list[str]
+    tracking: bool
+
+
+class Mailbox(Model):
+    """An email address in ASCII (the domain in punycode) and a display name, both safe to use in a header."""
+
+    address: str
+    name: str | None = None
+
+
+class RenderedEmail(Model):
+    """A rendered email, ready to be sent."""
+
+    to: list[Mailbox]
+    cc: list[Mailbox] | None = None
+    bcc: list[Mailbox] | None = None
+    reply_to: Mailbox | None = None
+    subject: str
+    text: str | None = None
+    html: str | None = None
+    template_id: str | None = None
+    template_data: dict[str, Any] | None = None
+    categories: list[str] | None = None
+    tracking: bool | None = None
+
+
+class EmailPreview(Model):
+    rendered: RenderedEmail | None = None
+    problem: str | None = None
+
+
+class ErasureAccepted(Model):
+    """The erasure has started."""
+
+    id: str
+    runs: int
+
+
+class NewEvent(TypedDict, total=False):
+    type: Required[str]
+    data: Any
+    id: str | None
+    tenant: str
+    channels: list[str]
+    timestamp: datetime | str | None
+    deliver_at: datetime | str | None
+
+
+class EventBatch(TypedDict, total=False):
+    events: Required[list[NewEvent]]
+
+
+class ProblemDocument(Model):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[BadField] | None = None
+    event_id: str | None = None
+    schedule_id: str | None = None
+
+
+class EventBatchItem(Model):
+    """The result for one event of a batch."""
+
+    status: int
+    event: AcceptedEvent | None = None
+    problem: ProblemDocument | None = None
+
+
+class EventBatchResult(Model):
+    items: list[EventBatchItem]
+
+
+class EventChange(Model):
+    """What has changed of an event: the data of a message of the stream."""
+
+    id: str
+    type: str
+    tenant: str
+    status: Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
+    accepted_at: datetime
+    finished_at: datetime | None
+    deliver_at: datetime | None
+    workflow_id: str
+    run_id: str
+    links: EventLinks
+    is_new: bool
+    needs_attention: bool
+    deliveries: list[ChangedDelivery]
+
+
+class EventCommandAccepted(Model):
+    """The run has accepted the command, or the event's row has the acknowledgement."""
+
+    id: str
+    command: Literal["cancel", "retry", "hold", "release", "redeliver", "reschedule", "acknowledge", "unacknowledge"]
+    delivery: str | None = None
+
+
+class EventCommandRequest(TypedDict, total=False):
+    delivery: str | None
+
+
+class LatestResultView(Model):
+    """The result so far of one delivery."""
+
+    status: Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
+    reason: (
+        Literal[
+            "exhausted",
+            "gone",
+            "rejected",
+            "bad_template",
+            "bounced",
+            "forbidden_address",
+            "webhook_deleted",
+            "webhook_disabled",
+            "webhook_paused",
+            "queued",
+            "held_too_long",
+        ]
+        | None
+    )
+    attempts: int
+    status_code: int | None
+    error: str | None
+    next_attempt_at: datetime | None
+    delivery: str
+    webhook_id: str
+    webhook_name: str | None
+    channel: Literal["webhook", "email", "notification"]
+
+
+class EventSummary(Model):
+    id: str
+    type: str
+    tenant: str
+    status: Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
+    accepted_at: datetime
+    finished_at: datetime | None
+    deliver_at: datetime | None
+    workflow_id: str
+    run_id: str
+    links: EventLinks
+    channels: list[str]
+    webhooks: list[str]
+    needs_attention: list[str]
+    latest: LatestResultView | None
+    acknowledged: AcknowledgementView | None
+
+
+class EventTemplate(TypedDict, total=False):
+    """The event that a schedule posts."""
+
+    type: Required[str]
+    data: Any
+
+
+class EventTypeChanges(TypedDict, total=False):
+    """Only the fields that are sent are changed."""
+
+    description: str
+    schema: dict[str, Any] | None
+    examples: list[Any]
+    archived: bool
+    search_keys: list[str]
+
+
+class EventTypeView(Model):
+    name: str
+    description: str
+    schema_: dict[str, Any] | None = Field(alias="schema")
+    examples: list[Any]
+    archived: bool
+    search_keys: list[str]
+    created_at: datetime
+    updated_at: datetime
+
+
+class EventView(Model):
+    id: str
+    type: str
+    tenant: str
+    status: Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
+    accepted_at: datetime
+    finished_at: datetime | None
+    deliver_at: datetime | None
+    workflow_id: str
+    run_id: str
+    links: EventLinks
+    timestamp: datetime
+    data: Any
+    channels: list[str]
+    acknowledged: AcknowledgementView | None
+    deliveries: list[DeliveryView]
+
+
+class FailingTarget(Model):
+    """A target of the webhook whose latest attempt has failed."""
+
+    target: str
+    since: datetime
+    failures: int
+    at: str
+    status_code: int | None
+    error: str | None
+    text: str
+    event_id: str
+
+
+class FiringLinks(Model):
+    event: str | None
+    temporal: str | None
+
+
+class FiringView(Model):
+    """The result of one scheduled time."""
+
+    time: str
+    started_at: datetime
+    status: Literal["running", "done", "refused", "cancelled"]
+    event_id: str | None
+    reason: str | None
+    links: FiringLinks
+
+
+class HeldCount(Model):
+    webhook_id: str
+    held: int
+    counted_at: datetime
+
+
+class HttpCall(TypedDict, total=False):
+    """An HTTP request."""
+
+    method: Literal["POST", "PUT", "PATCH", "GET"]
+    url: Required[str]
+    headers: dict[str, str]
+    body: str | None
+
+
+class LatencyPercentiles(Model):
+    """Milliseconds of attempts, failed ones included."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class NewEventType(EventTypeChanges, total=False):
+    name: Required[str]
+
+
+class NewKey(TypedDict, total=False):
+    name: Required[str]
+    tenant: Required[str | None]
+    scopes: list[Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "webhooks:secrets", "admin"]]
+    rate_limit: str | None
+    expires_at: datetime | str | None
+
+
+class Theme(TypedDict, total=False):
+    """The look of the pages."""
+
+    name: str | None
+    mode: Literal["auto", "light", "dark"]
+    accent: str | None
+    accent_dark: str | None
+    logo: str | None
+
+
+class NewPortalLink(TypedDict, total=False):
+    tenant: str
+    name: str
+    capabilities: list[Literal["view", "view_secrets", "manage_webhooks", "redeliver"]]
+    link_lifetime: int
+    session_lifetime: int
+    path: str
+    frame_origins: list[str]
+    theme: Theme | None
+    pages: list[Literal["schedules", "recoveries", "suppressions", "limits"]]
+    language: Literal["en", "de", "fr"] | None
+
+
+class NewSchedule(TypedDict, total=False):
+    name: str
+    cron: list[str] | None
+    every: int | None
+    offset: int
+    timezone: str
+    overlap: Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+    catchup_window: int
+    jitter: int
+    start_at: datetime | str | None
+    end_at: datetime | str | None
+    paused: bool
+    note: str
+    id: str | None
+    tenant: str
+    event: Required[EventTemplate]
+
+
+class NewSuppression(TypedDict, total=False):
+    tenant: str
+    address: Required[str]
+    detail: str
+
+
+class RetryPolicy(TypedDict, total=False):
+    schedule: list[float] | None
+    initial: float
+    coefficient: float
+    maximum: float
+    attempts: int
+
+
+class Notification(TypedDict, total=False):
+    """A notification through a service such as Slack, or a call of an HTTP API."""
+
+    service: str | None
+    http: HttpCall | None
+    title: str | None
+    body: str | None
+
+
+class OnFailure(TypedDict, total=False):
+    """Emails and notifications for alerts."""
+
+    emails: list[Email]
+    notifications: list[Notification]
+
+
+class TenantChanges(TypedDict, total=False):
+    """Only the fields that are sent are changed."""
+
+    name: str
+    metadata: dict[str, str]
+    rate_limit: str | None
+    suspended: bool
+    reason: str
+    retry: RetryPolicy | None
+    on_failure: OnFailure | None
+    alert_after: AlertAfter | None
+    signature_scheme: Literal["v1", "v1a"]
+
+
+class NewTenant(TenantChanges, total=False):
+    id: Required[str]
+
+
+class Payload(TypedDict, total=False):
+    """The format of a webhook's requests."""
+
+    format: Literal["standard", "cloudevents", "cloudevents-binary"]
+    static: dict[str, Any]
+    template: str | None
+    content_type: Literal["application/json", "text/plain", "application/x-www-form-urlencoded"]
+
+
+class Tls(TypedDict, total=False):
+    """TLS settings for the webhook's URL."""
+
+    ca: str | None
+    certificate: str | None
+    key: str | None
+
+
+class OrderKey(TypedDict, total=False):
+    """The key within which events are ordered."""
+
+    key: Required[str]
+
+
+class WebhookChanges(TypedDict, total=False):
+    """Only the fields that are sent are changed."""
+
+    name: str
+    uid: str | None
+    description: str
+    url: str | None
+    events: list[str]
+    channels: list[str]
+    filter: str | None
+    payload: Payload | None
+    emails: list[Email]
+    notifications: list[Notification]
+    on_failure: OnFailure | None
+    headers: dict[str, str]
+    tls: Tls | None
+    retry: RetryPolicy | None
+    timeout: float
+    rate_limit: float | None
+    ordered: bool | OrderKey
+    order_policy: Literal["block", "skip"]
+    alert_after: AlertAfter | None
+    disable_after: float | None
+    enabled: bool
+    metadata: dict[str, str]
+
+
+class NewWebhook(WebhookChanges, total=False):
+    tenant: str
+    secret: str | None
+    signature_scheme: Literal["v1", "v1a"]
+
+
+class NotificationPreview(Model):
+    target: str
+    title: str | None = None
+    headers: dict[str, str] | None = None
+    body: str | None = None
+    problem: str | None = None
+
+
+class ThemeView(Model):
+    name: str | None
+    mode: Literal["auto", "light", "dark"]
+    accent: str | None
+    accent_dark: str | None
+    has_logo: bool
+
+
+class PortalSessionView(Model):
+    id: str
+    tenant: str
+    name: str
+    capabilities: list[Literal["view", "view_secrets", "manage_webhooks", "redeliver"]]
+    status: Literal["open", "active", "expired", "revoked"]
+    path: str
+    frame_origins: list[str]
+    theme: ThemeView | None
+    pages: list[Literal["schedules", "recoveries", "suppressions", "limits"]]
+    language: Literal["en", "de", "fr"] | None
+    key_id: str
+    created_at: datetime
+    expires_at: datetime
+    opened_at: datetime | None
+    revoked_at: datetime | None
+
+
+class PortalLink(PortalSessionView):
+    url: str
+
+
+class RequestPreview(Model):
+    url: str | None = None
+    headers: dict[str, str] | None = None
+    body: str | None = None
+    problem: str | None = None
+
+
+class Preview(Model):
+    type: str
+    matches: bool
+    filter_error: str | None = None
+    request: RequestPreview | None = None
+    emails: list[EmailPreview]
+    notifications: list[NotificationPreview]
+
+
+class SampleEvent(TypedDict, total=False):
+    type: str
+    data: Any
+    channels: list[str]
+
+
+class PreviewRequest(TypedDict, total=False):
+    """Either a webhook that is not registered, or the id of a registered one."""
+
+    webhook: NewWebhook | None
+    webhook_id: str | None
+    event: SampleEvent
+
+
+class QueueState(Model):
+    webhook_id: str
+    waiting: int
+    head: str | None
+    stuck_since: str | None
+
+
+class RecoveryCommandAccepted(Model):
+    """The recovery has accepted the command."""
+
+    id: str
+    command: Literal["pause", "resume", "cancel"]
+
+
+class RecoveryRequest(TypedDict, total=False):
+    since: Required[datetime | str]
+    until: datetime | str | None
+    status: Literal["failed", "cancelled"]
+    types: list[str]
+    rate: float
+    dry_run: bool
+
+
+class RecoveryView(Model):
+    id: str | None
+    tenant: str
+    action: Literal["recover", "erase"] | Literal["retry", "cancel", "redeliver", "acknowledge"]
+    filter: dict[str, str | list[str]] | None
+    webhook_id: str | None
+    status: Literal["running", "paused", "finished", "cancelled", "unknown", "dry_run"]
+    found: int | None
+    done: int
+    redelivered: int
+    failed: int
+    skipped: int
+    since: datetime | None
+    until: datetime
+    types: list[str]
+    requested_status: Literal["failed", "cancelled"]
+    rate: float
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class RescheduleRequest(TypedDict, total=False):
+    deliver_at: Required[datetime | str]
+
+
+class ScheduleOfKey(Model):
+    id: str
+    tenant: str
+    paused: bool
+
+
+class RevokedKey(Model):
+    id: str
+    schedules: list[ScheduleOfKey]
+
+
+class ScheduleChanges(TypedDict, total=False):
+    """Only the fields that are sent are changed."""
+
+    name: str
+    cron: list[str] | None
+    every: int | None
+    offset: int
+    timezone: str
+    overlap: Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+    catchup_window: int
+    jitter: int
+    start_at: datetime | str | None
+    end_at: datetime | str | None
+    paused: bool
+    note: str
+    event: EventTemplate | None
+
+
+class ScheduleCommandAccepted(Model):
+    """Temporal has accepted the command."""
+
+    id: str
+    command: Literal["trigger", "backfill"]
+    events: list[str]
+
+
+class ScheduleLinks(Model):
+    self: str
+    temporal: str | None
+
+
+class ScheduleNote(TypedDict, total=False):
+    note: str
+
+
+class ScheduleSummary(ScheduleOfKey):
+    name: str
+    cron: list[str] | None
+    every: int | None
+    offset: int
+    timezone: str
+    overlap: Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+    catchup_window: int
+    jitter: int
+    start_at: datetime | None
+    end_at: datetime | None
+    note: str
+    type: str
+    next: list[str]
+    links: ScheduleLinks
+
+
+class ScheduleView(ScheduleSummary):
+    event: EventTemplate
+    recent: list[FiringView]
+    skipped: int
+    missed: int
+    created_at: datetime
+    updated_at: datetime | None
+
+
+class SecretRotation(TypedDict, total=False):
+    secret: str | None
+    grace: int
+    end_previous: bool
+
+
+class StatisticsStep(Model):
+    events: int | None
+    deliveries_succeeded: int
+    deliveries_failed: int
+    deliveries_cancelled: int
+    success_rate: float | None
+    error_rate: float | None
+    attempts: int
+    outcomes: AttemptOutcomes
+    retries: int
+    requested: int
+    latency: LatencyPercentiles | None
+    at: str
+
+
+class StatisticsGroup(Model):
+    events: int | None
+    deliveries_succeeded: int
+    deliveries_failed: int
+    deliveries_cancelled: int
+    success_rate: float | None
+    error_rate: float | None
+    attempts: int
+    outcomes: AttemptOutcomes
+    retries: int
+    requested: int
+    latency: LatencyPercentiles | None
+    tenant: str | None
+    webhook_id: str | None
+    channel: Literal["webhook", "email", "notification"] | None
+    type: str | None
+    held: int
+    retrying: int
+    steps: list[StatisticsStep]
+
+
+class StatisticsView(Model):
+    by: Literal["total", "tenant", "webhook", "channel", "type"]
+    since: datetime
+    until: datetime
+    step: int | None
+    items: list[StatisticsGroup]
+    waiting_capped: bool
+
+
+class SuppressionView(Model):
+    tenant: str
+    address: str
+    reason: Literal["bounced", "spam_report", "manual"]
+    detail: str
+    created_at: datetime
+
+
+class WaitingDeliveries(Model):
+    oldest_pending: float
+    held: int
+    retrying: int
+
+
+class WebhookCounts(Model):
+    """Each webhook is counted once, by the status of its health."""
+
+    new: int
+    healthy: int
+    degraded: int
+    failing: int
+    paused: int
+    disabled: int
+
+
+class SystemView(Model):
+    as_of: str
+    deliveries: WaitingDeliveries | None
+    webhooks: WebhookCounts | None
+    backlog: Backlog | None
+
+
+class TenantRecoveryRequest(RecoveryRequest, total=False):
+    tenant: str
+
+
+class TenantSearchKeys(TypedDict, total=False):
+    """All search keys of a tenant."""
+
+    tenant: str
+    paths: Required[list[str]]
+
+
+class TenantSearchKeysView(Model):
+    tenant: str
+    paths: list[str]
+
+
+class TenantView(Model):
+    name: str
+    metadata: dict[str, str]
+    rate_limit: str | None
+    suspended: bool
+    reason: str
+    retry: RetryPolicy | None
+    on_failure: OnFailure | None
+    alert_after: AlertAfter | None
+    signature_scheme: Literal["v1", "v1a"]
+    id: str
+    suspended_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    webhooks: int | None
+    events: int | None
+
+
+class TestEventRequest(SampleEvent, total=False):
+    id: str | None
+
+
+class TriggerRequest(TypedDict, total=False):
+    overlap: Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+    id: str | None
+
+
+class WebhookDelivery(Model):
+    """A delivery of an event to one target of the webhook."""
+
+    id: str
+    event_id: str
+    type: str
+    tenant: str
+    channel: Literal["webhook", "email", "notification"]
+    status: Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
+    reason: (
+        Literal[
+            "exhausted",
+            "gone",
+            "rejected",
+            "bad_template",
+            "bounced",
+            "forbidden_address",
+            "webhook_deleted",
+            "webhook_disabled",
+            "webhook_paused",
+            "queued",
+            "held_too_long",
+        ]
+        | None
+    )
+    attempts: int
+    status_code: int | None
+    error: str | None
+    next_attempt_at: datetime | None
+    accepted_at: datetime
+    finished_at: datetime | None
+    workflow_id: str
+    run_id: str
+    links: EventLinks
+
+
+class WebhookHealth(Model):
+    """The health of the webhook: that of the latest attempts of its URL, emails and notifications."""
+
+    status: Literal["new", "healthy", "degraded", "failing", "paused", "disabled"]
+    failing_since: str | None
+    failures: int
+    last_success_at: datetime | None
+    throttled_until: str | None
+    failing: list[FailingTarget]
+
+
+class WebhookSecret(Model):
+    """The signing key."""
+
+    secret: str
+    public_key: str | None = None
+    previous_secret_expires_at: datetime | None = None
+
+
+class WebhookView(Model):
+    id: str
+    tenant: str
+    name: str
+    uid: str | None
+    description: str
+    url: str | None
+    events: list[str]
+    channels: list[str]
+    filter: str | None
+    payload: Payload | None
+    emails: list[Email]
+    notifications: list[Notification]
+    on_failure: OnFailure | None
+    headers: dict[str, str]
+    tls: Tls | None
+    retry: RetryPolicy | None
+    timeout: float
+    rate_limit: float | None
+    ordered: bool | OrderKey
+    order_policy: Literal["block", "skip"]
+    alert_after: AlertAfter | None
+    disable_after: float | None
+    enabled: bool
+    metadata: dict[str, str]
+    signature_scheme: Literal["v1", "v1a"]
+    filter_errors: int
+    filter_error: str | None
+    health: WebhookHealth
+    disabled_reason: str | None
+    disabled_at: datetime | None
+    paused_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class WebhookWithSecret(WebhookView):
+    secret: str
+    public_key: str | None

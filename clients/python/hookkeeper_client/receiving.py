@@ -1,0 +1,216 @@
+"""Receive webhooks: verify the signature, drop duplicates, answer at once, and hand on each event by its type.
+
+A `Receiver` knows no framework; the modules `fastapi`, `flask` and `django` put it behind a route.
+"""
+
+import hmac
+import logging
+import re
+import time
+from base64 import b64decode
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from fnmatch import fnmatchcase
+from threading import BoundedSemaphore, Lock
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+D = TypeVar("D")
+Handler = Callable[[Any], Any]
+log = logging.getLogger("hookkeeper_client")
+
+TOLERANCE = 300
+"""Seconds that a request may be old, or ahead of this clock."""
+REMEMBERED = 30 * 86400
+"""Seconds for which an id is known: for this long, Hookkeeper can deliver an event again."""
+
+MAX_BODY = 1024 * 1024
+"""Bytes; the signature can be verified only after the whole body was read."""
+MAX_THREADS = 4
+MAX_OPEN = 1000
+"""Accepted events that wait for a handler; others are refused for now."""
+
+
+class WrongSignature(Exception):
+    """The request was not signed with the key, was changed, or is too old."""
+
+
+class Refused(Exception):
+    """The request gets this status."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Event(BaseModel, Generic[D]):
+    """What a request contains, with the type of its data. Structured CloudEvents have the same fields, but `time`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    type: str
+    timestamp: datetime = Field(validation_alias=AliasChoices("timestamp", "time"))
+    data: D
+
+
+class Store(Protocol):
+    """Remembers ids. Of several calls with the same id, exactly one returns True."""
+
+    def add(self, id: str, seconds: int) -> bool:
+        """Remember an id for this long; return whether it is new."""
+
+    def remove(self, id: str) -> None:
+        """Forget an id, whose event could not be handed on."""
+
+
+class MemoryStore:
+    """Remembers ids in this process, `maximum` at most."""
+
+    def __init__(self, maximum: int = 100_000) -> None:
+        self._ends: OrderedDict[str, float] = OrderedDict()
+        self._maximum, self._lock = maximum, Lock()
+
+    def add(self, id: str, seconds: int) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if self._ends.get(id, 0.0) > now:
+                return False
+            self._ends[id] = now + seconds
+            self._ends.move_to_end(id)
+            if len(self._ends) > self._maximum:
+                self._ends.popitem(last=False)
+            return True
+
+    def remove(self, id: str) -> None:
+        with self._lock:
+            self._ends.pop(id, None)
+
+
+def verify(secrets: str | Sequence[str], body: bytes, headers: Mapping[str, str]) -> None:
+    """Check that a request was signed with one of the keys. Raises `WrongSignature`.
+
+    Standard Webhooks 1.0.0, "Signature scheme": a key `whsec_…` verifies `v1`, and `whpk_…` `v1a`, which needs the
+    extra `ed25519`. Give both keys while one is being replaced.
+    """
+    given = {name.lower(): value for name, value in headers.items()}
+    id_, at, signatures = (given.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
+    if not re.fullmatch(r"[0-9]{1,12}", at) or abs(time.time() - int(at)) > TOLERANCE:
+        raise WrongSignature("the time of the request is missing, or too far from that of this clock")
+    signed = f"{id_}.{at}.".encode() + body
+    keys = [secrets] if isinstance(secrets, str) else secrets
+    if not any(_is_of(key, signed, *signature.split(",", 1)) for key in keys for signature in signatures.split()):
+        raise WrongSignature("no signature is of this key")
+
+
+def _is_of(secret: str, signed: bytes, scheme: str, text: str = "") -> bool:
+    try:
+        signature = b64decode(text, validate=True)
+    except ValueError:
+        return False
+    kind, _, encoded = secret.partition("_")
+    key = b64decode(encoded)
+    if kind == "whsec":
+        return scheme == "v1" and hmac.compare_digest(signature, hmac.digest(key, signed, "sha256"))
+
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return scheme == "v1a"
+
+
+class Receiver:
+    """Takes the requests of webhooks.
+
+    By default, handlers are called after the answer by threads of this process, and what it has not handled when it
+    ends is lost. With `put`, such as the function that adds to a queue, each event is given to it before the answer. If
+    it fails, so does the request, and Hookkeeper tries again. The worker of the queue calls `handle`.
+    """
+
+    def __init__(
+        self,
+        *secrets: str,
+        store: Store | None = None,
+        put: Callable[[Event[Any]], Any] | None = None,
+        remembered: int = REMEMBERED,
+    ) -> None:
+        if not secrets or not all(secret.startswith(("whsec_", "whpk_")) for secret in secrets):
+            raise ValueError("give the signing key of the webhook: whsec_…, or whpk_…")
+        self._secrets, self._remembered = secrets, remembered
+        self._store = store or MemoryStore()
+        self._handlers: list[tuple[str, TypeAdapter[Any], Callable[[Any], Any]]] = []
+        self._put = put or self._start
+        self._threads = ThreadPoolExecutor(MAX_THREADS, "hookkeeper-receiver")
+        self._free = BoundedSemaphore(MAX_OPEN)
+
+    def on(self, pattern: str, data: Any = Any) -> Callable[[Handler], Handler]:
+        """Register a handler of the types that a pattern matches, such as `order.*`, and the type of their data."""
+
+        def register(handler: Handler) -> Handler:
+            self._handlers.append((pattern, TypeAdapter(Event[data]), handler))
+            return handler
+
+        return register
+
+    def receive(self, body: bytes, headers: Mapping[str, str], data: Any = Any) -> Event[Any] | None:
+        """Take a request. Return its event with this type of data, or None for a duplicate. Raises `Refused`."""
+        try:
+            verify(self._secrets, body, headers)
+        except WrongSignature as error:
+            raise Refused(400, "wrong signature") from error
+        try:
+            event: Event[Any] = Event[data].model_validate_json(body)
+            self._typed(event)
+        except ValidationError as error:
+            raise Refused(422, "the event does not have the expected form") from error
+        if not self._store.add(event.id, self._remembered):
+            return None
+        try:
+            self._put(event)
+        except BaseException:
+            self.forget(event)
+            raise
+        return event
+
+    def forget(self, event: Event[Any]) -> None:
+        """Take an event again: it could not be handed on."""
+        self._store.remove(event.id)
+
+    def handle(self, event: Event[Any]) -> None:
+        """Call the handlers of an event."""
+        for handler, typed in self._typed(event):
+            handler(typed)
+
+    def close(self) -> None:
+        """Wait until all accepted events have been handled."""
+        self._threads.shutdown()
+
+    def _typed(self, event: Event[Any]) -> list[tuple[Handler, Event[Any]]]:
+        fields = event.model_dump()
+        return [
+            (handler, adapter.validate_python(fields))
+            for pattern, adapter, handler in self._handlers
+            if fnmatchcase(event.type, pattern)
+        ]
+
+    def _start(self, event: Event[Any]) -> None:
+        if not self._handlers:
+            return
+        if not self._free.acquire(blocking=False):
+            raise Refused(503, "too many events wait")
+        self._threads.submit(self._handle_and_log, event)
+
+    def _handle_and_log(self, event: Event[Any]) -> None:
+        try:
+            self.handle(event)
+        except Exception:
+            log.exception("event %s was accepted, and a handler of it failed", event.id)
+        finally:
+            self._free.release()
