@@ -30,6 +30,7 @@ KEYLESS = frozenset(
         "/docs",
         "/docs/{asset}",
         "/openapi.json",
+        *("/api/v1/health", "/api/v1/health/ping"),
         "/v1/providers/sendgrid/events",  # signed
         *("/codec", "/codec/decode", "/codec/encode"),  # check the admin key or its cookie themselves
         *(

@@ -29,6 +29,8 @@ from api.routes import (
     webhooks,
 )
 from api.state import ApiState
+from api.svix import applications, attempts, endpoints, messages
+from api.svix import event_types as svix_event_types
 from dashboard import ROUTERS as PAGES
 from dashboard.rendering import unknown_page
 from hookkeeper import tracing
@@ -75,6 +77,16 @@ ROUTERS = (
 """In the order in which a request is compared with them: FastAPI needs 0.1 ms to pass by the others. The documentation
 page has the order of `document.tags`."""
 
+SVIX_ROUTERS = (
+    messages.router,
+    applications.router,
+    endpoints.router,
+    attempts.router,
+    svix_event_types.router,
+    applications.health_router,
+)
+"""The API of Svix's open server."""
+
 
 class PassedContext:
     """Middleware for processes that export no traces: the client's context is passed on with the event."""
@@ -119,7 +131,7 @@ def bare_app(settings: Settings) -> FastAPI:
         telemetry=TELEMETRY,
         responses=responses(408, 414, 431, 503),  # given before any route: see `api.server.refusals`
     )
-    for router in ROUTERS:
+    for router in (*ROUTERS, *(SVIX_ROUTERS if settings.svix_api else ())):
         app.include_router(router)
     check_routes(app)
     errors.install(app, unknown_page)

@@ -26,6 +26,7 @@ from api.problems import (
     as_response,
     title,
 )
+from api.svix.errors import as_svix
 from hookkeeper import metrics
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.registry.catalogue import EventTypeExists
@@ -205,6 +206,8 @@ def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]
             if request.url.path == "/metrics":
                 problem.detail = _where_metrics_are(request.app.state.api.settings.metrics_address)
                 return as_response(problem)
+        if request.url.path.startswith("/api/v1/"):
+            return as_svix(problem, request)
         if problem.status_code == 404 and _is_for_reader(request):
             return await unknown_page(request)
         if request.method == "POST" and request.url.path in EVENT_PATHS:

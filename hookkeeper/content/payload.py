@@ -40,8 +40,9 @@ class Payload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    format: Literal["standard", "cloudevents", "cloudevents-binary"] = "standard"
-    """`cloudevents`: CloudEvents 1.0 as one JSON object. `cloudevents-binary`: attributes in headers."""
+    format: Literal["standard", "cloudevents", "cloudevents-binary", "svix"] = "standard"
+    """`cloudevents`: CloudEvents 1.0 as one JSON object. `cloudevents-binary`: attributes in headers. `svix`: the data
+    alone, signed in headers `svix-…` too, as Svix does."""
     static: dict[str, Any] = Field(default_factory=dict, title="Fixed fields", examples=[{"source": "shop"}])
     """Fields to add to each event, after the standard fields; extension attributes of CloudEvents."""
     template: Annotated[str, LINES] | None = Field(
@@ -62,7 +63,10 @@ class Payload(BaseModel):
             json_text.check_size(self.static, MAX_STATIC)
         except ValueError as error:
             raise ValueError(f"static {error}") from None
-        if self.format != "standard":
+        if self.format == "svix":
+            if self.content_type != JSON or self.static:
+                raise ValueError("the format svix is the data as JSON: omit content_type and static")
+        elif self.format != "standard":
             if self.content_type != JSON:
                 raise ValueError(f"the data of a CloudEvent has the content type {JSON}: omit content_type")
             check_extensions(self.static)
@@ -97,6 +101,11 @@ def body_of(payload: Payload | None, context: Context, limits: RenderLimits = DE
 
 
 def _body(payload: Payload, context: Context) -> Body:
+    if payload.format == "svix":
+        text = _filled(payload, context)
+        if text is not None:
+            json_text.parse(TEMPLATE, text)
+        return Body((text or compact(context["event"]["data"])).encode(), {"content-type": JSON})
     if payload.format != "standard":
         return _cloud_event(payload, context)
     match payload.content_type:

@@ -37,11 +37,17 @@ async def read_page(
 
 
 async def read_page_of_large(
-    database: Database, query: Select[Item], order: Order, limit: int, cursor: str | None
+    database: Database,
+    query: Select[Item],
+    order: Order,
+    limit: int,
+    cursor: str | None,
+    *,
+    oldest_first: bool = False,
 ) -> tuple[list[Item], str | None]:
-    """Return what `read_page` does, and less if the rows are large."""
+    """Return what `read_page` does, and less if the rows are large; perhaps the oldest first."""
     async with database.read() as session:
-        found, last = await read_large(session, _from_cursor(query, order, cursor), order, limit)
+        found, last = await read_large(session, _from_cursor(query, order, cursor, oldest_first), order, limit)
     return found, _write_cursor(last, order) if last else None
 
 
@@ -108,10 +114,13 @@ def _stored_size(table: FromClause) -> ColumnElement[int]:
     return reduce(add, (func.coalesce(func.length(cast(column, String)), 0) for column in table.columns))
 
 
-def _from_cursor(query: Select[Item], order: Order, cursor: str | None) -> Select[Item]:
+def _from_cursor(query: Select[Item], order: Order, cursor: str | None, oldest_first: bool = False) -> Select[Item]:
     """Order a query, and let it begin after the previous page."""
-    query = query.order_by(*(column.desc() for column in order))
-    return query if cursor is None else query.where(tuple_(*order) < tuple_(*_read_cursor(cursor, order)))
+    query = query.order_by(*(order if oldest_first else (column.desc() for column in order)))
+    if cursor is None:
+        return query
+    row, last = tuple_(*order), tuple_(*_read_cursor(cursor, order))
+    return query.where(row > last if oldest_first else row < last)
 
 
 def _write_cursor(item: object, order: Order) -> str:

@@ -121,11 +121,12 @@ class Webhooks:
         cursor: str | None,
         status: HealthStatus | None = None,
         terms: Sequence[Term] = (),
+        oldest_first: bool = False,
     ) -> tuple[list[Webhook], str | None]:
         """Return up to `limit` webhooks, newest first, and the next cursor; fewer if they are large, or few of those
         that were compared with the terms meet them.
 
-        Raises BadRegistryCursor.
+        Without terms, the oldest can be first. Raises BadRegistryCursor.
         """
         order = (Webhook.created_at, Webhook.id)
         query = select(Webhook).where(*_of(tenant))
@@ -138,7 +139,7 @@ class Webhooks:
         if status in ("degraded", "failing"):
             query = query.where(Webhook.unhealthy_since.is_not(None))  # few: they have an index
         if not terms:
-            return await read_page_of_large(self._database, query, order, limit, cursor)
+            return await read_page_of_large(self._database, query, order, limit, cursor, oldest_first=oldest_first)
 
         def meets(row: Row[*tuple[Any, ...]]) -> bool:
             return has_all(f"{row.id}\n{row.uid}\n{row.name}\n{row.url}", row.metadata_.get, terms)

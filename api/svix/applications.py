@@ -1,0 +1,174 @@
+"""Applications, which are tenants, and access to the portal of one."""
+
+import secrets
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from api.access import needs, page_scopes
+from api.deps import CallerDep, SettingsDep, StoreDep, TenantsDep
+from api.svix.base import ROUTES, Application, In, ListResponse, Ordering, Out, PagingDep, translated, untranslatable
+from hookkeeper.registry.models import Tenant
+from hookkeeper.registry.tenants import BEING_DELETED, TenantExists
+from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.fields import Time
+from hookkeeper.services.portal_links import NewPortalLink, make_link
+from hookkeeper.services.tenants import NewTenant, TenantChanges, TenantService
+
+router = APIRouter(**ROUTES)
+GENERATED = "app_"
+"""What the ids begin with of applications without a uid."""
+ANY_READ = needs("events:read", "webhooks:read")
+Throttled = untranslatable("an application is not throttled: set throttleRate of its endpoints")
+
+
+class ApplicationPatch(In):
+    name: Any = None
+    uid: str | None = None
+    metadata: Any = None
+    throttle_rate: Throttled = None
+    rate_limit: Throttled = None
+
+
+class ApplicationIn(ApplicationPatch):
+    name: str = Field(min_length=1)
+
+
+class ApplicationOut(Out):
+    id: str
+    uid: str | None
+    name: str
+    metadata: dict[str, str]
+    throttle_rate: int | None = None
+    created_at: Time
+    updated_at: Time
+
+    @classmethod
+    def of(cls, row: Tenant) -> "ApplicationOut":
+        return cls(
+            id=row.id,
+            uid=None if row.id.startswith(GENERATED) else row.id,
+            name=row.name or row.id,
+            metadata=row.metadata_,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+class PortalAccessIn(In):
+    application: ApplicationIn | None = None
+    expiry: int | None = None
+    read_only: bool | None = None
+    feature_flags: untranslatable("event types have no feature flags") = None  # type: ignore[valid-type]
+    session_id: untranslatable("a session of the portal has an id of its own") = None  # type: ignore[valid-type]
+    capabilities: untranslatable("use readOnly, or POST /v1/portal-links") = None  # type: ignore[valid-type]
+
+
+class PortalAccessOut(Out):
+    url: str
+    token: str
+
+
+def given_fields(given: ApplicationPatch, known: str | None) -> dict[str, Any]:
+    """Return what a tenant is made of, or changed to. Raises Invalid for another uid than the known one."""
+    if known is not None and given.uid not in (None, known):
+        raise Invalid.field("uid", "is the id of the application, and cannot be changed")
+    return {name: getattr(given, name) for name in ("name", "metadata") if getattr(given, name) is not None}
+
+
+async def add(given: ApplicationIn, tenants: TenantService, uid: str | None = None) -> Tenant:
+    """Add an application. Raises Invalid and TenantExists."""
+    id_ = given.uid or uid or GENERATED + secrets.token_hex(12)
+    return await tenants.add(translated(NewTenant, id=id_, **given_fields(given, None)))
+
+
+@router.get("/app", dependencies=[ANY_READ])
+async def list_applications(
+    tenants: TenantsDep, paging: PagingDep, order: Ordering = "ascending"
+) -> ListResponse[ApplicationOut]:
+    """List applications. The key of an application finds its own only."""
+    found, end = await tenants.page((), paging.limit, paging.cursor.start, oldest_first=order == "ascending")
+    return paging.page([ApplicationOut.of(row) for row in found if row.reason != BEING_DELETED], end)
+
+
+@router.post("/app", status_code=201, dependencies=[needs("admin")])
+async def create_application(
+    new: ApplicationIn, tenants: TenantsDep, response: Response, get_if_exists: bool = False
+) -> ApplicationOut:
+    """Add an application; with `get_if_exists`, show the one that has the uid."""
+    try:
+        return ApplicationOut.of(await add(new, tenants))
+    except TenantExists:
+        if not get_if_exists or new.uid is None:
+            raise
+    response.status_code = 200
+    return ApplicationOut.of(await tenants.get(new.uid))
+
+
+@router.get("/app/{app_id}", dependencies=[ANY_READ])
+async def show_application(app: Application) -> ApplicationOut:
+    return ApplicationOut.of(app)
+
+
+@router.put("/app/{app_id}", dependencies=[needs("admin")])
+async def put_application(app_id: str, new: ApplicationIn, tenants: TenantsDep, response: Response) -> ApplicationOut:
+    """Replace name and metadata of an application, or add it."""
+    changes = translated(TenantChanges, **{"metadata": {}} | given_fields(new, app_id))
+    try:
+        return ApplicationOut.of(await tenants.change(app_id, changes))
+    except NotFound:
+        response.status_code = 201
+        return ApplicationOut.of(await add(new, tenants, app_id))
+
+
+@router.patch("/app/{app_id}", dependencies=[needs("admin")])
+async def change_application(app: Application, given: ApplicationPatch, tenants: TenantsDep) -> ApplicationOut:
+    """Change what is sent."""
+    changes = translated(TenantChanges, **given_fields(given, app.id))
+    return ApplicationOut.of(await tenants.change(app.id, changes))
+
+
+@router.delete("/app/{app_id}", status_code=204, dependencies=[needs("admin")])
+async def delete_application(app: Application, tenants: TenantsDep) -> None:
+    """Delete an application with all that it has, in the background."""
+    await tenants.delete(app.id)
+
+
+@router.post("/auth/app-portal-access/{app_id}", dependencies=[needs("admin", "webhooks:write")])
+async def open_portal(
+    request: Request,
+    app_id: str,
+    tenants: TenantsDep,
+    store: StoreDep,
+    caller: CallerDep,
+    settings: SettingsDep,
+    given: PortalAccessIn | None = None,
+) -> PortalAccessOut:
+    """Make a link to the portal, which opens once."""
+    given = given or PortalAccessIn()
+    try:
+        await tenants.get(app_id)
+    except NotFound:
+        if given.application is None or "admin" not in caller.scopes:
+            raise
+        await add(given.application, tenants, app_id)
+    capabilities = ["view"] if given.read_only else ["view", "manage_webhooks", "redeliver"]
+    lifetime = {} if given.expiry is None else {"session_lifetime": given.expiry}
+    new = translated(NewPortalLink, tenant=app_id, capabilities=capabilities, **lifetime)
+    _, url = await make_link(new, page_scopes(request.app, new.path), store, caller, settings)
+    return PortalAccessOut(url=url, token=url.rpartition("/")[2])
+
+
+@router.post("/auth/logout", status_code=204, dependencies=[ANY_READ])
+async def log_out() -> None:
+    """Do nothing: keys are revoked by `/v1/keys`, and sessions of the portal by `/v1/portal-sessions`."""
+
+
+health_router = APIRouter(prefix=ROUTES["prefix"], include_in_schema=False)
+
+
+@health_router.api_route("/health", methods=["GET", "HEAD"], status_code=204)
+@health_router.api_route("/health/ping", methods=["GET", "HEAD"], status_code=204)
+async def ping() -> None:
+    """Answer."""
