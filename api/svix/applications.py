@@ -1,16 +1,30 @@
 """Applications, which are tenants, and access to the portal of one."""
 
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from api.access import needs, page_scopes
 from api.deps import CallerDep, SettingsDep, StoreDep, TenantsDep
-from api.svix.base import ROUTES, Application, In, ListResponse, Ordering, Out, PagingDep, translated, untranslatable
+from api.svix.base import (
+    PREFIX,
+    ROUTES,
+    Application,
+    In,
+    KeyMac,
+    ListResponse,
+    Ordering,
+    Out,
+    PagingDep,
+    find_application,
+    is_leaving,
+    translated,
+    untranslatable,
+)
 from hookkeeper.registry.models import Tenant
-from hookkeeper.registry.tenants import BEING_DELETED, TenantExists
+from hookkeeper.registry.tenants import TenantExists
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import Time
 from hookkeeper.services.portal_links import NewPortalLink, make_link
@@ -20,7 +34,7 @@ router = APIRouter(**ROUTES)
 GENERATED = "app_"
 """What the ids begin with of applications without a uid."""
 ANY_READ = needs("events:read", "webhooks:read")
-Throttled = untranslatable("an application is not throttled: set throttleRate of its endpoints")
+Throttled = Annotated[Any, untranslatable("an application is not throttled: set throttleRate of its endpoints")]
 
 
 class ApplicationPatch(In):
@@ -60,9 +74,9 @@ class PortalAccessIn(In):
     application: ApplicationIn | None = None
     expiry: int | None = None
     read_only: bool | None = None
-    feature_flags: untranslatable("event types have no feature flags") = None  # type: ignore[valid-type]
-    session_id: untranslatable("a session of the portal has an id of its own") = None  # type: ignore[valid-type]
-    capabilities: untranslatable("use readOnly, or POST /v1/portal-links") = None  # type: ignore[valid-type]
+    feature_flags: Annotated[Any, untranslatable("event types have no feature flags")] = None
+    session_id: Annotated[Any, untranslatable("a session of the portal has an id of its own")] = None
+    capabilities: Annotated[Any, untranslatable("use readOnly, or POST /v1/portal-links")] = None
 
 
 class PortalAccessOut(Out):
@@ -70,17 +84,21 @@ class PortalAccessOut(Out):
     token: str
 
 
-def given_fields(given: ApplicationPatch, known: str | None) -> dict[str, Any]:
-    """Return what a tenant is made of, or changed to. Raises Invalid for another uid than the known one."""
-    if known is not None and given.uid not in (None, known):
+def _fields(given: ApplicationPatch) -> dict[str, Any]:
+    """Return what was sent of name and metadata."""
+    return {name: value for name in ("name", "metadata") if (value := getattr(given, name)) is not None}
+
+
+def _check_uid(given: ApplicationPatch, app_id: str) -> None:
+    """Raise Invalid for another uid than the application has."""
+    if given.uid not in (None, app_id):
         raise Invalid.field("uid", "is the id of the application, and cannot be changed")
-    return {name: getattr(given, name) for name in ("name", "metadata") if getattr(given, name) is not None}
 
 
-async def add(given: ApplicationIn, tenants: TenantService, uid: str | None = None) -> Tenant:
+async def add(given: ApplicationIn, app_id: str, tenants: TenantService) -> Tenant:
     """Add an application. Raises Invalid and TenantExists."""
-    id_ = given.uid or uid or GENERATED + secrets.token_hex(12)
-    return await tenants.add(translated(NewTenant, id=id_, **given_fields(given, None)))
+    _check_uid(given, app_id)
+    return await tenants.add(translated(NewTenant, id=app_id, **_fields(given)))
 
 
 @router.get("/app", dependencies=[ANY_READ])
@@ -88,45 +106,50 @@ async def list_applications(
     tenants: TenantsDep, paging: PagingDep, order: Ordering = "ascending"
 ) -> ListResponse[ApplicationOut]:
     """List applications. The key of an application finds its own only."""
-    found, end = await tenants.page((), paging.limit, paging.cursor.start, oldest_first=order == "ascending")
-    return paging.page([ApplicationOut.of(row) for row in found if row.reason != BEING_DELETED], end)
+    limit, start = paging.limit, paging.cursor.start
+    found, end = await tenants.page((), limit, start, oldest_first=order == "ascending")
+    return paging.page([ApplicationOut.of(row) for row in found if not is_leaving(row)], end)
 
 
 @router.post("/app", status_code=201, dependencies=[needs("admin")])
 async def create_application(
-    new: ApplicationIn, tenants: TenantsDep, response: Response, get_if_exists: bool = False
+    new: ApplicationIn, tenants: TenantsDep, response: Response, mac: KeyMac, get_if_exists: bool = False
 ) -> ApplicationOut:
     """Add an application; with `get_if_exists`, show the one that has the uid."""
+    app_id = new.uid or GENERATED + (mac or secrets.token_hex(12))[:24]
     try:
-        return ApplicationOut.of(await add(new, tenants))
+        return ApplicationOut.of(await add(new, app_id, tenants))
     except TenantExists:
-        if not get_if_exists or new.uid is None:
+        if new.uid and not get_if_exists:
             raise
-    response.status_code = 200
-    return ApplicationOut.of(await tenants.get(new.uid))
+    response.status_code = 200 if new.uid else 201
+    return ApplicationOut.of(await tenants.get(app_id))
 
 
 @router.get("/app/{app_id}", dependencies=[ANY_READ])
 async def show_application(app: Application) -> ApplicationOut:
+    """Show an application."""
     return ApplicationOut.of(app)
 
 
 @router.put("/app/{app_id}", dependencies=[needs("admin")])
 async def put_application(app_id: str, new: ApplicationIn, tenants: TenantsDep, response: Response) -> ApplicationOut:
     """Replace name and metadata of an application, or add it."""
-    changes = translated(TenantChanges, **{"metadata": {}} | given_fields(new, app_id))
+    _check_uid(new, app_id)
     try:
-        return ApplicationOut.of(await tenants.change(app_id, changes))
+        await find_application(app_id, tenants)
     except NotFound:
         response.status_code = 201
-        return ApplicationOut.of(await add(new, tenants, app_id))
+        return ApplicationOut.of(await add(new, app_id, tenants))
+    changes = translated(TenantChanges, **{"metadata": {}} | _fields(new))
+    return ApplicationOut.of(await tenants.change(app_id, changes))
 
 
 @router.patch("/app/{app_id}", dependencies=[needs("admin")])
 async def change_application(app: Application, given: ApplicationPatch, tenants: TenantsDep) -> ApplicationOut:
     """Change what is sent."""
-    changes = translated(TenantChanges, **given_fields(given, app.id))
-    return ApplicationOut.of(await tenants.change(app.id, changes))
+    _check_uid(given, app.id)
+    return ApplicationOut.of(await tenants.change(app.id, translated(TenantChanges, **_fields(given))))
 
 
 @router.delete("/app/{app_id}", status_code=204, dependencies=[needs("admin")])
@@ -148,14 +171,14 @@ async def open_portal(
     """Make a link to the portal, which opens once."""
     given = given or PortalAccessIn()
     try:
-        await tenants.get(app_id)
+        await find_application(app_id, tenants)
     except NotFound:
         if given.application is None or "admin" not in caller.scopes:
             raise
-        await add(given.application, tenants, app_id)
+        await add(given.application, app_id, tenants)
     capabilities = ["view"] if given.read_only else ["view", "manage_webhooks", "redeliver"]
-    lifetime = {} if given.expiry is None else {"session_lifetime": given.expiry}
-    new = translated(NewPortalLink, tenant=app_id, capabilities=capabilities, **lifetime)
+    fields = {"tenant": app_id, "capabilities": capabilities, "session_lifetime": given.expiry}
+    new = translated(NewPortalLink, **{name: value for name, value in fields.items() if value is not None})
     _, url = await make_link(new, page_scopes(request.app, new.path), store, caller, settings)
     return PortalAccessOut(url=url, token=url.rpartition("/")[2])
 
@@ -165,7 +188,7 @@ async def log_out() -> None:
     """Do nothing: keys are revoked by `/v1/keys`, and sessions of the portal by `/v1/portal-sessions`."""
 
 
-health_router = APIRouter(prefix=ROUTES["prefix"], include_in_schema=False)
+health_router = APIRouter(prefix=PREFIX, include_in_schema=False)
 
 
 @health_router.api_route("/health", methods=["GET", "HEAD"], status_code=204)

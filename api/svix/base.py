@@ -1,16 +1,18 @@
-"""What the routes of Svix's API share: how they are made, models in camel case, pages, what cannot be translated.
+"""What the routes of Svix's API share: models in camel case, pages, who is named by the path, idempotency keys.
 
-Each route calls the service that the route of `/v1` calls. Errors are raised as everywhere; `api.svix.errors` writes
-them as Svix does.
+Each route calls the services that routes of `/v1` call, with their requests. Errors are raised as everywhere, and
+`api.svix.errors` writes them as Svix does.
 """
 
 import hashlib
+import hmac
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
@@ -18,11 +20,13 @@ from api.access import GuardedRoute
 from api.cursors import PageCursor
 from api.deps import StoreDep, TenantsDep
 from api.state import state_of
+from hookkeeper.content.search_terms import CHANNEL, Key
+from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Tenant, Webhook
 from hookkeeper.registry.tenants import BEING_DELETED
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN, GivenTime, RequestModel
-from hookkeeper.services.tenants import UNKNOWN
+from hookkeeper.services.tenants import UNKNOWN, TenantService
 from hookkeeper.services.webhooks import require
 
 PREFIX = "/api/v1"
@@ -33,7 +37,7 @@ Ordering = Literal["ascending", "descending"]
 
 
 class SvixRoute(GuardedRoute):
-    """A route of Svix's API. The OpenAPI document is that of `/v1` alone: Svix's is Svix's."""
+    """A route of Svix's API. The OpenAPI document is that of `/v1` alone: Svix publishes its own."""
 
 
 ROUTES: dict[str, Any] = {"prefix": PREFIX, "route_class": SvixRoute, "include_in_schema": False}
@@ -41,7 +45,7 @@ ROUTES: dict[str, Any] = {"prefix": PREFIX, "route_class": SvixRoute, "include_i
 
 
 class In(RequestModel):
-    """Base of the models of requests: what they have is checked by the models that they are translated to."""
+    """Base of the models of requests. Values are checked by the requests of ours that they are translated to."""
 
     model_config = ConfigDict(alias_generator=to_camel)
 
@@ -52,14 +56,14 @@ class Out(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
-def untranslatable(reason: str) -> Any:
-    """Return the type of a field that has no counterpart. It may be left out, or have a value that means nothing."""
+def untranslatable(reason: str) -> AfterValidator:
+    """Refuse a field that has no counterpart, unless its value means the same as none."""
 
     def refuse(value: Any) -> None:
         if value:
             raise ValueError(reason)
 
-    return Annotated[Any, AfterValidator(refuse)]
+    return AfterValidator(refuse)
 
 
 def translated(model: type[ReadModel], **fields: Any) -> ReadModel:
@@ -71,14 +75,16 @@ def translated(model: type[ReadModel], **fields: Any) -> ReadModel:
 
 
 class ListResponse(BaseModel, Generic[Item]):
+    """A page. Lists are read in one direction, so there is no iterator for the page before."""
+
     data: list[Item]
     iterator: str | None
-    prevIterator: str | None = None  # noqa: N815 - lists are read in one direction
+    prevIterator: None = None  # noqa: N815 - an alias would have to be set for each item
     done: bool
 
 
 class Paging(NamedTuple):
-    """What a request for a page says."""
+    """The page that a request wants."""
 
     limit: int
     cursor: PageCursor
@@ -87,6 +93,12 @@ class Paging(NamedTuple):
         """Make a page; `end` is where the next one begins."""
         iterator = self.cursor.page((), end).next_cursor
         return ListResponse(data=list(items), iterator=iterator, done=iterator is None)
+
+    def of_whole(self, items: Sequence[Item]) -> ListResponse[Item]:
+        """Make a page of a list that is short enough to be made as a whole."""
+        begin = int(self.cursor.start or 0)
+        end = begin + self.limit
+        return self.page(items[begin:end], str(end) if end < len(items) else None)
 
 
 async def _paging(
@@ -98,21 +110,30 @@ async def _paging(
 PagingDep = Annotated[Paging, Depends(_paging)]
 
 
-async def _application(app_id: str, tenants: TenantsDep) -> Tenant:
-    """Return the application that the path names. Raises NotFound, also for another one than the key's."""
+async def find_application(app_id: str, tenants: TenantService) -> Tenant:
+    """Return an application. Raises NotFound, also for another one than the key's."""
     if not re.fullmatch(TENANT_PATTERN[1:-1], app_id, re.ASCII):
         raise NotFound(UNKNOWN)
     tenant = await tenants.get(app_id)
-    if tenant.suspended_at and tenant.reason == BEING_DELETED:
+    if is_leaving(tenant):
         raise NotFound(UNKNOWN)
     return tenant
+
+
+def is_leaving(tenant: Tenant) -> bool:
+    """Return whether an application was deleted: that takes a while."""
+    return tenant.suspended_at is not None and tenant.reason == BEING_DELETED
+
+
+async def _application(app_id: str, tenants: TenantsDep) -> Tenant:
+    return await find_application(app_id, tenants)
 
 
 Application = Annotated[Tenant, Depends(_application)]
 
 
 async def find_endpoint(app: Tenant, endpoint_id: str, store: StoreDep) -> Webhook | None:
-    """Return an endpoint by its id or uid, or None."""
+    """Return an endpoint of an application by its id or uid, or None."""
     if not re.fullmatch(EVENT_ID[1:-1], endpoint_id, re.ASCII):
         return None
     return await store.webhooks.get(endpoint_id, app.id)
@@ -123,6 +144,7 @@ async def _endpoint(app: Application, endpoint_id: str, store: StoreDep) -> Webh
 
 
 Endpoint = Annotated[Webhook, Depends(_endpoint)]
+MessageId = Annotated[str, Path(alias="msg_id", pattern=EVENT_ID)]
 
 
 class MessageFilter(NamedTuple):
@@ -132,7 +154,12 @@ class MessageFilter(NamedTuple):
     after: datetime | None
     channel: str | None
     event_types: tuple[str, ...]
-    with_content: bool
+
+    def search(self, app: Tenant, **others: Any) -> Search:
+        """Return the search that finds them, with other conditions."""
+        keys = (Key(CHANNEL, self.channel),) if self.channel else ()
+        found = Search(tenant=app.id, types=self.event_types, since=self.after, until=self.before, keys=keys)
+        return replace(found, **others)
 
 
 async def _message_filter(
@@ -140,19 +167,23 @@ async def _message_filter(
     after: GivenTime | None = None,
     channel: Annotated[str | None, Query(max_length=128)] = None,
     event_types: Annotated[list[str] | None, Query(max_length=100)] = None,
-    with_content: bool = True,
 ) -> MessageFilter:
     """Read the filter. Clients send several event types as one text with commas, or repeat the parameter."""
     types = [name for given in event_types or () for name in given.split(",") if name]
-    return MessageFilter(before, after, channel, tuple(types), with_content)
+    return MessageFilter(before, after, channel, tuple(types))
 
 
 MessageFilterDep = Annotated[MessageFilter, Depends(_message_filter)]
 
 
-def id_of_key(idempotency_key: str) -> str:
-    """Return the id of what a request with this idempotency key makes."""
-    return f"msg_{hashlib.sha256(idempotency_key.encode()).hexdigest()[:32]}"
+async def _mac_of_key(
+    request: Request, idempotency_key: Annotated[str | None, Header(min_length=1, max_length=256)] = None
+) -> str | None:
+    """Return a MAC of path and idempotency key, of which an id is made: the request, repeated, makes nothing new."""
+    if idempotency_key is None:
+        return None
+    meant = f"idempotency\0{request.url.path}\0{idempotency_key}"
+    return hmac.new(state_of(request).cursor_key, meant.encode(), hashlib.sha256).hexdigest()
 
 
-ID_OF_KEY = re.compile(r"msg_[0-9a-f]{32}")
+KeyMac = Annotated[str | None, Depends(_mac_of_key)]

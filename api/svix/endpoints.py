@@ -15,6 +15,7 @@ from api.svix.base import (
     Application,
     Endpoint,
     In,
+    KeyMac,
     ListResponse,
     Ordering,
     Out,
@@ -22,37 +23,40 @@ from api.svix.base import (
     find_endpoint,
     translated,
 )
-from api.svix.messages import MessageOut
+from api.svix.messages import OF_KEY, MessageOut
 from hookkeeper.content.payload import Payload
-from hookkeeper.crypto.signing_keys import SYMMETRIC
+from hookkeeper.crypto.signing_keys import ASYMMETRIC, SYMMETRIC
 from hookkeeper.registry.index.statistics import StatisticsQuery
 from hookkeeper.registry.models import Tenant, Webhook
+from hookkeeper.registry.webhooks import WebhookExists
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import GivenTime, Time
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import SampleEvent
 from hookkeeper.services.recoveries import RecoveryRequest
 from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges
-from hookkeeper.services.webhooks import WebhookService
+from hookkeeper.services.webhooks import WebhookService, require, webhook_id_of
 from hookkeeper.times import utc_now
 
 router = APIRouter(**ROUTES)
 READ, WRITE = needs("webhooks:read"), needs("webhooks:write")
 SENSITIVE = frozenset({"authorization", "x-api-key", "x-auth-token", "www-authenticate"})
 """Headers whose values are never shown."""
+NULLABLE = frozenset({"uid", "rate_limit"})
+"""Fields of a webhook in which null has a meaning: there is none."""
 STATISTICS = timedelta(days=28)
 READS_KEY = "svix-libs/2."
 """How the user agent of clients begins that read the new key from the answer to a rotation."""
 
 
 class EndpointPatch(In):
-    url: str | None = None
+    url: str = ""
     uid: str | None = None
-    description: Any = None
-    disabled: bool | None = None
+    description: Any = ""
+    disabled: bool = False
     event_types: list[Any] | None = None
     channels: list[Any] | None = None
-    metadata: Any = None
+    metadata: Any = Field(default_factory=dict)
     throttle_rate: int | None = Field(None, validation_alias=AliasChoices("throttleRate", "rateLimit"))
 
 
@@ -90,7 +94,7 @@ def shown(row: Webhook) -> dict[str, Any]:
         "event_types": None if "*" in row.events else row.events,
         "channels": list(row.channels) or None,
         "metadata": row.metadata_,
-        "throttle_rate": int(row.rate_limit) if row.rate_limit else None,
+        "throttle_rate": max(round(row.rate_limit), 1) if row.rate_limit else None,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }
@@ -162,22 +166,24 @@ def _fields(given: EndpointPatch) -> dict[str, Any]:
         fields["rate_limit"] = fields.pop("throttle_rate") or None
     if "secret" in fields:
         fields["secret"] = _key(fields["secret"])
-    for name, empty in (("description", ""), ("metadata", {}), ("headers", {})):
-        if name in fields and fields[name] is None:
-            fields[name] = empty
-    return fields
+    return {name: value for name, value in fields.items() if value is not None or name in NULLABLE}
 
 
 def _key(given: str | None) -> str | None:
-    """Return a signing key as we write it."""
-    if not given or given.startswith(SYMMETRIC):
+    """Return a signing key as we write it: Svix takes one without its prefix too."""
+    if not given or given.startswith((SYMMETRIC, ASYMMETRIC)):
         return given
     return SYMMETRIC + given
 
 
-async def _create(app: Tenant, given: EndpointUpdate, webhooks: WebhookService) -> EndpointOut:
+async def _create(app: Tenant, given: EndpointUpdate, webhooks: WebhookService, mac: str | None = None) -> EndpointOut:
+    """Register a webhook. With the MAC of an idempotency key, it has an id that follows from it."""
     new = translated(NewWebhook, tenant=app.id, payload=Payload(format="svix"), **_fields(given))
-    return _out(await webhooks.create(dict(new), new.model_fields_set))
+    webhook_id = webhook_id_of(mac) if mac else None
+    try:
+        return _out(await webhooks.create(dict(new), new.model_fields_set, webhook_id))
+    except WebhookExists:
+        return _out(require(await webhooks.store.webhooks.get(webhook_id or "", app.id)))
 
 
 async def _change(webhook: Webhook, fields: dict[str, Any], webhooks: WebhookService) -> Webhook:
@@ -189,6 +195,7 @@ async def _change(webhook: Webhook, fields: dict[str, Any], webhooks: WebhookSer
 async def list_endpoints(
     app: Application, store: StoreDep, paging: PagingDep, order: Ordering = "descending"
 ) -> ListResponse[EndpointOut]:
+    """List endpoints, the newest first unless `order` says otherwise."""
     found, end = await store.webhooks.page(
         tenant=app.id,
         event=None,
@@ -201,13 +208,14 @@ async def list_endpoints(
 
 
 @router.post("/app/{app_id}/endpoint", status_code=201, dependencies=[WRITE])
-async def create_endpoint(app: Application, new: EndpointIn, webhooks: WebhooksDep) -> EndpointOut:
+async def create_endpoint(app: Application, new: EndpointIn, webhooks: WebhooksDep, mac: KeyMac) -> EndpointOut:
     """Register a webhook that sends as Svix does: the payload alone, with headers `svix-…`."""
-    return await _create(app, new, webhooks)
+    return await _create(app, new, webhooks, mac)
 
 
 @router.get("/app/{app_id}/endpoint/{endpoint_id}", dependencies=[READ])
 async def show_endpoint(endpoint: Endpoint) -> EndpointOut:
+    """Show an endpoint."""
     return _out(endpoint)
 
 
@@ -220,7 +228,7 @@ async def put_endpoint(
     if endpoint is None:
         response.status_code = 201
         return await _create(app, new, webhooks)
-    whole = EndpointUpdate.model_construct(EndpointUpdate.model_fields.keys(), **dict(new))
+    whole = EndpointUpdate.model_construct(set(EndpointUpdate.model_fields), **dict(new))
     return _out(await _change(endpoint, _fields(whole), webhooks))
 
 
@@ -232,12 +240,13 @@ async def change_endpoint(endpoint: Endpoint, given: EndpointPatch, webhooks: We
 
 @router.delete("/app/{app_id}/endpoint/{endpoint_id}", status_code=204, dependencies=[WRITE])
 async def delete_endpoint(endpoint: Endpoint, webhooks: WebhooksDep) -> None:
+    """Remove an endpoint."""
     await webhooks.delete(endpoint)
 
 
 @router.get("/app/{app_id}/endpoint/{endpoint_id}/headers", dependencies=[needs("webhooks:secrets", "webhooks:write")])
 async def show_headers(endpoint: Endpoint) -> HeadersOut:
-    """Show the headers, of sensitive ones the names."""
+    """Show the headers, of sensitive ones the names. Others are shown to keys that may read the signing key."""
     sensitive = [name for name in endpoint.headers if name.lower() in SENSITIVE]
     values = {name: value for name, value in endpoint.headers.items() if name not in sensitive}
     return HeadersOut(headers=values, sensitive=sensitive)
@@ -318,8 +327,8 @@ async def recover_endpoint(endpoint: Endpoint, given: RecoverIn, recoveries: Rec
 
 
 @router.post("/app/{app_id}/endpoint/{endpoint_id}/send-example", dependencies=[WRITE])
-async def send_example(endpoint: Endpoint, given: ExampleIn, webhooks: WebhooksDep) -> MessageOut:
+async def send_example(endpoint: Endpoint, given: ExampleIn, webhooks: WebhooksDep, mac: KeyMac) -> MessageOut:
     """Send the example of an event type to this endpoint only."""
     sample = translated(SampleEvent, type=given.event_type)
-    started = await webhooks.send_test(endpoint, sample, new_event_id())
+    started = await webhooks.send_test(endpoint, sample, OF_KEY + mac[:32] if mac else new_event_id())
     return MessageOut.of(started.event)

@@ -1,8 +1,8 @@
 """Event types: those of our catalogue, with one version of their schema."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 
 from api.access import needs
 from api.deps import CatalogueDep, EventTypesDep
@@ -11,23 +11,24 @@ from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.models import EventType
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.event_types import EventTypeChanges, NewEventType
-from hookkeeper.services.fields import Time
+from hookkeeper.services.fields import EVENT_TYPE, MAX_EVENT_TYPE, Time
 
 router = APIRouter(**ROUTES)
 ANY_READ = needs("events:read", "webhooks:read")
 VERSION = "1"
 """The version of a schema, as answers name it."""
-NO_FLAGS = untranslatable("event types have no feature flags")
+Flags = Annotated[Any, untranslatable("event types have no feature flags")]
+Name = Annotated[str, Path(alias="event_type_name", pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE)]
 
 
 class EventTypePatch(In):
     description: Any = None
     archived: bool | None = None
     schemas: dict[str, Any] | None = None
-    deprecated: untranslatable("archive the event type, or say it in its description") = None  # type: ignore[valid-type]
-    feature_flag: NO_FLAGS = None
-    feature_flags: NO_FLAGS = None
-    group_name: untranslatable("event types are grouped by their names: order.paid, order.*") = None  # type: ignore[valid-type]
+    deprecated: Annotated[Any, untranslatable("archive the event type, or say it in its description")] = None
+    feature_flag: Flags = None
+    feature_flags: Flags = None
+    group_name: Annotated[Any, untranslatable("event types are grouped by their names: order.paid, order.*")] = None
 
 
 class EventTypeUpdate(EventTypePatch):
@@ -106,13 +107,14 @@ async def create_event_type(new: EventTypeIn, event_types: EventTypesDep) -> Eve
 
 
 @router.get("/event-type/{event_type_name}", dependencies=[ANY_READ])
-async def show_event_type(event_type_name: str, event_types: EventTypesDep) -> EventTypeOut:
+async def show_event_type(event_type_name: Name, event_types: EventTypesDep) -> EventTypeOut:
+    """Show an event type."""
     return EventTypeOut.of(await event_types.get(event_type_name))
 
 
 @router.put("/event-type/{event_type_name}", dependencies=[needs("admin")])
 async def put_event_type(
-    event_type_name: str, given: EventTypeUpdate, event_types: EventTypesDep, response: Response
+    event_type_name: Name, given: EventTypeUpdate, event_types: EventTypesDep, response: Response
 ) -> EventTypeOut:
     """Replace an event type, or add it."""
     fields = {"archived": False, "schema": None, "examples": []} | _fields(given)
@@ -125,13 +127,13 @@ async def put_event_type(
 
 
 @router.patch("/event-type/{event_type_name}", dependencies=[needs("admin")])
-async def change_event_type(event_type_name: str, given: EventTypePatch, event_types: EventTypesDep) -> EventTypeOut:
+async def change_event_type(event_type_name: Name, given: EventTypePatch, event_types: EventTypesDep) -> EventTypeOut:
     """Change what is sent."""
     return EventTypeOut.of(await event_types.change(event_type_name, translated(EventTypeChanges, **_fields(given))))
 
 
 @router.delete("/event-type/{event_type_name}", status_code=204, dependencies=[needs("admin")])
-async def delete_event_type(event_type_name: str, event_types: EventTypesDep, expunge: bool = False) -> None:
+async def delete_event_type(event_type_name: Name, event_types: EventTypesDep, expunge: bool = False) -> None:
     """Archive an event type; with `expunge`, delete it."""
     if expunge:
         await event_types.delete(event_type_name)

@@ -1,43 +1,42 @@
 """Messages, which are events: create, list, show, expunge."""
 
+import re
 from collections.abc import Collection
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from pydantic import Field
 
 from api.access import needs
-from api.deps import AuditDep, CallerDep, EventEntryDep, GatewayDep, StoreDep, TenantsDep
+from api.deps import AuditDep, CallerDep, EventEntryDep, GatewayDep, SearchesDep, TenantsDep
 from api.svix.applications import ApplicationIn, add
 from api.svix.base import (
-    ID_OF_KEY,
     ROUTES,
     Application,
     In,
+    KeyMac,
     ListResponse,
-    MessageFilter,
     MessageFilterDep,
+    MessageId,
     Out,
     PagingDep,
-    id_of_key,
+    find_application,
     translated,
     untranslatable,
 )
-from hookkeeper.content.search_terms import CHANNEL, Key
 from hookkeeper.messages.event import EventInput
-from hookkeeper.registry.index.listing import ListedEvent
-from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.tenants import TenantExists
 from hookkeeper.services.errors import NotFound, NotPossible
+from hookkeeper.services.fields import Time
 from hookkeeper.services.new_event import NewEvent, is_generated
-from hookkeeper.temporal.events.gateway import Gateway
 
 router = APIRouter(**ROUTES)
 MAX_CHANNELS = 5
-MAX_LISTED = 50
-"""Messages of a page with their payloads, each of which is read from a history."""
-RETENTION = untranslatable("how long histories are kept is a property of Temporal's namespace")
+OF_KEY = "msg_"
+"""What the ids begin with of messages that have an idempotency key instead of an `eventId`."""
+ID_OF_KEY = re.compile(rf"{OF_KEY}[0-9a-f]{{32}}")
+Retention = Annotated[Any, untranslatable("how long a payload is kept is a property of Temporal's namespace")]
 
 
 class MessageIn(In):
@@ -47,10 +46,11 @@ class MessageIn(In):
     channels: list[Any] | None = Field(None, max_length=MAX_CHANNELS)
     deliver_at: Any = None
     application: ApplicationIn | None = None
-    tags: untranslatable("use channels, or search keys of the event type") = None  # type: ignore[valid-type]
-    transformations_params: untranslatable("use a template of the webhook") = None  # type: ignore[valid-type]
-    payload_retention_hours: RETENTION = None
-    payload_retention_period: int = Field(90, ge=90, le=90)
+    tags: Annotated[Any, untranslatable("use channels, or search keys of the event type")] = None
+    transformations_params: Annotated[Any, untranslatable("use a template of the webhook")] = None
+    payload_retention_hours: Retention = None
+    payload_retention_period: Literal[90] | None = None
+    """Svix's default, which some clients send, and no other: see `Retention`."""
 
 
 class MessageOut(Out):
@@ -59,11 +59,12 @@ class MessageOut(Out):
     event_type: str
     payload: dict[str, Any]
     channels: list[str] | None
-    timestamp: Any
-    deliver_at: Any = None
+    timestamp: Time
+    deliver_at: Time | None = None
 
     @classmethod
     def of(cls, event: EventInput, with_content: bool = True) -> "MessageOut":
+        """Show an event."""
         return cls(
             **message_fields(event.id, event.type, event.channels, event.data if with_content else {}),
             timestamp=event.timestamp,
@@ -82,36 +83,17 @@ def message_fields(id_: str, type_: str, channels: Collection[str], data: Any) -
     }
 
 
-def search_of(app: str, wanted: MessageFilter) -> Search:
-    """Return the search that finds the messages of a list."""
-    return Search(
-        tenant=app,
-        types=wanted.event_types,
-        since=wanted.after,
-        until=wanted.before,
-        keys=(Key(CHANNEL, wanted.channel),) if wanted.channel else (),
-    )
-
-
-async def payloads_of(rows: Collection[ListedEvent], wanted: MessageFilter, gateway: Gateway) -> dict[str, Any]:
-    """Read the payloads of listed messages, if they are wanted."""
-    found: dict[str, Any] = {}
-    if wanted.with_content:
-        await gateway.data.matching(list(rows), lambda data, id_: found.setdefault(id_, data) is data)
-    return found
-
-
 @router.get("/app/{app_id}/msg", dependencies=[needs("events:read")])
 async def list_messages(
-    app: Application, store: StoreDep, gateway: GatewayDep, paging: PagingDep, wanted: MessageFilterDep
+    app: Application, searches: SearchesDep, paging: PagingDep, wanted: MessageFilterDep, with_content: bool = True
 ) -> ListResponse[MessageOut]:
-    """List messages, newest first."""
-    rows, end = await store.index.events(search_of(app.id, wanted), min(paging.limit, MAX_LISTED), paging.cursor.start)
-    payloads = await payloads_of(rows, wanted, gateway)
+    """List messages, newest first. A page with payloads has a few only: each is read from a history."""
+    search, limit, start = wanted.search(app), paging.limit, paging.cursor.start
+    rows, end, data = await searches.with_data(search, limit, start, reads=with_content)
     return paging.page(
         [
             MessageOut(
-                **message_fields(row.id, row.type, row.channels, payloads.get(row.id, {})),
+                **message_fields(row.id, row.type, row.channels, data.get(row.id, {})),
                 timestamp=row.accepted_at,
                 deliver_at=row.deliver_at,
             )
@@ -127,45 +109,48 @@ async def create_message(
     new: MessageIn,
     entry: EventEntryDep,
     tenants: TenantsDep,
+    mac: KeyMac,
     with_content: bool = True,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=256)] = None,
 ) -> MessageOut:
-    """Accept a message. One with an idempotency key can be sent again; a second one with its `eventId` is a conflict.
+    """Accept a message. With an idempotency key it can be sent again; without, a second one with its `eventId` is a
+    conflict.
 
     An application that does not exist is added if the message describes it.
     """
-    id_ = new.event_id or (id_of_key(idempotency_key) if idempotency_key else None)
+    try:
+        await find_application(app_id, tenants)
+    except NotFound:
+        if new.application is None or entry.caller.tenant is not None:
+            raise
+        with suppress(TenantExists):
+            await add(new.application, app_id, tenants)
     event = translated(
         NewEvent,
         tenant=app_id,
-        id=id_,
+        id=new.event_id or (OF_KEY + mac[:32] if mac else None),
         type=new.event_type,
         data=new.payload,
         channels=new.channels or (),
         deliver_at=new.deliver_at,
     )
-    try:
-        await tenants.get(app_id)
-    except NotFound:
-        if new.application is None or entry.caller.tenant not in (None, app_id):
-            raise
-        with suppress(TenantExists):
-            await add(new.application, tenants, app_id)
     started = await entry.accept(event)
-    if started.duplicate and idempotency_key is None:
+    if started.duplicate and mac is None:
         raise NotPossible("A message with this eventId was accepted before.")
     return MessageOut.of(started.event, with_content)
 
 
 @router.get("/app/{app_id}/msg/{msg_id}", dependencies=[needs("events:read")])
-async def show_message(app: Application, msg_id: str, gateway: GatewayDep, with_content: bool = True) -> MessageOut:
+async def show_message(
+    app: Application, msg_id: MessageId, gateway: GatewayDep, with_content: bool = True
+) -> MessageOut:
+    """Show a message."""
     return MessageOut.of((await gateway.read(app.id, msg_id)).event, with_content)
 
 
 @router.delete("/app/{app_id}/msg/{msg_id}/content", status_code=204, dependencies=[needs("events:write")])
 async def expunge_message(
-    app: Application, msg_id: str, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+    app: Application, msg_id: MessageId, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
 ) -> None:
-    """Erase a finished message with its attempts. One that is being delivered is a conflict: cancel it first."""
+    """Erase a finished message with its attempts. One that is being delivered is a conflict."""
     await gateway.erasure.erase(app.id, msg_id)
     await audit.keep(caller.did("event.erase", msg_id, app.id))
