@@ -44,7 +44,7 @@ format: $(DEV) ## Format the code and apply the safe lint fixes
 
 messages: $(DEV) ## Collect the texts of the pages into the files of translations, which have those of all languages
 	@mkdir -p build
-	@$(BABEL) extract -F pyproject.toml -k ValueError -k Invalid --no-location -o build/pages.pot .
+	@$(BABEL) extract -F pyproject.toml -k ValueError -k Invalid --no-location --sort-by-file -o build/pages.pot .
 	@for language in dashboard/locales/*/; do $(BABEL) update -D pages -d dashboard/locales -l $$(basename $$language) \
 	  -i build/pages.pot -w 120 --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date; done
 

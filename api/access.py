@@ -18,6 +18,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from api.authenticator import with_scope
 from api.requests import MAX_BATCH_BYTES, StrictRoute
 from api.server.connections import until_read
 from api.state import state_of
@@ -44,6 +45,9 @@ KEYLESS = frozenset(
     }
 )
 """Paths that need no key."""
+INNER_CALLER = "hookkeeper.caller"
+"""Key in the scope of a call that `api.agent_tools` makes: who asks. The request around it has counted, and holds the
+tenant's slot."""
 HELD = "hookkeeper.held"
 """Key in the scope of a request: the stack of what the request holds until it is answered."""
 
@@ -75,9 +79,12 @@ class GuardedRoute(StrictRoute):
 
         async def handle_guarded(request: Request) -> Response:
             state = state_of(request)
-            request.state.caller = await self.authenticate(request, scopes)
+            inner: Caller | None = request.scope.get(INNER_CALLER)
+            request.state.caller = with_scope(inner, scopes) if inner else await self.authenticate(request, scopes)
             if not self.is_page:
                 check_query(request, names)
+            if inner:
+                return await handle(request)
             held: AsyncExitStack = request.scope[HELD]
             await held.enter_async_context(state.concurrency.slot(request.state.caller))
             response = await handle(request)

@@ -12,6 +12,7 @@ from api.access import check_routes
 from api.openapi import document, outgoing
 from api.problems import responses
 from api.routes import (
+    agents,
     codec,
     docs,
     event_types,
@@ -71,6 +72,7 @@ ROUTERS = (
     codec.router,
     event_types.export_router,
     codec.page_router,
+    agents.router,
     docs.router,
     *PAGES,
 )

@@ -191,7 +191,8 @@ def from_validation(errors: Sequence[Any], model: type[BaseModel] | None = None)
     """Turn the errors of FastAPI and Pydantic into ours; with the body's model, unknown fields get a hint."""
     if any(error["type"] == "json_invalid" for error in errors):
         return Malformed("The body is not JSON.")
-    return as_problem(Invalid.of(errors, model))
+    once = {(error["loc"], error["type"]): error for error in errors}  # each dependency reports its parameters
+    return as_problem(Invalid.of([*once.values()], model))
 
 
 def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]) -> None:

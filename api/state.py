@@ -26,6 +26,7 @@ from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
 
 if TYPE_CHECKING:
+    from api.agent_tools import AgentTools
     from hookkeeper.services.doctor import Doctor
 
 MAX_CONCURRENT_PARSES = 4
@@ -72,6 +73,8 @@ class ApiState:
             TenantLimit(MAX_STREAMS, per_tenant=MAX_STREAMS_PER_TENANT),
         )
         self.inboxes = Inboxes(self.cursor_key)
+        self.agent_tools: AgentTools | None = None
+        """Made for the first agent."""
         self.searches = EventSearches(store, gateway)
         self.ingest = EventIngest(gateway, store, self.sandbox, settings)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)

@@ -275,6 +275,9 @@ class Settings(BaseSettings):
         description="Serve throw-away receivers at `/inbox/…`, which take requests without a key"
         " ([dashboard](dashboard.md#first-steps)); `dev` and `demo` set it",
     )
+    mcp: bool = Field(
+        True, description="Serve [agents](agents.md) at `/mcp`, with the scopes of their keys. Needs the extra `mcp`"
+    )
     send_traceparent: bool = Field(
         False,
         description="Send the header `traceparent` to webhooks: the context of the attempt, or without an exporter the"

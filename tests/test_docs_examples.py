@@ -150,8 +150,8 @@ def hookkeeper_lines(of: Any) -> list[Any]:
 
 
 RUN_BY = {
-    "curl -s localhost:9464/metrics": "tests/e2e/test_metrics.py",
     "cp -p": "tests/e2e/test_backup.py",
+    "curl -s localhost:9464/metrics": "tests/e2e/test_metrics.py",
     "docker compose down": "tests/registry/test_backups.py",
     "docker compose exec": "tests/registry/test_backups.py",
     "done": "tests/registry/test_backups.py",
@@ -168,19 +168,19 @@ RUN_BY = {
     "make demo": "tests/e2e/test_demo.py",
     "make dev": "tests/e2e/test_dev.py",
     "make docs": "tests/test_docs_site.py",
-    "make release": "tests/test_release_files.py",
     "make fuzz": "tests/api/test_fuzz.py",
     "make messages": "tests/dashboard/test_translations.py",
+    "make release": "tests/test_release_files.py",
     "psql": "tests/registry/test_registry_database.py",
     "test !": "tests/e2e/test_backup.py",
 }
 """The tests of commands that take longer, or need more, than a `dev`, by the words with which the commands begin."""
 NOT_RUN = {
+    "cosign": "signs with a key of the publisher",
+    "cp -a": "restores a folder: tests/e2e/test_backup.py does",
     "docker": "needs Docker: tests/test_packaging.py reads docker-compose.yml",
     "echo": "writes to .env",
     "export": "sets a variable of the shell",
-    "cosign": "signs with a key of the publisher",
-    "cp -a": "restores a folder: tests/e2e/test_backup.py does",
     "git tag": "tags a release",
     "go install": "needs the internet and half an hour",
     "gpg": "signs with a key of the publisher",
@@ -194,9 +194,9 @@ NOT_RUN = {
     "make test": "runs the tests",
     "mkdir": "for what `go install` builds",
     "mv": "restores a folder: tests/e2e/test_backup.py does",
+    "pg_basebackup": "writes where a server of its own does: `python -m drills restore` runs it",
     "pip install": "needs the internet",
     "python -m benchmarks": "as make bench",
-    "pg_basebackup": "takes minutes: python -m drills restore",
     "python -m drills": "as make drill",
 }
 """Why no test runs these commands."""

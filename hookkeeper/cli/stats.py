@@ -325,7 +325,7 @@ def _webhooks(groups: Sequence[Json] | None) -> RenderableType:
         return Text("No webhook has failed in the last hour.", "green")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("Failing webhooks", "Webhook", "Tenant"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name == "Webhook")  # an id that is cut off cannot be copied
     for name in ("Failed", "Attempts", "Error rate", "Success", "p95", "Held", "Retrying"):
         table.add_column(name, justify="right")
     for group in groups:

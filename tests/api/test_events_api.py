@@ -94,6 +94,7 @@ async def test_an_event_is_shown_with_all_deliveries_and_attempts(instance: Inst
         "type": "order.paid",
         "tenant": instance.tenant,
         "timestamp": "2026-01-02T03:04:05.678Z",
+        "channels": [],
         "data": data,
         "status": "delivering",
         "deliver_at": None,

@@ -20,8 +20,13 @@ SYSTEM: dict[str, Any] = {
 }
 
 
-def drawn(total: dict[str, Any] | None, webhooks: list[dict[str, Any]] | None, system: dict[str, Any] | None) -> str:
-    console = SafeConsole(file=StringIO(), width=120, highlight=False, soft_wrap=True)
+def drawn(
+    total: dict[str, Any] | None,
+    webhooks: list[dict[str, Any]] | None,
+    system: dict[str, Any] | None,
+    width: int = 120,
+) -> str:
+    console = SafeConsole(file=StringIO(), width=width, highlight=False, soft_wrap=True)
     console.print(frame(Readings(total, webhooks, system), "http://127.0.0.1:8080"))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert isinstance(text, str)
@@ -69,6 +74,11 @@ def test_the_webhooks_with_most_failures_come_first_and_are_few(monkeypatch: pyt
     text = str(drawn(*astuple(read(Api("http://127.0.0.1:1", "key"), "acme"))))
     shown = [line.split()[:3] for line in text.splitlines() if line.startswith("hook")]
     assert shown == [["hook", f"wh_{n}", f"wh_{n}"] for n in range(19, 9, -1)]
+
+
+def test_an_id_can_be_copied_from_a_narrow_terminal() -> None:
+    slow = webhook("wh_vqfesy5g8fsc", 12_345, 0) | {"tenant": "t6052bc5437bb", "retrying": 1234}
+    assert slow["webhook_id"] in drawn(None, [slow], None, width=80)
 
 
 def test_the_state_of_the_installation() -> None:

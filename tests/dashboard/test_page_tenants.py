@@ -38,6 +38,7 @@ async def objects_of(instance: Instance) -> dict[str, str]:
         "recovery_id": (await http.post("/v1/recoveries", json=recovery)).json()["id"],
         "name": "order.paid",
         "token": "nowhere",
+        "tenant_id": instance.tenant,
     }
 
 

@@ -89,6 +89,8 @@ async def meant(dev: processes.Dev, tenant: str, inbox: Receiver, line: str) -> 
     """
     webhook = await dev.webhook(inbox.url, tenant, retry={"schedule": [3600]})
     known = {"acme": tenant, "order.paid": f"{tenant}.paid", "wh_…": webhook["id"]}
+    if "tenants create" in line:
+        known["acme"] = f"{tenant}-new"
     if "evt_…" in line:
         inbox.fails(500)
         known["evt_…"] = (await dev.send(tenant))["id"]

@@ -6,7 +6,7 @@ Tenants of webhooks and keys are carried over, others are added with their next 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
+revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None

@@ -1,0 +1,178 @@
+"""The MCP server, driven by the official client over HTTP."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+from callers import calling, make_key
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from problems import problem
+
+from api.agent_tools import MAX_ANSWER, TOOLS, about_webhook, shortened
+from instance_parts import new_app
+from instances import KEY, Instance
+from receivers import Answer, Receiver
+
+READERS = {
+    *("find_events", "explain_failure", "show_event", "list_webhooks", "show_webhook", "list_deliveries"),
+    *("show_statistics", "list_event_types", "show_event_type", "preview_webhook"),
+}
+
+
+@asynccontextmanager
+async def agent(instance: Instance, key: str, mode: str = "auto") -> AsyncIterator[Client]:
+    """Return the official client, connected with this key."""
+    server = uvicorn.Server(uvicorn.Config(instance.app, port=0, log_config=None, ws="none", lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
+    try:
+        async with (
+            httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}) as http,
+            Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+        ):
+            yield client
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def ask(client: Client, tool: str, **arguments: Any) -> Any:
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result.content
+    return json.loads(result.content[0].text)  # type: ignore[union-attr]
+
+
+async def refused(client: Client, tool: str, **arguments: Any) -> str:
+    result = await client.call_tool(tool, arguments)
+    assert result.is_error
+    return result.content[0].text  # type: ignore[union-attr]
+
+
+async def test_an_agent_finds_explains_and_repairs_a_failure(instance: Instance, inbox: Receiver) -> None:
+    """Timeline: a webhook refuses an event; the agent finds it, learns why, and after a correction retries it."""
+    inbox.answers.append(Answer(500, "out of stock"))
+    hook = await instance.webhook(inbox.url, retry={"schedule": []})
+    sent = await instance.send(data={"order": 4711})
+    await instance.until_final(sent["id"])
+    async with agent(instance, KEY) as client:
+        found = await ask(client, "find_events", needs_attention=True, tenant=instance.tenant)
+        assert [each["id"] for each in found["items"]] == [sent["id"]]
+        why = await ask(client, "explain_failure", event_id=sent["id"], tenant=instance.tenant)
+        assert why["not_succeeded"] == 1
+        assert why["deliveries"][0]["attempts"][0]["status_code"] == 500
+        assert why["deliveries"][0]["attempts"][0]["response_excerpt"] == "out of stock"
+        assert why["webhooks"][0]["id"] == hook["id"]
+        assert why["webhooks"][0]["recent_deliveries"][0]["error"] == "http_500"
+        await ask(client, "retry_event", event_id=sent["id"], tenant=instance.tenant)
+        await instance.until(sent["id"], "succeeded")
+        seen = await ask(client, "preview_webhook", webhook_id=hook["id"], event={"type": "order.paid", "data": {}})
+        assert seen["matches"]
+        paused = await ask(client, "pause_webhook", webhook_id=hook["id"])
+        assert paused["paused_at"]
+        assert (await ask(client, "resume_webhook", webhook_id=hook["id"]))["paused_at"] is None
+        test = await ask(client, "test_webhook", webhook_id=hook["id"])
+    await instance.until(test["id"], "succeeded")
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_key_that_may_only_read_has_only_tools_that_read(idle_instance: Instance, mode: str) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant, scopes=["events:read", "webhooks:read"])
+    hook = await idle_instance.webhook("https://acme.example/hook")
+    async with agent(idle_instance, key["key"], mode) as client:
+        tools = (await client.list_tools()).tools
+        assert {each.name for each in tools} == READERS
+        assert all(each.annotations and each.annotations.read_only_hint for each in tools)
+        assert "lacks the scope webhooks:write" in await refused(client, "pause_webhook", webhook_id=hook["id"])
+    shown = await idle_instance.http.get(f"/v1/webhooks/{hook['id']}")
+    assert shown.json()["paused_at"] is None
+
+
+async def test_a_tenants_agent_reaches_no_other_tenant(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, f"{idle_instance.tenant}-b")
+    hook = await idle_instance.webhook("https://acme.example/hook")
+    async with agent(idle_instance, key["key"]) as client:
+        assert {each.name for each in (await client.list_tools()).tools} == {each.name for each in TOOLS}
+        assert (await ask(client, "list_webhooks"))["items"] == []
+        for tool in ("show_webhook", "pause_webhook", "test_webhook", "list_deliveries"):
+            assert '"status": 404' in await refused(client, tool, webhook_id=hook["id"])
+        assert '"status": 403' in await refused(client, "find_events", tenant=idle_instance.tenant)
+
+
+async def test_an_agent_is_told_what_is_wrong_with_its_arguments(idle_instance: Instance) -> None:
+    async with agent(idle_instance, KEY) as client:
+        assert "There is no tool 'drop'" in await refused(client, "drop")
+        assert "Unknown: path. show_event takes event_id, tenant." in await refused(client, "show_event", path="x")
+        assert "show_event needs event_id." in await refused(client, "show_event")
+        assert '"status": 404' in await refused(client, "show_event", event_id="evt_none")
+        assert '"status": 422' in await refused(client, "find_events", limit=1000)
+        for name in ("../../v1/keys", "evt_a/retry", "..", "stream", "a?b", 7, ["a"], None):
+            assert await refused(client, "show_event", event_id=name)
+        assert "as a part of its path" in await refused(client, "show_event", event_id="stream")
+        assert "as a part of its path" in await refused(client, "show_webhook", webhook_id="wh_a/secret")
+
+
+async def test_agents_need_a_key_and_the_setting(idle_instance: Instance) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    async with calling(idle_instance.app, None) as http:
+        problem(await http.post("/mcp", json=message), 401)
+    off = idle_instance.settings.model_copy(update={"mcp": False})
+    async with calling(new_app(off, idle_instance.store, idle_instance.gateway), KEY) as http:
+        assert "HOOKKEEPER_MCP" in problem(await http.post("/mcp", json=message), 404)["detail"]
+
+
+async def test_an_agents_call_holds_one_slot_of_its_tenant_and_counts_once(idle_instance: Instance) -> None:
+    """With one slot, a call that needed a second one would wait for itself."""
+    key = await make_key(idle_instance, idle_instance.tenant, rate_limit="3/hour")
+    settings = idle_instance.settings.model_copy(update={"max_concurrent_requests_per_tenant": 1})
+    headers = {"accept": "application/json, text/event-stream"}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_webhooks", "arguments": {}}}
+    async with calling(new_app(settings, idle_instance.store, idle_instance.gateway), key["key"]) as http:
+        answers = [await http.post("/mcp", json=call, headers=headers) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert not answers[0].json()["result"]["isError"]
+
+
+@pytest.mark.parametrize(
+    ("worked_at", "changed_at", "changed"),
+    [
+        ("2026-11-29T12:00:00Z", "2026-11-29T12:00:00.5Z", True),
+        ("2026-11-29T12:00:00Z", "2026-11-28T12:00:00Z", False),
+        (None, "2026-11-28T12:00:00Z", False),
+    ],
+)
+def test_an_explanation_tells_whether_a_webhook_was_changed_since_it_worked(
+    worked_at: str | None, changed_at: str, changed: bool
+) -> None:
+    webhook = {"id": "wh_a", "updated_at": changed_at, "health": {"last_success_at": worked_at}}
+    assert about_webhook(webhook, [])["changed_since_last_success"] == changed
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"a": 1, "b": [None, True]}, '{"a": 1, "b": [null, true]}'),
+        ("x" * 1003, f'"{"x" * 1000}… (3 characters more)"'),
+        (list(range(22)), json.dumps([*range(20), "… (2 more)"], ensure_ascii=False)),
+    ],
+)
+def test_long_texts_and_lists_are_cut(answer: Any, expected: str) -> None:
+    assert shortened(answer) == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [["x" * 900] * 20] * 20,
+        {f"name {n}": "x" * 900 for n in range(3000)},
+    ],
+)
+def test_every_answer_is_bounded(answer: Any) -> None:
+    assert len(shortened(answer)) < MAX_ANSWER + 100
