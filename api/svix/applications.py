@@ -54,7 +54,8 @@ class ApplicationOut(Out):
     uid: str | None
     name: str
     metadata: dict[str, str]
-    throttle_rate: int | None = None
+    throttle_rate: None = None
+    rate_limit: None = None
     created_at: Time
     updated_at: Time
 

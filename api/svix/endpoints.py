@@ -22,6 +22,7 @@ from api.svix.base import (
     PagingDep,
     find_endpoint,
     translated,
+    untranslatable,
 )
 from api.svix.messages import OF_KEY, MessageOut
 from hookkeeper.content.payload import Payload
@@ -50,14 +51,18 @@ READS_KEY = "svix-libs/2."
 
 
 class EndpointPatch(In):
+    """Clients of the first version send `filterTypes`, `rateLimit` and `version`, which means nothing."""
+
     url: str = ""
     uid: str | None = None
     description: Any = ""
     disabled: bool = False
-    event_types: list[Any] | None = None
+    event_types: list[Any] | None = Field(None, validation_alias=AliasChoices("eventTypes", "filterTypes"))
     channels: list[Any] | None = None
     metadata: Any = Field(default_factory=dict)
     throttle_rate: int | None = Field(None, validation_alias=AliasChoices("throttleRate", "rateLimit"))
+    version: Any = None
+    secret: Annotated[Any, untranslatable("is changed by POST …/secret/rotate")] = None
 
 
 class EndpointUpdate(EndpointPatch):
@@ -81,20 +86,27 @@ class EndpointOut(Out):
     throttle_rate: int | None
     created_at: Time
     updated_at: Time
+    filter_types: list[str] | None
+    rate_limit: int | None
+    version: int = 1
 
 
 def shown(row: Webhook) -> dict[str, Any]:
-    """Return what an answer has of an endpoint."""
+    """Return what an answer has of an endpoint, for clients of both versions."""
+    types = None if "*" in row.events else row.events
+    rate = max(round(row.rate_limit), 1) if row.rate_limit else None
     return {
         "id": row.id,
         "uid": row.uid,
         "url": row.url,
         "description": row.description,
         "disabled": not row.enabled,
-        "event_types": None if "*" in row.events else row.events,
+        "event_types": types,
+        "filter_types": types,
         "channels": list(row.channels) or None,
         "metadata": row.metadata_,
-        "throttle_rate": max(round(row.rate_limit), 1) if row.rate_limit else None,
+        "throttle_rate": rate,
+        "rate_limit": rate,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }
@@ -152,7 +164,7 @@ class ExampleIn(In):
 
 def _fields(given: EndpointPatch) -> dict[str, Any]:
     """Return the fields of the webhook that were sent."""
-    fields = {name: getattr(given, name) for name in given.model_fields_set}
+    fields = {name: getattr(given, name) for name in given.model_fields_set - {"version"}}
     if "event_types" in fields:
         types = fields.pop("event_types")
         if types == []:

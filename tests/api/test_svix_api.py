@@ -268,6 +268,15 @@ async def test_a_request_with_an_idempotency_key_makes_one_object(acme: Acme) ->
     assert (other.status_code, other.json()["code"]) == (409, "conflict")
 
 
+async def test_clients_of_the_first_version_find_their_names(acme: Acme) -> None:
+    names = {"filterTypes": ["order.old"], "rateLimit": 7, "version": 1}
+    made = await acme.call("POST /app/{app_id}/endpoint", json={"url": "https://acme.example/old", **names})
+    assert made.status_code == 201, made.text
+    shown = made.json()
+    assert {name: shown[name] for name in names} == names
+    assert (shown["eventTypes"], shown["throttleRate"]) == (["order.old"], 7)
+
+
 async def test_a_message_adds_the_application_that_it_describes(acme: Acme) -> None:
     body = {"eventType": "order.paid", "payload": {"order": 1}, "application": {"name": "Inline"}}
     assert (await acme.call("POST /app/inline/msg", json=body)).status_code == 202
