@@ -42,7 +42,7 @@ class Payload(BaseModel):
 
     format: Literal["standard", "cloudevents", "cloudevents-binary", "svix"] = "standard"
     """`cloudevents`: CloudEvents 1.0 as one JSON object. `cloudevents-binary`: attributes in headers. `svix`: the data
-    alone, signed in headers `svix-…` too, as Svix does."""
+    alone, signed in `svix-…` headers too."""
     static: dict[str, Any] = Field(default_factory=dict, title="Fixed fields", examples=[{"source": "shop"}])
     """Fields to add to each event, after the standard fields; extension attributes of CloudEvents."""
     template: Annotated[str, LINES] | None = Field(
@@ -65,7 +65,7 @@ class Payload(BaseModel):
             raise ValueError(f"static {error}") from None
         if self.format == "svix":
             if self.content_type != JSON or self.static:
-                raise ValueError("the format svix is the data as JSON: omit content_type and static")
+                raise ValueError(f"the data alone has the content type {JSON}: omit content_type and static")
         elif self.format != "standard":
             if self.content_type != JSON:
                 raise ValueError(f"the data of a CloudEvent has the content type {JSON}: omit content_type")
