@@ -22,9 +22,14 @@ def signed_headers(webhook: Webhook, event_id: str, body: Body, now: datetime) -
     timestamp = int(now.timestamp())
     signature = sign(webhook.signing_secrets(now), message_id=event_id, timestamp=timestamp, body=body.content)
     signed = {"webhook-id": event_id, "webhook-timestamp": str(timestamp), SIGNATURE: signature}
-    if webhook.payload and webhook.payload.format == "svix":
-        signed |= {name.replace("webhook-", "svix-"): value for name, value in signed.items()}
-    return webhook.headers | body.headers | {"user-agent": USER_AGENT} | signed
+    return webhook.headers | body.headers | {"user-agent": USER_AGENT} | named_for(webhook, signed)
+
+
+def named_for(webhook: Webhook, signed: dict[str, str]) -> dict[str, str]:
+    """Return headers `webhook-…`, and the same as `svix-…` if the webhook's receiver reads these."""
+    if webhook.payload is None or webhook.payload.format != "svix":
+        return signed
+    return signed | {name.replace("webhook-", "svix-"): value for name, value in signed.items()}
 
 
 def secrets_of(webhook: Webhook, sent: Mapping[str, str]) -> dict[str, str]:
