@@ -191,7 +191,9 @@ class Router:
         try:
             path = request.url.path
             if not path.startswith(("/v1/", "/api/v1/")) or "/../" in f"{path}/":
-                raise Missing("The router serves /v1 and /api/v1 only. The dashboard and /docs are at the address of each cell.")
+                raise Missing(
+                    "The router serves /v1 and /api/v1 only. The dashboard and /docs are at the address of each cell."
+                )
             key = await self._keys.owner(request)
             async with (self._batches if path == BATCH else self._requests).slot(key.digest):
                 return await self._route(request, key)

@@ -101,13 +101,8 @@ def body_of(payload: Payload | None, context: Context, limits: RenderLimits = DE
 
 
 def _body(payload: Payload, context: Context) -> Body:
-    if payload.format == "svix":
-        text = _filled(payload, context)
-        if text is not None:
-            json_text.parse(TEMPLATE, text)
-        return Body((text or compact(context["event"]["data"])).encode(), {"content-type": JSON})
     if payload.format != "standard":
-        return _cloud_event(payload, context)
+        return _of_data(payload, context)
     match payload.content_type:
         case "application/json":
             return Body(_json(payload, context).encode(), {"content-type": JSON})
@@ -122,13 +117,15 @@ def check(payload: Payload) -> None:
     template_fields.check(TEMPLATE, payload.template, "none" if payload.content_type == TEXT else "json")
 
 
-def _cloud_event(payload: Payload, context: Context) -> Body:
+def _of_data(payload: Payload, context: Context) -> Body:
+    """Return a CloudEvent, or the data alone."""
     event, extensions = context["event"], payload.static
     text = _filled(payload, context)
     data = json_text.parse(TEMPLATE, text) if text is not None else event["data"]
     if payload.format == "cloudevents":
         return Body(*structured(event, extensions, data))
-    return Body(*binary(event, extensions, (text or compact(data)).encode()))
+    alone = (text or compact(data)).encode()
+    return Body(alone, {"content-type": JSON}) if payload.format == "svix" else Body(*binary(event, extensions, alone))
 
 
 def _json(payload: Payload, context: Context) -> str:
