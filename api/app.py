@@ -32,6 +32,7 @@ from api.routes import (
 from api.state import ApiState
 from api.svix import applications, attempts, endpoints, messages
 from api.svix import event_types as svix_event_types
+from api.svix.base import SvixPaths
 from dashboard import ROUTERS as PAGES
 from dashboard.rendering import unknown_page
 from hookkeeper import tracing
@@ -135,6 +136,8 @@ def bare_app(settings: Settings) -> FastAPI:
     )
     for router in (*ROUTERS, *(SVIX_ROUTERS if settings.svix_api else ())):
         app.include_router(router)
+    if settings.svix_api:
+        app.add_middleware(SvixPaths)
     check_routes(app)
     errors.install(app, unknown_page)
     document.install(app)

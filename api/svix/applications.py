@@ -1,6 +1,7 @@
 """Applications, which are tenants, and access to the portal of one."""
 
 import secrets
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -24,7 +25,8 @@ from api.svix.base import (
     untranslatable,
 )
 from hookkeeper.registry.models import Tenant
-from hookkeeper.registry.tenants import TenantExists
+from hookkeeper.registry.paging import write_cursor
+from hookkeeper.registry.tenants import TENANTS_BY_AGE, TenantExists
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import Time
 from hookkeeper.services.portal_links import NewPortalLink, make_link
@@ -98,8 +100,20 @@ def _check_uid(given: ApplicationPatch, app_id: str) -> None:
 
 async def add(given: ApplicationIn, app_id: str, tenants: TenantService) -> Tenant:
     """Add an application. Raises Invalid and TenantExists."""
-    _check_uid(given, app_id)
     return await tenants.add(translated(NewTenant, id=app_id, **_fields(given)))
+
+
+async def add_described(given: ApplicationIn | None, app_id: str, tenants: TenantService) -> None:
+    """Add the application that a request describes, unless it exists. Raises Invalid if it has another `uid`."""
+    with suppress(NotFound):
+        await find_application(app_id, tenants)
+        return
+    if given is None:
+        return
+    if given.uid != app_id:
+        raise Invalid.field("application.uid", "must be the uid in the path")
+    with suppress(TenantExists):
+        await add(given, app_id, tenants)
 
 
 @router.get("/app", dependencies=[ANY_READ])
@@ -107,9 +121,12 @@ async def list_applications(
     tenants: TenantsDep, paging: PagingDep, order: Ordering = "ascending"
 ) -> ListResponse[ApplicationOut]:
     """List applications. The key of an application finds its own only."""
-    limit, start = paging.limit, paging.cursor.start
-    found, end = await tenants.page((), limit, start, oldest_first=order == "ascending")
-    return paging.page([ApplicationOut.of(row) for row in found if not is_leaving(row)], end)
+
+    async def read(limit: int, cursor: str | None, oldest_first: bool) -> tuple[list[Tenant], str | None]:
+        found, end = await tenants.page((), limit, cursor, oldest_first=oldest_first)
+        return [row for row in found if not is_leaving(row)], end
+
+    return await paging.ordered(order, read, lambda row: write_cursor(row, TENANTS_BY_AGE), ApplicationOut.of)
 
 
 @router.post("/app", status_code=201, dependencies=[needs("admin")])
@@ -171,12 +188,9 @@ async def open_portal(
 ) -> PortalAccessOut:
     """Make a link to the portal, which opens once."""
     given = given or PortalAccessIn()
-    try:
-        await find_application(app_id, tenants)
-    except NotFound:
-        if given.application is None or "admin" not in caller.scopes:
-            raise
-        await add(given.application, app_id, tenants)
+    if "admin" in caller.scopes:
+        await add_described(given.application, app_id, tenants)
+    await find_application(app_id, tenants)
     capabilities = ["view"] if given.read_only else ["view", "manage_webhooks", "redeliver"]
     fields = {"tenant": app_id, "capabilities": capabilities, "session_lifetime": given.expiry}
     new = translated(NewPortalLink, **{name: value for name, value in fields.items() if value is not None})

@@ -7,7 +7,7 @@ Each route calls the services that routes of `/v1` call, with their requests. Er
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
@@ -15,6 +15,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access import GuardedRoute
 from api.cursors import PageCursor
@@ -30,10 +31,29 @@ from hookkeeper.services.tenants import UNKNOWN, TenantService
 from hookkeeper.services.webhooks import require
 
 PREFIX = "/api/v1"
+BRACKETS = re.compile(rb"(?<=event_types)(\[\d*\]|%5B\d*%5D)=", re.IGNORECASE)
 MAX_LIMIT = 250
 ReadModel = TypeVar("ReadModel", bound=BaseModel)
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 Ordering = Literal["ascending", "descending"]
+ReadRows = Callable[[int, str | None, bool], Awaitable[tuple[list[Row], str | None]]]
+"""Reads up to a limit of rows after a cursor, in ascending order or not; returns where the next ones begin, if any."""
+BACKWARDS = "<"
+"""What the cursor of a page before an item begins with."""
+
+
+class SvixPaths:
+    """Middleware: a path may end with a slash, and lists in queries may have brackets, as Svix's server reads them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(f"{PREFIX}/"):
+            scope["path"] = scope["path"].rstrip("/")
+            scope["query_string"] = BRACKETS.sub(b"=", scope["query_string"])
+        await self._app(scope, receive, send)
 
 
 class SvixRoute(GuardedRoute):
@@ -75,30 +95,62 @@ def translated(model: type[ReadModel], **fields: Any) -> ReadModel:
 
 
 class ListResponse(BaseModel, Generic[Item]):
-    """A page. Lists are read in one direction, so there is no iterator for the page before."""
-
     data: list[Item]
     iterator: str | None
-    prevIterator: None = None  # noqa: N815 - an alias would have to be set for each item
+    prevIterator: str | None  # noqa: N815 - an alias generator does not reach the models of items
     done: bool
+    """There is nothing more in the direction of the request."""
 
 
 class Paging(NamedTuple):
-    """The page that a request wants."""
+    """The page that a request wants: after an item of the list, or before one."""
 
     limit: int
     cursor: PageCursor
 
+    @property
+    def is_backwards(self) -> bool:
+        return (self.cursor.start or "").startswith(BACKWARDS)
+
+    @property
+    def start(self) -> str | None:
+        """The item that the page begins after, or ends before; None for the first page."""
+        return (self.cursor.start or "").removeprefix(BACKWARDS) or None
+
     def page(self, items: Sequence[Item], end: str | None) -> ListResponse[Item]:
-        """Make a page; `end` is where the next one begins."""
-        iterator = self.cursor.page((), end).next_cursor
-        return ListResponse(data=list(items), iterator=iterator, done=iterator is None)
+        """Make a page of a list that goes in one direction only; `end` is where the next one begins."""
+        iterator = self._signed(end)
+        return ListResponse(data=list(items), iterator=iterator, prevIterator=None, done=iterator is None)
+
+    async def ordered(
+        self, order: Ordering, read: ReadRows[Row], at: Callable[[Row], str], show: Callable[[Row], Item]
+    ) -> ListResponse[Item]:
+        """Read a page of a list that can be read from both ends; `at` is the cursor of a row."""
+        rows, more = await read(self.limit, self.start, (order == "ascending") != self.is_backwards)
+        near, far = (at(rows[0]), more or at(rows[-1])) if rows else (None, more)
+        if self.is_backwards:
+            rows, near, far = rows[::-1], far, near
+        return ListResponse(
+            data=[show(row) for row in rows],
+            iterator=self._signed(far),
+            prevIterator=self._signed(near and BACKWARDS + near),
+            done=more is None,
+        )
 
     def of_whole(self, items: Sequence[Item]) -> ListResponse[Item]:
         """Make a page of a list that is short enough to be made as a whole."""
-        begin = int(self.cursor.start or 0)
-        end = begin + self.limit
-        return self.page(items[begin:end], str(end) if end < len(items) else None)
+        at = int(self.start or 0)
+        begin, end = (max(at - self.limit, 0), at) if self.is_backwards else (at, at + self.limit)
+        shown = items[begin:end]
+        return ListResponse(
+            data=list(shown),
+            iterator=self._signed(str(begin + len(shown))),
+            prevIterator=self._signed(f"{BACKWARDS}{begin}"),
+            done=begin == 0 if self.is_backwards else end >= len(items),
+        )
+
+    def _signed(self, text: str | None) -> str | None:
+        return self.cursor.page((), text).next_cursor
 
 
 async def _paging(

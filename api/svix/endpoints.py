@@ -26,10 +26,11 @@ from api.svix.base import (
 )
 from api.svix.messages import OF_KEY, MessageOut
 from hookkeeper.content.payload import Payload
-from hookkeeper.crypto.signing_keys import ASYMMETRIC, SYMMETRIC
+from hookkeeper.crypto.signing_keys import ASYMMETRIC, SYMMETRIC, is_asymmetric, public_key
 from hookkeeper.registry.index.statistics import StatisticsQuery
 from hookkeeper.registry.models import Tenant, Webhook
-from hookkeeper.registry.webhooks import WebhookExists
+from hookkeeper.registry.paging import write_cursor
+from hookkeeper.registry.webhooks import WEBHOOKS_BY_AGE, WebhookExists
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import GivenTime, Time
 from hookkeeper.services.new_event import new_event_id
@@ -188,6 +189,11 @@ def _key(given: str | None) -> str | None:
     return SYMMETRIC + given
 
 
+def _shown_key(webhook: Webhook) -> str:
+    """Return what verifies: of an asymmetric key the public one."""
+    return public_key(webhook.secret) if is_asymmetric(webhook.secret) else webhook.secret
+
+
 async def _create(app: Tenant, given: EndpointUpdate, webhooks: WebhookService, mac: str | None = None) -> EndpointOut:
     """Register a webhook. With the MAC of an idempotency key, it has an id that follows from it."""
     new = translated(NewWebhook, tenant=app.id, payload=Payload(format="svix"), **_fields(given))
@@ -208,15 +214,13 @@ async def list_endpoints(
     app: Application, store: StoreDep, paging: PagingDep, order: Ordering = "descending"
 ) -> ListResponse[EndpointOut]:
     """List endpoints, the newest first unless `order` says otherwise."""
-    found, end = await store.webhooks.page(
-        tenant=app.id,
-        event=None,
-        enabled=None,
-        limit=paging.limit,
-        cursor=paging.cursor.start,
-        oldest_first=order == "ascending",
-    )
-    return paging.page([_out(row) for row in found], end)
+
+    async def read(limit: int, cursor: str | None, oldest_first: bool) -> tuple[list[Webhook], str | None]:
+        return await store.webhooks.page(
+            tenant=app.id, event=None, enabled=None, limit=limit, cursor=cursor, oldest_first=oldest_first
+        )
+
+    return await paging.ordered(order, read, lambda row: write_cursor(row, WEBHOOKS_BY_AGE), _out)
 
 
 @router.post("/app/{app_id}/endpoint", status_code=201, dependencies=[WRITE])
@@ -283,7 +287,7 @@ async def change_headers(endpoint: Endpoint, given: HeadersPatchIn, webhooks: We
 async def show_secret(endpoint: Endpoint, webhooks: WebhooksDep) -> SecretOut:
     """Show the signing key. The audit log has who did."""
     await webhooks.note_shown(endpoint)
-    return SecretOut(key=endpoint.secret)
+    return SecretOut(key=_shown_key(endpoint))
 
 
 @router.post(
@@ -307,7 +311,7 @@ async def rotate_secret(
     rotated = await webhooks.rotate_secret(endpoint, rotation.model_fields_set, **dict(rotation))
     if not user_agent.startswith(READS_KEY):
         return Response(status_code=204)
-    return JSONResponse(SecretOut(key=rotated.secret).model_dump())
+    return JSONResponse(SecretOut(key=_shown_key(rotated)).model_dump())
 
 
 @router.get("/app/{app_id}/endpoint/{endpoint_id}/stats", dependencies=[needs("events:read")])

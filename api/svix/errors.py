@@ -37,7 +37,8 @@ NAMES_AT = {"msg": {"id": "eventId"}, "rotate": {"secret": "key", "grace": "grac
 
 def as_svix(problem: Problem, request: Request) -> JSONResponse:
     """Make the answer to a request."""
-    if isinstance(problem, Unprocessable):
+    if isinstance(problem, Unprocessable) or problem.errors:
+        problem.status_code = 422  # also of a bad iterator
         names = NAMES | NAMES_AT.get(request.url.path.rpartition("/")[2], {})
         content: dict[str, Any] = {
             "detail": list(_items(problem, "query" if request.method == "GET" else "body", names))

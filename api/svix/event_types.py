@@ -33,6 +33,8 @@ class EventTypePatch(In):
 
 class EventTypeUpdate(EventTypePatch):
     description: str
+    name: Any = None
+    """That of the path counts."""
 
 
 class EventTypeIn(EventTypeUpdate):
@@ -85,11 +87,12 @@ async def list_event_types(
     with_content: bool = False,
 ) -> ListResponse[EventTypeOut]:
     """List event types by name."""
-    if order == "descending":
-        raise Invalid.field("order", "event types are listed by name, in ascending order")
-    archived = None if include_archived else False
-    found, end = await catalogue.page(archived=archived, limit=paging.limit, after=paging.cursor.start)
-    return paging.page([EventTypeOut.of(row, with_content) for row in found], end)
+
+    async def read(limit: int, cursor: str | None, first_first: bool) -> tuple[list[EventType], str | None]:
+        archived = None if include_archived else False
+        return await catalogue.page(archived=archived, limit=limit, after=cursor, last_first=not first_first)
+
+    return await paging.ordered(order, read, lambda row: row.name, lambda row: EventTypeOut.of(row, with_content))
 
 
 @router.post("/event-type", status_code=201, dependencies=[needs("admin")])
@@ -118,6 +121,7 @@ async def put_event_type(
 ) -> EventTypeOut:
     """Replace an event type, or add it."""
     fields = {"archived": False, "schema": None, "examples": []} | _fields(given)
+    fields.pop("name", None)
     try:
         return EventTypeOut.of(await event_types.change(event_type_name, translated(EventTypeChanges, **fields)))
     except NotFound:

@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Collection
-from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from api.access import needs
 from api.deps import AuditDep, CallerDep, EventEntryDep, GatewayDep, SearchesDep, TenantsDep
-from api.svix.applications import ApplicationIn, add
+from api.svix.applications import ApplicationIn, add_described
 from api.svix.base import (
     ROUTES,
     Application,
@@ -26,8 +25,7 @@ from api.svix.base import (
     untranslatable,
 )
 from hookkeeper.messages.event import EventInput
-from hookkeeper.registry.tenants import TenantExists
-from hookkeeper.services.errors import NotFound, NotPossible
+from hookkeeper.services.errors import NotPossible
 from hookkeeper.services.fields import Time
 from hookkeeper.services.new_event import NewEvent, is_generated
 
@@ -49,8 +47,8 @@ class MessageIn(In):
     tags: Annotated[Any, untranslatable("use channels, or search keys of the event type")] = None
     transformations_params: Annotated[Any, untranslatable("use a template of the webhook")] = None
     payload_retention_hours: Retention = None
-    payload_retention_period: Literal[90] | None = None
-    """Svix's default, which some clients send, and no other: see `Retention`."""
+    payload_retention_period: int | None = Field(None, ge=5, le=90)
+    """Days. It changes nothing: clients send it by default, and all payloads are kept as long as the log."""
 
 
 class MessageOut(Out):
@@ -117,13 +115,9 @@ async def create_message(
 
     An application that does not exist is added if the message describes it.
     """
-    try:
-        await find_application(app_id, tenants)
-    except NotFound:
-        if new.application is None or entry.caller.tenant is not None:
-            raise
-        with suppress(TenantExists):
-            await add(new.application, app_id, tenants)
+    if entry.caller.tenant is None:
+        await add_described(new.application, app_id, tenants)
+    await find_application(app_id, tenants)
     event = translated(
         NewEvent,
         tenant=app_id,

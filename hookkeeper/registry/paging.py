@@ -33,7 +33,7 @@ async def read_page(
     """Return up to `limit` rows, newest first, and the next cursor. Raises BadRegistryCursor."""
     async with database.read() as session:
         found = list(await session.scalars(_from_cursor(query, order, cursor).limit(limit + 1)))
-    return found[:limit], _write_cursor(found[limit - 1], order) if len(found) > limit else None
+    return found[:limit], write_cursor(found[limit - 1], order) if len(found) > limit else None
 
 
 async def read_page_of_large(
@@ -48,7 +48,7 @@ async def read_page_of_large(
     """Return what `read_page` does, and less if the rows are large; perhaps the oldest first."""
     async with database.read() as session:
         found, last = await read_large(session, _from_cursor(query, order, cursor, oldest_first), order, limit)
-    return found, _write_cursor(last, order) if last else None
+    return found, write_cursor(last, order) if last else None
 
 
 async def read_page_of_matching(
@@ -77,7 +77,7 @@ async def read_page_of_matching(
                 chosen.append(getattr(row, key.key))
         found, last = await read_large(session, _from_cursor(query.where(key.in_(chosen)), order, None), order, limit)
     end = last or end
-    return found, _write_cursor(end, order) if end is not None else None
+    return found, write_cursor(end, order) if end is not None else None
 
 
 async def read_large(
@@ -123,7 +123,7 @@ def _from_cursor(query: Select[Item], order: Order, cursor: str | None, oldest_f
     return query.where(row > last if oldest_first else row < last)
 
 
-def _write_cursor(item: object, order: Order) -> str:
+def write_cursor(item: object, order: Order) -> str:
     """Return a cursor for the last row of a page."""
     time, *key = (getattr(item, column.key) for column in order)
     return " ".join((time.isoformat(), *key))

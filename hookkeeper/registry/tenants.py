@@ -26,6 +26,9 @@ BEING_DELETED = "It is being deleted."
 """Why a tenant is suspended while it is deleted."""
 
 
+TENANTS_BY_AGE = (Tenant.created_at, Tenant.id)
+
+
 class TenantExists(Exception):
     """There is a tenant with this id."""
 
@@ -67,7 +70,7 @@ class Tenants:
 
         Without terms, the oldest can be first.
         """
-        order = (Tenant.created_at, Tenant.id)
+        order = TENANTS_BY_AGE
         query = select(Tenant) if only is None else select(Tenant).where(Tenant.id == only)
         if not terms:
             return await read_page_of_large(self._database, query, order, limit, cursor, oldest_first=oldest_first)

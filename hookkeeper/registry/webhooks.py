@@ -25,6 +25,7 @@ from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
 from hookkeeper.times import rfc3339, utc_now
 
+WEBHOOKS_BY_AGE = (Webhook.created_at, Webhook.id)
 NAMES = select(Webhook.id, Webhook.name, Webhook.url)
 
 
@@ -128,7 +129,7 @@ class Webhooks:
 
         Without terms, the oldest can be first. Raises BadRegistryCursor.
         """
-        order = (Webhook.created_at, Webhook.id)
+        order = WEBHOOKS_BY_AGE
         query = select(Webhook).where(*_of(tenant))
         if event is not None:
             query = query.where(_listens_to(event, tenant))

@@ -20,6 +20,7 @@ from temporalio.client import Client
 
 from api.app import bare_app
 from api.svix.base import PREFIX, SvixRoute
+from hookkeeper.crypto.signing_keys import new_secret, public_key
 from hookkeeper.settings import Settings
 from instances import KEY, Instance, running_instance
 from receivers import Answer, Receiver, receiver
@@ -74,7 +75,7 @@ GOOD: dict[str, tuple[dict[str, Any], int]] = {
 
 BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app", {"params": {"limit": 251}}, 422, "limit"),
-    ("GET /app", {"params": {"iterator": "made-up"}}, 400, "malformed"),
+    ("GET /app", {"params": {"iterator": "made-up"}}, 422, "iterator"),
     ("POST /app", {"json": {"name": "Acme", "uid": "acme"}}, 409, "conflict"),
     ("POST /app", {"json": {"name": "Slow", "throttleRate": 5}}, 422, "throttleRate"),
     ("POST /app", {"json": {"name": "Dotted", "uid": "a.b"}}, 422, "uid"),
@@ -125,7 +126,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("POST /auth/app-portal-access/nobody", {}, 404, "not_found"),
     ("POST /auth/app-portal-access/{app_id}", {"json": {"expiry": 604800}}, 422, "expiry"),
     ("POST /auth/logout", {"params": {"a": "b"}}, 422, "a"),
-    ("GET /event-type", {"params": {"order": "descending"}}, 422, "order"),
+    ("GET /event-type", {"params": {"order": "random"}}, 422, "order"),
     ("POST /event-type", {"json": {"name": "order.paid", "description": ""}}, 409, "conflict"),
     ("POST /event-type", {"json": {"name": "a", "description": "", "schemas": {"1": {}, "2": {}}}}, 422, "schemas"),
     ("POST /event-type", {"json": {"name": "a", "description": "", "featureFlag": "beta"}}, 422, "featureFlag"),
@@ -278,24 +279,58 @@ async def test_clients_of_the_first_version_find_their_names(acme: Acme) -> None
 
 
 async def test_a_message_adds_the_application_that_it_describes(acme: Acme) -> None:
-    body = {"eventType": "order.paid", "payload": {"order": 1}, "application": {"name": "Inline"}}
+    body = {"eventType": "order.paid", "payload": {"order": 1}, "application": {"name": "Inline", "uid": "inline"}}
     assert (await acme.call("POST /app/inline/msg", json=body)).status_code == 202
     assert (await acme.call("GET /app/inline")).json()["name"] == "Inline"
-    assert (await acme.call("POST /app/inline/msg", json=body)).status_code == 202
+    again = body | {"application": {"name": "Ignored", "uid": "inline"}}
+    assert (await acme.call("POST /app/inline/msg", json=again)).status_code == 202
+    assert (await acme.call("GET /app/inline")).json()["name"] == "Inline"
+    other = await acme.call("POST /app/other-uid/msg", json=body)
+    assert other.json()["detail"][0]["loc"] == ["body", "application", "uid"]
 
 
-async def test_pages_of_applications_go_in_both_directions(acme: Acme) -> None:
-    orders = {}
-    for order in ("ascending", "descending"):
-        found: list[str] = []
-        page: dict[str, Any] = {"done": False, "iterator": None}
-        while not page["done"]:
-            params = {"order": order, "limit": 2} | ({"iterator": page["iterator"]} if page["iterator"] else {})
-            page = (await acme.call("GET /app", params=params)).json()
-            found += [each["id"] for each in page["data"]]
-        orders[order] = found
-    assert orders["ascending"] == orders["descending"][::-1]
-    assert "acme" in orders["ascending"]
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+@pytest.mark.parametrize("route", ["GET /app", "GET /app/{app_id}/endpoint", "GET /event-type"])
+async def test_a_list_is_read_in_either_order_forth_and_back(acme: Acme, route: str, order: str) -> None:
+    async def page(iterator: str | None) -> dict[str, Any]:
+        given = {"iterator": iterator} if iterator else {}
+        answer = await acme.call(route, params={"order": order, "limit": 1, **given})
+        assert answer.status_code == 200, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    pages = [await page(None)]
+    while not pages[-1]["done"]:
+        pages.append(await page(pages[-1]["iterator"]))
+    whole = (await acme.call(route, params={"order": order})).json()
+    assert [each["data"][0] for each in pages] == whole["data"]
+    assert len(pages) > 1
+    back = [await page(pages[-1]["prevIterator"])]
+    while not back[-1]["done"]:
+        back.append(await page(back[-1]["prevIterator"]))
+    assert [each["data"] for each in back] == [each["data"] for each in pages[-2::-1]]
+    assert (await page(back[-1]["iterator"]))["data"] == pages[1]["data"]
+    assert whole["data"] == sorted(whole["data"], key=_age, reverse=order == "descending")
+
+
+def _age(item: dict[str, Any]) -> tuple[str, str]:
+    return ("", item["name"]) if "schemas" in item else (item["createdAt"], "")
+
+
+async def test_paths_and_queries_are_written_as_svix_reads_them(acme: Acme) -> None:
+    assert (await acme.call("GET /health/ping/")).status_code == 204
+    assert (await acme.call("GET /app/{app_id}/")).json()["uid"] == "acme"
+    for query in ("event_types[]=order.paid", "event_types[0]=order.sent&event_types[1]=order.paid"):
+        found = (await acme.call(f"GET /app/{{app_id}}/msg/?{query}")).json()["data"]
+        assert "m-1" in [each["id"] for each in found], query
+    assert (await acme.call("GET /app/{app_id}/msg/?event_types[]=order.sent")).json()["data"] == []
+
+
+async def test_of_an_asymmetric_secret_the_public_part_is_shown(acme: Acme) -> None:
+    secret = new_secret("v1a")
+    body = {"url": "https://acme.example/asymmetric", "uid": "asymmetric", "secret": secret}
+    assert (await acme.call("POST /app/{app_id}/endpoint", json=body)).status_code == 201
+    shown = await acme.call("GET /app/{app_id}/endpoint/asymmetric/secret")
+    assert shown.json() == {"key": public_key(secret)}
 
 
 async def test_attempts_of_an_endpoint_are_paged_also_within_a_message(instance: Instance, inbox: Receiver) -> None:
