@@ -103,17 +103,19 @@ async def add(given: ApplicationIn, app_id: str, tenants: TenantService) -> Tena
     return await tenants.add(translated(NewTenant, id=app_id, **_fields(given)))
 
 
-async def add_described(given: ApplicationIn | None, app_id: str, tenants: TenantService) -> None:
-    """Add the application that a request describes, unless it exists. Raises Invalid if it has another `uid`."""
-    with suppress(NotFound):
+async def find_or_add(app_id: str, described: ApplicationIn | None, tenants: TenantService) -> None:
+    """Add the application that a request describes, unless it exists. Raises Invalid if it has another `uid`, and
+    NotFound if nothing describes it.
+    """
+    try:
         await find_application(app_id, tenants)
-        return
-    if given is None:
-        return
-    if given.uid != app_id:
-        raise Invalid.field("application.uid", "must be the uid in the path")
-    with suppress(TenantExists):
-        await add(given, app_id, tenants)
+    except NotFound:
+        if described is None:
+            raise
+        if described.uid != app_id:
+            raise Invalid.field("application.uid", "must be the uid in the path") from None
+        with suppress(TenantExists):
+            await add(described, app_id, tenants)
 
 
 @router.get("/app", dependencies=[ANY_READ])
@@ -188,9 +190,7 @@ async def open_portal(
 ) -> PortalAccessOut:
     """Make a link to the portal, which opens once."""
     given = given or PortalAccessIn()
-    if "admin" in caller.scopes:
-        await add_described(given.application, app_id, tenants)
-    await find_application(app_id, tenants)
+    await find_or_add(app_id, given.application if "admin" in caller.scopes else None, tenants)
     capabilities = ["view"] if given.read_only else ["view", "manage_webhooks", "redeliver"]
     fields = {"tenant": app_id, "capabilities": capabilities, "session_lifetime": given.expiry}
     new = translated(NewPortalLink, **{name: value for name, value in fields.items() if value is not None})

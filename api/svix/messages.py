@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.access import needs
 from api.deps import AuditDep, CallerDep, EventEntryDep, GatewayDep, SearchesDep, TenantsDep
-from api.svix.applications import ApplicationIn, add_described
+from api.svix.applications import ApplicationIn, find_or_add
 from api.svix.base import (
     ROUTES,
     Application,
@@ -20,7 +20,6 @@ from api.svix.base import (
     MessageId,
     Out,
     PagingDep,
-    find_application,
     translated,
     untranslatable,
 )
@@ -65,7 +64,7 @@ class MessageOut(Out):
         """Show an event."""
         return cls(
             **message_fields(event.id, event.type, event.channels, event.data if with_content else {}),
-            timestamp=event.timestamp,
+            timestamp=event.accepted_at,
             deliver_at=event.deliver_at,
         )
 
@@ -115,9 +114,7 @@ async def create_message(
 
     An application that does not exist is added if the message describes it.
     """
-    if entry.caller.tenant is None:
-        await add_described(new.application, app_id, tenants)
-    await find_application(app_id, tenants)
+    await find_or_add(app_id, new.application if entry.caller.tenant is None else None, tenants)
     event = translated(
         NewEvent,
         tenant=app_id,
