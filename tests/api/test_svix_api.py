@@ -170,6 +170,7 @@ async def acme(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> As
         made.names["spare_msg_id"] = "m-2"
         instance.tenant = "acme"
         for event_id in ("m-1", "m-2"):
+            await instance.until_final(event_id)
             await instance.until_closed(event_id)
         await _add_endpoint(made, "spare_endpoint_id", "b")
         await _add_endpoint(made, "used_endpoint_id", "c")
