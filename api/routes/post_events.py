@@ -1,13 +1,13 @@
 """Accept events, one by one and in batches."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from api import views
 from api.access import GuardedBatchRoute, GuardedRoute, needs
@@ -23,13 +23,15 @@ from hookkeeper.services.new_event import NewEvent, OwnEventId, new_event_id
 IDEMPOTENCY_KEY = "idempotency-key"
 IdempotencyKey = Annotated[OwnEventId | None, Header(description="The event's id, if the body has none")]
 IF_MATCH = "if-match"
-IfMatch = Annotated[
-    str | None, Header(description="`*`: answer 412 to an event that was not accepted before", examples=["*"])
-]
+IfMatch = Annotated[Literal["*"] | None, Header(description="`*`: answer 412 to an event that was not accepted before")]
 MISSING = {"type": "missing", "loc": ("body",), "msg": "Field required"}
-_key_type: TypeAdapter[str | None] = TypeAdapter(OwnEventId | None)
 MAX_CONCURRENT_EVENTS = 100
 """Events of a batch that are accepted at the same time: as many as share two runs."""
+
+
+class _Headers(BaseModel):
+    key: OwnEventId | None = Field(alias=IDEMPOTENCY_KEY)
+    if_match: Literal["*"] | None = Field(alias=IF_MATCH)
 
 
 class PostEventRoute(GuardedRoute):
@@ -41,28 +43,28 @@ class PostEventRoute(GuardedRoute):
         async def handle(request: Request) -> Response:
             body = await request.json() if await request.body() else None
             entry = await event_entry(request)
-            event, key = _parameters(body, request.headers.get(IDEMPOTENCY_KEY))
-            return await post_event(event, entry, key, request.headers.get(IF_MATCH))
+            event, headers = _parameters(body, request.headers)
+            return await post_event(event, entry, headers.key, headers.if_match)
 
         return handle
 
 
-def _parameters(body: Any, key: str | None) -> tuple[NewEvent, str | None]:
-    """Return the event and the valid key. Raises `RequestValidationError` with the errors of both, as FastAPI does."""
+def _parameters(body: Any, given: Mapping[str, str]) -> tuple[NewEvent, _Headers]:
+    """Return event and headers. Raises `RequestValidationError` with the errors of both, as FastAPI does."""
     if body is None:
         raise RequestValidationError([MISSING])
     errors: list[Any] = []
     try:
-        key = _key_type.validate_python(key)
+        headers = _Headers.model_validate({name: given.get(name) for name in (IDEMPOTENCY_KEY, IF_MATCH)})
     except ValidationError as error:
-        errors += [{**found, "loc": ("header", IDEMPOTENCY_KEY)} for found in error.errors()]
+        errors += [{**found, "loc": ("header", *found["loc"])} for found in error.errors()]
     try:
         event = NewEvent.model_validate(body)
     except ValidationError as error:
         errors += [{**found, "loc": ("body", *found["loc"])} for found in error.errors()]
     if errors:
         raise RequestValidationError(errors)
-    return event, key
+    return event, headers
 
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)

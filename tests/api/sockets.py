@@ -15,7 +15,11 @@ from api.server.connections import BoundedProtocol, ClientTimeouts, bounded
 from hookkeeper.cli.ports import listen
 from hookkeeper.cli.run_api import ApiServer as UvicornServer
 from hookkeeper.cli.run_api import server_config
+from hookkeeper.version import VERSION
 from timeouts import WAIT_TIMEOUT
+
+HEALTHY = f'{{"status":"ok","version":"{VERSION}"}}'.encode()
+"""The answer of `GET /healthz`."""
 
 
 @dataclass

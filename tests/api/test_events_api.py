@@ -296,8 +296,8 @@ async def test_the_idempotency_key_is_the_id_of_an_event_without_one(instance: I
 async def test_if_match_accepts_only_what_was_accepted_before(idle_instance: Instance) -> None:
     """So that an event which another cell may have is not accepted twice."""
 
-    async def matched(path: str = "", **body: Any) -> httpx.Response:
-        return await idle_instance.http.post(f"/v1/events{path}", json=body, headers={"if-match": "*"})
+    async def matched(path: str = "", tag: str = "*", **body: Any) -> httpx.Response:
+        return await idle_instance.http.post(f"/v1/events{path}", json=body, headers={"if-match": tag})
 
     event = {"type": "order.paid", "tenant": idle_instance.tenant, "id": "known"}
     problem(await matched(**event), 412)
@@ -310,6 +310,8 @@ async def test_if_match_accepts_only_what_was_accepted_before(idle_instance: Ins
     batch = await matched("/batch", events=[event, without_id, event | {"id": "new"}])
     assert [item["status"] for item in batch.json()["items"]] == [200, 412, 412]
     problem(await idle_instance.http.get("/v1/events/new", params={"tenant": idle_instance.tenant}), 404)
+    problem(await matched(**event, tag='"v1"'), 422, "if-match")
+    problem(await matched("/batch", events=[event], tag='"v1"'), 422, "if-match")
 
 
 @pytest.mark.parametrize("key", [b"", b"a.b", b"x" * 129, b"a b", b"\xc3\xbc"])

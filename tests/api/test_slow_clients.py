@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from fastapi import FastAPI
-from sockets import ApiServer, Connection, connected, not_reading, serving
+from sockets import HEALTHY, ApiServer, Connection, connected, not_reading, serving
 
 from api.server.connections import BYTES_PER_SECOND, BoundedProtocol, ClientTimeouts
 from instance_parts import new_app
@@ -279,7 +279,7 @@ async def test_upgrade_offers_in_one_packet_are_all_answered(idle_instance: Inst
     ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\n"
     async with serving(idle_instance.app) as server, connected(server.port) as connection:
         connection.send(ask + H2C + b"\r\n" + ask + b"\r\n" + ask + WEBSOCKET + b"\r\n")
-        assert [await connection.answer() for _ in range(3)] == [(200, b'{"status":"ok"}')] * 3
+        assert [await connection.answer() for _ in range(3)] == [(200, HEALTHY)] * 3
 
 
 async def test_a_tunnel_is_refused(idle_instance: Instance) -> None:

@@ -127,7 +127,7 @@ async def test_a_tenant_moves_while_its_events_are_posted(tmp_path: Path, tenant
         assert {(later - earlier).seconds for earlier, later in itertools.pairwise(times)} == {EVERY}
 
         for event_id in (poster.accepted[0], poster.accepted[-1]):
-            assert (await http.get(f"/v1/events/{event_id}")).json()["status"] == "succeeded"
+            await processes.Client(http).until(event_id, tenant, "succeeded")
         left = [
             (await cells[name].http.get("/v1/webhooks", params={"tenant": tenant})).json()["items"] for name in "ab"
         ]
