@@ -16,7 +16,7 @@ DEV := $(VENV)/.stamp-dev
 BENCH := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format messages client docs release fuzz drill production-like bench audit lock clean FORCE
+.PHONY: help demo dev test check format messages client docs release fuzz svix-clients drill production-like bench audit lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: export PYTHONDONTWRITEBYTECODE :=  # where it is set, each process that a 
 test: $(DEV) ## Run all tests against a real Temporal server (ARGS="-k signing" selects some)
 	@$(BIN)/python -m pytest $(RETRIES) -n 4 --dist worksteal -m "not alone" $(ARGS)
 	@$(BIN)/python -m pytest $(RETRIES) -m alone $(ARGS) || test $$? = 5  # 5: ARGS select none of them
+
+svix-clients: $(DEV) ## Let Svix's client for JavaScript call the API; npm downloads it
+	@SVIX_CLIENTS=1 $(BIN)/python -m pytest tests/api/test_svix_other_clients.py $(ARGS)
 
 check: $(DEV) ## Check format, lint, types and imports
 	$(BIN)/ruff format --check .

@@ -31,6 +31,7 @@ KEYLESS = frozenset(
         "/docs",
         "/docs/{asset}",
         "/openapi.json",
+        *("/api/v1/health", "/api/v1/health/ping"),
         "/v1/providers/sendgrid/events",  # signed
         "/v1/forwards/{token}",  # an address for deliveries: its other methods are guarded
         *("/codec", "/codec/decode", "/codec/encode"),  # check the admin key or its cookie themselves

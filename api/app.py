@@ -31,6 +31,9 @@ from api.routes import (
     webhooks,
 )
 from api.state import ApiState
+from api.svix import applications, attempts, endpoints, messages
+from api.svix import event_types as svix_event_types
+from api.svix.base import SvixPaths
 from dashboard import ROUTERS as PAGES
 from dashboard.rendering import unknown_page
 from hookkeeper import tracing
@@ -80,6 +83,16 @@ ROUTERS = (
 """In the order in which a request is compared with them: FastAPI needs 0.1 ms to pass by the others. The documentation
 page has the order of `document.tags`."""
 
+SVIX_ROUTERS = (
+    messages.router,
+    applications.router,
+    endpoints.router,
+    attempts.router,
+    svix_event_types.router,
+    applications.health_router,
+)
+"""The API of Svix's open server."""
+
 
 class PassedContext:
     """Middleware for processes that export no traces: the client's context is passed on with the event."""
@@ -124,8 +137,10 @@ def bare_app(settings: Settings) -> FastAPI:
         telemetry=TELEMETRY,
         responses=responses(408, 414, 431, 503),  # given before any route: see `api.server.refusals`
     )
-    for router in ROUTERS:
+    for router in (*ROUTERS, *(SVIX_ROUTERS if settings.svix_api else ())):
         app.include_router(router)
+    if settings.svix_api:
+        app.add_middleware(SvixPaths)
     check_routes(app)
     errors.install(app, unknown_page)
     document.install(app)

@@ -1,5 +1,6 @@
 """Converts the errors of services and clients to the problem documents of `api.problems`."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
@@ -26,6 +27,7 @@ from api.problems import (
     as_response,
     title,
 )
+from api.svix.errors import as_svix
 from hookkeeper import metrics
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.registry.catalogue import EventTypeExists
@@ -84,6 +86,9 @@ EXPECTED: tuple[type[Exception], ...] = (
 """Errors that have an answer of their own. Any other is a bug, which the server logs too."""
 EVENT_PATHS = ("/v1/events", "/v1/events/batch")
 """Where events are posted, and therefore refused."""
+MESSAGES = re.compile(r"/api/v1/app/[^/]+/msg")
+SVIX = "/api/v1/"
+"""Where paths of Svix's API begin."""
 RETRY_AFTER_SECONDS = 5
 _OUT_OF_REACH = {
     RegistryUnavailable: "The registry is unavailable.",
@@ -208,13 +213,13 @@ def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]
                 return as_response(problem)
         if problem.status_code == 404 and _is_for_reader(request):
             return await unknown_page(request)
-        if request.method == "POST" and request.url.path in EVENT_PATHS:
+        if request.method == "POST" and (request.url.path in EVENT_PATHS or MESSAGES.fullmatch(request.url.path)):
             metrics.count_refusal(problem.kind)
         if problem.status_code == 405:
             allowed = _methods_at(app, request.scope["path"])
             problem.headers = {"allow": allowed}
             problem.detail = f"This path takes {allowed} only. /docs lists all paths: those of the API begin with /v1."
-        return as_response(problem)
+        return as_svix(problem, request) if request.url.path.startswith(SVIX) else as_response(problem)
 
     for kind in (*EXPECTED, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, render)
@@ -238,7 +243,7 @@ def _body_of(request: Request) -> type[BaseModel] | None:
 def _is_for_reader(request: Request) -> bool:
     """Return whether a browser opens an address, which is none of the API."""
     is_opened = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-    return is_opened and not request.url.path.startswith("/v1/")
+    return is_opened and not request.url.path.startswith(("/v1/", SVIX))
 
 
 def _from_http(error: HTTPException) -> Problem:

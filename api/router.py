@@ -45,8 +45,12 @@ from hookkeeper.settings import MIB
 CELL = "hookkeeper-cell"
 """The header by which a request chooses its cell."""
 EVENTS, BATCH, CURRENT_KEY = "/v1/events", "/v1/events/batch", "/v1/keys/current"
-TENANTS = "/v1/tenants"
-OF_EARLIER = re.compile(r"/v1/(events|recoveries)/(?!stream$|batch$)[^/]+.*")
+TENANTS, APPLICATIONS = "/v1/tenants", "/api/v1/app"
+OF_TENANT = re.compile(rf"(?:{TENANTS}|{APPLICATIONS}|/api/v1/auth/app-portal-access)/([^/]+).*")
+"""Paths that name their tenant."""
+OF_EARLIER = re.compile(
+    rf"/v1/(events|recoveries)/(?!stream$|batch$)[^/]+.*|{APPLICATIONS}/[^/]+/(attempt/)?msg/[^/]+.*"
+)
 """Paths of objects that stay in the cell which made them."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 READS = frozenset({"GET", "HEAD"})
@@ -186,8 +190,10 @@ class Router:
         """Answer a request: with what a cell answers, or with a problem document."""
         try:
             path = request.url.path
-            if not path.startswith("/v1/") or "/../" in f"{path}/":
-                raise Missing("The router serves /v1 only. The dashboard and /docs are at the address of each cell.")
+            if not path.startswith(("/v1/", "/api/v1/")) or "/../" in f"{path}/":
+                raise Missing(
+                    "The router serves /v1 and /api/v1 only. The dashboard and /docs are at the address of each cell."
+                )
             key = await self._keys.owner(request)
             async with (self._batches if path == BATCH else self._requests).slot(key.digest):
                 return await self._route(request, key)
@@ -215,10 +221,10 @@ class Router:
     async def _tenant_of(self, request: Request, body: bytes, key: KeyOwner) -> str:
         """Return the tenant that path, body or query names. Raises Malformed."""
         path = request.url.path
-        if path.startswith(f"{TENANTS}/"):
-            return path.removeprefix(f"{TENANTS}/")
+        if named := OF_TENANT.fullmatch(path):
+            return named[1]
         given = await self._parsed(body, key) if body else None
-        name = "id" if path == TENANTS else "tenant"
+        name = {TENANTS: "id", APPLICATIONS: "uid"}.get(path, "tenant")
         tenant = (given.get(name) if isinstance(given, dict) else None) or request.query_params.get("tenant")
         if not isinstance(tenant, str):
             raise Malformed(

@@ -32,7 +32,8 @@ from hookkeeper.times import utc_now
 router = APIRouter(
     prefix="/events/{event_id}/deliveries/{delivery}/request", include_in_schema=False, route_class=PageRoute
 )
-NOT_SECRET = ("host", "content-type", "content-length", "user-agent", "webhook-id", "webhook-timestamp")
+SIGNED = ("webhook-id", "webhook-timestamp", "svix-id", "svix-timestamp")
+NOT_SECRET = ("host", "content-type", "content-length", "user-agent", *SIGNED)
 """Headers that are shown, with those of a binary CloudEvent. A webhook cannot set them, and all others are masked."""
 MAY_SIGN: tuple[Scope, ...] = ("webhooks:secrets", "webhooks:write")
 """Scopes of callers who may read the signing key, and so sign a request themselves."""

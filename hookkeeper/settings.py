@@ -105,6 +105,7 @@ class Settings(BaseSettings):
         False,
         description="Refuse `http` URLs of webhooks and notifications, when they are saved and when they are sent",
     )
+    svix_api: bool = Field(True, description="Serve the API of Svix's open server at `/api/v1`, for its clients")
     require_known_event_types: bool = Field(False, description="Refuse events whose type is not in the catalogue")
     max_event_bytes: int = Field(
         256 * 1024, ge=1024, le=1024 * 1024, description="Maximum size of the request body of one event, in bytes"

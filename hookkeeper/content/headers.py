@@ -25,7 +25,7 @@ RESERVED = frozenset(
         "user-agent",
     }
 )
-RESERVED_PREFIXES = ("ce-", "content-", "proxy-", "webhook-")
+RESERVED_PREFIXES = ("ce-", "content-", "proxy-", "svix-", "webhook-")
 FORGED = frozenset({"forwarded", "metadata", "metadata-flavor", "via", "x-real-ip"})
 FORGED_PREFIXES = ("x-forwarded-", "x-aws-ec2-metadata-", "x-aliyun-ecs-metadata-", "x-google-metadata-")
 """They would forge the origin of a request, or give access to a cloud's metadata service."""

@@ -40,8 +40,9 @@ class Payload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    format: Literal["standard", "cloudevents", "cloudevents-binary"] = "standard"
-    """`cloudevents`: CloudEvents 1.0 as one JSON object. `cloudevents-binary`: attributes in headers."""
+    format: Literal["standard", "cloudevents", "cloudevents-binary", "svix"] = "standard"
+    """`cloudevents`: CloudEvents 1.0 as one JSON object. `cloudevents-binary`: attributes in headers. `svix`: the data
+    alone, signed in `svix-…` headers too."""
     static: dict[str, Any] = Field(default_factory=dict, title="Fixed fields", examples=[{"source": "shop"}])
     """Fields to add to each event, after the standard fields; extension attributes of CloudEvents."""
     template: Annotated[str, LINES] | None = Field(
@@ -62,7 +63,10 @@ class Payload(BaseModel):
             json_text.check_size(self.static, MAX_STATIC)
         except ValueError as error:
             raise ValueError(f"static {error}") from None
-        if self.format != "standard":
+        if self.format == "svix":
+            if self.content_type != JSON or self.static:
+                raise ValueError(f"the data alone has the content type {JSON}: omit content_type and static")
+        elif self.format != "standard":
             if self.content_type != JSON:
                 raise ValueError(f"the data of a CloudEvent has the content type {JSON}: omit content_type")
             check_extensions(self.static)
@@ -98,7 +102,7 @@ def body_of(payload: Payload | None, context: Context, limits: RenderLimits = DE
 
 def _body(payload: Payload, context: Context) -> Body:
     if payload.format != "standard":
-        return _cloud_event(payload, context)
+        return _of_data(payload, context)
     match payload.content_type:
         case "application/json":
             return Body(_json(payload, context).encode(), {"content-type": JSON})
@@ -113,13 +117,15 @@ def check(payload: Payload) -> None:
     template_fields.check(TEMPLATE, payload.template, "none" if payload.content_type == TEXT else "json")
 
 
-def _cloud_event(payload: Payload, context: Context) -> Body:
+def _of_data(payload: Payload, context: Context) -> Body:
+    """Return a CloudEvent, or the data alone."""
     event, extensions = context["event"], payload.static
     text = _filled(payload, context)
     data = json_text.parse(TEMPLATE, text) if text is not None else event["data"]
     if payload.format == "cloudevents":
         return Body(*structured(event, extensions, data))
-    return Body(*binary(event, extensions, (text or compact(data)).encode()))
+    alone = (text or compact(data)).encode()
+    return Body(alone, {"content-type": JSON}) if payload.format == "svix" else Body(*binary(event, extensions, alone))
 
 
 def _json(payload: Payload, context: Context) -> str:

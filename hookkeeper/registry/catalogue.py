@@ -132,16 +132,18 @@ class Catalogue:
             found = set().union(*by_type)
         return (found | {*await self.search_keys(tenant)}) & {*paths}
 
-    async def page(self, *, archived: bool | None, limit: int, after: str | None) -> tuple[list[EventType], str | None]:
+    async def page(
+        self, *, archived: bool | None, limit: int, after: str | None, last_first: bool = False
+    ) -> tuple[list[EventType], str | None]:
         """Return up to `limit` event types by name, and the name for `after`; None on the last page.
 
         There are fewer if they are large.
         """
-        query = select(EventType).order_by(EventType.name)
+        query = select(EventType).order_by(EventType.name.desc() if last_first else EventType.name)
         if archived is not None:
             query = query.where(EventType.archived == archived)
         if after is not None:
-            query = query.where(EventType.name > after)
+            query = query.where(EventType.name < after if last_first else EventType.name > after)
         async with self._database.read() as session:
             found, last = await read_large(session, query, (EventType.name,), limit)
         return found, last.name if last else None

@@ -33,16 +33,22 @@ async def read_page(
     """Return up to `limit` rows, newest first, and the next cursor. Raises BadRegistryCursor."""
     async with database.read() as session:
         found = list(await session.scalars(_from_cursor(query, order, cursor).limit(limit + 1)))
-    return found[:limit], _write_cursor(found[limit - 1], order) if len(found) > limit else None
+    return found[:limit], write_cursor(found[limit - 1], order) if len(found) > limit else None
 
 
 async def read_page_of_large(
-    database: Database, query: Select[Item], order: Order, limit: int, cursor: str | None
+    database: Database,
+    query: Select[Item],
+    order: Order,
+    limit: int,
+    cursor: str | None,
+    *,
+    oldest_first: bool = False,
 ) -> tuple[list[Item], str | None]:
-    """Return what `read_page` does, and less if the rows are large."""
+    """Return what `read_page` does, and less if the rows are large; perhaps the oldest first."""
     async with database.read() as session:
-        found, last = await read_large(session, _from_cursor(query, order, cursor), order, limit)
-    return found, _write_cursor(last, order) if last else None
+        found, last = await read_large(session, _from_cursor(query, order, cursor, oldest_first), order, limit)
+    return found, write_cursor(last, order) if last else None
 
 
 async def read_page_of_matching(
@@ -71,7 +77,7 @@ async def read_page_of_matching(
                 chosen.append(getattr(row, key.key))
         found, last = await read_large(session, _from_cursor(query.where(key.in_(chosen)), order, None), order, limit)
     end = last or end
-    return found, _write_cursor(end, order) if end is not None else None
+    return found, write_cursor(end, order) if end is not None else None
 
 
 async def read_large(
@@ -108,13 +114,16 @@ def _stored_size(table: FromClause) -> ColumnElement[int]:
     return reduce(add, (func.coalesce(func.length(cast(column, String)), 0) for column in table.columns))
 
 
-def _from_cursor(query: Select[Item], order: Order, cursor: str | None) -> Select[Item]:
+def _from_cursor(query: Select[Item], order: Order, cursor: str | None, oldest_first: bool = False) -> Select[Item]:
     """Order a query, and let it begin after the previous page."""
-    query = query.order_by(*(column.desc() for column in order))
-    return query if cursor is None else query.where(tuple_(*order) < tuple_(*_read_cursor(cursor, order)))
+    query = query.order_by(*(order if oldest_first else (column.desc() for column in order)))
+    if cursor is None:
+        return query
+    row, last = tuple_(*order), tuple_(*_read_cursor(cursor, order))
+    return query.where(row > last if oldest_first else row < last)
 
 
-def _write_cursor(item: object, order: Order) -> str:
+def write_cursor(item: object, order: Order) -> str:
     """Return a cursor for the last row of a page."""
     time, *key = (getattr(item, column.key) for column in order)
     return " ".join((time.isoformat(), *key))

@@ -22,6 +22,12 @@ from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
 from hookkeeper.registry.portal import PortalSession
 from hookkeeper.times import utc_now
 
+BEING_DELETED = "It is being deleted."
+"""Why a tenant is suspended while it is deleted."""
+
+
+TENANTS_BY_AGE = (Tenant.created_at, Tenant.id)
+
 
 class TenantExists(Exception):
     """There is a tenant with this id."""
@@ -58,13 +64,16 @@ class Tenants:
             return await session.get(Tenant, tenant)
 
     async def page(
-        self, *, only: str | None, terms: Sequence[Term], limit: int, cursor: str | None
+        self, *, only: str | None, terms: Sequence[Term], limit: int, cursor: str | None, oldest_first: bool = False
     ) -> tuple[list[Tenant], str | None]:
-        """Return up to `limit` tenants, or one, newest first, and the next cursor. Raises BadRegistryCursor."""
-        order = (Tenant.created_at, Tenant.id)
+        """Return up to `limit` tenants, or one, newest first, and the next cursor. Raises BadRegistryCursor.
+
+        Without terms, the oldest can be first.
+        """
+        order = TENANTS_BY_AGE
         query = select(Tenant) if only is None else select(Tenant).where(Tenant.id == only)
         if not terms:
-            return await read_page_of_large(self._database, query, order, limit, cursor)
+            return await read_page_of_large(self._database, query, order, limit, cursor, oldest_first=oldest_first)
 
         def meets(row: Row[*tuple[Any, ...]]) -> bool:
             return has_all(f"{row.id}\n{row.name}", row.metadata_.get, terms)
@@ -122,7 +131,7 @@ class Tenants:
                 ends = update(kind).where(kind.tenant == tenant, kind.revoked_at.is_(None)).values(revoked_at=now)
                 await session.execute(ends)
             query = update(Tenant).where(Tenant.id == tenant)
-            await session.execute(query.values(suspended_at=now, reason="It is being deleted.", updated_at=now))
+            await session.execute(query.values(suspended_at=now, reason=BEING_DELETED, updated_at=now))
 
     async def remove(self, tenant: str) -> None:
         """Remove a tenant without events, and all that it has but its entries of the audit log."""

@@ -25,6 +25,7 @@ from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
 from hookkeeper.times import rfc3339, utc_now
 
+WEBHOOKS_BY_AGE = (Webhook.created_at, Webhook.id)
 NAMES = select(Webhook.id, Webhook.name, Webhook.url)
 
 
@@ -121,13 +122,14 @@ class Webhooks:
         cursor: str | None,
         status: HealthStatus | None = None,
         terms: Sequence[Term] = (),
+        oldest_first: bool = False,
     ) -> tuple[list[Webhook], str | None]:
         """Return up to `limit` webhooks, newest first, and the next cursor; fewer if they are large, or few of those
         that were compared with the terms meet them.
 
-        Raises BadRegistryCursor.
+        Without terms, the oldest can be first. Raises BadRegistryCursor.
         """
-        order = (Webhook.created_at, Webhook.id)
+        order = WEBHOOKS_BY_AGE
         query = select(Webhook).where(*_of(tenant))
         if event is not None:
             query = query.where(_listens_to(event, tenant))
@@ -138,7 +140,7 @@ class Webhooks:
         if status in ("degraded", "failing"):
             query = query.where(Webhook.unhealthy_since.is_not(None))  # few: they have an index
         if not terms:
-            return await read_page_of_large(self._database, query, order, limit, cursor)
+            return await read_page_of_large(self._database, query, order, limit, cursor, oldest_first=oldest_first)
 
         def meets(row: Row[*tuple[Any, ...]]) -> bool:
             return has_all(f"{row.id}\n{row.uid}\n{row.name}\n{row.url}", row.metadata_.get, terms)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hookkeeper.content.search_terms import BadQuery, Key, Term, matches, parse
 from hookkeeper.limits import TenantLimit
@@ -25,6 +25,7 @@ MAX_READ = 200
 MAX_SECONDS = 2.0
 """After which a search reads no more."""
 READ_AT_ONCE = 20
+MAX_LISTED = 100
 MAX_CONCURRENT_SEARCHES = 4
 """Searches of a process that read data at the same time, half of them of one tenant. Others wait."""
 DEFAULT_PERIOD = timedelta(hours=24)
@@ -51,6 +52,21 @@ class EventSearches:
             return FoundEvents(*await self._store.index.events(search, limit, cursor))
         async with self._limit.slot(search.tenant or ""):
             return await self._read(search, terms, limit, cursor)
+
+    async def with_data(
+        self, search: Search, limit: int, cursor: str | None, *, reads: bool = True
+    ) -> tuple[list[ListedEvent], str | None, dict[str, Any]]:
+        """Return a page of a tenant's events with their data by id, and the next cursor. If data are read, it is short.
+
+        An event whose data are gone has none.
+        """
+        if not reads:
+            return *await self._store.index.events(search, min(limit, MAX_LISTED), cursor), {}
+        data: dict[str, Any] = {}
+        async with self._limit.slot(search.tenant or ""):
+            rows, end = await self._store.index.events(search, min(limit, READ_AT_ONCE), cursor)
+            await self._gateway.data.matching(rows, lambda found, id_: data.setdefault(id_, found) is found)
+        return rows, end, data
 
     async def resolve(self, search: Search, query: str | None) -> tuple[Search, list[Term]]:
         """Return the search with the keys of a query, and its other terms."""

@@ -20,6 +20,7 @@ from hookkeeper.registry.matching import hears, patterns_for
 from hookkeeper.registry.models import Webhook
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.fields import Channels, EventType, RequestModel, ResponseModel, with_examples
+from hookkeeper.services.webhook_requests import named_for
 from hookkeeper.times import utc_now
 
 
@@ -115,7 +116,8 @@ class Previewer:
         body, problem = await self._made(body_of, self._webhook.payload)
         if body is None:
             return RequestPreview(url=self._webhook.target, problem=problem)
-        headers = masked(self._webhook.headers) | body.headers | {"webhook-id": EXAMPLE_EVENT_ID}
+        headers = masked(self._webhook.headers) | body.headers
+        headers |= named_for(self._webhook, {"webhook-id": EXAMPLE_EVENT_ID})
         return RequestPreview(url=self._webhook.target, headers=headers, body=body.content.decode())
 
     async def _email(self, email: Email) -> EmailPreview:

@@ -94,9 +94,13 @@ class TenantService(NamedTuple):
         found = await self.store.tenants.get(tenant) if self.caller.tenant in (None, tenant) else None
         return _found(found)
 
-    async def page(self, terms: Sequence[Term], limit: int, cursor: str | None) -> tuple[list[Tenant], str | None]:
+    async def page(
+        self, terms: Sequence[Term], limit: int, cursor: str | None, *, oldest_first: bool = False
+    ) -> tuple[list[Tenant], str | None]:
         """Return a page of the tenants that the caller may see, newest first. Raises BadRegistryCursor."""
-        return await self.store.tenants.page(only=self.caller.tenant, terms=terms, limit=limit, cursor=cursor)
+        return await self.store.tenants.page(
+            only=self.caller.tenant, terms=terms, limit=limit, cursor=cursor, oldest_first=oldest_first
+        )
 
     async def shown(self, tenants: Sequence[Tenant]) -> list[TenantView]:
         """Show tenants with what they have."""

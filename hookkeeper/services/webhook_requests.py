@@ -21,16 +21,15 @@ def signed_headers(webhook: Webhook, event_id: str, body: Body, now: datetime) -
     """Return the headers of a request that is sent now. Its id is that of the event, its timestamp is its own."""
     timestamp = int(now.timestamp())
     signature = sign(webhook.signing_secrets(now), message_id=event_id, timestamp=timestamp, body=body.content)
-    return (
-        webhook.headers
-        | body.headers
-        | {
-            "user-agent": USER_AGENT,
-            "webhook-id": event_id,
-            "webhook-timestamp": str(timestamp),
-            SIGNATURE: signature,
-        }
-    )
+    signed = {"webhook-id": event_id, "webhook-timestamp": str(timestamp), SIGNATURE: signature}
+    return webhook.headers | body.headers | {"user-agent": USER_AGENT} | named_for(webhook, signed)
+
+
+def named_for(webhook: Webhook, signed: dict[str, str]) -> dict[str, str]:
+    """Return headers `webhook-…`, and the same as `svix-…` if the webhook's receiver reads these."""
+    if webhook.payload is None or webhook.payload.format != "svix":
+        return signed
+    return signed | {name.replace("webhook-", "svix-"): value for name, value in signed.items()}
 
 
 def secrets_of(webhook: Webhook, sent: Mapping[str, str]) -> dict[str, str]:

@@ -168,6 +168,17 @@ def test_a_template_makes_the_data_of_a_cloudevent() -> None:
     assert text(format="cloudevents-binary", **fields) == '{"z": "ü", "env": "prod"}'
 
 
+@given(data=values)
+def test_the_format_svix_is_the_data_alone(data: Any) -> None:
+    body = made(data, format="svix")
+    assert body.headers == {"content-type": "application/json"}
+    assert json.loads(body.content) == data
+
+
+def test_a_template_makes_the_body_of_the_format_svix() -> None:
+    assert text(format="svix", template='{"z": {{ event.data.z }}}') == '{"z": "ü"}'
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -178,6 +189,7 @@ def test_a_template_makes_the_data_of_a_cloudevent() -> None:
         {"content_type": FORM},
         {"format": "cloudevents"},
         {"format": "cloudevents-binary", "static": {"env": "prod"}},
+        {"format": "svix"},
     ],
 )
 def test_the_bytes_are_the_same_at_each_attempt(fields: dict[str, Any]) -> None:
@@ -198,6 +210,8 @@ def test_the_bytes_are_the_same_at_each_attempt(fields: dict[str, Any]) -> None:
         ({"content_type": "text/plain"}, "text/plain needs a template"),
         ({"content_type": "text/html"}, "Input should be"),
         ({"format": "cloudevents", "content_type": FORM}, "has the content type application/json"),
+        ({"format": "svix", "content_type": FORM}, "has the content type application/json"),
+        ({"format": "svix", "static": {"env": "prod"}}, "omit content_type and static"),
         ({"format": "cloudevents", "static": {"time": "x"}}, "it is a standard attribute of CloudEvents"),
         ({"format": "cloudevents", "static": {"Env": "x"}}, "'Env' must be 1 to 20 characters a-z and 0-9"),
         ({"format": "cloudevents", "static": {"e" * 21: "x"}}, "must be 1 to 20 characters"),

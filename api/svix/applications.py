@@ -1,0 +1,212 @@
+"""Applications, which are tenants, and access to the portal of one."""
+
+import secrets
+from contextlib import suppress
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from api.access import needs, page_scopes
+from api.deps import CallerDep, SettingsDep, StoreDep, TenantsDep
+from api.svix.base import (
+    PREFIX,
+    ROUTES,
+    Application,
+    In,
+    KeyMac,
+    ListResponse,
+    Ordering,
+    Out,
+    PagingDep,
+    find_application,
+    is_leaving,
+    translated,
+    untranslatable,
+)
+from hookkeeper.registry.models import Tenant
+from hookkeeper.registry.paging import write_cursor
+from hookkeeper.registry.tenants import TENANTS_BY_AGE, TenantExists
+from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.fields import Time
+from hookkeeper.services.portal_links import NewPortalLink, make_link
+from hookkeeper.services.tenants import NewTenant, TenantChanges, TenantService
+
+router = APIRouter(**ROUTES)
+GENERATED = "app_"
+"""What the ids begin with of applications without a uid."""
+ANY_READ = needs("events:read", "webhooks:read")
+Throttled = Annotated[Any, untranslatable("an application is not throttled: set throttleRate of its endpoints")]
+
+
+class ApplicationPatch(In):
+    name: Any = None
+    uid: str | None = None
+    metadata: Any = None
+    throttle_rate: Throttled = None
+    rate_limit: Throttled = None
+
+
+class ApplicationIn(ApplicationPatch):
+    name: str = Field(min_length=1)
+
+
+class ApplicationOut(Out):
+    id: str
+    uid: str | None
+    name: str
+    metadata: dict[str, str]
+    throttle_rate: None = None
+    rate_limit: None = None
+    created_at: Time
+    updated_at: Time
+
+    @classmethod
+    def of(cls, row: Tenant) -> "ApplicationOut":
+        return cls(
+            id=row.id,
+            uid=None if row.id.startswith(GENERATED) else row.id,
+            name=row.name or row.id,
+            metadata=row.metadata_,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+class PortalAccessIn(In):
+    application: ApplicationIn | None = None
+    expiry: int | None = None
+    read_only: bool | None = None
+    feature_flags: Annotated[Any, untranslatable("event types have no feature flags")] = None
+    session_id: Annotated[Any, untranslatable("a session of the portal has an id of its own")] = None
+    capabilities: Annotated[Any, untranslatable("use readOnly, or POST /v1/portal-links")] = None
+
+
+class PortalAccessOut(Out):
+    url: str
+    token: str
+
+
+def _fields(given: ApplicationPatch) -> dict[str, Any]:
+    """Return what was sent of name and metadata."""
+    return {name: value for name in ("name", "metadata") if (value := getattr(given, name)) is not None}
+
+
+def _check_uid(given: ApplicationPatch, app_id: str) -> None:
+    """Raise Invalid for another uid than the application has."""
+    if given.uid not in (None, app_id):
+        raise Invalid.field("uid", "is the id of the application, and cannot be changed")
+
+
+async def add(given: ApplicationIn, app_id: str, tenants: TenantService) -> Tenant:
+    """Add an application. Raises Invalid and TenantExists."""
+    return await tenants.add(translated(NewTenant, id=app_id, **_fields(given)))
+
+
+async def find_or_add(app_id: str, described: ApplicationIn | None, tenants: TenantService) -> None:
+    """Add the application that a request describes, unless it exists. Raises Invalid if it has another `uid`, and
+    NotFound if nothing describes it.
+    """
+    try:
+        await find_application(app_id, tenants)
+    except NotFound:
+        if described is None:
+            raise
+        if described.uid != app_id:
+            raise Invalid.field("application.uid", "must be the uid in the path") from None
+        with suppress(TenantExists):
+            await add(described, app_id, tenants)
+
+
+@router.get("/app", dependencies=[ANY_READ])
+async def list_applications(
+    tenants: TenantsDep, paging: PagingDep, order: Ordering = "ascending"
+) -> ListResponse[ApplicationOut]:
+    """List applications. The key of an application finds its own only."""
+
+    async def read(limit: int, cursor: str | None, oldest_first: bool) -> tuple[list[Tenant], str | None]:
+        found, end = await tenants.page((), limit, cursor, oldest_first=oldest_first)
+        return [row for row in found if not is_leaving(row)], end
+
+    return await paging.ordered(order, read, lambda row: write_cursor(row, TENANTS_BY_AGE), ApplicationOut.of)
+
+
+@router.post("/app", status_code=201, dependencies=[needs("admin")])
+async def create_application(
+    new: ApplicationIn, tenants: TenantsDep, response: Response, mac: KeyMac, get_if_exists: bool = False
+) -> ApplicationOut:
+    """Add an application; with `get_if_exists`, show the one that has the uid."""
+    app_id = new.uid or GENERATED + (mac or secrets.token_hex(12))[:24]
+    try:
+        return ApplicationOut.of(await add(new, app_id, tenants))
+    except TenantExists:
+        if new.uid and not get_if_exists:
+            raise
+    response.status_code = 200 if new.uid else 201
+    return ApplicationOut.of(await tenants.get(app_id))
+
+
+@router.get("/app/{app_id}", dependencies=[ANY_READ])
+async def show_application(app: Application) -> ApplicationOut:
+    """Show an application."""
+    return ApplicationOut.of(app)
+
+
+@router.put("/app/{app_id}", dependencies=[needs("admin")])
+async def put_application(app_id: str, new: ApplicationIn, tenants: TenantsDep, response: Response) -> ApplicationOut:
+    """Replace name and metadata of an application, or add it."""
+    _check_uid(new, app_id)
+    try:
+        await find_application(app_id, tenants)
+    except NotFound:
+        response.status_code = 201
+        return ApplicationOut.of(await add(new, app_id, tenants))
+    changes = translated(TenantChanges, **{"metadata": {}} | _fields(new))
+    return ApplicationOut.of(await tenants.change(app_id, changes))
+
+
+@router.patch("/app/{app_id}", dependencies=[needs("admin")])
+async def change_application(app: Application, given: ApplicationPatch, tenants: TenantsDep) -> ApplicationOut:
+    """Change what is sent."""
+    _check_uid(given, app.id)
+    return ApplicationOut.of(await tenants.change(app.id, translated(TenantChanges, **_fields(given))))
+
+
+@router.delete("/app/{app_id}", status_code=204, dependencies=[needs("admin")])
+async def delete_application(app: Application, tenants: TenantsDep) -> None:
+    """Delete an application with all that it has, in the background."""
+    await tenants.delete(app.id)
+
+
+@router.post("/auth/app-portal-access/{app_id}", dependencies=[needs("admin", "webhooks:write")])
+async def open_portal(
+    request: Request,
+    app_id: str,
+    tenants: TenantsDep,
+    store: StoreDep,
+    caller: CallerDep,
+    settings: SettingsDep,
+    given: PortalAccessIn | None = None,
+) -> PortalAccessOut:
+    """Make a link to the portal, which opens once."""
+    given = given or PortalAccessIn()
+    await find_or_add(app_id, given.application if "admin" in caller.scopes else None, tenants)
+    capabilities = ["view"] if given.read_only else ["view", "manage_webhooks", "redeliver"]
+    fields = {"tenant": app_id, "capabilities": capabilities, "session_lifetime": given.expiry}
+    new = translated(NewPortalLink, **{name: value for name, value in fields.items() if value is not None})
+    _, url = await make_link(new, page_scopes(request.app, new.path), store, caller, settings)
+    return PortalAccessOut(url=url, token=url.rpartition("/")[2])
+
+
+@router.post("/auth/logout", status_code=204, dependencies=[ANY_READ])
+async def log_out() -> None:
+    """Do nothing: keys are revoked by `/v1/keys`, and sessions of the portal by `/v1/portal-sessions`."""
+
+
+health_router = APIRouter(prefix=PREFIX, include_in_schema=False)
+
+
+@health_router.api_route("/health", methods=["GET", "HEAD"], status_code=204)
+@health_router.api_route("/health/ping", methods=["GET", "HEAD"], status_code=204)
+async def ping() -> None:
+    """Answer."""

@@ -1,0 +1,288 @@
+"""Attempts, by message and by endpoint; the endpoints of a message, and the messages of an endpoint; send again.
+
+Lists are of deliveries to URLs: Svix sends no emails and no notifications.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import APIRouter, Depends, Query
+
+from api.access import needs
+from api.deps import AuditDep, CallerDep, GatewayDep, IndexDep, SearchesDep, StoreDep
+from api.svix.base import (
+    ROUTES,
+    Application,
+    Endpoint,
+    ListResponse,
+    MessageFilterDep,
+    MessageId,
+    Out,
+    PagingDep,
+    find_endpoint,
+)
+from api.svix.endpoints import EndpointOut, shown
+from api.svix.messages import MessageOut, message_fields
+from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.event_commands import send
+from hookkeeper.services.fields import GivenTime, Time
+from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.server.error_translation import UnknownEvent
+
+router = APIRouter(**ROUTES)
+READ = needs("events:read")
+SUCCESS, PENDING, FAIL, SENDING, CANCELED = range(5)
+TEXTS = ("success", "pending", "fail", "sending", "canceled")
+STATUS: dict[DeliveryStatus, int] = {
+    "succeeded": SUCCESS,
+    "retrying": PENDING,
+    "held": PENDING,
+    "sent": PENDING,
+    "failed": FAIL,
+    "cancelled": CANCELED,
+    "pending": SENDING,
+}
+"""Svix's status of a delivery. Of attempts, there are SUCCESS and FAIL."""
+READ_AT_ONCE = 20
+"""Messages that are read for a page of attempts to an endpoint."""
+UNKNOWN = "There is no such attempt."
+Status = Annotated[int | None, Query(ge=SUCCESS, le=CANCELED)]
+Expanded = Annotated[bool, Query(alias="expanded_statuses")]
+"""Whether the client knows CANCELED, which is FAIL otherwise."""
+
+
+class AttemptOut(Out):
+    id: str
+    msg_id: str
+    endpoint_id: str
+    url: str
+    response: str
+    response_status_code: int
+    response_duration_ms: int
+    status: int
+    status_text: str
+    trigger_type: int
+    timestamp: Time
+    msg: MessageOut | None
+
+
+class MessageEndpointOut(EndpointOut):
+    status: int
+    status_text: str
+    next_attempt: Time | None
+
+
+class EndpointMessageOut(MessageOut):
+    status: int
+    status_text: str
+    next_attempt: Time | None
+
+
+class Wanted(NamedTuple):
+    """Which attempts a list has, and whether each has its message."""
+
+    status: int | None
+    code_class: int | None
+    before: datetime | None
+    after: datetime | None
+    with_msg: bool
+
+    def of(self, snapshot: EventSnapshot, endpoint_id: str | None = None) -> list[AttemptOut]:
+        """Return those of a message, the latest first."""
+        return [attempt for attempt in _attempts(snapshot, endpoint_id, self.with_msg) if self._has(attempt)]
+
+    def _has(self, attempt: AttemptOut) -> bool:
+        return (
+            self.status in (None, attempt.status)
+            and self.code_class in (None, attempt.response_status_code // 100 * 100)
+            and (self.before is None or attempt.timestamp < self.before)
+            and (self.after is None or attempt.timestamp > self.after)
+        )
+
+
+async def _wanted(
+    status: Status = None,
+    status_code_class: Annotated[int | None, Query(ge=0, le=500, multiple_of=100)] = None,
+    before: GivenTime | None = None,
+    after: GivenTime | None = None,
+    with_msg: bool = False,
+    with_content: bool = True,
+    expanded: Expanded = False,
+) -> Wanted:
+    """Read the filter. Attempts always have their responses, and are never canceled: two parameters change nothing."""
+    return Wanted(status, status_code_class, before, after, with_msg)
+
+
+WantedDep = Annotated[Wanted, Depends(_wanted)]
+
+
+def _attempts(snapshot: EventSnapshot, endpoint_id: str | None, with_msg: bool) -> Iterator[AttemptOut]:
+    event = snapshot.event
+    message = MessageOut.of(event) if with_msg else None
+    made = [
+        (attempt, delivery)
+        for delivery in _to_urls(snapshot)
+        if endpoint_id in (None, delivery.webhook_id)
+        for attempt in delivery.attempts
+    ]
+    for attempt, delivery in sorted(made, key=lambda pair: pair[0].started_at, reverse=True):
+        status = FAIL if attempt.error else SUCCESS
+        yield AttemptOut(
+            id=_id_of(attempt, delivery, event.id),
+            msg_id=event.id,
+            endpoint_id=delivery.webhook_id,
+            url=delivery.target,
+            response=attempt.response_excerpt or attempt.error or "",
+            response_status_code=attempt.status_code or 0,
+            response_duration_ms=round(attempt.duration_ms),
+            status=status,
+            status_text=TEXTS[status],
+            trigger_type=int(attempt.trigger == "manual"),
+            timestamp=attempt.started_at,
+            msg=message,
+        )
+
+
+def _to_urls(snapshot: EventSnapshot) -> list[Delivery]:
+    return [delivery for delivery in snapshot.state.deliveries if delivery.channel == "webhook"]
+
+
+def _id_of(attempt: Attempt, delivery: Delivery, event_id: str) -> str:
+    return f"atmpt_{attempt.number}_{delivery.webhook_id}_{event_id}"
+
+
+def _state(status: DeliveryStatus, next_attempt: datetime | None, expanded: bool) -> dict[str, Any]:
+    """Return what an answer has of a delivery."""
+    number = STATUS[status]
+    if number == CANCELED and not expanded:
+        number = FAIL
+    waits = next_attempt if number == PENDING else None
+    return {"status": number, "status_text": TEXTS[number], "next_attempt": waits}
+
+
+@router.get("/app/{app_id}/attempt/msg/{msg_id}", dependencies=[READ])
+async def list_attempts_of_message(
+    app: Application,
+    msg_id: MessageId,
+    gateway: GatewayDep,
+    store: StoreDep,
+    paging: PagingDep,
+    wanted: WantedDep,
+    filter_: MessageFilterDep,
+    endpoint_id: str | None = None,
+) -> ListResponse[AttemptOut]:
+    """List the attempts of a message, the latest first."""
+    endpoint = await find_endpoint(app, endpoint_id, store) if endpoint_id else None
+    snapshot = await gateway.read(app.id, msg_id)
+    is_meant = filter_.channel is None or filter_.channel in snapshot.event.channels
+    is_meant = is_meant and (not filter_.event_types or snapshot.event.type in filter_.event_types)
+    return paging.of_whole(wanted.of(snapshot, endpoint.id if endpoint else endpoint_id) if is_meant else [])
+
+
+@router.get("/app/{app_id}/attempt/endpoint/{endpoint_id}", dependencies=[READ])
+async def list_attempts_of_endpoint(
+    app: Application,
+    endpoint: Endpoint,
+    gateway: GatewayDep,
+    index: IndexDep,
+    paging: PagingDep,
+    wanted: WantedDep,
+    filter_: MessageFilterDep,
+) -> ListResponse[AttemptOut]:
+    """List the attempts to an endpoint, those of the newest message first.
+
+    A page can have fewer items than `limit` without being the last one: only `done` tells. It begins at an item of a
+    page of messages.
+    """
+    number, _, messages = (paging.cursor.start or "0 ").partition(" ")
+    begin, end = int(number), int(number) + paging.limit
+    search = filter_.search(app, since=None, webhook=endpoint.id)  # an old message can have late attempts
+    rows, more = await index.events(search, min(paging.limit, READ_AT_ONCE), messages or None)
+    found: list[AttemptOut] = []
+    for row in rows:
+        with suppress(UnknownEvent):  # it is being erased
+            found += wanted.of(await gateway.read(app.id, row.id), endpoint.id)
+        if len(found) > end:
+            break
+    if len(found) > end:
+        return paging.page(found[begin:end], f"{end} {messages}")
+    return paging.page(found[begin:end], f"0 {more}" if more else None)
+
+
+@router.get("/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}", dependencies=[READ])
+async def show_attempt(
+    app: Application, msg_id: MessageId, attempt_id: str, gateway: GatewayDep, wanted: WantedDep
+) -> AttemptOut:
+    """Show an attempt."""
+    found = next((each for each in wanted.of(await gateway.read(app.id, msg_id)) if each.id == attempt_id), None)
+    if found is None:
+        raise NotFound(UNKNOWN)
+    return found
+
+
+@router.delete("/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content", dependencies=[needs("events:write")])
+async def expunge_attempt(_: Annotated[AttemptOut, Depends(show_attempt)]) -> None:
+    """Refuse: a history does not change."""
+    raise Invalid.field("attempt_id", "a response is erased together with its message: DELETE …/msg/{msg_id}/content")
+
+
+@router.get("/app/{app_id}/endpoint/{endpoint_id}/msg", dependencies=[READ])
+async def list_messages_of_endpoint(
+    app: Application,
+    endpoint: Endpoint,
+    searches: SearchesDep,
+    paging: PagingDep,
+    filter_: MessageFilterDep,
+    status: Status = None,
+    with_content: bool = True,
+    expanded: Expanded = False,
+) -> ListResponse[EndpointMessageOut]:
+    """List the messages to an endpoint, newest first, with the states of their deliveries."""
+    numbers = {status, CANCELED} if status == FAIL and not expanded else {status}
+    statuses = tuple(name for name, number in STATUS.items() if number in numbers)
+    search = filter_.search(app, webhook=endpoint.id, delivery_statuses=statuses)
+    rows, end, data = await searches.with_data(search, paging.limit, paging.cursor.start, reads=with_content)
+    return paging.page(
+        [
+            EndpointMessageOut(
+                **message_fields(row.id, row.type, row.channels, data.get(row.id, {})),
+                **_state(row.latest.status, row.latest.next_attempt_at, expanded),
+                timestamp=row.accepted_at,
+            )
+            for row in rows
+            if row.latest
+        ],
+        end,
+    )
+
+
+@router.get("/app/{app_id}/msg/{msg_id}/endpoint", dependencies=[READ])
+async def list_endpoints_of_message(
+    app: Application, msg_id: MessageId, gateway: GatewayDep, store: StoreDep, paging: PagingDep
+) -> ListResponse[MessageEndpointOut]:
+    """List the endpoints of a message that still exist, with the states of their deliveries."""
+    deliveries = _to_urls(await gateway.read(app.id, msg_id))
+    known = (await store.webhooks.many({each.webhook_id for each in deliveries}, app.id)).readable
+    return paging.of_whole(
+        [
+            MessageEndpointOut(
+                **shown(known[each.webhook_id]), **_state(each.status, each.next_attempt_at, expanded=False)
+            )
+            for each in deliveries
+            if each.webhook_id in known
+        ]
+    )
+
+
+@router.post(
+    "/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend", status_code=202, dependencies=[needs("events:write")]
+)
+async def resend_message(
+    app: Application, msg_id: MessageId, endpoint: Endpoint, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+) -> dict[str, Any]:
+    """Send a message to an endpoint again, now."""
+    await send("redeliver", msg_id, app.id, endpoint.id, gateway, audit, caller)
+    return {}

@@ -1,0 +1,241 @@
+"""What the routes of Svix's API share: models in camel case, pages, who is named by the path, idempotency keys.
+
+Each route calls the services that routes of `/v1` call, with their requests. Errors are raised as everywhere, and
+`api.svix.errors` writes them as Svix does.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
+
+from fastapi import Depends, Header, Path, Query, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.access import GuardedRoute
+from api.cursors import PageCursor
+from api.deps import StoreDep, TenantsDep
+from api.state import state_of
+from hookkeeper.content.search_terms import CHANNEL, Key
+from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.models import Tenant, Webhook
+from hookkeeper.registry.tenants import BEING_DELETED
+from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN, GivenTime, RequestModel
+from hookkeeper.services.tenants import UNKNOWN, TenantService
+from hookkeeper.services.webhooks import require
+
+PREFIX = "/api/v1"
+BRACKETS = re.compile(rb"(?<=event_types)(\[\d*\]|%5B\d*%5D)=", re.IGNORECASE)
+MAX_LIMIT = 250
+ReadModel = TypeVar("ReadModel", bound=BaseModel)
+Item = TypeVar("Item")
+Row = TypeVar("Row")
+Ordering = Literal["ascending", "descending"]
+ReadRows = Callable[[int, str | None, bool], Awaitable[tuple[list[Row], str | None]]]
+"""Reads up to a limit of rows after a cursor, in ascending order or not; returns where the next ones begin, if any."""
+BACKWARDS = "<"
+"""What the cursor of a page before an item begins with."""
+
+
+class SvixPaths:
+    """Middleware: a path may end with a slash, and lists in queries may have brackets, as Svix's server reads them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(f"{PREFIX}/"):
+            scope["path"] = scope["path"].rstrip("/")
+            scope["query_string"] = BRACKETS.sub(b"=", scope["query_string"])
+        await self._app(scope, receive, send)
+
+
+class SvixRoute(GuardedRoute):
+    """A route of Svix's API. The OpenAPI document is that of `/v1` alone: Svix publishes its own."""
+
+
+ROUTES: dict[str, Any] = {"prefix": PREFIX, "route_class": SvixRoute, "include_in_schema": False}
+"""How a router of Svix's API is made."""
+
+
+class In(RequestModel):
+    """Base of the models of requests. Values are checked by the requests of ours that they are translated to."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class Out(BaseModel):
+    """Base of the models of answers."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+def untranslatable(reason: str) -> AfterValidator:
+    """Refuse a field that has no counterpart, unless its value means the same as none."""
+
+    def refuse(value: Any) -> None:
+        if value:
+            raise ValueError(reason)
+
+    return AfterValidator(refuse)
+
+
+def translated(model: type[ReadModel], **fields: Any) -> ReadModel:
+    """Make a request of ours. Raises Invalid, which names the fields as we do."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise Invalid.of(error.errors()) from None
+
+
+class ListResponse(BaseModel, Generic[Item]):
+    data: list[Item]
+    iterator: str | None
+    prevIterator: str | None  # noqa: N815 - an alias generator does not reach the models of items
+    done: bool
+    """There is nothing more in the direction of the request."""
+
+
+class Paging(NamedTuple):
+    """The page that a request wants: after an item of the list, or before one."""
+
+    limit: int
+    cursor: PageCursor
+
+    @property
+    def is_backwards(self) -> bool:
+        return (self.cursor.start or "").startswith(BACKWARDS)
+
+    @property
+    def start(self) -> str | None:
+        """The item that the page begins after, or ends before; None for the first page."""
+        return (self.cursor.start or "").removeprefix(BACKWARDS) or None
+
+    def page(self, items: Sequence[Item], end: str | None) -> ListResponse[Item]:
+        """Make a page of a list that goes in one direction only; `end` is where the next one begins."""
+        iterator = self._signed(end)
+        return ListResponse(data=list(items), iterator=iterator, prevIterator=None, done=iterator is None)
+
+    async def ordered(
+        self, order: Ordering, read: ReadRows[Row], at: Callable[[Row], str], show: Callable[[Row], Item]
+    ) -> ListResponse[Item]:
+        """Read a page of a list that can be read from both ends; `at` is the cursor of a row."""
+        rows, more = await read(self.limit, self.start, (order == "ascending") != self.is_backwards)
+        near, far = (at(rows[0]), more or at(rows[-1])) if rows else (None, more)
+        if self.is_backwards:
+            rows, near, far = rows[::-1], far, near
+        return ListResponse(
+            data=[show(row) for row in rows],
+            iterator=self._signed(far),
+            prevIterator=self._signed(near and BACKWARDS + near),
+            done=more is None,
+        )
+
+    def of_whole(self, items: Sequence[Item]) -> ListResponse[Item]:
+        """Make a page of a list that is short enough to be made as a whole."""
+        at = int(self.start or 0)
+        begin, end = (max(at - self.limit, 0), at) if self.is_backwards else (at, at + self.limit)
+        shown = items[begin:end]
+        return ListResponse(
+            data=list(shown),
+            iterator=self._signed(str(begin + len(shown))),
+            prevIterator=self._signed(f"{BACKWARDS}{begin}"),
+            done=begin == 0 if self.is_backwards else end >= len(items),
+        )
+
+    def _signed(self, text: str | None) -> str | None:
+        return self.cursor.page((), text).next_cursor
+
+
+async def _paging(
+    request: Request, limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50, iterator: str | None = None
+) -> Paging:
+    return Paging(limit, PageCursor(state_of(request).cursor_key, request.url.path, iterator))
+
+
+PagingDep = Annotated[Paging, Depends(_paging)]
+
+
+async def find_application(app_id: str, tenants: TenantService) -> Tenant:
+    """Return an application. Raises NotFound, also for another one than the key's."""
+    if not re.fullmatch(TENANT_PATTERN[1:-1], app_id, re.ASCII):
+        raise NotFound(UNKNOWN)
+    tenant = await tenants.get(app_id)
+    if is_leaving(tenant):
+        raise NotFound(UNKNOWN)
+    return tenant
+
+
+def is_leaving(tenant: Tenant) -> bool:
+    """Return whether an application was deleted: that takes a while."""
+    return tenant.suspended_at is not None and tenant.reason == BEING_DELETED
+
+
+async def _application(app_id: str, tenants: TenantsDep) -> Tenant:
+    return await find_application(app_id, tenants)
+
+
+Application = Annotated[Tenant, Depends(_application)]
+
+
+async def find_endpoint(app: Tenant, endpoint_id: str, store: StoreDep) -> Webhook | None:
+    """Return an endpoint of an application by its id or uid, or None."""
+    if not re.fullmatch(EVENT_ID[1:-1], endpoint_id, re.ASCII):
+        return None
+    return await store.webhooks.get(endpoint_id, app.id)
+
+
+async def _endpoint(app: Application, endpoint_id: str, store: StoreDep) -> Webhook:
+    return require(await find_endpoint(app, endpoint_id, store))
+
+
+Endpoint = Annotated[Webhook, Depends(_endpoint)]
+MessageId = Annotated[str, Path(alias="msg_id", pattern=EVENT_ID)]
+
+
+class MessageFilter(NamedTuple):
+    """Which messages a list has."""
+
+    before: datetime | None
+    after: datetime | None
+    channel: str | None
+    event_types: tuple[str, ...]
+
+    def search(self, app: Tenant, **others: Any) -> Search:
+        """Return the search that finds them, with other conditions."""
+        keys = (Key(CHANNEL, self.channel),) if self.channel else ()
+        found = Search(tenant=app.id, types=self.event_types, since=self.after, until=self.before, keys=keys)
+        return replace(found, **others)
+
+
+async def _message_filter(
+    before: GivenTime | None = None,
+    after: GivenTime | None = None,
+    channel: Annotated[str | None, Query(max_length=128)] = None,
+    event_types: Annotated[list[str] | None, Query(max_length=100)] = None,
+) -> MessageFilter:
+    """Read the filter. Clients send several event types as one text with commas, or repeat the parameter."""
+    types = [name for given in event_types or () for name in given.split(",") if name]
+    return MessageFilter(before, after, channel, tuple(types))
+
+
+MessageFilterDep = Annotated[MessageFilter, Depends(_message_filter)]
+
+
+async def _mac_of_key(
+    request: Request, idempotency_key: Annotated[str | None, Header(min_length=1, max_length=256)] = None
+) -> str | None:
+    """Return a MAC of path and idempotency key, of which an id is made: the request, repeated, makes nothing new."""
+    if idempotency_key is None:
+        return None
+    meant = f"idempotency\0{request.url.path}\0{idempotency_key}"
+    return hmac.new(state_of(request).cursor_key, meant.encode(), hashlib.sha256).hexdigest()
+
+
+KeyMac = Annotated[str | None, Depends(_mac_of_key)]

@@ -1,0 +1,350 @@
+"""Endpoints, which are webhooks with a URL: their headers, secrets, statistics, recoveries, examples."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+from pydantic import AliasChoices, Field
+from starlette.responses import JSONResponse
+
+from api.access import needs
+from api.deps import IndexDep, RecoveriesDep, StoreDep, WebhooksDep
+from api.schemas.webhooks import SecretRotation
+from api.svix.base import (
+    ROUTES,
+    Application,
+    Endpoint,
+    In,
+    KeyMac,
+    ListResponse,
+    Ordering,
+    Out,
+    PagingDep,
+    find_endpoint,
+    translated,
+    untranslatable,
+)
+from api.svix.messages import OF_KEY, MessageOut
+from hookkeeper.content.payload import Payload
+from hookkeeper.crypto.signing_keys import ASYMMETRIC, SYMMETRIC, is_asymmetric, public_key
+from hookkeeper.registry.index.statistics import StatisticsQuery
+from hookkeeper.registry.models import Tenant, Webhook
+from hookkeeper.registry.paging import write_cursor
+from hookkeeper.registry.webhooks import WEBHOOKS_BY_AGE, WebhookExists
+from hookkeeper.services.errors import Invalid
+from hookkeeper.services.fields import GivenTime, Time
+from hookkeeper.services.new_event import new_event_id
+from hookkeeper.services.preview import SampleEvent
+from hookkeeper.services.recoveries import RecoveryRequest
+from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges
+from hookkeeper.services.webhooks import WebhookService, require, webhook_id_of
+from hookkeeper.times import utc_now
+
+router = APIRouter(**ROUTES)
+READ, WRITE = needs("webhooks:read"), needs("webhooks:write")
+SENSITIVE = frozenset({"authorization", "x-api-key", "x-auth-token", "www-authenticate"})
+"""Headers whose values are never shown."""
+NULLABLE = frozenset({"uid", "rate_limit"})
+"""Fields of a webhook in which null has a meaning: there is none."""
+STATISTICS = timedelta(days=28)
+READS_KEY = "svix-libs/2."
+"""How the user agent of clients begins that read the new key from the answer to a rotation."""
+
+
+class EndpointPatch(In):
+    """Clients of the first version send `filterTypes`, `rateLimit` and `version`, which means nothing."""
+
+    url: str = ""
+    uid: str | None = None
+    description: Any = ""
+    disabled: bool = False
+    event_types: list[Any] | None = Field(None, validation_alias=AliasChoices("eventTypes", "filterTypes"))
+    channels: list[Any] | None = None
+    metadata: Any = Field(default_factory=dict)
+    throttle_rate: int | None = Field(None, validation_alias=AliasChoices("throttleRate", "rateLimit"))
+    version: Any = None
+    secret: Annotated[Any, untranslatable("is changed by POST …/secret/rotate")] = None
+
+
+class EndpointUpdate(EndpointPatch):
+    url: str
+
+
+class EndpointIn(EndpointUpdate):
+    secret: str | None = None
+    headers: Any = None
+
+
+class EndpointOut(Out):
+    id: str
+    uid: str | None
+    url: str
+    description: str
+    disabled: bool
+    event_types: list[str] | None
+    channels: list[str] | None
+    metadata: dict[str, str]
+    throttle_rate: int | None
+    created_at: Time
+    updated_at: Time
+    filter_types: list[str] | None
+    rate_limit: int | None
+    version: int = 1
+
+
+def shown(row: Webhook) -> dict[str, Any]:
+    """Return what an answer has of an endpoint, for clients of both versions."""
+    types = None if "*" in row.events else row.events
+    rate = max(round(row.rate_limit), 1) if row.rate_limit else None
+    return {
+        "id": row.id,
+        "uid": row.uid,
+        "url": row.url,
+        "description": row.description,
+        "disabled": not row.enabled,
+        "event_types": types,
+        "filter_types": types,
+        "channels": list(row.channels) or None,
+        "metadata": row.metadata_,
+        "throttle_rate": rate,
+        "rate_limit": rate,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }
+
+
+def _out(row: Webhook) -> EndpointOut:
+    return EndpointOut(**shown(row))
+
+
+class HeadersIn(In):
+    headers: dict[str, str]
+
+
+class HeadersPatchIn(In):
+    headers: dict[str, str | None]
+
+
+class HeadersOut(Out):
+    headers: dict[str, str]
+    sensitive: list[str]
+
+
+class SecretOut(Out):
+    key: str
+
+
+class RotateIn(In):
+    key: str | None = None
+    grace_period_seconds: int | None = None
+
+
+class StatsOut(Out):
+    success: int
+    pending: int
+    sending: int
+    fail: int
+    canceled: int
+
+
+class RecoverIn(In):
+    since: GivenTime
+    until: GivenTime | None = None
+
+
+class RecoverOut(Out):
+    id: str
+    status: str = "running"
+    task: str = "endpoint.recover"
+    updated_at: Time
+
+
+class ExampleIn(In):
+    event_type: str
+
+
+def _fields(given: EndpointPatch) -> dict[str, Any]:
+    """Return the fields of the webhook that were sent."""
+    fields = {name: getattr(given, name) for name in given.model_fields_set - {"version"}}
+    if "event_types" in fields:
+        types = fields.pop("event_types")
+        if types == []:
+            raise Invalid.field("events", "must not be empty: null means all")
+        fields["events"] = ["*"] if types is None else types
+    if "channels" in fields:
+        fields["channels"] = fields["channels"] or ()
+    if "disabled" in fields:
+        fields["enabled"] = not fields.pop("disabled")
+    if "throttle_rate" in fields:
+        fields["rate_limit"] = fields.pop("throttle_rate") or None
+    if "secret" in fields:
+        fields["secret"] = _key(fields["secret"])
+    return {name: value for name, value in fields.items() if value is not None or name in NULLABLE}
+
+
+def _key(given: str | None) -> str | None:
+    """Return a signing key as we write it: Svix takes one without its prefix too."""
+    if not given or given.startswith((SYMMETRIC, ASYMMETRIC)):
+        return given
+    return SYMMETRIC + given
+
+
+def _shown_key(webhook: Webhook) -> str:
+    """Return what verifies: of an asymmetric key the public one."""
+    return public_key(webhook.secret) if is_asymmetric(webhook.secret) else webhook.secret
+
+
+async def _create(app: Tenant, given: EndpointUpdate, webhooks: WebhookService, mac: str | None = None) -> EndpointOut:
+    """Register a webhook. With the MAC of an idempotency key, it has an id that follows from it."""
+    new = translated(NewWebhook, tenant=app.id, payload=Payload(format="svix"), **_fields(given))
+    webhook_id = webhook_id_of(mac) if mac else None
+    try:
+        return _out(await webhooks.create(dict(new), new.model_fields_set, webhook_id))
+    except WebhookExists:
+        return _out(require(await webhooks.store.webhooks.get(webhook_id or "", app.id)))
+
+
+async def _change(webhook: Webhook, fields: dict[str, Any], webhooks: WebhookService) -> Webhook:
+    changes = translated(WebhookChanges, **fields)
+    return await webhooks.change(webhook.id, {name: getattr(changes, name) for name in fields})
+
+
+@router.get("/app/{app_id}/endpoint", dependencies=[READ])
+async def list_endpoints(
+    app: Application, store: StoreDep, paging: PagingDep, order: Ordering = "descending"
+) -> ListResponse[EndpointOut]:
+    """List endpoints, the newest first unless `order` says otherwise."""
+
+    async def read(limit: int, cursor: str | None, oldest_first: bool) -> tuple[list[Webhook], str | None]:
+        return await store.webhooks.page(
+            tenant=app.id, event=None, enabled=None, limit=limit, cursor=cursor, oldest_first=oldest_first
+        )
+
+    return await paging.ordered(order, read, lambda row: write_cursor(row, WEBHOOKS_BY_AGE), _out)
+
+
+@router.post("/app/{app_id}/endpoint", status_code=201, dependencies=[WRITE])
+async def create_endpoint(app: Application, new: EndpointIn, webhooks: WebhooksDep, mac: KeyMac) -> EndpointOut:
+    """Register a webhook that sends as Svix does: the payload alone, with headers `svix-…`."""
+    return await _create(app, new, webhooks, mac)
+
+
+@router.get("/app/{app_id}/endpoint/{endpoint_id}", dependencies=[READ])
+async def show_endpoint(endpoint: Endpoint) -> EndpointOut:
+    """Show an endpoint."""
+    return _out(endpoint)
+
+
+@router.put("/app/{app_id}/endpoint/{endpoint_id}", dependencies=[WRITE])
+async def put_endpoint(
+    app: Application, endpoint_id: str, new: EndpointUpdate, store: StoreDep, webhooks: WebhooksDep, response: Response
+) -> EndpointOut:
+    """Replace all of an endpoint but its headers and its secret, or register it."""
+    endpoint = await find_endpoint(app, endpoint_id, store)
+    if endpoint is None:
+        response.status_code = 201
+        return await _create(app, new, webhooks)
+    whole = EndpointUpdate.model_construct(set(EndpointUpdate.model_fields), **dict(new))
+    return _out(await _change(endpoint, _fields(whole), webhooks))
+
+
+@router.patch("/app/{app_id}/endpoint/{endpoint_id}", dependencies=[WRITE])
+async def change_endpoint(endpoint: Endpoint, given: EndpointPatch, webhooks: WebhooksDep) -> EndpointOut:
+    """Change what is sent."""
+    return _out(await _change(endpoint, _fields(given), webhooks))
+
+
+@router.delete("/app/{app_id}/endpoint/{endpoint_id}", status_code=204, dependencies=[WRITE])
+async def delete_endpoint(endpoint: Endpoint, webhooks: WebhooksDep) -> None:
+    """Remove an endpoint."""
+    await webhooks.delete(endpoint)
+
+
+@router.get("/app/{app_id}/endpoint/{endpoint_id}/headers", dependencies=[needs("webhooks:secrets", "webhooks:write")])
+async def show_headers(endpoint: Endpoint) -> HeadersOut:
+    """Show the headers, of sensitive ones the names. Others are shown to keys that may read the signing key."""
+    sensitive = [name for name in endpoint.headers if name.lower() in SENSITIVE]
+    values = {name: value for name, value in endpoint.headers.items() if name not in sensitive}
+    return HeadersOut(headers=values, sensitive=sensitive)
+
+
+@router.put("/app/{app_id}/endpoint/{endpoint_id}/headers", status_code=204, dependencies=[WRITE])
+async def put_headers(endpoint: Endpoint, given: HeadersIn, webhooks: WebhooksDep) -> None:
+    """Replace all headers."""
+    await _change(endpoint, {"headers": given.headers}, webhooks)
+
+
+@router.patch("/app/{app_id}/endpoint/{endpoint_id}/headers", status_code=204, dependencies=[WRITE])
+async def change_headers(endpoint: Endpoint, given: HeadersPatchIn, webhooks: WebhooksDep) -> None:
+    """Set these headers, and remove those that are null."""
+    named = {name.lower() for name in given.headers}
+    kept = {name: value for name, value in endpoint.headers.items() if name.lower() not in named}
+    added = {name: value for name, value in given.headers.items() if value is not None}
+    await _change(endpoint, {"headers": kept | added}, webhooks)
+
+
+@router.get("/app/{app_id}/endpoint/{endpoint_id}/secret", dependencies=[needs("webhooks:secrets", "webhooks:write")])
+async def show_secret(endpoint: Endpoint, webhooks: WebhooksDep) -> SecretOut:
+    """Show the signing key. The audit log has who did."""
+    await webhooks.note_shown(endpoint)
+    return SecretOut(key=_shown_key(endpoint))
+
+
+@router.post(
+    "/app/{app_id}/endpoint/{endpoint_id}/secret/rotate", status_code=204, response_model=None, dependencies=[WRITE]
+)
+async def rotate_secret(
+    endpoint: Endpoint,
+    webhooks: WebhooksDep,
+    given: RotateIn | None = None,
+    user_agent: Annotated[str, Header()] = "",
+) -> Response:
+    """Set a new signing key. One previous key signs too; while it does, a further rotation is answered with 409.
+
+    The open server answers without a body. Clients from 2.0 on, as the Python one, read the new key from it.
+    """
+    given = given or RotateIn()
+    fields: dict[str, Any] = {"secret": _key(given.key)} if given.key else {}
+    if given.grace_period_seconds is not None:
+        fields["grace"] = given.grace_period_seconds
+    rotation = translated(SecretRotation, **fields)
+    rotated = await webhooks.rotate_secret(endpoint, rotation.model_fields_set, **dict(rotation))
+    if not user_agent.startswith(READS_KEY):
+        return Response(status_code=204)
+    return JSONResponse(SecretOut(key=_shown_key(rotated)).model_dump())
+
+
+@router.get("/app/{app_id}/endpoint/{endpoint_id}/stats", dependencies=[needs("events:read")])
+async def show_stats(
+    endpoint: Endpoint, index: IndexDep, since: GivenTime | None = None, until: GivenTime | None = None
+) -> StatsOut:
+    """Count deliveries by what became of them, by default of the latest 28 days."""
+    now = utc_now()
+    until = until or now
+    since = since or until - STATISTICS
+    if since >= until:
+        raise Invalid.field("since", "must be before until")
+    query = StatisticsQuery(since=since, until=until, now=now, tenant=endpoint.tenant, webhook=endpoint.id)
+    (group,) = (await index.statistics(query)).groups
+    return StatsOut(
+        success=group.total["deliveries_succeeded"],
+        fail=group.total["deliveries_failed"],
+        canceled=group.total["deliveries_cancelled"],
+        pending=group.held + group.retrying,
+        sending=0,
+    )
+
+
+@router.post("/app/{app_id}/endpoint/{endpoint_id}/recover", status_code=202, dependencies=[needs("events:write")])
+async def recover_endpoint(endpoint: Endpoint, given: RecoverIn, recoveries: RecoveriesDep) -> RecoverOut:
+    """Send failed messages again, in the background."""
+    state = await recoveries.of_webhook(endpoint, translated(RecoveryRequest, since=given.since, until=given.until))
+    return RecoverOut(id=state.id, updated_at=utc_now())
+
+
+@router.post("/app/{app_id}/endpoint/{endpoint_id}/send-example", dependencies=[WRITE])
+async def send_example(endpoint: Endpoint, given: ExampleIn, webhooks: WebhooksDep, mac: KeyMac) -> MessageOut:
+    """Send the example of an event type to this endpoint only."""
+    sample = translated(SampleEvent, type=given.event_type)
+    started = await webhooks.send_test(endpoint, sample, OF_KEY + mac[:32] if mac else new_event_id())
+    return MessageOut.of(started.event)

@@ -1,0 +1,147 @@
+"""Messages, which are events: create, list, show, expunge."""
+
+import re
+from collections.abc import Collection
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from api.access import needs
+from api.deps import AuditDep, CallerDep, EventEntryDep, GatewayDep, SearchesDep, TenantsDep
+from api.svix.applications import ApplicationIn, find_or_add
+from api.svix.base import (
+    ROUTES,
+    Application,
+    In,
+    KeyMac,
+    ListResponse,
+    MessageFilterDep,
+    MessageId,
+    Out,
+    PagingDep,
+    translated,
+    untranslatable,
+)
+from hookkeeper.messages.event import EventInput
+from hookkeeper.services.errors import NotPossible
+from hookkeeper.services.fields import Time
+from hookkeeper.services.new_event import NewEvent, is_generated
+
+router = APIRouter(**ROUTES)
+MAX_CHANNELS = 5
+OF_KEY = "msg_"
+"""What the ids begin with of messages that have an idempotency key instead of an `eventId`."""
+ID_OF_KEY = re.compile(rf"{OF_KEY}[0-9a-f]{{32}}")
+Retention = Annotated[Any, untranslatable("how long a payload is kept is a property of Temporal's namespace")]
+
+
+class MessageIn(In):
+    event_type: str
+    payload: dict[str, Any]
+    event_id: str | None = None
+    channels: list[Any] | None = Field(None, max_length=MAX_CHANNELS)
+    deliver_at: Any = None
+    application: ApplicationIn | None = None
+    tags: Annotated[Any, untranslatable("use channels, or search keys of the event type")] = None
+    transformations_params: Annotated[Any, untranslatable("use a template of the webhook")] = None
+    payload_retention_hours: Retention = None
+    payload_retention_period: int | None = Field(None, ge=5, le=90)
+    """Days. It changes nothing: clients send it by default, and all payloads are kept as long as the log."""
+
+
+class MessageOut(Out):
+    id: str
+    event_id: str | None
+    event_type: str
+    payload: dict[str, Any]
+    channels: list[str] | None
+    timestamp: Time
+    deliver_at: Time | None = None
+
+    @classmethod
+    def of(cls, event: EventInput, with_content: bool = True) -> "MessageOut":
+        """Show an event."""
+        return cls(
+            **message_fields(event.id, event.type, event.channels, event.data if with_content else {}),
+            timestamp=event.accepted_at,
+            deliver_at=event.deliver_at,
+        )
+
+
+def message_fields(id_: str, type_: str, channels: Collection[str], data: Any) -> dict[str, Any]:
+    """Return what an answer has of a message. Events of `/v1` can have data that are no object."""
+    return {
+        "id": id_,
+        "event_id": None if is_generated(id_) or ID_OF_KEY.fullmatch(id_) else id_,
+        "event_type": type_,
+        "channels": list(channels) or None,
+        "payload": data if isinstance(data, dict) else {"data": data},
+    }
+
+
+@router.get("/app/{app_id}/msg", dependencies=[needs("events:read")])
+async def list_messages(
+    app: Application, searches: SearchesDep, paging: PagingDep, wanted: MessageFilterDep, with_content: bool = True
+) -> ListResponse[MessageOut]:
+    """List messages, newest first. A page with payloads has a few only: each is read from a history."""
+    search, limit, start = wanted.search(app), paging.limit, paging.cursor.start
+    rows, end, data = await searches.with_data(search, limit, start, reads=with_content)
+    return paging.page(
+        [
+            MessageOut(
+                **message_fields(row.id, row.type, row.channels, data.get(row.id, {})),
+                timestamp=row.accepted_at,
+                deliver_at=row.deliver_at,
+            )
+            for row in rows
+        ],
+        end,
+    )
+
+
+@router.post("/app/{app_id}/msg", status_code=202, dependencies=[needs("events:write")])
+async def create_message(
+    app_id: str,
+    new: MessageIn,
+    entry: EventEntryDep,
+    tenants: TenantsDep,
+    mac: KeyMac,
+    with_content: bool = True,
+) -> MessageOut:
+    """Accept a message. With an idempotency key it can be sent again; without, a second one with its `eventId` is a
+    conflict.
+
+    An application that does not exist is added if the message describes it.
+    """
+    await find_or_add(app_id, new.application if entry.caller.tenant is None else None, tenants)
+    event = translated(
+        NewEvent,
+        tenant=app_id,
+        id=new.event_id or (OF_KEY + mac[:32] if mac else None),
+        type=new.event_type,
+        data=new.payload,
+        channels=new.channels or (),
+        deliver_at=new.deliver_at,
+    )
+    started = await entry.accept(event)
+    if started.duplicate and mac is None:
+        raise NotPossible("A message with this eventId was accepted before.")
+    return MessageOut.of(started.event, with_content)
+
+
+@router.get("/app/{app_id}/msg/{msg_id}", dependencies=[needs("events:read")])
+async def show_message(
+    app: Application, msg_id: MessageId, gateway: GatewayDep, with_content: bool = True
+) -> MessageOut:
+    """Show a message."""
+    return MessageOut.of((await gateway.read(app.id, msg_id)).event, with_content)
+
+
+@router.delete("/app/{app_id}/msg/{msg_id}/content", status_code=204, dependencies=[needs("events:write")])
+async def expunge_message(
+    app: Application, msg_id: MessageId, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+) -> None:
+    """Erase a finished message with its attempts. One that is being delivered is a conflict."""
+    await gateway.erasure.erase(app.id, msg_id)
+    await audit.keep(caller.did("event.erase", msg_id, app.id))
