@@ -214,7 +214,7 @@ async def _upgrade(seed: int, shape: Shape, earlier: str = "") -> Row:
     result = await upgrade.run(seed, earlier, upgrade.SECONDS, upgrade.RATE, report.print_step, shape)
     passed, found = report.print_upgrade(result), result.verdicts.values()
     lost, stuck = sum(len(each.lost) for each in found), sum(len(each.stuck) for each in found)
-    figure = f"from {earlier}, {result.rolls} times; latest {max(each.longest for each in found):.0f} s"
+    figure = f"from {earlier}; latest {max(each.longest for each in found):.0f} s"
     posted, doubled = sum(each.accepted for each in found), sum(each.duplicates for each in found)
     return Row(passed, posted, lost, stuck, doubled, figure)
 

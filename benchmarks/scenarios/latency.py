@@ -10,8 +10,9 @@ BURST, BURSTS, BURST_INTERVAL = 50, 4, 2.0
 TENANTS, TENANTS_SECONDS = 500, 8.0
 TICKS_PER_S = 100
 CONNECTIONS = 200
-MODERATE_TENANTS, MODERATE_SECONDS, MODERATE_EVENTS = 100, 10, 500
-"""So many tenants, for as many seconds as the second number at least, with as many events as the third at least."""
+MODERATE_TENANTS = 100
+MODERATE_SECONDS, MODERATE_EVENTS = 10, 500
+"""At each rate, events are posted for ten seconds, and longer if these are fewer than 500 events."""
 MODERATE_RATES = (10, 50, 300)
 """Events a second."""
 ON_TIME_MS = 1000.0
@@ -37,8 +38,8 @@ async def bursts(bench: Bench) -> Metrics:
 
 
 async def moderate(bench: Bench) -> Metrics:
-    """Post at moderate rates for some seconds, each to tenants of its own, after a first event of each tenant. Then
-    look how much that has stored.
+    """Post at moderate rates for some seconds, each to tenants of its own, after a first event of each tenant, and
+    measure what they store.
     """
     metrics: Metrics = {}
     for rate in MODERATE_RATES:
