@@ -15,16 +15,13 @@ import httpx
 
 from drills import temporal_cluster
 from drills.postgres import Postgres, own
-from drills.production import listens
-from drills.shape import ROLES
 from drills.supervisor import Service, Supervisor
-from drills.temporal_cluster import ROOT
 from hookkeeper.cli.child_process import signal_group
 from hookkeeper.cli.console import Failed
 
 ADMIN_KEY = "an-admin-key-of-a-drill"
 OPTIONS = {"max_connections": "300", "shared_buffers": "64MB"}
-REGISTRY, TEMPORAL = ("hookkeeper",), ("temporal", "temporal_visibility")
+REGISTRY, TEMPORAL = ("hookkeeper",), temporal_cluster.DATABASES
 DATABASES = REGISTRY + TEMPORAL
 """In the order of their dumps."""
 
@@ -88,11 +85,10 @@ class Site:
         self.api = f"http://{self.address}:8080"
         archiving = {"archive_mode": "on", "archive_command": f"cp %p {folder}/archive/%f", "archive_timeout": "5"}
         self.primary, self.replica = self.server("primary", 2, **archiving), self.server("replica", 3)
-        for name in ("archive", "dumps", "bin"):
+        for name in ("archive", "dumps"):
             (folder / name).mkdir()
         own(folder / "archive")
-        (folder / "bin" / "temporal-sql-tool").symlink_to(temporal_cluster.folder() / "sql")
-        self._tools = {"PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        self._tools = temporal_cluster.make_tools(folder)
 
     def server(self, name: str, host: int, **options: str) -> Server:
         return Server(self.folder / name, f"{self.network}.{host}", options)
@@ -104,9 +100,7 @@ class Site:
             hba.write("host all all 127.0.0.0/8 trust\nhost replication all 127.0.0.0/8 trust\n")
         await primary.start(self.primary.postgres.service)
         await self.primary.sql("CREATE DATABASE hookkeeper")
-        server = {"SQL_PLUGIN": "postgres12", "SQL_HOST": self.primary.address, "SQL_PORT": "5432"}
-        server |= {"SQL_USER": "postgres", "SQL_PASSWORD": "none"}
-        await primary.run("schema", ["sh", str(ROOT / "docker" / "temporal-schema.sh")], self._tools | server)
+        await temporal_cluster.create_tables(primary, self._tools, self.primary.address)
         await self.primary.base_backup(self.folder / "base")
         await self.primary.base_backup(self.replica.data, "--write-recovery-conf")
         await replica.start(self.replica.postgres.service)
@@ -159,13 +153,8 @@ class Site:
     @asynccontextmanager
     async def running(self, server: Server, case: Case) -> AsyncIterator[Supervisor]:
         """Run Temporal, a worker and the API on the databases of a server until the block ends."""
-        config = temporal_cluster.configuration(self.address, self.address, server.address, None)
-        stores = config["persistence"]["datastores"]
-        for store, wanted in zip(("default", "visibility"), TEMPORAL, strict=True):
-            stores[store]["sql"]["databaseName"] = case.database(wanted)
-        file = server.folder / "temporal.json"
-        temporal_cluster.write(file, config)
-        temporal = temporal_cluster.command(file, ROLES)
+        databases = [case.database(name) for name in TEMPORAL]
+        config = temporal_cluster.configuration(self.address, self.address, server.address, None, databases)
         variables = self.variables(server, case)
 
         def service(command: str) -> Service:
@@ -174,11 +163,8 @@ class Site:
             )
 
         async with Supervisor(server.folder / "logs") as processes:
-            await processes.start(
-                Service("temporal", temporal, listens(self.address, temporal_cluster.PORTS["frontend"]))
-            )
-            namespace = ["sh", str(ROOT / "docker" / "temporal-namespace.sh")]
-            await processes.run("namespace", namespace, self._tools | variables)
+            await processes.start(temporal_cluster.service("temporal", server.folder, config, self.address))
+            await temporal_cluster.create_namespace(processes, self._tools, variables)
             await processes.run("migrate", hookkeeper_command("migrate", "--wait", "60"), variables)
             await asyncio.gather(*(processes.start(service(command)) for command in ("worker", "api")))
             yield processes
