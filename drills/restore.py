@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from drills import temporal_cluster
+from drills import cluster, temporal_cluster
 from drills.answers import PlannedAnswer
 from drills.environment import TENANT, Report
 from drills.event_log import list_events
@@ -118,8 +118,7 @@ class Posted:
         return 0
 
     def client(self) -> httpx.AsyncClient:
-        headers = {"authorization": f"Bearer {ADMIN_KEY}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=20)
+        return cluster.client(self.url, ADMIN_KEY, timeout=20)
 
 
 async def run(events: int, report: Report, only: Sequence[Case] = CASES) -> list[Restored]:
