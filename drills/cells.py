@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from drills import cluster
+from drills import cluster, stack
 from drills.answers import PlannedAnswer
 from drills.cluster import Cluster
 from drills.environment import Report
@@ -91,17 +91,17 @@ def _ids(requests: Iterable[ReceivedRequest]) -> set[str]:
 
 async def run(seed: int, report: Report) -> Moved:
     """Post events of three tenants, and move one."""
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-cells-")))
-        cells = {name: await stack.enter_async_context(cluster.running(folder=folder / name)) for name in "ab"}
-        receivers = await stack.enter_async_context(receiving())
-        supervisor = await stack.enter_async_context(Supervisor(folder))
+    async with AsyncExitStack() as resources:
+        folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-cells-")))
+        cells = {name: await resources.enter_async_context(cluster.running(folder=folder / name)) for name in "ab"}
+        receivers = await resources.enter_async_context(receiving())
+        supervisor = await resources.enter_async_context(Supervisor(folder))
         environment = {"HOOKKEEPER_CELL_MAP": str(_write_map(folder, cells)), "HOOKKEEPER_SHUTDOWN_DELAY": "0"}
         router = _router(environment)
         await supervisor.start(router)
         loads = []
         for tenant, cell in TENANTS.items():
-            http = await stack.enter_async_context(await _client(router, cells[cell], tenant))
+            http = await resources.enter_async_context(await _client(router, cells[cell], tenant))
             await _register(http, tenant, receivers)
             loads.append(LoadGenerator(http, tenant, seed))
         posting = asyncio.Event()
@@ -160,10 +160,7 @@ def _router(environment: Mapping[str, str]) -> Service:
     url = f"http://{LOCALHOST}:{(port := free_ports(Ports()).api)}"
 
     async def is_ready() -> bool:
-        async with httpx.AsyncClient(trust_env=False) as http:
-            with suppress(httpx.TransportError):
-                return (await http.get(f"{url}/readyz")).is_success
-        return False
+        return bool(await stack.probe(f"{url}/readyz"))
 
     own = {**environment, "HOOKKEEPER_PORT": str(port)}
     return Service("router", [sys.executable, "-m", "hookkeeper", "router"], is_ready, own)

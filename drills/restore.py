@@ -182,7 +182,7 @@ async def _restore(
     async with AsyncExitStack() as resources:
         if case is PROMOTED:
             server, moment = site.replica, ended  # nothing that was accepted may be missing
-            await server.sql("SELECT pg_promote()")
+            await server.postgres.ask("SELECT pg_promote()")
         else:
             server = site.server(f"restored-{CASES.index(case)}", 10 + CASES.index(case))
             databases = await resources.enter_async_context(Supervisor(server.folder / "logs"))
