@@ -46,7 +46,7 @@ CELL = "hookkeeper-cell"
 """The header by which a request chooses its cell."""
 EVENTS, BATCH, CURRENT_KEY = "/v1/events", "/v1/events/batch", "/v1/keys/current"
 TENANTS = "/v1/tenants"
-OF_EARLIER = re.compile(r"/v1/(events|recoveries)/(?!stream$|batch$)[^/]+.*")
+STAYING = re.compile(r"/v1/(events|recoveries)/(?!stream$|batch$)[^/]+.*")
 """Paths of objects that stay in the cell which made them."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 READS = frozenset({"GET", "HEAD"})
@@ -56,7 +56,7 @@ NOT_FORWARDED = frozenset(
 )
 NOT_RETURNED = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"date", b"server"})
 TRUSTED = 5.0
-"""Seconds for which a key is not looked up again: a revoked one passes for so long to a cell that has it still."""
+"""Seconds for which a key is not looked up again: for this time, a revoked one still reaches cells."""
 MAX_KEYS = 10_000
 LOOK_INTERVAL = 1.0
 """Seconds after which the file of the map is looked at again."""
@@ -209,7 +209,7 @@ class Router:
             return await self._event(request, body, key, place)
         if place.moving_to and request.method not in READS and not path.startswith(f"{EVENTS}/"):
             raise _unavailable("The tenant is moved to another cell: nothing can be changed for a moment.")
-        earlier = place.earlier() if OF_EARLIER.fullmatch(path) else []
+        earlier = place.earlier() if STAYING.fullmatch(path) else []
         return await self._first(request, body, [place.cell, *earlier], 404)
 
     async def _tenant_of(self, request: Request, body: bytes, key: KeyOwner) -> str:

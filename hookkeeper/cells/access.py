@@ -15,11 +15,13 @@ from hookkeeper.cells.cell_map import CellMap
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 
-AGAIN = "run the same command again to continue"
-
 
 class MoveFailed(Exception):
     """A step was not possible. The message says what to do."""
+
+
+class CellUnavailable(Exception):
+    """The API of a cell does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,14 @@ class CellAccess:
     retention: timedelta
 
     async def call(self, method: str, path: str, *accepted: int, **request: Any) -> Any:
-        """Call the API; return the JSON of a success, or None for one of these other statuses. Raises MoveFailed."""
+        """Call the API; return the JSON of a success, or None for one of these other statuses.
+
+        Raises MoveFailed and CellUnavailable.
+        """
         try:
             answer = await self.http.request(method, f"/v1/{path}", **request)
         except httpx.TransportError as error:
-            raise MoveFailed(f"cell {self.name} does not answer ({error}): {AGAIN}") from error
+            raise CellUnavailable(f"cell {self.name} does not answer ({error})") from error
         if answer.status_code in accepted:
             return None
         if not answer.is_success:

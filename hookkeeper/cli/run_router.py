@@ -13,7 +13,7 @@ from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.ports import listen
 from hookkeeper.cli.processes import ShutdownDeadline, freeze_objects, run, to_log, until_stopped
 from hookkeeper.cli.run_api import REQUEST_GRACE, ApiServer, running_server, server_config
-from hookkeeper.cli.startup import begin, map_of, open_metrics
+from hookkeeper.cli.startup import begin, cell_map_path, open_metrics
 from hookkeeper.settings import Settings
 
 KEPT_ALIVE = 4.0
@@ -24,7 +24,7 @@ log = structlog.get_logger("hookkeeper.router")
 def run_router() -> None:
     """Pass requests on to cells until stopped, then finish those in progress."""
     settings = begin()
-    run(_serve(settings, map_of(settings)))
+    run(_serve(settings, cell_map_path(settings)))
 
 
 async def _serve(settings: Settings, path: Path) -> None:

@@ -105,8 +105,7 @@ class TenantRows:
     async def waiting(self, tenant: str) -> Waiting:
         """Count what the cell still has to deliver."""
         row = deliveries.c
-        of_tenant = select(literal(1)).where(row.tenant == tenant)
-        is_open = of_tenant.where(NOT_SUCCEEDED, row.status.not_in(FINAL))
+        is_open = select(literal(1)).where(row.tenant == tenant, NOT_SUCCEEDED, row.status.not_in(FINAL))
         own = select(webhooks.c.id).where(webhooks.c.tenant == tenant)
         in_line = select(literal(1)).where(row.webhook_id.in_(own), IN_LINE)
         async with self._database.read() as session:

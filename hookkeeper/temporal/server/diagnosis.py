@@ -39,7 +39,7 @@ OLDEST_SERVER = (1, 29)
 POLL_LIFETIME = timedelta(seconds=90)
 """A worker polls again after 60 s at the latest."""
 RUNS = 200
-"""Runs whose keys are looked at: the newest ones, and as many older ones."""
+"""Runs whose keys are looked at, in each of two lists: the newest ones, and older ones."""
 WORKFLOW, ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
@@ -188,7 +188,7 @@ class _Checks:
         return await self._check_version(polling[0]) or well(f"{count} {'polls' if count == 1 else 'poll'}{tasks}")
 
     async def _pollers(self, queue: str, kind: TaskQueueType.ValueType) -> list[PollerInfo]:
-        """Return those that have polled a queue lately."""
+        """Return those that have polled a queue within `POLL_LIFETIME`."""
         since = self._now() + self._ahead - POLL_LIFETIME
         pollers = (await describe_queue(self._client, queue, kind)).pollers
         return [poller for poller in pollers if poller.last_access_time.ToDatetime(UTC) > since]
