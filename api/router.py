@@ -7,8 +7,7 @@ import asyncio
 import json
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import RETRY_AFTER_SECONDS
+from api.errors import unavailable
 from api.problems import (
     Malformed,
     Missing,
@@ -36,7 +35,7 @@ from api.problems import (
 from api.requests import MAX_BATCH_BYTES, PARSED_ON_LOOP, StrictRequest
 from api.strict_json import parse
 from hookkeeper import metrics
-from hookkeeper.asyncio_tasks import stop
+from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.cells import cell_map
 from hookkeeper.cells.cell_map import BadCellMap, CellMap, Place
 from hookkeeper.limits import TenantLimit, TooManyWaiting
@@ -117,7 +116,7 @@ class Cells:
         except (httpx.TransportError, httpx.InvalidURL) as error:
             metrics.ROUTED.labels(cell, "none").inc()
             log.warning("a cell does not answer", cell=cell, error=repr(error))
-            raise _unavailable(f"Cell {cell} does not answer.") from None
+            raise unavailable(f"Cell {cell} does not answer.") from None
 
 
 class Keys:
@@ -166,7 +165,7 @@ class Keys:
                 retry = {"retry-after": answer.headers.get("retry-after", "1")}
                 raise TooManyRequests(json.loads(text)["detail"], headers=retry)
             elif answer.status_code >= 500:
-                problem = _unavailable(f"Cell {cell} cannot look up the key.")
+                problem = unavailable(f"Cell {cell} cannot look up the key.")
         if isinstance(problem, Unauthorized):
             self._known[digest] = problem
         raise problem
@@ -208,7 +207,7 @@ class Router:
         if request.method == "POST" and path == EVENTS:
             return await self._event(request, body, key, place)
         if place.moving_to and request.method not in READS and not path.startswith(f"{EVENTS}/"):
-            raise _unavailable("The tenant is moved to another cell: nothing can be changed for a moment.")
+            raise unavailable("The tenant is moved to another cell: nothing can be changed for a moment.")
         earlier = place.earlier() if STAYING.fullmatch(path) else []
         return await self._first(request, body, [place.cell, *earlier], 404)
 
@@ -315,7 +314,7 @@ async def _read(answer: httpx.Response) -> bytes:
     try:
         return await answer.aread()
     except httpx.TransportError:
-        raise _unavailable("A cell has not finished its answer.") from None
+        raise unavailable("A cell has not finished its answer.") from None
     finally:
         await answer.aclose()
 
@@ -336,24 +335,9 @@ class _Streamed(StreamingResponse):
             await self._answer.aclose()
 
 
-def _unavailable(detail: str) -> ServiceUnavailable:
-    return ServiceUnavailable(
-        f"{detail} Repeat the request, with the same id if it has one.",
-        headers={"retry-after": str(RETRY_AFTER_SECONDS)},
-    )
-
-
 def create_router(path: Path, http: httpx.AsyncClient, stopping: asyncio.Event) -> Starlette:
     """Make the app around a client that is open already. Raises BadCellMap."""
     cells = Cells(path, http)
-
-    @asynccontextmanager
-    async def watching(_: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(cells.watch())
-        try:
-            yield
-        finally:
-            await stop(task)
 
     async def is_alive(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -368,5 +352,5 @@ def create_router(path: Path, http: httpx.AsyncClient, stopping: asyncio.Event) 
             Route("/readyz", is_ready),
             Route("/{path:path}", Router(cells).handle, methods=METHODS),
         ],
-        lifespan=watching,
+        lifespan=lambda _: in_background(cells.watch(), "map of cells"),
     )
