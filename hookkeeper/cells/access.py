@@ -78,7 +78,7 @@ async def opened(known: CellMap, name: str) -> AsyncIterator[CellAccess]:
         yield CellAccess(name, store, http, settings.retention)
 
 
-class _OfFile(Settings):
+class _FileSettings(Settings):
     """Settings of a file alone: those of this process are not those of a cell."""
 
     @classmethod
@@ -98,7 +98,7 @@ def settings_of(path: Path) -> Settings:
     if not path.is_file():
         raise MoveFailed(f"the settings of a cell are not at {path}")
     try:
-        return _OfFile(_env_file=path)
+        return _FileSettings(_env_file=path)
     except ValidationError as error:
         names = ", ".join(f"HOOKKEEPER_{str(each['loc'][0]).upper()}" for each in error.errors())
         raise MoveFailed(f"{path} has invalid settings: {names}") from error

@@ -77,7 +77,7 @@ async def _move(tenant: str, to: str, settle: float) -> None:
         if (source := left_cell(place, to)) is None:
             out.print(f"{tenant} is in {to}", markup=False)
             return
-        other = place.moving_to or to if source == to else to
+        other = (place.moving_to or to) if source == to else to
         async with opened(known, source) as old, opened(known, other) as new:
             moving = Move(path, tenant, old, new, settle, lambda text: out.print(text, markup=False))
             async with until_stopped():
