@@ -335,9 +335,8 @@ class _Streamed(StreamingResponse):
             await self._answer.aclose()
 
 
-def create_router(path: Path, http: httpx.AsyncClient, stopping: asyncio.Event) -> Starlette:
-    """Make the app around a client that is open already. Raises BadCellMap."""
-    cells = Cells(path, http)
+def create_router(cells: Cells, stopping: asyncio.Event) -> Starlette:
+    """Make the app. Once `stopping` is set, it is not ready."""
 
     async def is_alive(_: Request) -> Response:
         return JSONResponse({"status": "ok"})

@@ -1,5 +1,6 @@
 """Access to a cell for `hookkeeper cells move`: its registry, and its API with the admin key."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -95,8 +96,8 @@ class _FileSettings(Settings):
 
 def settings_of(path: Path) -> Settings:
     """Read the settings of a cell. Raises MoveFailed."""
-    if not path.is_file():
-        raise MoveFailed(f"the settings of a cell are not at {path}")
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        raise MoveFailed(f"the settings of a cell are no file at {path} that can be read")
     try:
         return _FileSettings(_env_file=path)
     except ValidationError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import structlog
 
-from api.router import TIMEOUT, create_router
+from api.router import TIMEOUT, Cells, create_router
 from api.server.connections import MAX_CONNECTIONS, ClientTimeouts, bounded
 from hookkeeper.cells.cell_map import BadCellMap
 from hookkeeper.cli.console import InvalidSettings
@@ -33,7 +33,7 @@ async def _serve(settings: Settings, path: Path) -> None:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEPT_ALIVE)
     async with httpx.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False) as http:
         try:
-            app = create_router(path, http, stopping)
+            app = create_router(Cells(path, http), stopping)
         except BadCellMap as error:
             raise InvalidSettings(str(error)) from error
         protocol = bounded(MAX_CONNECTIONS, ClientTimeouts())

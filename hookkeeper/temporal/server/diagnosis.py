@@ -32,6 +32,7 @@ from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.temporal.server.readiness import USELESS_NAMESPACE, Readiness, describe_queue, polls
 from hookkeeper.temporal.server.visibility import in_queue, quoted
 from hookkeeper.temporal.workers.versions import UNVERSIONED, current_version, named
+from hookkeeper.times import rfc3339
 
 CONNECT_TIMEOUT = 5.0
 OLDEST_SERVER = (1, 29)
@@ -236,7 +237,7 @@ class _Checks:
 
     async def keys(self) -> Sequence[Finding]:
         """Look at the keys that have encrypted the memos of runs, new ones and old ones."""
-        half = (self._now() - self._settings.retention / 2).strftime("%Y-%m-%dT%H:%M:%SZ")
+        half = rfc3339(self._now() - self._settings.retention / 2)
         types = ", ".join(map(quoted, (temporal_names.EVENT, temporal_names.SHARED_RUN)))
         events = f"WorkflowType IN ({types}) AND {self._own}"
         queries = (events, f"{events} AND StartTime < '{half}'")
