@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -28,9 +28,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from hookkeeper.crypto.keyring import CipherError, Keyring
 from hookkeeper.registry.encryption import use_keyring
-
-if TYPE_CHECKING:
-    pass
 
 CONNECT_TIMEOUT = 3.0
 CALL_TIMEOUT = 3.5
