@@ -202,7 +202,7 @@ class Dev(Client):
     folder: Path
     ports: DevPorts
     own_process: Process | None = field(repr=False)
-    """None for an installation in place of a `dev`: tests that need this process, or its Temporal server, are skipped."""
+    """None for an installation in place of a `dev`: tests that need the process or its Temporal server are skipped."""
 
     @property
     def process(self) -> Process:
