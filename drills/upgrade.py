@@ -98,14 +98,13 @@ async def run(
         old, new = Release("old", earlier), Release("new", current)
         variables = {VERSION: old.version, **ONLY_INSTALLED}
         async with environment(seed, shape, python=old.python, variables=variables) as env:
-            return await _upgrade(env, old, new, seed, (seconds, rate), report)
+            return await _upgrade(env, old, new, seed, seconds, rate, report)
 
 
 async def _upgrade(
-    env: Environment, old: Release, new: Release, seed: int, load: tuple[float, float], report: Report
+    env: Environment, old: Release, new: Release, seed: int, seconds: float, rate: float, report: Report
 ) -> Upgraded:
-    since, (seconds, rate) = datetime.now(UTC), load
-    opened = asyncio.Event()
+    since, opened = datetime.now(UTC), asyncio.Event()
     webhooks = await _register(env, seed, opened)
     report("opening retries, timers, queues, a release, a recovery, a bulk action, incidents and a schedule")
     posted = await _open(env, webhooks, seconds)
