@@ -192,12 +192,10 @@ class Move:
         while True:
             try:
                 await self._follow_changes()
-                waiting = await self._source.store.tenant_rows.waiting(self._tenant)
-                if not waiting.in_line and (only_in_order or not (waiting.deliveries or await self._recovers())):
+                left = await self._source.store.tenant_rows.undelivered(self._tenant)
+                if not left.in_line and (only_in_order or not (left.deliveries or await self._recovers())):
                     return
-                news = (
-                    f"{self._source.name} still has {waiting.deliveries} deliveries, {waiting.in_line} of them in order"
-                )
+                news = f"{self._source.name} still has {left.deliveries} deliveries, {left.in_line} of them in order"
             except (MoveFailed, CellUnavailable, RegistryUnavailable) as error:
                 news = f"waiting: {error}"
             if news != told:

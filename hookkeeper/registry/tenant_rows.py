@@ -34,7 +34,7 @@ HEALTH = frozenset(
 MAX_COUNTED = 10_000
 
 
-class Waiting(NamedTuple):
+class Undelivered(NamedTuple):
     """Deliveries of a tenant that are not final, and places in lines; at most `MAX_COUNTED` of each."""
 
     deliveries: int
@@ -101,7 +101,7 @@ class TenantRows:
                 for row in rows[table.name]:
                     await session.execute(insert(table).values(_by_key(table, row)))
 
-    async def waiting(self, tenant: str) -> Waiting:
+    async def undelivered(self, tenant: str) -> Undelivered:
         """Count what the cell still has to deliver."""
         row = deliveries.c
         is_open = select(literal(1)).where(row.tenant == tenant, NOT_SUCCEEDED, row.status.not_in(FINAL))
@@ -112,7 +112,7 @@ class TenantRows:
                 await session.scalar(select(func.count()).select_from(query.limit(MAX_COUNTED).subquery())) or 0
                 for query in (is_open, in_line)
             ]
-        return Waiting(*counted)
+        return Undelivered(*counted)
 
 
 async def _add_patterns(session: AsyncSession, row: Row) -> None:
