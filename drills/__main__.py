@@ -169,7 +169,7 @@ HAVE_NO_ON = {"waiting", "index", "acceptance", "glance", "cells", "production",
 """Drills whose processes cannot be chosen."""
 
 
-def _parse() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m drills", description=__doc__)
     add = parser.add_argument
     add("drill", nargs="?", choices=DRILLS, default="faults", help="the drill to run (%(default)s)")
@@ -203,6 +203,11 @@ def _parse() -> argparse.Namespace:
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
     add("--factor", type=float, default=1.0, help="neighbour, glance: multiplies the time limits (%(default)g)")
     add("--pages", type=_number, default=0, help="neighbour: pages that the hostile tenant keeps open (%(default)d)")
+    return parser
+
+
+def _parse() -> argparse.Namespace:
+    parser = _parser()
     arguments = parser.parse_args()
     arguments.shape = Shape(arguments.on, frozenset(arguments.extras))
     if arguments.extras and not arguments.shape.is_production:
