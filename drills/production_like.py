@@ -25,7 +25,7 @@ from drills.fault_drill import DrillPlan
 from drills.postgres import NotInstalled
 from drills.schedule import KINDS, USUAL, make_tour
 from drills.shape import EXTRAS, Shape
-from hookkeeper.cli.console import Failed, out
+from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import Ports
 
@@ -41,8 +41,6 @@ AIM = 0.6
 """The throughput in relation to that with the embedded server. It depends on the cores, so it decides nothing."""
 STEP_TIMEOUT = 900.0
 UPGRADE = "upgrade"
-WIDTH = 160
-"""Characters of the table, also where the output is no terminal."""
 INSTALLATION = "E2E_INSTALLATION"
 """Tells the end-to-end tests of a running installation: its folder has the data directory of `dev`."""
 E2E_OPTIONS = "tests/e2e -v -n 2 --dist loadfile --no-header"
@@ -237,7 +235,7 @@ STEPS: dict[str, tuple[Step, Shape]] = {
 
 def print_steps(rows: Sequence[Row]) -> bool:
     """Print the table of all steps, and return whether all passed."""
-    table = Table(box=None, padding=(0, 1), width=max(out.width, WIDTH))
+    table = Table(box=None, padding=(0, 1))
     for title in ("step", "verdict"):
         table.add_column(title)
     for title in ("seconds", "posted", "lost", "stuck", "doubled"):
@@ -247,7 +245,7 @@ def print_steps(rows: Sequence[Row]) -> bool:
         numbers = ("" if number is None else str(number) for number in (row.posted, row.lost, row.stuck, row.doubled))
         verdict = {True: "pass", False: "FAIL", None: "not run"}[row.passed]
         table.add_row(row.step, verdict, f"{row.seconds:.0f}", *numbers, row.figure)
-    out.print(table, width=max(out.width, WIDTH))
+    report.print_wide(table)
     return any(row.passed for row in rows) and not any(row.passed is False for row in rows)
 
 
