@@ -96,7 +96,7 @@ class _BatchRelease:
         return not (self._waiting or self._in_flight)
 
     async def fill(self) -> None:
-        """Release runs until `MAX_IN_FLIGHT` are in flight, or as many as the tenant may have."""
+        """Release runs until `MAX_IN_FLIGHT`, or the tenant's limit, are in flight."""
         while self._waiting and len(self._in_flight) < MAX_IN_FLIGHT and await self._has_slot():
             begin = asyncio.get_running_loop().time()
             if not self._in_flight:

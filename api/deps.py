@@ -139,15 +139,14 @@ SystemDep = Annotated[SystemState, _from_state(lambda state: state.system)]
 EventEntryDep = Annotated[EventEntry, Depends(event_entry)]
 
 
+def _tenant(description: str) -> Any:
+    return Query(pattern=TENANT_PATTERN, description=description, examples=["acme"])
+
+
 async def _owner(
     caller: CallerDep,
     tenant: Annotated[
-        str | None,
-        Query(
-            pattern=TENANT_PATTERN,
-            description="The tenant of the object. By default the key's own tenant, else `default`",
-            examples=["acme"],
-        ),
+        str | None, _tenant("The tenant of the object. By default the key's own tenant, else `default`")
     ] = None,
 ) -> str:
     """Return the tenant of the object that the path names. Objects of another tenant are not found."""
@@ -160,11 +159,9 @@ async def _event_owner(
     event_id: Annotated[str, Path(pattern=EVENT_ID)],
     tenant: Annotated[
         str | None,
-        Query(
-            pattern=TENANT_PATTERN,
-            description="The tenant of the event. By default the key's own tenant; for a key of all tenants `default`,"
-            " or the only one that has an event with this id",
-            examples=["acme"],
+        _tenant(
+            "The tenant of the event. By default the key's own tenant; for a key of all tenants `default`, or the only"
+            " one that has an event with this id"
         ),
     ] = None,
 ) -> str:
@@ -183,11 +180,7 @@ async def _webhook_owner(
     caller: CallerDep,
     tenant: Annotated[
         str | None,
-        Query(
-            pattern=TENANT_PATTERN,
-            description="The tenant of the webhook. A key of all tenants needs it for a `uid`, unless it is `default`",
-            examples=["acme"],
-        ),
+        _tenant("The tenant of the webhook. A key of all tenants needs it for a `uid`, unless it is `default`"),
     ] = None,
 ) -> str | None:
     """Return the tenant of the webhook that a request names; None for any."""

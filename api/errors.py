@@ -178,13 +178,18 @@ def as_problem(error: Exception, **context: str) -> Problem:
         case Unavailable() | RegistryUnavailable() | SandboxUnavailable():
             cause = str(error.__cause__) if error.__cause__ else None
             log.warning("unavailable", error=type(error).__name__, detail=str(error), cause=cause, **context)
-            return ServiceUnavailable(
-                f"{_out_of_reach(error)} Repeat the request, with the same id if it has one.",
-                headers={"retry-after": str(RETRY_AFTER_SECONDS)},
-            )
+            return unavailable(_out_of_reach(error))
         case _:
             log.error("unhandled error", exc_info=error, **context)
             return Problem("Internal error; it has been logged.")
+
+
+def unavailable(detail: str) -> ServiceUnavailable:
+    """Return the problem for what is out of reach for a while."""
+    return ServiceUnavailable(
+        f"{detail} Repeat the request, with the same id if it has one.",
+        headers={"retry-after": str(RETRY_AFTER_SECONDS)},
+    )
 
 
 def from_validation(errors: Sequence[Any], model: type[BaseModel] | None = None) -> Problem:

@@ -7,8 +7,7 @@ import asyncio
 import json
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import RETRY_AFTER_SECONDS
+from api.errors import unavailable
 from api.problems import (
     Malformed,
     Missing,
@@ -36,7 +35,7 @@ from api.problems import (
 from api.requests import MAX_BATCH_BYTES, PARSED_ON_LOOP, StrictRequest
 from api.strict_json import parse
 from hookkeeper import metrics
-from hookkeeper.asyncio_tasks import stop
+from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.cells import cell_map
 from hookkeeper.cells.cell_map import BadCellMap, CellMap, Place
 from hookkeeper.limits import TenantLimit, TooManyWaiting
@@ -46,9 +45,9 @@ CELL = "hookkeeper-cell"
 """The header by which a request chooses its cell."""
 EVENTS, BATCH, CURRENT_KEY = "/v1/events", "/v1/events/batch", "/v1/keys/current"
 TENANTS, APPLICATIONS = "/v1/tenants", "/api/v1/app"
-OF_TENANT = re.compile(rf"(?:{TENANTS}|{APPLICATIONS}|/api/v1/auth/app-portal-access)/([^/]+).*")
+NAMING_TENANT = re.compile(rf"(?:{TENANTS}|{APPLICATIONS}|/api/v1/auth/app-portal-access)/([^/]+).*")
 """Paths that name their tenant."""
-OF_EARLIER = re.compile(
+STAYING = re.compile(
     rf"/v1/(events|recoveries)/(?!stream$|batch$)[^/]+.*|{APPLICATIONS}/[^/]+/(attempt/)?msg/[^/]+.*"
 )
 """Paths of objects that stay in the cell which made them."""
@@ -60,7 +59,7 @@ NOT_FORWARDED = frozenset(
 )
 NOT_RETURNED = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"date", b"server"})
 TRUSTED = 5.0
-"""Seconds for which a key is not looked up again: a revoked one passes for so long to a cell that has it still."""
+"""Seconds for which a key is not looked up again: for this time, a revoked one still reaches cells."""
 MAX_KEYS = 10_000
 LOOK_INTERVAL = 1.0
 """Seconds after which the file of the map is looked at again."""
@@ -121,7 +120,7 @@ class Cells:
         except (httpx.TransportError, httpx.InvalidURL) as error:
             metrics.ROUTED.labels(cell, "none").inc()
             log.warning("a cell does not answer", cell=cell, error=repr(error))
-            raise _unavailable(f"Cell {cell} does not answer.") from None
+            raise unavailable(f"Cell {cell} does not answer.") from None
 
 
 class Keys:
@@ -170,7 +169,7 @@ class Keys:
                 retry = {"retry-after": answer.headers.get("retry-after", "1")}
                 raise TooManyRequests(json.loads(text)["detail"], headers=retry)
             elif answer.status_code >= 500:
-                problem = _unavailable(f"Cell {cell} cannot look up the key.")
+                problem = unavailable(f"Cell {cell} cannot look up the key.")
         if isinstance(problem, Unauthorized):
             self._known[digest] = problem
         raise problem
@@ -214,14 +213,14 @@ class Router:
         if request.method == "POST" and path == EVENTS:
             return await self._event(request, body, key, place)
         if place.moving_to and request.method not in READS and not path.startswith(f"{EVENTS}/"):
-            raise _unavailable("The tenant is moved to another cell: nothing can be changed for a moment.")
-        earlier = place.earlier() if OF_EARLIER.fullmatch(path) else []
+            raise unavailable("The tenant is moved to another cell: nothing can be changed for a moment.")
+        earlier = place.earlier() if STAYING.fullmatch(path) else []
         return await self._first(request, body, [place.cell, *earlier], 404)
 
     async def _tenant_of(self, request: Request, body: bytes, key: KeyOwner) -> str:
         """Return the tenant that path, body or query names. Raises Malformed."""
         path = request.url.path
-        if named := OF_TENANT.fullmatch(path):
+        if named := NAMING_TENANT.fullmatch(path):
             return named[1]
         given = await self._parsed(body, key) if body else None
         name = {TENANTS: "id", APPLICATIONS: "uid"}.get(path, "tenant")
@@ -321,7 +320,7 @@ async def _read(answer: httpx.Response) -> bytes:
     try:
         return await answer.aread()
     except httpx.TransportError:
-        raise _unavailable("A cell has not finished its answer.") from None
+        raise unavailable("A cell has not finished its answer.") from None
     finally:
         await answer.aclose()
 
@@ -342,24 +341,8 @@ class _Streamed(StreamingResponse):
             await self._answer.aclose()
 
 
-def _unavailable(detail: str) -> ServiceUnavailable:
-    return ServiceUnavailable(
-        f"{detail} Repeat the request, with the same id if it has one.",
-        headers={"retry-after": str(RETRY_AFTER_SECONDS)},
-    )
-
-
-def create_router(path: Path, http: httpx.AsyncClient, stopping: asyncio.Event) -> Starlette:
-    """Make the app around a client that is open already. Raises BadCellMap."""
-    cells = Cells(path, http)
-
-    @asynccontextmanager
-    async def watching(_: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(cells.watch())
-        try:
-            yield
-        finally:
-            await stop(task)
+def create_router(cells: Cells, stopping: asyncio.Event) -> Starlette:
+    """Make the app. Once `stopping` is set, it is not ready."""
 
     async def is_alive(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -374,5 +357,5 @@ def create_router(path: Path, http: httpx.AsyncClient, stopping: asyncio.Event) 
             Route("/readyz", is_ready),
             Route("/{path:path}", Router(cells).handle, methods=METHODS),
         ],
-        lifespan=watching,
+        lifespan=lambda _: in_background(cells.watch(), "map of cells"),
     )

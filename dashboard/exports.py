@@ -99,7 +99,7 @@ async def export_events(
 
     async def read(cursor: str | None) -> Page:
         found = await searches.page(search, terms, ROWS_AT_ONCE, cursor)
-        names = await names_of(store, caller, {row.latest.webhook_id for row in found.rows if row.latest})
+        names = await names_of(store, caller, found.webhooks)
         return [views.event_summary(row, links, names).model_dump(mode="json") for row in found.rows], found.next_cursor
 
     return await _export("events", kind, EVENT, read)

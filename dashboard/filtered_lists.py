@@ -67,9 +67,7 @@ async def list_events(
     """Show a page of events, newest first, each with the result of its worst delivery."""
     search, terms = await searches.resolve(search, q)
     found = await searches.page(search, terms, EVENTS_ON_PAGE, cursor.start)
-    names = await names_of(
-        store, caller, {row.latest.webhook_id for row in found.rows if row.latest} | {search.webhook or ""}
-    )
+    names = await names_of(store, caller, found.webhooks | {search.webhook or ""})
     filter_ = await filters.context(request, "/events", EVENT_FIELDS, store, search.tenant, **names)
     if address := filters.by_name(request, "/events", filter_["suggested"].webhooks):
         return redirect(address)

@@ -34,16 +34,13 @@ from drills.shape import EMBEDDED, EXTRAS, SERVERS, Shape
 from hookkeeper.cli.console import Failed, print_failure
 from hookkeeper.cli.processes import run, until_stopped
 
-SECONDS, NEIGHBOUR_SECONDS, CASE_SECONDS = 600.0, 120.0, 20.0
+SECONDS, RATE = 600.0, 20.0
+NEIGHBOUR_SECONDS, CASE_SECONDS = 120.0, 20.0
 
 
 def main() -> None:
     """Run a drill, and exit with its code."""
-    parser = _parser()
-    arguments = parser.parse_args()
-    arguments.shape = Shape(arguments.on, frozenset(arguments.extras))
-    if arguments.shape != EMBEDDED and (arguments.drill in ON_EMBEDDED_ONLY or arguments.on == EMBEDDED.server):
-        parser.error(f"{arguments.drill} has no --on; --with needs it")
+    arguments = _parse()
     _clear_environment()
     passed = False
 
@@ -60,27 +57,25 @@ def main() -> None:
 
 
 async def _faults(arguments: argparse.Namespace) -> bool:
-    rate = arguments.rate or 20.0
     schedule = make_tour(arguments.shape) if arguments.tour else None
     seconds = arguments.seconds or (schedule[-1].at if schedule else SECONDS)
-    plan = DrillPlan(arguments.seed, seconds, rate, arguments.kinds, arguments.shape, schedule, arguments.keep)
+    rate, keep = arguments.rate or RATE, arguments.keep
+    plan = DrillPlan(arguments.seed, seconds, rate, arguments.kinds, arguments.shape, schedule, keep)
     report.print_plan(plan)
     return report.print_result(plan, await fault_drill.run(plan, report.print_fault))
 
 
 async def _waiting(arguments: argparse.Namespace) -> bool:
-    rate = arguments.rate or 20.0
+    rate = arguments.rate or RATE
     return report.print_waited(await waiting.run(arguments.seed, arguments.runs, rate, report.print_step))
 
 
 async def _ordered(arguments: argparse.Namespace) -> bool:
+    seed, shape, print_step = arguments.seed, arguments.shape, report.print_step
     if arguments.keys:
         events = arguments.events or 20_000
-        return report.print_keyed(
-            await ordered.run_with_keys(arguments.seed, events, arguments.keys, report.print_step, arguments.shape)
-        )
-    events = arguments.events or 100
-    return report.print_ordered(await ordered.run(arguments.seed, events, report.print_step, arguments.shape))
+        return report.print_keyed(await ordered.run_with_keys(seed, events, arguments.keys, print_step, shape))
+    return report.print_ordered(await ordered.run(seed, arguments.events or 100, print_step, shape))
 
 
 async def _release(arguments: argparse.Namespace) -> bool:
@@ -110,10 +105,8 @@ async def _neighbour(arguments: argparse.Namespace) -> bool:
         return report.print_neighbour(await neighbour.run(*plan, shape=arguments.shape))
     cases, found = [*CASES] if "all" in arguments.case else arguments.case, {}
     for case in cases:
-        try:
-            found[case] = await neighbour.run(
-                *plan, case, arguments.shape
-            )  # with new processes: none finishes what another began
+        try:  # with new processes: none finishes what another began
+            found[case] = await neighbour.run(*plan, case, arguments.shape)
         except Failed as failure:
             print_failure(failure)
         else:
@@ -121,16 +114,15 @@ async def _neighbour(arguments: argparse.Namespace) -> bool:
     return report.print_cases(found) and len(found) == len(cases)
 
 
-async def _glance(arguments: argparse.Namespace) -> bool:
-    rate, seconds = arguments.rate or glance.RATE, arguments.seconds or glance.SECONDS
-    return report.print_glance(
-        await glance.run(arguments.seed, rate, seconds, arguments.factor, arguments.keep, report.print_step)
-    )
-
-
 async def _rates(arguments: argparse.Namespace) -> bool:
     events = arguments.events or rates.EVENTS
     return report.print_rates(await rates.run(arguments.seed, events, report.print_step, arguments.shape))
+
+
+async def _glance(arguments: argparse.Namespace) -> bool:
+    rate, seconds = arguments.rate or glance.RATE, arguments.seconds or glance.SECONDS
+    plan = (arguments.seed, rate, seconds, arguments.factor, arguments.keep)
+    return report.print_glance(await glance.run(*plan, report.print_step))
 
 
 async def _slow(arguments: argparse.Namespace) -> bool:
@@ -139,18 +131,13 @@ async def _slow(arguments: argparse.Namespace) -> bool:
 
 
 async def _production(arguments: argparse.Namespace) -> bool:
-    return production_like.print_steps(
-        await production_like.run(arguments.seed, arguments.only, arguments.release, report.print_step)
-    )
+    return production_like.print_steps(await production_like.run(arguments.seed, arguments.only, arguments.release))
 
 
 async def _upgrade(arguments: argparse.Namespace) -> bool:
-    plan = (
-        arguments.release or upgrade.latest_tag(),
-        arguments.seconds or upgrade.SECONDS,
-        arguments.rate or upgrade.RATE,
-    )
-    return report.print_upgrade(await upgrade.run(arguments.seed, *plan, report.print_step, arguments.shape))
+    earlier = arguments.release or upgrade.latest_tag()
+    plan = (arguments.seed, earlier, arguments.seconds or upgrade.SECONDS, arguments.rate or upgrade.RATE)
+    return report.print_upgrade(await upgrade.run(*plan, report.print_step, arguments.shape))
 
 
 async def _cells(arguments: argparse.Namespace) -> bool:
@@ -178,27 +165,18 @@ DRILLS = {
     "cells": _cells,
     "restore": _restore,
 }
-ON_EMBEDDED_ONLY = {"waiting", "index", "acceptance", "glance", "cells", "production", "restore"}
+HAVE_NO_ON = {"waiting", "index", "acceptance", "glance", "cells", "production", "restore"}
+"""Drills whose processes cannot be chosen."""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m drills", description=__doc__)
     add = parser.add_argument
     add("drill", nargs="?", choices=DRILLS, default="faults", help="the drill to run (%(default)s)")
-    add(
-        "--on",
-        choices=SERVERS,
-        default=EMBEDDED.server,
-        help="the embedded Temporal server, or a stack as in production",
-    )
-    add(
-        "--with",
-        dest="extras",
-        nargs="+",
-        choices=EXTRAS,
-        default=(),
-        help="production: with TLS, encryption, PgBouncer",
-    )
+    servers = "the embedded Temporal server, or a stack as in production"
+    add("--on", choices=SERVERS, default=EMBEDDED.server, help=servers)
+    extras = "with --on production or roles: TLS, encryption, PgBouncer"
+    add("--with", dest="extras", nargs="+", choices=EXTRAS, default=(), help=extras)
     add("--only", nargs="+", choices=production_like.STEPS, default=(), help="production: only these steps")
     add("--seed", type=int, default=int(time.time()), help="decides the faults and the receivers' responses")
     add("--rate", type=float, help="events a second (20; release and recovery: 40; glance: 5; upgrade: 4)")
@@ -210,29 +188,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--tour", action="store_true", help="faults: kill each process once, then let the database fail in each way")
     add("--kinds", nargs="+", choices=KINDS, default=USUAL, help="faults: only these kinds (default: all but clock)")
-    add(
-        "--keep",
-        type=Path,
-        help="faults, acceptance, glance: an empty folder in which data, logs and observations are kept",
-    )
+    keep = "faults, acceptance, glance: an empty folder in which data, logs and observations are kept"
+    add("--keep", type=Path, help=keep)
     add("--runs", type=int, default=10_000, help="waiting: number of runs (%(default)d)")
     add(
         "--events",
         type=int,
-        help="number of events (ordered: 100, or 20,000 with keys, release: 1000, recovery, index: 2000, rates: 3000, "
-        "acceptance: 10,000, restore: 40 of each kind)",
+        help="number of events (ordered: 100, or 20,000 with keys; release: 1,000; recovery, index: 2,000; "
+        "rates: 3,000; acceptance: 10,000; slow: 60, restore: 40 of each kind)",
     )
-    add(
-        "--from",
-        dest="release",
-        default="",
-        help="upgrade, production: the earlier release, a revision of git (the latest tag)",
-    )
+    release = "upgrade, production: the earlier release, a revision of git (the latest tag)"
+    add("--from", dest="release", default="", help=release)
     add("--keys", type=_number, nargs="?", const=1000, default=0, help="ordered: number of keys (%(const)d)")
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
     add("--factor", type=float, default=1.0, help="neighbour, glance: multiplies the time limits (%(default)g)")
     add("--pages", type=_number, default=0, help="neighbour: pages that the hostile tenant keeps open (%(default)d)")
     return parser
+
+
+def _parse() -> argparse.Namespace:
+    parser = _parser()
+    arguments = parser.parse_args()
+    arguments.shape = Shape(arguments.on, frozenset(arguments.extras))
+    if arguments.extras and not arguments.shape.is_production:
+        parser.error("--with needs --on production or --on roles")
+    if arguments.shape.is_production and arguments.drill in HAVE_NO_ON:
+        parser.error(f"{arguments.drill} has no --on")
+    return arguments
 
 
 def _number(text: str) -> int:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from drills.answers import PlannedAnswer
 from drills.environment import TENANT, TIMEOUT, Environment, Report, environment
-from drills.event_log import EventLog
+from drills.event_log import EventLog, list_events
 from drills.excuses import was_in_flight
 from drills.observations import ReceivedRequest, Window
 from drills.shape import EMBEDDED, Shape
@@ -153,15 +153,9 @@ def _summary(env: Environment, events: int) -> Summary:
 
 async def _displacement(env: Environment) -> int:
     """Return by how many positions an event arrived out of the order of acceptance, at most."""
-    accepted: dict[str, str] = {}
-    cursor: str | None = None
-    while True:
-        query = {"tenant": TENANT, "limit": "100"} | ({"cursor": cursor} if cursor else {})
-        page = (await env.http.get("/v1/events", params=query)).raise_for_status().json()
-        accepted |= {event["id"]: event["accepted_at"] for event in page["items"]}
-        if (cursor := page["next_cursor"]) is None:
-            break
-    positions = {event_id: n for n, event_id in enumerate(sorted(accepted, key=accepted.__getitem__))}
+    listed = await list_events(env.http, TENANT)
+    accepted = sorted(listed, key=lambda event_id: listed[event_id]["accepted_at"])
+    positions = {event_id: n for n, event_id in enumerate(accepted)}
     requests = sorted(env.receivers.requests, key=lambda request: request.arrived)
     arrived = dict.fromkeys(request.event_id for request in requests)
     return max(abs(n - positions[event_id]) for n, event_id in enumerate(arrived))

@@ -10,14 +10,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from drills import cluster
+from drills import cluster, stack
 from drills.answers import PlannedAnswer
 from drills.cluster import Cluster
 from drills.environment import Report
@@ -27,8 +27,9 @@ from drills.receiver import Receivers, receiving
 from drills.supervisor import Service, Supervisor
 from hookkeeper.cli.ports import LOCALHOST, Ports, free_ports
 
-MOVED, TENANTS = "moved", {"moved": "a", "stays": "a", "other": "b"}
-"""Tenants and their cells at the beginning."""
+MOVED = "moved"
+TENANTS = {MOVED: "a", "stays": "a", "other": "b"}
+"""Tenants and their cells before the move."""
 SECONDS = 20.0
 """For which events are posted before the move, and after it."""
 RATE = 4.0
@@ -53,11 +54,11 @@ class Delivered:
 
     @property
     def lost(self) -> int:
-        return sum(len({*self.accepted} - {r.event_id for r in of}) for of in (self.ordered, self.unordered))
+        return sum(len({*self.accepted} - _ids(requests)) for requests in (self.ordered, self.unordered))
 
     @property
     def doubled(self) -> int:
-        return sum(len(of) - len({r.event_id for r in of}) for of in (self.ordered, self.unordered))
+        return sum(len(requests) - len(_ids(requests)) for requests in (self.ordered, self.unordered))
 
     @property
     def in_order(self) -> bool:
@@ -84,19 +85,23 @@ class Moved:
         return all(tenant.passed for tenant in self.tenants) and self.in_new_cell > 0
 
 
+def _ids(requests: Iterable[ReceivedRequest]) -> set[str]:
+    return {request.event_id for request in requests}
+
+
 async def run(seed: int, report: Report) -> Moved:
     """Post events of three tenants, and move one."""
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-cells-")))
-        cells = {name: await stack.enter_async_context(cluster.running(folder=folder / name)) for name in "ab"}
-        receivers = await stack.enter_async_context(receiving())
-        supervisor = await stack.enter_async_context(Supervisor(folder))
+    async with AsyncExitStack() as resources:
+        folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-cells-")))
+        cells = {name: await resources.enter_async_context(cluster.running(folder=folder / name)) for name in "ab"}
+        receivers = await resources.enter_async_context(receiving())
+        supervisor = await resources.enter_async_context(Supervisor(folder))
         environment = {"HOOKKEEPER_CELL_MAP": str(_write_map(folder, cells)), "HOOKKEEPER_SHUTDOWN_DELAY": "0"}
         router = _router(environment)
         await supervisor.start(router)
         loads = []
         for tenant, cell in TENANTS.items():
-            http = await stack.enter_async_context(await _client(router, cells[cell], tenant))
+            http = await resources.enter_async_context(await _client(router, cells[cell], tenant))
             await _register(http, tenant, receivers)
             loads.append(LoadGenerator(http, tenant, seed))
         posting = asyncio.Event()
@@ -112,7 +117,7 @@ async def run(seed: int, report: Report) -> Moved:
         await asyncio.gather(*tasks)
         report("all are posted; waiting for the last ones")
         await _until_delivered(loads, receivers)
-        return Moved([_of(load, receivers) for load in loads], seconds, await _count(cells["b"]))
+        return Moved([_delivered(load, receivers) for load in loads], seconds, await _count(cells["b"]))
 
 
 async def _move(folder: Path, environment: Mapping[str, str], supervisor: Supervisor, report: Report) -> None:
@@ -155,10 +160,7 @@ def _router(environment: Mapping[str, str]) -> Service:
     url = f"http://{LOCALHOST}:{(port := free_ports(Ports()).api)}"
 
     async def is_ready() -> bool:
-        async with httpx.AsyncClient(trust_env=False) as http:
-            with suppress(httpx.TransportError):
-                return (await http.get(f"{url}/readyz")).is_success
-        return False
+        return bool(await stack.probe(f"{url}/readyz"))
 
     own = {**environment, "HOOKKEEPER_PORT": str(port)}
     return Service("router", [sys.executable, "-m", "hookkeeper", "router"], is_ready, own)
@@ -168,8 +170,7 @@ async def _client(router: Service, cell: Cluster, tenant: str) -> httpx.AsyncCli
     """Return a client of the router with a key of the tenant."""
     made = await cell.http.post("/v1/keys", json={"name": "drill", "tenant": tenant})
     url = f"http://{LOCALHOST}:{router.env['HOOKKEEPER_PORT']}"
-    headers = {"authorization": f"Bearer {made.raise_for_status().json()['key']}"}
-    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=10)
+    return cluster.client(url, made.raise_for_status().json()["key"])
 
 
 async def _register(http: httpx.AsyncClient, tenant: str, receivers: Receivers) -> None:
@@ -192,12 +193,12 @@ async def _post(load: LoadGenerator, is_over: asyncio.Event) -> None:
 async def _until_delivered(loads: list[LoadGenerator], receivers: Receivers) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(TIMEOUT):
-            while any(_of(load, receivers).lost for load in loads):
+            while any(_delivered(load, receivers).lost for load in loads):
                 await asyncio.sleep(0.5)
     await asyncio.sleep(SETTLE)  # for what is delivered twice
 
 
-def _of(load: LoadGenerator, receivers: Receivers) -> Delivered:
+def _delivered(load: LoadGenerator, receivers: Receivers) -> Delivered:
     ordered, unordered = (
         [request for request in receivers.requests if request.webhook == f"{load.tenant}-{kind}" and request.digest]
         for kind in ("ordered", "unordered")

@@ -144,14 +144,16 @@ async def running(
                 temporal=stack.temporal_service(folder, ports, dynamic_config=temporal_config),
                 environments=environments,
             )
-        async with stack.running(replace(plan, python=python)) as running_stack, _client(running_stack) as http:
-            yield Cluster(shape, running_stack, http, f"http://{metrics}/metrics", database, clocks, relays, delays)
+        running_stack = await resources.enter_async_context(stack.running(replace(plan, python=python)))
+        http = await resources.enter_async_context(client(running_stack.url, running_stack.admin_key))
+        yield Cluster(shape, running_stack, http, f"http://{metrics}/metrics", database, clocks, relays, delays)
 
 
 def _environment(name: str, clocks: Clocks | None, variables: Mapping[str, str]) -> dict[str, str]:
     return {**variables, **(clocks.environment(name) if clocks else {})}
 
 
-def _client(running_stack: Stack) -> httpx.AsyncClient:
-    headers = {"authorization": f"Bearer {running_stack.admin_key}"}
-    return httpx.AsyncClient(base_url=running_stack.url, headers=headers, trust_env=False, timeout=10)
+def client(url: str, key: str, timeout: float = 10.0) -> httpx.AsyncClient:
+    """Return a client of an API."""
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=timeout)

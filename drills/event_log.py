@@ -15,6 +15,18 @@ MAX_CONCURRENT_READS = 8
 MAX_READS = 20
 
 
+async def list_events(http: httpx.AsyncClient, tenant: str) -> dict[str, dict[str, Any]]:
+    """Return all events of a tenant by id, as lists show them. Raises `httpx.HTTPError`."""
+    found: dict[str, dict[str, Any]] = {}
+    query: dict[str, str | int] = {"tenant": tenant, "limit": 100}
+    while True:
+        page = (await http.get("/v1/events", params=query)).raise_for_status().json()
+        found |= {event["id"]: event for event in page["items"]}
+        if not page["next_cursor"]:
+            return found
+        query["cursor"] = page["next_cursor"]
+
+
 @dataclass
 class EventLog:
     """Status and attempts of each event, according to the API. `webhooks` maps ids to names."""

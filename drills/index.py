@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 from drills import answers
 from drills.answers import PlannedAnswer
 from drills.environment import TENANT, Environment, Report, environment
+from drills.event_log import list_events
 from drills.receiver import Answers
 from drills.schedule import Fault
 from drills.shape import EMBEDDED, REGISTRY, WORKERS
@@ -84,7 +85,7 @@ async def run(seed: int, events: int, rate: float, report: Report) -> Indexed:
         report("waiting until all runs have closed")
         open_runs = await until_closed(await Client.connect(env.cluster.stack.temporal_address))
         report("comparing lists and statistics with all events")
-        found_differences = await differences(env, found, since)
+        different = await differences(env, found, since)
         wanted = _recount(found)
         return Indexed(
             events=len(found),
@@ -97,7 +98,7 @@ async def run(seed: int, events: int, rate: float, report: Report) -> Indexed:
             unfinished=len(event_ids) - len(found),
             open_runs=open_runs,
             unlisted=tuple(sorted(lists.unlisted)),
-            differences=tuple(found_differences),
+            differences=tuple(different),
         )
 
 
@@ -123,7 +124,8 @@ class _ListWatch:
     async def watch(self) -> None:
         while True:
             accepted = {event.event_id for event in self._env.load.accepted}
-            if (listed := await list_events(self._env)) is not None:
+            with suppress(httpx.HTTPError):
+                listed = await list_events(self._env.http, TENANT)
                 self.looks += 1
                 self.unlisted |= accepted - listed.keys()
             await asyncio.sleep(LIST_EVERY)
@@ -202,10 +204,14 @@ async def until_closed(temporal: Client) -> int:
 
 
 async def differences(env: Environment, events: list[dict[str, Any]], since: datetime) -> list[str]:
-    listed = await list_events(env)
+    """Return what lists and statistics say that these events, which are all, do not."""
+    try:
+        listed = {event_id: event["status"] for event_id, event in (await list_events(env.http, TENANT)).items()}
+    except httpx.HTTPError as error:
+        return [f"the list cannot be read: {error!r}"]
     statistics = await _statistics(env, since)
-    if listed is None or statistics is None:
-        return ["lists and statistics cannot be read"]
+    if statistics is None:
+        return ["statistics cannot be read"]
     wanted = {event["id"]: event["status"] for event in events}
     ids = sorted(wanted.keys() | listed.keys())
     of_events = [
@@ -248,20 +254,6 @@ async def _statistics(env: Environment, since: datetime) -> Counts | None:
 
 def _numbers(item: dict[str, Any]) -> dict[str, int]:
     return {name: value for name, value in item.items() if isinstance(value, int)}
-
-
-async def list_events(env: Environment) -> dict[str, str] | None:
-    """Return the statuses of all events, as lists show them."""
-    found: dict[str, str] = {}
-    cursor: dict[str, str] = {}
-    while True:
-        page = await _get(env, "/v1/events", {"limit": 100, **cursor})
-        if page is None:
-            return None
-        found |= {event["id"]: event["status"] for event in page["items"]}
-        if not page["next_cursor"]:
-            return found
-        cursor = {"cursor": page["next_cursor"]}
 
 
 async def _get(env: Environment, path: str, query: dict[str, Any]) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +26,8 @@ from drills.postgres import SMALL, NotInstalled, Postgres, as_user, own
 from drills.relays import Relay
 from drills.shape import POSTGRESQL, ROLES, WORKERS, Shape
 from drills.stack import StackPlan
-from drills.supervisor import Service, Supervisor
+from drills.supervisor import Service, Supervisor, listens
 from drills.temporal_cluster import PORTS, ROOT, SERVER_NAME, Tls
-from hookkeeper.cli import temporal_server
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import LOCALHOST, Ports, free_ports
@@ -116,13 +115,10 @@ class Production:
         """Start and prepare PostgreSQL and Temporal, then PgBouncer and the proxies."""
         database, temporal, proxies = self.postgres.service, self.temporal_services(), self.proxies()
         await supervisor.start(database)
-        tools = {"PATH": f"{self.folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        sql = {"SQL_PLUGIN": "postgres12", "SQL_HOST": self.address(POSTGRESQL), "SQL_PORT": "5432"}
-        sql |= {"SQL_USER": "postgres", "SQL_PASSWORD": "none"}
-        await supervisor.run("temporal-schema", ["sh", str(ROOT / "docker" / "temporal-schema.sh")], {**tools, **sql})
+        tools = temporal_cluster.make_tools(self.folder)
+        await temporal_cluster.create_tables(supervisor, tools, self.address(POSTGRESQL))
         await asyncio.gather(*map(supervisor.start, (*temporal, *proxies)))
-        namespace = ["sh", str(ROOT / "docker" / "temporal-namespace.sh")]
-        await supervisor.run("temporal-namespace", namespace, {**tools, **self.temporal_variables})
+        await temporal_cluster.create_namespace(supervisor, tools, self.temporal_variables)
         role = ["--set", f"role={ROLE}", "--set", "password=none", "--file", str(ROOT / "docker" / "registry-role.sql")]
         await supervisor.run("registry-role", [*self.postgres.psql, *role], {})
         return (*temporal, database, *proxies)
@@ -134,12 +130,8 @@ class Production:
             roles = [role for role in ROLES if role in name] or ROLES
             more = number + 1 if self.shape.server == "roles" else 0
             address = self.address("temporal", more)
-            config = self.folder / f"{name}.json"
-            content = temporal_cluster.configuration(address, self.frontend, self.address(POSTGRESQL), self.tls)
-            temporal_cluster.write(config, content)
-            ready = listens(address, PORTS[roles[0]])
-            argv = temporal_cluster.command(config, roles)
-            services.append(Service(name, argv, ready, stop_timeout=temporal_server.STOP_TIMEOUT))
+            config = temporal_cluster.configuration(address, self.frontend, self.address(POSTGRESQL), self.tls)
+            services.append(temporal_cluster.service(name, self.folder, config, address, roles))
         return services
 
     def proxies(self) -> list[Service]:
@@ -210,10 +202,8 @@ async def planned(
 
 
 def _prepared(shape: Shape, folder: Path, disk: Path | None) -> Production:
-    """Make the database cluster, certificates and tools, and choose a network and, at last, the port of the API."""
+    """Make the database cluster and certificates, and choose a network and, at last, the port of the API."""
     folder.chmod(0o755)
-    (folder / "bin").mkdir()
-    (folder / "bin" / "temporal-sql-tool").symlink_to(temporal_cluster.folder() / "sql")
     (sockets := folder / "pg").mkdir()
     network = f"127.{randrange(1, 255)}.{randrange(255)}"
     address, options = f"{network}.{HOSTS[POSTGRESQL]}", DATABASE_OPTIONS | (SMALL if disk else {})
@@ -263,17 +253,3 @@ def _certify(folder: Path, database: str) -> Tls:
 def _proxy(name: str, address: str, port: int, servers: Sequence[str]) -> Service:
     argv = [sys.executable, "-m", "drills.proxy", f"{address}:{port}", *servers]
     return Service(name, argv, listens(address, port), {"PYTHONPATH": str(ROOT)}, stop_timeout=2)
-
-
-def listens(address: str, port: int) -> Callable[[], Awaitable[bool]]:
-    """Return the check whether a server listens there."""
-
-    async def is_listening() -> bool:
-        try:
-            _, writer = await asyncio.open_connection(address, port)
-        except OSError:
-            return False
-        writer.close()
-        return True
-
-    return is_listening

@@ -25,7 +25,7 @@ from drills.fault_drill import DrillPlan
 from drills.postgres import NotInstalled
 from drills.schedule import KINDS, USUAL, make_tour
 from drills.shape import EXTRAS, Shape
-from hookkeeper.cli.console import Failed, out
+from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import Ports
 
@@ -38,18 +38,14 @@ NEIGHBOUR_SECONDS, NEIGHBOUR_FACTOR = 20.0, 3.0
 """The limits are for a machine that has nothing else to do than the embedded server."""
 TURNS, BENCHMARK_SCALE = 3, 0.5
 AIM = 0.6
-"""Of the throughput with the embedded server, on the same machine. It depends on the number of cores: no verdict."""
+"""The throughput in relation to that with the embedded server. It depends on the cores, so it decides nothing."""
 STEP_TIMEOUT = 900.0
 UPGRADE = "upgrade"
-WIDTH = 160
-"""Characters of the table, also where the output is no terminal."""
 INSTALLATION = "E2E_INSTALLATION"
 """Tells the end-to-end tests of a running installation: its folder has the data directory of `dev`."""
-
-
 E2E_OPTIONS = "tests/e2e -v -n 2 --dist loadfile --no-header"
-OF_DEV = ("test_dev.py", "test_docs_commands.py")
-"""Their tests expect the settings and folders of a `dev`."""
+ONLY_WITH_DEV = ("test_dev.py", "test_docs_commands.py")
+"""Files of tests that expect the settings and folders of a `dev`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +133,7 @@ async def _e2e(seed: int, shape: Shape) -> Row:
         async with cluster.running(shape, folder=folder, variables=variables) as running:
             api = Ports(api=running.http.base_url.port or 0)
             DataDir(folder).store_api(running.stack.url, running.stack.admin_key, api)
-            tests = ["-m", "pytest", *E2E_OPTIONS.split(), *(f"--ignore=tests/e2e/{name}" for name in OF_DEV)]
+            tests = ["-m", "pytest", *E2E_OPTIONS.split(), *(f"--ignore=tests/e2e/{name}" for name in ONLY_WITH_DEV)]
             code, written = await _run(tests, {INSTALLATION: name})
     counts = re.findall(r"\d+ (?:passed|failed|skipped|errors?)", written)
     return Row(code == 0, figure=", ".join(counts))
@@ -158,7 +154,7 @@ class Compared:
     """Medians of all turns; rates are events a second, and CPU time is in milliseconds an event."""
 
     ratio: float
-    """Of the rates, within each turn."""
+    """Of the rates in one turn."""
     rate: float
     embedded_rate: float
     cpu: float
@@ -214,7 +210,7 @@ async def _upgrade(seed: int, shape: Shape, earlier: str = "") -> Row:
     result = await upgrade.run(seed, earlier, upgrade.SECONDS, upgrade.RATE, report.print_step, shape)
     passed, found = report.print_upgrade(result), result.verdicts.values()
     lost, stuck = sum(len(each.lost) for each in found), sum(len(each.stuck) for each in found)
-    figure = f"from {earlier}, {result.rolls} times; latest {max(each.longest for each in found):.0f} s"
+    figure = f"from {earlier}; latest {max(each.longest for each in found):.0f} s"
     posted, doubled = sum(each.accepted for each in found), sum(each.duplicates for each in found)
     return Row(passed, posted, lost, stuck, doubled, figure)
 
@@ -239,7 +235,7 @@ STEPS: dict[str, tuple[Step, Shape]] = {
 
 def print_steps(rows: Sequence[Row]) -> bool:
     """Print the table of all steps, and return whether all passed."""
-    table = Table(box=None, padding=(0, 1), width=max(out.width, WIDTH))
+    table = Table(box=None, padding=(0, 1))
     for title in ("step", "verdict"):
         table.add_column(title)
     for title in ("seconds", "posted", "lost", "stuck", "doubled"):
@@ -249,11 +245,11 @@ def print_steps(rows: Sequence[Row]) -> bool:
         numbers = ("" if number is None else str(number) for number in (row.posted, row.lost, row.stuck, row.doubled))
         verdict = {True: "pass", False: "FAIL", None: "not run"}[row.passed]
         table.add_row(row.step, verdict, f"{row.seconds:.0f}", *numbers, row.figure)
-    out.print(table, width=max(out.width, WIDTH))
+    report.print_wide(table)
     return any(row.passed for row in rows) and not any(row.passed is False for row in rows)
 
 
-async def run(seed: int, only: Sequence[str], earlier: str, report_: Callable[[str], None]) -> list[Row]:
+async def run(seed: int, only: Sequence[str], earlier: str) -> list[Row]:
     """Build the server if necessary, run the steps one after the other, and return their results. `earlier` names the
     release from which to upgrade; empty: the latest one with a tag.
     """
@@ -263,7 +259,7 @@ async def run(seed: int, only: Sequence[str], earlier: str, report_: Callable[[s
         step, shape = STEPS[name]
         if name == UPGRADE:
             step = partial(_upgrade, earlier=earlier)
-        report_(f"\n{name}: {STEPS[name][0].__doc__ or ''}")
+        report.print_step(f"\n{name}: {STEPS[name][0].__doc__ or ''}")
         began = time.monotonic()
         try:
             async with asyncio.timeout(STEP_TIMEOUT):

@@ -22,6 +22,8 @@ from drills.verdict import Verdict
 from drills.waiting import API_LIMIT, LATENESS_LIMIT, WORKER_LIMIT, Waited
 from hookkeeper.cli.console import out
 
+WIDTH = 160
+"""Characters of a wide table, also where the output is no terminal."""
 MAX_SHOWN = 10
 """Number of failures of each kind that are printed."""
 
@@ -35,6 +37,11 @@ def print_plan(plan: DrillPlan) -> None:
 
 def print_fault(at: float, text: str) -> None:
     out.print(f"  [dim]{at:6.1f} s[/dim]  {text}")
+
+
+def print_wide(table: Table) -> None:
+    table.width = max(out.width, WIDTH)
+    out.print(table, crop=False)
 
 
 def print_step(text: str) -> None:
@@ -75,7 +82,7 @@ def print_restored(found: Sequence[Restored]) -> bool:
     table = _columns("", *found[0].counts, "ready")
     for one in found:
         table.add_row(one.case.name, *map(str, one.counts.values()), f"{one.seconds:.0f} s")
-    out.print(table)
+    print_wide(table)
     _print_failures({f"{one.case.name}: {name}": events for one in found for name, events in one.failures.items()})
     return _print_verdict(not any(one.failures for one in found))
 

@@ -6,25 +6,20 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
-
-from drills import temporal_cluster
+from drills import stack, temporal_cluster
 from drills.postgres import Postgres, own
-from drills.production import listens
-from drills.shape import ROLES
 from drills.supervisor import Service, Supervisor
-from drills.temporal_cluster import ROOT
 from hookkeeper.cli.child_process import signal_group
 from hookkeeper.cli.console import Failed
 
 ADMIN_KEY = "an-admin-key-of-a-drill"
 OPTIONS = {"max_connections": "300", "shared_buffers": "64MB"}
-REGISTRY, TEMPORAL = ("hookkeeper",), ("temporal", "temporal_visibility")
+REGISTRY, TEMPORAL = ("hookkeeper",), temporal_cluster.DATABASES
 DATABASES = REGISTRY + TEMPORAL
 """In the order of their dumps."""
 
@@ -71,9 +66,6 @@ class Server:
         program = [str(Path(self.postgres.psql[0]).parent / name), *arguments]
         return await run_command(program, PGHOST=self.address, PGUSER="postgres")
 
-    async def sql(self, statement: str, database: str = "postgres") -> str:
-        return (await self.tool("psql", "-Atqd", database, "-c", statement)).strip()
-
     async def base_backup(self, folder: Path, *options: str) -> None:
         await self.tool("pg_basebackup", "--checkpoint", "fast", "-D", str(folder), *options)
         _own_all(folder)
@@ -88,11 +80,10 @@ class Site:
         self.api = f"http://{self.address}:8080"
         archiving = {"archive_mode": "on", "archive_command": f"cp %p {folder}/archive/%f", "archive_timeout": "5"}
         self.primary, self.replica = self.server("primary", 2, **archiving), self.server("replica", 3)
-        for name in ("archive", "dumps", "bin"):
+        for name in ("archive", "dumps"):
             (folder / name).mkdir()
         own(folder / "archive")
-        (folder / "bin" / "temporal-sql-tool").symlink_to(temporal_cluster.folder() / "sql")
-        self._tools = {"PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        self._tools = temporal_cluster.make_tools(folder)
 
     def server(self, name: str, host: int, **options: str) -> Server:
         return Server(self.folder / name, f"{self.network}.{host}", options)
@@ -103,15 +94,13 @@ class Site:
         with (self.primary.data / "pg_hba.conf").open("a") as hba:
             hba.write("host all all 127.0.0.0/8 trust\nhost replication all 127.0.0.0/8 trust\n")
         await primary.start(self.primary.postgres.service)
-        await self.primary.sql("CREATE DATABASE hookkeeper")
-        server = {"SQL_PLUGIN": "postgres12", "SQL_HOST": self.primary.address, "SQL_PORT": "5432"}
-        server |= {"SQL_USER": "postgres", "SQL_PASSWORD": "none"}
-        await primary.run("schema", ["sh", str(ROOT / "docker" / "temporal-schema.sh")], self._tools | server)
+        await self.primary.postgres.ask("CREATE DATABASE hookkeeper")
+        await temporal_cluster.create_tables(primary, self._tools, self.primary.address)
         await self.primary.base_backup(self.folder / "base")
         await self.primary.base_backup(self.replica.data, "--write-recovery-conf")
         await replica.start(self.replica.postgres.service)
-        await self.primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        await self.primary.sql("SELECT pg_reload_conf()")
+        await self.primary.postgres.ask("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await self.primary.postgres.ask("SELECT pg_reload_conf()")
 
     async def dump(self, database: str) -> None:
         await self.primary.tool("pg_dump", "-Fc", "-d", database, "-f", str(self.folder / "dumps" / database))
@@ -120,14 +109,14 @@ class Site:
         """Start a server with the data at the end, or with those of the moment, and restore what was dumped."""
         await asyncio.to_thread(self._copy_data, case, server.data, moment)
         await databases.start(server.postgres.service)
-        while await server.sql("SELECT pg_is_in_recovery()") != "f":
+        while await server.postgres.ask("SELECT pg_is_in_recovery()"):
             await asyncio.sleep(0.2)
         for name in case.dumped:
             restored = case.database(name)
-            await server.sql(f'CREATE DATABASE "{restored}"')
+            await server.postgres.ask(f'CREATE DATABASE "{restored}"')
             await server.tool("pg_restore", "--exit-on-error", "-d", restored, str(self.folder / "dumps" / name))
             if name in TEMPORAL:  # the server looks for the version of its tables by the name of the database
-                await server.sql(f"UPDATE schema_version SET db_name = '{restored}'", restored)
+                await server.postgres.ask(f"UPDATE schema_version SET db_name = '{restored}'", restored)
 
     def _copy_data(self, case: Case, data: Path, moment: float) -> None:
         shutil.copytree(self.folder / "base" if case.from_log else self.primary.data, data)
@@ -159,13 +148,8 @@ class Site:
     @asynccontextmanager
     async def running(self, server: Server, case: Case) -> AsyncIterator[Supervisor]:
         """Run Temporal, a worker and the API on the databases of a server until the block ends."""
-        config = temporal_cluster.configuration(self.address, self.address, server.address, None)
-        stores = config["persistence"]["datastores"]
-        for store, wanted in zip(("default", "visibility"), TEMPORAL, strict=True):
-            stores[store]["sql"]["databaseName"] = case.database(wanted)
-        file = server.folder / "temporal.json"
-        temporal_cluster.write(file, config)
-        temporal = temporal_cluster.command(file, ROLES)
+        databases = [case.database(name) for name in TEMPORAL]
+        config = temporal_cluster.configuration(self.address, self.address, server.address, None, databases)
         variables = self.variables(server, case)
 
         def service(command: str) -> Service:
@@ -174,22 +158,16 @@ class Site:
             )
 
         async with Supervisor(server.folder / "logs") as processes:
-            await processes.start(
-                Service("temporal", temporal, listens(self.address, temporal_cluster.PORTS["frontend"]))
-            )
-            namespace = ["sh", str(ROOT / "docker" / "temporal-namespace.sh")]
-            await processes.run("namespace", namespace, self._tools | variables)
+            await processes.start(temporal_cluster.service("temporal", server.folder, config, self.address))
+            await temporal_cluster.create_namespace(processes, self._tools, variables)
             await processes.run("migrate", hookkeeper_command("migrate", "--wait", "60"), variables)
             await asyncio.gather(*(processes.start(service(command)) for command in ("worker", "api")))
             yield processes
 
     async def _is_ready(self, command: str) -> bool:
-        """Whether the API answers, and sees a worker."""
-        with suppress(httpx.TransportError):
-            async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
-                ready = await http.get(f"{self.api}/readyz")
-                return ready.status_code == 200 and (command == "api" or ready.json()["workers"] == "running")
-        return False
+        """Whether the API is ready, or sees a worker that is."""
+        state = await stack.probe(f"{self.api}/readyz")
+        return bool(state) if command == "api" else state.get("workers") == "running"
 
 
 def hookkeeper_command(*arguments: str) -> list[str]:

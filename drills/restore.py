@@ -15,9 +15,10 @@ from typing import Any
 
 import httpx
 
-from drills import temporal_cluster
+from drills import cluster, temporal_cluster
 from drills.answers import PlannedAnswer
 from drills.environment import TENANT, Report
+from drills.event_log import list_events
 from drills.excuses import RECORDING_TIME
 from drills.postgres import own
 from drills.receiver import Receivers, receiving
@@ -27,7 +28,7 @@ from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.cli.console import Failed
 
 EVENTS = 40
-"""Of each kind: before, while and after the backups are made."""
+"""Events of each kind that are posted before the backups are made, while they are made, and after."""
 RATE = 10.0
 KINDS = ("takes", "later", "waits")
 """Webhooks: one answers 2xx, one only after the backups, and one only after the restore."""
@@ -108,7 +109,7 @@ class Posted:
 
     async def send(self, http: httpx.AsyncClient, event_id: str) -> int:
         """Post an event; return the status, or 0 without an answer."""
-        event = {"id": event_id, "type": f"drill.{event_id.split('-')[0]}", "tenant": TENANT, "data": {"of": event_id}}
+        event = {"id": event_id, "type": f"drill.{event_id.split('-')[0]}", "tenant": TENANT, "data": {"id": event_id}}
         with suppress(httpx.TransportError):
             status = (await http.post("/v1/events", json=event)).status_code
             if status == 202:
@@ -117,8 +118,7 @@ class Posted:
         return 0
 
     def client(self) -> httpx.AsyncClient:
-        headers = {"authorization": f"Bearer {ADMIN_KEY}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=20)
+        return cluster.client(self.url, ADMIN_KEY, timeout=20)
 
 
 async def run(events: int, report: Report, only: Sequence[Case] = CASES) -> list[Restored]:
@@ -182,7 +182,7 @@ async def _restore(
     async with AsyncExitStack() as resources:
         if case is PROMOTED:
             server, moment = site.replica, ended  # nothing that was accepted may be missing
-            await server.sql("SELECT pg_promote()")
+            await server.postgres.ask("SELECT pg_promote()")
         else:
             server = site.server(f"restored-{CASES.index(case)}", 10 + CASES.index(case))
             databases = await resources.enter_async_context(Supervisor(server.folder / "logs"))
@@ -245,16 +245,10 @@ async def _settle(receivers: Receivers, expected: set[str]) -> None:
         await asyncio.sleep(0.5)
 
 
-async def _list(posted: Posted) -> set[str]:
+async def _list(posted: Posted) -> Set[str]:
     """Return the ids of all events in the list."""
-    found, cursor = set[str](), ""
     async with posted.client() as http:
-        while cursor is not None:
-            query = {"tenant": TENANT, "limit": "100"} | ({"cursor": cursor} if cursor else {})
-            page = (await http.get("/v1/events", params=query)).raise_for_status().json()
-            found |= {item["id"] for item in page["items"]}
-            cursor = page["next_cursor"]
-    return found
+        return (await list_events(http, TENANT)).keys()
 
 
 async def _post_again(posted: Posted) -> set[str]:

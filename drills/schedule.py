@@ -12,7 +12,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 USUAL: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "clock")
 """Clocks that can be set cost so much CPU time that heartbeats are missed at 20 events a second."""
 
-TARGETS = EMBEDDED.targets
 CLOCKS = (*WORKERS, *EMBEDDED.apis)
 """Processes whose clock can be set."""
 EVERYTHING = "everything"
@@ -56,7 +55,7 @@ def make_schedule(
     return tuple(sorted(faults))
 
 
-def make_tour(shape: Shape, every: float = TOUR_EVERY) -> tuple[Fault, ...]:
+def make_tour(shape: Shape) -> tuple[Fault, ...]:
     """Kill each process once, one after the other; then let the database fail in each way, and kill everything."""
     faults = [Fault(0.0, "kill", name) for name in shape.targets]
     faults += [Fault(0.0, "stop", WORKERS[0], STOP_SECONDS[0]), Fault(0.0, "immediate stop", shape.database)]
@@ -64,7 +63,7 @@ def make_tour(shape: Shape, every: float = TOUR_EVERY) -> tuple[Fault, ...]:
     faults += [Fault(0.0, "disk full", shape.database, DISK_SECONDS[0]), Fault(0.0, "kill everything", EVERYTHING)]
     tour, at = [], 0.0
     for fault in faults:
-        at += every
+        at += TOUR_EVERY
         tour.append(replace(fault, at=at))
         at += fault.seconds
     return tuple(tour)

@@ -1,10 +1,11 @@
 """The slow drill: Temporal stands still, then takes a second for each call, then works again.
 
-Events whose acceptance was interrupted and new ones pass alike while it is slow, and each is delivered once.
+While it is slow, events whose acceptance was interrupted are accepted as new ones are. Each is delivered once.
 """
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from signal import SIGCONT, SIGSTOP
 
@@ -15,7 +16,7 @@ from drills.shape import Shape
 from hookkeeper.cli.console import Failed
 
 EVENTS = 60
-"""Interrupted events, and as many new ones."""
+"""Events of each kind: interrupted ones and new ones."""
 DELAY = 1.0
 """Seconds that a call of Temporal takes while it is slow."""
 INTERRUPTION = 20.0
@@ -98,12 +99,10 @@ async def _accept_all(env: Environment, event_ids: list[str]) -> dict[str, float
             await asyncio.sleep(DELAY)
         accepted[event_id] = time.monotonic() - began
 
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(ACCEPT_TIMEOUT), asyncio.TaskGroup() as posting:
             for event_id in event_ids:
                 posting.create_task(accept(event_id))
-    except TimeoutError:
-        pass
     return accepted
 
 

@@ -175,16 +175,16 @@ def _hookkeeper_services(plan: StackPlan, settings: Settings, url: str) -> list[
     shared = _environment(settings, plan.ports)
 
     async def is_polled() -> bool:
-        return (await _read(f"{url}/readyz")).get("workers") == "running"
+        return (await probe(f"{url}/readyz")).get("workers") == "running"
 
     def service(name: str, arguments: list[str], stop_timeout: float) -> Service:
         variables = {**shared, **plan.environments.get(name, {})}
 
         async def is_ready() -> bool:
             if name in plan.apis:
-                found = await _read(f"http://{variables['HOOKKEEPER_HOST']}:{variables['HOOKKEEPER_PORT']}/readyz")
+                found = await probe(f"http://{variables['HOOKKEEPER_HOST']}:{variables['HOOKKEEPER_PORT']}/readyz")
                 return bool(found)
-            found = await _read(f"http://{variables['HOOKKEEPER_METRICS_ADDRESS']}/healthz")
+            found = await probe(f"http://{variables['HOOKKEEPER_METRICS_ADDRESS']}/healthz")
             return bool(found.get("last_poll"))
 
         return Service(
@@ -203,7 +203,7 @@ def _hookkeeper_services(plan: StackPlan, settings: Settings, url: str) -> list[
     return [*workers, *(service(name, ["api"], API_STOP_TIMEOUT) for name in plan.apis)]
 
 
-async def _read(url: str) -> Mapping[str, Any]:
+async def probe(url: str) -> Mapping[str, Any]:
     """Return what a process tells of itself; nothing if there is no answer, or it is not ready."""
 
     def read() -> Mapping[str, Any]:

@@ -51,6 +51,20 @@ class Service:
     """Seconds until it has to be ready."""
 
 
+def listens(address: str, port: int) -> Callable[[], Awaitable[bool]]:
+    """Return the check whether a server listens there."""
+
+    async def is_listening() -> bool:
+        try:
+            _, writer = await asyncio.open_connection(address, port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    return is_listening
+
+
 class Supervisor:
     """Runs services until the block ends."""
 

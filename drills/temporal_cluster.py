@@ -8,18 +8,22 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from drills.shape import ROLES
+from drills.supervisor import Service, Supervisor, listens
+from hookkeeper.cli import temporal_server
 from hookkeeper.cli.console import Failed
 
 ROOT = Path(__file__).parents[1]
 DYNAMIC_CONFIG = ROOT / "docker" / "temporal-dynamic-config.yaml"
 VARIABLE = "DRILL_TEMPORAL_SERVER"
 BINARIES = {"server": "cmd/server", "sql": "cmd/tools/sql"}
+DATABASES = ("temporal", "temporal_visibility")
 HISTORY_SHARDS = 512
 """As in docker-compose.yml."""
 PORTS = {"frontend": 7233, "history": 7234, "matching": 7235, "worker": 7239}
@@ -74,11 +78,36 @@ async def build() -> None:
         raise Failed(f"go install ended with {building.returncode}")
 
 
-def configuration(address: str, frontend: str, database: str, tls: Tls | None) -> dict[str, Any]:
+def make_tools(folder_: Path) -> dict[str, str]:
+    """Make a folder of the commands that the scripts of `docker/` call; return the variables with which they run."""
+    tools = folder_ / "bin"
+    tools.mkdir()
+    (tools / "temporal-sql-tool").symlink_to(folder() / "sql")
+    return {"PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+async def create_tables(supervisor: Supervisor, tools: Mapping[str, str], database: str) -> None:
+    """Create the databases on the PostgreSQL server at this address, and their tables."""
+    server = {"SQL_PLUGIN": "postgres12", "SQL_HOST": database, "SQL_PORT": "5432"}
+    server |= {"SQL_USER": "postgres", "SQL_PASSWORD": "none"}
+    await supervisor.run("temporal-schema", ["sh", str(ROOT / "docker" / "temporal-schema.sh")], {**tools, **server})
+
+
+async def create_namespace(supervisor: Supervisor, tools: Mapping[str, str], client: Mapping[str, str]) -> None:
+    """Create the namespace that the variables of a client name."""
+    script = ["sh", str(ROOT / "docker" / "temporal-namespace.sh")]
+    await supervisor.run("temporal-namespace", script, {**tools, **client})
+
+
+def configuration(
+    address: str, frontend: str, database: str, tls: Tls | None, databases: Sequence[str] = DATABASES
+) -> dict[str, Any]:
     """Return the configuration of the server at this address.
 
-    `frontend` is the address of the cluster's frontends, and `database` that of PostgreSQL.
+    `frontend` is the address of the cluster's frontends, `database` that of PostgreSQL, and `databases` are the names
+    of the databases there.
     """
+    default, visibility = databases
     return {
         "log": {"stdout": True, "level": "warn"},
         "persistence": {
@@ -86,8 +115,8 @@ def configuration(address: str, frontend: str, database: str, tls: Tls | None) -
             "visibilityStore": "visibility",
             "numHistoryShards": HISTORY_SHARDS,
             "datastores": {
-                "default": {"sql": _store("temporal", database, 20)},
-                "visibility": {"sql": _store("temporal_visibility", database, 10)},
+                "default": {"sql": _store(default, database, 20)},
+                "visibility": {"sql": _store(visibility, database, 10)},
             },
         },
         "global": {
@@ -139,11 +168,10 @@ def _encrypted(tls: Tls) -> dict[str, Any]:
     return {"frontend": {"server": server, "client": client}, "systemWorker": {**own, "client": client}}
 
 
-def command(config: Path, roles: Sequence[str]) -> list[str]:
-    """Spell a server with these roles, and write its configuration to a file before it is started."""
+def service(name: str, folder_: Path, config: Mapping[str, Any], address: str, roles: Sequence[str] = ROLES) -> Service:
+    """Describe the server with these roles at this address, and write its configuration into a folder."""
+    file = folder_ / f"{name}.json"
+    file.write_text(json.dumps(config, indent=1))  # JSON is YAML
     chosen = [part for role in roles for part in ("--service", role)]
-    return [str(folder() / "server"), "--config-file", str(config), "start", *chosen]
-
-
-def write(config: Path, content: Mapping[str, Any]) -> None:
-    config.write_text(json.dumps(content, indent=1))  # JSON is YAML
+    argv = [str(folder() / "server"), "--config-file", str(file), "start", *chosen]
+    return Service(name, argv, listens(address, PORTS[roles[0]]), stop_timeout=temporal_server.STOP_TIMEOUT)

@@ -13,9 +13,9 @@ import tarfile
 import tempfile
 import time
 import venv
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import BytesIO
@@ -29,7 +29,7 @@ from temporalio.envconfig import ClientConfig
 from drills import answers, index
 from drills.answers import PlannedAnswer
 from drills.environment import TENANT, Environment, Report, environment
-from drills.event_log import EventLog
+from drills.event_log import EventLog, list_events
 from drills.load_generator import ACCEPT_TIMEOUT, RETRYABLE
 from drills.observations import Accepted, Observations, ReceivedRequest
 from drills.postgres import NotInstalled
@@ -37,12 +37,13 @@ from drills.receiver import digest_of
 from drills.shape import EMBEDDED, WORKERS, Shape
 from drills.supervisor import ServiceFailed
 from drills.verdict import Verdict, judge
+from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.cli.console import Failed
 
 SECONDS, RATE = 15.0, 4.0
 """How long each release works after its roll, and events a second meanwhile."""
-SAME_CODE = ("requirements.lock", "requirements-server.lock")
-"""If these files are as here, a release uses the packages that are installed here."""
+LOCK_FILES = ("requirements.lock", "requirements-server.lock")
+"""A release whose lock files are those of this code uses the packages that are installed here."""
 ROOT = Path(__file__).parents[1]
 VERSION = "HOOKKEEPER_DEPLOYMENT_VERSION"
 ONLY_INSTALLED = {"PYTHONSAFEPATH": "1"}
@@ -75,37 +76,18 @@ class Upgraded:
     """The result of the drill."""
 
     verdicts: Mapping[str, Verdict]
-    """Of the events of each webhook, and of the load, which two webhooks get."""
-    rolls: int
+    """By webhook; `load` is that of the events which are posted during the rolls, to two other webhooks."""
     failures: Mapping[str, tuple[str, ...]]
     """What is wrong besides, by kind."""
 
     @property
     def all_failures(self) -> dict[str, tuple[str, ...]]:
-        of_events = {
+        judged = {
             f"{name}: {kind}": found
             for name, verdict in self.verdicts.items()
             for kind, found in verdict.failures.items()
         }
-        return of_events | {kind: found for kind, found in self.failures.items() if found}
-
-
-@dataclass
-class _Reader:
-    """Reads from the API while the releases change."""
-
-    http: httpx.AsyncClient
-    wrong: list[str] = field(default_factory=list)
-    """Answers that a client must not get."""
-
-    async def read(self) -> None:
-        while True:
-            for path in READS:
-                with suppress(httpx.TransportError):  # an API that stops, or is not there yet
-                    response = await self.http.get(path)
-                    if response.status_code not in (200, 503):
-                        self.wrong.append(f"GET {path}: {response.status_code} {response.text[:200]}")
-            await asyncio.sleep(1)
+        return judged | {kind: found for kind, found in self.failures.items() if found}
 
 
 async def run(
@@ -116,18 +98,17 @@ async def run(
         old, new = Release("old", earlier), Release("new", current)
         variables = {VERSION: old.version, **ONLY_INSTALLED}
         async with environment(seed, shape, python=old.python, variables=variables) as env:
-            return await _upgrade(env, old, new, seed, (seconds, rate), report)
+            return await _upgrade(env, old, new, seed, seconds, rate, report)
 
 
 async def _upgrade(
-    env: Environment, old: Release, new: Release, seed: int, load: tuple[float, float], report: Report
+    env: Environment, old: Release, new: Release, seed: int, seconds: float, rate: float, report: Report
 ) -> Upgraded:
-    since, (seconds, rate) = datetime.now(UTC), load
-    opened = asyncio.Event()
+    since, opened = datetime.now(UTC), asyncio.Event()
     webhooks = await _register(env, seed, opened)
     report("opening retries, timers, queues, a release, a recovery, a bulk action, incidents and a schedule")
     posted = await _open(env, webhooks, seconds)
-    reader = _Reader(env.http)
+    wrong_answers: list[str] = []
 
     async def roll_and_work() -> None:
         for release in (new, old, new):
@@ -137,7 +118,7 @@ async def _upgrade(
             await _roll(env, release, report)
         await asyncio.sleep(seconds)
 
-    async with _reading(reader):
+    async with in_background(_read(env, wrong_answers), "read"):
         await _post_until_done(env, rate, asyncio.create_task(roll_and_work()))
     report("waiting until all events are final, and all runs closed")
     await _send(env, "DELETE", f"/v1/schedules/ticks?tenant={TENANT}")
@@ -159,15 +140,15 @@ async def _upgrade(
         ),
         "runs that did not close": tuple([f"{open_runs} runs"] * bool(open_runs)),
         "webhooks that are not healthy": await _unhealthy(env),
-        "wrong answers": tuple(reader.wrong),
+        "wrong answers": tuple(wrong_answers),
         "out of order": out_of_order(env.receivers.requests),
         "times without an event": missing_times([event.event_id for event in posted["scheduled"]]),
         "nondeterminism": nondeterminism(env.cluster.stack.data_dir / "logs"),
     }
-    return Upgraded(_verdicts(env, webhooks, posted, log), 3, failures)
+    return Upgraded(_verdicts(env, webhooks, posted, log), failures)
 
 
-# What is open
+# Events that are open before the first roll
 
 
 async def _register(env: Environment, seed: int, opened: asyncio.Event) -> dict[str, str]:
@@ -215,7 +196,8 @@ async def _open(env: Environment, webhooks: Mapping[str, str], seconds: float) -
     posted["timed"] = await _post(env, "timed", lambda n: (due + timedelta(seconds=n * seconds / 5)).isoformat())
     await env.until(f"/v1/webhooks/{ids['held']}/held", lambda answer: answer["held"] == EVENTS)
     for name in ("recovered", "repeated"):
-        await _until_failed(env, ids[name])
+        failed = f"/v1/webhooks/{ids[name]}/deliveries?status=failed&limit={EVENTS}"
+        await env.until(failed, lambda page: len(page["items"]) == EVENTS)
     since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     body = {"since": since, "rate": SLOW_RATE}
     await _send(env, "POST", f"/v1/webhooks/{ids['recovered']}/recover", body)
@@ -245,7 +227,7 @@ async def _send(env: Environment, method: str, path: str, body: dict[str, Any] |
         await asyncio.sleep(1)
 
 
-async def _post(env: Environment, name: str, due: Any = None) -> list[Accepted]:
+async def _post(env: Environment, name: str, due: Callable[[int], str] | None = None) -> list[Accepted]:
     """Post the events of a webhook, as one batch; those in order one after another."""
     events: list[dict[str, Any]] = [
         {"id": f"{name}-{n}", "type": f"{name}.ran", "tenant": TENANT, "data": {"n": n}}
@@ -266,18 +248,15 @@ async def _is_accepted(env: Environment, batch: list[dict[str, Any]]) -> bool:
     return False
 
 
-async def _until_failed(env: Environment, webhook_id: str) -> None:
-    path = f"/v1/webhooks/{webhook_id}/deliveries?status=failed&limit={EVENTS}"
-    await env.until(path, lambda page: len(page["items"]) == EVENTS)
-
-
-@asynccontextmanager
-async def _reading(reader: _Reader) -> AsyncIterator[None]:
-    reading = asyncio.create_task(reader.read())
-    try:
-        yield
-    finally:
-        reading.cancel()
+async def _read(env: Environment, wrong: list[str]) -> None:
+    """Read from the API while the releases change, and add the answers that a client must not get."""
+    while True:
+        for path in READS:
+            with suppress(httpx.TransportError):  # an API that stops, or is not there yet
+                response = await env.http.get(path)
+                if response.status_code not in (200, 503):
+                    wrong.append(f"GET {path}: {response.status_code} {response.text[:200]}")
+        await asyncio.sleep(1)
 
 
 async def _post_until_done(env: Environment, rate: float, work: asyncio.Task[None]) -> None:
@@ -302,11 +281,11 @@ def installed(revision: str) -> Iterator[str]:
         archive = _git("archive", "--format=tar", revision)
         with tarfile.open(fileobj=BytesIO(archive)) as tar:
             tar.extractall(code, filter="data")
-        same = all((code / name).read_bytes() == (ROOT / name).read_bytes() for name in SAME_CODE)
+        same = all((code / name).read_bytes() == (ROOT / name).read_bytes() for name in LOCK_FILES)
         venv.create(environment_, symlinks=True, with_pip=not same)
         python = str(environment_ / "bin/python")
         if not same:
-            locks = [part for name in SAME_CODE for part in ("-r", str(code / name))]
+            locks = [part for name in LOCK_FILES for part in ("-r", str(code / name))]
             subprocess.run([python, "-m", "pip", "install", "--quiet", "--require-hashes", *locks], check=True)
         # A path in a .pth file comes after the environment's own packages, and the .pth files there are not read.
         (packages,) = environment_.glob("lib/python*/site-packages")
@@ -372,7 +351,7 @@ async def _temporal(env: Environment) -> Client:
     return await Client.connect(**ClientConfig.load_client_connect_config(override_env_vars=_api_variables(env)))
 
 
-# What came of it
+# Results
 
 
 def _are_over(page: dict[str, Any]) -> bool:
@@ -381,10 +360,11 @@ def _are_over(page: dict[str, Any]) -> bool:
 
 async def _scheduled(env: Environment) -> list[Accepted]:
     """Return the events of the schedule."""
-    while (listed := await index.list_events(env)) is None:
+    while True:
+        with suppress(httpx.HTTPError):
+            ticks = sorted(id_ for id_ in await list_events(env.http, TENANT) if id_.startswith("ticks-"))
+            return [Accepted(event_id, _time_of(event_id).timestamp(), digest_of({})) for event_id in ticks]
         await asyncio.sleep(1)
-    ticks = sorted(event_id for event_id in listed if event_id.startswith("ticks-"))
-    return [Accepted(event_id, _time_of(event_id).timestamp(), digest_of({})) for event_id in ticks]
 
 
 def _time_of(event_id: str) -> datetime:
@@ -428,7 +408,7 @@ async def _differences_of_totals(env: Environment, since: datetime) -> tuple[str
     wanted = {name: value for name, value in total.items() if isinstance(value, int)}
     sums = {name: sum(item[name] for item in tenants["items"]) for name in wanted}
     return tuple(
-        f"{name}: {wanted[name]} over all tenants, {sums[name]} of all tenants"
+        f"{name}: {wanted[name]} over all tenants, and {sums[name]} is their sum"
         for name in wanted
         if wanted[name] != sums[name]
     )
@@ -448,8 +428,8 @@ def _verdicts(
 ) -> dict[str, Verdict]:
     found = {}
     for group, events in posted.items():
-        names = ("steady", "flaky") if group == "load" else (group,)
         is_load = group == "load"
+        names = ("steady", "flaky") if is_load else (group,)
         found[group] = judge(
             Observations(
                 webhooks=names,

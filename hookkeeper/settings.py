@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     )
     previous_admin_key: SecretStr | None = Field(
         None,
-        description="The admin key before its [rotation](deployment.md#secrets), which is accepted too",
+        description="The admin key before its [rotation](operations.md#rotation), which is accepted too",
     )
     encryption_keys: SecretStr | None = Field(
         None,

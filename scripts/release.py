@@ -43,7 +43,6 @@ class Release:
     """The image that the recipe begins with, with its digest."""
     source: str = ""
     """The URL of the repository."""
-    version: str = VERSION
 
     @property
     def created(self) -> datetime:
@@ -91,7 +90,7 @@ def write(tree: Path, scratch: Path, output: Path, release: Release) -> None:
     write_image(tree, scratch / "image", output, release)
     write_chart(tree, output, release)
     write_site(tree, scratch / "site", output, release)
-    (output / f"hookkeeper-{release.version}.cdx.json").write_text(
+    (output / f"hookkeeper-{VERSION}.cdx.json").write_text(
         bill_of_materials((tree / "requirements.lock").read_text(), release)
     )
     (output / "provenance.json").write_text(json.dumps(provenance(digests(output), release), indent=2) + "\n")
@@ -121,7 +120,7 @@ def write_image(tree: Path, context: Path, output: Path, release: Release) -> No
         shutil.copytree(path, context / path.name) if path.is_dir() else shutil.copy(path, context)
     values = {
         "BASE": release.base,
-        "VERSION": release.version,
+        "VERSION": VERSION,
         "REVISION": release.commit,
         "CREATED": release.created.isoformat(),
         "SOURCE": release.source,
@@ -131,18 +130,18 @@ def write_image(tree: Path, context: Path, output: Path, release: Release) -> No
         steps, count = re.subn(rf"^ARG {name}=.*$", f"ARG {name}={value}", steps, flags=re.MULTILINE)
         assert count == 1, name
     (context / "Dockerfile").write_text(steps)
-    pack(context, output / f"hookkeeper-image-{release.version}.tar.gz", release)
+    pack(context, output / f"hookkeeper-image-{VERSION}.tar.gz", release)
 
 
 def write_chart(tree: Path, output: Path, release: Release) -> None:
     chart = tree / "deploy/helm/hookkeeper"
     ignored = [chart / name for name in (chart / ".helmignore").read_text().split()]
-    pack(chart, output / f"hookkeeper-chart-{release.version}.tgz", release, chart.name, ignored)
+    pack(chart, output / f"hookkeeper-chart-{VERSION}.tgz", release, chart.name, ignored)
 
 
 def write_site(tree: Path, site: Path, output: Path, release: Release) -> None:
     run(sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site), cwd=tree)
-    name = f"hookkeeper-docs-{release.version}"
+    name = f"hookkeeper-docs-{VERSION}"
     pack(site, output / f"{name}.tar.gz", release, name)
 
 
@@ -168,13 +167,13 @@ def bill_of_materials(lock: str, release: Release) -> str:
     licences = LicenseFactory()
     ours = Component(
         name="hookkeeper",
-        version=release.version,
+        version=VERSION,
         type=ComponentType.APPLICATION,
         bom_ref="hookkeeper",
-        purl=PackageURL("pypi", name="hookkeeper", version=release.version),
+        purl=PackageURL("pypi", name="hookkeeper", version=VERSION),
         licenses=[licences.make_from_string("MIT")],
     )
-    bom = Bom(serial_number=uuid5(NAMESPACE_URL, f"hookkeeper:{release.version}:{release.commit}"))
+    bom = Bom(serial_number=uuid5(NAMESPACE_URL, f"hookkeeper:{VERSION}:{release.commit}"))
     bom.metadata.component, bom.metadata.timestamp = ours, release.created
     for line in lock.splitlines():
         if not line[:1].isalnum():
@@ -217,7 +216,7 @@ def provenance(subjects: dict[str, str], release: Release) -> dict[str, object]:
         "predicate": {
             "buildDefinition": {
                 "buildType": "urn:hookkeeper:make-release",
-                "externalParameters": {"version": release.version, "base": release.base, "source": release.source},
+                "externalParameters": {"version": VERSION, "base": release.base, "source": release.source},
                 "resolvedDependencies": [
                     {"name": "hookkeeper", "digest": {"gitCommit": release.commit}},
                     {"name": image} | ({"digest": {"sha256": digest}} if digest else {}),

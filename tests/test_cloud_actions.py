@@ -104,7 +104,7 @@ async def two_retries(cloud: Cloud) -> None:
     await cloud.until_closed(await cloud.send())
 
 
-async def of_a_schedule(cloud: Cloud) -> None:
+async def a_scheduled_event(cloud: Cloud) -> None:
     await cloud.instance.webhook(cloud.inbox.url)
     daily = {"tenant": cloud.instance.tenant, "event": {"type": "order.paid"}, "every": 86400}
     schedule = (await cloud.instance.http.post("/v1/schedules", json=daily)).json()["id"]
@@ -184,7 +184,7 @@ SHAPES: dict[str, Callable[[Cloud], Awaitable[object]]] = {
     "two events that share a run, one of which succeeds at its second attempt": two_together_of_which_one_is_retried,
     "an event that succeeds at its second attempt": a_retry,
     "an event that succeeds at its third attempt": two_retries,
-    "an event of a schedule": of_a_schedule,
+    "an event of a schedule": a_scheduled_event,
     "an event with an email": an_email,
     "an event with a URL and an email": url_and_email,
     "an event with `deliver_at`": deliver_at,

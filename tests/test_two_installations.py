@@ -48,9 +48,9 @@ async def test_two_installations_in_a_namespace_do_not_mix(
             event_id = (await instance.send(id="same-id"))["id"]
             assert (await instance.until_final(event_id))["status"] == "succeeded"
         assert (len(inbox.requests), len(other_inbox.requests)) == (1, 1)
-        of_others = f"{one.tenant}b"
-        hook = await one.webhook(inbox.url, tenant=of_others)
-        events = [event_to(hook, id="in-a-shared-run", tenant=tenant) for tenant in (one.tenant, of_others)]
+        other_tenant = f"{one.tenant}b"
+        hook = await one.webhook(inbox.url, tenant=other_tenant)
+        events = [event_to(hook, id="in-a-shared-run", tenant=tenant) for tenant in (one.tenant, other_tenant)]
         await until_listed(await share(one, events))
         assert (await other.http.get("/v1/events/in-a-shared-run", params={"tenant": other.tenant})).status_code == 404
         daily = {"tenant": one.tenant, "event": {"type": "order.paid"}, "every": 86400}

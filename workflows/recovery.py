@@ -164,10 +164,6 @@ class RecoveryWorkflow:
 class BulkWorkflow(RecoveryWorkflow):
     """A recovery with an action. Workers of a release without it leave this type alone."""
 
-    @workflow.init
-    def __init__(self, state: RecoveryState) -> None:
-        super().__init__(state)
-
     @workflow.run
     async def run(self, state: RecoveryState) -> RecoveryState:
         """Do what a recovery does."""
@@ -177,10 +173,6 @@ class BulkWorkflow(RecoveryWorkflow):
 @workflow.defn(name=temporal_names.TENANT_DELETION)
 class TenantDeletionWorkflow(RecoveryWorkflow):
     """Erases the events of a tenant, then removes all else that it has, unless an event could not be erased."""
-
-    @workflow.init
-    def __init__(self, state: RecoveryState) -> None:
-        super().__init__(state)
 
     @workflow.run
     async def run(self, state: RecoveryState) -> RecoveryState:

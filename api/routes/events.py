@@ -74,7 +74,7 @@ async def list_events(
     search, terms = await searches.resolve(search, q)
     found = await searches.page(search, terms, limit, cursor.start)
     count = await store.index.count_events(search) if total and not terms else None
-    names = await names_of(store, caller, (row.latest.webhook_id for row in found.rows if row.latest))
+    names = await names_of(store, caller, found.webhooks)
     page = cursor.page([views.event_summary(row, links, names) for row in found.rows], found.next_cursor)
     return EventPage(**dict(page), total=count, searched_until=found.searched_until)
 

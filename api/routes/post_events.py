@@ -26,7 +26,7 @@ IF_MATCH = "if-match"
 IfMatch = Annotated[Literal["*"] | None, Header(description="`*`: answer 412 to an event that was not accepted before")]
 MISSING = {"type": "missing", "loc": ("body",), "msg": "Field required"}
 MAX_CONCURRENT_EVENTS = 100
-"""Events of a batch that are accepted at the same time: as many as share two runs."""
+"""Events of a batch that are accepted at the same time. They fill two shared runs."""
 
 
 class _Headers(BaseModel):

@@ -16,7 +16,7 @@ class RecoveryView(ResponseModel):
     """`recover`: deliveries of the status are made again, oldest first. `erase`: a tenant is deleted. The others are
     bulk actions."""
     filter: dict[str, str | list[str]] | None
-    """Of a bulk action: parameters of `GET /v1/events`."""
+    """What a bulk action searches, as parameters of `GET /v1/events`; null for `recover`."""
     webhook_id: str | None
     """Null for a recovery of the whole tenant, and for a bulk action."""
     status: Literal["running", "paused", "finished", "cancelled", "unknown", "dry_run"]

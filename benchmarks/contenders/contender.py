@@ -18,7 +18,7 @@ READY_POLL_INTERVAL = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a contender has stored until now: bytes without free space, and runs that its events name."""
+    """What a contender has stored until now: bytes without free space, and the number of runs of its events."""
 
     temporal: int
     registry: int
@@ -35,6 +35,7 @@ class SystemUnderTest:
     """Returns the process of a service; None while it is down."""
     services: tuple[str, ...]
     stored: Callable[[], Awaitable[Stored]] | None = None
+    """Measures what it has stored, if that is possible."""
 
     def pids(self) -> dict[str, int]:
         """Return the process of each service; services that are down are left out."""

@@ -14,7 +14,6 @@ from drills.shape import Shape
 from hookkeeper.cli.startup import read_settings
 
 REGISTRY = "postgres"
-DATABASES = ("temporal", "temporal_visibility", REGISTRY)
 
 
 def why_missing() -> str | None:
@@ -32,7 +31,9 @@ async def running(folder: Path, encrypt: bool) -> AsyncIterator[SystemUnderTest]
             pid, services = running_stack.supervisor.pid, tuple(running_stack.services)
 
             async def stored() -> Stored:
-                temporal, visibility, registry = [await _bytes(made.postgres, name) for name in DATABASES]
+                temporal, visibility, registry = [
+                    await _bytes(made.postgres, name) for name in (*temporal_cluster.DATABASES, REGISTRY)
+                ]
                 return Stored(temporal + visibility, registry, await made.postgres.ask(RUNS, REGISTRY))
 
             yield SystemUnderTest(plan.ports.api, running_stack.admin_key, pid, services, stored)

@@ -10,8 +10,9 @@ BURST, BURSTS, BURST_INTERVAL = 50, 4, 2.0
 TENANTS, TENANTS_SECONDS = 500, 8.0
 TICKS_PER_S = 100
 CONNECTIONS = 200
-MODERATE_TENANTS, MODERATE_SECONDS, MODERATE_EVENTS = 100, 10, 500
-"""So many tenants, for as many seconds as the second number at least, with as many events as the third at least."""
+MODERATE_TENANTS = 100
+MODERATE_SECONDS, MODERATE_EVENTS = 10, 500
+"""At each rate, events are posted for ten seconds, and longer if these are fewer than 500 events."""
 MODERATE_RATES = (10, 50, 300)
 """Events a second."""
 ON_TIME_MS = 1000.0
@@ -37,17 +38,14 @@ async def bursts(bench: Bench) -> Metrics:
 
 
 async def moderate(bench: Bench) -> Metrics:
-    """Post at moderate rates for some seconds, each to tenants of its own, after a first event of each tenant. Then
-    look how much that has stored.
+    """Post at moderate rates for some seconds, each to tenants of its own, after a first event of each tenant, and
+    measure what they store.
     """
     metrics: Metrics = {}
     for rate in MODERATE_RATES:
         group = f"moderate-{rate}"
         names = tuple(f"{group}-{number}" for number in range(MODERATE_TENANTS))
-        await bench.system.register_all({name: bench.receiver.url(group) for name in names})
-        check_accepted(await bench.load.post(Stream(group=f"{group}-first", tenants=names, events=len(names))))
-        await bench.delivered(group, len(names))
-        await measure.settle(bench.system.pids)
+        await _deliver_first(bench, group, names)
         events = bench.count(max(rate * MODERATE_SECONDS, MODERATE_EVENTS))
         before = bench.system.stored and await bench.system.stored()
         stream = Stream(group=group, tenants=names, events=events, rate=rate, clients=CONNECTIONS)
@@ -70,15 +68,19 @@ async def moderate(bench: Bench) -> Metrics:
     return metrics
 
 
+async def _deliver_first(bench: Bench, group: str, tenants: tuple[str, ...]) -> None:
+    """Register a webhook of each tenant, and deliver its first event, whose success is written to the registry."""
+    await bench.system.register_all({tenant: bench.receiver.url(group) for tenant in tenants})
+    check_accepted(await bench.load.post(Stream(group=f"{group}-first", tenants=tenants, events=len(tenants))))
+    await bench.delivered(group, len(tenants))
+    await measure.settle(bench.system.pids)
+
+
 async def tenants(bench: Bench) -> Metrics:
-    """Post a first event of each tenant before: its success is written to the registry, which later ones are not."""
     count = bench.count(TENANTS)
     names = tuple(f"tenant-{number}" for number in range(count))
     group = "tenants"
-    await bench.system.register_all({name: bench.receiver.url(group) for name in names})
-    check_accepted(await bench.load.post(Stream(group=f"{group}-first", tenants=names, events=count)))
-    await bench.delivered(group, count)
-    await measure.settle(bench.system.pids)
+    await _deliver_first(bench, group, names)
     stream = Stream(
         group=group,
         tenants=names,

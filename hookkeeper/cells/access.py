@@ -1,5 +1,6 @@
 """Access to a cell for `hookkeeper cells move`: its registry, and its API with the admin key."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from hookkeeper.cells.cell_map import CellMap
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 
-AGAIN = "run the same command again to continue"
-
 
 class MoveFailed(Exception):
     """A step was not possible. The message says what to do."""
+
+
+class CellUnavailable(Exception):
+    """The API of a cell does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,14 @@ class CellAccess:
     retention: timedelta
 
     async def call(self, method: str, path: str, *accepted: int, **request: Any) -> Any:
-        """Call the API; return the JSON of a success, or None for one of these other statuses. Raises MoveFailed."""
+        """Call the API; return the JSON of a success, or None for one of these other statuses.
+
+        Raises MoveFailed and CellUnavailable.
+        """
         try:
             answer = await self.http.request(method, f"/v1/{path}", **request)
         except httpx.TransportError as error:
-            raise MoveFailed(f"cell {self.name} does not answer ({error}): {AGAIN}") from error
+            raise CellUnavailable(f"cell {self.name} does not answer ({error})") from error
         if answer.status_code in accepted:
             return None
         if not answer.is_success:
@@ -73,7 +79,7 @@ async def opened(known: CellMap, name: str) -> AsyncIterator[CellAccess]:
         yield CellAccess(name, store, http, settings.retention)
 
 
-class _OfFile(Settings):
+class _FileSettings(Settings):
     """Settings of a file alone: those of this process are not those of a cell."""
 
     @classmethod
@@ -90,10 +96,10 @@ class _OfFile(Settings):
 
 def settings_of(path: Path) -> Settings:
     """Read the settings of a cell. Raises MoveFailed."""
-    if not path.is_file():
-        raise MoveFailed(f"the settings of a cell are not at {path}")
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        raise MoveFailed(f"the settings of a cell are no file at {path} that can be read")
     try:
-        return _OfFile(_env_file=path)
+        return _FileSettings(_env_file=path)
     except ValidationError as error:
         names = ", ".join(f"HOOKKEEPER_{str(each['loc'][0]).upper()}" for each in error.errors())
         raise MoveFailed(f"{path} has invalid settings: {names}") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hookkeeper.cells import cell_map
-from hookkeeper.cells.access import CellAccess, MoveFailed
+from hookkeeper.cells.access import CellAccess, CellUnavailable, MoveFailed
 from hookkeeper.cells.cell_map import Place
 from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.database import RegistryUnavailable
@@ -25,7 +25,7 @@ from hookkeeper.times import rfc3339, utc_now
 PAUSE = 2.0
 """Seconds between two looks at what the old cell still has to do."""
 BACKFILL_AT_ONCE = timedelta(hours=1)
-"""Of a schedule; a backfill takes fewer than 1000 times."""
+"""The time that a backfill of a schedule covers: it takes fewer than 1000 times."""
 SECOND = timedelta(seconds=1)
 NOTE = re.compile(r"Moving to (?P<cell>\S+) since (?P<since>\S+)\.(?: (?P<note>.*))?", re.DOTALL)
 """The note of a schedule that was paused for the move."""
@@ -46,7 +46,7 @@ def left_cell(place: Place, to: str) -> str | None:
 
 
 class Move:
-    """The move of a tenant. Methods raise MoveFailed, BadCellMap and RegistryUnavailable."""
+    """The move of a tenant. Methods raise MoveFailed, BadCellMap, CellUnavailable and RegistryUnavailable."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Move:
         self._target = target
         self._settle = settle
         self._tell = tell
-        self._of_tenant = {"params": {"tenant": tenant}}
+        self._query = {"params": {"tenant": tenant}}
 
     async def run(self) -> None:
         """Move the tenant, or go on with it."""
@@ -156,33 +156,33 @@ class Move:
         """Pause the schedules, and make them in the new cell, paused as well."""
         async for listed in self._source.all("schedules", self._tenant):
             path = f"schedules/{listed['id']}"
-            known = await self._source.call("GET", path, **self._of_tenant)  # lists can be late
+            known = await self._source.call("GET", path, **self._query)  # lists can be late
             if not known["paused"]:
                 note = f"Moving to {self._target.name} since {_seconds(utc_now())}. {known['note']}"[:250].strip()
-                await self._source.call("POST", f"{path}/pause", **self._of_tenant, json={"note": note})
-                known = await self._source.call("GET", path, **self._of_tenant)
+                await self._source.call("POST", f"{path}/pause", **self._query, json={"note": note})
+                known = await self._source.call("GET", path, **self._query)
             fields = {name: value for name, value in known.items() if name not in SHOWN_ONLY}
             fields["note"] = _after_latest(known)
             if await self._target.call("POST", "schedules", 409, json=fields) is None:
                 changes = {name: value for name, value in fields.items() if name not in ("id", "tenant")}
-                await self._target.call("PATCH", path, **self._of_tenant, json=changes)
+                await self._target.call("PATCH", path, **self._query, json=changes)
 
     async def _begin_schedules(self) -> None:
         """Let the schedules that were paused for the move go on where they stopped, in the tenant's cell."""
         cell = self._target if self._place().cell == self._target.name else self._source
         async for listed in cell.all("schedules", self._tenant):
             path = f"schedules/{listed['id']}"
-            note = (await cell.call("GET", path, **self._of_tenant))["note"]
+            note = (await cell.call("GET", path, **self._query))["note"]
             if not (paused := NOTE.fullmatch(note)):
                 continue
-            await cell.call("POST", f"{path}/resume", **self._of_tenant, json={"note": note})
+            await cell.call("POST", f"{path}/resume", **self._query, json={"note": note})
             since, now = datetime.fromisoformat(paused["since"]), utc_now()
             while since < now:
                 until = min(since + BACKFILL_AT_ONCE, now)
                 times = {"since": rfc3339(since), "until": rfc3339(until)}
-                await cell.call("POST", f"{path}/backfill", **self._of_tenant, json=times)
+                await cell.call("POST", f"{path}/backfill", **self._query, json=times)
                 since = until
-            await cell.call("PATCH", path, **self._of_tenant, json={"note": paused["note"] or ""})
+            await cell.call("PATCH", path, **self._query, json={"note": paused["note"] or ""})
 
     # What the old cell still does
 
@@ -192,13 +192,11 @@ class Move:
         while True:
             try:
                 await self._follow_changes()
-                waiting = await self._source.store.tenant_rows.waiting(self._tenant)
-                if not waiting.in_line and (only_in_order or not (waiting.deliveries or await self._recovers())):
+                left = await self._source.store.tenant_rows.undelivered(self._tenant)
+                if not left.in_line and (only_in_order or not (left.deliveries or await self._recovers())):
                     return
-                news = (
-                    f"{self._source.name} still has {waiting.deliveries} deliveries, {waiting.in_line} of them in order"
-                )
-            except (MoveFailed, RegistryUnavailable) as error:
+                news = f"{self._source.name} still has {left.deliveries} deliveries, {left.in_line} of them in order"
+            except (MoveFailed, CellUnavailable, RegistryUnavailable) as error:
                 news = f"waiting: {error}"
             if news != told:
                 self._tell(news)
@@ -240,7 +238,7 @@ class Move:
             await self._source.call("DELETE", f"webhooks/{webhook_id}", 404)
         listed = [schedule["id"] async for schedule in self._source.all("schedules", self._tenant)]
         for schedule_id in listed:
-            await self._source.call("DELETE", f"schedules/{schedule_id}", 404, **self._of_tenant)
+            await self._source.call("DELETE", f"schedules/{schedule_id}", 404, **self._query)
 
 
 def _seconds(time: datetime) -> str:

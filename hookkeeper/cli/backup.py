@@ -56,9 +56,7 @@ def _copy_databases(registry: Path, temporal: Path, folder: Path) -> None:
         lock.execute("BEGIN IMMEDIATE")
         for reader in (first, second):
             reader.execute("BEGIN")
-            reader.execute(
-                "SELECT count(*) FROM sqlite_schema"
-            ).fetchone()  # the transaction begins with the first read
+            reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # the read begins the transaction
         lock.execute("ROLLBACK")
         for reader, name in ((first, registry.name), (second, temporal.name)):
             with closing(sqlite3.connect(folder / name)) as copy:

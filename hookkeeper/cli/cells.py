@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hookkeeper.cli.console import Failed, out, print_json_or, print_table
+from hookkeeper.cli.console import CONTINUE, Failed, out, print_json_or, print_table
 from hookkeeper.cli.options import AsJson
 from hookkeeper.cli.processes import run, until_stopped
 
@@ -14,17 +14,16 @@ if TYPE_CHECKING:
     from hookkeeper.cells.cell_map import CellMap, Place
 
 app = typer.Typer(no_args_is_help=True, help="Cells: installations that share the tenants among them.")
-AGAIN = "run the same command again to continue"
 
 
 @app.command("list")
 def list_cells(as_json: AsJson = False) -> None:
     """List the cells, and the tenants that are not in the default one."""
     from hookkeeper.cells import cell_map
-    from hookkeeper.cli.startup import map_of, read_settings
+    from hookkeeper.cli.startup import cell_map_path, read_settings
 
     with _as_failures():
-        known = cell_map.read(map_of(read_settings()))
+        known = cell_map.read(cell_map_path(read_settings()))
     print_json_or(as_json, known.model_dump(mode="json", exclude_defaults=True), lambda _: _print_map(known))
 
 
@@ -67,10 +66,10 @@ async def _move(tenant: str, to: str, settle: float) -> None:
     from hookkeeper.cells import cell_map
     from hookkeeper.cells.access import opened
     from hookkeeper.cells.move import Move, left_cell
-    from hookkeeper.cli.startup import map_of, read_settings
+    from hookkeeper.cli.startup import cell_map_path, read_settings
 
     with _as_failures():
-        path = map_of(read_settings())
+        path = cell_map_path(read_settings())
         known = cell_map.read(path)
         place = known.place(tenant)
         if to not in known.cells:
@@ -78,19 +77,19 @@ async def _move(tenant: str, to: str, settle: float) -> None:
         if (source := left_cell(place, to)) is None:
             out.print(f"{tenant} is in {to}", markup=False)
             return
-        other = place.moving_to or to if source == to else to
+        other = (place.moving_to or to) if source == to else to
         async with opened(known, source) as old, opened(known, other) as new:
             moving = Move(path, tenant, old, new, settle, lambda text: out.print(text, markup=False))
             async with until_stopped():
                 await (moving.take_back() if source == to else moving.run())
                 return
-    raise Failed(f"interrupted: {AGAIN}")
+    raise Failed(f"interrupted: {CONTINUE}")
 
 
 @contextmanager
 def _as_failures() -> Iterator[None]:
     """Raise `Failed` for what the operator has to know."""
-    from hookkeeper.cells.access import MoveFailed
+    from hookkeeper.cells.access import CellUnavailable, MoveFailed
     from hookkeeper.cells.cell_map import BadCellMap
     from hookkeeper.registry.database import RegistryUnavailable
 
@@ -98,5 +97,5 @@ def _as_failures() -> Iterator[None]:
         yield
     except (BadCellMap, MoveFailed) as error:
         raise Failed(str(error)) from error
-    except RegistryUnavailable as error:
-        raise Failed(f"{error}: {AGAIN}") from error
+    except (CellUnavailable, RegistryUnavailable) as error:
+        raise Failed(f"{error}: {CONTINUE}") from error

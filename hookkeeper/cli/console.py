@@ -17,6 +17,7 @@ from hookkeeper.content.text import visible
 
 Json = dict[str, Any]
 NO_MATCH = "Nothing matches."
+CONTINUE = "run the same command again to continue"
 OVER = "over 1,000, or too many events would have to be read to count them"
 NOT_FILTERS = {"tenant", "total", "limit", "cursor"}
 """Parameters of lists: a tenant without events is not a search without a match."""

@@ -5,16 +5,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, Any
+from inspect import Parameter
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
-from hookkeeper.cli import bulk, event_views, options, sending
+from hookkeeper.cli import event_views, options, sending
 from hookkeeper.cli.client import Api, ApiUnavailable, present
-from hookkeeper.cli.console import Failed, Json, err, out, print_result
+from hookkeeper.cli.console import Failed, Json, err, out, print_json_or, print_result
 from hookkeeper.cli.options import AsJson, EventTenant, Yes, confirm, later
-from hookkeeper.cli.resources import Resource
+from hookkeeper.cli.recoveries import print_started
+from hookkeeper.cli.resources import AS_JSON, YES, Resource, parameter, query_of, with_parameters
 from hookkeeper.command_rules import COMMANDS
 from hookkeeper.times import rfc3339, utc_now
 
@@ -24,6 +26,8 @@ app = resource.app
 RECONNECT_AFTER = 1.0
 """Seconds until an ended stream of events is resumed."""
 LEFT_OUT = "Some events are left out: more come than can be shown."
+MAX_COUNTED = 10_000
+"""Events that the API counts for a bulk action."""
 
 
 app.command()(sending.send)
@@ -152,7 +156,46 @@ resource.post(
     note=Annotated[str | None, typer.Option(help="Why.")],
 )
 resource.post("unacknowledge", "Undo the acknowledgement of an event.", _accepted)
-bulk.add(app, FILTERS)
+
+
+# All events of a search
+
+Action = Literal["retry", "cancel", "redeliver", "acknowledge"]
+BULK = (
+    parameter("action", Annotated[Action, typer.Argument(help="What to do.")], Parameter.empty),
+    *(parameter(name, about) for name, about in FILTERS.items() if name != "total"),
+    parameter("note", Annotated[str | None, typer.Option(help="Why, to acknowledge.")]),
+    parameter("rate", Annotated[float | None, typer.Option(help="Events a second, at most.")]),
+    parameter("dry_run", Annotated[bool, typer.Option("--dry-run", help="Only count the events.")], False),
+    YES,
+    AS_JSON,
+)
+
+
+def _bulk(
+    action: Action, note: str | None, rate: float | None, dry_run: bool, yes: bool, as_json: bool, **filters: Any
+) -> None:
+    """Count the events, ask, and start."""
+    api, query = Api.of_environment(), query_of(filters)
+    body = {"action": action} | present(note=note, rate=rate)
+    if dry_run or not yes:
+        counted = api.call("POST", "bulk", body=body | {"dry_run": True}, **query)
+        found = counted["found"]
+        count = f"{found:,}{' or more' if found == MAX_COUNTED else ''} event{'' if found == 1 else 's'}"
+        if dry_run:
+            print_json_or(as_json, counted, lambda _: out.print(f"{count} would be changed"))
+            return
+        if not found:
+            print_json_or(as_json, counted, lambda _: out.print("No event matches."))
+            return
+        confirm(f"{action} {count} of tenant {counted['tenant']}?", yes)
+        query |= {"until": counted["until"], "tenant": counted["tenant"]}
+    print_json_or(as_json, api.call("POST", "bulk", body=body, **query), print_started)
+
+
+app.command("bulk", help="Retry, cancel, redeliver or acknowledge all events that the options match.")(
+    with_parameters(BULK, _bulk)
+)
 
 
 # New events

@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from temporalio.service import RPCError
 
-from hookkeeper.cli.console import Failed, out
+from hookkeeper.cli.console import CONTINUE, Failed, out
 from hookkeeper.cli.options import age_of
 from hookkeeper.cli.processes import run, until_stopped
 from hookkeeper.cli.startup import CONNECT_TIMEOUT, begin, connect
@@ -31,7 +31,6 @@ PROMOTE_TIMEOUT = 60.0
 PAUSE = 1.0
 """Seconds between two attempts."""
 Result = TypeVar("Result")
-CONTINUE = "run the same command again to continue"
 
 
 def run_migrate(*, registry_only: bool, wait: float) -> None:

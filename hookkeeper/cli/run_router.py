@@ -6,14 +6,14 @@ from pathlib import Path
 import httpx
 import structlog
 
-from api.router import TIMEOUT, create_router
+from api.router import TIMEOUT, Cells, create_router
 from api.server.connections import MAX_CONNECTIONS, ClientTimeouts, bounded
 from hookkeeper.cells.cell_map import BadCellMap
 from hookkeeper.cli.console import InvalidSettings
 from hookkeeper.cli.ports import listen
 from hookkeeper.cli.processes import ShutdownDeadline, freeze_objects, run, to_log, until_stopped
 from hookkeeper.cli.run_api import REQUEST_GRACE, ApiServer, running_server, server_config
-from hookkeeper.cli.startup import begin, map_of, open_metrics
+from hookkeeper.cli.startup import begin, cell_map_path, open_metrics
 from hookkeeper.settings import Settings
 
 KEPT_ALIVE = 4.0
@@ -24,7 +24,7 @@ log = structlog.get_logger("hookkeeper.router")
 def run_router() -> None:
     """Pass requests on to cells until stopped, then finish those in progress."""
     settings = begin()
-    run(_serve(settings, map_of(settings)))
+    run(_serve(settings, cell_map_path(settings)))
 
 
 async def _serve(settings: Settings, path: Path) -> None:
@@ -33,7 +33,7 @@ async def _serve(settings: Settings, path: Path) -> None:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEPT_ALIVE)
     async with httpx.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False) as http:
         try:
-            app = create_router(path, http, stopping)
+            app = create_router(Cells(path, http), stopping)
         except BadCellMap as error:
             raise InvalidSettings(str(error)) from error
         protocol = bounded(MAX_CONNECTIONS, ClientTimeouts())

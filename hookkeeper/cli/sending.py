@@ -21,7 +21,7 @@ from hookkeeper.cli.options import STDIN, AsJson, EventData, Follow, OwnEventId,
 MAX_BATCH = 100
 """Events of a request."""
 MAX_BATCH_CHARACTERS = 1_000_000
-"""Of their JSON; a single event may have more."""
+"""Characters of the JSON of a request; a single event may have more."""
 PASSING = (429, 503)
 """Statuses of an event that may be accepted later."""
 MAX_SHOWN = 10

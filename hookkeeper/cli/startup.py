@@ -32,10 +32,10 @@ CONNECT_TIMEOUT = 60.0
 """Seconds to wait for Temporal."""
 
 
-def read_settings(read: Callable[[], Settings] = Settings) -> Settings:
+def read_settings() -> Settings:
     """Read `HOOKKEEPER_…` and `.env`. Raises `InvalidSettings`, naming each of them."""
     try:
-        return read()
+        return Settings()
     except ValidationError as invalid:
         lines = (
             f"\n  HOOKKEEPER_{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
@@ -46,7 +46,7 @@ def read_settings(read: Callable[[], Settings] = Settings) -> Settings:
         raise InvalidSettings(f"invalid settings: {error.filename} cannot be read: {error.strerror}") from error
 
 
-def map_of(settings: Settings) -> Path:
+def cell_map_path(settings: Settings) -> Path:
     """Return the file of the map of cells. Raises `InvalidSettings`."""
     if settings.cell_map is None:
         raise InvalidSettings("HOOKKEEPER_CELL_MAP is not set")
@@ -183,8 +183,9 @@ def open_metrics(settings: Settings) -> "MetricsServer | NoMetrics":
 
 
 def show_resources(settings: Settings, store: "Store", client: "Client") -> None:
-    """Let the metrics show connections to the registry, and when certificates end. One that cannot be read is left out:
-    what needs it says so.
+    """Let the metrics show connections to the registry, and when certificates end.
+
+    A certificate that cannot be read is left out: what needs it reports that.
     """
     from hookkeeper import metrics
     from hookkeeper.egress.certificates import certificates_in_files

@@ -1,11 +1,11 @@
 """`hookkeeper tenants …`."""
 
-from hookkeeper.cli.console import Json, print_fields
+from hookkeeper.cli.console import Json
 from hookkeeper.cli.options import only
 from hookkeeper.cli.resources import Resource
 from hookkeeper.cli.webhooks import SHORT
 
-resource = Resource("tenants", "Describe, limit and suspend tenants.", print_fields)
+resource = Resource("tenants", "Describe, limit and suspend tenants.")
 app = resource.app
 
 

@@ -4,7 +4,7 @@ ContentError
 ├── BadTemplate   a template is invalid, or fails for this event
 ├── BadFilter     a filter is invalid, or fails for this event
 └── TooCostly     the limit of time or memory is exceeded
-    └── TooCostlyLately   it was exceeded several times in a row: suspended for a while
+    └── CodeSuspended   it was exceeded several times in a row: suspended for a while
 """
 
 
@@ -40,5 +40,5 @@ class TooCostly(ContentError):
     """A call exceeds its limit of time or memory."""
 
 
-class TooCostlyLately(TooCostly):
+class CodeSuspended(TooCostly):
     """Several calls in a row were too costly, so further ones are suspended for a while."""

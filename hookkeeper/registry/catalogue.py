@@ -23,7 +23,7 @@ class EventTypeExists(Exception):
     """The catalogue has an event type of this name."""
 
 
-class TypeRules(NamedTuple):
+class EventRules(NamedTuple):
     """What applies to new events of a type and a tenant."""
 
     is_known: bool
@@ -75,13 +75,20 @@ class Catalogue:
         async with self._database.read() as session:
             return await session.get(EventType, name)
 
-    async def rules(self, tenant: str, name: str) -> TypeRules:
+    async def rules(self, tenant: str, name: str) -> EventRules:
         """Return the rules for a tenant's event of this type."""
         (row,) = await self._direct.fetch(self._rules, tenant, {"name": name, "tenant": tenant})
-        known, archived, schema, type_keys, tenant_keys, tenant_id, rate, suspended_at, reason = row
-        keys = (*(type_keys or ()), *(tenant_keys or ()))
-        of_tenant = tenant_id is not None, rate, suspended_at is not None, reason or ""
-        return TypeRules(known is not None, bool(archived), schema, keys, *of_tenant)
+        known, archived, schema, type_keys, tenant_keys, tenant_id, rate_limit, suspended_at, reason = row
+        return EventRules(
+            is_known=known is not None,
+            archived=bool(archived),
+            schema=schema,
+            search_keys=(*(type_keys or ()), *(tenant_keys or ())),
+            is_known_tenant=tenant_id is not None,
+            rate_limit=rate_limit,
+            is_suspended=suspended_at is not None,
+            reason=reason or "",
+        )
 
     async def search_keys(self, tenant: str) -> list[str]:
         """Return the paths of a tenant's search keys."""

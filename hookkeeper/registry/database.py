@@ -4,9 +4,11 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
+    URL,
     ColumnElement,
     Connection,
     ExceptionContext,
@@ -28,9 +30,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from hookkeeper.crypto.keyring import CipherError, Keyring
 from hookkeeper.registry.encryption import use_keyring
-
-if TYPE_CHECKING:
-    pass
 
 CONNECT_TIMEOUT = 3.0
 CALL_TIMEOUT = 3.5
@@ -143,6 +142,13 @@ def open_engine(
         event.listen(engine.sync_engine, "handle_error", _replace_read_only)
     use_keyring(engine, keyring)
     return engine
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file of a SQLite database, unless it is in memory."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith((":", "file:")):
+        return None
+    return Path(url.database)
 
 
 def without_transactions(engine: AsyncEngine) -> AsyncEngine:

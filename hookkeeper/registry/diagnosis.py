@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Column, String, cast, literal, not_, select, text
+from sqlalchemy import Column, String, cast, literal, not_, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -21,6 +21,7 @@ from hookkeeper.registry.database import (
     RegistryUnavailable,
     RegistryUnprepared,
     errors_translated,
+    sqlite_file,
     without_transactions,
 )
 from hookkeeper.registry.encryption import has_prefix, is_encrypted, is_stale, key_of, keyring_of
@@ -74,8 +75,8 @@ class _Checks:
         self.answers = False
 
     async def server(self) -> Sequence[Finding]:
-        if missing := _missing_file(self._engine.url):
-            return wrong(f"there is no file {missing}", f"{MIGRATE}, or correct HOOKKEEPER_DATABASE_URL")
+        if (file := sqlite_file(self._engine.url)) and not file.exists():  # a connection would make it
+            return wrong(f"there is no file {file}", f"{MIGRATE}, or correct HOOKKEEPER_DATABASE_URL")
         try:
             async with errors_translated(ANSWER_TIMEOUT), self._reads.connect() as connection:
                 version = await connection.scalar(text(VERSION[self._engine.dialect.name]))
@@ -194,12 +195,6 @@ class _Checks:
         if ids and await connection.scalar(select(literal(1)).where(is_stale(column, ids[0])).limit(1)):
             return warning(f"values of {column} are not encrypted with {ids[0]} yet", MIGRATE)
         return []
-
-
-def _missing_file(url: URL) -> str | None:
-    """Return the name of a SQLite file that is not there. A connection would make it."""
-    is_file = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":", "file:"))
-    return url.database if is_file and not Path(url.database or "").exists() else None
 
 
 async def _round_trip(connection: AsyncConnection) -> float:

@@ -3,16 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import URL, Connection, event, func, select, text
+from sqlalchemy import Connection, event, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.registry import migrations
-from hookkeeper.registry.database import RegistryUnavailable, sqlstate
+from hookkeeper.registry.database import RegistryUnavailable, sqlite_file, sqlstate
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -49,7 +48,8 @@ def alembic(connection: Connection | None = None) -> "Config":
 
 async def migrate(engine: AsyncEngine) -> None:
     """Bring the schema up to date; a second process waits, and finds nothing to do."""
-    _make_directory(engine.url)
+    if file := sqlite_file(engine.url):  # for its owner alone: it holds the webhooks' secrets
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if engine.dialect.name == "postgresql":
         async with _only_one_migrates(engine):
             await _migrate_online(engine)
@@ -132,9 +132,3 @@ def _upgrade(connection: Connection) -> None:
 def _wait_for_long(connection: Connection) -> None:
     """Let this connection wait for another process that migrates the SQLite file."""
     connection.connection.cursor().execute(f"PRAGMA busy_timeout={int(MIGRATION_TIMEOUT * 1000)}")
-
-
-def _make_directory(url: URL) -> None:
-    """Make the directory of a SQLite file, for its owner alone: the file holds the webhooks' secrets."""
-    if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":", "file:")):
-        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -30,11 +30,11 @@ HEALTH = frozenset(
     {"failing", "unhealthy_since", "failing_from", "failing_since", "failures", "timeouts", "last_success_at"}
     | {"slow_at", "throttled_until", "next_slot_at", "filter_errors", "filter_error", "alert", "incident"}
 )
-"""Columns of a webhook that the cell writes which delivers."""
+"""Columns of a webhook that are written by the cell that delivers."""
 MAX_COUNTED = 10_000
 
 
-class Waiting(NamedTuple):
+class Undelivered(NamedTuple):
     """Deliveries of a tenant that are not final, and places in lines; at most `MAX_COUNTED` of each."""
 
     deliveries: int
@@ -68,7 +68,7 @@ class TenantRows:
                 delete(webhooks).where(webhooks.c.id == row["id"], webhooks.c.tenant == row["tenant"])
             )
             await session.execute(insert(webhooks).values(_by_key(webhooks, row)))
-            await _listen(session, row)
+            await _add_patterns(session, row)
 
     async def put_settings(self, row: Row, kept: Collection[str] = ()) -> None:
         """Change a webhook to what its row in another cell has, but for its health and these columns."""
@@ -77,13 +77,12 @@ class TenantRows:
         async with self._database.write() as session:
             await session.execute(update(webhooks).where(*is_it).values(_by_key(webhooks, values)))
             await session.execute(delete(patterns).where(patterns.c.webhook_id == row["id"]))
-            await _listen(session, row)
+            await _add_patterns(session, row)
 
-    async def remove_webhooks(self, tenant: str, but: Collection[str]) -> None:
-        """Remove the webhooks that the other cell does not have."""
-        others = delete(webhooks).where(webhooks.c.tenant == tenant, webhooks.c.id.not_in(but))
+    async def remove_webhooks(self, tenant: str, kept: Collection[str]) -> None:
+        """Remove the other webhooks of the tenant."""
         async with self._database.write() as session:
-            await session.execute(others)
+            await session.execute(delete(webhooks).where(webhooks.c.tenant == tenant, webhooks.c.id.not_in(kept)))
 
     async def owned(self, tenant: str) -> dict[str, list[Row]]:
         """Return the tenant's own row, its API keys and its search keys, by table."""
@@ -102,11 +101,10 @@ class TenantRows:
                 for row in rows[table.name]:
                     await session.execute(insert(table).values(_by_key(table, row)))
 
-    async def waiting(self, tenant: str) -> Waiting:
+    async def undelivered(self, tenant: str) -> Undelivered:
         """Count what the cell still has to deliver."""
         row = deliveries.c
-        of_tenant = select(literal(1)).where(row.tenant == tenant)
-        is_open = of_tenant.where(NOT_SUCCEEDED, row.status.not_in(FINAL))
+        is_open = select(literal(1)).where(row.tenant == tenant, NOT_SUCCEEDED, row.status.not_in(FINAL))
         own = select(webhooks.c.id).where(webhooks.c.tenant == tenant)
         in_line = select(literal(1)).where(row.webhook_id.in_(own), IN_LINE)
         async with self._database.read() as session:
@@ -114,10 +112,10 @@ class TenantRows:
                 await session.scalar(select(func.count()).select_from(query.limit(MAX_COUNTED).subquery())) or 0
                 for query in (is_open, in_line)
             ]
-        return Waiting(*counted)
+        return Undelivered(*counted)
 
 
-async def _listen(session: AsyncSession, row: Row) -> None:
+async def _add_patterns(session: AsyncSession, row: Row) -> None:
     listed = [
         {"tenant": row["tenant"], "pattern": name, "webhook_id": row["id"]} for name in dict.fromkeys(row["events"])
     ]

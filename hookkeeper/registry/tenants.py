@@ -94,8 +94,8 @@ class Tenants:
         """
         webhooks = select(Webhook.tenant, func.count()).where(Webhook.tenant.in_(tenants)).group_by(Webhook.tenant)
         c, since = rollups.c, int(utc_now().timestamp()) - DAY
-        of_hours = c.seconds == HOUR, c.tenant.in_(tenants), c.at > since, c.webhook_id == "", c.channel == ""
-        events = select(c.tenant, func.sum(c.events)).where(*of_hours).group_by(c.tenant)
+        hourly = c.seconds == HOUR, c.tenant.in_(tenants), c.at > since, c.webhook_id == "", c.channel == ""
+        events = select(c.tenant, func.sum(c.events)).where(*hourly).group_by(c.tenant)
         async with self._database.read() as session:
             found = [await session.execute(query) for query in (webhooks, events)]
             return {row[0]: row[1] for row in found[0]}, {row[0]: int(row[1]) for row in found[1]}

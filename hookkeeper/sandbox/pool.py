@@ -14,7 +14,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
 from cachetools import LRUCache
 
-from hookkeeper.content.errors import ContentError, TooCostly, TooCostlyLately
+from hookkeeper.content.errors import CodeSuspended, ContentError, TooCostly
 from hookkeeper.limits import TenantLimit
 from hookkeeper.sandbox.children import Children, SandboxChild, SandboxUnavailable
 from hookkeeper.sandbox.functions import Function
@@ -285,10 +285,10 @@ class Breaker:
         self._entries: LRUCache[bytes, _Entry] = LRUCache(MAX_ENTRIES)
 
     def check(self, code: bytes) -> None:
-        """Raise TooCostlyLately for suspended code."""
+        """Raise CodeSuspended for suspended code."""
         entry = self._entries.get(_digest(code))
         if entry and self._clock() < entry.suspended_until:
-            raise TooCostlyLately(
+            raise CodeSuspended(
                 f"was too costly {MAX_FAILURES} times in a row, and is suspended for {SUSPENSION_SECONDS:g} s"
             )
 

@@ -37,6 +37,11 @@ class FoundEvents(NamedTuple):
     searched_until: datetime | None = None
     """If data were read: how far back the search has come with this page."""
 
+    @property
+    def webhooks(self) -> set[str]:
+        """The webhooks of the results that the rows show."""
+        return {row.latest.webhook_id for row in self.rows if row.latest}
+
 
 class EventSearches:
     """Searches events. One for the process. Raises Invalid, RegistryUnavailable, BadRegistryCursor, Unavailable."""

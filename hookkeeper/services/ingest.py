@@ -18,6 +18,7 @@ from hookkeeper.content.errors import ContentError
 from hookkeeper.content.search_terms import Key, keys_of, keys_of_channels
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.policy import OrderPolicy
+from hookkeeper.registry.catalogue import EventRules
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.matching import MatchingWebhook, hears
 from hookkeeper.registry.models import Webhook
@@ -112,13 +113,13 @@ class EventIngest:
         size = self._check_size(event)
         run = self._input(event, event_id, utc_now(), tuple(deliveries_of(webhook, manual=True)), only_to=webhook.id)
         async with _in_time():
-            search_keys = await self._check_type(event, is_test=True)
+            search_keys = await self._check_rules(event, is_test=True)
             return await self._start(NewRun(run, size, has_own_id=True, search_keys=search_keys))
 
     async def check(self, event: NewEvent) -> None:
         """Raise Invalid, TooLarge, Suspended or TenantSuspended for an event that would be refused if it came now."""
         self._check_size(event)
-        await self._check_type(event, is_new=False)
+        await self._check_rules(event, is_new=False)
 
     async def _accept(
         self, event: NewEvent, event_id: str, size: int, in_batch: PlaceInBatch | None, may_share: bool
@@ -127,7 +128,7 @@ class EventIngest:
         now = utc_now()
         _check_times(event, now)
         search_keys, listening = await asyncio.gather(
-            self._check_type(event), self._store.webhooks.matching(event.tenant, event.type)
+            self._check_rules(event), self._store.webhooks.matching(event.tenant, event.type)
         )
         listening = [webhook for webhook in listening if hears(webhook.channels, event.channels)]
         webhooks, filter_errors = await self._filter(listening, event, event_id, now)
@@ -167,19 +168,13 @@ class EventIngest:
             raise TooLarge(f"The event is larger than the {self._settings.max_event_bytes} bytes allowed.")
         return size
 
-    async def _check_type(self, event: NewEvent, *, is_test: bool = False, is_new: bool = True) -> tuple[Key, ...]:
-        """Check the event against the catalogue, of a test event only its data, and against what its tenant may have.
+    async def _check_rules(self, event: NewEvent, *, is_test: bool = False, is_new: bool = True) -> tuple[Key, ...]:
+        """Check the event by the rules of its tenant and of its type; of a test event, the type has only its schema.
+
         Return what it is searched by.
         """
         rules = await self._store.catalogue.rules(event.tenant, event.type)
-        if rules.is_suspended:
-            why = f": {rules.reason}" if rules.reason else "."
-            raise TenantSuspended(f"The tenant {event.tenant} is suspended, and accepts no new events{why}")
-        if is_new and rules.rate_limit:
-            refusal = f"The tenant may send {rules.rate_limit.replace('/', ' events a ')}."
-            await self._rates.count(event.tenant, rules.rate_limit, refusal)
-        if is_new and not rules.is_known_tenant:
-            await self._store.tenants.note(event.tenant)
+        await self._check_tenant(event.tenant, rules, is_new=is_new)
         if not rules.is_known and self._settings.require_known_event_types and not is_test:
             raise Invalid.field("type", "is not in the catalogue of event types")
         if rules.archived and not is_test:
@@ -187,6 +182,17 @@ class EventIngest:
         if rules.schema is not None:
             await check_data(self._sandbox, event.tenant, event.type, rules.schema, event.data)
         return keys_of(event.data, rules.search_keys) + keys_of_channels(event.channels)
+
+    async def _check_tenant(self, tenant: str, rules: EventRules, *, is_new: bool) -> None:
+        """Refuse an event of a suspended tenant. A new one counts for the tenant's rate, and makes the tenant known."""
+        if rules.is_suspended:
+            why = f": {rules.reason}" if rules.reason else "."
+            raise TenantSuspended(f"The tenant {tenant} is suspended, and accepts no new events{why}")
+        if is_new and rules.rate_limit:
+            refusal = f"The tenant may send {rules.rate_limit.replace('/', ' events a ')}."
+            await self._rates.count(tenant, rules.rate_limit, refusal)
+        if is_new and not rules.is_known_tenant:
+            await self._store.tenants.note(tenant)
 
     async def _filter(
         self, webhooks: Sequence[MatchingWebhook], event: NewEvent, event_id: str, now: datetime

@@ -5,7 +5,7 @@ from typing import Any
 
 from hookkeeper import metrics
 from hookkeeper.content import json_schemas
-from hookkeeper.content.errors import ContentError, TooCostly, TooCostlyLately
+from hookkeeper.content.errors import CodeSuspended, ContentError, TooCostly
 from hookkeeper.sandbox.pool import SUSPENSION_SECONDS, Sandbox, Share
 from hookkeeper.services.errors import BadField, Invalid, Suspended
 
@@ -35,7 +35,7 @@ async def check_data(sandbox: Sandbox, tenant: str, type_: str, schema: dict[str
     Raises Suspended for a while after several events in a row of this type and tenant were too costly.
     """
     (answer,) = await _errors(sandbox.for_(tenant), schema, [data], breaker=type_)
-    if isinstance(answer, TooCostlyLately):
+    if isinstance(answer, CodeSuspended):
         metrics.count_limit("schema_cost")
         raise Suspended(f"Validating events of the type {type_} against its schema {answer}.", SUSPENSION_SECONDS)
     if isinstance(answer, TooCostly):

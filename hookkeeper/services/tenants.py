@@ -31,8 +31,6 @@ from hookkeeper.settings import RATE
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.times import utc_now
 
-UNKNOWN = "There is no such tenant."
-
 
 class TenantChanges(RequestModel):
     """Only the fields that are sent are changed."""
@@ -165,5 +163,5 @@ class TenantService(NamedTuple):
 
 def _found(tenant: Tenant | None) -> Tenant:
     if tenant is None:
-        raise NotFound(UNKNOWN)
+        raise NotFound("There is no such tenant.")
     return tenant

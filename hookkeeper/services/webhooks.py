@@ -35,8 +35,8 @@ ID_DIGITS, ID_LENGTH = string.ascii_lowercase + string.digits, 12
 """Ids are short, of 62 random bits. A run lists some hundred of them in a search attribute of 2 KB."""
 ROTATION_GRACE = 86_400
 """Seconds for which the previous signing key signs too."""
-DEFAULTS = frozenset({"retry", "on_failure", "alert_after", "signature_scheme"})
-"""Fields that a tenant can have for its webhooks."""
+TENANT_DEFAULTS = frozenset({"retry", "on_failure", "alert_after", "signature_scheme"})
+"""Fields that a webhook takes from its tenant, unless they are given."""
 MAX_CHANGE_ATTEMPTS = 3
 """Checks of a change, where other requests change the webhook meanwhile; then ChangedMeanwhile."""
 
@@ -61,9 +61,9 @@ class WebhookService(NamedTuple):
         tenant = await self.store.tenants.get(new["tenant"])
         if tenant is None:
             await self.store.tenants.note(new["tenant"])
-        defaults = {name: getattr(tenant, name) for name in DEFAULTS.difference(given)} if tenant else {}
+        defaults = {name: getattr(tenant, name, None) for name in TENANT_DEFAULTS.difference(given)}
         new = new | {name: value for name, value in defaults.items() if value is not None}
-        scheme = new["signature_scheme"] if "signature_scheme" in {*given, *defaults} else None
+        scheme = new["signature_scheme"] if "signature_scheme" in given or not new["secret"] else None
         webhook = await new_webhook(new, scheme, self.validator, webhook_id)
         if tenant and tenant.suspended_at:
             webhook.paused_at, webhook.suspended = webhook.created_at, True

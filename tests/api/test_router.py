@@ -12,6 +12,7 @@ import httpx
 import pytest
 from callers import make_key
 from problems import problem
+from structlog.testing import capture_logs
 from temporalio.client import Client
 
 from api import router
@@ -19,6 +20,7 @@ from hookkeeper.cells import cell_map
 from hookkeeper.cells.cell_map import Cell, CellMap, Place
 from hookkeeper.times import utc_now
 from instances import KEY, Instance, running_instance
+from timeouts import WAIT_TIMEOUT
 
 SOON = timedelta(hours=1)
 
@@ -29,6 +31,7 @@ class Cells:
 
     a: Instance
     b: Instance
+    routed: router.Cells
     app: Any
     http: httpx.AsyncClient
     path: Path
@@ -57,17 +60,25 @@ async def cells(temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             for name, each in (("a", a), ("b", b))
         }
         inner = await stack.enter_async_context(httpx.AsyncClient(mounts=mounts))
-        app = router.create_router(path, inner, asyncio.Event())
+        routed = router.Cells(path, inner)
+        app = router.create_router(routed, asyncio.Event())
         await stack.enter_async_context(app.router.lifespan_context(app))
-        made = Cells(a, b, app, httpx.AsyncClient(), path, here, there)
+        made = Cells(a, b, routed, app, httpx.AsyncClient(), path, here, there)
         made.http = await stack.enter_async_context(made.calling(KEY))
         yield made
 
 
-async def until_read(cells: Cells, place: Place) -> None:
+async def until_read(cells: Cells, changed: CellMap) -> None:
+    """Let the router have this map."""
+    cell_map.write(cells.path, changed)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while cells.routed.map != changed:
+            await asyncio.sleep(0.01)
+
+
+async def put(cells: Cells, place: Place) -> None:
     """Let the router have the tenant `there` at this place."""
-    cell_map.write(cells.path, cell_map.read(cells.path).with_place(cells.there, place))
-    await asyncio.sleep(0.2)
+    await until_read(cells, cells.routed.map.with_place(cells.there, place))
 
 
 def event(tenant: str, **fields: Any) -> dict[str, Any]:
@@ -145,7 +156,7 @@ async def test_a_batch_is_divided_among_the_cells_of_its_events(cells: Cells) ->
 async def test_an_event_that_a_previous_cell_has_is_read_steered_and_recognised_there(cells: Cells) -> None:
     """Alone, by its header, and in a batch. New ones go to the present cell."""
     await cells.http.post("/v1/events", json=event(cells.there, id="early"))
-    await until_read(cells, Place(cell="a", previous={"b": utc_now() + SOON}))
+    await put(cells, Place(cell="a", previous={"b": utc_now() + SOON}))
     again = await cells.http.post("/v1/events", json=event(cells.there, id="early"))
     keyed = await cells.http.post("/v1/events", json=event(cells.there), headers={"idempotency-key": "early"})
     assert [(answer.status_code, answer.json().get("duplicate")) for answer in (again, keyed)] == [(200, True)] * 2
@@ -161,7 +172,7 @@ async def test_an_event_that_a_previous_cell_has_is_read_steered_and_recognised_
 
 
 async def test_while_a_tenant_is_copied_its_events_are_accepted_and_changes_wait(cells: Cells) -> None:
-    await until_read(cells, Place(cell="b", moving_to="a"))
+    await put(cells, Place(cell="b", moving_to="a"))
     assert (await cells.http.post("/v1/events", json=event(cells.there))).status_code == 202
     assert (await cells.http.get("/v1/webhooks", params={"tenant": cells.there})).status_code == 200
     webhook = {"url": "http://127.0.0.1/hook", "tenant": cells.there}
@@ -171,10 +182,8 @@ async def test_while_a_tenant_is_copied_its_events_are_accepted_and_changes_wait
 
 
 async def test_a_cell_that_does_not_answer_affects_its_own_tenants_only(cells: Cells) -> None:
-    known = cell_map.read(cells.path)
-    away = known.model_copy(update={"cells": {**known.cells, "b": Cell(url="http://127.0.0.1:1")}})
-    cell_map.write(cells.path, away)
-    await asyncio.sleep(0.2)
+    known = cells.routed.map
+    await until_read(cells, known.model_copy(update={"cells": {**known.cells, "b": Cell(url="http://127.0.0.1:1")}}))
     answer = await cells.http.post("/v1/events", json=event(cells.there))
     assert answer.headers["retry-after"]
     assert "Cell b" in answer.json()["detail"]
@@ -185,7 +194,10 @@ async def test_a_cell_that_does_not_answer_affects_its_own_tenants_only(cells: C
 
 
 async def test_a_bad_map_leaves_the_previous_one_in_use(cells: Cells) -> None:
-    cells.path.write_text('{"cells": {}}')
-    await asyncio.sleep(0.2)
+    with capture_logs() as logs:
+        cells.path.write_text('{"cells": {}}')
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while "the map of cells is not read again" not in [line["event"] for line in logs]:
+                await asyncio.sleep(0.01)
     assert (await cells.http.post("/v1/events", json=event(cells.there, id="one"))).status_code == 202
     assert await has(cells.b, cells.there, "one")

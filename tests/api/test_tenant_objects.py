@@ -8,6 +8,7 @@ import pytest
 from callers import calling, make_key
 from problems import problem
 
+from hookkeeper.crypto.signing_keys import Scheme, new_secret
 from instances import Instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
@@ -72,6 +73,16 @@ async def test_webhooks_get_the_defaults_of_their_tenant_for_what_they_leave_out
     assert len(first["on_failure"]["notifications"]) == 1
     second = await idle_instance.webhook(URL, retry=None, on_failure=None, signature_scheme="v1")
     assert (second["retry"], second["on_failure"], second["signature_scheme"]) == (None, None, "v1")
+
+
+@pytest.mark.parametrize("default", ["v1", "v1a"])
+async def test_the_default_scheme_of_a_tenant_allows_keys_of_the_other(
+    idle_instance: Instance, default: Scheme
+) -> None:
+    await idle_instance.http.post("/v1/tenants", json={"id": idle_instance.tenant, "signature_scheme": default})
+    schemes: tuple[Scheme, ...] = ("v1", "v1a")
+    for scheme in schemes:
+        assert (await idle_instance.webhook(URL, secret=new_secret(scheme)))["signature_scheme"] == scheme
 
 
 async def test_events_beyond_the_rate_of_the_tenant_are_refused_for_all_of_its_keys(instance: Instance) -> None:

@@ -62,6 +62,12 @@ def test_a_second_move_waits_for_the_end_of_the_first(place: dict[str, Any]) -> 
         left_cell(Place(**place), "b")
 
 
+@pytest.mark.parametrize("name", ["missing.env", "."])
+def test_settings_that_are_not_in_a_file_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MoveFailed, match=f"no file at {tmp_path / name}"):
+        settings_of(tmp_path / name)
+
+
 def test_the_settings_of_a_cell_are_those_of_its_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command may run in the environment of another cell."""
     monkeypatch.setenv("HOOKKEEPER_ENCRYPTION_KEYS", "of-another-cell")

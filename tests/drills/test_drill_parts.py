@@ -115,7 +115,7 @@ async def test_the_poster_gives_up_in_the_end(inbox: Receiver) -> None:
     assert poster.unaccepted == ["drill-7-0"]
 
 
-async def test_the_poster_keeps_its_rate_while_nobody_answers(inbox: Receiver) -> None:
+async def test_the_poster_keeps_its_rate_without_waiting_for_answers(inbox: Receiver) -> None:
     inbox.otherwise = Answer(202, delay=0.5)
     poster, began = poster_to(inbox), asyncio.get_running_loop().time()
     async with poster.http, asyncio.timeout(WAIT_TIMEOUT):

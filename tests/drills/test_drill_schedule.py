@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from drills.schedule import CLOCKS, EVERYTHING, KINDS, TARGETS, Fault, Kind, make_schedule, make_tour
+from drills.schedule import CLOCKS, EVERYTHING, KINDS, Fault, Kind, make_schedule, make_tour
 from drills.shape import EMBEDDED, POSTGRESQL, REGISTRY, WORKERS, Shape
 
 
@@ -31,7 +31,7 @@ def test_what_is_left_out_changes_nothing_else(left_out: Kind) -> None:
 def test_a_process_is_killed_every_five_seconds() -> None:
     kills = of("kill", make_schedule(7, 600))
     assert len(kills) == 120
-    assert {fault.target for fault in kills} == set(TARGETS)
+    assert {fault.target for fault in kills} == set(EMBEDDED.targets)
     assert [int(fault.at // 5) for fault in kills] == list(range(120))
 
 

@@ -202,7 +202,7 @@ def test_an_answer_before_the_timeout_is_a_delivery() -> None:
     ) == {"duplicates", "duplicates without a fault"}
 
 
-def test_an_answer_in_the_log_that_nobody_gave_fails() -> None:
+def test_an_answer_in_the_log_that_no_receiver_gave_fails() -> None:
     assert failures(logged=(logged(), logged(T + 3, 503))) == {"responses that no receiver gave"}
     assert failures(logged=(logged(status=201),)) == {
         "responses that no receiver gave",
@@ -216,7 +216,7 @@ def test_other_data_or_a_wrong_signature_fails(digest: str) -> None:
     assert failures(requests=(request(digest=digest),)) == {"altered"}
 
 
-def test_what_the_poster_and_the_clerk_complain_of_fails() -> None:
+def test_events_that_are_refused_and_changes_that_are_lost_fail() -> None:
     assert failures(unaccepted=("evt-2",)) == {"never accepted"}
     assert failures(refused=("evt-2: 500",)) == {"refused"}
     assert failures(changes_lost=("change 3",)) == {"changes lost"}

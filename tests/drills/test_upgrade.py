@@ -61,10 +61,10 @@ def test_logs_that_say_that_code_does_not_replay(tmp_path: Path) -> None:
 
 
 def test_anything_wrong_fails_the_drill() -> None:
-    assert Upgraded({}, 3, {"wrong answers": ()}).all_failures == {}
-    assert Upgraded({}, 3, {"wrong answers": ("500",)}).all_failures == {"wrong answers": ("500",)}
+    assert Upgraded({}, {"wrong answers": ()}).all_failures == {}
+    assert Upgraded({}, {"wrong answers": ("500",)}).all_failures == {"wrong answers": ("500",)}
     judged = judge(Observations(("held",), (), (), (), {}, ()))
-    assert Upgraded({"held": judged}, 3, {}).all_failures == {"held: accepted": ("no event was accepted",)}
+    assert Upgraded({"held": judged}, {}).all_failures == {"held: accepted": ("no event was accepted",)}
 
 
 async def test_a_service_is_replaced_by_one_of_its_name(tmp_path: Path) -> None:

@@ -201,7 +201,14 @@ class Dev(Client):
 
     folder: Path
     ports: DevPorts
-    process: Process = field(repr=False)
+    own_process: Process | None = field(repr=False)
+    """None for an installation in place of a `dev`: tests that need the process or its Temporal server are skipped."""
+
+    @property
+    def process(self) -> Process:
+        if self.own_process is None:
+            pytest.skip("needs the processes of a dev")
+        return self.own_process
 
     @property
     def url(self) -> str:
@@ -209,6 +216,7 @@ class Dev(Client):
 
     @property
     def temporal(self) -> str:
+        assert self.process
         return f"127.0.0.1:{self.ports.temporal}"
 
     @property
@@ -252,30 +260,14 @@ async def dev(
         assert HELD not in (text := log.read_text()), text
 
 
-class Given(Dev):
-    """An installation whose API a folder names as a `dev` does. Tests that need a `dev`'s own processes are skipped."""
-
-    @property
-    def temporal(self) -> str:
-        pytest.skip("needs the Temporal server of a dev")
-
-    @property
-    def process(self) -> Process:
-        pytest.skip("needs the process of a dev")
-
-    @process.setter
-    def process(self, value: Process) -> None:
-        """It has none."""
-
-
 @asynccontextmanager
 async def given(folder: Path) -> AsyncIterator[Dev]:
-    """Use the installation of this folder."""
+    """Use the installation whose API this folder names as a `dev` does."""
     known = DataDir(folder / ".hookkeeper").dev_api()
     assert known
     headers = {"authorization": f"Bearer {known.key}"}
     async with httpx.AsyncClient(base_url=known.url, trust_env=False, timeout=30, headers=headers) as http:
-        yield Given(http, folder, DevPorts(known.ports.api, known.ports.temporal, known.ports.ui), None)  # type: ignore[arg-type]
+        yield Dev(http, folder, DevPorts(known.ports.api, known.ports.temporal, known.ports.ui), None)
 
 
 @dataclass

@@ -218,9 +218,8 @@ async def test_an_event_is_erased_only_after_a_yes(running_dev: processes.Dev, t
 async def test_many_events_are_sent_and_the_refused_ones_are_named(running_dev: processes.Dev, tenant: str) -> None:
     sent = await running_dev.run("send", "a", "--tenant", tenant, "--count", "201")
     assert (sent.code, sent.err) == (0, "")
-    counts = re.findall(
-        r"(\d+) (?:accepted|duplicate)", sent.out
-    )  # a batch that a busy server did not finish is repeated
+    # A batch that a busy server did not finish is repeated.
+    counts = re.findall(r"(\d+) (?:accepted|duplicate)", sent.out)
     assert sum(map(int, counts)) == 201, sent.out
     lines = [
         {"data": {"n": 1}},

@@ -44,15 +44,15 @@ async def _mend(database: Database, seconds: int, since: int, until: int) -> int
         add = insert.on_conflict_do_update(
             index_elements=key, set_={name: rollups.c[name] + insert.excluded[name] for name in COUNTERS}
         )
-        of_all = {"seconds": seconds, "tenant": ALL_TENANTS, "webhook_id": "", "type": ""}
+        totals = {"seconds": seconds, "tenant": ALL_TENANTS, "webhook_id": "", "type": ""}
         if rows:
-            await session.execute(add, [of_all | dict(row._mapping) for row in rows])
+            await session.execute(add, [totals | dict(row._mapping) for row in rows])
         return len(rows)
 
 
 async def _missing(session: AsyncSession, seconds: int, since: int, until: int) -> Sequence[Row[Any]]:
     """Return what the counters of all tenants lack, by time and channel."""
     sums = [missing.label(name) for name, missing in zip(COUNTERS, MISSING, strict=True)]
-    of_window = rollups.c.seconds == seconds, rollups.c.at >= since, rollups.c.at < until
-    query = select(rollups.c.at, rollups.c.channel, *sums).where(*of_window).group_by(rollups.c.at, rollups.c.channel)
+    in_window = rollups.c.seconds == seconds, rollups.c.at >= since, rollups.c.at < until
+    query = select(rollups.c.at, rollups.c.channel, *sums).where(*in_window).group_by(rollups.c.at, rollups.c.channel)
     return (await session.execute(query.having(or_(*(missing != 0 for missing in MISSING))))).all()

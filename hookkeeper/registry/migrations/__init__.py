@@ -32,17 +32,13 @@ def newest() -> str:
     return max(file.name for file in _VERSIONS.glob("[0-9]*.py")).partition("_")[0]
 
 
-def create_index(
-    name: str, table: str, columns: Sequence[str], *, unique: bool = False, where: str | None = None
-) -> None:
+def create_index(name: str, table: str, columns: Sequence[str], *, where: str | None = None) -> None:
     """Create an index while others write, as the only thing that a step does. It can be repeated."""
     from alembic import op
     from sqlalchemy import text
 
     condition = None if where is None else text(where)
-    create = partial(
-        op.create_index, name, table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition
-    )
+    create = partial(op.create_index, name, table, columns, sqlite_where=condition, postgresql_where=condition)
     context = op.get_context()
     if not context.opts.get("transaction_per_migration"):
         create()

@@ -32,6 +32,7 @@ from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.temporal.server.readiness import USELESS_NAMESPACE, Readiness, describe_queue, polls
 from hookkeeper.temporal.server.visibility import in_queue, quoted
 from hookkeeper.temporal.workers.versions import UNVERSIONED, current_version, named
+from hookkeeper.times import rfc3339
 
 CONNECT_TIMEOUT = 5.0
 OLDEST_SERVER = (1, 29)
@@ -39,7 +40,7 @@ OLDEST_SERVER = (1, 29)
 POLL_LIFETIME = timedelta(seconds=90)
 """A worker polls again after 60 s at the latest."""
 RUNS = 200
-"""Runs whose keys are looked at: the newest ones, and as many older ones."""
+"""Runs whose keys are looked at, in each of two lists: the newest ones, and older ones."""
 WORKFLOW, ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
@@ -188,7 +189,7 @@ class _Checks:
         return await self._check_version(polling[0]) or well(f"{count} {'polls' if count == 1 else 'poll'}{tasks}")
 
     async def _pollers(self, queue: str, kind: TaskQueueType.ValueType) -> list[PollerInfo]:
-        """Return those that have polled a queue lately."""
+        """Return those that have polled a queue within `POLL_LIFETIME`."""
         since = self._now() + self._ahead - POLL_LIFETIME
         pollers = (await describe_queue(self._client, queue, kind)).pollers
         return [poller for poller in pollers if poller.last_access_time.ToDatetime(UTC) > since]
@@ -236,7 +237,7 @@ class _Checks:
 
     async def keys(self) -> Sequence[Finding]:
         """Look at the keys that have encrypted the memos of runs, new ones and old ones."""
-        half = (self._now() - self._settings.retention / 2).strftime("%Y-%m-%dT%H:%M:%SZ")
+        half = rfc3339(self._now() - self._settings.retention / 2)
         types = ", ".join(map(quoted, (temporal_names.EVENT, temporal_names.SHARED_RUN)))
         events = f"WorkflowType IN ({types}) AND {self._own}"
         queries = (events, f"{events} AND StartTime < '{half}'")

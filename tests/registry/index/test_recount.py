@@ -22,11 +22,11 @@ from written_index import WrittenIndex
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
-OF_ALL = rollups.c.tenant == ALL_TENANTS
+IS_TOTAL = rollups.c.tenant == ALL_TENANTS
 
 
 def reports(tenant: str, age: timedelta, number: int) -> list[RunReport]:
-    """Return the reports of events that were delivered at once, so long ago."""
+    """Return the reports of events of this age that were delivered at once."""
     at = NOW - age
     attempt = Attempt(number=1, started_at=at, duration_ms=5, status_code=200)
     delivery = Delivery(id="wh_1", webhook_id="wh_1", status="succeeded", attempts=(attempt,))
@@ -35,11 +35,11 @@ def reports(tenant: str, age: timedelta, number: int) -> list[RunReport]:
     return [given._replace(event_id=f"{tenant}-{age}-{n}") for n in range(number)]
 
 
-async def counters(engine: AsyncEngine, *, of_all: bool) -> dict[Any, Counter[str]]:
+async def counters(engine: AsyncEngine, *, totals: bool) -> dict[Any, Counter[str]]:
     """Return the counters by time and channel: those of all tenants, or the sums of each tenant's."""
     found: dict[Any, Counter[str]] = {}
     async with engine.connect() as connection:
-        for row in await connection.execute(select(rollups).where(OF_ALL if of_all else ~OF_ALL)):
+        for row in await connection.execute(select(rollups).where(IS_TOTAL if totals else ~IS_TOTAL)):
             counts = found.setdefault((row.seconds, row.at, row.channel), Counter())
             counts.update({name: getattr(row, name) for name in COUNTERS})
     return found
@@ -48,7 +48,7 @@ async def counters(engine: AsyncEngine, *, of_all: bool) -> dict[Any, Counter[st
 async def forget_totals(engine: AsyncEngine) -> None:
     """Leave the rows as code without totals writes them."""
     async with engine.begin() as connection:
-        await connection.execute(delete(rollups).where(OF_ALL))
+        await connection.execute(delete(rollups).where(IS_TOTAL))
 
 
 async def test_totals_that_old_code_did_not_write_are_mended_while_events_are_written(engine: AsyncEngine) -> None:
@@ -59,12 +59,12 @@ async def test_totals_that_old_code_did_not_write_are_mended_while_events_are_wr
         await index.write([*reports("acme", age, 3), *reports("globex", age, 2)])
     await forget_totals(engine)
     await index.write(reports("acme", timedelta(hours=1), 1))
-    assert await counters(engine, of_all=True) != await counters(engine, of_all=False)
+    assert await counters(engine, totals=True) != await counters(engine, totals=False)
     later = (index.write(reports("initech", n * timedelta(minutes=7), 2)) for n in range(8))
     mended, _ = await asyncio.gather(asyncio.gather(index.recount(), index.recount()), asyncio.gather(*later))
     assert sum(mended) > 0
-    totals = await counters(engine, of_all=True)
-    assert totals == await counters(engine, of_all=False)
+    totals = await counters(engine, totals=True)
+    assert totals == await counters(engine, totals=False)
     assert await index.recount() == 0
     assert max(counts["events"] for counts in totals.values()) >= 5
 
@@ -73,9 +73,9 @@ async def test_totals_that_are_too_large_are_mended(engine: AsyncEngine) -> None
     index = WrittenIndex(engine)
     await index.write(reports("acme", timedelta(), 3))
     async with engine.begin() as connection:
-        await connection.execute(update(rollups).where(OF_ALL).values(attempts=rollups.c.attempts + 7))
+        await connection.execute(update(rollups).where(IS_TOTAL).values(attempts=rollups.c.attempts + 7))
     assert await index.recount() > 0
-    assert await counters(engine, of_all=True) == await counters(engine, of_all=False)
+    assert await counters(engine, totals=True) == await counters(engine, totals=False)
 
 
 async def test_one_worker_mends_totals_once_a_day(engine: AsyncEngine) -> None:
@@ -91,7 +91,7 @@ async def test_one_worker_mends_totals_once_a_day(engine: AsyncEngine) -> None:
         for _ in range(2):
             await index.leases.take("retention", -1)
             await RetentionTask(index, timedelta(days=7), server_time).expire()
-        return await counters(engine, of_all=True) == await counters(engine, of_all=False)
+        return await counters(engine, totals=True) == await counters(engine, totals=False)
 
     with capture_logs() as logs:
         assert [await hour(1), await hour(2)] == [True, False]
