@@ -47,9 +47,7 @@ EVENTS, BATCH, CURRENT_KEY = "/v1/events", "/v1/events/batch", "/v1/keys/current
 TENANTS, APPLICATIONS = "/v1/tenants", "/api/v1/app"
 NAMING_TENANT = re.compile(rf"(?:{TENANTS}|{APPLICATIONS}|/api/v1/auth/app-portal-access)/([^/]+).*")
 """Paths that name their tenant."""
-STAYING = re.compile(
-    rf"/v1/(events|recoveries)/(?!stream$|batch$)[^/]+.*|{APPLICATIONS}/[^/]+/(attempt/)?msg/[^/]+.*"
-)
+STAYING = re.compile(rf"/v1/(events|recoveries)/(?!stream$|batch$)[^/]+.*|{APPLICATIONS}/[^/]+/(attempt/)?msg/[^/]+.*")
 """Paths of objects that stay in the cell which made them."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 READS = frozenset({"GET", "HEAD"})
