@@ -27,7 +27,7 @@ from hookkeeper.registry.models import Tenant, Webhook
 from hookkeeper.registry.tenants import BEING_DELETED
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN, GivenTime, RequestModel
-from hookkeeper.services.tenants import UNKNOWN, TenantService
+from hookkeeper.services.tenants import TenantService
 from hookkeeper.services.webhooks import require
 
 PREFIX = "/api/v1"
@@ -162,13 +162,16 @@ async def _paging(
 PagingDep = Annotated[Paging, Depends(_paging)]
 
 
+UNKNOWN_APPLICATION = "There is no such application."
+
+
 async def find_application(app_id: str, tenants: TenantService) -> Tenant:
     """Return an application. Raises NotFound, also for another one than the key's."""
     if not re.fullmatch(TENANT_PATTERN[1:-1], app_id, re.ASCII):
-        raise NotFound(UNKNOWN)
+        raise NotFound(UNKNOWN_APPLICATION)
     tenant = await tenants.get(app_id)
     if is_leaving(tenant):
-        raise NotFound(UNKNOWN)
+        raise NotFound(UNKNOWN_APPLICATION)
     return tenant
 
 
