@@ -9,18 +9,16 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from hookkeeper.cli.client import ApiUnavailable
 from hookkeeper.cli.console import Failed, Json
-from hookkeeper.cli.imports import Item, Work, fitted
+from hookkeeper.cli.imports import Item, Work, fitted, one, rate_of, signing_key
 from hookkeeper.content.headers import check_headers
 from hookkeeper.content.text import API_KEY
-from hookkeeper.crypto.signing_keys import ASYMMETRIC, PUBLIC, SYMMETRIC, check_secret
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 
 WAITS = (1.0, 5.0, 15.0, 60.0)
 """Seconds before a request is made again that was refused for now."""
 FOR_NOW = frozenset({429, 502, 503, 504})
-MAX_RATE = 1000
-"""Requests a second of a webhook."""
 
 
 class Svix:
@@ -44,7 +42,7 @@ class Svix:
         """Return what is to be read: each event type, and each application with its endpoints. Raises `Failed`."""
         types = list(self._all("event-type", include_archived="true", with_content="true"))
         applications = list(self._all("app"))
-        return [partial(_one, event_type_of(each)) for each in types] + [
+        return [partial(one, event_type_of(each)) for each in types] + [
             partial(self._application, each) for each in applications
         ]
 
@@ -75,21 +73,18 @@ class Svix:
             try:
                 answer = self._http.get(path, params=query)
             except httpx.TransportError as error:
-                raise Failed(f"cannot reach {self._http.base_url} ({error})") from error
+                raise ApiUnavailable(f"cannot reach {self._http.base_url} ({error})") from error
             if answer.status_code in FOR_NOW and wait is not None:
                 time.sleep(wait)
                 continue
             break
         if answer.status_code != 200:
-            raise Failed(f"{answer.url} answers {answer.status_code} {answer.reason_phrase}")
+            kind = ApiUnavailable if answer.status_code in FOR_NOW else Failed
+            raise kind(f"{answer.url} answers {answer.status_code} {answer.reason_phrase}")
         try:
             return answer.json()
         except ValueError as error:
             raise Failed(f"{answer.url} does not answer as Svix does: check --url") from error
-
-
-def _one(item: Item) -> Iterator[Item]:
-    yield item
 
 
 def application_id(application: Json) -> str:
@@ -137,12 +132,10 @@ def event_type_of(event_type: Json) -> Item:
 
 def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
     """Translate an endpoint, with the answers about its headers and its secret."""
-    uid, rate, losses = endpoint.get("uid"), endpoint.get("throttleRate") or None, []
+    uid, losses = endpoint.get("uid"), []
     if uid and not (_fits(EVENT_ID, uid) and not uid.startswith("wh_")):
         losses.append(f"the uid {uid!r} cannot be that of a webhook, which is {endpoint['id']}")
         uid = None
-    if rate and rate > MAX_RATE:
-        losses.append(f"throttleRate {rate}: is {MAX_RATE}, the most")
     usable = {}
     for name, value in headers["headers"].items():
         try:
@@ -159,29 +152,13 @@ def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
         "events": endpoint.get("eventTypes") or ["*"],
         "channels": endpoint.get("channels") or [],
         "headers": usable,
-        "rate_limit": min(rate, MAX_RATE) if rate else None,
+        "rate_limit": rate_of(endpoint.get("throttleRate"), losses),
         "enabled": not endpoint.get("disabled"),
         "metadata": endpoint["metadata"],
         "payload": {"format": "svix"},
     } | secret
     label = f"endpoint {uid or endpoint['id']} of {tenant}"
     return fitted("webhooks", label, fields, [*losses, *problem], once=once, hidden=tuple(headers["sensitive"]))
-
-
-def signing_key(key: str) -> tuple[Json, Json, list[str]]:
-    """Return the field with the key, or what a webhook is made with in its place and why.
-
-    Without its key, a webhook is disabled, which holds its deliveries: a receiver could not verify them yet.
-    """
-    if key.startswith(PUBLIC):
-        once = {"signature_scheme": "v1a", "enabled": False}
-        return {}, once, ["secret: Svix shows its public part only; give the new one to the receiver, then enable it"]
-    secret = key if key.startswith((SYMMETRIC, ASYMMETRIC)) else SYMMETRIC + key
-    try:
-        check_secret(secret)
-    except ValueError as error:
-        return {}, {"enabled": False}, [f"secret: {error}; give the new one to the receiver, then enable it"]
-    return {"secret": secret}, {}, []
 
 
 def _fits(pattern: str, text: str) -> bool:

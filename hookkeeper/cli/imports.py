@@ -5,24 +5,29 @@ added, what differs is changed. So a run can be repeated, also after it was inte
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from hookkeeper.cli.client import Api, ApiUnavailable
 from hookkeeper.cli.console import CONTINUE, Failed, Json, out, print_table
 from hookkeeper.cli.options import AsJson
+from hookkeeper.cli.resources import load_model
 from hookkeeper.content.headers import MASK
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 Path_ = Literal["tenants", "event-types", "webhooks"]
 KEYS: Mapping[Path_, str] = {"tenants": "id", "event-types": "name", "webhooks": "uid"}
 """The field by which an object is found again."""
-ESSENTIAL = frozenset({"id", "tenant", "url", "events", "channels", "filter", "payload", "secret"})
+MODELS: Mapping[Path_, str] = {
+    "tenants": "tenants:NewTenant",
+    "event-types": "event_types:NewEventType",
+    "webhooks": "webhook_fields:NewWebhook",
+}
+MAX_RATE = 1000
+"""Requests a second of a webhook."""
+ESSENTIAL = frozenset({"tenant", "url", "events", "channels", "filter", "payload", "secret"})
 """Fields without which a webhook would send something else, or to another place: without one, nothing is copied."""
 NOTHING: Json = {}
 OUTCOMES = ("added", "changed", "unchanged", "not copied")
@@ -207,7 +212,7 @@ def fitted(path: Path_, label: str, fields: Json, losses: Iterable[str] = (), **
 
     from hookkeeper.services.errors import Invalid
 
-    model, fields, lost = _model(path), dict(fields), list(losses)
+    model, fields, lost = load_model(MODELS[path]), dict(fields), list(losses)
     while True:
         try:
             valid = model.model_validate(fields)
@@ -215,12 +220,11 @@ def fitted(path: Path_, label: str, fields: Json, losses: Iterable[str] = (), **
             where = error.errors()[0]["loc"]
             bad = Invalid.of(error.errors()).errors[0]
             lost.append(f"{_named(fields, where) or bad.path}: {bad.detail}")
-            if not _left_out(fields, where):
+            if not _left_out(fields, where, ESSENTIAL | {KEYS[path]}):
                 return Item(path, label, None, tuple(lost))
         else:
-            shown = valid.model_dump(mode="json", by_alias=True, exclude_unset=False)
-            body = {name: shown[name] for name in fields}
-            return Item(path, label, body, tuple(lost), **others)
+            shown = valid.model_dump(mode="json", by_alias=True)
+            return Item(path, label, {name: shown[name] for name in fields}, tuple(lost), **others)
 
 
 def _named(fields: Json, where: tuple[int | str, ...]) -> str:
@@ -230,32 +234,46 @@ def _named(fields: Json, where: tuple[int | str, ...]) -> str:
     return ""
 
 
-def _left_out(fields: Json, where: tuple[int | str, ...]) -> bool:
+def _left_out(fields: Json, where: tuple[int | str, ...], essential: Collection[str]) -> bool:
     """Remove an entry of a field, or else the field. Return False if that would change what is sent, and where."""
     if not where or where[0] not in fields:
         return False
     name, *within = where
     value = fields[str(name)]
     if within and isinstance(value, dict | list) and name != "schema":
-        kept = [each for each in _entries(value) if each[0] != within[0]]
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        kept = [each for each in entries if each[0] != within[0]]
         fields[str(name)] = dict(kept) if isinstance(value, dict) else [each for _, each in kept]
-        return bool(kept) or name not in ESSENTIAL
+        return bool(kept) or name not in essential
     del fields[str(name)]
-    return name not in ESSENTIAL
+    return name not in essential
 
 
-def _entries(value: Json | list[Any]) -> Iterator[tuple[Any, Any]]:
-    yield from value.items() if isinstance(value, dict) else enumerate(value)
+def one(item: Item) -> Iterator[Item]:
+    """Yield an item that is translated already."""
+    yield item
 
 
-def _model(path: Path_) -> "type[BaseModel]":
-    from hookkeeper.services.event_types import NewEventType
-    from hookkeeper.services.tenants import NewTenant
-    from hookkeeper.services.webhook_fields import NewWebhook
+def rate_of(rate: float | None, losses: list[str]) -> float | None:
+    """Return the rate limit of a webhook; add what is lost of a higher one."""
+    if rate and rate > MAX_RATE:
+        losses.append(f"rate limit {rate}: is {MAX_RATE}, the most")
+    return min(rate, MAX_RATE) if rate else None
 
-    models: dict[Path_, type[BaseModel]] = {
-        "tenants": NewTenant,
-        "event-types": NewEventType,
-        "webhooks": NewWebhook,
-    }
-    return models[path]
+
+def signing_key(key: str) -> tuple[Json, Json, list[str]]:
+    """Return the field with the key, or what a webhook is made with in its place and why.
+
+    Without its key, a webhook is disabled, which holds its deliveries: a receiver could not verify them yet.
+    """
+    from hookkeeper.crypto.signing_keys import ASYMMETRIC, PUBLIC, SYMMETRIC, check_secret
+
+    if key.startswith(PUBLIC):
+        once = {"signature_scheme": "v1a", "enabled": False}
+        return {}, once, ["secret: only its public part is shown; give the new one to the receiver, then enable it"]
+    secret = key if key.startswith((SYMMETRIC, ASYMMETRIC)) else SYMMETRIC + key
+    try:
+        check_secret(secret)
+    except ValueError as error:
+        return {}, {"enabled": False}, [f"secret: {error}; give the new one to the receiver, then enable it"]
+    return {"secret": secret}, {}, []
