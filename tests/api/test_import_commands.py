@@ -1,4 +1,4 @@
-"""A move from Svix: `hookkeeper import svix` against a server that speaks the documented form of its list routes."""
+"""Moves: `hookkeeper import svix`, from a server with the documented form of its list routes, and `import convoy`."""
 
 import asyncio
 import base64
@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from sockets import serving
+from standardwebhooks import Webhook as StandardWebhook
 from starlette.responses import JSONResponse
 from svix.webhooks import Webhook
 
@@ -138,18 +140,20 @@ class Move:
     source: str
     here: str
 
-    async def start(self, *options: str, token: str = TOKEN) -> asyncio.subprocess.Process:
-        """Start the command as a process."""
-        words = ["import", "svix", "--url", self.source, *options]
+    async def start(self, *words: str, token: str = TOKEN) -> asyncio.subprocess.Process:
+        """Start `hookkeeper import`."""
         given = {"HOOKKEEPER_URL": self.here, "HOOKKEEPER_API_KEY": KEY, "SVIX_AUTH_TOKEN": token}
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hookkeeper", *words, env=os.environ | given, stdout=pipe, stderr=pipe
+            sys.executable, "-m", "hookkeeper", "import", *words, env=os.environ | given, stdout=pipe, stderr=pipe
         )
 
     async def run(self, *options: str, token: str = TOKEN) -> tuple[int | None, str, str]:
-        """Run the command. Return exit code, output and errors."""
-        process = await self.start(*options, token=token)
+        """Run the command for Svix. Return exit code, output and errors."""
+        return await self.command("svix", "--url", self.source, *options, token=token)
+
+    async def command(self, *words: str, token: str = TOKEN) -> tuple[int | None, str, str]:
+        process = await self.start(*words, token=token)
         out, err = await process.communicate()
         return process.returncode, out.decode(), err.decode()
 
@@ -326,7 +330,7 @@ async def test_an_interrupted_run_goes_on(instance: Instance, inbox: Receiver) -
         move.made.event_types = []
         path = "app/app_8/endpoint/ep_28/secret"
         move.made.reached[path] = asyncio.Event()
-        process = await move.start()
+        process = await move.start("svix", "--url", move.source)
         async with asyncio.timeout(WAIT_TIMEOUT):
             await move.made.reached[path].wait()
         process.send_signal(signal.SIGINT)
@@ -358,3 +362,35 @@ async def test_a_wrong_address_or_token_is_said(instance: Instance, inbox: Recei
         move.source = "http://127.0.0.1:1"
         code, _, err = await move.run()
         assert (code, "cannot reach http://127.0.0.1:1" in err) == (1, True)
+
+
+async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_secret(
+    instance: Instance, inbox: Receiver, tmp_path: Path
+) -> None:
+    """The characters of Convoy's secret are the bytes of the key."""
+    secret = "a secret of 25 characters"
+    endpoint = {"uid": "01END", "project_id": "01PRJ", "owner_id": "acme", "url": inbox.url, "name": "Shop"}
+    endpoint |= {"secrets": [{"uid": "1", "value": secret}], "status": "active", "content_type": "application/json"}
+    endpoint |= {"http_timeout": 5, "rate_limit": 10, "rate_limit_duration": 1, "description": "Orders"}
+    chosen = {"event_types": ["order.paid"], "filter": {"body": {}}}
+    row = {"uid": "01SUB", "name": "Orders", "endpoint_metadata": {"uid": "01END"}, "filter_config": chosen}
+    row["retry_config"] = {"type": "exponential", "duration": 10, "retry_count": 5}
+    file = tmp_path / "all.json"
+    types = [{"name": name, "json_schema": {}, "description": name} for name in ("*", "order.paid")]
+    file.write_text(json.dumps({"data": [endpoint, row, *types]}))
+    async with moving(instance, inbox.url) as move:
+        added = {"tenants": counted(added=1), "event-types": counted(added=1), "webhooks": counted(added=1)}
+        words = ("convoy", str(file), "--json")
+        code, out, _ = await move.command(*words, "--dry-run")
+        assert (code, json.loads(out)) == (0, added | {"dry_run": True, "losses": []})
+        code, out, _ = await move.command(*words)
+        assert (code, json.loads(out)) == (0, added | {"dry_run": False, "losses": []})
+        await instance.send("order.paid", tenant="acme", data={"order": 4711})
+        (request,) = await inbox.got(1)
+        assert request.body == b'{"order":4711}'
+        StandardWebhook(base64.b64encode(secret.encode()).decode()).verify(request.body, request.headers)
+        before = await move.state()
+        code, out, _ = await move.command(*words)
+        unchanged = {path: counted(unchanged=1) for path in added}
+        assert (code, json.loads(out)) == (0, unchanged | {"dry_run": False, "losses": []})
+        assert await move.state() == before
