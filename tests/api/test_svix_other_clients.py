@@ -1,4 +1,4 @@
-"""Svix's clients in other languages, unchanged: `make svix-clients`, since packages have to be downloaded for it."""
+"""Svix's other clients, unchanged: `make svix-clients`, since packages have to be downloaded for it."""
 
 import asyncio
 import os

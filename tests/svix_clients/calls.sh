@@ -67,7 +67,7 @@ attempt=$(svix message-attempt list-by-msg "$app" m-1 | sed -n 's/.*"id": "\(atm
 call "$attempt" message-attempt get "$app" m-1 "$attempt"
 call '' message-attempt resend "$app" m-1 shop
 call '"order":1' endpoint send-example "$app" shop '{"eventType": "sh.paid"}'
-call '"running"' endpoint recover "$app" shop '{"since": "2026-01-01T00:00:00Z"}'
+call '"running"' endpoint recover "$app" shop "{\"since\": \"$(date -u +%Y-%m-%dT00:00:00Z)\"}"
 call '"fail":0' endpoint get-stats "$app" shop
 call '"url"' authentication app-portal-access "$app" '{"readOnly": true}'
 call '' endpoint delete "$app" shop
