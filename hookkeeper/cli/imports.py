@@ -131,10 +131,9 @@ def _run(work: Callable[[], Sequence[Work]], dry_run: bool, as_json: bool) -> No
 
 
 def _print_item(item: Item, outcome: str, reasons: Sequence[str], dry_run: bool) -> None:
-    if outcome == "not copied" or (dry_run and outcome != "unchanged"):
-        out.print(f"{outcome}: {item.label}", markup=False)
-    for reason in reasons:
-        out.print(f"  {item.label}: {reason}", markup=False)
+    if reasons or (dry_run and outcome != "unchanged"):
+        would_be = "would be " if dry_run and outcome in ("added", "changed") else ""
+        out.print("\n  ".join((f"{would_be}{outcome}: {item.label}", *reasons)), markup=False)
 
 
 class Target:
@@ -171,8 +170,11 @@ class Target:
         return {each[KEYS[path]]: each for each in self._api.all(path, **query)}
 
     def _add(self, item: Item, body: Json) -> str:
+        """Add an object. A dry run lets our API check a webhook by a preview, which stores and sends nothing."""
         if not self._dry_run:
             self._api.call("POST", item.path, body=body | item.once)
+        elif item.path == "webhooks":
+            self._api.call("POST", item.path, "preview", body={"webhook": body})
         return "added"
 
     def _change(self, item: Item, body: Json, known: Json) -> str:

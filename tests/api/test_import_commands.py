@@ -354,10 +354,14 @@ async def test_an_interrupted_run_goes_on(instance: Instance, inbox: Receiver) -
         ]
 
 
-async def test_a_wrong_address_or_token_is_said(instance: Instance, inbox: Receiver) -> None:
+async def test_a_wrong_token_or_address_is_said_also_by_a_dry_run(instance: Instance, inbox: Receiver) -> None:
     async with moving(instance, inbox.url) as move:
         code, _, err = await move.run(token="other")
         assert (code, "answers 401 Unauthorized" in err, "other" in err) == (1, True, False)
+        move.made.applications, move.made.event_types = move.made.applications[7:8], []
+        move.made.endpoints["app_7"] = [move.made.endpoints["app_7"][0] | {"url": "http://127.0.0.1:9/"}]
+        code, out, _ = await move.run("--dry-run")
+        assert (code, "not copied: endpoint shop-7 of customer-7\n  422" in out, "has port 9" in out) == (1, True, True)
         move.source = f"{move.source}/hooks"
         code, _, err = await move.run()
         assert (code, "answers 404 Not Found" in err) == (1, True)
