@@ -248,12 +248,17 @@ class ErasureAccepted(Model):
     runs: int
 
 
-class NewEvent(TypedDict, total=False):
+class EventTemplate(TypedDict, total=False):
+    """The event that a schedule posts."""
+
     type: Required[str]
+    channels: list[str]
     data: Any
+
+
+class NewEvent(EventTemplate, total=False):
     id: str | None
     tenant: str
-    channels: list[str]
     timestamp: datetime | str | None
     deliver_at: datetime | str | None
 
@@ -364,13 +369,6 @@ class EventSummary(Model):
     acknowledged: AcknowledgementView | None
 
 
-class EventTemplate(TypedDict, total=False):
-    """The event that a schedule posts."""
-
-    type: Required[str]
-    data: Any
-
-
 class EventTypeChanges(TypedDict, total=False):
     """Only the fields that are sent are changed."""
 
@@ -437,6 +435,22 @@ class FiringView(Model):
     event_id: str | None
     reason: str | None
     links: FiringLinks
+
+
+class ForwardAddress(Model):
+    """An address whose requests a command line takes."""
+
+    token: str
+    url: str
+
+
+class ForwardAnswer(TypedDict, total=False):
+    """What the receiver behind the command line has answered."""
+
+    id: Required[str]
+    status: Required[int]
+    body: str
+    retry_after: str | None
 
 
 class HeldCount(Model):
@@ -566,7 +580,7 @@ class NewTenant(TenantChanges, total=False):
 class Payload(TypedDict, total=False):
     """The format of a webhook's requests."""
 
-    format: Literal["standard", "cloudevents", "cloudevents-binary"]
+    format: Literal["standard", "cloudevents", "cloudevents-binary", "svix"]
     static: dict[str, Any]
     template: str | None
     content_type: Literal["application/json", "text/plain", "application/x-www-form-urlencoded"]
