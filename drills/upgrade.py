@@ -36,9 +36,9 @@ from drills.observations import Accepted, Observations, ReceivedRequest
 from drills.postgres import NotInstalled
 from drills.receiver import digest_of
 from drills.shape import WORKERS
-from drills.supervisor import ServiceFailed
 from drills.verdict import Verdict, judge
 from hookkeeper.asyncio_tasks import in_background
+from hookkeeper.cli.child_process import ProcessFailed
 from hookkeeper.cli.console import Failed
 
 SECONDS, RATE = 15.0, 4.0
@@ -332,7 +332,7 @@ async def _roll(env: Environment, release: Release) -> None:
 async def _promote(env: Environment, release: Release) -> None:
     """Promote, and try again as a job of Kubernetes does: a busy server takes more than a minute."""
     for _ in range(PROMOTE_ATTEMPTS):
-        with suppress(ServiceFailed):
+        with suppress(ProcessFailed):
             await _hookkeeper(env, release, env.cluster.stack.commands["promote"], "promote")
             return
     raise Failed(f"workers of the {release.version} release were not promoted: see promote.log")
