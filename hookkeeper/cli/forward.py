@@ -45,7 +45,8 @@ FRAME = 0.1
 """Seconds between two frames of the screen, unless a key is pressed."""
 UNREACHABLE = 502
 KEYS = "↑↓ select   r again   o open   f failed only   q quit"
-ARROWS = {b"\x1b[A": "k", b"\x1b[B": "j"}
+UP, DOWN = "\x1b[A", "\x1b[B"
+WAITING = "Waiting for deliveries."
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class Forwarder:
                     return "too late: the attempt has ended"
                 return "" if reported.ok else f"not reported: {reported.status} {reported.reason}"
         except (aiohttp.ClientError, TimeoutError) as error:
-            return f"not reported: {str(error) or type(error).__name__}"
+            return f"not reported: {_reason(error)}"
 
     async def _send(self, number: int, headers: dict[str, str], body: str) -> Forwarded:
         start, retry_after = time.perf_counter(), None
@@ -170,7 +171,7 @@ class Forwarder:
         except TimeoutError:
             status, answer = UNREACHABLE, f"{self.shown_target} has not answered in {TIMEOUT.total:.0f} s"
         except aiohttp.ClientError as error:
-            status, answer = UNREACHABLE, f"cannot reach {self.shown_target}: {error}"
+            status, answer = UNREACHABLE, f"cannot reach {self.shown_target}: {_reason(error)}"
         return Forwarded(
             number=number,
             event_id=headers.get("webhook-id", ""),
@@ -223,7 +224,7 @@ def target_of(target: str) -> URL:
     """Read the URL of the program. Raises `BadParameter` unless requests can be sent to it."""
     try:
         url = URL(target)
-        is_valid = url.scheme in ("http", "https") and bool(url.host) and url.port != 0
+        is_valid = url.scheme in ("http", "https") and bool(url.host) and url.port != 0 and " " not in target
     except ValueError:
         is_valid = False
     if not is_valid:
@@ -302,26 +303,25 @@ class Screen:
             self.selected = shown[min(place, len(shown) - 1)].number if place > 0 else None
 
     def frame(self, title: str, height: int) -> RenderableType:
-        """Draw the deliveries, and below them body and answer of the current one."""
-        rows, current = max((height - 6) // 2, 1), self.current
-        shown = self.shown
+        """Draw the deliveries, and below them the answer to the current one and the start of its body."""
+        rows, shown, current = max((height - 6) // 2, 1), self.shown, self.current
         first = max(shown.index(current) - rows + 1, 0) if current else 0
-        lines: list[RenderableType] = [Text.from_markup(title), Text(KEYS, "dim"), Text(self.message, "yellow")]
+        message = self.message or ("" if shown else WAITING)
+        lines = [Text.from_markup(title), Text(KEYS, "dim"), Text(message, "yellow")]
         lines += [
             Text.from_markup(f"{'›' if one is current else ' '} {line_of(one)}") for one in shown[first : first + rows]
         ]
         if current:
-            lines += [Text(), Text(current.body[: 20 * rows]), Text(f"→ {current.answer[: 10 * rows]}", "dim")]
+            lines += [Text(), Text(f"→ {current.answer}".partition("\n")[0], "dim")]
         for line in lines:
-            if isinstance(line, Text):
-                line.no_wrap, line.overflow = line is not lines[-2], "ellipsis"
-        return Group(*lines)
+            line.no_wrap, line.overflow = True, "ellipsis"
+        return Group(*lines, Text(current.body[: 60 * rows] if current else "", no_wrap=False, overflow="fold"))
 
 
 async def _show_screen(forwarder: Forwarder) -> None:
     from rich.live import Live
 
-    screen = Screen(message="Waiting for deliveries.")
+    screen = Screen()
     title = (
         f"[bold]{forwarder.webhook['id']}[/bold] → {escape(forwarder.shown_target)}"
         f"  [dim]{forwarder.webhook['secret']}[/dim]"
@@ -336,6 +336,7 @@ async def _show_screen(forwarder: Forwarder) -> None:
             signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
         if key == "r" and (current := screen.current):
             forwarder.again(current)
+            screen.selected = None  # show what becomes of it
         if key == "o" and (current := screen.current):
             screen.message = _open(forwarder, current)
         draw()
@@ -367,8 +368,7 @@ def _keys(press: Callable[[str], None]) -> Iterator[None]:
     before = termios.tcgetattr(terminal)
 
     def read() -> None:
-        pressed = os.read(terminal, 64)
-        for key in ARROWS.get(pressed) or pressed.decode(errors="replace"):
+        for key in os.read(terminal, 64).decode(errors="replace").replace(UP, "k").replace(DOWN, "j"):
             press(key)
 
     try:
@@ -378,6 +378,10 @@ def _keys(press: Callable[[str], None]) -> Iterator[None]:
     finally:
         loop.remove_reader(terminal)
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _type_of(body: str) -> str:
