@@ -48,7 +48,6 @@ async def time_pages(database_url: str, repeats: int) -> None:
             data=DataDir(Path(folder)),
             ports=free_ports(),
             settings=Settings(database_url=database_url),
-            send_emails=False,
             workers=(),
         )
         async with (

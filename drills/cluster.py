@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from drills.relays import Relay, Relays, relaying
 from drills.schedule import CLOCKS
 from drills.shape import EMBEDDED, WORKERS, Shape
 from drills.stack import Stack
+from drills.supervisor import Service, Supervisor
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import LOCALHOST, METRICS_PORT, Ports, free_ports
@@ -134,14 +135,18 @@ async def running(
             metrics = f"{LOCALHOST}:{ports.metrics}"
             environments["api"] |= {"HOOKKEEPER_METRICS_ADDRESS": metrics}
             environments["api"] |= relays.environment if relays else {}
+            services = (stack.temporal_service(folder, ports, dynamic_config=temporal_config), database.service)
+
+            async def start(supervisor: Supervisor) -> Sequence[Service]:
+                await asyncio.gather(*map(supervisor.start, services))
+                return services
+
             plan = stack.StackPlan(
                 data=DataDir(folder),
                 ports=ports,
                 settings=Settings(_env_file=None, database_url=database.url),
-                send_emails=False,
-                database=database.service,
                 workers=WORKERS,
-                temporal=stack.temporal_service(folder, ports, dynamic_config=temporal_config),
+                foundation=start,
                 environments=environments,
             )
         running_stack = await resources.enter_async_context(stack.running(replace(plan, python=python)))

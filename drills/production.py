@@ -191,11 +191,11 @@ async def planned(
                 data=DataDir(folder),
                 ports=made.ports,
                 settings=Settings(_env_file=None),
-                send_emails=False,
                 encrypt="encryption" in shape.extras,
                 workers=WORKERS,
                 apis=shape.apis,
                 foundation=made.start,
+                as_in_production=True,
                 environments=made.environments(variables),
             ),
         )
@@ -252,4 +252,4 @@ def _certify(folder: Path, database: str) -> Tls:
 
 def _proxy(name: str, address: str, port: int, servers: Sequence[str]) -> Service:
     argv = [sys.executable, "-m", "drills.proxy", f"{address}:{port}", *servers]
-    return Service(name, argv, listens(address, port), {"PYTHONPATH": str(ROOT)}, stop_timeout=2)
+    return Service(name, argv, listens(address, port), {"PYTHONPATH": str(ROOT)})

@@ -14,6 +14,7 @@ from api.svix.base import (
     ROUTES,
     Application,
     Endpoint,
+    Identified,
     In,
     KeyMac,
     ListResponse,
@@ -83,8 +84,7 @@ class EndpointIn(EndpointUpdate):
     headers: Any = None
 
 
-class EndpointOut(Out):
-    id: str
+class EndpointOut(Identified):
     uid: str | None
     url: str
     description: str

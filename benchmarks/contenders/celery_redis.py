@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.contenders.contender import SystemUnderTest
-from benchmarks.contenders.services import STOP_TIMEOUT, api_answers, python_service
+from benchmarks.contenders.services import api_answers, python_service
 from drills.supervisor import Service, Supervisor
 from hookkeeper.cli.ports import LOCALHOST, free_ports, is_port_free
 
@@ -46,10 +46,8 @@ async def running(folder: Path, _: bool) -> AsyncIterator[SystemUnderTest]:
         *("--without-gossip", "--without-mingle"),
     ]
     async with Supervisor(folder / "logs") as supervisor:
-        await supervisor.start(
-            Service("redis", _redis(ports.temporal, folder), redis_answers, stop_timeout=STOP_TIMEOUT)
-        )
-        await supervisor.start(Service("worker", worker, is_working, env, stop_timeout=STOP_TIMEOUT))
+        await supervisor.start(Service("redis", _redis(ports.temporal, folder), redis_answers))
+        await supervisor.start(Service("worker", worker, is_working, env))
         await supervisor.start(python_service("api", MODULE, api_answers(ports.api), env))
         yield SystemUnderTest(ports.api, "none", supervisor.pid, ("redis", "worker", "api"))
 

@@ -55,7 +55,6 @@ async def _running(
     plan = stack.StackPlan(
         data=DataDir(folder),
         ports=free_ports(),
-        send_emails=False,
         encrypt=encrypt,
         python=python,
         environments={"worker": variables, "api": variables},

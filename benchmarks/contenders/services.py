@@ -8,12 +8,10 @@ import httpx
 from benchmarks.contenders.contender import is_ready
 from drills.supervisor import Service
 
-STOP_TIMEOUT = 5.0
-
 
 def python_service(name: str, module: str, ready: Callable[[], Awaitable[bool]], env: Mapping[str, str]) -> Service:
     """Describe the process `python -m <module> <name>`."""
-    return Service(name, [sys.executable, "-m", module, name], ready, env, stop_timeout=STOP_TIMEOUT)
+    return Service(name, [sys.executable, "-m", module, name], ready, env)
 
 
 def api_answers(port: int) -> Callable[[], Awaitable[bool]]:
