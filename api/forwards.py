@@ -24,9 +24,14 @@ from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import RequestModel, with_examples
+from hookkeeper.services.rate_limits import RateLimits
 
 MAX_WAITING, MAX_WAITING_PER_TENANT = 64, 16
 """Requests that wait for their answers. Each holds its body and a connection."""
+RATE, COUNTED_BYTES = "200/second", 64 * 1024
+"""Requests to the addresses of a tenant. Each counts once more for each 64 KiB of its body, which becomes JSON on the
+event loop: of the largest ones, this is six a second.
+"""
 MAX_WAIT = 30.0
 """Seconds, the longest timeout of a webhook."""
 MAX_ANSWER = 4096
@@ -77,6 +82,7 @@ class Forwards:
         self._authenticator = authenticator
         self._limit = streams
         self._waiting = TenantLimit(MAX_WAITING, per_tenant=MAX_WAITING_PER_TENANT)
+        self._rates = RateLimits(None)
         self._streams: dict[str, Stream] = {}
         """By token."""
         self._requests: dict[tuple[str, str], _Request] = {}
@@ -141,6 +147,10 @@ class Forwards:
             yield
         finally:
             self._waiting.release(tenant)
+
+    async def count(self, tenant: str, size: int) -> None:
+        """Count a request with a body of this size. Raises RateLimited."""
+        await self._rates.count(tenant, RATE, "Too much is forwarded for the tenant.", cost=1 + size // COUNTED_BYTES)
 
     async def deliver(self, token: str, headers: Mapping[str, str], body: bytes) -> ForwardAnswer:
         """Hand a request to the stream of its address, and wait for the answer. Raises ServiceUnavailable."""

@@ -111,6 +111,7 @@ async def receive_forward(request: Request, token: PathToken) -> Response:
         raise NotFound("There is no such address.")
     with forwards.place(tenant):
         body = b"".join([chunk async for chunk in request.stream()])
+        await forwards.count(tenant, len(body))
         answer = await forwards.deliver(token, request.headers, body)
     headers = {"x-content-type-options": "nosniff"}
     if answer.retry_after:

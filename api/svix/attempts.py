@@ -21,6 +21,7 @@ from api.svix.base import (
     MessageId,
     Out,
     PagingDep,
+    SvixTime,
     find_endpoint,
 )
 from api.svix.endpoints import EndpointOut, shown
@@ -28,7 +29,7 @@ from api.svix.messages import MessageOut, message_fields
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.event_commands import send
-from hookkeeper.services.fields import GivenTime, Time
+from hookkeeper.services.fields import Time
 from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.server.error_translation import UnknownEvent
 
@@ -37,15 +38,12 @@ READ = needs("events:read")
 SUCCESS, PENDING, FAIL, SENDING, CANCELED = range(5)
 TEXTS = ("success", "pending", "fail", "sending", "canceled")
 STATUS: dict[DeliveryStatus, int] = {
+    **dict.fromkeys(("pending", "retrying", "held", "sent"), SENDING),
     "succeeded": SUCCESS,
-    "retrying": PENDING,
-    "held": PENDING,
-    "sent": PENDING,
     "failed": FAIL,
     "cancelled": CANCELED,
-    "pending": SENDING,
 }
-"""Svix's status of a delivery. Of attempts, there are SUCCESS and FAIL."""
+"""Svix's status of a delivery: the open server no longer has PENDING. Of attempts, there are SUCCESS and FAIL."""
 READ_AT_ONCE = 20
 """Messages that are read for a page of attempts to an endpoint."""
 UNKNOWN = "There is no such attempt."
@@ -99,15 +97,15 @@ class Wanted(NamedTuple):
             self.status in (None, attempt.status)
             and self.code_class in (None, attempt.response_status_code // 100 * 100)
             and (self.before is None or attempt.timestamp < self.before)
-            and (self.after is None or attempt.timestamp > self.after)
+            and (self.after is None or attempt.timestamp >= self.after)
         )
 
 
 async def _wanted(
     status: Status = None,
     status_code_class: Annotated[int | None, Query(ge=0, le=500, multiple_of=100)] = None,
-    before: GivenTime | None = None,
-    after: GivenTime | None = None,
+    before: SvixTime | None = None,
+    after: SvixTime | None = None,
     with_msg: bool = False,
     with_content: bool = True,
     expanded: Expanded = False,
@@ -159,7 +157,7 @@ def _state(status: DeliveryStatus, next_attempt: datetime | None, expanded: bool
     number = STATUS[status]
     if number == CANCELED and not expanded:
         number = FAIL
-    waits = next_attempt if number == PENDING else None
+    waits = next_attempt if number == SENDING else None
     return {"status": number, "status_text": TEXTS[number], "next_attempt": waits}
 
 
@@ -241,7 +239,9 @@ async def list_messages_of_endpoint(
     expanded: Expanded = False,
 ) -> ListResponse[EndpointMessageOut]:
     """List the messages to an endpoint, newest first, with the states of their deliveries."""
-    numbers = {status, CANCELED} if status == FAIL and not expanded else {status}
+    numbers = {SENDING if status == PENDING else status}
+    if status == FAIL and not expanded:
+        numbers.add(CANCELED)
     statuses = tuple(name for name, number in STATUS.items() if number in numbers)
     search = filter_.search(app, webhook=endpoint.id, delivery_statuses=statuses)
     rows, end, data = await searches.with_data(search, paging.limit, paging.cursor.start, reads=with_content)

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from fastapi import Depends, Header, Path, Query, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -37,6 +37,8 @@ ReadModel = TypeVar("ReadModel", bound=BaseModel)
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 Ordering = Literal["ascending", "descending"]
+SvixTime = Annotated[GivenTime, BeforeValidator(lambda given: str(given).replace(" UTC", "Z"))]
+"""A time, also as Rust writes it: `2026-01-02 03:04:05 UTC`."""
 ReadRows = Callable[[int, str | None, bool], Awaitable[tuple[list[Row], str | None]]]
 """Reads up to a limit of rows after a cursor, in ascending order or not; returns where the next ones begin, if any."""
 BACKWARDS = "<"
@@ -154,8 +156,12 @@ class Paging(NamedTuple):
 
 
 async def _paging(
-    request: Request, limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50, iterator: str | None = None
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
+    iterator: str | None = None,
+    with_content: bool = True,
 ) -> Paging:
+    """Read the page. `with_content` changes nothing in lists without contents."""
     return Paging(limit, PageCursor(state_of(request).cursor_key, request.url.path, iterator))
 
 
@@ -218,8 +224,8 @@ class MessageFilter(NamedTuple):
 
 
 async def _message_filter(
-    before: GivenTime | None = None,
-    after: GivenTime | None = None,
+    before: SvixTime | None = None,
+    after: SvixTime | None = None,
     channel: Annotated[str | None, Query(max_length=128)] = None,
     event_types: Annotated[list[str] | None, Query(max_length=100)] = None,
 ) -> MessageFilter:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from api.access import needs
 from api.deps import AuditDep, CallerDep, EventEntryDep, GatewayDep, SearchesDep, TenantsDep
+from api.strict_json import parse
 from api.svix.applications import ApplicationIn, find_or_add
 from api.svix.base import (
     ROUTES,
@@ -36,15 +37,20 @@ ID_OF_KEY = re.compile(rf"{OF_KEY}[0-9a-f]{{32}}")
 Retention = Annotated[Any, untranslatable("how long a payload is kept is a property of Temporal's namespace")]
 
 
+class RawPayload(In):
+    raw_payload: str | None = None
+
+
 class MessageIn(In):
     event_type: str
     payload: dict[str, Any]
     event_id: str | None = None
-    channels: list[Any] | None = Field(None, max_length=MAX_CHANNELS)
+    channels: list[Any] | None = Field(None, min_length=1, max_length=MAX_CHANNELS)
     deliver_at: Any = None
     application: ApplicationIn | None = None
     tags: Annotated[Any, untranslatable("use channels, or search keys of the event type")] = None
-    transformations_params: Annotated[Any, untranslatable("use a template of the webhook")] = None
+    transformations_params: RawPayload | None = None
+    """Clients send a payload as a text in it, which must be JSON."""
     payload_retention_hours: Retention = None
     payload_retention_period: int | None = Field(None, ge=5, le=90)
     """Days. It changes nothing: clients send it by default, and all payloads are kept as long as the log."""
@@ -115,12 +121,13 @@ async def create_message(
     An application that does not exist is added if the message describes it.
     """
     await find_or_add(app_id, new.application if entry.caller.tenant is None else None, tenants)
+    raw = new.transformations_params and new.transformations_params.raw_payload
     event = translated(
         NewEvent,
         tenant=app_id,
         id=new.event_id or (OF_KEY + mac[:32] if mac else None),
         type=new.event_type,
-        data=new.payload,
+        data=new.payload if raw is None else parse(raw.encode()),
         channels=new.channels or (),
         deliver_at=new.deliver_at,
     )

@@ -38,6 +38,6 @@ def guarded_routes(app: FastAPI) -> dict[str, GuardedRoute]:
     return {
         f"{method} {context.path}": context.original_route
         for context in iter_route_contexts(app.routes)
-        if isinstance(context.original_route, GuardedRoute) and context.path.startswith("/v1/")
+        if isinstance(context.original_route, GuardedRoute) and context.path and context.path.startswith("/v1/")
         for method in context.methods or ()
     }

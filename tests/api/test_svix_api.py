@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -22,11 +23,14 @@ from api.app import bare_app
 from api.svix.base import PREFIX, SvixRoute
 from hookkeeper.crypto.signing_keys import new_secret, public_key
 from hookkeeper.settings import Settings
+from hookkeeper.times import rfc3339, utc_now
 from instances import KEY, Instance, running_instance
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
 
-SINCE = "2026-01-01T00:00:00Z"
+SINCE = "2026-01-01 00:00:00.123456789 UTC"
+"""As Rust writes it."""
+HOUR_AGO = rfc3339(utc_now() - timedelta(hours=1))
 SCHEMA = {"type": "object", "required": ["order"], "examples": [{"order": 1}]}
 HEALTH = {"GET /health", "HEAD /health", "GET /health/ping", "HEAD /health/ping"}
 
@@ -34,7 +38,7 @@ GOOD: dict[str, tuple[dict[str, Any], int]] = {
     "GET /app": ({"params": {"limit": 1, "order": "descending"}}, 200),
     "POST /app": ({"json": {"name": "New", "uid": "new", "metadata": {"plan": "pro"}}}, 201),
     "GET /app/{app_id}": ({}, 200),
-    "PUT /app/{app_id}": ({"json": {"name": "Acme", "uid": "acme"}}, 200),
+    "PUT /app/{app_id}": ({"json": {"name": "Acme"}}, 200),
     "PATCH /app/{app_id}": ({"json": {"metadata": {"plan": "pro"}}}, 200),
     "DELETE /app/{spare_app_id}": ({}, 204),
     "GET /app/{app_id}/endpoint": ({"params": {"order": "ascending"}}, 200),
@@ -47,7 +51,7 @@ GOOD: dict[str, tuple[dict[str, Any], int]] = {
     "PUT /app/{app_id}/endpoint/{endpoint_id}/headers": ({"json": {"headers": {"x-shop": "1"}}}, 204),
     "PATCH /app/{app_id}/endpoint/{endpoint_id}/headers": ({"json": {"headers": {"x-none": None}}}, 204),
     "GET /app/{app_id}/endpoint/{endpoint_id}/msg": ({"params": {"status": 0}}, 200),
-    "POST /app/{app_id}/endpoint/{endpoint_id}/recover": ({"json": {"since": SINCE}}, 202),
+    "POST /app/{app_id}/endpoint/{endpoint_id}/recover": ({"json": {"since": HOUR_AGO}}, 202),
     "GET /app/{app_id}/endpoint/{endpoint_id}/secret": ({}, 200),
     "POST /app/{app_id}/endpoint/{spare_endpoint_id}/secret/rotate": ({"json": {"gracePeriodSeconds": 0}}, 204),
     "POST /app/{app_id}/endpoint/{endpoint_id}/send-example": ({"json": {"eventType": "order.paid"}}, 200),
@@ -62,6 +66,7 @@ GOOD: dict[str, tuple[dict[str, Any], int]] = {
     "GET /app/{app_id}/msg/{msg_id}/endpoint": ({}, 200),
     "POST /app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend": ({}, 202),
     "POST /auth/app-portal-access/{app_id}": ({"json": {"readOnly": True, "expiry": 3600}}, 200),
+    "POST /auth/dashboard-access/{app_id}": ({}, 200),
     "POST /auth/logout": ({}, 204),
     "GET /event-type": ({"params": {"with_content": "true", "include_archived": "true"}}, 200),
     "POST /event-type": ({"json": {"name": "order.new", "description": "New", "schemas": {"1": SCHEMA}}}, 201),
@@ -88,6 +93,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app/nobody/endpoint", {}, 404, "not_found"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "ftp://acme.example"}}, 422, "url"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "eventTypes": []}}, 422, "eventTypes"),
+    ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "channels": []}}, 422, "channels"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "throttleRate": 2000}}, 422, "throttleRate"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "secret": "short"}}, 422, "secret"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "uid": "shop"}}, 409, "conflict"),
@@ -98,8 +104,10 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app/{app_id}/endpoint/nothing/headers", {}, 404, "not_found"),
     ("PUT /app/{app_id}/endpoint/{endpoint_id}/headers", {"json": {"headers": {"svix-id": "1"}}}, 422, "headers"),
     ("PATCH /app/{app_id}/endpoint/{endpoint_id}/headers", {"json": {"headers": {"host": "a"}}}, 422, "headers"),
+    ("PUT /app/{app_id}/endpoint/{endpoint_id}/headers", {"json": {"headers": {"X-Amzn-A": "1"}}}, 422, "headers"),
     ("GET /app/{app_id}/endpoint/{endpoint_id}/msg", {"params": {"status": 9}}, 422, "status"),
     ("POST /app/{app_id}/endpoint/{endpoint_id}/recover", {"json": {"since": "yesterday"}}, 422, "since"),
+    ("POST /app/{app_id}/endpoint/{endpoint_id}/recover", {"json": {"since": SINCE}}, 422, "since"),
     ("GET /app/{app_id}/endpoint/nothing/secret", {}, 404, "not_found"),
     ("POST /app/{app_id}/endpoint/{endpoint_id}/secret/rotate", {"json": {"key": "short"}}, 422, "key"),
     ("POST /app/{app_id}/endpoint/{endpoint_id}/send-example", {"json": {"eventType": "a..b"}}, 422, "eventType"),
@@ -124,6 +132,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app/{app_id}/msg/nothing/endpoint", {}, 404, "not_found"),
     ("POST /app/{app_id}/msg/nothing/endpoint/{endpoint_id}/resend", {}, 404, "not_found"),
     ("POST /auth/app-portal-access/nobody", {}, 404, "not_found"),
+    ("POST /auth/dashboard-access/nobody", {}, 404, "not_found"),
     ("POST /auth/app-portal-access/{app_id}", {"json": {"expiry": 604800}}, 422, "expiry"),
     ("POST /auth/logout", {"params": {"a": "b"}}, 422, "a"),
     ("GET /event-type", {"params": {"order": "random"}}, 422, "order"),
@@ -134,6 +143,8 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("PUT /event-type/{event_type_name}", {"json": {"description": "", "deprecated": True}}, 422, "deprecated"),
     ("PATCH /event-type/{event_type_name}", {"json": {"schemas": {"1": {"type": 5}}}}, 422, "schemas"),
     ("DELETE /event-type/nothing", {}, 404, "not_found"),
+    ("POST /health", {}, 405, "method_not_allowed"),
+    ("POST /health/ping", {}, 405, "method_not_allowed"),
 ]
 """What a route is called with, its status, and the code of the error, or the field that a validation error names."""
 
@@ -158,8 +169,8 @@ async def acme(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> As
         instance.working(),
         receiver() as inbox,
     ):
-        made = Acme(instance, inbox, {"app_id": "acme", "spare_app_id": "spare", "msg_id": "m-1"})
-        for uid in ("acme", "spare"):
+        made = Acme(instance, inbox, {"app_id": instance.tenant, "spare_app_id": "spare", "msg_id": "m-1"})
+        for uid in (instance.tenant, "acme", "spare"):
             await _made(made, "POST /app", {"name": uid, "uid": uid})
         await _add_endpoint(made, "endpoint_id", "shop")
         for name, prefix in (("order.paid", ""), ("order.sent", "spare_"), ("order.lost", "used_")):
@@ -168,7 +179,6 @@ async def acme(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> As
         for message in ({"eventId": "m-1", "channels": ["eu"]}, {"eventId": "m-2"}):
             await _made(made, "POST /app/{app_id}/msg", {"eventType": "order.paid", "payload": {"order": 1}, **message})
         made.names["spare_msg_id"] = "m-2"
-        instance.tenant = "acme"
         for event_id in ("m-1", "m-2"):
             await instance.until_final(event_id)
             await instance.until_closed(event_id)
@@ -195,7 +205,7 @@ def _routes() -> set[str]:
     return {
         f"{method} {context.path.removeprefix(PREFIX)}"
         for context in served
-        if context.path.startswith(PREFIX)
+        if context.path and context.path.startswith(PREFIX)
         for method in context.methods or ()
     }
 
@@ -208,8 +218,8 @@ def test_each_route_has_a_good_and_a_bad_case() -> None:
     refuses_all = {"DELETE /app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content"}
     assert {_unnamed(route) for route in GOOD} | refuses_all == _routes()
     bad = {_pattern(route) for route, *_ in BAD}
-    assert bad == {_pattern(_unnamed(route)) for route in _routes() - HEALTH}
-    assert len(_routes() - {route for route in HEALTH if route.startswith("HEAD")}) == 41
+    assert bad == {_pattern(_unnamed(route)) for route in _routes() - HEALTH} | {"POST /health", "POST /health/ping"}
+    assert len(_routes() - {route for route in HEALTH if route.startswith("HEAD")}) == 42
 
 
 def _pattern(route: str) -> str:
@@ -257,16 +267,16 @@ async def test_no_route_is_open_without_a_key_or_to_another_application(acme: Ac
 
 
 async def test_a_request_with_an_idempotency_key_makes_one_object(acme: Acme) -> None:
-    key = {"headers": {"idempotency-key": "a key"}}
+    key = {"idempotency-key": "a key"}
     for route, body in {
         "POST /app": {"name": "Without a uid"},
         "POST /app/{app_id}/endpoint": {"url": "https://acme.example/once", "disabled": True},
         "POST /app/{app_id}/msg": {"eventType": "order.paid", "payload": {"order": 3}},
     }.items():
-        first, second = [await acme.call(route, json=body, **key) for _ in range(2)]
+        first, second = [await acme.call(route, json=body, headers=key) for _ in range(2)]
         assert first.is_success, first.text
         assert (first.status_code, first.json()["id"]) == (second.status_code, second.json()["id"])
-    other = await acme.call("POST /app/{app_id}/msg", json={"eventType": "a", "payload": {}}, **key)
+    other = await acme.call("POST /app/{app_id}/msg", json={"eventType": "a", "payload": {}}, headers=key)
     assert (other.status_code, other.json()["code"]) == (409, "conflict")
 
 
@@ -277,6 +287,14 @@ async def test_clients_of_the_first_version_find_their_names(acme: Acme) -> None
     shown = made.json()
     assert {name: shown[name] for name in names} == names
     assert (shown["eventTypes"], shown["throttleRate"]) == (["order.old"], 7)
+
+
+async def test_a_raw_payload_and_a_ping_are_understood(acme: Acme) -> None:
+    raw = {"eventType": "raw", "payload": {}, "transformationsParams": {"rawPayload": '{"order": 1}'}}
+    sent = await acme.call("POST /app/{app_id}/msg", json=raw)
+    assert (sent.status_code, sent.json()["payload"]) == (202, {"order": 1})
+    ping = await acme.call("POST /app/{app_id}/endpoint/{endpoint_id}/send-example", json={"eventType": "svix.ping"})
+    assert ping.json()["payload"] == {"success": True}
 
 
 async def test_a_message_adds_the_application_that_it_describes(acme: Acme) -> None:
@@ -319,14 +337,14 @@ def _age(item: dict[str, Any]) -> tuple[str, str]:
 
 async def test_paths_and_queries_are_written_as_svix_reads_them(acme: Acme) -> None:
     assert (await acme.call("GET /health/ping/")).status_code == 204
-    assert (await acme.call("GET /app/{app_id}/")).json()["uid"] == "acme"
+    assert (await acme.call("GET /app/{app_id}/")).json()["uid"] == acme.instance.tenant
     for query in ("event_types[]=order.paid", "event_types[0]=order.sent&event_types[1]=order.paid"):
         found = (await acme.call(f"GET /app/{{app_id}}/msg/?{query}")).json()["data"]
         assert "m-1" in [each["id"] for each in found], query
     assert (await acme.call("GET /app/{app_id}/msg/?event_types[]=order.sent")).json()["data"] == []
 
 
-async def test_of_an_asymmetric_secret_the_public_part_is_shown(acme: Acme) -> None:
+async def test_an_asymmetric_secret_is_shown_by_its_public_part(acme: Acme) -> None:
     secret = new_secret("v1a")
     body = {"url": "https://acme.example/asymmetric", "uid": "asymmetric", "secret": secret}
     assert (await acme.call("POST /app/{app_id}/endpoint", json=body)).status_code == 201
@@ -350,6 +368,22 @@ async def test_attempts_of_an_endpoint_are_paged_also_within_a_message(instance:
     assert found == [("m-2", 0), ("m-1", 0), ("m-1", 2), ("m-1", 2)]
     failed = (await instance.http.get(path, params={"status": 2})).json()["data"]
     assert [(each["responseStatusCode"], each["statusText"]) for each in failed] == [(500, "fail")] * 2
+
+
+@pytest.mark.parametrize(("status", "found"), [(0, []), (1, ["m-1"]), (2, []), (3, ["m-1"])])
+async def test_a_message_that_is_retried_is_being_sent(
+    instance: Instance, inbox: Receiver, status: int, found: list[str]
+) -> None:
+    inbox.fails(500)
+    await instance.webhook(inbox.url, uid="shop", retry={"schedule": [600]})
+    await instance.send(id="m-1")
+    await instance.until_delivery("m-1", "retrying", attempts=1)
+    path = f"{PREFIX}/app/{instance.tenant}/endpoint/shop/msg"
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while not (all_ := (await instance.http.get(path)).json()["data"]) or not all_[0]["nextAttempt"]:
+            await asyncio.sleep(0.05)
+    assert all_[0]["statusText"] == "sending"
+    assert [each["id"] for each in (await instance.http.get(path, params={"status": status})).json()["data"]] == found
 
 
 async def test_a_request_is_signed_for_both_libraries(instance: Instance, inbox: Receiver) -> None:
@@ -387,4 +421,4 @@ def test_the_api_can_be_turned_off() -> None:
     contexts = list(iter_route_contexts(app.routes))
     assert contexts
     assert not [context.path for context in contexts if isinstance(context.original_route, SvixRoute)]
-    assert not [context.path for context in contexts if context.path.startswith(PREFIX)]
+    assert not [context.path for context in contexts if (context.path or "").startswith(PREFIX)]

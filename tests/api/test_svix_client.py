@@ -40,23 +40,23 @@ async def test_svix_python_client_does_all_that_its_documentation_shows(instance
         svix = SvixAsync(KEY, SvixOptions(server_url=f"http://127.0.0.1:{server.port}", timeout=WAIT_TIMEOUT))
         async with svix._httpx_client:  # the client offers no way to close it
             await svix.health.get()
-            await _applications(svix)
+            await _applications(svix, instance.tenant)
             await _event_types(svix)
-            await _endpoints_and_messages(svix, inbox)
-            await _errors(svix)
+            await _endpoints_and_messages(svix, instance.tenant, inbox)
+            await _errors(svix, instance.tenant)
 
 
-async def _applications(svix: SvixAsync) -> None:
-    made = await svix.application.create(ApplicationIn(name="Acme", uid="acme", metadata={"plan": "pro"}))
-    assert (made.id, made.uid, made.name, made.metadata) == ("acme", "acme", "Acme", {"plan": "pro"})
-    assert (await svix.application.get_or_create(ApplicationIn(name="Other", uid="acme"))).name == "Acme"
+async def _applications(svix: SvixAsync, app: str) -> None:
+    made = await svix.application.create(ApplicationIn(name="Acme", uid=app, metadata={"plan": "pro"}))
+    assert (made.id, made.uid, made.name, made.metadata) == (app, app, "Acme", {"plan": "pro"})
+    assert (await svix.application.get_or_create(ApplicationIn(name="Other", uid=app))).name == "Acme"
     nameless = await svix.application.create(ApplicationIn(name="Without a uid"))
     assert nameless.uid is None
-    assert (await svix.application.patch("acme", ApplicationPatch(name="Acme Ltd"))).metadata == {"plan": "pro"}
-    assert (await svix.application.upsert("acme", ApplicationIn(name="Acme", uid="acme"))).metadata == {}
+    assert (await svix.application.patch(app, ApplicationPatch(name="Acme Ltd"))).metadata == {"plan": "pro"}
+    assert (await svix.application.upsert(app, ApplicationIn(name="Acme", uid=app))).metadata == {}
     first = await svix.application.list(ApplicationListOptions(limit=1))
     second = await svix.application.list(ApplicationListOptions(limit=1, iterator=first.iterator))
-    assert [first.data[0].id, second.data[0].id] == ["acme", nameless.id]
+    assert [first.data[0].id, second.data[0].id] == [app, nameless.id]
     assert (first.done, second.done) == (False, True)
     await svix.application.delete(nameless.id)
     with pytest.raises(HttpError) as gone:
@@ -77,27 +77,27 @@ async def _event_types(svix: SvixAsync) -> None:
     assert [each.name for each in (await svix.event_type.list()).data] == ["order.paid"]
 
 
-async def _endpoints_and_messages(svix: SvixAsync, inbox: Receiver) -> None:
+async def _endpoints_and_messages(svix: SvixAsync, app: str, inbox: Receiver) -> None:
     made = await svix.endpoint.create(
-        "acme", EndpointIn(url=inbox.url, uid="shop", event_types=["order.paid"], channels=["eu"], throttle_rate=50)
+        app, EndpointIn(url=inbox.url, uid="shop", event_types=["order.paid"], channels=["eu"], throttle_rate=50)
     )
     assert (made.uid, made.event_types, made.channels, made.throttle_rate) == ("shop", ["order.paid"], ["eu"], 50)
-    assert (await svix.endpoint.get("acme", made.id)) == await svix.endpoint.get("acme", "shop")
-    assert (await svix.endpoint.patch("acme", "shop", EndpointPatch(description="Shop"))).channels == ["eu"]
-    replaced = await svix.endpoint.upsert("acme", "shop", EndpointUpsertIn(url=inbox.url, uid="shop"))
+    assert (await svix.endpoint.get(app, made.id)) == await svix.endpoint.get(app, "shop")
+    assert (await svix.endpoint.patch(app, "shop", EndpointPatch(description="Shop"))).channels == ["eu"]
+    replaced = await svix.endpoint.upsert(app, "shop", EndpointUpsertIn(url=inbox.url, uid="shop"))
     assert (replaced.description, replaced.event_types, replaced.channels) == ("", None, None)
-    assert [each.id for each in (await svix.endpoint.list("acme")).data] == [made.id]
-    await svix.endpoint.set_headers("acme", "shop", EndpointHeadersIn(headers={"x-shop": "1", "authorization": "a"}))
-    await svix.endpoint.patch_headers("acme", "shop", EndpointHeadersPatchIn(headers={"x-shop": "2"}))
-    headers = await svix.endpoint.get_headers("acme", "shop")
+    assert [each.id for each in (await svix.endpoint.list(app)).data] == [made.id]
+    await svix.endpoint.set_headers(app, "shop", EndpointHeadersIn(headers={"x-shop": "1", "authorization": "a"}))
+    await svix.endpoint.patch_headers(app, "shop", EndpointHeadersPatchIn(headers={"x-shop": "2"}))
+    headers = await svix.endpoint.get_headers(app, "shop")
     assert (headers.headers, list(headers.sensitive)) == ({"x-shop": "2"}, ["authorization"])
-    old = (await svix.endpoint.get_secret("acme", "shop")).key
-    await svix.endpoint.rotate_secret("acme", "shop", EndpointSecretRotateIn())
-    new = (await svix.endpoint.get_secret("acme", "shop")).key
+    old = (await svix.endpoint.get_secret(app, "shop")).key
+    await svix.endpoint.rotate_secret(app, "shop", EndpointSecretRotateIn())
+    new = (await svix.endpoint.get_secret(app, "shop")).key
     assert old != new
 
     given = MessageIn(event_type="order.paid", event_id="m-1", payload={"order": 4711}, channels=["eu"])
-    message = await svix.message.create("acme", given)
+    message = await svix.message.create(app, given)
     assert (message.event_id, message.channels) == ("m-1", ["eu"])
     (request,) = await inbox.got(1)
     assert request.body == b'{"order":4711}'
@@ -106,46 +106,46 @@ async def _endpoints_and_messages(svix: SvixAsync, inbox: Receiver) -> None:
     assert request.headers["x-shop"] == "2"
     for key in (old, new):
         Webhook(key).verify(request.body, signed)
-    whole = await svix.message.get("acme", message.id, MessageGetOptions(with_content=True))
+    whole = await svix.message.get(app, message.id, MessageGetOptions(with_content=True))
     assert whole.payload == {"order": 4711}
     wanted = MessageListOptions(channel="eu", event_types=["order.paid", "order.sent"], with_content=True)
-    assert (await svix.message.list("acme", wanted)).data == [whole]
+    assert (await svix.message.list(app, wanted)).data == [whole]
 
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while not (attempts := (await svix.message_attempt.list_by_msg("acme", message.id)).data):
+        while not (attempts := (await svix.message_attempt.list_by_msg(app, message.id)).data):
             await asyncio.sleep(0.05)
     (attempt,) = attempts
     assert (attempt.status, attempt.response_status_code, attempt.response) == (0, 200, "ok")
-    assert await svix.message_attempt.get("acme", message.id, attempt.id) == attempt
-    assert (await svix.message_attempt.list_by_endpoint("acme", "shop")).data == [attempt]
-    (target,) = (await svix.message_attempt.list_attempted_destinations("acme", message.id)).data
+    assert await svix.message_attempt.get(app, message.id, attempt.id) == attempt
+    assert (await svix.message_attempt.list_by_endpoint(app, "shop")).data == [attempt]
+    (target,) = (await svix.message_attempt.list_attempted_destinations(app, message.id)).data
     assert (target.id, target.status) == (made.id, 0)
-    (sent,) = (await svix.message_attempt.list_attempted_messages("acme", "shop")).data
+    (sent,) = (await svix.message_attempt.list_attempted_messages(app, "shop")).data
     assert (sent.id, sent.status) == (message.id, 0)
-    await svix.message_attempt.resend("acme", message.id, "shop")
+    await svix.message_attempt.resend(app, message.id, "shop")
     await inbox.got(2)
-    assert (await svix.endpoint.send_example("acme", "shop", EventExampleIn(event_type="order.paid"))).payload == {
+    assert (await svix.endpoint.send_example(app, "shop", EventExampleIn(event_type="order.paid"))).payload == {
         "order": 1
     }
     await inbox.got(3)
-    task = await svix.endpoint.recover("acme", "shop", RecoverIn(since=datetime.now(UTC) - timedelta(hours=1)))
+    task = await svix.endpoint.recover(app, "shop", RecoverIn(since=datetime.now(UTC) - timedelta(hours=1)))
     assert (task.status, task.task) == ("running", "endpoint.recover")
-    assert (await svix.endpoint.get_stats("acme", "shop")).fail == 0
-    access = await svix.authentication.app_portal_access("acme", AppPortalAccessIn())
+    assert (await svix.endpoint.get_stats(app, "shop")).fail == 0
+    access = await svix.authentication.app_portal_access(app, AppPortalAccessIn())
     assert access.url.endswith(access.token)
     await svix.authentication.logout()
-    await svix.message.expunge_content("acme", message.id)
-    await svix.endpoint.delete("acme", "shop")
-    assert (await svix.endpoint.list("acme")).data == []
+    await svix.message.expunge_content(app, message.id)
+    await svix.endpoint.delete(app, "shop")
+    assert (await svix.endpoint.list(app)).data == []
 
 
-async def _errors(svix: SvixAsync) -> None:
+async def _errors(svix: SvixAsync, app: str) -> None:
     with pytest.raises(HTTPValidationError) as invalid:
-        await svix.endpoint.create("acme", EndpointIn(url="ftp://acme.example"))
+        await svix.endpoint.create(app, EndpointIn(url="ftp://acme.example"))
     assert invalid.value.detail[0].loc == ["body", "url"]
     with pytest.raises(HTTPValidationError) as untranslatable:
         await svix.application.create(ApplicationIn(name="Slow", throttle_rate=5))
     assert untranslatable.value.detail[0].loc == ["body", "throttleRate"]
     with pytest.raises(HttpError) as known:
-        await svix.application.create(ApplicationIn(name="Acme", uid="acme"))
+        await svix.application.create(ApplicationIn(name="Acme", uid=app))
     assert (known.value.status_code, known.value.code) == (409, "conflict")

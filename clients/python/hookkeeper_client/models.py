@@ -439,6 +439,22 @@ class FiringView(Model):
     links: FiringLinks
 
 
+class ForwardAddress(Model):
+    """An address whose requests a command line takes."""
+
+    token: str
+    url: str
+
+
+class ForwardAnswer(TypedDict, total=False):
+    """What the receiver behind the command line has answered."""
+
+    id: Required[str]
+    status: Required[int]
+    body: str
+    retry_after: str | None
+
+
 class HeldCount(Model):
     webhook_id: str
     held: int
@@ -566,7 +582,7 @@ class NewTenant(TenantChanges, total=False):
 class Payload(TypedDict, total=False):
     """The format of a webhook's requests."""
 
-    format: Literal["standard", "cloudevents", "cloudevents-binary"]
+    format: Literal["standard", "cloudevents", "cloudevents-binary", "svix"]
     static: dict[str, Any]
     template: str | None
     content_type: Literal["application/json", "text/plain", "application/x-www-form-urlencoded"]

@@ -16,7 +16,9 @@ class Routes:
     """The methods of both clients. Those of `Client` return results, those of `AsyncClient` have to be awaited."""
 
     @route("POST", "/v1/events", own_id=True)
-    def post_event(self, *, if_match: str | None = None, **body: Unpack[models.NewEvent]) -> models.AcceptedEvent:
+    def post_event(
+        self, *, if_match: Literal["*"] | None = None, **body: Unpack[models.NewEvent]
+    ) -> models.AcceptedEvent:
         """Accept an event and start delivering it."""
 
     @pages("GET", "/v1/events")
@@ -47,7 +49,9 @@ class Routes:
         """List events, newest first."""
 
     @route("POST", "/v1/events/batch", own_id=True)
-    def post_batch(self, *, if_match: str | None = None, **body: Unpack[models.EventBatch]) -> models.EventBatchResult:
+    def post_batch(
+        self, *, if_match: Literal["*"] | None = None, **body: Unpack[models.EventBatch]
+    ) -> models.EventBatchResult:
         """Accept up to 1,000 events."""
 
     @stream("GET", "/v1/events/stream")
@@ -394,6 +398,18 @@ class Routes:
         self, schedule_id: str, /, *, tenant: str | None = None, **body: Unpack[models.BackfillRequest]
     ) -> models.ScheduleCommandAccepted:
         """Post the events of all times in a past period, about ten a second, even if the schedule is paused."""
+
+    @route("POST", "/v1/forwards")
+    def create_forward(self, *, tenant: str | None = None) -> models.ForwardAddress:
+        """Create forward."""
+
+    @stream("GET", "/v1/forwards/{token}")
+    def stream_forwards(self, token: str, /) -> dict[str, str]:
+        """Take the requests to an address, as server-sent events."""
+
+    @route("PATCH", "/v1/forwards/{token}")
+    def answer_forward(self, token: str, /, **body: Unpack[models.ForwardAnswer]) -> None:
+        """Answer a request that the stream has handed out."""
 
     @route("POST", "/v1/portal-links")
     def create_portal_link(self, **body: Unpack[models.NewPortalLink]) -> models.PortalLink:
