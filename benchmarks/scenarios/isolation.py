@@ -4,8 +4,7 @@ import asyncio
 
 from benchmarks.receiver import ACCEPT, HANG
 from benchmarks.scenarios.scenario import Bench, Metrics, check_accepted
-from benchmarks.scenarios.times import percentiles, to_socket
-from benchmarks.stream import Stream
+from benchmarks.stream import Stream, percentiles, to_socket
 
 RATE, SECONDS, WARMUP_SECONDS = 10.0, 10.0, 2.0
 FLOOD_EVENTS, QUIET_RATE, MAX_QUIET_EVENTS = 5000, 4.0, 1200
@@ -16,7 +15,7 @@ async def dead_endpoint(bench: Bench) -> Metrics:
     """Measure alone, beside a healthy endpoint (the effect of the load) and beside a dead one."""
     tenant = "isolation"
     for name, behaviour in (("measured", ACCEPT), ("healthy", ACCEPT), ("dead", HANG)):
-        await bench.system.register(tenant, [bench.receiver.url(name, 0, behaviour)], events=[f"bench.{name}"])
+        await bench.system.register([(tenant, bench.receiver.url(name, 0, behaviour))], events=[f"bench.{name}"])
     await _times(bench, tenant, "warmup", WARMUP_SECONDS)
     alone = await _times(bench, tenant, "alone", bench.seconds(SECONDS))
     metrics = percentiles("alone", alone, 50, 99)

@@ -5,7 +5,7 @@ import time
 import httpx
 
 from benchmarks.scenarios.scenario import Bench, Metrics
-from benchmarks.scenarios.times import percentiles
+from benchmarks.stream import percentiles
 
 ROUNDS, REQUESTS = 10, 25
 TENANT = "keys"

@@ -2,8 +2,7 @@
 
 from benchmarks import measure
 from benchmarks.scenarios.scenario import Bench, Metrics, check_accepted
-from benchmarks.scenarios.times import percentiles, to_answer, to_socket
-from benchmarks.stream import Stream
+from benchmarks.stream import Stream, percentiles, to_answer, to_socket
 
 IDLE_EVENTS, IDLE_PAUSE = 50, 0.08
 BURST, BURSTS, BURST_INTERVAL = 50, 4, 2.0
@@ -70,7 +69,7 @@ async def moderate(bench: Bench) -> Metrics:
 
 async def _deliver_first(bench: Bench, group: str, tenants: tuple[str, ...]) -> None:
     """Register a webhook of each tenant, and deliver its first event, whose success is written to the registry."""
-    await bench.system.register_all({tenant: bench.receiver.url(group) for tenant in tenants})
+    await bench.system.register((tenant, bench.receiver.url(group)) for tenant in tenants)
     check_accepted(await bench.load.post(Stream(group=f"{group}-first", tenants=tenants, events=len(tenants))))
     await bench.delivered(group, len(tenants))
     await measure.settle(bench.system.pids)

@@ -52,7 +52,7 @@ class Bench:
         """Register a tenant with this many webhooks, and return its name: also that of its events at the receiver."""
         group = f"{name}-{len(self._groups)}"
         self._groups.add(group)
-        await self.system.register(group, [self.receiver.url(group, number) for number in range(webhooks)])
+        await self.system.register((group, self.receiver.url(group, number)) for number in range(webhooks))
         return group
 
     def pids(self) -> dict[str, int]:

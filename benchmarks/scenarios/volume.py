@@ -14,8 +14,7 @@ GROWTH_EVENTS, FILL_TIMEOUT = 5000, 3600.0
 
 async def waiting(bench: Bench) -> Metrics:
     group, events = "waiting", bench.count(WAITING_EVENTS)
-    url = bench.receiver.url(group, 0, REFUSE)
-    await bench.system.register(group, [url], retry={"schedule": [RETRY_AFTER]})
+    await bench.system.register([(group, bench.receiver.url(group, 0, REFUSE))], retry={"schedule": [RETRY_AFTER]})
     stream = Stream(group=group, tenants=(group,), events=events, seconds=WAITING_TIMEOUT)
     check_accepted(await bench.load.post(stream))
     await bench.delivered(group, events, WAITING_TIMEOUT)
