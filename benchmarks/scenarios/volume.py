@@ -4,7 +4,7 @@ import asyncio
 
 from benchmarks import measure
 from benchmarks.receiver import REFUSE
-from benchmarks.scenarios.scenario import Bench, Metrics, check_accepted
+from benchmarks.scenarios.scenario import Bench, Column, Metrics, check_accepted, scenario
 from benchmarks.stream import Stream
 
 WAITING_EVENTS, RETRY_AFTER, BESIDE_EVENTS = 10_000, 3600, 500
@@ -12,6 +12,18 @@ WAITING_TIMEOUT, IDLE_SECONDS = 600.0, 5.0
 GROWTH_EVENTS, FILL_TIMEOUT = 5000, 3600.0
 
 
+@scenario(
+    "10,000 events that wait for a retry, and 500 others",
+    Column("worker_mb", "Worker, MB"),
+    Column("api_mb", "API, MB"),
+    Column("temporal_mb", "Temporal, MB"),
+    Column("idle_cpu_percent", "CPU while they wait, % of a core"),
+    Column("events_per_s", "Events/s beside them"),
+    contenders=("hookkeeper",),
+    is_default=False,
+    needs_fresh_stack_after=True,
+    timeout=1800,
+)
 async def waiting(bench: Bench) -> Metrics:
     group, events = "waiting", bench.count(WAITING_EVENTS)
     await bench.system.register([(group, bench.receiver.url(group, 0, REFUSE))], retry={"schedule": [RETRY_AFTER]})
@@ -31,6 +43,20 @@ async def waiting(bench: Bench) -> Metrics:
     }
 
 
+@scenario(
+    "throughput after 0, 10,000 and 100,000 closed events (`--closed`)",
+    Column("events_per_s_empty", "Events/s at first"),
+    Column("events_per_s_full", "at last"),
+    Column("growth_ratio", "Ratio"),
+    Column("cpu_ms_empty", "CPU per event at first, ms"),
+    Column("cpu_ms_full", "at last"),
+    Column("memory_mb_empty", "Memory at first, MB"),
+    Column("memory_mb_full", "at last"),
+    contenders=("hookkeeper",),
+    is_default=False,
+    needs_fresh_stack_after=True,
+    timeout=7200,
+)
 async def growth(bench: Bench) -> Metrics:
     """Measure throughput at each number of closed events. Events of 512 bytes fill the databases."""
     metrics: Metrics = {}
