@@ -192,7 +192,8 @@ def _body(stream: Stream, number: int) -> bytes:
 
 
 def _event(stream: Stream, number: int) -> Json:
-    tenant = stream.tenants[number % len(stream.tenants)]
+    tenants = stream.tenants or (stream.group,)
+    tenant = tenants[number % len(tenants)]
     event: Json = {"id": f"{stream.group}-{number}", "type": stream.type, "tenant": tenant, "data": {"text": ""}}
     begin = number * 499 % (len(TEXT) // 2)
     return {**event, "data": {"text": TEXT[begin : begin + max(0, stream.size - len(json.dumps(event)))]}}

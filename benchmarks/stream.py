@@ -12,8 +12,8 @@ class Stream:
     group: str
     """The events have the ids `<group>-0`, `<group>-1` …"""
     events: int
-    tenants: tuple[str, ...]
-    """The events go to these tenants in turn."""
+    tenants: tuple[str, ...] = ()
+    """The events go to these tenants in turn; none: to one with the name of the group."""
     type: str = "bench.ran"
     clients: int = 50
     """Requests at once."""

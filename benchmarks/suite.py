@@ -147,5 +147,5 @@ class _Turn:
 
 async def _warm_up(bench: Bench) -> None:
     group = await bench.group("warmup")
-    stream = Stream(group=group, tenants=(group,), events=WARMUP_EVENTS, clients=4)
+    stream = Stream(group=group, events=WARMUP_EVENTS, clients=4)
     await bench.deliver(stream, timeout=WARMUP_TIMEOUT)

@@ -63,10 +63,10 @@ async def _times(bench: Bench, tenant: str, group: str, seconds: float) -> list[
 )
 async def flood(bench: Bench) -> Metrics:
     quiet, loud = await bench.group("quiet"), await bench.group("loud")
-    stream = Stream(group=quiet, tenants=(quiet,), events=MAX_QUIET_EVENTS, rate=QUIET_RATE)
+    stream = Stream(group=quiet, events=MAX_QUIET_EVENTS, rate=QUIET_RATE)
     measuring = asyncio.create_task(bench.load.post(stream))
     events = bench.count(FLOOD_EVENTS)
-    flooded = await bench.load.post(Stream(group=loud, tenants=(loud,), events=events))
+    flooded = await bench.load.post(Stream(group=loud, events=events))
     check_accepted(flooded)
     arrivals = await bench.delivered(loud, events, FLOOD_TIMEOUT)
     await bench.load.stop(quiet)

@@ -26,9 +26,7 @@ ON_TIME_MS = 1000.0
 )
 async def idle(bench: Bench) -> Metrics:
     group = await bench.group("idle")
-    stream = Stream(
-        group=group, tenants=(group,), events=bench.count(IDLE_EVENTS), clients=1, pause=IDLE_PAUSE, size=512
-    )
+    stream = Stream(group=group, events=bench.count(IDLE_EVENTS), clients=1, pause=IDLE_PAUSE, size=512)
     done = await bench.deliver(stream)
     socket = to_socket(stream, done.posted, done.arrivals)
     return {**percentiles("answered", to_answer(done.posted), 50, 95), **percentiles("socket", socket, 50, 95)}
@@ -43,7 +41,7 @@ async def idle(bench: Bench) -> Metrics:
 async def bursts(bench: Bench) -> Metrics:
     group = await bench.group("bursts")
     events = BURST * bench.count(BURSTS)
-    stream = Stream(group=group, tenants=(group,), events=events, rate=1 / BURST_INTERVAL, burst=BURST)
+    stream = Stream(group=group, events=events, rate=1 / BURST_INTERVAL, burst=BURST)
     done = await bench.deliver(stream)
     socket = to_socket(stream, done.posted, done.arrivals)
     return {**percentiles("socket", socket, 50, 95), **done.cpu_metrics()}

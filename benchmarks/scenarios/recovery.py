@@ -26,7 +26,7 @@ async def kill(bench: Bench) -> Metrics:
     """Kill while events are posted, which are repeated with the same ids until they are accepted."""
     group = await bench.group("kill")
     events, before = bench.count(EVENTS), bench.count(DELIVERIES_BEFORE)
-    stream = Stream(group=group, tenants=(group,), events=events)
+    stream = Stream(group=group, events=events)
     posting = asyncio.create_task(bench.load.post(stream))
     await bench.delivered(group, before, START_TIMEOUT)
     bench.system.kill()

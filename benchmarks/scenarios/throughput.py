@@ -20,7 +20,7 @@ BATCH, BATCH_CLIENTS = 1000, 2
 )
 async def throughput(bench: Bench) -> Metrics:
     group = await bench.group("throughput")
-    done = await bench.deliver(Stream(group=group, tenants=(group,), events=bench.count(EVENTS)))
+    done = await bench.deliver(Stream(group=group, events=bench.count(EVENTS)))
     return {"events_per_s": done.events_per_s, **done.cpu_metrics(), **done.memory_metrics()}
 
 
@@ -33,7 +33,7 @@ async def throughput(bench: Bench) -> Metrics:
 async def batches(bench: Bench) -> Metrics:
     group = await bench.group("batches")
     events = bench.count(BATCHED_EVENTS)
-    stream = Stream(group=group, tenants=(group,), events=events, batch=BATCH, clients=BATCH_CLIENTS)
+    stream = Stream(group=group, events=events, batch=BATCH, clients=BATCH_CLIENTS)
     done = await bench.deliver(stream)
     return {"events_per_s": done.events_per_s, **done.cpu_metrics()}
 
@@ -45,7 +45,7 @@ async def batches(bench: Bench) -> Metrics:
 )
 async def fanout(bench: Bench) -> Metrics:
     group = await bench.group("fanout", WEBHOOKS)
-    done = await bench.deliver(Stream(group=group, tenants=(group,), events=bench.count(FANOUT_EVENTS)), WEBHOOKS)
+    done = await bench.deliver(Stream(group=group, events=bench.count(FANOUT_EVENTS)), WEBHOOKS)
     return {"deliveries_per_s": WEBHOOKS * done.events_per_s, **done.cpu_metrics()}
 
 
@@ -61,7 +61,7 @@ async def ingest(bench: Bench) -> Metrics:
     os.killpg(bench.system.pids()["worker"], signal.SIGSTOP)
     try:
         before = measure.cpu_seconds(bench.pids())
-        posted = await bench.load.post(Stream(group=group, tenants=(group,), events=bench.count(INGEST_EVENTS)))
+        posted = await bench.load.post(Stream(group=group, events=bench.count(INGEST_EVENTS)))
         check_accepted(posted)
         await measure.settle(bench.system.pids)
         after = measure.cpu_seconds(bench.pids())

@@ -27,7 +27,7 @@ GROWTH_EVENTS, FILL_TIMEOUT = 5000, 3600.0
 async def waiting(bench: Bench) -> Metrics:
     group, events = "waiting", bench.count(WAITING_EVENTS)
     await bench.system.register([(group, bench.receiver.url(group, 0, REFUSE))], retry={"schedule": [RETRY_AFTER]})
-    stream = Stream(group=group, tenants=(group,), events=events, seconds=WAITING_TIMEOUT)
+    stream = Stream(group=group, events=events, seconds=WAITING_TIMEOUT)
     check_accepted(await bench.load.post(stream))
     await bench.delivered(group, events, WAITING_TIMEOUT)
     await measure.settle(bench.system.pids)
@@ -35,7 +35,7 @@ async def waiting(bench: Bench) -> Metrics:
     await asyncio.sleep(IDLE_SECONDS)
     idle = sum(measure.cpu_seconds(bench.system.pids()).values()) - before
     beside = await bench.group("beside")
-    done = await bench.deliver(Stream(group=beside, tenants=(beside,), events=bench.count(BESIDE_EVENTS)))
+    done = await bench.deliver(Stream(group=beside, events=bench.count(BESIDE_EVENTS)))
     return {
         **{f"{name}_mb": value for name, value in memory.items()},
         "idle_cpu_percent": 100 * idle / IDLE_SECONDS,
@@ -65,7 +65,7 @@ async def growth(bench: Bench) -> Metrics:
     for size in bench.closed:
         await _fill(bench, fill, closed, size)
         group = await bench.group("growth")
-        done = await bench.deliver(Stream(group=group, tenants=(group,), events=bench.count(GROWTH_EVENTS)))
+        done = await bench.deliver(Stream(group=group, events=bench.count(GROWTH_EVENTS)))
         closed = max(closed, size)
         measured = {"events_per_s": done.events_per_s, "memory_mb": done.memory, **done.cpu_metrics()}
         metrics |= {f"{name}_{size}": value for name, value in measured.items()}
