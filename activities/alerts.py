@@ -211,7 +211,7 @@ class AlertActivities:
         return RecipientResult(answer.verdict)
 
     def _context(self, alert: Alert, webhook: Webhook, unreported: int, data: Any) -> dict[str, Any]:
-        event = OutgoingEvent(alert.id, alert.type, alert.tenant, alert.timestamp, data)
+        event = OutgoingEvent(alert.id, alert.type, alert.tenant, alert.timestamp, data, alert.channels)
         return context_of(event, webhook.context) | {
             "alert": {
                 **alert.model_dump(include={"kind", "tenant", "delivery", "channel", "target", "attempts"}),

@@ -171,7 +171,7 @@ class EventData:
     async def outgoing(self, event: EventAttempts) -> OutgoingEvent:
         """Return the event with its data. Raises `RPCError`."""
         data = event.data if event.data_inline else await self.of_this_run()
-        return OutgoingEvent(event.id, event.type, event.tenant, event.timestamp, data)
+        return OutgoingEvent(event.id, event.type, event.tenant, event.timestamp, data, event.channels)
 
     async def of_this_run(self) -> Any:
         """Return the data of the run that this activity belongs to. Raises `RPCError`."""

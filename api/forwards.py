@@ -23,10 +23,15 @@ from hookkeeper.limits import TenantLimit
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
-from hookkeeper.services.fields import RequestModel, with_examples
+from hookkeeper.services.fields import RequestModel, ResponseModel, with_examples
+from hookkeeper.services.rate_limits import RateLimits
 
 MAX_WAITING, MAX_WAITING_PER_TENANT = 64, 16
 """Requests that wait for their answers. Each holds its body and a connection."""
+RATE, COUNTED_BYTES = "200/second", 64 * 1024
+"""Requests to the addresses of a tenant. Each counts once more for each 64 KiB of its body, which becomes JSON on the
+event loop: of the largest ones, this is six a second.
+"""
 MAX_WAIT = 30.0
 """Seconds, the longest timeout of a webhook."""
 MAX_ANSWER = 4096
@@ -43,6 +48,19 @@ MAX_UNREAD = 1000
 """Ids that wait for a command line that does not read them. Then its stream ends."""
 Stream = asyncio.Queue[str | None]
 """The ids of requests for a command line. None ends it."""
+
+
+class ForwardRequest(ResponseModel):
+    """A request to an address. Answer it with its `id`."""
+
+    model_config = with_examples(
+        {"id": "0123456789abcdef0123456789abcdef", "headers": {"webhook-id": "evt_1"}, "body": '{"id": "evt_1"}'}
+    )
+
+    id: str
+    headers: dict[str, str]
+    """Its own headers, without those of the connection to this API."""
+    body: str
 
 
 class ForwardAnswer(RequestModel):
@@ -77,6 +95,7 @@ class Forwards:
         self._authenticator = authenticator
         self._limit = streams
         self._waiting = TenantLimit(MAX_WAITING, per_tenant=MAX_WAITING_PER_TENANT)
+        self._rates = RateLimits(None)
         self._streams: dict[str, Stream] = {}
         """By token."""
         self._requests: dict[tuple[str, str], _Request] = {}
@@ -142,6 +161,10 @@ class Forwards:
         finally:
             self._waiting.release(tenant)
 
+    async def count(self, tenant: str, size: int) -> None:
+        """Count a request with a body of this size. Raises RateLimited."""
+        await self._rates.count(tenant, RATE, "Too much is forwarded for the tenant.", cost=1 + size // COUNTED_BYTES)
+
     async def deliver(self, token: str, headers: Mapping[str, str], body: bytes) -> ForwardAnswer:
         """Hand a request to the stream of its address, and wait for the answer. Raises ServiceUnavailable."""
         stream = self._streams.get(token)
@@ -150,8 +173,9 @@ class Forwards:
             raise ServiceUnavailable("No command line is connected to this address.", headers={"retry-after": "1"})
         id_ = secrets.token_hex(16)
         answer: asyncio.Future[ForwardAnswer] = asyncio.get_running_loop().create_future()
-        sent = {"id": id_, "headers": _forwarded(headers), "body": body.decode(errors="replace")}
-        self._requests[token, id_] = _Request(ServerSentEvent(event="request", raw_data=json.dumps(sent)), answer)
+        sent = ForwardRequest(id=id_, headers=_forwarded(headers), body=body.decode(errors="replace"))
+        in_ascii = json.dumps(sent.model_dump())  # libraries end a line at some other characters
+        self._requests[token, id_] = _Request(ServerSentEvent(event="request", raw_data=in_ascii), answer)
         stream.put_nowait(id_)
         try:
             async with asyncio.timeout(MAX_WAIT):

@@ -90,7 +90,7 @@ async def _rebuilt(
     webhook = (await store.webhooks.many({webhook_id}, tenant)).get(webhook_id)
     if webhook is None or not webhook.url:
         return Rebuilt(event, webhook, shown, problem=DELETED)
-    outgoing = OutgoingEvent(event.id, event.type, event.tenant, event.timestamp, event.data)
+    outgoing = OutgoingEvent(event.id, event.type, event.tenant, event.timestamp, event.data, event.channels)
     try:
         rebuilt = await rebuilt_request(
             webhook, outgoing, sandbox, settings.render_limits, utc_now(), shown.request_digest if shown else None

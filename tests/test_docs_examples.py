@@ -160,6 +160,7 @@ RUN_BY = {
     "hookkeeper cells": "tests/e2e/test_cells.py",
     "hookkeeper dev": "tests/e2e/test_dev.py",
     "hookkeeper doctor": "tests/cli/test_doctor_command.py",
+    "hookkeeper import": "tests/api/test_import_commands.py",
     "hookkeeper listen --forward-to": "tests/e2e/test_forward.py",
     "hookkeeper listen": "tests/e2e/test_docs_commands.py",
     "hookkeeper reindex": "tests/cli/test_run_reindex.py",

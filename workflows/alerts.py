@@ -76,6 +76,7 @@ def alert_of(event: EventInput, delivery: Delivery, kind: AlertKind, run: str) -
         type=event.type,
         tenant=event.tenant,
         timestamp=event.timestamp,
+        channels=event.channels,
         webhook_id=delivery.webhook_id,
         delivery=delivery.id,
         channel=delivery.channel,

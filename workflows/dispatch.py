@@ -66,6 +66,7 @@ def begin_attempts(
         type=event.type,
         tenant=event.tenant,
         timestamp=event.timestamp,
+        channels=event.channels,
         data=event.data if is_inline else None,
         data_inline=is_inline,
         attempts=requests,

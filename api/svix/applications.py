@@ -178,6 +178,7 @@ async def delete_application(app: Application, tenants: TenantsDep) -> None:
     await tenants.delete(app.id)
 
 
+@router.post("/auth/dashboard-access/{app_id}", dependencies=[needs("admin", "webhooks:write")])
 @router.post("/auth/app-portal-access/{app_id}", dependencies=[needs("admin", "webhooks:write")])
 async def open_portal(
     request: Request,

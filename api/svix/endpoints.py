@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
-from pydantic import AliasChoices, Field
+from pydantic import AfterValidator, AliasChoices, Field
 from starlette.responses import JSONResponse
 
 from api.access import needs
@@ -14,12 +14,14 @@ from api.svix.base import (
     ROUTES,
     Application,
     Endpoint,
+    Identified,
     In,
     KeyMac,
     ListResponse,
     Ordering,
     Out,
     PagingDep,
+    SvixTime,
     find_endpoint,
     translated,
     untranslatable,
@@ -32,7 +34,7 @@ from hookkeeper.registry.models import Tenant, Webhook
 from hookkeeper.registry.paging import write_cursor
 from hookkeeper.registry.webhooks import WEBHOOKS_BY_AGE, WebhookExists
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.fields import GivenTime, Time
+from hookkeeper.services.fields import Time
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import SampleEvent
 from hookkeeper.services.recoveries import RecoveryRequest
@@ -44,9 +46,14 @@ router = APIRouter(**ROUTES)
 READ, WRITE = needs("webhooks:read"), needs("webhooks:write")
 SENSITIVE = frozenset({"authorization", "x-api-key", "x-auth-token", "www-authenticate"})
 """Headers whose values are never shown."""
+RESERVED = ("x-svix-", "x-amz", "x-goog", "x-gfe", "x-azure-", "x-fd-")
+"""What names of headers do not begin with."""
 NULLABLE = frozenset({"uid", "rate_limit"})
 """Fields of a webhook in which null has a meaning: there is none."""
 STATISTICS = timedelta(days=28)
+RECOVERABLE = timedelta(days=14)
+PING = "svix.ping"
+"""An event type whose example needs no catalogue."""
 READS_KEY = "svix-libs/2."
 """How the user agent of clients begins that read the new key from the answer to a rotation."""
 
@@ -58,8 +65,10 @@ class EndpointPatch(In):
     uid: str | None = None
     description: Any = ""
     disabled: bool = False
-    event_types: list[Any] | None = Field(None, validation_alias=AliasChoices("eventTypes", "filterTypes"))
-    channels: list[Any] | None = None
+    event_types: list[Any] | None = Field(
+        None, min_length=1, validation_alias=AliasChoices("eventTypes", "filterTypes")
+    )
+    channels: list[Any] | None = Field(None, min_length=1)
     metadata: Any = Field(default_factory=dict)
     throttle_rate: int | None = Field(None, validation_alias=AliasChoices("throttleRate", "rateLimit"))
     version: Any = None
@@ -75,8 +84,7 @@ class EndpointIn(EndpointUpdate):
     headers: Any = None
 
 
-class EndpointOut(Out):
-    id: str
+class EndpointOut(Identified):
     uid: str | None
     url: str
     description: str
@@ -117,12 +125,20 @@ def _out(row: Webhook) -> EndpointOut:
     return EndpointOut(**shown(row))
 
 
+def _unreserved(headers: dict[str, Any]) -> dict[str, Any]:
+    """Refuse names that Svix reserves. Most others that it refuses are refused for each webhook."""
+    for name in headers:
+        if name.lower().startswith(RESERVED):
+            raise ValueError(f"{name} is reserved")
+    return headers
+
+
 class HeadersIn(In):
-    headers: dict[str, str]
+    headers: Annotated[dict[str, str], AfterValidator(_unreserved)]
 
 
 class HeadersPatchIn(In):
-    headers: dict[str, str | None]
+    headers: Annotated[dict[str, str | None], AfterValidator(_unreserved)]
 
 
 class HeadersOut(Out):
@@ -148,8 +164,8 @@ class StatsOut(Out):
 
 
 class RecoverIn(In):
-    since: GivenTime
-    until: GivenTime | None = None
+    since: SvixTime
+    until: SvixTime | None = None
 
 
 class RecoverOut(Out):
@@ -167,10 +183,7 @@ def _fields(given: EndpointPatch) -> dict[str, Any]:
     """Return the fields of the webhook that were sent."""
     fields = {name: getattr(given, name) for name in given.model_fields_set - {"version"}}
     if "event_types" in fields:
-        types = fields.pop("event_types")
-        if types == []:
-            raise Invalid.field("events", "must not be empty: null means all")
-        fields["events"] = ["*"] if types is None else types
+        fields["events"] = fields.pop("event_types") or ["*"]
     if "channels" in fields:
         fields["channels"] = fields["channels"] or ()
     if "disabled" in fields:
@@ -316,7 +329,7 @@ async def rotate_secret(
 
 @router.get("/app/{app_id}/endpoint/{endpoint_id}/stats", dependencies=[needs("events:read")])
 async def show_stats(
-    endpoint: Endpoint, index: IndexDep, since: GivenTime | None = None, until: GivenTime | None = None
+    endpoint: Endpoint, index: IndexDep, since: SvixTime | None = None, until: SvixTime | None = None
 ) -> StatsOut:
     """Count deliveries by what became of them, by default of the latest 28 days."""
     now = utc_now()
@@ -330,14 +343,16 @@ async def show_stats(
         success=group.total["deliveries_succeeded"],
         fail=group.total["deliveries_failed"],
         canceled=group.total["deliveries_cancelled"],
-        pending=group.held + group.retrying,
-        sending=0,
+        sending=group.held + group.retrying,
+        pending=0,
     )
 
 
 @router.post("/app/{app_id}/endpoint/{endpoint_id}/recover", status_code=202, dependencies=[needs("events:write")])
 async def recover_endpoint(endpoint: Endpoint, given: RecoverIn, recoveries: RecoveriesDep) -> RecoverOut:
-    """Send failed messages again, in the background."""
+    """Send failed messages of the last 14 days again, in the background."""
+    if given.since < utc_now() - RECOVERABLE:
+        raise Invalid.field("since", f"must be within the last {RECOVERABLE.days} days")
     state = await recoveries.of_webhook(endpoint, translated(RecoveryRequest, since=given.since, until=given.until))
     return RecoverOut(id=state.id, updated_at=utc_now())
 
@@ -345,6 +360,7 @@ async def recover_endpoint(endpoint: Endpoint, given: RecoverIn, recoveries: Rec
 @router.post("/app/{app_id}/endpoint/{endpoint_id}/send-example", dependencies=[WRITE])
 async def send_example(endpoint: Endpoint, given: ExampleIn, webhooks: WebhooksDep, mac: KeyMac) -> MessageOut:
     """Send the example of an event type to this endpoint only."""
-    sample = translated(SampleEvent, type=given.event_type)
+    data = {"data": {"success": True}} if given.event_type == PING else {}
+    sample = translated(SampleEvent, type=given.event_type, **data)
     started = await webhooks.send_test(endpoint, sample, OF_KEY + mac[:32] if mac else new_event_id())
     return MessageOut.of(started.event)

@@ -1,7 +1,8 @@
 """Messages, which are events: create, list, show, expunge."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -9,22 +10,28 @@ from pydantic import Field
 
 from api.access import needs
 from api.deps import AuditDep, CallerDep, EventEntryDep, GatewayDep, SearchesDep, TenantsDep
+from api.strict_json import parse
 from api.svix.applications import ApplicationIn, find_or_add
 from api.svix.base import (
     ROUTES,
     Application,
     In,
+    Item,
     KeyMac,
     ListResponse,
     MessageFilterDep,
     MessageId,
     Out,
+    Paging,
     PagingDep,
     translated,
     untranslatable,
 )
 from hookkeeper.messages.event import EventInput
+from hookkeeper.registry.index.listing import ListedEvent, cursor_after
+from hookkeeper.registry.index.search import Search
 from hookkeeper.services.errors import NotPossible
+from hookkeeper.services.event_search import EventSearches
 from hookkeeper.services.fields import Time
 from hookkeeper.services.new_event import NewEvent, is_generated
 
@@ -36,15 +43,20 @@ ID_OF_KEY = re.compile(rf"{OF_KEY}[0-9a-f]{{32}}")
 Retention = Annotated[Any, untranslatable("how long a payload is kept is a property of Temporal's namespace")]
 
 
+class RawPayload(In):
+    raw_payload: str | None = None
+
+
 class MessageIn(In):
     event_type: str
     payload: dict[str, Any]
     event_id: str | None = None
-    channels: list[Any] | None = Field(None, max_length=MAX_CHANNELS)
+    channels: list[Any] | None = Field(None, min_length=1, max_length=MAX_CHANNELS)
     deliver_at: Any = None
     application: ApplicationIn | None = None
     tags: Annotated[Any, untranslatable("use channels, or search keys of the event type")] = None
-    transformations_params: Annotated[Any, untranslatable("use a template of the webhook")] = None
+    transformations_params: RawPayload | None = None
+    """Clients send a payload as a text in it, which must be JSON."""
     payload_retention_hours: Retention = None
     payload_retention_period: int | None = Field(None, ge=5, le=90)
     """Days. It changes nothing: clients send it by default, and all payloads are kept as long as the log."""
@@ -85,19 +97,31 @@ async def list_messages(
     app: Application, searches: SearchesDep, paging: PagingDep, wanted: MessageFilterDep, with_content: bool = True
 ) -> ListResponse[MessageOut]:
     """List messages, newest first. A page with payloads has a few only: each is read from a history."""
-    search, limit, start = wanted.search(app), paging.limit, paging.cursor.start
-    rows, end, data = await searches.with_data(search, limit, start, reads=with_content)
-    return paging.page(
-        [
-            MessageOut(
-                **message_fields(row.id, row.type, row.channels, data.get(row.id, {})),
-                timestamp=row.accepted_at,
-                deliver_at=row.deliver_at,
-            )
-            for row in rows
-        ],
-        end,
-    )
+
+    def show(row: ListedEvent, data: Any) -> MessageOut:
+        fields = message_fields(row.id, row.type, row.channels, data)
+        return MessageOut(**fields, timestamp=row.accepted_at, deliver_at=row.deliver_at)
+
+    return await page_of_messages(paging, searches, wanted.search(app), with_content, show)
+
+
+async def page_of_messages(
+    paging: Paging,
+    searches: EventSearches,
+    search: Search,
+    with_content: bool,
+    show: Callable[[ListedEvent, Any], Item],
+) -> ListResponse[Item]:
+    """Read a page of messages, newest first; `show` gets each with its payload."""
+    payloads: dict[str, Any] = {}
+
+    async def read(limit: int, cursor: str | None, oldest_first: bool) -> tuple[list[ListedEvent], str | None]:
+        ordered = replace(search, oldest_first=oldest_first)
+        rows, end, found = await searches.with_data(ordered, limit, cursor, reads=with_content)
+        payloads.update(found)
+        return rows, end
+
+    return await paging.ordered("descending", read, cursor_after, lambda row: show(row, payloads.get(row.id, {})))
 
 
 @router.post("/app/{app_id}/msg", status_code=202, dependencies=[needs("events:write")])
@@ -115,12 +139,13 @@ async def create_message(
     An application that does not exist is added if the message describes it.
     """
     await find_or_add(app_id, new.application if entry.caller.tenant is None else None, tenants)
+    raw = new.transformations_params.raw_payload if new.transformations_params else None
     event = translated(
         NewEvent,
         tenant=app_id,
         id=new.event_id or (OF_KEY + mac[:32] if mac else None),
         type=new.event_type,
-        data=new.payload,
+        data=new.payload if raw is None else parse(raw.encode()),
         channels=new.channels or (),
         deliver_at=new.deliver_at,
     )

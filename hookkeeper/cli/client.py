@@ -64,9 +64,9 @@ class Api:
             raise Failed("HOOKKEEPER_API_KEY contains invalid characters, such as a space or a line break at its end")
         import httpx
 
+        self.headers = {"authorization": f"Bearer {key}"} if key else {}
         try:
-            headers = httpx.Headers({"authorization": f"Bearer {key}"} if key else {})
-            self._http = httpx.Client(base_url=f"{self.url}/v1", headers=headers, timeout=30, trust_env=False)
+            self._http = httpx.Client(base_url=f"{self.url}/v1", headers=self.headers, timeout=30, trust_env=False)
         except httpx.InvalidURL as error:
             raise Failed(f"HOOKKEEPER_URL {url!r} is invalid: {error}") from error
         self._names: dict[str, str] = {}

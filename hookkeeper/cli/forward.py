@@ -4,41 +4,45 @@ The command makes an address of the API and a webhook with it, takes its request
 which become the outcomes of the attempts. It deletes the webhook when it stops.
 """
 
+import asyncio
 import json
 import os
-import select
 import signal
 import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
-from queue import Empty, SimpleQueue
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+import aiohttp
 import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
+from yarl import URL
 
 from hookkeeper.cli.client import Api, ApiUnavailable, present
 from hookkeeper.cli.console import Failed, Json, err, out, print_failure
+from hookkeeper.cli.processes import run, until_stopped
 from hookkeeper.cli.signatures import signed_headers
 
 RECONNECT_AFTER = 1.0
 """Seconds until a stream that has ended is opened again."""
-TIMEOUT = 30.0
+TIMEOUT = aiohttp.ClientTimeout(30)
 """Seconds that the program has to answer, as many as a webhook can have."""
 MAX_ANSWER = 4096
 """Characters of an answer that are reported, as many as an attempt keeps."""
-MAX_RETRY_AFTER = 100
 DISABLE_AFTER = 3600.0
 """Seconds of failures after which a webhook is disabled that a killed command has left behind."""
 MAX_KEPT = 200
 """Deliveries that the screen keeps."""
+FRAME = 0.1
+"""Seconds between two frames of the screen, unless a key is pressed."""
 UNREACHABLE = 502
 KEYS = "↑↓ select   r again   o open   f failed only   q quit"
 ARROWS = {b"\x1b[A": "k", b"\x1b[B": "j"}
@@ -55,6 +59,7 @@ class Forwarded:
     body: str
     status: int
     answer: str
+    retry_after: str | None
     duration_ms: float
     note: str = ""
     """Why the answer became no outcome of an attempt; empty if it did."""
@@ -65,22 +70,40 @@ class Forwarded:
 
 
 class Forwarder:
-    """The address and its webhook, and a thread that takes the requests."""
+    """The webhook, whose requests a thread takes from the stream of its address."""
 
-    def __init__(self, api: Api, target: str, webhook: Json, tenant: str | None) -> None:
-        """Make address and webhook. Raises `Failed`."""
-        import httpx
+    def __init__(self, api: Api, token: str, webhook: Json, target: URL, http: aiohttp.ClientSession) -> None:
+        self.api, self.webhook, self.shown_target = api, webhook, without_secrets(target)
+        self._token, self._target, self._http = token, target, http
+        self._answers = f"{api.url}/v1/forwards/{token}"
+        self.news: asyncio.Queue[Forwarded | str | Failed] = asyncio.Queue()
+        """Deliveries, sentences about the connection, and why the stream cannot go on."""
+        self._numbers = count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._take, daemon=True).start()
 
-        address = api.call("POST", "forwards", tenant=tenant)
-        self.api, self.target, self.shown_target = api, target, without_secrets(target)
-        self.webhook = api.call("POST", "webhooks", body=webhook | {"url": address["url"]} | present(tenant=tenant))
-        self.news: SimpleQueue[Forwarded | str | None] = SimpleQueue()
-        """Deliveries, sentences about the connection, and None if the stream cannot go on."""
-        self.failure: Failed | None = None
-        self._token = address["token"]
-        self._http = httpx.Client(timeout=TIMEOUT, trust_env=False)
-        self._numbers = iter(range(1, sys.maxsize))
-        _start(self._take)
+    async def next(self) -> Forwarded | str:
+        """Wait for a delivery or a sentence. Raises `Failed` if the stream cannot go on."""
+        news = await self.news.get()
+        if isinstance(news, Failed):
+            raise news
+        return news
+
+    def again(self, earlier: Forwarded) -> None:
+        """Send a delivery to the program once more, signed anew. It is no attempt of the event."""
+        signed = signed_headers(self.webhook["secret"], earlier.event_id, earlier.body.encode())
+
+        async def send() -> None:
+            forwarded = await self._send(next(self._numbers), earlier.headers | signed, earlier.body)
+            self.news.put_nowait(replace(forwarded, note="sent again: no attempt"))
+
+        self._start(send())
+
+    def cancel(self) -> None:
+        """Wait for no more answers."""
+        for task in self._tasks:
+            task.cancel()
 
     def _take(self) -> None:
         """Take requests until the process ends, through restarts of the API and losses of the connection."""
@@ -92,126 +115,141 @@ class Forwarder:
                         self._resume()
                     is_away = False
                     if kind == "request":
-                        _start(self._forward, next(self._numbers), data)
+                        self._in_loop(self._begin, data)
             except ApiUnavailable as error:
                 if not is_away:
-                    self.news.put(f"{error} Trying again.")
+                    self._in_loop(self.news.put_nowait, f"{error} Trying again.")
                 is_away = True
             except Failed as failure:
-                self.failure = failure
-                self.news.put(None)
+                self._in_loop(self.news.put_nowait, failure)
                 return
             time.sleep(RECONNECT_AFTER)
 
     def _resume(self) -> None:
         """Go on with the webhook, which was disabled if it has failed for long. Raises `Failed` if it was deleted."""
         self.api.call("PATCH", "webhooks", self.webhook["id"], body={"enabled": True})
-        self.news.put("Connected again.")
+        self._in_loop(self.news.put_nowait, "Connected again.")
 
-    def _forward(self, number: int, request: Json) -> None:
-        status, retry_after, forwarded = self._send(number, request["headers"], request["body"])
-        answer = present(id=request["id"], status=status, body=forwarded.answer, retry_after=retry_after)
-        note = ""
+    def _in_loop(self, work: Callable[[Any], None], argument: Any) -> None:
+        if not self._loop.is_closed():  # as it is when the command ends
+            self._loop.call_soon_threadsafe(work, argument)
+
+    def _begin(self, request: Json) -> None:
+        self._start(self._forward(next(self._numbers), request))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task. The API bounds how many deliveries wait at once."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forward(self, number: int, request: Json) -> None:
+        forwarded = await self._send(number, request["headers"], request["body"])
+        note = await self._report(request["id"], forwarded)
+        self.news.put_nowait(replace(forwarded, note=note))
+
+    async def _report(self, id_: str, given: Forwarded) -> str:
+        """Answer a request. Return why that failed; empty if it did not."""
+        answer = present(id=id_, status=given.status, body=given.answer, retry_after=given.retry_after)
         try:
-            self.api.call("PATCH", "forwards", self._token, body=answer)
-        except Failed as failure:
-            note = f"not reported: {failure}"
-        self.news.put(_with_note(forwarded, note) if note else forwarded)
+            async with self._http.patch(self._answers, json=answer, headers=self.api.headers) as reported:
+                if reported.status == 404:
+                    return "too late: the attempt has ended"
+                return "" if reported.ok else f"not reported: {reported.status} {reported.reason}"
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return f"not reported: {str(error) or type(error).__name__}"
 
-    def again(self, earlier: Forwarded) -> None:
-        """Send a delivery to the program once more, signed anew. It is no attempt of the event."""
-        signed = signed_headers(self.webhook["secret"], earlier.event_id, earlier.body.encode())
-
-        def send() -> None:
-            _, _, forwarded = self._send(next(self._numbers), earlier.headers | signed, earlier.body)
-            self.news.put(_with_note(forwarded, "sent again: no attempt"))
-
-        _start(send)
-
-    def _send(self, number: int, headers: dict[str, str], body: str) -> tuple[int, str | None, Forwarded]:
-        import httpx
-
-        start = time.perf_counter()
-        response: httpx.Response | None = None
+    async def _send(self, number: int, headers: dict[str, str], body: str) -> Forwarded:
+        start, retry_after = time.perf_counter(), None
         try:
-            response = self._http.post(self.target, content=body.encode(), headers=headers)
-            status = response.status_code if 200 <= response.status_code <= 599 else UNREACHABLE
-            text = response.text
-        except (httpx.HTTPError, ValueError) as error:  # a header that the program cannot be sent is a ValueError
-            reason = str(error) if isinstance(error, httpx.HTTPError) else ""
-            status, text = UNREACHABLE, f"cannot reach {self.shown_target}: {reason or type(error).__name__}"
-        forwarded = Forwarded(
+            async with self._http.post(
+                self._target, data=body.encode(), headers=headers, allow_redirects=False
+            ) as response:
+                answer = await response.text(errors="replace")
+                status, retry_after = response.status, response.headers.get("retry-after")
+        except TimeoutError:
+            status, answer = UNREACHABLE, f"{self.shown_target} has not answered in {TIMEOUT.total:.0f} s"
+        except aiohttp.ClientError as error:
+            status, answer = UNREACHABLE, f"cannot reach {self.shown_target}: {error}"
+        return Forwarded(
             number=number,
             event_id=headers.get("webhook-id", ""),
             type=_type_of(body),
             headers=headers,
             body=body,
             status=status,
-            answer=text[:MAX_ANSWER],
+            answer=answer[:MAX_ANSWER],
+            retry_after=retry_after,
             duration_ms=(time.perf_counter() - start) * 1000,
         )
-        retry_after = response.headers.get("retry-after") if response is not None else None
-        return status, retry_after and retry_after[:MAX_RETRY_AFTER], forwarded
-
-    def close(self) -> None:
-        """Delete the webhook; say so if that fails."""
-        try:
-            self.api.call("DELETE", "webhooks", self.webhook["id"])
-        except Failed as failure:
-            print_failure(failure)
-            err.print(f"The webhook is left: `hookkeeper webhooks delete {self.webhook['id']}` deletes it.")
 
 
 def run_forward(target: str, webhook: Json, tenant: str | None, *, as_json: bool) -> None:
     """Forward until stopped: on a full screen if this is a terminal, else in lines. Raises `Failed`."""
-    check_target(target)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    run(_run(Api.of_environment(), target_of(target), webhook | present(tenant=tenant), as_json))
+
+
+async def _run(api: Api, target: URL, webhook: Json, as_json: bool) -> None:
+    async with until_stopped(), forwarding(api, target, webhook) as forwarder:
+        if out.is_terminal and sys.stdin.isatty() and not as_json:
+            await _show_screen(forwarder)
+        else:
+            await _print_lines(forwarder, as_json)
+
+
+@asynccontextmanager
+async def forwarding(api: Api, target: URL, webhook: Json) -> AsyncIterator[Forwarder]:
+    """Make an address and a webhook, and forward its deliveries until the block ends. Raises `Failed`."""
+    address = api.call("POST", "forwards", tenant=webhook.get("tenant"))
     defaults = {"name": f"listen → {without_secrets(target)}"[:100], "disable_after": DISABLE_AFTER}
-    api = Api.of_environment()
-    with closing(Forwarder(api, target, defaults | webhook, tenant)) as forwarder:
-        try:
-            if out.is_terminal and sys.stdin.isatty() and not as_json:
-                _show_screen(forwarder)
-            else:
-                _print_lines(forwarder, as_json)
-        except KeyboardInterrupt:
-            return
-
-
-def check_target(target: str) -> None:
-    """Raise `BadParameter` unless requests can be sent to this URL."""
-    import httpx
-
+    made = api.call("POST", "webhooks", body=defaults | webhook | {"url": address["url"]})
     try:
-        url = httpx.URL(target)
-        is_valid = url.scheme in ("http", "https") and bool(url.host) and urlsplit(target).port != 0
-    except (httpx.InvalidURL, ValueError):  # the latter for a port that is none
+        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())  # knows what the system calls the target
+        async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as http:
+            forwarder = Forwarder(api, address["token"], made, target, http)
+            try:
+                yield forwarder
+            finally:
+                forwarder.cancel()
+    finally:
+        try:
+            api.call("DELETE", "webhooks", made["id"])
+        except Failed as failure:
+            print_failure(failure)
+            err.print(f"The webhook is left: `hookkeeper webhooks delete {made['id']}` deletes it.")
+
+
+def target_of(target: str) -> URL:
+    """Read the URL of the program. Raises `BadParameter` unless requests can be sent to it."""
+    try:
+        url = URL(target)
+        is_valid = url.scheme in ("http", "https") and bool(url.host) and url.port != 0
+    except ValueError:
         is_valid = False
     if not is_valid:
         raise typer.BadParameter(f"{target!r} is no URL such as http://localhost:3000/hook", param_hint="--forward-to")
+    return url
 
 
-def without_secrets(target: str) -> str:
+def without_secrets(target: URL) -> str:
     """Return a URL as it is reported and stored: without password, query and fragment."""
-    parts = urlsplit(target)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return str(target.with_user(None).with_query(None).with_fragment(None))
 
 
-def _print_lines(forwarder: Forwarder, as_json: bool) -> None:
+async def _print_lines(forwarder: Forwarder, as_json: bool) -> None:
     console = err if as_json else out
     console.print(
         f"Forwarding [bold]{forwarder.webhook['id']}[/bold] to {escape(forwarder.shown_target)}, signed with"
         f" {forwarder.webhook['secret']}. Ctrl-C stops it."
     )
-    while (news := forwarder.news.get()) is not None:
+    while True:
+        news = await forwarder.next()
         if isinstance(news, str):
             err.print(f"[yellow]{escape(news)}[/yellow]")
         elif as_json:
             typer.echo(json.dumps(asdict(news)))
         else:
             out.print(line_of(news))
-    raise forwarder.failure or Failed("the stream has ended")
 
 
 def line_of(forwarded: Forwarded) -> str:
@@ -280,7 +318,7 @@ class Screen:
         return Group(*lines)
 
 
-def _show_screen(forwarder: Forwarder) -> None:
+async def _show_screen(forwarder: Forwarder) -> None:
     from rich.live import Live
 
     screen = Screen(message="Waiting for deliveries.")
@@ -288,72 +326,63 @@ def _show_screen(forwarder: Forwarder) -> None:
         f"[bold]{forwarder.webhook['id']}[/bold] → {escape(forwarder.shown_target)}"
         f"  [dim]{forwarder.webhook['secret']}[/dim]"
     )
-    with _keys() as read_key, Live(console=out, auto_refresh=False, screen=True) as live:
+
+    def draw() -> None:
+        live.update(screen.frame(title, out.height), refresh=True)
+
+    def press(key: str) -> None:
+        screen.press(key)
+        if key == "q":
+            signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
+        if key == "r" and (current := screen.current):
+            forwarder.again(current)
+        if key == "o" and (current := screen.current):
+            screen.message = _open(forwarder, current)
+        draw()
+
+    with Live(console=out, auto_refresh=False, screen=True) as live, _keys(press):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, draw)
         while True:
-            live.update(screen.frame(title, out.height), refresh=True)
-            key = read_key()
-            if key == "q":
-                return
-            screen.press(key)
-            if current := screen.current:
-                _act(key, current, forwarder)
-            _take_news(screen, forwarder)
+            draw()
+            for _ in range(max(forwarder.news.qsize(), 1)):
+                screen.add(await forwarder.next())
+            await asyncio.sleep(FRAME)
 
 
-def _act(key: str, current: Forwarded, forwarder: Forwarder) -> None:
-    if key == "r":
-        forwarder.again(current)
-    elif key == "o":
-        webbrowser.open(
-            f"{forwarder.api.url}/events/{quote(current.event_id)}?tenant={quote(forwarder.webhook['tenant'])}"
-        )
-
-
-def _take_news(screen: Screen, forwarder: Forwarder) -> None:
-    try:
-        while (news := forwarder.news.get_nowait()) is not None:
-            screen.add(news)
-    except Empty:
-        return
-    raise forwarder.failure or Failed("the stream has ended")
+def _open(forwarder: Forwarder, current: Forwarded) -> str:
+    """Open a delivery's event in the browser, and return where it is."""
+    tenant = quote(forwarder.webhook["tenant"])
+    url = f"{forwarder.api.url}/events/{quote(current.event_id)}?tenant={tenant}"
+    webbrowser.open(url)
+    return url
 
 
 @contextmanager
-def _keys() -> Iterator[Callable[[], str]]:
-    """Read single keys from the terminal while the block lasts: each call waits up to a fifth of a second."""
+def _keys(press: Callable[[str], None]) -> Iterator[None]:
+    """Read single keys from the terminal while the block lasts."""
     import termios
     import tty
 
-    terminal = sys.stdin.fileno()
+    terminal, loop = sys.stdin.fileno(), asyncio.get_running_loop()
     before = termios.tcgetattr(terminal)
 
-    def read() -> str:
-        if not select.select([terminal], [], [], 0.2)[0]:
-            return ""
-        pressed = os.read(terminal, 8)
-        return ARROWS.get(pressed, pressed[:1].decode(errors="replace"))
+    def read() -> None:
+        pressed = os.read(terminal, 64)
+        for key in ARROWS.get(pressed) or pressed.decode(errors="replace"):
+            press(key)
 
     try:
         tty.setcbreak(terminal)
-        yield read
+        loop.add_reader(terminal, read)
+        yield
     finally:
+        loop.remove_reader(terminal)
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def _type_of(body: str) -> str:
     """Return the type in a body that Hookkeeper has made; a template can make others."""
     try:
-        found = json.loads(body)
-    except ValueError:
+        return str(json.loads(body)["type"])
+    except (ValueError, LookupError, TypeError):
         return ""
-    type_ = found.get("type") if isinstance(found, dict) else None
-    return type_ if isinstance(type_, str) else ""
-
-
-def _with_note(forwarded: Forwarded, note: str) -> Forwarded:
-    return Forwarded(**asdict(forwarded) | {"note": note})
-
-
-def _start(work: Callable[..., None], *args: Any) -> None:
-    """Run work in a thread that keeps no process alive. The API bounds how many run at once."""
-    threading.Thread(target=work, args=args, daemon=True).start()

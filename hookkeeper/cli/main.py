@@ -15,6 +15,7 @@ from hookkeeper.cli import (
     cells,
     event_types,
     events,
+    imports,
     keys,
     options,
     recoveries,
@@ -219,6 +220,7 @@ app.add_typer(event_types.app, name="event-types")
 app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
+app.add_typer(imports.app, name="import")
 app.add_typer(cells.app, name="cells")
 app.command()(stats.stats)
 

@@ -114,22 +114,22 @@ class Resource:
         def run(file: str | None, argument_: str | None, as_json: bool, **options: Any) -> None:
             if argument_ is not None:
                 options[_option(argument)] = argument_
-            body = fields_of_file(file, model) | fields_of_options(_load(model), options, short)
+            body = fields_of_file(file, model) | fields_of_options(load_model(model), options, short)
             print_json_or(as_json, Api.of_environment().call("POST", self._path, body=body), self.print)
 
-        self._add("create", help_, run, (FILE, AS_JSON), lambda: _options(_load(model), short, argument))
+        self._add("create", help_, run, (FILE, AS_JSON), lambda: _options(load_model(model), short, argument))
 
     def update(self, model: str, help_: str, *, short: Short = NONE) -> None:
         """Add `update`, which changes what is given."""
 
         def run(id_: str, file: str | None, as_json: bool, tenant: str | None = None, **options: Any) -> None:
-            body = fields_of_file(file, model) | fields_of_options(_load(model), options, short)
+            body = fields_of_file(file, model) | fields_of_options(load_model(model), options, short)
             if not body:
                 raise typer.BadParameter("nothing to change: give an option that sets a field, or --file")
             changed = Api.of_environment().call("PATCH", self._path, id_, body=body, tenant=tenant)
             print_json_or(as_json, changed, self.print)
 
-        self._add("update", help_, run, (*self._of, FILE), lambda: _options(_load(model), short))
+        self._add("update", help_, run, (*self._of, FILE), lambda: _options(load_model(model), short))
 
     def _call(self, method: str, *path: str, body: Any = (), say: Callable[[Json], str] | None = None) -> Any:
         def run(id_: str, as_json: bool, **given: Any) -> None:
@@ -203,7 +203,8 @@ def _default_of(about: Any) -> Any:
 # Fields as options
 
 
-def _load(model: str) -> "type[BaseModel]":
+def load_model(model: str) -> "type[BaseModel]":
+    """Return a model of requests by its name, `module:Class`."""
     module, _, name = model.partition(":")
     return getattr(import_module(f"hookkeeper.services.{module}"), name)  # type: ignore[no-any-return]
 
@@ -287,7 +288,7 @@ def fields_of_file(file: str | None, model: str) -> Json:
     fields = read_json_file(file, "--file") if file else {}
     if not isinstance(fields, dict):
         raise Failed("--file is not a JSON object")
-    about = _load(model)
+    about = load_model(model)
     shown = _of_module(about, "SHOWN", ())
     return {name: value for name, value in fields.items() if name in about.model_fields or name not in shown}
 

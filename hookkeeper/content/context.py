@@ -1,6 +1,6 @@
 """The variables of templates and filters: JSON data only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -22,6 +22,7 @@ class OutgoingEvent:
     tenant: str
     timestamp: datetime
     data: Any = None
+    channels: Sequence[str] = ()
 
     def shown(self) -> dict[str, Any]:
         """Return the event as templates and filters see it."""
@@ -30,6 +31,7 @@ class OutgoingEvent:
             "type": self.type,
             "tenant": self.tenant,
             "timestamp": rfc3339(self.timestamp),
+            "channels": [*self.channels],
             "data": self.data,
         }
 

@@ -32,6 +32,7 @@ _VARIABLES = {
     "event.type": _STRING,
     "event.tenant": _STRING,
     "event.timestamp": _STRING,
+    "event.channels": cel.Type.List(_STRING),
     "event.data": _DYN,
 }
 _KNOWN = f": an expression has {', '.join(_VARIABLES)}, and CEL's functions"

@@ -46,6 +46,7 @@ _TRIAL_EVENT: dict[str, Any] = {
         "type": "example.type",
         "tenant": "example",
         "timestamp": "2026-01-02T03:04:05.678Z",
+        "channels": [],
         "data": {},
     },
     "webhook": {"id": EXAMPLE_WEBHOOK_ID, "name": "", "metadata": {}},

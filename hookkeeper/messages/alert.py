@@ -48,6 +48,7 @@ class Alert(Message):
     type: str
     tenant: str
     timestamp: datetime
+    channels: tuple[str, ...] = ()
     webhook_id: str
     delivery: str
     channel: str

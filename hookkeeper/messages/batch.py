@@ -34,6 +34,7 @@ class EventAttempts(Message):
     type: str
     tenant: str
     timestamp: datetime
+    channels: tuple[str, ...] = ()
     data: Any = None
     data_inline: bool = True
     """False: the data is read from the first event of the run's own history."""

@@ -270,7 +270,7 @@ async def _in_time() -> AsyncIterator[None]:
 
 def _shown(event: NewEvent, event_id: str, now: datetime) -> dict[str, Any]:
     """Return the event as expressions see it."""
-    return OutgoingEvent(event_id, event.type, event.tenant, event.timestamp or now, event.data).shown()
+    return OutgoingEvent(event_id, event.type, event.tenant, event.timestamp or now, event.data, event.channels).shown()
 
 
 def deliveries_to(

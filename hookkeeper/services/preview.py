@@ -86,15 +86,16 @@ class Previewer:
     def __init__(self, sandbox: Sandbox, webhook: Webhook, sample: SampleEvent, limits: RenderLimits) -> None:
         self._sandbox = sandbox.for_(webhook.tenant)
         self._webhook = webhook
-        self._event = OutgoingEvent(EXAMPLE_EVENT_ID, sample.type, webhook.tenant, utc_now(), sample.data)
-        self._channels = sample.channels
+        self._event = OutgoingEvent(
+            EXAMPLE_EVENT_ID, sample.type, webhook.tenant, utc_now(), sample.data, sample.channels
+        )
         self._context = context_of(self._event, webhook.context)
         self._limits = limits
 
     async def preview(self) -> Preview:
         matches, filter_error = await self._filtered()
         listens = not set(patterns_for(self._event.type)).isdisjoint(self._webhook.events)
-        listens = listens and hears(self._webhook.channels, self._channels)
+        listens = listens and hears(self._webhook.channels, self._event.channels)
         return Preview(
             type=self._event.type,
             matches=matches and listens,

@@ -115,7 +115,9 @@ class WebhookValidator:
         for type_ in named[:MAX_EXAMPLES]:
             found = await self._catalogue.get(type_)
             if found and found.examples:
-                event = OutgoingEvent(EXAMPLE_EVENT_ID, type_, self._tenant, utc_now(), found.examples[0])
+                event = OutgoingEvent(
+                    EXAMPLE_EVENT_ID, type_, self._tenant, utc_now(), found.examples[0], whole["channels"]
+                )
                 if filter_ is None or await self._matches(filter_, event):
                     yield event
 

@@ -1,11 +1,13 @@
 """Events name channels, and webhooks listen to some."""
 
+import json
 from typing import Any
 
 import pytest
 from problems import problem
 
 from instances import Instance
+from receivers import Receiver
 
 URL = "https://acme.example/hook"
 
@@ -57,6 +59,36 @@ async def test_the_same_event_in_another_channel_is_another_event(instance: Inst
     assert (await _post(instance, "a", "b", id="once")).status_code == 202
     assert (await _post(instance, "b", "a", id="once")).json()["duplicate"]
     problem(await _post(instance, "b", id="once"), 409)
+
+
+async def test_filters_payloads_and_alerts_see_the_channels_of_the_event(instance: Instance, inbox: Receiver) -> None:
+    """The first event is for other channels; the second one fails, which is told with its channels."""
+    of = '{"of": {{ event.channels }}}'
+    await _hook(
+        instance,
+        url=inbox.url,
+        filter="'eu' in event.channels && size(event.channels) == 2",
+        payload={"template": of},
+        retry={"schedule": []},
+        on_failure={"notifications": [{"http": {"url": f"{inbox.url}/alert", "body": of}}]},
+    )
+    inbox.fails(500)
+    assert (await _post(instance, "eu")).json()["deliveries"] == []
+    await _post(instance, "eu", "shop")
+    got = await inbox.got(2)
+    assert [json.loads(request.body) for request in got] == [{"of": ["eu", "shop"]}] * 2
+    assert [request.path for request in got] == ["/hook", "/hook/alert"]
+
+
+async def test_a_template_is_tried_with_the_channels_of_its_webhook(idle_instance: Instance) -> None:
+    example = {"name": "order.paid", "examples": [{"order": 1}]}
+    assert (await idle_instance.http.post("/v1/event-types", json=example)).status_code == 201
+    hook = {"events": ["order.paid"], "payload": {"template": '{"of": {{ event.channels[0].name }}}'}}
+    body = {"url": URL, "tenant": idle_instance.tenant, **hook}
+    answer = await idle_instance.http.post("/v1/webhooks", json=body)
+    assert problem(answer, 422)["errors"][0]["path"] == "payload"
+    body["payload"] = {"template": '{"of": {{ event.channels[0] }}}'}
+    assert (await idle_instance.http.post("/v1/webhooks", json=body | {"channels": ["eu"]})).status_code == 201
 
 
 async def test_a_preview_says_whether_the_channels_match_and_a_test_event_has_those_of_the_webhook(

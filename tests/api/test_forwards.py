@@ -168,6 +168,19 @@ async def test_a_tenant_has_few_waiting_requests_and_another_has_its_own(
         assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
 
 
+async def test_large_requests_of_a_tenant_are_few_and_another_has_its_own(
+    server: ApiServer, idle_instance: Instance, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would hold the event loop for a moment. Without a stream, the others are 503."""
+    monkeypatch.setattr(forwards, "RATE", "20/hour")
+    large = "\x01" * (16 * forwards.COUNTED_BYTES)
+    assert [(await line.deliver(large)).status_code for _ in range(2)] == [503, 429]
+    assert int((await line.deliver(large)).headers["retry-after"]) > 0
+    assert [(await line.deliver()).status_code for _ in range(4)] == [503, 503, 503, 429]
+    async with connecting(server, idle_instance, f"{idle_instance.tenant}x") as other:
+        assert (await other.deliver(large)).status_code == 503
+
+
 async def test_a_request_is_kept_only_while_it_waits(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timeline: a command line that reads nothing; a request that ends; one that waits; too many that have ended."""
     kept = idle_instance.app.state.api.forwards

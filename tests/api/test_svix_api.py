@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -22,11 +23,14 @@ from api.app import bare_app
 from api.svix.base import PREFIX, SvixRoute
 from hookkeeper.crypto.signing_keys import new_secret, public_key
 from hookkeeper.settings import Settings
+from hookkeeper.times import rfc3339, utc_now
 from instances import KEY, Instance, running_instance
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
 
-SINCE = "2026-01-01T00:00:00Z"
+SINCE = "2026-01-01 00:00:00.123456789 UTC"
+"""As Rust writes it."""
+HOUR_AGO = rfc3339(utc_now() - timedelta(hours=1))
 SCHEMA = {"type": "object", "required": ["order"], "examples": [{"order": 1}]}
 HEALTH = {"GET /health", "HEAD /health", "GET /health/ping", "HEAD /health/ping"}
 
@@ -47,7 +51,7 @@ GOOD: dict[str, tuple[dict[str, Any], int]] = {
     "PUT /app/{app_id}/endpoint/{endpoint_id}/headers": ({"json": {"headers": {"x-shop": "1"}}}, 204),
     "PATCH /app/{app_id}/endpoint/{endpoint_id}/headers": ({"json": {"headers": {"x-none": None}}}, 204),
     "GET /app/{app_id}/endpoint/{endpoint_id}/msg": ({"params": {"status": 0}}, 200),
-    "POST /app/{app_id}/endpoint/{endpoint_id}/recover": ({"json": {"since": SINCE}}, 202),
+    "POST /app/{app_id}/endpoint/{endpoint_id}/recover": ({"json": {"since": HOUR_AGO}}, 202),
     "GET /app/{app_id}/endpoint/{endpoint_id}/secret": ({}, 200),
     "POST /app/{app_id}/endpoint/{spare_endpoint_id}/secret/rotate": ({"json": {"gracePeriodSeconds": 0}}, 204),
     "POST /app/{app_id}/endpoint/{endpoint_id}/send-example": ({"json": {"eventType": "order.paid"}}, 200),
@@ -62,6 +66,7 @@ GOOD: dict[str, tuple[dict[str, Any], int]] = {
     "GET /app/{app_id}/msg/{msg_id}/endpoint": ({}, 200),
     "POST /app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend": ({}, 202),
     "POST /auth/app-portal-access/{app_id}": ({"json": {"readOnly": True, "expiry": 3600}}, 200),
+    "POST /auth/dashboard-access/{app_id}": ({}, 200),
     "POST /auth/logout": ({}, 204),
     "GET /event-type": ({"params": {"with_content": "true", "include_archived": "true"}}, 200),
     "POST /event-type": ({"json": {"name": "order.new", "description": "New", "schemas": {"1": SCHEMA}}}, 201),
@@ -88,6 +93,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app/nobody/endpoint", {}, 404, "not_found"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "ftp://acme.example"}}, 422, "url"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "eventTypes": []}}, 422, "eventTypes"),
+    ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "channels": []}}, 422, "channels"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "throttleRate": 2000}}, 422, "throttleRate"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "secret": "short"}}, 422, "secret"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "uid": "shop"}}, 409, "conflict"),
@@ -98,14 +104,18 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app/{app_id}/endpoint/nothing/headers", {}, 404, "not_found"),
     ("PUT /app/{app_id}/endpoint/{endpoint_id}/headers", {"json": {"headers": {"svix-id": "1"}}}, 422, "headers"),
     ("PATCH /app/{app_id}/endpoint/{endpoint_id}/headers", {"json": {"headers": {"host": "a"}}}, 422, "headers"),
+    ("PUT /app/{app_id}/endpoint/{endpoint_id}/headers", {"json": {"headers": {"X-Amzn-A": "1"}}}, 422, "headers"),
     ("GET /app/{app_id}/endpoint/{endpoint_id}/msg", {"params": {"status": 9}}, 422, "status"),
     ("POST /app/{app_id}/endpoint/{endpoint_id}/recover", {"json": {"since": "yesterday"}}, 422, "since"),
+    ("POST /app/{app_id}/endpoint/{endpoint_id}/recover", {"json": {"since": SINCE}}, 422, "since"),
     ("GET /app/{app_id}/endpoint/nothing/secret", {}, 404, "not_found"),
     ("POST /app/{app_id}/endpoint/{endpoint_id}/secret/rotate", {"json": {"key": "short"}}, 422, "key"),
     ("POST /app/{app_id}/endpoint/{endpoint_id}/send-example", {"json": {"eventType": "a..b"}}, 422, "eventType"),
     ("GET /app/{app_id}/endpoint/{endpoint_id}/stats", {"params": {"since": SINCE, "until": SINCE}}, 422, "since"),
     ("GET /app/{app_id}/attempt/endpoint/nothing", {}, 404, "not_found"),
+    ("GET /app/{app_id}/attempt/endpoint/{endpoint_id}", {"params": {"iterator": "atmpt_1_a_b"}}, 422, "iterator"),
     ("GET /app/{app_id}/attempt/msg/nothing", {}, 404, "not_found"),
+    ("GET /app/{app_id}/attempt/msg/{msg_id}", {"params": {"iterator": "atmpt_1_a_b"}}, 422, "iterator"),
     ("GET /app/{app_id}/attempt/msg/{msg_id}", {"params": {"status_code_class": 250}}, 422, "status_code_class"),
     ("GET /app/{app_id}/msg", {"params": {"before": "now"}}, 422, "before"),
     ("GET /app/{app_id}/msg", {"params": {"tag": "a"}}, 422, "tag"),
@@ -124,6 +134,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app/{app_id}/msg/nothing/endpoint", {}, 404, "not_found"),
     ("POST /app/{app_id}/msg/nothing/endpoint/{endpoint_id}/resend", {}, 404, "not_found"),
     ("POST /auth/app-portal-access/nobody", {}, 404, "not_found"),
+    ("POST /auth/dashboard-access/nobody", {}, 404, "not_found"),
     ("POST /auth/app-portal-access/{app_id}", {"json": {"expiry": 604800}}, 422, "expiry"),
     ("POST /auth/logout", {"params": {"a": "b"}}, 422, "a"),
     ("GET /event-type", {"params": {"order": "random"}}, 422, "order"),
@@ -134,6 +145,8 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("PUT /event-type/{event_type_name}", {"json": {"description": "", "deprecated": True}}, 422, "deprecated"),
     ("PATCH /event-type/{event_type_name}", {"json": {"schemas": {"1": {"type": 5}}}}, 422, "schemas"),
     ("DELETE /event-type/nothing", {}, 404, "not_found"),
+    ("POST /health", {}, 405, "method_not_allowed"),
+    ("POST /health/ping", {}, 405, "method_not_allowed"),
 ]
 """What a route is called with, its status, and the code of the error, or the field that a validation error names."""
 
@@ -207,8 +220,8 @@ def test_each_route_has_a_good_and_a_bad_case() -> None:
     refuses_all = {"DELETE /app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content"}
     assert {_unnamed(route) for route in GOOD} | refuses_all == _routes()
     bad = {_pattern(route) for route, *_ in BAD}
-    assert bad == {_pattern(_unnamed(route)) for route in _routes() - HEALTH}
-    assert len(_routes() - {route for route in HEALTH if route.startswith("HEAD")}) == 41
+    assert bad == {_pattern(_unnamed(route)) for route in _routes() - HEALTH} | {"POST /health", "POST /health/ping"}
+    assert len(_routes() - {route for route in HEALTH if route.startswith("HEAD")}) == 42
 
 
 def _pattern(route: str) -> str:
@@ -278,6 +291,14 @@ async def test_clients_of_the_first_version_find_their_names(acme: Acme) -> None
     assert (shown["eventTypes"], shown["throttleRate"]) == (["order.old"], 7)
 
 
+async def test_a_raw_payload_and_a_ping_are_understood(acme: Acme) -> None:
+    raw = {"eventType": "raw", "payload": {}, "transformationsParams": {"rawPayload": '{"order": 1}'}}
+    sent = await acme.call("POST /app/{app_id}/msg", json=raw)
+    assert (sent.status_code, sent.json()["payload"]) == (202, {"order": 1})
+    ping = await acme.call("POST /app/{app_id}/endpoint/{endpoint_id}/send-example", json={"eventType": "svix.ping"})
+    assert ping.json()["payload"] == {"success": True}
+
+
 async def test_a_message_adds_the_application_that_it_describes(acme: Acme) -> None:
     body = {"eventType": "order.paid", "payload": {"order": 1}, "application": {"name": "Inline", "uid": "inline"}}
     assert (await acme.call("POST /app/inline/msg", json=body)).status_code == 202
@@ -333,22 +354,57 @@ async def test_an_asymmetric_secret_is_shown_by_its_public_part(acme: Acme) -> N
     assert shown.json() == {"key": public_key(secret)}
 
 
-async def test_attempts_of_an_endpoint_are_paged_also_within_a_message(instance: Instance, inbox: Receiver) -> None:
+async def test_messages_and_attempts_are_paged_forth_and_back(instance: Instance, inbox: Receiver) -> None:
     inbox.answers += [Answer(500), Answer(500), Answer(200)]
-    await instance.webhook(inbox.url, uid="shop", retry={"schedule": [0, 0]})
+    webhook = await instance.webhook(inbox.url, uid="shop", retry={"schedule": [0, 0]})
     for event_id in ("m-1", "m-2"):
         await instance.send(id=event_id)
-        await instance.until_final(event_id)
-    path, found = f"{PREFIX}/app/{instance.tenant}/attempt/endpoint/shop", []
-    page: dict[str, Any] = {"done": False, "iterator": None}
-    while not page["done"]:
-        params = {"limit": 1} | ({"iterator": page["iterator"]} if page["iterator"] else {})
-        page = (await instance.http.get(path, params=params)).json()
-        assert len(page["data"]) <= 1
-        found += [(each["msgId"], each["status"]) for each in page["data"]]
-    assert found == [("m-2", 0), ("m-1", 0), ("m-1", 2), ("m-1", 2)]
-    failed = (await instance.http.get(path, params={"status": 2})).json()["data"]
-    assert [(each["responseStatusCode"], each["statusText"]) for each in failed] == [(500, "fail")] * 2
+        await instance.until_closed(event_id)
+    app = f"{PREFIX}/app/{instance.tenant}"
+
+    async def page(path: str, iterator: str, **filters: Any) -> dict[str, Any]:
+        params = {"limit": 1, "iterator": iterator, **filters}
+        return (await instance.http.get(app + path, params=params)).json()  # type: ignore[no-any-return]
+
+    attempts = "/attempt/endpoint/shop"
+    messages = [("m-2", 0), ("m-1", 0)]
+    for path, listed in {
+        attempts: [*messages, ("m-1", 2), ("m-1", 2)],
+        "/endpoint/shop/msg": messages,
+        "/msg": [("m-2", None), ("m-1", None)],
+    }.items():
+        pages = [await page(path, "")]
+        while not pages[-1]["done"]:
+            pages.append(await page(path, pages[-1]["iterator"]))
+        items = [each["data"][0] for each in pages]
+        assert [(item.get("msgId", item["id"]), item.get("status")) for item in items] == listed
+        back = [await page(path, pages[-1]["prevIterator"])]
+        while not back[-1]["done"]:
+            back.append(await page(path, back[-1]["prevIterator"]))
+        assert [each["data"] for each in back] == [each["data"] for each in pages[-2::-1]]
+    first = await page(attempts, "")
+    assert first["iterator"] == first["data"][0]["id"]
+    # The newest message has no attempt that failed: the page is empty, and names where the next one begins.
+    empty = await page(attempts, "", status=2)
+    assert (empty["data"], empty["done"], empty["iterator"]) == ([], False, f"atmpt_0_{webhook['id']}_m-2")
+    failed = await page(attempts, empty["iterator"], status=2)
+    assert (failed["data"][0]["responseStatusCode"], failed["data"][0]["statusText"]) == (500, "fail")
+
+
+@pytest.mark.parametrize(("status", "found"), [(0, []), (1, ["m-1"]), (2, []), (3, ["m-1"])])
+async def test_a_message_that_is_retried_is_being_sent(
+    instance: Instance, inbox: Receiver, status: int, found: list[str]
+) -> None:
+    inbox.fails(500)
+    await instance.webhook(inbox.url, uid="shop", retry={"schedule": [600]})
+    await instance.send(id="m-1")
+    await instance.until_delivery("m-1", "retrying", attempts=1)
+    path = f"{PREFIX}/app/{instance.tenant}/endpoint/shop/msg"
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while not (all_ := (await instance.http.get(path)).json()["data"]) or not all_[0]["nextAttempt"]:
+            await asyncio.sleep(0.05)
+    assert all_[0]["statusText"] == "sending"
+    assert [each["id"] for each in (await instance.http.get(path, params={"status": status})).json()["data"]] == found
 
 
 async def test_a_request_is_signed_for_both_libraries(instance: Instance, inbox: Receiver) -> None:

@@ -13,29 +13,37 @@ from receivers import Receiver
 
 CALLS = Path(__file__).parents[1] / "svix_clients"
 MIN_CALLS = 30
+CLIENTS = {
+    "javascript": ("npm install --no-audit --no-fund --silent", "node calls.mjs"),
+    "go": ("go mod download", "go run ."),
+}
+"""The commands that install a client, and that make its calls."""
 pytestmark = pytest.mark.skipif("SVIX_CLIENTS" not in os.environ, reason="downloads packages: make svix-clients")
 
 
-async def _run(*command: str, folder: Path) -> str:
+async def _run(command: str, *arguments: str, folder: Path) -> str:
     """Run a command and return its output. A failure shows what it has printed."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+    process = await asyncio.create_subprocess_exec(
+        *command.split(), *arguments, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
     return output.decode()
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm")
-async def test_the_javascript_client_does_what_its_documentation_shows(
-    instance: Instance, inbox: Receiver, tmp_path: Path
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_client_does_what_its_documentation_shows(
+    client: str, instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:
-    for name in ("package.json", "calls.mjs"):
-        shutil.copy(CALLS / name, tmp_path)
-    await _run("npm", "install", "--no-audit", "--no-fund", "--silent", folder=tmp_path)
+    install, run = CLIENTS[client]
+    if shutil.which(install.split()[0]) is None:
+        pytest.skip(f"{install.split()[0]} is not installed")
+    folder = shutil.copytree(CALLS, tmp_path / "calls")
+    await _run(install, folder=folder)
     async with serving(instance.app) as server:
         url = f"http://127.0.0.1:{server.port}"
-        calls = await _run("node", "calls.mjs", url, KEY, inbox.url, folder=tmp_path)
+        calls = await _run(run, url, KEY, inbox.url, instance.tenant, folder=folder)
     assert int(calls) >= MIN_CALLS
     request = (await inbox.got(1))[0]
     assert request.body == b'{"order":4711}'

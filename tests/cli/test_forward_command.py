@@ -4,6 +4,7 @@ import io
 
 import pytest
 from typer.testing import CliRunner
+from yarl import URL
 
 from hookkeeper.cli.console import SafeConsole
 from hookkeeper.cli.forward import MAX_KEPT, Forwarded, Screen, without_secrets
@@ -11,7 +12,9 @@ from hookkeeper.cli.main import app
 
 
 def forwarded(number: int, status: int = 200) -> Forwarded:
-    return Forwarded(number, f"evt_{number}", "order.paid", {}, f'{{"n": {number}}}', status, "answer\x1b[2J", 12.0)
+    return Forwarded(
+        number, f"evt_{number}", "order.paid", {}, f'{{"n": {number}}}', status, "answer\x1b[2J", None, 12.0
+    )
 
 
 def screen() -> Screen:
@@ -103,4 +106,4 @@ def test_options_that_do_not_fit_are_refused(args: tuple[str, ...], reason: str)
     ],
 )
 def test_what_is_reported_of_the_target_has_no_secrets(target: str, reported: str) -> None:
-    assert without_secrets(target) == reported
+    assert without_secrets(URL(target)) == reported

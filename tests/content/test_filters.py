@@ -25,13 +25,22 @@ DATA = {
 
 
 def event(data: Any = DATA) -> dict[str, Any]:
-    return {"id": "e", "type": "order.created", "tenant": "acme", "timestamp": "2026-01-02T03:04:05.678Z", "data": data}
+    return {
+        "id": "e",
+        "type": "order.created",
+        "tenant": "acme",
+        "timestamp": "2026-01-02T03:04:05.678Z",
+        "channels": ["eu", "shop"],
+        "data": data,
+    }
 
 
 @pytest.mark.parametrize(
     ("expression", "passes"),
     [
         ("event.data.amount >= 100", True),
+        ("'eu' in event.channels && !('us' in event.channels)", True),
+        ("event.channels.exists(channel, channel.startsWith('shop'))", True),
         ("event.data.amount > 100", False),
         ("event.data.amount >= 99.5", True),
         ("event.data.price >= 9", True),

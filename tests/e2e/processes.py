@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from forks import Run, forking
 
 from drills import stack
 from drills.event_loops import watched
@@ -201,6 +202,7 @@ class Dev(Client):
 
     folder: Path
     ports: DevPorts
+    forks: Run
     own_process: Process | None = field(repr=False)
     """None for an installation in place of a `dev`: tests that need the process or its Temporal server are skipped."""
 
@@ -227,7 +229,8 @@ class Dev(Client):
 
     async def run(self, *args: str, stdin: str = "") -> Done:
         """Run a client command where this dev keeps its data."""
-        return await hookkeeper(*args, cwd=self.folder, stdin=stdin)
+        async with asyncio.timeout(START):
+            return Done(*await self.forks(args, self.folder, stdin))
 
     async def is_ready(self) -> bool:
         try:
@@ -250,8 +253,11 @@ async def dev(
     ports = ports or free_ports()
     async with process("dev", *options, *ports.arguments, cwd=folder, settings=settings) as started:
         url = f"http://127.0.0.1:{ports.api}"
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as http:
-            begun = Dev(http, folder, ports, started)
+        async with (
+            httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as http,
+            forking(environment(NOTHING)) as forks,
+        ):
+            begun = Dev(http, folder, ports, forks, started)
             await begun.until_ready()
             await started.says("Ctrl-C")
             http.headers["authorization"] = f"Bearer {begun.key}"
@@ -266,8 +272,11 @@ async def given(folder: Path) -> AsyncIterator[Dev]:
     known = DataDir(folder / ".hookkeeper").dev_api()
     assert known
     headers = {"authorization": f"Bearer {known.key}"}
-    async with httpx.AsyncClient(base_url=known.url, trust_env=False, timeout=30, headers=headers) as http:
-        yield Dev(http, folder, DevPorts(known.ports.api, known.ports.temporal, known.ports.ui), None)
+    async with (
+        httpx.AsyncClient(base_url=known.url, trust_env=False, timeout=30, headers=headers) as http,
+        forking(environment(NOTHING)) as forks,
+    ):
+        yield Dev(http, folder, DevPorts(known.ports.api, known.ports.temporal, known.ports.ui), forks, None)
 
 
 @dataclass

@@ -1,0 +1,167 @@
+"""What a Convoy project has, translated from saved answers of its API. Pure, but for reading the files.
+
+Convoy documents no file of an export. Its documented answers are those of `GET /api/v1/projects/{id}/endpoints`,
+`…/subscriptions`, `…/subscriptions/{id}/filters` and `…/event-types`.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hookkeeper.cli.console import Failed, Json
+from hookkeeper.cli.imports import Item, Work, fitted, signing_key
+from hookkeeper.cli.options import read_json_file
+from hookkeeper.crypto.signing_keys import SYMMETRIC
+
+KINDS = {
+    "endpoint": "secrets",
+    "subscription": "endpoint_metadata",
+    "filter": "subscription_id",
+    "event type": "json_schema",
+}
+"""Kinds of rows, and the field that only such a row has."""
+FORM = "application/x-www-form-urlencoded"
+MAX_BACKOFF = 7200
+"""Seconds between two attempts at most, in Convoy."""
+DEFAULT_TIMEOUT = 10
+"""Seconds, in Convoy."""
+INSTEAD = {
+    "alert_config": "on_failure",
+    "slack_webhook_url": "on_failure",
+    "support_email": "on_failure",
+    "teams_webhook_url": "on_failure",
+    "mtls_client_cert": "tls",
+    "rate_limit_config": "rate_limit",
+}
+"""What is not translated, because of its form or because answers lack its secret, and what to set."""
+SCOPES = ("body", "headers", "path", "query")
+
+
+def work(files: Sequence[Path]) -> Sequence[Work]:
+    """Return what is to be translated. Raises `Failed`."""
+    rows: dict[str, list[Json]] = {kind: [] for kind in KINDS}
+    is_whole = dict.fromkeys(KINDS, True)
+    for file in files:
+        for kind, row, is_last in _rows(file):
+            rows[kind].append(row)
+            is_whole[kind] = is_last
+    if cut := [kind for kind, whole in is_whole.items() if not whole]:
+        raise Failed(f"the last page with rows of the kind {cut[0]} is missing: add its file as the last one")
+    endpoints = {row["uid"]: row for row in rows["endpoint"]}
+    filters: dict[str, list[Json]] = {}
+    for row in rows["filter"]:
+        filters.setdefault(row["subscription_id"], []).append(row)
+    items = [event_type_of(row) for row in rows["event type"] if row["name"] != "*"]  # it stands for all
+    tenants = dict.fromkeys(map(tenant_id, rows["endpoint"]))
+    items += [fitted("tenants", f"owner {tenant}", {"id": tenant}) for tenant in tenants]
+    used = set()
+    for row in rows["subscription"]:
+        endpoint = endpoints.get((row.get("endpoint_metadata") or {}).get("uid", ""))
+        used.add(endpoint and endpoint["uid"])
+        items.append(webhook_of(row, endpoint, filters.get(row["uid"], ())))
+    items += [
+        Item("webhooks", f"endpoint {uid}", None, ("has no subscription: Convoy sends nothing to it",))
+        for uid in endpoints
+        if uid not in used
+    ]
+    items.sort(key=lambda item: (item.body or {}).get("tenant", ""))  # those of a tenant in a row
+    return [partial(iter, [item]) for item in items]
+
+
+def _rows(file: Path) -> Iterator[tuple[str, Json, bool]]:
+    """Yield kind, row, and whether its page is the last one, for each row of an answer or a list of rows."""
+    answer = read_json_file(str(file), str(file))
+    data = answer.get("data") if isinstance(answer, dict) else answer
+    pagination = data.get("pagination") or {} if isinstance(data, dict) else {}
+    for row in data.get("content") or () if isinstance(data, dict) else data or ():
+        kinds = [kind for kind, field in KINDS.items() if isinstance(row, dict) and field in row]
+        if not kinds:
+            raise Failed(f"{file} is no answer of Convoy with endpoints, subscriptions, filters or event types")
+        yield kinds[0], row, not pagination.get("has_next_page")
+
+
+def tenant_id(endpoint: Json) -> str:
+    """Return the owner of an endpoint, or else its project."""
+    return str(endpoint.get("owner_id") or endpoint["project_id"])
+
+
+def event_type_of(row: Json) -> Item:
+    """Translate an event type."""
+    losses = [f"{name}: event types have no counterpart" for name in ("category", "deprecated_at") if row.get(name)]
+    fields = {"name": row["name"], "description": row.get("description") or "", "schema": row["json_schema"] or None}
+    return fitted("event-types", f"event type {row['name']}", fields, losses)
+
+
+def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -> Item:
+    """Translate a subscription, with its endpoint and the filters of its event types."""
+    label, chosen = f"subscription {row['uid']}", row.get("filter_config") or {}
+    if endpoint is None:
+        return Item("webhooks", label, None, ("endpoint_metadata: its endpoint is in no file",))
+    off = {each["event_type"] for each in filters if each.get("enabled_at", ...) is None}
+    types = chosen.get("event_types") or ["*"]
+    scopes = [scope for scope in SCOPES for each in (chosen.get("filter") or {}, *filters) if each.get(scope)]
+    if scopes:
+        reason = f"filter of {scopes[0]}: register the webhook with a filter in CEL, and the secret of its endpoint"
+        return Item("webhooks", label, None, (reason,))
+    key, once, losses = _key_of(endpoint)
+    headers, more = _headers_of(endpoint.get("authentication") or {})
+    losses += more
+    if row.get("function"):
+        losses.append("function: write it as payload.template, then enable the webhook")
+        once["enabled"] = False
+    losses += [
+        f"{name}: is not copied, set {field}" for name, field in INSTEAD.items() if _is_set((endpoint | row).get(name))
+    ]
+    rate, seconds = endpoint.get("rate_limit") or 0, endpoint.get("rate_limit_duration") or 1
+    fields = {
+        "tenant": tenant_id(endpoint),
+        "uid": row["uid"],
+        "name": row.get("name") or endpoint.get("name") or "",
+        "description": endpoint.get("description") or "",
+        "url": endpoint["url"],
+        "events": [name for name in types if name not in off],
+        "headers": headers,
+        "rate_limit": rate / seconds or None,
+        "timeout": float(endpoint.get("http_timeout") or DEFAULT_TIMEOUT),
+        "retry": _retry_of(row),
+        "enabled": endpoint.get("status", "active") == "active",
+        "payload": _payload_of(endpoint.get("content_type")),
+    }
+    return fitted("webhooks", f"{label} of {fields['tenant']}", fields | key, losses, once=once)
+
+
+def _key_of(endpoint: Json) -> tuple[Json, Json, list[str]]:
+    """Return the key that signs, as a key of Standard Webhooks: its bytes are the characters of Convoy's secret."""
+    valid = [each["value"] for each in endpoint["secrets"] or () if not each.get("expires_at")]
+    return signing_key(SYMMETRIC + b64encode((valid or [""])[-1].encode()).decode())
+
+
+def _headers_of(authentication: Json) -> tuple[dict[str, str], list[str]]:
+    kind, key = authentication.get("type"), authentication.get("api_key") or {}
+    if kind == "api_key":
+        return {key["header_name"]: key["header_value"]}, []
+    return {}, [f"authentication: {kind} is not copied, set a header"] if kind else []
+
+
+def _retry_of(row: Json) -> Json | None:
+    """Return the schedule of retries; None is our default."""
+    given = row.get("retry_config") or {}
+    if row.get("delivery_mode") == "at_most_once":
+        return {"schedule": []}
+    if not given.get("duration") or not given.get("retry_count"):
+        return None
+    if given.get("type") == "exponential":
+        first, attempts = given["duration"], given["retry_count"] + 1
+        return {"initial": first, "coefficient": 2, "maximum": max(first, MAX_BACKOFF), "attempts": attempts}
+    return {"schedule": [given["duration"]] * given["retry_count"]}
+
+
+def _payload_of(content_type: str | None) -> Json:
+    """Return the format of the payload: the data alone."""
+    return {"content_type": FORM, "template": "{{ event.data }}"} if content_type == FORM else {"format": "svix"}
+
+
+def _is_set(config: Any) -> bool:
+    return any(config.values()) if isinstance(config, dict) else bool(config)

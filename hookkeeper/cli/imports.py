@@ -1,0 +1,269 @@
+"""`hookkeeper import …`: copy tenants, event types and webhooks from another server.
+
+A source translates each of its objects to an `Item`, and `Target` writes it through our API: what is not there is
+added, what differs is changed. So a run can be repeated, also after it was interrupted.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import typer
+
+from hookkeeper.cli.client import Api, ApiUnavailable
+from hookkeeper.cli.console import CONTINUE, Failed, Json, out, print_table
+from hookkeeper.cli.options import AsJson
+from hookkeeper.cli.resources import load_model
+from hookkeeper.content.headers import MASK
+
+Path_ = Literal["tenants", "event-types", "webhooks"]
+KEYS: Mapping[Path_, str] = {"tenants": "id", "event-types": "name", "webhooks": "uid"}
+"""The field by which an object is found again."""
+MODELS: Mapping[Path_, str] = {
+    "tenants": "tenants:NewTenant",
+    "event-types": "event_types:NewEventType",
+    "webhooks": "webhook_fields:NewWebhook",
+}
+ESSENTIAL = frozenset({"tenant", "url", "events", "channels", "filter", "payload", "secret"})
+"""Fields without which a webhook would send something else, or to another place: without one, nothing is copied."""
+NOTHING: Json = {}
+OUTCOMES = ("added", "changed", "unchanged", "not copied")
+WITH_LOSSES = 3
+"""The exit code if everything was copied, but not each of its fields. `hookkeeper doctor` has it for warnings."""
+Work = Callable[[], Iterable["Item"]]
+"""Reads some objects of a source and translates them."""
+
+app = typer.Typer(no_args_is_help=True, help="Move here from another server. Can be repeated safely.")
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done, and what cannot be translated; change nothing.")
+]
+
+
+class Item(NamedTuple):
+    """An object of the source, as a request of ours."""
+
+    path: Path_
+    label: str
+    """What to call it: `endpoint ep_… of acme`."""
+    body: Json | None
+    """None if it cannot be translated; `losses` say why."""
+    losses: tuple[str, ...] = ()
+    """What is lost, a sentence for each."""
+    once: Json = NOTHING
+    """Fields that are set when it is added, and then left alone."""
+    hidden: tuple[str, ...] = ()
+    """Names of headers whose values the source does not show. Those that were set here stay."""
+
+
+@app.command("svix")
+def import_svix(
+    url: Annotated[str, typer.Option(envvar="SVIX_SERVER_URL", help="Address, such as https://api.eu.svix.com.")],
+    token: Annotated[str, typer.Option(envvar="SVIX_AUTH_TOKEN", help="A token of Svix for all applications.")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy event types, applications and endpoints with their secrets from a running Svix server.
+
+    An application becomes a tenant, an endpoint a webhook. Receivers go on verifying with the secrets that they have.
+
+    Exit codes: 0 if all was copied, 3 if some fields were not, 1 if some objects were not.
+    """
+    from hookkeeper.cli.from_svix import Svix
+
+    _run(lambda: Svix(url, token).work(), dry_run, as_json)
+
+
+@app.command("convoy")
+def import_convoy(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE…", help="Answers of Convoy's API: endpoints, subscriptions, event types."),
+    ],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy endpoints, subscriptions and event types from saved answers of Convoy's API.
+
+    The owner of an endpoint becomes a tenant, a subscription a webhook. Receivers keep their secrets, and verify
+    another header.
+
+    Exit codes: 0 if all was copied, 3 if some fields were not, 1 if some objects were not.
+    """
+    from hookkeeper.cli.from_convoy import work
+
+    _run(lambda: work(files), dry_run, as_json)
+
+
+def _run(work: Callable[[], Sequence[Work]], dry_run: bool, as_json: bool) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("import"), BarColumn(), MofNCompleteColumn())
+    counts = {path: Counter(dict.fromkeys(OUTCOMES, 0)) for path in KEYS}
+    losses: list[Json] = []
+    try:
+        target = Target(Api.of_environment(), dry_run)
+        with Progress(*columns, console=out, disable=as_json) as progress:
+            for read in progress.track(work()):
+                for item in read():
+                    outcome, reasons = target.put(item)
+                    counts[item.path][outcome] += 1
+                    losses += [{"object": item.label, "loss": reason} for reason in reasons]
+                    if not as_json:
+                        _print_item(item, outcome, reasons, dry_run)
+    except KeyboardInterrupt:
+        raise Failed(f"interrupted: {CONTINUE}") from None
+    except ApiUnavailable as error:
+        raise Failed(f"{error}\n{CONTINUE}") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise Failed(f"the source has another form than it documents: {error!r}") from error
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"dry_run": dry_run} | counts | {"losses": losses}))
+    else:
+        rows = [(path, *(str(counts[path][outcome]) for outcome in OUTCOMES)) for path in KEYS]
+        print_table(("would be" if dry_run else "", *OUTCOMES), rows)
+    if any(each["not copied"] for each in counts.values()):
+        raise typer.Exit(1)
+    if losses:
+        raise typer.Exit(WITH_LOSSES)
+
+
+def _print_item(item: Item, outcome: str, reasons: Sequence[str], dry_run: bool) -> None:
+    if reasons or (dry_run and outcome != "unchanged"):
+        would_be = "would be " if dry_run and outcome in ("added", "changed") else ""
+        out.print("\n  ".join((f"{would_be}{outcome}: {item.label}", *reasons)), markup=False)
+
+
+class Target:
+    """What our API has, and how it becomes what the source has."""
+
+    def __init__(self, api: Api, dry_run: bool) -> None:
+        """Raises `Failed`."""
+        self._api = api
+        self._dry_run = dry_run
+        self._known = {path: self._list(path) for path in ("tenants", "event-types")}
+        self._webhooks: tuple[str, dict[str, Json]] = "", {}
+        """Those of one tenant: a source has them in a row."""
+
+    def put(self, item: Item) -> tuple[str, Sequence[str]]:
+        """Add or change an object. Return the outcome, and what is lost. Raises ApiUnavailable."""
+        if item.body is None:
+            return "not copied", item.losses
+        try:
+            known = self._find(item.path, item.body)
+            return self._add(item, item.body) if known is None else self._change(item, item.body, known), item.losses
+        except ApiUnavailable:
+            raise
+        except Failed as refused:
+            return "not copied", (*item.losses, " ".join(str(refused).split()))
+
+    def _find(self, path: Path_, body: Json) -> Json | None:
+        if path != "webhooks":
+            return self._known[path].get(body[KEYS[path]])
+        if self._webhooks[0] != body["tenant"]:
+            self._webhooks = body["tenant"], self._list(path, tenant=body["tenant"])
+        return self._webhooks[1].get(body["uid"])
+
+    def _list(self, path: Path_, **query: Any) -> dict[str, Json]:
+        return {each[KEYS[path]]: each for each in self._api.all(path, **query)}
+
+    def _add(self, item: Item, body: Json) -> str:
+        """Add an object. A dry run lets our API check a webhook by a preview, which stores and sends nothing."""
+        if not self._dry_run:
+            self._api.call("POST", item.path, body=body | item.once)
+        elif item.path == "webhooks":
+            self._api.call("POST", item.path, "preview", body={"webhook": body})
+        return "added"
+
+    def _change(self, item: Item, body: Json, known: Json) -> str:
+        """Send what differs. Values of headers are masked, so they are sent, and our API tells whether they differ."""
+        fixed = {KEYS[item.path], "tenant", "secret", *item.once}
+        wanted = {name: value for name, value in body.items() if name not in fixed}
+        secret = body.get("secret")
+        if "headers" in wanted:
+            kept = {name for name in known["headers"] if name.lower() in map(str.lower, item.hidden)}
+            wanted["headers"] = wanted["headers"] | dict.fromkeys(kept, MASK)
+        changes = {name: value for name, value in wanted.items() if not _is_same(name, value, known[name])}
+        rotates = bool(secret) and secret != self._api.call("GET", item.path, known["id"], "secret")["secret"]
+        if self._dry_run:
+            return "changed" if changes or rotates else "unchanged"
+        now = known
+        if changes or wanted.get("headers"):
+            changes |= {"headers": wanted["headers"]} if "headers" in wanted else {}
+            now = self._api.call("PATCH", item.path, known["id" if "id" in known else "name"], body=changes)
+        if rotates:
+            rotation = {"secret": secret, "end_previous": True}
+            self._api.call("POST", item.path, known["id"], "rotate-secret", body=rotation)
+        return "changed" if rotates or now["updated_at"] != known["updated_at"] else "unchanged"
+
+
+def _is_same(name: str, wanted: Any, known: Any) -> bool:
+    if name == "headers":
+        return {each.lower() for each in wanted} == {each.lower() for each in known}
+    return bool(sorted(wanted) == sorted(known) if name in ("events", "channels") else wanted == known)
+
+
+def fitted(path: Path_, label: str, fields: Json, losses: Iterable[str] = (), **others: Any) -> Item:
+    """Make an item that our API accepts: what its rules refuse is left out, and named.
+
+    Without an essential field, or if all entries of one are refused, there is no body.
+    """
+    from pydantic import ValidationError
+
+    from hookkeeper.services.errors import Invalid
+
+    model, fields, lost = load_model(MODELS[path]), dict(fields), list(losses)
+    while True:
+        try:
+            valid = model.model_validate(fields)
+        except ValidationError as error:
+            where = error.errors()[0]["loc"]
+            bad = Invalid.of(error.errors()).errors[0]
+            lost.append(f"{_named(fields, where) or bad.path}: {bad.detail}")
+            if not _left_out(fields, where, ESSENTIAL | {KEYS[path]}):
+                return Item(path, label, None, tuple(lost))
+        else:
+            shown = valid.model_dump(mode="json", by_alias=True)
+            return Item(path, label, {name: shown[name] for name in fields}, tuple(lost), **others)
+
+
+def _named(fields: Json, where: tuple[int | str, ...]) -> str:
+    """Name an entry of a list by its value: positions change when others are left out."""
+    if len(where) == 2 and isinstance(entries := fields.get(str(where[0])), list):
+        return f"{where[0]} {str(entries[int(where[1])])[:256]!r}"
+    return ""
+
+
+def _left_out(fields: Json, where: tuple[int | str, ...], essential: Collection[str]) -> bool:
+    """Remove an entry of a field, or else the field. Return False if that would change what is sent, and where."""
+    if not where or where[0] not in fields:
+        return False
+    name, *within = where
+    value = fields[str(name)]
+    if within and isinstance(value, dict | list) and name != "schema":
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        kept = [each for each in entries if each[0] != within[0]]
+        fields[str(name)] = dict(kept) if isinstance(value, dict) else [each for _, each in kept]
+        return bool(kept) or name not in essential
+    del fields[str(name)]
+    return name not in essential
+
+
+def signing_key(key: str) -> tuple[Json, Json, list[str]]:
+    """Return the field with the key, or what a webhook is made with in its place and why.
+
+    Without its key, a webhook is disabled, which holds its deliveries: a receiver could not verify them yet.
+    """
+    from hookkeeper.crypto.signing_keys import ASYMMETRIC, PUBLIC, SYMMETRIC, check_secret
+
+    if key.startswith(PUBLIC):
+        once = {"signature_scheme": "v1a", "enabled": False}
+        return {}, once, ["secret: only its public part is shown; give the new one to the receiver, then enable it"]
+    secret = key if key.startswith((SYMMETRIC, ASYMMETRIC)) else SYMMETRIC + key
+    try:
+        check_secret(secret)
+    except ValueError as error:
+        return {}, {"enabled": False}, [f"secret: {error}; give the new one to the receiver, then enable it"]
+    return {"secret": secret}, {}, []
