@@ -146,8 +146,8 @@ def _failing(seed: int, event_id: str, number: int) -> PlannedAnswer:
 
 
 def _set_plan(env: Environment, choose: Callable[[Step], Break | None]) -> None:
-    assert env.cluster.relays is not None
-    env.cluster.relays.registry.plan = env.cluster.relays.temporal.plan = choose
+    for relay in env.cluster.relays:
+        relay.plan = choose
 
 
 async def _post(env: Environment, events: int) -> None:

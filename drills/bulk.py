@@ -9,8 +9,8 @@ from drills.answers import PlannedAnswer
 from drills.drill import Numbers, Options, Outcome, print_step, unmet
 from drills.environment import TENANT, TIMEOUT, Environment, environment
 from drills.event_log import EventLog, list_events
-from drills.excuses import was_in_flight
 from drills.observations import ReceivedRequest, Window
+from drills.verdict import was_in_flight
 
 RELEASED_EVENTS, RECOVERED_EVENTS, RATE = 1000, 2000, 40.0
 RECOVERY_RATE = 30.0

@@ -20,11 +20,11 @@ from drills.answers import PlannedAnswer
 from drills.drill import Options, Outcome, print_step
 from drills.environment import TENANT, until
 from drills.event_log import list_events
-from drills.excuses import RECORDING_TIME
 from drills.postgres import own
 from drills.receiver import Receivers, receiving
 from drills.restorable import ADMIN_KEY, CASES, DATABASES, PROMOTED, Case, Site, hookkeeper_command, kill, run_command
 from drills.supervisor import Supervisor
+from drills.verdict import RECORDING_TIME
 from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.cli.console import Failed
 

@@ -107,5 +107,5 @@ async def _post(env: Environment, event_id: str) -> int:
 
 
 def _delay(env: Environment, seconds: float) -> None:
-    for relay in env.cluster.delays:
+    for relay in env.cluster.relays:
         relay.delay = seconds
