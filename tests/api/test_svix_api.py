@@ -92,6 +92,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app/%00", {}, 404, "not_found"),
     ("PUT /app/{app_id}", {"json": {"name": "Acme", "uid": "other"}}, 422, "uid"),
     ("PATCH /app/{app_id}", {"json": {"uid": "other"}}, 422, "uid"),
+    ("PATCH /app/{app_id}", {"json": {"uid": None}}, 422, "uid"),
     ("DELETE /app/nobody", {}, 404, "not_found"),
     ("GET /app/nobody/endpoint", {}, 404, "not_found"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "ftp://acme.example"}}, 422, "url"),
