@@ -394,6 +394,10 @@ async def test_messages_and_attempts_are_paged_forth_and_back(instance: Instance
     assert (empty["data"], empty["done"], empty["iterator"]) == ([], False, f"atmpt_0_{webhook['id']}_m-2")
     failed = await page(attempts, empty["iterator"], status=2)
     assert (failed["data"][0]["responseStatusCode"], failed["data"][0]["statusText"]) == (500, "fail")
+    assert (await instance.http.delete(f"{app}/endpoint/shop")).status_code == 204
+    (deleted,) = (await page("/msg/m-1/endpoint", ""))["data"]
+    known = {name: deleted[name] for name in ("id", "uid", "url", "disabled", "statusText")}
+    assert known == {"id": webhook["id"], "uid": None, "url": inbox.url, "disabled": True, "statusText": "success"}
 
 
 @pytest.mark.parametrize(("status", "found"), [(0, []), (1, ["m-1"]), (2, []), (3, ["m-1"])])
