@@ -248,12 +248,17 @@ class ErasureAccepted(Model):
     runs: int
 
 
-class NewEvent(TypedDict, total=False):
+class EventTemplate(TypedDict, total=False):
+    """The event that a schedule posts."""
+
     type: Required[str]
+    channels: list[str]
     data: Any
+
+
+class NewEvent(EventTemplate, total=False):
     id: str | None
     tenant: str
-    channels: list[str]
     timestamp: datetime | str | None
     deliver_at: datetime | str | None
 
@@ -362,13 +367,6 @@ class EventSummary(Model):
     needs_attention: list[str]
     latest: LatestResultView | None
     acknowledged: AcknowledgementView | None
-
-
-class EventTemplate(TypedDict, total=False):
-    """The event that a schedule posts."""
-
-    type: Required[str]
-    data: Any
 
 
 class EventTypeChanges(TypedDict, total=False):
