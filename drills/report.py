@@ -281,7 +281,7 @@ def print_cases(results: Mapping[str, Neighbour]) -> bool:
         verdict = "[red]FAIL[/red]" if found.failures else "[green]pass[/green]"
         table.add_row(case, *shown, str(late.count(math.inf)), str(found.blocked), verdict)
     out.print(table)
-    return _print_verdict(not any(found.failures for found in results.values()))
+    return _print_verdict(bool(results) and not any(found.failures for found in results.values()))
 
 
 def print_glance(result: Glance) -> bool:
