@@ -453,6 +453,14 @@ class ForwardAnswer(TypedDict, total=False):
     retry_after: str | None
 
 
+class ForwardRequest(Model):
+    """A request to an address."""
+
+    id: str
+    headers: dict[str, str]
+    body: str
+
+
 class HeldCount(Model):
     webhook_id: str
     held: int
@@ -536,6 +544,8 @@ class NewSuppression(TypedDict, total=False):
 
 
 class RetryPolicy(TypedDict, total=False):
+    """Either a `schedule` (seconds before each further attempt; `[]` means one attempt) or an exponential backoff."""
+
     schedule: list[float] | None
     initial: float
     coefficient: float
