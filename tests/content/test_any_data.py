@@ -156,7 +156,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(JSON, st.sampled_from(FILTERS), st.sampled_from(TEMPLATES))
 def test_any_data_yields_content_or_a_content_error(
     calling: Calling, data: Any, expression: str, template: str

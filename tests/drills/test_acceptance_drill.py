@@ -102,7 +102,6 @@ def test_the_verdict() -> None:
     assert "refused" in replace(FINE, verdict=replace(FINE.verdict, refused=("e1: 409",))).failures
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(TIMEOUT + 60)
 def test_no_event_is_lost_between_rows_start_and_answer() -> None:
     """Setup: two workers, API, Temporal and PostgreSQL, each a process; bursts of events that share runs.
