@@ -23,7 +23,7 @@ from hookkeeper.limits import TenantLimit
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
-from hookkeeper.services.fields import RequestModel, with_examples
+from hookkeeper.services.fields import RequestModel, ResponseModel, with_examples
 from hookkeeper.services.rate_limits import RateLimits
 
 MAX_WAITING, MAX_WAITING_PER_TENANT = 64, 16
@@ -44,10 +44,21 @@ NOT_FORWARDED = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "via", "forwarded"}
 )
 """Headers of the connection to this API; so are all that begin with `x-forwarded-`."""
-MAX_UNREAD = 1000
-"""Ids that wait for a command line that does not read them. Then its stream ends."""
 Stream = asyncio.Queue[str | None]
 """The ids of requests for a command line. None ends it."""
+
+
+class ForwardRequest(ResponseModel):
+    """A request to an address. Answer it with its `id`."""
+
+    model_config = with_examples(
+        {"id": "0123456789abcdef0123456789abcdef", "headers": {"webhook-id": "evt_1"}, "body": '{"id": "evt_1"}'}
+    )
+
+    id: str
+    headers: dict[str, str]
+    """Its own headers, without those of the connection to this API."""
+    body: str
 
 
 class ForwardAnswer(RequestModel):
@@ -155,13 +166,13 @@ class Forwards:
     async def deliver(self, token: str, headers: Mapping[str, str], body: bytes) -> ForwardAnswer:
         """Hand a request to the stream of its address, and wait for the answer. Raises ServiceUnavailable."""
         stream = self._streams.get(token)
-        if stream is None or stream.qsize() >= MAX_UNREAD:
-            self._end(token)
+        if stream is None:
             raise ServiceUnavailable("No command line is connected to this address.", headers={"retry-after": "1"})
         id_ = secrets.token_hex(16)
         answer: asyncio.Future[ForwardAnswer] = asyncio.get_running_loop().create_future()
-        sent = {"id": id_, "headers": _forwarded(headers), "body": body.decode(errors="replace")}
-        self._requests[token, id_] = _Request(ServerSentEvent(event="request", raw_data=json.dumps(sent)), answer)
+        sent = ForwardRequest(id=id_, headers=_forwarded(headers), body=body.decode(errors="replace"))
+        in_ascii = json.dumps(sent.model_dump())  # libraries end a line at some other characters
+        self._requests[token, id_] = _Request(ServerSentEvent(event="request", raw_data=in_ascii), answer)
         stream.put_nowait(id_)
         try:
             async with asyncio.timeout(MAX_WAIT):

@@ -216,7 +216,7 @@ def schedule(known: ScheduleSnapshot, links: LinkBuilder) -> ScheduleView:
     return ScheduleView.of(
         known,
         **dict(schedule_summary(known, links)),
-        event=EventTemplate(type=plan.type, data=plan.data),
+        event=EventTemplate(type=plan.type, channels=plan.channels, data=plan.data),
         recent=[_firing(firing, plan, links) for firing in known.firings],
     )
 

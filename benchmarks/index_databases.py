@@ -61,17 +61,6 @@ class Contents:
         return utc_now() - self.until
 
 
-@dataclass(slots=True)
-class _Part:
-    """Events that were written one after the other."""
-
-    events: int = 0
-    seconds: float = 0.0
-
-    def __str__(self) -> str:
-        return f"{self.seconds:.0f} s: {self.seconds / self.events * 1e6:.0f} µs per event"
-
-
 @asynccontextmanager
 async def sqlite(folder: Path | None) -> AsyncIterator[str]:
     if folder:
@@ -117,19 +106,15 @@ async def fill(engine: AsyncEngine, contents: Contents) -> None:
 
 
 async def _write_all(rows: EventRows, contents: Contents, written: int) -> None:
-    parts = [_Part()]
+    before, began = written, time.perf_counter()
     waiting = islice(reports(contents.events, contents.until), written, None)
     while some := list(islice(waiting, BATCH)):
-        part = parts[-1]
-        began = time.perf_counter()
         await _write(rows, some)
-        part.seconds += time.perf_counter() - began
-        part.events += len(some)
         written += len(some)
-        if part.events >= REPORTED:
-            out.print(f"    [dim]{written} written, the latest {part.events} in {part}[/dim]")
-            parts.append(_Part())
-    out.print(f"  written in {_Part(sum(part.events for part in parts), sum(part.seconds for part in parts))}")
+        if written % REPORTED == 0 or written == contents.events:
+            seconds = time.perf_counter() - began
+            each = seconds / (written - before) * 1e6
+            out.print(f"  {written} events, written in {seconds:.0f} s: {each:.0f} µs per event")
 
 
 async def _write(rows: EventRows, some: Sequence[RunReport]) -> None:

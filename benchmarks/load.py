@@ -6,13 +6,10 @@ import random
 import string
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from benchmarks.child import BenchProcess, Json, running_child, serve
-from benchmarks.http_connection import ConnectionPool
+from benchmarks.child import Child, Json, serve
 from benchmarks.stream import Posted, Stream
 
 REQUEST_TIMEOUT = 60.0
@@ -26,7 +23,7 @@ TEXT = "".join(random.Random(0).choices(string.ascii_letters, k=2**20))
 class Load:
     """The load generator, as the benchmarks use it."""
 
-    def __init__(self, child: BenchProcess, port: int, key: str) -> None:
+    def __init__(self, child: Child, port: int, key: str) -> None:
         self._child = child
         self._target = {"port": port, "key": key}
 
@@ -44,11 +41,58 @@ class Load:
         await self._child.ask({"do": "stop", "group": group}, STOP_MARGIN)
 
 
-@asynccontextmanager
-async def running_load(port: int, key: str) -> AsyncIterator[Load]:
-    """Run a load generator in a process of its own. It posts to this port, with this API key."""
-    async with running_child("load generator", "benchmarks.load") as child:
-        yield Load(child, port, key)
+class ConnectionPool:
+    """Posts JSON over at most `size` connections to a port of this machine, which are kept open.
+
+    It needs little CPU, so that the load generator takes little from what it measures.
+    """
+
+    def __init__(self, port: int, key: str, size: int) -> None:
+        self._port = port
+        self._headers = f"host: 127.0.0.1\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n"
+        self._slots = asyncio.Semaphore(size)
+        self._idle: list[_Connection] = []
+
+    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Return status and body of the answer. Raises `OSError` and `EOFError`."""
+        async with self._slots:
+            connection = self._idle.pop() if self._idle else await _Connection.open(self._port)
+            try:
+                head = f"POST {path} HTTP/1.1\r\n{self._headers}content-length: {len(body)}\r\n\r\n"
+                answer = await connection.request(head.encode() + body)
+            except BaseException:
+                connection.close()
+                raise
+            self._idle.append(connection)
+            return answer
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for connection in self._idle:
+            connection.close()
+
+
+class _Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, port: int) -> Self:
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def request(self, request: bytes) -> tuple[int, bytes]:
+        self._writer.write(request)
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        status, *lines = head.split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines if line)
+        body = await self._reader.readexactly(int(headers["content-length"]))
+        return int(status.split(" ")[1]), body
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 class _Refusal(NamedTuple):
@@ -148,7 +192,8 @@ def _body(stream: Stream, number: int) -> bytes:
 
 
 def _event(stream: Stream, number: int) -> Json:
-    tenant = stream.tenants[number % len(stream.tenants)]
+    tenants = stream.tenants or (stream.group,)
+    tenant = tenants[number % len(tenants)]
     event: Json = {"id": f"{stream.group}-{number}", "type": stream.type, "tenant": tenant, "data": {"text": ""}}
     begin = number * 499 % (len(TEXT) // 2)
     return {**event, "data": {"text": TEXT[begin : begin + max(0, stream.size - len(json.dumps(event)))]}}

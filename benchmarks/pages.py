@@ -10,6 +10,7 @@ import httpx
 from benchmarks.index_reports import TENANTS, TYPES, WEBHOOKS, tenant_name, webhook_id
 from benchmarks.timing import Call, time_in_turn
 from drills import stack
+from drills.open_pages import session
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import free_ports
@@ -48,14 +49,9 @@ async def time_pages(database_url: str, repeats: int) -> None:
             data=DataDir(Path(folder)),
             ports=free_ports(),
             settings=Settings(database_url=database_url),
-            send_emails=False,
             workers=(),
         )
-        async with (
-            stack.running(plan) as running,
-            httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=LOAD_TIMEOUT) as browser,
-        ):
-            await _log_in(browser, running.admin_key)
+        async with stack.running(plan) as running, session(running.url, running.admin_key) as browser:
             second = await _older(browser, "/events"), "evt_"
             pages = {**PAGES, SECOND_PAGE: second}
             await time_in_turn({name: _loading(browser, *page) for name, page in pages.items()}, repeats)
@@ -80,15 +76,6 @@ async def _add_webhooks(database_url: str) -> None:
         await store.close()
 
 
-async def _log_in(browser: httpx.AsyncClient, key: str) -> None:
-    form = (await browser.get("/login")).text
-    proof = re.search(r'name="proof" value="([0-9a-f]+)"', form)
-    assert proof
-    answer = await browser.post("/login", data={"proof": proof[1], "key": key})
-    if answer.status_code != 303:
-        raise Failed(f"the login was answered with {answer.status_code}")
-
-
 async def _older(browser: httpx.AsyncClient, path: str) -> str:
     """Return the path of the next page of a list."""
     found = re.search(r'href="([^"]+)" rel="next"', await _load(browser, path, ""))
@@ -107,7 +94,7 @@ def _loading(browser: httpx.AsyncClient, path: str, text: str) -> Call:
 async def _load(browser: httpx.AsyncClient, path: str, text: str) -> str:
     """Load a page. Raises `Failed`, also if the page is another one than was meant."""
     try:
-        answer = await browser.get(path)
+        answer = await browser.get(path, timeout=LOAD_TIMEOUT)
     except httpx.TransportError as error:
         raise Failed(repr(error)) from error
     if answer.status_code != 200:

@@ -6,12 +6,12 @@ It listens on `/<behaviour>/<group>/<number>`; an event is known by its header `
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict
+from pathlib import Path
 
-from benchmarks.child import BenchProcess, Json, running_child, serve
+from benchmarks.child import Child, Json, serve, start_child
 from benchmarks.stream import Arrivals
+from drills.supervisor import Supervisor
 
 ACCEPT, REFUSE, HANG = "accept", "refuse", "hang"
 """Behaviours: answer 200; answer 503; never answer."""
@@ -27,7 +27,7 @@ BACKLOG = 1024
 class Receiver:
     """The receiver, as the benchmarks use it."""
 
-    def __init__(self, child: BenchProcess, port: int) -> None:
+    def __init__(self, child: Child, port: int) -> None:
         self._child = child
         self._port = port
 
@@ -48,12 +48,10 @@ class Receiver:
         return Arrivals(**await self._child.ask({"do": "arrivals", "group": group}, ANSWER_TIMEOUT))
 
 
-@asynccontextmanager
-async def running_receiver() -> AsyncIterator[Receiver]:
+async def start_receiver(supervisor: Supervisor, folder: Path) -> Receiver:
     """Run a receiver in a process of its own."""
-    async with running_child("receiver", "benchmarks.receiver") as child:
-        answer = await child.ask({"do": "port"}, ANSWER_TIMEOUT)
-        yield Receiver(child, int(answer["port"]))
+    child = await start_child(supervisor, folder, "benchmarks.receiver")
+    return Receiver(child, int((await child.ask({"do": "port"}, ANSWER_TIMEOUT))["port"]))
 
 
 class _Log:

@@ -1,5 +1,7 @@
-"""What the load generator posts, and what it returns."""
+"""What the load generator posts and returns, what the receiver got, and the times of events in milliseconds."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -10,8 +12,8 @@ class Stream:
     group: str
     """The events have the ids `<group>-0`, `<group>-1` …"""
     events: int
-    tenants: tuple[str, ...]
-    """The events go to these tenants in turn."""
+    tenants: tuple[str, ...] = ()
+    """The events go to these tenants in turn; none: to one with the name of the group."""
     type: str = "bench.ran"
     clients: int = 50
     """Requests at once."""
@@ -57,3 +59,25 @@ class Arrivals:
     @property
     def duplicates(self) -> int:
         return self.requests - self.deliveries
+
+
+def to_answer(posted: Posted) -> list[float]:
+    """Return the time from sending each event to its answer; refused events are left out."""
+    pairs = zip(posted.sent, posted.answered, strict=True)
+    return [1e3 * (answered - sent) for sent, answered in pairs if answered is not None]
+
+
+def to_socket(stream: Stream, posted: Posted, arrivals: Arrivals) -> list[float]:
+    """Return the time from sending each event to its arrival; events that did not arrive are left out."""
+    arrived = ((sent, arrivals.first.get(f"{stream.group}-{number}")) for number, sent in enumerate(posted.sent))
+    return [1e3 * (at - sent) for sent, at in arrived if at is not None]
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the smallest value that this part of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+
+
+def percentiles(name: str, values: Sequence[float], *percents: int) -> dict[str, float]:
+    return {f"{name}_p{percent}_ms": percentile(values, percent) for percent in percents}

@@ -8,12 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.child import start_child
 from benchmarks.contenders.contender import Contender
-from benchmarks.load import running_load
-from benchmarks.receiver import running_receiver
+from benchmarks.load import Load
+from benchmarks.receiver import start_receiver
 from benchmarks.results import Results, Sample
 from benchmarks.scenarios.scenario import Bench, Metrics, Scenario, ScenarioFailed
 from benchmarks.stream import Stream
+from drills.supervisor import Supervisor
 
 START_TIMEOUT = 180.0
 WARMUP_EVENTS, WARMUP_TIMEOUT = 20, 60.0
@@ -131,13 +133,13 @@ class _Turn:
     async def _running(self) -> AsyncIterator[Bench]:
         """Start the contender with data of its own, a receiver and a load generator, and deliver some events."""
         async with AsyncExitStack() as stack:
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="hookkeeper-bench-", ignore_cleanup_errors=True)
-            )
+            temporary = tempfile.TemporaryDirectory(prefix="hookkeeper-bench-", ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(temporary))
             async with asyncio.timeout(START_TIMEOUT):
-                system = await stack.enter_async_context(self.contender.running(Path(folder), self.plan.encrypt))
-            receiver = await stack.enter_async_context(running_receiver())
-            load = await stack.enter_async_context(running_load(system.port, system.key))
+                system = await stack.enter_async_context(self.contender.running(folder, self.plan.encrypt))
+            children = await stack.enter_async_context(Supervisor(folder / "logs"))
+            receiver = await start_receiver(children, folder)
+            load = Load(await start_child(children, folder, "benchmarks.load"), system.port, system.key)
             bench = Bench(system, load, receiver, self.plan.scale, self.plan.closed)
             await _warm_up(bench)
             yield bench
@@ -145,5 +147,5 @@ class _Turn:
 
 async def _warm_up(bench: Bench) -> None:
     group = await bench.group("warmup")
-    stream = Stream(group=group, tenants=(group,), events=WARMUP_EVENTS, clients=4)
+    stream = Stream(group=group, events=WARMUP_EVENTS, clients=4)
     await bench.deliver(stream, timeout=WARMUP_TIMEOUT)

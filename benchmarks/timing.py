@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 
-from benchmarks.scenarios.times import percentile
+from benchmarks.stream import percentile
 from hookkeeper.cli.console import Failed, out
 
 PAUSE = 0.01

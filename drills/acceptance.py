@@ -7,24 +7,22 @@ there. At the end each accepted event was delivered, and is known under its id.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
 import httpx
 
+from drills import verdict
 from drills.answers import PlannedAnswer
-from drills.environment import TENANT, Environment, Report, environment
-from drills.event_log import EventLog
-from drills.fault_drill import STUCK_TIMEOUT
-from drills.observations import Observations
+from drills.drill import Options, Outcome, print_step, unmet
+from drills.environment import Environment, environment
 from drills.relays import Break, Step
 from drills.schedule import Fault
 from drills.shape import REGISTRY
-from drills.verdict import Verdict, judge
+from drills.verdict import Verdict
 
 EVENTS = 10_000
 BURST, CONCURRENT_BURSTS = 25, 2
@@ -51,30 +49,32 @@ MIN_SHARED = 0.1
 """The part of events that shared runs have to finish: retries and failed requests lead to own runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptanceResult:
-    """The result of the drill."""
-
-    verdict: Verdict
-    shared: int
-    """Events that a shared run has finished."""
-    repeated: int
-    """Accepted events that were posted again at the end."""
-    forgotten: tuple[str, ...]
-    """Those that were not answered as known events, or whose id was accepted for other data."""
-    faults: dict[str, int]
-
-    @property
-    def failures(self) -> dict[str, tuple[str, ...]]:
-        """Return the failures by kind."""
-        wrong = dict(self.verdict.failures)
-        if self.forgotten:
-            wrong["forgotten"] = self.forgotten
-        if self.shared < MIN_SHARED * self.verdict.accepted:
-            wrong["shared"] = (f"only {self.shared} of {self.verdict.accepted} events shared a run",)
-        if not any(name.startswith("kill") for name in self.faults):
-            wrong["faults"] = ("no process was killed",)
-        return wrong
+def judge(found: Verdict, again: Sequence["Again"], faults: Mapping[str, int]) -> Outcome:
+    """Judge what was observed, and how the events were answered that were posted again."""
+    shared, forgotten = sum(answer.is_shared for answer in again), [answer.error for answer in again if answer.error]
+    wrong = unmet(
+        {
+            f"only {shared} of {found.accepted} events shared a run": shared >= MIN_SHARED * found.accepted,
+            "no process was killed": any(name.startswith("kill") for name in faults),
+        }
+    )
+    return Outcome(
+        rows={
+            "events accepted": found.accepted,
+            "  finished by shared runs": shared,
+            "deliveries made": found.delivered,
+            "lost": len(found.lost),
+            "stuck": len(found.stuck),
+            "duplicates": found.duplicates,
+            "  explained by a fault": found.duplicates - len(found.unexplained),
+            "refused": len(found.refused) + len(found.unaccepted),
+            "posted again": len(again),
+            "  not known, or known with other data": len(forgotten),
+            "faults": sum(faults.values()),
+            **{f"  {name}": count for name, count in sorted(faults.items())},
+        },
+        failures={**found.failures, "forgotten": forgotten, "wrong": wrong},
+    )
 
 
 class FaultPlan:
@@ -120,32 +120,24 @@ def _when(drops: str) -> str:
     return "before it" if drops == "request" else "after it"
 
 
-async def run(seed: int, events: int, keep: Path | None, report: Report) -> AcceptanceResult:
+async def run(options: Options) -> Outcome:
     """Post events in bursts while commits and starts fail; then compare, and post all again."""
-    async with environment(seed, folder=keep, relayed=True, variables=VARIABLES) as env:
+    seed, events = options.seed, options.events or EVENTS
+    async with environment(seed, folder=options.keep, relayed=True, variables=VARIABLES) as env:
         webhooks = {
             await env.register("quick", lambda event_id, number: PlannedAnswer(200, 0.0)): "quick",
             await env.register("failing", partial(_failing, seed)): "failing",
         }
-        report(f"posting {events} events, while commits and starts fail")
+        print_step(f"posting {events} events, while commits and starts fail")
         plan = FaultPlan(env, seed)
         _set_plan(env, plan.choose)
         await _post(env, events)
         _set_plan(env, lambda step: None)
         await plan.until_over()
-        report("waiting until all events are final")
-        log = EventLog(env.http, TENANT, webhooks)
-        await log.until_final(STUCK_TIMEOUT, env.receivers.latest)
-        await log.read([accepted.event_id for accepted in env.load.accepted])
-        report("posting all events again")
-        answers_again = await _post_again(env, events)
-        return AcceptanceResult(
-            verdict=judge(_observations(env, log)),
-            shared=sum(answer.is_shared for answer in answers_again),
-            repeated=len(answers_again),
-            forgotten=tuple(answer.error for answer in answers_again if answer.error),
-            faults=dict(plan.counts),
-        )
+        print_step("waiting until all events are final")
+        observed = await env.observe(webhooks)
+        print_step("posting all events again")
+        return judge(verdict.judge(observed), await _post_again(env, events), plan.counts)
 
 
 def _failing(seed: int, event_id: str, number: int) -> PlannedAnswer:
@@ -154,8 +146,8 @@ def _failing(seed: int, event_id: str, number: int) -> PlannedAnswer:
 
 
 def _set_plan(env: Environment, choose: Callable[[Step], Break | None]) -> None:
-    assert env.cluster.relays is not None
-    env.cluster.relays.registry.plan = env.cluster.relays.temporal.plan = choose
+    for relay in env.cluster.relays:
+        relay.plan = choose
 
 
 async def _post(env: Environment, events: int) -> None:
@@ -171,29 +163,29 @@ async def _post(env: Environment, events: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class Again:
     """The answer to an accepted event that was posted again."""
 
     is_shared: bool = False
     error: str = ""
 
 
-async def _post_again(env: Environment, events: int) -> list[_Answer]:
+async def _post_again(env: Environment, events: int) -> list[Again]:
     """Post all accepted events again, and some of them with other data."""
     accepted = {event.event_id for event in env.load.accepted}
     slots = asyncio.Semaphore(MAX_CONCURRENT_REPEATS)
 
-    async def repeat(n: int, event: dict[str, Any]) -> _Answer:
+    async def repeat(n: int, event: dict[str, Any]) -> Again:
         async with slots:
             response = await _answered(env, event)
             body = response.json()
             if response.status_code != 200 or not body["duplicate"]:
-                return _Answer(error=f"{event['id']}: {response.status_code} {response.text}")
+                return Again(error=f"{event['id']}: {response.status_code} {response.text}")
             if n % CONFLICTS == 0:
                 conflict = await _answered(env, event | {"data": "other"})
                 if conflict.status_code != 409:
-                    return _Answer(error=f"{event['id']} with other data: {conflict.status_code} {conflict.text}")
-            return _Answer(is_shared=body["workflow_id"].startswith("shared-"))
+                    return Again(error=f"{event['id']} with other data: {conflict.status_code} {conflict.text}")
+            return Again(is_shared=body["workflow_id"].startswith("shared-"))
 
     known = [(n, event) for n in range(events) if (event := env.load.event(n))["id"] in accepted]
     return await asyncio.gather(*(repeat(n, event) for n, event in known))
@@ -207,16 +199,3 @@ async def _answered(env: Environment, event: dict[str, Any]) -> httpx.Response:
             break
         await asyncio.sleep(1)
     return response
-
-
-def _observations(env: Environment, log: EventLog) -> Observations:
-    return Observations(
-        webhooks=tuple(log.webhooks.values()),
-        accepted=tuple(env.load.accepted),
-        requests=tuple(env.receivers.requests),
-        logged=tuple(log.attempts),
-        statuses=log.statuses,
-        windows=tuple(env.faults.windows),
-        unaccepted=tuple(env.load.unaccepted),
-        refused=tuple(env.load.refused),
-    )

@@ -29,8 +29,8 @@ class Pair:
 class Authority:
     """Signs certificates; `pem` is its own."""
 
-    def __init__(self) -> None:
-        self._key: Any = ec.generate_private_key(ec.SECP256R1())
+    def __init__(self, key: Any = None) -> None:
+        self._key: Any = key or ec.generate_private_key(ec.SECP256R1())
         self._name = _name(f"authority {secrets.token_hex(8)}")  # servers find what to send along by name
         self.pem = self._signed(self._name, self._key, [], ca=True)
 
@@ -44,8 +44,7 @@ class Authority:
 
     def subordinate(self, key: Any) -> "tuple[Authority, str]":
         """Return an authority with this key that this one vouches for, and the certificate that says so."""
-        other = Authority()
-        other._key = key
+        other = Authority(key)
         return other, self._signed(other._name, key, [], ca=True)
 
     def _signed(

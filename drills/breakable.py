@@ -15,6 +15,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from drills.authorities import Authority
 from drills.name_server import name_server
+from drills.receiver import serving
 
 HOST = "127.0.0.1"
 NAME = "shop.test"
@@ -114,20 +115,12 @@ async def receiving() -> AsyncIterator[Receivers]:
             (Path(folder) / f"{name}-authority.pem").write_text(authority.pem)
         state = Receivers(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Path(folder), names)
         state.mend()
-        app = web.Application(client_max_size=1024 * 1024)
-        app.router.add_post("/{path:.*}", state.receive)
-        runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
         loop = asyncio.get_running_loop()
         mail = await loop.create_server(lambda: SMTP(state, hostname="mail.test", loop=loop), HOST, 0)
         try:
-            await web.TCPSite(runner, HOST, 0, backlog=1024).start()
-            await web.TCPSite(runner, HOST, 0, backlog=1024, ssl_context=state.tls).start()
-            ports = [address[1] for address in runner.addresses]
-            state.http, state.https = f"http://{HOST}:{ports[0]}", f"https://{HOST}:{ports[1]}"
             state.smtp = f"smtp://{HOST}:{mail.sockets[0].getsockname()[1]}"
-            async with name_server(names, ttl=1) as state.dns:
+            async with serving(state.receive, state.tls) as ports, name_server(names, ttl=1) as state.dns:
+                state.http, state.https = f"http://{HOST}:{ports[0]}", f"https://{HOST}:{ports[1]}"
                 yield state
         finally:
             mail.close()
-            await runner.cleanup()

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ import httpx
 from drills import cluster, stack
 from drills.answers import PlannedAnswer
 from drills.cluster import Cluster
-from drills.environment import Report
+from drills.drill import Options, Outcome, print_step, unmet
+from drills.environment import until
 from drills.load_generator import LoadGenerator
 from drills.observations import ReceivedRequest
 from drills.receiver import Receivers, receiving
@@ -70,26 +71,11 @@ class Delivered:
         return bool(self.accepted) and self.in_order and not (self.lost or self.doubled or self.refused)
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """The result of the drill."""
-
-    tenants: list[Delivered]
-    seconds: float
-    """From the first start of the command to its end."""
-    in_new_cell: int
-    """Events of the tenant that the new cell has accepted."""
-
-    @property
-    def passed(self) -> bool:
-        return all(tenant.passed for tenant in self.tenants) and self.in_new_cell > 0
-
-
 def _ids(requests: Iterable[ReceivedRequest]) -> set[str]:
     return {request.event_id for request in requests}
 
 
-async def run(seed: int, report: Report) -> Moved:
+async def run(options: Options) -> Outcome:
     """Post events of three tenants, and move one."""
     async with AsyncExitStack() as resources:
         folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-cells-")))
@@ -103,24 +89,41 @@ async def run(seed: int, report: Report) -> Moved:
         for tenant, cell in TENANTS.items():
             http = await resources.enter_async_context(await _client(router, cells[cell], tenant))
             await _register(http, tenant, receivers)
-            loads.append(LoadGenerator(http, tenant, seed))
+            loads.append(LoadGenerator(http, tenant, options.seed))
         posting = asyncio.Event()
         tasks = [asyncio.create_task(_post(load, posting)) for load in loads]
-        report(f"posting {RATE:g} events a second of each of {len(TENANTS)} tenants")
+        print_step(f"posting {RATE:g} events a second of each of {len(TENANTS)} tenants")
         await asyncio.sleep(SECONDS)
         began = time.time()
-        await _move(folder, environment, supervisor, report)
+        await _move(folder, environment, supervisor)
         seconds = time.time() - began
-        report("moved; posting some more events")
+        print_step("moved; posting some more events")
         await asyncio.sleep(SECONDS)
         posting.set()
         await asyncio.gather(*tasks)
-        report("all are posted; waiting for the last ones")
+        print_step("all are posted; waiting for the last ones")
         await _until_delivered(loads, receivers)
-        return Moved([_delivered(load, receivers) for load in loads], seconds, await _count(cells["b"]))
+        found, in_new_cell = [_delivered(load, receivers) for load in loads], await _count(cells["b"])
+    return Outcome(
+        columns=("<", *TENANTS),
+        rows={
+            "accepted": [len(each.accepted) for each in found],
+            "requests to the ordered webhook": [len(each.ordered) for each in found],
+            "requests to the other one": [len(each.unordered) for each in found],
+            "lost": [each.lost for each in found],
+            "doubled": [each.doubled for each in found],
+            "refused": [len(each.refused) for each in found],
+            "in order": ["yes" if each.in_order else "no" for each in found],
+        },
+        notes=[f"moved in {seconds:.0f} s; the new cell has accepted {in_new_cell} events"],
+        failures={
+            "tenants": [each.tenant for each in found if not each.passed],
+            "new cell": unmet({"it has accepted no event": in_new_cell > 0}),
+        },
+    )
 
 
-async def _move(folder: Path, environment: Mapping[str, str], supervisor: Supervisor, report: Report) -> None:
+async def _move(folder: Path, environment: Mapping[str, str], supervisor: Supervisor) -> None:
     """Run the command until it ends, and kill it on the way."""
     argv = [sys.executable, "-m", "hookkeeper", "cells", "move", MOVED, "--to", "b", "--settle", f"{SETTLE:g}"]
     for n, text in enumerate((*KILLED_AT, None)):
@@ -133,10 +136,10 @@ async def _move(folder: Path, environment: Mapping[str, str], supervisor: Superv
             while process.returncode is None and (text is None or text not in written.read_text()):
                 await asyncio.sleep(0.05)
         if text is None or process.returncode is not None:
-            report(written.read_text().strip())
+            print_step(written.read_text().strip())
             assert process.returncode == 0, written.read_text()
             return
-        report(f"the command has said `… {text}`: killing it" + (" and the router" if n else ""))
+        print_step(f"the command has said `… {text}`: killing it" + (" and the router" if n else ""))
         process.kill()
         await process.wait()
         if n and (pid := supervisor.pid("router")):
@@ -191,10 +194,7 @@ async def _post(load: LoadGenerator, is_over: asyncio.Event) -> None:
 
 
 async def _until_delivered(loads: list[LoadGenerator], receivers: Receivers) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(TIMEOUT):
-            while any(_delivered(load, receivers).lost for load in loads):
-                await asyncio.sleep(0.5)
+    await until(lambda: not any(_delivered(load, receivers).lost for load in loads), TIMEOUT)
     await asyncio.sleep(SETTLE)  # for what is delivered twice
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,11 @@ import httpx
 from drills import production, stack
 from drills.clocks import Clocks, clocks_in
 from drills.postgres import Postgres
-from drills.relays import Relay, Relays, relaying
+from drills.relays import Relay, relaying
 from drills.schedule import CLOCKS
 from drills.shape import EMBEDDED, WORKERS, Shape
 from drills.stack import Stack
+from drills.supervisor import Service, Supervisor
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import LOCALHOST, METRICS_PORT, Ports, free_ports
@@ -50,10 +51,8 @@ class Cluster:
     database: Postgres
     clocks: Clocks | None = None
     """None if clocks cannot be set."""
-    relays: Relays | None = None
-    """Those through which the API connects, if any."""
-    delays: tuple[Relay, ...] = ()
-    """Those between each process and Temporal in production, if any."""
+    relays: tuple[Relay, ...] = ()
+    """Those through which the API connects, in production each process to Temporal, if any."""
 
     def pid(self, name: str) -> int | None:
         """Return the process id; None while the process is down."""
@@ -116,12 +115,11 @@ async def running(
         temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-drill-"))
         folder, variables = folder or Path(temporary), variables or {}
         clocks: Clocks | None = None
-        relays: Relays | None = None
-        delays: tuple[Relay, ...] = ()
+        relays: tuple[Relay, ...] = ()
         if shape.is_production:
             planned = production.planned(shape, folder, disk, variables, relayed)
             made, plan = await resources.enter_async_context(planned)
-            database, delays = made.postgres, made.delays
+            database, relays = made.postgres, made.relays
             metrics = plan.environments[shape.apis[0]]["HOOKKEEPER_METRICS_ADDRESS"]
         else:
             sockets = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-pg-")))
@@ -129,24 +127,29 @@ async def running(
             await asyncio.to_thread(database.make)
             ports = free_ports(Ports(metrics=METRICS_PORT))
             clocks = clocks_in(folder) if own_clocks else None
-            relays = await resources.enter_async_context(relaying(sockets, ports.temporal)) if relayed else None
             environments = {name: _environment(name, clocks, variables) for name in CLOCKS}
             metrics = f"{LOCALHOST}:{ports.metrics}"
             environments["api"] |= {"HOOKKEEPER_METRICS_ADDRESS": metrics}
-            environments["api"] |= relays.environment if relays else {}
+            if relayed:
+                relays, relayed_variables = await resources.enter_async_context(relaying(sockets, ports.temporal))
+                environments["api"] |= relayed_variables
+            services = (stack.temporal_service(folder, ports, dynamic_config=temporal_config), database.service)
+
+            async def start(supervisor: Supervisor) -> Sequence[Service]:
+                await asyncio.gather(*map(supervisor.start, services))
+                return services
+
             plan = stack.StackPlan(
                 data=DataDir(folder),
                 ports=ports,
                 settings=Settings(_env_file=None, database_url=database.url),
-                send_emails=False,
-                database=database.service,
                 workers=WORKERS,
-                temporal=stack.temporal_service(folder, ports, dynamic_config=temporal_config),
+                foundation=start,
                 environments=environments,
             )
         running_stack = await resources.enter_async_context(stack.running(replace(plan, python=python)))
         http = await resources.enter_async_context(client(running_stack.url, running_stack.admin_key))
-        yield Cluster(shape, running_stack, http, f"http://{metrics}/metrics", database, clocks, relays, delays)
+        yield Cluster(shape, running_stack, http, f"http://{metrics}/metrics", database, clocks, relays)
 
 
 def _environment(name: str, clocks: Clocks | None, variables: Mapping[str, str]) -> dict[str, str]:

@@ -1,11 +1,10 @@
 """What a drill runs in: the processes, receivers, a load generator and a fault injector."""
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,9 +12,10 @@ import httpx
 from drills import answers, cluster
 from drills.cluster import Cluster
 from drills.disk import SmallDisk
+from drills.event_log import EventLog
 from drills.fault_injector import FaultInjector
 from drills.load_generator import LoadGenerator
-from drills.observations import Window
+from drills.observations import Observations, Window
 from drills.receiver import Answers, Receivers, receiving
 from drills.schedule import EVERYTHING, Fault
 from drills.shape import EMBEDDED, WORKERS, Shape
@@ -25,6 +25,8 @@ RETRIES: dict[str, Any] = {"schedule": [1.0] * 49}
 """Every second, as often as a schedule allows: requests that fail at random do not fail that often in a row."""
 TIMEOUT = 600.0
 """Seconds that any step may take."""
+STUCK_TIMEOUT = 120.0
+"""Seconds in which something has to happen while a run is open: twice the longest pause that Hookkeeper makes."""
 
 Report = Callable[[str], None]
 
@@ -62,9 +64,8 @@ class Environment:
 
     async def until_received(self, count: int) -> None:
         """Wait until the receivers have got this many events."""
-        async with asyncio.timeout(TIMEOUT):
-            while len({request.event_id for request in self.receivers.requests}) < count:
-                await asyncio.sleep(0.05)
+        if not await until(lambda: len({request.event_id for request in self.receivers.requests}) >= count, TIMEOUT):
+            raise TimeoutError(f"the receivers did not get {count} events")
 
     async def kill_workers(self) -> None:
         """Kill all workers at once; return when all are ready again."""
@@ -74,6 +75,22 @@ class Environment:
         """Kill all processes at once; return when all are ready again."""
         await self.faults.inject([Fault(0.0, "kill everything", EVERYTHING)])
         return self.faults.windows[-1]
+
+    async def observe(self, webhooks: dict[str, str], **more: Any) -> Observations:
+        """Wait until all events are final, and return what was recorded of these webhooks, whose names are by id."""
+        log = EventLog(self.http, TENANT, webhooks)
+        await log.until_final(STUCK_TIMEOUT, self.receivers.latest)
+        await log.read([accepted.event_id for accepted in self.load.accepted])
+        return Observations(
+            webhooks=tuple(webhooks.values()),
+            accepted=tuple(self.load.accepted),
+            requests=tuple(self.receivers.requests),
+            logged=tuple(log.attempts),
+            statuses=log.statuses,
+            windows=tuple(self.faults.windows),
+            unaccepted=tuple(self.load.unaccepted),
+            **{"refused": tuple(self.load.refused), **more},
+        )
 
     async def until(self, path: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Read a resource until it meets the condition; errors are retried. A TimeoutError has the last answer."""
@@ -93,31 +110,37 @@ class Environment:
             raise TimeoutError(f"GET {path} did not become what the drill waits for; last answer: {latest}") from None
 
 
+async def until(is_met: Callable[[], bool], seconds: float) -> bool:
+    """Wait until the condition is met, or the time is over; return whether it is met."""
+    ends = time.monotonic() + seconds
+    while not is_met() and time.monotonic() < ends:
+        await asyncio.sleep(0.05)
+    return is_met()
+
+
+@asynccontextmanager
+async def meanwhile(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do something until the block ends; an error of it ends the block."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each) for each in work]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
 @asynccontextmanager
 async def environment(
     seed: int,
     shape: Shape = EMBEDDED,
     *,
-    folder: Path | None = None,
     disk: SmallDisk | None = None,
-    own_clocks: bool = False,
-    relayed: bool = False,
-    variables: Mapping[str, str] | None = None,
-    temporal_config: tuple[str, ...] = (),
-    python: str = sys.executable,
     on_fault: Callable[[float, str], None] = lambda at, text: None,
+    **options: Any,
 ) -> AsyncIterator[Environment]:
-    """Start everything, and stop it when the block ends."""
-    running = cluster.running(
-        shape,
-        folder=folder,
-        disk=disk.folder if disk else None,
-        own_clocks=own_clocks,
-        relayed=relayed,
-        variables=variables,
-        temporal_config=temporal_config,
-        python=python,
-    )
-    async with running as started, receiving() as receivers:
+    """Start everything, and stop it when the block ends. The options are those of `cluster.running`."""
+    async with (
+        cluster.running(shape, disk=disk.folder if disk else None, **options) as started,
+        receiving() as receivers,
+    ):
         load = LoadGenerator(started.http, TENANT, seed)
         yield Environment(started, receivers, load, FaultInjector(started, disk, on_fault))

@@ -2,113 +2,144 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Collection
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Coroutine, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from random import Random
+from string import ascii_letters
+from typing import Any
+
+import httpx
 
 from drills import answers
-from drills.config_updater import ConfigUpdater
 from drills.disk import small_disk
-from drills.environment import TENANT, Environment, environment
-from drills.event_log import EventLog
+from drills.drill import Numbers, Options, Outcome, print_fault, print_step
+from drills.environment import Environment, environment, meanwhile
 from drills.observations import Observations
-from drills.schedule import USUAL, Fault, Kind, make_schedule
-from drills.shape import EMBEDDED, Shape
+from drills.schedule import make_schedule, make_tour
 from drills.verdict import Verdict, judge
 
-STUCK_TIMEOUT = 120.0
-"""Seconds in which something has to happen while a run is open: twice the longest pause that Hookkeeper makes."""
+SECONDS, RATE = 600.0, 20.0
+INTERVAL = 0.25
+"""Seconds between two changes of a webhook."""
+FILLER = 12_000
+"""Characters of each change, so that a full disk has no space for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class DrillPlan:
-    """What to do."""
-
-    seed: int
-    seconds: float
-    rate: float
-    """Events a second."""
-    kinds: Collection[Kind] = USUAL
-    shape: Shape = EMBEDDED
-    schedule: tuple[Fault, ...] | None = None
-    """In place of one that the seed makes of `kinds`."""
-    keep: Path | None = None
-    """The folder in which data, logs and observations are kept, if any."""
-
-
-@dataclass(frozen=True, slots=True)
-class DrillResult:
-    """The verdict, and the faults that cannot be injected on this machine."""
-
-    verdict: Verdict
-    left_out: tuple[str, ...]
-
-
-async def run(plan: DrillPlan, on_fault: Callable[[float, str], None]) -> DrillResult:
-    """Run the drill, and report each fault with its time in seconds."""
-    own_clocks = "clock" in plan.kinds
-    with small_disk("disk full" in plan.kinds) as disk:
+async def run(options: Options) -> Outcome:
+    """Post events and inject faults, each of which is printed; then compare."""
+    shape, kinds, own_clocks = options.shape, options.kinds, "clock" in options.kinds
+    tour = make_tour(shape) if options.tour else ()
+    seconds, rate = options.seconds or (tour[-1].at if tour else SECONDS), options.rate or RATE
+    print_step(f"seed {options.seed}, {seconds:g} s, {rate:g} events/s, two webhooks, {', '.join(shape.targets)}")
+    left_out = []
+    with small_disk("disk full" in kinds) as disk:
         running = environment(
-            plan.seed, plan.shape, folder=plan.keep, disk=disk, own_clocks=own_clocks, on_fault=on_fault
+            options.seed, shape, folder=options.keep, disk=disk, own_clocks=own_clocks, on_fault=print_fault
         )
         async with running as env:
-            observations = await _observe(plan, env)
-            if plan.keep:
-                (plan.keep / "observations.json").write_text(json.dumps(asdict(observations)))
-    left_out = []
-    if disk is None and "disk full" in plan.kinds:
-        left_out.append("disk full: this process may not mount a small disk")
-    if own_clocks and env.cluster.clocks is None:
-        left_out.append("clocks: libfaketime is missing or does not work on this machine")
-    return DrillResult(judge(observations), tuple(left_out))
+            if disk is None and "disk full" in kinds:
+                left_out.append("disk full: this process may not mount a small disk")
+            if own_clocks and env.cluster.clocks is None:
+                left_out.append("clock: libfaketime is missing or does not work on this machine")
+            impossible = {text.partition(":")[0] for text in left_out}
+            schedule = tour or make_schedule(options.seed, seconds, kinds, shape)
+            faults = [fault for fault in schedule if fault.kind in kinds and fault.kind not in impossible]
+            observed = await _observe(env, options.seed, env.load.post(seconds, rate), env.faults.inject(faults))
+    if options.keep:
+        (options.keep / "observations.json").write_text(json.dumps(asdict(observed)))
+    return _outcome(judge(observed), left_out)
 
 
-async def _observe(plan: DrillPlan, env: Environment) -> Observations:
+async def _observe(env: Environment, seed: int, *work: Coroutine[Any, Any, None]) -> Observations:
+    """Change a webhook during the work, and return what was recorded."""
     webhooks = {
-        await env.register("steady", partial(answers.steady, plan.seed)): "steady",
-        await env.register("flaky", partial(answers.flaky, plan.seed)): "flaky",
+        await env.register("steady", partial(answers.steady, seed)): "steady",
+        await env.register("flaky", partial(answers.flaky, seed)): "flaky",
     }
     changed = await env.create_webhook(events=["nothing.ever"], url=env.receivers.url)
-    updater = ConfigUpdater(env.http, changed["id"], plan.seed)
-    await _post_and_inject(plan, env, updater)
-    for name in plan.shape.targets:
+    updater = ConfigUpdater(env.http, changed["id"], seed)
+    async with meanwhile(updater.run()):
+        await asyncio.gather(*work)
+    for name in env.cluster.shape.targets:
         await env.cluster.until_ready(name)
-    log = EventLog(env.http, TENANT, webhooks)
-    await log.until_final(STUCK_TIMEOUT, env.receivers.latest)
-    await log.read([accepted.event_id for accepted in env.load.accepted])
-    return Observations(
-        webhooks=tuple(webhooks.values()),
-        accepted=tuple(env.load.accepted),
-        requests=tuple(env.receivers.requests),
-        logged=tuple(log.attempts),
-        statuses=log.statuses,
-        windows=tuple(env.faults.windows),
-        unaccepted=tuple(env.load.unaccepted),
-        refused=(*env.load.refused, *updater.refused),
-        changes=updater.made,
-        changes_lost=await updater.lost(),
+    observed = await env.observe(webhooks)
+    refused = (*observed.refused, *updater.refused)
+    return replace(observed, refused=refused, changes=updater.made, changes_lost=await updater.lost())
+
+
+def _outcome(verdict: Verdict, left_out: Sequence[str]) -> Outcome:
+    faults, in_flight = verdict.faults.total(), verdict.in_flight
+    figure = f"{faults} faults, {in_flight} in flight at them; latest {verdict.longest:.0f} s"
+    left_out = [f"not injected: {text}" for text in left_out]
+    lost, stuck = len(verdict.lost), len(verdict.stuck)
+    return Outcome(
+        rows={
+            "events accepted": verdict.accepted,
+            "deliveries made": verdict.delivered,
+            "lost": lost,
+            "stuck": stuck,
+            "duplicates": verdict.duplicates,
+            "  explained by a fault": verdict.duplicates - len(verdict.unexplained),
+            "  unexplained": len(verdict.unexplained),
+            "in flight at faults": in_flight,
+            "requests not in the log": verdict.unlogged,
+            "  unexplained, not in the log": len(verdict.unexplained_unlogged),
+            "requests sent again at once": verdict.repeated,
+            "late responses": verdict.late,
+            "responses that no receiver gave": len(verdict.unseen),
+            "changes of a webhook accepted": verdict.changes,
+            "changes lost": len(verdict.changes_lost),
+            "longest from acceptance to delivery": f"{verdict.longest:.1f} s",
+            "faults": faults,
+        },
+        notes=[", ".join(f"{name} {count}" for name, count in sorted(verdict.faults.items())), *left_out],
+        failures=verdict.failures,
+        numbers=Numbers(verdict.accepted, lost, stuck, verdict.duplicates, "; ".join([figure, *left_out])),
     )
 
 
-def _schedule(plan: DrillPlan, kinds: Collection[Kind]) -> tuple[Fault, ...]:
-    if plan.schedule is None:
-        return make_schedule(plan.seed, plan.seconds, kinds, plan.shape)
-    return tuple(fault for fault in plan.schedule if fault.kind in kinds)
+@dataclass
+class ConfigUpdater:
+    """Changes a webhook repeatedly. A change that the API has confirmed must last, also when the disk is full.
 
+    Numbers its changes. A change without a response may have been made; one with status 200 has been.
+    """
 
-async def _post_and_inject(plan: DrillPlan, env: Environment, updater: ConfigUpdater) -> None:
-    """Post events, change a webhook and inject faults, until all events are posted and all faults are over."""
-    impossible = {"disk full": env.faults.disk is None, "clock": env.cluster.clocks is None}
-    kinds = [kind for kind in plan.kinds if not impossible.get(kind)]
-    updating = asyncio.create_task(updater.run())
-    try:
-        await asyncio.gather(
-            env.load.post(plan.seconds, plan.rate),
-            env.faults.inject(_schedule(plan, kinds)),
-        )
-    finally:
-        updating.cancel()
-        with suppress(asyncio.CancelledError):
-            await updating
+    http: httpx.AsyncClient
+    webhook_id: str
+    seed: int
+    made: int = 0
+    last: int = 0
+    tried: int = 0
+    refused: list[str] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Change until cancelled."""
+        while True:
+            await self._change()
+            await asyncio.sleep(INTERVAL)
+
+    async def lost(self) -> tuple[str, ...]:
+        """Describe a confirmed change that is missing."""
+        answer = await self.http.get(f"/v1/webhooks/{self.webhook_id}")
+        answer.raise_for_status()
+        found = int(answer.json()["description"] or 0)
+        wrong = not self.last <= found <= self.tried
+        return (f"change {found} was found, {self.last} was the last one confirmed",) if wrong else ()
+
+    async def _change(self) -> None:
+        self.tried += 1
+        try:
+            answer = await self.http.patch(f"/v1/webhooks/{self.webhook_id}", json=self._fields())
+        except httpx.TransportError:
+            return
+        if answer.is_success:
+            self.made, self.last = self.made + 1, self.tried
+        elif answer.status_code != 503:
+            self.refused.append(f"change {self.tried}: {answer.status_code} {answer.text}")
+
+    def _fields(self) -> dict[str, Any]:
+        random = Random(f"{self.seed} change {self.tried}")
+        filler = "".join(random.choices(ascii_letters, k=FILLER))
+        return {"description": str(self.tried), "payload": {"static": {"filler": filler}}}

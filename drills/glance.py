@@ -12,19 +12,18 @@ import re
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import unescape
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 
 from drills import breakable
 from drills.breakable import LOST_MAILBOX, SLACK, Receivers
-from drills.environment import TENANT, Environment, Report, environment
+from drills.drill import Options, Outcome, print_step, unmet
+from drills.environment import TENANT, Environment, environment, meanwhile, until
 from drills.open_pages import session
 from hookkeeper.cli.console import Failed
 
@@ -111,7 +110,6 @@ class Watched:
 class Row:
     """What was seen of a webhook, or of all. Times are seconds since the break, since the mending if it works again."""
 
-    name: str
     cause: str
     named: dict[str, float]
     """When each view has named its cause; infinite for one that has not."""
@@ -121,43 +119,45 @@ class Row:
     """From when on each view shows it as healthy again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """The result of the drill."""
+def judge(rows: Mapping[str, Row], misreported: Collection[str], refused: int, well: float, factor: float) -> Outcome:
+    """Judge what was seen of each webhook, how many events were refused, and when the overview said that all is well.
 
-    rows: list[Row]
-    misreported: list[str]
-    refused: int
-    """Events that were not accepted."""
-    well: float
-    """Seconds until the overview said that all is well, after everything was delivered again."""
-    factor: float = 1.0
-    """Multiplies the limits, for a machine that is busy with other work."""
-
-    @property
-    def failures(self) -> list[str]:
-        """Describe each requirement that is not met."""
-        found = [*self.misreported]
-        for row in self.rows:
-            found += [f"{row.name}: not in the {view}" for view in _later(row.named, NAMED_LIMIT * self.factor)]
-            found += [
-                f"{row.name}: not healthy in the {view}" for view in _later(row.healthy, GREEN_LIMIT * self.factor)
-            ]
-            if row.late > LATE_LIMIT * self.factor:
-                found.append(f"{row.name}: healthy {row.late:.0f} s after its first failed attempt")
-        if self.refused:
-            found.append(f"{self.refused} events were refused")
-        if self.well > WELL_LIMIT * self.factor:
-            found.append("the overview did not say that all is well")
-        return found
-
-
-def _later(times: Mapping[str, float], limit: float) -> list[str]:
-    return [view for view, seconds in times.items() if seconds > limit]
+    The factor multiplies the limits, for a machine that is busy with other work.
+    """
+    wrong = [*misreported]
+    for name, row in rows.items():
+        wrong += [f"{name}: not in the {view}" for view, at in row.named.items() if at > NAMED_LIMIT * factor]
+        wrong += [f"{name}: not healthy in the {view}" for view, at in row.healthy.items() if at > GREEN_LIMIT * factor]
+        if row.late > LATE_LIMIT * factor:
+            wrong.append(f"{name}: healthy {row.late:.0f} s after its first failed attempt")
+    wrong += unmet(
+        {
+            f"{refused} events were refused": not refused,
+            "the overview did not say that all is well": well <= WELL_LIMIT * factor,
+        }
+    )
+    shown = {
+        name: (
+            row.cause,
+            *(_after(row.named[view]) if view in row.named else "" for view in VIEWS),
+            f"{row.late:.1f}",
+            _after(max(row.healthy.values(), default=0.0)),
+        )
+        for name, row in rows.items()
+    }
+    notes = (
+        "Seconds until each names the cause; from the first failure to the last green; until all is green.",
+        f"all is well {_after(well)} s after everything was delivered again",
+    )
+    return Outcome(shown, {"wrong": wrong}, ("<", "cause", *VIEWS, "late", "mended"), notes)
 
 
-async def run(seed: int, rate: float, seconds: float, factor: float, keep: Path | None, report: Report) -> Glance:
-    """Break the webhooks for this time, and mend them."""
+def _after(seconds: float) -> str:
+    return f"{seconds:.1f}" if seconds < math.inf else "never"
+
+
+async def run(options: Options) -> Outcome:
+    """Break the webhooks for a time, and mend them."""
     async with breakable.receiving() as receivers:
         variables = {
             "HOOKKEEPER_DNS_SERVERS": receivers.dns,
@@ -165,15 +165,17 @@ async def run(seed: int, rate: float, seconds: float, factor: float, keep: Path 
             "HOOKKEEPER_EMAIL_FROM": "drill@sender.example",
         }
         async with (
-            environment(seed, folder=keep, variables=variables) as env,
+            environment(options.seed, folder=options.keep, variables=variables) as env,
             session(str(env.http.base_url), env.cluster.stack.admin_key) as browser,
         ):
-            return await _Drill(env, receivers, browser, report).run(rate, seconds, factor)
+            return await _Drill(env, receivers, browser).run(
+                options.rate or RATE, options.seconds or SECONDS, options.factor
+            )
 
 
 class _Drill:
-    def __init__(self, env: Environment, receivers: Receivers, browser: httpx.AsyncClient, report: Report) -> None:
-        self._env, self._receivers, self._report = env, receivers, report
+    def __init__(self, env: Environment, receivers: Receivers, browser: httpx.AsyncClient) -> None:
+        self._env, self._receivers = env, receivers
         self._seen, self._are_broken = Watched(), False
         self._ids: dict[str, str] = {}
         views = (
@@ -186,27 +188,27 @@ class _Drill:
         )
         self._views: dict[str, View] = dict(zip(VIEWS, views, strict=True))
 
-    async def run(self, rate: float, seconds: float, factor: float) -> Glance:
+    async def run(self, rate: float, seconds: float, factor: float) -> Outcome:
         await self._register(timeout=min(max(2.0, seconds / 4), 15.0))
-        async with self._posting(rate), self._watching():
-            self._report(f"posting {rate:g} events a second to {len(WEBHOOKS)} webhooks")
+        async with meanwhile(self._post(rate), *map(self._watch, self._views)):
+            print_step(f"posting {rate:g} events a second to {len(WEBHOOKS)} webhooks")
             healthy = [(view, name) for view, name in SHOWN_BY if view != "alert"]
-            if not await self._until(lambda: all(key in self._seen.healthy for key in healthy), PATIENCE * factor):
+            if not await until(lambda: all(key in self._seen.healthy for key in healthy), PATIENCE * factor):
                 raise Failed("not all webhooks were healthy before they broke")
             broken_at = await self._break()
-            self._report(f"{len(CAUSES)} webhooks are broken")
+            print_step(f"{len(CAUSES)} webhooks are broken")
             await asyncio.sleep(seconds)
-            await self._until(lambda: all(key in self._seen.named for key in ALL_SHOWN_BY), PATIENCE * factor)
+            await until(lambda: all(key in self._seen.named for key in ALL_SHOWN_BY), PATIENCE * factor)
             failures = {name: health["failing"] for name, health in (await self._health()).items()}
             mended_at = await self._mend()
-            self._report("all are mended")
-            await self._until(lambda: all(key in self._seen.healthy for key in SHOWN_BY), PATIENCE * factor)
+            print_step("all are mended")
+            await until(lambda: all(key in self._seen.healthy for key in SHOWN_BY), PATIENCE * factor)
             await asyncio.sleep(PAUSE)
-            rows = [self._row(name, failures, broken_at, mended_at) for name in (*CAUSES, ALL)]
-            self._report("everything is delivered again")
+            rows = {name: self._row(name, failures, broken_at, mended_at) for name in (*CAUSES, ALL)}
+            print_step("everything is delivered again")
             well = await self._deliver_again(WELL_LIMIT * factor)
         refused = len(self._env.load.refused) + len(self._env.load.unaccepted)
-        return Glance(rows, sorted(self._seen.misreported), refused, well, factor)
+        return judge(rows, sorted(self._seen.misreported), refused, well, factor)
 
     async def _register(self, timeout: float) -> None:
         url = self._receivers.http
@@ -251,7 +253,7 @@ class _Drill:
         (await self._env.http.post(path, json={"action": "retry", "rate": 100})).raise_for_status()
         body = {"tenant": TENANT, "since": "2026-01-01T00:00:00Z", "rate": 100}
         (await self._env.http.post("/v1/recoveries", json=body)).raise_for_status()
-        is_well = await self._until(lambda: ("overview", ALL) in self._seen.healthy, limit)
+        is_well = await until(lambda: ("overview", ALL) in self._seen.healthy, limit)
         return time.time() - began if is_well else math.inf
 
     def _row(self, name: str, failures: Mapping[str, list[dict[str, Any]]], broken_at: float, mended_at: float) -> Row:
@@ -266,7 +268,6 @@ class _Drill:
         views = [view for view, shown in ALL_SHOWN_BY if shown == name]
         healthy = () if name == ALL else views
         return Row(
-            name,
             _cause(failures[name][0]) if failures.get(name) else "",
             {view: self._seen.named.get((view, name), math.inf) - broken_at for view in views},
             max([0.0, *(at - since for at in last_healthy.values())]),
@@ -277,59 +278,25 @@ class _Drill:
         items = (await _json(self._env.http, "/v1/webhooks?limit=100"))["items"]
         return {webhook["name"]: webhook["health"] for webhook in items}
 
-    async def _until(self, is_met: Callable[[], bool], seconds: float) -> bool:
-        ends = time.time() + seconds
-        while not is_met() and time.time() < ends:
-            await asyncio.sleep(0.1)
-        return is_met()
+    async def _post(self, rate: float) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        async with asyncio.TaskGroup() as posts:
+            for n in itertools.count():
+                await asyncio.sleep(began + n / rate - clock())
+                posts.create_task(self._env.load.send(n, PATIENCE))
 
-    @asynccontextmanager
-    async def _posting(self, rate: float) -> AsyncIterator[None]:
-        """Post events until the block ends."""
-
-        async def post() -> None:
-            clock = asyncio.get_running_loop().time
-            began = clock()
-            async with asyncio.TaskGroup() as posts:
-                for n in itertools.count():
-                    await asyncio.sleep(began + n / rate - clock())
-                    posts.create_task(self._env.load.send(n, PATIENCE))
-
-        async with _until_the_end(post()):
-            yield
-
-    @asynccontextmanager
-    async def _watching(self) -> AsyncIterator[None]:
-        """Look at all views again and again until the block ends."""
-
-        async def watch(name: str) -> None:
-            while True:
-                began, are_broken = time.time(), self._are_broken
-                try:
-                    shown = await self._views[name]()
-                except (httpx.HTTPError, LookupError) as error:
-                    self._report(f"the {name} shows nothing: {error!r}")
-                else:
-                    if are_broken == self._are_broken:  # otherwise it is a look at both times
-                        self._seen.note(name, began, shown, are_broken=are_broken)
-                await asyncio.sleep(PAUSE)
-
-        async def watch_all() -> None:
-            async with asyncio.TaskGroup() as looks:
-                for name in self._views:
-                    looks.create_task(watch(name))
-
-        async with _until_the_end(watch_all()):
-            yield
-
-
-@asynccontextmanager
-async def _until_the_end(work: Any) -> AsyncIterator[None]:
-    """Do something until the block ends; an error of it ends the block."""
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(work)
-        yield
-        task.cancel()
+    async def _watch(self, name: str) -> None:
+        while True:
+            began, are_broken = time.time(), self._are_broken
+            try:
+                shown = await self._views[name]()
+            except (httpx.HTTPError, LookupError) as error:
+                print_step(f"the {name} shows nothing: {error!r}")
+            else:
+                if are_broken == self._are_broken:  # otherwise it is a look at both times
+                    self._seen.note(name, began, shown, are_broken=are_broken)
+            await asyncio.sleep(PAUSE)
 
 
 def _timestamp(text: str) -> float:

@@ -6,16 +6,13 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+
+from drills.authorities import Authority
+from drills.receiver import serving
 
 CHAIN_LENGTH = 40
 
@@ -31,15 +28,8 @@ async def recording(record: Callable[[web.Request], None]) -> AsyncIterator[str]
             await asyncio.sleep(3600)
         return web.Response(status=500 if request.path == "/fail" else 200)
 
-    app = web.Application(client_max_size=4 * 1024 * 1024)
-    app.router.add_post("/{name}", receive)
-    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "0.0.0.0", 0, backlog=1024).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with serving(receive, address="0.0.0.0") as (port,):
+        yield f"http://127.0.0.1:{port}"
 
 
 @asynccontextmanager
@@ -85,24 +75,10 @@ async def costly_tls(chain: list[str], key: str) -> AsyncIterator[str]:
 def certificate_chain(size: int) -> tuple[list[str], str]:
     """Create a chain of certificates, from the receiver's to the root, with one key for all, to save time."""
     key = rsa.generate_private_key(65537, size)
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"link {n}")]) for n in range(CHAIN_LENGTH + 1)]
-    now = datetime.now(UTC)
-
-    def certificate(n: int) -> str:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(names[n])
-            .issuer_name(names[min(n + 1, CHAIN_LENGTH)])
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=n > 0, path_length=None), critical=True)
-        )
-        if n == 0:
-            address = x509.IPAddress(ip_address("127.0.0.1"))
-            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
-
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    return [certificate(n) for n in range(CHAIN_LENGTH + 1)], pem
+    issuer = Authority(key)
+    chain = [issuer.pem]
+    for _ in range(CHAIN_LENGTH - 1):
+        issuer, certificate = issuer.subordinate(key)
+        chain.insert(0, certificate)
+    own = issuer.certify("127.0.0.1", key=key)
+    return [own.certificate, *chain], own.key

@@ -4,9 +4,8 @@ it is accepted. As soon as all runs have closed, lists and statistics agree with
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -17,7 +16,8 @@ from temporalio.service import RPCError
 
 from drills import answers
 from drills.answers import PlannedAnswer
-from drills.environment import TENANT, Environment, Report, environment
+from drills.drill import Options, Outcome, print_step, unmet
+from drills.environment import TENANT, Environment, environment, meanwhile
 from drills.event_log import list_events
 from drills.receiver import Answers
 from drills.schedule import Fault
@@ -43,63 +43,58 @@ Counts = dict[str, Counter[str]]
 """Deliveries and attempts, by webhook."""
 
 
-@dataclass(frozen=True, slots=True)
-class Indexed:
-    """The result of the drill."""
-
-    events: int
-    attempts: int
-    statuses: dict[str, int]
-    commands: dict[str, int]
-    kills: int
-    looks: int
-    """At the list, while events were posted."""
-    unaccepted: int
-    unfinished: int
-    open_runs: int
-    unlisted: tuple[str, ...]
-    """Events that were not in the list after they were accepted."""
-    differences: tuple[str, ...]
-
-    @property
-    def passed(self) -> bool:
-        is_complete = not (self.unaccepted or self.unfinished or self.open_runs)
-        return is_complete and self.looks > 0 and not (self.unlisted or self.differences)
-
-
-async def run(seed: int, events: int, rate: float, report: Report) -> Indexed:
+async def run(options: Options) -> Outcome:
     """Post events, send commands and kill processes; then compare."""
+    seed, events, rate = options.seed, options.events or EVENTS, options.rate or RATE
     async with environment(seed) as env:
         since = datetime.now(UTC)
         await env.register("flaky", _flaky_or_hopeless(seed), retry=HASTY)
         await env.register("steady", lambda event_id, number: answers.steady(seed, event_id, number), retry=HASTY)
-        report(f"posting {events} events in {events / rate:.0f} s, with commands, while processes are killed")
+        print_step(f"posting {events} events in {events / rate:.0f} s, with commands, while processes are killed")
         lists = _ListWatch(env)
         commands = await _post_and_kill(env, lists, seed, events / rate, rate)
         for name in EMBEDDED.targets:
             await env.cluster.until_ready(name)
-        report("waiting until all events are final")
+        print_step("waiting until all events are final")
         # Also those whose POST was never answered: the API may have been killed after it had accepted them.
         event_ids = {*(accepted.event_id for accepted in env.load.accepted), *env.load.unaccepted}
         found = await until_final(env, event_ids, set(env.load.unaccepted))
-        report("waiting until all runs have closed")
+        print_step("waiting until all runs have closed")
         open_runs = await until_closed(await Client.connect(env.cluster.stack.temporal_address))
-        report("comparing lists and statistics with all events")
+        print_step("comparing lists and statistics with all events")
         different = await differences(env, found, since)
-        wanted = _recount(found)
-        return Indexed(
-            events=len(found),
-            attempts=sum(counts["attempts"] for counts in wanted.values()),
-            statuses=dict(Counter(event["status"] for event in found)),
-            commands=dict(commands),
-            kills=len(env.faults.windows),
-            looks=lists.looks,
-            unaccepted=len(env.load.unaccepted) + len(env.load.refused),
-            unfinished=len(event_ids) - len(found),
-            open_runs=open_runs,
-            unlisted=tuple(sorted(lists.unlisted)),
-            differences=tuple(different),
-        )
+    attempts = sum(counts["attempts"] for counts in _recount(found).values())
+    unaccepted, unfinished = [*env.load.unaccepted, *env.load.refused], len(event_ids) - len(found)
+    return Outcome(
+        rows={
+            "events": f"{len(found)} ({_named(Counter(event['status'] for event in found))})",
+            "attempts": attempts,
+            "commands": _named(commands),
+            "processes killed": len(env.faults.windows),
+            "looks at the list while events were posted": lists.looks,
+            "  accepted events that it lacked": len(lists.unlisted),
+            "events not accepted": len(unaccepted),
+            "events not finished, or never accepted": unfinished,
+            "runs that did not close": open_runs,
+            "differences as soon as all had closed": len(different),
+        },
+        failures={
+            "not accepted": unaccepted,
+            "not listed": sorted(lists.unlisted),
+            "differences": different,
+            "wrong": unmet(
+                {
+                    "the list was not read": lists.looks > 0,
+                    "not all events were finished": not unfinished,
+                    "not all runs closed": not open_runs,
+                }
+            ),
+        },
+    )
+
+
+def _named(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
 def _flaky_or_hopeless(seed: int) -> Answers:
@@ -136,12 +131,9 @@ async def _post_and_kill(env: Environment, lists: _ListWatch, seed: int, seconds
     times = (n * KILL_EVERY for n in range(1, int(seconds / KILL_EVERY)))
     faults = [Fault(at, "kill", random.choice(KILLED)) for at in times]
     commands: Counter[str] = Counter()
-    async with asyncio.TaskGroup() as beside:
-        commanding = (_send_commands(env, random, commands) for _ in range(CONCURRENT_COMMANDS))
-        tasks = [beside.create_task(work) for work in (lists.watch(), *commanding)]
+    commanding = (_send_commands(env, random, commands) for _ in range(CONCURRENT_COMMANDS))
+    async with meanwhile(lists.watch(), *commanding):
         await asyncio.gather(env.load.post(seconds, rate), env.faults.inject(faults))
-        for task in tasks:
-            task.cancel()
     return commands
 
 

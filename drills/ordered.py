@@ -9,18 +9,19 @@ import itertools
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
 from typing import Any
 
 from drills.answers import PlannedAnswer
-from drills.environment import TENANT, Environment, Report, environment
+from drills.drill import Numbers, Options, Outcome, print_step, unmet
+from drills.environment import TENANT, Environment, environment
 from drills.load_generator import LoadGenerator
 from drills.observations import ReceivedRequest
 from drills.receiver import Answers, Receivers
-from drills.shape import EMBEDDED, WORKERS, Shape
+from drills.shape import WORKERS
 
+EVENTS, KEYED_EVENTS = 100, 20_000
 RESPONSE_DELAY = 0.05
 """Seconds that the receiver takes, so that a request is in flight at each kill."""
 KILLS = (1 / 3, 2 / 3)
@@ -34,63 +35,6 @@ BASE_TIMEOUT, TIMEOUT_PER_EVENT = 60.0, 1.0
 """Seconds that posting and delivering may take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ordered:
-    """The result of the drill."""
-
-    accepted: list[str]
-    """Ids of events in the order of their acceptance."""
-    requests: list[ReceivedRequest]
-    """In the order of their arrival."""
-    kills: int
-    seconds: float
-    """From the first post to the last delivery."""
-    open: int
-    """Events that are not `succeeded` according to the API."""
-
-    @property
-    def received(self) -> list[str]:
-        """Ids in the order of their first request."""
-        return list(dict.fromkeys(request.event_id for request in self.requests))
-
-    @property
-    def repeated(self) -> int:
-        """Requests for an event that had been delivered: those in flight at a kill."""
-        return sum(request.is_delivery for request in self.requests) - len(self.received)
-
-    @property
-    def failed(self) -> int:
-        return sum(not request.is_delivery for request in self.requests)
-
-    @property
-    def passed(self) -> bool:
-        return self.received == self.accepted and not self.open and self.kills == len(KILLS) * len(WORKERS)
-
-
-@dataclass(frozen=True, slots=True)
-class Keyed:
-    """The result of the drill with keys. Rates are events a second, from the first post to the last delivery."""
-
-    events: int
-    keys: int
-    requests: int
-    out_of_order: list[str]
-    """Events that were requested after a later one of their key."""
-    lost: list[str]
-    """Events that were not delivered: all are posted until they are accepted."""
-    shared_rate: float
-    """Unordered events a second, which share runs."""
-    own_rate: float
-    """Unordered events a second with a run each, as ordered ones have."""
-    rate: float
-    """Ordered events a second, until all processes are killed for the first time."""
-    seconds: float
-
-    @property
-    def passed(self) -> bool:
-        return not (self.out_of_order or self.lost)
-
-
 class OwnRuns(LoadGenerator):
     """Posts events that share no run: their ids look as if they had been generated."""
 
@@ -99,36 +43,37 @@ class OwnRuns(LoadGenerator):
         return super().event(n) | {"id": f"evt_{sha256(f'{self.seed} {n}'.encode()).hexdigest()[:24]}"}
 
 
-async def run_with_keys(seed: int, events: int, keys: int, report: Report, shape: Shape = EMBEDDED) -> Keyed:
+async def run_with_keys(options: Options) -> Outcome:
     """Post unordered events, then those of many keys, and kill all processes twice."""
+    seed, events, keys = options.seed, options.events or KEYED_EVENTS, options.keys
     part = int(events * KILLS[0])
-    async with environment(seed, shape) as env:
+    async with environment(seed, options.shape) as env:
         async with asyncio.timeout(3 * BASE_TIMEOUT + events * TIMEOUT_PER_EVENT):
             rates = []
             unordered = await env.register("unordered", _fail_some(seed), retry=RETRIES)
-            for kind in (LoadGenerator, OwnRuns):
-                report(f"posting {part} unordered events ({'shared runs' if kind is LoadGenerator else 'a run each'})")
+            for kind, runs in ((LoadGenerator, "shared runs"), (OwnRuns, "a run each")):
+                print_step(f"posting {part} unordered events ({runs})")
                 rates.append(await _throughput(env, kind(env.http, TENANT, seed - 1), part))
             (await env.http.delete(f"/v1/webhooks/{unordered}")).raise_for_status()
             await env.register(
                 "ordered", _fail_some(seed), retry=RETRIES, ordered={"key": f"string(event.data.n % {keys})"}
             )
-            return await _deliver_keys(env, events, keys, rates, report)
+            return await _deliver_keys(env, events, keys, *rates)
 
 
-async def _deliver_keys(env: Environment, events: int, keys: int, rates: list[float], report: Report) -> Keyed:
+async def _deliver_keys(env: Environment, events: int, keys: int, shared_rate: float, own_rate: float) -> Outcome:
     before, began = len(env.receivers.requests), time.time()
-    report(f"posting {events} events of {keys} keys")
+    print_step(f"posting {events} events of {keys} keys")
     posting = asyncio.create_task(_post_in_order(env.load, events, keys))
     found: list[float] = []
     for part in KILLS:
         count = int(part * events)
         await _until_delivered(env.receivers, count, before)
         found.append(count / (time.time() - began))
-        report(f"{count} are delivered; killing all processes")
+        print_step(f"{count} are delivered; killing all processes")
         await env.kill_everything()
     await posting
-    report("all are posted; waiting for the last ones")
+    print_step("all are posted; waiting for the last ones")
     with suppress(TimeoutError):
         async with asyncio.timeout(BASE_TIMEOUT * 5):
             await _until_delivered(env.receivers, events, before)
@@ -136,8 +81,17 @@ async def _deliver_keys(env: Environment, events: int, keys: int, rates: list[fl
     delivered = {request.event_id for request in requests if request.is_delivery}
     seconds = max(request.ended for request in requests) - began
     lost = [event_id for n in range(events) if (event_id := env.load.event(n)["id"]) not in delivered]
-    shared, own = rates
-    return Keyed(events, keys, len(requests), _out_of_order(requests, keys), lost, shared, own, found[0], seconds)
+    rate = found[0]
+    return Outcome(
+        columns=("<", "events/s", "ordered events in relation"),
+        rows={
+            "unordered, in shared runs": (f"{shared_rate:.0f}", f"{rate / shared_rate:.2f}"),
+            "unordered, with a run each": (f"{own_rate:.0f}", f"{rate / own_rate:.2f}"),
+            f"ordered, {keys} keys": (f"{rate:.0f}", ""),
+        },
+        notes=[f"{events} ordered events, {len(requests)} requests, in {seconds:.0f} s"],
+        failures={"out of order": _out_of_order(requests, keys), "lost": lost},
+    )
 
 
 def _out_of_order(requests: list[ReceivedRequest], keys: int) -> list[str]:
@@ -181,40 +135,63 @@ def _fail_some(seed: int) -> Answers:
     return answer
 
 
-async def run(seed: int, events: int, report: Report, shape: Shape = EMBEDDED) -> Ordered:
-    """Post events one after another, and kill all workers twice."""
-    async with environment(seed, shape) as env:
+async def run(options: Options) -> Outcome:
+    """Post events one after another, and kill all workers twice; or post those of keys."""
+    if options.keys:
+        return await run_with_keys(options)
+    events = options.events or EVENTS
+    async with environment(options.seed, options.shape) as env:
         webhook = await env.register("ordered", _fail_every_third(), retry=RETRIES)
         (await env.http.patch(f"/v1/webhooks/{webhook}", json={"ordered": True})).raise_for_status()
         async with asyncio.timeout(BASE_TIMEOUT + events * TIMEOUT_PER_EVENT):
-            return await _deliver(env, events, report)
+            return await _deliver(env, events)
 
 
-async def _deliver(env: Environment, events: int, report: Report) -> Ordered:
+async def _deliver(env: Environment, events: int) -> Outcome:
     began = time.time()
-    report(f"posting {events} events, one after another")
-    posting = asyncio.create_task(_post(env, events))
+    print_step(f"posting {events} events, one after another")
+    posting = asyncio.create_task(_post_in_order(env.load, events, 1))
     for part in KILLS:
         await _until_delivered(env.receivers, int(part * events))
-        report(f"{int(part * events)} are delivered; killing all workers")
+        print_step(f"{int(part * events)} are delivered; killing all workers")
         await env.kill_workers()
     await posting
     await _until_delivered(env.receivers, events)
     requests = sorted(env.receivers.requests, key=lambda request: request.arrived)
     seconds = max(request.ended for request in requests) - began
-    accepted = [event.event_id for event in env.load.accepted]
-    return Ordered(accepted, requests, len(env.faults.windows), seconds, await _count_open(env, accepted))
+    accepted, received = ([*dict.fromkeys(each.event_id for each in found)] for found in (env.load.accepted, requests))
+    failed, kills = sum(not request.is_delivery for request in requests), len(env.faults.windows)
+    repeated, open_ = len(requests) - failed - len(received), await _count_open(env, accepted)
+    in_order = "yes" if received == accepted else "no"
+    lost = len({*accepted} - {*received})
+    return Outcome(
+        rows={
+            "events accepted": len(accepted),
+            "workers killed": kills,
+            "requests": len(requests),
+            "  refused by the receiver": failed,
+            "  repeated after delivery": repeated,
+            "in order, without repeated requests": in_order,
+            "events not succeeded": open_,
+            "from the first post to the last delivery": f"{seconds:.1f} s",
+        },
+        failures={
+            "wrong": unmet(
+                {
+                    "the events were not received in their order": received == accepted,
+                    "not all events succeeded": not open_,
+                    "not all workers were killed": kills == len(KILLS) * len(WORKERS),
+                }
+            )
+        },
+        numbers=Numbers(len(accepted), lost, open_, repeated, f"in order: {in_order}; {kills} workers killed"),
+    )
 
 
 def _fail_every_third() -> Answers:
     """Fail each third request, of any event."""
     count = itertools.count(1)
     return lambda event_id, number: PlannedAnswer(503 if next(count) % 3 == 0 else 200, RESPONSE_DELAY)
-
-
-async def _post(env: Environment, events: int) -> None:
-    for n in range(events):
-        await env.load.send(n, BASE_TIMEOUT)
 
 
 async def _until_delivered(receivers: Receivers, events: int, before: int = 0) -> None:

@@ -63,7 +63,7 @@ class Production:
     """The first three parts of all addresses."""
     ports: Ports
     tls: Tls | None = None
-    delays: tuple[Relay, ...] = ()
+    relays: tuple[Relay, ...] = ()
     """The relays between the processes of Hookkeeper and Temporal, if any."""
 
     def address(self, name: str, more: int = 0) -> str:
@@ -102,7 +102,7 @@ class Production:
                 "HOOKKEEPER_PORT": "8080",
                 "HOOKKEEPER_METRICS_ADDRESS": f"{host}:9464",
             }
-            if self.delays and name in HOSTS:
+            if self.relays and name in HOSTS:
                 found[name]["TEMPORAL_ADDRESS"] = f"{self.address(name, 100)}:{PORTS['frontend']}"
         return found
 
@@ -184,18 +184,18 @@ async def planned(
         own_folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-production-"))
         made = await asyncio.to_thread(_prepared, shape, Path(own_folder), disk)
         if relayed:
-            made = replace(made, delays=await _relays(made, resources))
+            made = replace(made, relays=await _relays(made, resources))
         yield (
             made,
             StackPlan(
                 data=DataDir(folder),
                 ports=made.ports,
                 settings=Settings(_env_file=None),
-                send_emails=False,
                 encrypt="encryption" in shape.extras,
                 workers=WORKERS,
                 apis=shape.apis,
                 foundation=made.start,
+                as_in_production=True,
                 environments=made.environments(variables),
             ),
         )
@@ -251,5 +251,5 @@ def _certify(folder: Path, database: str) -> Tls:
 
 
 def _proxy(name: str, address: str, port: int, servers: Sequence[str]) -> Service:
-    argv = [sys.executable, "-m", "drills.proxy", f"{address}:{port}", *servers]
-    return Service(name, argv, listens(address, port), {"PYTHONPATH": str(ROOT)}, stop_timeout=2)
+    argv = [sys.executable, "-m", "drills.relays", f"{address}:{port}", *servers]
+    return Service(name, argv, listens(address, port), {"PYTHONPATH": str(ROOT)})

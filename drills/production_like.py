@@ -12,19 +12,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from drills import bulk, cluster, fault_drill, neighbour, ordered, report, slow, temporal_cluster, upgrade
-from drills.bulk import Summary
-from drills.fault_drill import DrillPlan
+from drills import bulk, cluster, fault_drill, neighbours, ordered, slow, temporal_cluster, upgrade
+from drills.drill import Numbers, Options, Outcome, print_outcome, print_step, unmet
 from drills.postgres import NotInstalled
-from drills.schedule import KINDS, USUAL, make_tour
-from drills.shape import EXTRAS, Shape
+from drills.schedule import KINDS
+from drills.shape import EXTRAS
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import Ports
@@ -40,7 +36,6 @@ TURNS, BENCHMARK_SCALE = 3, 0.5
 AIM = 0.6
 """The throughput in relation to that with the embedded server. It depends on the cores, so it decides nothing."""
 STEP_TIMEOUT = 900.0
-UPGRADE = "upgrade"
 INSTALLATION = "E2E_INSTALLATION"
 """Tells the end-to-end tests of a running installation: its folder has the data directory of `dev`."""
 E2E_OPTIONS = "tests/e2e -v -n 2 --dist loadfile --no-header"
@@ -50,103 +45,41 @@ ONLY_WITH_DEV = ("test_dev.py", "test_docs_commands.py")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The result of a step. Numbers are of events."""
+    """The result of a step."""
 
+    step: str
     passed: bool | None
     """None: the step cannot run on this machine."""
-    posted: int | None = None
-    lost: int | None = None
-    stuck: int | None = None
-    doubled: int | None = None
-    figure: str = ""
-    step: str = ""
-    seconds: float = 0.0
+    numbers: Numbers
+    seconds: float
 
 
-Step = Callable[[int, Shape], Awaitable[Row]]
+Step = Callable[[Options], Awaitable[Outcome]]
 
 
-async def _faults(seed: int, shape: Shape) -> Row:
-    """Kill each process once, then let the database fail in each way, and kill everything."""
-    tour = make_tour(shape)
-    return await _judged(DrillPlan(seed, tour[-1].at, RATE, USUAL, shape, tour))
-
-
-async def _kills(seed: int, shape: Shape) -> Row:
-    """Kill a process at random every five seconds."""
-    return await _judged(DrillPlan(seed, EXTRA_SECONDS, RATE, KINDS[:1], shape))
-
-
-async def _judged(plan: DrillPlan) -> Row:
-    result = await fault_drill.run(plan, report.print_fault)
-    verdict = result.verdict
-    passed = report.print_result(plan, result)
-    figure = f"{verdict.faults.total()} faults, {verdict.in_flight} in flight at them; latest {verdict.longest:.0f} s"
-    figure += "".join(f"; not injected: {text}" for text in result.left_out)
-    return Row(passed, verdict.accepted, len(verdict.lost), len(verdict.stuck), verdict.duplicates, figure)
-
-
-async def _release(seed: int, shape: Shape) -> Row:
-    result = await bulk.release(seed, BULK_EVENTS, bulk.RATE, report.print_step, shape)
-    figure = f"{result.displacement} positions out of order at most"
-    return _summary(report.print_release(result), result.summary, figure)
-
-
-async def _recovery(seed: int, shape: Shape) -> Row:
-    result = await bulk.recovery(seed, BULK_EVENTS, bulk.RATE, report.print_step, shape)
-    return _summary(report.print_recovery(result), result.summary, f"{result.counts['redelivered']} redelivered")
-
-
-def _summary(passed: bool, summary: Summary, figure: str) -> Row:
-    lost = summary.wanted - summary.received
-    return Row(passed, summary.wanted, lost, None, summary.repeated, f"{figure}; {summary.in_flight} in flight")
-
-
-async def _ordered(seed: int, shape: Shape) -> Row:
-    result = await ordered.run(seed, ORDERED_EVENTS, report.print_step, shape)
-    passed, lost = report.print_ordered(result), len(set(result.accepted) - set(result.received))
-    figure = f"in order: {'yes' if result.received == result.accepted else 'no'}; {result.kills} workers killed"
-    return Row(passed, len(result.accepted), lost, result.open, result.repeated, figure)
-
-
-async def _neighbour(seed: int, shape: Shape) -> Row:
-    found = await neighbour.run(seed, NEIGHBOUR_SECONDS, NEIGHBOUR_FACTOR, 0, report.print_step, shape=shape)
-    passed, late = report.print_neighbour(found), found.beside.lateness
-    lost, doubled = sum(seconds == float("inf") for seconds in late), sum(max(0, n - 1) for n in found.attempts)
-    figure = f"beside a hostile tenant: half within {neighbour.quantile(late, 0.5):.2f} s"
-    return Row(passed, len(late), lost, None, doubled, f"{figure}, 95 % within {neighbour.quantile(late, 0.95):.2f} s")
-
-
-async def _slow(seed: int, shape: Shape) -> Row:
-    result = await slow.run(seed, slow.EVENTS, report.print_step, shape)
-    old, new = result.slowest(is_new=False), result.slowest(is_new=True)
-    figure = f"accepted while slow: {result.interrupted} interrupted within {old:.0f} s, new ones within {new:.0f} s"
-    passed = report.print_slowed(result)
-    return Row(passed, result.posted, len(result.lost), len(result.stuck), result.repeated, figure)
-
-
-async def _e2e(seed: int, shape: Shape) -> Row:
+async def _e2e(options: Options) -> Outcome:
     """Run the end-to-end tests of client commands against the installation."""
     variables = {"HOOKKEEPER_MIN_SCHEDULE_INTERVAL": "1"}
     with tempfile.TemporaryDirectory(prefix="hookkeeper-e2e-") as name:
         folder = Path(name) / ".hookkeeper"
-        async with cluster.running(shape, folder=folder, variables=variables) as running:
+        async with cluster.running(options.shape, folder=folder, variables=variables) as running:
             api = Ports(api=running.http.base_url.port or 0)
             DataDir(folder).store_api(running.stack.url, running.stack.admin_key, api)
             tests = ["-m", "pytest", *E2E_OPTIONS.split(), *(f"--ignore=tests/e2e/{name}" for name in ONLY_WITH_DEV)]
             code, written = await _run(tests, {INSTALLATION: name})
-    counts = re.findall(r"\d+ (?:passed|failed|skipped|errors?)", written)
-    return Row(code == 0, figure=", ".join(counts))
+    counts = ", ".join(re.findall(r"\d+ (?:passed|failed|skipped|errors?)", written))
+    return Outcome({"tests": counts}, {"tests": unmet({counts: code == 0})}, numbers=Numbers(figure=counts))
 
 
-async def _throughput(seed: int, shape: Shape) -> Row:
+async def _throughput(options: Options) -> Outcome:
     """Compare the throughput with that of the embedded server, in turns."""
     with tempfile.TemporaryDirectory(prefix="hookkeeper-bench-") as folder:
-        options = ["--turns", str(TURNS), "--scale", str(BENCHMARK_SCALE), "--results", folder]
+        scale = ["--turns", str(TURNS), "--scale", str(BENCHMARK_SCALE), "--results", folder]
         chosen = ["--contenders", "hookkeeper", "production"]
-        code, _ = await _run(["-m", "benchmarks", "throughput", *chosen, *options], {})
+        code, _ = await _run(["-m", "benchmarks", "throughput", *chosen, *scale], {})
         compared = await asyncio.to_thread(_compared, Path(folder))
-    return Row(code == 0 and compared.ratio > 0, figure=str(compared))
+    wrong = unmet({"a measurement failed": code == 0 and compared.ratio > 0})
+    return Outcome({"throughput": compared}, {"throughput": wrong}, numbers=Numbers(figure=str(compared)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +129,7 @@ async def _run(arguments: Sequence[str], variables: dict[str, str]) -> tuple[int
     try:
         async for line in process.stdout:
             written += line.decode()
-            report.print_step(line.decode().rstrip())
+            print_step(line.decode().rstrip())
         return await process.wait(), written
     finally:
         if process.returncode is None:
@@ -204,69 +137,69 @@ async def _run(arguments: Sequence[str], variables: dict[str, str]) -> tuple[int
             await process.wait()
 
 
-async def _upgrade(seed: int, shape: Shape, earlier: str = "") -> Row:
-    """Upgrade from an earlier release to HEAD, go back, and upgrade again, under load and with everything pending."""
-    earlier = earlier or upgrade.latest_tag()
-    result = await upgrade.run(seed, earlier, upgrade.SECONDS, upgrade.RATE, report.print_step, shape)
-    passed, found = report.print_upgrade(result), result.verdicts.values()
-    lost, stuck = sum(len(each.lost) for each in found), sum(len(each.stuck) for each in found)
-    figure = f"from {earlier}; latest {max(each.longest for each in found):.0f} s"
-    posted, doubled = sum(each.accepted for each in found), sum(each.duplicates for each in found)
-    return Row(passed, posted, lost, stuck, doubled, figure)
-
-
-STEPS: dict[str, tuple[Step, Shape]] = {
-    "e2e": (_e2e, Shape("production")),
-    "faults": (_faults, Shape("production")),
-    "release": (_release, Shape("production")),
-    "recovery": (_recovery, Shape("production")),
-    "ordered": (_ordered, Shape("production")),
-    "neighbour": (_neighbour, Shape("production")),
-    "slow": (_slow, Shape("production")),
-    UPGRADE: (_upgrade, Shape("production")),
-    **{extra: (_kills, Shape("production", frozenset({extra}))) for extra in EXTRAS},
-    "throughput": (_throughput, Shape("production")),
-    "faults, roles": (_faults, Shape("roles")),
-    "release, roles": (_release, Shape("roles")),
-    "ordered, roles": (_ordered, Shape("roles")),
-    "slow, roles": (_slow, Shape("roles")),
+PRODUCTION, ROLES = Options(on="production"), Options(on="roles")
+FEW = replace(PRODUCTION, events=BULK_EVENTS)
+STEPS: dict[str, tuple[Step, Options]] = {
+    "e2e": (_e2e, PRODUCTION),
+    "faults": (fault_drill.run, replace(PRODUCTION, tour=True, rate=RATE)),
+    "release": (bulk.release, FEW),
+    "recovery": (bulk.recovery, FEW),
+    "ordered": (ordered.run, replace(PRODUCTION, events=ORDERED_EVENTS)),
+    "neighbour": (neighbours.run, replace(PRODUCTION, seconds=NEIGHBOUR_SECONDS, factor=NEIGHBOUR_FACTOR)),
+    "slow": (slow.run, PRODUCTION),
+    "upgrade": (upgrade.run, PRODUCTION),
+    **{
+        extra: (
+            fault_drill.run,
+            replace(PRODUCTION, extras=(extra,), kinds=KINDS[:1], seconds=EXTRA_SECONDS, rate=RATE),
+        )
+        for extra in EXTRAS
+    },
+    "throughput": (_throughput, PRODUCTION),
+    "faults, roles": (fault_drill.run, replace(ROLES, tour=True, rate=RATE)),
+    "release, roles": (bulk.release, replace(FEW, on="roles")),
+    "ordered, roles": (ordered.run, replace(ROLES, events=ORDERED_EVENTS)),
+    "slow, roles": (slow.run, ROLES),
 }
 
 
-def print_steps(rows: Sequence[Row]) -> bool:
-    """Print the table of all steps, and return whether all passed."""
-    table = Table(box=None, padding=(0, 1))
-    for title in ("step", "verdict"):
-        table.add_column(title)
-    for title in ("seconds", "posted", "lost", "stuck", "doubled"):
-        table.add_column(title, justify="right")
-    table.add_column("figures")
-    for row in rows:
-        numbers = ("" if number is None else str(number) for number in (row.posted, row.lost, row.stuck, row.doubled))
-        verdict = {True: "pass", False: "FAIL", None: "not run"}[row.passed]
-        table.add_row(row.step, verdict, f"{row.seconds:.0f}", *numbers, row.figure)
-    report.print_wide(table)
-    return any(row.passed for row in rows) and not any(row.passed is False for row in rows)
+def summarize(rows: Sequence[Row]) -> Outcome:
+    """Return the table of all steps. At least one has to run, and none may fail."""
+    verdicts = {True: "pass", False: "FAIL", None: "not run"}
+    shown = {
+        row.step: [
+            verdicts[row.passed],
+            f"{row.seconds:.0f}",
+            *("" if value is None else value for value in astuple(row.numbers)),
+        ]
+        for row in rows
+    }
+    failures = {
+        "steps": [row.step for row in rows if row.passed is False],
+        "wrong": unmet({"no step has passed": any(row.passed for row in rows)}),
+    }
+    columns = ("<step", "<verdict", "seconds", "posted", "lost", "stuck", "doubled", "<figures")
+    return Outcome(shown, failures, columns)
 
 
-async def run(seed: int, only: Sequence[str], earlier: str) -> list[Row]:
-    """Build the server if necessary, run the steps one after the other, and return their results. `earlier` names the
-    release from which to upgrade; empty: the latest one with a tag.
-    """
+async def run(options: Options) -> Outcome:
+    """Build the server if necessary, and run the steps one after the other."""
     await temporal_cluster.build()
-    rows = []
-    for name in only or STEPS:
-        step, shape = STEPS[name]
-        if name == UPGRADE:
-            step = partial(_upgrade, earlier=earlier)
-        report.print_step(f"\n{name}: {STEPS[name][0].__doc__ or ''}")
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(STEP_TIMEOUT):
-                row = await step(seed, shape)
-        except NotInstalled as missing:
-            row = Row(None, figure=str(missing))
-        except Exception as error:  # noqa: BLE001 - the other steps run all the same
-            row = Row(False, figure=str(error).splitlines()[0] if isinstance(error, Failed) else repr(error))
-        rows.append(replace(row, step=name, seconds=time.monotonic() - began))
-    return rows
+    return summarize([await _row(name, options) for name in options.only or STEPS])
+
+
+async def _row(name: str, options: Options) -> Row:
+    step, its_options = STEPS[name]
+    print_step(f"\n{name}: {step.__doc__ or ''}")
+    began = time.monotonic()
+    passed: bool | None = False
+    try:
+        async with asyncio.timeout(STEP_TIMEOUT):
+            outcome = await step(replace(its_options, seed=options.seed, release=options.release))
+    except NotInstalled as missing:
+        passed, numbers = None, Numbers(figure=str(missing))
+    except Exception as error:  # noqa: BLE001 - the other steps run all the same
+        numbers = Numbers(figure=str(error).splitlines()[0] if isinstance(error, Failed) else repr(error))
+    else:
+        passed, numbers = print_outcome(outcome), outcome.numbers
+    return Row(name, passed, numbers, time.monotonic() - began)

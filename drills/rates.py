@@ -1,12 +1,12 @@
 """The rates drill: a large backlog of one webhook with a rate delays no other's events."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from drills.answers import PlannedAnswer
-from drills.environment import Environment, Report, environment
-from drills.load_generator import LoadGenerator
-from drills.shape import EMBEDDED, Shape
+from drills.drill import Options, Outcome, print_step, unmet
+from drills.environment import Environment, environment, until
 
 WITHOUT_FAIRNESS = (
     "matching.enableFairness=false",
@@ -25,78 +25,54 @@ TOLERANCE = 0.1
 """The part by which a rate may differ, as measured from the first to the last request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rated:
-    """The result of the drill."""
+async def run(options: Options) -> Outcome:
+    """Let events of one webhook wait for its rate, and measure at which rate those of another tenant arrive."""
+    events = options.events or EVENTS
+    async with environment(options.seed, options.shape, temporal_config=WITHOUT_FAIRNESS) as env:
+        await env.register("backlog", _accept, rate_limit=BACKLOG_RATE)
+        await env.register("other", _accept, tenant=OTHER_TENANT, rate_limit=OTHER_RATE)
+        other = replace(env.load, tenant=OTHER_TENANT, accepted=[], unaccepted=[], refused=[])
+        print_step(f"posting {events} events in {events / POSTS_PER_SECOND:.0f} s to a webhook of {BACKLOG_RATE:g}/s")
+        await env.load.post(events / POSTS_PER_SECOND, POSTS_PER_SECOND)
+        print_step(f"{events - len(_arrivals(env, 'backlog'))} wait; posting {OTHER_EVENTS} events of another tenant")
+        await asyncio.gather(*(other.send(n, ARRIVAL_TIMEOUT) for n in range(OTHER_EVENTS)))
+        await until(lambda: len(_arrivals(env, "other")) >= OTHER_EVENTS, ARRIVAL_TIMEOUT)
+        refused = sum(len(load.refused) + len(load.unaccepted) for load in (env.load, other))
+        return judge(len(env.load.accepted), _arrivals(env, "backlog"), _arrivals(env, "other"), refused)
 
-    backlog: int
-    """Events accepted for the first webhook."""
-    waiting: int
-    """Those still waiting when all events of the other webhook had arrived."""
-    backlog_rate: float
-    """Requests a second, from the first to the last."""
-    other: int
-    """Events that arrived at the other webhook."""
-    other_rate: float
-    refused: int
-    """Events that were not accepted."""
 
-    @property
-    def passed(self) -> bool:
-        return (
-            not self.refused
-            and self.waiting > 0
-            and self.other == OTHER_EVENTS
-            and _is_near(self.other_rate, OTHER_RATE)
-            and _is_near(self.backlog_rate, BACKLOG_RATE)
-        )
+def judge(backlog: int, at_backlog: Sequence[float], at_other: Sequence[float], refused: int) -> Outcome:
+    """Judge the times at which events of a backlog and of the other webhook have arrived, in order."""
+    waiting, backlog_rate, other_rate = backlog - len(at_backlog), _rate(at_backlog), _rate(at_other)
+    conditions = {
+        "events were refused": not refused,
+        "no event waits": waiting > 0,
+        "not all events of the other tenant arrived": len(at_other) == OTHER_EVENTS,
+        "the other tenant has another rate": _is_near(other_rate, OTHER_RATE),
+        "the backlog has another rate": _is_near(backlog_rate, BACKLOG_RATE),
+    }
+    rows = {
+        "events refused": (refused, 0),
+        "events of the backlog": (backlog, ""),
+        "  waiting at the end": (waiting, "some"),
+        "  requests a second": (f"{backlog_rate:.2f}", f"{BACKLOG_RATE:g}"),
+        "events of the other tenant that arrived": (len(at_other), OTHER_EVENTS),
+        "  its requests a second": (f"{other_rate:.2f}", f"{OTHER_RATE:g}"),
+    }
+    return Outcome(rows, {"wrong": unmet(conditions)}, ("<", "measured", "wanted"))
 
 
 def _is_near(measured: float, rate: float) -> bool:
     return abs(measured - rate) <= TOLERANCE * rate
 
 
-async def run(seed: int, events: int, report: Report, shape: Shape = EMBEDDED) -> Rated:
-    """Let events of one webhook wait for its rate, and measure at which rate those of another tenant arrive."""
-    async with environment(seed, shape, temporal_config=WITHOUT_FAIRNESS) as env:
-        await env.register("backlog", _accept, rate_limit=BACKLOG_RATE)
-        await env.register("other", _accept, tenant=OTHER_TENANT, rate_limit=OTHER_RATE)
-        other = replace(env.load, tenant=OTHER_TENANT, accepted=[], unaccepted=[], refused=[])
-        report(f"posting {events} events in {events / POSTS_PER_SECOND:.0f} s to a webhook of {BACKLOG_RATE:g}/s")
-        await env.load.post(events / POSTS_PER_SECOND, POSTS_PER_SECOND)
-        report(f"{events - len(_arrivals(env, 'backlog'))} wait; posting {OTHER_EVENTS} events of another tenant")
-        await asyncio.gather(*(other.send(n, ARRIVAL_TIMEOUT) for n in range(OTHER_EVENTS)))
-        await _until_arrived(env)
-        return _result(env, other)
-
-
 def _accept(event_id: str, number: int) -> PlannedAnswer:
     return PlannedAnswer(200, 0.0)
-
-
-async def _until_arrived(env: Environment) -> None:
-    """Wait until all events of the other webhook have arrived, or their time is over."""
-    loop = asyncio.get_running_loop()
-    ends = loop.time() + ARRIVAL_TIMEOUT
-    while len(_arrivals(env, "other")) < OTHER_EVENTS and loop.time() < ends:
-        await asyncio.sleep(0.1)
-
-
-def _result(env: Environment, other: LoadGenerator) -> Rated:
-    at_backlog, at_other = _arrivals(env, "backlog"), _arrivals(env, "other")
-    return Rated(
-        backlog=len(env.load.accepted),
-        waiting=len(env.load.accepted) - len(at_backlog),
-        backlog_rate=_rate(at_backlog),
-        other=len(at_other),
-        other_rate=_rate(at_other),
-        refused=sum(len(load.refused) + len(load.unaccepted) for load in (env.load, other)),
-    )
 
 
 def _arrivals(env: Environment, webhook: str) -> list[float]:
     return sorted(request.arrived for request in env.receivers.requests if request.webhook == webhook)
 
 
-def _rate(times: list[float]) -> float:
+def _rate(times: Sequence[float]) -> float:
     return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0

@@ -3,9 +3,10 @@
 import asyncio
 import hashlib
 import json
+import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,16 +64,28 @@ def _close_connection(request: web.Request, answer: PlannedAnswer) -> None:
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[Receivers]:
-    """Serve on a free port until the block ends."""
-    state = Receivers()
-    app = web.Application(client_max_size=1024 * 1024)
-    app.router.add_post("/{name}", state.receive)
+async def serving(
+    receive: Callable[[web.Request], Awaitable[web.Response]],
+    *contexts: ssl.SSLContext,
+    address: str = "127.0.0.1",
+) -> AsyncIterator[list[int]]:
+    """Serve HTTP, and HTTPS with each of the contexts, until the block ends; yield the ports."""
+    app = web.Application(client_max_size=4 * 1024 * 1024)
+    app.router.add_post("/{name:.*}", receive)
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
-        state.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield state
+        for context in (None, *contexts):
+            await web.TCPSite(runner, address, 0, backlog=1024, ssl_context=context).start()
+        yield [address[1] for address in runner.addresses]
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receivers]:
+    """Serve on a free port until the block ends."""
+    state = Receivers()
+    async with serving(state.receive) as (port,):
+        state.url = f"http://127.0.0.1:{port}"
+        yield state

@@ -2,16 +2,22 @@
 
 A relay passes all bytes on. For each request that begins a step it asks a plan what to do. It can drop the request, or
 pass it on and drop the answer, and in both cases it breaks the connection; and it can kill a process at that moment.
+
+    python -m drills.relays ADDRESS SERVER …   a load balancer
 """
 
 import asyncio
+import itertools
 import re
+import sys
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from hookkeeper.cli.processes import run, until_stopped
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Step = Literal["commit", "start"]
@@ -128,19 +134,9 @@ async def _answers(connection: _Connection, reader: asyncio.StreamReader) -> Non
                 await connection.to_client.drain()
 
 
-@dataclass(frozen=True, slots=True)
-class Relays:
-    """The relays of the API."""
-
-    registry: Relay
-    temporal: Relay
-    environment: dict[str, str]
-    """Variables with which the API connects through them."""
-
-
 @asynccontextmanager
-async def relaying(sockets: Path, temporal_port: int) -> AsyncIterator[Relays]:
-    """Relay to the registry, whose socket is in this folder, and to Temporal, until the block ends."""
+async def relaying(sockets: Path, temporal_port: int) -> AsyncIterator[tuple[tuple[Relay, Relay], dict[str, str]]]:
+    """Relay to the registry, whose socket is in this folder, and to Temporal; yield variables for the API, too."""
     registry = Relay(lambda: asyncio.open_unix_connection(sockets / SOCKET), "commit", commits)
     temporal = Relay(lambda: asyncio.open_connection("127.0.0.1", temporal_port), "start", starts)
     folder = sockets / "relay"
@@ -155,7 +151,7 @@ async def relaying(sockets: Path, temporal_port: int) -> AsyncIterator[Relays]:
             "HOOKKEEPER_DATABASE_URL": f"postgresql+asyncpg://postgres@/postgres?host={folder}",
             "TEMPORAL_ADDRESS": f"127.0.0.1:{port}",
         }
-        yield Relays(registry, temporal, environment)
+        yield (registry, temporal), environment
 
 
 def starts() -> Begins:
@@ -186,3 +182,31 @@ def commits() -> Begins:
         return True
 
     return begins
+
+
+async def balance(address: str, servers: Sequence[str]) -> None:
+    """Listen on an address, `host:port`, and pass each connection on to the next server that listens, until stopped."""
+    turns = itertools.cycle(servers)
+
+    async def connect() -> Streams:
+        for _ in servers[1:]:
+            try:
+                return await asyncio.open_connection(*_parts(next(turns)))
+            except OSError:
+                continue
+        return await asyncio.open_connection(*_parts(next(turns)))
+
+    relay = Relay(connect)
+    async with await asyncio.start_server(relay.serve, *_parts(address), backlog=1024):
+        async with until_stopped():
+            await asyncio.Event().wait()
+        await relay.close()
+
+
+def _parts(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+if __name__ == "__main__":
+    run(balance(sys.argv[1], sys.argv[2:]))

@@ -153,9 +153,7 @@ class Site:
         variables = self.variables(server, case)
 
         def service(command: str) -> Service:
-            return Service(
-                command, hookkeeper_command(command), lambda: self._is_ready(command), variables, 30.0, 120.0
-            )
+            return Service(command, hookkeeper_command(command), lambda: self._is_ready(command), variables)
 
         async with Supervisor(server.folder / "logs") as processes:
             await processes.start(temporal_cluster.service("temporal", server.folder, config, self.address))

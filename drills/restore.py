@@ -17,13 +17,14 @@ import httpx
 
 from drills import cluster, temporal_cluster
 from drills.answers import PlannedAnswer
-from drills.environment import TENANT, Report
+from drills.drill import Options, Outcome, print_step
+from drills.environment import TENANT, until
 from drills.event_log import list_events
-from drills.excuses import RECORDING_TIME
 from drills.postgres import own
 from drills.receiver import Receivers, receiving
 from drills.restorable import ADMIN_KEY, CASES, DATABASES, PROMOTED, Case, Site, hookkeeper_command, kill, run_command
 from drills.supervisor import Supervisor
+from drills.verdict import RECORDING_TIME
 from hookkeeper.asyncio_tasks import in_background
 from hookkeeper.cli.console import Failed
 
@@ -121,7 +122,7 @@ class Posted:
         return cluster.client(self.url, ADMIN_KEY, timeout=20)
 
 
-async def run(events: int, report: Report, only: Sequence[Case] = CASES) -> list[Restored]:
+async def run(options: Options) -> Outcome:
     """Post events, make backups, kill everything, and restore it in each way. Raises `Failed`."""
     if reason := temporal_cluster.why_missing():
         raise Failed(reason)
@@ -131,18 +132,20 @@ async def run(events: int, report: Report, only: Sequence[Case] = CASES) -> list
         site, receivers = Site(folder), await resources.enter_async_context(receiving())
         replica = await resources.enter_async_context(Supervisor(folder / "logs-replica"))
         posted = Posted(site.api)
-        moment = await _live(site, replica, receivers, posted, events, report)
+        moment = await _live(site, replica, receivers, posted, options.events or EVENTS)
         ended, found = time.time(), list[Restored]()
         _answer(receivers, {*KINDS, NEW})
-        for case in only:
-            report(f"restoring: {case.name}")
+        for case in CASES:
+            print_step(f"restoring: {case.name}")
             found.append(await _restore(site, case, replica, receivers, posted, moment, ended))
-        return found
+    return Outcome(
+        columns=("<", *found[0].counts, "ready"),
+        rows={each.case.name: (*each.counts.values(), f"{each.seconds:.0f} s") for each in found},
+        failures={f"{each.case.name}: {name}": events for each in found for name, events in each.failures.items()},
+    )
 
 
-async def _live(
-    site: Site, replica: Supervisor, receivers: Receivers, posted: Posted, events: int, report: Report
-) -> float:
+async def _live(site: Site, replica: Supervisor, receivers: Receivers, posted: Posted, events: int) -> float:
     """Use an installation, back it up, and kill it; return the moment of the backup."""
     async with Supervisor(site.folder / "logs-primary") as databases:
         await site.prepare(databases, replica)
@@ -150,17 +153,17 @@ async def _live(
             _answer(receivers, {"takes"})
             for kind in KINDS:
                 await _register(posted, receivers, kind)
-            report(f"posting {len(KINDS) * events} events")
+            print_step(f"posting {len(KINDS) * events} events")
             await posted.post(KINDS, events, "before")
             moment = time.time()
-            report("dumping, while others are posted")
+            print_step("dumping, while others are posted")
             async with asyncio.TaskGroup() as work:
                 work.create_task(posted.post(KINDS, events, "meanwhile"))
                 for database in DATABASES:
                     await site.dump(database)
             _answer(receivers, {"takes", "later"})
             await _register(posted, receivers, NEW)
-            report("posting after the backups, until everything is killed")
+            print_step("posting after the backups, until everything is killed")
             await posted.post((NEW, *KINDS), events, "after")
             async with in_background(posted.post(KINDS, 10 * events, "end"), "post until the end"):
                 await asyncio.sleep(10)
@@ -238,11 +241,12 @@ async def _register(posted: Posted, receivers: Receivers, kind: str) -> None:
 async def _settle(receivers: Receivers, expected: set[str]) -> None:
     """Wait until all of these are delivered, or `TIMEOUT` passes, and no more requests come."""
     began = time.time()
-    while time.time() - began < TIMEOUT:
+
+    def is_settled() -> bool:
         delivered = {request.event_id for request in receivers.requests if request.is_delivery}
-        if time.time() - max(began, receivers.latest()) > QUIET and expected <= delivered:
-            return
-        await asyncio.sleep(0.5)
+        return time.time() - max(began, receivers.latest()) > QUIET and expected <= delivered
+
+    await until(is_settled, TIMEOUT)
 
 
 async def _list(posted: Posted) -> Set[str]:

@@ -1,7 +1,7 @@
 """When each fault is injected. Pure: the same seed gives the same schedule."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Literal, get_args
 
@@ -16,16 +16,26 @@ CLOCKS = (*WORKERS, *EMBEDDED.apis)
 """Processes whose clock can be set."""
 EVERYTHING = "everything"
 
-KILL_EVERY = 5.0
-STOP_EVERY, STOP_SECONDS = 30.0, (12.0, 15.0)
-"""A worker is stopped for longer than the heartbeat timeout of 10 s: another one takes over, then it continues."""
-DISK_EVERY, DISK_SECONDS = 90.0, (8.0, 12.0)
-READ_ONLY_EVERY, READ_ONLY_SECONDS = 75.0, (6.0, 10.0)
-IMMEDIATE_EVERY = 60.0
-EVERYTHING_EVERY = 150.0
+EVERY: dict[Kind, float] = {
+    "kill": 5.0,
+    "kill everything": 150.0,
+    "stop": 30.0,
+    "disk full": 90.0,
+    "read-only": 75.0,
+    "immediate stop": 60.0,
+    "clock": 40.0,
+}
+"""Seconds in which each kind has one fault."""
+LASTS: dict[Kind, tuple[float, float]] = {
+    "stop": (12.0, 15.0),  # longer than the heartbeat timeout of 10 s: another worker takes over, then it continues
+    "disk full": (8.0, 12.0),
+    "read-only": (6.0, 10.0),
+    "clock": (6.0, 12.0),
+}
+"""Least and most seconds that a fault lasts; the others end a process at once."""
 TOUR_EVERY = 6.0
 """Seconds from one fault of a tour to the next."""
-CLOCK_EVERY, CLOCK_SECONDS, CLOCK_STEP = 40.0, (6.0, 12.0), (20.0, 100.0)
+CLOCK_STEP = (20.0, 100.0)
 """Ahead or back, by less than the age at which receivers reject a signature."""
 
 
@@ -57,45 +67,29 @@ def make_schedule(
 
 def make_tour(shape: Shape) -> tuple[Fault, ...]:
     """Kill each process once, one after the other; then let the database fail in each way, and kill everything."""
-    faults = [Fault(0.0, "kill", name) for name in shape.targets]
-    faults += [Fault(0.0, "stop", WORKERS[0], STOP_SECONDS[0]), Fault(0.0, "immediate stop", shape.database)]
-    faults += [Fault(0.0, "read-only", shape.database, READ_ONLY_SECONDS[0])]
-    faults += [Fault(0.0, "disk full", shape.database, DISK_SECONDS[0]), Fault(0.0, "kill everything", EVERYTHING)]
+    faults: list[tuple[Kind, str]] = [("kill", name) for name in shape.targets]
+    faults += [("stop", WORKERS[0]), ("immediate stop", shape.database), ("read-only", shape.database)]
+    faults += [("disk full", shape.database), ("kill everything", EVERYTHING)]
     tour, at = [], 0.0
-    for fault in faults:
+    for kind, target in faults:
         at += TOUR_EVERY
-        tour.append(replace(fault, at=at))
-        at += fault.seconds
+        tour.append(Fault(at, kind, target, LASTS.get(kind, (0.0,))[0]))
+        at += tour[-1].seconds
     return tuple(tour)
 
 
 def _faults(kind: Kind, random: Random, seconds: float, shape: Shape) -> Iterator[Fault]:
-    match kind:
-        case "kill":
-            for at in _times(random, KILL_EVERY, seconds):
-                yield Fault(at, kind, random.choice(shape.targets))
-        case "kill everything":
-            for at in _times(random, EVERYTHING_EVERY, seconds):
-                yield Fault(at, kind, EVERYTHING)
-        case "stop":
-            for at in _times(random, STOP_EVERY, seconds):
-                yield Fault(at, kind, random.choice(WORKERS), round(random.uniform(*STOP_SECONDS), 2))
-        case "disk full":
-            for at in _times(random, DISK_EVERY, seconds):
-                yield Fault(at, kind, shape.database, round(random.uniform(*DISK_SECONDS), 2))
-        case "read-only":
-            for at in _times(random, READ_ONLY_EVERY, seconds):
-                yield Fault(at, kind, shape.database, round(random.uniform(*READ_ONLY_SECONDS), 2))
-        case "immediate stop":
-            for at in _times(random, IMMEDIATE_EVERY, seconds):
-                yield Fault(at, kind, shape.database)
-        case "clock":
-            for at in _times(random, CLOCK_EVERY, seconds):
-                step = random.choice((1, -1)) * round(random.uniform(*CLOCK_STEP), 1)
-                yield Fault(at, kind, random.choice(CLOCKS), round(random.uniform(*CLOCK_SECONDS), 2), step)
-
-
-def _times(random: Random, every: float, seconds: float) -> Iterator[float]:
-    """Return a random time in each interval of `every` seconds, not close to its ends."""
-    for n in range(int(seconds / every)):
-        yield round((n + random.uniform(0.2, 0.8)) * every, 2)
+    """Return one fault in each interval of its kind, not close to its ends."""
+    targets: dict[Kind, tuple[str, ...]] = {
+        "kill": shape.targets,
+        "kill everything": (EVERYTHING,),
+        "stop": WORKERS,
+        "clock": CLOCKS,
+    }
+    possible = targets.get(kind, (shape.database,))
+    for n in range(int(seconds / EVERY[kind])):
+        at = round((n + random.uniform(0.2, 0.8)) * EVERY[kind], 2)
+        step = random.choice((1, -1)) * round(random.uniform(*CLOCK_STEP), 1) if kind == "clock" else 0.0
+        target = random.choice(possible) if len(possible) > 1 else possible[0]
+        lasts = round(random.uniform(*LASTS[kind]), 2) if kind in LASTS else 0.0
+        yield Fault(at, kind, target, lasts, step)

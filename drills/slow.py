@@ -6,13 +6,12 @@ While it is slow, events whose acceptance was interrupted are accepted as new on
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from signal import SIGCONT, SIGSTOP
 
 from drills.answers import PlannedAnswer
-from drills.environment import TENANT, Environment, Report, environment
+from drills.drill import Numbers, Options, Outcome, print_step, unmet
+from drills.environment import TENANT, Environment, environment
 from drills.event_log import EventLog
-from drills.shape import Shape
 from hookkeeper.cli.console import Failed
 
 EVENTS = 60
@@ -24,61 +23,57 @@ INTERRUPTION = 20.0
 POST_TIMEOUT, ACCEPT_TIMEOUT, DELIVERY_TIMEOUT = 30.0, 120.0, 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Slowed:
-    """The result of the drill."""
-
-    interrupted: int
-    """Events that were answered with 503 while Temporal stood still."""
-    accepted: dict[str, float]
-    """Seconds in which each event was accepted while Temporal was slow."""
-    posted: int
-    lost: tuple[str, ...]
-    stuck: tuple[str, ...]
-    repeated: int
-    """Requests for an event that had been delivered. No process dies, so there must be none."""
-
-    @property
-    def passed(self) -> bool:
-        wrong = self.lost or self.stuck or self.repeated
-        return self.interrupted > 0 and len(self.accepted) == self.posted and not wrong
-
-    def slowest(self, is_new: bool) -> float:
-        """Return the most seconds in which a new event, or an interrupted one, was accepted."""
-        return max((taken for name, taken in self.accepted.items() if name.startswith("new") is is_new), default=0.0)
-
-
-async def run(seed: int, events: int, report: Report, shape: Shape) -> Slowed:
+async def run(options: Options) -> Outcome:
     """Interrupt events, slow Temporal down, and post them again together with new ones."""
-    if not shape.is_production:
+    seed, events = options.seed, options.events or EVENTS
+    if not options.shape.is_production:
         raise Failed("the slow drill needs --on production: a relay is between each process and Temporal there")
-    async with environment(seed, shape, relayed=True) as env:
+    async with environment(seed, options.shape, relayed=True) as env:
         webhook = await env.register("slow", lambda *_: PlannedAnswer(200, 0.0))
         old, new = ([f"{kind}-{seed}-{n}" for n in range(events)] for kind in ("interrupted", "new"))
-        interrupted = await _interrupt(env, old, report)
+        interrupted = await _interrupt(env, old)
         _delay(env, DELAY)
-        report(f"{interrupted} of {events} events were refused; each call of Temporal takes {DELAY:g} s now")
+        print_step(f"{interrupted} of {events} events were refused; each call of Temporal takes {DELAY:g} s now")
         accepted = await _accept_all(env, [*old, *new])
-        report(f"{len(accepted)} of {2 * events} are accepted; Temporal works again")
+        print_step(f"{len(accepted)} of {2 * events} are accepted; Temporal works again")
         _delay(env, 0.0)
         log = EventLog(env.http, TENANT, {webhook: "slow"})
         await log.until_final(DELIVERY_TIMEOUT, env.receivers.latest)
         await log.read(accepted)
     delivered = [request.event_id for request in env.receivers.requests if request.is_delivery]
-    return Slowed(
-        interrupted,
-        accepted,
-        2 * events,
-        tuple(accepted.keys() - set(delivered)),
-        tuple(event_id for event_id in accepted if log.statuses.get(event_id) != "succeeded"),
-        len(delivered) - len(set(delivered)),
+    lost, repeated = accepted.keys() - set(delivered), len(delivered) - len(set(delivered))
+    stuck = [event_id for event_id in accepted if log.statuses.get(event_id) != "succeeded"]
+    slowest_old, slowest_new = (max((accepted.get(id_, 0.0) for id_ in ids), default=0.0) for ids in (old, new))
+    figure = f"interrupted within {slowest_old:.0f} s, new ones within {slowest_new:.0f} s"
+    return Outcome(
+        rows={
+            "events accepted": f"{len(accepted)} of {2 * events}",
+            "  refused before, while Temporal stood still": interrupted,
+            "interrupted events accepted within": f"{slowest_old:.1f} s",
+            "new events accepted within": f"{slowest_new:.1f} s",
+            "lost": len(lost),
+            "stuck": len(stuck),
+            "delivered twice": repeated,
+        },
+        failures={
+            "lost": lost,
+            "stuck": stuck,
+            "wrong": unmet(
+                {
+                    "no event was interrupted": interrupted > 0,
+                    "not all events were accepted": len(accepted) == 2 * events,
+                    "events were delivered twice, and no process died": not repeated,
+                }
+            ),
+        },
+        numbers=Numbers(2 * events, len(lost), len(stuck), repeated, f"accepted while slow: {figure}"),
     )
 
 
-async def _interrupt(env: Environment, event_ids: list[str], report: Report) -> int:
+async def _interrupt(env: Environment, event_ids: list[str]) -> int:
     """Post the events while Temporal stands still; return how many were refused."""
     names = env.cluster.shape.temporal
-    report("Temporal stands still")
+    print_step("Temporal stands still")
     for name in names:
         env.cluster.signal(name, SIGSTOP)
     try:
@@ -112,5 +107,5 @@ async def _post(env: Environment, event_id: str) -> int:
 
 
 def _delay(env: Environment, seconds: float) -> None:
-    for relay in env.cluster.delays:
+    for relay in env.cluster.relays:
         relay.delay = seconds

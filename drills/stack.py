@@ -16,21 +16,16 @@ from urllib.request import ProxyHandler, build_opener
 
 from pydantic import SecretStr
 
-from drills.supervisor import Service, ServiceFailed, ServiceMisconfigured, Supervisor
+from drills.supervisor import Service, Supervisor
 from hookkeeper import temporal_names
 from hookkeeper.cli import local, temporal_server
-from hookkeeper.cli.console import Failed, InvalidSettings
+from hookkeeper.cli.child_process import ProcessFailed
+from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import LOCALHOST, Ports, reserved
-from hookkeeper.cli.processes import SHUTDOWN_MARGIN
 from hookkeeper.cli.startup import read_settings
 from hookkeeper.settings import Settings
 
-API_STOP_TIMEOUT = 25.0
-"""Seconds after which the API is killed if it has not stopped."""
-START_TIMEOUT = 120.0
-"""Seconds in which a worker or the API has to be ready; this includes the start of Temporal."""
-LOCAL_WORKER = ["worker", "--local"]
 READINESS_TIMEOUT = 2.0
 """Seconds in which the API has to say whether it is ready."""
 _direct = build_opener(ProxyHandler({}))
@@ -42,23 +37,16 @@ class StackPlan:
 
     data: DataDir
     ports: Ports
-    host: str = LOCALHOST
-    """The address on which the API listens."""
     settings: Settings | None = None
-    """None: those of the environment."""
-    send_emails: bool = True
-    """False, or no provider is set: emails are written to files."""
+    """None: those of the environment. Emails are written to files in any case."""
     encrypt: bool = False
     """Create an encryption key if there is none."""
-    database: Service | None = None
-    """A database server for the registry. Without one, the registry is a SQLite file."""
     workers: tuple[str, ...] = ("worker",)
     apis: tuple[str, ...] = ("api",)
-    temporal: Service | None = None
-    """A Temporal server that listens on `ports.temporal` and has the namespace `default`. None: the embedded one."""
     foundation: Callable[[Supervisor], Awaitable[Sequence[Service]]] | None = None
-    """Starts and returns what Hookkeeper needs, in place of `database` and `temporal`. Then the commands are those of
-    production: `migrate`, workers of a version, APIs, `promote`."""
+    """Starts and returns what Hookkeeper needs. None: the embedded Temporal server; the registry is a SQLite file."""
+    as_in_production: bool = False
+    """The commands are those of production: `migrate`, workers of a version, APIs, `promote`."""
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Further environment variables of a worker, an API or a command, by its name."""
     python: str = sys.executable
@@ -81,32 +69,33 @@ class Stack:
 
 @asynccontextmanager
 async def running(plan: StackPlan) -> AsyncIterator[Stack]:
-    """Start all services, and stop them when the block ends.
-
-    Raises `Failed`, or `InvalidSettings` if a service has an invalid setting.
-    """
+    """Start all services, and stop them when the block ends. Raises `Failed`."""
     data, ports = plan.data, plan.ports
     async with AsyncExitStack() as resources:
         resources.enter_context(data.locked())
+        resources.enter_context(reserved(LOCALHOST, ports))
         configured = plan.settings or read_settings()
-        resources.enter_context(reserved(plan.host, ports))
-        settings = local.settings_for(configured, data, plan.host, ports, plan.send_emails, plan.encrypt)
+        settings = local.settings_for(configured, data, LOCALHOST, ports, send_emails=False, encrypt=plan.encrypt)
         assert settings.admin_key is not None
-        url = local.url(plan.host, ports)
+        url = local.url(LOCALHOST, ports)
         supervisor = await resources.enter_async_context(Supervisor(data.logs))
         hookkeeper = _hookkeeper_services(plan, settings, url)
+        commands = {command: _variables(plan, settings, command) for command in ("migrate", "promote")}
+
+        async def run(command: str, *options: str) -> None:
+            await supervisor.run(command, [plan.python, "-m", "hookkeeper", command, *options], commands[command])
+
         try:
             if plan.foundation:
                 below = await plan.foundation(supervisor)
-                await _start_hookkeeper(supervisor, plan, settings, hookkeeper)
             else:
-                temporal = plan.temporal or _embedded_server(data.path, ports, settings)
-                below = (temporal, *_database(plan))
-                starting = _start_hookkeeper(supervisor, plan, settings, hookkeeper)
-                await asyncio.gather(supervisor.start(temporal), starting)
-        except ServiceMisconfigured as error:
-            raise InvalidSettings(str(error)) from error
-        except (temporal_server.EmbeddedServerError, ServiceFailed, OSError) as error:
+                below = [temporal_service(data.path, ports, settings.dev_synchronous)]
+                await supervisor.start(below[0])
+            await run("migrate", "--wait=60" if plan.as_in_production else "--registry-only")
+            await asyncio.gather(*map(supervisor.start, hookkeeper))
+            if plan.as_in_production:
+                await run("promote")
+        except (ProcessFailed, OSError) as error:
             raise Failed(str(error)) from error
         yield Stack(
             url=url,
@@ -115,7 +104,7 @@ async def running(plan: StackPlan) -> AsyncIterator[Stack]:
             data_dir=data.path,
             supervisor=supervisor,
             services={service.name: service for service in (*below, *hookkeeper)},
-            commands={command: _variables(plan, settings, command) for command in ("migrate", "promote")},
+            commands=commands,
         )
 
 
@@ -137,70 +126,31 @@ def temporal_service(
     return Service("temporal", argv, ready, temporal_server.ENVIRONMENT, stop_timeout=temporal_server.STOP_TIMEOUT)
 
 
-def _embedded_server(data: Path, ports: Ports, settings: Settings) -> Service:
-    temporal_server.check_version(data)
-    temporal_server.keep_version(data)
-    return temporal_service(data, ports, settings.dev_synchronous)
-
-
-async def _start_hookkeeper(
-    supervisor: Supervisor, plan: StackPlan, settings: Settings, services: list[Service]
-) -> None:
-    """Start the workers and the API as soon as the registry has its tables. They wait for Temporal themselves."""
-    for database in _database(plan):
-        await supervisor.start(database)
-    await _run(supervisor, plan, settings, "migrate", "--wait=60" if plan.foundation else "--registry-only")
-    await asyncio.gather(*map(supervisor.start, services))
-    if plan.foundation:
-        await _run(supervisor, plan, settings, "promote")
-
-
-async def _run(supervisor: Supervisor, plan: StackPlan, settings: Settings, command: str, *options: str) -> None:
-    argv = [plan.python, "-m", "hookkeeper", command, *options]
-    await supervisor.run(command, argv, _variables(plan, settings, command))
-
-
 def _variables(plan: StackPlan, settings: Settings, command: str) -> dict[str, str]:
     """Return the variables of a command: its own, or those of the first API."""
     own = plan.environments.get(command, plan.environments.get(plan.apis[0], {}))
     return {**_environment(settings, plan.ports), **own}
 
 
-def _database(plan: StackPlan) -> tuple[Service, ...]:
-    return (plan.database,) if plan.database else ()
-
-
 def _hookkeeper_services(plan: StackPlan, settings: Settings, url: str) -> list[Service]:
     """Describe the workers and the APIs. Each tells whether it is ready; of a `--local` worker, the API tells."""
     shared = _environment(settings, plan.ports)
 
-    async def is_polled() -> bool:
-        return (await probe(f"{url}/readyz")).get("workers") == "running"
-
-    def service(name: str, arguments: list[str], stop_timeout: float) -> Service:
+    def service(name: str, *arguments: str) -> Service:
         variables = {**shared, **plan.environments.get(name, {})}
 
         async def is_ready() -> bool:
             if name in plan.apis:
-                found = await probe(f"http://{variables['HOOKKEEPER_HOST']}:{variables['HOOKKEEPER_PORT']}/readyz")
-                return bool(found)
+                return bool(await probe(f"http://{variables['HOOKKEEPER_HOST']}:{variables['HOOKKEEPER_PORT']}/readyz"))
+            if "--local" in arguments:
+                return (await probe(f"{url}/readyz")).get("workers") == "running"
             found = await probe(f"http://{variables['HOOKKEEPER_METRICS_ADDRESS']}/healthz")
             return bool(found.get("last_poll"))
 
-        return Service(
-            name,
-            [plan.python, "-m", "hookkeeper", *arguments],
-            is_polled if arguments == LOCAL_WORKER else is_ready,
-            variables,
-            stop_timeout=stop_timeout,
-            start_timeout=START_TIMEOUT,
-        )
+        return Service(name, [plan.python, "-m", "hookkeeper", *arguments], is_ready, variables)
 
-    # More than the worker's own deadline.
-    worker_stop_timeout = (settings.shutdown_timeout + SHUTDOWN_MARGIN).total_seconds() + 5
-    worker = ["worker"] if plan.foundation else LOCAL_WORKER
-    workers = [service(name, worker, worker_stop_timeout) for name in plan.workers]
-    return [*workers, *(service(name, ["api"], API_STOP_TIMEOUT) for name in plan.apis)]
+    worker = ("worker",) if plan.as_in_production else ("worker", "--local")
+    return [*(service(name, *worker) for name in plan.workers), *(service(name, "api") for name in plan.apis)]
 
 
 async def probe(url: str) -> Mapping[str, Any]:

@@ -28,16 +28,17 @@ from temporalio.envconfig import ClientConfig
 
 from drills import answers, index
 from drills.answers import PlannedAnswer
-from drills.environment import TENANT, Environment, Report, environment
+from drills.drill import Numbers, Options, Outcome, print_step
+from drills.environment import TENANT, Environment, environment
 from drills.event_log import EventLog, list_events
 from drills.load_generator import ACCEPT_TIMEOUT, RETRYABLE
 from drills.observations import Accepted, Observations, ReceivedRequest
 from drills.postgres import NotInstalled
 from drills.receiver import digest_of
-from drills.shape import EMBEDDED, WORKERS, Shape
-from drills.supervisor import ServiceFailed
+from drills.shape import WORKERS
 from drills.verdict import Verdict, judge
 from hookkeeper.asyncio_tasks import in_background
+from hookkeeper.cli.child_process import ProcessFailed
 from hookkeeper.cli.console import Failed
 
 SECONDS, RATE = 15.0, 4.0
@@ -71,42 +72,48 @@ class Release:
     python: str
 
 
-@dataclass(frozen=True, slots=True)
-class Upgraded:
-    """The result of the drill."""
-
-    verdicts: Mapping[str, Verdict]
-    """By webhook; `load` is that of the events which are posted during the rolls, to two other webhooks."""
-    failures: Mapping[str, tuple[str, ...]]
-    """What is wrong besides, by kind."""
-
-    @property
-    def all_failures(self) -> dict[str, tuple[str, ...]]:
-        judged = {
-            f"{name}: {kind}": found
-            for name, verdict in self.verdicts.items()
-            for kind, found in verdict.failures.items()
-        }
-        return judged | {kind: found for kind, found in self.failures.items() if found}
-
-
-async def run(
-    seed: int, revision: str, seconds: float, rate: float, report: Report, shape: Shape = EMBEDDED
-) -> Upgraded:
+async def run(options: Options) -> Outcome:
     """Upgrade from a revision of the repository to HEAD, go back, and upgrade again."""
+    revision = options.release or latest_tag()
     with installed(revision) as earlier, installed("HEAD") as current:
         old, new = Release("old", earlier), Release("new", current)
         variables = {VERSION: old.version, **ONLY_INSTALLED}
-        async with environment(seed, shape, python=old.python, variables=variables) as env:
-            return await _upgrade(env, old, new, seed, seconds, rate, report)
+        async with environment(options.seed, options.shape, python=old.python, variables=variables) as env:
+            seconds, rate = options.seconds or SECONDS, options.rate or RATE
+            verdicts, failures = await _upgrade(env, old, new, options.seed, seconds, rate)
+    return judge_all(verdicts, failures, f"from {revision}")
+
+
+def judge_all(verdicts: Mapping[str, Verdict], failures: Mapping[str, tuple[str, ...]], figure: str) -> Outcome:
+    """Judge by the verdict of each webhook, and by what is wrong besides."""
+    found = verdicts.values()
+    kinds = {f"{name}: {kind}": wrong for name, each in verdicts.items() for kind, wrong in each.failures.items()}
+    return Outcome(
+        columns=("<", "events", "delivered", "lost", "stuck", "twice", "longest"),
+        rows={
+            name: (
+                *(each.accepted, each.delivered, len(each.lost), len(each.stuck), each.duplicates),
+                f"{each.longest:.0f} s",
+            )
+            for name, each in verdicts.items()
+        },
+        failures={**kinds, **failures},
+        numbers=Numbers(
+            sum(each.accepted for each in found),
+            sum(len(each.lost) for each in found),
+            sum(len(each.stuck) for each in found),
+            sum(each.duplicates for each in found),
+            f"{figure}; latest {max((each.longest for each in found), default=0.0):.0f} s",
+        ),
+    )
 
 
 async def _upgrade(
-    env: Environment, old: Release, new: Release, seed: int, seconds: float, rate: float, report: Report
-) -> Upgraded:
+    env: Environment, old: Release, new: Release, seed: int, seconds: float, rate: float
+) -> tuple[dict[str, Verdict], dict[str, tuple[str, ...]]]:
     since, opened = datetime.now(UTC), asyncio.Event()
     webhooks = await _register(env, seed, opened)
-    report("opening retries, timers, queues, a release, a recovery, a bulk action, incidents and a schedule")
+    print_step("opening retries, timers, queues, a release, a recovery, a bulk action, incidents and a schedule")
     posted = await _open(env, webhooks, seconds)
     wrong_answers: list[str] = []
 
@@ -115,12 +122,12 @@ async def _upgrade(
             await asyncio.sleep(seconds)
             if release is old:
                 opened.set()  # what has waited for a retry since the start is delivered by the older code
-            await _roll(env, release, report)
+            await _roll(env, release)
         await asyncio.sleep(seconds)
 
     async with in_background(_read(env, wrong_answers), "read"):
         await _post_until_done(env, rate, asyncio.create_task(roll_and_work()))
-    report("waiting until all events are final, and all runs closed")
+    print_step("waiting until all events are final, and all runs closed")
     await _send(env, "DELETE", f"/v1/schedules/ticks?tenant={TENANT}")
     # Until then, events that have failed are final.
     await env.until(f"/v1/recoveries?tenant={TENANT}", _are_over)
@@ -145,7 +152,7 @@ async def _upgrade(
         "times without an event": missing_times([event.event_id for event in posted["scheduled"]]),
         "nondeterminism": nondeterminism(env.cluster.stack.data_dir / "logs"),
     }
-    return Upgraded(_verdicts(env, webhooks, posted, log), failures)
+    return _verdicts(env, webhooks, posted, log), failures
 
 
 # Events that are open before the first roll
@@ -309,7 +316,7 @@ def _git(*arguments: str) -> bytes:
     return done.stdout
 
 
-async def _roll(env: Environment, release: Release, report: Report) -> None:
+async def _roll(env: Environment, release: Release) -> None:
     """Let this release replace the other one: migrate, a worker, promote, the other worker, the APIs."""
     began, shape = time.time(), env.cluster.shape
     option = "--wait=60" if shape.is_production else "--registry-only"
@@ -319,13 +326,13 @@ async def _roll(env: Environment, release: Release, report: Report) -> None:
     await _promote(env, release)
     for name in (*others, *shape.apis):
         await _replace(env, name, release)
-    report(f"the {release.version} release runs after {time.time() - began:.0f} s")
+    print_step(f"the {release.version} release runs after {time.time() - began:.0f} s")
 
 
 async def _promote(env: Environment, release: Release) -> None:
     """Promote, and try again as a job of Kubernetes does: a busy server takes more than a minute."""
     for _ in range(PROMOTE_ATTEMPTS):
-        with suppress(ServiceFailed):
+        with suppress(ProcessFailed):
             await _hookkeeper(env, release, env.cluster.stack.commands["promote"], "promote")
             return
     raise Failed(f"workers of the {release.version} release were not promoted: see promote.log")

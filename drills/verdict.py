@@ -1,12 +1,133 @@
-"""Judges a drill by what was observed. Pure."""
+"""Judges a drill by what was observed: what was lost or delivered twice, and which faults excuse that. Pure."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from drills.excuses import Comparison, Pair, by_pair, compare, was_in_flight
 from drills.observations import Logged, Observations, ReceivedRequest, Window
+from drills.schedule import EVERYTHING
+from drills.shape import POSTGRESQL, WORKERS
+
+RECORDING_TIME = 2.0
+"""Seconds from a receiver's response until Temporal has the outcome: 0.1 s by design, the rest for a busy machine.
+Up to 1.6 s were seen while an API process took 8 s to start."""
+RESUMING_TIME = 2.0
+"""Seconds in which a worker that continues after a stop sends requests of tasks it had before."""
+TIME_TOLERANCE = 0.5
+"""Seconds by which the times of receiver and log may differ for one attempt."""
+MAX_TRANSIT_TIME = 5.0
+"""Seconds that a request may take, in a busy process, from reading the clock to its receiver."""
+RESEND_TIME = 1.0
+"""Seconds in which a request is sent again on a new connection after its connection broke."""
+CAUSES_OF_REPETITION = (*WORKERS, "temporal", POSTGRESQL, EVERYTHING)
+"""How targets begin whose faults can lose the outcome of a request. API and registry have no outcomes."""
+
+Pair = tuple[str, str]
+"""An event and a webhook."""
+Entry = TypeVar("Entry", ReceivedRequest, Logged)
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+
+def by_pair(entries: Iterable[Entry]) -> dict[Pair, list[Entry]]:
+    """Group entries by event and webhook, in their order."""
+    found: dict[Pair, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        found[entry.event_id, entry.webhook].append(entry)
+    return dict(found)
+
+
+def was_in_flight(request: ReceivedRequest, windows: Collection[Window]) -> bool:
+    """Whether the request was in flight, or just answered, at a fault that can lose its outcome."""
+    return any(_touches(request, window) for window in windows if window.target.startswith(CAUSES_OF_REPETITION))
+
+
+def _touches(request: ReceivedRequest, window: Window) -> bool:
+    return any(request.ended >= begin and request.arrived <= end for begin, end in _risky(window))
+
+
+def _risky(window: Window) -> list[tuple[float, float]]:
+    """Return the intervals in which the outcome of a request can be lost."""
+    began, ended = window.began, window.ended
+    if window.kind == "clock":  # a wrong clock loses no outcome
+        return []
+    if window.kind == "stop":  # requests in flight, and those it sends after another worker has taken over
+        return [(began - RECORDING_TIME, began + TIME_TOLERANCE), (ended, ended + RESUMING_TIME)]
+    if window.target in WORKERS:  # the next process does not know the outcome
+        return [(began - RECORDING_TIME, began + TIME_TOLERANCE)]
+    return [(began - RECORDING_TIME, ended + TIME_TOLERANCE)]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The differences between a receiver's requests and the log."""
+
+    unlogged: list[ReceivedRequest]
+    """Not in the log."""
+    repeated: list[ReceivedRequest]
+    """Sent again at once within the same attempt, because the connection broke without a response."""
+    unseen: list[Logged]
+    """Responses in the log that no receiver gave. Attempts without a response may never have arrived."""
+    late: list[ReceivedRequest]
+    """Answered after the attempt had timed out according to the log."""
+
+
+def compare(requests: list[ReceivedRequest], logged: list[Logged], windows: Collection[Window] = ()) -> Comparison:
+    """Match requests with attempts of the same event and webhook, one to one.
+
+    While a worker's clock is set, the log has times of that clock. If a kept connection breaks before the response,
+    one attempt has two requests: the receiver may have closed an idle connection (`hookkeeper/egress/http.py`).
+    """
+    left = sorted(requests, key=lambda request: request.arrived)
+    unseen: list[Logged] = []
+    late: list[ReceivedRequest] = []
+    # Attempts with a response first: fewer requests match them.
+    for attempt in sorted(logged, key=lambda attempt: (attempt.status is None, attempt.started)):
+        matches = [request for request in left if _is_of(request, attempt, windows)]
+        if matches:
+            match = min(matches, key=lambda request: (not _hung(request, attempt), not _came_late(request, attempt)))
+            left.remove(match)
+            late += [match] * _came_late(match, attempt)
+        elif attempt.status is not None:
+            unseen.append(attempt)
+    repeated = [request for request in left if request.status is None and _is_one_of_two(request, requests, logged)]
+    return Comparison([request for request in left if request not in repeated], repeated, unseen, late)
+
+
+def _is_one_of_two(request: ReceivedRequest, others: list[ReceivedRequest], logged: list[Logged]) -> bool:
+    """Whether its connection broke and it was sent again, or it is the second request and its connection broke too."""
+    return any(_follows(other, request, logged) or _follows(request, other, logged) for other in others)
+
+
+def _follows(later: ReceivedRequest, earlier: ReceivedRequest, logged: list[Logged]) -> bool:
+    """Whether the connection of `earlier` broke and `later` came at once, or within the same attempt."""
+    if later is earlier or earlier.status is not None:
+        return False
+    return abs(later.arrived - earlier.ended) <= RESEND_TIME or any(
+        earlier.ended <= min(attempt.ended + TIME_TOLERANCE, later.arrived)
+        and attempt.started - TIME_TOLERANCE <= earlier.arrived
+        and _is_of(later, attempt, ())
+        for attempt in logged
+    )
+
+
+def _is_of(request: ReceivedRequest, attempt: Logged, windows: Collection[Window]) -> bool:
+    if attempt.status not in (None, request.status):
+        return False
+    steps = (window.step for window in windows if window.began <= request.arrived <= window.ended + MAX_TRANSIT_TIME)
+    latest = attempt.ended + (MAX_TRANSIT_TIME if attempt.error == "timeout" else TIME_TOLERANCE)
+    return any(attempt.started - TIME_TOLERANCE <= request.arrived + step <= latest for step in (0.0, *steps))
+
+
+def _hung(request: ReceivedRequest, attempt: Logged) -> bool:
+    """Whether the receiver gave no response until the attempt timed out."""
+    return attempt.error == "timeout" and request.status is None and request.ended >= attempt.ended - TIME_TOLERANCE
+
+
+def _came_late(request: ReceivedRequest, attempt: Logged) -> bool:
+    """Whether the receiver answered after the attempt had timed out."""
+    return attempt.error == "timeout" and request.status is not None and request.ended >= attempt.ended - TIME_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)

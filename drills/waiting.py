@@ -2,20 +2,20 @@
 
 import asyncio
 import math
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC
 
 from temporalio.client import Client
 
 from drills.answers import PlannedAnswer
 from drills.cluster import Memory
-from drills.environment import TENANT, Environment, Report, environment
+from drills.drill import Options, Outcome, print_step, unmet
+from drills.environment import TENANT, Environment, environment, until
+from drills.neighbour import quantile
 from drills.observations import ReceivedRequest
-from drills.receiver import Receivers
 from drills.shape import WORKERS
 from hookkeeper import ids
 
+RATE = 20.0
 RESTART_TIMEOUT = 90.0
 """Seconds from the last event to the first retry, in which memory is measured and everything restarts."""
 RETRY_TIMEOUT = 120.0
@@ -27,77 +27,70 @@ LATENESS_LIMIT = 2.0
 """Seconds, for 99 % of the retries."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
-    """The result of the drill."""
-
-    runs: int
-    repeated: int
-    """Retries that arrived twice."""
-    in_flight: int
-    """Runs whose first attempt was in flight at the kill, and was made again without a timer."""
-    memory: dict[str, Memory]
-    restart: float
-    """Seconds until everything was ready again."""
-    lateness: list[float]
-    """Seconds from when a timer should have fired to the request at the receiver; sorted."""
-
-    def quantile(self, part: float) -> float:
-        """Return the lateness that this part of the runs did not exceed."""
-        return self.lateness[max(0, math.ceil(part * len(self.lateness)) - 1)] if self.lateness else math.inf
-
-    @property
-    def retried(self) -> int:
-        """Runs whose retry arrived."""
-        return len(self.lateness) + self.in_flight
-
-    @property
-    def passed(self) -> bool:
-        return (
-            self.retried == self.runs
-            and not self.repeated
-            and all(self.memory[name].own < WORKER_LIMIT for name in WORKERS)
-            and self.memory["api"].own < API_LIMIT
-            and self.quantile(0.99) < LATENESS_LIMIT
-        )
-
-
-async def run(seed: int, runs: int, rate: float, report: Report) -> Waited:
+async def run(options: Options) -> Outcome:
     """Let runs wait for a retry, kill everything, and measure when they continue."""
-    async with environment(seed) as env:
+    runs, rate = options.runs, options.rate or RATE
+    async with environment(options.seed) as env:
         wait = runs / rate + RESTART_TIMEOUT
         await env.register("waits", _refuse_once, retry={"schedule": [wait]})
-        report(f"posting {runs} events in {runs / rate:.0f} s; each is refused, and waits for {wait:.0f} s")
+        print_step(f"posting {runs} events in {runs / rate:.0f} s; each is refused, and waits for {wait:.0f} s")
         await env.load.post(runs / rate, rate)
-        await _until(env.receivers, runs, delivered=False)
-        memory = await _memory(env)
-        report(f"all {runs} wait; killing everything")
+        await until(lambda: _count(env, delivered=False) >= runs, math.inf)
+        memory = {name: await env.cluster.memory(name) for name in (*WORKERS, "api")}
+        print_step(f"all {runs} wait; killing everything")
         window = await env.kill_everything()
         restart = window.ended - window.began
-        report(f"everything is back after {restart:.1f} s; waiting for the retries")
-        with suppress(TimeoutError):
-            async with asyncio.timeout(1.1 * wait + RETRY_TIMEOUT):  # a wait may be up to a tenth longer
-                await _until(env.receivers, runs, delivered=True)
+        print_step(f"everything is back after {restart:.1f} s; waiting for the retries")
+        # A wait may be up to a tenth longer.
+        await until(lambda: _count(env, delivered=True) >= runs, 1.1 * wait + RETRY_TIMEOUT)
         retries = [request for request in env.receivers.requests if request.is_delivery]
-        all_lateness = await _lateness(await Client.connect(env.cluster.stack.temporal_address), retries)
-        lateness = sorted(seconds for seconds in all_lateness if seconds is not None)
-        repeated, in_flight = len(retries) - len(all_lateness), len(all_lateness) - len(lateness)
-        return Waited(runs, repeated, in_flight, memory, restart, lateness)
+        found = await _lateness(await Client.connect(env.cluster.stack.temporal_address), retries)
+    lateness = [seconds for seconds in found if seconds is not None]
+    latest = quantile(lateness, 0.99)
+    limits = {name: API_LIMIT if name == "api" else WORKER_LIMIT for name in memory}
+    return Outcome(
+        columns=("<", "measured", "limit"),
+        rows={
+            "runs that continued": (f"{len(found)} of {runs}", "all"),
+            "  whose first attempt was in flight at the kill": (len(found) - len(lateness), ""),
+            **{
+                f"resident memory of {name}{_with_children(used)}": (
+                    f"{used.own:.0f} MB" if used else "down",
+                    f"{limits[name]:.0f} MB",
+                )
+                for name, used in memory.items()
+            },
+            "everything ready again after": (f"{restart:.1f} s", ""),
+            "lateness, median": (f"{quantile(lateness, 0.5):.2f} s", ""),
+            "lateness, latest": (f"{quantile(lateness, 1.0):.2f} s", ""),
+            "lateness, 99 %": (f"{latest:.2f} s", f"{LATENESS_LIMIT:g} s"),
+        },
+        failures={
+            "wrong": unmet(
+                {
+                    "not all runs continued": len(found) == runs,
+                    "retries arrived twice": len(retries) == len(found),
+                    "a process used too much memory": all(
+                        used and used.own < limits[name] for name, used in memory.items()
+                    ),
+                    "retries were late": latest < LATENESS_LIMIT,
+                }
+            )
+        },
+    )
+
+
+def _with_children(memory: Memory | None) -> str:
+    return f" ({memory.whole:.0f} with its children)" if memory and memory.whole > memory.own else ""
 
 
 def _refuse_once(_: str, number: int) -> PlannedAnswer:
     return PlannedAnswer(503 if number == 1 else 200, 0.0)
 
 
-async def _memory(env: Environment) -> dict[str, Memory]:
-    measured = {name: await env.cluster.memory(name) for name in (*WORKERS, "api")}
-    return {name: memory or Memory(math.inf, math.inf) for name, memory in measured.items()}
-
-
-async def _until(receivers: Receivers, runs: int, *, delivered: bool) -> None:
-    """Wait until this many runs have been refused, or delivered."""
-    while sum(request.is_delivery is delivered for request in receivers.requests) < runs:
-        await asyncio.sleep(0.5)
+def _count(env: Environment, *, delivered: bool) -> int:
+    """Count the requests that were refused, or delivered."""
+    return sum(request.is_delivery is delivered for request in env.receivers.requests)
 
 
 async def _lateness(client: Client, retries: list[ReceivedRequest]) -> list[float | None]:

@@ -6,6 +6,7 @@ Parts of requests are `TypedDict`s, so that a change has only the fields that we
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -182,15 +183,16 @@ class Models:
             if needed in self._fields and needed != name:
                 self._write(needed)
         own = [line for field, line in fields.items() if field not in inherited]
-        description = first_sentence(self._schemas[name].get("description", ""))
-        lines = [f'"""{description}"""\n'] * bool(description) + own
+        description = self._schemas[name].get("description", "")
+        lines = [docstring(description, " " * 4) + "\n"] * bool(description) + own
         total = ", total=False" if name in self._sent else ""
         self._written[name] = f"class {name}({base}{total}):\n" + "".join(f"    {line}\n" for line in lines or ["pass"])
 
 
-def first_sentence(text: str) -> str:
-    sentence = re.split(r"(?<=[.])\s", " ".join(text.split("\n\n")[0].split()))[0]
-    return sentence if len(sentence) < 105 else ""
+def docstring(description: str, indent: str) -> str:
+    """Return the first sentence as a docstring that begins at this indent."""
+    sentence = re.split(r"(?<=[.])\s", " ".join(description.split("\n\n")[0].split()))[0]
+    return textwrap.fill(f'"""{sentence}"""', 120 - len(indent), subsequent_indent=indent)
 
 
 def method(verb: str, path: str, operation: dict[str, Any]) -> str:
@@ -210,11 +212,10 @@ def method(verb: str, path: str, operation: dict[str, Any]) -> str:
         arguments.append(f"**body: Unpack[{hint(body, prefix='models.').removesuffix(' | None')}]")
     kind, result = answer_of(operation)
     marks = ", own_id=True" if name in OWN_IDS else ""
-    text = first_sentence(operation["description"]) or operation["summary"] + "."
     return f'''
     @{kind}("{verb}", "{path}"{marks})
     def {name}({", ".join(arguments)}) -> {result}:
-        """{text}"""
+        {docstring(operation["description"], " " * 8)}
 '''
 
 

@@ -18,8 +18,7 @@ from benchmarks.pages import PAGES, SECOND_PAGE
 from benchmarks.report import markdown
 from benchmarks.results import Results, Sample
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.scenarios.times import percentile, to_socket
-from benchmarks.stream import Arrivals, Posted, Stream
+from benchmarks.stream import Arrivals, Posted, Stream, percentile, to_socket
 from benchmarks.timing import time_in_turn
 from hookkeeper.cli.console import Failed
 from hookkeeper.registry.index.tables import events

@@ -43,6 +43,7 @@ class ScheduledEventWorkflow:
             type=plan.type,
             tenant=plan.tenant,
             timestamp=when,
+            channels=plan.channels,
             data=plan.data,
             key_id=plan.key_id,
         )

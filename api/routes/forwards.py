@@ -10,7 +10,7 @@ from fastapi.sse import EventSourceResponse
 from api.access import GuardedRoute, needs
 from api.authenticator import with_scope
 from api.deps import CallerDep, SettingsDep, Tenant
-from api.forwards import ForwardAnswer, Stream
+from api.forwards import ForwardAnswer, ForwardRequest, Stream
 from api.inboxes import PathToken
 from api.problems import KEYED, responses
 from api.requests import StrictRoute
@@ -82,7 +82,7 @@ async def create_forward(request: Request, tenant: Tenant, settings: SettingsDep
 )
 async def stream_forwards(
     request: Request, token: PathToken, caller: CallerDep, stream: Annotated[Stream, Depends(_stream)]
-) -> AsyncIterable[dict[str, str]]:
+) -> AsyncIterable[ForwardRequest]:
     """Take the requests to an address, as server-sent events. It needs the scope `events:read` too.
 
     - `ready`: the stream has begun.

@@ -3,33 +3,40 @@
 Lists are of deliveries to URLs: Svix sends no emails and no notifications.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
+from itertools import dropwhile
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Query
 
 from api.access import needs
+from api.cursors import bad_cursor
 from api.deps import AuditDep, CallerDep, GatewayDep, IndexDep, SearchesDep, StoreDep
 from api.svix.base import (
     ROUTES,
     Application,
     Endpoint,
+    Identified,
     ListResponse,
     MessageFilterDep,
     MessageId,
-    Out,
     PagingDep,
     SvixTime,
     find_endpoint,
+    page_of,
 )
 from api.svix.endpoints import EndpointOut, shown
-from api.svix.messages import MessageOut, message_fields
-from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from api.svix.messages import MessageOut, message_fields, page_of_messages
+from hookkeeper.messages.event import Delivery, DeliveryStatus
+from hookkeeper.registry.index.listing import ListedEvent, cursor_after
+from hookkeeper.registry.models import Tenant, Webhook
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.event_commands import send
-from hookkeeper.services.fields import Time
+from hookkeeper.services.fields import EVENT_ID, Time
+from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.server.error_translation import UnknownEvent
 
@@ -44,7 +51,7 @@ STATUS: dict[DeliveryStatus, int] = {
     "cancelled": CANCELED,
 }
 """Svix's status of a delivery: the open server no longer has PENDING. Of attempts, there are SUCCESS and FAIL."""
-READ_AT_ONCE = 20
+READ_AT_ONCE = 50
 """Messages that are read for a page of attempts to an endpoint."""
 UNKNOWN = "There is no such attempt."
 Status = Annotated[int | None, Query(ge=SUCCESS, le=CANCELED)]
@@ -52,8 +59,7 @@ Expanded = Annotated[bool, Query(alias="expanded_statuses")]
 """Whether the client knows CANCELED, which is FAIL otherwise."""
 
 
-class AttemptOut(Out):
-    id: str
+class AttemptOut(Identified):
     msg_id: str
     endpoint_id: str
     url: str
@@ -90,9 +96,9 @@ class Wanted(NamedTuple):
 
     def of(self, snapshot: EventSnapshot, endpoint_id: str | None = None) -> list[AttemptOut]:
         """Return those of a message, the latest first."""
-        return [attempt for attempt in _attempts(snapshot, endpoint_id, self.with_msg) if self._has(attempt)]
+        return [attempt for attempt in _attempts(snapshot, endpoint_id, self.with_msg) if self.has(attempt)]
 
-    def _has(self, attempt: AttemptOut) -> bool:
+    def has(self, attempt: AttemptOut) -> bool:
         return (
             self.status in (None, attempt.status)
             and self.code_class in (None, attempt.response_status_code // 100 * 100)
@@ -129,7 +135,7 @@ def _attempts(snapshot: EventSnapshot, endpoint_id: str | None, with_msg: bool) 
     for attempt, delivery in sorted(made, key=lambda pair: pair[0].started_at, reverse=True):
         status = FAIL if attempt.error else SUCCESS
         yield AttemptOut(
-            id=_id_of(attempt, delivery, event.id),
+            id=_id(attempt.number, delivery.webhook_id, event.id),
             msg_id=event.id,
             endpoint_id=delivery.webhook_id,
             url=delivery.target,
@@ -148,8 +154,8 @@ def _to_urls(snapshot: EventSnapshot) -> list[Delivery]:
     return [delivery for delivery in snapshot.state.deliveries if delivery.channel == "webhook"]
 
 
-def _id_of(attempt: Attempt, delivery: Delivery, event_id: str) -> str:
-    return f"atmpt_{attempt.number}_{delivery.webhook_id}_{event_id}"
+def _id(number: int, endpoint_id: str, event_id: str) -> str:
+    return f"atmpt_{number}_{endpoint_id}_{event_id}"
 
 
 def _state(status: DeliveryStatus, next_attempt: datetime | None, expanded: bool) -> dict[str, Any]:
@@ -192,22 +198,41 @@ async def list_attempts_of_endpoint(
 ) -> ListResponse[AttemptOut]:
     """List the attempts to an endpoint, those of the newest message first.
 
-    A page can have fewer items than `limit` without being the last one: only `done` tells. It begins at an item of a
-    page of messages.
+    A page can have fewer items than `limit` without being the last one: only `done` tells. An iterator is the id of an
+    attempt; number 0 stands for all of a message.
     """
-    number, _, messages = (paging.cursor.start or "0 ").partition(" ")
-    begin, end = int(number), int(number) + paging.limit
-    search = filter_.search(app, since=None, webhook=endpoint.id)  # an old message can have late attempts
-    rows, more = await index.events(search, min(paging.limit, READ_AT_ONCE), messages or None)
+    start, is_backwards = paging.start
     found: list[AttemptOut] = []
+    cursor, step = None, -1 if is_backwards else 1
+    if start:
+        snapshot = await _snapshot_of(start, app, endpoint, gateway)
+        cursor = cursor_after(snapshot.event)
+        attempts = list(_attempts(snapshot, endpoint.id, wanted.with_msg))[::step]
+        later = dropwhile(lambda each: each.id != start, attempts)
+        found += [each for each in later if each.id != start and wanted.has(each)]
+    # An old message can have late attempts.
+    search = filter_.search(app, since=None, webhook=endpoint.id, oldest_first=is_backwards)
+    rows, more = await index.events(search, min(paging.limit, READ_AT_ONCE), cursor)
     for row in rows:
-        with suppress(UnknownEvent):  # it is being erased
-            found += wanted.of(await gateway.read(app.id, row.id), endpoint.id)
-        if len(found) > end:
+        if len(found) > paging.limit:
             break
-    if len(found) > end:
-        return paging.page(found[begin:end], f"{end} {messages}")
-    return paging.page(found[begin:end], f"0 {more}" if more else None)
+        with suppress(UnknownEvent):  # it is being erased
+            found += wanted.of(await gateway.read(app.id, row.id), endpoint.id)[::step]
+    is_full = len(found) > paging.limit
+    end = _id(0, endpoint.id, rows[-1].id) if rows and more and len(found) < paging.limit else None
+    shown, done = found[: paging.limit][::step], not is_full and more is None
+    return page_of(shown, done, first=end) if is_backwards else page_of(shown, done, last=end)
+
+
+async def _snapshot_of(attempt_id: str, app: Tenant, endpoint: Webhook, gateway: Gateway) -> EventSnapshot:
+    """Return the event of an attempt to the endpoint. Raises Malformed."""
+    match = re.fullmatch(rf"atmpt_\d+_{endpoint.id}_({EVENT_ID[1:-1]})", attempt_id, re.ASCII)
+    try:
+        if match:
+            return await gateway.read(app.id, match[1])
+    except UnknownEvent:
+        pass
+    raise bad_cursor()
 
 
 @router.get("/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}", dependencies=[READ])
@@ -244,36 +269,47 @@ async def list_messages_of_endpoint(
         numbers.add(CANCELED)
     statuses = tuple(name for name, number in STATUS.items() if number in numbers)
     search = filter_.search(app, webhook=endpoint.id, delivery_statuses=statuses)
-    rows, end, data = await searches.with_data(search, paging.limit, paging.cursor.start, reads=with_content)
-    return paging.page(
-        [
-            EndpointMessageOut(
-                **message_fields(row.id, row.type, row.channels, data.get(row.id, {})),
-                **_state(row.latest.status, row.latest.next_attempt_at, expanded),
-                timestamp=row.accepted_at,
-            )
-            for row in rows
-            if row.latest
-        ],
-        end,
-    )
+
+    def show(row: ListedEvent, data: Any) -> EndpointMessageOut:
+        fields = message_fields(row.id, row.type, row.channels, data)
+        state = _state("pending", None, expanded)
+        if row.latest:  # else the message is being erased
+            state = _state(row.latest.status, row.latest.next_attempt_at, expanded)
+        return EndpointMessageOut(**fields, **state, timestamp=row.accepted_at)
+
+    return await page_of_messages(paging, searches, search, with_content, show)
 
 
 @router.get("/app/{app_id}/msg/{msg_id}/endpoint", dependencies=[READ])
 async def list_endpoints_of_message(
     app: Application, msg_id: MessageId, gateway: GatewayDep, store: StoreDep, paging: PagingDep
 ) -> ListResponse[MessageEndpointOut]:
-    """List the endpoints of a message that still exist, with the states of their deliveries."""
-    deliveries = _to_urls(await gateway.read(app.id, msg_id))
+    """List the endpoints of a message with the states of their deliveries. Of a deleted one, little is known."""
+    snapshot = await gateway.read(app.id, msg_id)
+    deliveries, accepted_at = _to_urls(snapshot), snapshot.event.accepted_at
     known = (await store.webhooks.many({each.webhook_id for each in deliveries}, app.id)).readable
     return paging.of_whole(
         [
             MessageEndpointOut(
-                **shown(known[each.webhook_id]), **_state(each.status, each.next_attempt_at, expanded=False)
+                **shown(known.get(each.webhook_id) or _deleted(each, app, accepted_at)),
+                **_state(each.status, each.next_attempt_at, expanded=False),
             )
             for each in deliveries
-            if each.webhook_id in known
         ]
+    )
+
+
+def _deleted(delivery: Delivery, app: Tenant, accepted_at: datetime) -> Webhook:
+    """Return what a message knows of an endpoint that was deleted, dated as the message is."""
+    return Webhook(
+        id=delivery.webhook_id,
+        tenant=app.id,
+        url=delivery.target,
+        events=["*"],
+        secret="",
+        enabled=False,
+        created_at=accepted_at,
+        updated_at=accepted_at,
     )
 
 

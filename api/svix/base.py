@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access import GuardedRoute
-from api.cursors import PageCursor
+from api.cursors import PageCursor, bad_cursor
 from api.deps import StoreDep, TenantsDep
 from api.state import state_of
 from hookkeeper.content.search_terms import CHANNEL, Key
@@ -35,14 +35,15 @@ BRACKETS = re.compile(rb"(?<=event_types)(\[\d*\]|%5B\d*%5D)=", re.IGNORECASE)
 MAX_LIMIT = 250
 ReadModel = TypeVar("ReadModel", bound=BaseModel)
 Item = TypeVar("Item")
+
 Row = TypeVar("Row")
 Ordering = Literal["ascending", "descending"]
 SvixTime = Annotated[GivenTime, BeforeValidator(lambda given: str(given).replace(" UTC", "Z"))]
 """A time, also as Rust writes it: `2026-01-02 03:04:05 UTC`."""
 ReadRows = Callable[[int, str | None, bool], Awaitable[tuple[list[Row], str | None]]]
 """Reads up to a limit of rows after a cursor, in ascending order or not; returns where the next ones begin, if any."""
-BACKWARDS = "<"
-"""What the cursor of a page before an item begins with."""
+BACKWARDS = "-"
+"""What the iterator of a page before an item begins with; a signed one has it within."""
 
 
 class SvixPaths:
@@ -78,6 +79,13 @@ class Out(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
+class Identified(Out):
+    id: str
+
+
+IdentifiedItem = TypeVar("IdentifiedItem", bound=Identified)
+
+
 def untranslatable(reason: str) -> AfterValidator:
     """Refuse a field that has no counterpart, unless its value means the same as none."""
 
@@ -108,61 +116,64 @@ class Paging(NamedTuple):
     """The page that a request wants: after an item of the list, or before one."""
 
     limit: int
-    cursor: PageCursor
-
-    @property
-    def is_backwards(self) -> bool:
-        return (self.cursor.start or "").startswith(BACKWARDS)
-
-    @property
-    def start(self) -> str | None:
-        """The item that the page begins after, or ends before; None for the first page."""
-        return (self.cursor.start or "").removeprefix(BACKWARDS) or None
-
-    def page(self, items: Sequence[Item], end: str | None) -> ListResponse[Item]:
-        """Make a page of a list that goes in one direction only; `end` is where the next one begins."""
-        iterator = self._signed(end)
-        return ListResponse(data=list(items), iterator=iterator, prevIterator=None, done=iterator is None)
+    iterator: str
+    """Empty for the first page."""
+    key: bytes
+    path: str
 
     async def ordered(
         self, order: Ordering, read: ReadRows[Row], at: Callable[[Row], str], show: Callable[[Row], Item]
     ) -> ListResponse[Item]:
-        """Read a page of a list that can be read from both ends; `at` is the cursor of a row."""
-        rows, more = await read(self.limit, self.start, (order == "ascending") != self.is_backwards)
+        """Read a page of a list that can be read from both ends; `at` is the cursor of a row, which is signed."""
+        signed = PageCursor(self.key, self.path, self.iterator or None)
+        start, is_backwards = _read_iterator(signed.start or "")
+        rows, more = await read(self.limit, start or None, (order == "ascending") != is_backwards)
         near, far = (at(rows[0]), more or at(rows[-1])) if rows else (None, more)
-        if self.is_backwards:
+        if is_backwards:
             rows, near, far = rows[::-1], far, near
         return ListResponse(
             data=[show(row) for row in rows],
-            iterator=self._signed(far),
-            prevIterator=self._signed(near and BACKWARDS + near),
+            iterator=signed.page((), far).next_cursor,
+            prevIterator=signed.page((), near and BACKWARDS + near).next_cursor,
             done=more is None,
         )
 
-    def of_whole(self, items: Sequence[Item]) -> ListResponse[Item]:
-        """Make a page of a list that is short enough to be made as a whole."""
-        at = int(self.start or 0)
-        begin, end = (max(at - self.limit, 0), at) if self.is_backwards else (at, at + self.limit)
-        shown = items[begin:end]
-        return ListResponse(
-            data=list(shown),
-            iterator=self._signed(str(begin + len(shown))),
-            prevIterator=self._signed(f"{BACKWARDS}{begin}"),
-            done=begin == 0 if self.is_backwards else end >= len(items),
-        )
+    @property
+    def start(self) -> tuple[str, bool]:
+        """The id of the item that the page begins after, or else ends before."""
+        return _read_iterator(self.iterator)
 
-    def _signed(self, text: str | None) -> str | None:
-        return self.cursor.page((), text).next_cursor
+    def of_whole(self, items: Sequence[IdentifiedItem]) -> ListResponse[IdentifiedItem]:
+        """Make a page of a list that is short enough to be made as a whole. Raises Malformed for an unknown item."""
+        (start, is_backwards), ids = self.start, [item.id for item in items]
+        if start and start not in ids:
+            raise bad_cursor()
+        at = ids.index(start) if start else -1
+        begin, end = (max(at - self.limit, 0), at) if is_backwards else (at + 1, at + 1 + self.limit)
+        return page_of(items[begin:end], begin == 0 if is_backwards else end >= len(items))
+
+
+def page_of(
+    items: Sequence[IdentifiedItem], done: bool, first: str | None = None, last: str | None = None
+) -> ListResponse[IdentifiedItem]:
+    """Make a page whose iterators are ids: of the first and the last item, or of others that were read."""
+    first, last = first or (items[0].id if items else None), last or (items[-1].id if items else None)
+    return ListResponse(data=list(items), iterator=last, prevIterator=first and BACKWARDS + first, done=done)
+
+
+def _read_iterator(text: str) -> tuple[str, bool]:
+    """Return where a page begins or, if it is read backwards, ends."""
+    return text.removeprefix(BACKWARDS), text.startswith(BACKWARDS)
 
 
 async def _paging(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
-    iterator: str | None = None,
+    iterator: str = "",
     with_content: bool = True,
 ) -> Paging:
     """Read the page. `with_content` changes nothing in lists without contents."""
-    return Paging(limit, PageCursor(state_of(request).cursor_key, request.url.path, iterator))
+    return Paging(limit, iterator, state_of(request).cursor_key, request.url.path)
 
 
 PagingDep = Annotated[Paging, Depends(_paging)]

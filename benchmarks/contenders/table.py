@@ -1,12 +1,12 @@
 """The contenders. They are not in `__init__.py`, because their processes would import all of them."""
 
-from benchmarks.contenders import bare_temporal, celery_redis, hookkeeper, production
+from benchmarks.contenders import hookkeeper, others
 from benchmarks.contenders.contender import Contender
 
 CONTENDERS = {
     contender.name: contender
     for contender in (
-        Contender("bare", "bare Temporal, one run an event", bare_temporal.running),
+        Contender("bare", "bare Temporal, one run an event", others.running_bare_temporal),
         Contender(
             "before",
             "Hookkeeper of another checkout",
@@ -19,11 +19,11 @@ CONTENDERS = {
         Contender(
             "production",
             "Hookkeeper as in production",
-            production.running,
-            production.why_missing,
+            hookkeeper.running_as_in_production,
+            hookkeeper.why_not_as_in_production,
             is_default=False,
         ),
-        Contender("celery", "Celery and Redis", celery_redis.running, celery_redis.why_missing),
+        Contender("celery", "Celery and Redis", others.running_celery, others.why_no_celery),
     )
 }
 """By name, in the order of their turns. Ratios compare with the first one that runs."""

@@ -3,20 +3,30 @@
 import asyncio
 
 from benchmarks.receiver import ACCEPT, HANG
-from benchmarks.scenarios.scenario import Bench, Metrics, check_accepted
-from benchmarks.scenarios.times import percentiles, to_socket
-from benchmarks.stream import Stream
+from benchmarks.scenarios.scenario import Bench, Column, Metrics, check_accepted, scenario
+from benchmarks.stream import Stream, percentiles, to_socket
 
 RATE, SECONDS, WARMUP_SECONDS = 10.0, 10.0, 2.0
 FLOOD_EVENTS, QUIET_RATE, MAX_QUIET_EVENTS = 5000, 4.0, 1200
 FLOOD_TIMEOUT = 240.0
 
 
-async def dead_endpoint(bench: Bench) -> Metrics:
+@scenario(
+    "10 events/s to a healthy endpoint, beside 10 events/s of the same tenant to another one",
+    Column("alone_p50_ms", "Alone, p50 ms"),
+    Column("alone_p99_ms", "p99"),
+    Column("healthy_p99_ms", "Beside a healthy one, p99"),
+    Column("dead_p50_ms", "Beside a dead one, p50"),
+    Column("dead_p99_ms", "p99"),
+    Column("dead_ratio", "p99 beside the dead one / alone"),
+    contenders=("hookkeeper",),
+    needs_fresh_stack_after=True,
+)
+async def isolation(bench: Bench) -> Metrics:
     """Measure alone, beside a healthy endpoint (the effect of the load) and beside a dead one."""
     tenant = "isolation"
     for name, behaviour in (("measured", ACCEPT), ("healthy", ACCEPT), ("dead", HANG)):
-        await bench.system.register(tenant, [bench.receiver.url(name, 0, behaviour)], events=[f"bench.{name}"])
+        await bench.system.register([(tenant, bench.receiver.url(name, 0, behaviour))], events=[f"bench.{name}"])
     await _times(bench, tenant, "warmup", WARMUP_SECONDS)
     alone = await _times(bench, tenant, "alone", bench.seconds(SECONDS))
     metrics = percentiles("alone", alone, 50, 99)
@@ -42,12 +52,21 @@ async def _times(bench: Bench, tenant: str, group: str, seconds: float) -> list[
     return to_socket(stream, posted, await bench.delivered("measured", before + len(posted.sent)))
 
 
+@scenario(
+    "4 events/s of one tenant, while another posts 5,000 by 50 clients",
+    Column("quiet_p50_ms", "The quiet tenant, p50 ms"),
+    Column("quiet_p95_ms", "p95"),
+    Column("flood_s", "The flood was delivered in, s"),
+    contenders=("hookkeeper",),
+    is_default=False,
+    timeout=600,
+)
 async def flood(bench: Bench) -> Metrics:
     quiet, loud = await bench.group("quiet"), await bench.group("loud")
-    stream = Stream(group=quiet, tenants=(quiet,), events=MAX_QUIET_EVENTS, rate=QUIET_RATE)
+    stream = Stream(group=quiet, events=MAX_QUIET_EVENTS, rate=QUIET_RATE)
     measuring = asyncio.create_task(bench.load.post(stream))
     events = bench.count(FLOOD_EVENTS)
-    flooded = await bench.load.post(Stream(group=loud, tenants=(loud,), events=events))
+    flooded = await bench.load.post(Stream(group=loud, events=events))
     check_accepted(flooded)
     arrivals = await bench.delivered(loud, events, FLOOD_TIMEOUT)
     await bench.load.stop(quiet)

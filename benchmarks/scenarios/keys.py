@@ -4,13 +4,22 @@ import time
 
 import httpx
 
-from benchmarks.scenarios.scenario import Bench, Metrics
-from benchmarks.scenarios.times import percentiles
+from benchmarks.scenarios.scenario import Bench, Column, Metrics, scenario
+from benchmarks.stream import percentiles
 
 ROUNDS, REQUESTS = 10, 25
 TENANT = "keys"
 
 
+@scenario(
+    "the same request with the admin key, which is not in the registry, and with a tenant's key",
+    Column("get_admin_p50_ms", "GET, admin key, p50 ms"),
+    Column("get_tenant_p50_ms", "tenant's key"),
+    Column("post_admin_p50_ms", "POST, admin key, p50 ms"),
+    Column("post_tenant_p50_ms", "tenant's key"),
+    contenders=("hookkeeper",),
+    is_default=False,
+)
 async def keys(bench: Bench) -> Metrics:
     async with bench.system.client() as http:
         created = await http.post("/v1/keys", json={"name": "bench", "tenant": TENANT})

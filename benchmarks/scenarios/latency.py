@@ -1,9 +1,8 @@
 """Events at a rate that a contender should keep up with: one at a time, in bursts, of many tenants."""
 
 from benchmarks import measure
-from benchmarks.scenarios.scenario import Bench, Metrics, check_accepted
-from benchmarks.scenarios.times import percentiles, to_answer, to_socket
-from benchmarks.stream import Stream
+from benchmarks.scenarios.scenario import CPU, Bench, Column, Metrics, check_accepted, scenario
+from benchmarks.stream import Stream, percentiles, to_answer, to_socket
 
 IDLE_EVENTS, IDLE_PAUSE = 50, 0.08
 BURST, BURSTS, BURST_INTERVAL = 50, 4, 2.0
@@ -18,25 +17,55 @@ MODERATE_RATES = (10, 50, 300)
 ON_TIME_MS = 1000.0
 
 
+@scenario(
+    "one event at a time",
+    Column("answered_p50_ms", "POST answered, p50 ms"),
+    Column("answered_p95_ms", "p95"),
+    Column("socket_p50_ms", "POST to socket, p50 ms", is_ratio=True),
+    Column("socket_p95_ms", "p95"),
+)
 async def idle(bench: Bench) -> Metrics:
     group = await bench.group("idle")
-    stream = Stream(
-        group=group, tenants=(group,), events=bench.count(IDLE_EVENTS), clients=1, pause=IDLE_PAUSE, size=512
-    )
+    stream = Stream(group=group, events=bench.count(IDLE_EVENTS), clients=1, pause=IDLE_PAUSE, size=512)
     done = await bench.deliver(stream)
     socket = to_socket(stream, done.posted, done.arrivals)
     return {**percentiles("answered", to_answer(done.posted), 50, 95), **percentiles("socket", socket, 50, 95)}
 
 
+@scenario(
+    "50 events at once, every two seconds",
+    Column("socket_p50_ms", "POST to socket, p50 ms", is_ratio=True),
+    Column("socket_p95_ms", "p95"),
+    CPU,
+)
 async def bursts(bench: Bench) -> Metrics:
     group = await bench.group("bursts")
     events = BURST * bench.count(BURSTS)
-    stream = Stream(group=group, tenants=(group,), events=events, rate=1 / BURST_INTERVAL, burst=BURST)
+    stream = Stream(group=group, events=events, rate=1 / BURST_INTERVAL, burst=BURST)
     done = await bench.deliver(stream)
     socket = to_socket(stream, done.posted, done.arrivals)
     return {**percentiles("socket", socket, 50, 95), **done.cpu_metrics()}
 
 
+@scenario(
+    "10, 50 and 300 events/s of 100 tenants, after a first event of each",
+    *(
+        column
+        for rate in MODERATE_RATES
+        for column in (
+            Column(f"socket_p50_ms_at_{rate}", f"{rate}/s: POST to socket, p50 ms"),
+            Column(f"socket_p95_ms_at_{rate}", "p95"),
+            Column(f"cores_at_{rate}", "cores"),
+            Column(f"cpu_ms_at_{rate}", "CPU per event, ms", by_process=True),
+            Column(f"events_per_run_at_{rate}", "events per run"),
+            Column(f"temporal_kb_at_{rate}", "KB per event in Temporal"),
+            Column(f"registry_kb_at_{rate}", "in the registry"),
+        )
+    ),
+    contenders=("hookkeeper",),
+    is_default=False,
+    needs_fresh_stack_after=True,
+)
 async def moderate(bench: Bench) -> Metrics:
     """Post at moderate rates for some seconds, each to tenants of its own, after a first event of each tenant, and
     measure what they store.
@@ -70,12 +99,21 @@ async def moderate(bench: Bench) -> Metrics:
 
 async def _deliver_first(bench: Bench, group: str, tenants: tuple[str, ...]) -> None:
     """Register a webhook of each tenant, and deliver its first event, whose success is written to the registry."""
-    await bench.system.register_all({tenant: bench.receiver.url(group) for tenant in tenants})
+    await bench.system.register((tenant, bench.receiver.url(group)) for tenant in tenants)
     check_accepted(await bench.load.post(Stream(group=f"{group}-first", tenants=tenants, events=len(tenants))))
     await bench.delivered(group, len(tenants))
     await measure.settle(bench.system.pids)
 
 
+@scenario(
+    "500 tenants, one event a second each, after a first event of each",
+    Column("socket_p50_ms", "POST to socket, p50 ms"),
+    Column("socket_p95_ms", "p95"),
+    Column("within_1s_percent", "within 1 s, %"),
+    CPU,
+    contenders=("hookkeeper", "celery"),
+    needs_fresh_stack_after=True,
+)
 async def tenants(bench: Bench) -> Metrics:
     count = bench.count(TENANTS)
     names = tuple(f"tenant-{number}" for number in range(count))

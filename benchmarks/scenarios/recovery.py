@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from benchmarks.scenarios.scenario import Bench, Metrics, ScenarioFailed
+from benchmarks.scenarios.scenario import Bench, Column, Metrics, ScenarioFailed, scenario
 from benchmarks.stream import Stream
 
 EVENTS, DELIVERIES_BEFORE = 500, 100
@@ -12,11 +12,21 @@ IN_FLIGHT_TIME = 0.25
 """Seconds after the kill in which requests still arrive that were sent before it; nothing starts so fast."""
 
 
+@scenario(
+    "`kill -9` of all processes while 500 events are posted",
+    Column("ready_s", "Ready after, s"),
+    Column("first_s", "First delivery after, s"),
+    Column("last_s", "Last, s"),
+    Column("lost", "Lost"),
+    Column("duplicates", "Duplicates"),
+    contenders=("hookkeeper",),
+    needs_fresh_stack_after=True,
+)
 async def kill(bench: Bench) -> Metrics:
     """Kill while events are posted, which are repeated with the same ids until they are accepted."""
     group = await bench.group("kill")
     events, before = bench.count(EVENTS), bench.count(DELIVERIES_BEFORE)
-    stream = Stream(group=group, tenants=(group,), events=events)
+    stream = Stream(group=group, events=events)
     posting = asyncio.create_task(bench.load.post(stream))
     await bench.delivered(group, before, START_TIMEOUT)
     bench.system.kill()

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmarks import measure
 from benchmarks.contenders.contender import SystemUnderTest
@@ -52,7 +53,7 @@ class Bench:
         """Register a tenant with this many webhooks, and return its name: also that of its events at the receiver."""
         group = f"{name}-{len(self._groups)}"
         self._groups.add(group)
-        await self.system.register(group, [self.receiver.url(group, number) for number in range(webhooks)])
+        await self.system.register((group, self.receiver.url(group, number)) for number in range(webhooks))
         return group
 
     def pids(self) -> dict[str, int]:
@@ -136,3 +137,12 @@ class Scenario:
     """It leaves work behind, so that the next scenario needs a new stack."""
     timeout: float = 300.0
     """Seconds after which it is given up."""
+
+
+def scenario(title: str, *columns: Column, **more: Any) -> Callable[[Callable[[Bench], Awaitable[Metrics]]], Scenario]:
+    """Make a scenario of a function, whose name it has. The options are the other fields of `Scenario`."""
+    return lambda run: Scenario(run.__name__, title, run, columns, **more)
+
+
+CPU = Column("cpu_ms", "CPU per event, ms", is_ratio=True, by_process=True)
+MEMORY = (Column("memory_before_mb", "Memory before, MB"), Column("memory_mb", "after, MB"))

@@ -2,14 +2,19 @@
 
 A step is judged by the CPU time that the loop's thread spends in it: on a busy machine, wall time also counts what
 other processes do. A step that uses no CPU but does not return (a sleep, a file, a name lookup) is reported too, once
-the thread has slept at the same position for `BLOCKED`. `drills.event_loops.stacks` reads the stacks.
+the thread has slept at the same position for `BLOCKED`.
 
 For tests and drills: every callback costs some microseconds more, and a thread looks at the loop 40 times a second.
 """
 
 import asyncio
+import faulthandler
 import gc
+import os
+import re
+import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -17,12 +22,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import structlog
-
-from drills.event_loops import stacks
 
 log = structlog.get_logger("hookkeeper.event_loop")
 
@@ -35,6 +40,23 @@ SAMPLE_INTERVAL = 0.025
 MAX_SAMPLES = 20
 STILL_CPU = 0.002
 """CPU seconds that a sleeping thread may use between two looks: it writes its stack at each."""
+
+RUN_HANDLE = asyncio.Handle._run.__code__
+"""What a loop calls for each step."""
+DUMP_SIGNAL = signal.SIGURG
+"""The loop's thread writes its stack when it gets this signal. Its default is to be ignored."""
+DUMP_TIMEOUT = 0.1
+"""Maximum seconds to wait for a stack: the process may be stopped, or get no processor."""
+MAX_DUMP_BYTES = 100_000
+DUMP_HEADER = "Stack (most recent call first):\n"
+CUT_OFF = b"  ...\n"
+"""What ends a dump of 100 calls, if there are more."""
+STEP = f" in {RUN_HANDLE.co_name}\n".encode()
+"""What a dump has of the call that runs the step."""
+CALL = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
+
+_dumps = threading.Lock()
+"""Guards the file, where a process has several monitors."""
 
 Kind = Literal["busy", "blocked", "garbage collection"]
 
@@ -87,7 +109,7 @@ class LoopMonitor:
     def __enter__(self) -> Self:
         self._thread = threading.get_ident()
         self._native = threading.get_native_id()
-        stacks.prepare()
+        _dump_file(os.getpid())  # there may be no free file descriptor later
         self._original = asyncio.Handle._run
         asyncio.Handle._run = self._measured(self._original)  # type: ignore[method-assign, assignment]
         gc.callbacks.append(self._on_collection)
@@ -164,7 +186,7 @@ class LoopMonitor:
 
     def _look_at(self, step: _Step) -> None:
         cpu, is_asleep = self._cpu_of_loop_thread(), self._is_asleep()  # before it is woken to write its stack
-        stack = stacks.read(self._thread, lambda: self._step is not step)
+        stack = _read_stack(self._thread, lambda: self._step is not step)
         if self._step is not step:
             return  # the stack is that of a later step
         is_at_same_position = step.samples[-1:] == [stack]
@@ -234,3 +256,55 @@ def _most_frequent(samples: list[traceback.StackSummary]) -> traceback.StackSumm
     paths = [tuple((frame.filename, frame.name) for frame in sample) for sample in samples]
     (most, _), *_ = Counter(paths).most_common(1)
     return samples[paths.index(most)]
+
+
+# Stacks. The thread writes its own to a file, in `faulthandler`'s signal handler. A dump of all threads has crashed the
+# interpreter (3.11.7): it reads the list of threads, to which threads of Temporal's SDK are added meanwhile. So has
+# walking the frames of a running thread from Python.
+
+
+@cache
+def _dump_file(process: int) -> int:
+    """Open the file into which a thread of this process writes its stack when it gets `DUMP_SIGNAL`.
+
+    It stays open, and the handler registered: a handler that still runs would register itself once more. Only with
+    `chain`, it restores `errno`, for a thread between a system call and the look at its result.
+    """
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("stack")  # a container may have no folder to which it can write
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    faulthandler.register(DUMP_SIGNAL, descriptor, all_threads=False, chain=True)
+    return descriptor
+
+
+def _read_stack(thread: int, is_over: Callable[[], bool]) -> traceback.StackSummary:
+    """Return the calls of the step that a thread is in, at most 100, without those of the loop; any, if it is over."""
+    file = _dump_file(os.getpid())
+    with _dumps:
+        os.ftruncate(file, 0)
+        os.lseek(file, 0, os.SEEK_SET)
+        signal.pthread_kill(thread, DUMP_SIGNAL)
+        calls = _written_calls(file, is_over)
+    of_step = list(takewhile(lambda call: not _runs_a_handle(call), calls))
+    return traceback.StackSummary.from_list(reversed(of_step))
+
+
+def _written_calls(file: int, is_over: Callable[[], bool]) -> list[traceback.FrameSummary]:
+    """Wait until those of the step are in the file, innermost first; return what there is when it is over."""
+    deadline = time.perf_counter() + DUMP_TIMEOUT
+    while True:
+        written = os.pread(file, MAX_DUMP_BYTES, 0)
+        is_complete = STEP in written or written.endswith(CUT_OFF)
+        if is_complete or is_over() or time.perf_counter() >= deadline:
+            break
+        time.sleep(0.002)
+    return [
+        traceback.FrameSummary(file_name, int(line), name, lookup_line=False)
+        for file_name, line, name in CALL.findall(written.decode(errors="replace").rpartition(DUMP_HEADER)[2])
+    ]
+
+
+def _runs_a_handle(call: traceback.FrameSummary) -> bool:
+    return (call.filename, call.name) == (RUN_HANDLE.co_filename, RUN_HANDLE.co_name)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from hookkeeper.cli.console import Failed, Json
-from hookkeeper.cli.imports import Item, Work, fitted, one, rate_of, signing_key
+from hookkeeper.cli.imports import Item, Work, fitted, signing_key
 from hookkeeper.cli.options import read_json_file
 from hookkeeper.crypto.signing_keys import SYMMETRIC
 
 KINDS = {
     "endpoint": "secrets",
-    "subscription": "filter_config",
+    "subscription": "endpoint_metadata",
     "filter": "subscription_id",
     "event type": "json_schema",
 }
@@ -25,8 +25,8 @@ KINDS = {
 FORM = "application/x-www-form-urlencoded"
 MAX_BACKOFF = 7200
 """Seconds between two attempts at most, in Convoy."""
-DEFAULT_TIMEOUT, MAX_TIMEOUT = 10, 30
-"""Seconds: Convoy's, and the longest of ours."""
+DEFAULT_TIMEOUT = 10
+"""Seconds, in Convoy."""
 INSTEAD = {
     "alert_config": "on_failure",
     "slack_webhook_url": "on_failure",
@@ -67,7 +67,7 @@ def work(files: Sequence[Path]) -> Sequence[Work]:
         if uid not in used
     ]
     items.sort(key=lambda item: (item.body or {}).get("tenant", ""))  # those of a tenant in a row
-    return [partial(one, item) for item in items]
+    return [partial(iter, [item]) for item in items]
 
 
 def _rows(file: Path) -> Iterator[tuple[str, Json, bool]]:
@@ -84,7 +84,7 @@ def _rows(file: Path) -> Iterator[tuple[str, Json, bool]]:
 
 def tenant_id(endpoint: Json) -> str:
     """Return the owner of an endpoint, or else its project."""
-    return endpoint.get("owner_id") or endpoint["project_id"]
+    return str(endpoint.get("owner_id") or endpoint["project_id"])
 
 
 def event_type_of(row: Json) -> Item:
@@ -96,9 +96,11 @@ def event_type_of(row: Json) -> Item:
 
 def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -> Item:
     """Translate a subscription, with its endpoint and the filters of its event types."""
-    label, chosen = f"subscription {row['uid']}", row["filter_config"] or {}
+    label, chosen = f"subscription {row['uid']}", row.get("filter_config") or {}
     if endpoint is None:
         return Item("webhooks", label, None, ("endpoint_metadata: its endpoint is in no file",))
+    off = {each["event_type"] for each in filters if each.get("enabled_at", ...) is None}
+    types = chosen.get("event_types") or ["*"]
     scopes = [scope for scope in SCOPES for each in (chosen.get("filter") or {}, *filters) if each.get(scope)]
     if scopes:
         reason = f"filter of {scopes[0]}: register the webhook with a filter in CEL, and the secret of its endpoint"
@@ -109,9 +111,6 @@ def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -
     if row.get("function"):
         losses.append("function: write it as payload.template, then enable the webhook")
         once["enabled"] = False
-    timeout = endpoint.get("http_timeout") or DEFAULT_TIMEOUT
-    if timeout > MAX_TIMEOUT:
-        losses.append(f"http_timeout {timeout}: is {MAX_TIMEOUT}, the most")
     losses += [
         f"{name}: is not copied, set {field}" for name, field in INSTEAD.items() if _is_set((endpoint | row).get(name))
     ]
@@ -122,10 +121,10 @@ def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -
         "name": row.get("name") or endpoint.get("name") or "",
         "description": endpoint.get("description") or "",
         "url": endpoint["url"],
-        "events": chosen.get("event_types") or ["*"],
+        "events": [name for name in types if name not in off],
         "headers": headers,
-        "rate_limit": rate_of(rate / seconds, losses),
-        "timeout": float(min(timeout, MAX_TIMEOUT)),
+        "rate_limit": rate / seconds or None,
+        "timeout": float(endpoint.get("http_timeout") or DEFAULT_TIMEOUT),
         "retry": _retry_of(row),
         "enabled": endpoint.get("status", "active") == "active",
         "payload": _payload_of(endpoint.get("content_type")),

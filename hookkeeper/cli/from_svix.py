@@ -11,7 +11,7 @@ from typing import Any
 
 from hookkeeper.cli.client import ApiUnavailable
 from hookkeeper.cli.console import Failed, Json
-from hookkeeper.cli.imports import Item, Work, fitted, one, rate_of, signing_key
+from hookkeeper.cli.imports import Item, Work, fitted, signing_key
 from hookkeeper.content.headers import check_headers
 from hookkeeper.content.text import API_KEY
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
@@ -42,7 +42,7 @@ class Svix:
         """Return what is to be read: each event type, and each application with its endpoints. Raises `Failed`."""
         types = list(self._all("event-type", include_archived="true", with_content="true"))
         applications = list(self._all("app"))
-        return [partial(one, event_type_of(each)) for each in types] + [
+        return [partial(iter, [event_type_of(each)]) for each in types] + [
             partial(self._application, each) for each in applications
         ]
 
@@ -136,7 +136,7 @@ def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
     if uid and not (_fits(EVENT_ID, uid) and not uid.startswith("wh_")):
         losses.append(f"the uid {uid!r} cannot be that of a webhook, which is {endpoint['id']}")
         uid = None
-    usable = {}
+    usable: dict[str, str] = {}
     for name, value in headers["headers"].items():
         try:
             usable |= check_headers({name: value})
@@ -152,7 +152,7 @@ def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
         "events": endpoint.get("eventTypes") or ["*"],
         "channels": endpoint.get("channels") or [],
         "headers": usable,
-        "rate_limit": rate_of(endpoint.get("throttleRate"), losses),
+        "rate_limit": endpoint.get("throttleRate") or None,
         "enabled": not endpoint.get("disabled"),
         "metadata": endpoint["metadata"],
         "payload": {"format": "svix"},

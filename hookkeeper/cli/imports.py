@@ -5,7 +5,7 @@ added, what differs is changed. So a run can be repeated, also after it was inte
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -17,16 +17,15 @@ from hookkeeper.cli.options import AsJson
 from hookkeeper.cli.resources import load_model
 from hookkeeper.content.headers import MASK
 
-Path_ = Literal["tenants", "event-types", "webhooks"]
-KEYS: Mapping[Path_, str] = {"tenants": "id", "event-types": "name", "webhooks": "uid"}
+Kind = Literal["tenants", "event-types", "webhooks"]
+"""Kinds of objects, as the paths of our API name them."""
+KEYS: Mapping[Kind, str] = {"tenants": "id", "event-types": "name", "webhooks": "uid"}
 """The field by which an object is found again."""
-MODELS: Mapping[Path_, str] = {
+MODELS: Mapping[Kind, str] = {
     "tenants": "tenants:NewTenant",
     "event-types": "event_types:NewEventType",
     "webhooks": "webhook_fields:NewWebhook",
 }
-MAX_RATE = 1000
-"""Requests a second of a webhook."""
 ESSENTIAL = frozenset({"tenant", "url", "events", "channels", "filter", "payload", "secret"})
 """Fields without which a webhook would send something else, or to another place: without one, nothing is copied."""
 NOTHING: Json = {}
@@ -45,7 +44,7 @@ DryRun = Annotated[
 class Item(NamedTuple):
     """An object of the source, as a request of ours."""
 
-    path: Path_
+    path: Kind
     label: str
     """What to call it: `endpoint ep_… of acme`."""
     body: Json | None
@@ -73,7 +72,7 @@ def import_svix(
     """
     from hookkeeper.cli.from_svix import Svix
 
-    _run(Svix(url, token).work(), dry_run, as_json)
+    _run(lambda: Svix(url, token).work(), dry_run, as_json)
 
 
 @app.command("convoy")
@@ -94,10 +93,10 @@ def import_convoy(
     """
     from hookkeeper.cli.from_convoy import work
 
-    _run(work(files), dry_run, as_json)
+    _run(lambda: work(files), dry_run, as_json)
 
 
-def _run(work: Sequence[Work], dry_run: bool, as_json: bool) -> None:
+def _run(work: Callable[[], Sequence[Work]], dry_run: bool, as_json: bool) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("import"), BarColumn(), MofNCompleteColumn())
@@ -106,7 +105,7 @@ def _run(work: Sequence[Work], dry_run: bool, as_json: bool) -> None:
     try:
         target = Target(Api.of_environment(), dry_run)
         with Progress(*columns, console=out, disable=as_json) as progress:
-            for read in progress.track(work):
+            for read in progress.track(work()):
                 for item in read():
                     outcome, reasons = target.put(item)
                     counts[item.path][outcome] += 1
@@ -117,6 +116,8 @@ def _run(work: Sequence[Work], dry_run: bool, as_json: bool) -> None:
         raise Failed(f"interrupted: {CONTINUE}") from None
     except ApiUnavailable as error:
         raise Failed(f"{error}\n{CONTINUE}") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise Failed(f"the source has another form than it documents: {error!r}") from error
     if as_json:
         import json
 
@@ -131,10 +132,9 @@ def _run(work: Sequence[Work], dry_run: bool, as_json: bool) -> None:
 
 
 def _print_item(item: Item, outcome: str, reasons: Sequence[str], dry_run: bool) -> None:
-    if outcome == "not copied" or (dry_run and outcome != "unchanged"):
-        out.print(f"{outcome}: {item.label}", markup=False)
-    for reason in reasons:
-        out.print(f"  {item.label}: {reason}", markup=False)
+    if reasons or (dry_run and outcome != "unchanged"):
+        would_be = "would be " if dry_run and outcome in ("added", "changed") else ""
+        out.print("\n  ".join((f"{would_be}{outcome}: {item.label}", *reasons)), markup=False)
 
 
 class Target:
@@ -160,19 +160,22 @@ class Target:
         except Failed as refused:
             return "not copied", (*item.losses, " ".join(str(refused).split()))
 
-    def _find(self, path: Path_, body: Json) -> Json | None:
+    def _find(self, path: Kind, body: Json) -> Json | None:
         if path != "webhooks":
             return self._known[path].get(body[KEYS[path]])
         if self._webhooks[0] != body["tenant"]:
             self._webhooks = body["tenant"], self._list(path, tenant=body["tenant"])
         return self._webhooks[1].get(body["uid"])
 
-    def _list(self, path: Path_, **query: Any) -> dict[str, Json]:
+    def _list(self, path: Kind, **query: Any) -> dict[str, Json]:
         return {each[KEYS[path]]: each for each in self._api.all(path, **query)}
 
     def _add(self, item: Item, body: Json) -> str:
+        """Add an object. A dry run lets our API check a webhook by a preview, which stores and sends nothing."""
         if not self._dry_run:
             self._api.call("POST", item.path, body=body | item.once)
+        elif item.path == "webhooks":
+            self._api.call("POST", item.path, "preview", body={"webhook": body})
         return "added"
 
     def _change(self, item: Item, body: Json, known: Json) -> str:
@@ -203,7 +206,7 @@ def _is_same(name: str, wanted: Any, known: Any) -> bool:
     return bool(sorted(wanted) == sorted(known) if name in ("events", "channels") else wanted == known)
 
 
-def fitted(path: Path_, label: str, fields: Json, losses: Iterable[str] = (), **others: Any) -> Item:
+def fitted(path: Kind, label: str, fields: Json, losses: Iterable[str] = (), **others: Any) -> Item:
     """Make an item that our API accepts: what its rules refuse is left out, and named.
 
     Without an essential field, or if all entries of one are refused, there is no body.
@@ -247,18 +250,6 @@ def _left_out(fields: Json, where: tuple[int | str, ...], essential: Collection[
         return bool(kept) or name not in essential
     del fields[str(name)]
     return name not in essential
-
-
-def one(item: Item) -> Iterator[Item]:
-    """Yield an item that is translated already."""
-    yield item
-
-
-def rate_of(rate: float | None, losses: list[str]) -> float | None:
-    """Return the rate limit of a webhook; add what is lost of a higher one."""
-    if rate and rate > MAX_RATE:
-        losses.append(f"rate limit {rate}: is {MAX_RATE}, the most")
-    return min(rate, MAX_RATE) if rate else None
 
 
 def signing_key(key: str) -> tuple[Json, Json, list[str]]:

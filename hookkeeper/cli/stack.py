@@ -5,15 +5,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from hookkeeper.cli import local, temporal_server
-from hookkeeper.cli.child_process import prepare_log
+from hookkeeper.cli.child_process import KeptProcess, ProcessFailed, prepare_log
 from hookkeeper.cli.console import Failed, InvalidSettings, output_added_to
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import LOCALHOST, Ports, listen, reserved
 from hookkeeper.cli.startup import connect, exporting_traces, open_metrics, read_settings, show_resources
-from hookkeeper.cli.temporal_server import EmbeddedServerError, ServerProcess
+from hookkeeper.cli.temporal_server import EmbeddedServerError
 from hookkeeper.settings import BadSetting, Settings
 
 API_GRACE = timedelta(seconds=10)
@@ -66,11 +67,13 @@ async def running(
         address, mail_provider = f"{LOCALHOST}:{ports.temporal}", local.mail_provider(settings)
         data.store_api(url, admin_key, ports)
         try:
-            temporal = await resources.enter_async_context(_temporal(data, ports, settings, url, on_event))
+            temporal = _temporal(data, ports, settings, url, on_event)
+            resources.push_async_callback(temporal.stop)
+            await temporal.start()
             await _serve(resources, data, ports, settings, temporal, listener, on_ready)
         except BadSetting as error:
             raise InvalidSettings(str(error)) from error
-        except (EmbeddedServerError, OSError) as error:
+        except (EmbeddedServerError, ProcessFailed, OSError) as error:
             raise Failed(str(error)) from error
         yield Stack(
             url=url,
@@ -92,12 +95,13 @@ def shutdown_time(settings: Settings) -> timedelta:
 
 def _temporal(
     data: DataDir, ports: Ports, settings: Settings, url: str, on_event: Callable[[str, str], None]
-) -> ServerProcess:
+) -> KeptProcess:
     codec_endpoint = f"{url}/codec" if settings.encryption_keys else None
     temporal_server.check_version(data.path)
     temporal_server.keep_version(data.path)
     argv = temporal_server.command(data.path, ports, settings.dev_synchronous, codec_endpoint)
-    return ServerProcess(argv, data.logs / "temporal.log", on_event)
+    log = data.logs / "temporal.log"
+    return KeptProcess("temporal", argv, temporal_server.ENVIRONMENT, log, temporal_server.STOP_TIMEOUT, on_event)
 
 
 async def _serve(
@@ -105,7 +109,7 @@ async def _serve(
     data: DataDir,
     ports: Ports,
     settings: Settings,
-    temporal: ServerProcess,
+    temporal: KeptProcess,
     listener: socket.socket,
     on_ready: Callable[[str], None],
 ) -> None:
@@ -126,7 +130,8 @@ async def _serve(
         Store.connect(settings.database_url, keyring, settings.database_connections)
     )
     await migrate_registry(store)
-    await temporal.until_serving(data.path, ports.temporal)
+    is_serving = partial(temporal_server.is_serving, data.path, ports.temporal)
+    await temporal.until_ready(is_serving, temporal_server.START_TIMEOUT)
     on_ready("Temporal")
     traces, metrics = exporting_traces(settings.otlp_endpoint, "dev"), open_metrics(settings)
     await resources.enter_async_context(traces)

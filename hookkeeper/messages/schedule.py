@@ -17,6 +17,7 @@ class SchedulePlan(Message):
     tenant: str
     name: str = ""
     type: str
+    channels: tuple[str, ...] = ()
     data: Any = None
     cron: tuple[str, ...] = ()
     every: int | None = None
@@ -45,6 +46,7 @@ class ScheduledEvent(Message):
     type: str
     tenant: str
     timestamp: datetime
+    channels: tuple[str, ...] = ()
     data: Any = None
     key_id: str = ""
     """The key that made the schedule."""

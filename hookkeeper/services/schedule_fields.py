@@ -16,6 +16,7 @@ from hookkeeper.services.fields import (
     AS_TEXT,
     SCHEDULE_ID,
     SHOWN_AS_GIVEN,
+    Channels,
     EventId,
     EventType,
     GivenTime,
@@ -51,6 +52,8 @@ class EventTemplate(RequestModel):
 
     type: EventType = Field(examples=["report.due"])
     """The type of its events."""
+    channels: Channels = ()
+    """Their channels. A webhook with channels gets only events that name one of them."""
     data: Any = Field(default_factory=dict)
     """The same for each event."""
 

@@ -45,6 +45,7 @@ class ScheduledEventIngest:
                     id=event.event_id,
                     type=event.type,
                     timestamp=event.timestamp,
+                    channels=event.channels,
                     data=event.data,
                 ),
                 event.event_id,

@@ -19,7 +19,7 @@ from instances import Instance
 from schedules import forgotten_at_last
 from timeouts import WAIT_TIMEOUT
 
-EVENT = {"type": "report.due", "data": {"report": "orders"}}
+EVENT = {"type": "report.due", "channels": ["eu"], "data": {"report": "orders"}}
 DAILY = {"event": EVENT, "cron": ["0 9 * * *"]}
 SELDOM = {"event": EVENT, "every": 86400 * 300, "offset": 1}
 
@@ -133,12 +133,19 @@ async def test_what_is_given_is_changed(idle_instance: Instance) -> None:
     assert changed["next"] != made["next"]
     assert changed["updated_at"] > made["created_at"]
     again = await call(
-        idle_instance, "PATCH", "a", {"cron": ["@hourly"], "event": {"type": "a.b", "data": [1]}, "name": "Two"}
+        idle_instance,
+        "PATCH",
+        "a",
+        {"cron": ["@hourly"], "event": {"type": "a.b", "channels": ["eu"], "data": [1]}, "name": "Two"},
     )
     assert again.json() == (await call(idle_instance, "GET", "a")).json()
     shown = again.json()
     assert (shown["cron"], shown["every"], shown["name"], shown["type"]) == (["@hourly"], None, "Two", "a.b")
-    assert (shown["event"], shown["timezone"], shown["paused"]) == ({"type": "a.b", "data": [1]}, "Europe/Berlin", True)
+    assert (shown["event"], shown["timezone"], shown["paused"]) == (
+        {"type": "a.b", "channels": ["eu"], "data": [1]},
+        "Europe/Berlin",
+        True,
+    )
     same = (await call(idle_instance, "PATCH", "a", {})).json()
     assert same == shown
     problem(await call(idle_instance, "PATCH", "a", {"cron": None}), 422, "cron")

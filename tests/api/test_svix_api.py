@@ -42,7 +42,10 @@ GOOD: dict[str, tuple[dict[str, Any], int]] = {
     "PATCH /app/{app_id}": ({"json": {"metadata": {"plan": "pro"}}}, 200),
     "DELETE /app/{spare_app_id}": ({}, 204),
     "GET /app/{app_id}/endpoint": ({"params": {"order": "ascending"}}, 200),
-    "POST /app/{app_id}/endpoint": ({"json": {"url": "https://acme.example", "disabled": True}}, 201),
+    "POST /app/{app_id}/endpoint": (
+        {"json": {"url": "https://acme.example", "eventTypes": ["order.paid", "new.*"], "disabled": True}},
+        201,
+    ),
     "GET /app/{app_id}/endpoint/{endpoint_id}": ({}, 200),
     "PUT /app/{app_id}/endpoint/{spare_endpoint_id}": ({"json": {"url": "https://acme.example/b", "uid": "b"}}, 200),
     "PATCH /app/{app_id}/endpoint/{endpoint_id}": ({"json": {"description": "Shop"}}, 200),
@@ -93,6 +96,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app/nobody/endpoint", {}, 404, "not_found"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "ftp://acme.example"}}, 422, "url"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "eventTypes": []}}, 422, "eventTypes"),
+    ("PATCH /app/{app_id}/endpoint/{endpoint_id}", {"json": {"eventTypes": ["a.b"]}}, 422, "eventTypes"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "channels": []}}, 422, "channels"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "throttleRate": 2000}}, 422, "throttleRate"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "secret": "short"}}, 422, "secret"),
@@ -113,7 +117,9 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("POST /app/{app_id}/endpoint/{endpoint_id}/send-example", {"json": {"eventType": "a..b"}}, 422, "eventType"),
     ("GET /app/{app_id}/endpoint/{endpoint_id}/stats", {"params": {"since": SINCE, "until": SINCE}}, 422, "since"),
     ("GET /app/{app_id}/attempt/endpoint/nothing", {}, 404, "not_found"),
+    ("GET /app/{app_id}/attempt/endpoint/{endpoint_id}", {"params": {"iterator": "atmpt_1_a_b"}}, 422, "iterator"),
     ("GET /app/{app_id}/attempt/msg/nothing", {}, 404, "not_found"),
+    ("GET /app/{app_id}/attempt/msg/{msg_id}", {"params": {"iterator": "atmpt_1_a_b"}}, 422, "iterator"),
     ("GET /app/{app_id}/attempt/msg/{msg_id}", {"params": {"status_code_class": 250}}, 422, "status_code_class"),
     ("GET /app/{app_id}/msg", {"params": {"before": "now"}}, 422, "before"),
     ("GET /app/{app_id}/msg", {"params": {"tag": "a"}}, 422, "tag"),
@@ -281,12 +287,12 @@ async def test_a_request_with_an_idempotency_key_makes_one_object(acme: Acme) ->
 
 
 async def test_clients_of_the_first_version_find_their_names(acme: Acme) -> None:
-    names = {"filterTypes": ["order.old"], "rateLimit": 7, "version": 1}
+    names = {"filterTypes": ["order.paid"], "rateLimit": 7, "version": 1}
     made = await acme.call("POST /app/{app_id}/endpoint", json={"url": "https://acme.example/old", **names})
     assert made.status_code == 201, made.text
     shown = made.json()
     assert {name: shown[name] for name in names} == names
-    assert (shown["eventTypes"], shown["throttleRate"]) == (["order.old"], 7)
+    assert (shown["eventTypes"], shown["throttleRate"]) == (["order.paid"], 7)
 
 
 async def test_a_raw_payload_and_a_ping_are_understood(acme: Acme) -> None:
@@ -352,22 +358,41 @@ async def test_an_asymmetric_secret_is_shown_by_its_public_part(acme: Acme) -> N
     assert shown.json() == {"key": public_key(secret)}
 
 
-async def test_attempts_of_an_endpoint_are_paged_also_within_a_message(instance: Instance, inbox: Receiver) -> None:
+async def test_messages_and_attempts_are_paged_forth_and_back(instance: Instance, inbox: Receiver) -> None:
     inbox.answers += [Answer(500), Answer(500), Answer(200)]
-    await instance.webhook(inbox.url, uid="shop", retry={"schedule": [0, 0]})
+    webhook = await instance.webhook(inbox.url, uid="shop", retry={"schedule": [0, 0]})
     for event_id in ("m-1", "m-2"):
         await instance.send(id=event_id)
-        await instance.until_final(event_id)
-    path, found = f"{PREFIX}/app/{instance.tenant}/attempt/endpoint/shop", []
-    page: dict[str, Any] = {"done": False, "iterator": None}
-    while not page["done"]:
-        params = {"limit": 1} | ({"iterator": page["iterator"]} if page["iterator"] else {})
-        page = (await instance.http.get(path, params=params)).json()
-        assert len(page["data"]) <= 1
-        found += [(each["msgId"], each["status"]) for each in page["data"]]
-    assert found == [("m-2", 0), ("m-1", 0), ("m-1", 2), ("m-1", 2)]
-    failed = (await instance.http.get(path, params={"status": 2})).json()["data"]
-    assert [(each["responseStatusCode"], each["statusText"]) for each in failed] == [(500, "fail")] * 2
+        await instance.until_closed(event_id)
+    app = f"{PREFIX}/app/{instance.tenant}"
+
+    async def page(path: str, iterator: str, **filters: Any) -> dict[str, Any]:
+        params = {"limit": 1, "iterator": iterator, **filters}
+        return (await instance.http.get(app + path, params=params)).json()  # type: ignore[no-any-return]
+
+    attempts = "/attempt/endpoint/shop"
+    messages = [("m-2", 0), ("m-1", 0)]
+    for path, listed in {
+        attempts: [*messages, ("m-1", 2), ("m-1", 2)],
+        "/endpoint/shop/msg": messages,
+        "/msg": [("m-2", None), ("m-1", None)],
+    }.items():
+        pages = [await page(path, "")]
+        while not pages[-1]["done"]:
+            pages.append(await page(path, pages[-1]["iterator"]))
+        items = [each["data"][0] for each in pages]
+        assert [(item.get("msgId", item["id"]), item.get("status")) for item in items] == listed
+        back = [await page(path, pages[-1]["prevIterator"])]
+        while not back[-1]["done"]:
+            back.append(await page(path, back[-1]["prevIterator"]))
+        assert [each["data"] for each in back] == [each["data"] for each in pages[-2::-1]]
+    first = await page(attempts, "")
+    assert first["iterator"] == first["data"][0]["id"]
+    # The newest message has no attempt that failed: the page is empty, and names where the next one begins.
+    empty = await page(attempts, "", status=2)
+    assert (empty["data"], empty["done"], empty["iterator"]) == ([], False, f"atmpt_0_{webhook['id']}_m-2")
+    failed = await page(attempts, empty["iterator"], status=2)
+    assert (failed["data"][0]["responseStatusCode"], failed["data"][0]["statusText"]) == (500, "fail")
 
 
 @pytest.mark.parametrize(("status", "found"), [(0, []), (1, ["m-1"]), (2, []), (3, ["m-1"])])

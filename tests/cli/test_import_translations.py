@@ -14,8 +14,8 @@ Json = dict[str, Any]
 KEY = "whsec_" + base64.b64encode(bytes(24)).decode()
 APPLICATION = {"id": "app_1", "uid": "acme", "name": "Acme", "metadata": {}}
 TYPE = {"name": "order.paid", "description": "Paid", "deprecated": False}
-ENDPOINT = {"id": "ep_1", "uid": None, "url": "https://acme.example/hook", "description": "", "metadata": {}}
-JSON_ALONE = {"format": "svix", "static": {}, "template": None, "content_type": "application/json"}
+ENDPOINT: Json = {"id": "ep_1", "uid": None, "url": "https://acme.example/hook", "description": "", "metadata": {}}
+JSON_ALONE: Json = {"format": "svix", "static": {}, "template": None, "content_type": "application/json"}
 WEBHOOK = {
     "tenant": "acme",
     "uid": "ep_1",
@@ -31,6 +31,11 @@ WEBHOOK = {
     "secret": KEY,
 }
 NOT_A_TYPE = "must be an event type such as `order.paid`, a group of them such as `order.*`, or `*`"
+
+
+def copied(fields: Json) -> Json:
+    """Return the fields without those that are left out."""
+    return {name: value for name, value in fields.items() if value is not ...}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_a_name_that_cannot_be_shown_is_left_out() -> None:
 )
 def test_an_event_type_of_svix_has_its_latest_schema(given: Json, changed: Json, losses: tuple[str, ...]) -> None:
     item = from_svix.event_type_of(TYPE | given)
-    whole = {"name": "order.paid", "description": "Paid", "schema": None, "examples": [], "archived": False}
+    whole: Json = {"name": "order.paid", "description": "Paid", "schema": None, "examples": [], "archived": False}
     examples = {"examples": (changed.get("schema") or {}).get("examples", [])}
     assert (item.body, item.losses) == (whole | changed | examples, losses)
 
@@ -98,7 +103,7 @@ def test_an_event_type_of_svix_has_its_latest_schema(given: Json, changed: Json,
         ({"uid": "a.b"}, {}, ("the uid 'a.b' cannot be that of a webhook, which is ep_1",)),
         ({"uid": "wh_1"}, {}, ("the uid 'wh_1' cannot be that of a webhook, which is ep_1",)),
         ({"disabled": True, "throttleRate": 5}, {"enabled": False, "rate_limit": 5.0}, ()),
-        ({"throttleRate": 2000}, {"rate_limit": 1000.0}, ("rate limit 2000: is 1000, the most",)),
+        ({"throttleRate": 2000}, {"rate_limit": ...}, ("rate_limit: Input should be less than or equal to 1000",)),
         (
             {"eventTypes": ["order.paid", "a..b"], "channels": ["x"]},
             {"events": ["order.paid"], "channels": ["x"]},
@@ -108,7 +113,7 @@ def test_an_event_type_of_svix_has_its_latest_schema(given: Json, changed: Json,
 )
 def test_an_endpoint_of_svix_is_a_webhook(given: Json, changed: Json, losses: tuple[str, ...]) -> None:
     item = from_svix.webhook_of("acme", ENDPOINT | given, {"headers": {}, "sensitive": []}, KEY)
-    assert (item.body, item.losses) == (WEBHOOK | changed, losses)
+    assert (item.body, item.losses) == (copied(WEBHOOK | changed), losses)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +204,7 @@ FORM = {
         ({}, {}, {}, ()),
         ({"owner_id": ""}, {}, {"tenant": "01PRJ"}, ()),
         ({"status": "inactive"}, {}, {"enabled": False}, ()),
-        ({"http_timeout": 60}, {}, {"timeout": 30.0}, ("http_timeout 60: is 30, the most",)),
+        ({"http_timeout": 60}, {}, {"timeout": ...}, ("timeout: Input should be less than or equal to 30",)),
         ({"rate_limit": 30, "rate_limit_duration": 60}, {}, {"rate_limit": 0.5}, ()),
         ({"content_type": FORM["content_type"]}, {}, {"payload": FORM}, ()),
         (
@@ -252,7 +257,7 @@ def test_a_subscription_of_convoy_is_a_webhook(
         "payload": JSON_ALONE,
         "secret": "whsec_" + base64.b64encode(b"a secret of 25 characters").decode(),
     }
-    assert (item.body, item.losses) == (webhook | changed, losses)
+    assert (item.body, item.losses) == (copied(webhook | changed), losses)
     assert item.once == ({"enabled": False} if "function" in subscription else {})
 
 
@@ -261,6 +266,7 @@ def test_a_subscription_of_convoy_is_a_webhook(
     [
         ({"filter_config": {"event_types": ["*"], "filter": {"body": {"amount": 1}}}}, [], "filter of body: "),
         ({}, [{"subscription_id": "01SUB", "event_type": "order.paid", "headers": {"a": "b"}}], "filter of headers: "),
+        ({}, [{"subscription_id": "01SUB", "event_type": "order.paid", "enabled_at": None}], "events: "),
         ({"filter_config": {"event_types": ["a b"], "filter": {}}}, [], "events 'a b': "),
     ],
 )

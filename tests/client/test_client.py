@@ -8,12 +8,14 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import httpx
 import pytest
 from sockets import serving
 
 from hookkeeper_client import ApiError, AsyncClient, Client, HookkeeperError, Unreachable
 from instances import KEY, Instance
 from receivers import Answer, Receiver
+from timeouts import WAIT_TIMEOUT
 
 ACCEPTED = {
     **{"id": "e1", "type": "order.paid", "tenant": "acme", "status": "delivering", "duplicate": False},
@@ -26,7 +28,7 @@ class Caller:
     """Calls one of the two clients."""
 
     def __init__(self, is_async: bool, url: str, key: str = KEY, waits: tuple[float, ...] = (0, 0)) -> None:
-        self.is_async = is_async
+        self.is_async, self.url = is_async, url
         kind = AsyncClient if is_async else Client
         self.client: Any = kind(url, key, waits=waits, trust_env=False)
 
@@ -119,6 +121,29 @@ async def test_a_stream_has_messages(api: Caller, idle_instance: Instance) -> No
     assert ready.id
 
 
+async def test_a_program_takes_the_requests_to_an_address(api: Caller, idle_instance: Instance) -> None:
+    address = await api(lambda c: c.create_forward(tenant=idle_instance.tenant))
+    taking = asyncio.create_task(api.first(2, lambda c: c.stream_forwards(address.token)))
+    url = httpx.URL(api.url).join(httpx.URL(address.url).path)
+    async with httpx.AsyncClient(trust_env=False, timeout=WAIT_TIMEOUT) as http:
+        posting = asyncio.create_task(_post_until_taken(http, url))
+        ready, taken = await taking
+        assert (ready.kind, ready.data, taken.kind) == ("ready", None, "request")
+        assert (taken.data.headers["webhook-id"], taken.data.body) == ("evt_1", "{\u2028}")
+        await api(lambda c: c.answer_forward(address.token, id=taken.data.id, status=201, body="done"))
+        answer = await posting
+    assert (answer.status_code, answer.text) == (201, "done")
+
+
+async def _post_until_taken(http: httpx.AsyncClient, url: httpx.URL) -> httpx.Response:
+    """Post to an address until a stream is open."""
+    while True:
+        answer = await http.post(url, headers={"webhook-id": "evt_1"}, content="{\u2028}".encode())
+        if answer.status_code != 503:
+            return answer
+        await asyncio.sleep(0.02)
+
+
 async def test_a_refusal_names_each_field(api: Caller) -> None:
     with pytest.raises(ApiError) as caught:
         await api(lambda c: c.post_event(type="no type", tenant="no tenant"))
@@ -158,6 +183,14 @@ async def test_what_was_refused_for_now_is_repeated(failing: Caller, inbox: Rece
     assert len(inbox.requests) == 2
 
 
+async def test_an_error_names_the_schedule_that_may_have_been_created(failing: Caller, inbox: Receiver) -> None:
+    problem = {"type": "about:blank", "title": "Service Unavailable", "detail": "Try again.", "schedule_id": "daily"}
+    inbox.answers = [Answer(503, json.dumps(problem))]
+    with pytest.raises(ApiError) as caught:
+        await failing(lambda c: c.create_schedule(every=3600, event={"type": "order.paid"}))
+    assert caught.value.schedule_id == "daily"
+
+
 async def test_repetitions_end(failing: Caller, inbox: Receiver) -> None:
     inbox.otherwise = Answer(503)
     with pytest.raises(ApiError) as caught:
@@ -186,6 +219,22 @@ async def test_a_stream_goes_on_where_it_ended(failing: Caller, inbox: Receiver)
     messages = await failing.first(2, lambda c: c.stream_events(last_event_id="m0"))
     assert [message.id for message in messages] == ["m1", "m1"]
     assert [request.headers.get("last-event-id") for request in inbox.requests] == ["m0", "m0", "m1", "m2"]
+
+
+async def test_a_stream_that_has_begun_is_opened_until_it_goes_on(failing: Caller, inbox: Receiver) -> None:
+    ready = Answer(200, "event: ready\ndata: {}\n\n", {"content-type": "text/event-stream"})
+    inbox.answers = [ready, *[Answer(503)] * 5, ready]
+    assert [message.kind for message in await failing.first(2, lambda c: c.stream_events())] == ["ready"] * 2
+    inbox.otherwise = Answer(401)
+    with pytest.raises(ApiError, match="401"):
+        await failing.first(2, lambda c: c.stream_events())
+
+
+async def test_a_stream_that_does_not_begin_is_an_error(failing: Caller, inbox: Receiver) -> None:
+    inbox.otherwise = Answer(503)
+    with pytest.raises(ApiError, match="503"):
+        await failing.first(1, lambda c: c.stream_events())
+    assert len(inbox.requests) == 3
 
 
 async def test_new_values_and_fields_of_an_answer_are_kept(failing: Caller, inbox: Receiver) -> None:

@@ -92,6 +92,20 @@ def test_handlers_get_typed_events_of_their_types() -> None:
     assert got == [("orders", 4711), ("all", {"order": 4711})]
 
 
+@pytest.mark.parametrize("key", ["", "hk_key", "whsec_…", "whsec_abc", "whpk_AAAA"])
+def test_what_is_no_signing_key_is_refused_at_once(key: str) -> None:
+    with pytest.raises(ValueError, match="signing key"):
+        Receiver(SECRET, key)
+
+
+def test_an_async_function_is_no_handler() -> None:
+    async def handler(event: Event[Any]) -> None:
+        raise AssertionError(event)
+
+    with pytest.raises(TypeError, match="handler is async"):
+        Receiver(SECRET).on("*")(handler)
+
+
 def test_a_duplicate_is_handled_once() -> None:
     put = list[Event[Any]]()
     receiver = Receiver(SECRET, put=put.append)

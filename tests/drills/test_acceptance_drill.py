@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from drills.acceptance import AcceptanceResult
+from drills.acceptance import Again, judge
 from drills.observations import Observations
 from drills.relays import Break, Relay, commits, starts
-from drills.verdict import judge
+from drills.verdict import Verdict
+from drills.verdict import judge as judge_observations
 from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
@@ -22,13 +23,9 @@ TIMEOUT = 600
 START = b"\0\0\x30\0\1\0\0\0\5\1\0\0\0\x27" + gzip.compress(b"\n\7default\x12\3run\x1a\x13\n\x11SharedRunWorkflow")
 PREPARE = b"P\0\0\0\x20__asyncpg_stmt_5__\0INSERT INTO events (tenant) VALUES ($1)\0"
 COMMIT = b"Q\0\0\0\x0cCOMMIT;\0"
-FINE = AcceptanceResult(
-    verdict=replace(judge(Observations((), (), (), (), {}, ())), accepted=10),
-    shared=5,
-    repeated=10,
-    forgotten=(),
-    faults={"kill api at a commit, after it": 1},
-)
+VERDICT = replace(judge_observations(Observations((), (), (), (), {}, ())), accepted=10)
+AGAIN = [Again(is_shared=n < 5) for n in range(10)]
+KILLED = {"kill api at a commit, after it": 1}
 
 
 def test_what_begins_a_step() -> None:
@@ -94,12 +91,18 @@ async def test_a_relay_breaks_the_connection(broken: Break | None, answer: bytes
     assert taken == received
 
 
-def test_the_verdict() -> None:
-    assert FINE.failures == {}
-    assert "forgotten" in replace(FINE, forgotten=("e1: 202",)).failures
-    assert "shared" in replace(FINE, shared=0).failures
-    assert "faults" in replace(FINE, faults={"connection broken at a start, after it": 9}).failures
-    assert "refused" in replace(FINE, verdict=replace(FINE.verdict, refused=("e1: 409",))).failures
+@pytest.mark.parametrize(
+    ("verdict", "again", "faults", "kind"),
+    [
+        (VERDICT, [*AGAIN, Again(error="e1: 202")], KILLED, "forgotten"),
+        (VERDICT, [Again()] * 10, KILLED, "wrong"),
+        (VERDICT, AGAIN, {"connection broken at a start, after it": 9}, "wrong"),
+        (replace(VERDICT, refused=("e1: 409",)), AGAIN, KILLED, "refused"),
+    ],
+)
+def test_the_verdict(verdict: Verdict, again: list[Again], faults: dict[str, int], kind: str) -> None:
+    assert judge(VERDICT, AGAIN, KILLED).passed
+    assert [name for name, found in judge(verdict, again, faults).failures.items() if found] == [kind]
 
 
 @pytest.mark.timeout(TIMEOUT + 60)

@@ -13,37 +13,44 @@ import pytest
 
 from drills import breakable
 from drills.breakable import Mail, Receivers
-from drills.glance import ALL, GOOD, VIEWS, Glance, Row, Shown, Watched, alerts
+from drills.glance import ALL, GOOD, VIEWS, Row, Shown, Watched, alerts, judge
 
 ROOT = Path(__file__).parents[2]
 SECONDS, RATE, FACTOR, TIMEOUT = 5, 2, 5, 600
-NAMED = Row("fails", "500", dict.fromkeys(VIEWS, 9.0), 1.0, dict.fromkeys(VIEWS, 9.0))
-FINE = Glance([NAMED, replace(NAMED, name=ALL, healthy={})], misreported=[], refused=0, well=20.0)
+NAMED = Row("500", dict.fromkeys(VIEWS, 9.0), 1.0, dict.fromkeys(VIEWS, 9.0))
+FINE: dict[str, Any] = {
+    "rows": {"fails": NAMED, ALL: replace(NAMED, healthy={})},
+    "misreported": [],
+    "refused": 0,
+    "well": 20.0,
+    "factor": 1.0,
+}
 
 
 def test_what_is_named_and_mended_in_time_passes() -> None:
-    assert FINE.failures == []
+    assert judge(**FINE).passed
 
 
 @pytest.mark.parametrize(
-    ("result", "word"),
+    ("change", "word"),
     [
-        (replace(FINE, rows=[replace(NAMED, named=NAMED.named | {"CLI": 61.0})]), "fails: not in the CLI"),
-        (replace(FINE, rows=[replace(NAMED, named=NAMED.named | {"alert": math.inf})]), "fails: not in the alert"),
-        (replace(FINE, rows=[replace(NAMED, healthy={"list": 61.0})]), "fails: not healthy in the list"),
-        (replace(FINE, rows=[replace(NAMED, late=6.0)]), "fails: healthy 6 s after"),
-        (replace(FINE, misreported=["good-1 was failing in the API"]), "good-1 was failing"),
-        (replace(FINE, refused=1), "1 events were refused"),
-        (replace(FINE, well=math.inf), "all is well"),
+        ({"rows": {"fails": replace(NAMED, named=NAMED.named | {"CLI": 61.0})}}, "fails: not in the CLI"),
+        ({"rows": {"fails": replace(NAMED, named=NAMED.named | {"alert": math.inf})}}, "fails: not in the alert"),
+        ({"rows": {"fails": replace(NAMED, healthy={"list": 61.0})}}, "fails: not healthy in the list"),
+        ({"rows": {"fails": replace(NAMED, late=6.0)}}, "fails: healthy 6 s after"),
+        ({"misreported": ["good-1 was failing in the API"]}, "good-1 was failing"),
+        ({"refused": 1}, "1 events were refused"),
+        ({"well": math.inf}, "all is well"),
     ],
 )
-def test_all_else_fails(result: Glance, word: str) -> None:
-    (failure,) = result.failures
+def test_all_else_fails(change: dict[str, Any], word: str) -> None:
+    (failure,) = judge(**FINE | change).failures["wrong"]
     assert word in failure
 
 
 def test_a_busy_machine_may_be_late() -> None:
-    assert replace(FINE, rows=[replace(NAMED, late=6.0, healthy={"list": 61.0})], factor=2.0).failures == []
+    late = {"fails": replace(NAMED, late=6.0, healthy={"list": 61.0})}
+    assert judge(**FINE | {"rows": late, "factor": 2.0}).passed
 
 
 def test_a_cause_is_named_once_it_is_shown_and_green_is_noted() -> None:

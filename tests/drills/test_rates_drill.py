@@ -1,36 +1,32 @@
 """What passes in the rates drill. `tests/workflows/test_rate_limits.py` is its short form."""
 
-from dataclasses import replace
-
 import pytest
 
-from drills.rates import OTHER_EVENTS, Rated
+from drills.rates import OTHER_EVENTS, judge
 
-GOOD = Rated(
-    backlog=3_000,
-    waiting=2_950,
-    backlog_rate=0.5,
-    other=OTHER_EVENTS,
-    other_rate=5.0,
-    refused=0,
-)
+
+def times(count: int, rate: float) -> list[float]:
+    return [n / rate for n in range(count)]
+
+
+BACKLOG, OTHER = times(50, 0.5), times(OTHER_EVENTS, 5.0)
 
 
 def test_kept_rates_pass() -> None:
-    assert GOOD.passed
+    assert judge(3_000, BACKLOG, OTHER, refused=0).passed
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("backlog", "at_backlog", "at_other", "refused"),
     [
-        {"refused": 1},
-        {"waiting": 0},
-        {"other": OTHER_EVENTS - 1},
-        {"other_rate": 4.4},
-        {"other_rate": 5.6},
-        {"backlog_rate": 0.4},
-        {"backlog_rate": 0.6},
+        (3_000, BACKLOG, OTHER, 1),
+        (50, BACKLOG, OTHER, 0),
+        (3_000, BACKLOG, OTHER[1:], 0),
+        (3_000, BACKLOG, times(OTHER_EVENTS, 4.4), 0),
+        (3_000, BACKLOG, times(OTHER_EVENTS, 5.6), 0),
+        (3_000, times(50, 0.4), OTHER, 0),
+        (3_000, times(50, 0.6), OTHER, 0),
     ],
 )
-def test_all_else_fails(changes: dict[str, object]) -> None:
-    assert not replace(GOOD, **changes).passed  # type: ignore[arg-type]
+def test_all_else_fails(backlog: int, at_backlog: list[float], at_other: list[float], refused: int) -> None:
+    assert len(judge(backlog, at_backlog, at_other, refused).failures["wrong"]) == 1

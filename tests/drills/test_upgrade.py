@@ -9,7 +9,7 @@ from test_supervisor import SLEEP, service, until
 
 from drills.observations import Observations, ReceivedRequest
 from drills.supervisor import Supervisor
-from drills.upgrade import Upgraded, installed, missing_times, nondeterminism, out_of_order
+from drills.upgrade import installed, judge_all, missing_times, nondeterminism, out_of_order
 from drills.verdict import judge
 from hookkeeper.cli.console import Failed
 
@@ -61,10 +61,10 @@ def test_logs_that_say_that_code_does_not_replay(tmp_path: Path) -> None:
 
 
 def test_anything_wrong_fails_the_drill() -> None:
-    assert Upgraded({}, {"wrong answers": ()}).all_failures == {}
-    assert Upgraded({}, {"wrong answers": ("500",)}).all_failures == {"wrong answers": ("500",)}
+    assert judge_all({}, {"wrong answers": ()}, "").passed
+    assert not judge_all({}, {"wrong answers": ("500",)}, "").passed
     judged = judge(Observations(("held",), (), (), (), {}, ()))
-    assert Upgraded({"held": judged}, {}).all_failures == {"held: accepted": ("no event was accepted",)}
+    assert judge_all({"held": judged}, {}, "").failures == {"held: accepted": ("no event was accepted",)}
 
 
 async def test_a_service_is_replaced_by_one_of_its_name(tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ def _answer(connection: socket.socket) -> None:
                     os.dup2(file.fileno(), number)
                 os.chdir(folder)
                 sys.argv[1:] = args
-                sys.exit(main.main())
+                main.main()
+                sys.exit()
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         for file in (out, err):
             file.seek(0)

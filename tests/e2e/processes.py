@@ -291,9 +291,7 @@ async def processes_apart(
     folder: Path, variables: Mapping[str, Settings] = NO_VARIABLES
 ) -> AsyncIterator[Installation]:
     """Run Temporal, a worker and an API, each in a process, with further variables of `worker` and `api`."""
-    plan = stack.StackPlan(
-        data=DataDir(folder), ports=stack_ports.free_ports(), send_emails=False, environments=variables
-    )
+    plan = stack.StackPlan(data=DataDir(folder), ports=stack_ports.free_ports(), environments=variables)
     async with (
         stack.running(plan) as running,
         httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=10) as http,

@@ -48,7 +48,19 @@ async def test_the_life_of_a_schedule(running_dev: processes.Dev, tenant: str) -
     """
     of = ("--tenant", tenant)
     when = ("--cron", "0 9 * * 1-5", "--cron", "@monthly", "--timezone", "Europe/Berlin")
-    made = await ran(running_dev, "create", "report.due", *when, "--id", "daily", "--event-data", '{"n": 1}', *of)
+    made = await ran(
+        running_dev,
+        "create",
+        "report.due",
+        *when,
+        "--id",
+        "daily",
+        "--event-data",
+        '{"n": 1}',
+        "--event-channels",
+        "eu",
+        *of,
+    )
     assert made.startswith("daily  report.due, 0 9 * * 1-5 or @monthly Europe/Berlin\n  next  20")
     assert made.count("next") == 5
     listed = await ran(running_dev, "list", *of)
@@ -66,7 +78,7 @@ async def test_the_life_of_a_schedule(running_dev: processes.Dev, tenant: str) -
         await ran(running_dev, "backfill", "daily", *period, *of) == "daily-20260105T080000Z\ndaily-20260106T080000Z\n"
     )
     shown = await until_made(running_dev, tenant, 3)
-    assert shown["event"] == {"type": "report.due", "data": {"n": 1}}
+    assert shown["event"] == {"type": "report.due", "channels": ["eu"], "data": {"n": 1}}
     printed = await ran(running_dev, "show", "daily", *of)
     assert "2026-01-06T08:00:00.000Z  done  daily-20260106T080000Z" in printed
     assert "paused" not in await ran(running_dev, "resume", "daily", *of)

@@ -97,6 +97,21 @@ async def test_an_interval_makes_events_that_are_delivered(instance: Instance, i
     assert all(item.startswith("s-20") for item in listed), "the firings are no events"
 
 
+async def test_events_of_a_schedule_go_to_webhooks_of_its_channels(instance: Instance, inbox: Receiver) -> None:
+    """Timeline: an event in one channel; the schedule is changed to another one."""
+    for channel in ("eu", "us"):
+        await instance.webhook(f"{inbox.url}/{channel}", channels=[channel])
+    made = await make(instance, every=SELDOM, event=EVENT | {"channels": ["eu"]})
+    assert made["event"] == EVENT | {"channels": ["eu"]}
+    await post(instance, "trigger")
+    await inbox.got(1)
+    await asyncio.sleep(1)  # a trigger in the same second would be the same firing
+    changed = {"event": EVENT | {"channels": ["us"]}}
+    await instance.http.patch("/v1/schedules/s", params={"tenant": instance.tenant}, json=changed)
+    await post(instance, "trigger")
+    assert [request.path for request in await inbox.got(2)] == ["/hook/eu", "/hook/us"]
+
+
 async def test_a_paused_schedule_makes_nothing_until_it_is_resumed(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     await make(instance, every=1)
@@ -286,7 +301,7 @@ async def pending_activity(firing: WorkflowHandle[Any, Any], type_: str) -> str:
 
 
 async def test_nothing_of_the_event_is_readable_in_temporal(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
-    secret = {"type": "report.due", "data": {"name": "customer-word"}}
+    secret = {"type": "report.due", "channels": ["channel-word"], "data": {"name": "customer-word"}}
     keys = SecretStr(new_key("k"))
     async with running_instance(temporal, tmp_path, encryption_keys=keys) as instance, instance.working():
         await instance.webhook(inbox.url)

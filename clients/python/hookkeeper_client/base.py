@@ -9,7 +9,7 @@ Errors:
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, wraps
@@ -35,6 +35,9 @@ IDEMPOTENT_METHODS = frozenset({"GET", "PATCH", "PUT"})
 """A repeated DELETE would be answered 404 after a lost answer."""
 HEADERS = frozenset({"if_match", "last_event_id"})
 """Arguments that are sent as headers."""
+KINDS_WITH_DATA = frozenset({"event", "request"})
+STREAM_TIMEOUT = 45.0
+"""Seconds; an idle stream sends a comment every 15."""
 
 
 class HookkeeperError(Exception):
@@ -46,16 +49,19 @@ class HookkeeperError(Exception):
 
 
 class ApiError(HookkeeperError):
-    """The API refuses the request. `errors` has a pair of path and text for each invalid field."""
+    """The API refuses the request. `errors` has a pair of path and text for each invalid field; `schedule_id` names the
+    schedule that may have been created all the same.
+    """
 
     def __init__(self, response: httpx.Response, event_id: str | None = None) -> None:
         try:
             problem = response.json()
             self.type, self.title, self.detail = problem["type"], problem["title"], problem["detail"]
             self.errors = [(str(error["path"]), str(error["detail"])) for error in problem.get("errors", ())]
+            self.schedule_id: str | None = problem.get("schedule_id")
         except (ValueError, TypeError, KeyError):  # the answer of a proxy
             self.type, self.title, self.detail = "about:blank", response.reason_phrase, ""
-            self.errors = []
+            self.errors, self.schedule_id = [], None
         self.status = response.status_code
         lines = [f"{self.status} {self.title}: {self.detail}", *(f"{path}: {text}" for path, text in self.errors)]
         super().__init__("\n  ".join(lines), response.headers.get("hookkeeper-event-id") or event_id)
@@ -91,8 +97,8 @@ class Page(Model, Generic[T]):
 
 @dataclass(frozen=True)
 class Message(Generic[T]):
-    """A message of a stream. `ready`: it is up to date. `event`: `data` has a change. `reset`: read the list, since not
-    all changes were sent. `unavailable`: it goes on later.
+    """A message of a stream. `ready`: it is up to date. `event` or `request`: `data` has it. `reset`: read the list,
+    since not all changes were sent. `unavailable`: it goes on later.
     """
 
     kind: str
@@ -151,10 +157,14 @@ class Call(Generic[T]):
             raise Unreachable(f"{self.method} {self.path}: {outcome!r}", self.event_id) from outcome
         if not outcome.is_success:
             raise ApiError(outcome, self.event_id)
+        return self.read(outcome.content or b"null", str(outcome.url))
+
+    def read(self, content: bytes | str, url: str) -> T:
+        """Read the JSON of an answer. Raises `Unreachable`."""
         try:
-            return self.answer.validate_json(outcome.content or b"null")
+            return self.answer.validate_json(content)
         except ValidationError as error:
-            raise Unreachable(f"{outcome.url} does not answer as Hookkeeper's API does", self.event_id) from error
+            raise Unreachable(f"{url} does not answer as Hookkeeper's API does", self.event_id) from error
 
 
 Outcome = httpx.Response | httpx.TransportError
@@ -251,22 +261,28 @@ def stream(verb: str, path: str) -> Callable[[Callable[Concatenate[Any, P], T]],
 
 
 class Lines(Generic[T]):
-    """Reads the lines of a stream of server-sent events."""
+    """Reads the lines of a stream of server-sent events, which is connected again and again."""
 
-    def __init__(self, call: Call[T]) -> None:
-        self._call = call
+    def __init__(self, call: Call[T], waits: Sequence[float]) -> None:
+        self._call, self._waits = call, waits
+        self._left, self._has_begun = list(waits), False
         self._fields: dict[str, str] = {}
-        self.last_id = call.headers.get("last-event-id", "")
+        self._last_id = call.headers.get("last-event-id", "")
 
-    def resumed(self) -> Call[T]:
-        """Return the call that goes on after the last message."""
-        return replace(self._call, headers={"last-event-id": self.last_id} if self.last_id else {})
+    def options(self, timeout: httpx.Timeout) -> dict[str, Any]:
+        """Return what httpx needs to connect, so that the stream goes on after the last message."""
+        self._fields = {}
+        headers = {"last-event-id": self._last_id} if self._last_id else {}
+        options = replace(self._call, headers=headers).options()
+        return options | {"timeout": httpx.Timeout(**{**timeout.as_dict(), "read": STREAM_TIMEOUT})}
 
-    def wait(self, outcome: Outcome, waits: list[float]) -> float:
+    def wait(self, outcome: Outcome) -> float:
         """Return the seconds after which to connect again. Raises `HookkeeperError` if that would not help."""
         if isinstance(outcome, httpx.Response) and outcome.is_success:  # it ended, as it does regularly
-            return next(iter(waits), WAITS[-1])
-        if (wait := self._call.wait(outcome, waits)) is None:
+            return next(iter(self._waits), WAITS[-1])
+        if self._has_begun and not self._left:
+            self._left = list(self._waits[-1:])
+        if (wait := self._call.wait(outcome, self._left)) is None:
             self._call.result(outcome)
         return wait or 0.0
 
@@ -277,12 +293,13 @@ class Lines(Generic[T]):
             self._fields[name] = value
             return None
         fields, self._fields = self._fields, {}
-        self.last_id = fields.get("id", self.last_id)
+        self._last_id = fields.get("id", self._last_id)
         if "data" not in fields:
             return None
+        self._left, self._has_begun = list(self._waits), True
         kind = fields.get("event", "message")
-        data = self._call.answer.validate_json(fields["data"]) if kind == "event" else None
-        return Message(kind, data, self.last_id)
+        data = self._call.read(fields["data"], self._call.path) if kind in KINDS_WITH_DATA else None
+        return Message(kind, data, self._last_id)
 
 
 def settings(url: str | None, key: str | None) -> dict[str, Any]:

@@ -76,23 +76,22 @@ class Client(Routes):
         return Items(self, call)
 
     def follow(self, call: Call[T]) -> Iterator[Message[T]]:
-        """Yield messages, and connect again when the stream ends: it does so every 15 minutes."""
-        lines, waits = Lines(call), list(self._waits)
+        """Yield messages without end: a stream ends every 15 minutes, or with its connection, and is opened again."""
+        lines = Lines(call, self._waits)
         while True:
-            call = lines.resumed()
+            options = lines.options(self._http.timeout)
             outcome: Outcome
             try:
-                with self._http.stream(call.method, call.path, **call.options()) as outcome:
+                with self._http.stream(call.method, call.path, **options) as outcome:
                     if outcome.is_success:
                         for line in outcome.iter_lines():
                             if message := lines.message(line):
-                                waits = list(self._waits)
                                 yield message
                     else:
                         outcome.read()
             except httpx.TransportError as error:
                 outcome = error
-            time.sleep(lines.wait(outcome, waits))
+            time.sleep(lines.wait(outcome))
 
     def _outcome(self, call: Call[Any]) -> Outcome:
         try:
@@ -132,23 +131,22 @@ class AsyncClient(Routes):
         return AsyncItems(self, call)
 
     async def follow(self, call: Call[T]) -> AsyncIterator[Message[T]]:
-        """Yield messages, and connect again when the stream ends: it does so every 15 minutes."""
-        lines, waits = Lines(call), list(self._waits)
+        """Yield messages without end: a stream ends every 15 minutes, or with its connection, and is opened again."""
+        lines = Lines(call, self._waits)
         while True:
-            call = lines.resumed()
+            options = lines.options(self._http.timeout)
             outcome: Outcome
             try:
-                async with self._http.stream(call.method, call.path, **call.options()) as outcome:
+                async with self._http.stream(call.method, call.path, **options) as outcome:
                     if outcome.is_success:
                         async for line in outcome.aiter_lines():
                             if message := lines.message(line):
-                                waits = list(self._waits)
                                 yield message
                     else:
                         await outcome.aread()
             except httpx.TransportError as error:
                 outcome = error
-            await asyncio.sleep(lines.wait(outcome, waits))
+            await asyncio.sleep(lines.wait(outcome))
 
     async def _outcome(self, call: Call[Any]) -> Outcome:
         try:

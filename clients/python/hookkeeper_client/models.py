@@ -248,12 +248,17 @@ class ErasureAccepted(Model):
     runs: int
 
 
-class NewEvent(TypedDict, total=False):
+class EventTemplate(TypedDict, total=False):
+    """The event that a schedule posts."""
+
     type: Required[str]
+    channels: list[str]
     data: Any
+
+
+class NewEvent(EventTemplate, total=False):
     id: str | None
     tenant: str
-    channels: list[str]
     timestamp: datetime | str | None
     deliver_at: datetime | str | None
 
@@ -364,13 +369,6 @@ class EventSummary(Model):
     acknowledged: AcknowledgementView | None
 
 
-class EventTemplate(TypedDict, total=False):
-    """The event that a schedule posts."""
-
-    type: Required[str]
-    data: Any
-
-
 class EventTypeChanges(TypedDict, total=False):
     """Only the fields that are sent are changed."""
 
@@ -453,6 +451,14 @@ class ForwardAnswer(TypedDict, total=False):
     status: Required[int]
     body: str
     retry_after: str | None
+
+
+class ForwardRequest(Model):
+    """A request to an address."""
+
+    id: str
+    headers: dict[str, str]
+    body: str
 
 
 class HeldCount(Model):
@@ -538,6 +544,8 @@ class NewSuppression(TypedDict, total=False):
 
 
 class RetryPolicy(TypedDict, total=False):
+    """Either a `schedule` (seconds before each further attempt; `[]` means one attempt) or an exponential backoff."""
+
     schedule: list[float] | None
     initial: float
     coefficient: float

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from fnmatch import fnmatchcase
+from inspect import iscoroutinefunction
 from threading import BoundedSemaphore, Lock
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -106,6 +107,14 @@ def verify(secrets: str | Sequence[str], body: bytes, headers: Mapping[str, str]
         raise WrongSignature("no signature is of this key")
 
 
+def _is_key(secret: str) -> bool:
+    try:
+        _is_of(secret, b"", "")
+    except ValueError:
+        return False
+    return secret.startswith(("whsec_", "whpk_"))
+
+
 def _is_of(secret: str, signed: bytes, scheme: str, text: str = "") -> bool:
     try:
         signature = b64decode(text, validate=True)
@@ -141,7 +150,7 @@ class Receiver:
         put: Callable[[Event[Any]], Any] | None = None,
         remembered: int = REMEMBERED,
     ) -> None:
-        if not secrets or not all(secret.startswith(("whsec_", "whpk_")) for secret in secrets):
+        if not secrets or not all(map(_is_key, secrets)):
             raise ValueError("give the signing key of the webhook: whsec_…, or whpk_…")
         self._secrets, self._remembered = secrets, remembered
         self._store = store or MemoryStore()
@@ -154,6 +163,8 @@ class Receiver:
         """Register a handler of the types that a pattern matches, such as `order.*`, and the type of their data."""
 
         def register(handler: Handler) -> Handler:
+            if iscoroutinefunction(handler):
+                raise TypeError(f"{handler.__name__} is async, but threads call handlers")
             self._handlers.append((pattern, TypeAdapter(Event[data]), handler))
             return handler
 

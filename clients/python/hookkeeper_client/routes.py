@@ -215,7 +215,8 @@ class Routes:
     def recover_webhook(
         self, webhook_id: str, /, *, tenant: str | None = None, **body: Unpack[models.RecoveryRequest]
     ) -> models.RecoveryView:
-        """Recover webhook."""
+        """Redeliver the failed deliveries of a webhook in the background, oldest first, at the given rate, or slower
+        while Temporal or the workers are busy."""
 
     @route("POST", "/v1/recoveries")
     def recover_tenant(self, **body: Unpack[models.TenantRecoveryRequest]) -> models.RecoveryView:
@@ -251,7 +252,7 @@ class Routes:
         webhook: str | None = None,
         **body: Unpack[models.BulkRequest],
     ) -> models.RecoveryView:
-        """Command events."""
+        """Retry, cancel, redeliver or acknowledge all events that a filter matches, in the background, newest first."""
 
     @route("GET", "/v1/recoveries/{recovery_id}")
     def show_recovery(self, recovery_id: str, /) -> models.RecoveryView:
@@ -347,7 +348,7 @@ class Routes:
 
     @route("DELETE", "/v1/tenants/{tenant_id}")
     def delete_tenant(self, tenant_id: str, /) -> models.RecoveryView:
-        """Delete tenant."""
+        """Delete a tenant with all that it has, in the background: the answer is a recovery with the action `erase`."""
 
     @route("GET", "/v1/system")
     def show_system(self) -> models.SystemView:
@@ -401,10 +402,11 @@ class Routes:
 
     @route("POST", "/v1/forwards")
     def create_forward(self, *, tenant: str | None = None) -> models.ForwardAddress:
-        """Create forward."""
+        """Make an address for a webhook whose receiver has no public address, as `hookkeeper listen --forward-to`
+        does."""
 
     @stream("GET", "/v1/forwards/{token}")
-    def stream_forwards(self, token: str, /) -> dict[str, str]:
+    def stream_forwards(self, token: str, /) -> models.ForwardRequest:
         """Take the requests to an address, as server-sent events."""
 
     @route("PATCH", "/v1/forwards/{token}")
@@ -450,7 +452,8 @@ class Routes:
         limit: int | None = None,
         tenant: str | None = None,
     ) -> Page[models.AuditRecord]:
-        """List audit log."""
+        """List the changes of keys, webhooks, event types, suppressions and schedules, and the commands, newest
+        first."""
 
     @route("GET", "/v1/catalogue")
     def export_catalogue(self, *, format: Literal["openapi", "asyncapi"] | None = None) -> dict[str, Any]:

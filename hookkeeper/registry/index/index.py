@@ -73,7 +73,7 @@ class EventIndex:
             return await change_log.changed_events(session, changes)
 
     async def events(self, search: Search, limit: int, cursor: str | None) -> tuple[list[ListedEvent], str | None]:
-        """Return a page of events, newest first, and the next cursor. Raises BadRegistryCursor.
+        """Return a page of events in the order of the search, and the next cursor. Raises BadRegistryCursor.
 
         A page can have fewer than `limit` events and not be the last.
         """

@@ -13,6 +13,7 @@ from hookkeeper.messages.event import (
     Acknowledgement,
     Channel,
     DeliveryStatus,
+    EventInput,
     EventStatus,
     Reason,
     next_attempt_at,
@@ -86,7 +87,7 @@ class ListedDelivery:
 async def list_events(
     session: AsyncSession, search: Search, limit: int, cursor: str | None
 ) -> tuple[list[ListedEvent], str | None]:
-    """Return a page of events, newest first, and the next cursor. Raises BadRegistryCursor."""
+    """Return a page of events in the order of the search, and the next cursor. Raises BadRegistryCursor."""
     found = await find_events(session, search, limit, _read_cursor(cursor, 2))
     rows = await session.execute(select(events).where(*_with_keys(events, found.keys)))
     by_key = {(row["accepted_at"], row["tenant"], row["id"]): row for row in rows.mappings()}
@@ -212,7 +213,7 @@ def _with_keys(table: Table, keys: Sequence[Key]) -> tuple[ColumnElement[bool], 
     return table.c.accepted_at.in_({key[0] for key in keys}), event_id.in_({key[2] for key in keys})
 
 
-def cursor_after(row: ListedEvent) -> str:
+def cursor_after(row: ListedEvent | EventInput) -> str:
     """Return the cursor of a page that begins after this event."""
     cursor = _write_cursor((row.accepted_at, row.tenant, row.id))
     assert cursor is not None

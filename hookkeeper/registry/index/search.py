@@ -100,6 +100,8 @@ class Search:
     channel: Channel | None = None
     keys: tuple[SearchKey, ...] = ()
     """What the event's data has at declared paths, and its channels. They need a tenant."""
+    oldest_first: bool = False
+    """The order of pages of events, and of deliveries. By default the newest come first."""
 
 
 def needs_attention(status: DeliveryStatus, accepted_at: datetime, now: datetime) -> bool:
@@ -156,32 +158,36 @@ class _Path:
 class Found(NamedTuple):
     keys: list[Key]
     end: Key | None
-    """Later pages have keys that are less than this one; None on the last page."""
+    """Later pages have keys that are less than this one, or greater if the oldest come first; None on the last page."""
 
 
-async def find_events(session: AsyncSession, search: Search, limit: int, before: Key | None) -> Found:
+async def find_events(session: AsyncSession, search: Search, limit: int, after: Key | None) -> Found:
     """Return the keys of up to `limit` events."""
-    path = await _choose_path(session, search, before[0] if before else None, of_events=True)
-    return await _find(session, path, path.event_key, search, limit, before)
+    before = after[0] if after and not search.oldest_first else None
+    path = await _choose_path(session, search, before, of_events=True)
+    return await _find(session, path, path.event_key, search, limit, after)
 
 
-async def find_deliveries(session: AsyncSession, search: Search, limit: int, before: Key | None) -> Found:
-    """Return the keys of up to `limit` deliveries to the webhook of the search."""
-    path = await _choose_path(session, search, before[0] if before else None, of_events=False)
-    return await _find(session, path, (*DELIVERY_KEY, "id"), search, limit, before)
+async def find_deliveries(session: AsyncSession, search: Search, limit: int, after: Key | None) -> Found:
+    """Return the keys of up to `limit` deliveries to the webhook of the search, the newest first."""
+    path = await _choose_path(session, search, after[0] if after else None, of_events=False)
+    return await _find(session, path, (*DELIVERY_KEY, "id"), search, limit, after)
 
 
 async def _find(
-    session: AsyncSession, path: _Path, key: Sequence[str], search: Search, limit: int, before: Key | None
+    session: AsyncSession, path: _Path, key: Sequence[str], search: Search, limit: int, after: Key | None
 ) -> Found:
     """Merge what the scans of the path's alternatives find."""
     paths = path.split()
     max_scanned = MAX_SCANNED // len(paths)
-    scans = [_Scan(session, path, key, search, before, max_scanned) for path in paths]
+    scans = [_Scan(session, path, key, search, after, max_scanned) for path in paths]
     found = [await scan.find(limit) for scan in scans]
-    # Below the first end, a scan has not come as far as others.
-    end = max((part.end for part in found if part.end is not None), default=None)
-    keys = sorted({key for part in found for key in part.keys if end is None or key >= end}, reverse=True)
+    # Beyond the first end, a scan has not come as far as others.
+    ends = sorted((part.end for part in found if part.end is not None), reverse=not search.oldest_first)
+    end = ends[0] if ends else None
+    keys = sorted({key for part in found for key in part.keys}, reverse=not search.oldest_first)
+    if end is not None:
+        keys = [key for key in keys if (key <= end if search.oldest_first else key >= end)]
     return Found(keys[:limit], keys[limit - 1]) if len(keys) > limit else Found(keys, end)
 
 
@@ -193,7 +199,7 @@ class _Scan:
     path: _Path
     key: Sequence[str]
     search: Search
-    before: Key | None
+    after: Key | None
     max_scanned: int
 
     async def find(self, limit: int) -> Found:
@@ -203,7 +209,8 @@ class _Scan:
             return Found(keys[:limit], keys[limit - 1])
         end = await self._end()
         if end is not None and self._has_several_entries_of_an_event and end not in keys[-1:]:
-            end = (*end[:-1], end[-1] + BEFORE_ALL_IDS)  # further entries of this event may meet the search
+            # Further entries of this event may meet the search.
+            end = (*end[:-1], end[-1][:-1] if self.search.oldest_first else end[-1] + BEFORE_ALL_IDS)
         return Found(keys, end)
 
     @property
@@ -220,8 +227,11 @@ class _Scan:
             query = query.distinct()
         if self.session.get_bind().dialect.name == "postgresql":
             # SQLite would sort what is in order already, and to do so read all entries.
-            query = query.order_by(*(scanned.c[name].desc() for name in self.key))
+            query = query.order_by(*self._order([scanned.c[name] for name in self.key]))
         return query
+
+    def _order(self, key: Iterable[ColumnElement[Any]]) -> Iterator[ColumnElement[Any]]:
+        return (part if self.search.oldest_first else part.desc() for part in key)
 
     def _conditions(self) -> list[_TableConditions]:
         """Return the conditions on the table of the path, and then those on rows of other tables."""
@@ -243,7 +253,7 @@ class _Scan:
 
     def _entries(self, names: Sequence[str]) -> Select[Any]:
         query = self.path.query(names, self.session.get_bind().dialect.name).where(*self._bounds())
-        return query.order_by(*(column(name).desc() for name in self.key)).limit(self.max_scanned)
+        return query.order_by(*self._order(map(column, self.key))).limit(self.max_scanned)
 
     def _bounds(self) -> list[ColumnElement[bool]]:
         bounds: list[ColumnElement[bool]] = []
@@ -251,13 +261,14 @@ class _Scan:
             bounds.append(accepted_at >= self.search.since)
         if self.search.until is not None:
             bounds.append(accepted_at < self.search.until)
-        if self.before is not None:
-            bounds.append(accepted_at <= self.before[0])
+        if self.after is not None:
             columns = [column(name, self.path.table.c[name].type) for name in self.key]
-            bounds.append(
-                tuple_(*columns)
-                < tuple_(*(literal(value, like.type) for value, like in zip(self.before, columns, strict=True)))
-            )
+            row = tuple_(*columns)
+            last = tuple_(*(literal(value, like.type) for value, like in zip(self.after, columns, strict=True)))
+            if self.search.oldest_first:
+                bounds += accepted_at >= self.after[0], row > last
+            else:
+                bounds += accepted_at <= self.after[0], row < last
         return bounds
 
     def _has_other(self, scanned: FromClause, other: _TableConditions) -> ColumnElement[bool]:

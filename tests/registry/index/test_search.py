@@ -155,7 +155,7 @@ def delivery_matches(search: Search, delivery: Delivery) -> bool:
 
 def expected_events(search: Search, reports: Iterable[RunReport]) -> list[str]:
     found = [report for report in reports if event_matches(search, report)]
-    return [report.event_id for report in sorted(found, key=_key, reverse=True)]
+    return [report.event_id for report in sorted(found, key=_key, reverse=not search.oldest_first)]
 
 
 def expected_deliveries(search: Search, reports: Iterable[RunReport]) -> list[tuple[str, str]]:
@@ -238,9 +238,13 @@ async def all_deliveries(index: WrittenIndex, search: Search, limit: int) -> lis
 
 
 @pytest.mark.usefixtures("bounds")
-async def test_each_filter_and_each_pair_of_filters(index: WrittenIndex, reports: list[RunReport]) -> None:
+@pytest.mark.parametrize("oldest_first", [False, True])
+async def test_each_filter_and_each_pair_of_filters(
+    index: WrittenIndex, reports: list[RunReport], oldest_first: bool
+) -> None:
     for search in (Search(), *searches(of_events=True)):
-        assert await all_events(index, search, 40) == expected_events(search, reports), search
+        ordered = replace(search, oldest_first=oldest_first)
+        assert await all_events(index, ordered, 40) == expected_events(ordered, reports), search
 
 
 @pytest.mark.usefixtures("bounds")
