@@ -178,10 +178,8 @@ async def _client(router: Service, cell: Cluster, tenant: str) -> httpx.AsyncCli
 
 async def _register(http: httpx.AsyncClient, tenant: str, receivers: Receivers) -> None:
     for kind in ("ordered", "unordered"):
-        name = f"{tenant}-{kind}"
-        fields = {"tenant": tenant, "url": f"{receivers.url}/{name}", "ordered": kind == "ordered"}
-        made = (await http.post("/v1/webhooks", json=fields)).raise_for_status().json()
-        receivers.answers[name], receivers.secrets[name] = (lambda event_id, number: ANSWER), made["secret"]
+        ordered = kind == "ordered"
+        await receivers.register(http, f"{tenant}-{kind}", lambda *_: ANSWER, tenant=tenant, ordered=ordered)
 
 
 async def _post(load: LoadGenerator, is_over: asyncio.Event) -> None:

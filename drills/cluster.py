@@ -3,16 +3,16 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import psutil  # type: ignore[import-untyped]
 
 from drills import production, stack
 from drills.clocks import Clocks, clocks_in
@@ -79,16 +79,13 @@ class Cluster:
             raise Failed(f"{name} was not ready again within {RECOVERY_TIMEOUT:g} s") from None
 
     async def memory(self, name: str) -> Memory | None:
-        """Return the memory of a process; None while it is down. Uses `ps`, which Linux and macOS have."""
-        pid = self.pid(name)
-        if pid is None:
-            return None
-        listed = await asyncio.create_subprocess_exec("ps", "-axo", "pid=,ppid=,rss=", stdout=subprocess.PIPE)
-        out, _ = await listed.communicate()
-        rows = [tuple(map(int, line.split())) for line in out.decode().splitlines()]
-        own = sum(rss for process, _, rss in rows if process == pid)
-        children = sum(rss for _, parent, rss in rows if parent == pid)
-        return Memory(own / 1024, (own + children) / 1024)
+        """Return the memory of a process; None while it is down."""
+        with suppress(psutil.Error):
+            if pid := self.pid(name):
+                process = psutil.Process(pid)
+                own, *others = [each.memory_info().rss / 2**20 for each in (process, *process.children())]
+                return Memory(own, own + sum(others))
+        return None
 
 
 @asynccontextmanager

@@ -47,20 +47,8 @@ class Environment:
 
     async def register(self, name: str, answer: Answers, retry: dict[str, Any] = RETRIES, **fields: Any) -> str:
         """Register a webhook whose receiver answers as given; return its id."""
-        url = f"{self.receivers.url}/{name}"
-        webhook = await self.create_webhook(
-            **{"events": ["drill.*"], "url": url, "name": name, "retry": retry, **fields}
-        )
-        self.receivers.answers[name], self.receivers.secrets[name] = answer, webhook["secret"]
-        webhook_id: str = webhook["id"]
-        return webhook_id
-
-    async def create_webhook(self, **fields: Any) -> dict[str, Any]:
-        response = await self.http.post(
-            "/v1/webhooks", json={"tenant": TENANT, "timeout": answers.WEBHOOK_TIMEOUT, **fields}
-        )
-        webhook: dict[str, Any] = response.raise_for_status().json()
-        return webhook
+        usual = {"tenant": TENANT, "timeout": answers.WEBHOOK_TIMEOUT, "events": ["drill.*"], "retry": retry}
+        return await self.receivers.register(self.http, name, answer, **{**usual, **fields})
 
     async def until_received(self, count: int) -> None:
         """Wait until the receivers have got this many events."""

@@ -57,8 +57,8 @@ async def _observe(env: Environment, seed: int, *work: Coroutine[Any, Any, None]
         await env.register("steady", partial(answers.steady, seed)): "steady",
         await env.register("flaky", partial(answers.flaky, seed)): "flaky",
     }
-    changed = await env.create_webhook(events=["nothing.ever"], url=env.receivers.url)
-    updater = ConfigUpdater(env.http, changed["id"], seed)
+    changed = await env.register("changed", partial(answers.steady, seed), events=["nothing.ever"])
+    updater = ConfigUpdater(env.http, changed, seed)
     async with meanwhile(updater.run()):
         await asyncio.gather(*work)
     for name in env.cluster.shape.targets:

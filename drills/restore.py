@@ -232,10 +232,9 @@ def _refuse(_: str, number: int) -> PlannedAnswer:
 
 
 async def _register(posted: Posted, receivers: Receivers, kind: str) -> None:
-    webhook = {"tenant": TENANT, "url": f"{receivers.url}/{kind}", "events": [f"drill.{kind}"], "retry": RETRY}
+    answer = receivers.answers[kind]
     async with posted.client() as http:
-        response = (await http.post("/v1/webhooks", json=webhook)).raise_for_status()
-    receivers.secrets[kind] = response.json()["secret"]
+        await receivers.register(http, kind, answer, tenant=TENANT, events=[f"drill.{kind}"], retry=RETRY)
 
 
 async def _settle(receivers: Receivers, expected: set[str]) -> None:
