@@ -161,12 +161,8 @@ def _write_map(folder: Path, cells: Mapping[str, Cluster]) -> Path:
 
 def _router(environment: Mapping[str, str]) -> Service:
     url = f"http://{LOCALHOST}:{(port := free_ports(Ports()).api)}"
-
-    async def is_ready() -> bool:
-        return bool(await stack.probe(f"{url}/readyz"))
-
     own = {**environment, "HOOKKEEPER_PORT": str(port)}
-    return Service("router", [sys.executable, "-m", "hookkeeper", "router"], is_ready, own)
+    return Service("router", [sys.executable, "-m", "hookkeeper", "router"], stack.answers(f"{url}/readyz"), own)
 
 
 async def _client(router: Service, cell: Cluster, tenant: str) -> httpx.AsyncClient:

@@ -144,10 +144,10 @@ async def run(options: Options) -> Outcome:
         webhook = await env.register("ordered", _fail_every_third(), retry=RETRIES)
         (await env.http.patch(f"/v1/webhooks/{webhook}", json={"ordered": True})).raise_for_status()
         async with asyncio.timeout(BASE_TIMEOUT + events * TIMEOUT_PER_EVENT):
-            return await _deliver(env, events)
+            return await _deliver(env, webhook, events)
 
 
-async def _deliver(env: Environment, events: int) -> Outcome:
+async def _deliver(env: Environment, webhook: str, events: int) -> Outcome:
     began = time.time()
     print_step(f"posting {events} events, one after another")
     posting = asyncio.create_task(_post_in_order(env.load, events, 1))
@@ -161,7 +161,8 @@ async def _deliver(env: Environment, events: int) -> Outcome:
     seconds = max(request.ended for request in requests) - began
     accepted, received = ([*dict.fromkeys(each.event_id for each in found)] for found in (env.load.accepted, requests))
     failed, kills = sum(not request.is_delivery for request in requests), len(env.faults.windows)
-    repeated, open_ = len(requests) - failed - len(received), await _count_open(env, accepted)
+    repeated, statuses = len(requests) - failed - len(received), (await env.observe({webhook: "ordered"})).statuses
+    open_ = sum(statuses.get(event_id) != "succeeded" for event_id in accepted)
     in_order = "yes" if received == accepted else "no"
     lost = len({*accepted} - {*received})
     return Outcome(
@@ -201,19 +202,3 @@ async def _until_delivered(receivers: Receivers, events: int, before: int = 0) -
         await asyncio.sleep(0.02)
         new, before = receivers.requests[before:], len(receivers.requests)
         delivered |= {request.event_id for request in new if request.is_delivery}
-
-
-async def _count_open(env: Environment, event_ids: list[str]) -> int:
-    """Count the events that do not become `succeeded`."""
-    left = set(event_ids)
-    try:
-        async with asyncio.timeout(BASE_TIMEOUT / 4):
-            while left:
-                for event_id in sorted(left):
-                    response = await env.http.get(f"/v1/events/{event_id}", params={"tenant": TENANT})
-                    if response.is_success and response.json()["status"] == "succeeded":
-                        left.discard(event_id)
-                await asyncio.sleep(0.1)
-    except TimeoutError:
-        return len(left)
-    return 0
