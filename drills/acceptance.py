@@ -43,6 +43,7 @@ FAILING = 0.2
 """The part of requests that a receiver fails; each of their events gets a run of its own."""
 CONFLICTS = 20
 """One event in this many is posted again with other data too."""
+COUNTS = ("deliveries made", "lost", "stuck", "duplicates", "  explained by a fault")
 MAX_CONCURRENT_REPEATS = 16
 MAX_REPEATS = 20
 MIN_SHARED = 0.1
@@ -52,22 +53,19 @@ MIN_SHARED = 0.1
 def judge(found: Verdict, again: Sequence["Again"], faults: Mapping[str, int]) -> Outcome:
     """Judge what was observed, and how the events were answered that were posted again."""
     shared, forgotten = sum(answer.is_shared for answer in again), [answer.error for answer in again if answer.error]
+    accepted = found.counts["events accepted"]
     wrong = unmet(
         {
-            f"only {shared} of {found.accepted} events shared a run": shared >= MIN_SHARED * found.accepted,
+            f"only {shared} of {accepted} events shared a run": shared >= MIN_SHARED * accepted,
             "no process was killed": any(name.startswith("kill") for name in faults),
         }
     )
     return Outcome(
         rows={
-            "events accepted": found.accepted,
+            "events accepted": accepted,
             "  finished by shared runs": shared,
-            "deliveries made": found.delivered,
-            "lost": len(found.lost),
-            "stuck": len(found.stuck),
-            "duplicates": found.duplicates,
-            "  explained by a fault": found.duplicates - len(found.unexplained),
-            "refused": len(found.refused) + len(found.unaccepted),
+            **{name: found.counts[name] for name in COUNTS},
+            "refused": sum(len(found.failures.get(kind, ())) for kind in ("refused", "never accepted")),
             "posted again": len(again),
             "  not known, or known with other data": len(forgotten),
             "faults": sum(faults.values()),

@@ -86,25 +86,20 @@ async def run(options: Options) -> Outcome:
 
 def judge_all(verdicts: Mapping[str, Verdict], failures: Mapping[str, tuple[str, ...]], figure: str) -> Outcome:
     """Judge by the verdict of each webhook, and by what is wrong besides."""
-    found = verdicts.values()
     kinds = {f"{name}: {kind}": wrong for name, each in verdicts.items() for kind, wrong in each.failures.items()}
+    latest = max((each.longest for each in verdicts.values()), default=0.0)
+    columns = ("<", "events", "delivered", "lost", "stuck", "twice", "longest")
+    names = ("events accepted", "deliveries made", "lost", "stuck", "duplicates")
+
+    def total(count: str) -> int:
+        return sum(each.counts[count] for each in verdicts.values())
+
+    figure = f"{figure}; latest {latest:.0f} s"
     return Outcome(
-        columns=("<", "events", "delivered", "lost", "stuck", "twice", "longest"),
-        rows={
-            name: (
-                *(each.accepted, each.delivered, len(each.lost), len(each.stuck), each.duplicates),
-                f"{each.longest:.0f} s",
-            )
-            for name, each in verdicts.items()
-        },
-        failures={**kinds, **failures},
-        numbers=Numbers(
-            sum(each.accepted for each in found),
-            sum(len(each.lost) for each in found),
-            sum(len(each.stuck) for each in found),
-            sum(each.duplicates for each in found),
-            f"{figure}; latest {max((each.longest for each in found), default=0.0):.0f} s",
-        ),
+        {name: (*(each.counts[count] for count in names), f"{each.longest:.0f} s") for name, each in verdicts.items()},
+        {**kinds, **failures},
+        columns,
+        numbers=Numbers(total("events accepted"), total("lost"), total("stuck"), total("duplicates"), figure),
     )
 
 

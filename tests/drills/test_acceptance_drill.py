@@ -18,7 +18,8 @@ from timeouts import WAIT_TIMEOUT
 START = b"\0\0\x30\0\1\0\0\0\5\1\0\0\0\x27" + gzip.compress(b"\n\7default\x12\3run\x1a\x13\n\x11SharedRunWorkflow")
 PREPARE = b"P\0\0\0\x20__asyncpg_stmt_5__\0INSERT INTO events (tenant) VALUES ($1)\0"
 COMMIT = b"Q\0\0\0\x0cCOMMIT;\0"
-VERDICT = replace(judge_observations(Observations((), (), (), (), {}, ())), accepted=10)
+EMPTY = judge_observations(Observations((), (), (), (), {}, ()))
+VERDICT = replace(EMPTY, counts={**EMPTY.counts, "events accepted": 10}, failures={})
 AGAIN = [Again(is_shared=n < 5) for n in range(10)]
 KILLED = {"kill api at a commit, after it": 1}
 
@@ -92,7 +93,7 @@ async def test_a_relay_breaks_the_connection(broken: Break | None, answer: bytes
         (VERDICT, [*AGAIN, Again(error="e1: 202")], KILLED, "forgotten"),
         (VERDICT, [Again()] * 10, KILLED, "wrong"),
         (VERDICT, AGAIN, {"connection broken at a start, after it": 9}, "wrong"),
-        (replace(VERDICT, refused=("e1: 409",)), AGAIN, KILLED, "refused"),
+        (replace(VERDICT, failures={"refused": ("e1: 409",)}), AGAIN, KILLED, "refused"),
     ],
 )
 def test_the_verdict(verdict: Verdict, again: list[Again], faults: dict[str, int], kind: str) -> None:
