@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 import httpx
 
-from drills import verdict
-from drills.answers import PlannedAnswer
+from drills import answers, verdict
 from drills.drill import Options, Outcome, print_step, unmet
 from drills.environment import Environment, environment
 from drills.relays import Break, Step
@@ -40,7 +39,7 @@ ANSWER_WAIT, KILL_WAIT = 0.05, 0.03
 """Seconds in which a request takes effect before its answer is dropped; the longest time from a request to a kill."""
 ACCEPT_TIMEOUT = 180.0
 FAILING = 0.2
-"""The part of requests that a receiver fails; each of their events gets a run of its own."""
+"""The part of requests that a receiver fails; their events get runs of their own. Slow ones would share none."""
 CONFLICTS = 20
 """One event in this many is posted again with other data too."""
 COUNTS = ("deliveries made", "lost", "stuck", "duplicates", "  explained by a fault")
@@ -123,8 +122,8 @@ async def run(options: Options) -> Outcome:
     seed, events = options.seed, options.events or EVENTS
     async with environment(seed, folder=options.keep, relayed=True, variables=VARIABLES) as env:
         webhooks = {
-            await env.register("quick", lambda event_id, number: PlannedAnswer(200, 0.0)): "quick",
-            await env.register("failing", partial(_failing, seed)): "failing",
+            await env.register("quick", answers.always(200)): "quick",
+            await env.register("failing", answers.failing(seed, FAILING)): "failing",
         }
         print_step(f"posting {events} events, while commits and starts fail")
         plan = FaultPlan(env, seed)
@@ -136,11 +135,6 @@ async def run(options: Options) -> Outcome:
         observed = await env.observe(webhooks)
         print_step("posting all events again")
         return judge(verdict.judge(observed), await _post_again(env, events), plan.counts)
-
-
-def _failing(seed: int, event_id: str, number: int) -> PlannedAnswer:
-    """Fail some requests, and none of them slowly: events to slow receivers share no run."""
-    return PlannedAnswer(503 if Random(f"{seed} {event_id} {number}").random() < FAILING else 200, 0.0)
 
 
 def _set_plan(env: Environment, choose: Callable[[Step], Break | None]) -> None:

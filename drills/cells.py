@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 from drills import cluster, stack
-from drills.answers import PlannedAnswer
+from drills.answers import always
 from drills.cluster import Cluster
 from drills.drill import Options, Outcome, print_step, unmet
 from drills.environment import until
@@ -38,7 +38,6 @@ RATE = 4.0
 SETTLE = 4.0
 KILLED_AT = ("are copied", "accepts the tenant's events")
 """What the command has said when it is killed."""
-ANSWER = PlannedAnswer(200, 0.05)
 TIMEOUT = 600.0
 
 
@@ -175,7 +174,7 @@ async def _client(router: Service, cell: Cluster, tenant: str) -> httpx.AsyncCli
 async def _register(http: httpx.AsyncClient, tenant: str, receivers: Receivers) -> None:
     for kind in ("ordered", "unordered"):
         ordered = kind == "ordered"
-        await receivers.register(http, f"{tenant}-{kind}", lambda *_: ANSWER, tenant=tenant, ordered=ordered)
+        await receivers.register(http, f"{tenant}-{kind}", always(200, 0.05), tenant=tenant, ordered=ordered)
 
 
 async def _post(load: LoadGenerator, is_over: asyncio.Event) -> None:

@@ -124,7 +124,7 @@ async def running(
             await asyncio.to_thread(database.make)
             ports = free_ports(Ports(metrics=METRICS_PORT))
             clocks = clocks_in(folder) if own_clocks else None
-            environments = {name: _environment(name, clocks, variables) for name in CLOCKS}
+            environments = {name: {**variables, **(clocks.environment(name) if clocks else {})} for name in CLOCKS}
             metrics = f"{LOCALHOST}:{ports.metrics}"
             environments["api"] |= {"HOOKKEEPER_METRICS_ADDRESS": metrics}
             if relayed:
@@ -147,10 +147,6 @@ async def running(
         running_stack = await resources.enter_async_context(stack.running(replace(plan, python=python)))
         http = await resources.enter_async_context(client(running_stack.url, running_stack.admin_key))
         yield Cluster(shape, running_stack, http, f"http://{metrics}/metrics", database, clocks, relays)
-
-
-def _environment(name: str, clocks: Clocks | None, variables: Mapping[str, str]) -> dict[str, str]:
-    return {**variables, **(clocks.environment(name) if clocks else {})}
 
 
 def client(url: str, key: str, timeout: float = 10.0) -> httpx.AsyncClient:

@@ -16,7 +16,7 @@ from drills.event_log import EventLog
 from drills.fault_injector import FaultInjector
 from drills.load_generator import LoadGenerator
 from drills.observations import Observations, Window
-from drills.receiver import Answers, Receivers, receiving
+from drills.receiver import Receivers, receiving
 from drills.schedule import EVERYTHING, Fault
 from drills.shape import EMBEDDED, WORKERS, Shape
 
@@ -45,7 +45,7 @@ class Environment:
         """A client of the API with the admin key."""
         return self.cluster.http
 
-    async def register(self, name: str, answer: Answers, retry: dict[str, Any] = RETRIES, **fields: Any) -> str:
+    async def register(self, name: str, answer: answers.Answers, retry: dict[str, Any] = RETRIES, **fields: Any) -> str:
         """Register a webhook whose receiver answers as given; return its id."""
         usual = {"tenant": TENANT, "timeout": answers.WEBHOOK_TIMEOUT, "events": ["drill.*"], "retry": retry}
         return await self.receivers.register(self.http, name, answer, **{**usual, **fields})

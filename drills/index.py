@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -15,11 +16,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from drills import answers
-from drills.answers import PlannedAnswer
+from drills.answers import Answers, PlannedAnswer
 from drills.drill import Options, Outcome, print_step, unmet
 from drills.environment import TENANT, Environment, environment, meanwhile
 from drills.event_log import list_events, read_json
-from drills.receiver import Answers
 from drills.schedule import Fault
 from drills.shape import EMBEDDED, REGISTRY, WORKERS
 
@@ -49,7 +49,7 @@ async def run(options: Options) -> Outcome:
     async with environment(seed) as env:
         since = datetime.now(UTC)
         await env.register("flaky", _flaky_or_hopeless(seed), retry=HASTY)
-        await env.register("steady", lambda event_id, number: answers.steady(seed, event_id, number), retry=HASTY)
+        await env.register("steady", partial(answers.steady, seed), retry=HASTY)
         print_step(f"posting {events} events in {events / rate:.0f} s, with commands, while processes are killed")
         lists = _ListWatch(env)
         commands = await _post_and_kill(env, lists, seed, events / rate, rate)

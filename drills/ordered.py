@@ -10,15 +10,14 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
-from random import Random
 from typing import Any
 
-from drills.answers import PlannedAnswer
+from drills.answers import Answers, PlannedAnswer, failing
 from drills.drill import Numbers, Options, Outcome, print_step, unmet
 from drills.environment import TENANT, Environment, environment
 from drills.load_generator import LoadGenerator
 from drills.observations import ReceivedRequest
-from drills.receiver import Answers, Receivers
+from drills.receiver import Receivers
 from drills.shape import WORKERS
 
 EVENTS, KEYED_EVENTS = 100, 20_000
@@ -50,13 +49,13 @@ async def run_with_keys(options: Options) -> Outcome:
     async with environment(seed, options.shape) as env:
         async with asyncio.timeout(3 * BASE_TIMEOUT + events * TIMEOUT_PER_EVENT):
             rates = []
-            unordered = await env.register("unordered", _fail_some(seed), retry=RETRIES)
+            unordered = await env.register("unordered", failing(seed, FAILURES), retry=RETRIES)
             for kind, runs in ((LoadGenerator, "shared runs"), (OwnRuns, "a run each")):
                 print_step(f"posting {part} unordered events ({runs})")
                 rates.append(await _throughput(env, kind(env.http, TENANT, seed - 1), part))
             (await env.http.delete(f"/v1/webhooks/{unordered}")).raise_for_status()
             await env.register(
-                "ordered", _fail_some(seed), retry=RETRIES, ordered={"key": f"string(event.data.n % {keys})"}
+                "ordered", failing(seed, FAILURES), retry=RETRIES, ordered={"key": f"string(event.data.n % {keys})"}
             )
             return await _deliver_keys(env, events, keys, *rates)
 
@@ -124,15 +123,6 @@ async def _post_in_order(load: LoadGenerator, events: int, keys: int) -> None:
     async with asyncio.TaskGroup() as posters:
         for poster in range(min(POSTERS, keys)):
             posters.create_task(post([n for n in range(events) if n % keys % POSTERS == poster]))
-
-
-def _fail_some(seed: int) -> Answers:
-    """Fail each twentieth request, at random."""
-
-    def answer(event_id: str, number: int) -> PlannedAnswer:
-        return PlannedAnswer(503 if Random(f"{seed} {event_id} {number}").random() < FAILURES else 200, 0.0)
-
-    return answer
 
 
 async def run(options: Options) -> Outcome:

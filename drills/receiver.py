@@ -14,12 +14,9 @@ from typing import Any
 import httpx
 from aiohttp import web
 
-from drills.answers import PlannedAnswer
+from drills.answers import Answers, PlannedAnswer
 from drills.observations import ReceivedRequest
 from hookkeeper.cli.signatures import verify
-
-Answers = Callable[[str, int], PlannedAnswer]
-"""Returns the answer to the n-th request of an event for this webhook."""
 
 
 def digest_of(data: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from drills import cluster, temporal_cluster
-from drills.answers import PlannedAnswer
+from drills.answers import always
 from drills.drill import Options, Outcome, print_step
 from drills.environment import TENANT, until
 from drills.event_log import list_events
@@ -217,15 +217,7 @@ async def _restore(
 
 def _answer(receivers: Receivers, accepting: set[str]) -> None:
     """Let these webhooks take what they get, and the others refuse it."""
-    receivers.answers |= {kind: _take if kind in accepting else _refuse for kind in (*KINDS, NEW)}
-
-
-def _take(_: str, number: int) -> PlannedAnswer:
-    return PlannedAnswer(200, 0.0)
-
-
-def _refuse(_: str, number: int) -> PlannedAnswer:
-    return PlannedAnswer(503, 0.0)
+    receivers.answers |= {kind: always(200 if kind in accepting else 503) for kind in (*KINDS, NEW)}
 
 
 async def _register(posted: Posted, receivers: Receivers, kind: str) -> None:

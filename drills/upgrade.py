@@ -159,15 +159,10 @@ async def _register(env: Environment, seed: int, opened: asyncio.Event) -> dict[
     def refuses(_: str, __: int) -> PlannedAnswer:
         return PlannedAnswer(200 if opened.is_set() else 503, 0.02)
 
-    def fails_once(_: str, number: int) -> PlannedAnswer:
-        return PlannedAnswer(503 if number == 1 else 200, 0.02)
-
-    def accepts(_: str, __: int) -> PlannedAnswer:
-        return PlannedAnswer(200, 0.02)
-
     def in_order(event_id: str, number: int) -> PlannedAnswer:
         return PlannedAnswer(503 if number == 1 and event_id.endswith("5") else 200, 1.0)
 
+    accepts, fails_once = answers.always(200, 0.02), answers.after_one_failure(0.02)
     plans: dict[str, tuple[Any, dict[str, Any]]] = {
         "retried": (refuses, {"retry": PATIENT}),
         "timed": (accepts, {}),
