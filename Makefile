@@ -32,7 +32,7 @@ test: $(DEV) ## Run all tests against a real Temporal server (ARGS="-k signing" 
 	@$(BIN)/python -m pytest $(RETRIES) -n 4 --dist worksteal -m "not alone" $(ARGS)
 	@$(BIN)/python -m pytest $(RETRIES) -m alone $(ARGS) || test $$? = 5  # 5: ARGS select none of them
 
-svix-clients: $(DEV) ## Let Svix's clients for JavaScript and Go call the API; npm and go download them
+svix-clients: $(DEV) ## Let Svix's clients for JavaScript and Go, and its command line, call the API, where npm, go and svix are installed
 	@SVIX_CLIENTS=1 $(BIN)/python -m pytest tests/api/test_svix_other_clients.py $(ARGS)
 
 check: $(DEV) ## Check format, lint, types and imports

@@ -6,7 +6,7 @@ since the recovery began is not reopened again.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
@@ -96,13 +96,14 @@ class RecoveryActivities:
         active = {webhook for webhook, is_active in are_active.items() if is_active}
         results, tries = _results_of_earlier_try()
         remaining = [run for run in batch.runs if run.workflow_id not in results]
-        # Erasures from one shared run, one after the other: each replaces it.
-        slots = asyncio.Semaphore(1 if batch.scope.action == ERASE else MAX_CONCURRENT_REDELIVERIES)
+        slots = asyncio.Semaphore(MAX_CONCURRENT_REDELIVERIES)
+        turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         start = asyncio.get_running_loop().time()
 
         async def redeliver_one(n: int, run: RecoveryCandidate) -> None:
             await asyncio.sleep(start + n / batch.rate - asyncio.get_running_loop().time())
-            async with slots, self._limit.slot(batch.scope.tenant):
+            turn = turns[await self._turn_of(batch.scope, run)]
+            async with turn, slots, self._limit.slot(batch.scope.tenant):
                 begin = asyncio.get_running_loop().time()
                 try:
                     tries[run.workflow_id] = tries.get(run.workflow_id, 0) + 1
@@ -117,6 +118,11 @@ class RecoveryActivities:
             await wait_for_all(redeliver_one(n, run) for n, run in enumerate(remaining))
         seconds = asyncio.get_running_loop().time() - start
         return _summary(batch, results).model_copy(update={"seconds": seconds})
+
+    async def _turn_of(self, scope: RecoveryScope, run: RecoveryCandidate) -> str:
+        """Name what has its events taken one after the other: a shared run, which each erasure replaces."""
+        row = await self._store.rows.find(*ids.event_of(run.workflow_id)) if scope.action == ERASE else None
+        return ids.replaced_shared_run(row.shared_run)[0] if row and row.shared_run else run.workflow_id
 
     async def _until_decided(self, workflow_id: str) -> None:
         """Return when a worker has taken the run's first step, or a while later. A check that fails does not count."""

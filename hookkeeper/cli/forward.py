@@ -12,11 +12,10 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
-from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -45,7 +44,8 @@ FRAME = 0.1
 """Seconds between two frames of the screen, unless a key is pressed."""
 UNREACHABLE = 502
 KEYS = "↑↓ select   r again   o open   f failed only   q quit"
-ARROWS = {b"\x1b[A": "k", b"\x1b[B": "j"}
+UP, DOWN = "\x1b[A", "\x1b[B"
+WAITING = "Waiting for deliveries."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +70,23 @@ class Forwarded:
 
 
 class Forwarder:
-    """The webhook, whose requests a thread takes from the stream of its address."""
+    """The address and its webhook, and a thread that takes the requests from the stream."""
 
-    def __init__(self, api: Api, token: str, webhook: Json, target: URL, http: aiohttp.ClientSession) -> None:
-        self.api, self.webhook, self.shown_target = api, webhook, without_secrets(target)
-        self._token, self._target, self._http = token, target, http
-        self._answers = f"{api.url}/v1/forwards/{token}"
+    def __init__(self, api: Api, target: URL, webhook: Json) -> None:
+        """Make address and webhook. Raises `Failed`."""
+        self.api, self.target = api, target
+        self.shown_target = without_secrets(target)
+        address = api.call("POST", "forwards", tenant=webhook.get("tenant"))
+        defaults = {"name": f"listen → {self.shown_target}"[:100], "disable_after": DISABLE_AFTER}
+        self.webhook = api.call("POST", "webhooks", body=defaults | webhook | {"url": address["url"]})
         self.news: asyncio.Queue[Forwarded | str | Failed] = asyncio.Queue()
         """Deliveries, sentences about the connection, and why the stream cannot go on."""
+        self._token = address["token"]
+        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())  # knows what the system calls the target
+        self._http = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT)
         self._numbers = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.get_running_loop()
+        self._in_loop = asyncio.get_running_loop().call_soon_threadsafe
         threading.Thread(target=self._take, daemon=True).start()
 
     async def next(self) -> Forwarded | str:
@@ -93,17 +99,18 @@ class Forwarder:
     def again(self, earlier: Forwarded) -> None:
         """Send a delivery to the program once more, signed anew. It is no attempt of the event."""
         signed = signed_headers(self.webhook["secret"], earlier.event_id, earlier.body.encode())
+        self._start(earlier.headers | signed, earlier.body)
 
-        async def send() -> None:
-            forwarded = await self._send(next(self._numbers), earlier.headers | signed, earlier.body)
-            self.news.put_nowait(replace(forwarded, note="sent again: no attempt"))
-
-        self._start(send())
-
-    def cancel(self) -> None:
-        """Wait for no more answers."""
+    async def aclose(self) -> None:
+        """Wait for no more answers, and delete the webhook; say so if that fails."""
         for task in self._tasks:
             task.cancel()
+        await self._http.close()
+        try:
+            self.api.call("DELETE", "webhooks", self.webhook["id"])
+        except Failed as failure:
+            print_failure(failure)
+            err.print(f"The webhook is left: `hookkeeper webhooks delete {self.webhook['id']}` deletes it.")
 
     def _take(self) -> None:
         """Take requests until the process ends, through restarts of the API and losses of the connection."""
@@ -115,7 +122,7 @@ class Forwarder:
                         self._resume()
                     is_away = False
                     if kind == "request":
-                        self._in_loop(self._begin, data)
+                        self._in_loop(self._start, data["headers"], data["body"], data["id"])
             except ApiUnavailable as error:
                 if not is_away:
                     self._in_loop(self.news.put_nowait, f"{error} Trying again.")
@@ -130,47 +137,41 @@ class Forwarder:
         self.api.call("PATCH", "webhooks", self.webhook["id"], body={"enabled": True})
         self._in_loop(self.news.put_nowait, "Connected again.")
 
-    def _in_loop(self, work: Callable[[Any], None], argument: Any) -> None:
-        if not self._loop.is_closed():  # as it is when the command ends
-            self._loop.call_soon_threadsafe(work, argument)
-
-    def _begin(self, request: Json) -> None:
-        self._start(self._forward(next(self._numbers), request))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start a task. The API bounds how many deliveries wait at once."""
-        task = asyncio.create_task(work)
+    def _start(self, headers: dict[str, str], body: str, id_: str | None = None) -> None:
+        """Start to forward a request; without an id, nothing waits for its answer. The API bounds how many do."""
+        task = asyncio.create_task(self._forward(next(self._numbers), headers, body, id_))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _forward(self, number: int, request: Json) -> None:
-        forwarded = await self._send(number, request["headers"], request["body"])
-        note = await self._report(request["id"], forwarded)
+    async def _forward(self, number: int, headers: dict[str, str], body: str, id_: str | None) -> None:
+        forwarded = await self._send(number, headers, body)
+        note = await self._report(id_, forwarded) if id_ else "sent again: no attempt"
         self.news.put_nowait(replace(forwarded, note=note))
 
     async def _report(self, id_: str, given: Forwarded) -> str:
         """Answer a request. Return why that failed; empty if it did not."""
+        url = f"{self.api.url}/v1/forwards/{self._token}"
         answer = present(id=id_, status=given.status, body=given.answer, retry_after=given.retry_after)
         try:
-            async with self._http.patch(self._answers, json=answer, headers=self.api.headers) as reported:
+            async with self._http.patch(url, json=answer, headers=self.api.headers) as reported:
                 if reported.status == 404:
                     return "too late: the attempt has ended"
                 return "" if reported.ok else f"not reported: {reported.status} {reported.reason}"
         except (aiohttp.ClientError, TimeoutError) as error:
-            return f"not reported: {str(error) or type(error).__name__}"
+            return f"not reported: {_reason(error)}"
 
     async def _send(self, number: int, headers: dict[str, str], body: str) -> Forwarded:
         start, retry_after = time.perf_counter(), None
         try:
             async with self._http.post(
-                self._target, data=body.encode(), headers=headers, allow_redirects=False
+                self.target, data=body.encode(), headers=headers, allow_redirects=False
             ) as response:
                 answer = await response.text(errors="replace")
                 status, retry_after = response.status, response.headers.get("retry-after")
         except TimeoutError:
             status, answer = UNREACHABLE, f"{self.shown_target} has not answered in {TIMEOUT.total:.0f} s"
         except aiohttp.ClientError as error:
-            status, answer = UNREACHABLE, f"cannot reach {self.shown_target}: {error}"
+            status, answer = UNREACHABLE, f"cannot reach {self.shown_target}: {_reason(error)}"
         return Forwarded(
             number=number,
             event_id=headers.get("webhook-id", ""),
@@ -184,46 +185,24 @@ class Forwarder:
         )
 
 
-def run_forward(target: str, webhook: Json, tenant: str | None, *, as_json: bool) -> None:
+def run_forward(target: str, webhook: Json, *, as_json: bool) -> None:
     """Forward until stopped: on a full screen if this is a terminal, else in lines. Raises `Failed`."""
-    run(_run(Api.of_environment(), target_of(target), webhook | present(tenant=tenant), as_json))
+    run(_run(target_of(target), webhook, as_json))
 
 
-async def _run(api: Api, target: URL, webhook: Json, as_json: bool) -> None:
-    async with until_stopped(), forwarding(api, target, webhook) as forwarder:
+async def _run(target: URL, webhook: Json, as_json: bool) -> None:
+    async with until_stopped(), aclosing(Forwarder(Api.of_environment(), target, webhook)) as forwarder:
         if out.is_terminal and sys.stdin.isatty() and not as_json:
             await _show_screen(forwarder)
         else:
             await _print_lines(forwarder, as_json)
 
 
-@asynccontextmanager
-async def forwarding(api: Api, target: URL, webhook: Json) -> AsyncIterator[Forwarder]:
-    """Make an address and a webhook, and forward its deliveries until the block ends. Raises `Failed`."""
-    address = api.call("POST", "forwards", tenant=webhook.get("tenant"))
-    defaults = {"name": f"listen → {without_secrets(target)}"[:100], "disable_after": DISABLE_AFTER}
-    made = api.call("POST", "webhooks", body=defaults | webhook | {"url": address["url"]})
-    try:
-        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())  # knows what the system calls the target
-        async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as http:
-            forwarder = Forwarder(api, address["token"], made, target, http)
-            try:
-                yield forwarder
-            finally:
-                forwarder.cancel()
-    finally:
-        try:
-            api.call("DELETE", "webhooks", made["id"])
-        except Failed as failure:
-            print_failure(failure)
-            err.print(f"The webhook is left: `hookkeeper webhooks delete {made['id']}` deletes it.")
-
-
 def target_of(target: str) -> URL:
     """Read the URL of the program. Raises `BadParameter` unless requests can be sent to it."""
     try:
         url = URL(target)
-        is_valid = url.scheme in ("http", "https") and bool(url.host) and url.port != 0
+        is_valid = url.scheme in ("http", "https") and bool(url.host) and url.port != 0 and " " not in target
     except ValueError:
         is_valid = False
     if not is_valid:
@@ -302,26 +281,25 @@ class Screen:
             self.selected = shown[min(place, len(shown) - 1)].number if place > 0 else None
 
     def frame(self, title: str, height: int) -> RenderableType:
-        """Draw the deliveries, and below them body and answer of the current one."""
-        rows, current = max((height - 6) // 2, 1), self.current
-        shown = self.shown
+        """Draw the deliveries, and below them the answer to the current one and the start of its body."""
+        rows, shown, current = max((height - 6) // 2, 1), self.shown, self.current
         first = max(shown.index(current) - rows + 1, 0) if current else 0
-        lines: list[RenderableType] = [Text.from_markup(title), Text(KEYS, "dim"), Text(self.message, "yellow")]
+        message = self.message or ("" if shown else WAITING)
+        lines = [Text.from_markup(title), Text(KEYS, "dim"), Text(message, "yellow")]
         lines += [
             Text.from_markup(f"{'›' if one is current else ' '} {line_of(one)}") for one in shown[first : first + rows]
         ]
         if current:
-            lines += [Text(), Text(current.body[: 20 * rows]), Text(f"→ {current.answer[: 10 * rows]}", "dim")]
+            lines += [Text(), Text(f"→ {current.answer}".partition("\n")[0], "dim")]
         for line in lines:
-            if isinstance(line, Text):
-                line.no_wrap, line.overflow = line is not lines[-2], "ellipsis"
-        return Group(*lines)
+            line.no_wrap, line.overflow = True, "ellipsis"
+        return Group(*lines, Text(current.body[: 60 * rows] if current else "", no_wrap=False, overflow="fold"))
 
 
 async def _show_screen(forwarder: Forwarder) -> None:
     from rich.live import Live
 
-    screen = Screen(message="Waiting for deliveries.")
+    screen = Screen()
     title = (
         f"[bold]{forwarder.webhook['id']}[/bold] → {escape(forwarder.shown_target)}"
         f"  [dim]{forwarder.webhook['secret']}[/dim]"
@@ -336,6 +314,7 @@ async def _show_screen(forwarder: Forwarder) -> None:
             signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
         if key == "r" and (current := screen.current):
             forwarder.again(current)
+            screen.selected = None  # show what becomes of it
         if key == "o" and (current := screen.current):
             screen.message = _open(forwarder, current)
         draw()
@@ -367,8 +346,7 @@ def _keys(press: Callable[[str], None]) -> Iterator[None]:
     before = termios.tcgetattr(terminal)
 
     def read() -> None:
-        pressed = os.read(terminal, 64)
-        for key in ARROWS.get(pressed) or pressed.decode(errors="replace"):
+        for key in os.read(terminal, 64).decode(errors="replace").replace(UP, "k").replace(DOWN, "j"):
             press(key)
 
     try:
@@ -378,6 +356,10 @@ def _keys(press: Callable[[str], None]) -> Iterator[None]:
     finally:
         loop.remove_reader(terminal)
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _type_of(body: str) -> str:

@@ -17,10 +17,11 @@ from hookkeeper.cli.options import AsJson
 from hookkeeper.cli.resources import load_model
 from hookkeeper.content.headers import MASK
 
-Path_ = Literal["tenants", "event-types", "webhooks"]
-KEYS: Mapping[Path_, str] = {"tenants": "id", "event-types": "name", "webhooks": "uid"}
+Kind = Literal["tenants", "event-types", "webhooks"]
+"""Kinds of objects, as the paths of our API name them."""
+KEYS: Mapping[Kind, str] = {"tenants": "id", "event-types": "name", "webhooks": "uid"}
 """The field by which an object is found again."""
-MODELS: Mapping[Path_, str] = {
+MODELS: Mapping[Kind, str] = {
     "tenants": "tenants:NewTenant",
     "event-types": "event_types:NewEventType",
     "webhooks": "webhook_fields:NewWebhook",
@@ -43,7 +44,7 @@ DryRun = Annotated[
 class Item(NamedTuple):
     """An object of the source, as a request of ours."""
 
-    path: Path_
+    path: Kind
     label: str
     """What to call it: `endpoint ep_… of acme`."""
     body: Json | None
@@ -159,14 +160,14 @@ class Target:
         except Failed as refused:
             return "not copied", (*item.losses, " ".join(str(refused).split()))
 
-    def _find(self, path: Path_, body: Json) -> Json | None:
+    def _find(self, path: Kind, body: Json) -> Json | None:
         if path != "webhooks":
             return self._known[path].get(body[KEYS[path]])
         if self._webhooks[0] != body["tenant"]:
             self._webhooks = body["tenant"], self._list(path, tenant=body["tenant"])
         return self._webhooks[1].get(body["uid"])
 
-    def _list(self, path: Path_, **query: Any) -> dict[str, Json]:
+    def _list(self, path: Kind, **query: Any) -> dict[str, Json]:
         return {each[KEYS[path]]: each for each in self._api.all(path, **query)}
 
     def _add(self, item: Item, body: Json) -> str:
@@ -205,7 +206,7 @@ def _is_same(name: str, wanted: Any, known: Any) -> bool:
     return bool(sorted(wanted) == sorted(known) if name in ("events", "channels") else wanted == known)
 
 
-def fitted(path: Path_, label: str, fields: Json, losses: Iterable[str] = (), **others: Any) -> Item:
+def fitted(path: Kind, label: str, fields: Json, losses: Iterable[str] = (), **others: Any) -> Item:
     """Make an item that our API accepts: what its rules refuse is left out, and named.
 
     Without an essential field, or if all entries of one are refused, there is no body.

@@ -120,12 +120,11 @@ def listen(
         from hookkeeper.cli.client import present
         from hookkeeper.cli.forward import run_forward
 
-        if [name for name in ("--port", "--fail", "--status", "--delay") if _is_given(context, name)] or (secret or [])[
-            1:
-        ]:
+        others = [name for name in ("--port", "--fail", "--status", "--delay") if _is_given(context, name)]
+        if others or len(secret or []) > 1:
             raise typer.BadParameter("--forward-to takes only --events, --tenant, --json and one --secret")
-        webhook = present(events=events or None, secret=secret[0] if secret else None)
-        run_forward(forward_to, webhook, tenant, as_json=as_json)
+        webhook = present(events=events or None, secret=secret[0] if secret else None, tenant=tenant)
+        run_forward(forward_to, webhook, as_json=as_json)
         return
     if events or tenant:
         raise typer.BadParameter("--events and --tenant need --forward-to")

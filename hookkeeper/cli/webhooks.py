@@ -215,6 +215,7 @@ resource.list(
     "List webhooks, newest first, with their state, and the share of their deliveries of 24 hours that succeeded.",
     {
         "Webhook": "id",
+        "Uid": "uid",
         "Name": "name",
         "Tenant": "tenant",
         "State": _state,

@@ -14,8 +14,10 @@ from activities import bulk_limit, recovery, release
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.tenant_concurrency import TenantConcurrency
+from claimed_runs import acceptance
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.bulk_work import (
+    ERASE,
     HeldRuns,
     HeldSearch,
     RecoveryCandidate,
@@ -28,6 +30,7 @@ from hookkeeper.messages.bulk_work import (
     ReleaseProgress,
     ReleaseStage,
 )
+from hookkeeper.messages.event import EventInput
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.bulk.releases import HeldDeliveries
@@ -253,3 +256,32 @@ async def test_a_run_that_is_not_decided_blocks_those_behind_it_for_a_moment(
     runs = [run for run in RUNS if run != STUCK]
     tally = await with_heartbeats().run(RecoveryActivities(store, stuck, SLOTS).redeliver_candidates, batch_of(*runs))
     assert tally.redelivered == len(runs)
+
+
+async def test_events_are_erased_several_at_once_but_those_of_a_shared_run_in_turn(store: Store) -> None:
+    """Setup: five events of one shared run, which each erasure replaces, and twenty with runs of their own.
+    Proves: at most eight are erased at once; of the shared run, also after it was replaced, one.
+    """
+
+    class Erasing(UnreadableCandidates):
+        def __init__(self) -> None:
+            super().__init__()
+            self.now: list[str] = []
+            self.most = self.most_shared = 0
+
+        async def erase(self, tenant: str, event_id: str) -> RedeliveryResult:
+            self.now.append(event_id)
+            self.most = max(self.most, len(self.now))
+            self.most_shared = max(self.most_shared, sum(int(id_) < 5 for id_ in self.now))
+            await asyncio.sleep(0.05)
+            self.now.remove(event_id)
+            return "redelivered"
+
+    shared = [EventInput(id=f"{n}", type="a", tenant="acme", timestamp=NOW, accepted_at=NOW) for n in range(5)]
+    runs = ["shared-1", "shared-1", "shared-1", "shared-1.1", "shared-1.1"]
+    await store.rows.accept([acceptance(event, run) for event, run in zip(shared, runs, strict=True)])
+    erasing, batch = Erasing(), batch_of(*RUNS)
+    batch = batch.model_copy(update={"scope": SCOPE.model_copy(update={"webhook_id": None, "action": ERASE})})
+    tally = await with_heartbeats().run(RecoveryActivities(store, erasing, SLOTS).redeliver_candidates, batch)
+    assert tally.redelivered == len(RUNS)
+    assert (erasing.most, erasing.most_shared) == (recovery.MAX_CONCURRENT_REDELIVERIES, 1)

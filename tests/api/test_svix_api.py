@@ -42,7 +42,10 @@ GOOD: dict[str, tuple[dict[str, Any], int]] = {
     "PATCH /app/{app_id}": ({"json": {"metadata": {"plan": "pro"}}}, 200),
     "DELETE /app/{spare_app_id}": ({}, 204),
     "GET /app/{app_id}/endpoint": ({"params": {"order": "ascending"}}, 200),
-    "POST /app/{app_id}/endpoint": ({"json": {"url": "https://acme.example", "disabled": True}}, 201),
+    "POST /app/{app_id}/endpoint": (
+        {"json": {"url": "https://acme.example", "eventTypes": ["order.paid", "new.*"], "disabled": True}},
+        201,
+    ),
     "GET /app/{app_id}/endpoint/{endpoint_id}": ({}, 200),
     "PUT /app/{app_id}/endpoint/{spare_endpoint_id}": ({"json": {"url": "https://acme.example/b", "uid": "b"}}, 200),
     "PATCH /app/{app_id}/endpoint/{endpoint_id}": ({"json": {"description": "Shop"}}, 200),
@@ -93,6 +96,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app/nobody/endpoint", {}, 404, "not_found"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "ftp://acme.example"}}, 422, "url"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "eventTypes": []}}, 422, "eventTypes"),
+    ("PATCH /app/{app_id}/endpoint/{endpoint_id}", {"json": {"eventTypes": ["a.b"]}}, 422, "eventTypes"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "channels": []}}, 422, "channels"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "throttleRate": 2000}}, 422, "throttleRate"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "https://a.example", "secret": "short"}}, 422, "secret"),
@@ -283,12 +287,12 @@ async def test_a_request_with_an_idempotency_key_makes_one_object(acme: Acme) ->
 
 
 async def test_clients_of_the_first_version_find_their_names(acme: Acme) -> None:
-    names = {"filterTypes": ["order.old"], "rateLimit": 7, "version": 1}
+    names = {"filterTypes": ["order.paid"], "rateLimit": 7, "version": 1}
     made = await acme.call("POST /app/{app_id}/endpoint", json={"url": "https://acme.example/old", **names})
     assert made.status_code == 201, made.text
     shown = made.json()
     assert {name: shown[name] for name in names} == names
-    assert (shown["eventTypes"], shown["throttleRate"]) == (["order.old"], 7)
+    assert (shown["eventTypes"], shown["throttleRate"]) == (["order.paid"], 7)
 
 
 async def test_a_raw_payload_and_a_ping_are_understood(acme: Acme) -> None:

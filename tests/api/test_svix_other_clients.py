@@ -1,4 +1,4 @@
-"""Svix's clients in other languages, unchanged: `make svix-clients`, since packages have to be downloaded for it."""
+"""Svix's other clients, unchanged: `make svix-clients`, since packages have to be downloaded for it."""
 
 import asyncio
 import os
@@ -16,6 +16,7 @@ MIN_CALLS = 30
 CLIENTS = {
     "javascript": ("npm install --no-audit --no-fund --silent", "node calls.mjs"),
     "go": ("go mod download", "go run ."),
+    "command line": ("svix version", "sh calls.sh"),
 }
 """The commands that install a client, and that make its calls."""
 pytestmark = pytest.mark.skipif("SVIX_CLIENTS" not in os.environ, reason="downloads packages: make svix-clients")

@@ -8,9 +8,11 @@ import pytest
 from callers import calling, make_key
 from problems import problem
 
+from claimed_runs import share
 from hookkeeper.crypto.signing_keys import Scheme, new_secret
 from instances import Instance
 from receivers import Receiver
+from shared_runs import event_to
 from timeouts import WAIT_TIMEOUT
 
 URL = "https://acme.example/hook"
@@ -147,15 +149,22 @@ async def test_a_key_of_a_tenant_sees_its_own_tenant_and_changes_none(idle_insta
 
 
 async def test_a_deleted_tenant_leaves_nothing_but_its_audit_entries(instance: Instance, inbox: Receiver) -> None:
-    """Setup: an event that was delivered, one that waits for a day, a schedule, a suppression and a key.
+    """Setup: an event that was delivered, three that share a run with one of another tenant, one that waits for a day,
+    a schedule, a suppression and a key.
     Timeline: the tenant is deleted; the job is watched until it has ended.
-    Proves: the job counts both events; nothing is found, the key is refused, and a later event adds the tenant anew.
+    Proves: the job counts its events; nothing is found, the key is refused, and a later event adds the tenant anew. The
+    other tenant's event stays.
     """
     http, named = instance.http, {"tenant": instance.tenant}
     key = await make_key(instance, instance.tenant)
-    await instance.webhook(inbox.url)
+    webhook = await instance.webhook(inbox.url)
     done = await instance.send()
     await instance.until_closed(done["id"])
+    other = {"tenant": f"{instance.tenant}-b"}
+    of_other = event_to(await instance.webhook(inbox.url, **other), id="other", **other)
+    shared = ["one", "two", "three"]
+    run = await share(instance, [*(event_to(webhook, id=id_, **named) for id_ in shared), of_other])
+    await run.result()
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     later = await instance.send(deliver_at=tomorrow)
     await http.post("/v1/suppressions", json=named | {"address": "ann@acme.example"})
@@ -170,14 +179,15 @@ async def test_a_deleted_tenant_leaves_nothing_but_its_audit_entries(instance: I
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (job := (await http.get(f"/v1/recoveries/{started['id']}")).json())["status"] != "finished":
             await asyncio.sleep(0.1)
-    assert (job["found"], job["done"], job["failed"]) == (2, 2, 0)
+    assert (job["found"], job["done"], job["failed"]) == (5, 5, 0)
     problem(await http.get(f"/v1/tenants/{instance.tenant}"), 404)
     for path in ("webhooks", "events", "schedules", "suppressions", "keys"):
         assert (await http.get(f"/v1/{path}", params=named)).json()["items"] == [], path
     async with asyncio.timeout(WAIT_TIMEOUT):  # the server deletes in the background
-        for event in (done, later):
-            while (await http.get(f"/v1/events/{event['id']}", params=named)).status_code != 404:
+        for event in (done["id"], later["id"], *shared):
+            while (await http.get(f"/v1/events/{event}", params=named)).status_code != 404:
                 await asyncio.sleep(0.1)
+    assert (await http.get(f"/v1/events/{of_other.id}", params=other)).json()["status"] == "succeeded"
     entries = (await http.get("/v1/audit", params=named)).json()["items"]
     assert (entries[0]["action"], entries[0]["detail"]) == ("tenant.delete", {"job": started["id"]})
     assert (await http.post("/v1/events", json=named | {"type": "order.paid"})).status_code == 202

@@ -77,7 +77,7 @@ def test_a_frame_fits_the_screen_and_sends_no_control_characters() -> None:
     assert len(lines) < 20
     assert "lost" in lines[2]
     assert lines[3].startswith("› #4  200  evt_4  order.paid  12 ms")
-    assert lines[-2:] == ['{"n": 4}', "→ answer\\x1b[2J"]
+    assert lines[-2:] == ["→ answer\\x1b[2J", '{"n": 4}']
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,7 @@ def test_a_frame_fits_the_screen_and_sends_no_control_characters() -> None:
         (("--forward-to", "localhost:3000"), "is no URL"),
         (("--forward-to", "ftp://localhost/hook"), "is no URL"),
         (("--forward-to", "http://localhost:99999/"), "is no URL"),
+        (("--forward-to", "http://local host/"), "is no URL"),
         (("--forward-to", "http://localhost/", "--port", "9000"), "takes only"),
         (("--forward-to", "http://localhost/", "--secret", "whsec_a", "--secret", "whsec_b"), "takes only"),
         (("--events", "order.*"), "need --forward-to"),

@@ -298,6 +298,8 @@ async def test_webhooks_can_be_managed(running_dev: processes.Dev, inbox: Receiv
             tenant,
             "--name",
             "shop",
+            "--uid",
+            "shop-1",
             "--events",
             "order.*",
             "--events",
@@ -315,8 +317,8 @@ async def test_webhooks_can_be_managed(running_dev: processes.Dev, inbox: Receiv
     listed = await as_json(running_dev, "webhooks", "list", "--tenant", tenant, "--no-enabled")
     assert listed["items"] == [changed]
     header, row = (await running_dev.run("webhooks", "list", "--tenant", tenant)).out.splitlines()
-    assert header.split() == ["Webhook", "Name", "Tenant", "State", "24", "h", "Cause", "Target", "Events"]
-    assert row.split() == [id_, "shop", tenant, "disabled", "(manual)", "-", inbox.url, "order.*", "a"]
+    assert header.split() == ["Webhook", "Uid", "Name", "Tenant", "State", "24", "h", "Cause", "Target", "Events"]
+    assert row.split() == [id_, "shop-1", "shop", tenant, "disabled", "(manual)", "-", inbox.url, "order.*", "a"]
     await as_json(running_dev, "webhooks", "update", id_, "--enabled")
 
     secret = (await as_json(running_dev, "webhooks", "secret", id_))["secret"]

@@ -262,6 +262,20 @@ async def test_record_shared_waiting(temporal: Client, tmp_path: Path, inbox: Re
             await save_shared(run, "shared_waiting")
 
 
+async def test_record_a_deleted_tenant(instance: Instance, inbox: Receiver) -> None:
+    """A tenant with events that were delivered, and one that waits; the deletion is paused and resumed."""
+    await instance.webhook(inbox.url)
+    for _ in range(3):
+        await instance.until_closed((await instance.send())["id"])
+    await instance.send(deliver_at=in_days(1))
+    job = (await instance.http.delete(f"/v1/tenants/{instance.tenant}")).json()["id"]
+    for command in ("pause", "resume"):
+        await instance.http.post(f"/v1/recoveries/{job}/{command}")
+    run = instance.temporal.get_workflow_handle(ids.recovery_workflow_id(job))
+    assert (await run.result())["status"] == "finished"
+    write(HISTORIES / "tenant_deleted.json", (await run.fetch_history()).to_json())
+
+
 def to(instance: Instance, webhook: dict[str, object], event_id: str) -> EventInput:
     return shared_runs.event_to(webhook, id=event_id, tenant=instance.tenant)
 

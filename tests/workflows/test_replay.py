@@ -52,6 +52,7 @@ STORIES = {
     "shared_succeeded",
     "shared_waiting",
     "alerted",
+    "tenant_deleted",
     "sibling",
     "siblings",
     "tracked_bounced",
