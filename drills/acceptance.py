@@ -13,8 +13,6 @@ from functools import partial
 from random import Random
 from typing import Any, Literal
 
-import httpx
-
 from drills import answers, verdict
 from drills.drill import Options, Outcome, print_step, unmet
 from drills.environment import Environment, environment
@@ -44,7 +42,6 @@ CONFLICTS = 20
 """One event in this many is posted again with other data too."""
 COUNTS = ("deliveries made", "lost", "stuck", "duplicates", "  explained by a fault")
 MAX_CONCURRENT_REPEATS = 16
-MAX_REPEATS = 20
 MIN_SHARED = 0.1
 """The part of events that shared runs have to finish: retries and failed requests lead to own runs."""
 
@@ -169,25 +166,15 @@ async def _post_again(env: Environment, events: int) -> list[Again]:
 
     async def repeat(n: int, event: dict[str, Any]) -> Again:
         async with slots:
-            response = await _answered(env, event)
+            response = await env.request("POST", "/v1/events", event)
             body = response.json()
             if response.status_code != 200 or not body["duplicate"]:
                 return Again(error=f"{event['id']}: {response.status_code} {response.text}")
             if n % CONFLICTS == 0:
-                conflict = await _answered(env, event | {"data": "other"})
+                conflict = await env.request("POST", "/v1/events", event | {"data": "other"})
                 if conflict.status_code != 409:
                     return Again(error=f"{event['id']} with other data: {conflict.status_code} {conflict.text}")
             return Again(is_shared=body["workflow_id"].startswith("shared-"))
 
     known = [(n, event) for n in range(events) if (event := env.load.event(n))["id"] in accepted]
     return await asyncio.gather(*(repeat(n, event) for n, event in known))
-
-
-async def _answered(env: Environment, event: dict[str, Any]) -> httpx.Response:
-    """Post an event until it is answered; a busy machine may be late."""
-    for _ in range(MAX_REPEATS):
-        response = await env.http.post("/v1/events", json=event)
-        if response.status_code != 503:
-            break
-        await asyncio.sleep(1)
-    return response

@@ -52,7 +52,7 @@ class Cluster:
     clocks: Clocks | None = None
     """None if clocks cannot be set."""
     relays: tuple[Relay, ...] = ()
-    """Those through which the API connects, in production each process to Temporal, if any."""
+    """Those through which the API connects, in production all processes to Temporal, if any."""
 
     def pid(self, name: str) -> int | None:
         """Return the process id; None while the process is down."""
@@ -104,7 +104,7 @@ async def running(
 
     Data and logs are in `folder`, and the database's data is on `disk`; each is a temporary folder if not given. With
     `own_clocks`, the clocks of workers and API can be set. If `relayed`, the API connects through relays, and in
-    production each process to Temporal. `variables` are added to the environment of workers and API, and
+    production all processes to Temporal. `variables` are added to the environment of workers and API, and
     `temporal_config` to the dynamic configuration of the embedded server. `python` is the interpreter of workers and
     API, which may be that of another release.
     """
@@ -116,7 +116,7 @@ async def running(
         if shape.is_production:
             planned = production.planned(shape, folder, disk, variables, relayed)
             made, plan = await resources.enter_async_context(planned)
-            database, relays = made.postgres, made.relays
+            database, relays = made.postgres, (made.relay,) if made.relay else ()
             metrics = plan.environments[shape.apis[0]]["HOOKKEEPER_METRICS_ADDRESS"]
         else:
             sockets = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-pg-")))

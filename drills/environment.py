@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from drills.cluster import Cluster
 from drills.disk import SmallDisk
 from drills.event_log import EventLog
 from drills.fault_injector import FaultInjector
-from drills.load_generator import LoadGenerator
+from drills.load_generator import RETRYABLE, LoadGenerator
 from drills.observations import Observations, Window
 from drills.receiver import Receivers, receiving
 from drills.schedule import EVERYTHING, Fault
@@ -79,6 +79,16 @@ class Environment:
             unaccepted=tuple(self.load.unaccepted),
             **{"refused": tuple(self.load.refused), **more},
         )
+
+    async def request(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """Make a request, and repeat it while the server is busy or does not answer. Raises TimeoutError."""
+        async with asyncio.timeout(TIMEOUT):
+            while True:
+                with suppress(httpx.TransportError):
+                    response = await self.http.request(method, path, json=body)
+                    if response.status_code not in RETRYABLE:
+                        return response
+                await asyncio.sleep(1)
 
     async def until(self, path: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Read a resource until it meets the condition; errors are retried. A TimeoutError has the last answer."""

@@ -27,7 +27,7 @@ async def run(options: Options) -> Outcome:
     """Interrupt events, slow Temporal down, and post them again together with new ones."""
     seed, events = options.seed, options.events or EVENTS
     if not options.shape.is_production:
-        raise Failed("the slow drill needs --on production: a relay is between each process and Temporal there")
+        raise Failed("the slow drill needs --on production: a relay is before Temporal there")
     async with environment(seed, options.shape, relayed=True) as env:
         webhook = await env.register("slow", always(200))
         old, new = ([f"{kind}-{seed}-{n}" for n in range(events)] for kind in ("interrupted", "new"))

@@ -31,7 +31,7 @@ from drills.answers import PlannedAnswer
 from drills.drill import Numbers, Options, Outcome, print_step
 from drills.environment import TENANT, Environment, environment
 from drills.event_log import EventLog, list_events
-from drills.load_generator import ACCEPT_TIMEOUT, RETRYABLE
+from drills.load_generator import ACCEPT_TIMEOUT
 from drills.observations import Accepted, Observations, ReceivedRequest
 from drills.postgres import NotInstalled
 from drills.receiver import digest_of
@@ -213,15 +213,10 @@ async def _open(env: Environment, webhooks: Mapping[str, str], seconds: float) -
 
 
 async def _send(env: Environment, method: str, path: str, body: dict[str, Any] | None = None) -> None:
-    """Make a request, and repeat it while the server is busy. 404 and 409: one of the requests before had an effect."""
-    while True:
-        with suppress(httpx.TransportError):
-            response = await env.http.request(method, path, json=body)
-            if response.status_code not in RETRYABLE:
-                if response.status_code not in DONE_BEFORE:
-                    response.raise_for_status()
-                return
-        await asyncio.sleep(1)
+    """Make a request. 404 and 409: one that was repeated has had an effect."""
+    response = await env.request(method, path, body)
+    if response.status_code not in DONE_BEFORE:
+        response.raise_for_status()
 
 
 async def _post(env: Environment, name: str, due: Callable[[int], str] | None = None) -> list[Accepted]:
