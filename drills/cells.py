@@ -168,7 +168,7 @@ async def _client(router: Service, cell: Cluster, tenant: str) -> httpx.AsyncCli
     """Return a client of the router with a key of the tenant."""
     made = await cell.http.post("/v1/keys", json={"name": "drill", "tenant": tenant})
     url = f"http://{LOCALHOST}:{router.env['HOOKKEEPER_PORT']}"
-    return cluster.client(url, made.raise_for_status().json()["key"])
+    return stack.client(url, made.raise_for_status().json()["key"])
 
 
 async def _register(http: httpx.AsyncClient, tenant: str, receivers: Receivers) -> None:

@@ -145,11 +145,5 @@ async def running(
                 environments=environments,
             )
         running_stack = await resources.enter_async_context(stack.running(replace(plan, python=python)))
-        http = await resources.enter_async_context(client(running_stack.url, running_stack.admin_key))
+        http = await resources.enter_async_context(stack.client(running_stack.url, running_stack.admin_key))
         yield Cluster(shape, running_stack, http, f"http://{metrics}/metrics", database, clocks, relays)
-
-
-def client(url: str, key: str, timeout: float = 10.0) -> httpx.AsyncClient:
-    """Return a client of an API."""
-    headers = {"authorization": f"Bearer {key}"}
-    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=timeout)

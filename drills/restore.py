@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from drills import cluster, temporal_cluster
+from drills import stack, temporal_cluster
 from drills.answers import always
 from drills.drill import Options, Outcome, print_step
 from drills.environment import TENANT, until
@@ -128,7 +128,7 @@ async def run(options: Options) -> Outcome:
         own(folder)
         site, receivers = Site(folder), await resources.enter_async_context(receiving())
         replica = await resources.enter_async_context(Supervisor(folder / "logs-replica"))
-        posted = Posted(await resources.enter_async_context(cluster.client(site.api, ADMIN_KEY, timeout=20)))
+        posted = Posted(await resources.enter_async_context(stack.client(site.api, ADMIN_KEY, timeout=20)))
         moment = await _live(site, replica, receivers, posted, options.events or EVENTS)
         ended, found = time.time(), list[Restored]()
         _answer(receivers, {*KINDS, NEW})

@@ -169,6 +169,12 @@ def answers(url: str) -> Callable[[], Awaitable[bool]]:
     return is_ready
 
 
+def client(url: str, key: str, timeout: float = 10.0) -> httpx.AsyncClient:
+    """Return a client of an API."""
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=timeout)
+
+
 def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
     """Return the environment of a process. Temporal's own variables are replaced by those of the stack's server."""
     assert settings.admin_key is not None

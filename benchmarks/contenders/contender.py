@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from drills.stack import probe
+from drills.stack import client, probe
 
 REGISTER_TIMEOUT = 30.0
 READY_POLL_INTERVAL = 0.02
@@ -71,10 +71,7 @@ class SystemUnderTest:
 
     def client(self) -> httpx.AsyncClient:
         """Make a client of the API."""
-        headers = {"authorization": f"Bearer {self.key}"}
-        return httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}", headers=headers, trust_env=False, timeout=REGISTER_TIMEOUT
-        )
+        return client(f"http://127.0.0.1:{self.port}", self.key, REGISTER_TIMEOUT)
 
 
 def _nothing() -> None:
