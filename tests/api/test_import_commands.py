@@ -204,22 +204,22 @@ LOSSES = {
     ],
     "event type order.old": ["deprecated: event types have no counterpart"],
     "application app_18": [
-        "the uid 'with.dots' cannot be the id of a tenant, which is app_18",
-        "throttleRate 5: a tenant has none, set rate_limit of its webhooks",
+        "the uid 'with.dots' cannot be the id of a tenant: it becomes app_18",
+        "throttleRate 5: deliveries of a tenant have no common limit, set rate_limit of its webhooks",
     ],
-    "application app_19": [f"the uid '{'x' * 65}' cannot be the id of a tenant, which is app_19"],
+    "application app_19": [f"the uid '{'x' * 65}' cannot be the id of a tenant: it becomes app_19"],
     "endpoint ep_0 of customer-0": [f"events 'order..twice': {PATTERN}"],
     "endpoint shop-1 of customer-1": [f"events 'order..twice': {PATTERN}"],
     "endpoint ep_2 of customer-2": [
-        "the uid 'with.dots' cannot be that of a webhook, which is ep_2",
+        "the uid 'with.dots' cannot be the uid of a webhook: it becomes ep_2",
         "rate_limit: Input should be less than or equal to 1000",
     ],
     "endpoint shop-3 of customer-3": [f"channels 'a..b': {CHANNEL}"],
     "endpoint ep_4 of customer-4": [
-        "secret: only its public part is shown; give the new one to the receiver, then enable it"
+        "secret: the source shows only its public key; give the receiver the new one and enable the webhook"
     ],
     "endpoint shop-5 of customer-5": [
-        "secret: a whsec_ key has 24 to 64 bytes, this one has 75; give the new one to the receiver, then enable it"
+        "secret: a whsec_ key has 24 to 64 bytes, this one has 75; give the receiver the new one and enable the webhook"
     ],
     "endpoint ep_6 of customer-6": [
         "headers: cookie is set by Hookkeeper or by HTTP itself",
