@@ -7,18 +7,18 @@ Compare ratios within one run, not absolute figures of different runs. The exit 
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks import suite
-from benchmarks.contenders.contender import Contender
 from benchmarks.contenders.table import CONTENDERS
 from benchmarks.report import markdown
 from benchmarks.results import Results, new_file
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.scenarios.scenario import Scenario
 from hookkeeper.cli.console import Failed, print_failure
 from hookkeeper.cli.processes import run, until_stopped
 
+_print = partial(print, flush=True)
 RESULTS = Path(__file__).parent / "results"
 DEFAULT_TURNS, NAMED_TURNS = 3, 5
 DEFAULT_MINUTES, NAMED_MINUTES = 16.0, 240.0
@@ -34,7 +34,8 @@ def main() -> None:
     if unknown := set(arguments.scenarios) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
     plan, skipped = _plan(arguments)
-    results = Results(new_file(arguments.results), _options(arguments), skipped=skipped)
+    options = {name: value for name, value in vars(arguments).items() if name != "results"}
+    results = Results(new_file(arguments.results), options, skipped=skipped)
     for name, why in skipped.items():
         _print(f"{CONTENDERS[name].title} is skipped: {why}")
     began = time.monotonic()
@@ -59,10 +60,6 @@ def _finish(results: Results, seconds: float) -> None:
         _print(f"FAILED: {sample.scenario}, {sample.contender}, turn {sample.turn + 1}: {sample.error}")
 
 
-def _print(text: str) -> None:
-    print(text, flush=True)
-
-
 def _plan(arguments: argparse.Namespace) -> tuple[suite.SuitePlan, dict[str, str]]:
     """Return what to measure, and the contenders that cannot run here with the reason."""
     named = bool(arguments.scenarios)
@@ -71,7 +68,12 @@ def _plan(arguments: argparse.Namespace) -> tuple[suite.SuitePlan, dict[str, str
         for name, scenario in SCENARIOS.items()
         if (name in arguments.scenarios if named else scenario.is_default)
     ]
-    wanted = _wanted(arguments.contenders, needed=None if arguments.contenders else scenarios)
+    needed = {
+        name
+        for name, contender in CONTENDERS.items()
+        if contender.is_default and any(each.contenders is None or name in each.contenders for each in scenarios)
+    }
+    wanted = [each for name, each in CONTENDERS.items() if name in (arguments.contenders or needed)]
     reasons = {contender.name: contender.why_missing() for contender in wanted}
     plan = suite.SuitePlan(
         contenders=[contender for contender in wanted if reasons[contender.name] is None],
@@ -84,23 +86,6 @@ def _plan(arguments: argparse.Namespace) -> tuple[suite.SuitePlan, dict[str, str
         closed=tuple(sorted(arguments.closed)),
     )
     return plan, {name: why for name, why in reasons.items() if why is not None}
-
-
-def _wanted(names: list[str] | None, needed: list[Scenario] | None) -> list[Contender]:
-    """Return the named contenders, or all that a scenario needs."""
-    if names:
-        return [contender for name, contender in CONTENDERS.items() if name in names]
-    scenarios = needed or []
-    return [
-        contender
-        for name, contender in CONTENDERS.items()
-        if contender.is_default
-        and any(scenario.contenders is None or name in scenario.contenders for scenario in scenarios)
-    ]
-
-
-def _options(arguments: argparse.Namespace) -> dict[str, object]:
-    return {name: value for name, value in vars(arguments).items() if name != "results"}
 
 
 def _parser() -> argparse.ArgumentParser:

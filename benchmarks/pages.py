@@ -2,13 +2,14 @@
 
 import re
 import tempfile
+from functools import partial
 from html import unescape
 from pathlib import Path
 
 import httpx
 
 from benchmarks.index_reports import TENANTS, TYPES, WEBHOOKS, tenant_name, webhook_id
-from benchmarks.timing import Call, time_in_turn
+from benchmarks.timing import time_in_turn
 from drills import stack
 from drills.open_pages import session
 from hookkeeper.cli.console import Failed
@@ -54,7 +55,7 @@ async def time_pages(database_url: str, repeats: int) -> None:
         async with stack.running(plan) as running, session(running.url, running.admin_key) as browser:
             second = await _older(browser, "/events"), "evt_"
             pages = {**PAGES, SECOND_PAGE: second}
-            await time_in_turn({name: _loading(browser, *page) for name, page in pages.items()}, repeats)
+            await time_in_turn({name: partial(_load, browser, *page) for name, page in pages.items()}, repeats)
 
 
 async def _add_webhooks(database_url: str) -> None:
@@ -82,13 +83,6 @@ async def _older(browser: httpx.AsyncClient, path: str) -> str:
     if not found:
         raise Failed(f"{path} has one page")
     return unescape(found[1])
-
-
-def _loading(browser: httpx.AsyncClient, path: str, text: str) -> Call:
-    async def load() -> None:
-        await _load(browser, path, text)
-
-    return load
 
 
 async def _load(browser: httpx.AsyncClient, path: str, text: str) -> str:

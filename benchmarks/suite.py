@@ -79,17 +79,13 @@ class _Turn:
         """Measure all scenarios, with a new stack after each that failed or left work behind."""
         remaining = self.plan.scenarios_of(self.contender)
         while remaining and not self._is_over:
-            is_running = False
             try:
                 async with self._running() as bench:
-                    is_running = True
                     await self._measure_until_used_up(remaining, bench)
             except Exception as error:  # noqa: BLE001 - the other contenders are measured all the same
-                if is_running:
-                    self.report(f"  {self.contender.name}: the stack did not stop: {error!r}")
-                    continue
+                self.report(f"  {self.contender.name}: the stack did not start, or did not stop: {error!r}")
                 for scenario in remaining:
-                    self._add(scenario, 0.0, {}, f"the stack did not start: {error!r}")
+                    self._add(scenario, 0.0, {}, f"there is no stack: {error!r}")
                 return
 
     @property
@@ -113,10 +109,8 @@ class _Turn:
                 metrics = await scenario.run(bench)
         except TimeoutError:
             error = f"it took more than {scenario.timeout:g} s"
-        except ScenarioFailed as failure:
-            error = str(failure)
         except Exception as failure:  # noqa: BLE001 - the other scenarios are measured all the same
-            error = repr(failure)
+            error = str(failure) if isinstance(failure, ScenarioFailed) else repr(failure)
         self._add(scenario, time.monotonic() - began, metrics, error)
         return error
 

@@ -13,10 +13,7 @@ from functools import partial
 from random import Random
 from typing import Any, Literal
 
-import httpx
-
-from drills import verdict
-from drills.answers import PlannedAnswer
+from drills import answers, verdict
 from drills.drill import Options, Outcome, print_step, unmet
 from drills.environment import Environment, environment
 from drills.relays import Break, Step
@@ -40,11 +37,11 @@ ANSWER_WAIT, KILL_WAIT = 0.05, 0.03
 """Seconds in which a request takes effect before its answer is dropped; the longest time from a request to a kill."""
 ACCEPT_TIMEOUT = 180.0
 FAILING = 0.2
-"""The part of requests that a receiver fails; each of their events gets a run of its own."""
+"""The part of requests that a receiver fails; their events get runs of their own. Slow ones would share none."""
 CONFLICTS = 20
 """One event in this many is posted again with other data too."""
+COUNTS = ("deliveries made", "lost", "stuck", "duplicates", "  explained by a fault")
 MAX_CONCURRENT_REPEATS = 16
-MAX_REPEATS = 20
 MIN_SHARED = 0.1
 """The part of events that shared runs have to finish: retries and failed requests lead to own runs."""
 
@@ -52,22 +49,19 @@ MIN_SHARED = 0.1
 def judge(found: Verdict, again: Sequence["Again"], faults: Mapping[str, int]) -> Outcome:
     """Judge what was observed, and how the events were answered that were posted again."""
     shared, forgotten = sum(answer.is_shared for answer in again), [answer.error for answer in again if answer.error]
+    accepted = found.counts["events accepted"]
     wrong = unmet(
         {
-            f"only {shared} of {found.accepted} events shared a run": shared >= MIN_SHARED * found.accepted,
+            f"only {shared} of {accepted} events shared a run": shared >= MIN_SHARED * accepted,
             "no process was killed": any(name.startswith("kill") for name in faults),
         }
     )
     return Outcome(
         rows={
-            "events accepted": found.accepted,
+            "events accepted": accepted,
             "  finished by shared runs": shared,
-            "deliveries made": found.delivered,
-            "lost": len(found.lost),
-            "stuck": len(found.stuck),
-            "duplicates": found.duplicates,
-            "  explained by a fault": found.duplicates - len(found.unexplained),
-            "refused": len(found.refused) + len(found.unaccepted),
+            **{name: found.counts[name] for name in COUNTS},
+            "refused": sum(len(found.failures.get(kind, ())) for kind in ("refused", "never accepted")),
             "posted again": len(again),
             "  not known, or known with other data": len(forgotten),
             "faults": sum(faults.values()),
@@ -125,8 +119,8 @@ async def run(options: Options) -> Outcome:
     seed, events = options.seed, options.events or EVENTS
     async with environment(seed, folder=options.keep, relayed=True, variables=VARIABLES) as env:
         webhooks = {
-            await env.register("quick", lambda event_id, number: PlannedAnswer(200, 0.0)): "quick",
-            await env.register("failing", partial(_failing, seed)): "failing",
+            await env.register("quick", answers.always(200)): "quick",
+            await env.register("failing", answers.failing(seed, FAILING)): "failing",
         }
         print_step(f"posting {events} events, while commits and starts fail")
         plan = FaultPlan(env, seed)
@@ -138,11 +132,6 @@ async def run(options: Options) -> Outcome:
         observed = await env.observe(webhooks)
         print_step("posting all events again")
         return judge(verdict.judge(observed), await _post_again(env, events), plan.counts)
-
-
-def _failing(seed: int, event_id: str, number: int) -> PlannedAnswer:
-    """Fail some requests, and none of them slowly: events to slow receivers share no run."""
-    return PlannedAnswer(503 if Random(f"{seed} {event_id} {number}").random() < FAILING else 200, 0.0)
 
 
 def _set_plan(env: Environment, choose: Callable[[Step], Break | None]) -> None:
@@ -177,25 +166,15 @@ async def _post_again(env: Environment, events: int) -> list[Again]:
 
     async def repeat(n: int, event: dict[str, Any]) -> Again:
         async with slots:
-            response = await _answered(env, event)
+            response = await env.request("POST", "/v1/events", event)
             body = response.json()
             if response.status_code != 200 or not body["duplicate"]:
                 return Again(error=f"{event['id']}: {response.status_code} {response.text}")
             if n % CONFLICTS == 0:
-                conflict = await _answered(env, event | {"data": "other"})
+                conflict = await env.request("POST", "/v1/events", event | {"data": "other"})
                 if conflict.status_code != 409:
                     return Again(error=f"{event['id']} with other data: {conflict.status_code} {conflict.text}")
             return Again(is_shared=body["workflow_id"].startswith("shared-"))
 
     known = [(n, event) for n in range(events) if (event := env.load.event(n))["id"] in accepted]
     return await asyncio.gather(*(repeat(n, event) for n, event in known))
-
-
-async def _answered(env: Environment, event: dict[str, Any]) -> httpx.Response:
-    """Post an event until it is answered; a busy machine may be late."""
-    for _ in range(MAX_REPEATS):
-        response = await env.http.post("/v1/events", json=event)
-        if response.status_code != 503:
-            break
-        await asyncio.sleep(1)
-    return response

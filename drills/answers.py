@@ -1,5 +1,6 @@
 """How receivers answer. Pure: the seed, the event and the number of its requests decide."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -19,6 +20,28 @@ class PlannedAnswer:
     status: int | None
     delay: float
     how: Literal["drop", "reset"] = "drop"
+
+
+Answers = Callable[[str, int], PlannedAnswer]
+"""Returns the answer to the n-th request of an event, counted from 1."""
+
+
+def always(status: int, delay: float = 0.0) -> Answers:
+    return lambda event_id, number: PlannedAnswer(status, delay)
+
+
+def after_one_failure(delay: float = 0.0) -> Answers:
+    """Accept all but the first request of each event."""
+    return lambda event_id, number: PlannedAnswer(503 if number == 1 else 200, delay)
+
+
+def failing(seed: int, part: float) -> Answers:
+    """Fail this part of the requests, at random, and none of them slowly."""
+
+    def answer(event_id: str, number: int) -> PlannedAnswer:
+        return PlannedAnswer(503 if Random(f"{seed} {event_id} {number}").random() < part else 200, 0.0)
+
+    return answer
 
 
 def steady(seed: int, event_id: str, number: int) -> PlannedAnswer:

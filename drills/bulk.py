@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from drills.answers import PlannedAnswer
+from drills.answers import always
 from drills.drill import Numbers, Options, Outcome, print_step, unmet
 from drills.environment import TENANT, TIMEOUT, Environment, environment
 from drills.event_log import EventLog, list_events
@@ -58,7 +58,7 @@ async def release(options: Options) -> Outcome:
     """Hold events of a paused webhook, resume it, and kill everything while they are released."""
     events = options.events or RELEASED_EVENTS
     async with environment(options.seed, options.shape) as env:
-        webhook = await env.register("paused", lambda *_: PlannedAnswer(200, 0.02))
+        webhook = await env.register("paused", always(200, 0.02))
         (await env.http.post(f"/v1/webhooks/{webhook}/pause")).raise_for_status()
         await _post(env, events, options.rate or RATE)
         held = f"/v1/webhooks/{webhook}/held"
@@ -80,7 +80,7 @@ async def recovery(options: Options) -> Outcome:
     """Recover failed events, and kill everything midway. They fail again, so both attempts look the same."""
     events = options.events or RECOVERED_EVENTS
     async with environment(options.seed, options.shape) as env:
-        webhook = await env.register("fails", lambda *_: PlannedAnswer(503, 0.02), retry={"schedule": []})
+        webhook = await env.register("fails", always(503, 0.02), retry={"schedule": []})
         await _post(env, events, options.rate or RATE)
         await env.until_received(events)
         log = EventLog(env.http, TENANT, {webhook: "fails"})

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 from drills import cluster, stack
-from drills.answers import PlannedAnswer
+from drills.answers import always
 from drills.cluster import Cluster
 from drills.drill import Options, Outcome, print_step, unmet
 from drills.environment import until
@@ -38,7 +38,6 @@ RATE = 4.0
 SETTLE = 4.0
 KILLED_AT = ("are copied", "accepts the tenant's events")
 """What the command has said when it is killed."""
-ANSWER = PlannedAnswer(200, 0.05)
 TIMEOUT = 600.0
 
 
@@ -161,27 +160,21 @@ def _write_map(folder: Path, cells: Mapping[str, Cluster]) -> Path:
 
 def _router(environment: Mapping[str, str]) -> Service:
     url = f"http://{LOCALHOST}:{(port := free_ports(Ports()).api)}"
-
-    async def is_ready() -> bool:
-        return bool(await stack.probe(f"{url}/readyz"))
-
     own = {**environment, "HOOKKEEPER_PORT": str(port)}
-    return Service("router", [sys.executable, "-m", "hookkeeper", "router"], is_ready, own)
+    return Service("router", [sys.executable, "-m", "hookkeeper", "router"], stack.answers(f"{url}/readyz"), own)
 
 
 async def _client(router: Service, cell: Cluster, tenant: str) -> httpx.AsyncClient:
     """Return a client of the router with a key of the tenant."""
     made = await cell.http.post("/v1/keys", json={"name": "drill", "tenant": tenant})
     url = f"http://{LOCALHOST}:{router.env['HOOKKEEPER_PORT']}"
-    return cluster.client(url, made.raise_for_status().json()["key"])
+    return stack.client(url, made.raise_for_status().json()["key"])
 
 
 async def _register(http: httpx.AsyncClient, tenant: str, receivers: Receivers) -> None:
     for kind in ("ordered", "unordered"):
-        name = f"{tenant}-{kind}"
-        fields = {"tenant": tenant, "url": f"{receivers.url}/{name}", "ordered": kind == "ordered"}
-        made = (await http.post("/v1/webhooks", json=fields)).raise_for_status().json()
-        receivers.answers[name], receivers.secrets[name] = (lambda event_id, number: ANSWER), made["secret"]
+        ordered = kind == "ordered"
+        await receivers.register(http, f"{tenant}-{kind}", always(200, 0.05), tenant=tenant, ordered=ordered)
 
 
 async def _post(load: LoadGenerator, is_over: asyncio.Event) -> None:

@@ -7,7 +7,6 @@ stays right.
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 TEST_STEP = 86_400.0
@@ -49,16 +48,11 @@ class Clocks:
 
 def clocks_in(folder: Path) -> Clocks | None:
     """Return clocks that store their settings in `folder`; None if none can be set on this machine."""
-    found = (Clocks(folder, library) for library in _libraries() if library.exists())
-    return next((clocks for clocks in found if _can_be_set(clocks)), None)
-
-
-def _libraries() -> Iterator[Path]:
-    """Return possible paths: of the package libfaketime, and of Debian."""
     package = importlib.util.find_spec("libfaketime")
-    for folder in package.submodule_search_locations or () if package else ():
-        yield Path(folder) / "vendor/libfaketime/src/libfaketime.so.1"
-    yield from Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+    if package is None or package.origin is None:
+        return None
+    clocks = Clocks(folder, Path(package.origin).parent / "vendor/libfaketime/src/libfaketime.so.1")
+    return clocks if _can_be_set(clocks) else None
 
 
 def _can_be_set(clocks: Clocks) -> bool:

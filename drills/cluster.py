@@ -3,16 +3,16 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import psutil  # type: ignore[import-untyped]
 
 from drills import production, stack
 from drills.clocks import Clocks, clocks_in
@@ -52,7 +52,7 @@ class Cluster:
     clocks: Clocks | None = None
     """None if clocks cannot be set."""
     relays: tuple[Relay, ...] = ()
-    """Those through which the API connects, in production each process to Temporal, if any."""
+    """Those through which the API connects, in production all processes to Temporal, if any."""
 
     def pid(self, name: str) -> int | None:
         """Return the process id; None while the process is down."""
@@ -79,16 +79,13 @@ class Cluster:
             raise Failed(f"{name} was not ready again within {RECOVERY_TIMEOUT:g} s") from None
 
     async def memory(self, name: str) -> Memory | None:
-        """Return the memory of a process; None while it is down. Uses `ps`, which Linux and macOS have."""
-        pid = self.pid(name)
-        if pid is None:
-            return None
-        listed = await asyncio.create_subprocess_exec("ps", "-axo", "pid=,ppid=,rss=", stdout=subprocess.PIPE)
-        out, _ = await listed.communicate()
-        rows = [tuple(map(int, line.split())) for line in out.decode().splitlines()]
-        own = sum(rss for process, _, rss in rows if process == pid)
-        children = sum(rss for _, parent, rss in rows if parent == pid)
-        return Memory(own / 1024, (own + children) / 1024)
+        """Return the memory of a process; None while it is down."""
+        with suppress(psutil.Error):
+            if pid := self.pid(name):
+                process = psutil.Process(pid)
+                own, *others = [each.memory_info().rss / 2**20 for each in (process, *process.children())]
+                return Memory(own, own + sum(others))
+        return None
 
 
 @asynccontextmanager
@@ -107,7 +104,7 @@ async def running(
 
     Data and logs are in `folder`, and the database's data is on `disk`; each is a temporary folder if not given. With
     `own_clocks`, the clocks of workers and API can be set. If `relayed`, the API connects through relays, and in
-    production each process to Temporal. `variables` are added to the environment of workers and API, and
+    production all processes to Temporal. `variables` are added to the environment of workers and API, and
     `temporal_config` to the dynamic configuration of the embedded server. `python` is the interpreter of workers and
     API, which may be that of another release.
     """
@@ -119,7 +116,7 @@ async def running(
         if shape.is_production:
             planned = production.planned(shape, folder, disk, variables, relayed)
             made, plan = await resources.enter_async_context(planned)
-            database, relays = made.postgres, made.relays
+            database, relays = made.postgres, (made.relay,) if made.relay else ()
             metrics = plan.environments[shape.apis[0]]["HOOKKEEPER_METRICS_ADDRESS"]
         else:
             sockets = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-pg-")))
@@ -127,7 +124,7 @@ async def running(
             await asyncio.to_thread(database.make)
             ports = free_ports(Ports(metrics=METRICS_PORT))
             clocks = clocks_in(folder) if own_clocks else None
-            environments = {name: _environment(name, clocks, variables) for name in CLOCKS}
+            environments = {name: {**variables, **(clocks.environment(name) if clocks else {})} for name in CLOCKS}
             metrics = f"{LOCALHOST}:{ports.metrics}"
             environments["api"] |= {"HOOKKEEPER_METRICS_ADDRESS": metrics}
             if relayed:
@@ -148,15 +145,5 @@ async def running(
                 environments=environments,
             )
         running_stack = await resources.enter_async_context(stack.running(replace(plan, python=python)))
-        http = await resources.enter_async_context(client(running_stack.url, running_stack.admin_key))
+        http = await resources.enter_async_context(stack.client(running_stack.url, running_stack.admin_key))
         yield Cluster(shape, running_stack, http, f"http://{metrics}/metrics", database, clocks, relays)
-
-
-def _environment(name: str, clocks: Clocks | None, variables: Mapping[str, str]) -> dict[str, str]:
-    return {**variables, **(clocks.environment(name) if clocks else {})}
-
-
-def client(url: str, key: str, timeout: float = 10.0) -> httpx.AsyncClient:
-    """Return a client of an API."""
-    headers = {"authorization": f"Bearer {key}"}
-    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=timeout)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.measure import Measurement
 from rich.table import Table
 
 from drills.schedule import USUAL, Kind
@@ -12,7 +13,7 @@ from drills.shape import Extra, Server, Shape
 from hookkeeper.cli.console import out
 
 WIDTH = 160
-"""Characters of a table, also where the output is no terminal, or a narrow one."""
+"""Most characters of a table, also where the output is no terminal, or a narrow one."""
 MAX_SHOWN = 10
 """Number of failures of each kind that are printed."""
 
@@ -94,7 +95,8 @@ def print_outcome(outcome: Outcome, details: str = "") -> bool:
         table.add_column(title.removeprefix("<"), justify="left" if title.startswith("<") else "right")
     for name, shown in outcome.rows.items():
         table.add_row(name, *map(str, shown if isinstance(shown, tuple | list) else [shown]))
-    out.print(table, width=max(out.width, WIDTH), crop=False)
+    table.width = Measurement.get(out, out.options.update(max_width=WIDTH), table).maximum
+    out.print(table, crop=False)
     for note in outcome.notes:
         print_step(note)
     for kind, found in outcome.failures.items():

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,9 @@ from drills.cluster import Cluster
 from drills.disk import SmallDisk
 from drills.event_log import EventLog
 from drills.fault_injector import FaultInjector
-from drills.load_generator import LoadGenerator
+from drills.load_generator import RETRYABLE, LoadGenerator
 from drills.observations import Observations, Window
-from drills.receiver import Answers, Receivers, receiving
+from drills.receiver import Receivers, receiving
 from drills.schedule import EVERYTHING, Fault
 from drills.shape import EMBEDDED, WORKERS, Shape
 
@@ -45,22 +45,10 @@ class Environment:
         """A client of the API with the admin key."""
         return self.cluster.http
 
-    async def register(self, name: str, answer: Answers, retry: dict[str, Any] = RETRIES, **fields: Any) -> str:
+    async def register(self, name: str, answer: answers.Answers, retry: dict[str, Any] = RETRIES, **fields: Any) -> str:
         """Register a webhook whose receiver answers as given; return its id."""
-        url = f"{self.receivers.url}/{name}"
-        webhook = await self.create_webhook(
-            **{"events": ["drill.*"], "url": url, "name": name, "retry": retry, **fields}
-        )
-        self.receivers.answers[name], self.receivers.secrets[name] = answer, webhook["secret"]
-        webhook_id: str = webhook["id"]
-        return webhook_id
-
-    async def create_webhook(self, **fields: Any) -> dict[str, Any]:
-        response = await self.http.post(
-            "/v1/webhooks", json={"tenant": TENANT, "timeout": answers.WEBHOOK_TIMEOUT, **fields}
-        )
-        webhook: dict[str, Any] = response.raise_for_status().json()
-        return webhook
+        usual = {"tenant": TENANT, "timeout": answers.WEBHOOK_TIMEOUT, "events": ["drill.*"], "retry": retry}
+        return await self.receivers.register(self.http, name, answer, **{**usual, **fields})
 
     async def until_received(self, count: int) -> None:
         """Wait until the receivers have got this many events."""
@@ -91,6 +79,16 @@ class Environment:
             unaccepted=tuple(self.load.unaccepted),
             **{"refused": tuple(self.load.refused), **more},
         )
+
+    async def request(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """Make a request, and repeat it while the server is busy or does not answer. Raises TimeoutError."""
+        async with asyncio.timeout(TIMEOUT):
+            while True:
+                with suppress(httpx.TransportError):
+                    response = await self.http.request(method, path, json=body)
+                    if response.status_code not in RETRYABLE:
+                        return response
+                await asyncio.sleep(1)
 
     async def until(self, path: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Read a resource until it meets the condition; errors are retried. A TimeoutError has the last answer."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,14 @@ from drills.observations import Logged
 
 MAX_CONCURRENT_READS = 8
 MAX_READS = 20
+
+
+async def read_json(http: httpx.AsyncClient, path: str, **query: Any) -> dict[str, Any] | None:
+    """Return what the API answers; None without an answer, or for a status other than 200."""
+    with suppress(httpx.TransportError):
+        response = await http.get(path, params=query)
+        return response.json() if response.status_code == 200 else None
+    return None
 
 
 async def list_events(http: httpx.AsyncClient, tenant: str) -> dict[str, dict[str, Any]]:
@@ -50,7 +59,7 @@ class EventLog:
         return True
 
     async def _is_final(self) -> bool:
-        page = await self._get("/v1/events", {"tenant": self.tenant, "status": "delivering", "limit": 1})
+        page = await read_json(self.http, "/v1/events", tenant=self.tenant, status="delivering", limit=1)
         return page is not None and not page["items"]
 
     async def read(self, event_ids: Iterable[str]) -> None:
@@ -64,7 +73,7 @@ class EventLog:
             event: dict[str, Any] | None = None
             async with slots:
                 for _ in range(MAX_READS):
-                    event = await self._get(f"/v1/events/{event_id}", {"tenant": self.tenant})
+                    event = await read_json(self.http, f"/v1/events/{event_id}", tenant=self.tenant)
                     if event is not None and event["status"] != "delivering":
                         break
                     await asyncio.sleep(0.5)
@@ -72,13 +81,6 @@ class EventLog:
                     self.record(event)
 
         await asyncio.gather(*map(read_one, event_ids))
-
-    async def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any] | None:
-        try:
-            response = await self.http.get(path, params=query)
-        except httpx.TransportError:
-            return None
-        return response.json() if response.status_code == 200 else None
 
     def record(self, event: dict[str, Any]) -> None:
         """Add what the API says of an event."""

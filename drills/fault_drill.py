@@ -57,8 +57,8 @@ async def _observe(env: Environment, seed: int, *work: Coroutine[Any, Any, None]
         await env.register("steady", partial(answers.steady, seed)): "steady",
         await env.register("flaky", partial(answers.flaky, seed)): "flaky",
     }
-    changed = await env.create_webhook(events=["nothing.ever"], url=env.receivers.url)
-    updater = ConfigUpdater(env.http, changed["id"], seed)
+    changed = await env.register("changed", partial(answers.steady, seed), events=["nothing.ever"])
+    updater = ConfigUpdater(env.http, changed, seed)
     async with meanwhile(updater.run()):
         await asyncio.gather(*work)
     for name in env.cluster.shape.targets:
@@ -69,33 +69,17 @@ async def _observe(env: Environment, seed: int, *work: Coroutine[Any, Any, None]
 
 
 def _outcome(verdict: Verdict, left_out: Sequence[str]) -> Outcome:
-    faults, in_flight = verdict.faults.total(), verdict.in_flight
-    figure = f"{faults} faults, {in_flight} in flight at them; latest {verdict.longest:.0f} s"
+    counts, faults = verdict.counts, verdict.faults.total()
+    figure = f"{faults} faults, {counts['in flight at faults']} in flight at them; latest {verdict.longest:.0f} s"
     left_out = [f"not injected: {text}" for text in left_out]
-    lost, stuck = len(verdict.lost), len(verdict.stuck)
     return Outcome(
-        rows={
-            "events accepted": verdict.accepted,
-            "deliveries made": verdict.delivered,
-            "lost": lost,
-            "stuck": stuck,
-            "duplicates": verdict.duplicates,
-            "  explained by a fault": verdict.duplicates - len(verdict.unexplained),
-            "  unexplained": len(verdict.unexplained),
-            "in flight at faults": in_flight,
-            "requests not in the log": verdict.unlogged,
-            "  unexplained, not in the log": len(verdict.unexplained_unlogged),
-            "requests sent again at once": verdict.repeated,
-            "late responses": verdict.late,
-            "responses that no receiver gave": len(verdict.unseen),
-            "changes of a webhook accepted": verdict.changes,
-            "changes lost": len(verdict.changes_lost),
-            "longest from acceptance to delivery": f"{verdict.longest:.1f} s",
-            "faults": faults,
-        },
+        {**counts, "longest from acceptance to delivery": f"{verdict.longest:.1f} s", "faults": faults},
+        verdict.failures,
         notes=[", ".join(f"{name} {count}" for name, count in sorted(verdict.faults.items())), *left_out],
-        failures=verdict.failures,
-        numbers=Numbers(verdict.accepted, lost, stuck, verdict.duplicates, "; ".join([figure, *left_out])),
+        numbers=Numbers(
+            *(counts["events accepted"], counts["lost"], counts["stuck"], counts["duplicates"]),
+            "; ".join([figure, *left_out]),
+        ),
     )
 
 

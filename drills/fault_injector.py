@@ -75,8 +75,7 @@ class FaultInjector:
         return True
 
     async def _set_clock(self, name: str, step: float, seconds: float) -> bool:
-        if self.cluster.clocks is None:
-            return False
+        assert self.cluster.clocks
         self.cluster.clocks.set(name, step)
         await asyncio.sleep(seconds)
         self.cluster.clocks.set(name, 0.0)
@@ -92,8 +91,7 @@ class FaultInjector:
         return True
 
     async def _fill_disk(self, name: str, seconds: float) -> bool:
-        if self.disk is None:
-            return False
+        assert self.disk
         for _ in range(int(seconds / FILL_INTERVAL)):
             await asyncio.to_thread(self.disk.fill)
             await asyncio.sleep(FILL_INTERVAL)

@@ -4,7 +4,6 @@ Until then they were healthy, next to two that stay so. When all are mended, all
 """
 
 import asyncio
-import itertools
 import json
 import math
 import os
@@ -190,7 +189,7 @@ class _Drill:
 
     async def run(self, rate: float, seconds: float, factor: float) -> Outcome:
         await self._register(timeout=min(max(2.0, seconds / 4), 15.0))
-        async with meanwhile(self._post(rate), *map(self._watch, self._views)):
+        async with meanwhile(self._env.load.post(math.inf, rate), *map(self._watch, self._views)):
             print_step(f"posting {rate:g} events a second to {len(WEBHOOKS)} webhooks")
             healthy = [(view, name) for view, name in SHOWN_BY if view != "alert"]
             if not await until(lambda: all(key in self._seen.healthy for key in healthy), PATIENCE * factor):
@@ -277,14 +276,6 @@ class _Drill:
     async def _health(self) -> dict[str, dict[str, Any]]:
         items = (await _json(self._env.http, "/v1/webhooks?limit=100"))["items"]
         return {webhook["name"]: webhook["health"] for webhook in items}
-
-    async def _post(self, rate: float) -> None:
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        async with asyncio.TaskGroup() as posts:
-            for n in itertools.count():
-                await asyncio.sleep(began + n / rate - clock())
-                posts.create_task(self._env.load.send(n, PATIENCE))
 
     async def _watch(self, name: str) -> None:
         while True:

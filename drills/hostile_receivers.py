@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -42,11 +43,8 @@ async def unreading() -> AsyncIterator[str]:
             await asyncio.sleep(60)
         writer.close()
 
-    server = await asyncio.start_server(ignore, "127.0.0.1", 0, limit=1024, backlog=1024)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
+    async with _listening(ignore, limit=1024) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @asynccontextmanager
@@ -65,9 +63,15 @@ async def costly_tls(chain: list[str], key: str) -> AsyncIterator[str]:
         file = Path(folder) / "chain.pem"
         file.write_text(key + "".join(chain[:-1]))
         context.load_cert_chain(file)
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context, backlog=1024)
+    async with _listening(answer, ssl=context) as port:
+        yield f"https://127.0.0.1:{port}/"
+
+
+@asynccontextmanager
+async def _listening(handle: Any, **options: Any) -> AsyncIterator[int]:
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=1024, **options)
     try:
-        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -15,11 +16,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from drills import answers
-from drills.answers import PlannedAnswer
+from drills.answers import Answers, PlannedAnswer
 from drills.drill import Options, Outcome, print_step, unmet
 from drills.environment import TENANT, Environment, environment, meanwhile
-from drills.event_log import list_events
-from drills.receiver import Answers
+from drills.event_log import list_events, read_json
 from drills.schedule import Fault
 from drills.shape import EMBEDDED, REGISTRY, WORKERS
 
@@ -49,7 +49,7 @@ async def run(options: Options) -> Outcome:
     async with environment(seed) as env:
         since = datetime.now(UTC)
         await env.register("flaky", _flaky_or_hopeless(seed), retry=HASTY)
-        await env.register("steady", lambda event_id, number: answers.steady(seed, event_id, number), retry=HASTY)
+        await env.register("steady", partial(answers.steady, seed), retry=HASTY)
         print_step(f"posting {events} events in {events / rate:.0f} s, with commands, while processes are killed")
         lists = _ListWatch(env)
         commands = await _post_and_kill(env, lists, seed, events / rate, rate)
@@ -163,7 +163,7 @@ async def until_final(env: Environment, event_ids: Iterable[str], unanswered: se
             while True:
                 if event_id in unanswered and await _is_unknown(env, event_id):
                     return None
-                event = await _get(env, f"/v1/events/{event_id}", {})
+                event = await read_json(env.http, f"/v1/events/{event_id}", tenant=TENANT)
                 if event and event["finished_at"]:
                     return event
                 if event and any(delivery["status"] == "held" for delivery in event["deliveries"]):
@@ -240,16 +240,9 @@ def _recount(events: Iterable[dict[str, Any]]) -> Counts:
 
 
 async def _statistics(env: Environment, since: datetime) -> Counts | None:
-    answer = await _get(env, "/v1/stats", {"by": "webhook", "since": since.isoformat()})
+    answer = await read_json(env.http, "/v1/stats", tenant=TENANT, by="webhook", since=since.isoformat())
     return answer and {item["webhook_id"]: Counter(_numbers(item) | item["outcomes"]) for item in answer["items"]}
 
 
 def _numbers(item: dict[str, Any]) -> dict[str, int]:
     return {name: value for name, value in item.items() if isinstance(value, int)}
-
-
-async def _get(env: Environment, path: str, query: dict[str, Any]) -> dict[str, Any] | None:
-    with suppress(httpx.TransportError):
-        response = await env.http.get(path, params={"tenant": TENANT, **query})
-        return response.json() if response.status_code == 200 else None
-    return None

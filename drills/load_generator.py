@@ -1,6 +1,8 @@
 """Posts events at a fixed rate, with its own ids, and repeats each until it gets a final response."""
 
 import asyncio
+import itertools
+import math
 import time
 from dataclasses import dataclass, field
 from random import Random
@@ -35,11 +37,14 @@ class LoadGenerator:
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_REQUESTS))
 
     async def post(self, seconds: float, rate: float) -> None:
-        """Post events at their times, without waiting for earlier responses; return when all have a response."""
+        """Post events at their times, without waiting for earlier responses; return when all have a response.
+
+        With infinite seconds, it ends when it is cancelled.
+        """
         clock = asyncio.get_running_loop().time
         began = clock()
         async with asyncio.TaskGroup() as senders:
-            for n in range(round(seconds * rate)):
+            for n in itertools.count() if math.isinf(seconds) else range(round(seconds * rate)):
                 await asyncio.sleep(began + n / rate - clock())
                 senders.create_task(self.send(n, seconds - n / rate + ACCEPT_TIMEOUT))
 

@@ -10,15 +10,14 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
-from random import Random
 from typing import Any
 
-from drills.answers import PlannedAnswer
+from drills.answers import Answers, PlannedAnswer, failing
 from drills.drill import Numbers, Options, Outcome, print_step, unmet
 from drills.environment import TENANT, Environment, environment
 from drills.load_generator import LoadGenerator
 from drills.observations import ReceivedRequest
-from drills.receiver import Answers, Receivers
+from drills.receiver import Receivers
 from drills.shape import WORKERS
 
 EVENTS, KEYED_EVENTS = 100, 20_000
@@ -50,13 +49,13 @@ async def run_with_keys(options: Options) -> Outcome:
     async with environment(seed, options.shape) as env:
         async with asyncio.timeout(3 * BASE_TIMEOUT + events * TIMEOUT_PER_EVENT):
             rates = []
-            unordered = await env.register("unordered", _fail_some(seed), retry=RETRIES)
+            unordered = await env.register("unordered", failing(seed, FAILURES), retry=RETRIES)
             for kind, runs in ((LoadGenerator, "shared runs"), (OwnRuns, "a run each")):
                 print_step(f"posting {part} unordered events ({runs})")
                 rates.append(await _throughput(env, kind(env.http, TENANT, seed - 1), part))
             (await env.http.delete(f"/v1/webhooks/{unordered}")).raise_for_status()
             await env.register(
-                "ordered", _fail_some(seed), retry=RETRIES, ordered={"key": f"string(event.data.n % {keys})"}
+                "ordered", failing(seed, FAILURES), retry=RETRIES, ordered={"key": f"string(event.data.n % {keys})"}
             )
             return await _deliver_keys(env, events, keys, *rates)
 
@@ -126,15 +125,6 @@ async def _post_in_order(load: LoadGenerator, events: int, keys: int) -> None:
             posters.create_task(post([n for n in range(events) if n % keys % POSTERS == poster]))
 
 
-def _fail_some(seed: int) -> Answers:
-    """Fail each twentieth request, at random."""
-
-    def answer(event_id: str, number: int) -> PlannedAnswer:
-        return PlannedAnswer(503 if Random(f"{seed} {event_id} {number}").random() < FAILURES else 200, 0.0)
-
-    return answer
-
-
 async def run(options: Options) -> Outcome:
     """Post events one after another, and kill all workers twice; or post those of keys."""
     if options.keys:
@@ -144,10 +134,10 @@ async def run(options: Options) -> Outcome:
         webhook = await env.register("ordered", _fail_every_third(), retry=RETRIES)
         (await env.http.patch(f"/v1/webhooks/{webhook}", json={"ordered": True})).raise_for_status()
         async with asyncio.timeout(BASE_TIMEOUT + events * TIMEOUT_PER_EVENT):
-            return await _deliver(env, events)
+            return await _deliver(env, webhook, events)
 
 
-async def _deliver(env: Environment, events: int) -> Outcome:
+async def _deliver(env: Environment, webhook: str, events: int) -> Outcome:
     began = time.time()
     print_step(f"posting {events} events, one after another")
     posting = asyncio.create_task(_post_in_order(env.load, events, 1))
@@ -161,7 +151,8 @@ async def _deliver(env: Environment, events: int) -> Outcome:
     seconds = max(request.ended for request in requests) - began
     accepted, received = ([*dict.fromkeys(each.event_id for each in found)] for found in (env.load.accepted, requests))
     failed, kills = sum(not request.is_delivery for request in requests), len(env.faults.windows)
-    repeated, open_ = len(requests) - failed - len(received), await _count_open(env, accepted)
+    repeated, statuses = len(requests) - failed - len(received), (await env.observe({webhook: "ordered"})).statuses
+    open_ = sum(statuses.get(event_id) != "succeeded" for event_id in accepted)
     in_order = "yes" if received == accepted else "no"
     lost = len({*accepted} - {*received})
     return Outcome(
@@ -201,19 +192,3 @@ async def _until_delivered(receivers: Receivers, events: int, before: int = 0) -
         await asyncio.sleep(0.02)
         new, before = receivers.requests[before:], len(receivers.requests)
         delivered |= {request.event_id for request in new if request.is_delivery}
-
-
-async def _count_open(env: Environment, event_ids: list[str]) -> int:
-    """Count the events that do not become `succeeded`."""
-    left = set(event_ids)
-    try:
-        async with asyncio.timeout(BASE_TIMEOUT / 4):
-            while left:
-                for event_id in sorted(left):
-                    response = await env.http.get(f"/v1/events/{event_id}", params={"tenant": TENANT})
-                    if response.is_success and response.json()["status"] == "succeeded":
-                        left.discard(event_id)
-                await asyncio.sleep(0.1)
-    except TimeoutError:
-        return len(left)
-    return 0

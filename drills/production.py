@@ -43,8 +43,9 @@ HOSTS = {
     "api-2": 22,
     "worker-1": 31,
     "worker-2": 32,
+    "relay": 100,
 }
-"""The last part of each address. Those of Temporal's processes follow that of `temporal`; a relay's is 100 more."""
+"""The last part of each address. Those of Temporal's processes follow that of `temporal`."""
 DATABASE_OPTIONS = {"max_connections": "300"}
 """As in docker-compose.yml."""
 TRANSACTIONS_SINCE = (1, 21)
@@ -63,8 +64,8 @@ class Production:
     """The first three parts of all addresses."""
     ports: Ports
     tls: Tls | None = None
-    relays: tuple[Relay, ...] = ()
-    """The relays between the processes of Hookkeeper and Temporal, if any."""
+    relay: Relay | None = None
+    """The one between the processes of Hookkeeper and Temporal, if any."""
 
     def address(self, name: str, more: int = 0) -> str:
         return f"{self.network}.{HOSTS[name] + more}"
@@ -102,8 +103,8 @@ class Production:
                 "HOOKKEEPER_PORT": "8080",
                 "HOOKKEEPER_METRICS_ADDRESS": f"{host}:9464",
             }
-            if self.relays and name in HOSTS:
-                found[name]["TEMPORAL_ADDRESS"] = f"{self.address(name, 100)}:{PORTS['frontend']}"
+            if self.relay:
+                found[name]["TEMPORAL_ADDRESS"] = f"{self.address('relay')}:{PORTS['frontend']}"
         return found
 
     def database_url(self, user: str, server: str) -> str:
@@ -184,7 +185,11 @@ async def planned(
         own_folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-production-"))
         made = await asyncio.to_thread(_prepared, shape, Path(own_folder), disk)
         if relayed:
-            made = replace(made, relays=await _relays(made, resources))
+            relay = Relay(lambda: asyncio.open_connection(made.frontend, PORTS["frontend"]))
+            resources.push_async_callback(relay.close)
+            server = await asyncio.start_server(relay.serve, made.address("relay"), PORTS["frontend"])
+            await resources.enter_async_context(server)
+            made = replace(made, relay=relay)
         yield (
             made,
             StackPlan(
@@ -220,22 +225,6 @@ def _prepared(shape: Shape, folder: Path, disk: Path | None) -> Production:
     if tls:
         own(folder / "postgresql.key", folder / "postgresql.pem")
     return Production(shape, folder, postgres, network, free_ports(), tls)
-
-
-async def _relays(made: Production, resources: AsyncExitStack) -> tuple[Relay, ...]:
-    """Relay to Temporal for each process of Hookkeeper."""
-
-    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection(made.frontend, PORTS["frontend"])
-
-    relays = []
-    for name in (*made.shape.apis, *WORKERS):
-        relay = Relay(connect)
-        resources.push_async_callback(relay.close)
-        address = made.address(name, 100)
-        await resources.enter_async_context(await asyncio.start_server(relay.serve, address, PORTS["frontend"]))
-        relays.append(relay)
-    return tuple(relays)
 
 
 def _certify(folder: Path, database: str) -> Tls:

@@ -77,34 +77,21 @@ async def _throughput(options: Options) -> Outcome:
         scale = ["--turns", str(TURNS), "--scale", str(BENCHMARK_SCALE), "--results", folder]
         chosen = ["--contenders", "hookkeeper", "production"]
         code, _ = await _run(["-m", "benchmarks", "throughput", *chosen, *scale], {})
-        compared = await asyncio.to_thread(_compared, Path(folder))
-    wrong = unmet({"a measurement failed": code == 0 and compared.ratio > 0})
-    return Outcome({"throughput": compared}, {"throughput": wrong}, numbers=Numbers(figure=str(compared)))
+        ratio, figure = compare(await asyncio.to_thread(_samples, Path(folder)))
+    wrong = unmet({"a measurement failed": code == 0 and ratio > 0})
+    return Outcome({"throughput": figure}, {"throughput": wrong}, numbers=Numbers(figure=figure))
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """Medians of all turns; rates are events a second, and CPU time is in milliseconds an event."""
-
-    ratio: float
-    """Of the rates in one turn."""
-    rate: float
-    embedded_rate: float
-    cpu: float
-    embedded_cpu: float
-
-    def __str__(self) -> str:
-        rates = f"{self.rate:.0f} events/s, embedded {self.embedded_rate:.0f}: {self.ratio:.2f} (aim {AIM:g})"
-        return f"{rates}; CPU {self.cpu:.1f} ms an event, embedded {self.embedded_cpu:.1f}"
-
-
-def _compared(folder: Path) -> Compared:
+def _samples(folder: Path) -> list[dict[str, Any]]:
     (found,) = folder.glob("*.json")
-    return compare(json.loads(found.read_text())["samples"])
+    return list(json.loads(found.read_text())["samples"])
 
 
-def compare(samples: Sequence[Mapping[str, Any]]) -> Compared:
-    """Compare the samples of both contenders; a measurement that failed counts as 0."""
+def compare(samples: Sequence[Mapping[str, Any]]) -> tuple[float, str]:
+    """Compare the samples of both contenders: return the median ratio of rates in one turn, and a description.
+
+    A measurement that failed counts as 0. CPU time is in milliseconds an event.
+    """
 
     def values(contender: str, metric: str) -> list[float]:
         return [each["metrics"].get(metric, 0.0) for each in samples if each["contender"] == contender] or [0.0]
@@ -112,7 +99,8 @@ def compare(samples: Sequence[Mapping[str, Any]]) -> Compared:
     rates, embedded = (values(name, "events_per_s") for name in ("production", "hookkeeper"))
     ratio = statistics.median(rate / other if other else 0.0 for rate, other in zip(rates, embedded, strict=False))
     cpu, embedded_cpu = (statistics.median(values(name, "cpu_ms")) for name in ("production", "hookkeeper"))
-    return Compared(ratio, statistics.median(rates), statistics.median(embedded), cpu, embedded_cpu)
+    shown = f"{statistics.median(rates):.0f} events/s, embedded {statistics.median(embedded):.0f}: {ratio:.2f}"
+    return ratio, f"{shown} (aim {AIM:g}); CPU {cpu:.1f} ms an event, embedded {embedded_cpu:.1f}"
 
 
 async def _run(arguments: Sequence[str], variables: dict[str, str]) -> tuple[int, str]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from drills.answers import PlannedAnswer
+from drills.answers import always
 from drills.drill import Options, Outcome, print_step, unmet
 from drills.environment import Environment, environment, until
 
@@ -29,8 +29,8 @@ async def run(options: Options) -> Outcome:
     """Let events of one webhook wait for its rate, and measure at which rate those of another tenant arrive."""
     events = options.events or EVENTS
     async with environment(options.seed, options.shape, temporal_config=WITHOUT_FAIRNESS) as env:
-        await env.register("backlog", _accept, rate_limit=BACKLOG_RATE)
-        await env.register("other", _accept, tenant=OTHER_TENANT, rate_limit=OTHER_RATE)
+        await env.register("backlog", always(200), rate_limit=BACKLOG_RATE)
+        await env.register("other", always(200), tenant=OTHER_TENANT, rate_limit=OTHER_RATE)
         other = replace(env.load, tenant=OTHER_TENANT, accepted=[], unaccepted=[], refused=[])
         print_step(f"posting {events} events in {events / POSTS_PER_SECOND:.0f} s to a webhook of {BACKLOG_RATE:g}/s")
         await env.load.post(events / POSTS_PER_SECOND, POSTS_PER_SECOND)
@@ -64,10 +64,6 @@ def judge(backlog: int, at_backlog: Sequence[float], at_other: Sequence[float], 
 
 def _is_near(measured: float, rate: float) -> bool:
     return abs(measured - rate) <= TOLERANCE * rate
-
-
-def _accept(event_id: str, number: int) -> PlannedAnswer:
-    return PlannedAnswer(200, 0.0)
 
 
 def _arrivals(env: Environment, webhook: str) -> list[float]:

@@ -11,14 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 from aiohttp import web
 
-from drills.answers import PlannedAnswer
+from drills.answers import Answers, PlannedAnswer
 from drills.observations import ReceivedRequest
 from hookkeeper.cli.signatures import verify
-
-Answers = Callable[[str, int], PlannedAnswer]
-"""Returns the answer to the n-th request of an event for this webhook."""
 
 
 def digest_of(data: Any) -> str:
@@ -39,6 +37,13 @@ class Receivers:
     def latest(self) -> float:
         """Return the time of the latest request, or 0."""
         return self.requests[-1].ended if self.requests else 0.0
+
+    async def register(self, http: httpx.AsyncClient, name: str, answer: Answers, **fields: Any) -> str:
+        """Register a webhook whose receiver answers as given; return its id."""
+        body = {"url": f"{self.url}/{name}", "name": name, **fields}
+        webhook = (await http.post("/v1/webhooks", json=body)).raise_for_status().json()
+        self.answers[name], self.secrets[name] = answer, webhook["secret"]
+        return str(webhook["id"])
 
     async def receive(self, request: web.Request) -> web.Response:
         """Answer a request, and record it."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from drills import cluster, temporal_cluster
-from drills.answers import PlannedAnswer
+from drills import stack, temporal_cluster
+from drills.answers import always
 from drills.drill import Options, Outcome, print_step
 from drills.environment import TENANT, until
 from drills.event_log import list_events
@@ -97,29 +97,26 @@ class Restored:
 class Posted:
     """A tenant's backend, which knows what it has posted and which answers it got."""
 
-    url: str
+    http: httpx.AsyncClient
     accepted: dict[str, float] = field(default_factory=dict)
     """When each event was accepted."""
 
     async def post(self, kinds: Sequence[str], count: int, name: str) -> None:
-        async with self.client() as http, asyncio.TaskGroup() as posts:
+        async with asyncio.TaskGroup() as posts:
             for n in range(count):
                 for kind in kinds:
-                    posts.create_task(self.send(http, f"{kind}-{name}-{n}"))
+                    posts.create_task(self.send(f"{kind}-{name}-{n}"))
                     await asyncio.sleep(1 / RATE)
 
-    async def send(self, http: httpx.AsyncClient, event_id: str) -> int:
+    async def send(self, event_id: str) -> int:
         """Post an event; return the status, or 0 without an answer."""
         event = {"id": event_id, "type": f"drill.{event_id.split('-')[0]}", "tenant": TENANT, "data": {"id": event_id}}
         with suppress(httpx.TransportError):
-            status = (await http.post("/v1/events", json=event)).status_code
+            status = (await self.http.post("/v1/events", json=event)).status_code
             if status == 202:
                 self.accepted.setdefault(event_id, time.time())
             return status
         return 0
-
-    def client(self) -> httpx.AsyncClient:
-        return cluster.client(self.url, ADMIN_KEY, timeout=20)
 
 
 async def run(options: Options) -> Outcome:
@@ -131,7 +128,7 @@ async def run(options: Options) -> Outcome:
         own(folder)
         site, receivers = Site(folder), await resources.enter_async_context(receiving())
         replica = await resources.enter_async_context(Supervisor(folder / "logs-replica"))
-        posted = Posted(site.api)
+        posted = Posted(await resources.enter_async_context(stack.client(site.api, ADMIN_KEY, timeout=20)))
         moment = await _live(site, replica, receivers, posted, options.events or EVENTS)
         ended, found = time.time(), list[Restored]()
         _answer(receivers, {*KINDS, NEW})
@@ -220,22 +217,12 @@ async def _restore(
 
 def _answer(receivers: Receivers, accepting: set[str]) -> None:
     """Let these webhooks take what they get, and the others refuse it."""
-    receivers.answers |= {kind: _take if kind in accepting else _refuse for kind in (*KINDS, NEW)}
-
-
-def _take(_: str, number: int) -> PlannedAnswer:
-    return PlannedAnswer(200, 0.0)
-
-
-def _refuse(_: str, number: int) -> PlannedAnswer:
-    return PlannedAnswer(503, 0.0)
+    receivers.answers |= {kind: always(200 if kind in accepting else 503) for kind in (*KINDS, NEW)}
 
 
 async def _register(posted: Posted, receivers: Receivers, kind: str) -> None:
-    webhook = {"tenant": TENANT, "url": f"{receivers.url}/{kind}", "events": [f"drill.{kind}"], "retry": RETRY}
-    async with posted.client() as http:
-        response = (await http.post("/v1/webhooks", json=webhook)).raise_for_status()
-    receivers.secrets[kind] = response.json()["secret"]
+    answer = receivers.answers[kind]
+    await receivers.register(posted.http, kind, answer, tenant=TENANT, events=[f"drill.{kind}"], retry=RETRY)
 
 
 async def _settle(receivers: Receivers, expected: set[str]) -> None:
@@ -251,32 +238,27 @@ async def _settle(receivers: Receivers, expected: set[str]) -> None:
 
 async def _list(posted: Posted) -> Set[str]:
     """Return the ids of all events in the list."""
-    async with posted.client() as http:
-        return (await list_events(http, TENANT)).keys()
+    return (await list_events(posted.http, TENANT)).keys()
 
 
 async def _post_again(posted: Posted) -> set[str]:
     """Post each accepted event once more, until it is answered; return those that were accepted as new."""
     unknown = set[str]()
-    async with posted.client() as http:
-        for event_id in posted.accepted:
-            async with asyncio.timeout(TIMEOUT):
-                while (status := await posted.send(http, event_id)) not in (200, 202):
-                    await asyncio.sleep(1)
-            if status == 202:
-                unknown.add(event_id)
+    for event_id in posted.accepted:
+        async with asyncio.timeout(TIMEOUT):
+            while (status := await posted.send(event_id)) not in (200, 202):
+                await asyncio.sleep(1)
+        if status == 202:
+            unknown.add(event_id)
     return unknown
 
 
 async def _statuses(posted: Posted) -> dict[str, str]:
     """Return the last status of each accepted event, or that of the response, once none is being delivered."""
     found, began = dict.fromkeys(posted.accepted, "delivering"), time.time()
-    async with posted.client() as http:
-        while (
-            open_ := [id_ for id_, status in found.items() if status == "delivering"]
-        ) and time.time() - began < TIMEOUT:
-            for event_id in open_:
-                response = await http.get(f"/v1/events/{event_id}", params={"tenant": TENANT})
-                found[event_id] = response.json()["status"] if response.is_success else str(response.status_code)
-            await asyncio.sleep(1)
+    while (open_ := [id_ for id_, status in found.items() if status == "delivering"]) and time.time() - began < TIMEOUT:
+        for event_id in open_:
+            response = await posted.http.get(f"/v1/events/{event_id}", params={"tenant": TENANT})
+            found[event_id] = response.json()["status"] if response.is_success else str(response.status_code)
+        await asyncio.sleep(1)
     return found

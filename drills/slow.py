@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from signal import SIGCONT, SIGSTOP
 
-from drills.answers import PlannedAnswer
+from drills.answers import always
 from drills.drill import Numbers, Options, Outcome, print_step, unmet
 from drills.environment import TENANT, Environment, environment
 from drills.event_log import EventLog
@@ -27,9 +27,9 @@ async def run(options: Options) -> Outcome:
     """Interrupt events, slow Temporal down, and post them again together with new ones."""
     seed, events = options.seed, options.events or EVENTS
     if not options.shape.is_production:
-        raise Failed("the slow drill needs --on production: a relay is between each process and Temporal there")
+        raise Failed("the slow drill needs --on production: a relay is before Temporal there")
     async with environment(seed, options.shape, relayed=True) as env:
-        webhook = await env.register("slow", lambda *_: PlannedAnswer(200, 0.0))
+        webhook = await env.register("slow", always(200))
         old, new = ([f"{kind}-{seed}-{n}" for n in range(events)] for kind in ("interrupted", "new"))
         interrupted = await _interrupt(env, old)
         _delay(env, DELAY)

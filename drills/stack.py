@@ -4,16 +4,14 @@ Drills and benchmarks run one, as an installation does: `hookkeeper dev` has the
 """
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.request import ProxyHandler, build_opener
 
+import httpx
 from pydantic import SecretStr
 
 from drills.supervisor import Service, Supervisor
@@ -28,7 +26,6 @@ from hookkeeper.settings import Settings
 
 READINESS_TIMEOUT = 2.0
 """Seconds in which the API has to say whether it is ready."""
-_direct = build_opener(ProxyHandler({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,16 +152,27 @@ def _hookkeeper_services(plan: StackPlan, settings: Settings, url: str) -> list[
 
 async def probe(url: str) -> Mapping[str, Any]:
     """Return what a process tells of itself; nothing if there is no answer, or it is not ready."""
+    with suppress(httpx.TransportError, ValueError):  # ValueError: it is not JSON
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=READINESS_TIMEOUT) as http:
+            answer = await http.get(url)
+            state: Mapping[str, Any] = answer.json() if answer.is_success else {}
+            return state
+    return {}
 
-    def read() -> Mapping[str, Any]:
-        try:
-            with _direct.open(url, timeout=READINESS_TIMEOUT) as answer:
-                state: Mapping[str, Any] = json.load(answer)
-                return state
-        except (OSError, HTTPException, ValueError):  # OSError: it is no success; ValueError: it is not JSON
-            return {}
 
-    return await asyncio.to_thread(read)
+def answers(url: str) -> Callable[[], Awaitable[bool]]:
+    """Return the check whether a process tells there that it is ready."""
+
+    async def is_ready() -> bool:
+        return bool(await probe(url))
+
+    return is_ready
+
+
+def client(url: str, key: str, timeout: float = 10.0) -> httpx.AsyncClient:
+    """Return a client of an API."""
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=timeout)
 
 
 def _environment(settings: Settings, ports: Ports) -> dict[str, str]:

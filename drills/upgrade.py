@@ -31,7 +31,7 @@ from drills.answers import PlannedAnswer
 from drills.drill import Numbers, Options, Outcome, print_step
 from drills.environment import TENANT, Environment, environment
 from drills.event_log import EventLog, list_events
-from drills.load_generator import ACCEPT_TIMEOUT, RETRYABLE
+from drills.load_generator import ACCEPT_TIMEOUT
 from drills.observations import Accepted, Observations, ReceivedRequest
 from drills.postgres import NotInstalled
 from drills.receiver import digest_of
@@ -86,25 +86,20 @@ async def run(options: Options) -> Outcome:
 
 def judge_all(verdicts: Mapping[str, Verdict], failures: Mapping[str, tuple[str, ...]], figure: str) -> Outcome:
     """Judge by the verdict of each webhook, and by what is wrong besides."""
-    found = verdicts.values()
     kinds = {f"{name}: {kind}": wrong for name, each in verdicts.items() for kind, wrong in each.failures.items()}
+    latest = max((each.longest for each in verdicts.values()), default=0.0)
+    columns = ("<", "events", "delivered", "lost", "stuck", "twice", "longest")
+    names = ("events accepted", "deliveries made", "lost", "stuck", "duplicates")
+
+    def total(count: str) -> int:
+        return sum(each.counts[count] for each in verdicts.values())
+
+    figure = f"{figure}; latest {latest:.0f} s"
     return Outcome(
-        columns=("<", "events", "delivered", "lost", "stuck", "twice", "longest"),
-        rows={
-            name: (
-                *(each.accepted, each.delivered, len(each.lost), len(each.stuck), each.duplicates),
-                f"{each.longest:.0f} s",
-            )
-            for name, each in verdicts.items()
-        },
-        failures={**kinds, **failures},
-        numbers=Numbers(
-            sum(each.accepted for each in found),
-            sum(len(each.lost) for each in found),
-            sum(len(each.stuck) for each in found),
-            sum(each.duplicates for each in found),
-            f"{figure}; latest {max((each.longest for each in found), default=0.0):.0f} s",
-        ),
+        {name: (*(each.counts[count] for count in names), f"{each.longest:.0f} s") for name, each in verdicts.items()},
+        {**kinds, **failures},
+        columns,
+        numbers=Numbers(total("events accepted"), total("lost"), total("stuck"), total("duplicates"), figure),
     )
 
 
@@ -164,15 +159,10 @@ async def _register(env: Environment, seed: int, opened: asyncio.Event) -> dict[
     def refuses(_: str, __: int) -> PlannedAnswer:
         return PlannedAnswer(200 if opened.is_set() else 503, 0.02)
 
-    def fails_once(_: str, number: int) -> PlannedAnswer:
-        return PlannedAnswer(503 if number == 1 else 200, 0.02)
-
-    def accepts(_: str, __: int) -> PlannedAnswer:
-        return PlannedAnswer(200, 0.02)
-
     def in_order(event_id: str, number: int) -> PlannedAnswer:
         return PlannedAnswer(503 if number == 1 and event_id.endswith("5") else 200, 1.0)
 
+    accepts, fails_once = answers.always(200, 0.02), answers.after_one_failure(0.02)
     plans: dict[str, tuple[Any, dict[str, Any]]] = {
         "retried": (refuses, {"retry": PATIENT}),
         "timed": (accepts, {}),
@@ -223,15 +213,10 @@ async def _open(env: Environment, webhooks: Mapping[str, str], seconds: float) -
 
 
 async def _send(env: Environment, method: str, path: str, body: dict[str, Any] | None = None) -> None:
-    """Make a request, and repeat it while the server is busy. 404 and 409: one of the requests before had an effect."""
-    while True:
-        with suppress(httpx.TransportError):
-            response = await env.http.request(method, path, json=body)
-            if response.status_code not in RETRYABLE:
-                if response.status_code not in DONE_BEFORE:
-                    response.raise_for_status()
-                return
-        await asyncio.sleep(1)
+    """Make a request. 404 and 409: one that was repeated has had an effect."""
+    response = await env.request(method, path, body)
+    if response.status_code not in DONE_BEFORE:
+        response.raise_for_status()
 
 
 async def _post(env: Environment, name: str, due: Callable[[int], str] | None = None) -> list[Accepted]:

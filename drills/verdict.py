@@ -1,8 +1,8 @@
 """Judges a drill by what was observed: what was lost or delivered twice, and which faults excuse that. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from drills.observations import Logged, Observations, ReceivedRequest, Window
@@ -132,65 +132,25 @@ def _came_late(request: ReceivedRequest, attempt: Logged) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of a drill. Each tuple describes failures."""
+    """The result of a drill."""
 
-    accepted: int
-    delivered: int
-    """Deliveries that a receiver accepted, each counted once."""
-    lost: tuple[str, ...]
-    stuck: tuple[str, ...]
-    """Events that are not `succeeded`."""
-    duplicates: int
-    """Requests that a receiver accepted although it had accepted the delivery before."""
-    unexplained: tuple[str, ...]
-    """Duplicates without a fault that explains them."""
-    in_flight: int
-    """Accepted requests that were in flight, or just answered, at a fault that can lose their outcome."""
-    unlogged: int
-    """Requests that are not in the log."""
-    unexplained_unlogged: tuple[str, ...]
-    repeated: int
-    """Requests that were sent again at once within their attempt, because a kept connection broke."""
-    late: int
-    """Requests that a receiver answered after their attempt had timed out; they do not count as accepted."""
-    unseen: tuple[str, ...]
-    """Responses in the log that no receiver gave."""
-    altered: tuple[str, ...]
-    """Requests with other data than the event, or with a wrong signature."""
-    unaccepted: tuple[str, ...]
-    refused: tuple[str, ...]
-    changes: int
-    """Changes of a webhook that got status 200."""
-    changes_lost: tuple[str, ...]
+    counts: Mapping[str, int]
+    """By what the table of the drill calls them."""
+    failures: Mapping[str, tuple[str, ...]]
+    """Descriptions by kind."""
     longest: float
     """Maximum seconds from acceptance to delivery."""
-    faults: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def failures(self) -> dict[str, tuple[str, ...]]:
-        """Return the failures by kind."""
-        wrong = {
-            "lost": self.lost,
-            "stuck": self.stuck,
-            "duplicates without a fault": self.unexplained,
-            "requests that are not in the log": self.unexplained_unlogged,
-            "responses that no receiver gave": self.unseen,
-            "altered": self.altered,
-            "never accepted": self.unaccepted,
-            "refused": self.refused,
-            "changes lost": self.changes_lost,
-        }
-        if self.duplicates > self.in_flight:
-            wrong["duplicates"] = (f"{self.duplicates}, and {self.in_flight} in flight at faults",)
-        if not self.accepted:
-            wrong["accepted"] = ("no event was accepted",)
-        return {name: failures for name, failures in wrong.items() if failures}
+    faults: Counter[str]
 
 
 def judge(observed: Observations) -> Verdict:
-    """Compare what was observed."""
+    """Compare what was observed.
+
+    A delivery is lost that no receiver accepted, and an event is stuck that is not `succeeded`. What a receiver
+    accepted again needs a fault that explains it, as does a request that is not in the log.
+    """
     wanted, comparison = _wanted(observed), _compare_with_log(observed)
-    late = set(comparison.late)
+    late = set(comparison.late)  # answered after the attempt had timed out: not accepted
     deliveries = [request for request in observed.requests if request.is_delivery and request not in late]
     delivered = by_pair(deliveries)
     repeated = [requests[: n + 1] for requests in delivered.values() for n in range(1, len(requests))]
@@ -198,27 +158,44 @@ def judge(observed: Observations) -> Verdict:
     def in_flight(request: ReceivedRequest) -> bool:
         return was_in_flight(request, observed.windows)
 
-    return Verdict(
-        accepted=len(observed.accepted),
-        delivered=sum(pair in delivered for pair in wanted),
-        lost=tuple(" ".join(pair) for pair in wanted if pair not in delivered),
-        stuck=_stuck(observed),
-        duplicates=len(repeated),
-        unexplained=tuple(_describe(requests[-1]) for requests in repeated if not any(map(in_flight, requests))),
-        in_flight=sum(map(in_flight, deliveries)),
-        unlogged=len(comparison.unlogged),
-        unexplained_unlogged=tuple(_describe(request) for request in comparison.unlogged if not in_flight(request)),
-        repeated=len(comparison.repeated),
-        late=len(late),
-        unseen=tuple(map(_describe, comparison.unseen)),
-        altered=_altered(observed),
-        unaccepted=observed.unaccepted,
-        refused=observed.refused,
-        changes=observed.changes,
-        changes_lost=observed.changes_lost,
-        longest=max((delivered[pair][0].ended - at for pair, at in wanted.items() if pair in delivered), default=0.0),
-        faults=Counter(map(name_of, observed.windows)),
-    )
+    at_faults = sum(map(in_flight, deliveries))
+    unexplained = tuple(_describe(requests[-1]) for requests in repeated if not any(map(in_flight, requests)))
+    unlogged = tuple(_describe(request) for request in comparison.unlogged if not in_flight(request))
+    failures = {
+        "lost": tuple(" ".join(pair) for pair in wanted if pair not in delivered),
+        "stuck": _stuck(observed),
+        "duplicates without a fault": unexplained,
+        "requests that are not in the log": unlogged,
+        "responses that no receiver gave": tuple(map(_describe, comparison.unseen)),
+        "altered": _altered(observed),
+        "never accepted": observed.unaccepted,
+        "refused": observed.refused,
+        "changes lost": observed.changes_lost,
+    }
+    counts = {
+        "events accepted": len(observed.accepted),
+        "deliveries made": sum(pair in delivered for pair in wanted),
+        "lost": len(failures["lost"]),
+        "stuck": len(failures["stuck"]),
+        "duplicates": len(repeated),
+        "  explained by a fault": len(repeated) - len(unexplained),
+        "  unexplained": len(unexplained),
+        "in flight at faults": at_faults,
+        "requests not in the log": len(comparison.unlogged),
+        "  unexplained, not in the log": len(unlogged),
+        "requests sent again at once": len(comparison.repeated),
+        "late responses": len(late),
+        "responses that no receiver gave": len(comparison.unseen),
+        "changes of a webhook accepted": observed.changes,
+        "changes lost": len(observed.changes_lost),
+    }
+    if len(repeated) > at_faults:
+        failures["duplicates"] = (f"{len(repeated)}, and {at_faults} in flight at faults",)
+    if not observed.accepted:
+        failures["accepted"] = ("no event was accepted",)
+    longest = max((delivered[pair][0].ended - at for pair, at in wanted.items() if pair in delivered), default=0.0)
+    faults = Counter(map(name_of, observed.windows))
+    return Verdict(counts, {name: found for name, found in failures.items() if found}, longest, faults)
 
 
 def name_of(window: Window) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC
 
 from temporalio.client import Client
 
-from drills.answers import PlannedAnswer
+from drills.answers import after_one_failure
 from drills.cluster import Memory
 from drills.drill import Options, Outcome, print_step, unmet
 from drills.environment import TENANT, Environment, environment, until
@@ -32,7 +32,7 @@ async def run(options: Options) -> Outcome:
     runs, rate = options.runs, options.rate or RATE
     async with environment(options.seed) as env:
         wait = runs / rate + RESTART_TIMEOUT
-        await env.register("waits", _refuse_once, retry={"schedule": [wait]})
+        await env.register("waits", after_one_failure(), retry={"schedule": [wait]})
         print_step(f"posting {runs} events in {runs / rate:.0f} s; each is refused, and waits for {wait:.0f} s")
         await env.load.post(runs / rate, rate)
         await until(lambda: _count(env, delivered=False) >= runs, math.inf)
@@ -82,10 +82,6 @@ async def run(options: Options) -> Outcome:
 
 def _with_children(memory: Memory | None) -> str:
     return f" ({memory.whole:.0f} with its children)" if memory and memory.whole > memory.own else ""
-
-
-def _refuse_once(_: str, number: int) -> PlannedAnswer:
-    return PlannedAnswer(503 if number == 1 else 200, 0.0)
 
 
 def _count(env: Environment, *, delivered: bool) -> int:

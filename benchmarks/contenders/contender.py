@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from drills.stack import client, probe
+
 REGISTER_TIMEOUT = 30.0
 READY_POLL_INTERVAL = 0.02
 
@@ -62,24 +64,14 @@ class SystemUnderTest:
 
     async def ready(self, seconds: float) -> float:
         """Wait until the API is ready, and return the time. Raises `TimeoutError`."""
-        async with asyncio.timeout(seconds), self.client() as http:
-            while not await is_ready(http):
+        async with asyncio.timeout(seconds):
+            while not await probe(f"http://127.0.0.1:{self.port}/readyz"):
                 await asyncio.sleep(READY_POLL_INTERVAL)
         return time.monotonic()
 
     def client(self) -> httpx.AsyncClient:
         """Make a client of the API."""
-        headers = {"authorization": f"Bearer {self.key}"}
-        return httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}", headers=headers, trust_env=False, timeout=REGISTER_TIMEOUT
-        )
-
-
-async def is_ready(http: httpx.AsyncClient) -> bool:
-    try:
-        return (await http.get("/readyz", timeout=2)).status_code == 200
-    except httpx.TransportError:
-        return False
+        return client(f"http://127.0.0.1:{self.port}", self.key, REGISTER_TIMEOUT)
 
 
 def _nothing() -> None:

@@ -8,12 +8,11 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-import httpx
 from temporalio.client import Client
 
 from benchmarks.contenders.bare_temporal_app import TASK_QUEUE
-from benchmarks.contenders.contender import SystemUnderTest, is_ready
-from drills.stack import temporal_service
+from benchmarks.contenders.contender import SystemUnderTest
+from drills.stack import answers, temporal_service
 from drills.supervisor import Service, Supervisor, listens
 from hookkeeper.cli.ports import LOCALHOST, free_ports
 from hookkeeper.cli.startup import read_settings
@@ -34,7 +33,7 @@ async def running_bare_temporal(folder: Path, _: bool) -> AsyncIterator[SystemUn
         await supervisor.start(temporal)
         is_working = partial(is_polled, await Client.connect(address), TASK_QUEUE)
         await supervisor.start(_service("worker", TEMPORAL_APP, is_working, env))
-        await supervisor.start(_service("api", TEMPORAL_APP, _api_answers(ports.api), env))
+        await supervisor.start(_service("api", TEMPORAL_APP, answers(f"http://{LOCALHOST}:{ports.api}/readyz"), env))
         yield SystemUnderTest(ports.api, "none", supervisor.pid, ("temporal", "worker", "api"))
 
 
@@ -72,18 +71,10 @@ async def running_celery(folder: Path, _: bool) -> AsyncIterator[SystemUnderTest
     async with Supervisor(folder / "logs") as supervisor:
         await supervisor.start(Service("redis", redis, listens(LOCALHOST, ports.temporal)))
         await supervisor.start(Service("worker", worker, is_working, env))
-        await supervisor.start(_service("api", CELERY_APP, _api_answers(ports.api), env))
+        await supervisor.start(_service("api", CELERY_APP, answers(f"http://{LOCALHOST}:{ports.api}/readyz"), env))
         yield SystemUnderTest(ports.api, "none", supervisor.pid, ("redis", "worker", "api"))
 
 
 def _service(name: str, module: str, ready: Callable[[], Awaitable[bool]], env: Mapping[str, str]) -> Service:
     """Describe the process `python -m <module> <name>`."""
     return Service(name, [sys.executable, "-m", module, name], ready, env)
-
-
-def _api_answers(port: int) -> Callable[[], Awaitable[bool]]:
-    async def answers() -> bool:
-        async with httpx.AsyncClient(base_url=f"http://{LOCALHOST}:{port}", trust_env=False) as http:
-            return await is_ready(http)
-
-    return answers

@@ -1,6 +1,6 @@
 """What a scenario is, and what it measures with."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +89,14 @@ def check_accepted(posted: Posted) -> None:
         raise ScenarioFailed(f"{refused} of {len(posted.sent)} events were not accepted: {posted.refusals}")
 
 
+def cpu_metrics(cpu: Mapping[str, float], posted: Posted, services: Sequence[str]) -> Metrics:
+    """Return CPU milliseconds per event: of each process, and of the contender's processes together."""
+    per_event = {name: 1e3 * seconds / len(posted.sent) for name, seconds in cpu.items()}
+    parts = {f"cpu_ms.{name}": value for name, value in per_event.items()}
+    total = sum(per_event[name] for name in services if name in per_event)
+    return {"cpu_ms": total, **parts, "refusals": sum(posted.refusals.values())}
+
+
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """A stream that was posted and delivered."""
@@ -111,11 +119,7 @@ class Delivered:
         return len(self.posted.sent) / self.seconds
 
     def cpu_metrics(self) -> Metrics:
-        """Return CPU milliseconds per event: of each process, and of the contender's processes together."""
-        per_event = {name: 1e3 * seconds / len(self.posted.sent) for name, seconds in self.cpu.items()}
-        parts = {f"cpu_ms.{name}": value for name, value in per_event.items()}
-        total = sum(per_event[name] for name in self.services if name in per_event)
-        return {"cpu_ms": total, **parts, "refusals": sum(self.posted.refusals.values())}
+        return cpu_metrics(self.cpu, self.posted, self.services)
 
     def memory_metrics(self) -> Metrics:
         return {"memory_before_mb": self.memory_before, "memory_mb": self.memory}

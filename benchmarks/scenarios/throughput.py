@@ -4,7 +4,7 @@ import os
 import signal
 
 from benchmarks import measure
-from benchmarks.scenarios.scenario import CPU, MEMORY, Bench, Column, Metrics, check_accepted, scenario
+from benchmarks.scenarios.scenario import CPU, MEMORY, Bench, Column, Metrics, check_accepted, cpu_metrics, scenario
 from benchmarks.stream import Stream
 
 EVENTS, BATCHED_EVENTS, FANOUT_EVENTS, INGEST_EVENTS = 1000, 4000, 300, 500
@@ -68,7 +68,5 @@ async def ingest(bench: Bench) -> Metrics:
     finally:
         os.killpg(bench.system.pids()["worker"], signal.SIGCONT)
     seconds = max(filter(None, posted.answered)) - posted.sent[0]
-    cpu = {name: 1e3 * (after[name] - before[name]) / len(posted.sent) for name in after}
-    parts = {f"cpu_ms.{name}": value for name, value in cpu.items()}
-    total = sum(cpu[name] for name in bench.system.services)
-    return {"accepted_per_s": len(posted.sent) / seconds, "cpu_ms": total, **parts}
+    cpu = {name: after[name] - before[name] for name in after}
+    return {"accepted_per_s": len(posted.sent) / seconds, **cpu_metrics(cpu, posted, bench.system.services)}

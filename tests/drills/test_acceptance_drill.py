@@ -2,14 +2,11 @@
 
 import asyncio
 import gzip
-import os
-import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from short_drills import TIMEOUT, passes
 
 from drills.acceptance import Again, judge
 from drills.observations import Observations
@@ -18,12 +15,11 @@ from drills.verdict import Verdict
 from drills.verdict import judge as judge_observations
 from timeouts import WAIT_TIMEOUT
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT = 600
 START = b"\0\0\x30\0\1\0\0\0\5\1\0\0\0\x27" + gzip.compress(b"\n\7default\x12\3run\x1a\x13\n\x11SharedRunWorkflow")
 PREPARE = b"P\0\0\0\x20__asyncpg_stmt_5__\0INSERT INTO events (tenant) VALUES ($1)\0"
 COMMIT = b"Q\0\0\0\x0cCOMMIT;\0"
-VERDICT = replace(judge_observations(Observations((), (), (), (), {}, ())), accepted=10)
+EMPTY = judge_observations(Observations((), (), (), (), {}, ()))
+VERDICT = replace(EMPTY, counts={**EMPTY.counts, "events accepted": 10}, failures={})
 AGAIN = [Again(is_shared=n < 5) for n in range(10)]
 KILLED = {"kill api at a commit, after it": 1}
 
@@ -97,7 +93,7 @@ async def test_a_relay_breaks_the_connection(broken: Break | None, answer: bytes
         (VERDICT, [*AGAIN, Again(error="e1: 202")], KILLED, "forgotten"),
         (VERDICT, [Again()] * 10, KILLED, "wrong"),
         (VERDICT, AGAIN, {"connection broken at a start, after it": 9}, "wrong"),
-        (replace(VERDICT, refused=("e1: 409",)), AGAIN, KILLED, "refused"),
+        (replace(VERDICT, failures={"refused": ("e1: 409",)}), AGAIN, KILLED, "refused"),
     ],
 )
 def test_the_verdict(verdict: Verdict, again: list[Again], faults: dict[str, int], kind: str) -> None:
@@ -105,21 +101,10 @@ def test_the_verdict(verdict: Verdict, again: list[Again], faults: dict[str, int
     assert [name for name, found in judge(verdict, again, faults).failures.items() if found] == [kind]
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(TIMEOUT + 60)
 def test_no_event_is_lost_between_rows_start_and_answer() -> None:
     """Setup: two workers, API, Temporal and PostgreSQL, each a process; bursts of events that share runs.
     Timeline: connections break, and processes are killed, at commits and starts, before or after these took effect.
     Proves: each event that was answered is delivered and known; none is refused.
     """
-    seed = os.environ.get("DRILL_SEED", "21")
-    done = subprocess.run(
-        [sys.executable, "-m", "drills", "acceptance", "--events", "300", "--seed", seed],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "PASS" in done.stdout
+    passes("acceptance", "--events", 300)
