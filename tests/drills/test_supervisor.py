@@ -196,9 +196,11 @@ async def test_child_that_dies_before_it_is_ready_is_started_three_times(
 ) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "worker.log").write_text("from an earlier day\n")
+    dying = service(
+        tmp_path, f"open({str(tmp_path / 'starts')!r}, 'a').write('x')", "raise SystemExit('no such setting')"
+    )
     with pytest.raises(ProcessFailed, match="ended with exit code 1 before it was ready") as raised:
-        count = f"open({str(tmp_path / 'starts')!r}, 'a').write('x')"
-        await supervisor.start(service(tmp_path, count, "raise SystemExit('no such setting')"))
+        await supervisor.start(dying)
     assert (tmp_path / "starts").read_text() == "xxx"
     assert "no such setting" in str(raised.value) and "earlier" not in str(raised.value)
     assert supervisor.pid("worker") is None
