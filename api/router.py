@@ -45,7 +45,7 @@ CELL = "hookkeeper-cell"
 """The header by which a request chooses its cell."""
 EVENTS, BATCH, CURRENT_KEY = "/v1/events", "/v1/events/batch", "/v1/keys/current"
 TENANTS, APPLICATIONS = "/v1/tenants", "/api/v1/app"
-NAMING_TENANT = re.compile(rf"(?:{TENANTS}|{APPLICATIONS}|/api/v1/auth/app-portal-access)/([^/]+).*")
+NAMING_TENANT = re.compile(rf"(?:{TENANTS}|{APPLICATIONS}|/api/v1/auth/(?:app-portal|dashboard)-access)/([^/]+).*")
 """Paths that name their tenant."""
 STAYING = re.compile(rf"/v1/(events|recoveries)/(?!stream$|batch$)[^/]+.*|{APPLICATIONS}/[^/]+/(attempt/)?msg/[^/]+.*")
 """Paths of objects that stay in the cell which made them."""

@@ -14,11 +14,9 @@ from contextlib import AsyncExitStack
 from random import Random
 from typing import Any
 
-import httpx
-
 from drills.hostile_cases import CASES, hanging_receivers
 from drills.hostile_receivers import certificate_chain, costly_tls, recording, unreading
-from drills.hostile_tenant import Attack, Tenant
+from drills.hostile_tenant import Attack, Tenant, client
 from drills.name_server import SILENT
 from drills.open_pages import open_pages, session
 
@@ -159,11 +157,8 @@ async def attack(
     """
     attacks = [CASES[case]] if case else AT_ONCE
     async with AsyncExitStack() as stack:
-        limits = httpx.Limits(max_connections=200)
-        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        http = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=10, limits=limits)
         start = asyncio.Barrier(len(attacks) + 1)
-        tenant = Tenant(await stack.enter_async_context(http), Random(seed), targets, start)
+        tenant = Tenant(await stack.enter_async_context(client(url, key)), Random(seed), targets, start)
         tenant.receiver = await stack.enter_async_context(recording(tenant.record))
         reader = await stack.enter_async_context(session(url, targets["page_key"]))
         opened = await stack.enter_async_context(open_pages(reader, pages))

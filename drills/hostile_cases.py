@@ -10,6 +10,7 @@ from itertools import count, cycle, repeat
 import httpx
 
 from drills.hostile_tenant import Attack, Tenant
+from drills.hostile_uses import USES, everything
 
 WEBHOOKS_OF_AN_EVENT, MATCHING_WEBHOOKS = 1000, 2000
 """The most targets that an event may have, and a number that is refused."""
@@ -174,4 +175,6 @@ CASES: dict[str, Attack] = {
     "statistics": statistics,
     "forms-without-session": forms_without_session,
     "bad-portal-links": bad_portal_links,
+    **USES,
+    "everything": everything,
 }

@@ -3,8 +3,9 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -30,7 +31,7 @@ class Tenant:
     random: Random
     targets: dict[str, Any]
     """What the operator has created for the drill: `race` is a webhook with a secret header, `page_key` a key for the
-    session of the open pages."""
+    session of the open pages. `operator` is the operator's own key."""
     start: asyncio.Barrier
     """All attacks begin at once, when all are prepared."""
     receiver: str = ""
@@ -42,18 +43,33 @@ class Tenant:
     broken: list[str] = field(default_factory=list)
     """What must work beside the attack, and did not."""
     leaked: bool = False
+    name: str = TENANT
+
+    @asynccontextmanager
+    async def another(self, name: str, start: asyncio.Barrier) -> AsyncIterator["Tenant"]:
+        """Return another tenant with a key of its own, and the same receiver and counters."""
+        made = await self.operate("keys", "POST", "/v1/keys", {"name": name, "tenant": name})
+        assert made is not None
+        async with client(str(self.http.base_url), made.json()["key"]) as http:
+            yield replace(self, name=name, http=http, start=start)
 
     def record(self, request: web.Request) -> None:
         """Record a request that the receiver got, and whether it has the secret."""
         self.received[request.path] += 1
         self.leaked |= SECRET in request.headers.values() and request.path == "/seen"
 
-    async def call(self, attack: str, method: str, path: str, body: Any = None) -> httpx.Response | None:
+    async def operate(self, attack: str, method: str, path: str, body: Any = None) -> httpx.Response | None:
+        """Send a request of the operator, as `call` does."""
+        return await self.call(attack, method, path, body, {"authorization": f"Bearer {self.targets['operator']}"})
+
+    async def call(
+        self, attack: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response | None:
         """Send a request, and count its status; 0 without a response."""
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         counted = self.answers.setdefault(attack, Counter())
         try:
-            answer = await self.http.request(method, path, content=content)
+            answer = await self.http.request(method, path, content=content, headers=headers)
         except httpx.TransportError:
             counted[0] += 1
             return None
@@ -136,3 +152,9 @@ class Tenant:
         async with session as http, asyncio.TaskGroup() as tasks:
             for n in range(connections):
                 tasks.create_task(send_all(clock() + n / rate))
+
+
+def client(url: str, key: str) -> httpx.AsyncClient:
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    limits = httpx.Limits(max_connections=200)
+    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=10, limits=limits)

@@ -220,7 +220,9 @@ class _Drill:
         }
         # An expensive schema may be refused when it is saved; then events of the type are not checked.
         await self._admin.post("/v1/event-types", json={"name": NESTED_TYPE, "schema": NESTED_SCHEMA})
-        return {"race": (await self._create("/v1/webhooks", race))["id"], "page_key": await self._key(TENANT)}
+        operator = self._admin.headers["authorization"].removeprefix("Bearer ")
+        race_id = (await self._create("/v1/webhooks", race))["id"]
+        return {"race": race_id, "page_key": await self._key(TENANT), "operator": operator}
 
     async def _key(self, tenant: str) -> str:
         return str((await self._create("/v1/keys", {"name": tenant, "tenant": tenant}))["key"])

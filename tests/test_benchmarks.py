@@ -29,7 +29,6 @@ ROOT = Path(__file__).parent.parent
 TIMEOUT = 400
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(TIMEOUT + 30)
 def test_a_small_run_measures_each_contender(tmp_path: Path) -> None:
     """Setup: Hookkeeper and bare Temporal, with receiver and load generator, each with processes of its own.

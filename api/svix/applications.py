@@ -65,7 +65,7 @@ class ApplicationOut(Out):
     def of(cls, row: Tenant) -> "ApplicationOut":
         return cls(
             id=row.id,
-            uid=None if row.id.startswith(GENERATED) else row.id,
+            uid=_uid(row.id),
             name=row.name or row.id,
             metadata=row.metadata_,
             created_at=row.created_at,
@@ -92,9 +92,13 @@ def _fields(given: ApplicationPatch) -> dict[str, Any]:
     return {name: value for name in ("name", "metadata") if (value := getattr(given, name)) is not None}
 
 
-def _check_uid(given: ApplicationPatch, app_id: str) -> None:
+def _uid(app_id: str) -> str | None:
+    return None if app_id.startswith(GENERATED) else app_id
+
+
+def _check_uid(uid: str | None, app_id: str) -> None:
     """Raise Invalid for another uid than the application has."""
-    if given.uid not in (None, app_id):
+    if uid not in (app_id, _uid(app_id)):
         raise Invalid.field("uid", "is the id of the application, and cannot be changed")
 
 
@@ -155,7 +159,7 @@ async def show_application(app: Application) -> ApplicationOut:
 @router.put("/app/{app_id}", dependencies=[needs("admin")])
 async def put_application(app_id: str, new: ApplicationIn, tenants: TenantsDep, response: Response) -> ApplicationOut:
     """Replace name and metadata of an application, or add it."""
-    _check_uid(new, app_id)
+    _check_uid(new.uid or app_id, app_id)
     try:
         await find_application(app_id, tenants)
     except NotFound:
@@ -168,7 +172,8 @@ async def put_application(app_id: str, new: ApplicationIn, tenants: TenantsDep, 
 @router.patch("/app/{app_id}", dependencies=[needs("admin")])
 async def change_application(app: Application, given: ApplicationPatch, tenants: TenantsDep) -> ApplicationOut:
     """Change what is sent."""
-    _check_uid(given, app.id)
+    if "uid" in given.model_fields_set:
+        _check_uid(given.uid, app.id)
     return ApplicationOut.of(await tenants.change(app.id, translated(TenantChanges, **_fields(given))))
 
 

@@ -118,8 +118,8 @@ class Forwarder:
         while True:
             try:
                 for kind, data, _ in self.api.stream("forwards", self._token, last_id=""):
-                    if is_away and kind == "ready":
-                        self._resume()
+                    if kind == "ready":
+                        self._in_loop(self.news.put_nowait, self._resume() if is_away else WAITING)
                     is_away = False
                     if kind == "request":
                         self._in_loop(self._start, data["headers"], data["body"], data["id"])
@@ -132,10 +132,10 @@ class Forwarder:
                 return
             time.sleep(RECONNECT_AFTER)
 
-    def _resume(self) -> None:
-        """Go on with the webhook, which was disabled if it has failed for long. Raises `Failed` if it was deleted."""
+    def _resume(self) -> str:
+        """Enable the webhook again, which was disabled if it has failed for long. Raises `Failed` if it was deleted."""
         self.api.call("PATCH", "webhooks", self.webhook["id"], body={"enabled": True})
-        self._in_loop(self.news.put_nowait, "Connected again.")
+        return "Connected again."
 
     def _start(self, headers: dict[str, str], body: str, id_: str | None = None) -> None:
         """Start to forward a request; without an id, nothing waits for its answer. The API bounds how many do."""
@@ -284,7 +284,7 @@ class Screen:
         """Draw the deliveries, and below them the answer to the current one and the start of its body."""
         rows, shown, current = max((height - 6) // 2, 1), self.shown, self.current
         first = max(shown.index(current) - rows + 1, 0) if current else 0
-        message = self.message or ("" if shown else WAITING)
+        message = "" if shown and self.message == WAITING else self.message
         lines = [Text.from_markup(title), Text(KEYS, "dim"), Text(message, "yellow")]
         lines += [
             Text.from_markup(f"{'›' if one is current else ' '} {line_of(one)}") for one in shown[first : first + rows]
@@ -299,7 +299,7 @@ class Screen:
 async def _show_screen(forwarder: Forwarder) -> None:
     from rich.live import Live
 
-    screen = Screen()
+    screen = Screen(message="Connecting.")
     title = (
         f"[bold]{forwarder.webhook['id']}[/bold] → {escape(forwarder.shown_target)}"
         f"  [dim]{forwarder.webhook['secret']}[/dim]"

@@ -239,7 +239,7 @@ class Webhooks:
         """Set a new secret and return the webhook, or None; the old secret also signs during the grace period.
 
         Raises ChangedMeanwhile if the webhook has another secret than the one that it replaces, and PreviousKeySigns
-        if the secret before still signs, unless it may be ended.
+        if the secret before still signs, unless it may be ended or is set again.
         """
         async with self._database.write() as session:
             webhook = await session.scalar(_the_webhook(webhook_id, tenant).with_for_update())
@@ -249,7 +249,7 @@ class Webhooks:
                 raise ChangedMeanwhile(f"the signing key of webhook {webhook_id} was rotated at the same time")
             now = utc_now()
             until = webhook.previous_secret_expires_at
-            if not ends_previous and until is not None and now < until:
+            if not ends_previous and until is not None and now < until and secret != webhook.previous_secret:
                 raise PreviousKeySigns(f"the previous signing key signs until {rfc3339(until)}")
             expires_at = now + timedelta(seconds=grace_seconds)
             graced = (webhook.secret, expires_at) if grace_seconds > 0 else (None, None)

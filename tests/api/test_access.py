@@ -188,7 +188,7 @@ def test_an_app_with_a_route_that_is_not_guarded_cannot_be_made(route_class: typ
 # Whatever the header says
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
 @given(
     header=st.binary(max_size=120)
     | st.builds(b"Bearer %b".__mod__, st.binary(max_size=80))

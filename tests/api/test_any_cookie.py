@@ -68,7 +68,7 @@ async def door(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> As
         yield built
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(asked=st.sampled_from(REQUESTS), cookies=headers)
 @example(asked=("POST", "/login"), cookies=[f"{FORM.name}={with_proof(FORM)}".encode()])
 @example(asked=("GET", "/events"), cookies=[f"{SESSION.name}={with_proof(SESSION)}".encode()])

@@ -92,6 +92,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app/%00", {}, 404, "not_found"),
     ("PUT /app/{app_id}", {"json": {"name": "Acme", "uid": "other"}}, 422, "uid"),
     ("PATCH /app/{app_id}", {"json": {"uid": "other"}}, 422, "uid"),
+    ("PATCH /app/{app_id}", {"json": {"uid": None}}, 422, "uid"),
     ("DELETE /app/nobody", {}, 404, "not_found"),
     ("GET /app/nobody/endpoint", {}, 404, "not_found"),
     ("POST /app/{app_id}/endpoint", {"json": {"url": "ftp://acme.example"}}, 422, "url"),
@@ -393,6 +394,10 @@ async def test_messages_and_attempts_are_paged_forth_and_back(instance: Instance
     assert (empty["data"], empty["done"], empty["iterator"]) == ([], False, f"atmpt_0_{webhook['id']}_m-2")
     failed = await page(attempts, empty["iterator"], status=2)
     assert (failed["data"][0]["responseStatusCode"], failed["data"][0]["statusText"]) == (500, "fail")
+    assert (await instance.http.delete(f"{app}/endpoint/shop")).status_code == 204
+    (deleted,) = (await page("/msg/m-1/endpoint", ""))["data"]
+    known = {name: deleted[name] for name in ("id", "uid", "url", "disabled", "statusText")}
+    assert known == {"id": webhook["id"], "uid": None, "url": inbox.url, "disabled": True, "statusText": "success"}
 
 
 @pytest.mark.parametrize(("status", "found"), [(0, []), (1, ["m-1"]), (2, []), (3, ["m-1"])])

@@ -279,10 +279,14 @@ async def test_a_second_rotation_keeps_the_key_that_receivers_have(idle_instance
     stored = await idle_instance.store.webhooks.get(made["id"])
     assert stored
     assert (stored.secret, stored.previous_secret) == (given["secret"], made["secret"])
+    await idle_instance.http.post(f"{path}/rotate-secret", json={"secret": made["secret"]})
+    stored = await idle_instance.store.webhooks.get(made["id"])
+    assert stored
+    assert (stored.secret, stored.previous_secret) == (made["secret"], given["secret"])
     await idle_instance.http.post(f"{path}/rotate-secret", json={"end_previous": True})
     stored = await idle_instance.store.webhooks.get(made["id"])
     assert stored
-    assert stored.previous_secret == given["secret"]
+    assert stored.previous_secret == made["secret"]
 
 
 async def test_a_rotation_keeps_the_scheme(idle_instance: Instance) -> None:

@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
 from temporalio.client import Client
 
 from hookkeeper.cli.datadir import DataDir
@@ -14,7 +13,7 @@ from hookkeeper.cli.doctor import EXIT_CODES
 from hookkeeper.cli.ports import Ports
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.server.namespace import prepare
-from instances import Instance
+from instances import Instance, running_instance
 from name_servers import name_server
 from timeouts import WAIT_TIMEOUT
 from worker_processes import ROOT
@@ -52,16 +51,19 @@ def named(instance: Instance) -> dict[str, str]:
     }
 
 
-@pytest.mark.alone  # doctor counts the failing runs of a namespace, and tests of such runs share it
-async def test_exit_codes_and_json(instance: Instance, tmp_path: Path) -> None:
-    """All is well; a warning, for a setting that is none; and something is wrong, as Temporal is away."""
-    await prepare(instance.temporal, instance.settings.retention)
-    await instance.until_polled()
-    async with name_server() as names:
-        good = {**named(instance), "HOOKKEEPER_ADMIN_KEY": "a" * 32, "HOOKKEEPER_DNS_SERVERS": names.address}
-        well = await ending_with(0, tmp_path, "--json", **good)
-        warned = await ending_with(3, tmp_path, "--json", **good, HOOKKEEPER_DATABSE_URL="x")
-        broken = await doctor(tmp_path, **{**good, "TEMPORAL_ADDRESS": "127.0.0.1:1"})
+async def test_exit_codes_and_json(bare: Client, tmp_path: Path) -> None:
+    """All is well; a warning, for a setting that is none; and something is wrong, as Temporal is away.
+
+    In a namespace of its own: doctor counts the failing runs, which other tests make.
+    """
+    async with running_instance(bare, tmp_path / "instance") as instance:
+        await prepare(bare, instance.settings.retention)
+        async with instance.working(), name_server() as names:
+            await instance.until_polled()
+            good = {**named(instance), "HOOKKEEPER_ADMIN_KEY": "a" * 32, "HOOKKEEPER_DNS_SERVERS": names.address}
+            well = await ending_with(0, tmp_path, "--json", **good)
+            warned = await ending_with(3, tmp_path, "--json", **good, HOOKKEEPER_DATABSE_URL="x")
+            broken = await doctor(tmp_path, **{**good, "TEMPORAL_ADDRESS": "127.0.0.1:1"})
     assert json.loads(well[1])["status"] == "well"
     assert json.loads(warned[1])["status"] == "warning"
     [finding] = [each for each in json.loads(warned[1])["findings"] if each["level"] == "warning"]

@@ -27,10 +27,10 @@ CREATED = Answer(202, json.dumps(ACCEPTED))
 class Caller:
     """Calls one of the two clients."""
 
-    def __init__(self, is_async: bool, url: str, key: str = KEY, waits: tuple[float, ...] = (0, 0)) -> None:
+    def __init__(self, is_async: bool, url: str, **options: Any) -> None:
         self.is_async, self.url = is_async, url
         kind = AsyncClient if is_async else Client
-        self.client: Any = kind(url, key, waits=waits, trust_env=False)
+        self.client: Any = kind(url, KEY, waits=(0, 0), trust_env=False, **options)
 
     async def __call__(self, call: Callable[[Any], Any]) -> Any:
         """Make a call with the client; return its result."""
@@ -268,6 +268,20 @@ async def test_an_empty_id_calls_nothing_else(failing: Caller, inbox: Receiver, 
     with pytest.raises(ValueError, match="is no id"):
         await failing(lambda c: c.delete_webhook(id_))
     assert inbox.requests == []
+
+
+def test_a_url_without_a_protocol_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="must start with http"):
+        Client("hooks.acme.example", KEY)
+
+
+async def test_options_are_those_of_httpx(is_async: bool, inbox: Receiver) -> None:
+    caller = Caller(is_async, inbox.url.removesuffix("/hook"), headers={"user-agent": "shop/1"})
+    inbox.answers = [Answer(204)]
+    await caller(lambda c: c.delete_webhook("wh_1"))
+    (request,) = inbox.requests
+    assert (request.headers["user-agent"], request.headers["authorization"]) == ("shop/1", f"Bearer {KEY}")
+    await caller.close()
 
 
 @pytest.mark.parametrize("key", ["hk_secret\n", "hk secret"])

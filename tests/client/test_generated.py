@@ -1,10 +1,11 @@
 """The Python client has every operation of the API, and its models are those of the OpenAPI document."""
 
+import ast
 import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from pydantic import SecretStr
@@ -79,6 +80,21 @@ def test_unknown_fields_of_parts_that_are_dicts_are_kept() -> None:
     (example,) = DOCUMENT["components"]["schemas"]["WebhookView"]["examples"]
     emails = [{"to": ["ann@acme.example"], "mood": "good"}]
     assert vars(Routes)["show_webhook"].answer.validate_python(example | {"emails": emails}).emails == emails
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python-client.md", "clients/python/README.md"])
+def test_pages_call_methods_with_arguments_that_they_have(page: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    nodes = [node for block in blocks for node in ast.walk(ast.parse(block))]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("hookkeeper.")]
+    assert calls
+    for call in calls:
+        operation = vars(Routes)[ast.unparse(call.func).removeprefix("hookkeeper.")]
+        body = operation.function.__annotations__.get("body")
+        fields = get_type_hints(get_args(body)[0]) if body else {}
+        named = {str(each.arg) for each in call.keywords}
+        assert len(call.args) == len(operation.in_path), ast.unparse(call)
+        assert named <= operation.declared | fields.keys(), ast.unparse(call)
 
 
 def without_zeros(text: str) -> Any:

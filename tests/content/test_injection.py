@@ -20,7 +20,7 @@ from hookkeeper.content.notifications import (
 )
 from hookkeeper.content.payload import Payload, body_of
 
-some = settings(max_examples=300, deadline=None)
+some = settings(max_examples=100, deadline=None)
 nasty = st.sampled_from(
     [
         "\r\nBcc: evil@evil.example",

@@ -93,17 +93,16 @@ def test_each_text_is_translated_with_its_placeholders(
 def test_a_file_of_translations_is_read_as_babel_reads_it(language: str) -> None:
     with (LOCALES / language / "LC_MESSAGES" / "pages.po").open("rb") as file:
         catalog = read_po(file)
+    ours = _messages(language)
     for message in catalog:
         if message.id:
             texts = [message.string] if isinstance(message.string, str) else list(message.string or ())
             id_ = message.id if isinstance(message.id, str) else message.id[0]
-            assert _messages(language)[id_] == texts
+            assert ours[id_] == texts
     counted = templates_in(language).from_string(
         "{% trans n=n %}{{ n }} attempt{% pluralize %}{{ n }} attempts{% endtrans %}"
     )
-    forms = [
-        _messages(language)["%(n)s attempt"].index(counted.render(n=n).replace(str(n), "%(n)s")) for n in (0, 1, 2)
-    ]
+    forms = [ours["%(n)s attempt"].index(counted.render(n=n).replace(str(n), "%(n)s")) for n in (0, 1, 2)]
     assert forms == PLURALS[language]
 
 

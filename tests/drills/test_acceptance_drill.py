@@ -101,7 +101,6 @@ def test_the_verdict(verdict: Verdict, again: list[Again], faults: dict[str, int
     assert [name for name, found in judge(verdict, again, faults).failures.items() if found] == [kind]
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(TIMEOUT + 60)
 def test_no_event_is_lost_between_rows_start_and_answer() -> None:
     """Setup: two workers, API, Temporal and PostgreSQL, each a process; bursts of events that share runs.

@@ -1,11 +1,17 @@
 """Cases of the neighbour drill: the hostile tenant does what a case says, at a bounded rate."""
 
+import asyncio
+from random import Random
+
 import pytest
 from callers import make_key
 from sockets import serving
 
 from drills.hostile import attack
-from instances import Instance
+from drills.hostile_tenant import Tenant, client
+from drills.hostile_uses import USES
+from instances import KEY, Instance
+from timeouts import WAIT_TIMEOUT
 
 SECONDS = 2.0
 
@@ -27,6 +33,32 @@ async def test_a_case_sends_its_requests_at_a_bounded_rate(
     answers = found["answers"][name]
     assert answers.keys() <= statuses
     assert 1 <= sum(answers.values()) <= SECONDS * rate + 8
+
+
+@pytest.mark.parametrize(
+    ("use", "names"),
+    [
+        ("channels", ["events in channels", "lists by channel", "lists by uid"]),
+        ("tenant-objects", ["tenants", "batches of tenants", "deletions"]),
+        ("svix", ["messages", "lists of Svix", "recoveries"]),
+        ("agents", ["find_events", "explain_failure", "show_event", "list_deliveries", "show_statistics"]),
+        ("forwards", ["addresses", "forwarded", "answers"]),
+        ("streams", ["messages of streams", "events"]),
+    ],
+)
+async def test_each_use_of_a_part_is_answered(idle_instance: Instance, use: str, names: list[str]) -> None:
+    """What is refused only would burden nothing."""
+    key = (await make_key(idle_instance, idle_instance.tenant))["key"]
+    async with serving(idle_instance.app) as server, client(f"http://127.0.0.1:{server.port}", key) as http:
+        start = asyncio.Barrier(1)
+        tenant = Tenant(http, Random(1), {"operator": KEY}, start, "http://127.0.0.1:18999", name=idle_instance.tenant)
+        using = asyncio.create_task(USES[use](tenant))
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while not all(any(200 <= status < 300 for status in tenant.answers.get(name, ())) for name in names):
+                assert not using.done(), using
+                await asyncio.sleep(0.05)
+        using.cancel()
+        await asyncio.wait([using])
 
 
 async def test_a_valid_link_opens_in_the_case_that_floods_links(idle_instance: Instance) -> None:

@@ -145,7 +145,7 @@ async def test_native_threads_that_begin_meanwhile_do_no_harm() -> None:
 import asyncio, ctypes, threading, time
 from drills.event_loops.monitor import LoopMonitor
 callback = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(lambda _: None)
-end = time.monotonic() + 2
+end = time.monotonic() + 1
 def begin_threads():
     library = ctypes.CDLL(None)
     while time.monotonic() < end:
@@ -158,7 +158,7 @@ async def main():
         beginner.start()
     with LoopMonitor(0.0001, lambda _: None):
         await asyncio.sleep(0)
-        time.sleep(2)
+        time.sleep(1)
         await asyncio.sleep(0)
     for beginner in beginners:
         beginner.join()

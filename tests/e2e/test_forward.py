@@ -1,7 +1,11 @@
 """`hookkeeper listen --forward-to`, in processes of their own: the program's answers are the outcomes of attempts."""
 
+import asyncio
 import json
+import os
+import pty
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,7 +30,7 @@ async def forwarding(
     assert dev.process
     command = ("listen", "--forward-to", target, "--tenant", tenant, "--json", *args)
     async with processes.process(*command, cwd=cwd or dev.folder) as process:
-        await process.says("Ctrl-C")
+        await process.says("Waiting for deliveries")
         yield process
         assert await process.stop(signal.SIGTERM) == 0
     assert (await webhooks(dev, tenant)) == []
@@ -75,12 +79,47 @@ async def test_answers_of_the_program_are_outcomes_of_attempts(
         assert "cannot reach http://127.0.0.1:1/hook" in attempt["response_excerpt"]
 
 
+async def test_keys_of_the_screen_send_again_and_quit(running_dev: processes.Dev, tenant: str, inbox: Receiver) -> None:
+    assert running_dev.process
+    terminal, ours = pty.openpty()
+    listening = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hookkeeper", "listen", "--forward-to", inbox.url, "--tenant", tenant),
+        cwd=running_dev.folder,
+        env=processes.environment({"TERM": "xterm"}),
+        stdin=ours,
+        stdout=ours,
+        stderr=ours,
+    )
+    os.close(ours)
+    shown = bytearray()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(terminal, lambda: shown.extend(os.read(terminal, 65536)))
+    try:
+        await processes.until(lambda: b"Waiting for deliveries" in shown)
+        event = await running_dev.send(tenant)
+        await processes.until(lambda: event["id"].encode() in shown)
+        os.write(terminal, b"\x1b[Br")
+        await processes.until(lambda: b"sent again: no attempt" in shown)
+        assert [request.webhook_id for request in inbox.requests] == [event["id"]] * 2
+        assert len((await running_dev.event(event["id"], tenant))["deliveries"][0]["attempts"]) == 1
+        loop.remove_reader(terminal)
+        os.write(terminal, b"q")
+        assert await listening.wait() == 0
+    finally:
+        loop.remove_reader(terminal)
+        if listening.returncode is None:
+            listening.kill()
+            await listening.wait()
+        os.close(terminal)
+    assert await webhooks(running_dev, tenant) == []
+
+
 async def test_the_same_webhook_goes_on_after_a_restart_of_the_api(tmp_path: Path, inbox: Receiver) -> None:
     ports, tenant = processes.free_ports(), "acme"
     async with processes.dev(tmp_path, ports) as dev:
         command = ("listen", "--forward-to", inbox.url, "--tenant", tenant, "--json")
         async with processes.process(*command, cwd=tmp_path) as process:
-            await process.says("Ctrl-C")
+            await process.says("Waiting for deliveries")
             first = await dev.send(tenant)
             await dev.until(first["id"], tenant)
             before = await webhooks(dev, tenant)

@@ -137,7 +137,7 @@ async def test_an_email_that_cannot_be_written_is_an_internal_error_and_leaves_n
     assert [path.name for path in folder.iterdir()] == ["evt_1.wh_1.email.0.1.eml"]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(given_=rendered_emails())
 def test_any_email_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, given_: RenderedEmail) -> None:
     folder = tmp_path_factory.mktemp("emails")

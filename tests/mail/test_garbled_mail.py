@@ -33,7 +33,7 @@ TIMEOUT = 0.5
 """Seconds that an attempt may take here."""
 
 fuzzed = settings(
-    max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
@@ -88,7 +88,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@settings(fuzzed, max_examples=500)
+@settings(fuzzed, max_examples=200)
 @given(said=http_answers() | http_answers() | _noise)
 async def test_any_answer_in_place_of_sendgrid_has_a_verdict(client: httpx.AsyncClient, said: bytes) -> None:
     async with receiving(says(said, close=True)) as server:

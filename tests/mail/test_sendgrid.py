@@ -105,7 +105,7 @@ async def test_an_email_can_use_a_template_of_sendgrid(client: httpx.AsyncClient
     assert "content" not in message
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=50, deadline=None, derandomize=True, database=None)
 @given(given_=rendered_emails())
 async def test_sendgrid_accepts_any_email(client: httpx.AsyncClient, given_: RenderedEmail) -> None:
     async with sendgrid_server() as server:

@@ -142,7 +142,7 @@ async def test_a_server_that_knows_no_extension_gets_plain_ascii(server: SmtpSer
     assert server.commands == ["EHLO acme.example", "QUIT"]
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=50, deadline=None, derandomize=True, database=None)
 @given(given_=rendered_emails())
 async def test_any_email_arrives_unchanged(given_: RenderedEmail) -> None:
     async with smtp_server() as server:

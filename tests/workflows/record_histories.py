@@ -271,7 +271,7 @@ async def test_record_a_deleted_tenant(instance: Instance, inbox: Receiver) -> N
     job = (await instance.http.delete(f"/v1/tenants/{instance.tenant}")).json()["id"]
     for command in ("pause", "resume"):
         await instance.http.post(f"/v1/recoveries/{job}/{command}")
-    run = instance.temporal.get_workflow_handle(ids.recovery_workflow_id(job) or "")
+    run = instance.temporal.get_workflow_handle(str(ids.recovery_workflow_id(job)))
     assert (await run.result())["status"] == "finished"
     write(HISTORIES / "tenant_deleted.json", (await run.fetch_history()).to_json())
 

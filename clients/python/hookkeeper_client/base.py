@@ -302,15 +302,19 @@ class Lines(Generic[T]):
         return Message(kind, data, self._last_id)
 
 
-def settings(url: str | None, key: str | None) -> dict[str, Any]:
-    """Return URL and headers, by default of `HOOKKEEPER_URL` and `HOOKKEEPER_API_KEY`."""
+def settings(url: str | None, key: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what httpx's clients take; URL and key are by default `HOOKKEEPER_URL` and `HOOKKEEPER_API_KEY`."""
     url = (url or os.environ.get("HOOKKEEPER_URL") or DEFAULT_URL).rstrip("/").removesuffix("/v1")
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is no URL of an API: it must start with http:// or https://")
     key = key or os.environ.get("HOOKKEEPER_API_KEY")
     if not key:
         raise ValueError("give a key, or set HOOKKEEPER_API_KEY")
     if not (key.isascii() and key.isprintable() and " " not in key):  # httpx would repeat it in its error
         raise ValueError("the key contains invalid characters, such as a space or a line break at its end")
-    return {"base_url": url, "headers": {"authorization": f"Bearer {key}"}}
+    headers = httpx.Headers(options.get("headers"))
+    headers["authorization"] = f"Bearer {key}"
+    return {"timeout": 30, **options, "base_url": url, "headers": headers}
 
 
 def _with_id(event: dict[str, Any]) -> dict[str, Any]:

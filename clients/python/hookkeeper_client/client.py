@@ -61,7 +61,7 @@ class Client(Routes):
         self, url: str | None = None, key: str | None = None, *, waits: Sequence[float] = WAITS, **options: Any
     ) -> None:
         self._waits = waits
-        self._http = httpx.Client(**settings(url, key), **{"timeout": 30, **options})
+        self._http = httpx.Client(**settings(url, key, options))
 
     def execute(self, call: Call[T]) -> T:
         waits = list(self._waits)
@@ -116,7 +116,7 @@ class AsyncClient(Routes):
         self, url: str | None = None, key: str | None = None, *, waits: Sequence[float] = WAITS, **options: Any
     ) -> None:
         self._waits = waits
-        self._http = httpx.AsyncClient(**settings(url, key), **{"timeout": 30, **options})
+        self._http = httpx.AsyncClient(**settings(url, key, options))
 
     async def execute(self, call: Call[T]) -> T:
         waits = list(self._waits)
