@@ -209,7 +209,7 @@ async def test_without_an_answer_the_error_names_the_event(is_async: bool) -> No
 
 async def test_another_server_is_no_api(failing: Caller, inbox: Receiver) -> None:
     inbox.otherwise = Answer(200, "<html>")
-    with pytest.raises(HookkeeperError, match="does not answer as"):
+    with pytest.raises(HookkeeperError, match="is not from Hookkeeper"):
         await failing(lambda c: c.show_current_key())
 
 
