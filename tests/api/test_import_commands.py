@@ -37,7 +37,7 @@ def secret_of(number: int) -> str:
 
 @dataclass
 class Export:
-    """What a Svix server has, in the form of its answers."""
+    """The objects of a Svix server, in the form of its answers."""
 
     applications: list[Json]
     event_types: list[Json]
@@ -45,9 +45,9 @@ class Export:
     secrets: dict[str, str]
     headers: dict[str, Json]
     refused: Counter[str] = field(default_factory=Counter)
-    """How many requests of a path are still refused."""
+    """How many further requests to a path are refused."""
     reached: dict[str, asyncio.Event] = field(default_factory=dict)
-    """Paths whose requests get no answer, and when one has come."""
+    """Paths whose requests get no answer, with an event that is set when a request arrives."""
 
     def page(self, rows: Sequence[Json], key: str, iterator: str | None) -> Json:
         """Return a page of rows after the one that the iterator names. An iterator is given on the last page too."""
@@ -165,7 +165,7 @@ class Move:
         return json.loads(out)  # type: ignore[no-any-return]
 
     async def state(self) -> Json:
-        """Return all that our API shows, with the keys."""
+        """Return all objects in our API, with their signing keys."""
         found: Json = {}
         for path in ("tenants", "event-types", "webhooks"):
             found[path] = []
@@ -183,7 +183,7 @@ class Move:
 
 
 def described(state: Json, uid: str) -> Json:
-    """Return what was copied of an endpoint."""
+    """Return the copied fields of an endpoint."""
     (row,) = [row for row in state["webhooks"] if row["uid"] == uid]
     assert row["payload"]["format"] == "svix"
     copied = ("tenant", "url", "description", "enabled", "channels", "metadata", "rate_limit", "secret")
@@ -226,7 +226,7 @@ LOSSES = {
         "header authorization: Svix does not show its value, set it here",
     ],
 }
-"""What cannot be copied, by object."""
+"""The expected losses by object."""
 
 
 def counted(**given: int) -> Json:
@@ -298,7 +298,7 @@ async def test_a_move_copies_everything_and_receivers_verify_with_the_old_secret
         assert await move.state() == before
 
 
-async def test_a_further_run_copies_what_has_changed_and_keeps_what_was_set_here(
+async def test_another_run_copies_changes_and_keeps_values_that_were_set_here(
     instance: Instance, inbox: Receiver
 ) -> None:
     async with moving(instance, inbox.url) as move:
@@ -354,7 +354,7 @@ async def test_an_interrupted_run_goes_on(instance: Instance, inbox: Receiver) -
         ]
 
 
-async def test_a_wrong_token_or_address_is_said_also_by_a_dry_run(instance: Instance, inbox: Receiver) -> None:
+async def test_a_dry_run_reports_a_wrong_token_or_address(instance: Instance, inbox: Receiver) -> None:
     async with moving(instance, inbox.url) as move:
         code, _, err = await move.run(token="other")
         assert (code, "answers 401 Unauthorized" in err, "other" in err) == (1, True, False)

@@ -293,7 +293,7 @@ def answer(folder: Path, name: str, data: Any) -> Path:
     return file
 
 
-def test_answers_of_convoy_are_read_in_pages_and_nothing_is_forgotten(tmp_path: Path) -> None:
+def test_pages_of_convoy_are_read_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
     endpoints = [OF_CONVOY, OF_CONVOY | {"uid": "01ALONE", "owner_id": "beta"}]
     pages = [
         answer(tmp_path, str(n), {"content": [row], "pagination": {"has_next_page": n == 0}})
