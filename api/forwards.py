@@ -1,8 +1,8 @@
-"""Addresses of the API whose requests are handed to a command line that is connected by a stream, and answered by it:
-webhooks of a machine without a public address.
+"""Forward requests to a command line on a machine without a public address, which answers them.
 
-An address is proof of itself (`AddressTokens`), so it outlasts the process. Everything else is in its memory: a request
-that finds no command line here is answered with 503, and Temporal retries the delivery.
+The command line opens a stream for an address of the API. An address proves itself (`AddressTokens`), so it outlasts
+the process. Everything else is in the memory of the process that has the stream: others answer with 503, and Temporal
+retries the delivery.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from hookkeeper.services.fields import RequestModel, ResponseModel, with_example
 from hookkeeper.services.rate_limits import RateLimits
 
 MAX_WAITING, MAX_WAITING_PER_TENANT = 64, 16
-"""Requests that wait for their answers. Each holds its body and a connection."""
+"""Requests that wait for answers. Each holds its body and a connection."""
 RATE, COUNTED_BYTES = "200/second", 64 * 1024
-"""Requests to the addresses of a tenant. Each counts once more for each 64 KiB of its body, which becomes JSON on the
-event loop: of the largest ones, this is six a second.
+"""Requests to the addresses of a tenant. Each 64 KiB of a body counts as one more request, because a body becomes JSON
+on the event loop. This allows six of the largest bodies a second.
 """
 MAX_WAIT = 30.0
 """Seconds, the longest timeout of a webhook."""
@@ -43,7 +43,7 @@ RECONNECT_AFTER = 1000
 NOT_FORWARDED = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "via", "forwarded"}
 )
-"""Headers of the connection to this API; so are all that begin with `x-forwarded-`."""
+"""Headers of the connection to this API, as are those that begin with `x-forwarded-`."""
 Stream = asyncio.Queue[str | None]
 """The ids of requests for a command line. None ends it."""
 
@@ -57,28 +57,28 @@ class ForwardRequest(ResponseModel):
 
     id: str
     headers: dict[str, str]
-    """Its own headers, without those of the connection to this API."""
+    """The headers, without those of the connection to this API."""
     body: str
 
 
 class ForwardAnswer(RequestModel):
-    """What the receiver behind the command line has answered. It becomes the outcome of the attempt."""
+    """The answer of the receiver behind the command line. It becomes the outcome of the attempt."""
 
     model_config = with_examples({"id": "0123456789abcdef0123456789abcdef", "status": 200, "body": "ok"})
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
     """The id of the request."""
     status: int = Field(ge=200, le=599, strict=True)
-    """Its status. 502: the command line could not reach it."""
+    """The status; 502 if the command line could not reach the receiver."""
     body: str = Field("", max_length=MAX_ANSWER)
-    """The start of its body."""
+    """The start of the body."""
     retry_after: str | None = Field(None, max_length=100, pattern="^[ -~]*$")
-    """Its header `Retry-After`."""
+    """The header `Retry-After`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A request that waits. Its body is kept no longer than that, whether the command line reads it or not."""
+    """A request that waits. Its body is kept only while it waits, also if the command line does not read it."""
 
     message: ServerSentEvent
     answer: asyncio.Future[ForwardAnswer]
@@ -101,7 +101,7 @@ class Forwards:
         self._is_closed = False
 
     def check(self, token: str, caller: Caller) -> None:
-        """Raise NotFound unless it is the token of an address that the caller may serve."""
+        """Raise NotFound unless the token is valid, and the caller may serve its tenant."""
         tenant = self.tokens.tenant_of(token)
         if tenant is None or caller.tenant not in (None, tenant):
             raise NotFound("There is no such address.")
@@ -114,7 +114,7 @@ class Forwards:
         """
         self.check(token, caller)
         if self._is_closed:
-            raise ServiceUnavailable("This process stops: connect again.", headers={"retry-after": "1"})
+            raise ServiceUnavailable("This process is stopping: connect again.", headers={"retry-after": "1"})
         tenant = caller.tenant or ""
         if not self._limit.acquire_now(tenant):
             metrics.count_limit("streams")
@@ -129,7 +129,7 @@ class Forwards:
             self._limit.release(tenant)
 
     async def messages(self, token: str, stream: Stream, caller: Caller) -> AsyncIterator[ServerSentEvent]:
-        """Yield the requests of a stream, until it is replaced, or its key has ended."""
+        """Yield the requests of a stream until another one replaces it, or its key has ended."""
         yield ServerSentEvent(event="ready", data={}, retry=RECONNECT_AFTER)
         loop = asyncio.get_running_loop()
         check_at = loop.time() + CHECK_INTERVAL
@@ -150,7 +150,7 @@ class Forwards:
 
     @contextmanager
     def place(self, tenant: str) -> Iterator[None]:
-        """Hold a request of a tenant while the block lasts. Raises TooManyRequests."""
+        """Count a request of a tenant as waiting while the block lasts. Raises TooManyRequests."""
         if not self._waiting.acquire_now(tenant):
             metrics.count_limit("forwards")
             raise TooManyRequests("Too many requests wait for answers.", headers={"retry-after": "1"})
@@ -161,7 +161,9 @@ class Forwards:
 
     async def count(self, tenant: str, size: int) -> None:
         """Count a request with a body of this size. Raises RateLimited."""
-        await self._rates.count(tenant, RATE, "Too much is forwarded for the tenant.", cost=1 + size // COUNTED_BYTES)
+        await self._rates.count(
+            tenant, RATE, "Too many requests are forwarded for this tenant.", cost=1 + size // COUNTED_BYTES
+        )
 
     async def deliver(self, token: str, headers: Mapping[str, str], body: bytes) -> ForwardAnswer:
         """Hand a request to the stream of its address, and wait for the answer. Raises ServiceUnavailable."""
@@ -183,20 +185,22 @@ class Forwards:
             del self._requests[token, id_]
 
     def answer(self, token: str, given: ForwardAnswer) -> None:
-        """Answer a request. Raises NotFound if it does not wait any more."""
+        """Answer a request. Raises NotFound if it no longer waits."""
         waiting = self._requests.get((token, given.id))
         if waiting is None or waiting.answer.done():
-            raise NotFound("The request does not wait for an answer any more.")
+            raise NotFound("The request no longer waits for an answer.")
         waiting.answer.set_result(given)
 
     def close(self) -> None:
-        """End all streams and waits, and take no more: a server that stops would wait for them."""
+        """End all streams and waiting requests, and accept no more: a server that stops would wait for them."""
         self._is_closed = True
         for token in [*self._streams]:
             self._end(token)
         for waiting in self._requests.values():
             if not waiting.answer.done():
-                waiting.answer.set_exception(ServiceUnavailable("This process stops.", headers={"retry-after": "1"}))
+                waiting.answer.set_exception(
+                    ServiceUnavailable("This process is stopping.", headers={"retry-after": "1"})
+                )
 
     def _end(self, token: str) -> None:
         """End the stream of an address, if it has one."""

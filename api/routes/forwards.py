@@ -1,4 +1,4 @@
-"""Forward deliveries to a command line: make an address, take its requests as a stream, answer them."""
+"""Forward deliveries to a command line: create an address, stream its requests, answer them."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Annotated
@@ -19,7 +19,7 @@ from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import ResponseModel, with_examples
 
 MAX_BODY, MAX_ANSWER_BYTES = 2 * 1024 * 1024, 32 * 1024
-"""Bytes of a request, as many as the largest rendered payload, and of the JSON of an answer."""
+"""Bytes of a request, which is the size of the largest rendered payload, and of the JSON of an answer."""
 TOKEN = "QPzD6v0xH5Lh1kVb6k7Qy2v5l0a8c3FjbWU"  # noqa: S105  # an example
 STREAMED = {
     "examples": {
@@ -41,8 +41,8 @@ class ForwardRoute(StrictRoute):
 
 router = APIRouter(prefix="/v1/forwards", tags=["webhooks"], route_class=AnswerRoute, responses=KEYED)
 address_router = APIRouter(prefix="/v1/forwards", include_in_schema=False, route_class=ForwardRoute)
-"""The addresses, which need no key. They have the path of their streams: a balancer that chooses processes by the path
-brings both to the same one."""
+"""The addresses, which need no key. An address and its stream have the same path, so that a balancer can send both to
+the same process."""
 
 
 class ForwardAddress(ResponseModel):

@@ -34,9 +34,9 @@ from hookkeeper.services.tenants import NewTenant, TenantChanges, TenantService
 
 router = APIRouter(**ROUTES)
 GENERATED = "app_"
-"""What the ids begin with of applications without a uid."""
+"""The prefix of ids of applications without a uid."""
 ANY_READ = needs("events:read", "webhooks:read")
-Throttled = Annotated[Any, untranslatable("an application is not throttled: set throttleRate of its endpoints")]
+Throttled = Annotated[Any, untranslatable("an application has no common rate: set throttleRate of its endpoints")]
 
 
 class ApplicationPatch(In):
@@ -78,7 +78,7 @@ class PortalAccessIn(In):
     expiry: int | None = None
     read_only: bool | None = None
     feature_flags: Annotated[Any, untranslatable("event types have no feature flags")] = None
-    session_id: Annotated[Any, untranslatable("a session of the portal has an id of its own")] = None
+    session_id: Annotated[Any, untranslatable("a session of the portal has a generated id")] = None
     capabilities: Annotated[Any, untranslatable("use readOnly, or POST /v1/portal-links")] = None
 
 
@@ -88,7 +88,7 @@ class PortalAccessOut(Out):
 
 
 def _fields(given: ApplicationPatch) -> dict[str, Any]:
-    """Return what was sent of name and metadata."""
+    """Return name and metadata, if they were sent."""
     return {name: value for name in ("name", "metadata") if (value := getattr(given, name)) is not None}
 
 
@@ -97,7 +97,7 @@ def _uid(app_id: str) -> str | None:
 
 
 def _check_uid(uid: str | None, app_id: str) -> None:
-    """Raise Invalid for another uid than the application has."""
+    """Raise Invalid if the uid is not that of the application."""
     if uid not in (app_id, _uid(app_id)):
         raise Invalid.field("uid", "is the id of the application, and cannot be changed")
 
@@ -171,7 +171,7 @@ async def put_application(app_id: str, new: ApplicationIn, tenants: TenantsDep, 
 
 @router.patch("/app/{app_id}", dependencies=[needs("admin")])
 async def change_application(app: Application, given: ApplicationPatch, tenants: TenantsDep) -> ApplicationOut:
-    """Change what is sent."""
+    """Change the fields that are sent."""
     if "uid" in given.model_fields_set:
         _check_uid(given.uid, app.id)
     return ApplicationOut.of(await tenants.change(app.id, translated(TenantChanges, **_fields(given))))
@@ -179,7 +179,7 @@ async def change_application(app: Application, given: ApplicationPatch, tenants:
 
 @router.delete("/app/{app_id}", status_code=204, dependencies=[needs("admin")])
 async def delete_application(app: Application, tenants: TenantsDep) -> None:
-    """Delete an application with all that it has, in the background."""
+    """Delete an application with all its data, in the background."""
     await tenants.delete(app.id)
 
 
@@ -206,7 +206,7 @@ async def open_portal(
 
 @router.post("/auth/logout", status_code=204, dependencies=[ANY_READ])
 async def log_out() -> None:
-    """Do nothing: keys are revoked by `/v1/keys`, and sessions of the portal by `/v1/portal-sessions`."""
+    """Do nothing. `/v1/keys` revokes keys, and `/v1/portal-sessions` ends sessions of the portal."""
 
 
 health_router = APIRouter(prefix=PREFIX, include_in_schema=False)
@@ -215,4 +215,4 @@ health_router = APIRouter(prefix=PREFIX, include_in_schema=False)
 @health_router.api_route("/health", methods=["GET", "HEAD"], status_code=204)
 @health_router.api_route("/health/ping", methods=["GET", "HEAD"], status_code=204)
 async def ping() -> None:
-    """Answer."""
+    """Answer 204 while the process runs."""

@@ -1,6 +1,6 @@
-"""Attempts, by message and by endpoint; the endpoints of a message, and the messages of an endpoint; send again.
+"""Attempts by message and by endpoint, endpoints of a message, messages of an endpoint, and resend.
 
-Lists are of deliveries to URLs: Svix sends no emails and no notifications.
+Lists contain deliveries to URLs only: Svix sends no emails and no notifications.
 """
 
 import re
@@ -50,9 +50,9 @@ STATUS: dict[DeliveryStatus, int] = {
     "failed": FAIL,
     "cancelled": CANCELED,
 }
-"""Svix's status of a delivery: the open server no longer has PENDING. Of attempts, there are SUCCESS and FAIL."""
+"""Svix's status of a delivery. The open server no longer has PENDING. An attempt is SUCCESS or FAIL."""
 READ_AT_ONCE = 50
-"""Messages that are read for a page of attempts to an endpoint."""
+"""Messages that are read for one page of attempts to an endpoint."""
 UNKNOWN = "There is no such attempt."
 Status = Annotated[int | None, Query(ge=SUCCESS, le=CANCELED)]
 Expanded = Annotated[bool, Query(alias="expanded_statuses")]
@@ -86,7 +86,7 @@ class EndpointMessageOut(MessageOut):
 
 
 class Wanted(NamedTuple):
-    """Which attempts a list has, and whether each has its message."""
+    """The conditions of a list of attempts, and whether each shows its message."""
 
     status: int | None
     code_class: int | None
@@ -95,7 +95,7 @@ class Wanted(NamedTuple):
     with_msg: bool
 
     def of(self, snapshot: EventSnapshot, endpoint_id: str | None = None) -> list[AttemptOut]:
-        """Return those of a message, the latest first."""
+        """Return the attempts of a message that meet the conditions, the latest first."""
         return [attempt for attempt in _attempts(snapshot, endpoint_id, self.with_msg) if self.has(attempt)]
 
     def has(self, attempt: AttemptOut) -> bool:
@@ -116,7 +116,7 @@ async def _wanted(
     with_content: bool = True,
     expanded: Expanded = False,
 ) -> Wanted:
-    """Read the filter. Attempts always have their responses, and are never canceled: two parameters change nothing."""
+    """Read the conditions. Two have no effect: attempts always show their responses, and are never CANCELED."""
     return Wanted(status, status_code_class, before, after, with_msg)
 
 
@@ -159,7 +159,7 @@ def _id(number: int, endpoint_id: str, event_id: str) -> str:
 
 
 def _state(status: DeliveryStatus, next_attempt: datetime | None, expanded: bool) -> dict[str, Any]:
-    """Return what an answer has of a delivery."""
+    """Return the fields of a delivery in answers."""
     number = STATUS[status]
     if number == CANCELED and not expanded:
         number = FAIL
@@ -198,8 +198,8 @@ async def list_attempts_of_endpoint(
 ) -> ListResponse[AttemptOut]:
     """List the attempts to an endpoint, those of the newest message first.
 
-    A page can have fewer items than `limit` without being the last one: only `done` tells. An iterator is the id of an
-    attempt; number 0 stands for all of a message.
+    A page can have fewer items than `limit`: only `done` marks the last one. An iterator is the id of an attempt; the
+    number 0 stands for all attempts of a message.
     """
     start, is_backwards = paging.start
     found: list[AttemptOut] = []
@@ -225,7 +225,7 @@ async def list_attempts_of_endpoint(
 
 
 async def _snapshot_of(attempt_id: str, app: Tenant, endpoint: Webhook, gateway: Gateway) -> EventSnapshot:
-    """Return the event of an attempt to the endpoint. Raises Malformed."""
+    """Return the event of an attempt to the endpoint. Raises Malformed for an unknown attempt."""
     match = re.fullmatch(rf"atmpt_\d+_{endpoint.id}_({EVENT_ID[1:-1]})", attempt_id, re.ASCII)
     try:
         if match:
@@ -248,7 +248,7 @@ async def show_attempt(
 
 @router.delete("/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content", dependencies=[needs("events:write")])
 async def expunge_attempt(_: Annotated[AttemptOut, Depends(show_attempt)]) -> None:
-    """Refuse: a history does not change."""
+    """Refuse, because a history does not change."""
     raise Invalid.field("attempt_id", "a response is erased together with its message: DELETE …/msg/{msg_id}/content")
 
 
@@ -284,7 +284,7 @@ async def list_messages_of_endpoint(
 async def list_endpoints_of_message(
     app: Application, msg_id: MessageId, gateway: GatewayDep, store: StoreDep, paging: PagingDep
 ) -> ListResponse[MessageEndpointOut]:
-    """List the endpoints of a message with the states of their deliveries. Of a deleted one, little is known."""
+    """List the endpoints of a message with the states of their deliveries, also deleted endpoints."""
     snapshot = await gateway.read(app.id, msg_id)
     deliveries, accepted_at = _to_urls(snapshot), snapshot.event.accepted_at
     known = (await store.webhooks.many({each.webhook_id for each in deliveries}, app.id)).readable
@@ -300,7 +300,7 @@ async def list_endpoints_of_message(
 
 
 def _deleted(delivery: Delivery, app: Tenant, accepted_at: datetime) -> Webhook:
-    """Return what a message knows of an endpoint that was deleted, dated as the message is."""
+    """Return a deleted endpoint as far as the message knows it, with the time of the message."""
     return Webhook(
         id=delivery.webhook_id,
         tenant=app.id,

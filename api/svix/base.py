@@ -1,7 +1,7 @@
-"""What the routes of Svix's API share: models in camel case, pages, who is named by the path, idempotency keys.
+"""Shared parts of the routes of Svix's API: models in camel case, pages, objects in paths, idempotency keys.
 
-Each route calls the services that routes of `/v1` call, with their requests. Errors are raised as everywhere, and
-`api.svix.errors` writes them as Svix does.
+The routes call the same services as those of `/v1`, with the same requests. They raise the same errors, which
+`api.svix.errors` writes in Svix's form.
 """
 
 import hashlib
@@ -41,13 +41,13 @@ Ordering = Literal["ascending", "descending"]
 SvixTime = Annotated[GivenTime, BeforeValidator(lambda given: str(given).replace(" UTC", "Z"))]
 """A time, also as Rust writes it: `2026-01-02 03:04:05 UTC`."""
 ReadRows = Callable[[int, str | None, bool], Awaitable[tuple[list[Row], str | None]]]
-"""Reads up to a limit of rows after a cursor, in ascending order or not; returns where the next ones begin, if any."""
+"""Reads up to `limit` rows after a cursor, in ascending order if the flag is true. Returns them and the next cursor."""
 BACKWARDS = "-"
-"""What the iterator of a page before an item begins with; a signed one has it within."""
+"""The prefix of an iterator that reads backwards. In a signed iterator, it is part of the signed text."""
 
 
 class SvixPaths:
-    """Middleware: a path may end with a slash, and lists in queries may have brackets, as Svix's server reads them."""
+    """Middleware that accepts a slash at the end of a path and brackets in names of lists in queries, as Svix does."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -60,15 +60,15 @@ class SvixPaths:
 
 
 class SvixRoute(GuardedRoute):
-    """A route of Svix's API. The OpenAPI document is that of `/v1` alone: Svix publishes its own."""
+    """A route of Svix's API. It is not in our OpenAPI document: Svix publishes its own."""
 
 
 ROUTES: dict[str, Any] = {"prefix": PREFIX, "route_class": SvixRoute, "include_in_schema": False}
-"""How a router of Svix's API is made."""
+"""Arguments of each router of Svix's API."""
 
 
 class In(RequestModel):
-    """Base of the models of requests. Values are checked by the requests of ours that they are translated to."""
+    """Base of the models of requests. The request of `/v1` that a model is translated to checks its values."""
 
     model_config = ConfigDict(alias_generator=to_camel)
 
@@ -87,7 +87,7 @@ IdentifiedItem = TypeVar("IdentifiedItem", bound=Identified)
 
 
 def untranslatable(reason: str) -> AfterValidator:
-    """Refuse a field that has no counterpart, unless its value means the same as none."""
+    """Return a validator that refuses a field without a counterpart, unless its value is null, false or empty."""
 
     def refuse(value: Any) -> None:
         if value:
@@ -97,7 +97,7 @@ def untranslatable(reason: str) -> AfterValidator:
 
 
 def translated(model: type[ReadModel], **fields: Any) -> ReadModel:
-    """Make a request of ours. Raises Invalid, which names the fields as we do."""
+    """Make a request of `/v1`. Raises Invalid, with the names that the fields have there."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -109,11 +109,11 @@ class ListResponse(BaseModel, Generic[Item]):
     iterator: str | None
     prevIterator: str | None  # noqa: N815 - an alias generator does not reach the models of items
     done: bool
-    """There is nothing more in the direction of the request."""
+    """Whether the list ends here, in the direction of the request."""
 
 
 class Paging(NamedTuple):
-    """The page that a request wants: after an item of the list, or before one."""
+    """The page that a request names: the one after an item of the list, or before it."""
 
     limit: int
     iterator: str
@@ -124,7 +124,7 @@ class Paging(NamedTuple):
     async def ordered(
         self, order: Ordering, read: ReadRows[Row], at: Callable[[Row], str], show: Callable[[Row], Item]
     ) -> ListResponse[Item]:
-        """Read a page of a list that can be read from both ends; `at` is the cursor of a row, which is signed."""
+        """Read a page of a list that has both directions. `at` returns the cursor of a row; iterators are signed."""
         signed = PageCursor(self.key, self.path, self.iterator or None)
         start, is_backwards = _read_iterator(signed.start or "")
         rows, more = await read(self.limit, start or None, (order == "ascending") != is_backwards)
@@ -140,11 +140,11 @@ class Paging(NamedTuple):
 
     @property
     def start(self) -> tuple[str, bool]:
-        """The id of the item that the page begins after, or else ends before."""
+        """The id in the iterator, and whether the page ends before this item instead of beginning after it."""
         return _read_iterator(self.iterator)
 
     def of_whole(self, items: Sequence[IdentifiedItem]) -> ListResponse[IdentifiedItem]:
-        """Make a page of a list that is short enough to be made as a whole. Raises Malformed for an unknown item."""
+        """Make a page from all items of a list. Raises Malformed for an iterator with an unknown id."""
         (start, is_backwards), ids = self.start, [item.id for item in items]
         if start and start not in ids:
             raise bad_cursor()
@@ -156,13 +156,13 @@ class Paging(NamedTuple):
 def page_of(
     items: Sequence[IdentifiedItem], done: bool, first: str | None = None, last: str | None = None
 ) -> ListResponse[IdentifiedItem]:
-    """Make a page whose iterators are ids: of the first and the last item, or of others that were read."""
+    """Make a page whose iterators are ids: `first` and `last`, by default those of the first and the last item."""
     first, last = first or (items[0].id if items else None), last or (items[-1].id if items else None)
     return ListResponse(data=list(items), iterator=last, prevIterator=first and BACKWARDS + first, done=done)
 
 
 def _read_iterator(text: str) -> tuple[str, bool]:
-    """Return where a page begins or, if it is read backwards, ends."""
+    """Return the start of a page, and whether it is read backwards."""
     return text.removeprefix(BACKWARDS), text.startswith(BACKWARDS)
 
 
@@ -172,7 +172,7 @@ async def _paging(
     iterator: str = "",
     with_content: bool = True,
 ) -> Paging:
-    """Read the page. `with_content` changes nothing in lists without contents."""
+    """Read the parameters of a page. `with_content` has no effect in lists without contents."""
     return Paging(limit, iterator, state_of(request).cursor_key, request.url.path)
 
 
@@ -183,7 +183,7 @@ UNKNOWN_APPLICATION = "There is no such application."
 
 
 async def find_application(app_id: str, tenants: TenantService) -> Tenant:
-    """Return an application. Raises NotFound, also for another one than the key's."""
+    """Return an application. Raises NotFound, also if the key belongs to another one."""
     if not re.fullmatch(TENANT_PATTERN[1:-1], app_id, re.ASCII):
         raise NotFound(UNKNOWN_APPLICATION)
     tenant = await tenants.get(app_id)
@@ -193,7 +193,7 @@ async def find_application(app_id: str, tenants: TenantService) -> Tenant:
 
 
 def is_leaving(tenant: Tenant) -> bool:
-    """Return whether an application was deleted: that takes a while."""
+    """Return whether an application is being deleted."""
     return tenant.suspended_at is not None and tenant.reason == BEING_DELETED
 
 
@@ -220,7 +220,7 @@ MessageId = Annotated[str, Path(alias="msg_id", pattern=EVENT_ID)]
 
 
 class MessageFilter(NamedTuple):
-    """Which messages a list has."""
+    """The conditions of a list of messages."""
 
     before: datetime | None
     after: datetime | None
@@ -228,7 +228,7 @@ class MessageFilter(NamedTuple):
     event_types: tuple[str, ...]
 
     def search(self, app: Tenant, **others: Any) -> Search:
-        """Return the search that finds them, with other conditions."""
+        """Return the search for an application's messages, with further conditions."""
         keys = (Key(CHANNEL, self.channel),) if self.channel else ()
         found = Search(tenant=app.id, types=self.event_types, since=self.after, until=self.before, keys=keys)
         return replace(found, **others)
@@ -251,7 +251,7 @@ MessageFilterDep = Annotated[MessageFilter, Depends(_message_filter)]
 async def _mac_of_key(
     request: Request, idempotency_key: Annotated[str | None, Header(min_length=1, max_length=256)] = None
 ) -> str | None:
-    """Return a MAC of path and idempotency key, of which an id is made: the request, repeated, makes nothing new."""
+    """Return a MAC of path and idempotency key. A new object gets its id from it, so a repetition finds the object."""
     if idempotency_key is None:
         return None
     meant = f"idempotency\0{request.url.path}\0{idempotency_key}"

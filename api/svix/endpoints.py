@@ -46,21 +46,21 @@ from hookkeeper.times import utc_now
 router = APIRouter(**ROUTES)
 READ, WRITE = needs("webhooks:read"), needs("webhooks:write")
 SENSITIVE = frozenset({"authorization", "x-api-key", "x-auth-token", "www-authenticate"})
-"""Headers whose values are never shown."""
+"""Headers whose values are not shown."""
 RESERVED = ("x-svix-", "x-amz", "x-goog", "x-gfe", "x-azure-", "x-fd-")
-"""What names of headers do not begin with."""
+"""Prefixes that names of headers must not have."""
 NULLABLE = frozenset({"uid", "rate_limit"})
-"""Fields of a webhook in which null has a meaning: there is none."""
+"""Fields of a webhook that can be null."""
 STATISTICS = timedelta(days=28)
 RECOVERABLE = timedelta(days=14)
 PING = "svix.ping"
-"""An event type whose example needs no catalogue."""
+"""An event type with a built-in example."""
 READS_KEY = "svix-libs/2."
-"""How the user agent of clients begins that read the new key from the answer to a rotation."""
+"""The start of the user agent of clients that read the new key from the answer to a rotation."""
 
 
 class EndpointPatch(In):
-    """Clients of the first version send `filterTypes`, `rateLimit` and `version`, which means nothing."""
+    """A change. Clients of the first version send `filterTypes`, `rateLimit`, and `version`, which has no effect."""
 
     url: str = ""
     uid: str | None = None
@@ -73,7 +73,7 @@ class EndpointPatch(In):
     metadata: Any = Field(default_factory=dict)
     throttle_rate: int | None = Field(None, validation_alias=AliasChoices("throttleRate", "rateLimit"))
     version: Any = None
-    secret: Annotated[Any, untranslatable("is changed by POST …/secret/rotate")] = None
+    secret: Annotated[Any, untranslatable("cannot be changed here: use POST …/secret/rotate")] = None
 
 
 class EndpointUpdate(EndpointPatch):
@@ -102,7 +102,7 @@ class EndpointOut(Identified):
 
 
 def shown(row: Webhook) -> dict[str, Any]:
-    """Return what an answer has of an endpoint, for clients of both versions."""
+    """Return the fields of an endpoint in answers, with the names for clients of both versions."""
     types = None if "*" in row.events else row.events
     rate = max(round(row.rate_limit), 1) if row.rate_limit else None
     return {
@@ -127,7 +127,7 @@ def _out(row: Webhook) -> EndpointOut:
 
 
 def _unreserved(headers: dict[str, Any]) -> dict[str, Any]:
-    """Refuse names that Svix reserves. Most others that it refuses are refused for each webhook."""
+    """Raise ValueError for a name that Svix reserves. The rules of webhooks refuse most others that Svix refuses."""
     for name in headers:
         if name.lower().startswith(RESERVED):
             raise ValueError(f"{name} is reserved")
@@ -181,7 +181,7 @@ class ExampleIn(In):
 
 
 def _fields(given: EndpointPatch) -> dict[str, Any]:
-    """Return the fields of the webhook that were sent."""
+    """Return the sent fields as fields of a webhook."""
     fields = {name: getattr(given, name) for name in given.model_fields_set - {"version"}}
     if "event_types" in fields:
         fields["events"] = fields.pop("event_types") or ["*"]
@@ -197,19 +197,19 @@ def _fields(given: EndpointPatch) -> dict[str, Any]:
 
 
 def _key(given: str | None) -> str | None:
-    """Return a signing key as we write it: Svix takes one without its prefix too."""
+    """Return a signing key with its prefix, which Svix makes optional."""
     if not given or given.startswith((SYMMETRIC, ASYMMETRIC)):
         return given
     return SYMMETRIC + given
 
 
 def _shown_key(webhook: Webhook) -> str:
-    """Return what verifies: of an asymmetric key the public one."""
+    """Return the key that verifies signatures: the public part of an asymmetric key."""
     return public_key(webhook.secret) if is_asymmetric(webhook.secret) else webhook.secret
 
 
 async def _create(app: Tenant, given: EndpointUpdate, webhooks: WebhookService, mac: str | None = None) -> EndpointOut:
-    """Register a webhook. With the MAC of an idempotency key, it has an id that follows from it."""
+    """Register a webhook, or return the one with the id that is made from the MAC of the idempotency key."""
     new = translated(NewWebhook, tenant=app.id, payload=Payload(format="svix"), **_fields(given))
     await _check_types(new.events, webhooks)
     webhook_id = webhook_id_of(mac) if mac else None
@@ -220,7 +220,7 @@ async def _create(app: Tenant, given: EndpointUpdate, webhooks: WebhookService, 
 
 
 async def _check_types(patterns: Sequence[str], webhooks: WebhookService) -> None:
-    """Raise Invalid for an event type that the catalogue does not have, as Svix does. Patterns match what is added."""
+    """Raise Invalid for an event type that is not in the catalogue, as Svix does. A pattern need not match one."""
     names = [pattern for pattern in patterns if not pattern.endswith("*")]
     known = {name for name, _ in await webhooks.store.catalogue.matching(names, len(names))} if names else set()
     if missing := [name for name in names if name not in known]:
@@ -250,7 +250,7 @@ async def list_endpoints(
 
 @router.post("/app/{app_id}/endpoint", status_code=201, dependencies=[WRITE])
 async def create_endpoint(app: Application, new: EndpointIn, webhooks: WebhooksDep, mac: KeyMac) -> EndpointOut:
-    """Register a webhook that sends as Svix does: the payload alone, with headers `svix-…`."""
+    """Register a webhook that sends what Svix sends: the payload alone, with headers `svix-…`."""
     return await _create(app, new, webhooks, mac)
 
 
@@ -264,7 +264,7 @@ async def show_endpoint(endpoint: Endpoint) -> EndpointOut:
 async def put_endpoint(
     app: Application, endpoint_id: str, new: EndpointUpdate, store: StoreDep, webhooks: WebhooksDep, response: Response
 ) -> EndpointOut:
-    """Replace all of an endpoint but its headers and its secret, or register it."""
+    """Replace an endpoint except its headers and its secret, or register it."""
     endpoint = await find_endpoint(app, endpoint_id, store)
     if endpoint is None:
         response.status_code = 201
@@ -275,7 +275,7 @@ async def put_endpoint(
 
 @router.patch("/app/{app_id}/endpoint/{endpoint_id}", dependencies=[WRITE])
 async def change_endpoint(endpoint: Endpoint, given: EndpointPatch, webhooks: WebhooksDep) -> EndpointOut:
-    """Change what is sent."""
+    """Change the fields that are sent."""
     return _out(await _change(endpoint, _fields(given), webhooks))
 
 
@@ -287,7 +287,7 @@ async def delete_endpoint(endpoint: Endpoint, webhooks: WebhooksDep) -> None:
 
 @router.get("/app/{app_id}/endpoint/{endpoint_id}/headers", dependencies=[needs("webhooks:secrets", "webhooks:write")])
 async def show_headers(endpoint: Endpoint) -> HeadersOut:
-    """Show the headers, of sensitive ones the names. Others are shown to keys that may read the signing key."""
+    """Show the headers, but only the names of sensitive ones. The key must be allowed to read the signing key."""
     sensitive = [name for name in endpoint.headers if name.lower() in SENSITIVE]
     values = {name: value for name, value in endpoint.headers.items() if name not in sensitive}
     return HeadersOut(headers=values, sensitive=sensitive)
@@ -310,7 +310,7 @@ async def change_headers(endpoint: Endpoint, given: HeadersPatchIn, webhooks: We
 
 @router.get("/app/{app_id}/endpoint/{endpoint_id}/secret", dependencies=[needs("webhooks:secrets", "webhooks:write")])
 async def show_secret(endpoint: Endpoint, webhooks: WebhooksDep) -> SecretOut:
-    """Show the signing key. The audit log has who did."""
+    """Show the signing key, and note it in the audit log."""
     await webhooks.note_shown(endpoint)
     return SecretOut(key=_shown_key(endpoint))
 
@@ -324,9 +324,9 @@ async def rotate_secret(
     given: RotateIn | None = None,
     user_agent: Annotated[str, Header()] = "",
 ) -> Response:
-    """Set a new signing key. One previous key signs too; while it does, a further rotation is answered with 409.
+    """Set a new signing key. The previous key signs too; while it does, another rotation is answered with 409.
 
-    The open server answers without a body. Clients from 2.0 on, as the Python one, read the new key from it.
+    The open server answers without a body. Clients from 2.0 on, such as the Python one, read the new key from a body.
     """
     given = given or RotateIn()
     fields: dict[str, Any] = {"secret": _key(given.key)} if given.key else {}
@@ -343,7 +343,7 @@ async def rotate_secret(
 async def show_stats(
     endpoint: Endpoint, index: IndexDep, since: SvixTime | None = None, until: SvixTime | None = None
 ) -> StatsOut:
-    """Count deliveries by what became of them, by default of the latest 28 days."""
+    """Count deliveries by outcome, by default those of the latest 28 days."""
     now = utc_now()
     until = until or now
     since = since or until - STATISTICS

@@ -1,4 +1,4 @@
-"""Writes problems as Svix does: `{"code", "detail"}`, and invalid fields as a list."""
+"""Write problems in Svix's form: `{"code", "detail"}`, with a list of invalid fields as `detail`."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ CODES = {
     413: "payload_too_large",
     500: "server_error",
 }
-"""Codes that Svix has; others are those of our problems."""
+"""Svix's codes by status. Other statuses have the code of our problem."""
 NAMES = {
     "events": "eventTypes",
     "enabled": "disabled",
@@ -30,15 +30,15 @@ NAMES = {
     "session_lifetime": "expiry",
     "cursor": "iterator",
 }
-"""What Svix calls our fields."""
+"""Svix's names of our fields."""
 NAMES_AT = {"msg": {"id": "eventId"}, "rotate": {"secret": "key", "grace": "gracePeriodSeconds"}}
-"""What it calls some of them at paths with this end."""
+"""Other names, by the last part of the path."""
 
 
 def as_svix(problem: Problem, request: Request) -> JSONResponse:
-    """Make the answer to a request."""
+    """Return a problem as Svix's answer to a request."""
     if isinstance(problem, Unprocessable) or problem.errors:
-        problem.status_code = 422  # also of a bad iterator
+        problem.status_code = 422  # also for a bad iterator
         names = NAMES | NAMES_AT.get(request.url.path.rpartition("/")[2], {})
         content: dict[str, Any] = {
             "detail": list(_items(problem, "query" if request.method == "GET" else "body", names))
@@ -50,7 +50,7 @@ def as_svix(problem: Problem, request: Request) -> JSONResponse:
 
 
 def _items(problem: Problem, place: str, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Write each invalid field as an item; without one, the whole body."""
+    """Yield an item for each invalid field; if there is none, one for the whole body or query."""
     for error in problem.errors:
         first, *rest = re.split(r"[./]", error.path)  # within data, it goes on as a JSON pointer
         yield {"loc": [place, names.get(first, first), *rest], "msg": error.detail, "type": "value_error"}

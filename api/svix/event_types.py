@@ -1,4 +1,4 @@
-"""Event types: those of our catalogue, with one version of their schema."""
+"""Event types, which are those of our catalogue. Each has one version of its schema."""
 
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from hookkeeper.services.fields import EVENT_TYPE, MAX_EVENT_TYPE, Time
 router = APIRouter(**ROUTES)
 ANY_READ = needs("events:read", "webhooks:read")
 VERSION = "1"
-"""The version of a schema, as answers name it."""
+"""The name of a schema's version in answers."""
 Flags = Annotated[Any, untranslatable("event types have no feature flags")]
 Name = Annotated[str, Path(alias="event_type_name", pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE)]
 
@@ -25,16 +25,16 @@ class EventTypePatch(In):
     description: Any = None
     archived: bool | None = None
     schemas: dict[str, Any] | None = None
-    deprecated: Annotated[Any, untranslatable("archive the event type, or say it in its description")] = None
+    deprecated: Annotated[Any, untranslatable("archive the event type, or describe it as deprecated")] = None
     feature_flag: Flags = None
     feature_flags: Flags = None
-    group_name: Annotated[Any, untranslatable("event types are grouped by their names: order.paid, order.*")] = None
+    group_name: Annotated[Any, untranslatable("names form groups: order.* has order.paid")] = None
 
 
 class EventTypeUpdate(EventTypePatch):
     description: str
     name: Any = None
-    """That of the path counts."""
+    """Ignored: the name is that in the path."""
 
 
 class EventTypeIn(EventTypeUpdate):
@@ -64,7 +64,7 @@ class EventTypeOut(Out):
 
 
 def _fields(given: EventTypePatch) -> dict[str, Any]:
-    """Return what was sent of the fields that we have. A schema's examples are those of the event type."""
+    """Return the sent fields as fields of our event types. A schema's examples become those of the event type."""
     sent = {name: getattr(given, name) for name in given.model_fields_set & {"name", "description", "archived"}}
     if sent.get("archived", False) is None:
         del sent["archived"]
@@ -97,7 +97,7 @@ async def list_event_types(
 
 @router.post("/event-type", status_code=201, dependencies=[needs("admin")])
 async def create_event_type(new: EventTypeIn, event_types: EventTypesDep) -> EventTypeOut:
-    """Add an event type, or take an archived one into use again."""
+    """Add an event type, or restore an archived one."""
     fields = _fields(new)
     try:
         return EventTypeOut.of(await event_types.add(translated(NewEventType, **fields)))
@@ -132,7 +132,7 @@ async def put_event_type(
 
 @router.patch("/event-type/{event_type_name}", dependencies=[needs("admin")])
 async def change_event_type(event_type_name: Name, given: EventTypePatch, event_types: EventTypesDep) -> EventTypeOut:
-    """Change what is sent."""
+    """Change the fields that are sent."""
     return EventTypeOut.of(await event_types.change(event_type_name, translated(EventTypeChanges, **_fields(given))))
 
 

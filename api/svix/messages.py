@@ -38,9 +38,9 @@ from hookkeeper.services.new_event import NewEvent, is_generated
 router = APIRouter(**ROUTES)
 MAX_CHANNELS = 5
 OF_KEY = "msg_"
-"""What the ids begin with of messages that have an idempotency key instead of an `eventId`."""
+"""The prefix of ids of messages with an idempotency key instead of an `eventId`."""
 ID_OF_KEY = re.compile(rf"{OF_KEY}[0-9a-f]{{32}}")
-Retention = Annotated[Any, untranslatable("how long a payload is kept is a property of Temporal's namespace")]
+Retention = Annotated[Any, untranslatable("HOOKKEEPER_RETENTION sets how long all payloads are kept")]
 
 
 class RawPayload(In):
@@ -56,10 +56,10 @@ class MessageIn(In):
     application: ApplicationIn | None = None
     tags: Annotated[Any, untranslatable("use channels, or search keys of the event type")] = None
     transformations_params: RawPayload | None = None
-    """Clients send a payload as a text in it, which must be JSON."""
+    """Clients send a payload as text in `rawPayload`; it must be JSON."""
     payload_retention_hours: Retention = None
     payload_retention_period: int | None = Field(None, ge=5, le=90)
-    """Days. It changes nothing: clients send it by default, and all payloads are kept as long as the log."""
+    """Days. It has no effect: clients send it by default, and all payloads are kept as long as the log."""
 
 
 class MessageOut(Out):
@@ -82,7 +82,7 @@ class MessageOut(Out):
 
 
 def message_fields(id_: str, type_: str, channels: Collection[str], data: Any) -> dict[str, Any]:
-    """Return what an answer has of a message. Events of `/v1` can have data that are no object."""
+    """Return the fields of a message in answers. Data of an event of `/v1` that are no object become `{"data": …}`."""
     return {
         "id": id_,
         "event_id": None if is_generated(id_) or ID_OF_KEY.fullmatch(id_) else id_,
@@ -96,7 +96,7 @@ def message_fields(id_: str, type_: str, channels: Collection[str], data: Any) -
 async def list_messages(
     app: Application, searches: SearchesDep, paging: PagingDep, wanted: MessageFilterDep, with_content: bool = True
 ) -> ListResponse[MessageOut]:
-    """List messages, newest first. A page with payloads has a few only: each is read from a history."""
+    """List messages, newest first. A page with payloads is short, because each is read from a history."""
 
     def show(row: ListedEvent, data: Any) -> MessageOut:
         fields = message_fields(row.id, row.type, row.channels, data)
@@ -133,8 +133,7 @@ async def create_message(
     mac: KeyMac,
     with_content: bool = True,
 ) -> MessageOut:
-    """Accept a message. With an idempotency key it can be sent again; without, a second one with its `eventId` is a
-    conflict.
+    """Accept a message. With an idempotency key, it can be repeated; without one, a known `eventId` is a conflict.
 
     An application that does not exist is added if the message describes it.
     """

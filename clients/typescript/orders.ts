@@ -1,4 +1,4 @@
-// Register a webhook to the URL in the argument, post an order, and print what became of it.
+// Register a webhook for the URL in the argument, post an order, and print its outcome.
 
 import { setTimeout as wait } from "node:timers/promises";
 import createClient from "openapi-fetch";
@@ -10,7 +10,7 @@ const api = createClient<paths>({
   headers: { authorization: `Bearer ${process.env.HOOKKEEPER_API_KEY}` },
 });
 
-// Posts an event, and again with the same id if it is unknown whether it was accepted.
+// Posts an event, and repeats the request with the same id if it may not have been accepted.
 async function send(event: components["schemas"]["NewEvent"]) {
   const body = { id: `evt_${crypto.randomUUID()}`, ...event };
   for (const seconds of [0.5, 2, 5, 0]) {

@@ -1,7 +1,7 @@
 """`hookkeeper listen --forward-to`: hand deliveries to a program on this machine, which needs no public address.
 
-The command makes an address of the API and a webhook with it, takes its requests as a stream, and reports the answers,
-which become the outcomes of the attempts. It deletes the webhook when it stops.
+The command creates an address of the API and a webhook with this URL. It streams the requests to the address, and
+reports the program's answers, which become the outcomes of the attempts. It deletes the webhook when it stops.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ from hookkeeper.cli.processes import run, until_stopped
 from hookkeeper.cli.signatures import signed_headers
 
 RECONNECT_AFTER = 1.0
-"""Seconds until a stream that has ended is opened again."""
+"""Seconds before a stream that has ended is opened again."""
 TIMEOUT = aiohttp.ClientTimeout(30)
-"""Seconds that the program has to answer, as many as a webhook can have."""
+"""Seconds in which the program must answer: the longest timeout of a webhook."""
 MAX_ANSWER = 4096
-"""Characters of an answer that are reported, as many as an attempt keeps."""
+"""Characters of an answer that are reported. An attempt keeps as many."""
 DISABLE_AFTER = 3600.0
-"""Seconds of failures after which a webhook is disabled that a killed command has left behind."""
+"""Seconds of failures that disable a webhook which a killed command has left behind."""
 MAX_KEPT = 200
 """Deliveries that the screen keeps."""
 FRAME = 0.1
@@ -50,7 +50,7 @@ WAITING = "Waiting for deliveries."
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """A delivery, and what the program has answered."""
+    """A delivery and the program's answer."""
 
     number: int
     event_id: str
@@ -62,7 +62,7 @@ class Forwarded:
     retry_after: str | None
     duration_ms: float
     note: str = ""
-    """Why the answer became no outcome of an attempt; empty if it did."""
+    """Why the answer is not the outcome of an attempt; empty if it is."""
 
     @property
     def failed(self) -> bool:
@@ -70,19 +70,19 @@ class Forwarded:
 
 
 class Forwarder:
-    """The address and its webhook, and a thread that takes the requests from the stream."""
+    """An address, its webhook, and a thread that reads the stream of requests."""
 
     def __init__(self, api: Api, target: URL, webhook: Json) -> None:
-        """Make address and webhook. Raises `Failed`."""
+        """Create the address and the webhook. Raises `Failed`."""
         self.api, self.target = api, target
         self.shown_target = without_secrets(target)
         address = api.call("POST", "forwards", tenant=webhook.get("tenant"))
         defaults = {"name": f"listen → {self.shown_target}"[:100], "disable_after": DISABLE_AFTER}
         self.webhook = api.call("POST", "webhooks", body=defaults | webhook | {"url": address["url"]})
         self.news: asyncio.Queue[Forwarded | str | Failed] = asyncio.Queue()
-        """Deliveries, sentences about the connection, and why the stream cannot go on."""
+        """Deliveries, texts about the connection, and the failure that ends the stream."""
         self._token = address["token"]
-        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())  # knows what the system calls the target
+        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())  # resolves names as the system does
         self._http = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT)
         self._numbers = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,19 +90,19 @@ class Forwarder:
         threading.Thread(target=self._take, daemon=True).start()
 
     async def next(self) -> Forwarded | str:
-        """Wait for a delivery or a sentence. Raises `Failed` if the stream cannot go on."""
+        """Wait for a delivery or a text about the connection. Raises `Failed` if the stream has ended for good."""
         news = await self.news.get()
         if isinstance(news, Failed):
             raise news
         return news
 
     def again(self, earlier: Forwarded) -> None:
-        """Send a delivery to the program once more, signed anew. It is no attempt of the event."""
+        """Sign a delivery anew and send it to the program again. This is no attempt of the event."""
         signed = signed_headers(self.webhook["secret"], earlier.event_id, earlier.body.encode())
         self._start(earlier.headers | signed, earlier.body)
 
     async def aclose(self) -> None:
-        """Wait for no more answers, and delete the webhook; say so if that fails."""
+        """Cancel open requests and delete the webhook. Print how to delete it if that fails."""
         for task in self._tasks:
             task.cancel()
         await self._http.close()
@@ -110,10 +110,10 @@ class Forwarder:
             self.api.call("DELETE", "webhooks", self.webhook["id"])
         except Failed as failure:
             print_failure(failure)
-            err.print(f"The webhook is left: `hookkeeper webhooks delete {self.webhook['id']}` deletes it.")
+            err.print(f"The webhook still exists. Delete it: `hookkeeper webhooks delete {self.webhook['id']}`.")
 
     def _take(self) -> None:
-        """Take requests until the process ends, through restarts of the API and losses of the connection."""
+        """Take requests until the process ends. Connect again if the API restarts or the connection is lost."""
         is_away = False
         while True:
             try:
@@ -133,12 +133,12 @@ class Forwarder:
             time.sleep(RECONNECT_AFTER)
 
     def _resume(self) -> str:
-        """Enable the webhook again, which was disabled if it has failed for long. Raises `Failed` if it was deleted."""
+        """Enable the webhook again, in case failures have disabled it. Raises `Failed` if it was deleted."""
         self.api.call("PATCH", "webhooks", self.webhook["id"], body={"enabled": True})
         return "Connected again."
 
     def _start(self, headers: dict[str, str], body: str, id_: str | None = None) -> None:
-        """Start to forward a request; without an id, nothing waits for its answer. The API bounds how many do."""
+        """Start to forward a request. Without an id, its answer is not reported. The API limits open requests."""
         task = asyncio.create_task(self._forward(next(self._numbers), headers, body, id_))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -149,7 +149,7 @@ class Forwarder:
         self.news.put_nowait(replace(forwarded, note=note))
 
     async def _report(self, id_: str, given: Forwarded) -> str:
-        """Answer a request. Return why that failed; empty if it did not."""
+        """Report the answer to a request. Return why that failed, or an empty text."""
         url = f"{self.api.url}/v1/forwards/{self._token}"
         answer = present(id=id_, status=given.status, body=given.answer, retry_after=given.retry_after)
         try:
@@ -199,7 +199,7 @@ async def _run(target: URL, webhook: Json, as_json: bool) -> None:
 
 
 def target_of(target: str) -> URL:
-    """Read the URL of the program. Raises `BadParameter` unless requests can be sent to it."""
+    """Return the URL of the program. Raises `BadParameter` for an invalid one."""
     try:
         url = URL(target)
         is_valid = url.scheme in ("http", "https") and bool(url.host) and url.port != 0 and " " not in target
@@ -211,7 +211,7 @@ def target_of(target: str) -> URL:
 
 
 def without_secrets(target: URL) -> str:
-    """Return a URL as it is reported and stored: without password, query and fragment."""
+    """Return a URL without user, password, query and fragment, so that it can be shown and stored."""
     return str(target.with_user(None).with_query(None).with_fragment(None))
 
 
@@ -246,12 +246,12 @@ def line_of(forwarded: Forwarded) -> str:
 
 @dataclass
 class Screen:
-    """What the screen shows. Keys change it."""
+    """The state of the screen."""
 
     forwarded: list[Forwarded] = field(default_factory=list)
     """Oldest first."""
     selected: int | None = None
-    """The number of a delivery; None: always the latest."""
+    """The number of a delivery; None selects the latest."""
     only_failed: bool = False
     message: str = ""
 
@@ -263,7 +263,7 @@ class Screen:
 
     @property
     def shown(self) -> list[Forwarded]:
-        """The deliveries that the filter leaves, latest first."""
+        """The deliveries that pass the filter, latest first."""
         return [one for one in reversed(self.forwarded) if one.failed or not self.only_failed]
 
     @property
@@ -281,7 +281,7 @@ class Screen:
             self.selected = shown[min(place, len(shown) - 1)].number if place > 0 else None
 
     def frame(self, title: str, height: int) -> RenderableType:
-        """Draw the deliveries, and below them the answer to the current one and the start of its body."""
+        """Draw the deliveries, then the answer to the current one and the start of its body."""
         rows, shown, current = max((height - 6) // 2, 1), self.shown, self.current
         first = max(shown.index(current) - rows + 1, 0) if current else 0
         message = "" if shown and self.message == WAITING else self.message
@@ -314,7 +314,7 @@ async def _show_screen(forwarder: Forwarder) -> None:
             signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
         if key == "r" and (current := screen.current):
             forwarder.again(current)
-            screen.selected = None  # show what becomes of it
+            screen.selected = None  # show the new answer
         if key == "o" and (current := screen.current):
             screen.message = _open(forwarder, current)
         draw()
@@ -329,7 +329,7 @@ async def _show_screen(forwarder: Forwarder) -> None:
 
 
 def _open(forwarder: Forwarder, current: Forwarded) -> str:
-    """Open a delivery's event in the browser, and return where it is."""
+    """Open a delivery's event in the browser. Return the URL."""
     tenant = quote(forwarder.webhook["tenant"])
     url = f"{forwarder.api.url}/events/{quote(current.event_id)}?tenant={tenant}"
     webbrowser.open(url)
@@ -363,7 +363,7 @@ def _reason(error: Exception) -> str:
 
 
 def _type_of(body: str) -> str:
-    """Return the type in a body that Hookkeeper has made; a template can make others."""
+    """Return the event type in a body; empty if a template has made a body without one."""
     try:
         return str(json.loads(body)["type"])
     except (ValueError, LookupError, TypeError):

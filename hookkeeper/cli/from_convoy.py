@@ -1,6 +1,6 @@
-"""What a Convoy project has, translated from saved answers of its API. Pure, but for reading the files.
+"""Translate saved answers of Convoy's API to our requests. Only `_rows` reads files.
 
-Convoy documents no file of an export. Its documented answers are those of `GET /api/v1/projects/{id}/endpoints`,
+Convoy has no export file. It documents the answers of `GET /api/v1/projects/{id}/endpoints`,
 `…/subscriptions`, `…/subscriptions/{id}/filters` and `…/event-types`.
 """
 
@@ -35,12 +35,12 @@ INSTEAD = {
     "mtls_client_cert": "tls",
     "rate_limit_config": "rate_limit",
 }
-"""What is not translated, because of its form or because answers lack its secret, and what to set."""
+"""Fields that are not translated, because their forms differ or answers lack their secrets, and which field to set."""
 SCOPES = ("body", "headers", "path", "query")
 
 
 def work(files: Sequence[Path]) -> Sequence[Work]:
-    """Return what is to be translated. Raises `Failed`."""
+    """Return the work for each event type, tenant and webhook in the files. Raises `Failed`."""
     rows: dict[str, list[Json]] = {kind: [] for kind in KINDS}
     is_whole = dict.fromkeys(KINDS, True)
     for file in files:
@@ -48,7 +48,7 @@ def work(files: Sequence[Path]) -> Sequence[Work]:
             rows[kind].append(row)
             is_whole[kind] = is_last
     if cut := [kind for kind, whole in is_whole.items() if not whole]:
-        raise Failed(f"the last page with rows of the kind {cut[0]} is missing: add its file as the last one")
+        raise Failed(f"the last page of kind {cut[0]!r} is missing: add its file after the other pages")
     endpoints = {row["uid"]: row for row in rows["endpoint"]}
     filters: dict[str, list[Json]] = {}
     for row in rows["filter"]:
@@ -98,21 +98,21 @@ def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -
     """Translate a subscription, with its endpoint and the filters of its event types."""
     label, chosen = f"subscription {row['uid']}", row.get("filter_config") or {}
     if endpoint is None:
-        return Item("webhooks", label, None, ("endpoint_metadata: its endpoint is in no file",))
+        return Item("webhooks", label, None, ("endpoint_metadata: no file has its endpoint",))
     off = {each["event_type"] for each in filters if each.get("enabled_at", ...) is None}
     types = chosen.get("event_types") or ["*"]
     scopes = [scope for scope in SCOPES for each in (chosen.get("filter") or {}, *filters) if each.get(scope)]
     if scopes:
-        reason = f"filter of {scopes[0]}: register the webhook with a filter in CEL, and the secret of its endpoint"
+        reason = f"filter of {scopes[0]}: register the webhook with a filter in CEL and the secret of its endpoint"
         return Item("webhooks", label, None, (reason,))
     key, once, losses = _key_of(endpoint)
     headers, more = _headers_of(endpoint.get("authentication") or {})
     losses += more
     if row.get("function"):
-        losses.append("function: write it as payload.template, then enable the webhook")
+        losses.append("function: not translated, set payload.template, then enable the webhook")
         once["enabled"] = False
     losses += [
-        f"{name}: is not copied, set {field}" for name, field in INSTEAD.items() if _is_set((endpoint | row).get(name))
+        f"{name}: not copied, set {field}" for name, field in INSTEAD.items() if _is_set((endpoint | row).get(name))
     ]
     rate, seconds = endpoint.get("rate_limit") or 0, endpoint.get("rate_limit_duration") or 1
     fields = {
@@ -133,7 +133,7 @@ def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -
 
 
 def _key_of(endpoint: Json) -> tuple[Json, Json, list[str]]:
-    """Return the key that signs, as a key of Standard Webhooks: its bytes are the characters of Convoy's secret."""
+    """Return what `signing_key` returns. The characters of Convoy's secret are the bytes of the key."""
     valid = [each["value"] for each in endpoint["secrets"] or () if not each.get("expires_at")]
     return signing_key(SYMMETRIC + b64encode((valid or [""])[-1].encode()).decode())
 
@@ -142,11 +142,11 @@ def _headers_of(authentication: Json) -> tuple[dict[str, str], list[str]]:
     kind, key = authentication.get("type"), authentication.get("api_key") or {}
     if kind == "api_key":
         return {key["header_name"]: key["header_value"]}, []
-    return {}, [f"authentication: {kind} is not copied, set a header"] if kind else []
+    return {}, [f"authentication: {kind} not copied, set a header"] if kind else []
 
 
 def _retry_of(row: Json) -> Json | None:
-    """Return the schedule of retries; None is our default."""
+    """Return the retry schedule; None means our default."""
     given = row.get("retry_config") or {}
     if row.get("delivery_mode") == "at_most_once":
         return {"schedule": []}

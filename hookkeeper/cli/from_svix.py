@@ -1,6 +1,6 @@
-"""What a running Svix server has, read by its list routes and translated to requests of ours.
+"""Read a Svix server through its documented routes, and translate its objects to our requests.
 
-It is read as its document says: pages of `data` with `iterator` and `done`; secret and headers of each endpoint.
+Lists have pages of `data` with `iterator` and `done`. Headers and secret of an endpoint have routes of their own.
 """
 
 import re
@@ -17,7 +17,7 @@ from hookkeeper.content.text import API_KEY
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 
 WAITS = (1.0, 5.0, 15.0, 60.0)
-"""Seconds before a request is made again that was refused for now."""
+"""Seconds before a request with one of these statuses, `FOR_NOW`, is repeated."""
 FOR_NOW = frozenset({429, 502, 503, 504})
 
 
@@ -39,7 +39,7 @@ class Svix:
             raise Failed(f"--url {url!r} is invalid: {error}") from error
 
     def work(self) -> Sequence[Work]:
-        """Return what is to be read: each event type, and each application with its endpoints. Raises `Failed`."""
+        """Return the work for each event type, and for each application with its endpoints. Raises `Failed`."""
         types = list(self._all("event-type", include_archived="true", with_content="true"))
         applications = list(self._all("app"))
         return [partial(iter, [event_type_of(each)]) for each in types] + [
@@ -84,11 +84,11 @@ class Svix:
         try:
             return answer.json()
         except ValueError as error:
-            raise Failed(f"{answer.url} does not answer as Svix does: check --url") from error
+            raise Failed(f"{answer.url} is no answer of Svix: check --url") from error
 
 
 def application_id(application: Json) -> str:
-    """Return the id of the tenant: the uid, or else Svix's id, by which callers know the application as well."""
+    """Return the id of the tenant: the uid, or else Svix's id, which callers can also use for the application."""
     uid = application.get("uid")
     return uid if uid and _fits(TENANT_PATTERN, uid) else application["id"]  # type: ignore[no-any-return]
 
@@ -97,22 +97,24 @@ def tenant_of(application: Json) -> Item:
     """Translate an application."""
     tenant, losses = application_id(application), []
     if application.get("uid") not in (None, tenant):
-        losses.append(f"the uid {application['uid']!r} cannot be the id of a tenant, which is {tenant}")
+        losses.append(f"the uid {application['uid']!r} cannot be the id of a tenant: it becomes {tenant}")
     if rate := application.get("throttleRate"):
-        losses.append(f"throttleRate {rate}: a tenant has none, set rate_limit of its webhooks")
+        losses.append(
+            f"throttleRate {rate}: deliveries of a tenant have no common limit, set rate_limit of its webhooks"
+        )
     fields = {"id": tenant, "name": application["name"], "metadata": application["metadata"]}
     return fitted("tenants", f"application {tenant}", fields, losses)
 
 
 def event_type_of(event_type: Json) -> Item:
-    """Translate an event type; its schema is the one of the latest version."""
+    """Translate an event type with the latest version of its schema."""
     versions: Json = event_type.get("schemas") or {}
     latest = max(versions, key=lambda version: [int(part) for part in re.findall(r"\d+", version)], default=None)
     schema, losses = versions[latest] if latest else None, []
     if others := sorted(versions.keys() - {latest}):
         losses.append(f"schemas: version {latest} is copied, without {', '.join(others)}")
     if schema and "$schema" in schema and "2020-12" not in str(schema["$schema"]):
-        losses.append(f"schema: is read as JSON Schema 2020-12 instead of {schema['$schema']}")
+        losses.append(f"schema: it is read as JSON Schema 2020-12 instead of {schema['$schema']}")
         schema = {name: value for name, value in schema.items() if name != "$schema"}
     examples = schema.get("examples") if schema else None
     losses += [
@@ -131,10 +133,10 @@ def event_type_of(event_type: Json) -> Item:
 
 
 def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
-    """Translate an endpoint, with the answers about its headers and its secret."""
+    """Translate an endpoint. `headers` is the answer about its headers, `key` its secret."""
     uid, losses = endpoint.get("uid"), []
     if uid and not (_fits(EVENT_ID, uid) and not uid.startswith("wh_")):
-        losses.append(f"the uid {uid!r} cannot be that of a webhook, which is {endpoint['id']}")
+        losses.append(f"the uid {uid!r} cannot be the uid of a webhook: it becomes {endpoint['id']}")
         uid = None
     usable: dict[str, str] = {}
     for name, value in headers["headers"].items():

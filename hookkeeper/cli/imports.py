@@ -1,7 +1,7 @@
 """`hookkeeper import …`: copy tenants, event types and webhooks from another server.
 
-A source translates each of its objects to an `Item`, and `Target` writes it through our API: what is not there is
-added, what differs is changed. So a run can be repeated, also after it was interrupted.
+A source translates each of its objects to an `Item`, and `Target` writes it through our API: it adds a missing object
+and changes one that differs. So a run can be repeated, also after an interruption.
 """
 
 from collections import Counter
@@ -27,34 +27,34 @@ MODELS: Mapping[Kind, str] = {
     "webhooks": "webhook_fields:NewWebhook",
 }
 ESSENTIAL = frozenset({"tenant", "url", "events", "channels", "filter", "payload", "secret"})
-"""Fields without which a webhook would send something else, or to another place: without one, nothing is copied."""
+"""Fields that decide what a webhook sends, and where. If one cannot be translated, the webhook is not copied."""
 NOTHING: Json = {}
 OUTCOMES = ("added", "changed", "unchanged", "not copied")
 WITH_LOSSES = 3
-"""The exit code if everything was copied, but not each of its fields. `hookkeeper doctor` has it for warnings."""
+"""The exit code if all objects were copied, but not all fields. `hookkeeper doctor` uses it for warnings."""
 Work = Callable[[], Iterable["Item"]]
-"""Reads some objects of a source and translates them."""
+"""Reads and translates some objects of a source."""
 
-app = typer.Typer(no_args_is_help=True, help="Move here from another server. Can be repeated safely.")
+app = typer.Typer(no_args_is_help=True, help="Copy from another server. A run can be repeated safely.")
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print what would be done, and what cannot be translated; change nothing.")
+    bool, typer.Option("--dry-run", help="Print what a run would do and what it cannot translate; change nothing.")
 ]
 
 
 class Item(NamedTuple):
-    """An object of the source, as a request of ours."""
+    """An object of the source, translated to a request of our API."""
 
     path: Kind
     label: str
-    """What to call it: `endpoint ep_… of acme`."""
+    """Its name in the output: `endpoint ep_… of acme`."""
     body: Json | None
-    """None if it cannot be translated; `losses` say why."""
+    """None if the object cannot be translated; `losses` say why."""
     losses: tuple[str, ...] = ()
-    """What is lost, a sentence for each."""
+    """One text for each loss."""
     once: Json = NOTHING
-    """Fields that are set when it is added, and then left alone."""
+    """Fields that are set when the object is added, and never changed afterwards."""
     hidden: tuple[str, ...] = ()
-    """Names of headers whose values the source does not show. Those that were set here stay."""
+    """Names of headers whose values the source does not show. A value that was set here is kept."""
 
 
 @app.command("svix")
@@ -66,7 +66,7 @@ def import_svix(
 ) -> None:
     """Copy event types, applications and endpoints with their secrets from a running Svix server.
 
-    An application becomes a tenant, an endpoint a webhook. Receivers go on verifying with the secrets that they have.
+    An application becomes a tenant, an endpoint a webhook. Receivers keep their secrets.
 
     Exit codes: 0 if all was copied, 3 if some fields were not, 1 if some objects were not.
     """
@@ -79,7 +79,9 @@ def import_svix(
 def import_convoy(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE…", help="Answers of Convoy's API: endpoints, subscriptions, event types."),
+        typer.Argument(
+            metavar="FILE…", help="Answers of Convoy's API: endpoints, subscriptions, filters, event types."
+        ),
     ],
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -117,7 +119,7 @@ def _run(work: Callable[[], Sequence[Work]], dry_run: bool, as_json: bool) -> No
     except ApiUnavailable as error:
         raise Failed(f"{error}\n{CONTINUE}") from error
     except (AttributeError, KeyError, TypeError) as error:
-        raise Failed(f"the source has another form than it documents: {error!r}") from error
+        raise Failed(f"an answer of the source does not have the documented form: {error!r}") from error
     if as_json:
         import json
 
@@ -138,7 +140,7 @@ def _print_item(item: Item, outcome: str, reasons: Sequence[str], dry_run: bool)
 
 
 class Target:
-    """What our API has, and how it becomes what the source has."""
+    """Writes items through our API. It knows the objects that exist."""
 
     def __init__(self, api: Api, dry_run: bool) -> None:
         """Raises `Failed`."""
@@ -146,10 +148,10 @@ class Target:
         self._dry_run = dry_run
         self._known = {path: self._list(path) for path in ("tenants", "event-types")}
         self._webhooks: tuple[str, dict[str, Json]] = "", {}
-        """Those of one tenant: a source has them in a row."""
+        """A tenant and its webhooks by uid. A source yields the webhooks of a tenant one after another."""
 
     def put(self, item: Item) -> tuple[str, Sequence[str]]:
-        """Add or change an object. Return the outcome, and what is lost. Raises ApiUnavailable."""
+        """Add or change an object. Return the outcome and the losses. Raises ApiUnavailable."""
         if item.body is None:
             return "not copied", item.losses
         try:
@@ -171,7 +173,7 @@ class Target:
         return {each[KEYS[path]]: each for each in self._api.all(path, **query)}
 
     def _add(self, item: Item, body: Json) -> str:
-        """Add an object. A dry run lets our API check a webhook by a preview, which stores and sends nothing."""
+        """Add an object. A dry run requests a preview of a webhook, so that our API checks it without storing it."""
         if not self._dry_run:
             self._api.call("POST", item.path, body=body | item.once)
         elif item.path == "webhooks":
@@ -179,7 +181,7 @@ class Target:
         return "added"
 
     def _change(self, item: Item, body: Json, known: Json) -> str:
-        """Send what differs. Values of headers are masked, so they are sent, and our API tells whether they differ."""
+        """Send what differs. Values of headers are always sent, because our API masks them in answers."""
         fixed = {KEYS[item.path], "tenant", "secret", *item.once}
         wanted = {name: value for name, value in body.items() if name not in fixed}
         secret = body.get("secret")
@@ -207,9 +209,9 @@ def _is_same(name: str, wanted: Any, known: Any) -> bool:
 
 
 def fitted(path: Kind, label: str, fields: Json, losses: Iterable[str] = (), **others: Any) -> Item:
-    """Make an item that our API accepts: what its rules refuse is left out, and named.
+    """Make an item that our API accepts. Fields that its models refuse are left out, and become losses.
 
-    Without an essential field, or if all entries of one are refused, there is no body.
+    The item has no body if an essential field is refused, or all entries of one.
     """
     from pydantic import ValidationError
 
@@ -238,7 +240,7 @@ def _named(fields: Json, where: tuple[int | str, ...]) -> str:
 
 
 def _left_out(fields: Json, where: tuple[int | str, ...], essential: Collection[str]) -> bool:
-    """Remove an entry of a field, or else the field. Return False if that would change what is sent, and where."""
+    """Remove an entry of a field, or else the field. Return False if the rest must not be copied without it."""
     if not where or where[0] not in fields:
         return False
     name, *within = where
@@ -253,18 +255,26 @@ def _left_out(fields: Json, where: tuple[int | str, ...], essential: Collection[
 
 
 def signing_key(key: str) -> tuple[Json, Json, list[str]]:
-    """Return the field with the key, or what a webhook is made with in its place and why.
+    """Return the field with the key, the fields that a webhook has once without it, and the losses.
 
-    Without its key, a webhook is disabled, which holds its deliveries: a receiver could not verify them yet.
+    A webhook without its key is disabled, which holds its deliveries: the receiver does not have the new key yet.
     """
     from hookkeeper.crypto.signing_keys import ASYMMETRIC, PUBLIC, SYMMETRIC, check_secret
 
     if key.startswith(PUBLIC):
         once = {"signature_scheme": "v1a", "enabled": False}
-        return {}, once, ["secret: only its public part is shown; give the new one to the receiver, then enable it"]
+        return (
+            {},
+            once,
+            ["secret: the source shows only its public key; give the receiver the new one and enable the webhook"],
+        )
     secret = key if key.startswith((SYMMETRIC, ASYMMETRIC)) else SYMMETRIC + key
     try:
         check_secret(secret)
     except ValueError as error:
-        return {}, {"enabled": False}, [f"secret: {error}; give the new one to the receiver, then enable it"]
+        return (
+            {},
+            {"enabled": False},
+            [f"secret: {error}; give the receiver the new one and enable the webhook"],
+        )
     return {"secret": secret}, {}, []

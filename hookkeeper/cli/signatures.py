@@ -1,4 +1,4 @@
-"""Sign requests as a delivery is, and verify signatures as a receiver does."""
+"""Sign a request like a delivery, and verify it like a receiver."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ from hookkeeper.cli.console import Failed
 from hookkeeper.crypto import signing_keys
 
 SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
-"""Headers of a webhook."""
+"""Headers of a signed request: id, timestamp and signature."""
 TOLERANCE = 300
 """Seconds that the timestamp may be off (Standard Webhooks 1.0.0, "Verifying webhook authenticity")."""
 
@@ -43,7 +43,7 @@ def check_request(secrets: list[str], headers: Mapping[str, str], body: bytes) -
 
 
 def check_key(key: str) -> None:
-    """Raise ValueError, with a sentence for users, if the key cannot verify signatures."""
+    """Raise ValueError, with a text for users, if the key cannot verify signatures."""
     if key.startswith(signing_keys.PUBLIC):
         _public_key(key)
     else:

@@ -64,7 +64,7 @@ class NewTenant(TenantChanges):
 
 
 class _Named(ResponseModel):
-    """Its id comes before all else."""
+    """Puts `id` before the other fields."""
 
     id: str
 

@@ -26,7 +26,7 @@ ID = "0" * 32
 
 @dataclass
 class Line:
-    """A command line with the key of a tenant, and an address of it."""
+    """A command line with the key of a tenant and one of its addresses."""
 
     http: httpx.AsyncClient
     key: dict[str, Any]
@@ -107,7 +107,7 @@ async def test_an_answer_goes_back_as_it_was_reported(line: Line) -> None:
             assert (await line.answer(id=request["id"])).status_code == 404, "it was answered"
 
 
-async def test_a_delivery_that_nothing_takes_is_unavailable(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_delivery_without_a_stream_is_answered_with_503(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timeline: no stream; a stream that does not answer; a stream that has ended."""
     assert (await line.deliver()).status_code == 503
     monkeypatch.setattr(forwards, "MAX_WAIT", 0.1)
@@ -132,7 +132,7 @@ async def test_a_newer_stream_takes_the_requests(line: Line) -> None:
 async def test_an_address_is_for_keys_of_its_tenant_with_the_scopes(
     server: ApiServer, idle_instance: Instance, line: Line
 ) -> None:
-    """Another tenant does not find it, a key that may not read events gets no stream, a revoked one loses it."""
+    """Another tenant does not find the address, a key without `events:read` gets no stream, a revoked key loses it."""
     async with connecting(server, idle_instance, f"{idle_instance.tenant}x") as other:
         for path in (line.path, f"/v1/forwards/{'A' * 40}"):
             assert (await other.http.get(path)).status_code == 404
@@ -171,7 +171,7 @@ async def test_a_tenant_has_few_waiting_requests_and_another_has_its_own(
 async def test_large_requests_of_a_tenant_are_few_and_another_has_its_own(
     server: ApiServer, idle_instance: Instance, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each would hold the event loop for a moment. Without a stream, the others are 503."""
+    """A large request holds the event loop for a moment. Those within the limit are 503: no stream is open."""
     monkeypatch.setattr(forwards, "RATE", "20/hour")
     large = "\x01" * (16 * forwards.COUNTED_BYTES)
     assert [(await line.deliver(large)).status_code for _ in range(2)] == [503, 429]
@@ -182,7 +182,7 @@ async def test_large_requests_of_a_tenant_are_few_and_another_has_its_own(
 
 
 async def test_a_request_is_kept_only_while_it_waits(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timeline: a command line that reads nothing; a request that ends; one that waits."""
+    """Timeline: a command line reads nothing; one request ends; another waits."""
     kept = idle_instance.app.state.api.forwards
     token = kept.tokens.new(idle_instance.tenant)
 

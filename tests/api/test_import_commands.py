@@ -37,7 +37,7 @@ def secret_of(number: int) -> str:
 
 @dataclass
 class Export:
-    """What a Svix server has, in the form of its answers."""
+    """The objects of a Svix server, in the form of its answers."""
 
     applications: list[Json]
     event_types: list[Json]
@@ -45,9 +45,9 @@ class Export:
     secrets: dict[str, str]
     headers: dict[str, Json]
     refused: Counter[str] = field(default_factory=Counter)
-    """How many requests of a path are still refused."""
+    """How many further requests to a path are refused."""
     reached: dict[str, asyncio.Event] = field(default_factory=dict)
-    """Paths whose requests get no answer, and when one has come."""
+    """Paths whose requests get no answer, with an event that is set when a request arrives."""
 
     def page(self, rows: Sequence[Json], key: str, iterator: str | None) -> Json:
         """Return a page of rows after the one that the iterator names. An iterator is given on the last page too."""
@@ -165,7 +165,7 @@ class Move:
         return json.loads(out)  # type: ignore[no-any-return]
 
     async def state(self) -> Json:
-        """Return all that our API shows, with the keys."""
+        """Return all objects in our API, with their signing keys."""
         found: Json = {}
         for path in ("tenants", "event-types", "webhooks"):
             found[path] = []
@@ -183,7 +183,7 @@ class Move:
 
 
 def described(state: Json, uid: str) -> Json:
-    """Return what was copied of an endpoint."""
+    """Return the copied fields of an endpoint."""
     (row,) = [row for row in state["webhooks"] if row["uid"] == uid]
     assert row["payload"]["format"] == "svix"
     copied = ("tenant", "url", "description", "enabled", "channels", "metadata", "rate_limit", "secret")
@@ -204,29 +204,29 @@ LOSSES = {
     ],
     "event type order.old": ["deprecated: event types have no counterpart"],
     "application app_18": [
-        "the uid 'with.dots' cannot be the id of a tenant, which is app_18",
-        "throttleRate 5: a tenant has none, set rate_limit of its webhooks",
+        "the uid 'with.dots' cannot be the id of a tenant: it becomes app_18",
+        "throttleRate 5: deliveries of a tenant have no common limit, set rate_limit of its webhooks",
     ],
-    "application app_19": [f"the uid '{'x' * 65}' cannot be the id of a tenant, which is app_19"],
+    "application app_19": [f"the uid '{'x' * 65}' cannot be the id of a tenant: it becomes app_19"],
     "endpoint ep_0 of customer-0": [f"events 'order..twice': {PATTERN}"],
     "endpoint shop-1 of customer-1": [f"events 'order..twice': {PATTERN}"],
     "endpoint ep_2 of customer-2": [
-        "the uid 'with.dots' cannot be that of a webhook, which is ep_2",
+        "the uid 'with.dots' cannot be the uid of a webhook: it becomes ep_2",
         "rate_limit: Input should be less than or equal to 1000",
     ],
     "endpoint shop-3 of customer-3": [f"channels 'a..b': {CHANNEL}"],
     "endpoint ep_4 of customer-4": [
-        "secret: only its public part is shown; give the new one to the receiver, then enable it"
+        "secret: the source shows only its public key; give the receiver the new one and enable the webhook"
     ],
     "endpoint shop-5 of customer-5": [
-        "secret: a whsec_ key has 24 to 64 bytes, this one has 75; give the new one to the receiver, then enable it"
+        "secret: a whsec_ key has 24 to 64 bytes, this one has 75; give the receiver the new one and enable the webhook"
     ],
     "endpoint ep_6 of customer-6": [
         "headers: cookie is set by Hookkeeper or by HTTP itself",
         "header authorization: Svix does not show its value, set it here",
     ],
 }
-"""What cannot be copied, by object."""
+"""The expected losses by object."""
 
 
 def counted(**given: int) -> Json:
@@ -298,7 +298,7 @@ async def test_a_move_copies_everything_and_receivers_verify_with_the_old_secret
         assert await move.state() == before
 
 
-async def test_a_further_run_copies_what_has_changed_and_keeps_what_was_set_here(
+async def test_another_run_copies_changes_and_keeps_values_that_were_set_here(
     instance: Instance, inbox: Receiver
 ) -> None:
     async with moving(instance, inbox.url) as move:
@@ -354,7 +354,7 @@ async def test_an_interrupted_run_goes_on(instance: Instance, inbox: Receiver) -
         ]
 
 
-async def test_a_wrong_token_or_address_is_said_also_by_a_dry_run(instance: Instance, inbox: Receiver) -> None:
+async def test_a_dry_run_reports_a_wrong_token_or_address(instance: Instance, inbox: Receiver) -> None:
     async with moving(instance, inbox.url) as move:
         code, _, err = await move.run(token="other")
         assert (code, "answers 401 Unauthorized" in err, "other" in err) == (1, True, False)

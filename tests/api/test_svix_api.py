@@ -1,4 +1,4 @@
-"""Each route of Svix's API with good and bad input, and who may call it. `test_svix_client.py` tells the story.
+"""Each route of Svix's API with good and bad input, and who may call it. `test_svix_client.py` has a whole session.
 
 A case names what it needs in braces: what `Acme` has, or a spare of it, which only that case uses up.
 """
@@ -79,7 +79,7 @@ GOOD: dict[str, tuple[dict[str, Any], int]] = {
     "DELETE /event-type/{used_event_type_name}": ({"params": {"expunge": "true"}}, 204),
     **{route: ({}, 204) for route in sorted(HEALTH)},
 }
-"""What a route is called with, and its status. One route has no good input: `expunge_attempt` refuses all."""
+"""The good input of each route, and its status. `expunge_attempt` has none: it refuses everything."""
 
 BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /app", {"params": {"limit": 251}}, 422, "limit"),
@@ -153,7 +153,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("POST /health", {}, 405, "method_not_allowed"),
     ("POST /health/ping", {}, 405, "method_not_allowed"),
 ]
-"""What a route is called with, its status, and the code of the error, or the field that a validation error names."""
+"""A bad input of each route, its status, and the code of the error or the field that a validation error names."""
 
 
 @dataclass
@@ -207,7 +207,7 @@ async def _made(acme: Acme, route: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _routes() -> set[str]:
-    """Return all routes of Svix's API."""
+    """Return the routes of Svix's API."""
     served = iter_route_contexts(bare_app(Settings(admin_key=SecretStr(KEY))).routes)
     return {
         f"{method} {context.path.removeprefix(PREFIX)}"
@@ -230,7 +230,7 @@ def test_each_route_has_a_good_and_a_bad_case() -> None:
 
 
 def _pattern(route: str) -> str:
-    """Return the route with a star for each name and for what is named wrongly."""
+    """Return the route with stars in place of names and of wrong values."""
     for word in ("nobody", "nothing", "%00"):
         route = route.replace(f"/{word}", "/*")
     parts = route.split("/")

@@ -35,7 +35,9 @@ from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
 
 
-async def test_svix_python_client_does_all_that_its_documentation_shows(instance: Instance, inbox: Receiver) -> None:
+async def test_the_python_client_of_svix_makes_the_calls_of_its_documentation(
+    instance: Instance, inbox: Receiver
+) -> None:
     async with serving(instance.app) as server:
         svix = SvixAsync(KEY, SvixOptions(server_url=f"http://127.0.0.1:{server.port}", timeout=WAIT_TIMEOUT))
         async with svix._httpx_client:  # the client offers no way to close it

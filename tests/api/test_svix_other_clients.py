@@ -34,7 +34,7 @@ async def _run(command: str, *arguments: str, folder: Path) -> str:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_a_client_does_what_its_documentation_shows(
+async def test_a_client_makes_the_calls_of_its_documentation(
     client: str, instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:
     install, run = CLIENTS[client]

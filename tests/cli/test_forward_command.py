@@ -106,5 +106,5 @@ def test_options_that_do_not_fit_are_refused(args: tuple[str, ...], reason: str)
         ("http://[::1]:3000", "http://[::1]:3000"),
     ],
 )
-def test_what_is_reported_of_the_target_has_no_secrets(target: str, reported: str) -> None:
+def test_the_shown_target_has_no_secrets(target: str, reported: str) -> None:
     assert without_secrets(URL(target)) == reported

@@ -43,8 +43,12 @@ def copied(fields: Json) -> Json:
     [
         ({}, {}, ()),
         ({"uid": None}, {"id": "app_1"}, ()),
-        ({"uid": "a.b"}, {"id": "app_1"}, ("the uid 'a.b' cannot be the id of a tenant, which is app_1",)),
-        ({"throttleRate": 5}, {}, ("throttleRate 5: a tenant has none, set rate_limit of its webhooks",)),
+        ({"uid": "a.b"}, {"id": "app_1"}, ("the uid 'a.b' cannot be the id of a tenant: it becomes app_1",)),
+        (
+            {"throttleRate": 5},
+            {},
+            ("throttleRate 5: deliveries of a tenant have no common limit, set rate_limit of its webhooks",),
+        ),
         (
             {"metadata": {"a": "b", "c": "d" * 513}},
             {"metadata": {"a": "b"}},
@@ -79,7 +83,7 @@ def test_a_name_that_cannot_be_shown_is_left_out() -> None:
         (
             {"schemas": {"1": {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}}},
             {"schema": {"type": "object"}},
-            ("schema: is read as JSON Schema 2020-12 instead of http://json-schema.org/draft-07/schema#",),
+            ("schema: it is read as JSON Schema 2020-12 instead of http://json-schema.org/draft-07/schema#",),
         ),
         (
             {"featureFlag": "beta", "deprecated": True},
@@ -100,8 +104,8 @@ def test_an_event_type_of_svix_has_its_latest_schema(given: Json, changed: Json,
     [
         ({}, {}, ()),
         ({"uid": "shop"}, {"uid": "shop"}, ()),
-        ({"uid": "a.b"}, {}, ("the uid 'a.b' cannot be that of a webhook, which is ep_1",)),
-        ({"uid": "wh_1"}, {}, ("the uid 'wh_1' cannot be that of a webhook, which is ep_1",)),
+        ({"uid": "a.b"}, {}, ("the uid 'a.b' cannot be the uid of a webhook: it becomes ep_1",)),
+        ({"uid": "wh_1"}, {}, ("the uid 'wh_1' cannot be the uid of a webhook: it becomes ep_1",)),
         ({"disabled": True, "throttleRate": 5}, {"enabled": False, "rate_limit": 5.0}, ()),
         ({"throttleRate": 2000}, {"rate_limit": ...}, ("rate_limit: Input should be less than or equal to 1000",)),
         (
@@ -217,10 +221,10 @@ FORM = {
             {"authentication": {"type": "basic_auth", "basic_auth": {"username": "a", "password": "[REDACTED]"}}},
             {},
             {},
-            ("authentication: basic_auth is not copied, set a header",),
+            ("authentication: basic_auth not copied, set a header",),
         ),
-        ({"support_email": "a@b.example"}, {}, {}, ("support_email: is not copied, set on_failure",)),
-        ({"mtls_client_cert": {"client_cert": "…"}}, {}, {}, ("mtls_client_cert: is not copied, set tls",)),
+        ({"support_email": "a@b.example"}, {}, {}, ("support_email: not copied, set on_failure",)),
+        ({"mtls_client_cert": {"client_cert": "…"}}, {}, {}, ("mtls_client_cert: not copied, set tls",)),
         ({}, {"delivery_mode": "at_most_once"}, {"retry": {"schedule": []}}, ()),
         (
             {},
@@ -235,7 +239,12 @@ FORM = {
             (),
         ),
         ({}, {"filter_config": {"event_types": ["*"], "filter": {}}}, {"events": ["*"]}, ()),
-        ({}, {"function": "transform()"}, {}, ("function: write it as payload.template, then enable the webhook",)),
+        (
+            {},
+            {"function": "transform()"},
+            {},
+            ("function: not translated, set payload.template, then enable the webhook",),
+        ),
     ],
 )
 def test_a_subscription_of_convoy_is_a_webhook(
@@ -284,7 +293,7 @@ def answer(folder: Path, name: str, data: Any) -> Path:
     return file
 
 
-def test_answers_of_convoy_are_read_in_pages_and_nothing_is_forgotten(tmp_path: Path) -> None:
+def test_pages_of_convoy_are_read_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
     endpoints = [OF_CONVOY, OF_CONVOY | {"uid": "01ALONE", "owner_id": "beta"}]
     pages = [
         answer(tmp_path, str(n), {"content": [row], "pagination": {"has_next_page": n == 0}})
@@ -302,7 +311,7 @@ def test_answers_of_convoy_are_read_in_pages_and_nothing_is_forgotten(tmp_path: 
         ("endpoint 01ALONE", False),
         ("subscription 01SUB of acme", True),
     ]
-    with pytest.raises(Failed, match="the last page with rows of the kind endpoint is missing"):
+    with pytest.raises(Failed, match="the last page of kind 'endpoint' is missing"):
         from_convoy.work(pages[:1])
     with pytest.raises(Failed, match="is no answer of Convoy"):
         from_convoy.work([answer(tmp_path, "other", [{"id": 1}])])

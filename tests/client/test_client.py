@@ -68,13 +68,13 @@ async def api(is_async: bool, idle_instance: Instance) -> AsyncIterator[Caller]:
 
 @pytest.fixture
 async def failing(is_async: bool, inbox: Receiver) -> AsyncIterator[Caller]:
-    """A caller of a server that answers as the test says."""
+    """A caller of a server whose answers the test sets."""
     caller = Caller(is_async, inbox.url.removesuffix("/hook"))
     yield caller
     await caller.close()
 
 
-async def test_what_is_sent_has_the_given_fields_only(api: Caller, idle_instance: Instance) -> None:
+async def test_a_body_has_only_the_given_fields(api: Caller, idle_instance: Instance) -> None:
     tenant = idle_instance.tenant
     made = await api(lambda c: c.create_webhook(url="http://127.0.0.1:9000/hook", tenant=tenant, events=["order.*"]))
     assert made.secret.startswith("whsec_")
@@ -90,7 +90,7 @@ async def test_what_is_sent_has_the_given_fields_only(api: Caller, idle_instance
     assert caught.value.status == 404
 
 
-async def test_an_event_is_posted_once_however_often_it_is_sent(api: Caller, idle_instance: Instance) -> None:
+async def test_a_repeated_event_is_accepted_once(api: Caller, idle_instance: Instance) -> None:
     event = {"type": "order.paid", "tenant": idle_instance.tenant, "data": {"order": 4711}, "id": "order-4711"}
     first = await api(lambda c: c.post_event(**event))
     again = await api(lambda c: c.post_event(**event))
@@ -170,14 +170,14 @@ async def test_a_triggered_event_is_sent_again_with_the_id_of_the_answer(failing
     assert [json.loads(request.body) for request in inbox.requests] == [{}, {"id": "daily-1"}]
 
 
-async def test_what_may_have_been_executed_is_not_repeated(failing: Caller, inbox: Receiver) -> None:
+async def test_a_request_that_may_have_been_executed_is_not_repeated(failing: Caller, inbox: Receiver) -> None:
     inbox.answers = [Answer(503)]
     with pytest.raises(ApiError):
         await failing(lambda c: c.create_webhook(url="https://acme.example"))
     assert len(inbox.requests) == 1
 
 
-async def test_what_was_refused_for_now_is_repeated(failing: Caller, inbox: Receiver) -> None:
+async def test_a_request_that_was_refused_for_now_is_repeated(failing: Caller, inbox: Receiver) -> None:
     inbox.answers = [Answer(429, headers={"retry-after": "0"}), Answer(204)]
     await failing(lambda c: c.delete_webhook("wh_1"))
     assert len(inbox.requests) == 2
@@ -207,9 +207,9 @@ async def test_without_an_answer_the_error_names_the_event(is_async: bool) -> No
     await caller.close()
 
 
-async def test_another_server_is_no_api(failing: Caller, inbox: Receiver) -> None:
+async def test_an_answer_of_another_server_is_an_error(failing: Caller, inbox: Receiver) -> None:
     inbox.otherwise = Answer(200, "<html>")
-    with pytest.raises(HookkeeperError, match="does not answer as"):
+    with pytest.raises(HookkeeperError, match="is not from Hookkeeper"):
         await failing(lambda c: c.show_current_key())
 
 

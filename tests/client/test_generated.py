@@ -55,7 +55,7 @@ def test_the_version_is_that_of_hookkeeper() -> None:
 
 
 def examples() -> list[tuple[str, Any]]:
-    """Return the examples of answers, with the operation that answers so."""
+    """Return the examples of answers with their operations."""
     found = []
     for _, _, operation in client_operations(DOCUMENT):
         for status, answer in operation["responses"].items():

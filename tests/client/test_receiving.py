@@ -93,7 +93,7 @@ def test_handlers_get_typed_events_of_their_types() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "hk_key", "whsec_…", "whsec_abc", "whpk_AAAA"])
-def test_what_is_no_signing_key_is_refused_at_once(key: str) -> None:
+def test_an_invalid_signing_key_is_refused_at_once(key: str) -> None:
     with pytest.raises(ValueError, match="signing key"):
         Receiver(SECRET, key)
 
@@ -130,7 +130,7 @@ def test_a_cloud_event_is_an_event() -> None:
 
 
 @pytest.mark.parametrize("body", [b"{}", b"<xml>", BODY.replace(b"4711", b'"many"')])
-def test_a_body_of_another_form_is_refused_before_it_is_known(body: bytes) -> None:
+def test_a_body_of_another_form_is_refused_before_its_id_is_remembered(body: bytes) -> None:
     receiver = Receiver(SECRET)
     receiver.on("order.*", Order)(print)
     with pytest.raises(Refused) as caught:
@@ -139,14 +139,14 @@ def test_a_body_of_another_form_is_refused_before_it_is_known(body: bytes) -> No
     assert receiver.receive(BODY, signed())
 
 
-def test_memory_forgets_the_oldest_and_what_is_over() -> None:
+def test_memory_forgets_the_oldest_and_expired_ids() -> None:
     store = MemoryStore(maximum=2)
     assert [store.add(id_, 60) for id_ in ("a", "b", "a", "c", "a")] == [True, True, False, True, True]
     assert store.add("d", 0)
     assert store.add("d", 0)
 
 
-def test_of_many_threads_one_gets_an_event() -> None:
+def test_one_of_many_threads_gets_an_event() -> None:
     store, got, start = MemoryStore(), list[bool](), threading.Barrier(8)
 
     def add() -> None:

@@ -23,7 +23,7 @@ pytest_plugins = ["dev_fixtures"]
 async def forwarding(
     dev: processes.Dev, tenant: str, target: str, *args: str, cwd: Path | None = None
 ) -> AsyncIterator[processes.Process]:
-    """Forward until the block ends. It ends its webhook then.
+    """Forward until the block ends, which deletes the webhook.
 
     Only with a `dev`: beside other API processes, an attempt may have to be repeated.
     """
@@ -147,7 +147,7 @@ async def test_trigger_sends_the_example_of_a_type(running_dev: processes.Dev, t
     assert (done.code, "2 examples" in done.err) == (1, True), done
 
 
-async def test_what_was_signed_is_verified_and_nothing_else(tmp_path: Path) -> None:
+async def test_only_a_signed_request_is_verified(tmp_path: Path) -> None:
     secret, other = "whsec_" + "YWJj" * 8, "whsec_" + "eHl6" * 8
     (tmp_path / "body").write_bytes(b'{"n": 1}\n')
     signed = await processes.hookkeeper("sign", "@body", "--secret", secret, "--id", "evt_1", cwd=tmp_path)

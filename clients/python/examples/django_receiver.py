@@ -1,4 +1,4 @@
-"""Receive webhooks in Django: functions are called by the type of the event, after the answer."""
+"""Receive webhooks in Django: functions are called by event type, after the answer."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Receive webhooks in FastAPI: the route awaits a queue, and a task of the app takes from it."""
+"""Receive webhooks in FastAPI: the route puts events in a queue, and a task of the app processes them."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Receive webhooks in Flask: functions are called by the type of the event, after the answer."""
+"""Receive webhooks in Flask: functions are called by event type, after the answer."""
 
 import os
 from wsgiref.simple_server import make_server

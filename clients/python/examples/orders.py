@@ -1,4 +1,4 @@
-"""Register a webhook, post an order, and print what became of it.
+"""Register a webhook, post an order, and print its outcome.
 
 `orders.py secret` only registers the webhook and prints its signing key.
 """

@@ -1,10 +1,10 @@
-"""What both clients share: operations as descriptions, the calls that they make, and when a call is repeated.
+"""Shared parts of both clients: descriptions of operations, calls, and the rules for repeating a call.
 
 Errors:
 
     HookkeeperError
-    ├── ApiError     the API refuses the request
-    └── Unreachable  there is no answer, or one that is not of Hookkeeper
+    ├── ApiError     the API refused the request
+    └── Unreachable  there was no answer, or the answer is not from Hookkeeper
 """
 
 import os
@@ -28,11 +28,11 @@ T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 WAITS = (0.5, 2.0, 5.0)
-"""Seconds before a call is repeated, unless the answer names more."""
+"""Seconds before each repetition, unless the answer's `Retry-After` is longer."""
 MAX_WAIT = 60.0
 REPEATED_STATUSES = frozenset({429, 502, 503, 504})
 IDEMPOTENT_METHODS = frozenset({"GET", "PATCH", "PUT"})
-"""A repeated DELETE would be answered 404 after a lost answer."""
+"""DELETE is not one of them: after a lost answer, a repetition would be answered with 404."""
 HEADERS = frozenset({"if_match", "last_event_id"})
 """Arguments that are sent as headers."""
 KINDS_WITH_DATA = frozenset({"event", "request"})
@@ -41,7 +41,7 @@ STREAM_TIMEOUT = 45.0
 
 
 class HookkeeperError(Exception):
-    """No result. `event_id` is the event that may have been accepted: sent again with this `id`, it stays one event."""
+    """A call failed. `event_id` names an event that may have been accepted: post it again with this `id`."""
 
     def __init__(self, text: str, event_id: str | None = None) -> None:
         super().__init__(text)
@@ -49,8 +49,8 @@ class HookkeeperError(Exception):
 
 
 class ApiError(HookkeeperError):
-    """The API refuses the request. `errors` has a pair of path and text for each invalid field; `schedule_id` names the
-    schedule that may have been created all the same.
+    """The API refused the request. `errors` has a pair of path and text for each invalid field. `schedule_id` names a
+    schedule that may have been created in spite of the error.
     """
 
     def __init__(self, response: httpx.Response, event_id: str | None = None) -> None:
@@ -68,11 +68,11 @@ class ApiError(HookkeeperError):
 
 
 class Unreachable(HookkeeperError):
-    """There is no answer, or one that is not of Hookkeeper."""
+    """There was no answer, or the answer is not from Hookkeeper."""
 
 
 class Model(BaseModel):
-    """Part of an answer. It keeps fields and values that a newer API may add."""
+    """Part of an answer. It keeps unknown fields and values, which a newer API may add."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
@@ -88,7 +88,7 @@ class Model(BaseModel):
 
 
 class Page(Model, Generic[T]):
-    """Part of a list. `total` is counted only if it was asked for."""
+    """One page of a list. `total` is None unless the call has `total=True`."""
 
     items: list[T]
     next_cursor: str | None = None
@@ -97,19 +97,19 @@ class Page(Model, Generic[T]):
 
 @dataclass(frozen=True)
 class Message(Generic[T]):
-    """A message of a stream. `ready`: it is up to date. `event` or `request`: `data` has it. `reset`: read the list,
-    since not all changes were sent. `unavailable`: it goes on later.
+    """A message of a stream. `kind` is `ready` (the stream is up to date), `event` or `request` (in `data`), `reset`
+    (some changes were not sent: read the list) or `unavailable` (the stream continues later).
     """
 
     kind: str
     data: T | None
     id: str
-    """A new stream with this `last_event_id` goes on here."""
+    """A new stream with this `last_event_id` continues after this message."""
 
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One request, and what its answer is."""
+    """A request, and the type of its answer."""
 
     method: str
     path: str
@@ -118,7 +118,7 @@ class Call(Generic[T]):
     headers: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] | None = None
     has_id: bool = False
-    """The body names the event, so the call can be repeated."""
+    """Whether the body has the event's id, so that the call can be repeated."""
 
     @property
     def event_id(self) -> str | None:
@@ -133,14 +133,14 @@ class Call(Generic[T]):
         return {"params": query, "headers": headers, "content": to_json(self.body)}
 
     def named(self, outcome: "Outcome") -> Self:
-        """Return the call with the id that the answer gave its event, if there is one."""
+        """Return the call with the event's id from the answer, if the answer has one."""
         if not isinstance(outcome, httpx.Response) or self.has_id or self.body is None:
             return self
         event_id = outcome.headers.get("hookkeeper-event-id")
         return replace(self, body={**self.body, "id": event_id}, has_id=True) if event_id else self
 
     def wait(self, outcome: "Outcome", waits: list[float]) -> float | None:
-        """Return the seconds after which to repeat the call, taken from those left; None if it is not repeated."""
+        """Return the seconds before the next repetition, taken from `waits`, or None if there is none."""
         if isinstance(outcome, httpx.Response):
             was_refused, asked = outcome.status_code == 429, outcome.headers.get("retry-after", "")
             may_help = outcome.status_code in REPEATED_STATUSES
@@ -164,16 +164,16 @@ class Call(Generic[T]):
         try:
             return self.answer.validate_json(content)
         except ValidationError as error:
-            raise Unreachable(f"{url} does not answer as Hookkeeper's API does", self.event_id) from error
+            raise Unreachable(f"the answer of {url} is not from Hookkeeper", self.event_id) from error
 
 
 Outcome = httpx.Response | httpx.TransportError
 
 
 class Operation(Generic[P, T]):
-    """One method of both clients: an attribute that makes a call of its arguments.
+    """A method of both clients: a descriptor that makes a call from its arguments.
 
-    The path has positional arguments, the query and headers have those that are declared, and the body has all others.
+    Positional arguments belong to the path, declared keyword arguments to query and headers, all others to the body.
     """
 
     def __init__(self, verb: str, path: str, own_id: bool, function: Callable[..., Any]) -> None:
@@ -261,7 +261,7 @@ def stream(verb: str, path: str) -> Callable[[Callable[Concatenate[Any, P], T]],
 
 
 class Lines(Generic[T]):
-    """Reads the lines of a stream of server-sent events, which is connected again and again."""
+    """Reads the lines of a stream of server-sent events, across its connections."""
 
     def __init__(self, call: Call[T], waits: Sequence[float]) -> None:
         self._call, self._waits = call, waits
@@ -270,15 +270,15 @@ class Lines(Generic[T]):
         self._last_id = call.headers.get("last-event-id", "")
 
     def options(self, timeout: httpx.Timeout) -> dict[str, Any]:
-        """Return what httpx needs to connect, so that the stream goes on after the last message."""
+        """Return what httpx needs to connect and continue after the last message."""
         self._fields = {}
         headers = {"last-event-id": self._last_id} if self._last_id else {}
         options = replace(self._call, headers=headers).options()
         return options | {"timeout": httpx.Timeout(**{**timeout.as_dict(), "read": STREAM_TIMEOUT})}
 
     def wait(self, outcome: Outcome) -> float:
-        """Return the seconds after which to connect again. Raises `HookkeeperError` if that would not help."""
-        if isinstance(outcome, httpx.Response) and outcome.is_success:  # it ended, as it does regularly
+        """Return the seconds before the next connection. Raises `HookkeeperError` if another one would not help."""
+        if isinstance(outcome, httpx.Response) and outcome.is_success:  # streams end regularly
             return next(iter(self._waits), WAITS[-1])
         if self._has_begun and not self._left:
             self._left = list(self._waits[-1:])
@@ -287,7 +287,7 @@ class Lines(Generic[T]):
         return wait or 0.0
 
     def message(self, line: str) -> Message[T] | None:
-        """Take a line; return a message if it ends one."""
+        """Read a line. Return the message that it completes, if any."""
         if line:
             name, _, value = line.partition(": ")
             self._fields[name] = value
@@ -303,7 +303,7 @@ class Lines(Generic[T]):
 
 
 def settings(url: str | None, key: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what httpx's clients take; URL and key are by default `HOOKKEEPER_URL` and `HOOKKEEPER_API_KEY`."""
+    """Return the arguments of httpx's clients. Variables are the defaults of URL and key. Raises ValueError."""
     url = (url or os.environ.get("HOOKKEEPER_URL") or DEFAULT_URL).rstrip("/").removesuffix("/v1")
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} is no URL of an API: it must start with http:// or https://")

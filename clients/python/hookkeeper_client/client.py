@@ -1,4 +1,4 @@
-"""The two clients: they send the same calls, one waits for each, the other awaits it."""
+"""The two clients: `Client` for threads and `AsyncClient` for asyncio."""
 
 import asyncio
 import time
@@ -14,13 +14,13 @@ from hookkeeper_client.routes import Routes
 
 
 class Items(Generic[T]):
-    """A list: iterate over all of it, or read one page."""
+    """A list, read by iteration over all items or page by page."""
 
     def __init__(self, client: "Client", call: Call[Page[T]]) -> None:
         self._client, self._call = client, call
 
     def page(self, cursor: str | None = None) -> Page[T]:
-        """Read one page, the first one without a cursor."""
+        """Read the page at a cursor; without one, the first page."""
         query = self._call.query | {"cursor": cursor}
         return self._client.execute(replace(self._call, query=query))
 
@@ -34,13 +34,13 @@ class Items(Generic[T]):
 
 
 class AsyncItems(Generic[T]):
-    """A list: iterate over all of it, or read one page."""
+    """A list, read by iteration over all items or page by page."""
 
     def __init__(self, client: "AsyncClient", call: Call[Page[T]]) -> None:
         self._client, self._call = client, call
 
     async def page(self, cursor: str | None = None) -> Page[T]:
-        """Read one page, the first one without a cursor."""
+        """Read the page at a cursor; without one, the first page."""
         query = self._call.query | {"cursor": cursor}
         return await self._client.execute(replace(self._call, query=query))
 
@@ -55,7 +55,7 @@ class AsyncItems(Generic[T]):
 
 
 class Client(Routes):
-    """Calls one API with one key. `options` are those of `httpx.Client`, such as `timeout`."""
+    """A client for threads. `options` are arguments of `httpx.Client`, such as `timeout`."""
 
     def __init__(
         self, url: str | None = None, key: str | None = None, *, waits: Sequence[float] = WAITS, **options: Any
@@ -76,7 +76,7 @@ class Client(Routes):
         return Items(self, call)
 
     def follow(self, call: Call[T]) -> Iterator[Message[T]]:
-        """Yield messages without end: a stream ends every 15 minutes, or with its connection, and is opened again."""
+        """Yield messages without end. A stream ends after 15 minutes or with its connection, and is opened again."""
         lines = Lines(call, self._waits)
         while True:
             options = lines.options(self._http.timeout)
@@ -110,7 +110,7 @@ class Client(Routes):
 
 
 class AsyncClient(Routes):
-    """The same for asyncio. `options` are those of `httpx.AsyncClient`, such as `timeout`."""
+    """A client for asyncio. `options` are arguments of `httpx.AsyncClient`, such as `timeout`."""
 
     def __init__(
         self, url: str | None = None, key: str | None = None, *, waits: Sequence[float] = WAITS, **options: Any
@@ -131,7 +131,7 @@ class AsyncClient(Routes):
         return AsyncItems(self, call)
 
     async def follow(self, call: Call[T]) -> AsyncIterator[Message[T]]:
-        """Yield messages without end: a stream ends every 15 minutes, or with its connection, and is opened again."""
+        """Yield messages without end. A stream ends after 15 minutes or with its connection, and is opened again."""
         lines = Lines(call, self._waits)
         while True:
             options = lines.options(self._http.timeout)

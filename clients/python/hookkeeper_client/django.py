@@ -1,4 +1,4 @@
-"""A Django view that takes the requests of webhooks: `path("hook", webhook(receiver))`."""
+"""A Django view that receives webhooks: `path("hook", webhook(receiver))`."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from hookkeeper_client.receiving import MAX_BODY, Receiver, Refused
 
 
 def webhook(receiver: Receiver) -> Callable[[HttpRequest], HttpResponse]:
-    """Return a view for POST, which needs no CSRF token: the signature takes its place."""
+    """Return a view for POST. It needs no CSRF token, because requests are signed."""
 
     def view(request: HttpRequest) -> HttpResponse:
         if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY:

@@ -1,4 +1,4 @@
-"""A FastAPI dependency that takes the requests of webhooks.
+"""A FastAPI dependency that receives webhooks.
 
 receiver = Receiver("whsec_…")
 
@@ -17,9 +17,9 @@ from hookkeeper_client.receiving import MAX_BODY, Event, Receiver, Refused
 
 
 def webhook(receiver: Receiver, data: Any = Any) -> Callable[[Request], AsyncIterator[Event[Any]]]:
-    """Return a dependency: the event of a request, with this type of data, if it is new.
+    """Return a dependency whose value is the event, with this type of data. A duplicate is answered without the route.
 
-    If the route fails, the event can come again.
+    If the route fails, the event is forgotten, so that it can come again.
     """
 
     async def new_event(request: Request) -> AsyncIterator[Event[Any]]:

@@ -1,4 +1,4 @@
-"""A Flask view that takes the requests of webhooks: `app.add_url_rule("/hook", view_func=webhook(receiver))`."""
+"""A Flask view that receives webhooks: `app.add_url_rule("/hook", view_func=webhook(receiver))`."""
 
 from collections.abc import Callable
 

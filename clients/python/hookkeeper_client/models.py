@@ -445,7 +445,7 @@ class ForwardAddress(Model):
 
 
 class ForwardAnswer(TypedDict, total=False):
-    """What the receiver behind the command line has answered."""
+    """The answer of the receiver behind the command line."""
 
     id: Required[str]
     status: Required[int]

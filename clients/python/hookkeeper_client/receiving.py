@@ -1,6 +1,6 @@
-"""Receive webhooks: verify the signature, drop duplicates, answer at once, and hand on each event by its type.
+"""Receive webhooks: verify the signature, drop duplicates, answer at once, and call functions by event type.
 
-A `Receiver` knows no framework; the modules `fastapi`, `flask` and `django` put it behind a route.
+A `Receiver` knows no framework. The modules `fastapi`, `flask` and `django` connect it to a route.
 """
 
 import hmac
@@ -24,23 +24,23 @@ Handler = Callable[[Any], Any]
 log = logging.getLogger("hookkeeper_client")
 
 TOLERANCE = 300
-"""Seconds that a request may be old, or ahead of this clock."""
+"""Seconds that the timestamp of a request may differ from this clock."""
 REMEMBERED = 30 * 86400
-"""Seconds for which an id is known: for this long, Hookkeeper can deliver an event again."""
+"""Seconds for which an id is remembered. Hookkeeper can deliver an event again for this long by default."""
 
 MAX_BODY = 1024 * 1024
 """Bytes; the signature can be verified only after the whole body was read."""
 MAX_THREADS = 4
 MAX_OPEN = 1000
-"""Accepted events that wait for a handler; others are refused for now."""
+"""Accepted events that wait for a handler. Further ones are answered with 503."""
 
 
 class WrongSignature(Exception):
-    """The request was not signed with the key, was changed, or is too old."""
+    """The request is not signed with the key, was changed, or is too old."""
 
 
 class Refused(Exception):
-    """The request gets this status."""
+    """The request is answered with `status` and this text."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -48,7 +48,7 @@ class Refused(Exception):
 
 
 class Event(BaseModel, Generic[D]):
-    """What a request contains, with the type of its data. Structured CloudEvents have the same fields, but `time`."""
+    """The event in a request. Structured CloudEvents have the same fields, except that `timestamp` is `time`."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -62,10 +62,10 @@ class Store(Protocol):
     """Remembers ids. Of several calls with the same id, exactly one returns True."""
 
     def add(self, id: str, seconds: int) -> bool:
-        """Remember an id for this long; return whether it is new."""
+        """Remember an id for this long. Return whether it is new."""
 
     def remove(self, id: str) -> None:
-        """Forget an id, whose event could not be handed on."""
+        """Forget an id, because its event could not be put."""
 
 
 class MemoryStore:
@@ -94,17 +94,17 @@ class MemoryStore:
 def verify(secrets: str | Sequence[str], body: bytes, headers: Mapping[str, str]) -> None:
     """Check that a request was signed with one of the keys. Raises `WrongSignature`.
 
-    Standard Webhooks 1.0.0, "Signature scheme": a key `whsec_…` verifies `v1`, and `whpk_…` `v1a`, which needs the
-    extra `ed25519`. Give both keys while one is being replaced.
+    A key `whsec_…` verifies `v1` signatures. A key `whpk_…` verifies `v1a`, and needs the extra `ed25519`. Give both
+    keys while one is being replaced (Standard Webhooks 1.0.0, "Signature scheme").
     """
     given = {name.lower(): value for name, value in headers.items()}
     id_, at, signatures = (given.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
     if not re.fullmatch(r"[0-9]{1,12}", at) or abs(time.time() - int(at)) > TOLERANCE:
-        raise WrongSignature("the time of the request is missing, or too far from that of this clock")
+        raise WrongSignature("webhook-timestamp is missing, or too far from this clock")
     signed = f"{id_}.{at}.".encode() + body
     keys = [secrets] if isinstance(secrets, str) else secrets
     if not any(_is_of(key, signed, *signature.split(",", 1)) for key in keys for signature in signatures.split()):
-        raise WrongSignature("no signature is of this key")
+        raise WrongSignature("no signature was made with this key")
 
 
 def _is_key(secret: str) -> bool:
@@ -136,11 +136,11 @@ def _is_of(secret: str, signed: bytes, scheme: str, text: str = "") -> bool:
 
 
 class Receiver:
-    """Takes the requests of webhooks.
+    """Receives webhooks.
 
-    By default, handlers are called after the answer by threads of this process, and what it has not handled when it
-    ends is lost. With `put`, such as the function that adds to a queue, each event is given to it before the answer. If
-    it fails, so does the request, and Hookkeeper tries again. The worker of the queue calls `handle`.
+    By default, threads of this process call the handlers after the answer, and events that are not handled when the
+    process ends are lost. To lose none, give `put`, a function that adds an event to a durable queue before the answer.
+    If it fails, the request fails too, and Hookkeeper retries it. The worker of the queue calls `handle`.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Receiver:
         self._free = BoundedSemaphore(MAX_OPEN)
 
     def on(self, pattern: str, data: Any = Any) -> Callable[[Handler], Handler]:
-        """Register a handler of the types that a pattern matches, such as `order.*`, and the type of their data."""
+        """Register a handler for event types that match a pattern, such as `order.*`, with the type of their data."""
 
         def register(handler: Handler) -> Handler:
             if iscoroutinefunction(handler):
@@ -171,7 +171,7 @@ class Receiver:
         return register
 
     def receive(self, body: bytes, headers: Mapping[str, str], data: Any = Any) -> Event[Any] | None:
-        """Take a request. Return its event with this type of data, or None for a duplicate. Raises `Refused`."""
+        """Receive a request. Return its event with this type of data, or None for a duplicate. Raises `Refused`."""
         try:
             verify(self._secrets, body, headers)
         except WrongSignature as error:
@@ -191,7 +191,7 @@ class Receiver:
         return event
 
     def forget(self, event: Event[Any]) -> None:
-        """Take an event again: it could not be handed on."""
+        """Forget an event that could not be put, so that it can come again."""
         self._store.remove(event.id)
 
     def handle(self, event: Event[Any]) -> None:
@@ -222,6 +222,6 @@ class Receiver:
         try:
             self.handle(event)
         except Exception:
-            log.exception("event %s was accepted, and a handler of it failed", event.id)
+            log.exception("a handler failed for event %s, which was accepted", event.id)
         finally:
             self._free.release()
