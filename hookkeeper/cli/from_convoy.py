@@ -5,13 +5,12 @@ Convoy documents no file of an export. Its documented answers are those of `GET 
 """
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hookkeeper.cli.console import Failed, Json
-from hookkeeper.cli.imports import Item, Work, fitted, signing_key
+from hookkeeper.cli.imports import Item, fitted, signing_key
 from hookkeeper.cli.options import read_json_file
 from hookkeeper.crypto.signing_keys import SYMMETRIC
 
@@ -39,8 +38,8 @@ INSTEAD = {
 SCOPES = ("body", "headers", "path", "query")
 
 
-def work(files: Sequence[Path]) -> Sequence[Work]:
-    """Return what is to be translated. Raises `Failed`."""
+def items_of(files: Sequence[Path]) -> Sequence[Iterable[Item]]:
+    """Return what is in the files, those of a tenant in a row. Raises `Failed`."""
     rows: dict[str, list[Json]] = {kind: [] for kind in KINDS}
     is_whole = dict.fromkeys(KINDS, True)
     for file in files:
@@ -66,20 +65,27 @@ def work(files: Sequence[Path]) -> Sequence[Work]:
         for uid in endpoints
         if uid not in used
     ]
-    items.sort(key=lambda item: (item.body or {}).get("tenant", ""))  # those of a tenant in a row
-    return [partial(iter, [item]) for item in items]
+    items.sort(key=lambda item: (item.body or {}).get("tenant", ""))
+    return [[item] for item in items]
 
 
 def _rows(file: Path) -> Iterator[tuple[str, Json, bool]]:
     """Yield kind, row, and whether its page is the last one, for each row of an answer or a list of rows."""
-    answer = read_json_file(str(file), str(file))
-    data = answer.get("data") if isinstance(answer, dict) else answer
-    pagination = data.get("pagination") or {} if isinstance(data, dict) else {}
-    for row in data.get("content") or () if isinstance(data, dict) else data or ():
+    is_last = True
+    match read_json_file(str(file), str(file)):
+        case {"status": False, "message": message}:
+            raise Failed(f"{file} is an error of Convoy: {message}")
+        case {"data": {"content": list() | None as rows, **page}}:
+            is_last = not (page.get("pagination") or {}).get("has_next_page")
+        case {"data": list() | None as rows} | (list() as rows):
+            pass
+        case _:
+            raise Failed(f"{file} is no answer of Convoy with rows")
+    for row in rows or ():
         kinds = [kind for kind, field in KINDS.items() if isinstance(row, dict) and field in row]
         if not kinds:
-            raise Failed(f"{file} is no answer of Convoy with endpoints, subscriptions, filters or event types")
-        yield kinds[0], row, not pagination.get("has_next_page")
+            raise Failed(f"{file} has a row that is no endpoint, subscription, filter or event type")
+        yield kinds[0], row, is_last
 
 
 def tenant_id(endpoint: Json) -> str:
@@ -99,6 +105,8 @@ def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -
     label, chosen = f"subscription {row['uid']}", row.get("filter_config") or {}
     if endpoint is None:
         return Item("webhooks", label, None, ("endpoint_metadata: its endpoint is in no file",))
+    if (row.get("source_metadata") or {}).get("uid"):
+        return Item("webhooks", label, None, ("source_metadata: what a source receives has no counterpart",))
     off = {each["event_type"] for each in filters if each.get("enabled_at", ...) is None}
     types = chosen.get("event_types") or ["*"]
     scopes = [scope for scope in SCOPES for each in (chosen.get("filter") or {}, *filters) if each.get(scope)]

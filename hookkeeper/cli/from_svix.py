@@ -5,13 +5,12 @@ It is read as its document says: pages of `data` with `iterator` and `done`; sec
 
 import re
 import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hookkeeper.cli.client import ApiUnavailable
 from hookkeeper.cli.console import Failed, Json
-from hookkeeper.cli.imports import Item, Work, fitted, signing_key
+from hookkeeper.cli.imports import Item, fitted, signing_key, untranslated
 from hookkeeper.content.headers import check_headers
 from hookkeeper.content.text import API_KEY
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
@@ -19,6 +18,14 @@ from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 WAITS = (1.0, 5.0, 15.0, 60.0)
 """Seconds before a request is made again that was refused for now."""
 FOR_NOW = frozenset({429, 502, 503, 504})
+EVERYWHERE = frozenset({"id", "uid", "createdAt", "updatedAt"})
+READ_OF_APPLICATIONS = EVERYWHERE | {"name", "metadata", "throttleRate", "rateLimit"}
+READ_OF_EVENT_TYPES = EVERYWHERE | {"name", "description", "schemas", "archived"}
+READ_OF_ENDPOINTS = EVERYWHERE | {
+    *("url", "description", "disabled", "channels", "metadata", "version"),
+    *("eventTypes", "filterTypes", "throttleRate", "rateLimit"),
+}
+"""Fields of answers. Servers before 1.90 say `filterTypes` and `rateLimit`, and later ones both names, or the new."""
 
 
 class Svix:
@@ -38,17 +45,14 @@ class Svix:
         except httpx.InvalidURL as error:
             raise Failed(f"--url {url!r} is invalid: {error}") from error
 
-    def work(self) -> Sequence[Work]:
-        """Return what is to be read: each event type, and each application with its endpoints. Raises `Failed`."""
+    def items(self) -> Sequence[Iterable[Item]]:
+        """Return each event type, and each application with its endpoints, which are read later. Raises `Failed`."""
         types = list(self._all("event-type", include_archived="true", with_content="true"))
         applications = list(self._all("app"))
-        return [partial(iter, [event_type_of(each)]) for each in types] + [
-            partial(self._application, each) for each in applications
-        ]
+        return [*([event_type_of(each)] for each in types), *map(self._application, applications)]
 
     def _application(self, application: Json) -> Iterator[Item]:
-        item = tenant_of(application)
-        yield item
+        yield tenant_of(application)
         tenant = application_id(application)
         for endpoint in self._all(f"app/{application['id']}/endpoint"):
             path = f"app/{application['id']}/endpoint/{endpoint['id']}"
@@ -98,9 +102,10 @@ def tenant_of(application: Json) -> Item:
     tenant, losses = application_id(application), []
     if application.get("uid") not in (None, tenant):
         losses.append(f"the uid {application['uid']!r} cannot be the id of a tenant, which is {tenant}")
-    if rate := application.get("throttleRate"):
+    if rate := _throttle_rate(application):
         losses.append(f"throttleRate {rate}: a tenant has none, set rate_limit of its webhooks")
-    fields = {"id": tenant, "name": application["name"], "metadata": application["metadata"]}
+    losses += untranslated(application, READ_OF_APPLICATIONS)
+    fields = {"id": tenant, "name": application["name"], "metadata": application.get("metadata") or {}}
     return fitted("tenants", f"application {tenant}", fields, losses)
 
 
@@ -115,14 +120,10 @@ def event_type_of(event_type: Json) -> Item:
         losses.append(f"schema: is read as JSON Schema 2020-12 instead of {schema['$schema']}")
         schema = {name: value for name, value in schema.items() if name != "$schema"}
     examples = schema.get("examples") if schema else None
-    losses += [
-        f"{name}: event types have no counterpart"
-        for name in ("deprecated", "featureFlag", "featureFlags", "groupName")
-        if event_type.get(name)
-    ]
+    losses += untranslated(event_type, READ_OF_EVENT_TYPES)
     fields = {
         "name": event_type["name"],
-        "description": event_type["description"],
+        "description": event_type.get("description") or "",
         "schema": schema,
         "examples": examples if isinstance(examples, list) else [],
         "archived": bool(event_type.get("archived")),
@@ -143,22 +144,27 @@ def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
         except ValueError as error:
             losses.append(f"headers: {error}")
     losses += [f"header {name}: Svix does not show its value, set it here" for name in headers["sensitive"]]
+    losses += untranslated(endpoint, READ_OF_ENDPOINTS)
     secret, once, problem = signing_key(key)
     fields = {
         "tenant": tenant,
         "uid": uid or endpoint["id"],
         "url": endpoint["url"],
-        "description": endpoint["description"],
-        "events": endpoint.get("eventTypes") or ["*"],
+        "description": endpoint.get("description") or "",
+        "events": endpoint.get("eventTypes") or endpoint.get("filterTypes") or ["*"],
         "channels": endpoint.get("channels") or [],
         "headers": usable,
-        "rate_limit": endpoint.get("throttleRate") or None,
+        "rate_limit": _throttle_rate(endpoint),
         "enabled": not endpoint.get("disabled"),
-        "metadata": endpoint["metadata"],
+        "metadata": endpoint.get("metadata") or {},
         "payload": {"format": "svix"},
     } | secret
     label = f"endpoint {uid or endpoint['id']} of {tenant}"
     return fitted("webhooks", label, fields, [*losses, *problem], once=once, hidden=tuple(headers["sensitive"]))
+
+
+def _throttle_rate(row: Json) -> int | None:
+    return row.get("throttleRate") or row.get("rateLimit") or None
 
 
 def _fits(pattern: str, text: str) -> bool:

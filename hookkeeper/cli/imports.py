@@ -6,6 +6,7 @@ added, what differs is changed. So a run can be repeated, also after it was inte
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -32,8 +33,6 @@ NOTHING: Json = {}
 OUTCOMES = ("added", "changed", "unchanged", "not copied")
 WITH_LOSSES = 3
 """The exit code if everything was copied, but not each of its fields. `hookkeeper doctor` has it for warnings."""
-Work = Callable[[], Iterable["Item"]]
-"""Reads some objects of a source and translates them."""
 
 app = typer.Typer(no_args_is_help=True, help="Move here from another server. Can be repeated safely.")
 DryRun = Annotated[
@@ -72,7 +71,7 @@ def import_svix(
     """
     from hookkeeper.cli.from_svix import Svix
 
-    _run(lambda: Svix(url, token).work(), dry_run, as_json)
+    _run(lambda: Svix(url, token).items(), dry_run, as_json)
 
 
 @app.command("convoy")
@@ -91,22 +90,24 @@ def import_convoy(
 
     Exit codes: 0 if all was copied, 3 if some fields were not, 1 if some objects were not.
     """
-    from hookkeeper.cli.from_convoy import work
+    from hookkeeper.cli.from_convoy import items_of
 
-    _run(lambda: work(files), dry_run, as_json)
+    _run(lambda: items_of(files), dry_run, as_json)
 
 
-def _run(work: Callable[[], Sequence[Work]], dry_run: bool, as_json: bool) -> None:
+def _run(read: Callable[[], Sequence[Iterable["Item"]]], dry_run: bool, as_json: bool) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("import"), BarColumn(), MofNCompleteColumn())
     counts = {path: Counter(dict.fromkeys(OUTCOMES, 0)) for path in KEYS}
     losses: list[Json] = []
+    last = "the start"
     try:
         target = Target(Api.of_environment(), dry_run)
         with Progress(*columns, console=out, disable=as_json) as progress:
-            for read in progress.track(work()):
-                for item in read():
+            for items in progress.track(read()):
+                for item in items:
+                    last = item.label
                     outcome, reasons = target.put(item)
                     counts[item.path][outcome] += 1
                     losses += [{"object": item.label, "loss": reason} for reason in reasons]
@@ -116,8 +117,8 @@ def _run(work: Callable[[], Sequence[Work]], dry_run: bool, as_json: bool) -> No
         raise Failed(f"interrupted: {CONTINUE}") from None
     except ApiUnavailable as error:
         raise Failed(f"{error}\n{CONTINUE}") from error
-    except (AttributeError, KeyError, TypeError) as error:
-        raise Failed(f"the source has another form than it documents: {error!r}") from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Failed(f"the source has another form than it documents, after {last}: {error!r}") from error
     if as_json:
         import json
 
@@ -141,12 +142,10 @@ class Target:
     """What our API has, and how it becomes what the source has."""
 
     def __init__(self, api: Api, dry_run: bool) -> None:
-        """Raises `Failed`."""
         self._api = api
         self._dry_run = dry_run
-        self._known = {path: self._list(path) for path in ("tenants", "event-types")}
-        self._webhooks: tuple[str, dict[str, Json]] = "", {}
-        """Those of one tenant: a source has them in a row."""
+        self._known = lru_cache(maxsize=len(KEYS))(self._list)
+        """Webhooks are those of one tenant: a source has them in a row."""
 
     def put(self, item: Item) -> tuple[str, Sequence[str]]:
         """Add or change an object. Return the outcome, and what is lost. Raises ApiUnavailable."""
@@ -161,14 +160,10 @@ class Target:
             return "not copied", (*item.losses, " ".join(str(refused).split()))
 
     def _find(self, path: Kind, body: Json) -> Json | None:
-        if path != "webhooks":
-            return self._known[path].get(body[KEYS[path]])
-        if self._webhooks[0] != body["tenant"]:
-            self._webhooks = body["tenant"], self._list(path, tenant=body["tenant"])
-        return self._webhooks[1].get(body["uid"])
+        return self._known(path, body.get("tenant")).get(body[KEYS[path]])
 
-    def _list(self, path: Kind, **query: Any) -> dict[str, Json]:
-        return {each[KEYS[path]]: each for each in self._api.all(path, **query)}
+    def _list(self, path: Kind, tenant: str | None) -> dict[str, Json]:
+        return {each[KEYS[path]]: each for each in self._api.all(path, tenant=tenant)}
 
     def _add(self, item: Item, body: Json) -> str:
         """Add an object. A dry run lets our API check a webhook by a preview, which stores and sends nothing."""
@@ -228,6 +223,11 @@ def fitted(path: Kind, label: str, fields: Json, losses: Iterable[str] = (), **o
         else:
             shown = valid.model_dump(mode="json", by_alias=True)
             return Item(path, label, {name: shown[name] for name in fields}, tuple(lost), **others)
+
+
+def untranslated(row: Json, read: Collection[str]) -> list[str]:
+    """Name the fields that are set and not read, as those of a later version of the source."""
+    return [f"{name}: has no counterpart" for name, value in row.items() if value and name not in read]
 
 
 def _named(fields: Json, where: tuple[int | str, ...]) -> str:

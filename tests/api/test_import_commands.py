@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from svix.webhooks import Webhook
 
 from instances import KEY, Instance
-from receivers import Receiver
+from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
 
 PATTERN = "must be an event type such as `order.paid`, a group of them such as `order.*`, or `*`"
@@ -202,7 +202,7 @@ LOSSES = {
     "event type order..twice": [
         "name: must be words of letters, digits, `_` and `-`, joined by dots, such as `order.paid`"
     ],
-    "event type order.old": ["deprecated: event types have no counterpart"],
+    "event type order.old": ["deprecated: has no counterpart"],
     "application app_18": [
         "the uid 'with.dots' cannot be the id of a tenant, which is app_18",
         "throttleRate 5: a tenant has none, set rate_limit of its webhooks",
@@ -365,6 +365,21 @@ async def test_a_wrong_token_or_address_is_said_also_by_a_dry_run(instance: Inst
         move.source = "http://127.0.0.1:1"
         code, _, err = await move.run()
         assert (code, "cannot reach http://127.0.0.1:1" in err) == (1, True)
+
+
+async def test_a_source_that_answers_otherwise_is_an_error_that_names_the_place(
+    instance: Instance, inbox: Receiver
+) -> None:
+    async with moving(instance, inbox.url) as move:
+        move.made.applications, move.made.event_types = move.made.applications[7:8], []
+        del move.made.endpoints["app_7"][1]["url"]
+        code, out, err = await move.run("--dry-run")
+        assert (code, "added: endpoint shop-7" in out) == (1, True)
+        assert "has another form than it documents, after endpoint shop-7 of customer-7: KeyError('url')" in err
+        inbox.otherwise = Answer(200, "<html>")
+        move.source = inbox.url.removesuffix("/hook")
+        code, _, err = await move.run()
+        assert (code, "does not answer as Svix does: check --url" in err) == (1, True)
 
 
 async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_secret(
