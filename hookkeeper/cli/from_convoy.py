@@ -75,9 +75,9 @@ def _rows(file: Path) -> Iterator[tuple[str, Json, bool]]:
     match read_json_file(str(file), str(file)):
         case {"status": False, "message": message}:
             raise Failed(f"{file} is an error of Convoy: {message}")
-        case {"data": {"content": list() | None as rows, **page}}:
-            is_last = not (page.get("pagination") or {}).get("has_next_page")
-        case {"data": list() | None as rows} | (list() as rows):
+        case {"data": {"content": list() as rows, "pagination": {"has_next_page": True}}}:
+            is_last = False
+        case {"data": {"content": list() | None as rows} | (list() | None as rows)} | (list() as rows):
             pass
         case _:
             raise Failed(f"{file} is no answer of Convoy with rows")
