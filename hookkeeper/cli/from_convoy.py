@@ -22,6 +22,8 @@ KINDS = {
 }
 """Kinds of rows, and the field that only such a row has."""
 FORM = "application/x-www-form-urlencoded"
+FORM_OF_DATA = {"content_type": FORM, "template": "{{ event.data }}"}
+"""The data alone, as the format `svix` has it in JSON."""
 MAX_BACKOFF = 7200
 """Seconds between two attempts at most, in Convoy."""
 DEFAULT_TIMEOUT = 10
@@ -135,7 +137,7 @@ def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -
         "timeout": float(endpoint.get("http_timeout") or DEFAULT_TIMEOUT),
         "retry": _retry_of(row),
         "enabled": endpoint.get("status", "active") == "active",
-        "payload": _payload_of(endpoint.get("content_type")),
+        "payload": FORM_OF_DATA if endpoint.get("content_type") == FORM else {"format": "svix"},
     }
     return fitted("webhooks", f"{label} of {fields['tenant']}", fields | key, losses, once=once)
 
@@ -164,11 +166,6 @@ def _retry_of(row: Json) -> Json | None:
         first, attempts = given["duration"], given["retry_count"] + 1
         return {"initial": first, "coefficient": 2, "maximum": max(first, MAX_BACKOFF), "attempts": attempts}
     return {"schedule": [given["duration"]] * given["retry_count"]}
-
-
-def _payload_of(content_type: str | None) -> Json:
-    """Return the format of the payload: the data alone."""
-    return {"content_type": FORM, "template": "{{ event.data }}"} if content_type == FORM else {"format": "svix"}
 
 
 def _is_set(config: Any) -> bool:

@@ -18,6 +18,7 @@ from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 WAITS = (1.0, 5.0, 15.0, 60.0)
 """Seconds before a request is made again that was refused for now."""
 FOR_NOW = frozenset({429, 502, 503, 504})
+UID_PATTERN = f"(?!wh_){EVENT_ID}"
 EVERYWHERE = frozenset({"id", "uid", "createdAt", "updatedAt"})
 READ_OF_APPLICATIONS = EVERYWHERE | {"name", "metadata", "throttleRate", "rateLimit"}
 READ_OF_EVENT_TYPES = EVERYWHERE | {"name", "description", "schemas", "archived"}
@@ -53,7 +54,7 @@ class Svix:
 
     def _application(self, application: Json) -> Iterator[Item]:
         yield tenant_of(application)
-        tenant = application_id(application)
+        tenant, _ = id_of(application, TENANT_PATTERN)
         for endpoint in self._all(f"app/{application['id']}/endpoint"):
             path = f"app/{application['id']}/endpoint/{endpoint['id']}"
             headers, secret = self._get(f"{path}/headers"), self._get(f"{path}/secret")
@@ -61,13 +62,12 @@ class Svix:
 
     def _all(self, path: str, **query: str) -> Iterator[Json]:
         """Yield the items of a list, oldest first, page by page."""
-        iterator: dict[str, str] = {}
         while True:
-            page = self._get(path, limit="100", order="ascending", **query, **iterator)
+            page = self._get(path, limit="100", order="ascending", **query)
             yield from page["data"]
             if page["done"] or not page.get("iterator"):
                 return
-            iterator = {"iterator": page["iterator"]}
+            query["iterator"] = page["iterator"]
 
     def _get(self, path: str, **query: str) -> Any:
         """Return the JSON of a 200. Raises `Failed`."""
@@ -78,10 +78,9 @@ class Svix:
                 answer = self._http.get(path, params=query)
             except httpx.TransportError as error:
                 raise ApiUnavailable(f"cannot reach {self._http.base_url} ({error})") from error
-            if answer.status_code in FOR_NOW and wait is not None:
-                time.sleep(wait)
-                continue
-            break
+            if answer.status_code not in FOR_NOW or wait is None:
+                break
+            time.sleep(wait)
         if answer.status_code != 200:
             kind = ApiUnavailable if answer.status_code in FOR_NOW else Failed
             raise kind(f"{answer.url} answers {answer.status_code} {answer.reason_phrase}")
@@ -91,17 +90,17 @@ class Svix:
             raise Failed(f"{answer.url} does not answer as Svix does: check --url") from error
 
 
-def application_id(application: Json) -> str:
-    """Return the id of the tenant: the uid, or else Svix's id, by which callers know the application as well."""
-    uid = application.get("uid")
-    return uid if uid and _fits(TENANT_PATTERN, uid) else application["id"]  # type: ignore[no-any-return]
+def id_of(row: Json, pattern: str) -> tuple[str, list[str]]:
+    """Return the uid, or else Svix's id, by which callers know the object as well, and what is lost."""
+    uid, own = row.get("uid"), row["id"]
+    if not uid or re.fullmatch(pattern, uid):
+        return uid or own, []
+    return own, [f"the uid {uid!r} cannot be kept, the id is {own}"]
 
 
 def tenant_of(application: Json) -> Item:
     """Translate an application."""
-    tenant, losses = application_id(application), []
-    if application.get("uid") not in (None, tenant):
-        losses.append(f"the uid {application['uid']!r} cannot be the id of a tenant, which is {tenant}")
+    tenant, losses = id_of(application, TENANT_PATTERN)
     if rate := _throttle_rate(application):
         losses.append(f"throttleRate {rate}: a tenant has none, set rate_limit of its webhooks")
     losses += untranslated(application, READ_OF_APPLICATIONS)
@@ -133,10 +132,7 @@ def event_type_of(event_type: Json) -> Item:
 
 def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
     """Translate an endpoint, with the answers about its headers and its secret."""
-    uid, losses = endpoint.get("uid"), []
-    if uid and not (_fits(EVENT_ID, uid) and not uid.startswith("wh_")):
-        losses.append(f"the uid {uid!r} cannot be that of a webhook, which is {endpoint['id']}")
-        uid = None
+    uid, losses = id_of(endpoint, UID_PATTERN)
     usable: dict[str, str] = {}
     for name, value in headers["headers"].items():
         try:
@@ -148,7 +144,7 @@ def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
     secret, once, problem = signing_key(key)
     fields = {
         "tenant": tenant,
-        "uid": uid or endpoint["id"],
+        "uid": uid,
         "url": endpoint["url"],
         "description": endpoint.get("description") or "",
         "events": endpoint.get("eventTypes") or endpoint.get("filterTypes") or ["*"],
@@ -159,13 +155,9 @@ def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
         "metadata": endpoint.get("metadata") or {},
         "payload": {"format": "svix"},
     } | secret
-    label = f"endpoint {uid or endpoint['id']} of {tenant}"
-    return fitted("webhooks", label, fields, [*losses, *problem], once=once, hidden=tuple(headers["sensitive"]))
+    hidden = tuple(headers["sensitive"])
+    return fitted("webhooks", f"endpoint {uid} of {tenant}", fields, [*losses, *problem], once=once, hidden=hidden)
 
 
 def _throttle_rate(row: Json) -> int | None:
     return row.get("throttleRate") or row.get("rateLimit") or None
-
-
-def _fits(pattern: str, text: str) -> bool:
-    return re.fullmatch(pattern[1:-1], text, re.ASCII) is not None

@@ -204,14 +204,14 @@ LOSSES = {
     ],
     "event type order.old": ["deprecated: has no counterpart"],
     "application app_18": [
-        "the uid 'with.dots' cannot be the id of a tenant, which is app_18",
+        "the uid 'with.dots' cannot be kept, the id is app_18",
         "throttleRate 5: a tenant has none, set rate_limit of its webhooks",
     ],
-    "application app_19": [f"the uid '{'x' * 65}' cannot be the id of a tenant, which is app_19"],
+    "application app_19": [f"the uid '{'x' * 65}' cannot be kept, the id is app_19"],
     "endpoint ep_0 of customer-0": [f"events 'order..twice': {PATTERN}"],
     "endpoint shop-1 of customer-1": [f"events 'order..twice': {PATTERN}"],
     "endpoint ep_2 of customer-2": [
-        "the uid 'with.dots' cannot be that of a webhook, which is ep_2",
+        "the uid 'with.dots' cannot be kept, the id is ep_2",
         "rate_limit: Input should be less than or equal to 1000",
     ],
     "endpoint shop-3 of customer-3": [f"channels 'a..b': {CHANNEL}"],
