@@ -156,6 +156,7 @@ async def show_tab(request: Request, tab: str, webhook: Webhook, **context: Any)
         f"webhook_{tab}.html",
         **{
             "webhook": views.webhook(webhook),
+            "suspended": webhook.suspended,
             "target": webhook.target,
             "tab": tab,
             "tabs": {name: path_of(webhook, name) for name, (_, scope) in TABS.items() if scope in scopes},

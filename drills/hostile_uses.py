@@ -61,7 +61,7 @@ async def tenant_objects(tenant: Tenant) -> None:
 async def svix(tenant: Tenant) -> None:
     """Send messages, read all lists, and recover, by Svix's API."""
     app = f"/api/v1/app/{tenant.name}"
-    endpoint = {"url": f"{tenant.receiver}/fail", "uid": "shop", "filterTypes": ["svix"]}
+    endpoint = {"url": f"{tenant.receiver}/fail", "uid": "shop"}
     await tenant.call("endpoints", "POST", f"{app}/endpoint", endpoint)
     await tenant.post_all("messages", [{"type": "svix", "data": {"text": "x" * 1000}}] * EVENTS)
     since = (datetime.now(UTC) - timedelta(hours=1)).isoformat().replace("+00:00", "Z")

@@ -197,13 +197,10 @@ async def until_closed(temporal: Client) -> int:
 
 async def differences(env: Environment, events: list[dict[str, Any]], since: datetime) -> list[str]:
     """Return what lists and statistics say that these events, which are all, do not."""
-    try:
-        listed = {event_id: event["status"] for event_id, event in (await list_events(env.http, TENANT)).items()}
-    except httpx.HTTPError as error:
-        return [f"the list cannot be read: {error!r}"]
-    statistics = await _statistics(env, since)
-    if statistics is None:
-        return ["statistics cannot be read"]
+    listed = {event_id: event["status"] for event_id, event in (await list_events(env.http, TENANT)).items()}
+    query = f"tenant={TENANT}&by=webhook&since={since:%Y-%m-%dT%H:%M:%SZ}"
+    page = await env.until(f"/v1/stats?{query}", lambda page: True)
+    statistics = {item["webhook_id"]: Counter(item["outcomes"] | numbers(item)) for item in page["items"]}
     wanted = {event["id"]: event["status"] for event in events}
     ids = sorted(wanted.keys() | listed.keys())
     of_events = [
@@ -239,10 +236,5 @@ def _recount(events: Iterable[dict[str, Any]]) -> Counts:
     return found
 
 
-async def _statistics(env: Environment, since: datetime) -> Counts | None:
-    answer = await read_json(env.http, "/v1/stats", tenant=TENANT, by="webhook", since=since.isoformat())
-    return answer and {item["webhook_id"]: Counter(_numbers(item) | item["outcomes"]) for item in answer["items"]}
-
-
-def _numbers(item: dict[str, Any]) -> dict[str, int]:
+def numbers(item: dict[str, Any]) -> dict[str, int]:
     return {name: value for name, value in item.items() if isinstance(value, int)}

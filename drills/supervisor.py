@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from hookkeeper.cli.child_process import KeptProcess
+from hookkeeper.cli.child_process import KeptProcess, ProcessFailed
+
+MAX_STARTS = 3
+"""Starts of a service that dies before it is ready: processes of Temporal may all make the same record, and fail."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,16 @@ class Supervisor:
 
     async def start(self, service: Service) -> None:
         """Start a service, return when it is ready, and restart it whenever it dies. Raises `ProcessFailed`."""
-        process = await self._start(service.name, service.argv, service.env, service.stop_timeout)
-        await process.until_ready(service.ready, service.start_timeout)
+        for left in reversed(range(MAX_STARTS)):
+            process = await self._start(service.name, service.argv, service.env, service.stop_timeout)
+            try:
+                await process.until_ready(service.ready, service.start_timeout)
+                return
+            except ProcessFailed:
+                # It is late, has died too often, or was stopped.
+                if process.pid or not left or service.name not in self._processes:
+                    raise
+                await process.stop()  # what it has started may hold its port
 
     async def run(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Run a command to its end. Raises `ProcessFailed` if its exit code is not 0."""
@@ -72,9 +83,8 @@ class Supervisor:
     async def stop(self) -> None:
         """Stop everything, last started first."""
         while self._processes:
-            name = [*self._processes][-1]
-            await self._processes[name].stop()
-            del self._processes[name]
+            _, process = self._processes.popitem()
+            await process.stop()
 
     async def __aenter__(self) -> Self:
         return self

@@ -397,7 +397,7 @@ async def _differences_of_totals(env: Environment, since: datetime) -> tuple[str
     query = f"since={since:%Y-%m-%dT%H:%M:%SZ}"
     totals, tenants = [await env.until(f"/v1/stats?by={by}&{query}", lambda page: True) for by in ("total", "tenant")]
     (total,) = totals["items"]
-    wanted = {name: value for name, value in total.items() if isinstance(value, int)}
+    wanted = index.numbers(total)
     sums = {name: sum(item[name] for item in tenants["items"]) for name in wanted}
     return tuple(
         f"{name}: {wanted[name]} over all tenants, and {sums[name]} is their sum"

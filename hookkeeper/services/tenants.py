@@ -19,6 +19,7 @@ from hookkeeper.services.fields import (
     Line,
     MetadataText,
     RequestModel,
+    ResponseModel,
     Shown,
     TenantName,
     Time,
@@ -62,10 +63,15 @@ class NewTenant(TenantChanges):
     id: TenantName = Field(description="Your own id of the tenant, which events and webhooks name", examples=["acme"])
 
 
-class TenantView(Shown, TenantChanges):
-    model_config = SHOWN_AS_GIVEN
+class _Named(ResponseModel):
+    """Its id comes before all else."""
 
     id: str
+
+
+class TenantView(Shown, TenantChanges, _Named):
+    model_config = SHOWN_AS_GIVEN
+
     suspended_at: Time | None
     created_at: Time
     updated_at: Time

@@ -35,6 +35,20 @@ async def test_an_operator_adds_changes_suspends_and_finds_a_tenant(idle_instanc
         assert "must be a number a second, minute, hour or day" in refused.text
 
 
+async def test_the_page_of_a_webhook_says_that_its_tenant_is_suspended(idle_instance: Instance) -> None:
+    """It offers no button that would be refused."""
+    webhook = await idle_instance.webhook("https://acme.example/hook")
+    page = f"/webhooks/{webhook['id']}"
+    async with browsing(idle_instance.app) as browser:
+        for is_suspended in (True, False):
+            await idle_instance.http.patch(f"/v1/tenants/{idle_instance.tenant}", json={"suspended": is_suspended})
+            if not is_suspended:
+                await idle_instance.http.post(f"/v1{page}/pause")
+            text = (await browser.get(page)).text
+            assert ("Its tenant is suspended" in text) is is_suspended
+            assert (f"{page}/resume" in text) is not is_suspended
+
+
 async def test_a_tenant_is_deleted_from_its_page(instance: Instance) -> None:
     await instance.webhook("https://acme.example/hook")
     async with browsing(instance.app) as browser:

@@ -191,11 +191,17 @@ async def test_child_that_is_never_ready(supervisor: Supervisor, tmp_path: Path)
     assert [line.strip() for line in str(raised.value).splitlines()[1:]] == [f"line {n}" for n in range(25, 40)]
 
 
-async def test_child_that_dies_before_it_is_ready(supervisor: Supervisor, tmp_path: Path) -> None:
+async def test_child_that_dies_before_it_is_ready_is_started_three_times(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "worker.log").write_text("from an earlier day\n")
+    dying = service(
+        tmp_path, f"open({str(tmp_path / 'starts')!r}, 'a').write('x')", "raise SystemExit('no such setting')"
+    )
     with pytest.raises(ProcessFailed, match="ended with exit code 1 before it was ready") as raised:
-        await supervisor.start(service(tmp_path, "raise SystemExit('no such setting')"))
+        await supervisor.start(dying)
+    assert (tmp_path / "starts").read_text() == "xxx"
     assert "no such setting" in str(raised.value) and "earlier" not in str(raised.value)
     assert supervisor.pid("worker") is None
 

@@ -53,7 +53,7 @@ async def forking(environment: Mapping[str, str]) -> AsyncIterator[Run]:
 
 
 def serve() -> None:
-    """Run the command of each connection, until this process is killed."""
+    """Run the command of each connection, until this process is killed or its parent has ended."""
     import httpcore  # noqa: F401 - a command imports it with its first request
     import pydantic
     import typer.main
@@ -66,8 +66,13 @@ def serve() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no child becomes a zombie
     with socket.create_server(("127.0.0.1", 0)) as server:
         print(server.getsockname()[1], flush=True)
-        while True:
-            connection, _ = server.accept()
+        server.settimeout(1)
+        parent = os.getppid()
+        while os.getppid() == parent:
+            try:
+                connection, _ = server.accept()
+            except TimeoutError:
+                continue
             if os.fork() == 0:
                 _answer(connection)
                 os._exit(0)

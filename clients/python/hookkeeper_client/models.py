@@ -931,6 +931,7 @@ class TenantSearchKeysView(Model):
 
 
 class TenantView(Model):
+    id: str
     name: str
     metadata: dict[str, str]
     rate_limit: str | None
@@ -940,7 +941,6 @@ class TenantView(Model):
     on_failure: OnFailure | None
     alert_after: AlertAfter | None
     signature_scheme: Literal["v1", "v1a"]
-    id: str
     suspended_at: datetime | None
     created_at: datetime
     updated_at: datetime
