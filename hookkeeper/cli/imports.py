@@ -148,19 +148,17 @@ class Target:
         """Webhooks are those of one tenant: a source has them in a row."""
 
     def put(self, item: Item) -> tuple[str, Sequence[str]]:
-        """Add or change an object. Return the outcome, and what is lost. Raises ApiUnavailable."""
-        if item.body is None:
+        """Add or change an object. Return the outcome, and what is lost. Raises `Failed` if our API shows nothing."""
+        body = item.body
+        if body is None:
             return "not copied", item.losses
+        known = self._known(item.path, body.get("tenant")).get(body[KEYS[item.path]])
         try:
-            known = self._find(item.path, item.body)
-            return self._add(item, item.body) if known is None else self._change(item, item.body, known), item.losses
+            return self._change(item, body, known) if known else self._add(item, body), item.losses
         except ApiUnavailable:
             raise
         except Failed as refused:
             return "not copied", (*item.losses, " ".join(str(refused).split()))
-
-    def _find(self, path: Kind, body: Json) -> Json | None:
-        return self._known(path, body.get("tenant")).get(body[KEYS[path]])
 
     def _list(self, path: Kind, tenant: str | None) -> dict[str, Json]:
         return {each[KEYS[path]]: each for each in self._api.all(path, tenant=tenant)}

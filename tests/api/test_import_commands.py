@@ -141,10 +141,11 @@ class Move:
     instance: Instance
     source: str
     here: str
+    key: str = KEY
 
     async def start(self, *words: str, token: str = TOKEN) -> asyncio.subprocess.Process:
         """Start `hookkeeper import`."""
-        given = {"HOOKKEEPER_URL": self.here, "HOOKKEEPER_API_KEY": KEY, "SVIX_AUTH_TOKEN": token}
+        given = {"HOOKKEEPER_URL": self.here, "HOOKKEEPER_API_KEY": self.key, "SVIX_AUTH_TOKEN": token}
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "hookkeeper", "import", *words, env=os.environ | given, stdout=pipe, stderr=pipe
@@ -359,6 +360,10 @@ async def test_a_wrong_token_or_address_is_said_also_by_a_dry_run(instance: Inst
         code, _, err = await move.run(token="other")
         assert (code, "answers 401 Unauthorized" in err, "other" in err) == (1, True, False)
         move.made.applications, move.made.event_types = move.made.applications[7:8], []
+        move.key = "hk_other"
+        code, out, err = await move.run()
+        assert (code, err.count("401 Unauthorized"), "application" in out) == (1, 1, False)
+        move.key = KEY
         move.made.endpoints["app_7"] = [move.made.endpoints["app_7"][0] | {"url": "http://127.0.0.1:9/"}]
         code, out, _ = await move.run("--dry-run")
         assert (code, "not copied: endpoint shop-7 of customer-7\n  422" in out, "has port 9" in out) == (1, True, True)
