@@ -26,7 +26,7 @@ READ_OF_ENDPOINTS = EVERYWHERE | {
     *("url", "description", "disabled", "channels", "metadata", "version"),
     *("eventTypes", "filterTypes", "throttleRate", "rateLimit"),
 }
-"""Fields of answers. Servers before 1.90 say `filterTypes` and `rateLimit`, and later ones both names, or the new."""
+"""Fields of answers. Servers before 1.99 say `filterTypes` alone, and before 1.90 `rateLimit` alone."""
 
 
 class Svix:

@@ -183,10 +183,9 @@ class Target:
         rotates = bool(secret) and secret != self._api.call("GET", item.path, known["id"], "secret")["secret"]
         if self._dry_run:
             return "changed" if changes or rotates else "unchanged"
-        now = known
-        if changes or wanted.get("headers"):
-            changes |= {"headers": wanted["headers"]} if "headers" in wanted else {}
-            now = self._api.call("PATCH", item.path, known["id" if "id" in known else "name"], body=changes)
+        now, masked = known, {"headers": wanted["headers"]} if wanted.get("headers") else {}
+        if sent := changes | masked:
+            now = self._api.call("PATCH", item.path, known["id" if "id" in known else "name"], body=sent)
         if rotates:
             rotation = {"secret": secret, "end_previous": True}
             self._api.call("POST", item.path, known["id"], "rotate-secret", body=rotation)
