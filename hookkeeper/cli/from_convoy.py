@@ -102,7 +102,7 @@ def event_type_of(row: Json) -> Item:
     return fitted("event-types", f"event type {row['name']}", fields, losses)
 
 
-def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -> Item:
+def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json]) -> Item:
     """Translate a subscription, with its endpoint and the filters of its event types."""
     label, chosen = f"subscription {row['uid']}", row.get("filter_config") or {}
     if endpoint is None:
@@ -118,6 +118,8 @@ def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -
     key, once, losses = _key_of(endpoint)
     headers, more = _headers_of(endpoint.get("authentication") or {})
     losses += more
+    if not filters:  # Convoy makes one for each event type of a subscription
+        losses.append("filters: are in no file, so it may get more events than in Convoy")
     if row.get("function"):
         losses.append("function: write it as payload.template, then enable the webhook")
         once["enabled"] = False

@@ -400,7 +400,8 @@ async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_s
     row["retry_config"] = {"type": "exponential", "duration": 10, "retry_count": 5}
     file = tmp_path / "all.json"
     types: list[Json] = [{"name": name, "json_schema": {}, "description": name} for name in ("*", "order.paid")]
-    file.write_text(json.dumps({"data": [endpoint, row, *types]}))
+    enabled = {"subscription_id": "01SUB", "event_type": "order.paid", "enabled_at": "2026-01-02T03:04:05Z"}
+    file.write_text(json.dumps({"data": [endpoint, row, enabled, *types]}))
     async with moving(instance, inbox.url) as move:
         added = {"tenants": counted(added=1), "event-types": counted(added=1), "webhooks": counted(added=1)}
         words = ("convoy", str(file), "--json")

@@ -194,6 +194,7 @@ SUBSCRIPTION = {
     "delivery_mode": "at_least_once",
     "alert_config": {"count": 0, "threshold": ""},
 }
+FILTER = {"subscription_id": "01SUB", "event_type": "order.paid", "enabled_at": "2026-01-02T03:04:05Z"}
 FORM = {
     "format": "standard",
     "static": {},
@@ -245,7 +246,7 @@ FORM = {
 def test_a_subscription_of_convoy_is_a_webhook(
     endpoint: Json, subscription: Json, changed: Json, losses: tuple[str, ...]
 ) -> None:
-    item = from_convoy.webhook_of(SUBSCRIPTION | subscription, OF_CONVOY | endpoint)
+    item = from_convoy.webhook_of(SUBSCRIPTION | subscription, OF_CONVOY | endpoint, [FILTER])
     webhook = {
         "tenant": "acme",
         "uid": "01SUB",
@@ -281,6 +282,12 @@ def test_a_subscription_that_would_get_other_events_is_not_copied(
     item = from_convoy.webhook_of(SUBSCRIPTION | subscription, OF_CONVOY, filters)
     assert item.body is None
     assert item.losses[-1].startswith(reason)
+
+
+def test_a_subscription_whose_filters_were_not_saved_says_so() -> None:
+    assert from_convoy.webhook_of(SUBSCRIPTION, OF_CONVOY, [FILTER]).losses == ()
+    (loss,) = from_convoy.webhook_of(SUBSCRIPTION, OF_CONVOY, []).losses
+    assert loss.startswith("filters: are in no file")
 
 
 def answer(folder: Path, name: str, data: Any) -> Path:
