@@ -5,13 +5,12 @@ Convoy has no export file. It documents the answers of `GET /api/v1/projects/{id
 """
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hookkeeper.cli.console import Failed, Json
-from hookkeeper.cli.imports import Item, Work, fitted, signing_key
+from hookkeeper.cli.imports import Item, fitted, signing_key
 from hookkeeper.cli.options import read_json_file
 from hookkeeper.crypto.signing_keys import SYMMETRIC
 
@@ -23,6 +22,8 @@ KINDS = {
 }
 """Kinds of rows, and the field that only such a row has."""
 FORM = "application/x-www-form-urlencoded"
+FORM_OF_DATA = {"content_type": FORM, "template": "{{ event.data }}"}
+"""The data alone, as the format `svix` has it in JSON."""
 MAX_BACKOFF = 7200
 """Seconds between two attempts at most, in Convoy."""
 DEFAULT_TIMEOUT = 10
@@ -39,8 +40,8 @@ INSTEAD = {
 SCOPES = ("body", "headers", "path", "query")
 
 
-def work(files: Sequence[Path]) -> Sequence[Work]:
-    """Return the work for each event type, tenant and webhook in the files. Raises `Failed`."""
+def items_of(files: Sequence[Path]) -> Sequence[Iterable[Item]]:
+    """Return the items of the files, those of a tenant one after another. Raises `Failed`."""
     rows: dict[str, list[Json]] = {kind: [] for kind in KINDS}
     is_whole = dict.fromkeys(KINDS, True)
     for file in files:
@@ -66,20 +67,27 @@ def work(files: Sequence[Path]) -> Sequence[Work]:
         for uid in endpoints
         if uid not in used
     ]
-    items.sort(key=lambda item: (item.body or {}).get("tenant", ""))  # those of a tenant in a row
-    return [partial(iter, [item]) for item in items]
+    items.sort(key=lambda item: (item.body or {}).get("tenant", ""))
+    return [[item] for item in items]
 
 
 def _rows(file: Path) -> Iterator[tuple[str, Json, bool]]:
     """Yield kind, row, and whether its page is the last one, for each row of an answer or a list of rows."""
-    answer = read_json_file(str(file), str(file))
-    data = answer.get("data") if isinstance(answer, dict) else answer
-    pagination = data.get("pagination") or {} if isinstance(data, dict) else {}
-    for row in data.get("content") or () if isinstance(data, dict) else data or ():
+    is_last = True
+    match read_json_file(str(file), str(file)):
+        case {"status": False, "message": message}:
+            raise Failed(f"{file} is an error of Convoy: {message}")
+        case {"data": {"content": list() as rows, "pagination": {"has_next_page": True}}}:
+            is_last = False
+        case {"data": {"content": list() | None as rows} | (list() | None as rows)} | (list() as rows):
+            pass
+        case _:
+            raise Failed(f"{file} is no answer of Convoy with rows")
+    for row in rows or ():
         kinds = [kind for kind, field in KINDS.items() if isinstance(row, dict) and field in row]
         if not kinds:
-            raise Failed(f"{file} is no answer of Convoy with endpoints, subscriptions, filters or event types")
-        yield kinds[0], row, not pagination.get("has_next_page")
+            raise Failed(f"{file} has a row that is no endpoint, subscription, filter or event type")
+        yield kinds[0], row, is_last
 
 
 def tenant_id(endpoint: Json) -> str:
@@ -94,11 +102,13 @@ def event_type_of(row: Json) -> Item:
     return fitted("event-types", f"event type {row['name']}", fields, losses)
 
 
-def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -> Item:
+def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json]) -> Item:
     """Translate a subscription, with its endpoint and the filters of its event types."""
     label, chosen = f"subscription {row['uid']}", row.get("filter_config") or {}
     if endpoint is None:
         return Item("webhooks", label, None, ("endpoint_metadata: no file has its endpoint",))
+    if (row.get("source_metadata") or {}).get("uid"):
+        return Item("webhooks", label, None, ("source_metadata: sources have no counterpart",))
     off = {each["event_type"] for each in filters if each.get("enabled_at", ...) is None}
     types = chosen.get("event_types") or ["*"]
     scopes = [scope for scope in SCOPES for each in (chosen.get("filter") or {}, *filters) if each.get(scope)]
@@ -108,6 +118,8 @@ def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -
     key, once, losses = _key_of(endpoint)
     headers, more = _headers_of(endpoint.get("authentication") or {})
     losses += more
+    if not filters:  # Convoy makes one for each event type of a subscription
+        losses.append("filters: no file has them, so the webhook may get more events than in Convoy")
     if row.get("function"):
         losses.append("function: not translated, set payload.template, then enable the webhook")
         once["enabled"] = False
@@ -127,7 +139,7 @@ def webhook_of(row: Json, endpoint: Json | None, filters: Sequence[Json] = ()) -
         "timeout": float(endpoint.get("http_timeout") or DEFAULT_TIMEOUT),
         "retry": _retry_of(row),
         "enabled": endpoint.get("status", "active") == "active",
-        "payload": _payload_of(endpoint.get("content_type")),
+        "payload": FORM_OF_DATA if endpoint.get("content_type") == FORM else {"format": "svix"},
     }
     return fitted("webhooks", f"{label} of {fields['tenant']}", fields | key, losses, once=once)
 
@@ -156,11 +168,6 @@ def _retry_of(row: Json) -> Json | None:
         first, attempts = given["duration"], given["retry_count"] + 1
         return {"initial": first, "coefficient": 2, "maximum": max(first, MAX_BACKOFF), "attempts": attempts}
     return {"schedule": [given["duration"]] * given["retry_count"]}
-
-
-def _payload_of(content_type: str | None) -> Json:
-    """Return the format of the payload: the data alone."""
-    return {"content_type": FORM, "template": "{{ event.data }}"} if content_type == FORM else {"format": "svix"}
 
 
 def _is_set(config: Any) -> bool:

@@ -5,13 +5,12 @@ Lists have pages of `data` with `iterator` and `done`. Headers and secret of an 
 
 import re
 import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hookkeeper.cli.client import ApiUnavailable
 from hookkeeper.cli.console import Failed, Json
-from hookkeeper.cli.imports import Item, Work, fitted, signing_key
+from hookkeeper.cli.imports import Item, fitted, signing_key, untranslated
 from hookkeeper.content.headers import check_headers
 from hookkeeper.content.text import API_KEY
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
@@ -19,6 +18,15 @@ from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 WAITS = (1.0, 5.0, 15.0, 60.0)
 """Seconds before a request with one of these statuses, `FOR_NOW`, is repeated."""
 FOR_NOW = frozenset({429, 502, 503, 504})
+UID_PATTERN = f"(?!wh_){EVENT_ID}"
+EVERYWHERE = frozenset({"id", "uid", "createdAt", "updatedAt"})
+READ_OF_APPLICATIONS = EVERYWHERE | {"name", "metadata", "throttleRate", "rateLimit"}
+READ_OF_EVENT_TYPES = EVERYWHERE | {"name", "description", "schemas", "archived"}
+READ_OF_ENDPOINTS = EVERYWHERE | {
+    *("url", "description", "disabled", "channels", "metadata", "version"),
+    *("eventTypes", "filterTypes", "throttleRate", "rateLimit"),
+}
+"""Fields of answers. Servers before 1.99 say `filterTypes` alone, and before 1.90 `rateLimit` alone."""
 
 
 class Svix:
@@ -38,18 +46,15 @@ class Svix:
         except httpx.InvalidURL as error:
             raise Failed(f"--url {url!r} is invalid: {error}") from error
 
-    def work(self) -> Sequence[Work]:
-        """Return the work for each event type, and for each application with its endpoints. Raises `Failed`."""
+    def items(self) -> Sequence[Iterable[Item]]:
+        """Return event types, and the items of each application, which are read on iteration. Raises `Failed`."""
         types = list(self._all("event-type", include_archived="true", with_content="true"))
         applications = list(self._all("app"))
-        return [partial(iter, [event_type_of(each)]) for each in types] + [
-            partial(self._application, each) for each in applications
-        ]
+        return [*([event_type_of(each)] for each in types), *map(self._application, applications)]
 
     def _application(self, application: Json) -> Iterator[Item]:
-        item = tenant_of(application)
-        yield item
-        tenant = application_id(application)
+        yield tenant_of(application)
+        tenant, _ = id_of(application, TENANT_PATTERN)
         for endpoint in self._all(f"app/{application['id']}/endpoint"):
             path = f"app/{application['id']}/endpoint/{endpoint['id']}"
             headers, secret = self._get(f"{path}/headers"), self._get(f"{path}/secret")
@@ -57,13 +62,12 @@ class Svix:
 
     def _all(self, path: str, **query: str) -> Iterator[Json]:
         """Yield the items of a list, oldest first, page by page."""
-        iterator: dict[str, str] = {}
         while True:
-            page = self._get(path, limit="100", order="ascending", **query, **iterator)
+            page = self._get(path, limit="100", order="ascending", **query)
             yield from page["data"]
             if page["done"] or not page.get("iterator"):
                 return
-            iterator = {"iterator": page["iterator"]}
+            query["iterator"] = page["iterator"]
 
     def _get(self, path: str, **query: str) -> Any:
         """Return the JSON of a 200. Raises `Failed`."""
@@ -74,10 +78,9 @@ class Svix:
                 answer = self._http.get(path, params=query)
             except httpx.TransportError as error:
                 raise ApiUnavailable(f"cannot reach {self._http.base_url} ({error})") from error
-            if answer.status_code in FOR_NOW and wait is not None:
-                time.sleep(wait)
-                continue
-            break
+            if answer.status_code not in FOR_NOW or wait is None:
+                break
+            time.sleep(wait)
         if answer.status_code != 200:
             kind = ApiUnavailable if answer.status_code in FOR_NOW else Failed
             raise kind(f"{answer.url} answers {answer.status_code} {answer.reason_phrase}")
@@ -87,22 +90,23 @@ class Svix:
             raise Failed(f"{answer.url} is no answer of Svix: check --url") from error
 
 
-def application_id(application: Json) -> str:
-    """Return the id of the tenant: the uid, or else Svix's id, which callers can also use for the application."""
-    uid = application.get("uid")
-    return uid if uid and _fits(TENANT_PATTERN, uid) else application["id"]  # type: ignore[no-any-return]
+def id_of(row: Json, pattern: str) -> tuple[str, list[str]]:
+    """Return the uid, or else Svix's id, which callers can also use, and the losses."""
+    uid, own = row.get("uid"), row["id"]
+    if not uid or re.fullmatch(pattern, uid):
+        return uid or own, []
+    return own, [f"the uid {uid!r} cannot be kept, the id is {own}"]
 
 
 def tenant_of(application: Json) -> Item:
     """Translate an application."""
-    tenant, losses = application_id(application), []
-    if application.get("uid") not in (None, tenant):
-        losses.append(f"the uid {application['uid']!r} cannot be the id of a tenant: it becomes {tenant}")
-    if rate := application.get("throttleRate"):
+    tenant, losses = id_of(application, TENANT_PATTERN)
+    if rate := _throttle_rate(application):
         losses.append(
             f"throttleRate {rate}: deliveries of a tenant have no common limit, set rate_limit of its webhooks"
         )
-    fields = {"id": tenant, "name": application["name"], "metadata": application["metadata"]}
+    losses += untranslated(application, READ_OF_APPLICATIONS)
+    fields = {"id": tenant, "name": application["name"], "metadata": application.get("metadata") or {}}
     return fitted("tenants", f"application {tenant}", fields, losses)
 
 
@@ -117,14 +121,10 @@ def event_type_of(event_type: Json) -> Item:
         losses.append(f"schema: it is read as JSON Schema 2020-12 instead of {schema['$schema']}")
         schema = {name: value for name, value in schema.items() if name != "$schema"}
     examples = schema.get("examples") if schema else None
-    losses += [
-        f"{name}: event types have no counterpart"
-        for name in ("deprecated", "featureFlag", "featureFlags", "groupName")
-        if event_type.get(name)
-    ]
+    losses += untranslated(event_type, READ_OF_EVENT_TYPES)
     fields = {
         "name": event_type["name"],
-        "description": event_type["description"],
+        "description": event_type.get("description") or "",
         "schema": schema,
         "examples": examples if isinstance(examples, list) else [],
         "archived": bool(event_type.get("archived")),
@@ -134,10 +134,7 @@ def event_type_of(event_type: Json) -> Item:
 
 def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
     """Translate an endpoint. `headers` is the answer about its headers, `key` its secret."""
-    uid, losses = endpoint.get("uid"), []
-    if uid and not (_fits(EVENT_ID, uid) and not uid.startswith("wh_")):
-        losses.append(f"the uid {uid!r} cannot be the uid of a webhook: it becomes {endpoint['id']}")
-        uid = None
+    uid, losses = id_of(endpoint, UID_PATTERN)
     usable: dict[str, str] = {}
     for name, value in headers["headers"].items():
         try:
@@ -145,23 +142,24 @@ def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
         except ValueError as error:
             losses.append(f"headers: {error}")
     losses += [f"header {name}: Svix does not show its value, set it here" for name in headers["sensitive"]]
+    losses += untranslated(endpoint, READ_OF_ENDPOINTS)
     secret, once, problem = signing_key(key)
     fields = {
         "tenant": tenant,
-        "uid": uid or endpoint["id"],
+        "uid": uid,
         "url": endpoint["url"],
-        "description": endpoint["description"],
-        "events": endpoint.get("eventTypes") or ["*"],
+        "description": endpoint.get("description") or "",
+        "events": endpoint.get("eventTypes") or endpoint.get("filterTypes") or ["*"],
         "channels": endpoint.get("channels") or [],
         "headers": usable,
-        "rate_limit": endpoint.get("throttleRate") or None,
+        "rate_limit": _throttle_rate(endpoint),
         "enabled": not endpoint.get("disabled"),
-        "metadata": endpoint["metadata"],
+        "metadata": endpoint.get("metadata") or {},
         "payload": {"format": "svix"},
     } | secret
-    label = f"endpoint {uid or endpoint['id']} of {tenant}"
-    return fitted("webhooks", label, fields, [*losses, *problem], once=once, hidden=tuple(headers["sensitive"]))
+    hidden = tuple(headers["sensitive"])
+    return fitted("webhooks", f"endpoint {uid} of {tenant}", fields, [*losses, *problem], once=once, hidden=hidden)
 
 
-def _fits(pattern: str, text: str) -> bool:
-    return re.fullmatch(pattern[1:-1], text, re.ASCII) is not None
+def _throttle_rate(row: Json) -> int | None:
+    return row.get("throttleRate") or row.get("rateLimit") or None

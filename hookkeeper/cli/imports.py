@@ -6,6 +6,7 @@ and changes one that differs. So a run can be repeated, also after an interrupti
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -32,8 +33,6 @@ NOTHING: Json = {}
 OUTCOMES = ("added", "changed", "unchanged", "not copied")
 WITH_LOSSES = 3
 """The exit code if all objects were copied, but not all fields. `hookkeeper doctor` uses it for warnings."""
-Work = Callable[[], Iterable["Item"]]
-"""Reads and translates some objects of a source."""
 
 app = typer.Typer(no_args_is_help=True, help="Copy from another server. A run can be repeated safely.")
 DryRun = Annotated[
@@ -72,7 +71,7 @@ def import_svix(
     """
     from hookkeeper.cli.from_svix import Svix
 
-    _run(lambda: Svix(url, token).work(), dry_run, as_json)
+    _run(lambda: Svix(url, token).items(), dry_run, as_json)
 
 
 @app.command("convoy")
@@ -93,22 +92,24 @@ def import_convoy(
 
     Exit codes: 0 if all was copied, 3 if some fields were not, 1 if some objects were not.
     """
-    from hookkeeper.cli.from_convoy import work
+    from hookkeeper.cli.from_convoy import items_of
 
-    _run(lambda: work(files), dry_run, as_json)
+    _run(lambda: items_of(files), dry_run, as_json)
 
 
-def _run(work: Callable[[], Sequence[Work]], dry_run: bool, as_json: bool) -> None:
+def _run(read: Callable[[], Sequence[Iterable["Item"]]], dry_run: bool, as_json: bool) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("import"), BarColumn(), MofNCompleteColumn())
     counts = {path: Counter(dict.fromkeys(OUTCOMES, 0)) for path in KEYS}
     losses: list[Json] = []
+    last = "the start"
     try:
         target = Target(Api.of_environment(), dry_run)
         with Progress(*columns, console=out, disable=as_json) as progress:
-            for read in progress.track(work()):
-                for item in read():
+            for items in progress.track(read()):
+                for item in items:
+                    last = item.label
                     outcome, reasons = target.put(item)
                     counts[item.path][outcome] += 1
                     losses += [{"object": item.label, "loss": reason} for reason in reasons]
@@ -118,8 +119,8 @@ def _run(work: Callable[[], Sequence[Work]], dry_run: bool, as_json: bool) -> No
         raise Failed(f"interrupted: {CONTINUE}") from None
     except ApiUnavailable as error:
         raise Failed(f"{error}\n{CONTINUE}") from error
-    except (AttributeError, KeyError, TypeError) as error:
-        raise Failed(f"an answer of the source does not have the documented form: {error!r}") from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Failed(f"the source does not have the documented form, after {last}: {error!r}") from error
     if as_json:
         import json
 
@@ -143,34 +144,26 @@ class Target:
     """Writes items through our API. It knows the objects that exist."""
 
     def __init__(self, api: Api, dry_run: bool) -> None:
-        """Raises `Failed`."""
         self._api = api
         self._dry_run = dry_run
-        self._known = {path: self._list(path) for path in ("tenants", "event-types")}
-        self._webhooks: tuple[str, dict[str, Json]] = "", {}
-        """A tenant and its webhooks by uid. A source yields the webhooks of a tenant one after another."""
+        self._known = lru_cache(maxsize=len(KEYS))(self._list)
+        """Webhooks are those of one tenant: a source yields them one after another."""
 
     def put(self, item: Item) -> tuple[str, Sequence[str]]:
-        """Add or change an object. Return the outcome and the losses. Raises ApiUnavailable."""
-        if item.body is None:
+        """Add or change an object. Return the outcome and the losses. Raises `Failed` if our API cannot be read."""
+        body = item.body
+        if body is None:
             return "not copied", item.losses
+        known = self._known(item.path, body.get("tenant")).get(body[KEYS[item.path]])
         try:
-            known = self._find(item.path, item.body)
-            return self._add(item, item.body) if known is None else self._change(item, item.body, known), item.losses
+            return self._change(item, body, known) if known else self._add(item, body), item.losses
         except ApiUnavailable:
             raise
         except Failed as refused:
             return "not copied", (*item.losses, " ".join(str(refused).split()))
 
-    def _find(self, path: Kind, body: Json) -> Json | None:
-        if path != "webhooks":
-            return self._known[path].get(body[KEYS[path]])
-        if self._webhooks[0] != body["tenant"]:
-            self._webhooks = body["tenant"], self._list(path, tenant=body["tenant"])
-        return self._webhooks[1].get(body["uid"])
-
-    def _list(self, path: Kind, **query: Any) -> dict[str, Json]:
-        return {each[KEYS[path]]: each for each in self._api.all(path, **query)}
+    def _list(self, path: Kind, tenant: str | None) -> dict[str, Json]:
+        return {each[KEYS[path]]: each for each in self._api.all(path, tenant=tenant)}
 
     def _add(self, item: Item, body: Json) -> str:
         """Add an object. A dry run requests a preview of a webhook, so that our API checks it without storing it."""
@@ -192,10 +185,9 @@ class Target:
         rotates = bool(secret) and secret != self._api.call("GET", item.path, known["id"], "secret")["secret"]
         if self._dry_run:
             return "changed" if changes or rotates else "unchanged"
-        now = known
-        if changes or wanted.get("headers"):
-            changes |= {"headers": wanted["headers"]} if "headers" in wanted else {}
-            now = self._api.call("PATCH", item.path, known["id" if "id" in known else "name"], body=changes)
+        now, masked = known, {"headers": wanted["headers"]} if wanted.get("headers") else {}
+        if sent := changes | masked:
+            now = self._api.call("PATCH", item.path, known["id" if "id" in known else "name"], body=sent)
         if rotates:
             rotation = {"secret": secret, "end_previous": True}
             self._api.call("POST", item.path, known["id"], "rotate-secret", body=rotation)
@@ -230,6 +222,11 @@ def fitted(path: Kind, label: str, fields: Json, losses: Iterable[str] = (), **o
         else:
             shown = valid.model_dump(mode="json", by_alias=True)
             return Item(path, label, {name: shown[name] for name in fields}, tuple(lost), **others)
+
+
+def untranslated(row: Json, read: Collection[str]) -> list[str]:
+    """Name the fields that are set and not read, as those of a later version of the source."""
+    return [f"{name}: has no counterpart" for name, value in row.items() if value and name not in read]
 
 
 def _named(fields: Json, where: tuple[int | str, ...]) -> str:

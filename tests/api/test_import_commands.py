@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from svix.webhooks import Webhook
 
 from instances import KEY, Instance
-from receivers import Receiver
+from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
 
 PATTERN = "must be an event type such as `order.paid`, a group of them such as `order.*`, or `*`"
@@ -141,10 +141,11 @@ class Move:
     instance: Instance
     source: str
     here: str
+    key: str = KEY
 
     async def start(self, *words: str, token: str = TOKEN) -> asyncio.subprocess.Process:
         """Start `hookkeeper import`."""
-        given = {"HOOKKEEPER_URL": self.here, "HOOKKEEPER_API_KEY": KEY, "SVIX_AUTH_TOKEN": token}
+        given = {"HOOKKEEPER_URL": self.here, "HOOKKEEPER_API_KEY": self.key, "SVIX_AUTH_TOKEN": token}
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "hookkeeper", "import", *words, env=os.environ | given, stdout=pipe, stderr=pipe
@@ -202,16 +203,16 @@ LOSSES = {
     "event type order..twice": [
         "name: must be words of letters, digits, `_` and `-`, joined by dots, such as `order.paid`"
     ],
-    "event type order.old": ["deprecated: event types have no counterpart"],
+    "event type order.old": ["deprecated: has no counterpart"],
     "application app_18": [
-        "the uid 'with.dots' cannot be the id of a tenant: it becomes app_18",
+        "the uid 'with.dots' cannot be kept, the id is app_18",
         "throttleRate 5: deliveries of a tenant have no common limit, set rate_limit of its webhooks",
     ],
-    "application app_19": [f"the uid '{'x' * 65}' cannot be the id of a tenant: it becomes app_19"],
+    "application app_19": [f"the uid '{'x' * 65}' cannot be kept, the id is app_19"],
     "endpoint ep_0 of customer-0": [f"events 'order..twice': {PATTERN}"],
     "endpoint shop-1 of customer-1": [f"events 'order..twice': {PATTERN}"],
     "endpoint ep_2 of customer-2": [
-        "the uid 'with.dots' cannot be the uid of a webhook: it becomes ep_2",
+        "the uid 'with.dots' cannot be kept, the id is ep_2",
         "rate_limit: Input should be less than or equal to 1000",
     ],
     "endpoint shop-3 of customer-3": [f"channels 'a..b': {CHANNEL}"],
@@ -359,12 +360,31 @@ async def test_a_dry_run_reports_a_wrong_token_or_address(instance: Instance, in
         code, _, err = await move.run(token="other")
         assert (code, "answers 401 Unauthorized" in err, "other" in err) == (1, True, False)
         move.made.applications, move.made.event_types = move.made.applications[7:8], []
+        move.key = "hk_other"
+        code, out, err = await move.run()
+        assert (code, err.count("401 Unauthorized"), "application" in out) == (1, 1, False)
+        move.key = KEY
         move.made.endpoints["app_7"] = [move.made.endpoints["app_7"][0] | {"url": "http://127.0.0.1:9/"}]
         code, out, _ = await move.run("--dry-run")
         assert (code, "not copied: endpoint shop-7 of customer-7\n  422" in out, "has port 9" in out) == (1, True, True)
         move.source = "http://127.0.0.1:1"
         code, _, err = await move.run()
         assert (code, "cannot reach http://127.0.0.1:1" in err) == (1, True)
+
+
+async def test_a_source_that_answers_otherwise_is_an_error_that_names_the_place(
+    instance: Instance, inbox: Receiver
+) -> None:
+    async with moving(instance, inbox.url) as move:
+        move.made.applications, move.made.event_types = move.made.applications[7:8], []
+        del move.made.endpoints["app_7"][1]["url"]
+        code, out, err = await move.run("--dry-run")
+        assert (code, "added: endpoint shop-7" in out) == (1, True)
+        assert "does not have the documented form, after endpoint shop-7 of customer-7: KeyError('url')" in err
+        inbox.otherwise = Answer(200, "<html>")
+        move.source = inbox.url.removesuffix("/hook")
+        code, _, err = await move.run()
+        assert (code, "does not answer as Svix does: check --url" in err) == (1, True)
 
 
 async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_secret(
@@ -380,7 +400,8 @@ async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_s
     row["retry_config"] = {"type": "exponential", "duration": 10, "retry_count": 5}
     file = tmp_path / "all.json"
     types: list[Json] = [{"name": name, "json_schema": {}, "description": name} for name in ("*", "order.paid")]
-    file.write_text(json.dumps({"data": [endpoint, row, *types]}))
+    enabled = {"subscription_id": "01SUB", "event_type": "order.paid", "enabled_at": "2026-01-02T03:04:05Z"}
+    file.write_text(json.dumps({"data": [endpoint, row, enabled, *types]}))
     async with moving(instance, inbox.url) as move:
         added = {"tenants": counted(added=1), "event-types": counted(added=1), "webhooks": counted(added=1)}
         words = ("convoy", str(file), "--json")

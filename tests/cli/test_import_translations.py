@@ -43,12 +43,18 @@ def copied(fields: Json) -> Json:
     [
         ({}, {}, ()),
         ({"uid": None}, {"id": "app_1"}, ()),
-        ({"uid": "a.b"}, {"id": "app_1"}, ("the uid 'a.b' cannot be the id of a tenant: it becomes app_1",)),
+        ({"uid": "a.b"}, {"id": "app_1"}, ("the uid 'a.b' cannot be kept, the id is app_1",)),
         (
             {"throttleRate": 5},
             {},
             ("throttleRate 5: deliveries of a tenant have no common limit, set rate_limit of its webhooks",),
         ),
+        (
+            {"rateLimit": 5},
+            {},
+            ("throttleRate 5: deliveries of a tenant have no common limit, set rate_limit of its webhooks",),
+        ),
+        ({"region": "eu", "metadata": None}, {"metadata": {}}, ("region: has no counterpart",)),
         (
             {"metadata": {"a": "b", "c": "d" * 513}},
             {"metadata": {"a": "b"}},
@@ -88,7 +94,7 @@ def test_a_name_that_cannot_be_shown_is_left_out() -> None:
         (
             {"featureFlag": "beta", "deprecated": True},
             {},
-            ("deprecated: event types have no counterpart", "featureFlag: event types have no counterpart"),
+            ("deprecated: has no counterpart", "featureFlag: has no counterpart"),
         ),
     ],
 )
@@ -104,9 +110,11 @@ def test_an_event_type_of_svix_has_its_latest_schema(given: Json, changed: Json,
     [
         ({}, {}, ()),
         ({"uid": "shop"}, {"uid": "shop"}, ()),
-        ({"uid": "a.b"}, {}, ("the uid 'a.b' cannot be the uid of a webhook: it becomes ep_1",)),
-        ({"uid": "wh_1"}, {}, ("the uid 'wh_1' cannot be the uid of a webhook: it becomes ep_1",)),
+        ({"uid": "a.b"}, {}, ("the uid 'a.b' cannot be kept, the id is ep_1",)),
+        ({"uid": "wh_1"}, {}, ("the uid 'wh_1' cannot be kept, the id is ep_1",)),
         ({"disabled": True, "throttleRate": 5}, {"enabled": False, "rate_limit": 5.0}, ()),
+        ({"filterTypes": ["a.b"], "rateLimit": 5, "version": 1}, {"events": ["a.b"], "rate_limit": 5.0}, ()),
+        ({"transformation": "x"}, {}, ("transformation: has no counterpart",)),
         ({"throttleRate": 2000}, {"rate_limit": ...}, ("rate_limit: Input should be less than or equal to 1000",)),
         (
             {"eventTypes": ["order.paid", "a..b"], "channels": ["x"]},
@@ -194,6 +202,7 @@ SUBSCRIPTION = {
     "delivery_mode": "at_least_once",
     "alert_config": {"count": 0, "threshold": ""},
 }
+FILTER = {"subscription_id": "01SUB", "event_type": "order.paid", "enabled_at": "2026-01-02T03:04:05Z"}
 FORM = {
     "format": "standard",
     "static": {},
@@ -250,7 +259,7 @@ FORM = {
 def test_a_subscription_of_convoy_is_a_webhook(
     endpoint: Json, subscription: Json, changed: Json, losses: tuple[str, ...]
 ) -> None:
-    item = from_convoy.webhook_of(SUBSCRIPTION | subscription, OF_CONVOY | endpoint)
+    item = from_convoy.webhook_of(SUBSCRIPTION | subscription, OF_CONVOY | endpoint, [FILTER])
     webhook = {
         "tenant": "acme",
         "uid": "01SUB",
@@ -277,6 +286,7 @@ def test_a_subscription_of_convoy_is_a_webhook(
         ({}, [{"subscription_id": "01SUB", "event_type": "order.paid", "headers": {"a": "b"}}], "filter of headers: "),
         ({}, [{"subscription_id": "01SUB", "event_type": "order.paid", "enabled_at": None}], "events: "),
         ({"filter_config": {"event_types": ["a b"], "filter": {}}}, [], "events 'a b': "),
+        ({"type": "incoming", "source_metadata": {"uid": "01SRC"}}, [], "source_metadata: "),
     ],
 )
 def test_a_subscription_that_would_get_other_events_is_not_copied(
@@ -285,6 +295,12 @@ def test_a_subscription_that_would_get_other_events_is_not_copied(
     item = from_convoy.webhook_of(SUBSCRIPTION | subscription, OF_CONVOY, filters)
     assert item.body is None
     assert item.losses[-1].startswith(reason)
+
+
+def test_a_subscription_whose_filters_were_not_saved_says_so() -> None:
+    assert from_convoy.webhook_of(SUBSCRIPTION, OF_CONVOY, [FILTER]).losses == ()
+    (loss,) = from_convoy.webhook_of(SUBSCRIPTION, OF_CONVOY, []).losses
+    assert loss.startswith("filters: no file has them")
 
 
 def answer(folder: Path, name: str, data: Any) -> Path:
@@ -302,7 +318,7 @@ def test_pages_of_convoy_are_read_and_a_missing_one_is_an_error(tmp_path: Path) 
     types = answer(tmp_path, "types", [{"name": "*", "json_schema": {}}, {"name": "order.paid", "json_schema": {}}])
     lost = SUBSCRIPTION | {"uid": "01LOST", "endpoint_metadata": {"uid": "01GONE"}}
     subscriptions = answer(tmp_path, "subscriptions", {"content": [SUBSCRIPTION, lost], "pagination": None})
-    items = [item for read in from_convoy.work([*pages, types, subscriptions]) for item in read()]
+    items = [item for each in from_convoy.items_of([*pages, types, subscriptions]) for item in each]
     assert [(item.label, item.body is not None) for item in items] == [
         ("event type order.paid", True),
         ("owner acme", True),
@@ -312,6 +328,26 @@ def test_pages_of_convoy_are_read_and_a_missing_one_is_an_error(tmp_path: Path) 
         ("subscription 01SUB of acme", True),
     ]
     with pytest.raises(Failed, match="the last page of kind 'endpoint' is missing"):
-        from_convoy.work(pages[:1])
-    with pytest.raises(Failed, match="is no answer of Convoy"):
-        from_convoy.work([answer(tmp_path, "other", [{"id": 1}])])
+        from_convoy.items_of(pages[:1])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"status": false, "message": "Unauthorized"}', "is an error of Convoy: Unauthorized"),
+        ("{}", "is no answer of Convoy"),
+        ('{"data": {"message": "x"}}', "is no answer of Convoy"),
+        ("null", "is no answer of Convoy"),
+        ('[{"id": 1}]', "has a row that is no endpoint"),
+        ('["endpoint"]', "has a row that is no endpoint"),
+        ("<html>", "is not JSON"),
+    ],
+)
+def test_a_file_that_has_no_rows_of_convoy_is_an_error(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "saved.json").write_text(text)
+    with pytest.raises(Failed, match=reason):
+        from_convoy.items_of([tmp_path / "saved.json"])
+
+
+def test_an_empty_list_of_convoy_is_an_answer(tmp_path: Path) -> None:
+    assert from_convoy.items_of([answer(tmp_path, "filters", None)]) == []

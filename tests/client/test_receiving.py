@@ -1,5 +1,6 @@
 """Receivers of the Python client, behind each framework, with requests that Hookkeeper has signed."""
 
+import asyncio
 import json
 import threading
 import time
@@ -92,10 +93,12 @@ def test_handlers_get_typed_events_of_their_types() -> None:
     assert got == [("orders", 4711), ("all", {"order": 4711})]
 
 
-@pytest.mark.parametrize("key", ["", "hk_key", "whsec_…", "whsec_abc", "whpk_AAAA"])
+@pytest.mark.parametrize("key", ["", "hk_key", "whsec_…", "whsec_abc", "whpk_AAAA", "whsec_", "whsec_AAAA"])
 def test_an_invalid_signing_key_is_refused_at_once(key: str) -> None:
     with pytest.raises(ValueError, match="signing key"):
         Receiver(SECRET, key)
+    with pytest.raises(ValueError, match="signing key"):
+        verify(key, BODY, signed())
 
 
 def test_an_async_function_is_no_handler() -> None:
@@ -175,6 +178,8 @@ def fastapi_app(receiver: Receiver) -> Post:
     async def hook(event: Annotated[Event[Any], Depends(webhook(receiver))]) -> str:
         if event.type == "order.lost":
             raise OSError
+        if event.type == "order.cancelled":
+            raise asyncio.CancelledError
         return "accepted"
 
     async def post(body: bytes, headers: dict[str, str]) -> tuple[int, str]:
@@ -239,6 +244,16 @@ async def test_an_event_whose_route_fails_can_come_again() -> None:
     body = json.dumps(json.loads(BODY) | {"type": "order.lost"}).encode()
     assert (await post(body, signed(body)))[0] == 500
     assert (await post(body, signed(body)))[0] == 500
+    assert put == ["e1", "e1"]
+
+
+async def test_an_event_whose_route_is_cancelled_can_come_again() -> None:
+    put = list[str]()
+    post = fastapi_app(Receiver(SECRET, put=lambda event: put.append(event.id)))
+    body = json.dumps(json.loads(BODY) | {"type": "order.cancelled"}).encode()
+    for _ in range(2):
+        with pytest.raises(asyncio.CancelledError):
+            await post(body, signed(body))
     assert put == ["e1", "e1"]
 
 

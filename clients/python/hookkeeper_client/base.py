@@ -186,6 +186,10 @@ class Operation(Generic[P, T]):
     def answer(self) -> TypeAdapter[T]:
         return TypeAdapter(self.function.__annotations__["return"])
 
+    def made_by(self, make: Callable[[Call[T]], Any]) -> Callable[P, Any]:
+        """Return the method of a client, which makes the call."""
+        return wraps(self.function)(lambda *args, **given: make(self.call(*args, **given)))
+
     def call(self, *args: Any, **given: Any) -> Call[T]:
         if len(args) != len(self.in_path):
             raise TypeError(f"{self.function.__name__} takes {', '.join(self.in_path) or 'no positional arguments'}")
@@ -213,9 +217,7 @@ class Route(Operation[P, T]):
     @overload
     def __get__(self, client: None, owner: type) -> Self: ...
     def __get__(self, client: Any, owner: type) -> Any:
-        if client is None:
-            return self
-        return wraps(self.function)(lambda *args, **given: client.execute(self.call(*args, **given)))
+        return self if client is None else self.made_by(client.execute)
 
 
 class Pages(Operation[P, T]):
@@ -228,9 +230,7 @@ class Pages(Operation[P, T]):
     @overload
     def __get__(self, client: None, owner: type) -> Self: ...
     def __get__(self, client: Any, owner: type) -> Any:
-        if client is None:
-            return self
-        return wraps(self.function)(lambda *args, **given: client.items(self.call(*args, **given)))
+        return self if client is None else self.made_by(client.items)
 
 
 class Stream(Operation[P, T]):
@@ -243,9 +243,7 @@ class Stream(Operation[P, T]):
     @overload
     def __get__(self, client: None, owner: type) -> Self: ...
     def __get__(self, client: Any, owner: type) -> Any:
-        if client is None:
-            return self
-        return wraps(self.function)(lambda *args, **given: client.follow(self.call(*args, **given)))
+        return self if client is None else self.made_by(client.follow)
 
 
 def route(verb: str, path: str, own_id: bool = False) -> Callable[[Callable[Concatenate[Any, P], T]], Route[P, T]]:

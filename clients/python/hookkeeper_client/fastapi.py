@@ -10,6 +10,7 @@ async def hook(event: Annotated[Event, Depends(webhook(receiver))]) -> None:
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from anyio import CancelScope
 from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 
@@ -19,7 +20,7 @@ from hookkeeper_client.receiving import MAX_BODY, Event, Receiver, Refused
 def webhook(receiver: Receiver, data: Any = Any) -> Callable[[Request], AsyncIterator[Event[Any]]]:
     """Return a dependency whose value is the event, with this type of data. A duplicate is answered without the route.
 
-    If the route fails, the event is forgotten, so that it can come again.
+    If the route fails or is cancelled, the event is forgotten, so that it can come again.
     """
 
     async def new_event(request: Request) -> AsyncIterator[Event[Any]]:
@@ -32,8 +33,9 @@ def webhook(receiver: Receiver, data: Any = Any) -> Callable[[Request], AsyncIte
             raise HTTPException(202, "duplicate")
         try:
             yield event
-        except Exception:
-            await run_in_threadpool(receiver.forget, event)
+        except BaseException:
+            with CancelScope(shield=True):
+                await run_in_threadpool(receiver.forget, event)
             raise
 
     return new_event

@@ -11,18 +11,24 @@ from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from fnmatch import fnmatchcase
 from inspect import iscoroutinefunction
 from threading import BoundedSemaphore, Lock
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 D = TypeVar("D")
 Handler = Callable[[Any], Any]
 log = logging.getLogger("hookkeeper_client")
 
+MIN_BYTES = 24
+"""Of a key `whsec_…` (Standard Webhooks 1.0.0, "Signature scheme"): a short one would let others sign."""
 TOLERANCE = 300
 """Seconds that the timestamp of a request may differ from this clock."""
 REMEMBERED = 30 * 86400
@@ -92,7 +98,7 @@ class MemoryStore:
 
 
 def verify(secrets: str | Sequence[str], body: bytes, headers: Mapping[str, str]) -> None:
-    """Check that a request was signed with one of the keys. Raises `WrongSignature`.
+    """Check that a request was signed with one of the keys. Raises `WrongSignature`, and ValueError for a bad key.
 
     A key `whsec_…` verifies `v1` signatures. A key `whpk_…` verifies `v1a`, and needs the extra `ed25519`. Give both
     keys while one is being replaced (Standard Webhooks 1.0.0, "Signature scheme").
@@ -102,34 +108,37 @@ def verify(secrets: str | Sequence[str], body: bytes, headers: Mapping[str, str]
     if not re.fullmatch(r"[0-9]{1,12}", at) or abs(time.time() - int(at)) > TOLERANCE:
         raise WrongSignature("webhook-timestamp is missing, or too far from this clock")
     signed = f"{id_}.{at}.".encode() + body
-    keys = [secrets] if isinstance(secrets, str) else secrets
+    keys = [_key(secret) for secret in ([secrets] if isinstance(secrets, str) else secrets)]
     if not any(_is_of(key, signed, *signature.split(",", 1)) for key in keys for signature in signatures.split()):
         raise WrongSignature("no signature was made with this key")
 
 
-def _is_key(secret: str) -> bool:
-    try:
-        _is_of(secret, b"", "")
-    except ValueError:
-        return False
-    return secret.startswith(("whsec_", "whpk_"))
+def _key(secret: str) -> "bytes | Ed25519PublicKey":
+    """Decode a key. Raises ValueError."""
+    kind, _, encoded = secret.partition("_")
+    with suppress(ValueError):
+        key = b64decode(encoded, validate=True)
+        if kind == "whpk":
+            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+            return Ed25519PublicKey.from_public_bytes(key)
+        if kind == "whsec" and len(key) >= MIN_BYTES:
+            return key
+    raise ValueError("give the signing key of the webhook: whsec_…, or whpk_…")
 
 
-def _is_of(secret: str, signed: bytes, scheme: str, text: str = "") -> bool:
+def _is_of(key: "bytes | Ed25519PublicKey", signed: bytes, scheme: str, text: str = "") -> bool:
     try:
         signature = b64decode(text, validate=True)
     except ValueError:
         return False
-    kind, _, encoded = secret.partition("_")
-    key = b64decode(encoded)
-    if kind == "whsec":
+    if isinstance(key, bytes):
         return scheme == "v1" and hmac.compare_digest(signature, hmac.digest(key, signed, "sha256"))
 
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, signed)
+        key.verify(signature, signed)
     except InvalidSignature:
         return False
     return scheme == "v1a"
@@ -150,8 +159,8 @@ class Receiver:
         put: Callable[[Event[Any]], Any] | None = None,
         remembered: int = REMEMBERED,
     ) -> None:
-        if not secrets or not all(map(_is_key, secrets)):
-            raise ValueError("give the signing key of the webhook: whsec_…, or whpk_…")
+        for secret in secrets or ("",):
+            _key(secret)
         self._secrets, self._remembered = secrets, remembered
         self._store = store or MemoryStore()
         self._handlers: list[tuple[str, TypeAdapter[Any], Callable[[Any], Any]]] = []

@@ -1,0 +1,42 @@
+"""Signatures as `hookkeeper verify` and `hookkeeper listen` check them."""
+
+import pytest
+
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.signatures import check_request, signed_headers, verify
+from hookkeeper.crypto.signing_keys import new_secret, public_key
+
+SYMMETRIC, ASYMMETRIC = new_secret("v1"), new_secret("v1a")
+
+
+@pytest.mark.parametrize(
+    ("secret", "key"),
+    [(SYMMETRIC, SYMMETRIC), (ASYMMETRIC, ASYMMETRIC), (ASYMMETRIC, public_key(ASYMMETRIC))],
+)
+def test_any_bytes_verify_with_the_key_that_signed_them_and_no_other(secret: str, key: str) -> None:
+    headers = signed_headers(secret, "evt_1", b"\xff")
+    other = public_key(new_secret("v1a")), new_secret("v1")
+    assert verify([*other, key], headers, b"\xff") is True
+    assert verify([*other], headers, b"\xff") is False
+    assert verify([key], headers | {"webhook-id": "evt_2"}, b"\xff") is False
+    assert verify([], headers, b"\xff") is None
+
+
+@pytest.mark.parametrize("key", [SYMMETRIC, public_key(ASYMMETRIC)])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"webhook-signature": "v1a,ä v1,ä"}, "wrong signature"),
+        ({"webhook-signature": ""}, "wrong signature"),
+        ({"webhook-id": "\udcff"}, "wrong signature"),
+        ({"webhook-timestamp": "9" * 400}, "no number of seconds"),
+        ({"webhook-timestamp": "9" * 5000}, "no number of seconds"),
+        ({"webhook-timestamp": "²"}, "no number of seconds"),
+        ({"webhook-timestamp": "1"}, "s off"),
+    ],
+)
+def test_a_malformed_request_is_refused_with_the_reason(key: str, changes: dict[str, str], reason: str) -> None:
+    headers = signed_headers(SYMMETRIC, "evt_1", b"{}") | changes
+    assert verify([key], headers, b"{}") is False
+    with pytest.raises(Failed, match=reason):
+        check_request([key], headers, b"{}")
