@@ -384,7 +384,7 @@ async def test_a_source_that_answers_otherwise_is_an_error_that_names_the_place(
         inbox.otherwise = Answer(200, "<html>")
         move.source = inbox.url.removesuffix("/hook")
         code, _, err = await move.run()
-        assert (code, "does not answer as Svix does: check --url" in err) == (1, True)
+        assert (code, "is no answer of Svix: check --url" in err) == (1, True)
 
 
 async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_secret(
