@@ -44,7 +44,8 @@ class Authority:
 
     def subordinate(self, key: Any) -> "tuple[Authority, str]":
         """Return an authority with this key that this one vouches for, and the certificate that says so."""
-        other = Authority(key)
+        other = Authority()
+        other._key = key
         return other, self._signed(other._name, key, [], ca=True)
 
     def _signed(
