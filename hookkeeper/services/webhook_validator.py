@@ -181,5 +181,7 @@ def _after_change(given: dict[str, Any], known: Webhook | None) -> dict[str, Any
     """Return the fields of the webhook as they will be: those that are checked together."""
     if known is None:
         return {"id": EXAMPLE_WEBHOOK_ID, **given}
-    kept = {name: getattr(known, name) for name in ("id", "name", "events", "channels", "filter", "emails", "on_failure")}
+    kept = {
+        name: getattr(known, name) for name in ("id", "name", "events", "channels", "filter", "emails", "on_failure")
+    }
     return {**kept, "metadata": known.metadata_, **given}
