@@ -12,6 +12,7 @@ SYMMETRIC, ASYMMETRIC = new_secret("v1"), new_secret("v1a")
 @pytest.mark.parametrize(
     ("secret", "key"),
     [(SYMMETRIC, SYMMETRIC), (ASYMMETRIC, ASYMMETRIC), (ASYMMETRIC, public_key(ASYMMETRIC))],
+    ids=["symmetric", "asymmetric", "public"],
 )
 def test_any_bytes_verify_with_the_key_that_signed_them_and_no_other(secret: str, key: str) -> None:
     headers = signed_headers(secret, "evt_1", b"\xff")
@@ -22,7 +23,7 @@ def test_any_bytes_verify_with_the_key_that_signed_them_and_no_other(secret: str
     assert verify([], headers, b"\xff") is None
 
 
-@pytest.mark.parametrize("key", [SYMMETRIC, public_key(ASYMMETRIC)])
+@pytest.mark.parametrize("key", [SYMMETRIC, public_key(ASYMMETRIC)], ids=["symmetric", "public"])
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
