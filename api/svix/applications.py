@@ -132,7 +132,7 @@ async def list_applications(
         found, end = await tenants.page((), limit, cursor, oldest_first=oldest_first)
         return [row for row in found if not is_leaving(row)], end
 
-    return await paging.ordered(order, read, lambda row: write_cursor(row, TENANTS_BY_AGE), ApplicationOut.of)
+    return await paging.by_cursor(order, read, lambda row: write_cursor(row, TENANTS_BY_AGE), ApplicationOut.of)
 
 
 @router.post("/app", status_code=201, dependencies=[needs("admin")])

@@ -7,7 +7,7 @@ The routes call the same services as those of `/v1`, with the same requests. The
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
@@ -121,49 +121,44 @@ class Paging(NamedTuple):
     key: bytes
     path: str
 
-    async def ordered(
+    async def by_cursor(
         self, order: Ordering, read: ReadRows[Row], at: Callable[[Row], str], show: Callable[[Row], Item]
     ) -> ListResponse[Item]:
-        """Read a page of a list that has both directions. `at` returns the cursor of a row; iterators are signed."""
+        """Read a page. `at` returns the cursor of a row; iterators are signed."""
         signed = PageCursor(self.key, self.path, self.iterator or None)
-        start, is_backwards = _read_iterator(signed.start or "")
+        page = await self._replace(iterator=signed.start or "")._read(order, read, at)
+        return ListResponse(
+            data=[show(row) for row in page.data],
+            iterator=signed.page((), page.iterator).next_cursor,
+            prevIterator=signed.page((), page.prevIterator).next_cursor,
+            done=page.done,
+        )
+
+    async def by_id(self, read: ReadRows[IdentifiedItem]) -> ListResponse[IdentifiedItem]:
+        """Read a page, the latest first. Iterators are ids."""
+        return await self._read("descending", read, lambda item: item.id)
+
+    async def of_whole(self, items: list[IdentifiedItem]) -> ListResponse[IdentifiedItem]:
+        """Make a page from all items of a list. Raises Malformed for an iterator with an unknown id."""
+
+        async def read(limit: int, start: str | None, is_backwards: bool) -> tuple[list[IdentifiedItem], str | None]:
+            ordered = items[:: -1 if is_backwards else 1]
+            ids = [item.id for item in ordered]
+            if start and start not in ids:
+                raise bad_cursor()
+            begin = ids.index(start) + 1 if start else 0
+            found = ordered[begin : begin + limit]
+            return found, found[-1].id if len(ordered) > begin + limit else None
+
+        return await self.by_id(read)
+
+    async def _read(self, order: Ordering, read: ReadRows[Row], at: Callable[[Row], str]) -> ListResponse[Row]:
+        start, is_backwards = self.iterator.removeprefix(BACKWARDS), self.iterator.startswith(BACKWARDS)
         rows, more = await read(self.limit, start or None, (order == "ascending") != is_backwards)
         near, far = (at(rows[0]), more or at(rows[-1])) if rows else (None, more)
         if is_backwards:
             rows, near, far = rows[::-1], far, near
-        return ListResponse(
-            data=[show(row) for row in rows],
-            iterator=signed.page((), far).next_cursor,
-            prevIterator=signed.page((), near and BACKWARDS + near).next_cursor,
-            done=more is None,
-        )
-
-    @property
-    def start(self) -> tuple[str, bool]:
-        """The id in the iterator, and whether the page ends before this item instead of beginning after it."""
-        return _read_iterator(self.iterator)
-
-    def of_whole(self, items: Sequence[IdentifiedItem]) -> ListResponse[IdentifiedItem]:
-        """Make a page from all items of a list. Raises Malformed for an iterator with an unknown id."""
-        (start, is_backwards), ids = self.start, [item.id for item in items]
-        if start and start not in ids:
-            raise bad_cursor()
-        at = ids.index(start) if start else -1
-        begin, end = (max(at - self.limit, 0), at) if is_backwards else (at + 1, at + 1 + self.limit)
-        return page_of(items[begin:end], begin == 0 if is_backwards else end >= len(items))
-
-
-def page_of(
-    items: Sequence[IdentifiedItem], done: bool, first: str | None = None, last: str | None = None
-) -> ListResponse[IdentifiedItem]:
-    """Make a page whose iterators are ids: `first` and `last`, by default those of the first and the last item."""
-    first, last = first or (items[0].id if items else None), last or (items[-1].id if items else None)
-    return ListResponse(data=list(items), iterator=last, prevIterator=first and BACKWARDS + first, done=done)
-
-
-def _read_iterator(text: str) -> tuple[str, bool]:
-    """Return the start of a page, and whether it is read backwards."""
-    return text.removeprefix(BACKWARDS), text.startswith(BACKWARDS)
+        return ListResponse(data=rows, iterator=far, prevIterator=near and BACKWARDS + near, done=more is None)
 
 
 async def _paging(

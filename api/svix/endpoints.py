@@ -245,7 +245,7 @@ async def list_endpoints(
             tenant=app.id, event=None, enabled=None, limit=limit, cursor=cursor, oldest_first=oldest_first
         )
 
-    return await paging.ordered(order, read, lambda row: write_cursor(row, WEBHOOKS_BY_AGE), _out)
+    return await paging.by_cursor(order, read, lambda row: write_cursor(row, WEBHOOKS_BY_AGE), _out)
 
 
 @router.post("/app/{app_id}/endpoint", status_code=201, dependencies=[WRITE])

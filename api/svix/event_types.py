@@ -92,7 +92,7 @@ async def list_event_types(
         archived = None if include_archived else False
         return await catalogue.page(archived=archived, limit=limit, after=cursor, last_first=not first_first)
 
-    return await paging.ordered(order, read, lambda row: row.name, lambda row: EventTypeOut.of(row, with_content))
+    return await paging.by_cursor(order, read, lambda row: row.name, lambda row: EventTypeOut.of(row, with_content))
 
 
 @router.post("/event-type", status_code=201, dependencies=[needs("admin")])

@@ -121,7 +121,7 @@ async def page_of_messages(
         payloads.update(found)
         return rows, end
 
-    return await paging.ordered("descending", read, cursor_after, lambda row: show(row, payloads.get(row.id, {})))
+    return await paging.by_cursor("descending", read, cursor_after, lambda row: show(row, payloads.get(row.id, {})))
 
 
 @router.post("/app/{app_id}/msg", status_code=202, dependencies=[needs("events:write")])

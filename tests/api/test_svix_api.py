@@ -22,6 +22,7 @@ from temporalio.client import Client
 from api.app import bare_app
 from api.svix.base import PREFIX, SvixRoute
 from hookkeeper.crypto.signing_keys import new_secret, public_key
+from hookkeeper.registry.index import search as searching
 from hookkeeper.settings import Settings
 from hookkeeper.times import rfc3339, utc_now
 from instances import KEY, Instance, running_instance
@@ -398,6 +399,19 @@ async def test_messages_and_attempts_are_paged_forth_and_back(instance: Instance
     (deleted,) = (await page("/msg/m-1/endpoint", ""))["data"]
     known = {name: deleted[name] for name in ("id", "uid", "url", "disabled", "statusText")}
     assert known == {"id": webhook["id"], "uid": None, "url": inbox.url, "disabled": True, "statusText": "success"}
+
+
+async def test_attempts_of_a_rare_event_type_are_found_beyond_one_scan(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "MAX_SCANNED", 2)
+    await instance.webhook(inbox.url, uid="shop")
+    for event_id, type_ in (("m-1", "rare"), ("m-2", "order.paid"), ("m-3", "order.paid")):
+        await instance.send(id=event_id, type=type_)
+        await instance.until_closed(event_id)
+    path = f"{PREFIX}/app/{instance.tenant}/attempt/endpoint/shop"
+    found = (await instance.http.get(path, params={"event_types": "rare"})).json()
+    assert [each["msgId"] for each in found["data"]] == ["m-1"]
 
 
 @pytest.mark.parametrize(("status", "found"), [(0, []), (1, ["m-1"]), (2, []), (3, ["m-1"])])
