@@ -27,8 +27,8 @@ from api.svix.base import (
     SvixTime,
     find_endpoint,
 )
-from api.svix.endpoints import EndpointOut, shown
-from api.svix.messages import MessageOut, message_fields, page_of_messages
+from api.svix.endpoints import EndpointOut
+from api.svix.messages import MessageOut, page_of_messages
 from hookkeeper.messages.event import Delivery, DeliveryStatus
 from hookkeeper.registry.index.listing import ListedEvent, cursor_after
 from hookkeeper.registry.models import Tenant, Webhook
@@ -124,7 +124,7 @@ WantedDep = Annotated[Wanted, Depends(_wanted)]
 
 def _attempts(snapshot: EventSnapshot, endpoint_id: str | None, with_msg: bool) -> Iterator[AttemptOut]:
     event = snapshot.event
-    message = MessageOut.of(event) if with_msg else None
+    message = MessageOut.of(event, event.data) if with_msg else None
     made = [
         (attempt, delivery)
         for delivery in _to_urls(snapshot)
@@ -274,11 +274,10 @@ async def list_messages_of_endpoint(
     search = filter_.search(app, webhook=endpoint.id, delivery_statuses=statuses)
 
     def show(row: ListedEvent, data: Any) -> EndpointMessageOut:
-        fields = message_fields(row.id, row.type, row.channels, data)
         state = _state("pending", None, expanded)
         if row.latest:  # else the message is being erased
             state = _state(row.latest.status, row.latest.next_attempt_at, expanded)
-        return EndpointMessageOut(**fields, **state, timestamp=row.accepted_at)
+        return EndpointMessageOut.of(row, data, **state)
 
     return await page_of_messages(paging, searches, search, with_content, show)
 
@@ -293,8 +292,8 @@ async def list_endpoints_of_message(
     known = (await store.webhooks.many({each.webhook_id for each in deliveries}, app.id)).readable
     return await paging.of_whole(
         [
-            MessageEndpointOut(
-                **shown(known.get(each.webhook_id) or _deleted(each, app, accepted_at)),
+            MessageEndpointOut.of(
+                known.get(each.webhook_id) or _deleted(each, app, accepted_at),
                 **_state(each.status, each.next_attempt_at, expanded=False),
             )
             for each in deliveries
