@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from fastapi import Depends, Header, Path, Query, Request
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,21 +21,19 @@ from api.access import GuardedRoute
 from api.cursors import PageCursor, bad_cursor
 from api.deps import StoreDep, TenantsDep
 from api.state import state_of
+from api.svix.errors import PREFIX
 from hookkeeper.content.search_terms import CHANNEL, Key
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Tenant, Webhook
 from hookkeeper.registry.tenants import BEING_DELETED
-from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN, GivenTime, RequestModel
 from hookkeeper.services.tenants import TenantService
 from hookkeeper.services.webhooks import require
 
-PREFIX = "/api/v1"
 BRACKETS = re.compile(rb"(?<=event_types)(\[\d*\]|%5B\d*%5D)=", re.IGNORECASE)
 MAX_LIMIT = 250
-ReadModel = TypeVar("ReadModel", bound=BaseModel)
 Item = TypeVar("Item")
-
 Row = TypeVar("Row")
 Ordering = Literal["ascending", "descending"]
 SvixTime = Annotated[GivenTime, BeforeValidator(lambda given: str(given).replace(" UTC", "Z"))]
@@ -59,12 +57,8 @@ class SvixPaths:
         await self._app(scope, receive, send)
 
 
-class SvixRoute(GuardedRoute):
-    """A route of Svix's API. It is not in our OpenAPI document: Svix publishes its own."""
-
-
-ROUTES: dict[str, Any] = {"prefix": PREFIX, "route_class": SvixRoute, "include_in_schema": False}
-"""Arguments of each router of Svix's API."""
+ROUTES: dict[str, Any] = {"prefix": PREFIX, "route_class": GuardedRoute, "include_in_schema": False}
+"""Arguments of each router of Svix's API. The routes are not in our OpenAPI document: Svix publishes its own."""
 
 
 class In(RequestModel):
@@ -84,24 +78,6 @@ class Identified(Out):
 
 
 IdentifiedItem = TypeVar("IdentifiedItem", bound=Identified)
-
-
-def untranslatable(reason: str) -> AfterValidator:
-    """Return a validator that refuses a field without a counterpart, unless its value is null, false or empty."""
-
-    def refuse(value: Any) -> None:
-        if value:
-            raise ValueError(reason)
-
-    return AfterValidator(refuse)
-
-
-def translated(model: type[ReadModel], **fields: Any) -> ReadModel:
-    """Make a request of `/v1`. Raises Invalid, with the names that the fields have there."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        raise Invalid.of(error.errors()) from None
 
 
 class ListResponse(BaseModel, Generic[Item]):

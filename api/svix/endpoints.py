@@ -24,9 +24,8 @@ from api.svix.base import (
     PagingDep,
     SvixTime,
     find_endpoint,
-    translated,
-    untranslatable,
 )
+from api.svix.errors import translated, untranslatable
 from api.svix.messages import OF_KEY, MessageOut
 from hookkeeper.content.payload import Payload
 from hookkeeper.crypto.signing_keys import ASYMMETRIC, SYMMETRIC, is_asymmetric, public_key

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Path, Response
 
 from api.access import needs
 from api.deps import CatalogueDep, EventTypesDep
-from api.svix.base import ROUTES, In, ListResponse, Ordering, Out, PagingDep, translated, untranslatable
+from api.svix.base import ROUTES, In, ListResponse, Ordering, Out, PagingDep
+from api.svix.errors import translated, untranslatable
 from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.models import EventType
 from hookkeeper.services.errors import Invalid, NotFound

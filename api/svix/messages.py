@@ -24,9 +24,8 @@ from api.svix.base import (
     Out,
     Paging,
     PagingDep,
-    translated,
-    untranslatable,
 )
+from api.svix.errors import translated, untranslatable
 from hookkeeper.messages.event import EventInput
 from hookkeeper.registry.index.listing import ListedEvent, cursor_after
 from hookkeeper.registry.index.search import Search
