@@ -132,21 +132,20 @@ def class_name(name: str) -> str:
     return re.sub("-(Input|Output)$", "", name)
 
 
-def hint(schema: dict[str, Any], name: str = "", prefix: str = "") -> str:
+def hint(schema: dict[str, Any], prefix: str = "") -> str:
     """Return a schema as a type; names of classes get the prefix."""
     if "$ref" in schema:
         return prefix + class_name(schema["$ref"].rpartition("/")[2])
     if "anyOf" in schema:
-        return " | ".join(dict.fromkeys(hint(each, name, prefix) for each in schema["anyOf"]))
+        return " | ".join(dict.fromkeys(hint(each, prefix) for each in schema["anyOf"]))
     if values := schema.get("enum") or [schema[key] for key in ("const",) if key in schema]:
         return prefix + VALUES[tuple(values)] if tuple(values) in VALUES else f"Literal{values}"
     if schema.get("type") == "array":
-        return f"list[{hint(schema['items'], prefix=prefix)}]"
+        return f"list[{hint(schema['items'], prefix)}]"
     if schema.get("type") == "object":
         values = schema.get("additionalProperties")
-        return f"dict[str, {hint(values, prefix=prefix) if isinstance(values, dict) else 'Any'}]"
-    is_time = schema.get("format") == "date-time" or name.endswith("_at") or name in ("timestamp", "since", "until")
-    if schema.get("type") == "string" and is_time:
+        return f"dict[str, {hint(values, prefix) if isinstance(values, dict) else 'Any'}]"
+    if schema.get("format") == "date-time":
         return "datetime"
     return SCALARS.get(schema.get("type", ""), "Any")
 
@@ -168,7 +167,7 @@ class Models:
     def _fields_of(self, name: str) -> dict[str, str]:
         schema, fields = self._schemas[name], {}
         for field, described in schema.get("properties", {}).items():
-            type_ = "list[NewEvent]" if (name, field) == ("EventBatch", "events") else hint(described, field)
+            type_ = "list[NewEvent]" if (name, field) == ("EventBatch", "events") else hint(described)
             is_required = field in schema.get("required", ())
             if name in self._sent:
                 type_ = type_.replace("datetime", "datetime | str")
@@ -221,7 +220,7 @@ def method(verb: str, path: str, operation: dict[str, Any]) -> str:
     name = operation["operationId"]
     in_path, given = [], []
     for parameter in operation.get("parameters", ()):
-        type_ = hint(parameter["schema"], parameter["name"], "models.").replace("datetime", "datetime | str")
+        type_ = hint(parameter["schema"], "models.").replace("datetime", "datetime | str")
         field = parameter["name"].replace("-", "_")
         if parameter["in"] == "path":
             in_path.append(f"{field}: str")
@@ -230,7 +229,7 @@ def method(verb: str, path: str, operation: dict[str, Any]) -> str:
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     arguments = ["self", *in_path, *(["/"] * bool(in_path)), *(["*"] * bool(given)), *given]
     if body:
-        arguments.append(f"**body: Unpack[{hint(body, prefix='models.').removesuffix(' | None')}]")
+        arguments.append(f"**body: Unpack[{hint(body, 'models.').removesuffix(' | None')}]")
     kind, result = answer_of(operation)
     marks = ", own_id=True" if name in OWN_IDS else ""
     return f'''
@@ -246,8 +245,8 @@ def answer_of(operation: dict[str, Any]) -> tuple[str, str]:
     if not found:
         return "route", "None"
     if content := found[0].get("properties", {}).get("data", {}).get("contentSchema"):
-        return "stream", hint(content, prefix="models.")
-    type_ = hint(found[0], prefix="models.")
+        return "stream", hint(content, "models.")
+    type_ = hint(found[0], "models.")
     if not is_page(type_):
         return "route", type_
     item = "EventSummary" if type_ == "models.EventPage" else type_.split("_")[1]

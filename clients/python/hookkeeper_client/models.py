@@ -59,7 +59,7 @@ class AcknowledgeRequest(TypedDict, total=False):
 
 
 class AcknowledgementView(Model):
-    at: str
+    at: datetime
     by: str
     note: str
 
@@ -99,7 +99,7 @@ class AttemptView(Model):
 
 class AuditRecord(Model):
     id: str
-    at: str
+    at: datetime
     key_id: str
     key_name: str
     action: str
@@ -179,7 +179,7 @@ class ReceiptView(Model):
     attempt: int
     address: str
     kind: Literal["delivered", "deferred", "bounced", "dropped", "spam_report"]
-    at: str
+    at: datetime
     detail: str
 
 
@@ -373,7 +373,7 @@ class FailingTarget(Model):
     target: str
     since: datetime
     failures: int
-    at: str
+    at: datetime
     status_code: int | None
     error: str | None
     text: str
@@ -388,7 +388,7 @@ class FiringLinks(Model):
 class FiringView(Model):
     """The result of one scheduled time."""
 
-    time: str
+    time: datetime
     started_at: datetime
     status: Literal["running", "done", "refused", "cancelled"]
     event_id: str | None
@@ -679,7 +679,7 @@ class QueueState(Model):
     webhook_id: str
     waiting: int
     head: str | None
-    stuck_since: str | None
+    stuck_since: datetime | None
 
 
 class RecoveryCommandAccepted(Model):
@@ -770,7 +770,7 @@ class ScheduleSummary(ScheduleOfKey):
     end_at: datetime | None
     note: str
     type: str
-    next: list[str]
+    next: list[datetime]
     links: ScheduleLinks
 
 
@@ -804,7 +804,7 @@ class StatisticsCounts(Model):
 
 
 class StatisticsStep(StatisticsCounts):
-    at: str
+    at: datetime
 
 
 class StatisticsGroup(StatisticsCounts):
@@ -852,7 +852,7 @@ class WebhookCounts(Model):
 
 
 class SystemView(Model):
-    as_of: str
+    as_of: datetime
     deliveries: WaitingDeliveries | None
     webhooks: WebhookCounts | None
     backlog: Backlog | None
@@ -920,10 +920,10 @@ class WebhookHealth(Model):
     """The health of the webhook: that of the latest attempts of its URL, emails and notifications."""
 
     status: Literal["new", "healthy", "degraded", "failing", "paused", "disabled"]
-    failing_since: str | None
+    failing_since: datetime | None
     failures: int
     last_success_at: datetime | None
-    throttled_until: str | None
+    throttled_until: datetime | None
     failing: list[FailingTarget]
 
 
