@@ -111,7 +111,7 @@ class Paging(NamedTuple):
         )
 
     async def by_id(self, read: ReadRows[IdentifiedItem]) -> ListResponse[IdentifiedItem]:
-        """Read a page, the latest first. Iterators are ids."""
+        """Read a page of a list that has one order. Iterators are ids."""
         return await self._read("descending", read, lambda item: item.id)
 
     async def of_whole(self, items: list[IdentifiedItem]) -> ListResponse[IdentifiedItem]:
