@@ -27,6 +27,7 @@ from api.problems import (
     as_response,
     title,
 )
+from api.svix.errors import PREFIX as SVIX
 from api.svix.errors import as_svix
 from hookkeeper import metrics
 from hookkeeper.commands import Refused, UnknownDelivery
@@ -86,9 +87,7 @@ EXPECTED: tuple[type[Exception], ...] = (
 """Errors that have an answer of their own. Any other is a bug, which the server logs too."""
 EVENT_PATHS = ("/v1/events", "/v1/events/batch")
 """Where events are posted, and therefore refused."""
-MESSAGES = re.compile(r"/api/v1/app/[^/]+/msg")
-SVIX = "/api/v1/"
-"""Where paths of Svix's API begin."""
+MESSAGES = re.compile(rf"{SVIX}/app/[^/]+/msg")
 RETRY_AFTER_SECONDS = 5
 _OUT_OF_REACH = {
     RegistryUnavailable: "The registry is unavailable.",
@@ -224,7 +223,7 @@ def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]
             allowed = _methods_at(app, request.scope["path"])
             problem.headers = {"allow": allowed}
             problem.detail = f"This path takes {allowed} only. /docs lists all paths: those of the API begin with /v1."
-        return as_svix(problem, request) if request.url.path.startswith(SVIX) else as_response(problem)
+        return as_svix(problem, request) if request.url.path.startswith(f"{SVIX}/") else as_response(problem)
 
     for kind in (*EXPECTED, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, render)
@@ -248,7 +247,7 @@ def _body_of(request: Request) -> type[BaseModel] | None:
 def _is_for_reader(request: Request) -> bool:
     """Return whether a browser opens an address, which is none of the API."""
     is_opened = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-    return is_opened and not request.url.path.startswith(("/v1/", SVIX))
+    return is_opened and not request.url.path.startswith(("/v1/", f"{SVIX}/"))
 
 
 def _from_http(error: HTTPException) -> Problem:

@@ -10,7 +10,6 @@ from pydantic import Field
 from api.access import needs, page_scopes
 from api.deps import CallerDep, SettingsDep, StoreDep, TenantsDep
 from api.svix.base import (
-    PREFIX,
     ROUTES,
     Application,
     In,
@@ -21,9 +20,8 @@ from api.svix.base import (
     PagingDep,
     find_application,
     is_leaving,
-    translated,
-    untranslatable,
 )
+from api.svix.errors import PREFIX, translated, untranslatable
 from hookkeeper.registry.models import Tenant
 from hookkeeper.registry.paging import write_cursor
 from hookkeeper.registry.tenants import TENANTS_BY_AGE, TenantExists
@@ -132,7 +130,7 @@ async def list_applications(
         found, end = await tenants.page((), limit, cursor, oldest_first=oldest_first)
         return [row for row in found if not is_leaving(row)], end
 
-    return await paging.ordered(order, read, lambda row: write_cursor(row, TENANTS_BY_AGE), ApplicationOut.of)
+    return await paging.by_cursor(order, read, lambda row: write_cursor(row, TENANTS_BY_AGE), ApplicationOut.of)
 
 
 @router.post("/app", status_code=201, dependencies=[needs("admin")])

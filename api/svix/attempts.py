@@ -26,10 +26,9 @@ from api.svix.base import (
     PagingDep,
     SvixTime,
     find_endpoint,
-    page_of,
 )
-from api.svix.endpoints import EndpointOut, shown
-from api.svix.messages import MessageOut, message_fields, page_of_messages
+from api.svix.endpoints import EndpointOut
+from api.svix.messages import MessageOut, page_of_messages
 from hookkeeper.messages.event import Delivery, DeliveryStatus
 from hookkeeper.registry.index.listing import ListedEvent, cursor_after
 from hookkeeper.registry.models import Tenant, Webhook
@@ -125,7 +124,7 @@ WantedDep = Annotated[Wanted, Depends(_wanted)]
 
 def _attempts(snapshot: EventSnapshot, endpoint_id: str | None, with_msg: bool) -> Iterator[AttemptOut]:
     event = snapshot.event
-    message = MessageOut.of(event) if with_msg else None
+    message = MessageOut.of(event, event.data) if with_msg else None
     made = [
         (attempt, delivery)
         for delivery in _to_urls(snapshot)
@@ -183,7 +182,7 @@ async def list_attempts_of_message(
     snapshot = await gateway.read(app.id, msg_id)
     is_meant = filter_.channel is None or filter_.channel in snapshot.event.channels
     is_meant = is_meant and (not filter_.event_types or snapshot.event.type in filter_.event_types)
-    return paging.of_whole(wanted.of(snapshot, endpoint.id if endpoint else endpoint_id) if is_meant else [])
+    return await paging.of_whole(wanted.of(snapshot, endpoint.id if endpoint else endpoint_id) if is_meant else [])
 
 
 @router.get("/app/{app_id}/attempt/endpoint/{endpoint_id}", dependencies=[READ])
@@ -201,27 +200,31 @@ async def list_attempts_of_endpoint(
     A page can have fewer items than `limit`: only `done` marks the last one. An iterator is the id of an attempt; the
     number 0 stands for all attempts of a message.
     """
-    start, is_backwards = paging.start
-    found: list[AttemptOut] = []
-    cursor, step = None, -1 if is_backwards else 1
-    if start:
-        snapshot = await _snapshot_of(start, app, endpoint, gateway)
-        cursor = cursor_after(snapshot.event)
-        attempts = list(_attempts(snapshot, endpoint.id, wanted.with_msg))[::step]
-        later = dropwhile(lambda each: each.id != start, attempts)
-        found += [each for each in later if each.id != start and wanted.has(each)]
-    # An old message can have late attempts.
-    search = filter_.search(app, since=None, webhook=endpoint.id, oldest_first=is_backwards)
-    rows, more = await index.events(search, min(paging.limit, READ_AT_ONCE), cursor)
-    for row in rows:
-        if len(found) > paging.limit:
-            break
-        with suppress(UnknownEvent):  # it is being erased
-            found += wanted.of(await gateway.read(app.id, row.id), endpoint.id)[::step]
-    is_full = len(found) > paging.limit
-    end = _id(0, endpoint.id, rows[-1].id) if rows and more and len(found) < paging.limit else None
-    shown, done = found[: paging.limit][::step], not is_full and more is None
-    return page_of(shown, done, first=end) if is_backwards else page_of(shown, done, last=end)
+
+    async def read(limit: int, start: str | None, oldest_first: bool) -> tuple[list[AttemptOut], str | None]:
+        found: list[AttemptOut] = []
+        cursor, step = None, -1 if oldest_first else 1
+        if start:
+            snapshot = await _snapshot_of(start, app, endpoint, gateway)
+            cursor = cursor_after(snapshot.event)
+            attempts = list(_attempts(snapshot, endpoint.id, wanted.with_msg))[::step]
+            later = dropwhile(lambda each: each.id != start, attempts)
+            found += [each for each in later if each.id != start and wanted.has(each)]
+        # An old message can have late attempts.
+        search = filter_.search(app, since=None, webhook=endpoint.id, oldest_first=oldest_first)
+        rows, more = await index.events(search, min(limit, READ_AT_ONCE), cursor)
+        while more and not rows:  # an iterator names a message: it cannot begin where a scan without matches ends
+            rows, more = await index.events(search, min(limit, READ_AT_ONCE), more)
+        for row in rows:
+            if len(found) > limit:
+                break
+            with suppress(UnknownEvent):  # it is being erased
+                found += wanted.of(await gateway.read(app.id, row.id), endpoint.id)[::step]
+        if len(found) > limit or (more and len(found) == limit):
+            return found[:limit], found[limit - 1].id
+        return found, _id(0, endpoint.id, rows[-1].id) if more else None
+
+    return await paging.by_id(read)
 
 
 async def _snapshot_of(attempt_id: str, app: Tenant, endpoint: Webhook, gateway: Gateway) -> EventSnapshot:
@@ -271,11 +274,10 @@ async def list_messages_of_endpoint(
     search = filter_.search(app, webhook=endpoint.id, delivery_statuses=statuses)
 
     def show(row: ListedEvent, data: Any) -> EndpointMessageOut:
-        fields = message_fields(row.id, row.type, row.channels, data)
         state = _state("pending", None, expanded)
         if row.latest:  # else the message is being erased
             state = _state(row.latest.status, row.latest.next_attempt_at, expanded)
-        return EndpointMessageOut(**fields, **state, timestamp=row.accepted_at)
+        return EndpointMessageOut.of(row, data, **state)
 
     return await page_of_messages(paging, searches, search, with_content, show)
 
@@ -288,10 +290,10 @@ async def list_endpoints_of_message(
     snapshot = await gateway.read(app.id, msg_id)
     deliveries, accepted_at = _to_urls(snapshot), snapshot.event.accepted_at
     known = (await store.webhooks.many({each.webhook_id for each in deliveries}, app.id)).readable
-    return paging.of_whole(
+    return await paging.of_whole(
         [
-            MessageEndpointOut(
-                **shown(known.get(each.webhook_id) or _deleted(each, app, accepted_at)),
+            MessageEndpointOut.of(
+                known.get(each.webhook_id) or _deleted(each, app, accepted_at),
                 **_state(each.status, each.next_attempt_at, expanded=False),
             )
             for each in deliveries

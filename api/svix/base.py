@@ -7,13 +7,13 @@ The routes call the same services as those of `/v1`, with the same requests. The
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from fastapi import Depends, Header, Path, Query, Request
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,21 +21,19 @@ from api.access import GuardedRoute
 from api.cursors import PageCursor, bad_cursor
 from api.deps import StoreDep, TenantsDep
 from api.state import state_of
+from api.svix.errors import PREFIX
 from hookkeeper.content.search_terms import CHANNEL, Key
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Tenant, Webhook
 from hookkeeper.registry.tenants import BEING_DELETED
-from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN, GivenTime, RequestModel
 from hookkeeper.services.tenants import TenantService
 from hookkeeper.services.webhooks import require
 
-PREFIX = "/api/v1"
 BRACKETS = re.compile(rb"(?<=event_types)(\[\d*\]|%5B\d*%5D)=", re.IGNORECASE)
 MAX_LIMIT = 250
-ReadModel = TypeVar("ReadModel", bound=BaseModel)
 Item = TypeVar("Item")
-
 Row = TypeVar("Row")
 Ordering = Literal["ascending", "descending"]
 SvixTime = Annotated[GivenTime, BeforeValidator(lambda given: str(given).replace(" UTC", "Z"))]
@@ -59,12 +57,8 @@ class SvixPaths:
         await self._app(scope, receive, send)
 
 
-class SvixRoute(GuardedRoute):
-    """A route of Svix's API. It is not in our OpenAPI document: Svix publishes its own."""
-
-
-ROUTES: dict[str, Any] = {"prefix": PREFIX, "route_class": SvixRoute, "include_in_schema": False}
-"""Arguments of each router of Svix's API."""
+ROUTES: dict[str, Any] = {"prefix": PREFIX, "route_class": GuardedRoute, "include_in_schema": False}
+"""Arguments of each router of Svix's API. The routes are not in our OpenAPI document: Svix publishes its own."""
 
 
 class In(RequestModel):
@@ -86,24 +80,6 @@ class Identified(Out):
 IdentifiedItem = TypeVar("IdentifiedItem", bound=Identified)
 
 
-def untranslatable(reason: str) -> AfterValidator:
-    """Return a validator that refuses a field without a counterpart, unless its value is null, false or empty."""
-
-    def refuse(value: Any) -> None:
-        if value:
-            raise ValueError(reason)
-
-    return AfterValidator(refuse)
-
-
-def translated(model: type[ReadModel], **fields: Any) -> ReadModel:
-    """Make a request of `/v1`. Raises Invalid, with the names that the fields have there."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        raise Invalid.of(error.errors()) from None
-
-
 class ListResponse(BaseModel, Generic[Item]):
     data: list[Item]
     iterator: str | None
@@ -121,49 +97,44 @@ class Paging(NamedTuple):
     key: bytes
     path: str
 
-    async def ordered(
+    async def by_cursor(
         self, order: Ordering, read: ReadRows[Row], at: Callable[[Row], str], show: Callable[[Row], Item]
     ) -> ListResponse[Item]:
-        """Read a page of a list that has both directions. `at` returns the cursor of a row; iterators are signed."""
+        """Read a page. `at` returns the cursor of a row; iterators are signed."""
         signed = PageCursor(self.key, self.path, self.iterator or None)
-        start, is_backwards = _read_iterator(signed.start or "")
+        page = await self._replace(iterator=signed.start or "")._read(order, read, at)
+        return ListResponse(
+            data=[show(row) for row in page.data],
+            iterator=signed.page((), page.iterator).next_cursor,
+            prevIterator=signed.page((), page.prevIterator).next_cursor,
+            done=page.done,
+        )
+
+    async def by_id(self, read: ReadRows[IdentifiedItem]) -> ListResponse[IdentifiedItem]:
+        """Read a page of a list that has one order. Iterators are ids."""
+        return await self._read("descending", read, lambda item: item.id)
+
+    async def of_whole(self, items: list[IdentifiedItem]) -> ListResponse[IdentifiedItem]:
+        """Make a page from all items of a list. Raises Malformed for an iterator with an unknown id."""
+
+        async def read(limit: int, start: str | None, is_backwards: bool) -> tuple[list[IdentifiedItem], str | None]:
+            ordered = items[:: -1 if is_backwards else 1]
+            ids = [item.id for item in ordered]
+            if start and start not in ids:
+                raise bad_cursor()
+            begin = ids.index(start) + 1 if start else 0
+            found = ordered[begin : begin + limit]
+            return found, found[-1].id if len(ordered) > begin + limit else None
+
+        return await self.by_id(read)
+
+    async def _read(self, order: Ordering, read: ReadRows[Row], at: Callable[[Row], str]) -> ListResponse[Row]:
+        start, is_backwards = self.iterator.removeprefix(BACKWARDS), self.iterator.startswith(BACKWARDS)
         rows, more = await read(self.limit, start or None, (order == "ascending") != is_backwards)
         near, far = (at(rows[0]), more or at(rows[-1])) if rows else (None, more)
         if is_backwards:
             rows, near, far = rows[::-1], far, near
-        return ListResponse(
-            data=[show(row) for row in rows],
-            iterator=signed.page((), far).next_cursor,
-            prevIterator=signed.page((), near and BACKWARDS + near).next_cursor,
-            done=more is None,
-        )
-
-    @property
-    def start(self) -> tuple[str, bool]:
-        """The id in the iterator, and whether the page ends before this item instead of beginning after it."""
-        return _read_iterator(self.iterator)
-
-    def of_whole(self, items: Sequence[IdentifiedItem]) -> ListResponse[IdentifiedItem]:
-        """Make a page from all items of a list. Raises Malformed for an iterator with an unknown id."""
-        (start, is_backwards), ids = self.start, [item.id for item in items]
-        if start and start not in ids:
-            raise bad_cursor()
-        at = ids.index(start) if start else -1
-        begin, end = (max(at - self.limit, 0), at) if is_backwards else (at + 1, at + 1 + self.limit)
-        return page_of(items[begin:end], begin == 0 if is_backwards else end >= len(items))
-
-
-def page_of(
-    items: Sequence[IdentifiedItem], done: bool, first: str | None = None, last: str | None = None
-) -> ListResponse[IdentifiedItem]:
-    """Make a page whose iterators are ids: `first` and `last`, by default those of the first and the last item."""
-    first, last = first or (items[0].id if items else None), last or (items[-1].id if items else None)
-    return ListResponse(data=list(items), iterator=last, prevIterator=first and BACKWARDS + first, done=done)
-
-
-def _read_iterator(text: str) -> tuple[str, bool]:
-    """Return the start of a page, and whether it is read backwards."""
-    return text.removeprefix(BACKWARDS), text.startswith(BACKWARDS)
+        return ListResponse(data=rows, iterator=far, prevIterator=near and BACKWARDS + near, done=more is None)
 
 
 async def _paging(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Header, Response
 from pydantic import AfterValidator, AliasChoices, Field
@@ -24,9 +24,8 @@ from api.svix.base import (
     PagingDep,
     SvixTime,
     find_endpoint,
-    translated,
-    untranslatable,
 )
+from api.svix.errors import translated, untranslatable
 from api.svix.messages import OF_KEY, MessageOut
 from hookkeeper.content.payload import Payload
 from hookkeeper.crypto.signing_keys import ASYMMETRIC, SYMMETRIC, is_asymmetric, public_key
@@ -100,30 +99,27 @@ class EndpointOut(Identified):
     rate_limit: int | None
     version: int = 1
 
-
-def shown(row: Webhook) -> dict[str, Any]:
-    """Return the fields of an endpoint in answers, with the names for clients of both versions."""
-    types = None if "*" in row.events else row.events
-    rate = max(round(row.rate_limit), 1) if row.rate_limit else None
-    return {
-        "id": row.id,
-        "uid": row.uid,
-        "url": row.url,
-        "description": row.description,
-        "disabled": not row.enabled,
-        "event_types": types,
-        "filter_types": types,
-        "channels": list(row.channels) or None,
-        "metadata": row.metadata_,
-        "throttle_rate": rate,
-        "rate_limit": rate,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-
-
-def _out(row: Webhook) -> EndpointOut:
-    return EndpointOut(**shown(row))
+    @classmethod
+    def of(cls, row: Webhook, **state: Any) -> Self:
+        """Show a webhook, with the names for clients of both versions."""
+        types = None if "*" in row.events else row.events
+        rate = max(round(row.rate_limit), 1) if row.rate_limit else None
+        return cls(
+            id=row.id,
+            uid=row.uid,
+            url=row.url,
+            description=row.description,
+            disabled=not row.enabled,
+            event_types=types,
+            filter_types=types,
+            channels=list(row.channels) or None,
+            metadata=row.metadata_,
+            throttle_rate=rate,
+            rate_limit=rate,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            **state,
+        )
 
 
 def _unreserved(headers: dict[str, Any]) -> dict[str, Any]:
@@ -214,9 +210,9 @@ async def _create(app: Tenant, given: EndpointUpdate, webhooks: WebhookService, 
     await _check_types(new.events, webhooks)
     webhook_id = webhook_id_of(mac) if mac else None
     try:
-        return _out(await webhooks.create(dict(new), new.model_fields_set, webhook_id))
+        return EndpointOut.of(await webhooks.create(dict(new), new.model_fields_set, webhook_id))
     except WebhookExists:
-        return _out(require(await webhooks.store.webhooks.get(webhook_id or "", app.id)))
+        return EndpointOut.of(require(await webhooks.store.webhooks.get(webhook_id or "", app.id)))
 
 
 async def _check_types(patterns: Sequence[str], webhooks: WebhookService) -> None:
@@ -245,7 +241,7 @@ async def list_endpoints(
             tenant=app.id, event=None, enabled=None, limit=limit, cursor=cursor, oldest_first=oldest_first
         )
 
-    return await paging.ordered(order, read, lambda row: write_cursor(row, WEBHOOKS_BY_AGE), _out)
+    return await paging.by_cursor(order, read, lambda row: write_cursor(row, WEBHOOKS_BY_AGE), EndpointOut.of)
 
 
 @router.post("/app/{app_id}/endpoint", status_code=201, dependencies=[WRITE])
@@ -257,7 +253,7 @@ async def create_endpoint(app: Application, new: EndpointIn, webhooks: WebhooksD
 @router.get("/app/{app_id}/endpoint/{endpoint_id}", dependencies=[READ])
 async def show_endpoint(endpoint: Endpoint) -> EndpointOut:
     """Show an endpoint."""
-    return _out(endpoint)
+    return EndpointOut.of(endpoint)
 
 
 @router.put("/app/{app_id}/endpoint/{endpoint_id}", dependencies=[WRITE])
@@ -270,13 +266,13 @@ async def put_endpoint(
         response.status_code = 201
         return await _create(app, new, webhooks)
     whole = EndpointUpdate.model_construct(set(EndpointUpdate.model_fields), **dict(new))
-    return _out(await _change(endpoint, _fields(whole), webhooks))
+    return EndpointOut.of(await _change(endpoint, _fields(whole), webhooks))
 
 
 @router.patch("/app/{app_id}/endpoint/{endpoint_id}", dependencies=[WRITE])
 async def change_endpoint(endpoint: Endpoint, given: EndpointPatch, webhooks: WebhooksDep) -> EndpointOut:
     """Change the fields that are sent."""
-    return _out(await _change(endpoint, _fields(given), webhooks))
+    return EndpointOut.of(await _change(endpoint, _fields(given), webhooks))
 
 
 @router.delete("/app/{app_id}/endpoint/{endpoint_id}", status_code=204, dependencies=[WRITE])
@@ -375,4 +371,4 @@ async def send_example(endpoint: Endpoint, given: ExampleIn, webhooks: WebhooksD
     data = {"data": {"success": True}} if given.event_type == PING else {}
     sample = translated(SampleEvent, type=given.event_type, **data)
     started = await webhooks.send_test(endpoint, sample, OF_KEY + mac[:32] if mac else new_event_id())
-    return MessageOut.of(started.event)
+    return MessageOut.of(started.event, started.event.data)

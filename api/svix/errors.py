@@ -1,14 +1,18 @@
-"""Write problems in Svix's form: `{"code", "detail"}`, with a list of invalid fields as `detail`."""
+"""What Svix's API refuses: fields that are invalid or cannot be translated. All problems have Svix's form."""
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
+from pydantic import AfterValidator, BaseModel, ValidationError
 from starlette.responses import JSONResponse
 
 from api.problems import Problem, Unprocessable
+from hookkeeper.services.errors import Invalid
 
+PREFIX = "/api/v1"
+ReadModel = TypeVar("ReadModel", bound=BaseModel)
 CODES = {
     401: "authentication_failed",
     403: "insufficient_access",
@@ -35,8 +39,26 @@ NAMES_AT = {"msg": {"id": "eventId"}, "rotate": {"secret": "key", "grace": "grac
 """Other names, by the last part of the path."""
 
 
+def untranslatable(reason: str) -> AfterValidator:
+    """Return a validator that refuses a field without a counterpart, unless its value is null, false or empty."""
+
+    def refuse(value: Any) -> None:
+        if value:
+            raise ValueError(reason)
+
+    return AfterValidator(refuse)
+
+
+def translated(model: type[ReadModel], **fields: Any) -> ReadModel:
+    """Make a request of `/v1`. Raises Invalid, with the names that the fields have there."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise Invalid.of(error.errors()) from None
+
+
 def as_svix(problem: Problem, request: Request) -> JSONResponse:
-    """Return a problem as Svix's answer to a request."""
+    """Return a problem as `{"code", "detail"}`, with a list of invalid fields as `detail`."""
     if isinstance(problem, Unprocessable) or problem.errors:
         problem.status_code = 422  # also for a bad iterator
         names = NAMES | NAMES_AT.get(request.url.path.rpartition("/")[2], {})

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Path, Response
 
 from api.access import needs
 from api.deps import CatalogueDep, EventTypesDep
-from api.svix.base import ROUTES, In, ListResponse, Ordering, Out, PagingDep, translated, untranslatable
+from api.svix.base import ROUTES, In, ListResponse, Ordering, Out, PagingDep
+from api.svix.errors import translated, untranslatable
 from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.models import EventType
 from hookkeeper.services.errors import Invalid, NotFound
@@ -92,7 +93,7 @@ async def list_event_types(
         archived = None if include_archived else False
         return await catalogue.page(archived=archived, limit=limit, after=cursor, last_first=not first_first)
 
-    return await paging.ordered(order, read, lambda row: row.name, lambda row: EventTypeOut.of(row, with_content))
+    return await paging.by_cursor(order, read, lambda row: row.name, lambda row: EventTypeOut.of(row, with_content))
 
 
 @router.post("/event-type", status_code=201, dependencies=[needs("admin")])

@@ -1,9 +1,9 @@
 """Messages, which are events: create, list, show, expunge."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -24,9 +24,8 @@ from api.svix.base import (
     Out,
     Paging,
     PagingDep,
-    translated,
-    untranslatable,
 )
+from api.svix.errors import translated, untranslatable
 from hookkeeper.messages.event import EventInput
 from hookkeeper.registry.index.listing import ListedEvent, cursor_after
 from hookkeeper.registry.index.search import Search
@@ -72,24 +71,18 @@ class MessageOut(Out):
     deliver_at: Time | None = None
 
     @classmethod
-    def of(cls, event: EventInput, with_content: bool = True) -> "MessageOut":
-        """Show an event."""
+    def of(cls, event: EventInput | ListedEvent, data: Any, **state: Any) -> Self:
+        """Show an event. Data of an event of `/v1` that are no object become `{"data": …}`."""
         return cls(
-            **message_fields(event.id, event.type, event.channels, event.data if with_content else {}),
+            id=event.id,
+            event_id=None if is_generated(event.id) or ID_OF_KEY.fullmatch(event.id) else event.id,
+            event_type=event.type,
+            payload=data if isinstance(data, dict) else {"data": data},
+            channels=list(event.channels) or None,
             timestamp=event.accepted_at,
             deliver_at=event.deliver_at,
+            **state,
         )
-
-
-def message_fields(id_: str, type_: str, channels: Collection[str], data: Any) -> dict[str, Any]:
-    """Return the fields of a message in answers. Data of an event of `/v1` that are no object become `{"data": …}`."""
-    return {
-        "id": id_,
-        "event_id": None if is_generated(id_) or ID_OF_KEY.fullmatch(id_) else id_,
-        "event_type": type_,
-        "channels": list(channels) or None,
-        "payload": data if isinstance(data, dict) else {"data": data},
-    }
 
 
 @router.get("/app/{app_id}/msg", dependencies=[needs("events:read")])
@@ -97,12 +90,7 @@ async def list_messages(
     app: Application, searches: SearchesDep, paging: PagingDep, wanted: MessageFilterDep, with_content: bool = True
 ) -> ListResponse[MessageOut]:
     """List messages, newest first. A page with payloads is short, because each is read from a history."""
-
-    def show(row: ListedEvent, data: Any) -> MessageOut:
-        fields = message_fields(row.id, row.type, row.channels, data)
-        return MessageOut(**fields, timestamp=row.accepted_at, deliver_at=row.deliver_at)
-
-    return await page_of_messages(paging, searches, wanted.search(app), with_content, show)
+    return await page_of_messages(paging, searches, wanted.search(app), with_content, MessageOut.of)
 
 
 async def page_of_messages(
@@ -121,7 +109,7 @@ async def page_of_messages(
         payloads.update(found)
         return rows, end
 
-    return await paging.ordered("descending", read, cursor_after, lambda row: show(row, payloads.get(row.id, {})))
+    return await paging.by_cursor("descending", read, cursor_after, lambda row: show(row, payloads.get(row.id, {})))
 
 
 @router.post("/app/{app_id}/msg", status_code=202, dependencies=[needs("events:write")])
@@ -151,7 +139,7 @@ async def create_message(
     started = await entry.accept(event)
     if started.duplicate and mac is None:
         raise NotPossible("A message with this eventId was accepted before.")
-    return MessageOut.of(started.event, with_content)
+    return MessageOut.of(started.event, started.event.data if with_content else {})
 
 
 @router.get("/app/{app_id}/msg/{msg_id}", dependencies=[needs("events:read")])
@@ -159,7 +147,8 @@ async def show_message(
     app: Application, msg_id: MessageId, gateway: GatewayDep, with_content: bool = True
 ) -> MessageOut:
     """Show a message."""
-    return MessageOut.of((await gateway.read(app.id, msg_id)).event, with_content)
+    event = (await gateway.read(app.id, msg_id)).event
+    return MessageOut.of(event, event.data if with_content else {})
 
 
 @router.delete("/app/{app_id}/msg/{msg_id}/content", status_code=204, dependencies=[needs("events:write")])
