@@ -97,7 +97,7 @@ def import_convoy(
     _run(lambda: items_of(files), dry_run, as_json)
 
 
-def _run(read: Callable[[], Sequence[Iterable["Item"]]], dry_run: bool, as_json: bool) -> None:
+def _run(read: Callable[[], Sequence[Iterable[Item]]], dry_run: bool, as_json: bool) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("import"), BarColumn(), MofNCompleteColumn())
@@ -258,20 +258,13 @@ def signing_key(key: str) -> tuple[Json, Json, list[str]]:
     """
     from hookkeeper.crypto.signing_keys import ASYMMETRIC, PUBLIC, SYMMETRIC, check_secret
 
+    todo = "give the receiver the new one and enable the webhook"
     if key.startswith(PUBLIC):
         once = {"signature_scheme": "v1a", "enabled": False}
-        return (
-            {},
-            once,
-            ["secret: the source shows only its public key; give the receiver the new one and enable the webhook"],
-        )
+        return {}, once, [f"secret: the source shows only its public key; {todo}"]
     secret = key if key.startswith((SYMMETRIC, ASYMMETRIC)) else SYMMETRIC + key
     try:
         check_secret(secret)
     except ValueError as error:
-        return (
-            {},
-            {"enabled": False},
-            [f"secret: {error}; give the receiver the new one and enable the webhook"],
-        )
+        return {}, {"enabled": False}, [f"secret: {error}; {todo}"]
     return {"secret": secret}, {}, []
