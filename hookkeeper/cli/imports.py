@@ -4,6 +4,7 @@ A source translates each of its objects to an `Item`, and `Target` writes it thr
 and changes one that differs. So a run can be repeated, also after an interruption.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -122,8 +123,6 @@ def _run(read: Callable[[], Sequence[Iterable[Item]]], dry_run: bool, as_json: b
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise Failed(f"the source does not have the documented form, after {last}: {error!r}") from error
     if as_json:
-        import json
-
         typer.echo(json.dumps({"dry_run": dry_run} | counts | {"losses": losses}))
     else:
         rows = [(path, *(str(counts[path][outcome]) for outcome in OUTCOMES)) for path in KEYS]
