@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
 from cachetools import TTLCache
 
+from api.problems import TooManyRequests
 from hookkeeper import metrics
 from hookkeeper.limits import TenantLimit, TooManyWaiting
 from hookkeeper.services.caller import Caller
@@ -46,6 +47,21 @@ class BacklogLimit:
             raise RateLimited(
                 "Too many deliveries are waiting: no new events are accepted until there are fewer.", RETRY_AFTER
             )
+
+
+@contextmanager
+def slot_now(
+    limit: TenantLimit, tenant: str, detail: str, *, retry_after: int = 1, counted_as: metrics.Limit | None = None
+) -> Iterator[None]:
+    """Hold a slot of this tenant until the block ends. Raises TooManyRequests if none is free."""
+    if not limit.acquire_now(tenant):
+        if counted_as:
+            metrics.count_limit(counted_as)
+        raise TooManyRequests(detail, headers={"retry-after": str(retry_after)})
+    try:
+        yield
+    finally:
+        limit.release(tenant)
 
 
 class RequestConcurrency:

@@ -7,8 +7,8 @@ from fastapi.responses import PlainTextResponse
 
 from api.access import needs
 from api.authenticator import with_scope
-from api.deps import CallerDep, EventEntryDep, SettingsDep, StoreDep, Tenant, WebhooksDep
-from api.inboxes import MAX_BODY, PathToken, ReceivedRequest
+from api.deps import AddressToken, CallerDep, EventEntryDep, SettingsDep, StoreDep, Tenant, WebhooksDep
+from api.inboxes import MAX_BODY, ReceivedRequest
 from api.problems import Problem
 from api.requests import StrictRoute
 from api.state import state_of
@@ -57,7 +57,7 @@ async def make_inbox(
 @router.get("/{token}", dependencies=[needs("events:read")])
 async def show_inbox(
     request: Request,
-    token: PathToken,
+    token: AddressToken,
     store: StoreDep,
     caller: CallerDep,
     settings: SettingsDep,
@@ -102,7 +102,7 @@ def _text(received: ReceivedRequest) -> str:
 
 
 @address_router.post("/{token}")
-async def receive(request: Request, token: PathToken) -> PlainTextResponse:
+async def receive(request: Request, token: AddressToken) -> PlainTextResponse:
     """Keep a request and answer 200."""
     state = state_of(request)
     tenant = state.inboxes.tokens.tenant_of(token) if state.settings.inboxes else None

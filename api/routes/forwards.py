@@ -9,9 +9,8 @@ from fastapi.sse import EventSourceResponse
 
 from api.access import GuardedRoute, needs
 from api.authenticator import with_scope
-from api.deps import CallerDep, SettingsDep, Tenant
+from api.deps import AddressToken, CallerDep, SettingsDep, Tenant
 from api.forwards import ForwardAnswer, ForwardRequest, Stream
-from api.inboxes import PathToken
 from api.problems import KEYED, responses
 from api.requests import StrictRoute
 from api.state import state_of
@@ -55,7 +54,7 @@ class ForwardAddress(ResponseModel):
     """For the `url` of a webhook. It is secret: requests to it need no key."""
 
 
-async def _stream(request: Request, token: PathToken, caller: CallerDep) -> AsyncIterator[Stream]:
+async def _stream(request: Request, token: AddressToken, caller: CallerDep) -> AsyncIterator[Stream]:
     with_scope(caller, frozenset({"events:read"}))
     with state_of(request).forwards.stream(token, caller) as stream:
         yield stream
@@ -81,7 +80,7 @@ async def create_forward(request: Request, tenant: Tenant, settings: SettingsDep
     dependencies=[needs("webhooks:write")],
 )
 async def stream_forwards(
-    request: Request, token: PathToken, caller: CallerDep, stream: Annotated[Stream, Depends(_stream)]
+    request: Request, token: AddressToken, caller: CallerDep, stream: Annotated[Stream, Depends(_stream)]
 ) -> AsyncIterable[ForwardRequest]:
     """Take the requests to an address, as server-sent events. It needs the scope `events:read` too.
 
@@ -95,7 +94,7 @@ async def stream_forwards(
 
 
 @router.patch("/{token}", status_code=204, responses=responses(404), dependencies=[needs("webhooks:write")])
-async def answer_forward(request: Request, token: PathToken, answer: ForwardAnswer, caller: CallerDep) -> None:
+async def answer_forward(request: Request, token: AddressToken, answer: ForwardAnswer, caller: CallerDep) -> None:
     """Answer a request that the stream has handed out. The answer becomes the outcome of the attempt."""
     forwards = state_of(request).forwards
     forwards.check(token, caller)
@@ -103,7 +102,7 @@ async def answer_forward(request: Request, token: PathToken, answer: ForwardAnsw
 
 
 @address_router.post("/{token}")
-async def receive_forward(request: Request, token: PathToken) -> Response:
+async def receive_forward(request: Request, token: AddressToken) -> Response:
     """Hand a delivery to the command line, and answer as its receiver did."""
     forwards = state_of(request).forwards
     tenant = forwards.tokens.tenant_of(token)

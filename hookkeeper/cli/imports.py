@@ -4,6 +4,7 @@ A source translates each of its objects to an `Item`, and `Target` writes it thr
 and changes one that differs. So a run can be repeated, also after an interruption.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -97,7 +98,7 @@ def import_convoy(
     _run(lambda: items_of(files), dry_run, as_json)
 
 
-def _run(read: Callable[[], Sequence[Iterable["Item"]]], dry_run: bool, as_json: bool) -> None:
+def _run(read: Callable[[], Sequence[Iterable[Item]]], dry_run: bool, as_json: bool) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("import"), BarColumn(), MofNCompleteColumn())
@@ -122,8 +123,6 @@ def _run(read: Callable[[], Sequence[Iterable["Item"]]], dry_run: bool, as_json:
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise Failed(f"the source does not have the documented form, after {last}: {error!r}") from error
     if as_json:
-        import json
-
         typer.echo(json.dumps({"dry_run": dry_run} | counts | {"losses": losses}))
     else:
         rows = [(path, *(str(counts[path][outcome]) for outcome in OUTCOMES)) for path in KEYS]
@@ -258,20 +257,13 @@ def signing_key(key: str) -> tuple[Json, Json, list[str]]:
     """
     from hookkeeper.crypto.signing_keys import ASYMMETRIC, PUBLIC, SYMMETRIC, check_secret
 
+    todo = "give the receiver the new one and enable the webhook"
     if key.startswith(PUBLIC):
         once = {"signature_scheme": "v1a", "enabled": False}
-        return (
-            {},
-            once,
-            ["secret: the source shows only its public key; give the receiver the new one and enable the webhook"],
-        )
+        return {}, once, [f"secret: the source shows only its public key; {todo}"]
     secret = key if key.startswith((SYMMETRIC, ASYMMETRIC)) else SYMMETRIC + key
     try:
         check_secret(secret)
     except ValueError as error:
-        return (
-            {},
-            {"enabled": False},
-            [f"secret: {error}; give the receiver the new one and enable the webhook"],
-        )
+        return {}, {"enabled": False}, [f"secret: {error}; {todo}"]
     return {"secret": secret}, {}, []

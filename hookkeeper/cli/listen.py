@@ -19,7 +19,7 @@ from rich.markup import escape
 from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import Failed, err, out, print_failure
 from hookkeeper.cli.processes import forever, run, until_stopped
-from hookkeeper.cli.signatures import SIGNATURE_HEADERS, check_key, verify
+from hookkeeper.cli.signatures import SIGNATURE_HEADERS, check_keys, verify
 
 MAX_BODY = 4 * 1024 * 1024
 READ_INTERVAL = 1.0
@@ -60,11 +60,7 @@ class Behaviour:
 
 def run_listen(port: int, behaviour: Behaviour, secrets: list[str], *, as_json: bool) -> None:
     """Receive until stopped. Port 0 selects a free one; without secrets, they are read from the API."""
-    for secret in secrets:
-        try:
-            check_key(secret)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--secret") from error
+    check_keys(secrets)
     run(_listen(port, behaviour, secrets, as_json))
 
 

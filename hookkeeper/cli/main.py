@@ -134,7 +134,6 @@ def listen(
 
 
 Body = Annotated[str, typer.Argument(metavar="BODY", help="The body: a text, @file, or - for standard input.")]
-Secrets = Annotated[list[str], typer.Option("--secret", help="Signing key (whsec_…, whsk_… or whpk_…).")]
 
 
 @app.command()
@@ -154,18 +153,14 @@ def sign(
 @app.command()
 def verify(
     body: Body,
-    secret: Secrets,
+    secret: Annotated[list[str], typer.Option(help="Signing key (whsec_…, whsk_… or whpk_…).")],
     header: Annotated[list[str], typer.Option(help="A header of the request, 'name: value'; can be repeated.")],
 ) -> None:
     """Verify the signature of a request as a receiver does. Exit 1, with the reason, if it is wrong."""
-    from hookkeeper.cli.signatures import check_key, check_request
+    from hookkeeper.cli.signatures import check_keys, check_request
 
+    check_keys(secret)
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in header)}
-    try:
-        for key in secret:
-            check_key(key)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--secret") from error
     check_request(secret, headers, options.read_bytes(body))
     typer.echo("signature verified")
 

@@ -36,11 +36,9 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 def read_json(argument: str, option: str) -> Any:
     """Read JSON, `@file`, or `-` for standard input. Raises `Failed`, naming the option."""
     try:
-        value = json.loads(_text_of(argument))
+        value = json.loads(read_bytes(argument).decode())
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # Python reads more than can be sent
         return value
-    except OSError as error:
-        raise Failed(f"cannot read {error.filename}: {error.strerror}") from error
     except RecursionError as error:
         raise Failed(f"{option} is nested too deeply") from error
     except ValueError as error:
@@ -50,12 +48,6 @@ def read_json(argument: str, option: str) -> Any:
 def read_json_file(file: str, option: str) -> Any:
     """Read JSON from a file, or from standard input if it is `-`. Raises `Failed`, naming the option."""
     return read_json(file if file == STDIN else f"@{file}", option)
-
-
-def _text_of(argument: str) -> str:
-    if argument == STDIN:
-        return sys.stdin.read()
-    return Path(argument[1:]).read_text() if argument.startswith("@") else argument
 
 
 def read_bytes(argument: str) -> bytes:

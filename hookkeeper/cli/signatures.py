@@ -6,6 +6,7 @@ import time
 from base64 import b64decode
 from collections.abc import Mapping
 
+import typer
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -43,12 +44,16 @@ def check_request(secrets: list[str], headers: Mapping[str, str], body: bytes) -
         raise Failed("wrong signature: another key, id or timestamp, or the body is not the one that was signed")
 
 
-def check_key(key: str) -> None:
-    """Raise ValueError, with a text for users, if the key cannot verify signatures."""
-    if key.startswith(signing_keys.PUBLIC):
-        _public_key(key)
-    else:
-        signing_keys.check_secret(key)
+def check_keys(secrets: list[str]) -> None:
+    """Raise `BadParameter` for a key that cannot verify signatures."""
+    for key in secrets:
+        try:
+            if key.startswith(signing_keys.PUBLIC):
+                _public_key(key)
+            else:
+                signing_keys.check_secret(key)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--secret") from error
 
 
 def verify(secrets: list[str], headers: Mapping[str, str], body: bytes) -> bool | None:

@@ -21,7 +21,7 @@ from svix.webhooks import Webhook
 
 from instances import KEY, Instance
 from receivers import Answer, Receiver
-from timeouts import WAIT_TIMEOUT
+from timeouts import WAIT_TIMEOUT, pauses
 
 PATTERN = "must be an event type such as `order.paid`, a group of them such as `order.*`, or `*`"
 CHANNEL = "must be words of letters, digits, `_` and `-`, joined by dots, such as `order.paid`"
@@ -290,7 +290,11 @@ async def test_a_move_copies_everything_and_receivers_verify_with_the_old_secret
             Webhook(secret).verify(request.body, request.headers)  # raises if it is wrong
             assert json.loads(request.body) == {"order": 4711}
 
-        before = await move.state()
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            async for _ in pauses():
+                before = await move.state()
+                if [row["health"]["status"] for row in before["webhooks"]].count("healthy") == len(requests):
+                    break
         unchanged = counted(unchanged=58)
         assert (await move.json())["webhooks"] == unchanged | {"not copied": 2}
         move.source = move.here

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 from yarl import URL
 
 from hookkeeper.cli.console import SafeConsole
-from hookkeeper.cli.forward import MAX_KEPT, Forwarded, Screen, without_secrets
+from hookkeeper.cli.forward import MAX_KEPT, Screen
+from hookkeeper.cli.forwarder import Forwarded, without_secrets
 from hookkeeper.cli.main import app
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forks
 import httpx
 import pytest
-from forks import Run, forking
 
 from drills import stack
 from drills.event_loops import watched
@@ -202,7 +202,6 @@ class Dev(Client):
 
     folder: Path
     ports: DevPorts
-    forks: Run
     own_process: Process | None = field(repr=False)
     """None for an installation in place of a `dev`: tests that need the process or its Temporal server are skipped."""
 
@@ -229,8 +228,7 @@ class Dev(Client):
 
     async def run(self, *args: str, stdin: str = "") -> Done:
         """Run a client command where this dev keeps its data."""
-        async with asyncio.timeout(START):
-            return Done(*await self.forks(args, self.folder, stdin))
+        return Done(*await asyncio.to_thread(forks.run, args, self.folder, environment(NOTHING), stdin, START))
 
     async def is_ready(self) -> bool:
         try:
@@ -253,11 +251,8 @@ async def dev(
     ports = ports or free_ports()
     async with process("dev", *options, *ports.arguments, cwd=folder, settings=settings) as started:
         url = f"http://127.0.0.1:{ports.api}"
-        async with (
-            httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as http,
-            forking(environment(NOTHING)) as forks,
-        ):
-            begun = Dev(http, folder, ports, forks, started)
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as http:
+            begun = Dev(http, folder, ports, started)
             await begun.until_ready()
             await started.says("Ctrl-C")
             http.headers["authorization"] = f"Bearer {begun.key}"
@@ -272,11 +267,8 @@ async def given(folder: Path) -> AsyncIterator[Dev]:
     known = DataDir(folder / ".hookkeeper").dev_api()
     assert known
     headers = {"authorization": f"Bearer {known.key}"}
-    async with (
-        httpx.AsyncClient(base_url=known.url, trust_env=False, timeout=30, headers=headers) as http,
-        forking(environment(NOTHING)) as forks,
-    ):
-        yield Dev(http, folder, DevPorts(known.ports.api, known.ports.temporal, known.ports.ui), forks, None)
+    async with httpx.AsyncClient(base_url=known.url, trust_env=False, timeout=30, headers=headers) as http:
+        yield Dev(http, folder, DevPorts(known.ports.api, known.ports.temporal, known.ports.ui), None)
 
 
 @dataclass
