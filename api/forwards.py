@@ -93,7 +93,7 @@ class Forwards:
         self._authenticator = authenticator
         self._limit = streams
         self._waiting = TenantLimit(MAX_WAITING, per_tenant=MAX_WAITING_PER_TENANT)
-        self._rates = RateLimits(None)
+        self._rates = RateLimits()
         self._streams: dict[str, Stream] = {}
         """By token."""
         self._requests: dict[tuple[str, str], _Request] = {}

@@ -87,7 +87,7 @@ class Inboxes:
         self.tokens = AddressTokens("inbox", key)
         self._inboxes: OrderedDict[str, _Inbox] = OrderedDict()
         """The one with the latest request is the last."""
-        self._rates = RateLimits(None)
+        self._rates = RateLimits()
         self._reading = TenantLimit(per_tenant=MAX_CONCURRENT)
 
     async def count(self, tenant: str) -> None:

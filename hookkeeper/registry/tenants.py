@@ -24,8 +24,6 @@ from hookkeeper.times import utc_now
 
 BEING_DELETED = "It is being deleted."
 """Why a tenant is suspended while it is deleted."""
-
-
 TENANTS_BY_AGE = (Tenant.created_at, Tenant.id)
 
 

@@ -68,9 +68,14 @@ class EventSearches:
         if not reads:
             return *await self._store.index.events(search, min(limit, MAX_LISTED), cursor), {}
         data: dict[str, Any] = {}
+
+        def keep(found: Any, id_: str) -> bool:
+            data[id_] = found
+            return True
+
         async with self._limit.slot(search.tenant or ""):
             rows, end = await self._store.index.events(search, min(limit, READ_AT_ONCE), cursor)
-            await self._gateway.data.matching(rows, lambda found, id_: data.setdefault(id_, found) is found)
+            await self._gateway.data.matching(rows, keep)
         return rows, end, data
 
     async def resolve(self, search: Search, query: str | None) -> tuple[Search, list[Term]]:
