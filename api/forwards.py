@@ -9,15 +9,15 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 from fastapi.sse import ServerSentEvent
 from pydantic import Field
 
 from api.authenticator import Authenticator
-from api.problems import ServiceUnavailable, TooManyRequests
-from hookkeeper import metrics
+from api.limits import slot_now
+from api.problems import ServiceUnavailable
 from hookkeeper.crypto.tokens import AddressTokens
 from hookkeeper.limits import TenantLimit
 from hookkeeper.registry.database import RegistryUnavailable
@@ -108,25 +108,21 @@ class Forwards:
 
     @contextmanager
     def stream(self, token: str, caller: Caller) -> Iterator[Stream]:
-        """Take the requests to an address until the block ends. Raises NotFound, TooManyRequests, ServiceUnavailable.
+        """Take the requests to an address until the block ends. Raises NotFound, RateLimited, ServiceUnavailable.
 
         A newer stream takes the place of an older one, whose connection may be lost without notice.
         """
         self.check(token, caller)
         if self._is_closed:
             raise ServiceUnavailable("This process is stopping: connect again.", headers={"retry-after": "1"})
-        tenant = caller.tenant or ""
-        if not self._limit.acquire_now(tenant):
-            metrics.count_limit("streams")
-            raise TooManyRequests("Too many streams are open.", headers={"retry-after": "10"})
-        self._end(token)
-        stream = self._streams[token] = Stream()
-        try:
-            yield stream
-        finally:
-            if self._streams.get(token) is stream:
-                del self._streams[token]
-            self._limit.release(tenant)
+        with slot_now(self._limit, caller.tenant or "", "Too many streams are open.", 10, "streams"):
+            self._end(token)
+            stream = self._streams[token] = Stream()
+            try:
+                yield stream
+            finally:
+                if self._streams.get(token) is stream:
+                    del self._streams[token]
 
     async def messages(self, token: str, stream: Stream, caller: Caller) -> AsyncIterator[ServerSentEvent]:
         """Yield the requests of a stream until another one replaces it, or its key has ended."""
@@ -148,16 +144,9 @@ class Forwards:
             if waiting := self._requests.get((token, id_)):
                 yield waiting.message
 
-    @contextmanager
-    def place(self, tenant: str) -> Iterator[None]:
-        """Count a request of a tenant as waiting while the block lasts. Raises TooManyRequests."""
-        if not self._waiting.acquire_now(tenant):
-            metrics.count_limit("forwards")
-            raise TooManyRequests("Too many requests wait for answers.", headers={"retry-after": "1"})
-        try:
-            yield
-        finally:
-            self._waiting.release(tenant)
+    def place(self, tenant: str) -> AbstractContextManager[None]:
+        """Count a request of a tenant as waiting while the block lasts. Raises RateLimited."""
+        return slot_now(self._waiting, tenant, "Too many requests wait for answers.", 1, "forwards")
 
     async def count(self, tenant: str, size: int) -> None:
         """Count a request with a body of this size. Raises RateLimited."""

@@ -5,15 +5,15 @@ They are in the memory of the process. An address is proof of itself, so after a
 
 import hmac
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import Path
 
-from api.problems import TooManyRequests
+from api.limits import slot_now
 from hookkeeper.crypto.signing_keys import sign
 from hookkeeper.crypto.tokens import AddressTokens
 from hookkeeper.limits import TenantLimit
@@ -94,15 +94,9 @@ class Inboxes:
         """Count a request to one of a tenant's inboxes. Raises RateLimited."""
         await self._rates.count(tenant, RATE, f"The inboxes of a tenant take {RATE.replace('/', ' requests a ')}.")
 
-    @contextmanager
-    def reading(self, tenant: str) -> Iterator[None]:
-        """Read a body while the block lasts. Raises TooManyRequests."""
-        if not self._reading.acquire_now(tenant):
-            raise TooManyRequests("Too many requests to inboxes are being read.", headers={"retry-after": "1"})
-        try:
-            yield
-        finally:
-            self._reading.release(tenant)
+    def reading(self, tenant: str) -> AbstractContextManager[None]:
+        """Read a body while the block lasts. Raises RateLimited."""
+        return slot_now(self._reading, tenant, "Too many requests to inboxes are being read.", 1)
 
     def add(self, token: str, tenant: str, request: ReceivedRequest) -> None:
         """Keep a request, in place of the oldest ones."""

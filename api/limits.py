@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
 from cachetools import TTLCache
@@ -22,6 +22,21 @@ RETRY_AFTER = 5
 """Seconds."""
 WAITING_PER_SLOT = 10
 """Requests that may wait for each slot."""
+
+
+@contextmanager
+def slot_now(
+    limit: TenantLimit, tenant: str, refusal: str, retry_after: float, counted: metrics.Limit | None = None
+) -> Iterator[None]:
+    """Hold a slot of a tenant until the block ends. Raises RateLimited, and counts that, if none is free now."""
+    if not limit.acquire_now(tenant):
+        if counted:
+            metrics.count_limit(counted)
+        raise RateLimited(refusal, retry_after)
+    try:
+        yield
+    finally:
+        limit.release(tenant)
 
 
 class BacklogLimit:

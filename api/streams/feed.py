@@ -15,9 +15,9 @@ from fastapi.sse import ServerSentEvent
 from api import views
 from api.authenticator import Authenticator
 from api.cursors import StreamCursors
-from api.problems import ServiceUnavailable, TooManyRequests
+from api.limits import slot_now
+from api.problems import ServiceUnavailable
 from api.streams.subscription import Subscription, Update
-from hookkeeper import metrics
 from hookkeeper.asyncio_tasks import stop
 from hookkeeper.limits import TenantLimit
 from hookkeeper.links import LinkBuilder
@@ -46,7 +46,8 @@ MAX_CONCURRENT_RESUMES = 2
 """Streams that read what they have missed at the same time, one of a tenant."""
 RECONNECT_AFTER = 3000
 """Milliseconds."""
-RETRY_AFTER = "10"
+RETRY_AFTER = 10
+"""Seconds."""
 UNAVAILABLE = "The registry is unavailable: the stream goes on when it is back."
 SKIPPED = "More has changed than can be sent: read the list."
 log = structlog.get_logger("hookkeeper.api")
@@ -89,27 +90,21 @@ class ChangeFeed:
 
     @contextmanager
     def subscription(self, caller: Caller, search: Search, last_id: str | None) -> Iterator[Subscription]:
-        """Open a stream until the block ends. Raises Malformed for a bad id, TooManyRequests, ServiceUnavailable."""
+        """Open a stream until the block ends. Raises Malformed for a bad id, RateLimited, ServiceUnavailable."""
         after = self._cursors.position(last_id) if last_id else None
         if self._is_closed:
             raise ServiceUnavailable("This process stops: connect again.", headers={"retry-after": "1"})
-        tenant = caller.tenant or ""
-        if not self.limit.acquire_now(tenant):
-            metrics.count_limit("streams")
-            raise TooManyRequests(
-                f"Too many streams are open: a tenant may have {self.limit.per_tenant} in each API process.",
-                headers={"retry-after": RETRY_AFTER},
-            )
-        stream = Subscription(caller, search, after, _now())
-        try:
-            self._streams.add(stream)
-            self._start()
-            if self._is_down:
-                stream.put(_message("unavailable", UNAVAILABLE))
-            yield stream
-        finally:
-            self._streams.discard(stream)
-            self.limit.release(tenant)
+        refusal = f"Too many streams are open: a tenant may have {self.limit.per_tenant} in each API process."
+        with slot_now(self.limit, caller.tenant or "", refusal, RETRY_AFTER, "streams"):
+            stream = Subscription(caller, search, after, _now())
+            try:
+                self._streams.add(stream)
+                self._start()
+                if self._is_down:
+                    stream.put(_message("unavailable", UNAVAILABLE))
+                yield stream
+            finally:
+                self._streams.discard(stream)
 
     async def messages(self, stream: Subscription) -> AsyncIterator[ServerSentEvent]:
         """Yield the messages of a stream, first those that its reader has missed, until it is over."""
