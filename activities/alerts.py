@@ -103,7 +103,7 @@ class AlertActivities:
         self._operators = operators
         self._concurrency = concurrency
         self._memory = memory
-        self._rates = RateLimits(None)
+        self._rates = RateLimits()
 
     @activity.defn
     async def send_alert(self, alert: Alert) -> AlertResult:

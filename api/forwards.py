@@ -93,7 +93,7 @@ class Forwards:
         self._authenticator = authenticator
         self._limit = streams
         self._waiting = TenantLimit(MAX_WAITING, per_tenant=MAX_WAITING_PER_TENANT)
-        self._rates = RateLimits(None)
+        self._rates = RateLimits()
         self._streams: dict[str, Stream] = {}
         """By token."""
         self._requests: dict[tuple[str, str], _Request] = {}
@@ -108,15 +108,14 @@ class Forwards:
 
     @contextmanager
     def stream(self, token: str, caller: Caller) -> Iterator[Stream]:
-        """Take the requests to an address until the block ends. Raises NotFound, TooManyRequests, ServiceUnavailable.
+        """Take the requests to an address until the block ends. Raises NotFound, RateLimited, ServiceUnavailable.
 
         A newer stream takes the place of an older one, whose connection may be lost without notice.
         """
         self.check(token, caller)
         if self._is_closed:
             raise ServiceUnavailable("This process is stopping: connect again.", headers={"retry-after": "1"})
-        full = "Too many streams are open."
-        with slot_now(self._limit, caller.tenant or "", full, retry_after=10, counted_as="streams"):
+        with slot_now(self._limit, caller.tenant or "", "Too many streams are open.", 10, "streams"):
             self._end(token)
             stream = self._streams[token] = Stream()
             try:
@@ -146,8 +145,8 @@ class Forwards:
                 yield waiting.message
 
     def place(self, tenant: str) -> AbstractContextManager[None]:
-        """Count a request of a tenant as waiting while the block lasts. Raises TooManyRequests."""
-        return slot_now(self._waiting, tenant, "Too many requests wait for answers.", counted_as="forwards")
+        """Count a request of a tenant as waiting while the block lasts. Raises RateLimited."""
+        return slot_now(self._waiting, tenant, "Too many requests wait for answers.", 1, "forwards")
 
     async def count(self, tenant: str, size: int) -> None:
         """Count a request with a body of this size. Raises RateLimited."""

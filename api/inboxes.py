@@ -84,7 +84,7 @@ class Inboxes:
         self.tokens = AddressTokens("inbox", key)
         self._inboxes: OrderedDict[str, _Inbox] = OrderedDict()
         """The one with the latest request is the last."""
-        self._rates = RateLimits(None)
+        self._rates = RateLimits()
         self._reading = TenantLimit(per_tenant=MAX_CONCURRENT)
 
     async def count(self, tenant: str) -> None:
@@ -92,8 +92,8 @@ class Inboxes:
         await self._rates.count(tenant, RATE, f"The inboxes of a tenant take {RATE.replace('/', ' requests a ')}.")
 
     def reading(self, tenant: str) -> AbstractContextManager[None]:
-        """Read a body while the block lasts. Raises TooManyRequests."""
-        return slot_now(self._reading, tenant, "Too many requests to inboxes are being read.")
+        """Read a body while the block lasts. Raises RateLimited."""
+        return slot_now(self._reading, tenant, "Too many requests to inboxes are being read.", 1)
 
     def add(self, token: str, tenant: str, request: ReceivedRequest) -> None:
         """Keep a request, in place of the oldest ones."""

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from cachetools import TTLCache
 
-from api.problems import TooManyRequests
 from hookkeeper import metrics
 from hookkeeper.limits import TenantLimit, TooManyWaiting
 from hookkeeper.services.caller import Caller
@@ -23,6 +22,21 @@ RETRY_AFTER = 5
 """Seconds."""
 WAITING_PER_SLOT = 10
 """Requests that may wait for each slot."""
+
+
+@contextmanager
+def slot_now(
+    limit: TenantLimit, tenant: str, refusal: str, retry_after: float, counted: metrics.Limit | None = None
+) -> Iterator[None]:
+    """Hold a slot of a tenant until the block ends. Raises RateLimited, and counts that, if none is free now."""
+    if not limit.acquire_now(tenant):
+        if counted:
+            metrics.count_limit(counted)
+        raise RateLimited(refusal, retry_after)
+    try:
+        yield
+    finally:
+        limit.release(tenant)
 
 
 class BacklogLimit:
@@ -47,21 +61,6 @@ class BacklogLimit:
             raise RateLimited(
                 "Too many deliveries are waiting: no new events are accepted until there are fewer.", RETRY_AFTER
             )
-
-
-@contextmanager
-def slot_now(
-    limit: TenantLimit, tenant: str, detail: str, *, retry_after: int = 1, counted_as: metrics.Limit | None = None
-) -> Iterator[None]:
-    """Hold a slot of this tenant until the block ends. Raises TooManyRequests if none is free."""
-    if not limit.acquire_now(tenant):
-        if counted_as:
-            metrics.count_limit(counted_as)
-        raise TooManyRequests(detail, headers={"retry-after": str(retry_after)})
-    try:
-        yield
-    finally:
-        limit.release(tenant)
 
 
 class RequestConcurrency:

@@ -62,8 +62,8 @@ class ApiState:
         self.cursor_key = cursor_key(admin_key)
         self.backlog_limit = BacklogLimit(gateway.readiness, settings.max_backlog)
         self.held_counts = HeldCounts()
-        self.firings = RateLimits(None)
-        self.kept_forms = RateLimits(None)
+        self.firings = RateLimits()
+        self.kept_forms = RateLimits()
         self.system = SystemState(store, gateway)
         self.report = LatestReport(self._examine)
         self.feed = ChangeFeed(

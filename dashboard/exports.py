@@ -19,12 +19,11 @@ from api.access import needs
 from api.deps import AnyTenant, AuditDep, CallerDep, LinksDep, SearchesDep, StoreDep
 from api.errors import EXPECTED
 from api.filters import DataQuery, DeliverySearch, EventSearch, WebhookSearch
+from api.limits import slot_now
 from api.state import state_of
 from dashboard.rendering import SECURE_HEADERS
 from dashboard.routes import PageRoute
-from hookkeeper import metrics
 from hookkeeper.services.caller import Scope
-from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.webhooks import names_of
 from hookkeeper.times import rfc3339
 
@@ -70,14 +69,9 @@ class Format(NamedTuple):
 
 async def _slot(request: Request, caller: CallerDep) -> AsyncIterator[None]:
     """Hold a slot of the tenant until the file is sent. Raises RateLimited."""
-    exports, tenant = state_of(request).exports, caller.tenant or ""
-    if not exports.acquire_now(tenant):
-        metrics.count_limit("exports")
-        raise RateLimited("Other lists are being exported. Try again when they are complete.", 5)
-    try:
+    refusal = "Other lists are being exported. Try again when they are complete."
+    with slot_now(state_of(request).exports, caller.tenant or "", refusal, 5, "exports"):
         yield
-    finally:
-        exports.release(tenant)
 
 
 def _needs(scope: Scope) -> list[Any]:

@@ -90,12 +90,12 @@ class ChangeFeed:
 
     @contextmanager
     def subscription(self, caller: Caller, search: Search, last_id: str | None) -> Iterator[Subscription]:
-        """Open a stream until the block ends. Raises Malformed for a bad id, TooManyRequests, ServiceUnavailable."""
+        """Open a stream until the block ends. Raises Malformed for a bad id, RateLimited, ServiceUnavailable."""
         after = self._cursors.position(last_id) if last_id else None
         if self._is_closed:
             raise ServiceUnavailable("This process stops: connect again.", headers={"retry-after": "1"})
-        full = f"Too many streams are open: a tenant may have {self.limit.per_tenant} in each API process."
-        with slot_now(self.limit, caller.tenant or "", full, retry_after=RETRY_AFTER, counted_as="streams"):
+        refusal = f"Too many streams are open: a tenant may have {self.limit.per_tenant} in each API process."
+        with slot_now(self.limit, caller.tenant or "", refusal, RETRY_AFTER, "streams"):
             stream = Subscription(caller, search, after, _now())
             try:
                 self._streams.add(stream)

@@ -97,7 +97,7 @@ class _FileSettings(Settings):
 def settings_of(path: Path) -> Settings:
     """Read the settings of a cell. Raises MoveFailed."""
     if not (path.is_file() and os.access(path, os.R_OK)):
-        raise MoveFailed(f"the settings of a cell are no file at {path} that can be read")
+        raise MoveFailed(f"there is no file at {path} with the settings of a cell, or it cannot be read")
     try:
         return _FileSettings(_env_file=path)
     except ValidationError as error:

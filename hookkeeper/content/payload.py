@@ -118,14 +118,16 @@ def check(payload: Payload) -> None:
 
 
 def _of_data(payload: Payload, context: Context) -> Body:
-    """Return a CloudEvent, or the data alone."""
+    """Return the data in a CloudEvent, or alone."""
     event, extensions = context["event"], payload.static
     text = _filled(payload, context)
     data = json_text.parse(TEMPLATE, text) if text is not None else event["data"]
     if payload.format == "cloudevents":
         return Body(*structured(event, extensions, data))
     alone = (text or compact(data)).encode()
-    return Body(alone, {"content-type": JSON}) if payload.format == "svix" else Body(*binary(event, extensions, alone))
+    if payload.format == "svix":
+        return Body(alone, {"content-type": JSON})
+    return Body(*binary(event, extensions, alone))
 
 
 def _json(payload: Payload, context: Context) -> str:

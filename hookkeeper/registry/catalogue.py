@@ -142,7 +142,8 @@ class Catalogue:
     async def page(
         self, *, archived: bool | None, limit: int, after: str | None, last_first: bool = False
     ) -> tuple[list[EventType], str | None]:
-        """Return up to `limit` event types by name, and the name for `after`; None on the last page.
+        """Return up to `limit` event types by name, perhaps from the last one, and the name for `after`; None on the
+        last page.
 
         There are fewer if they are large.
         """

@@ -25,7 +25,7 @@ class IncidentCalls:
         """`always_alert`: the operator wants alerts, whatever the webhook's settings are."""
         self._incidents = incidents
         self._always_alert = always_alert
-        self._rates = RateLimits(None)
+        self._rates = RateLimits()
 
     async def make(self, tenant: str, calls: Mapping[str, Call], webhooks: Mapping[str, Webhook]) -> None:
         """Make calls, if anyone is to be alerted. One that fails is made up for by the next failure."""

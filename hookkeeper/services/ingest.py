@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -68,7 +68,7 @@ class EventIngest:
         self._gateway = gateway
         self._store = store
         self._sandbox = sandbox
-        self._rates = RateLimits(None)
+        self._rates = RateLimits()
         self._starts = EventStarts(gateway, store.rows, settings.max_events_per_run)
 
     async def aclose(self) -> None:
@@ -131,8 +131,9 @@ class EventIngest:
             self._check_rules(event), self._store.webhooks.matching(event.tenant, event.type)
         )
         listening = [webhook for webhook in listening if hears(webhook.channels, event.channels)]
-        webhooks, filter_errors = await self._filter(listening, event, event_id, now)
-        order_keys = await self._order_keys(webhooks, event, event_id, now)
+        outgoing = OutgoingEvent(event_id, event.type, event.tenant, event.timestamp or now, event.data, event.channels)
+        webhooks, filter_errors = await self._filter(listening, outgoing)
+        order_keys = await self._order_keys(webhooks, outgoing)
         if in_batch is not None and any(webhook.ordered for webhook in webhooks):
             await asyncio.wait([in_batch.earlier])
         run = NewRun(
@@ -195,30 +196,28 @@ class EventIngest:
             await self._store.tenants.note(tenant)
 
     async def _filter(
-        self, webhooks: Sequence[MatchingWebhook], event: NewEvent, event_id: str, now: datetime
+        self, webhooks: Sequence[MatchingWebhook], event: OutgoingEvent
     ) -> tuple[list[MatchingWebhook], dict[str, str]]:
         """Return the webhooks whose filter matches, and the errors of filters by webhook; an error means no match."""
         filtered = [webhook for webhook in webhooks if webhook.filter is not None]
         if not filtered:
             return list(webhooks), {}
         answers = await self._sandbox.for_(event.tenant).call_each(
-            filters.matches, [webhook.filter or "" for webhook in filtered], _shown(event, event_id, now)
+            filters.matches, [webhook.filter or "" for webhook in filtered], event.shown()
         )
         matches = {webhook.id: answer for webhook, answer in zip(filtered, answers, strict=True)}
         errors = {webhook_id: str(answer) for webhook_id, answer in matches.items() if isinstance(answer, ContentError)}
         for webhook_id, error in errors.items():
-            log.warning("filter failed", webhook=webhook_id, tenant=event.tenant, event_id=event_id, error=error)
+            log.warning("filter failed", webhook=webhook_id, tenant=event.tenant, event_id=event.id, error=error)
         return [webhook for webhook in webhooks if matches.get(webhook.id, True) is True], errors
 
-    async def _order_keys(
-        self, webhooks: Sequence[MatchingWebhook], event: NewEvent, event_id: str, now: datetime
-    ) -> dict[str, str]:
+    async def _order_keys(self, webhooks: Sequence[MatchingWebhook], event: OutgoingEvent) -> dict[str, str]:
         """Return digests of the keys of ordered webhooks. One that cannot be evaluated is left out, as if missing."""
         expressions = {webhook.id: webhook.order_key for webhook in webhooks if webhook.ordered and webhook.order_key}
         if not expressions:
             return {}
         answers = await self._sandbox.for_(event.tenant).call_each(
-            filters.key_of, [*expressions.values()], _shown(event, event_id, now)
+            filters.key_of, [*expressions.values()], event.shown()
         )
         keys = zip(expressions, answers, strict=True)
         return {webhook_id: answer for webhook_id, answer in keys if not isinstance(answer, ContentError)}
@@ -266,11 +265,6 @@ async def _in_time() -> AsyncIterator[None]:
                 yield
     except TimeoutError:
         raise Unavailable("the registry and Temporal together took too long") from None
-
-
-def _shown(event: NewEvent, event_id: str, now: datetime) -> dict[str, Any]:
-    """Return the event as expressions see it."""
-    return OutgoingEvent(event_id, event.type, event.tenant, event.timestamp or now, event.data, event.channels).shown()
 
 
 def deliveries_to(

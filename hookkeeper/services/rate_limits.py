@@ -1,4 +1,4 @@
-"""Rate limits of keys and addresses: a sliding window, counted in this process."""
+"""Rate limits, such as those of keys, tenants and addresses: sliding windows, counted in this process."""
 
 import math
 import time
@@ -14,9 +14,9 @@ from limits import RateLimitItem, parse
 
 
 class RateLimits:
-    """Counts requests by key or address."""
+    """Counts requests by who makes them."""
 
-    def __init__(self, default_of_keys: str | None) -> None:
+    def __init__(self, default_of_keys: str | None = None) -> None:
         self._default_of_keys = default_of_keys
         self._window = SlidingWindowCounterRateLimiter(MemoryStorage())
 

@@ -101,7 +101,7 @@ class TenantService(NamedTuple):
     async def page(
         self, terms: Sequence[Term], limit: int, cursor: str | None, *, oldest_first: bool = False
     ) -> tuple[list[Tenant], str | None]:
-        """Return a page of the tenants that the caller may see, newest first. Raises BadRegistryCursor."""
+        """Return a page of the tenants that the caller may see, as `Tenants.page` does. Raises BadRegistryCursor."""
         return await self.store.tenants.page(
             only=self.caller.tenant, terms=terms, limit=limit, cursor=cursor, oldest_first=oldest_first
         )

@@ -61,7 +61,7 @@ class WebhookService(NamedTuple):
         tenant = await self.store.tenants.get(new["tenant"])
         if tenant is None:
             await self.store.tenants.note(new["tenant"])
-        defaults = {name: getattr(tenant, name, None) for name in TENANT_DEFAULTS.difference(given)}
+        defaults = {name: getattr(tenant, name) for name in TENANT_DEFAULTS.difference(given)} if tenant else {}
         new = new | {name: value for name, value in defaults.items() if value is not None}
         scheme = new["signature_scheme"] if "signature_scheme" in given or not new["secret"] else None
         webhook = await new_webhook(new, scheme, self.validator, webhook_id)

@@ -1,4 +1,4 @@
-"""Keys for tests: made over the API, each with a client of its own."""
+"""Callers of the API: keys that are made over it, each with a client of its own, and clients that hang up."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +26,25 @@ async def calling(app: FastAPI, key: str | None, address: str = "192.0.2.1") -> 
     headers = {"authorization": f"Bearer {key}"} if key else {}
     async with httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", headers=headers) as http:
         yield http
+
+
+async def post_half(app: FastAPI, path: str, headers: dict[str, str]) -> int:
+    """Hang up after the first half of a JSON body; return the status of the answer."""
+    sent: list[Any] = [{"type": "http.request", "body": b"[", "more_body": True}, {"type": "http.disconnect"}]
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return sent.pop(0)
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    headers = {"content-type": "application/json", "content-length": "99"} | headers
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    scope |= {"headers": raw, "http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 1)}
+    await app(scope, receive, send)
+    return answers[0]["status"]  # type: ignore[no-any-return]
 
 
 def guarded(app: FastAPI) -> dict[str, frozenset[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 import uvicorn
-from callers import calling, make_key
+from callers import calling, make_key, post_half
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from problems import problem
@@ -144,23 +144,8 @@ async def test_an_agent_that_goes_away_is_no_internal_error(
     idle_instance: Instance, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A message of which one half comes; another one that is too long."""
-    said: list[Any] = [{"type": "http.request", "body": b"[", "more_body": True}, {"type": "http.disconnect"}]
-    answers: list[Any] = []
-
-    async def receive() -> Any:
-        return said.pop(0)
-
-    async def send(message: Any) -> None:
-        answers.append(message)
-
-    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
-    headers |= {"accept": "application/json, text/event-stream", "content-length": "99"}
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    scope = {"type": "http", "method": "POST", "path": "/mcp", "raw_path": b"/mcp", "query_string": b"", "headers": raw}
-    await idle_instance.app(
-        scope | {"http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 1)}, receive, send
-    )
-    assert answers[0]["status"] == 400
+    headers = {"authorization": f"Bearer {KEY}", "accept": "application/json, text/event-stream"}
+    assert await post_half(idle_instance.app, "/mcp", headers) == 400
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     async with calling(idle_instance.app, KEY) as http:
         problem(await http.post("/mcp", json={"id": "x" * 70_000}), 413)

@@ -123,7 +123,7 @@ async def list_matches(
 async def list_deliveries(
     session: AsyncSession, search: Search, limit: int, cursor: str | None
 ) -> tuple[list[ListedDelivery], str | None]:
-    """Return a page of the deliveries to the webhook of the search, newest first, and the next cursor.
+    """Return a page of the deliveries to the webhook of the search in its order, and the next cursor.
 
     Raises BadRegistryCursor.
     """

@@ -101,7 +101,7 @@ class Search:
     keys: tuple[SearchKey, ...] = ()
     """What the event's data has at declared paths, and its channels. They need a tenant."""
     oldest_first: bool = False
-    """The order of pages of events, and of deliveries. By default the newest come first."""
+    """The order of pages. By default the newest come first."""
 
 
 def needs_attention(status: DeliveryStatus, accepted_at: datetime, now: datetime) -> bool:
@@ -169,7 +169,7 @@ async def find_events(session: AsyncSession, search: Search, limit: int, after: 
 
 
 async def find_deliveries(session: AsyncSession, search: Search, limit: int, after: Key | None) -> Found:
-    """Return the keys of up to `limit` deliveries to the webhook of the search, the newest first."""
+    """Return the keys of up to `limit` deliveries to the webhook of the search."""
     path = await _choose_path(session, search, after[0] if after else None, of_events=False)
     return await _find(session, path, (*DELIVERY_KEY, "id"), search, limit, after)
 
