@@ -9,11 +9,18 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr
 
 from api.app import bare_app
+from api.schemas.events import EventBase, ResultSoFar
+from api.schemas.stats import StatisticsCounts
+from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason
+from hookkeeper.messages.schedule import OverlapPolicy
+from hookkeeper.services.caller import Scope
+from hookkeeper.services.fields import RequestModel
+from hookkeeper.services.schedule_fields import ScheduleFields
 from hookkeeper.settings import Settings
 
 FOLDER = Path("clients/python/hookkeeper_client")
@@ -24,6 +31,17 @@ OWN_IDS = {"post_event", "post_batch", "send_test"}
 """Operations that take any id of an event, which makes them safe to repeat."""
 NOT_PASSED = {"idempotency-key", "cursor"}
 """The body has the id of the event, and lists read their pages themselves."""
+BASES: tuple[type[BaseModel], ...] = (EventBase, ResultSoFar, ScheduleFields, StatisticsCounts)
+"""Models of the server whose fields the document repeats in each model that inherits them."""
+VALUES = {
+    get_args(Channel): "Channel",
+    get_args(DeliveryStatus): "DeliveryStatus",
+    get_args(EventStatus): "EventStatus",
+    get_args(OverlapPolicy): "OverlapPolicy",
+    get_args(Reason): "Reason",
+    get_args(Scope): "Scope",
+}
+"""Names of values that the document repeats in each field."""
 SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 MODELS = f'''"""What the API takes, as dicts, and what it answers, as models.
 
@@ -66,12 +84,15 @@ def main() -> None:
 def generated(document: dict[str, Any]) -> dict[str, str]:
     """Return the text of each file that is generated."""
     operations = list(client_operations(document))
-    schemas = document["components"]["schemas"]
+    bases = {base.__name__: base.model_json_schema(ref_template="#/components/schemas/{model}") for base in BASES}
+    schemas = document["components"]["schemas"] | bases
     sent = reachable([operation.get("requestBody") for _, _, operation in operations], schemas)
-    got = reachable([answers(operation) for _, _, operation in operations], schemas)
+    sent |= {base.__name__ for base in BASES if issubclass(base, RequestModel)}
+    got = reachable([answers(operation) for _, _, operation in operations], schemas) | bases.keys()
+    values = "".join(f"{name} = Literal{list(each)}\n" for each, name in VALUES.items())
     models = Models(schemas, sent, got - sent)
     routes = ROUTES + "".join(method(*operation) for operation in operations)
-    return {"models.py": formatted(MODELS + models.text()), "routes.py": formatted(routes)}
+    return {"models.py": formatted(MODELS + values + models.text()), "routes.py": formatted(routes)}
 
 
 def client_operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -111,21 +132,20 @@ def class_name(name: str) -> str:
     return re.sub("-(Input|Output)$", "", name)
 
 
-def hint(schema: dict[str, Any], name: str = "", prefix: str = "") -> str:
+def hint(schema: dict[str, Any], prefix: str = "") -> str:
     """Return a schema as a type; names of classes get the prefix."""
     if "$ref" in schema:
         return prefix + class_name(schema["$ref"].rpartition("/")[2])
     if "anyOf" in schema:
-        return " | ".join(dict.fromkeys(hint(each, name, prefix) for each in schema["anyOf"]))
+        return " | ".join(dict.fromkeys(hint(each, prefix) for each in schema["anyOf"]))
     if values := schema.get("enum") or [schema[key] for key in ("const",) if key in schema]:
-        return f"Literal[{', '.join(map(repr, values))}]"
+        return prefix + VALUES[tuple(values)] if tuple(values) in VALUES else f"Literal{values}"
     if schema.get("type") == "array":
-        return f"list[{hint(schema['items'], prefix=prefix)}]"
+        return f"list[{hint(schema['items'], prefix)}]"
     if schema.get("type") == "object":
         values = schema.get("additionalProperties")
-        return f"dict[str, {hint(values, prefix=prefix) if isinstance(values, dict) else 'Any'}]"
-    is_time = schema.get("format") == "date-time" or name.endswith("_at") or name in ("timestamp", "since", "until")
-    if schema.get("type") == "string" and is_time:
+        return f"dict[str, {hint(values, prefix) if isinstance(values, dict) else 'Any'}]"
+    if schema.get("format") == "date-time":
         return "datetime"
     return SCALARS.get(schema.get("type", ""), "Any")
 
@@ -147,7 +167,7 @@ class Models:
     def _fields_of(self, name: str) -> dict[str, str]:
         schema, fields = self._schemas[name], {}
         for field, described in schema.get("properties", {}).items():
-            type_ = "list[NewEvent]" if (name, field) == ("EventBatch", "events") else hint(described, field)
+            type_ = "list[NewEvent]" if (name, field) == ("EventBatch", "events") else hint(described)
             is_required = field in schema.get("required", ())
             if name in self._sent:
                 type_ = type_.replace("datetime", "datetime | str")
@@ -200,7 +220,7 @@ def method(verb: str, path: str, operation: dict[str, Any]) -> str:
     name = operation["operationId"]
     in_path, given = [], []
     for parameter in operation.get("parameters", ()):
-        type_ = hint(parameter["schema"], parameter["name"], "models.").replace("datetime", "datetime | str")
+        type_ = hint(parameter["schema"], "models.").replace("datetime", "datetime | str")
         field = parameter["name"].replace("-", "_")
         if parameter["in"] == "path":
             in_path.append(f"{field}: str")
@@ -209,7 +229,7 @@ def method(verb: str, path: str, operation: dict[str, Any]) -> str:
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     arguments = ["self", *in_path, *(["/"] * bool(in_path)), *(["*"] * bool(given)), *given]
     if body:
-        arguments.append(f"**body: Unpack[{hint(body, prefix='models.').removesuffix(' | None')}]")
+        arguments.append(f"**body: Unpack[{hint(body, 'models.').removesuffix(' | None')}]")
     kind, result = answer_of(operation)
     marks = ", own_id=True" if name in OWN_IDS else ""
     return f'''
@@ -225,8 +245,8 @@ def answer_of(operation: dict[str, Any]) -> tuple[str, str]:
     if not found:
         return "route", "None"
     if content := found[0].get("properties", {}).get("data", {}).get("contentSchema"):
-        return "stream", hint(content, prefix="models.")
-    type_ = hint(found[0], prefix="models.")
+        return "stream", hint(content, "models.")
+    type_ = hint(found[0], "models.")
     if not is_page(type_):
         return "route", type_
     item = "EventSummary" if type_ == "models.EventPage" else type_.split("_")[1]

@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -100,7 +101,9 @@ def _usable_secret(secret: str) -> str:
     return secret
 
 
-AS_TEXT = PlainSerializer(rfc3339, return_type=str, when_used="json")
+AS_TEXT = PlainSerializer(
+    rfc3339, return_type=Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})], when_used="json"
+)
 Time = Annotated[datetime, AS_TEXT]
 GivenTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_utc)]
 TenantName = Annotated[str, Field(pattern=TENANT_PATTERN, description="The customer that the object belongs to")]

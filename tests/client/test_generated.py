@@ -76,6 +76,13 @@ def test_each_example_of_an_answer_is_read_without_loss() -> None:
         assert not getattr(model, "model_extra", None), name
 
 
+def test_times_of_answers_are_no_text() -> None:
+    for name, example in examples():
+        answer = vars(Routes)[name].answer
+        read = str(answer.dump_python(answer.validate_python(example)))
+        assert re.findall(r"'\d{4}-\d\d-\d\dT[^']*'", read) == [], name
+
+
 def test_unknown_fields_of_parts_that_are_dicts_are_kept() -> None:
     (example,) = DOCUMENT["components"]["schemas"]["WebhookView"]["examples"]
     emails = [{"to": ["ann@acme.example"], "mood": "good"}]

@@ -24,29 +24,33 @@ EXAMPLES = processes.ROOT / "examples"
 CLIENT_EXAMPLES = processes.ROOT / "clients/python/examples"
 NPM_INSTALL = ("npm", "install", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=8000")
 OUT_OF_REACH = re.compile(r"npm error code (E(?:NOTFOUND|AI_AGAIN|CONN\w+|TIMEDOUT|HOST\w+|NET\w+|40[137]|5\d\d))")
-NO_LIBRARY = "examples/node_modules is missing: run npm install in examples"
 Command = tuple[str, ...]
+
+
+def with_packages(project: Path, copy: Path) -> Path:
+    """Return a copy of a Node project with its packages. Skip the test if they cannot be installed."""
+    if not shutil.which("node"):
+        pytest.skip("node is not installed")
+    shutil.copytree(project, copy, ignore=shutil.ignore_patterns("build", "package-lock.json", "schema.d.ts"))
+    if (copy / "node_modules").is_dir():
+        return copy
+    missing = f"{project.name}/node_modules is missing: run npm install in this folder"
+    if not shutil.which("npm"):
+        pytest.skip(missing)
+    try:
+        done = subprocess.run((*NPM_INSTALL, "--prefix", copy), capture_output=True, text=True, timeout=30)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{missing} (npm was too slow)")
+    if unreachable := OUT_OF_REACH.search(done.stderr):
+        pytest.skip(f"{missing} (npm's registry cannot be reached: {unreachable[1]})")
+    assert done.returncode == 0, done.stderr
+    return copy
 
 
 @pytest.fixture(scope="module")
 def node_receiver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return receiver.mjs in a folder where its library is installed."""
-    if not shutil.which("node"):
-        pytest.skip("node is not installed")
-    if (EXAMPLES / "node_modules" / "standardwebhooks").is_dir():
-        return EXAMPLES / "receiver.mjs"
-    if not shutil.which("npm"):
-        pytest.skip(NO_LIBRARY)
-    copy = tmp_path_factory.mktemp("node") / "examples"
-    shutil.copytree(EXAMPLES, copy, ignore=shutil.ignore_patterns("node_modules", "package-lock.json"))
-    try:
-        done = subprocess.run((*NPM_INSTALL, "--prefix", copy), capture_output=True, text=True, timeout=15)
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"{NO_LIBRARY} (npm was too slow)")
-    if unreachable := OUT_OF_REACH.search(done.stderr):
-        pytest.skip(f"{NO_LIBRARY} (npm's registry cannot be reached: {unreachable[1]})")
-    assert done.returncode == 0, done.stderr
-    return copy / "receiver.mjs"
+    """Return receiver.mjs in a folder with its library."""
+    return with_packages(EXAMPLES, tmp_path_factory.mktemp("node") / "examples") / "receiver.mjs"
 
 
 @pytest.fixture(scope="module")

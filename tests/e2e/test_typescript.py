@@ -3,12 +3,11 @@
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import processes
 import pytest
-from test_examples import NPM_INSTALL, OUT_OF_REACH, run
+from test_examples import run, with_packages
 
 from receivers import receiver
 from timeouts import WAIT_TIMEOUT
@@ -21,20 +20,9 @@ CLIENT = processes.ROOT / "clients/typescript"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a copy of the client, with its packages."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("node or npm is not installed")
-    copy = tmp_path / "typescript"
-    shutil.copytree(CLIENT, copy, ignore=shutil.ignore_patterns("build", "package-lock.json", "schema.d.ts"))
-    if (copy / "node_modules").is_dir():
-        return copy
-    try:
-        done = subprocess.run((*NPM_INSTALL, "--prefix", copy), capture_output=True, text=True, timeout=30)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm was too slow")
-    if unreachable := OUT_OF_REACH.search(done.stderr):
-        pytest.skip(f"npm's registry cannot be reached: {unreachable[1]}")
-    assert done.returncode == 0, done.stderr
-    return copy
+    if not shutil.which("npm"):
+        pytest.skip("npm is not installed")
+    return with_packages(CLIENT, tmp_path / "typescript")
 
 
 async def test_the_types_of_the_api_fit_a_program_and_refuse_a_wrong_field(

@@ -11,11 +11,30 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from hookkeeper_client.base import Model
 
+Channel = Literal["webhook", "email", "notification"]
+DeliveryStatus = Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
+EventStatus = Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
+OverlapPolicy = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+Reason = Literal[
+    "exhausted",
+    "gone",
+    "rejected",
+    "bad_template",
+    "bounced",
+    "forbidden_address",
+    "webhook_deleted",
+    "webhook_disabled",
+    "webhook_paused",
+    "queued",
+    "held_too_long",
+]
+Scope = Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "webhooks:secrets", "admin"]
+
 
 class DeliverySummary(Model):
     id: str
     webhook_id: str
-    channel: Literal["webhook", "email", "notification"]
+    channel: Channel
 
 
 class EventLinks(Model):
@@ -27,7 +46,7 @@ class AcceptedEvent(Model):
     id: str
     type: str
     tenant: str
-    status: Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
+    status: EventStatus
     duplicate: bool
     workflow_id: str
     run_id: str
@@ -40,7 +59,7 @@ class AcknowledgeRequest(TypedDict, total=False):
 
 
 class AcknowledgementView(Model):
-    at: str
+    at: datetime
     by: str
     note: str
 
@@ -80,7 +99,7 @@ class AttemptView(Model):
 
 class AuditRecord(Model):
     id: str
-    at: str
+    at: datetime
     key_id: str
     key_name: str
     action: str
@@ -92,7 +111,7 @@ class AuditRecord(Model):
 class BackfillRequest(TypedDict, total=False):
     since: Required[datetime | str]
     until: Required[datetime | str]
-    overlap: Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+    overlap: OverlapPolicy
 
 
 class Backlog(Model):
@@ -117,28 +136,21 @@ class BulkRequest(TypedDict, total=False):
     dry_run: bool
 
 
-class ChangedDelivery(DeliverySummary):
-    status: Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
-    reason: (
-        Literal[
-            "exhausted",
-            "gone",
-            "rejected",
-            "bad_template",
-            "bounced",
-            "forbidden_address",
-            "webhook_deleted",
-            "webhook_disabled",
-            "webhook_paused",
-            "queued",
-            "held_too_long",
-        ]
-        | None
-    )
+class ResultSoFar(Model):
+    """The status of a delivery, and the result of its latest attempt."""
+
+    status: DeliveryStatus
+    reason: Reason | None
     attempts: int
     status_code: int | None
     error: str | None
     next_attempt_at: datetime | None
+
+
+class ChangedDelivery(ResultSoFar):
+    id: str
+    webhook_id: str
+    channel: Channel
     finished_at: datetime | None
 
 
@@ -146,7 +158,7 @@ class CurrentKey(Model):
     id: str
     name: str
     tenant: str | None
-    scopes: list[Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "webhooks:secrets", "admin"]]
+    scopes: list[Scope]
 
 
 class KeyView(CurrentKey):
@@ -167,29 +179,14 @@ class ReceiptView(Model):
     attempt: int
     address: str
     kind: Literal["delivered", "deferred", "bounced", "dropped", "spam_report"]
-    at: str
+    at: datetime
     detail: str
 
 
 class DeliveryView(DeliverySummary):
     target: str
-    status: Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
-    reason: (
-        Literal[
-            "exhausted",
-            "gone",
-            "rejected",
-            "bad_template",
-            "bounced",
-            "forbidden_address",
-            "webhook_deleted",
-            "webhook_disabled",
-            "webhook_paused",
-            "queued",
-            "held_too_long",
-        ]
-        | None
-    )
+    status: DeliveryStatus
+    reason: Reason | None
     next_attempt_at: datetime | None
     attempts: list[AttemptView]
     attempts_omitted: int
@@ -248,6 +245,19 @@ class ErasureAccepted(Model):
     runs: int
 
 
+class EventBase(Model):
+    id: str
+    type: str
+    tenant: str
+    status: EventStatus
+    accepted_at: datetime
+    finished_at: datetime | None
+    deliver_at: datetime | None
+    workflow_id: str
+    run_id: str
+    links: EventLinks
+
+
 class EventTemplate(TypedDict, total=False):
     """The event that a schedule posts."""
 
@@ -291,19 +301,9 @@ class EventBatchResult(Model):
     items: list[EventBatchItem]
 
 
-class EventChange(Model):
+class EventChange(EventBase):
     """What has changed of an event: the data of a message of the stream."""
 
-    id: str
-    type: str
-    tenant: str
-    status: Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
-    accepted_at: datetime
-    finished_at: datetime | None
-    deliver_at: datetime | None
-    workflow_id: str
-    run_id: str
-    links: EventLinks
     is_new: bool
     needs_attention: bool
     deliveries: list[ChangedDelivery]
@@ -321,47 +321,16 @@ class EventCommandRequest(TypedDict, total=False):
     delivery: str | None
 
 
-class LatestResultView(Model):
+class LatestResultView(ResultSoFar):
     """The result so far of one delivery."""
 
-    status: Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
-    reason: (
-        Literal[
-            "exhausted",
-            "gone",
-            "rejected",
-            "bad_template",
-            "bounced",
-            "forbidden_address",
-            "webhook_deleted",
-            "webhook_disabled",
-            "webhook_paused",
-            "queued",
-            "held_too_long",
-        ]
-        | None
-    )
-    attempts: int
-    status_code: int | None
-    error: str | None
-    next_attempt_at: datetime | None
     delivery: str
     webhook_id: str
     webhook_name: str | None
-    channel: Literal["webhook", "email", "notification"]
+    channel: Channel
 
 
-class EventSummary(Model):
-    id: str
-    type: str
-    tenant: str
-    status: Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
-    accepted_at: datetime
-    finished_at: datetime | None
-    deliver_at: datetime | None
-    workflow_id: str
-    run_id: str
-    links: EventLinks
+class EventSummary(EventBase):
     channels: list[str]
     webhooks: list[str]
     needs_attention: list[str]
@@ -390,17 +359,7 @@ class EventTypeView(Model):
     updated_at: datetime
 
 
-class EventView(Model):
-    id: str
-    type: str
-    tenant: str
-    status: Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
-    accepted_at: datetime
-    finished_at: datetime | None
-    deliver_at: datetime | None
-    workflow_id: str
-    run_id: str
-    links: EventLinks
+class EventView(EventBase):
     timestamp: datetime
     data: Any
     channels: list[str]
@@ -414,7 +373,7 @@ class FailingTarget(Model):
     target: str
     since: datetime
     failures: int
-    at: str
+    at: datetime
     status_code: int | None
     error: str | None
     text: str
@@ -429,7 +388,7 @@ class FiringLinks(Model):
 class FiringView(Model):
     """The result of one scheduled time."""
 
-    time: str
+    time: datetime
     started_at: datetime
     status: Literal["running", "done", "refused", "cancelled"]
     event_id: str | None
@@ -491,7 +450,7 @@ class NewEventType(EventTypeChanges, total=False):
 class NewKey(TypedDict, total=False):
     name: Required[str]
     tenant: Required[str | None]
-    scopes: list[Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "webhooks:secrets", "admin"]]
+    scopes: list[Scope]
     rate_limit: str | None
     expires_at: datetime | str | None
 
@@ -519,19 +478,24 @@ class NewPortalLink(TypedDict, total=False):
     language: Literal["en", "de", "fr"] | None
 
 
-class NewSchedule(TypedDict, total=False):
+class ScheduleFields(TypedDict, total=False):
+    """What can be set when a schedule is made, and changed later."""
+
     name: str
     cron: list[str] | None
     every: int | None
     offset: int
     timezone: str
-    overlap: Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+    overlap: OverlapPolicy
     catchup_window: int
     jitter: int
     start_at: datetime | str | None
     end_at: datetime | str | None
     paused: bool
     note: str
+
+
+class NewSchedule(ScheduleFields, total=False):
     id: str | None
     tenant: str
     event: Required[EventTemplate]
@@ -715,7 +679,7 @@ class QueueState(Model):
     webhook_id: str
     waiting: int
     head: str | None
-    stuck_since: str | None
+    stuck_since: datetime | None
 
 
 class RecoveryCommandAccepted(Model):
@@ -770,21 +734,9 @@ class RevokedKey(Model):
     schedules: list[ScheduleOfKey]
 
 
-class ScheduleChanges(TypedDict, total=False):
+class ScheduleChanges(ScheduleFields, total=False):
     """Only the fields that are sent are changed."""
 
-    name: str
-    cron: list[str] | None
-    every: int | None
-    offset: int
-    timezone: str
-    overlap: Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
-    catchup_window: int
-    jitter: int
-    start_at: datetime | str | None
-    end_at: datetime | str | None
-    paused: bool
-    note: str
     event: EventTemplate | None
 
 
@@ -811,14 +763,14 @@ class ScheduleSummary(ScheduleOfKey):
     every: int | None
     offset: int
     timezone: str
-    overlap: Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+    overlap: OverlapPolicy
     catchup_window: int
     jitter: int
     start_at: datetime | None
     end_at: datetime | None
     note: str
     type: str
-    next: list[str]
+    next: list[datetime]
     links: ScheduleLinks
 
 
@@ -837,7 +789,7 @@ class SecretRotation(TypedDict, total=False):
     end_previous: bool
 
 
-class StatisticsStep(Model):
+class StatisticsCounts(Model):
     events: int | None
     deliveries_succeeded: int
     deliveries_failed: int
@@ -849,24 +801,16 @@ class StatisticsStep(Model):
     retries: int
     requested: int
     latency: LatencyPercentiles | None
-    at: str
 
 
-class StatisticsGroup(Model):
-    events: int | None
-    deliveries_succeeded: int
-    deliveries_failed: int
-    deliveries_cancelled: int
-    success_rate: float | None
-    error_rate: float | None
-    attempts: int
-    outcomes: AttemptOutcomes
-    retries: int
-    requested: int
-    latency: LatencyPercentiles | None
+class StatisticsStep(StatisticsCounts):
+    at: datetime
+
+
+class StatisticsGroup(StatisticsCounts):
     tenant: str | None
     webhook_id: str | None
-    channel: Literal["webhook", "email", "notification"] | None
+    channel: Channel | None
     type: str | None
     held: int
     retrying: int
@@ -908,7 +852,7 @@ class WebhookCounts(Model):
 
 
 class SystemView(Model):
-    as_of: str
+    as_of: datetime
     deliveries: WaitingDeliveries | None
     webhooks: WebhookCounts | None
     backlog: Backlog | None
@@ -953,39 +897,18 @@ class TestEventRequest(SampleEvent, total=False):
 
 
 class TriggerRequest(TypedDict, total=False):
-    overlap: Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+    overlap: OverlapPolicy
     id: str | None
 
 
-class WebhookDelivery(Model):
+class WebhookDelivery(ResultSoFar):
     """A delivery of an event to one target of the webhook."""
 
     id: str
     event_id: str
     type: str
     tenant: str
-    channel: Literal["webhook", "email", "notification"]
-    status: Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
-    reason: (
-        Literal[
-            "exhausted",
-            "gone",
-            "rejected",
-            "bad_template",
-            "bounced",
-            "forbidden_address",
-            "webhook_deleted",
-            "webhook_disabled",
-            "webhook_paused",
-            "queued",
-            "held_too_long",
-        ]
-        | None
-    )
-    attempts: int
-    status_code: int | None
-    error: str | None
-    next_attempt_at: datetime | None
+    channel: Channel
     accepted_at: datetime
     finished_at: datetime | None
     workflow_id: str
@@ -997,10 +920,10 @@ class WebhookHealth(Model):
     """The health of the webhook: that of the latest attempts of its URL, emails and notifications."""
 
     status: Literal["new", "healthy", "degraded", "failing", "paused", "disabled"]
-    failing_since: str | None
+    failing_since: datetime | None
     failures: int
     last_success_at: datetime | None
-    throttled_until: str | None
+    throttled_until: datetime | None
     failing: list[FailingTarget]
 
 

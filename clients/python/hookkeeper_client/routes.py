@@ -29,11 +29,10 @@ class Routes:
         total: bool | None = None,
         limit: int | None = None,
         type: list[str] | None = None,
-        status: list[Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]] | None = None,
+        status: list[models.EventStatus] | None = None,
         needs_attention: bool | None = None,
         acknowledged: bool | None = None,
-        delivery_status: list[Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]]
-        | None = None,
+        delivery_status: list[models.DeliveryStatus] | None = None,
         id_prefix: str | None = None,
         in_channel: str | None = None,
         tenant: str | None = None,
@@ -43,7 +42,7 @@ class Routes:
         status_code: str | None = None,
         error: str | None = None,
         min_attempts: int | None = None,
-        channel: Literal["webhook", "email", "notification"] | None = None,
+        channel: models.Channel | None = None,
         webhook: str | None = None,
     ) -> Page[models.EventSummary]:
         """List events, newest first."""
@@ -59,9 +58,8 @@ class Routes:
         self,
         *,
         type: list[str] | None = None,
-        status: list[Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]] | None = None,
-        delivery_status: list[Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]]
-        | None = None,
+        status: list[models.EventStatus] | None = None,
+        delivery_status: list[models.DeliveryStatus] | None = None,
         tenant: str | None = None,
         webhook: str | None = None,
         last_event_id: str | None = None,
@@ -190,7 +188,7 @@ class Routes:
         total: bool | None = None,
         limit: int | None = None,
         type: list[str] | None = None,
-        status: list[Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]] | None = None,
+        status: list[models.DeliveryStatus] | None = None,
         id_prefix: str | None = None,
         tenant: str | None = None,
         since: datetime | str | None = None,
@@ -199,7 +197,7 @@ class Routes:
         status_code: str | None = None,
         error: str | None = None,
         min_attempts: int | None = None,
-        channel: Literal["webhook", "email", "notification"] | None = None,
+        channel: models.Channel | None = None,
     ) -> Page[models.WebhookDelivery]:
         """List the deliveries of a webhook, newest event first."""
 
@@ -234,11 +232,10 @@ class Routes:
         *,
         q: str | None = None,
         type: list[str] | None = None,
-        status: list[Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]] | None = None,
+        status: list[models.EventStatus] | None = None,
         needs_attention: bool | None = None,
         acknowledged: bool | None = None,
-        delivery_status: list[Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]]
-        | None = None,
+        delivery_status: list[models.DeliveryStatus] | None = None,
         id_prefix: str | None = None,
         in_channel: str | None = None,
         tenant: str | None = None,
@@ -248,7 +245,7 @@ class Routes:
         status_code: str | None = None,
         error: str | None = None,
         min_attempts: int | None = None,
-        channel: Literal["webhook", "email", "notification"] | None = None,
+        channel: models.Channel | None = None,
         webhook: str | None = None,
         **body: Unpack[models.BulkRequest],
     ) -> models.RecoveryView:
@@ -323,7 +320,7 @@ class Routes:
         until: datetime | str | None = None,
         step: int | None = None,
         type: str | None = None,
-        channel: Literal["webhook", "email", "notification"] | None = None,
+        channel: models.Channel | None = None,
         order: Literal["size", "failures"] | None = None,
         tenant: str | None = None,
         webhook: str | None = None,
