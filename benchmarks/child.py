@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,11 @@ async def start_child(supervisor: Supervisor, folder: Path, module: str) -> Chil
     socket = folder / f"{name}.sock"
 
     async def is_ready() -> bool:
-        return socket.exists()
+        with suppress(OSError):  # the file is there a moment before the child listens
+            _, writer = await asyncio.open_unix_connection(socket)
+            writer.close()
+            return True
+        return False
 
     await supervisor.start(Service(name, [sys.executable, "-m", module, str(socket)], is_ready))
     pid = supervisor.pid(name)

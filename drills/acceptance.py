@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from drills import answers, verdict
 from drills.drill import Options, Outcome, print_step, unmet
-from drills.environment import Environment, environment
+from drills.environment import STUCK_TIMEOUT, TENANT, Environment, environment
+from drills.event_log import EventLog
 from drills.relays import Break, Step
 from drills.schedule import Fault
 from drills.shape import REGISTRY
@@ -129,9 +130,10 @@ async def run(options: Options) -> Outcome:
         _set_plan(env, lambda step: None)
         await plan.until_over()
         print_step("waiting until all events are final")
-        observed = await env.observe(webhooks)
+        await EventLog(env.http, TENANT, webhooks).until_final(STUCK_TIMEOUT, env.receivers.latest)
         print_step("posting all events again")
-        return judge(verdict.judge(observed), await _post_again(env, events), plan.counts)
+        again = await _post_again(env, events)
+        return judge(verdict.judge(await env.observe(webhooks)), again, plan.counts)
 
 
 def _set_plan(env: Environment, choose: Callable[[Step], Break | None]) -> None:

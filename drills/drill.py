@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
@@ -81,7 +82,7 @@ def unmet(conditions: Mapping[str, bool]) -> list[str]:
 
 
 def print_step(text: str) -> None:
-    out.print(f"  [dim]{text}[/dim]")
+    out.print(f"  {text}", style="dim", markup=False)
 
 
 def print_fault(at: float, text: str) -> None:
@@ -94,7 +95,8 @@ def print_outcome(outcome: Outcome, details: str = "") -> bool:
     for title in outcome.columns:
         table.add_column(title.removeprefix("<"), justify="left" if title.startswith("<") else "right")
     for name, shown in outcome.rows.items():
-        table.add_row(name, *map(str, shown if isinstance(shown, tuple | list) else [shown]))
+        cells = (name, *shown) if isinstance(shown, tuple | list) else (name, shown)
+        table.add_row(*(escape(str(cell)) for cell in cells))
     table.width = Measurement.get(out, out.options.update(max_width=WIDTH), table).maximum
     out.print(table, crop=False)
     for note in outcome.notes:

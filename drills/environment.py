@@ -28,8 +28,6 @@ TIMEOUT = 600.0
 STUCK_TIMEOUT = 120.0
 """Seconds in which something has to happen while a run is open: twice the longest pause that Hookkeeper makes."""
 
-Report = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Environment:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from random import Random
@@ -16,7 +16,7 @@ from drills.disk import small_disk
 from drills.drill import Numbers, Options, Outcome, print_fault, print_step
 from drills.environment import Environment, environment, meanwhile
 from drills.observations import Observations
-from drills.schedule import make_schedule, make_tour
+from drills.schedule import Kind, make_schedule, make_tour
 from drills.verdict import Verdict, judge
 
 SECONDS, RATE = 600.0, 20.0
@@ -32,19 +32,18 @@ async def run(options: Options) -> Outcome:
     tour = make_tour(shape) if options.tour else ()
     seconds, rate = options.seconds or (tour[-1].at if tour else SECONDS), options.rate or RATE
     print_step(f"seed {options.seed}, {seconds:g} s, {rate:g} events/s, two webhooks, {', '.join(shape.targets)}")
-    left_out = []
+    left_out: dict[Kind, str] = {}
     with small_disk("disk full" in kinds) as disk:
         running = environment(
             options.seed, shape, folder=options.keep, disk=disk, own_clocks=own_clocks, on_fault=print_fault
         )
         async with running as env:
             if disk is None and "disk full" in kinds:
-                left_out.append("disk full: this process may not mount a small disk")
+                left_out["disk full"] = "this process may not mount a small disk"
             if own_clocks and env.cluster.clocks is None:
-                left_out.append("clock: libfaketime is missing or does not work on this machine")
-            impossible = {text.partition(":")[0] for text in left_out}
+                left_out["clock"] = "libfaketime is missing or does not work on this machine"
             schedule = tour or make_schedule(options.seed, seconds, kinds, shape)
-            faults = [fault for fault in schedule if fault.kind in kinds and fault.kind not in impossible]
+            faults = [fault for fault in schedule if fault.kind in kinds and fault.kind not in left_out]
             observed = await _observe(env, options.seed, env.load.post(seconds, rate), env.faults.inject(faults))
     if options.keep:
         (options.keep / "observations.json").write_text(json.dumps(asdict(observed)))
@@ -68,17 +67,17 @@ async def _observe(env: Environment, seed: int, *work: Coroutine[Any, Any, None]
     return replace(observed, refused=refused, changes=updater.made, changes_lost=await updater.lost())
 
 
-def _outcome(verdict: Verdict, left_out: Sequence[str]) -> Outcome:
+def _outcome(verdict: Verdict, left_out: Mapping[Kind, str]) -> Outcome:
     counts, faults = verdict.counts, verdict.faults.total()
     figure = f"{faults} faults, {counts['in flight at faults']} in flight at them; latest {verdict.longest:.0f} s"
-    left_out = [f"not injected: {text}" for text in left_out]
+    not_injected = [f"not injected: {kind}: {why}" for kind, why in left_out.items()]
     return Outcome(
         {**counts, "longest from acceptance to delivery": f"{verdict.longest:.1f} s", "faults": faults},
         verdict.failures,
-        notes=[", ".join(f"{name} {count}" for name, count in sorted(verdict.faults.items())), *left_out],
+        notes=[", ".join(f"{name} {count}" for name, count in sorted(verdict.faults.items())), *not_injected],
         numbers=Numbers(
             *(counts["events accepted"], counts["lost"], counts["stuck"], counts["duplicates"]),
-            "; ".join([figure, *left_out]),
+            "; ".join([figure, *not_injected]),
         ),
     )
 

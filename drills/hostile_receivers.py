@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from drills.authorities import Authority
 from drills.receiver import serving
 
 CHAIN_LENGTH = 40
+Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 @asynccontextmanager
@@ -39,9 +40,7 @@ async def unreading() -> AsyncIterator[str]:
 
     async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        with contextlib.suppress(asyncio.CancelledError):  # the loop ends: asyncio would report it as an error
-            await asyncio.sleep(60)
-        writer.close()
+        await asyncio.sleep(60)
 
     async with _listening(ignore, limit=1024) as port:
         yield f"http://127.0.0.1:{port}"
@@ -56,7 +55,6 @@ async def costly_tls(chain: list[str], key: str) -> AsyncIterator[str]:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             await writer.drain()
-        writer.close()
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.TemporaryDirectory() as folder:
@@ -68,12 +66,24 @@ async def costly_tls(chain: list[str], key: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _listening(handle: Any, **options: Any) -> AsyncIterator[int]:
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=1024, **options)
+async def _listening(handle: Handle, **options: Any) -> AsyncIterator[int]:
+    """Handle connections, each in a task, until the block ends."""
+    tasks = set[asyncio.Task[None]]()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(handle(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(lambda _: writer.close())
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=1024, **options)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def certificate_chain(size: int) -> tuple[list[str], str]:

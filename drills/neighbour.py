@@ -18,14 +18,17 @@ from typing import Any
 
 import httpx
 
-from drills.answers import PlannedAnswer
-from drills.environment import Environment, Report, environment
+from drills.answers import always
+from drills.drill import print_step
+from drills.environment import Environment, environment, meanwhile, until
+from drills.event_log import read_json
 from drills.event_loops import watched
 from drills.hostile import NESTED_TYPE
 from drills.hostile_tenant import SECRET, TENANT
 from drills.name_server import QUIET, name_server
 from drills.open_pages import PageCounts
 from drills.shape import EMBEDDED, WORKERS, Shape
+from drills.stack import client
 from hookkeeper.cli.console import Failed
 
 QUIET_TENANT, QUIET_TYPE = "quiet", "quiet.ran"
@@ -140,7 +143,7 @@ def quantile(values: list[float], part: float) -> float:
 
 
 async def run(
-    seed: int, seconds: float, factor: float, pages: int, report: Report, case: str = "", shape: Shape = EMBEDDED
+    seed: int, seconds: float, factor: float, pages: int, case: str = "", shape: Shape = EMBEDDED
 ) -> Neighbour:
     """Measure the quiet tenant alone, then next to the hostile one, which keeps this many pages of the dashboard open.
 
@@ -152,36 +155,33 @@ async def run(
             seed, shape, variables={"HOOKKEEPER_DNS_SERVERS": address} | (CASE_VARIABLES if case else {})
         ) as env,
     ):
-        return await _Drill(env, seed, report).measure(seconds, factor, pages, case)
+        return await _Drill(env, seed).measure(seconds, factor, pages, case)
 
 
 class _Drill:
-    def __init__(self, env: Environment, seed: int, report: Report) -> None:
+    def __init__(self, env: Environment, seed: int) -> None:
         self._cluster, self._receivers, self._admin = env.cluster, env.receivers, env.http
-        self._seed, self._report = seed, report
+        self._seed = seed
         self._processes = (*WORKERS, *env.cluster.shape.apis)
         self._memory = dict.fromkeys(self._processes, 0.0)
 
     async def measure(self, seconds: float, factor: float, pages: int, case: str) -> Neighbour:
         webhook = await self._register_quiet()
         keys = {tenant: await self._key(tenant) for tenant in (QUIET_TENANT, TENANT)}
-        headers = {"authorization": f"Bearer {keys[QUIET_TENANT]}"}
-        async with httpx.AsyncClient(
-            base_url=self._admin.base_url, headers=headers, trust_env=False, timeout=10
-        ) as quiet:
+        async with client(str(self._admin.base_url), keys[QUIET_TENANT]) as quiet:
             alone = await self._observe(quiet, "alone", ALONE_SECONDS / 2 if case else ALONE_SECONDS)
-            self._report(f"alone: half of its events arrive within {quantile(alone.lateness, 0.5) * 1000:.0f} ms")
+            print_step(f"alone: half of its events arrive within {quantile(alone.lateness, 0.5) * 1000:.0f} ms")
             targets = await self._prepare_targets()
             async with self._hostile(keys[TENANT], seconds, targets, pages, case) as hostile:
                 with_pages = f", with {pages} open pages" if pages else ""
-                self._report(f"the hostile tenant attacks for {seconds:g} s{with_pages}")
+                print_step(f"the hostile tenant attacks for {seconds:g} s{with_pages}")
                 beside = await self._observe(quiet, "beside", seconds)
                 out, _ = await hostile.communicate()
             if hostile.returncode:
                 raise Failed(f"the hostile tenant ended with {hostile.returncode}")
             found = json.loads(out)
             attempts = await self._attempts(quiet, beside.posted)
-            shown = await _json(self._admin, f"/v1/webhooks/{webhook}")
+            shown = await read_json(self._admin, f"/v1/webhooks/{webhook}")
         return Neighbour(
             alone,
             beside,
@@ -201,13 +201,9 @@ class _Drill:
         )
 
     async def _register_quiet(self) -> str:
-        name, url = "quiet", self._receivers.url.replace("127.0.0.1", QUIET)
-        webhook = await self._create(
-            "/v1/webhooks", {"tenant": QUIET_TENANT, "url": f"{url}/{name}", "events": [QUIET_TYPE]}
-        )
-        self._receivers.answers[name] = lambda event_id, number: PlannedAnswer(200, 0.0)
-        self._receivers.secrets[name] = webhook["secret"]
-        return str(webhook["id"])
+        url = f"{self._receivers.url.replace('127.0.0.1', QUIET)}/quiet"
+        fields = {"tenant": QUIET_TENANT, "url": url, "events": [QUIET_TYPE]}
+        return await self._receivers.register(self._admin, "quiet", always(200), **fields)
 
     async def _prepare_targets(self) -> dict[str, Any]:
         """Create what belongs to the operator and is attacked."""
@@ -255,21 +251,16 @@ class _Drill:
     async def _observe(self, quiet: httpx.AsyncClient, name: str, seconds: float) -> Observed:
         """Post events of the quiet tenant, and watch the API and the processes meanwhile."""
         seen = Observed()
-        watching = [asyncio.create_task(self._watch_health(seen)), asyncio.create_task(self._watch_memory())]
         clock = asyncio.get_running_loop().time
-        began = clock()
-        async with asyncio.TaskGroup() as posts:
-            for n in range(int(seconds * RATE)):
-                await asyncio.sleep(began + n / RATE - clock())
-                posts.create_task(self._post(quiet, f"{name}-{self._seed}-{n}", seen))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DELIVERY_TIMEOUT):
-                while seen.posted.keys() - {request.event_id for request in self._receivers.requests}:
-                    await asyncio.sleep(0.1)
-        for task in watching:
-            task.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
-        for request in reversed(self._receivers.requests):  # the first request of each event counts
+        async with meanwhile(self._watch_health(seen), self._watch_memory()):
+            began = clock()
+            async with asyncio.TaskGroup() as posts:
+                for n in range(int(seconds * RATE)):
+                    await asyncio.sleep(began + n / RATE - clock())
+                    posts.create_task(self._post(quiet, f"{name}-{self._seed}-{n}", seen))
+            requests = self._receivers.requests
+            await until(lambda: seen.posted.keys() <= {each.event_id for each in requests}, DELIVERY_TIMEOUT)
+        for request in reversed(requests):  # the first request of each event counts
             if request.event_id in seen.posted:
                 seen.arrived[request.event_id] = request.arrived
         return seen
@@ -317,17 +308,7 @@ class _Drill:
             async with asyncio.timeout(DELIVERY_TIMEOUT):
                 while unread := [event_id for event_id, count in counted.items() if not count]:
                     for event_id in unread:
-                        shown = await _json(quiet, f"/v1/events/{event_id}")
+                        shown = await read_json(quiet, f"/v1/events/{event_id}")
                         counted[event_id] = len(shown["deliveries"][0]["attempts"]) if shown else 0
                     await asyncio.sleep(0.1)
         return [*counted.values()]
-
-
-async def _json(http: httpx.AsyncClient, path: str) -> dict[str, Any]:
-    """Read an object; empty without a successful response."""
-    try:
-        answer = await http.get(path)
-    except httpx.TransportError:
-        return {}
-    found: dict[str, Any] = answer.json() if answer.is_success else {}
-    return found

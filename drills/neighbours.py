@@ -25,7 +25,7 @@ SECONDS, CASE_SECONDS = 120.0, 20.0
 async def run(options: Options) -> Outcome:
     """Let the hostile tenant attack in all ways at once, or in those of some cases."""
     seconds = min(options.seconds or (CASE_SECONDS if options.case else SECONDS), SECONDS)
-    plan = (options.seed, seconds, options.factor, options.pages, print_step)
+    plan = (options.seed, seconds, options.factor, options.pages)
     if not options.case:
         return _outcome(await measure(*plan, shape=options.shape))
     cases, found = [*CASES] if "all" in options.case else options.case, {}

@@ -79,7 +79,7 @@ class Relay:
             for pump in open_:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-        except OSError:  # the server is down
+        except (OSError, asyncio.CancelledError):  # the server is down, or the relay ends: asyncio would report that
             pass
         finally:
             for opened in writers:

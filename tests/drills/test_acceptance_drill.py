@@ -87,6 +87,24 @@ async def test_a_relay_breaks_the_connection(broken: Break | None, answer: bytes
     assert taken == received
 
 
+async def test_a_relay_that_is_closed_with_open_connections_reports_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        await reader.read()
+        await closed(writer)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        relay = Relay(lambda: asyncio.open_connection(*server.sockets[0].getsockname()))
+        async with await asyncio.start_server(relay.serve, "127.0.0.1", 0) as front, asyncio.timeout(WAIT_TIMEOUT):
+            reader, writer = await asyncio.open_connection(*front.sockets[0].getsockname())
+            assert await reader.readexactly(5) == b"hello"
+            await relay.close()
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            await closed(writer)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("verdict", "again", "faults", "kind"),
     [

@@ -1,13 +1,17 @@
 """Cases of the neighbour drill: the hostile tenant does what a case says, at a bounded rate."""
 
 import asyncio
+import ssl
+from contextlib import AbstractAsyncContextManager, suppress
 from random import Random
 
+import httpx
 import pytest
 from callers import make_key
 from sockets import serving
 
 from drills.hostile import attack
+from drills.hostile_receivers import certificate_chain, costly_tls, unreading
 from drills.hostile_tenant import Tenant, client
 from drills.hostile_uses import USES
 from instances import KEY, Instance
@@ -67,3 +71,26 @@ async def test_a_valid_link_opens_in_the_case_that_floods_links(idle_instance: I
         found = await attack(f"http://127.0.0.1:{server.port}", key, 0.4, 1, {"page_key": key}, 0, "bad-portal-links")
     assert found["answers"]["valid links"] == {"201": 1}
     assert found["broken"] == []
+
+
+@pytest.mark.parametrize(
+    ("receiver", "context"),
+    [(unreading(), None), (costly_tls(*certificate_chain(2048)), ssl._create_unverified_context())],
+)
+async def test_a_receiver_with_an_open_connection_leaves_no_task_when_it_ends(
+    receiver: AbstractAsyncContextManager[str], context: ssl.SSLContext | None
+) -> None:
+    """A loop that ends cancels what is left, and asyncio reports the handler of a connection then as an error."""
+
+    def handlers() -> list[str]:
+        names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+        return [name for name in names if name.startswith(("unreading", "costly_tls"))]
+
+    async with receiver as url, asyncio.timeout(WAIT_TIMEOUT):
+        _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port, ssl=context)
+        while not handlers():
+            await asyncio.sleep(0.01)
+    assert not handlers()
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from drills import temporal_cluster
-from drills.drill import Numbers, print_outcome
+from drills.drill import Numbers, Outcome, print_outcome, print_step
 from drills.postgres import Postgres
 from drills.production import HOSTS, Production, pooling
 from drills.production_like import STEPS, Row, compare, summarize
@@ -134,6 +134,13 @@ def row(step: str, passed: bool | None) -> Row:
 def test_all_steps_have_to_pass(rows: list[Row], passed: bool, capsys: pytest.CaptureFixture[str]) -> None:
     assert print_outcome(summarize(rows)) is passed
     assert all(row.step in capsys.readouterr().out for row in rows[:1])
+
+
+def test_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "test_commands[/v1/events] [red]"
+    print_step(text)
+    print_outcome(Outcome({text: (text,)}, {"wrong": [text]}, notes=[text]))
+    assert capsys.readouterr().out.count(text) == 5
 
 
 def test_every_step_has_a_stack_as_in_production() -> None:
