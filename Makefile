@@ -7,8 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-warn-script-location
 UV_VERSION := 0.13.9
-# Up to five failed tests are tried once more, and shown with both results: see docs/decisions/0045-tests-on-a-busy-machine.md.
-RETRIES := --reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks
+IN_PARALLEL := -n 4 --dist worksteal
 
 MADE := $(VENV)/.stamp-made
 RUNTIME := $(VENV)/.stamp-runtime
@@ -16,7 +15,7 @@ DEV := $(VENV)/.stamp-dev
 BENCH := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format messages client docs release fuzz svix-clients drill production-like bench audit lock clean FORCE
+.PHONY: help demo dev test test-more check format messages client docs release fuzz svix-clients drill production-like bench audit lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,10 +26,13 @@ demo: $(RUNTIME) ## Start everything and show the delivery of one event (DEMO_ON
 dev: $(RUNTIME) ## Start Temporal, a worker and the API, and keep them running
 	@$(BIN)/hookkeeper dev $(ARGS)
 
-test: export PYTHONDONTWRITEBYTECODE :=  # where it is set, each process that a test starts compiles all modules anew
-test: $(DEV) ## Run all tests against a real Temporal server (ARGS="-k signing" selects some)
-	@$(BIN)/python -m pytest $(RETRIES) -n 4 --dist worksteal -m "not alone" $(ARGS)
-	@$(BIN)/python -m pytest $(RETRIES) -m alone $(ARGS) || test $$? = 5  # 5: ARGS select none of them
+test test-more: export PYTHONDONTWRITEBYTECODE :=  # where it is set, each process that a test starts compiles all modules
+test: $(DEV) ## Test Hookkeeper against a real Temporal server (ARGS="-k signing" selects some; see also test-more)
+	@$(BIN)/python -m pytest $(IN_PARALLEL) --ignore tests/more $(ARGS)
+
+test-more: $(DEV) ## Test what is around it: drills, documentation, examples, packages, the chart, releases
+	@$(BIN)/python -m pytest $(IN_PARALLEL) -m "not alone" tests/more $(ARGS) || test $$? = 5  # 5: ARGS select none
+	@$(BIN)/python -m pytest -m alone tests/more $(ARGS) || test $$? = 5
 
 svix-clients: $(DEV) ## Let Svix's clients for JavaScript and Go, and its command line, call the API, where npm, go and svix are installed
 	@SVIX_CLIENTS=1 $(BIN)/python -m pytest tests/api/test_svix_other_clients.py $(ARGS)
@@ -66,7 +68,7 @@ release: $(DEV) ## Build the files of a release from the tag of this commit into
 
 fuzz: $(DEV) ## Test the API with generated requests for ten minutes (FUZZ_SECONDS, FUZZ_SEED)
 	@seed=$${FUZZ_SEED:-$$(date +%s)}; echo "FUZZ_SEED=$$seed"; \
-	  FUZZ_SECONDS=$${FUZZ_SECONDS:-600} FUZZ_SEED=$$seed $(BIN)/python -m pytest -p no:xdist tests/api/test_fuzz.py $(ARGS)
+	  FUZZ_SECONDS=$${FUZZ_SECONDS:-600} FUZZ_SEED=$$seed $(BIN)/python -m pytest -p no:xdist tests/more/test_fuzz.py $(ARGS)
 
 drill: $(DEV) ## Kill processes for ten minutes (DRILL_SECONDS, DRILL_RATE, DRILL_SEED), and verify that nothing is lost
 	@$(BIN)/python -m drills $(if $(DRILL_SECONDS),--seconds $(DRILL_SECONDS)) $(if $(DRILL_RATE),--rate $(DRILL_RATE)) \

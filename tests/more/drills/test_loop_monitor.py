@@ -14,7 +14,7 @@ from pathlib import Path
 from drills.event_loops.monitor import LoopMonitor, SlowStep
 from timeouts import WAIT_TIMEOUT
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def burn(seconds: float) -> None:

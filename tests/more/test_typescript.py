@@ -7,9 +7,9 @@ from pathlib import Path
 
 import processes
 import pytest
-from test_examples import run, with_packages
 
 from receivers import receiver
+from test_examples import run, with_packages
 from timeouts import WAIT_TIMEOUT
 
 pytest_plugins = ["dev_fixtures"]

@@ -15,7 +15,7 @@ from hookkeeper.cli.main import app
 from hookkeeper.messages.event import DeliveryStatus, EventStatus, Reason
 from hookkeeper.settings import Settings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SETTINGS = Settings(admin_key=SecretStr("a-key-for-tests-only"))
 
 

@@ -25,7 +25,7 @@ from hookkeeper.registry.index.tables import events
 from hookkeeper.times import utc_now
 from written_index import WrittenIndex
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TIMEOUT = 400
 
 

@@ -162,18 +162,18 @@ RUN_BY = {
     "hookkeeper doctor": "tests/cli/test_doctor_command.py",
     "hookkeeper import": "tests/api/test_import_commands.py",
     "hookkeeper listen --forward-to": "tests/e2e/test_forward.py",
-    "hookkeeper listen": "tests/e2e/test_docs_commands.py",
+    "hookkeeper listen": "tests/more/test_docs_commands.py",
     "hookkeeper reindex": "tests/cli/test_run_reindex.py",
     "hookkeeper router": "tests/api/test_router.py",
     "litestream": "tests/e2e/test_backup.py",
-    "make audit": "tests/test_packaging.py",
-    "make client": "tests/client/test_generated.py",
+    "make audit": "tests/more/test_packaging.py",
+    "make client": "tests/more/test_generated.py",
     "make demo": "tests/e2e/test_demo.py",
     "make dev": "tests/e2e/test_dev.py",
-    "make docs": "tests/test_docs_site.py",
-    "make fuzz": "tests/api/test_fuzz.py",
+    "make docs": "tests/more/test_docs_site.py",
+    "make fuzz": "tests/more/test_fuzz.py",
     "make messages": "tests/dashboard/test_translations.py",
-    "make release": "tests/test_release_files.py",
+    "make release": "tests/more/test_release_files.py",
     "psql": "tests/registry/test_registry_database.py",
     "test !": "tests/e2e/test_backup.py",
 }
@@ -181,19 +181,19 @@ RUN_BY = {
 NOT_RUN = {
     "cosign": "signs with a key of the publisher",
     "cp -a": "restores a folder: tests/e2e/test_backup.py does",
-    "docker": "needs Docker: tests/test_packaging.py reads docker-compose.yml",
+    "docker": "needs Docker: tests/more/test_packaging.py reads docker-compose.yml",
     "echo": "writes to .env",
     "export": "sets a variable of the shell",
     "git tag": "tags a release",
     "go install": "needs the internet and half an hour",
     "gpg": "signs with a key of the publisher",
-    "helm": "needs a cluster: tests/test_helm_chart.py renders the chart",
-    "kubectl": "needs a cluster: tests/test_helm_chart.py validates the objects",
-    "make bench": "takes minutes: tests/test_benchmarks.py tests its parts",
+    "helm": "needs a cluster: tests/more/test_helm_chart.py renders the chart",
+    "kubectl": "needs a cluster: tests/more/test_helm_chart.py validates the objects",
+    "make bench": "takes minutes: tests/more/test_benchmarks.py tests its parts",
     "make check": "CI runs it",
-    "make drill": "takes minutes: tests/drills runs short forms",
+    "make drill": "takes minutes: tests/more/drills runs short forms",
     "make format": "changes files",
-    "make production-like": "needs Go and half an hour: tests/drills/test_production.py tests its parts",
+    "make production-like": "needs Go and half an hour: tests/more/drills/test_production.py tests its parts",
     "make test": "runs the tests",
     "mkdir": "for what `go install` builds",
     "mv": "restores a folder: tests/e2e/test_backup.py does",
@@ -223,7 +223,7 @@ def without_variables(line: str) -> str:
 
 @pytest.mark.parametrize("line", commands())
 def test_each_command_is_run_by_a_test_or_named_with_the_reason(line: str) -> None:
-    """Those of the command line and requests are sent to a `dev` by `tests/e2e/test_docs_commands.py`."""
+    """Those of the command line and requests are sent to a `dev` by `tests/more/test_docs_commands.py`."""
     assert line.startswith((*RUN_BY, *NOT_RUN, "hookkeeper ", "temporal workflow ", "curl ")), (
         "add it to one of the tables"
     )

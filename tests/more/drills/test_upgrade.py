@@ -13,7 +13,7 @@ from drills.upgrade import installed, judge_all, missing_times, nondeterminism, 
 from drills.verdict import judge
 from hookkeeper.cli.console import Failed
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_release_is_imported_from_its_revision_also_in_the_folder_of_another() -> None:

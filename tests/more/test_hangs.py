@@ -10,7 +10,7 @@ import pytest
 
 from timeouts import WAIT_TIMEOUT
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "xdist.plugin")
 """All others take seconds to load."""
 

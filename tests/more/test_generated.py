@@ -18,7 +18,7 @@ from hookkeeper_client.base import Operation
 from hookkeeper_client.routes import Routes
 from scripts.client import FOLDER, NOT_FOR_CLIENTS, client_operations, generated
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 DOCUMENT = bare_app(Settings(admin_key=SecretStr("a" * 32))).openapi()
 OPERATIONS = {operation["operationId"]: (verb, path) for verb, path, operation in client_operations(DOCUMENT)}
 

@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 from hookkeeper.settings import Settings
 from hookkeeper.version import VERSION
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 OURS = ("migrate", "api", "worker", "promote")

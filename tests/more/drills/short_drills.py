@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TIMEOUT = 600
 SEED = os.environ.get("DRILL_SEED", "21")
 """The same faults each time: `make drill` has a seed of its own each time, and so over the weeks many schedules."""

@@ -16,7 +16,7 @@ from drills.supervisor import Service, Supervisor
 from hookkeeper.cli.child_process import LOG_LIMIT, KeptProcess, ProcessFailed
 from timeouts import WAIT_TIMEOUT
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 REPORT = "import os, pathlib, sys, time; me = pathlib.Path({me!r}); me.write_text(str(os.getpid()))"
 """How a child says that it is ready, and who it is."""
 SLEEP = "time.sleep(600)"
