@@ -33,7 +33,7 @@ from hookkeeper.temporal.server.namespace import inspect
 from instance_parts import kept_children
 from instances import Instance, running_instance
 from receivers import Receiver, receiver
-from timeouts import WAIT_TIMEOUT
+from timeouts import WAIT_TIMEOUT, FutureClock
 
 pytest_plugins = ["databases", "hangs"]
 
@@ -168,18 +168,44 @@ async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
     return client
 
 
+@pytest.fixture(scope="session")
+async def process_instance(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Instance]:
+    """The one API and the one worker of this pytest process, as users run them."""
+    async with running_instance(temporal, tmp_path_factory.mktemp("instance")) as built, built.working():
+        yield built
+
+
+@pytest.fixture
+async def instance(process_instance: Instance) -> AsyncIterator[Instance]:
+    """The instance that most tests share, each with a tenant of its own."""
+    mine = process_instance.for_new_tenant()
+    yield mine
+    await mine.end_runs()
+    await mine.empty_catalogue()
+
+
 @pytest.fixture
 async def idle_instance(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
-    """An instance without workers."""
+    """An instance of the test's own, without a worker: an empty registry, and parts that the test may change."""
     async with running_instance(temporal, tmp_path) as built:
         yield built
 
 
 @pytest.fixture
-async def instance(idle_instance: Instance) -> AsyncIterator[Instance]:
-    """An instance with a worker."""
+async def own_instance(idle_instance: Instance) -> AsyncIterator[Instance]:
+    """An instance of the test's own, with a worker."""
     async with idle_instance.working():
         yield idle_instance
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FutureClock:
+    """Set the time forward that `utc_now`, the checks of keys and sessions, and rate limits read."""
+    clock = FutureClock()
+    monkeypatch.setattr("hookkeeper.times.datetime", clock)
+    for module in ("api.authenticator", "hookkeeper.services.rate_limits", "limits.aio.storage.memory"):
+        monkeypatch.setattr(f"{module}.time", clock)
+    return clock
 
 
 @pytest.fixture

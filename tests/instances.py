@@ -3,8 +3,8 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from temporalio.api.enums.v1 import EventType, TaskQueueType
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.service import RPCError
 
 import worker
 from endings import ends
@@ -20,6 +21,7 @@ from event_loops import starting
 from hookkeeper import ids, task_queues
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry.store import Store
+from hookkeeper.search_attributes import TENANT_KEY
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.run_state import find_run
@@ -44,6 +46,23 @@ class Instance:
     http: httpx.AsyncClient
     app: FastAPI
     tenant: str
+
+    def for_new_tenant(self) -> "Instance":
+        """Return the same instance, used for a tenant that is new."""
+        return replace(self, tenant=f"t{uuid.uuid4().hex[:12]}")
+
+    async def end_runs(self) -> None:
+        """End the runs that the tenant has left open: they would go on delivering beside later tests."""
+        query = f"{TENANT_KEY.name} = '{self.tenant}' AND ExecutionStatus = 'Running'"
+        async for run in self.temporal.list_workflows(query):
+            with suppress(RPCError):  # it has ended meanwhile
+                await self.temporal.get_workflow_handle(run.id, run_id=run.run_id).terminate("its test is over")
+
+    async def empty_catalogue(self) -> None:
+        """Remove the event types that there are, which all tenants share."""
+        while items := (await self.http.get("/v1/event-types", params={"limit": 100})).json()["items"]:
+            for item in items:
+                await self.http.delete(f"/v1/event-types/{item['name']}")
 
     async def webhook(self, url: str | None, **fields: Any) -> dict[str, Any]:
         """Register a webhook."""

@@ -1,9 +1,11 @@
 """How long tests wait, what a busy machine adds to a time, and a clock that tests set."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 
 WAIT_TIMEOUT = 60.0
 """Seconds. As long as a machine may take that has much else to do: nothing is proved by waiting less."""
@@ -47,6 +49,27 @@ class FakeClock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class FutureClock:
+    """The time of Hookkeeper's code in this process, but for Temporal's and the event loop's: tests set it forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        """Seconds."""
+
+    def passes(self, seconds: float) -> None:
+        """Let this much time pass at once."""
+        self.ahead += seconds
+
+    def now(self, zone: tzinfo | None = None) -> datetime:
+        return datetime.now(zone) + timedelta(seconds=self.ahead)
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
 
 
 @asynccontextmanager

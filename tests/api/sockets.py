@@ -16,6 +16,7 @@ from hookkeeper.cli.ports import listen
 from hookkeeper.cli.run_api import ApiServer as UvicornServer
 from hookkeeper.cli.run_api import server_config
 from hookkeeper.version import VERSION
+from instance_parts import running_apps
 from timeouts import WAIT_TIMEOUT
 
 HEALTHY = f'{{"status":"ok","version":"{VERSION}"}}'.encode()
@@ -53,11 +54,14 @@ async def serving(
     max_connections: int = 800,
     trusted_proxies: Sequence[str] = (),
 ) -> AsyncIterator[ApiServer]:
-    """Serve the app on a free port."""
+    """Serve the app on a free port. The app of an instance goes on when its server ends, as do its open streams."""
     listener = listen("127.0.0.1", 0)
     protocol = bounded(max_connections, timeouts or ClientTimeouts())
     config = server_config(app, protocol, trusted_proxies=trusted_proxies)
-    server = UvicornServer(config, protocol, app.state.api.end_streams if hasattr(app.state, "api") else lambda: None)
+    if is_of_an_instance := app in running_apps:
+        config.lifespan = "off"
+    ends = hasattr(app.state, "api") and not is_of_an_instance
+    server = UvicornServer(config, protocol, app.state.api.end_streams if ends else lambda: None)
     task = asyncio.create_task(server.serve([listener]))
     while not server.started:
         await asyncio.sleep(0.01)
@@ -65,6 +69,7 @@ async def serving(
         yield ApiServer(server, listener.getsockname()[1])
     finally:
         server.should_exit = True
+        server.force_exit = is_of_an_instance
         await task
 
 

@@ -83,31 +83,31 @@ async def test_an_agent_finds_explains_and_repairs_a_failure(instance: Instance,
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_key_that_may_only_read_has_only_tools_that_read(idle_instance: Instance, mode: str) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant, scopes=["events:read", "webhooks:read"])
-    hook = await idle_instance.webhook("https://acme.example/hook")
-    async with agent(idle_instance, key["key"], mode) as client:
+async def test_a_key_that_may_only_read_has_only_tools_that_read(instance: Instance, mode: str) -> None:
+    key = await make_key(instance, instance.tenant, scopes=["events:read", "webhooks:read"])
+    hook = await instance.webhook("https://acme.example/hook")
+    async with agent(instance, key["key"], mode) as client:
         tools = (await client.list_tools()).tools
         assert {each.name for each in tools} == READERS
         assert all(each.annotations and each.annotations.read_only_hint for each in tools)
         assert "lacks the scope webhooks:write" in await refused(client, "pause_webhook", webhook_id=hook["id"])
-    shown = await idle_instance.http.get(f"/v1/webhooks/{hook['id']}")
+    shown = await instance.http.get(f"/v1/webhooks/{hook['id']}")
     assert shown.json()["paused_at"] is None
 
 
-async def test_a_tenants_agent_reaches_no_other_tenant(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, f"{idle_instance.tenant}-b")
-    hook = await idle_instance.webhook("https://acme.example/hook")
-    async with agent(idle_instance, key["key"]) as client:
+async def test_a_tenants_agent_reaches_no_other_tenant(instance: Instance) -> None:
+    key = await make_key(instance, f"{instance.tenant}-b")
+    hook = await instance.webhook("https://acme.example/hook")
+    async with agent(instance, key["key"]) as client:
         assert {each.name for each in (await client.list_tools()).tools} == {each.name for each in TOOLS}
         assert (await ask(client, "list_webhooks"))["items"] == []
         for tool in ("show_webhook", "pause_webhook", "test_webhook", "list_deliveries"):
             assert '"status": 404' in await refused(client, tool, webhook_id=hook["id"])
-        assert '"status": 403' in await refused(client, "find_events", tenant=idle_instance.tenant)
+        assert '"status": 403' in await refused(client, "find_events", tenant=instance.tenant)
 
 
-async def test_an_agent_is_told_what_is_wrong_with_its_arguments(idle_instance: Instance) -> None:
-    async with agent(idle_instance, KEY) as client:
+async def test_an_agent_is_told_what_is_wrong_with_its_arguments(instance: Instance) -> None:
+    async with agent(instance, KEY) as client:
         assert "There is no tool 'drop'" in await refused(client, "drop")
         assert "Unknown: path. show_event takes event_id, tenant." in await refused(client, "show_event", path="x")
         assert "show_event needs event_id." in await refused(client, "show_event")
@@ -119,35 +119,35 @@ async def test_an_agent_is_told_what_is_wrong_with_its_arguments(idle_instance: 
         assert "as a part of its path" in await refused(client, "show_webhook", webhook_id="wh_a/secret")
 
 
-async def test_agents_need_a_key_and_the_setting(idle_instance: Instance) -> None:
+async def test_agents_need_a_key_and_the_setting(instance: Instance) -> None:
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    async with calling(idle_instance.app, None) as http:
+    async with calling(instance.app, None) as http:
         problem(await http.post("/mcp", json=message), 401)
-    off = idle_instance.settings.model_copy(update={"mcp": False})
-    async with calling(new_app(off, idle_instance.store, idle_instance.gateway), KEY) as http:
+    off = instance.settings.model_copy(update={"mcp": False})
+    async with calling(new_app(off, instance.store, instance.gateway), KEY) as http:
         assert "HOOKKEEPER_MCP" in problem(await http.post("/mcp", json=message), 404)["detail"]
 
 
-async def test_an_agents_call_holds_one_slot_of_its_tenant_and_counts_once(idle_instance: Instance) -> None:
+async def test_an_agents_call_holds_one_slot_of_its_tenant_and_counts_once(instance: Instance) -> None:
     """With one slot, a call that needed a second one would wait for itself."""
-    key = await make_key(idle_instance, idle_instance.tenant, rate_limit="3/hour")
-    settings = idle_instance.settings.model_copy(update={"max_concurrent_requests_per_tenant": 1})
+    key = await make_key(instance, instance.tenant, rate_limit="3/hour")
+    settings = instance.settings.model_copy(update={"max_concurrent_requests_per_tenant": 1})
     headers = {"accept": "application/json, text/event-stream"}
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_webhooks", "arguments": {}}}
-    async with calling(new_app(settings, idle_instance.store, idle_instance.gateway), key["key"]) as http:
+    async with calling(new_app(settings, instance.store, instance.gateway), key["key"]) as http:
         answers = [await http.post("/mcp", json=call, headers=headers) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert not answers[0].json()["result"]["isError"]
 
 
 async def test_an_agent_that_goes_away_is_no_internal_error(
-    idle_instance: Instance, caplog: pytest.LogCaptureFixture
+    instance: Instance, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A message of which one half comes; another one that is too long."""
     headers = {"authorization": f"Bearer {KEY}", "accept": "application/json, text/event-stream"}
-    assert await post_half(idle_instance.app, "/mcp", headers) == 400
+    assert await post_half(instance.app, "/mcp", headers) == 400
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
-    async with calling(idle_instance.app, KEY) as http:
+    async with calling(instance.app, KEY) as http:
         problem(await http.post("/mcp", json={"id": "x" * 70_000}), 413)
 
 

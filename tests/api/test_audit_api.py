@@ -91,25 +91,25 @@ async def test_commands_to_events_are_recorded_before_they_are_answered(instance
     ]
 
 
-async def test_an_entry_names_the_key(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant, name="backend")
-    async with calling(idle_instance.app, key["key"]) as http:
+async def test_an_entry_names_the_key(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant, name="backend")
+    async with calling(instance.app, key["key"]) as http:
         made = (await http.post("/v1/webhooks", json={"url": "https://acme.example"})).json()
-    entry = (await log_of(idle_instance))[-1]
+    entry = (await log_of(instance))[-1]
     assert (entry["key_id"], entry["key_name"], entry["object_id"]) == (key["id"], "backend", made["id"])
-    assert entry["tenant"] == idle_instance.tenant
+    assert entry["tenant"] == instance.tenant
     assert entry["id"].startswith("aud_")
 
 
-async def test_a_refused_request_has_no_entry(idle_instance: Instance) -> None:
-    http = idle_instance.http
+async def test_a_refused_request_has_no_entry(instance: Instance) -> None:
+    http = instance.http
     await http.post("/v1/event-types", json={"name": "a.b"})
     await http.post("/v1/suppressions", json={"address": "ann@acme.example"})
-    webhook = await idle_instance.webhook("https://acme.example", headers={"x-key": "hush-hush"})
+    webhook = await instance.webhook("https://acme.example", headers={"x-key": "hush-hush"})
     known = f"/v1/webhooks/{webhook['id']}"
     await http.get(f"{known}/secret")
     as_it_is = {name: webhook[name] for name in ("name", "url", "events", "headers", "emails", "payload", "enabled")}
-    before = len(await log_of(idle_instance))
+    before = len(await log_of(instance))
     for method, path, body in (
         ("PATCH", known, as_it_is),
         ("PATCH", "/v1/event-types/a.b", {"archived": False}),
@@ -126,7 +126,7 @@ async def test_a_refused_request_has_no_entry(idle_instance: Instance) -> None:
         ("POST", "/v1/events/nowhere/cancel", None),
     ):
         await http.request(method, path, json=body)
-    assert len(await log_of(idle_instance)) == before
+    assert len(await log_of(instance)) == before
 
 
 async def test_the_log_can_be_searched(idle_instance: Instance) -> None:

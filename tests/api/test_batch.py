@@ -86,18 +86,18 @@ async def test_an_item_of_the_response_is_as_that_of_a_single_post(instance: Ins
     assert item["problem"] == (await instance.http.post("/v1/events", json=event | {"type": "a..b", "x": 1})).json()
 
 
-async def test_a_refused_event_of_a_batch_affects_no_other(instance: Instance, inbox: Receiver) -> None:
-    await instance.webhook(inbox.url)
-    known = {"type": "known", "tenant": instance.tenant, "id": "known"}
-    await instance.send("known", id="known")
-    await instance.until_final("known")
+async def test_a_refused_event_of_a_batch_affects_no_other(own_instance: Instance, inbox: Receiver) -> None:
+    await own_instance.webhook(inbox.url)
+    known = {"type": "known", "tenant": own_instance.tenant, "id": "known"}
+    await own_instance.send("known", id="known")
+    await own_instance.until_final("known")
 
     def good(event_id: str, **fields: Any) -> dict[str, Any]:
-        return {"type": "good", "tenant": instance.tenant, "id": event_id, **fields}
+        return {"type": "good", "tenant": own_instance.tenant, "id": event_id, **fields}
 
     expected: list[tuple[Any, int]] = [
         (good("first"), 202),
-        ({"type": "a..b", "tenant": instance.tenant, "id": "bad-type"}, 422),
+        ({"type": "a..b", "tenant": own_instance.tenant, "id": "bad-type"}, 422),
         (known, 200),
         (known | {"data": 2}, 409),
         (good("large", data="x" * LIMIT), 413),
@@ -116,31 +116,31 @@ async def test_a_refused_event_of_a_batch_affects_no_other(instance: Instance, i
         (good("nearly-large", data="x" * (LIMIT - 200)), 202),
         (good("last"), 202),
     ]
-    items = await send(instance, [event for event, _ in expected])
+    items = await send(own_instance, [event for event, _ in expected])
     assert [item["status"] for item in items] == [status for _, status in expected]
     assert {error["path"] for error in items[7]["problem"]["errors"]} == {"type"}
     assert [error["path"] for error in items[14]["problem"]["errors"]] == ["deliver_at"]
     accepted = {"first", "middle", "nearly-large", "last"}
     await inbox.got(1 + len(accepted))
     assert {request.webhook_id for request in inbox.requests} == accepted | {"known"}
-    await until_started(instance, 1 + len({item["event"]["run_id"] for item in items if item["status"] == 202}))
+    await until_started(own_instance, 1 + len({item["event"]["run_id"] for item in items if item["status"] == 202}))
 
 
-async def test_an_event_that_is_in_a_batch_many_times_is_accepted_once(instance: Instance, inbox: Receiver) -> None:
-    await instance.webhook(inbox.url)
-    event = {"type": "order.paid", "tenant": instance.tenant, "id": "e", "data": {"a": 1, "b": 2}}
+async def test_an_event_that_is_in_a_batch_many_times_is_accepted_once(own_instance: Instance, inbox: Receiver) -> None:
+    await own_instance.webhook(inbox.url)
+    event = {"type": "order.paid", "tenant": own_instance.tenant, "id": "e", "data": {"a": 1, "b": 2}}
     turned = event | {"data": {"b": 2, "a": 1}}
-    items = await send(instance, [event, turned] * 20)
+    items = await send(own_instance, [event, turned] * 20)
     assert sorted(item["status"] for item in items) == [200] * 39 + [202]
     assert len({item["event"]["run_id"] for item in items}) == 1
-    await instance.until_final("e")
-    await until_started(instance, 1)
+    await own_instance.until_final("e")
+    await until_started(own_instance, 1)
     assert len(inbox.requests) == 1
 
 
-async def test_equal_events_without_ids_are_different_events(idle_instance: Instance) -> None:
-    event = {"type": "order.paid", "tenant": idle_instance.tenant}
-    answer = await idle_instance.http.post(
+async def test_equal_events_without_ids_are_different_events(instance: Instance) -> None:
+    event = {"type": "order.paid", "tenant": instance.tenant}
+    answer = await instance.http.post(
         "/v1/events/batch", json={"events": [event] * 3}, headers={"idempotency-key": "not-for-batches"}
     )
     events = [item["event"] for item in answer.json()["items"]]

@@ -40,11 +40,10 @@ async def declare(instance: Instance, *paths: str) -> None:
 
 
 async def test_declared_keys_are_found_without_reading_data(
-    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No worker runs, and data may not be read: everything comes from the registry."""
     monkeypatch.setattr(event_search, "MAX_READ", 0)
-    instance = idle_instance
     await declare(instance, "order_id")
     name = f"{instance.tenant}.paid"
     await instance.http.post("/v1/event-types", json={"name": name, "search_keys": ["customer.id"]})
@@ -89,20 +88,18 @@ async def test_other_data_are_read_from_the_runs_of_the_latest_events(instance: 
     assert await ids(instance, "shared", until=found["items"][0]["accepted_at"]) != await ids(instance, "shared")
 
 
-async def test_a_search_reads_a_bounded_number_of_events(
-    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_search_reads_a_bounded_number_of_events(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_search, "MAX_READ", 4)
     monkeypatch.setattr(event_search, "READ_AT_ONCE", 2)
     for n in range(6):
-        await idle_instance.send(id=f"e{n}", data={"n": n})
-    first = await search(idle_instance, "data.n:0")
+        await instance.send(id=f"e{n}", data={"n": n})
+    first = await search(instance, "data.n:0")
     assert first["items"] == []
-    events = (await idle_instance.http.get("/v1/events", params={"tenant": idle_instance.tenant})).json()["items"]
+    events = (await instance.http.get("/v1/events", params={"tenant": instance.tenant})).json()["items"]
     assert first["searched_until"] == events[3]["accepted_at"]
-    assert await ids(idle_instance, "data.n:0", cursor=first["next_cursor"]) == ["e0"]
+    assert await ids(instance, "data.n:0", cursor=first["next_cursor"]) == ["e0"]
     monkeypatch.setattr(event_search, "MAX_SECONDS", 0.0)
-    stopped = await search(idle_instance, "data.n:0")
+    stopped = await search(instance, "data.n:0")
     assert stopped["searched_until"] == events[1]["accepted_at"]
 
 
@@ -120,8 +117,7 @@ class WaitingReads(DataReads):
         return await super().matching(rows, matches)
 
 
-async def test_searches_of_one_tenant_keep_no_slot_from_another(idle_instance: Instance) -> None:
-    instance = idle_instance
+async def test_searches_of_one_tenant_keep_no_slot_from_another(instance: Instance) -> None:
     gateway = Gateway(instance.temporal, instance.settings.task_queue, instance.store.rows)
     gateway.data = waiting = WaitingReads(instance.temporal)
     searches = EventSearches(instance.store, gateway)
@@ -138,15 +134,15 @@ async def test_searches_of_one_tenant_keep_no_slot_from_another(idle_instance: I
     assert [page.rows for page in found] == [[]] * 10
 
 
-async def test_an_action_on_what_a_query_finds_takes_declared_keys_only(idle_instance: Instance) -> None:
-    await declare(idle_instance, "order_id")
+async def test_an_action_on_what_a_query_finds_takes_declared_keys_only(instance: Instance) -> None:
+    await declare(instance, "order_id")
     for event_id, order in (("a", "x y"), ("b", "x y"), ("c", "z")):
-        await idle_instance.send(id=event_id, data={"order_id": order})
+        await instance.send(id=event_id, data={"order_id": order})
 
     async def counted(q: str) -> httpx.Response:
-        params = {"tenant": idle_instance.tenant, "q": q}
+        params = {"tenant": instance.tenant, "q": q}
         body = {"action": "cancel", "dry_run": True}
-        return await idle_instance.http.post("/v1/bulk", params=params, json=body)
+        return await instance.http.post("/v1/bulk", params=params, json=body)
 
     answer = await counted('data.order_id:"x y"')
     assert (answer.status_code, answer.json()["found"]) == (200, 2), answer.text
@@ -155,31 +151,31 @@ async def test_an_action_on_what_a_query_finds_takes_declared_keys_only(idle_ins
         problem(await counted(q), 422, "q")
 
 
-async def test_a_search_in_data_needs_a_tenant_and_a_query_that_can_be_read(idle_instance: Instance) -> None:
-    http = idle_instance.http
+async def test_a_search_in_data_needs_a_tenant_and_a_query_that_can_be_read(instance: Instance) -> None:
+    http = instance.http
     assert problem(await http.get("/v1/events", params={"q": "4711"}), 422)["errors"][0]["path"] == "q"
     for q in ("", '"open', "1 2 3 4 5 6", "x" * 401):
-        answer = await http.get("/v1/events", params={"tenant": idle_instance.tenant, "q": q})
+        answer = await http.get("/v1/events", params={"tenant": instance.tenant, "q": q})
         assert problem(answer, 422)["errors"][0]["path"] == "q", q
 
 
-async def test_a_key_of_a_tenant_searches_its_own_events(idle_instance: Instance) -> None:
-    await declare(idle_instance, "order_id")
-    await idle_instance.send(id="mine", data={"order_id": 1})
-    key = await make_key(idle_instance, f"{idle_instance.tenant}-b")
-    async with calling(idle_instance.app, key["key"]) as http:
+async def test_a_key_of_a_tenant_searches_its_own_events(instance: Instance) -> None:
+    await declare(instance, "order_id")
+    await instance.send(id="mine", data={"order_id": 1})
+    key = await make_key(instance, f"{instance.tenant}-b")
+    async with calling(instance.app, key["key"]) as http:
         assert (await http.get("/v1/events", params={"q": "data.order_id:1"})).json()["items"] == []
         assert (await http.get("/v1/events", params={"q": "mine"})).json()["items"] == []
         assert (await http.get("/v1/search-keys")).json()["items"] == []
 
 
-async def test_search_keys_are_replaced_listed_and_audited(idle_instance: Instance) -> None:
-    http, tenant = idle_instance.http, idle_instance.tenant
-    await declare(idle_instance, "a", "b.c")
-    await declare(idle_instance, "a", "b.c")
+async def test_search_keys_are_replaced_listed_and_audited(instance: Instance) -> None:
+    http, tenant = instance.http, instance.tenant
+    await declare(instance, "a", "b.c")
+    await declare(instance, "a", "b.c")
     listed = (await http.get("/v1/search-keys", params={"tenant": tenant})).json()["items"]
     assert listed == [{"tenant": tenant, "paths": ["a", "b.c"]}]
-    await declare(idle_instance)
+    await declare(instance)
     assert (await http.get("/v1/search-keys", params={"tenant": tenant})).json()["items"] == []
     entries = (await http.get("/v1/audit", params={"tenant": tenant})).json()["items"]
     assert [entry["action"] for entry in entries] == ["search-keys.update"] * 2
@@ -190,8 +186,8 @@ async def test_search_keys_are_replaced_listed_and_audited(idle_instance: Instan
     assert problem(await http.post("/v1/event-types", json=bad), 422)["errors"][0]["path"] == "search_keys.0"
 
 
-async def test_the_search_keys_of_a_type_are_shown_and_changed(idle_instance: Instance) -> None:
-    http, name = idle_instance.http, f"{idle_instance.tenant}.paid"
+async def test_the_search_keys_of_a_type_are_shown_and_changed(instance: Instance) -> None:
+    http, name = instance.http, f"{instance.tenant}.paid"
     assert (await http.post("/v1/event-types", json={"name": name})).json()["search_keys"] == []
     changed = await http.patch(f"/v1/event-types/{name}", json={"search_keys": ["order_id"]})
     assert changed.json()["search_keys"] == ["order_id"]

@@ -38,8 +38,8 @@ class Assets(HTMLParser):
             self.inline.append(tag)
 
 
-async def test_the_page_and_its_assets_come_from_the_api(idle_instance: Instance) -> None:
-    async with calling(idle_instance.app, key=None) as http:
+async def test_the_page_and_its_assets_come_from_the_api(instance: Instance) -> None:
+    async with calling(instance.app, key=None) as http:
         page = await http.get("/docs")
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assets = Assets(page.text)
@@ -53,8 +53,8 @@ async def test_the_page_and_its_assets_come_from_the_api(idle_instance: Instance
             assert answer.content, url
 
 
-async def test_the_style_sheet_and_our_script_refer_to_no_other_host(idle_instance: Instance) -> None:
-    async with calling(idle_instance.app, key=None) as http:
+async def test_the_style_sheet_and_our_script_refer_to_no_other_host(instance: Instance) -> None:
+    async with calling(instance.app, key=None) as http:
         style, start = await http.get("/docs/swagger-ui.css"), await http.get("/docs/start.js")
         bundle = await http.get("/docs/swagger-ui-bundle.js")
     assert style.headers["content-type"].startswith("text/css")
@@ -67,8 +67,8 @@ async def test_the_style_sheet_and_our_script_refer_to_no_other_host(idle_instan
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"])
-async def test_browsers_may_load_nothing_from_elsewhere(idle_instance: Instance, path: str) -> None:
-    async with calling(idle_instance.app, key=None) as http:
+async def test_browsers_may_load_nothing_from_elsewhere(instance: Instance, path: str) -> None:
+    async with calling(instance.app, key=None) as http:
         answer = await http.get(path)
     policy = dict(part.split(maxsplit=1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy.pop("style-src") == "'self' 'unsafe-inline'"
@@ -79,8 +79,8 @@ async def test_browsers_may_load_nothing_from_elsewhere(idle_instance: Instance,
     assert answer.headers["referrer-policy"] == "no-referrer"
 
 
-async def test_a_browser_that_has_the_assets_gets_no_second_copy(idle_instance: Instance) -> None:
-    async with calling(idle_instance.app, key=None) as http:
+async def test_a_browser_that_has_the_assets_gets_no_second_copy(instance: Instance) -> None:
+    async with calling(instance.app, key=None) as http:
         first = await http.get("/docs/swagger-ui-bundle.js")
         second = await http.get("/docs/swagger-ui-bundle.js", headers={"if-none-match": first.headers["etag"]})
     assert (second.status_code, second.content) == (304, b"")
@@ -89,16 +89,16 @@ async def test_a_browser_that_has_the_assets_gets_no_second_copy(idle_instance: 
 @pytest.mark.parametrize(
     "path", ["/docs/redoc.standalone.js", "/docs/..%2F__init__.py", "/docs/none", "/docs/oauth2-redirect", "/redoc"]
 )
-async def test_only_the_assets_of_the_page_are_served(idle_instance: Instance, path: str) -> None:
-    async with calling(idle_instance.app, key=None) as http:
+async def test_only_the_assets_of_the_page_are_served(instance: Instance, path: str) -> None:
+    async with calling(instance.app, key=None) as http:
         problem(await http.get(path), 404)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-async def test_chromium_shows_all_operations_without_a_network(idle_instance: Instance, tmp_path: Path) -> None:
-    paths = (await idle_instance.http.get("/openapi.json")).json()["paths"]
+async def test_chromium_shows_all_operations_without_a_network(instance: Instance, tmp_path: Path) -> None:
+    paths = (await instance.http.get("/openapi.json")).json()["paths"]
     operations = sum(len(methods) for methods in paths.values())
-    async with serving(idle_instance.app) as server:
+    async with serving(instance.app) as server:
         dom, log = await rendered(f"http://127.0.0.1:{server.port}/docs", tmp_path)
     assert dom.count('class="opblock opblock-') >= operations, log[-2000:]
     assert 'data-path="/v1/events/{event_id}/redeliver"' in dom
@@ -124,12 +124,10 @@ async def rendered(url: str, folder: Path) -> tuple[str, str]:
     return dom.decode(), log.decode(errors="replace")
 
 
-async def test_the_openapi_document_is_serialised_once(
-    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_openapi_document_is_serialised_once(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is large, and needs no key."""
-    first = await idle_instance.http.get("/openapi.json")
+    first = await instance.http.get("/openapi.json")
     monkeypatch.delattr("api.routes.docs.JSONResponse")
-    again = await idle_instance.http.get("/openapi.json")
+    again = await instance.http.get("/openapi.json")
     assert (again.status_code, again.headers["content-type"]) == (200, "application/json")
     assert again.content == first.content

@@ -37,8 +37,8 @@ async def calling(app: FastAPI, key: str | None = KEY) -> AsyncIterator[httpx.As
 
 
 @pytest.fixture
-def openapi(idle_instance: Instance) -> dict[str, Any]:
-    return app_of(idle_instance).openapi()
+def openapi(instance: Instance) -> dict[str, Any]:
+    return app_of(instance).openapi()
 
 
 def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -71,12 +71,12 @@ def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]
     ],
 )
 async def test_a_request_without_a_valid_key_is_answered_with_401(
-    idle_instance: Instance, authorization: str | None
+    instance: Instance, authorization: str | None
 ) -> None:
     headers = {} if authorization is None else {"authorization": authorization.encode()}
-    async with calling(app_of(idle_instance), key=None) as http:
+    async with calling(app_of(instance), key=None) as http:
         bodies: list[dict[str, Any]] = [
-            {"json": {"type": "order.paid", "tenant": idle_instance.tenant, "id": "e"}},
+            {"json": {"type": "order.paid", "tenant": instance.tenant, "id": "e"}},
             {"content": b"{nonsense", "headers": {"content-type": "application/json"}},
             {"content": b"x" * 1_000_000},
             {"json": {"type": 1}},
@@ -92,18 +92,14 @@ async def test_a_request_without_a_valid_key_is_answered_with_401(
             )
             assert answer.headers["www-authenticate"] == "Bearer"
             assert KEY not in answer.text
-    assert (await idle_instance.http.get("/v1/events/e", params={"tenant": idle_instance.tenant})).status_code == 404
+    assert (await instance.http.get("/v1/events/e", params={"tenant": instance.tenant})).status_code == 404
 
 
-async def test_every_operation_checks_the_key_before_its_input(
-    idle_instance: Instance, openapi: dict[str, Any]
-) -> None:
+async def test_every_operation_checks_the_key_before_its_input(instance: Instance, openapi: dict[str, Any]) -> None:
     assert len(operations(openapi)) >= 17
-    app = app_of(idle_instance)
+    app = app_of(instance)
     for method, path in operations(openapi):
-        app.state.api = ApiState(
-            idle_instance.settings, KEY, idle_instance.store, idle_instance.gateway
-        )  # no bad keys yet
+        app.state.api = ApiState(instance.settings, KEY, instance.store, instance.gateway)  # no bad keys yet
         async with calling(app, key="another-key-of-16") as http:
             answer = await http.request(method, path, content=b"{")
             refused = problem(answer, 401)
@@ -115,19 +111,19 @@ async def test_every_operation_checks_the_key_before_its_input(
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_the_authorization_scheme_is_case_insensitive(idle_instance: Instance, scheme: str) -> None:
-    answer = await idle_instance.http.get("/v1/webhooks", headers={"authorization": f"{scheme} {KEY}"})
+async def test_the_authorization_scheme_is_case_insensitive(instance: Instance, scheme: str) -> None:
+    answer = await instance.http.get("/v1/webhooks", headers={"authorization": f"{scheme} {KEY}"})
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json"])
-async def test_some_pages_need_no_key(idle_instance: Instance, path: str) -> None:
-    async with calling(app_of(idle_instance), key=None) as http:
+async def test_some_pages_need_no_key(instance: Instance, path: str) -> None:
+    async with calling(app_of(instance), key=None) as http:
         assert (await http.get(path)).status_code == 200
 
 
-async def test_without_metrics_their_path_names_the_setting(idle_instance: Instance) -> None:
-    refused = problem(await idle_instance.http.get("/metrics"), 404)
+async def test_without_metrics_their_path_names_the_setting(instance: Instance) -> None:
+    refused = problem(await instance.http.get("/metrics"), 404)
     assert refused["detail"].startswith("No metrics are served: set HOOKKEEPER_METRICS_ADDRESS")
 
 
@@ -136,10 +132,10 @@ async def test_health_and_readiness_need_no_key(idle_instance: Instance) -> None
     assert (await idle_instance.http.get("/readyz")).json() == {"status": "ready", "workers": "none"}
 
 
-async def test_an_api_without_an_admin_key_cannot_be_made(idle_instance: Instance) -> None:
+async def test_an_api_without_an_admin_key_cannot_be_made(instance: Instance) -> None:
     open_to_all = Settings(admin_key=None)
     with pytest.raises(NoAdminKey, match="HOOKKEEPER_ADMIN_KEY"):
-        new_app(open_to_all, idle_instance.store, idle_instance.gateway)
+        new_app(open_to_all, instance.store, instance.gateway)
 
 
 # Paths and methods
@@ -159,9 +155,9 @@ async def test_an_api_without_an_admin_key_cannot_be_made(idle_instance: Instanc
         "/%00",
     ],
 )
-async def test_an_unknown_path_is_answered_with_404(idle_instance: Instance, path: str) -> None:
+async def test_an_unknown_path_is_answered_with_404(instance: Instance, path: str) -> None:
     for method in METHODS:
-        refused = problem(await idle_instance.http.request(method, path), 404)
+        refused = problem(await instance.http.request(method, path), 404)
         assert refused["detail"] == "There is no such path. /docs lists all: those of the API begin with /v1."
 
 
@@ -177,9 +173,9 @@ async def test_an_unknown_path_is_answered_with_404(idle_instance: Instance, pat
     ],
 )
 async def test_a_wrong_method_is_answered_with_405(
-    idle_instance: Instance, method: str, path: str, allowed: set[str]
+    instance: Instance, method: str, path: str, allowed: set[str]
 ) -> None:
-    answer = await idle_instance.http.request(method, path)
+    answer = await instance.http.request(method, path)
     refused = problem(answer, 405)
     methods = answer.headers["allow"]
     assert set(methods.split(", ")) <= allowed
@@ -207,8 +203,8 @@ def _fail_within() -> None:
 
 
 @pytest.mark.parametrize("path", ["/broken", "/v1/broken", "/v1/broken-within"])
-async def test_an_unexpected_error_is_logged_and_reveals_nothing(idle_instance: Instance, path: str) -> None:
-    app = app_of(idle_instance)
+async def test_an_unexpected_error_is_logged_and_reveals_nothing(instance: Instance, path: str) -> None:
+    app = app_of(instance)
     app.add_api_route("/broken", _fail)
     app.router.add_api_route("/v1/broken", _fail, route_class_override=StrictRoute)
     app.router.add_api_route("/v1/broken-within", _fail_within, route_class_override=StrictRoute)
@@ -223,17 +219,17 @@ async def test_an_unexpected_error_is_logged_and_reveals_nothing(idle_instance: 
     assert isinstance(line["exc_info"], (Unforeseen, ExceptionGroup))
 
 
-async def test_an_unexpected_error_in_one_event_of_a_batch_affects_no_other(idle_instance: Instance) -> None:
-    matching = idle_instance.store.webhooks.matching
+async def test_an_unexpected_error_in_one_event_of_a_batch_affects_no_other(instance: Instance) -> None:
+    matching = instance.store.webhooks.matching
 
     async def fail_for_some(tenant: str, event_type: str) -> Any:
         await asyncio.sleep(0)
         return _fail() if event_type == "broken" else await matching(tenant, event_type)
 
-    idle_instance.store.webhooks.matching = fail_for_some  # type: ignore[method-assign]
-    events = [{"type": type_, "tenant": idle_instance.tenant, "id": type_} for type_ in ("one", "broken", "two")]
+    instance.store.webhooks.matching = fail_for_some  # type: ignore[method-assign]
+    events = [{"type": type_, "tenant": instance.tenant, "id": type_} for type_ in ("one", "broken", "two")]
     with capture_logs() as logs:
-        answer = await idle_instance.http.post("/v1/events/batch", json={"events": events})
+        answer = await instance.http.post("/v1/events/batch", json={"events": events})
     assert answer.status_code == 207
     assert [item["status"] for item in answer.json()["items"]] == [202, 500, 202]
     assert "hunter2" not in answer.text
@@ -244,9 +240,9 @@ async def test_an_unexpected_error_in_one_event_of_a_batch_affects_no_other(idle
 
 
 async def test_the_openapi_document_resolves_its_references_and_has_no_errors_of_fastapi(
-    idle_instance: Instance,
+    instance: Instance,
 ) -> None:
-    answer = await idle_instance.http.get("/openapi.json")
+    answer = await instance.http.get("/openapi.json")
     document = json.loads(answer.content)
     assert document["openapi"].startswith("3.")
     assert document["info"]["title"] == "Hookkeeper"
@@ -295,20 +291,18 @@ async def test_readyz_documents_its_503(openapi: dict[str, Any]) -> None:
     assert "503" in openapi["paths"]["/readyz"]["get"]["responses"]
 
 
-async def test_the_examples_of_the_openapi_document_are_accepted(
-    idle_instance: Instance, openapi: dict[str, Any]
-) -> None:
+async def test_the_examples_of_the_openapi_document_are_accepted(instance: Instance, openapi: dict[str, Any]) -> None:
     for schema, path, status in (("NewWebhook", "/v1/webhooks", 201), ("NewEvent", "/v1/events", 202)):
         examples = openapi["components"]["schemas"][schema]["examples"]
         assert examples
         for example in examples:
-            answer = await idle_instance.http.post(path, json=example | {"tenant": idle_instance.tenant})
+            answer = await instance.http.post(path, json=example | {"tenant": instance.tenant})
             assert answer.status_code == status, answer.text
 
 
-async def test_a_key_is_never_shown(idle_instance: Instance) -> None:
-    assert isinstance(idle_instance.settings.admin_key, SecretStr)
-    assert KEY not in repr(idle_instance.settings)
+async def test_a_key_is_never_shown(instance: Instance) -> None:
+    assert isinstance(instance.settings.admin_key, SecretStr)
+    assert KEY not in repr(instance.settings)
 
 
 @pytest.mark.parametrize(
@@ -322,9 +316,9 @@ async def test_a_key_is_never_shown(idle_instance: Instance) -> None:
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 async def test_an_error_in_a_query_says_in_words_what_is_valid(
-    idle_instance: Instance, query: dict[str, str], expected: str
+    instance: Instance, query: dict[str, str], expected: str
 ) -> None:
-    refused = problem(await idle_instance.http.get("/v1/events", params=query), 422)
+    refused = problem(await instance.http.get("/v1/events", params=query), 422)
     assert refused["errors"] == [{"path": next(iter(query)), "detail": expected}]
 
 
@@ -383,9 +377,9 @@ async def test_an_error_in_a_query_says_in_words_what_is_valid(
     ],
 )
 async def test_an_error_in_a_body_says_in_words_what_is_valid(
-    idle_instance: Instance, path: str, body: Any, field: str, expected: str
+    instance: Instance, path: str, body: Any, field: str, expected: str
 ) -> None:
-    refused = problem(await idle_instance.http.post(path, json=body), 422)
+    refused = problem(await instance.http.post(path, json=body), 422)
     (error,) = refused["errors"]
     assert error["path"] == field
     assert error["detail"].endswith(expected)

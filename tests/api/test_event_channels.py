@@ -104,6 +104,6 @@ async def test_a_preview_says_whether_the_channels_match_and_a_test_event_has_th
 
 
 @pytest.mark.parametrize("channels", [["a b"], ["a"] * 11, ["x" * 129], "a"])
-async def test_channels_are_names_like_types_and_up_to_ten(idle_instance: Instance, channels: Any) -> None:
-    answer = await idle_instance.http.post("/v1/events", json={"type": "order.paid", "channels": channels})
+async def test_channels_are_names_like_types_and_up_to_ten(instance: Instance, channels: Any) -> None:
+    answer = await instance.http.post("/v1/events", json={"type": "order.paid", "channels": channels})
     assert problem(answer, 422)["errors"][0]["path"].startswith("channels")

@@ -46,12 +46,12 @@ def in_days(days: float) -> str:
 # What is answered
 
 
-async def test_an_accepted_event_is_answered_with_its_ids_deliveries_and_links(idle_instance: Instance) -> None:
-    first, second = [await idle_instance.webhook("https://acme.example/hook?key=1") for _ in range(2)]
-    answer = await post(idle_instance, data={"order": 1})
+async def test_an_accepted_event_is_answered_with_its_ids_deliveries_and_links(instance: Instance) -> None:
+    first, second = [await instance.webhook("https://acme.example/hook?key=1") for _ in range(2)]
+    answer = await post(instance, data={"order": 1})
     assert answer.status_code == 202
     accepted = answer.json()
-    id_, run_id, tenant = accepted["id"], accepted["run_id"], idle_instance.tenant
+    id_, run_id, tenant = accepted["id"], accepted["run_id"], instance.tenant
     assert re.fullmatch(r"evt_[0-9a-f]{24}", id_)
     assert UUID.fullmatch(run_id)
     workflow_id = f"event-{tenant}-{id_}"
@@ -71,8 +71,8 @@ async def test_an_accepted_event_is_answered_with_its_ids_deliveries_and_links(i
             "temporal": f"http://temporal-ui.test/namespaces/default/workflows/{workflow_id}/{run_id}/timeline",
         },
     }
-    run = await idle_instance.run(id_).describe()
-    assert (run.run_id, run.task_queue) == (run_id, idle_instance.settings.task_queue)
+    run = await instance.run(id_).describe()
+    assert (run.run_id, run.task_queue) == (run_id, instance.settings.task_queue)
 
 
 async def test_an_event_is_shown_with_all_deliveries_and_attempts(instance: Instance, inbox: Receiver) -> None:
@@ -140,8 +140,8 @@ async def test_an_event_is_shown_with_all_deliveries_and_attempts(instance: Inst
     assert set(closed) == set(event)
 
 
-async def test_an_event_without_a_tenant_has_the_default_one(idle_instance: Instance) -> None:
-    answer = await idle_instance.http.post("/v1/events", json={"type": "order.paid"})
+async def test_an_event_without_a_tenant_has_the_default_one(instance: Instance) -> None:
+    answer = await instance.http.post("/v1/events", json={"type": "order.paid"})
     accepted = answer.json()
     assert accepted["tenant"] == "default"
     assert accepted["links"]["self"] == f"http://127.0.0.1:8080/v1/events/{accepted['id']}"
@@ -293,31 +293,31 @@ async def test_the_idempotency_key_is_the_id_of_an_event_without_one(instance: I
     assert (await instance.send(id="key-1"))["duplicate"] is True
 
 
-async def test_if_match_accepts_only_what_was_accepted_before(idle_instance: Instance) -> None:
+async def test_if_match_accepts_only_what_was_accepted_before(instance: Instance) -> None:
     """So that an event which another cell may have is not accepted twice."""
 
     async def matched(path: str = "", tag: str = "*", **body: Any) -> httpx.Response:
-        return await idle_instance.http.post(f"/v1/events{path}", json=body, headers={"if-match": tag})
+        return await instance.http.post(f"/v1/events{path}", json=body, headers={"if-match": tag})
 
-    event = {"type": "order.paid", "tenant": idle_instance.tenant, "id": "known"}
+    event = {"type": "order.paid", "tenant": instance.tenant, "id": "known"}
     problem(await matched(**event), 412)
-    await idle_instance.send(id="known")
+    await instance.send(id="known")
     answer = await matched(**event)
     assert (answer.status_code, answer.json()["duplicate"]) == (200, True)
     problem(await matched(**event, data=1), 409)
-    without_id = {"type": "order.paid", "tenant": idle_instance.tenant}
+    without_id = {"type": "order.paid", "tenant": instance.tenant}
     problem(await matched(**without_id), 412)
     batch = await matched("/batch", events=[event, without_id, event | {"id": "new"}])
     assert [item["status"] for item in batch.json()["items"]] == [200, 412, 412]
-    problem(await idle_instance.http.get("/v1/events/new", params={"tenant": idle_instance.tenant}), 404)
+    problem(await instance.http.get("/v1/events/new", params={"tenant": instance.tenant}), 404)
     problem(await matched(**event, tag='"v1"'), 422, "if-match")
     problem(await matched("/batch", events=[event], tag='"v1"'), 422, "if-match")
 
 
 @pytest.mark.parametrize("key", [b"", b"a.b", b"x" * 129, b"a b", b"\xc3\xbc"])
-async def test_a_bad_idempotency_key_is_refused(idle_instance: Instance, key: bytes) -> None:
-    answer = await idle_instance.http.post(
-        "/v1/events", json={"type": "a", "tenant": idle_instance.tenant}, headers={b"idempotency-key": key}
+async def test_a_bad_idempotency_key_is_refused(instance: Instance, key: bytes) -> None:
+    answer = await instance.http.post(
+        "/v1/events", json={"type": "a", "tenant": instance.tenant}, headers={b"idempotency-key": key}
     )
     problem(answer, 422, "idempotency-key")
 
@@ -333,9 +333,9 @@ async def test_a_bad_idempotency_key_is_refused(idle_instance: Instance, key: by
     ],
 )
 async def test_the_errors_of_body_and_header_are_answered_together(
-    idle_instance: Instance, body: bytes, key: bytes, fields: list[str]
+    instance: Instance, body: bytes, key: bytes, fields: list[str]
 ) -> None:
-    answer = await idle_instance.http.post(
+    answer = await instance.http.post(
         "/v1/events", content=body, headers={b"idempotency-key": key, b"content-type": b"application/json"}
     )
     problem(answer, 422, *fields)
@@ -391,11 +391,11 @@ async def test_an_id_of_every_allowed_shape_can_be_used_in_all_paths(instance: I
     ],
 )
 async def test_a_webhook_gets_the_types_that_its_patterns_match(
-    idle_instance: Instance, patterns: list[str], type_: str, gets: bool
+    instance: Instance, patterns: list[str], type_: str, gets: bool
 ) -> None:
-    webhook = await idle_instance.webhook("https://acme.example/", events=patterns)
-    await idle_instance.webhook("https://acme.example/", events=["*"], tenant=f"{idle_instance.tenant}-other")
-    accepted = await idle_instance.send(type_)
+    webhook = await instance.webhook("https://acme.example/", events=patterns)
+    await instance.webhook("https://acme.example/", events=["*"], tenant=f"{instance.tenant}-other")
+    accepted = await instance.send(type_)
     assert [delivery["id"] for delivery in accepted["deliveries"]] == [webhook["id"]] * gets
 
 
@@ -547,16 +547,16 @@ async def test_only_a_scheduled_event_can_be_rescheduled(instance: Instance, inb
         problem(answer, status)
 
 
-async def test_an_event_with_too_many_targets_is_refused_with_a_reason(idle_instance: Instance) -> None:
+async def test_an_event_with_too_many_targets_is_refused_with_a_reason(instance: Instance) -> None:
     many = {
         "emails": [{"to": ["ann@acme.example"]}] * 10,
         "notifications": [{"http": {"url": "https://a.example"}}] * 10,
     }
     for _ in range(50):
-        await idle_instance.webhook(None, **many)
-    assert len((await idle_instance.send(id="before"))["deliveries"]) == MAX_TARGETS
-    await idle_instance.webhook("https://acme.example/hook")
-    answer = await post(idle_instance, id="too-many")
+        await instance.webhook(None, **many)
+    assert len((await instance.send(id="before"))["deliveries"]) == MAX_TARGETS
+    await instance.webhook("https://acme.example/hook")
+    answer = await post(instance, id="too-many")
     assert "at most 1000" in problem(answer, 422)["detail"]
-    again = await post(idle_instance, id="before")  # its 202 may have been lost on the way
+    again = await post(instance, id="before")  # its 202 may have been lost on the way
     assert (again.status_code, again.json()["duplicate"]) == (200, True)

@@ -23,7 +23,7 @@ from hookkeeper.registry.database import CONNECT_TIMEOUT
 from hookkeeper.registry.store import Store
 from instance_parts import new_app
 from instances import KEY, Instance, running_instance
-from timeouts import WAIT_TIMEOUT, lateness
+from timeouts import WAIT_TIMEOUT, FutureClock, lateness
 
 USUAL = ["events:write", "events:read", "webhooks:write", "webhooks:read"]
 PATH = "/v1/webhooks"
@@ -42,14 +42,14 @@ async def all_keys(instance: Instance, **query: Any) -> dict[str, dict[str, Any]
 # Make, list, revoke
 
 
-async def test_a_key_is_shown_once(idle_instance: Instance) -> None:
-    made = await make_key(idle_instance, "acme")
+async def test_a_key_is_shown_once(instance: Instance) -> None:
+    made = await make_key(instance, "acme")
     assert is_token(made["key"], "hk_")
     assert (made["tenant"], made["scopes"], made["rate_limit"]) == ("acme", USUAL, None)
-    listed = (await all_keys(idle_instance))[made["id"]]
+    listed = (await all_keys(instance))[made["id"]]
     assert listed == {name: value for name, value in made.items() if name != "key"}
-    assert await status(idle_instance.app, made["key"]) == 200
-    kept = Path(idle_instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
+    assert await status(instance.app, made["key"]) == 200
+    kept = Path(instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
     for file in kept.parent.iterdir():
         assert made["key"].encode() not in file.read_bytes()
 
@@ -85,43 +85,46 @@ async def test_keys_are_listed_by_tenant_and_in_pages(idle_instance: Instance) -
     problem(await idle_instance.http.get("/v1/keys", params={"cursor": "x"}), 400, "cursor")
 
 
-async def test_a_revoked_key_is_refused_at_once_and_in_other_processes_within_a_second(idle_instance: Instance) -> None:
-    other_store = Store.connect(idle_instance.settings.database_url)
-    other = new_app(idle_instance.settings, other_store, idle_instance.gateway)
-    made = await make_key(idle_instance, "acme")
-    async with calling(other, made["key"]) as there, calling(idle_instance.app, made["key"]) as here:
+async def test_a_revoked_key_is_refused_at_once_and_in_other_processes_within_a_second(
+    instance: Instance, clock: FutureClock
+) -> None:
+    other_store = Store.connect(instance.settings.database_url)
+    other = new_app(instance.settings, other_store, instance.gateway)
+    made = await make_key(instance, "acme")
+    async with calling(other, made["key"]) as there, calling(instance.app, made["key"]) as here:
         assert [(await http.get(PATH)).status_code for http in (here, there)] == [200, 200]
-        assert (await idle_instance.http.delete(f"/v1/keys/{made['id']}")).status_code == 200
+        assert (await instance.http.delete(f"/v1/keys/{made['id']}")).status_code == 200
         assert problem(await here.get(PATH), 401)["detail"] == "The key was revoked."
-        await asyncio.sleep(1)
+        clock.passes(1.01)
         assert problem(await there.get(PATH), 401)["detail"] == "The key was revoked."
     await other.state.api.authenticator.aclose()
     await other_store.close()
 
 
-async def test_revoking_a_key_again_changes_nothing(idle_instance: Instance) -> None:
-    made = await make_key(idle_instance, "acme")
+async def test_revoking_a_key_again_changes_nothing(instance: Instance) -> None:
+    made = await make_key(instance, "acme")
     path = f"/v1/keys/{made['id']}"
-    await idle_instance.http.delete(path)
-    revoked = (await all_keys(idle_instance))[made["id"]]["revoked_at"]
+    await instance.http.delete(path)
+    revoked = (await all_keys(instance))[made["id"]]["revoked_at"]
     assert revoked
-    assert (await idle_instance.http.delete(path)).status_code == 200
-    assert (await all_keys(idle_instance))[made["id"]]["revoked_at"] == revoked
-    problem(await idle_instance.http.delete("/v1/keys/key_nowhere"), 404)
+    assert (await instance.http.delete(path)).status_code == 200
+    assert (await all_keys(instance))[made["id"]]["revoked_at"] == revoked
+    problem(await instance.http.delete("/v1/keys/key_nowhere"), 404)
 
 
-async def test_an_expired_key_is_refused(idle_instance: Instance) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=5)
-    made = await make_key(idle_instance, "acme", expires_at=soon.isoformat())
-    async with calling(idle_instance.app, made["key"]) as http:
+async def test_an_expired_key_is_refused(instance: Instance, clock: FutureClock) -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=10)
+    made = await make_key(instance, "acme", expires_at=soon.isoformat())
+    async with calling(instance.app, made["key"]) as http:
+        clock.passes(300)
         assert (await http.get(PATH)).status_code == 200
-        await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.1)
+        clock.passes(300)
         assert problem(await http.get(PATH), 401)["detail"] == "The key has expired."
 
 
-async def test_a_key_with_scope_admin_manages_keys_and_nothing_else(idle_instance: Instance) -> None:
-    made = await make_key(idle_instance, None, scopes=["admin"])
-    async with calling(idle_instance.app, made["key"]) as http:
+async def test_a_key_with_scope_admin_manages_keys_and_nothing_else(instance: Instance) -> None:
+    made = await make_key(instance, None, scopes=["admin"])
+    async with calling(instance.app, made["key"]) as http:
         answer = await http.post("/v1/keys", json={"name": "made by a key", "tenant": "acme"})
         assert answer.status_code == 201
         problem(await http.get(PATH), 403)
@@ -130,40 +133,38 @@ async def test_a_key_with_scope_admin_manages_keys_and_nothing_else(idle_instanc
 # Use
 
 
-async def test_the_last_use_of_a_key_is_written_once_a_minute(idle_instance: Instance) -> None:
-    made = await make_key(idle_instance, "acme")
+async def test_the_last_use_of_a_key_is_written_once_a_minute(instance: Instance) -> None:
+    made = await make_key(instance, "acme")
     assert made["last_used_at"] is None
     before = datetime.now(UTC) - timedelta(milliseconds=1)
-    await asyncio.gather(*(status(idle_instance.app, made["key"]) for _ in range(10)))
+    await asyncio.gather(*(status(instance.app, made["key"]) for _ in range(10)))
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while (used := (await all_keys(idle_instance))[made["id"]]["last_used_at"]) is None:
+        while (used := (await all_keys(instance))[made["id"]]["last_used_at"]) is None:
             await asyncio.sleep(0.02)
     assert before <= datetime.fromisoformat(used)
     await asyncio.sleep(0.05)
-    await status(idle_instance.app, made["key"])
+    await status(instance.app, made["key"])
     await asyncio.sleep(0.2)
-    assert (await all_keys(idle_instance))[made["id"]]["last_used_at"] == used
+    assert (await all_keys(instance))[made["id"]]["last_used_at"] == used
 
 
-async def test_no_request_waits_until_the_last_use_of_its_key_is_written(idle_instance: Instance) -> None:
+async def test_no_request_waits_until_the_last_use_of_its_key_is_written(instance: Instance) -> None:
     """Another process holds the only lock for writing that SQLite has."""
-    made = await make_key(idle_instance, "acme")
-    blocker = sqlite3.connect(
-        idle_instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None
-    )
+    made = await make_key(instance, "acme")
+    blocker = sqlite3.connect(instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     async with lateness() as late:
         began = time.monotonic()
-        assert [await status(idle_instance.app, made["key"]) for _ in range(3)] == [200] * 3
+        assert [await status(instance.app, made["key"]) for _ in range(3)] == [200] * 3
         assert time.monotonic() - began < 0.8 * CONNECT_TIMEOUT + late.seconds, "so long each would wait for the lock"
     blocker.execute("ROLLBACK")
     blocker.close()
 
 
-async def test_the_admin_key_needs_no_registry(temporal: Client, tmp_path: Path, idle_instance: Instance) -> None:
-    made = await make_key(idle_instance, "acme")
+async def test_the_admin_key_needs_no_registry(temporal: Client, tmp_path: Path, instance: Instance) -> None:
+    made = await make_key(instance, "acme")
     lost = Store.connect("postgresql+asyncpg://u@127.0.0.1:1/registry")
-    app = new_app(idle_instance.settings, lost, idle_instance.gateway)
+    app = new_app(instance.settings, lost, instance.gateway)
     async with calling(app, KEY) as http:
         assert (await http.get("/v1/schedules")).status_code == 200
     async with calling(app, made["key"]) as http:
@@ -187,27 +188,27 @@ async def test_a_key_has_its_rate_limit(temporal: Client, tmp_path: Path) -> Non
         assert [await status(instance.app, KEY) for _ in range(6)] == [200] * 6
 
 
-async def test_the_429_of_a_rate_limit_has_retry_after(idle_instance: Instance) -> None:
-    made = await make_key(idle_instance, "acme", rate_limit="2/second")
-    async with calling(idle_instance.app, made["key"]) as http, asyncio.timeout(WAIT_TIMEOUT):
+async def test_the_429_of_a_rate_limit_has_retry_after(instance: Instance, clock: FutureClock) -> None:
+    made = await make_key(instance, "acme", rate_limit="2/second")
+    async with calling(instance.app, made["key"]) as http, asyncio.timeout(WAIT_TIMEOUT):
         while (answer := await http.get(PATH)).status_code == 200:
             pass
         assert problem(answer, 429)["detail"] == "The key may make 2 requests a second."
         assert answer.headers["retry-after"] == "1"
-        await asyncio.sleep(1)
+        clock.passes(1)
         assert (await http.get(PATH)).status_code == 200
 
 
-async def test_invalid_keys_are_limited_by_address_and_lock_no_other_address_out(idle_instance: Instance) -> None:
-    made = await make_key(idle_instance, "acme")
-    async with calling(idle_instance.app, "hk_" + "x" * 43) as http:
+async def test_invalid_keys_are_limited_by_address_and_lock_no_other_address_out(instance: Instance) -> None:
+    made = await make_key(instance, "acme")
+    async with calling(instance.app, "hk_" + "x" * 43) as http:
         answers = [await http.get(PATH) for _ in range(41)]
     assert [answer.status_code for answer in answers[:20]] == [401] * 20
     assert problem(answers[-1], 429)["detail"].startswith("Too many requests from this address")
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
-    assert await status(idle_instance.app, made["key"]) == 200, "a good key from the same address: a proxy, say"
-    assert await status(idle_instance.app, "hk_" + "x" * 43, "192.0.2.2") == 401
-    async with calling(idle_instance.app, None) as http:
+    assert await status(instance.app, made["key"]) == 200, "a good key from the same address: a proxy, say"
+    assert await status(instance.app, "hk_" + "x" * 43, "192.0.2.2") == 401
+    async with calling(instance.app, None) as http:
         problem(await http.get(PATH), 401)
 
 
@@ -226,17 +227,17 @@ async def test_a_tenant_has_a_maximum_of_webhooks(temporal: Client, tmp_path: Pa
 
 
 async def test_no_key_is_in_a_log_or_an_answer(
-    idle_instance: Instance, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    instance: Instance, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     answers: list[httpx.Response] = []
     with capture_logs() as lines:
-        made = await make_key(idle_instance, "acme", scopes=["webhooks:read"], rate_limit="4/day")
-        async with calling(idle_instance.app, made["key"]) as http:
+        made = await make_key(instance, "acme", scopes=["webhooks:read"], rate_limit="4/day")
+        async with calling(instance.app, made["key"]) as http:
             for method, path in (("GET", PATH), ("POST", PATH), ("GET", "/v1/nowhere"), ("GET", "/v1/keys")):
                 answers.append(await http.request(method, path))
             answers += [await http.get(PATH) for _ in range(4)]
-            answers.append(await idle_instance.http.delete(f"/v1/keys/{made['id']}"))
+            answers.append(await instance.http.delete(f"/v1/keys/{made['id']}"))
             answers.append(await http.get(PATH))
     assert {answer.status_code for answer in answers} >= {200, 401, 403, 404, 429}
     written = "".join(answer.text for answer in answers) + str(lines) + caplog.text + "".join(capfd.readouterr())
@@ -246,24 +247,24 @@ async def test_no_key_is_in_a_log_or_an_answer(
         assert key[8:30] not in written
 
 
-async def test_the_authenticator_finishes_its_writes_before_it_closes(idle_instance: Instance) -> None:
-    made = await make_key(idle_instance, "acme")
-    admin = idle_instance.settings.admin_key or SecretStr("")
-    idle_instance.app.state.api.authenticator = Authenticator(
-        [admin.get_secret_value()], idle_instance.store.api_keys, idle_instance.store.portal, None
+async def test_the_authenticator_finishes_its_writes_before_it_closes(instance: Instance) -> None:
+    made = await make_key(instance, "acme")
+    admin = instance.settings.admin_key or SecretStr("")
+    instance.app.state.api.authenticator = Authenticator(
+        [admin.get_secret_value()], instance.store.api_keys, instance.store.portal, None
     )
-    async with aclosing(idle_instance.app.state.api.authenticator):
-        await status(idle_instance.app, made["key"])
-    assert (await all_keys(idle_instance))[made["id"]]["last_used_at"]
+    async with aclosing(instance.app.state.api.authenticator):
+        await status(instance.app, made["key"])
+    assert (await all_keys(instance))[made["id"]]["last_used_at"]
 
 
-async def test_each_key_can_read_what_it_is(idle_instance: Instance) -> None:
+async def test_each_key_can_read_what_it_is(instance: Instance) -> None:
     """Whatever its only scope is. Tenant and scopes are the key's, and the name of the admin key is none of a key."""
-    made = await make_key(idle_instance, "acme", scopes=["webhooks:secrets"])
-    async with calling(idle_instance.app, made["key"]) as http:
+    made = await make_key(instance, "acme", scopes=["webhooks:secrets"])
+    async with calling(instance.app, made["key"]) as http:
         shown = await http.get("/v1/keys/current")
     assert shown.json() == {name: made[name] for name in ("id", "name", "tenant", "scopes")}
-    admin = (await idle_instance.http.get("/v1/keys/current")).json()
+    admin = (await instance.http.get("/v1/keys/current")).json()
     assert (admin["id"], admin["tenant"], "admin" in admin["scopes"]) == ("admin", None, True)
-    async with calling(idle_instance.app, None) as http:
+    async with calling(instance.app, None) as http:
         problem(await http.get("/v1/keys/current"), 401)

@@ -230,12 +230,12 @@ async def until_fired(instance: Instance, event_id: str) -> None:
     ],
 )
 async def test_a_trigger_makes_no_event_of_another_schedule_or_time(
-    idle_instance: Instance, temporal: Client, event_id: str, error: str
+    instance: Instance, temporal: Client, event_id: str, error: str
 ) -> None:
-    query = {"tenant": idle_instance.tenant}
+    query = {"tenant": instance.tenant}
     async with forgotten_at_last(temporal):
-        await idle_instance.http.post("/v1/schedules", json=DAILY | query | {"id": "daily"})
-        answer = await idle_instance.http.post("/v1/schedules/daily/trigger", params=query, json={"id": event_id})
+        await instance.http.post("/v1/schedules", json=DAILY | query | {"id": "daily"})
+        answer = await instance.http.post("/v1/schedules/daily/trigger", params=query, json={"id": event_id})
         assert error in problem(answer, 422, "id")["errors"][0]["detail"]
 
 
@@ -256,8 +256,8 @@ async def test_a_503_of_a_new_schedule_names_its_id(
         assert [item["id"] for item in listed.json()["items"]] == [schedule_id]
 
 
-async def test_every_response_names_the_id_of_its_event(idle_instance: Instance) -> None:
-    http, event = idle_instance.http, {"type": "order.paid", "tenant": idle_instance.tenant}
+async def test_every_response_names_the_id_of_its_event(instance: Instance) -> None:
+    http, event = instance.http, {"type": "order.paid", "tenant": instance.tenant}
     accepted = await http.post("/v1/events", json=event)
     assert accepted.headers["hookkeeper-event-id"] == accepted.json()["id"]
     own = await http.post("/v1/events", json=event, headers={"idempotency-key": "mine"})

@@ -126,11 +126,11 @@ async def test_masked_headers_count_with_their_stored_size(door: Instance) -> No
     assert (await door.http.patch(path, json={"headers": dict.fromkeys(LARGE, MASK)})).status_code == 200
 
 
-async def test_the_size_of_headers_is_bounded_in_what_a_template_makes(idle_instance: Instance) -> None:
+async def test_the_size_of_headers_is_bounded_in_what_a_template_makes(instance: Instance) -> None:
     call = {"method": "POST", "url": URL, "headers": {"x-large": "{{ event.data.text }}", **LARGE}}
     webhook = {"url": URL, "notifications": [{"http": call}]}
-    assert await previewed_problem(idle_instance, webhook, "v" * 10) is None
-    assert "may be 16384 together" in str(await previewed_problem(idle_instance, webhook, "v" * 2048))
+    assert await previewed_problem(instance, webhook, "v" * 10) is None
+    assert "may be 16384 together" in str(await previewed_problem(instance, webhook, "v" * 2048))
 
 
 async def previewed_problem(door: Instance, webhook: dict[str, Any], text: str) -> str | None:

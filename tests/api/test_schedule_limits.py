@@ -97,22 +97,22 @@ async def until_fired(instance: Instance, schedule: str, tenant: str, times: int
             await asyncio.sleep(0.1)
 
 
-async def test_revoking_a_key_names_its_schedules_and_can_pause_them(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with calling(idle_instance.app, key["key"]) as http:
+async def test_revoking_a_key_names_its_schedules_and_can_pause_them(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant)
+    async with calling(instance.app, key["key"]) as http:
         for name in ("a", "b"):
             assert (await post(http, id=name, **SELDOM)).status_code == 201
         await http.patch("/v1/schedules/a", json={"name": "changed"})
-    await post(idle_instance.http, tenant=idle_instance.tenant, id="c", **SELDOM)
+    await post(instance.http, tenant=instance.tenant, id="c", **SELDOM)
     async with asyncio.timeout(WAIT_TIMEOUT):  # Temporal's list lags behind
-        while len((await revoke(idle_instance, key["id"]))["schedules"]) < 2:
+        while len((await revoke(instance, key["id"]))["schedules"]) < 2:
             await asyncio.sleep(0.05)
-    assert await states(idle_instance) == {"a": False, "b": False, "c": False}
-    revoked = await revoke(idle_instance, key["id"], pause_schedules=True)
+    assert await states(instance) == {"a": False, "b": False, "c": False}
+    revoked = await revoke(instance, key["id"], pause_schedules=True)
     made = sorted(revoked["schedules"], key=lambda schedule: schedule["id"])
-    assert made == [{"id": name, "tenant": idle_instance.tenant, "paused": True} for name in ("a", "b")]
-    assert await states(idle_instance) == {"a": True, "b": True, "c": False}
-    kept = (await idle_instance.http.get("/v1/audit", params={"tenant": idle_instance.tenant})).json()["items"]
+    assert made == [{"id": name, "tenant": instance.tenant, "paused": True} for name in ("a", "b")]
+    assert await states(instance) == {"a": True, "b": True, "c": False}
+    kept = (await instance.http.get("/v1/audit", params={"tenant": instance.tenant})).json()["items"]
     assert {entry["object_id"] for entry in kept if entry["action"] == "schedule.pause"} == {"a", "b"}
 
 

@@ -226,15 +226,15 @@ async def test_events_that_are_posted_again_after_an_outage_share_a_run(instance
     assert sorted(request.webhook_id for request in inbox.requests) == sorted([*event_ids, "e0-alone"])
 
 
-async def test_a_start_that_another_process_has_under_way_is_awaited(idle_instance: Instance, inbox: Receiver) -> None:
-    await idle_instance.webhook(inbox.url)
-    shared_run, event = ids.shared_run_id(), shared_event(idle_instance, "e")
-    await idle_instance.store.rows.accept([acceptance(event, shared_run)])
-    again = asyncio.create_task(post(idle_instance, "e"))
-    other = asyncio.create_task(post(idle_instance, "e", data="other"))
+async def test_a_start_that_another_process_has_under_way_is_awaited(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    shared_run, event = ids.shared_run_id(), shared_event(instance, "e")
+    await instance.store.rows.accept([acceptance(event, shared_run)])
+    again = asyncio.create_task(post(instance, "e"))
+    other = asyncio.create_task(post(instance, "e", data="other"))
     await asyncio.sleep(0.3)
     assert not again.done()
-    run_id = await idle_instance.gateway.start_shared(shared_run, [event])
+    run_id = await instance.gateway.start_shared(shared_run, [event])
     assert (await again).json() | {"workflow_id": shared_run, "run_id": run_id} == (await again).json()
     assert (await again).status_code == 200
     problem(await other, 409)
@@ -319,9 +319,9 @@ async def test_requests_that_have_all_ended_start_nothing(
     assert sorted(request.webhook_id for request in inbox.requests) == [*event_ids, "known"]
 
 
-async def test_events_of_shared_runs_are_recognised_while_sharing_is_off(idle_instance: Instance) -> None:
-    answers = await post_together(idle_instance, [f"e{n}" for n in range(8)])
-    async with another_process(idle_instance, max_events_per_run=1) as other:
+async def test_events_of_shared_runs_are_recognised_while_sharing_is_off(instance: Instance) -> None:
+    answers = await post_together(instance, [f"e{n}" for n in range(8)])
+    async with another_process(instance, max_events_per_run=1) as other:
         again = await post_together(other, [f"e{n}" for n in range(8)])
         assert {answer.status_code for answer in again} == {200}
         assert run_ids(again) == run_ids(answers)

@@ -63,8 +63,8 @@ SLOW: dict[str, SlowClient] = {
 
 
 @pytest.fixture
-async def server(idle_instance: Instance) -> AsyncIterator[ApiServer]:
-    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+async def server(instance: Instance) -> AsyncIterator[ApiServer]:
+    app = new_app(instance.settings, instance.store, instance.gateway)
     async with serving(app, TIMEOUTS) as served:
         yield served
 
@@ -84,9 +84,9 @@ async def test_a_slow_client_is_cut_off(server: ApiServer, slow: SlowClient) -> 
     await server.until_alone()
 
 
-async def test_two_hundred_slow_clients_delay_no_other(idle_instance: Instance) -> None:
+async def test_two_hundred_slow_clients_delay_no_other(instance: Instance) -> None:
     """Requests are answered while all the slow ones are connected. They are cut off when they would be without them."""
-    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    app = new_app(instance.settings, instance.store, instance.gateway)
     timeouts = ClientTimeouts(head=5.0, body=6.0)
     limits = {TIMEOUTS.head: timeouts.head, TIMEOUTS.body: timeouts.body}
     kinds = [slow for slow in SLOW.values() if slow.seconds in limits]
@@ -99,7 +99,7 @@ async def test_two_hundred_slow_clients_delay_no_other(idle_instance: Instance) 
             await asyncio.sleep(0.01)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", headers=headers) as http:
             while not all(client.done() for client in clients):
-                answer = await http.post("/v1/events", json={"type": "a", "tenant": idle_instance.tenant})
+                answer = await http.post("/v1/events", json={"type": "a", "tenant": instance.tenant})
                 assert answer.status_code == 202
                 answered_meanwhile += not any(client.done() for client in clients)
                 await asyncio.sleep(0.1)
@@ -117,10 +117,10 @@ async def test_a_slow_body_is_answered_with_408(server: ApiServer) -> None:
         assert await client.until_closed() == b""
 
 
-async def test_a_body_that_comes_steadily_is_waited_for(idle_instance: Instance) -> None:
-    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+async def test_a_body_that_comes_steadily_is_waited_for(instance: Instance) -> None:
+    app = new_app(instance.settings, instance.store, instance.gateway)
     timeouts = ClientTimeouts(body=4.0)
-    body = json.dumps({"type": "a", "tenant": idle_instance.tenant, "data": "x" * 6 * BYTES_PER_SECOND}).encode()
+    body = json.dumps({"type": "a", "tenant": instance.tenant, "data": "x" * 6 * BYTES_PER_SECOND}).encode()
     async with serving(app, timeouts) as server, connected(server.port) as client:
         client.send(KEYED + b"content-length: %d\r\n\r\n" % len(body))
         part = len(body) // 10
@@ -131,9 +131,9 @@ async def test_a_body_that_comes_steadily_is_waited_for(idle_instance: Instance)
         assert (await client.answer())[0] == 202
 
 
-async def test_a_client_that_is_not_slow_keeps_its_connection(idle_instance: Instance) -> None:
+async def test_a_client_that_is_not_slow_keeps_its_connection(instance: Instance) -> None:
     """Each request has its own time: the connection as a whole is older than any timeout."""
-    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    app = new_app(instance.settings, instance.store, instance.gateway)
     timeouts = ClientTimeouts(head=3.0, body=3.0, answer=3.0, rest=3.0)
     async with serving(app, timeouts) as server, connected(server.port) as client:
         while client.age < 4:
@@ -143,8 +143,8 @@ async def test_a_client_that_is_not_slow_keeps_its_connection(idle_instance: Ins
             assert (await client.answer())[0] == 200
 
 
-async def test_pipelined_requests_are_answered_in_order(server: ApiServer, idle_instance: Instance) -> None:
-    body = json.dumps({"type": "a", "tenant": idle_instance.tenant}).encode()
+async def test_pipelined_requests_are_answered_in_order(server: ApiServer, instance: Instance) -> None:
+    body = json.dumps({"type": "a", "tenant": instance.tenant}).encode()
     post = KEYED + b"content-length: %d\r\n\r\n" % len(body) + body
     async with connected(server.port) as client:
         client.send(post + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" + post)
@@ -208,8 +208,8 @@ async def test_unread_answers_take_bounded_memory(monkeypatch: pytest.MonkeyPatc
 # Many connections
 
 
-async def test_one_connection_too_many_closes_the_one_that_has_waited_longest(idle_instance: Instance) -> None:
-    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+async def test_one_connection_too_many_closes_the_one_that_has_waited_longest(instance: Instance) -> None:
+    app = new_app(instance.settings, instance.store, instance.gateway)
     async with AsyncExitStack() as stack, serving(app, max_connections=10) as server:
         clients: list[Connection] = []
         for _ in range(30):
@@ -261,12 +261,12 @@ def post(body: bytes, offer: bytes, is_chunked: bool) -> bytes:
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("offer", [H2C, WEBSOCKET], ids=["h2c", "websocket"])
 async def test_the_body_of_a_request_that_offers_an_upgrade_is_read(
-    idle_instance: Instance, offer: bytes, is_chunked: bool, size: int
+    instance: Instance, offer: bytes, is_chunked: bool, size: int
 ) -> None:
     """Setup: one connection. Timeline: two requests with an offer, one without. It proves that each has its body."""
-    async with serving(idle_instance.app) as server, connected(server.port) as connection:
+    async with serving(instance.app) as server, connected(server.port) as connection:
         for n, offered in enumerate((offer, offer, b"")):
-            event = {"type": "a", "tenant": idle_instance.tenant, "id": f"e{n}", "data": "x" * 500}
+            event = {"type": "a", "tenant": instance.tenant, "id": f"e{n}", "data": "x" * 500}
             request = post(json.dumps(event).encode(), offered, is_chunked)
             for begin in range(0, len(request), size):
                 connection.send(request[begin : begin + size])
@@ -275,14 +275,14 @@ async def test_the_body_of_a_request_that_offers_an_upgrade_is_read(
             assert (status, json.loads(answer)["id"]) == (202, f"e{n}")
 
 
-async def test_upgrade_offers_in_one_packet_are_all_answered(idle_instance: Instance) -> None:
+async def test_upgrade_offers_in_one_packet_are_all_answered(instance: Instance) -> None:
     ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\n"
-    async with serving(idle_instance.app) as server, connected(server.port) as connection:
+    async with serving(instance.app) as server, connected(server.port) as connection:
         connection.send(ask + H2C + b"\r\n" + ask + b"\r\n" + ask + WEBSOCKET + b"\r\n")
         assert [await connection.answer() for _ in range(3)] == [(200, HEALTHY)] * 3
 
 
-async def test_a_tunnel_is_refused(idle_instance: Instance) -> None:
-    async with serving(idle_instance.app) as server, connected(server.port) as connection:
+async def test_a_tunnel_is_refused(instance: Instance) -> None:
+    async with serving(instance.app) as server, connected(server.port) as connection:
         connection.send(b"CONNECT /v1/events HTTP/1.1\r\nhost: x\r\n\r\n")
         assert (await connection.answer())[0] == 405

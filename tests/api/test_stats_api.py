@@ -53,9 +53,9 @@ async def shown(instance: Instance, **query: Any) -> dict[str, Any]:
     return answer.json()  # type: ignore[no-any-return]
 
 
-async def test_a_webhook_has_statistics_of_its_deliveries(idle_instance: Instance) -> None:
-    tenant = idle_instance.tenant
-    await idle_instance.store.rows.write(
+async def test_a_webhook_has_statistics_of_its_deliveries(instance: Instance) -> None:
+    tenant = instance.tenant
+    await instance.store.rows.write(
         [
             report(tenant, "evt_1", None),
             report(tenant, "evt_2", "http_503", "timeout", None),
@@ -64,7 +64,7 @@ async def test_a_webhook_has_statistics_of_its_deliveries(idle_instance: Instanc
             report(tenant, "evt_5", status="held"),
         ]
     )
-    answer = await shown(idle_instance, webhook=f"wh_{tenant}", by="webhook")
+    answer = await shown(instance, webhook=f"wh_{tenant}", by="webhook")
     assert (answer["by"], answer["step"], answer["waiting_capped"]) == ("webhook", None, False)
     (group,) = answer["items"]
     assert group == {
@@ -132,9 +132,9 @@ async def test_a_tenants_key_sees_its_tenant_only(idle_instance: Instance) -> No
     assert [everything[name] for name in (*NAMES, "events", "held")] == [None, None, None, None, 2, 1]
 
 
-async def test_statistics_need_their_scope(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:read"])
-    async with calling(idle_instance.app, key["key"]) as http:
+async def test_statistics_need_their_scope(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant, scopes=["webhooks:read"])
+    async with calling(instance.app, key["key"]) as http:
         problem(await http.get(PATH), 403)
 
 
@@ -153,8 +153,8 @@ async def test_statistics_need_their_scope(idle_instance: Instance) -> None:
         ({"since": "yesterday"}, "since"),
     ],
 )
-async def test_a_bad_query_of_statistics_is_refused(idle_instance: Instance, query: dict[str, Any], path: str) -> None:
-    problem(await idle_instance.http.get(PATH, params=query), 422, path)
+async def test_a_bad_query_of_statistics_is_refused(instance: Instance, query: dict[str, Any], path: str) -> None:
+    problem(await instance.http.get(PATH, params=query), 422, path)
 
 
 async def test_extreme_times_in_a_query_of_statistics_are_answered(idle_instance: Instance) -> None:
@@ -166,13 +166,13 @@ async def test_extreme_times_in_a_query_of_statistics_are_answered(idle_instance
 
 
 async def test_statistics_that_would_be_too_large_are_refused(
-    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await idle_instance.store.rows.write([report(idle_instance.tenant, "evt_1", None)])
+    await instance.store.rows.write([report(instance.tenant, "evt_1", None)])
     monkeypatch.setattr(statistics, "MAX_ROWS", 0)
-    document = problem(await idle_instance.http.get(PATH), 422, "step")
+    document = problem(await instance.http.get(PATH), 422, "step")
     assert "use a shorter period" in document["errors"][0]["detail"]
-    async with serving(new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)) as server:
+    async with serving(new_app(instance.settings, instance.store, instance.gateway)) as server:
         api = Api(f"http://127.0.0.1:{server.port}", KEY)
         found = await asyncio.to_thread(read, api, None)
         assert (found.total, found.webhooks) == (None, None)
@@ -218,16 +218,16 @@ async def write_types(instance: Instance, tenant: str) -> None:
         await instance.store.rows.write(reports[n : n + 100])
 
 
-async def test_statistics_of_very_many_types_delay_no_other_tenant(idle_instance: Instance) -> None:
+async def test_statistics_of_very_many_types_delay_no_other_tenant(instance: Instance) -> None:
     """Setup: a tenant has 2,700 types. Timeline: it asks for them over eight connections, and another tenant posts.
     Proves: each answer is short and complete, and events are accepted meanwhile. Each test checks that no step of the
     event loop takes long.
     """
-    busy = idle_instance.tenant
-    await write_types(idle_instance, busy)
-    key, other = [(await make_key(idle_instance, tenant))["key"] for tenant in (busy, f"{busy}-other")]
+    busy = instance.tenant
+    await write_types(instance, busy)
+    key, other = [(await make_key(instance, tenant))["key"] for tenant in (busy, f"{busy}-other")]
     posted = asyncio.Event()
-    async with serving(new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)) as server:
+    async with serving(new_app(instance.settings, instance.store, instance.gateway)) as server:
 
         def client(of: str) -> httpx.AsyncClient:
             headers = {"authorization": f"Bearer {of}"}

@@ -33,53 +33,51 @@ async def listed(instance: Instance, **query: Any) -> list[str]:
         params["cursor"] = cursor
 
 
-async def test_an_address_can_be_suppressed_listed_and_removed(idle_instance: Instance) -> None:
-    added = await add(idle_instance, "Ann@Acme.example", detail="Asked by phone.")
+async def test_an_address_can_be_suppressed_listed_and_removed(instance: Instance) -> None:
+    added = await add(instance, "Ann@Acme.example", detail="Asked by phone.")
     assert added.status_code == 201
     entry = added.json()
     created_at = entry.pop("created_at")
     assert created_at.endswith("Z")
     assert entry == {
-        "tenant": idle_instance.tenant,
+        "tenant": instance.tenant,
         "address": "ann@acme.example",
         "reason": "manual",
         "detail": "Asked by phone.",
     }
-    assert await listed(idle_instance) == ["ann@acme.example"]
-    assert await idle_instance.store.suppressions.among(idle_instance.tenant, ["ann@acme.example"]) == {
-        "ann@acme.example"
-    }
+    assert await listed(instance) == ["ann@acme.example"]
+    assert await instance.store.suppressions.among(instance.tenant, ["ann@acme.example"]) == {"ann@acme.example"}
 
-    path, query = f"{PATH}/ANN@acme.example", {"tenant": idle_instance.tenant}
-    problem(await idle_instance.http.delete(path), 404)
-    assert (await idle_instance.http.delete(path, params=query)).status_code == 204
-    problem(await idle_instance.http.delete(path, params=query), 404)
-    assert await listed(idle_instance) == []
+    path, query = f"{PATH}/ANN@acme.example", {"tenant": instance.tenant}
+    problem(await instance.http.delete(path), 404)
+    assert (await instance.http.delete(path, params=query)).status_code == 204
+    problem(await instance.http.delete(path, params=query), 404)
+    assert await listed(instance) == []
 
 
-async def test_an_address_that_is_suppressed_already_is_not_changed(idle_instance: Instance) -> None:
-    bounced = Suppression(tenant=idle_instance.tenant, address="ann@acme.example", reason="bounced", detail="550")
-    await idle_instance.store.suppressions.add(bounced)
-    again = await add(idle_instance, "ann@acme.example", detail="mine")
+async def test_an_address_that_is_suppressed_already_is_not_changed(instance: Instance) -> None:
+    bounced = Suppression(tenant=instance.tenant, address="ann@acme.example", reason="bounced", detail="550")
+    await instance.store.suppressions.add(bounced)
+    again = await add(instance, "ann@acme.example", detail="mine")
     assert again.status_code == 200
     assert (again.json()["reason"], again.json()["detail"]) == ("bounced", "550")
 
 
-async def test_a_suppression_without_a_tenant_has_the_default_one(idle_instance: Instance) -> None:
-    assert (await idle_instance.http.post(PATH, json={"address": "ann@acme.example"})).json()["tenant"] == "default"
-    assert await listed(idle_instance) == []
-    assert (await idle_instance.http.delete(f"{PATH}/ann@acme.example")).status_code == 204
+async def test_a_suppression_without_a_tenant_has_the_default_one(instance: Instance) -> None:
+    assert (await instance.http.post(PATH, json={"address": "ann@acme.example"})).json()["tenant"] == "default"
+    assert await listed(instance) == []
+    assert (await instance.http.delete(f"{PATH}/ann@acme.example")).status_code == 204
 
 
-async def test_pages_cover_all_newest_first(idle_instance: Instance) -> None:
+async def test_pages_cover_all_newest_first(instance: Instance) -> None:
     for n in range(5):
-        await add(idle_instance, f"u{n}@acme.example")
-    assert await listed(idle_instance) == [f"u{n}@acme.example" for n in (4, 3, 2, 1, 0)]
-    assert await listed(idle_instance, address="U3@ACME.example") == ["u3@acme.example"]
-    assert await listed(idle_instance, address="unknown") == []
-    await idle_instance.http.post(PATH, json={"tenant": "other", "address": "u3@acme.example"})
-    everyones = await idle_instance.http.get(PATH, params={"address": "u3@acme.example"})
-    assert [item["tenant"] for item in everyones.json()["items"]] == ["other", idle_instance.tenant]
+        await add(instance, f"u{n}@acme.example")
+    assert await listed(instance) == [f"u{n}@acme.example" for n in (4, 3, 2, 1, 0)]
+    assert await listed(instance, address="U3@ACME.example") == ["u3@acme.example"]
+    assert await listed(instance, address="unknown") == []
+    await instance.http.post(PATH, json={"tenant": "other", "address": "u3@acme.example"})
+    everyones = await instance.http.get(PATH, params={"address": "u3@acme.example"})
+    assert [item["tenant"] for item in everyones.json()["items"]] == ["other", instance.tenant]
 
 
 @pytest.mark.parametrize(
@@ -90,19 +88,17 @@ async def test_pages_cover_all_newest_first(idle_instance: Instance) -> None:
         ("Ann <ann@acme.example>", "ann@acme.example"),
     ],
 )
-async def test_an_address_is_found_however_it_is_written(idle_instance: Instance, address: str, kept: str) -> None:
-    assert (await add(idle_instance, address)).json()["address"] == kept
-    assert await listed(idle_instance, address=address) == await listed(idle_instance, address=kept) == [kept]
-    path, query = f"{PATH}/{quote(address, safe='')}", {"tenant": idle_instance.tenant}
-    assert (await idle_instance.http.delete(path, params=query)).status_code == 204
+async def test_an_address_is_found_however_it_is_written(instance: Instance, address: str, kept: str) -> None:
+    assert (await add(instance, address)).json()["address"] == kept
+    assert await listed(instance, address=address) == await listed(instance, address=kept) == [kept]
+    path, query = f"{PATH}/{quote(address, safe='')}", {"tenant": instance.tenant}
+    assert (await instance.http.delete(path, params=query)).status_code == 204
 
 
-async def test_an_invalid_address_that_a_provider_reported_can_be_removed(idle_instance: Instance) -> None:
+async def test_an_invalid_address_that_a_provider_reported_can_be_removed(instance: Instance) -> None:
     """A provider has reported it."""
-    await idle_instance.store.suppressions.add(
-        Suppression(tenant="default", address="root@localhost", reason="bounced")
-    )
-    assert (await idle_instance.http.delete(f"{PATH}/root@localhost")).status_code == 204
+    await instance.store.suppressions.add(Suppression(tenant="default", address="root@localhost", reason="bounced"))
+    assert (await instance.http.delete(f"{PATH}/root@localhost")).status_code == 204
 
 
 @pytest.mark.parametrize(
@@ -142,14 +138,14 @@ def written(text: str) -> str:
         written("2026-01-01T00:00:00+00:00 acme a\0@b.example"),
     ],
 )
-async def test_a_forged_cursor_of_suppressions_is_refused(idle_instance: Instance, cursor: str) -> None:
-    problem(await idle_instance.http.get(PATH, params={"cursor": cursor}), 400, "cursor")
+async def test_a_forged_cursor_of_suppressions_is_refused(instance: Instance, cursor: str) -> None:
+    problem(await instance.http.get(PATH, params={"cursor": cursor}), 400, "cursor")
 
 
-async def test_a_bad_query_of_suppressions_is_refused(idle_instance: Instance) -> None:
-    problem(await idle_instance.http.get(PATH, params={"address": "a\0"}), 422, "address")
-    problem(await idle_instance.http.get(PATH, params={"limit": 0, "tenant": "a b"}), 422, "limit", "tenant")
-    problem(await idle_instance.http.delete(f"{PATH}/a%00@b.example"), 422, "address")
+async def test_a_bad_query_of_suppressions_is_refused(instance: Instance) -> None:
+    problem(await instance.http.get(PATH, params={"address": "a\0"}), 422, "address")
+    problem(await instance.http.get(PATH, params={"limit": 0, "tenant": "a b"}), 422, "limit", "tenant")
+    problem(await instance.http.delete(f"{PATH}/a%00@b.example"), 422, "address")
 
 
 async def test_a_tenant_with_its_maximum_of_suppressions_affects_no_other(temporal: Client, tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ async def test_a_worker_knows_the_time_of_temporal(idle_instance: Instance) -> N
         assert abs(utc_now() - time) < timedelta(minutes=1)
 
 
-async def test_the_system_state_is_for_operators_only(idle_instance: Instance) -> None:
-    for tenant, scopes in ((idle_instance.tenant, ["events:read"]), (None, ["events:read", "webhooks:read"])):
-        key = await make_key(idle_instance, tenant, scopes=scopes)
-        async with calling(idle_instance.app, key["key"]) as http:
+async def test_the_system_state_is_for_operators_only(instance: Instance) -> None:
+    for tenant, scopes in ((instance.tenant, ["events:read"]), (None, ["events:read", "webhooks:read"])):
+        key = await make_key(instance, tenant, scopes=scopes)
+        async with calling(instance.app, key["key"]) as http:
             assert (await http.get("/v1/system")).status_code == 403

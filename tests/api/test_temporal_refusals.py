@@ -35,10 +35,8 @@ async def post_large(instance: Instance, size: int) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("unchecked_size")
 @pytest.mark.parametrize("size", [MORE_THAN_A_BLOB, MORE_THAN_A_MESSAGE])
-async def test_an_event_that_temporal_finds_too_large_is_refused_without_a_retry(
-    idle_instance: Instance, size: int
-) -> None:
-    item = await post_large(idle_instance, size)
+async def test_an_event_that_temporal_finds_too_large_is_refused_without_a_retry(instance: Instance, size: int) -> None:
+    item = await post_large(instance, size)
     assert item["status"] == item["problem"]["status"] == 413
     assert item["problem"]["event_id"] == "large"
     assert item["problem"]["detail"] == "The event, with its 0 deliveries, is larger than Temporal accepts."
@@ -69,12 +67,12 @@ async def test_a_scheduled_event_that_temporal_finds_too_large_is_refused(
 
 
 async def test_a_search_attribute_that_we_made_too_large_is_our_bug(
-    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The namespace has the attribute: nothing for `hookkeeper migrate` to make."""
     monkeypatch.setattr(search_attributes, "fitting_ids", lambda _: ["wh_123456789012"] * 200)
     with capture_logs() as logs:
-        answer = await idle_instance.http.post("/v1/events", json={"type": "a", "tenant": idle_instance.tenant})
+        answer = await instance.http.post("/v1/events", json={"type": "a", "tenant": instance.tenant})
     document = problem(answer, 500)
     assert document["detail"] == "Internal error; it has been logged."
     assert "retry-after" not in answer.headers
@@ -83,26 +81,26 @@ async def test_a_search_attribute_that_we_made_too_large_is_our_bug(
 
 
 async def test_a_refused_schedule_names_its_cron_only_if_that_is_the_reason(
-    idle_instance: Instance,
+    instance: Instance,
 ) -> None:
-    schedule = {"tenant": idle_instance.tenant, "id": "s", "event": {"type": "a"}, "cron": ["0 9 * * *"]}
-    async with forgotten_at_last(idle_instance.temporal):
-        wrong = await idle_instance.http.post("/v1/schedules", json=schedule | {"cron": ["61 * * * *"]})
+    schedule = {"tenant": instance.tenant, "id": "s", "event": {"type": "a"}, "cron": ["0 9 * * *"]}
+    async with forgotten_at_last(instance.temporal):
+        wrong = await instance.http.post("/v1/schedules", json=schedule | {"cron": ["61 * * * *"]})
         problem(wrong, 422, "cron")
-        await idle_instance.http.post("/v1/schedules", json=schedule)
+        await instance.http.post("/v1/schedules", json=schedule)
         with pytest.raises(RPCError, match="notes exceeds limit"):
-            await idle_instance.gateway.schedules.pause(idle_instance.tenant, "s", "x" * 5000)
+            await instance.gateway.schedules.pause(instance.tenant, "s", "x" * 5000)
 
 
 async def test_the_log_has_the_reason_why_temporal_is_unavailable(
-    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*args: object, **kwargs: object) -> str:
         raise RPCError("no such key", RPCStatusCode.PERMISSION_DENIED, b"")
 
     monkeypatch.setattr("hookkeeper.temporal.events.gateway.start_run", refuse)
     with capture_logs() as logs:
-        answer = await idle_instance.http.post("/v1/events", json={"type": "a", "tenant": idle_instance.tenant})
+        answer = await instance.http.post("/v1/events", json={"type": "a", "tenant": instance.tenant})
     assert "no such key" not in problem(answer, 503)["detail"]
     (line,) = logs
     assert "no such key" in line["cause"]

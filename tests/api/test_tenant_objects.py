@@ -41,50 +41,48 @@ async def test_a_tenant_is_there_once_something_names_it(instance: Instance, thi
     problem(await instance.http.post("/v1/tenants", json={"id": instance.tenant}), 409)
 
 
-async def test_a_tenant_keeps_what_it_is_given_and_its_secrets_are_masked(idle_instance: Instance) -> None:
+async def test_a_tenant_keeps_what_it_is_given_and_its_secrets_are_masked(instance: Instance) -> None:
     given = {
-        "id": idle_instance.tenant,
+        "id": instance.tenant,
         "name": "Acme Ltd",
         "metadata": {"plan": "pro"},
         "rate_limit": "5/second",
         "retry": {"schedule": [5]},
         "on_failure": SLACK,
     }
-    made = await idle_instance.http.post("/v1/tenants", json=given)
+    made = await instance.http.post("/v1/tenants", json=given)
     assert made.status_code == 201
     assert "secrettoken" not in made.text
     shown = made.json()
     assert {name: shown[name] for name in ("name", "metadata", "rate_limit")} == {
         name: given[name] for name in ("name", "metadata", "rate_limit")
     }
-    assert (await _change(idle_instance, on_failure=shown["on_failure"]))["on_failure"] == shown["on_failure"]
-    stored = await idle_instance.store.tenants.get(idle_instance.tenant)
+    assert (await _change(instance, on_failure=shown["on_failure"]))["on_failure"] == shown["on_failure"]
+    stored = await instance.store.tenants.get(instance.tenant)
     assert stored
     assert stored.on_failure
     assert stored.on_failure.notifications[0].service == SLACK["notifications"][0]["service"]
     for query, is_found in (("acme", True), ("metadata.plan:pro", True), ("metadata.plan:free", False)):
-        found = (await idle_instance.http.get("/v1/tenants", params={"q": query})).json()["items"]
-        assert (idle_instance.tenant in [tenant["id"] for tenant in found]) is is_found
+        found = (await instance.http.get("/v1/tenants", params={"q": query})).json()["items"]
+        assert (instance.tenant in [tenant["id"] for tenant in found]) is is_found
 
 
-async def test_webhooks_get_the_defaults_of_their_tenant_for_what_they_leave_out(idle_instance: Instance) -> None:
-    await idle_instance.http.post("/v1/tenants", json={"id": idle_instance.tenant})
-    await _change(idle_instance, retry={"schedule": [5]}, on_failure=SLACK, signature_scheme="v1a")
-    first = await idle_instance.webhook(URL)
+async def test_webhooks_get_the_defaults_of_their_tenant_for_what_they_leave_out(instance: Instance) -> None:
+    await instance.http.post("/v1/tenants", json={"id": instance.tenant})
+    await _change(instance, retry={"schedule": [5]}, on_failure=SLACK, signature_scheme="v1a")
+    first = await instance.webhook(URL)
     assert (first["retry"]["schedule"], first["signature_scheme"]) == ([5], "v1a")
     assert len(first["on_failure"]["notifications"]) == 1
-    second = await idle_instance.webhook(URL, retry=None, on_failure=None, signature_scheme="v1")
+    second = await instance.webhook(URL, retry=None, on_failure=None, signature_scheme="v1")
     assert (second["retry"], second["on_failure"], second["signature_scheme"]) == (None, None, "v1")
 
 
 @pytest.mark.parametrize("default", ["v1", "v1a"])
-async def test_the_default_scheme_of_a_tenant_allows_keys_of_the_other(
-    idle_instance: Instance, default: Scheme
-) -> None:
-    await idle_instance.http.post("/v1/tenants", json={"id": idle_instance.tenant, "signature_scheme": default})
+async def test_the_default_scheme_of_a_tenant_allows_keys_of_the_other(instance: Instance, default: Scheme) -> None:
+    await instance.http.post("/v1/tenants", json={"id": instance.tenant, "signature_scheme": default})
     schemes: tuple[Scheme, ...] = ("v1", "v1a")
     for scheme in schemes:
-        assert (await idle_instance.webhook(URL, secret=new_secret(scheme)))["signature_scheme"] == scheme
+        assert (await instance.webhook(URL, secret=new_secret(scheme)))["signature_scheme"] == scheme
 
 
 async def test_events_beyond_the_rate_of_the_tenant_are_refused_for_all_of_its_keys(instance: Instance) -> None:
@@ -139,13 +137,13 @@ async def test_deliveries_that_a_suspension_held_are_sent_when_it_ends(instance:
     assert len(inbox.requests) == 1
 
 
-async def test_a_key_of_a_tenant_sees_its_own_tenant_and_changes_none(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with calling(idle_instance.app, key["key"]) as http:
-        assert [each["id"] for each in (await http.get("/v1/tenants")).json()["items"]] == [idle_instance.tenant]
-        assert (await http.get(f"/v1/tenants/{idle_instance.tenant}")).json()["id"] == idle_instance.tenant
+async def test_a_key_of_a_tenant_sees_its_own_tenant_and_changes_none(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant)
+    async with calling(instance.app, key["key"]) as http:
+        assert [each["id"] for each in (await http.get("/v1/tenants")).json()["items"]] == [instance.tenant]
+        assert (await http.get(f"/v1/tenants/{instance.tenant}")).json()["id"] == instance.tenant
         problem(await http.get("/v1/tenants/default"), 404)
-        problem(await http.patch(f"/v1/tenants/{idle_instance.tenant}", json={"rate_limit": None}), 403)
+        problem(await http.patch(f"/v1/tenants/{instance.tenant}", json={"rate_limit": None}), 403)
 
 
 async def test_a_deleted_tenant_leaves_nothing_but_its_audit_entries(instance: Instance, inbox: Receiver) -> None:

@@ -34,16 +34,16 @@ async def guess_from(server: ApiServer, *forwarded: str) -> int:
         return (await http.get("/v1/webhooks", headers=headers)).status_code
 
 
-async def test_a_client_does_not_choose_the_address_by_which_it_is_limited(idle_instance: Instance) -> None:
-    async with serving(new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)) as server:
+async def test_a_client_does_not_choose_the_address_by_which_it_is_limited(instance: Instance) -> None:
+    async with serving(new_app(instance.settings, instance.store, instance.gateway)) as server:
         made = await guess_until_refused(server, lambda n: [f"198.51.100.{n}"])
     assert LIMIT <= made < 2 * LIMIT
 
 
 @pytest.mark.parametrize("trusted", ["127.0.0.1", "127.0.0.0/8"])
-async def test_behind_a_trusted_proxy_each_client_has_its_own_limit(idle_instance: Instance, trusted: str) -> None:
+async def test_behind_a_trusted_proxy_each_client_has_its_own_limit(instance: Instance, trusted: str) -> None:
     """The proxy adds the client's address to what the client has sent, in the same line or another."""
-    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    app = new_app(instance.settings, instance.store, instance.gateway)
     async with serving(app, trusted_proxies=[trusted]) as server:
         in_one_line = await guess_until_refused(server, lambda n: [f"198.51.100.{n}, 203.0.113.7"])
         in_another = await guess_from(server, "198.51.100.1", "203.0.113.7, 127.0.0.1")

@@ -34,8 +34,8 @@ async def test_a_uid_names_a_webhook_wherever_its_id_does(instance: Instance) ->
     assert (await instance.http.delete("/v1/webhooks/shop", params=named)).status_code == 204
 
 
-async def test_a_uid_is_unique_in_its_tenant(idle_instance: Instance) -> None:
-    http, tenant = idle_instance.http, idle_instance.tenant
+async def test_a_uid_is_unique_in_its_tenant(instance: Instance) -> None:
+    http, tenant = instance.http, instance.tenant
     first = (await http.post("/v1/webhooks", json=HOOK | {"tenant": tenant})).json()
     taken = problem(await http.post("/v1/webhooks", json=HOOK | {"tenant": tenant}), 409)
     assert taken["detail"] == "Another webhook of the tenant has the uid shop."
@@ -47,8 +47,8 @@ async def test_a_uid_is_unique_in_its_tenant(idle_instance: Instance) -> None:
     assert (await http.patch(f"/v1/webhooks/{second['id']}", json={"uid": "shop"})).json()["uid"] == "shop"
 
 
-async def test_a_uid_that_looks_like_an_id_is_refused(idle_instance: Instance) -> None:
-    answer = problem(await idle_instance.http.post("/v1/webhooks", json=HOOK | {"uid": "wh_shop"}), 422)
+async def test_a_uid_that_looks_like_an_id_is_refused(instance: Instance) -> None:
+    answer = problem(await instance.http.post("/v1/webhooks", json=HOOK | {"uid": "wh_shop"}), 422)
     assert answer["errors"] == [{"path": "uid", "detail": "must not begin with `wh_`, as ids of webhooks do"}]
 
 

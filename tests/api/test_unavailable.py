@@ -264,16 +264,16 @@ async def silence() -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("kind", ["closed port", "silent port", "no directory"])
 async def test_requests_are_answered_in_time_without_the_registry(
-    idle_instance: Instance, tmp_path: Path, silence: int, kind: str
+    instance: Instance, tmp_path: Path, silence: int, kind: str
 ) -> None:
     url = {
         "closed port": f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{free_ports().ui}/hookkeeper",
         "silent port": f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{silence}/hookkeeper",
         "no directory": f"sqlite+aiosqlite:///{tmp_path}/missing/registry.db",
     }[kind]
-    event = {"type": "order.paid", "tenant": idle_instance.tenant, "id": "lost"}
-    webhook = {"url": "https://acme.example/", "tenant": idle_instance.tenant}
-    async with without_registry(idle_instance, url) as http:
+    event = {"type": "order.paid", "tenant": instance.tenant, "id": "lost"}
+    webhook = {"url": "https://acme.example/", "tenant": instance.tenant}
+    async with without_registry(instance, url) as http:
         await asyncio.gather(
             all_unavailable(
                 http.post("/v1/events", json=event),
@@ -286,10 +286,10 @@ async def test_requests_are_answered_in_time_without_the_registry(
                 http.post("/v1/webhooks/wh_x/test"),
                 http.get("/readyz"),
             ),
-            each_unavailable(idle_instance, http, 3),
+            each_unavailable(instance, http, 3),
         )
         assert (await http.get("/healthz")).status_code == 200
-    answer = await idle_instance.http.get("/v1/events/lost", params={"tenant": idle_instance.tenant})
+    answer = await instance.http.get("/v1/events/lost", params={"tenant": instance.tenant})
     problem(answer, 404)
 
 

@@ -88,8 +88,8 @@ async def stored_headers(instance: Instance, webhook_id: str) -> dict[str, str]:
 # Create
 
 
-async def test_a_webhook_needs_a_url_only(idle_instance: Instance) -> None:
-    answer = await idle_instance.http.post("/v1/webhooks", json={"url": URL})
+async def test_a_webhook_needs_a_url_only(instance: Instance) -> None:
+    answer = await instance.http.post("/v1/webhooks", json={"url": URL})
     assert answer.status_code == 201
     made = answer.json()
     assert re.fullmatch(r"wh_[0-9a-z]{12,32}", made.pop("id"))
@@ -138,7 +138,7 @@ async def test_a_webhook_needs_a_url_only(idle_instance: Instance) -> None:
     }
 
 
-async def test_a_webhook_keeps_all_given_fields(idle_instance: Instance) -> None:
+async def test_a_webhook_keeps_all_given_fields(instance: Instance) -> None:
     given: dict[str, Any] = {
         "url": f"{URL}?key=1",
         "name": "Orders 😀",
@@ -154,17 +154,17 @@ async def test_a_webhook_keeps_all_given_fields(idle_instance: Instance) -> None
         "enabled": False,
         "metadata": {"team": "ö"},
     }
-    made = await idle_instance.webhook(**given)
-    shown = await show(idle_instance, made["id"])
+    made = await instance.webhook(**given)
+    shown = await show(instance, made["id"])
     assert {name: shown[name] for name in given} == given
     assert shown == {name: made[name] for name in SHOWN}
 
 
 @pytest.mark.parametrize("policy", [{"schedule": []}, {"initial": 1.5, "attempts": 3}, {"coefficient": 10}, {}])
-async def test_a_retry_policy_is_shown_as_it_was_given(idle_instance: Instance, policy: dict[str, Any]) -> None:
-    made = await idle_instance.webhook(URL, retry=policy)
+async def test_a_retry_policy_is_shown_as_it_was_given(instance: Instance, policy: dict[str, Any]) -> None:
+    made = await instance.webhook(URL, retry=policy)
     assert made["retry"] == policy
-    assert (await show(idle_instance, made["id"]))["retry"] == policy
+    assert (await show(instance, made["id"]))["retry"] == policy
 
 
 async def test_a_webhook_signs_with_a_given_secret(instance: Instance, inbox: Receiver) -> None:
@@ -213,14 +213,14 @@ async def test_a_secret_of_another_scheme_is_refused(idle_instance: Instance, sc
 # Secrets
 
 
-async def test_only_creation_and_rotation_show_a_secret(idle_instance: Instance) -> None:
-    made = await idle_instance.webhook(URL, headers={"authorization": "Bearer header-secret"})
+async def test_only_creation_and_rotation_show_a_secret(instance: Instance) -> None:
+    made = await instance.webhook(URL, headers={"authorization": "Bearer header-secret"})
     path = f"/v1/webhooks/{made['id']}"
     answers = [
-        await idle_instance.http.get(path),
-        await idle_instance.http.get("/v1/webhooks"),
-        await idle_instance.http.patch(path, json={"name": "new"}),
-        await idle_instance.http.post(f"{path}/test"),
+        await instance.http.get(path),
+        await instance.http.get("/v1/webhooks"),
+        await instance.http.patch(path, json={"name": "new"}),
+        await instance.http.post(f"{path}/test"),
     ]
     for answer in answers:
         assert answer.is_success
@@ -229,7 +229,7 @@ async def test_only_creation_and_rotation_show_a_secret(idle_instance: Instance)
     assert "header-secret" not in json.dumps(made)
     assert made["headers"] == {"authorization": "********"}
     assert set(answers[0].json()) == set(answers[2].json()) == SHOWN
-    assert (await idle_instance.http.get(f"{path}/secret")).json()["secret"] == made["secret"]
+    assert (await instance.http.get(f"{path}/secret")).json()["secret"] == made["secret"]
 
 
 @pytest.mark.parametrize(("body", "grace"), [(None, 86400), ({}, 86400), ({"grace": 60}, 60)])
@@ -265,33 +265,33 @@ async def test_without_grace_the_old_key_signs_no_more(instance: Instance, inbox
     assert len(request.headers["webhook-signature"].split()) == 1
 
 
-async def test_a_second_rotation_keeps_the_key_that_receivers_have(idle_instance: Instance) -> None:
+async def test_a_second_rotation_keeps_the_key_that_receivers_have(instance: Instance) -> None:
     """A repeated request would end it."""
-    made = await idle_instance.webhook(URL)
+    made = await instance.webhook(URL)
     path = f"/v1/webhooks/{made['id']}"
     given = {"secret": new_secret("v1")}
-    first = await idle_instance.http.post(f"{path}/rotate-secret", json=given)
-    again = await idle_instance.http.post(f"{path}/rotate-secret", json=given)
+    first = await instance.http.post(f"{path}/rotate-secret", json=given)
+    again = await instance.http.post(f"{path}/rotate-secret", json=given)
     assert (again.status_code, again.json()) == (200, first.json())
-    refused = await idle_instance.http.post(f"{path}/rotate-secret")
+    refused = await instance.http.post(f"{path}/rotate-secret")
     assert refused.status_code == 409
     assert first.json()["previous_secret_expires_at"] in refused.json()["detail"]
-    stored = await idle_instance.store.webhooks.get(made["id"])
+    stored = await instance.store.webhooks.get(made["id"])
     assert stored
     assert (stored.secret, stored.previous_secret) == (given["secret"], made["secret"])
-    await idle_instance.http.post(f"{path}/rotate-secret", json={"secret": made["secret"]})
-    stored = await idle_instance.store.webhooks.get(made["id"])
+    await instance.http.post(f"{path}/rotate-secret", json={"secret": made["secret"]})
+    stored = await instance.store.webhooks.get(made["id"])
     assert stored
     assert (stored.secret, stored.previous_secret) == (made["secret"], given["secret"])
-    await idle_instance.http.post(f"{path}/rotate-secret", json={"end_previous": True})
-    stored = await idle_instance.store.webhooks.get(made["id"])
+    await instance.http.post(f"{path}/rotate-secret", json={"end_previous": True})
+    stored = await instance.store.webhooks.get(made["id"])
     assert stored
     assert stored.previous_secret == made["secret"]
 
 
-async def test_a_rotation_keeps_the_scheme(idle_instance: Instance) -> None:
-    made = await idle_instance.webhook(URL, signature_scheme="v1a")
-    rotated = (await idle_instance.http.post(f"/v1/webhooks/{made['id']}/rotate-secret")).json()
+async def test_a_rotation_keeps_the_scheme(instance: Instance) -> None:
+    made = await instance.webhook(URL, signature_scheme="v1a")
+    rotated = (await instance.http.post(f"/v1/webhooks/{made['id']}/rotate-secret")).json()
     assert rotated["public_key"] == public_key(rotated["secret"]) != made["public_key"]
 
 
@@ -320,17 +320,17 @@ async def test_pages_cover_all_exactly_once_newest_first(idle_instance: Instance
     assert [webhook["id"] for webhook in found] == made[::-1]
 
 
-async def test_a_page_of_large_webhooks_has_fewer_items(idle_instance: Instance) -> None:
+async def test_a_page_of_large_webhooks_has_fewer_items(instance: Instance) -> None:
     text = json.dumps("x" * 60_000)
     calls = [{"http": {"url": URL, "body": text}}] * 3
     for _ in range(9):
-        await idle_instance.webhook(URL, payload={"template": text}, notifications=calls)
+        await instance.webhook(URL, payload={"template": text}, notifications=calls)
     sizes: list[int] = []
     cursor: str | None = None
     while not sizes or cursor:
-        query: dict[str, Any] = {"tenant": idle_instance.tenant, "limit": 100}
+        query: dict[str, Any] = {"tenant": instance.tenant, "limit": 100}
         query |= {"cursor": cursor} if cursor else {}
-        answer = await idle_instance.http.get("/v1/webhooks", params=query)
+        answer = await instance.http.get("/v1/webhooks", params=query)
         assert len(answer.content) < 2**20 + 2**14
         sizes.append(len(answer.json()["items"]))
         cursor = answer.json()["next_cursor"]
@@ -382,49 +382,49 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("field", CHANGES)
-async def test_a_change_sets_only_the_given_fields(idle_instance: Instance, field: str) -> None:
-    made = await idle_instance.webhook(
+async def test_a_change_sets_only_the_given_fields(instance: Instance, field: str) -> None:
+    made = await instance.webhook(
         URL, name="old", events=["old"], retry={"schedule": [1]}, headers={"x-old": "1"}, metadata={"old": "1"}
     )
-    before = await show(idle_instance, made["id"])
-    after = await change(idle_instance, made["id"], **{field: CHANGES[field]})
-    assert after == await show(idle_instance, made["id"])
+    before = await show(instance, made["id"])
+    after = await change(instance, made["id"], **{field: CHANGES[field]})
+    assert after == await show(instance, made["id"])
     assert {name for name in after if after[name] != before[name]} == {field, "updated_at"}
     assert after[field] == ({"x-new": "********"} if field == "headers" else CHANGES[field])
 
 
-async def test_a_retry_policy_can_be_reset_to_the_default(idle_instance: Instance) -> None:
-    made = await idle_instance.webhook(URL, retry={"schedule": [1]})
-    assert (await change(idle_instance, made["id"], name="x"))["retry"] == {"schedule": [1]}
-    assert (await change(idle_instance, made["id"], retry=None))["retry"] is None
-    assert (await show(idle_instance, made["id"]))["retry"] is None
+async def test_a_retry_policy_can_be_reset_to_the_default(instance: Instance) -> None:
+    made = await instance.webhook(URL, retry={"schedule": [1]})
+    assert (await change(instance, made["id"], name="x"))["retry"] == {"schedule": [1]}
+    assert (await change(instance, made["id"], retry=None))["retry"] is None
+    assert (await show(instance, made["id"]))["retry"] is None
 
 
-async def test_a_masked_header_keeps_its_stored_value(idle_instance: Instance) -> None:
-    made = await idle_instance.webhook(URL, headers={"Authorization": "Bearer 1", "x-two": "2", "x-three": "3"})
+async def test_a_masked_header_keeps_its_stored_value(instance: Instance) -> None:
+    made = await instance.webhook(URL, headers={"Authorization": "Bearer 1", "x-two": "2", "x-three": "3"})
     headers = made["headers"] | {"x-two": "new"}
     del headers["x-three"]
-    await change(idle_instance, made["id"], headers=headers)
-    assert await stored_headers(idle_instance, made["id"]) == {"Authorization": "Bearer 1", "x-two": "new"}
+    await change(instance, made["id"], headers=headers)
+    assert await stored_headers(instance, made["id"]) == {"Authorization": "Bearer 1", "x-two": "new"}
 
-    await change(idle_instance, made["id"], headers={"authorization": "********"})
-    assert await stored_headers(idle_instance, made["id"]) == {"authorization": "Bearer 1"}
+    await change(instance, made["id"], headers={"authorization": "********"})
+    assert await stored_headers(instance, made["id"]) == {"authorization": "Bearer 1"}
 
 
-async def test_a_mask_with_nothing_behind_it_is_refused(idle_instance: Instance) -> None:
+async def test_a_mask_with_nothing_behind_it_is_refused(instance: Instance) -> None:
     masked = {"url": URL, "headers": {"authorization": "********"}}
-    problem(await idle_instance.http.post("/v1/webhooks", json=masked), 422, "headers")
-    made = await idle_instance.webhook(URL, headers={"x-one": "1"})
-    problem(await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json=masked), 422, "headers")
-    assert await stored_headers(idle_instance, made["id"]) == {"x-one": "1"}
+    problem(await instance.http.post("/v1/webhooks", json=masked), 422, "headers")
+    made = await instance.webhook(URL, headers={"x-one": "1"})
+    problem(await instance.http.patch(f"/v1/webhooks/{made['id']}", json=masked), 422, "headers")
+    assert await stored_headers(instance, made["id"]) == {"x-one": "1"}
 
 
-async def test_a_disabled_webhook_shows_its_reason_and_time(idle_instance: Instance) -> None:
-    made = await idle_instance.webhook(URL)
-    disabled = await change(idle_instance, made["id"], enabled=False)
+async def test_a_disabled_webhook_shows_its_reason_and_time(instance: Instance) -> None:
+    made = await instance.webhook(URL)
+    disabled = await change(instance, made["id"], enabled=False)
     assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "manual")
     assert TIME.fullmatch(disabled["disabled_at"])
-    enabled = await change(idle_instance, made["id"], enabled=True)
+    enabled = await change(instance, made["id"], enabled=True)
     assert (enabled["enabled"], enabled["disabled_reason"], enabled["disabled_at"]) == (True, None, None)
 
 
@@ -445,35 +445,35 @@ async def test_a_disabled_webhook_shows_its_reason_and_time(idle_instance: Insta
     ],
     ids=str,
 )
-async def test_a_change_of_a_fixed_field_is_refused(idle_instance: Instance, changes: dict[str, Any]) -> None:
-    made = await idle_instance.webhook(URL)
-    before = await show(idle_instance, made["id"])
-    answer = await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json={"description": "no", **changes})
+async def test_a_change_of_a_fixed_field_is_refused(instance: Instance, changes: dict[str, Any]) -> None:
+    made = await instance.webhook(URL)
+    before = await show(instance, made["id"])
+    answer = await instance.http.patch(f"/v1/webhooks/{made['id']}", json={"description": "no", **changes})
     problem(answer, 422, *changes)
-    assert await show(idle_instance, made["id"]) == before
+    assert await show(instance, made["id"]) == before
 
 
-async def test_secret_headers_stay_with_their_host(idle_instance: Instance) -> None:
+async def test_secret_headers_stay_with_their_host(instance: Instance) -> None:
     """A key that may change a webhook, but not read its headers, cannot have them sent to another host."""
-    made = await idle_instance.webhook(URL, headers={"authorization": "Bearer secret"})
+    made = await instance.webhook(URL, headers={"authorization": "Bearer secret"})
     path = f"/v1/webhooks/{made['id']}"
     for body in ({"url": "https://evil.example/"}, {"url": "http://acme.example/hook"}):
-        problem(await idle_instance.http.patch(path, json=body), 422, "headers")
-        problem(await idle_instance.http.patch(path, json={**body, "headers": made["headers"]}), 422, "headers")
-    await change(idle_instance, made["id"], url=f"{URL}/v2")
-    assert await stored_headers(idle_instance, made["id"]) == {"authorization": "Bearer secret"}
-    await change(idle_instance, made["id"], url="https://other.example/", headers={"authorization": "Bearer new"})
-    assert await stored_headers(idle_instance, made["id"]) == {"authorization": "Bearer new"}
-    await change(idle_instance, made["id"], url="https://third.example/", headers={})
+        problem(await instance.http.patch(path, json=body), 422, "headers")
+        problem(await instance.http.patch(path, json={**body, "headers": made["headers"]}), 422, "headers")
+    await change(instance, made["id"], url=f"{URL}/v2")
+    assert await stored_headers(instance, made["id"]) == {"authorization": "Bearer secret"}
+    await change(instance, made["id"], url="https://other.example/", headers={"authorization": "Bearer new"})
+    assert await stored_headers(instance, made["id"]) == {"authorization": "Bearer new"}
+    await change(instance, made["id"], url="https://third.example/", headers={})
 
 
-async def test_a_change_that_leaves_no_target_is_refused(idle_instance: Instance) -> None:
-    path = f"/v1/webhooks/{(await idle_instance.webhook(URL))['id']}"
-    answer = await idle_instance.http.patch(path, json={"url": None})
+async def test_a_change_that_leaves_no_target_is_refused(instance: Instance) -> None:
+    path = f"/v1/webhooks/{(await instance.webhook(URL))['id']}"
+    answer = await instance.http.patch(path, json={"url": None})
     assert "url, emails or notifications" in problem(answer, 422)["detail"]
-    answer = await idle_instance.http.patch(path, json={"url": None, "emails": [{"to": ["ann@acme.example"]}]})
+    answer = await instance.http.patch(path, json={"url": None, "emails": [{"to": ["ann@acme.example"]}]})
     assert (answer.status_code, answer.json()["url"]) == (200, None)
-    answer = await idle_instance.http.patch(path, json={"emails": []})
+    answer = await instance.http.patch(path, json={"emails": []})
     problem(answer, 422)
 
 
@@ -501,9 +501,9 @@ async def test_a_deleted_webhook_is_not_listed_and_gets_no_event(idle_instance: 
         ("POST", "/test"),
     ],
 )
-async def test_an_unknown_webhook_is_answered_with_404(idle_instance: Instance, method: str, suffix: str) -> None:
+async def test_an_unknown_webhook_is_answered_with_404(instance: Instance, method: str, suffix: str) -> None:
     json_ = {"headers": {"x-a": "1"}} if method == "PATCH" else None
-    answer = await idle_instance.http.request(method, f"/v1/webhooks/wh_unknown{suffix}", json=json_)
+    answer = await instance.http.request(method, f"/v1/webhooks/wh_unknown{suffix}", json=json_)
     problem(answer, 404)
 
 

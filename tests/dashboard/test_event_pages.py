@@ -35,12 +35,12 @@ async def test_events_are_listed_newest_first_with_filters(instance: Instance) -
         assert "No event matches" in (await browser.page(f"/events?tenant={instance.tenant}&status=failed")).text
 
 
-async def test_blanks_around_the_text_of_a_filter_are_ignored(idle_instance: Instance) -> None:
-    event = await idle_instance.send()
-    await until_indexed(idle_instance, event["id"])
-    async with browsing(idle_instance.app) as browser:
+async def test_blanks_around_the_text_of_a_filter_are_ignored(instance: Instance) -> None:
+    event = await instance.send()
+    await until_indexed(instance, event["id"])
+    async with browsing(instance.app) as browser:
         given = {
-            "tenant": f" {idle_instance.tenant}",
+            "tenant": f" {instance.tenant}",
             "id_prefix": f"{event['id']} ",
             "type": " order.paid ",
             "webhook": " ",
@@ -49,44 +49,44 @@ async def test_blanks_around_the_text_of_a_filter_are_ignored(idle_instance: Ins
         assert event["id"] in page.text
 
 
-async def test_an_id_from_a_log_is_found_without_its_tenant(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app) as browser:
+async def test_an_id_from_a_log_is_found_without_its_tenant(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app) as browser:
         answer = await browser.get("/events/evt_1")
         assert (answer.status_code, answer.headers["location"]) == (303, "/events?id_prefix=evt_1")
         assert (await browser.get("/events/evt_1?tenant=acme")).status_code == 404
-    async with browsing(idle_instance.app, key["key"]) as browser:
+    async with browsing(instance.app, key["key"]) as browser:
         assert (await browser.get("/events/evt_1")).status_code == 404
 
 
-async def test_events_of_a_time_are_found(idle_instance: Instance) -> None:
-    event = await idle_instance.send()
-    await until_indexed(idle_instance, event["id"])
-    given = {"tenant": idle_instance.tenant, "since": "2026-01-02T03:04Z", "until": "2999-01-02T03:04Z"}
-    async with browsing(idle_instance.app) as browser:
+async def test_events_of_a_time_are_found(instance: Instance) -> None:
+    event = await instance.send()
+    await until_indexed(instance, event["id"])
+    given = {"tenant": instance.tenant, "since": "2026-01-02T03:04Z", "until": "2999-01-02T03:04Z"}
+    async with browsing(instance.app) as browser:
         answer = await browser.http.get("/events", params=given)
         assert event["id"] in answer.text
         shown = fields(answer.text)
         assert (shown["since"], shown["until"], shown["zone"]) == ("2026-01-02T03:04", "2999-01-02T03:04", "UTC")
-        assert shown["tenant"] == idle_instance.tenant, "the next search has it too"
+        assert shown["tenant"] == instance.tenant, "the next search has it too"
         answer = await browser.http.get("/events", params=given | {"until": "2026-01-02T03:05Z"})
         assert event["id"] not in answer.text
 
 
 @pytest.mark.parametrize(("until", "is_found"), [("09:00", False), ("09:02", True)])
 async def test_a_time_of_the_date_picker_is_of_the_zone_that_the_form_names(
-    idle_instance: Instance, until: str, is_found: bool
+    instance: Instance, until: str, is_found: bool
 ) -> None:
-    accepted = report(idle_instance.tenant, "evt_1")._replace(accepted_at=datetime(2026, 1, 2, 0, 1, tzinfo=UTC))
-    await idle_instance.store.rows.write([accepted])
-    given = {"tenant": idle_instance.tenant, "until": f"2026-01-02T{until}", "zone": "Asia/Tokyo"}
-    async with browsing(idle_instance.app) as browser:
+    accepted = report(instance.tenant, "evt_1")._replace(accepted_at=datetime(2026, 1, 2, 0, 1, tzinfo=UTC))
+    await instance.store.rows.write([accepted])
+    given = {"tenant": instance.tenant, "until": f"2026-01-02T{until}", "zone": "Asia/Tokyo"}
+    async with browsing(instance.app) as browser:
         answer = await browser.http.get("/events", params=given)
     assert ("evt_1" in answer.text) is is_found
     shown = fields(answer.text)
     assert (shown["until"], shown["zone"]) == (given["until"], "Asia/Tokyo")
     assert "Until (Asia/Tokyo)" in Page(answer.text).text
-    (chip,) = (link for link in Page(answer.text).links() if link == f"/events?tenant={idle_instance.tenant}")
+    (chip,) = (link for link in Page(answer.text).links() if link == f"/events?tenant={instance.tenant}")
     assert chip
 
 
@@ -95,11 +95,11 @@ def fields(html: str, action: str = "/events") -> dict[str, str]:
     return Form(html, action).fields
 
 
-async def test_a_long_list_has_pages(idle_instance: Instance) -> None:
-    ids = [(await idle_instance.send(id=f"evt_{n:03}"))["id"] for n in range(60)]
-    await until_indexed(idle_instance, ids[-1])
-    seen, path = "", f"/events?tenant={idle_instance.tenant}&type=order.paid"
-    async with browsing(idle_instance.app) as browser:
+async def test_a_long_list_has_pages(instance: Instance) -> None:
+    ids = [(await instance.send(id=f"evt_{n:03}"))["id"] for n in range(60)]
+    await until_indexed(instance, ids[-1])
+    seen, path = "", f"/events?tenant={instance.tenant}&type=order.paid"
+    async with browsing(instance.app) as browser:
         for _ in range(3):
             page = await browser.page(path)
             seen += page.text
@@ -114,13 +114,13 @@ async def test_a_long_list_has_pages(idle_instance: Instance) -> None:
 
 
 async def test_a_filter_that_cannot_be_used_is_explained_at_its_field_and_nothing_typed_is_lost(
-    idle_instance: Instance,
+    instance: Instance,
 ) -> None:
-    event = await idle_instance.send()
-    await until_indexed(idle_instance, event["id"])
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    event = await instance.send()
+    await until_indexed(instance, event["id"])
+    webhook = await instance.webhook("http://127.0.0.1:9000/")
     given = {"status_code": "abc", "type": "order.paid", "since": "soon", "min_attempts": "1"}
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         for path in ("/events", f"/webhooks/{webhook['id']}/deliveries"):
             answer = await browser.http.get(path, params=given | {"status": "unknown"})
             assert answer.status_code == 422
@@ -174,10 +174,10 @@ def suggested(html: str, field: str) -> list[str]:
     return re.findall(r'value="([^"]+)"', options)
 
 
-async def test_each_part_of_a_filter_can_be_removed(idle_instance: Instance) -> None:
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop")
+async def test_each_part_of_a_filter_can_be_removed(instance: Instance) -> None:
+    webhook = await instance.webhook("http://127.0.0.1:9000/", name="Shop")
     path = f"/events?type=order.paid&type=a.b&webhook={webhook['id']}&min_attempts=2&last=1h"
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         html = (await browser.get(path)).text
     assert re.findall(r'aria-label="Remove ([^"]+)"', html) == [
         *("type: order.paid", "type: a.b", "webhook: Shop", "attempts from: 2", "last: hour")
@@ -187,11 +187,11 @@ async def test_each_part_of_a_filter_can_be_removed(idle_instance: Instance) -> 
     assert {("type", "a.b"), ("min_attempts", "2")} <= set(hidden), "the next search has them too"
 
 
-async def test_each_event_names_its_cause(idle_instance: Instance) -> None:
+async def test_each_event_names_its_cause(instance: Instance) -> None:
     """Setup: an event that retries, one of three webhooks of which one has failed, one that is held."""
-    tenant = idle_instance.tenant
-    shop = (await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop"))["id"]
-    crm = (await idle_instance.webhook("http://127.0.0.1:9000/", name="CRM"))["id"]
+    tenant = instance.tenant
+    shop = (await instance.webhook("http://127.0.0.1:9000/", name="Shop"))["id"]
+    crm = (await instance.webhook("http://127.0.0.1:9000/", name="CRM"))["id"]
     later = utc_now() + timedelta(minutes=5)
     refused = Attempt(number=1, started_at=utc_now(), duration_ms=1, status_code=503, error="http_503")
     late = refused.model_copy(update={"number": 2, "status_code": None, "error": "timeout"})
@@ -201,9 +201,9 @@ async def test_each_event_names_its_cause(idle_instance: Instance) -> None:
     other = Delivery(id="wh_other", webhook_id="wh_other")
     for event_id, deliveries in (("evt_1", (retrying,)), ("evt_2", (retrying, failed, other)), ("evt_3", (held,))):
         row = needing_attention(report(tenant, event_id))
-        await idle_instance.store.rows.write([row._replace(deliveries=deliveries)])
-    key = await make_key(idle_instance, tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+        await instance.store.rows.write([row._replace(deliveries=deliveries)])
+    key = await make_key(instance, tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         html = (await browser.get("/events")).text
         shown = {
             re.search(r"evt_\d", row)[0]: " ".join(Page(f"<tr{row}").text.split())  # type: ignore[index]
@@ -314,21 +314,21 @@ async def test_texts_of_tenants_and_receivers_are_escaped(instance: Instance, in
     assert json.dumps(HOSTILE) in page.text
 
 
-async def test_only_operators_see_links_to_temporal(idle_instance: Instance) -> None:
+async def test_only_operators_see_links_to_temporal(instance: Instance) -> None:
     """A customer cannot open the web UI of Temporal, which shows all tenants."""
-    event = await idle_instance.send()
-    schedule = {"cron": ["0 8 * * *"], "event": {"type": "report.due"}, "tenant": idle_instance.tenant}
-    made = (await idle_instance.http.post("/v1/schedules", json=schedule)).json()
-    key = await make_key(idle_instance, idle_instance.tenant)
-    path = f"/events/{event['id']}?tenant={idle_instance.tenant}"
+    event = await instance.send()
+    schedule = {"cron": ["0 8 * * *"], "event": {"type": "report.due"}, "tenant": instance.tenant}
+    made = (await instance.http.post("/v1/schedules", json=schedule)).json()
+    key = await make_key(instance, instance.tenant)
+    path = f"/events/{event['id']}?tenant={instance.tenant}"
     for used, is_operator in ((key["key"], False), (KEY, True)):
-        async with browsing(idle_instance.app, used) as browser:
+        async with browsing(instance.app, used) as browser:
             assert ("temporal-ui.test" in (await browser.get(path)).text) is is_operator
             async with asyncio.timeout(WAIT_TIMEOUT):
-                while made["id"] not in (text := (await browser.get(f"/schedules?tenant={idle_instance.tenant}")).text):
+                while made["id"] not in (text := (await browser.get(f"/schedules?tenant={instance.tenant}")).text):
                     await asyncio.sleep(0.1)
             assert ("temporal-ui.test" in text) is is_operator
-    await idle_instance.http.delete(f"/v1/schedules/{made['id']}?tenant={idle_instance.tenant}")
+    await instance.http.delete(f"/v1/schedules/{made['id']}?tenant={instance.tenant}")
 
 
 async def test_events_of_another_tenant_are_not_found(instance: Instance) -> None:

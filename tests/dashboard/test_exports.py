@@ -32,11 +32,11 @@ async def add_events(instance: Instance, count: int) -> None:
     )
 
 
-async def test_events_are_exported_with_the_filter_of_their_list(idle_instance: Instance) -> None:
+async def test_events_are_exported_with_the_filter_of_their_list(instance: Instance) -> None:
     count = ROWS_AT_ONCE + 20
-    await add_events(idle_instance, count)
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+    await add_events(instance, count)
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         links = (await browser.page("/events?delivery_status=failed")).links()
         assert {"/events/export.csv?delivery_status=failed", "/events/export.json?delivery_status=failed"} <= links
         answer = await browser.get("/events/export.csv?delivery_status=failed")
@@ -45,22 +45,22 @@ async def test_events_are_exported_with_the_filter_of_their_list(idle_instance: 
         rows = rows_of(answer.text)
         assert [row["id"] for row in rows] == [f"evt_{n:04}" for n in range(count)]
         assert {(row["latest.status"], row["latest.error"], row["tenant"]) for row in rows} == {
-            ("failed", "http_500", idle_instance.tenant)
+            ("failed", "http_500", instance.tenant)
         }
         assert rows_of((await browser.get("/events/export.csv?delivery_status=succeeded")).text) == []
         found = (await browser.get("/events/export.json")).json()
         assert (len(found["items"]), found["cut_off"]) == (count, None)
-        listed = (await idle_instance.http.get("/v1/events", params={"tenant": idle_instance.tenant})).json()
+        listed = (await instance.http.get("/v1/events", params={"tenant": instance.tenant})).json()
         assert found["items"][0].keys() == listed["items"][0].keys()
         assert (await browser.get("/events/export.csv?status=nowhere")).status_code == 422
         assert (await browser.get("/events/export.xls")).status_code == 422
 
 
-async def test_webhooks_and_the_audit_log_are_exported_without_formulas_and_secrets(idle_instance: Instance) -> None:
-    webhook = await idle_instance.webhook("https://shop.example/", name=FORMULA, headers={"x-key": "s3cret"})
-    await idle_instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")
-    owner = f"?tenant={idle_instance.tenant}"
-    async with browsing(idle_instance.app) as browser:
+async def test_webhooks_and_the_audit_log_are_exported_without_formulas_and_secrets(instance: Instance) -> None:
+    webhook = await instance.webhook("https://shop.example/", name=FORMULA, headers={"x-key": "s3cret"})
+    await instance.http.post(f"/v1/webhooks/{webhook['id']}/pause")
+    owner = f"?tenant={instance.tenant}"
+    async with browsing(instance.app) as browser:
         (row,) = rows_of((await browser.get(f"/webhooks/export.csv{owner}&status=paused")).text)
         assert (row["id"], row["name"], row["health.status"]) == (webhook["id"], f"'{FORMULA}", "paused")
         found = await browser.get(f"/webhooks/export.json{owner}")
@@ -74,18 +74,18 @@ async def test_webhooks_and_the_audit_log_are_exported_without_formulas_and_secr
         assert deliveries.text.startswith("event_id,")
 
 
-async def test_a_customer_exports_only_what_is_theirs(idle_instance: Instance) -> None:
-    await add_events(idle_instance, 3)
-    async with visiting(idle_instance, tenant="someone-else") as (browser, _):
+async def test_a_customer_exports_only_what_is_theirs(instance: Instance) -> None:
+    await add_events(instance, 3)
+    async with visiting(instance, tenant="someone-else") as (browser, _):
         assert rows_of((await browser.get("/events/export.csv")).text) == []
-        assert (await browser.get(f"/events/export.csv?tenant={idle_instance.tenant}")).status_code == 403
+        assert (await browser.get(f"/events/export.csv?tenant={instance.tenant}")).status_code == 403
         assert (await browser.get("/audit/export.csv")).status_code == 403
 
 
-async def test_a_tenant_exports_two_lists_at_once_and_another_one_too(idle_instance: Instance) -> None:
-    limit = idle_instance.app.state.api.exports
-    busy, other = await make_key(idle_instance, "busy"), await make_key(idle_instance, "other")
-    async with browsing(idle_instance.app, busy["key"]) as busy_one, browsing(idle_instance.app, other["key"]) as calm:
+async def test_a_tenant_exports_two_lists_at_once_and_another_one_too(instance: Instance) -> None:
+    limit = instance.app.state.api.exports
+    busy, other = await make_key(instance, "busy"), await make_key(instance, "other")
+    async with browsing(instance.app, busy["key"]) as busy_one, browsing(instance.app, other["key"]) as calm:
         while limit.acquire_now("busy"):
             pass
         held = limit.held("busy")

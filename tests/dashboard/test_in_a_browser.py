@@ -115,19 +115,19 @@ async def log_in(page: Page, key: str = KEY) -> None:
 
 
 async def test_an_event_appears_is_retried_and_succeeds_without_reloading(
-    chromium: Browser, instance: Instance, inbox: Receiver
+    chromium: Browser, own_instance: Instance, inbox: Receiver
 ) -> None:
     """Setup: a receiver that fails once, a schedule of an hour. Timeline: log in, send, open the event, retry.
 
     Proves: list and event follow what happens by themselves, and the button does what the command does.
     """
     inbox.fails(503)
-    await instance.webhook(inbox.url, name="Shop", retry={"schedule": [3600]})
-    async with reading(chromium, instance) as page:
+    await own_instance.webhook(inbox.url, name="Shop", retry={"schedule": [3600]})
+    async with reading(chromium, own_instance) as page:
         await log_in(page)
         await expect(page.get_by_text("No events yet")).to_be_visible()
         await page.evaluate("window.notReloaded = true")
-        event = await instance.send(data={"order": 4711})
+        event = await own_instance.send(data={"order": 4711})
         await expect(page.locator("td time")).to_have_text(re.compile(r":\d\d [AP]M$"))
         await page.get_by_role("link", name="order.paid").click(timeout=PATIENCE)
         await expect(page.get_by_text("Attempt 1")).to_be_visible()
@@ -170,17 +170,17 @@ async def test_all_times_of_a_page_are_in_one_zone(chromium: Browser, idle_insta
         await expect(page.locator("td time").first).to_contain_text(f"{at:%-I:%M}")
 
 
-async def test_events_are_read_beside_the_list(chromium: Browser, instance: Instance, inbox: Receiver) -> None:
+async def test_events_are_read_beside_the_list(chromium: Browser, own_instance: Instance, inbox: Receiver) -> None:
     """Timeline: open an event, go to the next with an arrow key, see its attempt appear, close; then a narrow screen.
 
     Proves: the list stays, the panel follows the event, and its page is one click away.
     """
     inbox.fails(503)
-    await instance.webhook(inbox.url, retry={"schedule": [3600]})
-    first, second = [(await instance.send(data={"n": n}))["id"] for n in range(2)]
+    await own_instance.webhook(inbox.url, retry={"schedule": [3600]})
+    first, second = [(await own_instance.send(data={"n": n}))["id"] for n in range(2)]
     for event in (first, second):
-        await until_indexed(instance, event)
-    async with reading(chromium, instance) as page:
+        await until_indexed(own_instance, event)
+    async with reading(chromium, own_instance) as page:
         await log_in(page)
         panel, rows = page.locator("#panel"), rows_of(page)
         await expect(rows).to_have_count(2)
@@ -190,7 +190,7 @@ async def test_events_are_read_beside_the_list(chromium: Browser, instance: Inst
         await page.keyboard.press("ArrowDown")
         await expect(panel).to_contain_text(first)
         await expect(rows.nth(1)).to_have_attribute("aria-current", "true")
-        await instance.command(first, "redeliver")
+        await own_instance.command(first, "redeliver")
         await expect(panel).to_contain_text("Attempt 2")
         assert page.url.endswith("/events")
         await page.keyboard.press("Escape")
@@ -200,7 +200,7 @@ async def test_events_are_read_beside_the_list(chromium: Browser, instance: Inst
         await panel.get_by_role("link", name="Open its page").click()
         await expect(page.locator("h1")).to_contain_text("order.paid")
         assert second in page.url
-    async with reading(chromium, instance, width=800) as page:
+    async with reading(chromium, own_instance, width=800) as page:
         await log_in(page)
         await rows_of(page).first.click()
         await page.wait_for_url(f"**/events/{second}*")
@@ -312,16 +312,16 @@ async def ask_seldom(route: Route) -> None:
 
 
 async def test_the_first_steps_lead_to_a_webhook_and_the_list_follows_a_stream(
-    chromium: Browser, instance: Instance
+    chromium: Browser, own_instance: Instance
 ) -> None:
     """Setup: an empty product with inboxes. Timeline: the button; read the inbox; the list, while another event comes.
 
     Proves: the first webhook arrives in the product itself, and a list that is told of news does not ask.
     """
-    state: ApiState = instance.app.state.api
-    async with reading(chromium, instance) as page:
+    state: ApiState = own_instance.app.state.api
+    async with reading(chromium, own_instance) as page:
         origin = await page.evaluate("location.origin")
-        state.settings = instance.settings.model_copy(update={"inboxes": True, "public_url": origin})
+        state.settings = own_instance.settings.model_copy(update={"inboxes": True, "public_url": origin})
         await log_in(page)
         await page.get_by_role("link", name="Overview").click()
         await expect(page.get_by_role("button", name="Copy the command of step 1")).to_be_visible()
@@ -334,7 +334,7 @@ async def test_the_first_steps_lead_to_a_webhook_and_the_list_follows_a_stream(
         await page.route("**/events", ask_seldom)
         async with page.expect_response("**/live"):
             await page.get_by_role("link", name="Events", exact=True).click()
-        await instance.send("user.created")
+        await own_instance.send("user.created")
         await expect(page.get_by_role("link", name="user.created")).to_be_visible()
         await page.get_by_role("button", name="Pause updates").click()
         async with asyncio.timeout(WAIT_TIMEOUT):
@@ -364,12 +364,10 @@ async def test_live_updates_can_be_paused_and_keep_open_rows(
         await expect(page.get_by_label("Headers of the response to attempt 1")).to_be_visible()  # still unfolded
 
 
-async def test_a_list_can_be_used_by_keyboard_and_fits_a_narrow_page(
-    chromium: Browser, idle_instance: Instance
-) -> None:
-    event = await idle_instance.send("a." + "long-type-" * 12)
-    await until_indexed(idle_instance, event["id"])
-    async with reading(chromium, idle_instance, scheme="dark", width=360) as page:
+async def test_a_list_can_be_used_by_keyboard_and_fits_a_narrow_page(chromium: Browser, instance: Instance) -> None:
+    event = await instance.send("a." + "long-type-" * 12)
+    await until_indexed(instance, event["id"])
+    async with reading(chromium, instance, scheme="dark", width=360) as page:
         await page.keyboard.type(KEY)
         await page.keyboard.press("Enter")
         await page.wait_for_url("**/events")
@@ -379,14 +377,14 @@ async def test_a_list_can_be_used_by_keyboard_and_fits_a_narrow_page(
         assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 17, 22)"
 
 
-async def test_long_words_stay_on_the_page(chromium: Browser, idle_instance: Instance) -> None:
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="W" * 100, description="x" * 300)
+async def test_long_words_stay_on_the_page(chromium: Browser, instance: Instance) -> None:
+    webhook = await instance.webhook("http://127.0.0.1:9000/", name="W" * 100, description="x" * 300)
     deliver_at = (utc_now() + timedelta(days=26, hours=1)).isoformat()
-    event = await idle_instance.send(deliver_at=deliver_at)
-    async with reading(chromium, idle_instance, width=390) as page:
+    event = await instance.send(deliver_at=deliver_at)
+    async with reading(chromium, instance, width=390) as page:
         await log_in(page)
         at = f"/webhooks/{webhook['id']}"
-        for path in (at, f"{at}/settings", f"{at}/edit", f"/events/{event['id']}?tenant={idle_instance.tenant}"):
+        for path in (at, f"{at}/settings", f"{at}/edit", f"/events/{event['id']}?tenant={instance.tenant}"):
             await page.goto(path)
             assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
         await expect(page.get_by_text("Next attempt in 26 days")).to_be_visible()
@@ -457,16 +455,16 @@ async def test_a_webhook_is_registered_tested_paused_and_resumed(
         await expect(page.get_by_text("The webhook was resumed")).to_be_visible()
 
 
-async def test_two_clicks_register_one_webhook(chromium: Browser, idle_instance: Instance) -> None:
-    async with reading(chromium, idle_instance) as page:
+async def test_two_clicks_register_one_webhook(chromium: Browser, instance: Instance) -> None:
+    async with reading(chromium, instance) as page:
         await log_in(page)
         await page.goto("/webhooks/new")
-        await page.get_by_label("Tenant").fill(idle_instance.tenant)
+        await page.get_by_label("Tenant").fill(instance.tenant)
         await page.get_by_label("URL", exact=True).fill("http://127.0.0.1:9000/hook")
         register = page.get_by_role("button", name="Register", exact=True)
         await register.evaluate("button => { button.click(); setTimeout(() => button.click(), 15); }")
         await expect(page.get_by_text("The webhook is registered.")).to_be_visible()
-    listed = (await idle_instance.http.get("/v1/webhooks", params={"tenant": idle_instance.tenant})).json()["items"]
+    listed = (await instance.http.get("/v1/webhooks", params={"tenant": instance.tenant})).json()["items"]
     assert len(listed) == 1
 
 
@@ -654,9 +652,9 @@ async def test_the_portal_works_in_a_frame_of_a_named_origin_and_of_no_other(
         await context.close()
 
 
-async def test_a_form_outlives_its_session(chromium: Browser, idle_instance: Instance) -> None:
+async def test_a_form_outlives_its_session(chromium: Browser, instance: Instance) -> None:
     """A script says that the session has ended, and takes up the one that another tab begins."""
-    async with reading(chromium, idle_instance, expected="a status of 40") as page:
+    async with reading(chromium, instance, expected="a status of 40") as page:
         await log_in(page)
         await page.goto("/webhooks/new")
         await page.context.clear_cookies()
@@ -664,7 +662,7 @@ async def test_a_form_outlives_its_session(chromium: Browser, idle_instance: Ins
         await expect(page.get_by_text("Your session has ended: log in in another tab.")).to_be_visible()
         other = await page.context.new_page()
         await other.goto("/events")
-        await log_in(other, (await make_key(idle_instance, idle_instance.tenant))["key"])
+        await log_in(other, (await make_key(instance, instance.tenant))["key"])
         await page.get_by_label("URL", exact=True).fill("http://127.0.0.1:9000/")
         await expect(page.get_by_text("Your session has ended")).to_be_hidden()
         await page.get_by_role("button", name="Register", exact=True).click()

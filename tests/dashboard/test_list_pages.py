@@ -22,32 +22,32 @@ CREATE, REVOKE = "/keys/create", "/keys/revoke"
 HOSTILE_NAME = "</pre><script>alert(1)</script>"
 
 
-async def test_a_key_is_created_with_its_scopes_and_shown_once(idle_instance: Instance) -> None:
-    tenant = idle_instance.tenant
+async def test_a_key_is_created_with_its_scopes_and_shown_once(instance: Instance) -> None:
+    tenant = instance.tenant
     fields = {"name": HOSTILE, "tenant": tenant, "scope events:read": "true", "expires": "30", "rate_limit": "5/second"}
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         answer = await browser.submit("/keys", CREATE, **fields)
         assert answer.status_code == 200, answer.text
         assert "<script>alert" not in answer.text
         (key,) = set(re.findall(r"hk_[A-Za-z0-9]{49}", answer.text))
         assert key not in (await browser.get("/keys")).text
-    async with calling(idle_instance.app, key) as http:
+    async with calling(instance.app, key) as http:
         assert (await http.get("/v1/events")).status_code == 200
         assert (await http.get("/v1/webhooks")).status_code == 403
-    (known,) = (await idle_instance.http.get("/v1/keys", params={"tenant": tenant})).json()["items"]
+    (known,) = (await instance.http.get("/v1/keys", params={"tenant": tenant})).json()["items"]
     assert (known["name"], known["scopes"], known["rate_limit"]) == (HOSTILE, ["events:read"], "5/second")
     assert known["expires_at"]
-    entry = (await idle_instance.http.get("/v1/audit", params={"tenant": tenant})).json()["items"][0]
+    entry = (await instance.http.get("/v1/audit", params={"tenant": tenant})).json()["items"][0]
     assert (entry["action"], entry["object_id"], entry["key_id"]) == ("key.create", known["id"], "admin")
 
 
-async def test_a_form_creates_a_key_once(idle_instance: Instance) -> None:
+async def test_a_form_creates_a_key_once(instance: Instance) -> None:
     """A reload sends the form again, also while the answer to the first is on its way."""
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         html = (await browser.get("/keys")).text
-        fields = Form(html, CREATE).fields | {"name": "backend", "tenant": idle_instance.tenant}
+        fields = Form(html, CREATE).fields | {"name": "backend", "tenant": instance.tenant}
         answers = await asyncio.gather(*(browser.http.post(CREATE, data=fields) for _ in range(3)))
-        (made,) = (await idle_instance.http.get("/v1/keys", params={"tenant": idle_instance.tenant})).json()["items"]
+        (made,) = (await instance.http.get("/v1/keys", params={"tenant": instance.tenant})).json()["items"]
         assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
         for answer in answers:
             assert made["id"] in answer.text
@@ -110,13 +110,13 @@ async def test_a_revoked_key_names_its_schedules(instance: Instance, pauses: boo
     await instance.http.delete(path, params={"tenant": instance.tenant})
 
 
-async def test_a_tenants_key_sees_and_makes_no_keys(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+async def test_a_tenants_key_sees_and_makes_no_keys(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         assert "/keys" not in (await browser.page("/events")).links()
         assert (await browser.get("/keys")).status_code == 403
         for action in (CREATE, REVOKE):
-            answer = await browser.submit("/events", action, key=key["id"], name="x", tenant=idle_instance.tenant)
+            answer = await browser.submit("/events", action, key=key["id"], name="x", tenant=instance.tenant)
             assert answer.status_code == 403
 
 
@@ -129,10 +129,10 @@ async def suppress(instance: Instance, *addresses: str) -> None:
         assert (await instance.http.post("/v1/suppressions", json=body)).status_code == 201
 
 
-async def test_an_address_is_found_and_removed(idle_instance: Instance) -> None:
-    await suppress(idle_instance, "ann@acme.example", "bob@acme.example")
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+async def test_an_address_is_found_and_removed(instance: Instance) -> None:
+    await suppress(instance, "ann@acme.example", "bob@acme.example")
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         answer = await browser.get("/suppressions")
         assert "<script>alert" not in answer.text
         page = await browser.page("/suppressions?address=Ann@ACME.example")
@@ -145,7 +145,7 @@ async def test_an_address_is_found_and_removed(idle_instance: Instance) -> None:
         assert "receives emails again" in page.text
         for address, status in (("ann@acme.example", 404), ("", 422), ("a\0b", 422), ("a" * 400, 422)):
             assert (await browser.submit("/suppressions", REMOVE, address=address)).status_code == status
-    entry = (await idle_instance.http.get("/v1/audit", params={"tenant": idle_instance.tenant})).json()["items"][0]
+    entry = (await instance.http.get("/v1/audit", params={"tenant": instance.tenant})).json()["items"][0]
     assert (entry["action"], entry["object_id"], entry["key_id"]) == (
         "suppression.delete",
         "ann@acme.example",
@@ -153,41 +153,41 @@ async def test_an_address_is_found_and_removed(idle_instance: Instance) -> None:
     )
 
 
-async def test_a_list_that_answers_a_form_leads_on_to_its_next_page(idle_instance: Instance) -> None:
-    await suppress(idle_instance, *(f"n{n}@acme.example" for n in range(ADDRESSES_ON_PAGE + 1)))
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+async def test_a_list_that_answers_a_form_leads_on_to_its_next_page(instance: Instance) -> None:
+    await suppress(instance, *(f"n{n}@acme.example" for n in range(ADDRESSES_ON_PAGE + 1)))
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         refused = await browser.submit("/suppressions", ADD, address="nobody")
         (older,) = [link for link in Page(refused.text).links() if "cursor=" in link]
         assert (refused.status_code, "n0@acme.example" in (await browser.page(older)).text) == (422, True)
 
 
-async def test_addresses_of_another_tenant_are_neither_shown_nor_removed(idle_instance: Instance) -> None:
-    await suppress(idle_instance, "ann@acme.example")
-    theirs = await make_key(idle_instance, "someone-else")
-    reader = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:read"])
-    async with browsing(idle_instance.app, theirs["key"]) as browser:
+async def test_addresses_of_another_tenant_are_neither_shown_nor_removed(instance: Instance) -> None:
+    await suppress(instance, "ann@acme.example")
+    theirs = await make_key(instance, "someone-else")
+    reader = await make_key(instance, instance.tenant, scopes=["webhooks:read"])
+    async with browsing(instance.app, theirs["key"]) as browser:
         assert "ann@" not in (await browser.page("/suppressions")).text
-        assert (await browser.get(f"/suppressions?tenant={idle_instance.tenant}")).status_code == 403
-        for tenant in ("", f"?tenant={idle_instance.tenant}"):
+        assert (await browser.get(f"/suppressions?tenant={instance.tenant}")).status_code == 403
+        for tenant in ("", f"?tenant={instance.tenant}"):
             answer = await browser.submit("/suppressions", REMOVE + tenant, address="ann@acme.example")
             assert answer.status_code == 404
-    async with browsing(idle_instance.app, reader["key"]) as browser:
+    async with browsing(instance.app, reader["key"]) as browser:
         assert (await browser.page("/suppressions")).actions() == ["/logout"]
         for action in (ADD, REMOVE):
             assert (await browser.submit("/suppressions", action, address="ann@acme.example")).status_code == 403
-    writer = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:write"])
-    async with browsing(idle_instance.app, writer["key"]) as browser:
+    writer = await make_key(instance, instance.tenant, scopes=["webhooks:write"])
+    async with browsing(instance.app, writer["key"]) as browser:
         answer = await browser.submit("/webhooks/new", ADD, address="nobody")
         assert (answer.status_code, "is not an email address" in answer.text) == (422, True)
         assert "ann@" not in answer.text
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         assert "ann@acme.example" in (await browser.page("/suppressions")).text, "the admin key sees all tenants"
 
 
-async def test_an_address_is_added(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+async def test_an_address_is_added(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         for address, done in (("Ann@ACME.example ", "add"), ("ann@acme.example", "known")):
             answer = await browser.submit("/suppressions", ADD, address=address, detail=HOSTILE)
             assert (answer.status_code, answer.headers["location"]) == (303, f"/suppressions?done={done}")
@@ -197,10 +197,10 @@ async def test_an_address_is_added(idle_instance: Instance) -> None:
         for text in ("The address receives no more emails.", "ann@acme.example", "added by a request", HOSTILE):
             assert text in page.text, text
         assert "was suppressed before" in (await browser.page("/suppressions?done=known")).text
-    listed = await idle_instance.http.get("/v1/suppressions", params={"tenant": idle_instance.tenant})
+    listed = await instance.http.get("/v1/suppressions", params={"tenant": instance.tenant})
     (item,) = listed.json()["items"]
     assert (item["address"], item["reason"], item["detail"]) == ("ann@acme.example", "manual", HOSTILE)
-    entries = (await idle_instance.http.get("/v1/audit", params={"tenant": idle_instance.tenant})).json()["items"]
+    entries = (await instance.http.get("/v1/audit", params={"tenant": instance.tenant})).json()["items"]
     assert [(entry["action"], entry["key_id"]) for entry in entries[:-1]] == [("suppression.create", key["id"])]
 
 
@@ -217,10 +217,10 @@ async def test_an_address_is_added(idle_instance: Instance) -> None:
     ],
 )
 async def test_what_is_refused_is_explained_at_its_field_and_kept(
-    idle_instance: Instance, fields: dict[str, str], field: str, text: str
+    instance: Instance, fields: dict[str, str], field: str, text: str
 ) -> None:
-    given = {"tenant": idle_instance.tenant, "address": "ann@acme.example", "detail": "Asked by phone."} | fields
-    async with browsing(idle_instance.app) as browser:
+    given = {"tenant": instance.tenant, "address": "ann@acme.example", "detail": "Asked by phone."} | fields
+    async with browsing(instance.app) as browser:
         answer = await browser.submit("/suppressions", ADD, **given)
     assert answer.status_code == 422
     assert "<script>alert" not in answer.text
@@ -232,7 +232,7 @@ async def test_what_is_refused_is_explained_at_its_field_and_kept(
     assert text in unescape(shown)
     kept = Form(answer.text, ADD).fields
     assert {name: kept[name] for name in given} == given
-    listed = await idle_instance.http.get("/v1/suppressions", params={"tenant": idle_instance.tenant})
+    listed = await instance.http.get("/v1/suppressions", params={"tenant": instance.tenant})
     assert listed.json()["items"] == []
 
 
@@ -260,17 +260,17 @@ async def test_an_address_is_added_to_the_tenant_that_is_named(idle_instance: In
     assert [item["address"] for item in listed] == ["bob@acme.example"]
 
 
-async def test_schedules_are_shown_to_their_tenant(idle_instance: Instance) -> None:
+async def test_schedules_are_shown_to_their_tenant(instance: Instance) -> None:
     given = {
         "name": HOSTILE_NAME,
         "cron": ["0 8 * * *"],
         "event": {"type": "report.due"},
-        "tenant": idle_instance.tenant,
+        "tenant": instance.tenant,
     }
-    answer = await idle_instance.http.post("/v1/schedules", json=given)
+    answer = await instance.http.post("/v1/schedules", json=given)
     assert answer.status_code == 201, answer.text
-    mine, theirs = await make_key(idle_instance, idle_instance.tenant), await make_key(idle_instance, "someone-else")
-    async with browsing(idle_instance.app, mine["key"]) as browser:
+    mine, theirs = await make_key(instance, instance.tenant), await make_key(instance, "someone-else")
+    async with browsing(instance.app, mine["key"]) as browser:
         async with asyncio.timeout(WAIT_TIMEOUT):
             while "report.due" not in (text := (await browser.get("/schedules")).text):
                 await asyncio.sleep(0.1)
@@ -278,27 +278,25 @@ async def test_schedules_are_shown_to_their_tenant(idle_instance: Instance) -> N
         assert "0 8 * * *" in text
         schedule_id = answer.json()["id"]
         for command, paused in (("pause", True), ("resume", False)):
-            done = await browser.submit(
-                "/schedules", f"/schedules/{schedule_id}/{command}?tenant={idle_instance.tenant}"
-            )
+            done = await browser.submit("/schedules", f"/schedules/{schedule_id}/{command}?tenant={instance.tenant}")
             assert (done.status_code, done.headers["location"]) == (303, f"/schedules?done={command}")
-            shown = await idle_instance.http.get(f"/v1/schedules/{schedule_id}?tenant={idle_instance.tenant}")
+            shown = await instance.http.get(f"/v1/schedules/{schedule_id}?tenant={instance.tenant}")
             assert shown.json()["paused"] is paused
-    async with browsing(idle_instance.app, theirs["key"]) as browser:
+    async with browsing(instance.app, theirs["key"]) as browser:
         assert "report.due" not in (await browser.page("/schedules")).text
-        assert (await browser.get(f"/schedules?tenant={idle_instance.tenant}")).status_code == 403
+        assert (await browser.get(f"/schedules?tenant={instance.tenant}")).status_code == 403
         for command in ("pause", "resume"):
             refused = await browser.submit("/schedules", f"/schedules/{schedule_id}/{command}")
             assert refused.status_code == 404
             assert f"/schedules/{schedule_id}" not in Page(refused.text).links(), "there is no such page to go back to"
-    await idle_instance.http.delete(f"/v1/schedules/{answer.json()['id']}?tenant={idle_instance.tenant}")
+    await instance.http.delete(f"/v1/schedules/{answer.json()['id']}?tenant={instance.tenant}")
 
 
-async def test_the_audit_log_names_who_did_what(idle_instance: Instance) -> None:
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop")
-    await make_key(idle_instance, "someone-else", name=HOSTILE_NAME)
-    await idle_instance.http.post("/v1/event-types", json={"name": "order.paid"})
-    async with browsing(idle_instance.app) as browser:
+async def test_the_audit_log_names_who_did_what(instance: Instance) -> None:
+    webhook = await instance.webhook("http://127.0.0.1:9000/", name="Shop")
+    await make_key(instance, "someone-else", name=HOSTILE_NAME)
+    await instance.http.post("/v1/event-types", json={"name": "order.paid"})
+    async with browsing(instance.app) as browser:
         answer = await browser.get("/audit")
         assert "<script>alert" not in answer.text
         page = Page(answer.text)
@@ -308,16 +306,16 @@ async def test_the_audit_log_names_who_did_what(idle_instance: Instance) -> None
         assert places <= page.links()
         for place in places:
             assert (await browser.get(place)).status_code == 200
-        page = await browser.page(f"/audit?tenant={idle_instance.tenant}")
+        page = await browser.page(f"/audit?tenant={instance.tenant}")
         assert "key.create" not in page.text
 
 
 LINKS = "/keys/portal-links"
 
 
-async def test_a_portal_link_is_made_shown_once_and_ended(idle_instance: Instance) -> None:
+async def test_a_portal_link_is_made_shown_once_and_ended(instance: Instance) -> None:
     fields = {
-        "tenant": idle_instance.tenant,
+        "tenant": instance.tenant,
         "name": HOSTILE,
         "path": "/schedules",
         "capability redeliver": "true",
@@ -326,8 +324,8 @@ async def test_a_portal_link_is_made_shown_once_and_ended(idle_instance: Instanc
         "session_lifetime": "28800",
         "language": "de",
     }
-    listed = f"{LINKS}?tenant={idle_instance.tenant}"
-    async with browsing(idle_instance.app) as browser, browsing(idle_instance.app, key=None) as customer:
+    listed = f"{LINKS}?tenant={instance.tenant}"
+    async with browsing(instance.app) as browser, browsing(instance.app, key=None) as customer:
         answer = await browser.submit(LINKS, f"{LINKS}/create", **fields)
         assert answer.status_code == 200, Page(answer.text).text
         assert "<script>alert" not in answer.text
@@ -336,9 +334,9 @@ async def test_a_portal_link_is_made_shown_once_and_ended(idle_instance: Instanc
         opened = await customer.submit(address, address)
         assert (opened.status_code, opened.headers["location"]) == (303, "/schedules")
         assert (await customer.get("/schedules")).status_code == 200
-        (session,) = (
-            await idle_instance.http.get("/v1/portal-sessions", params={"tenant": idle_instance.tenant})
-        ).json()["items"]
+        (session,) = (await instance.http.get("/v1/portal-sessions", params={"tenant": instance.tenant})).json()[
+            "items"
+        ]
         assert (session["capabilities"], session["pages"], session["language"], session["status"]) == (
             ["view", "redeliver"],
             ["schedules"],

@@ -45,8 +45,8 @@ def cookie_of(answer: httpx.Response, name: str = SESSION.name) -> str:
     return found
 
 
-async def test_a_key_begins_a_session_and_log_out_ends_it(idle_instance: Instance) -> None:
-    async with browsing(idle_instance.app, key=None) as browser:
+async def test_a_key_begins_a_session_and_log_out_ends_it(instance: Instance) -> None:
+    async with browsing(instance.app, key=None) as browser:
         answer = await browser.get("/events?status=failed")
         assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=%2Fevents%3Fstatus%3Dfailed")
         answer = await browser.log_in(KEY, then="/events?status=failed")
@@ -70,8 +70,8 @@ async def test_over_https_the_cookie_goes_by_https_only(temporal: Client, tmp_pa
         assert "Secure" in cookie_of(await browser.log_in(KEY))
 
 
-async def test_a_wrong_key_is_refused_and_not_shown(idle_instance: Instance) -> None:
-    async with browsing(idle_instance.app, key=None) as browser:
+async def test_a_wrong_key_is_refused_and_not_shown(instance: Instance) -> None:
+    async with browsing(instance.app, key=None) as browser:
         answer = await browser.log_in('"><script>alert(1)</script>')
         assert answer.status_code == 401
         assert "The key is unknown." in answer.text
@@ -79,9 +79,9 @@ async def test_a_wrong_key_is_refused_and_not_shown(idle_instance: Instance) -> 
         assert (await browser.get("/events")).status_code == 303
 
 
-async def test_guesses_are_limited_as_those_of_the_api(idle_instance: Instance) -> None:
+async def test_guesses_are_limited_as_those_of_the_api(instance: Instance) -> None:
     guess = "hk_" + "x" * 43
-    async with browsing(idle_instance.app, key=None, address="192.0.2.77") as browser:
+    async with browsing(instance.app, key=None, address="192.0.2.77") as browser:
         answers = [(await browser.log_in(guess)).status_code for _ in range(25)]
         assert answers == [401] * 20 + [429] * 5
         api = await browser.http.get("/v1/webhooks", headers={"authorization": f"Bearer {guess}"})
@@ -92,14 +92,14 @@ async def test_guesses_are_limited_as_those_of_the_api(idle_instance: Instance) 
 @pytest.mark.parametrize(
     "path", ["//evil.test", "/\\evil.test", "https://evil.test", "javascript:alert(1)", "/a\r\nb", ""]
 )
-async def test_a_login_goes_to_a_page_of_ours(idle_instance: Instance, path: str) -> None:
-    async with browsing(idle_instance.app, key=None) as browser:
+async def test_a_login_goes_to_a_page_of_ours(instance: Instance, path: str) -> None:
+    async with browsing(instance.app, key=None) as browser:
         assert (await browser.log_in(KEY, then=path)).headers["location"] == "/"
 
 
-async def test_a_form_of_another_site_cannot_log_in(idle_instance: Instance) -> None:
+async def test_a_form_of_another_site_cannot_log_in(instance: Instance) -> None:
     """A form of another site comes without the cookie of our form, or with another proof."""
-    async with browsing(idle_instance.app, key=None) as browser:
+    async with browsing(instance.app, key=None) as browser:
         proof = await browser.proof("/login")
         browser.http.cookies.clear()
         for fields in ({"key": KEY}, {"key": KEY, "proof": proof}, {"key": KEY, "proof": ""}):
@@ -109,45 +109,45 @@ async def test_a_form_of_another_site_cannot_log_in(idle_instance: Instance) -> 
             browser.http.cookies.clear()
 
 
-async def test_a_form_of_another_site_cannot_log_out(idle_instance: Instance) -> None:
-    async with browsing(idle_instance.app) as browser:
+async def test_a_form_of_another_site_cannot_log_out(instance: Instance) -> None:
+    async with browsing(instance.app) as browser:
         answer = await browser.http.post("/logout", data={"proof": "0" * 64})
         assert "set-cookie" not in answer.headers
         assert (await browser.get("/events")).status_code == 200
 
 
-async def test_a_revoked_key_ends_its_sessions(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+async def test_a_revoked_key_ends_its_sessions(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         assert (await browser.get("/events")).status_code == 200
-        await idle_instance.http.delete(f"/v1/keys/{key['id']}")
+        await instance.http.delete(f"/v1/keys/{key['id']}")
         assert (await browser.get("/events")).headers["location"].startswith("/login")
 
 
-async def test_a_link_from_another_site_finds_the_session(idle_instance: Instance) -> None:
+async def test_a_link_from_another_site_finds_the_session(instance: Instance) -> None:
     """The browser sends no cookie with the first request (SameSite=Strict): a page of ours repeats it."""
-    async with browsing(idle_instance.app, key=None) as browser:
+    async with browsing(instance.app, key=None) as browser:
         answer = await browser.http.get("/events", headers={"sec-fetch-site": "cross-site"})
         assert (answer.status_code, "data-reload" in answer.text) == (200, True)
         answer = await browser.http.get("/events", headers={"sec-fetch-site": "same-origin"})
         assert answer.status_code == 303
 
 
-async def test_a_session_uses_the_rate_limit_of_its_key(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant, rate_limit="3/minute")
-    async with browsing(idle_instance.app, key["key"]) as browser:
+async def test_a_session_uses_the_rate_limit_of_its_key(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant, rate_limit="3/minute")
+    async with browsing(instance.app, key["key"]) as browser:
         statuses = [(await browser.get("/events")).status_code for _ in range(3)]
         assert statuses == [200, 200, 429]
 
 
-async def test_a_session_is_no_key_of_the_api(idle_instance: Instance) -> None:
-    async with browsing(idle_instance.app) as browser:
+async def test_a_session_is_no_key_of_the_api(instance: Instance) -> None:
+    async with browsing(instance.app) as browser:
         assert (await browser.http.get("/v1/events")).status_code == 401
         assert (await browser.http.get("/codec")).text.count('type="password"') == 1
 
 
-async def test_a_form_without_a_session_leads_back_to_its_page(idle_instance: Instance) -> None:
-    async with calling(idle_instance.app, None) as http:
+async def test_a_form_without_a_session_leads_back_to_its_page(instance: Instance) -> None:
+    async with calling(instance.app, None) as http:
         for action, page in (
             ("/webhooks/wh_1/test", "/webhooks/wh_1/test"),
             ("/webhooks/wh_1/pause", "/webhooks/wh_1"),
@@ -185,27 +185,27 @@ async def flooding(app: FastAPI) -> AsyncIterator[Counter[int]]:
         await task
 
 
-async def test_valid_keys_links_and_logins_pass_beside_guesses_from_their_address(idle_instance: Instance) -> None:
+async def test_valid_keys_links_and_logins_pass_beside_guesses_from_their_address(instance: Instance) -> None:
     """None was used before: this process does not know that they are valid."""
-    keys = [(await make_key(idle_instance, idle_instance.tenant))["key"] for _ in range(20)]
-    links = [await make_link(idle_instance) for _ in range(10)]
+    keys = [(await make_key(instance, instance.tenant))["key"] for _ in range(20)]
+    links = [await make_link(instance) for _ in range(10)]
 
     async def call(key: str) -> int:
-        async with calling(idle_instance.app, key, NAT) as http:
+        async with calling(instance.app, key, NAT) as http:
             return (await http.get(PATH)).status_code
 
     async def log_in(key: str) -> int:
-        async with browsing(idle_instance.app, key=None, address=NAT) as browser:
+        async with browsing(instance.app, key=None, address=NAT) as browser:
             return (await browser.log_in(key)).status_code
 
     async def open_link(path: str) -> int:
-        async with browsing(idle_instance.app, key=None, address=NAT) as browser:
+        async with browsing(instance.app, key=None, address=NAT) as browser:
             return (await browser.submit(path, path)).status_code
 
-    async with flooding(idle_instance.app) as guesses:
+    async with flooding(instance.app) as guesses:
         called = await asyncio.gather(*map(call, keys[:10]))
         begun = await asyncio.gather(*map(log_in, [*keys[10:], KEY]), *map(open_link, links))
-        async with calling(idle_instance.app, None, NAT) as http:
+        async with calling(instance.app, None, NAT) as http:
             signed_in = await http.post("/codec", data={"key": KEY})
             refused = await http.get(PATH, headers={"authorization": f"Bearer {new_key()}"})
     assert set(called) == {200}
@@ -233,10 +233,10 @@ class CountedLinks(PortalSessions):
         return await super().find(digest)
 
 
-async def test_a_guess_costs_no_lookup_and_one_with_the_right_checksum_costs_one(idle_instance: Instance) -> None:
-    store = idle_instance.store
+async def test_a_guess_costs_no_lookup_and_one_with_the_right_checksum_costs_one(instance: Instance) -> None:
+    store = instance.store
     keys, links = CountedKeys(store._database, store.api_keys._direct), CountedLinks(store._database)
-    app = new_app(idle_instance.settings, store, idle_instance.gateway)
+    app = new_app(instance.settings, store, instance.gateway)
     app.state.api.authenticator = Authenticator(KEY, keys, links, None)
     key, link = new_key(), new_token()
     async with calling(app, None, NAT) as http:
@@ -251,11 +251,11 @@ async def test_a_guess_costs_no_lookup_and_one_with_the_right_checksum_costs_one
         assert (keys.lookups, links.lookups) == (1, 1)
 
 
-async def test_a_revoked_key_and_a_used_link_count_for_themselves_only(idle_instance: Instance) -> None:
+async def test_a_revoked_key_and_a_used_link_count_for_themselves_only(instance: Instance) -> None:
     """A client that goes on with a key that it once had takes nothing from others at its address."""
-    made, path = await make_key(idle_instance, idle_instance.tenant), await make_link(idle_instance)
-    await idle_instance.http.delete(f"/v1/keys/{made['id']}")
-    async with browsing(idle_instance.app, key=None, address="192.0.2.45") as browser:
+    made, path = await make_key(instance, instance.tenant), await make_link(instance)
+    await instance.http.delete(f"/v1/keys/{made['id']}")
+    async with browsing(instance.app, key=None, address="192.0.2.45") as browser:
         await browser.submit(path, path)
         revoked = {"authorization": f"Bearer {made['key']}"}
         answers = [await browser.http.get(PATH, headers=revoked) for _ in range(LIMIT)]

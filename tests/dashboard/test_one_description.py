@@ -58,12 +58,12 @@ def test_each_field_is_in_one_step_and_tried_here() -> None:
 
 
 @pytest.mark.parametrize("model", [NewWebhook, NewSchedule])
-def test_each_field_is_in_the_openapi_document_with_its_words(idle_instance: Instance, model: Any) -> None:
-    properties = idle_instance.app.openapi()["components"]["schemas"][model.__name__]["properties"]
+def test_each_field_is_in_the_openapi_document_with_its_words(instance: Instance, model: Any) -> None:
+    properties = instance.app.openapi()["components"]["schemas"][model.__name__]["properties"]
     assert properties.keys() == model.model_fields.keys()
     for name, field in fields_of(model).items():
         assert " ".join(properties[name].get("description", "").split()) == field.help
-    shown = idle_instance.app.openapi()["components"]["schemas"]["WebhookView"]
+    shown = instance.app.openapi()["components"]["schemas"]["WebhookView"]
     assert set(shown["required"]) == shown["properties"].keys() == WebhookView.model_fields.keys()
 
 

@@ -175,9 +175,9 @@ async def test_the_sentence_is_never_green_while_a_part_does_not_run(idle_instan
         assert "Workers" not in (await browser.get("/")).text
 
 
-async def test_numbers_and_bars_lead_to_the_events_behind_them(idle_instance: Instance) -> None:
-    tenant = idle_instance.tenant
-    await idle_instance.store.rows.write(
+async def test_numbers_and_bars_lead_to_the_events_behind_them(instance: Instance) -> None:
+    tenant = instance.tenant
+    await instance.store.rows.write(
         [
             report(tenant, "evt_good", None),
             report(tenant, "evt_late", "http_500", None),
@@ -185,7 +185,7 @@ async def test_numbers_and_bars_lead_to_the_events_behind_them(idle_instance: In
             needing_attention(report("someone-else", "evt_theirs", "http_400", status="failed")),
         ]
     )
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         for path, ranges in (
             (f"/?tenant={tenant}", {f"/?range={name}&tenant={tenant}" for name in ("1h", "7d", "30d")}),
             (f"/?tenant={tenant}&range=1h", {f"/?tenant={tenant}"}),
@@ -205,18 +205,18 @@ async def listed(browser: Browser, path: str) -> set[str]:
     return {match[1] for link in links if (match := re.match(r"/events/(evt_\w+)", link))}
 
 
-async def test_times_are_in_utc_without_scripts(idle_instance: Instance) -> None:
-    bad = needing_attention(report(idle_instance.tenant, "evt_bad", "http_400", status="failed"))
-    await idle_instance.store.rows.write([bad])
-    async with browsing(idle_instance.app) as browser:
+async def test_times_are_in_utc_without_scripts(instance: Instance) -> None:
+    bad = needing_attention(report(instance.tenant, "evt_bad", "http_400", status="failed"))
+    await instance.store.rows.write([bad])
+    async with browsing(instance.app) as browser:
         text = cells(await browser.page("/"))
         assert "Times in UTC" in text
         assert f"{bad.accepted_at:%Y-%m-%d %H:%M:%S}" in text
 
 
-async def test_the_last_day_is_counted(idle_instance: Instance) -> None:
-    tenant = idle_instance.tenant
-    await idle_instance.store.rows.write(
+async def test_the_last_day_is_counted(instance: Instance) -> None:
+    tenant = instance.tenant
+    await instance.store.rows.write(
         [
             *(report(tenant, f"evt_{n}", None) for n in range(8)),
             report(tenant, "evt_8", "http_500", None),
@@ -225,8 +225,8 @@ async def test_the_last_day_is_counted(idle_instance: Instance) -> None:
             needing_attention(report("someone-else", "evt_theirs", "http_400", status="failed")),
         ]
     )
-    key = await make_key(idle_instance, tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+    key = await make_key(instance, tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         page = await browser.page("/")
         text = " ".join(page.text.split())
         assert "evt_bad" in text, "events of one type are told apart"
@@ -238,18 +238,18 @@ async def test_the_last_day_is_counted(idle_instance: Instance) -> None:
         assert not any("evt_theirs" in link for link in page.links())
         assert "Temporal" not in text, "what runs is for the operator"
         assert not any(link.startswith("/events/evt_wait") for link in page.links()), "it may succeed next time"
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         assert any("evt_theirs" in link for link in (await browser.page("/")).links())
         assert not any("evt_theirs" in link for link in (await browser.page(f"/?tenant={tenant}")).links())
 
 
-async def test_an_empty_product_shows_the_first_steps(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+async def test_an_empty_product_shows_the_first_steps(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         text = (await browser.page("/")).text
         assert "First steps" in text
         assert "curl -s http://127.0.0.1:8080/v1/webhooks" in text
-        await idle_instance.store.rows.write([report(idle_instance.tenant, "evt_1", None)])
+        await instance.store.rows.write([report(instance.tenant, "evt_1", None)])
         assert "First steps" not in (await browser.page("/")).text
 
 
@@ -263,9 +263,9 @@ async def test_a_worker_that_does_not_run_is_named(idle_instance: Instance) -> N
     assert "Workers run" in text
 
 
-async def test_a_key_for_webhooks_only_has_their_list(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:read"])
-    async with browsing(idle_instance.app, key["key"]) as browser:
+async def test_a_key_for_webhooks_only_has_their_list(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant, scopes=["webhooks:read"])
+    async with browsing(instance.app, key["key"]) as browser:
         assert (await browser.get("/")).headers["location"] == "/webhooks"
         page = await browser.page("/webhooks")
     assert {"/events"} & page.links() == set()
@@ -353,25 +353,25 @@ async def test_a_tenant_sees_its_streams_and_inboxes(temporal: Client, tmp_path:
     assert re.search(r"Streams of events[^0-9]* 2 10", full), full
 
 
-async def test_a_key_sees_what_its_scopes_show(idle_instance: Instance) -> None:
+async def test_a_key_sees_what_its_scopes_show(instance: Instance) -> None:
     for scopes, shown, hidden in (
         (["webhooks:read"], "Webhooks 0", "Schedules"),
         (["webhooks:read"], "Webhooks 0", "Streams"),
         (["events:read"], "Schedules 0", "Webhooks 0"),
     ):
-        key = await make_key(idle_instance, idle_instance.tenant, scopes=scopes)
-        async with browsing(idle_instance.app, key["key"]) as browser:
+        key = await make_key(instance, instance.tenant, scopes=scopes)
+        async with browsing(instance.app, key["key"]) as browser:
             page = cells(await browser.page("/limits"))
         assert (shown in page, hidden in page) == (True, False)
         assert "of the portal" not in page
 
 
-async def test_the_operator_sees_the_tenants(idle_instance: Instance) -> None:
+async def test_the_operator_sees_the_tenants(instance: Instance) -> None:
     for n in range(52):
-        await idle_instance.webhook(URL, tenant=f"tenant-{n:02}")
-    await idle_instance.webhook(URL, tenant="tenant-00")
-    await idle_instance.store.rows.write([report("tenant-00", "evt_1", "http_503", status="retrying")])
-    async with browsing(idle_instance.app) as browser:
+        await instance.webhook(URL, tenant=f"tenant-{n:02}")
+    await instance.webhook(URL, tenant="tenant-00")
+    await instance.store.rows.write([report("tenant-00", "evt_1", "http_503", status="retrying")])
+    async with browsing(instance.app) as browser:
         first = await browser.page("/limits")
         assert ("tenant-51" in first.text, "tenant-02" in first.text, "tenant-01" in first.text) == (True, True, False)
         (following,) = [link for link in first.links() if "cursor=" in link]
@@ -379,8 +379,8 @@ async def test_the_operator_sees_the_tenants(idle_instance: Instance) -> None:
         assert "tenant-00 2 1 0 % 1 0" in cells(second)
         assert "/limits?tenant=tenant-00" in second.links()
         assert "Webhooks 2" in cells(await browser.page("/limits?tenant=tenant-00"))
-    key = await make_key(idle_instance, None, scopes=["events:read"])
-    async with browsing(idle_instance.app, key["key"]) as browser:
+    key = await make_key(instance, None, scopes=["events:read"])
+    async with browsing(instance.app, key["key"]) as browser:
         assert "tenant-51 – 0" in cells(await browser.page("/limits"))
 
 
@@ -411,11 +411,11 @@ async def test_without_temporal_lists_and_what_the_index_knows_are_shown(tmp_pat
         assert f"/events/evt_1?tenant={instance.tenant}" in answer.text, "the page goes back, and repeats no command"
 
 
-async def test_without_the_registry_the_admin_key_shows_events(idle_instance: Instance) -> None:
-    event = await idle_instance.send(data={"order": 4711})
-    key = await make_key(idle_instance, idle_instance.tenant)
+async def test_without_the_registry_the_admin_key_shows_events(instance: Instance) -> None:
+    event = await instance.send(data={"order": 4711})
+    key = await make_key(instance, instance.tenant)
     store = Store.connect(f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{free_ports().ui}/hookkeeper")
-    app = new_app(idle_instance.settings, store, idle_instance.gateway)
+    app = new_app(instance.settings, store, instance.gateway)
     async with browsing(app) as browser:
         answer = await browser.get("/events")
         assert answer.status_code == 503
@@ -424,7 +424,7 @@ async def test_without_the_registry_the_admin_key_shows_events(idle_instance: In
         answer = await browser.get("/")
         assert (answer.status_code, "deliveries wait until it does" in answer.text) == (503, True)
         assert (await browser.get("/webhooks")).status_code == 503
-        page = await browser.page(f"/events/{event['id']}?tenant={idle_instance.tenant}")
+        page = await browser.page(f"/events/{event['id']}?tenant={instance.tenant}")
         assert '"order": 4711' in page.text
     async with browsing(app, key=None) as browser:
         answer = await browser.log_in(key["key"])

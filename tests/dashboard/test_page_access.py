@@ -123,21 +123,21 @@ async def request(browser: Browser, route: str, proof: str) -> httpx.Response:
     return await browser.http.request(method, path_of(route), data=data, headers=headers)
 
 
-async def test_every_page_is_in_the_table(idle_instance: Instance) -> None:
-    assert {route: " ".join(sorted(scopes)) for route, scopes in pages(idle_instance.app).items()} == NEEDS
+async def test_every_page_is_in_the_table(instance: Instance) -> None:
+    assert {route: " ".join(sorted(scopes)) for route, scopes in pages(instance.app).items()} == NEEDS
 
 
-async def test_no_page_is_part_of_the_api(idle_instance: Instance) -> None:
-    paths = (await idle_instance.http.get("/openapi.json")).json()["paths"]
+async def test_no_page_is_part_of_the_api(instance: Instance) -> None:
+    paths = (await instance.http.get("/openapi.json")).json()["paths"]
     assert not [path for path in paths if not path.startswith(("/v1/", "/healthz", "/readyz", "/codec", "/metrics"))]
 
 
-async def test_a_page_needs_a_session_and_a_key_is_none(idle_instance: Instance) -> None:
-    async with browsing(idle_instance.app, key=None) as browser:
+async def test_a_page_needs_a_session_and_a_key_is_none(instance: Instance) -> None:
+    async with browsing(instance.app, key=None) as browser:
         for route in NEEDS:
             answer = await browser.http.request(route.split()[0], path_of(route))
             assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login"), route
-    answer = await idle_instance.http.get("/events")
+    answer = await instance.http.get("/events")
     assert answer.status_code == 303
 
 
@@ -168,9 +168,9 @@ async def test_a_form_without_its_proof_changes_nothing(instance: Instance, proo
     assert (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["paused_at"] is None
 
 
-async def test_the_proof_of_another_session_is_none(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app) as mine, browsing(idle_instance.app, key["key"]) as theirs:
+async def test_the_proof_of_another_session_is_none(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app) as mine, browsing(instance.app, key["key"]) as theirs:
         answer = await mine.http.post("/events/evt_1/retry", data={"proof": await theirs.proof("/events")})
         assert answer.status_code == 403
 
@@ -192,18 +192,18 @@ async def test_a_page_runs_nothing_but_our_script(idle_instance: Instance, path:
     assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=|javascript:", html)
 
 
-async def test_a_form_has_a_limit(idle_instance: Instance) -> None:
-    async with browsing(idle_instance.app) as browser:
+async def test_a_form_has_a_limit(instance: Instance) -> None:
+    async with browsing(instance.app) as browser:
         assert (await browser.http.post("/events/e/retry", content=b"a=" + b"x" * 70_000)).status_code == 413
         assert (await browser.http.post("/events/e/retry", content=b"&".join([b"a=1"] * 200))).status_code == 400
         assert (await browser.http.post("/login", content=b"a=" + b"x" * 5_000)).status_code == 413
 
 
-async def test_pages_of_one_tenant_keep_no_thread_from_another(idle_instance: Instance) -> None:
+async def test_pages_of_one_tenant_keep_no_thread_from_another(instance: Instance) -> None:
     """Setup: one tenant renders as many pages as it may. Proves: its next page waits, another's does not."""
-    busy, other = await make_key(idle_instance, "busy"), await make_key(idle_instance, "other")
-    rendering = idle_instance.app.state.api.rendering
-    async with browsing(idle_instance.app, busy["key"]) as busy_one, browsing(idle_instance.app, other["key"]) as calm:
+    busy, other = await make_key(instance, "busy"), await make_key(instance, "other")
+    rendering = instance.app.state.api.rendering
+    async with browsing(instance.app, busy["key"]) as busy_one, browsing(instance.app, other["key"]) as calm:
         held = 0
         while rendering.acquire_now("busy"):
             held += 1
@@ -215,9 +215,9 @@ async def test_pages_of_one_tenant_keep_no_thread_from_another(idle_instance: In
         assert (await waiting).status_code == 200
 
 
-async def test_visitors_without_a_session_keep_no_thread_from_readers(idle_instance: Instance) -> None:
-    rendering = idle_instance.app.state.api.rendering
-    async with browsing(idle_instance.app) as operator, browsing(idle_instance.app, key=None) as visitor:
+async def test_visitors_without_a_session_keep_no_thread_from_readers(instance: Instance) -> None:
+    rendering = instance.app.state.api.rendering
+    async with browsing(instance.app) as operator, browsing(instance.app, key=None) as visitor:
         held = 0
         while rendering.acquire_now(VISITOR):
             held += 1
@@ -228,8 +228,8 @@ async def test_visitors_without_a_session_keep_no_thread_from_readers(idle_insta
         assert (await waiting).status_code == 200
 
 
-async def test_static_files_are_kept_by_their_version(idle_instance: Instance) -> None:
-    async with browsing(idle_instance.app, key=None) as browser:
+async def test_static_files_are_kept_by_their_version(instance: Instance) -> None:
+    async with browsing(instance.app, key=None) as browser:
         html = (await browser.get("/login")).text
         urls = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', html))
         assert {url.partition("?")[0] for url in urls} == {
@@ -252,9 +252,9 @@ async def test_static_files_are_kept_by_their_version(idle_instance: Instance) -
             assert (await browser.get(path)).status_code == 404
 
 
-async def test_an_unknown_address_has_a_page_for_readers_only(idle_instance: Instance) -> None:
+async def test_an_unknown_address_has_a_page_for_readers_only(instance: Instance) -> None:
     reader = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         for path in ("/nowhere", "/webhooks/"):
             answer = await browser.http.get(path, headers=reader)
             assert (answer.status_code, "There is no page at this address." in answer.text) == (404, True)

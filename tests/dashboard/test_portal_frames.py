@@ -68,24 +68,24 @@ async def framed(instance: Instance, **fields: Any) -> AsyncIterator[tuple[Brows
         yield browser, link
 
 
-async def test_named_origins_may_frame_the_portal_and_nothing_else(idle_instance: Instance) -> None:
-    async with framed(idle_instance) as (browser, link), browsing(idle_instance.app, key=None) as visitor:
+async def test_named_origins_may_frame_the_portal_and_nothing_else(instance: Instance) -> None:
+    async with framed(instance) as (browser, link), browsing(instance.app, key=None) as visitor:
         for path in ("/", "/events", "/webhooks", "/events/nowhere", "/audit"):
             assert ancestors(await browser.get(path)) == " ".join(ORIGINS), path
         assert ancestors(await browser.get(path_in(link))) == " ".join(ORIGINS), "also where it says that it was used"
         for path in ("/login", "/portal/unknown"):
             assert ancestors(await browser.get(path)) == "'none'", path
         assert ancestors(await visitor.get("/events")) == "'none'"
-        visitor_link = await make_link(idle_instance)
+        visitor_link = await make_link(instance)
         assert ancestors(await visitor.get(path_in(visitor_link))) == "'none'"
         await visitor.log_in(KEY)
         assert ancestors(await visitor.get("/events")) == "'none'"
-    assert (await listed(idle_instance))[link["id"]]["frame_origins"] == ORIGINS
+    assert (await listed(instance))[link["id"]]["frame_origins"] == ORIGINS
 
 
-async def test_the_cookie_of_a_frame_is_partitioned(idle_instance: Instance) -> None:
-    link = await make_link(idle_instance, frame_origins=ORIGINS)
-    async with browsing(idle_instance.app, key=None) as browser:
+async def test_the_cookie_of_a_frame_is_partitioned(instance: Instance) -> None:
+    link = await make_link(instance, frame_origins=ORIGINS)
+    async with browsing(instance.app, key=None) as browser:
         browser.http.base_url = httpx.URL("https://hookkeeper.test")
         answer = await press(browser, link)
         cookies = answer.headers.get_list("set-cookie")
@@ -97,11 +97,11 @@ async def test_the_cookie_of_a_frame_is_partitioned(idle_instance: Instance) -> 
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-async def test_a_form_of_another_site_changes_nothing(idle_instance: Instance, site: str) -> None:
+async def test_a_form_of_another_site_changes_nothing(instance: Instance, site: str) -> None:
     """The browser sends the cookie, and says where the form is. Without its word, the proof decides."""
-    hook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    hook = await instance.webhook("http://127.0.0.1:9000/")
     page = f"/webhooks/{hook['id']}"
-    async with framed(idle_instance, capabilities=["manage_webhooks"]) as (browser, _):
+    async with framed(instance, capabilities=["manage_webhooks"]) as (browser, _):
         proof = await browser.proof(page)
         forged: tuple[tuple[dict[str, str], dict[str, str]], ...] = (
             ({"proof": proof}, {"sec-fetch-site": site}),
@@ -111,15 +111,15 @@ async def test_a_form_of_another_site_changes_nothing(idle_instance: Instance, s
         for data, headers in forged:
             answer = await browser.http.post(f"{page}/pause", data=data, headers=headers)
             assert (answer.status_code, "not made for your session" in answer.text) == (403, True)
-        assert (await idle_instance.http.get(f"/v1{page}")).json()["paused_at"] is None
+        assert (await instance.http.get(f"/v1{page}")).json()["paused_at"] is None
         answer = await browser.http.post(
             f"{page}/pause", data={"proof": proof}, headers={"sec-fetch-site": "same-origin"}
         )
         assert answer.status_code == 303
 
 
-async def test_a_session_in_a_frame_can_do_no_more_than_its_link_says(idle_instance: Instance) -> None:
-    async with framed(idle_instance) as (browser, _):
+async def test_a_session_in_a_frame_can_do_no_more_than_its_link_says(instance: Instance) -> None:
+    async with framed(instance) as (browser, _):
         proof = await browser.proof("/events")
         for route, needed in NEEDS.items():
             answer = await request(browser, route, proof)
@@ -128,36 +128,36 @@ async def test_a_session_in_a_frame_can_do_no_more_than_its_link_says(idle_insta
             assert ancestors(answer) == " ".join(ORIGINS) or route == "GET /", route
 
 
-async def test_an_ended_session_says_so_in_its_frame(idle_instance: Instance) -> None:
-    async with framed(idle_instance) as (browser, link):
-        await idle_instance.http.delete(f"{SESSIONS}/{link['id']}")
+async def test_an_ended_session_says_so_in_its_frame(instance: Instance) -> None:
+    async with framed(instance) as (browser, link):
+        await instance.http.delete(f"{SESSIONS}/{link['id']}")
         for path in ("/events", "/webhooks"):
             answer = await browser.get(path)
             assert (answer.status_code, ancestors(answer)) == (401, " ".join(ORIGINS))
             assert "The session has ended" in answer.text
         answer = await browser.http.get("/events", headers={"sec-fetch-dest": "document"})
         assert answer.headers["location"].startswith("/login"), "outside a frame"
-    async with framed(idle_instance) as (browser, link):
+    async with framed(instance) as (browser, link):
         answer = await browser.submit("/events", "/logout")
         assert (answer.status_code, ancestors(answer)) == (200, " ".join(ORIGINS))
         assert "Max-Age=0" in cookie_of(answer, FRAMED.name)
-    assert (await listed(idle_instance))[link["id"]]["status"] == "revoked"
+    assert (await listed(instance))[link["id"]]["status"] == "revoked"
 
 
-async def test_a_browser_has_one_session(idle_instance: Instance) -> None:
+async def test_a_browser_has_one_session(instance: Instance) -> None:
     """Where a frame is of the same site, its cookie is sent with pages outside it too."""
-    async with framed(idle_instance) as (browser, link):
+    async with framed(instance) as (browser, link):
         await browser.log_in(KEY)
         assert [cookie.name for cookie in browser.http.cookies.jar] == [SESSION.name]
         assert "Admin key" in (await browser.page("/events")).text
-        link = await make_link(idle_instance, frame_origins=ORIGINS)
+        link = await make_link(instance, frame_origins=ORIGINS)
         await press(browser, link)
         assert [cookie.name for cookie in browser.http.cookies.jar] == [FRAMED.name]
         assert ancestors(await browser.get("/events")) == " ".join(ORIGINS)
 
 
-async def test_a_theme_changes_the_look_and_not_the_policy(idle_instance: Instance) -> None:
-    async with visiting(idle_instance, theme=THEME) as (browser, link):
+async def test_a_theme_changes_the_look_and_not_the_policy(instance: Instance) -> None:
+    async with visiting(instance, theme=THEME) as (browser, link):
         answer = await browser.get("/events")
         assert '<html lang="en" data-mode="dark">' in answer.text
         assert "· Acme</title>" in answer.text
@@ -177,14 +177,14 @@ async def test_a_theme_changes_the_look_and_not_the_policy(idle_instance: Instan
         assert "--accent: light-dark(#0f766e, " in style.text
         for path in ("/theme/0f766e.css", "/theme/0f766e-red}}x.css", "/theme/0F766E-0f766e.css"):
             assert (await browser.get(path)).status_code in (404, 422), path
-    shown = (await listed(idle_instance))[link["id"]]["theme"]
+    shown = (await listed(instance))[link["id"]]["theme"]
     assert shown == {"name": "Acme", "mode": "dark", "accent": "#0f766e", "accent_dark": None, "has_logo": True}
-    async with visiting(idle_instance) as (browser, _):
+    async with visiting(instance) as (browser, _):
         assert (await browser.get("/logo")).status_code == 404
         assert "Hookkeeper</title>" in (await browser.get("/events")).text
 
 
-async def test_an_origin_or_a_theme_that_could_inject_a_policy_or_a_style_is_refused(idle_instance: Instance) -> None:
+async def test_an_origin_or_a_theme_that_could_inject_a_policy_or_a_style_is_refused(instance: Instance) -> None:
     refused: list[tuple[dict[str, Any], str]] = [
         *(({"frame_origins": [origin]}, "frame_origins.0") for origin in BAD_ORIGINS),
         ({"frame_origins": [f"https://a{n}.example" for n in range(11)]}, "frame_origins"),
@@ -194,14 +194,14 @@ async def test_an_origin_or_a_theme_that_could_inject_a_policy_or_a_style_is_ref
         ({"theme": {"name": "a\nb"}}, "theme.name"),
     ]
     for fields, path in refused:
-        problem(await idle_instance.http.post(LINKS, json=fields), 422, path)
-    assert await listed(idle_instance) == {}
+        problem(await instance.http.post(LINKS, json=fields), 422, path)
+    assert await listed(instance) == {}
 
 
 @pytest.mark.parametrize(("port", "status"), [(65_535, 201), (9999, 201), (65_536, 422), (99_999, 422)])
-async def test_the_port_of_an_origin_exists(idle_instance: Instance, port: int, status: int) -> None:
+async def test_the_port_of_an_origin_exists(instance: Instance, port: int, status: int) -> None:
     """Browsers drop an origin with another port from the policy, and the frame would stay empty without a reason."""
-    answer = await idle_instance.http.post(LINKS, json={"frame_origins": [f"https://acme.example:{port}"]})
+    answer = await instance.http.post(LINKS, json={"frame_origins": [f"https://acme.example:{port}"]})
     assert answer.status_code == status
     if status == 422:
         (error,) = problem(answer, 422, "frame_origins.0")["errors"]

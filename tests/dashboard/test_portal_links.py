@@ -26,6 +26,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
 from instance_parts import new_app
 from instances import Instance, running_instance
+from timeouts import FutureClock
 
 CAPABILITIES = {
     "view": {"events:read", "webhooks:read"},
@@ -76,13 +77,13 @@ async def actions(instance: Instance) -> list[tuple[str, str]]:
 # A link opens once
 
 
-async def test_a_link_begins_a_session_when_its_button_is_pressed(idle_instance: Instance) -> None:
-    link = await make_link(idle_instance, name="ann@acme.example", path="/webhooks", session_lifetime=900)
-    async with browsing(idle_instance.app, key=None) as browser:
+async def test_a_link_begins_a_session_when_its_button_is_pressed(instance: Instance) -> None:
+    link = await make_link(instance, name="ann@acme.example", path="/webhooks", session_lifetime=900)
+    async with browsing(instance.app, key=None) as browser:
         for _ in range(3):  # previews of a mail server, say
             shown = await browser.get(path_in(link))
             assert (shown.status_code, SESSION.name in str(shown.headers)) == (200, False)
-        assert (await listed(idle_instance))[link["id"]]["status"] == "open"
+        assert (await listed(instance))[link["id"]]["status"] == "open"
         answer = await press(browser, link)
         assert (answer.status_code, answer.headers["location"]) == (303, "/webhooks")
         (cookie,) = [value for value in answer.headers.get_list("set-cookie") if value.startswith(SESSION.name)]
@@ -90,15 +91,15 @@ async def test_a_link_begins_a_session_when_its_button_is_pressed(idle_instance:
             assert part in cookie
         assert 890 < int(re.findall(r"Max-Age=(\d+)", cookie)[0]) - REMEMBERED.total_seconds() <= 900
         assert "ann@acme.example" in (await browser.page("/webhooks")).text
-    session = (await listed(idle_instance))[link["id"]]
+    session = (await listed(instance))[link["id"]]
     assert (session["status"], session["capabilities"], session["key_id"]) == ("active", ["view"], "admin")
     assert session["opened_at"]
-    assert await actions(idle_instance) == [("portal-link.create", "admin"), ("portal-link.open", link["id"])]
+    assert await actions(instance) == [("portal-link.create", "admin"), ("portal-link.open", link["id"])]
 
 
-async def test_a_used_link_opens_nothing(idle_instance: Instance) -> None:
-    link = await make_link(idle_instance)
-    async with browsing(idle_instance.app, key=None) as first, browsing(idle_instance.app, key=None) as second:
+async def test_a_used_link_opens_nothing(instance: Instance) -> None:
+    link = await make_link(instance)
+    async with browsing(instance.app, key=None) as first, browsing(instance.app, key=None) as second:
         proof = await second.proof(path_in(link))
         assert (await press(first, link)).status_code == 303
         for answer in (
@@ -124,40 +125,40 @@ async def test_only_one_of_many_simultaneous_requests_opens_a_link(
         assert [action for action, _ in await actions(instance)] == ["portal-link.create", "portal-link.open"]
 
 
-async def test_the_registry_has_a_digest_only(idle_instance: Instance) -> None:
-    link = await make_link(idle_instance)
+async def test_the_registry_has_a_digest_only(instance: Instance) -> None:
+    link = await make_link(instance)
     token = path_in(link).removeprefix("/portal/")
     assert is_token(token)
-    kept = Path(idle_instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
+    kept = Path(instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
     for file in kept.parent.iterdir():
         assert token.encode() not in file.read_bytes()
-    assert token not in str(await listed(idle_instance))
+    assert token not in str(await listed(instance))
 
 
-async def test_links_and_sessions_expire(idle_instance: Instance) -> None:
-    late, short = await make_link(idle_instance, link_lifetime=1), await make_link(idle_instance, session_lifetime=1)
-    async with browsing(idle_instance.app, key=None) as browser:
+async def test_links_and_sessions_expire(instance: Instance, clock: FutureClock) -> None:
+    late, short = await make_link(instance, link_lifetime=60), await make_link(instance, session_lifetime=60)
+    async with browsing(instance.app, key=None) as browser:
         await press(browser, short)
-        await asyncio.sleep(1.1)
+        clock.passes(61)
         answer = await browser.get(path_in(late))
         assert (answer.status_code, "has expired" in answer.text) == (410, True)
         # A copy of the cookie is no better: the registry knows when the session ends.
-        copy = SESSION.token(short["id"], idle_instance.settings, utc_now())
+        copy = SESSION.token(short["id"], instance.settings, utc_now())
         answer = await browser.http.get("/events", headers={"cookie": f"{SESSION.name}={copy}"})
         assert answer.headers["location"].startswith("/login")
-    assert [item["status"] for item in (await listed(idle_instance)).values()] == ["expired", "expired"]
+    assert [item["status"] for item in (await listed(instance)).values()] == ["expired", "expired"]
 
 
-async def test_an_unopened_link_is_no_session(idle_instance: Instance) -> None:
-    link = await make_link(idle_instance)
-    token = SESSION.token(link["id"], idle_instance.settings, utc_now())
-    async with browsing(idle_instance.app, key=None) as browser:
+async def test_an_unopened_link_is_no_session(instance: Instance) -> None:
+    link = await make_link(instance)
+    token = SESSION.token(link["id"], instance.settings, utc_now())
+    async with browsing(instance.app, key=None) as browser:
         answer = await browser.http.get("/events", headers={"cookie": f"{SESSION.name}={token}"})
         assert answer.headers["location"].startswith("/login")
 
 
-async def test_unknown_links_are_limited_by_address_as_bad_keys(idle_instance: Instance) -> None:
-    async with browsing(idle_instance.app, key=None, address="192.0.2.78") as browser:
+async def test_unknown_links_are_limited_by_address_as_bad_keys(instance: Instance) -> None:
+    async with browsing(instance.app, key=None, address="192.0.2.78") as browser:
         answers = [await browser.get(path) for path in ["/portal/x", f"/portal/{new_token()}"] * 11]
         assert [answer.status_code for answer in answers] == [404] * 20 + [429] * 2
         assert "This link is unknown" in answers[0].text
@@ -167,25 +168,23 @@ async def test_unknown_links_are_limited_by_address_as_bad_keys(idle_instance: I
 
 
 @pytest.mark.parametrize("proof", ["", "0" * 64, "ü"])
-async def test_another_site_opens_no_link(idle_instance: Instance, proof: str) -> None:
-    link = await make_link(idle_instance)
-    async with browsing(idle_instance.app, key=None) as browser:
+async def test_another_site_opens_no_link(instance: Instance, proof: str) -> None:
+    link = await make_link(instance)
+    async with browsing(instance.app, key=None) as browser:
         await browser.get(path_in(link))
         answer = await browser.http.post(path_in(link), data={"proof": proof})
         assert (answer.status_code, SESSION.name in str(answer.headers)) == (403, False)
-    assert (await listed(idle_instance))[link["id"]]["status"] == "open"
+    assert (await listed(instance))[link["id"]]["status"] == "open"
 
 
 # What a session may do
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
-async def test_a_capability_opens_its_pages_and_commands_and_no_others(
-    idle_instance: Instance, capability: str
-) -> None:
+async def test_a_capability_opens_its_pages_and_commands_and_no_others(instance: Instance, capability: str) -> None:
     """Each page and form is tried by a request of its own, whatever the pages offer."""
     scopes = CAPABILITIES["view"] | CAPABILITIES[capability]
-    async with visiting(idle_instance, capabilities=[capability], pages=FURTHER) as (browser, _):
+    async with visiting(instance, capabilities=[capability], pages=FURTHER) as (browser, _):
         proof = await browser.proof("/events")
         for route, needed in NEEDS.items():
             answer = await request(browser, route, proof)
@@ -196,48 +195,48 @@ async def test_a_capability_opens_its_pages_and_commands_and_no_others(
                 assert "Your link does not allow this." in answer.text, route
 
 
-async def test_a_link_has_few_pages_and_those_that_it_names(idle_instance: Instance) -> None:
+async def test_a_link_has_few_pages_and_those_that_it_names(instance: Instance) -> None:
     usual = {"/", "/events", "/webhooks", "/event-types"}
-    problem(await idle_instance.http.post(LINKS, json={"path": "/limits"}), 422, "path")
+    problem(await instance.http.post(LINKS, json={"path": "/limits"}), 422, "path")
     for pages in ([], ["limits"]):
-        async with visiting(idle_instance, pages=pages) as (browser, link):
+        async with visiting(instance, pages=pages) as (browser, link):
             links = (await browser.page("/")).links()
             assert {path for path in links if re.fullmatch(r"/[a-z-]*", path)} == usual | {f"/{page}" for page in pages}
             for page in FURTHER:
                 assert (await browser.get(f"/{page}")).status_code == (200 if page in pages else 404), page
-        assert (await listed(idle_instance))[link["id"]]["pages"] == pages
+        assert (await listed(instance))[link["id"]]["pages"] == pages
 
 
-async def test_a_session_shows_and_changes_what_its_link_says(idle_instance: Instance) -> None:
-    hook = await idle_instance.webhook("http://127.0.0.1:9000/")
+async def test_a_session_shows_and_changes_what_its_link_says(instance: Instance) -> None:
+    hook = await instance.webhook("http://127.0.0.1:9000/")
     page, secret = f"/webhooks/{hook['id']}", hook["secret"]
-    async with visiting(idle_instance) as (browser, _):
+    async with visiting(instance) as (browser, _):
         assert (await browser.page(page)).actions() == ["/logout"]
         for command in ("pause", "secret", "rotate-secret", "recover"):
             answer = await browser.submit(page, f"{page}/{command}", last="1h")
             assert (answer.status_code, secret in answer.text) == (403, False)
-    async with visiting(idle_instance, capabilities=["view_secrets"]) as (browser, _):
+    async with visiting(instance, capabilities=["view_secrets"]) as (browser, _):
         assert (await browser.page(f"{page}/settings")).actions() == ["/logout", f"{page}/secret"]
         assert secret in (await browser.submit(page, f"{page}/secret")).text
         assert (await browser.submit(page, f"{page}/rotate-secret")).status_code == 403
-    assert (await idle_instance.http.get(f"/v1{page}")).json()["paused_at"] is None
-    async with visiting(idle_instance, capabilities=["manage_webhooks"]) as (browser, link):
+    assert (await instance.http.get(f"/v1{page}")).json()["paused_at"] is None
+    async with visiting(instance, capabilities=["manage_webhooks"]) as (browser, link):
         assert (await browser.submit_as_shown(f"{page}/settings", f"{page}/disable")).headers[
             "location"
         ] == f"{page}?done=disable"
-        assert (await idle_instance.http.get(f"/v1{page}")).json()["disabled_reason"] == "manual"
+        assert (await instance.http.get(f"/v1{page}")).json()["disabled_reason"] == "manual"
         assert f"{page}/disable" not in (await browser.page(f"{page}/settings")).actions()
         assert (await browser.submit_as_shown(page, f"{page}/enable")).status_code == 303
-        assert (await idle_instance.http.get(f"/v1{page}")).json()["enabled"] is True
+        assert (await instance.http.get(f"/v1{page}")).json()["enabled"] is True
         assert (await browser.submit(page, f"{page}/pause")).status_code == 303
-    assert (await idle_instance.http.get(f"/v1{page}")).json()["paused_at"]
-    entry = (await idle_instance.http.get("/v1/audit", params={"tenant": idle_instance.tenant})).json()["items"][0]
+    assert (await instance.http.get(f"/v1{page}")).json()["paused_at"]
+    entry = (await instance.http.get("/v1/audit", params={"tenant": instance.tenant})).json()["items"][0]
     assert (entry["action"], entry["key_id"]) == ("webhook.pause", link["id"])
 
 
-async def test_a_customer_is_shown_no_commands_of_operators(idle_instance: Instance) -> None:
+async def test_a_customer_is_shown_no_commands_of_operators(instance: Instance) -> None:
     for capability, registers in (("view", False), ("manage_webhooks", True)):
-        async with visiting(idle_instance, capabilities=[capability], pages=FURTHER) as (browser, _):
+        async with visiting(instance, capabilities=[capability], pages=FURTHER) as (browser, _):
             page = await browser.page("/")
             assert "There is no event yet." in page.text
             assert ("/webhooks/new" in page.links()) is registers
@@ -246,35 +245,35 @@ async def test_a_customer_is_shown_no_commands_of_operators(idle_instance: Insta
                 assert text not in page.text + schedules.text
 
 
-async def test_a_customer_tests_with_a_type_of_the_catalogue(idle_instance: Instance) -> None:
-    hook = await idle_instance.webhook("http://127.0.0.1:9000/", events=["order.*"])
+async def test_a_customer_tests_with_a_type_of_the_catalogue(instance: Instance) -> None:
+    hook = await instance.webhook("http://127.0.0.1:9000/", events=["order.*"])
     path = f"/webhooks/{hook['id']}/test"
-    async with visiting(idle_instance, capabilities=["manage_webhooks"]) as (browser, _):
+    async with visiting(instance, capabilities=["manage_webhooks"]) as (browser, _):
         assert Form((await browser.get(path)).text, path).fields["type"] == "hookkeeper.test", "there is no other"
-        made = await idle_instance.http.post("/v1/event-types", json={"name": "order.paid"})
+        made = await instance.http.post("/v1/event-types", json={"name": "order.paid"})
         assert made.status_code == 201
         page = await browser.get(path)
         assert Form(page.text, path).fields["type"] == "order.paid"
         assert "hookkeeper.test" not in page.text
 
 
-async def test_another_tenant_sees_nothing(idle_instance: Instance) -> None:
-    hook = await idle_instance.webhook("http://127.0.0.1:9000/", name="ours")
+async def test_another_tenant_sees_nothing(instance: Instance) -> None:
+    hook = await instance.webhook("http://127.0.0.1:9000/", name="ours")
     every = list(CAPABILITIES)
-    async with visiting(idle_instance, tenant="other", capabilities=every, pages=FURTHER) as (browser, _):
+    async with visiting(instance, tenant="other", capabilities=every, pages=FURTHER) as (browser, _):
         assert "ours" not in (await browser.page("/webhooks")).text
         assert (await browser.get(f"/webhooks/{hook['id']}")).status_code == 404
         for command in ("pause", "secret", "rotate-secret", "test"):
             answer = await browser.submit("/webhooks", f"/webhooks/{hook['id']}/{command}")
             assert answer.status_code == 404, command
         for path in ("/webhooks", "/events", "/schedules", "/"):
-            answer = await browser.get(f"{path}?tenant={idle_instance.tenant}")
+            answer = await browser.get(f"{path}?tenant={instance.tenant}")
             assert answer.status_code == 403, path
-    assert (await idle_instance.http.get(f"/v1/webhooks/{hook['id']}")).json()["paused_at"] is None
+    assert (await instance.http.get(f"/v1/webhooks/{hook['id']}")).json()["paused_at"] is None
 
 
-async def test_a_session_is_no_key_of_the_api(idle_instance: Instance) -> None:
-    async with visiting(idle_instance, capabilities=list(CAPABILITIES)) as (browser, link):
+async def test_a_session_is_no_key_of_the_api(instance: Instance) -> None:
+    async with visiting(instance, capabilities=list(CAPABILITIES)) as (browser, link):
         token = path_in(link).removeprefix("/portal/")
         for header in ({}, {"authorization": f"Bearer {token}"}, {"authorization": f"Bearer {link['id']}"}):
             assert (await browser.http.get("/v1/events", headers=header)).status_code == 401
@@ -293,49 +292,51 @@ async def test_sessions_of_a_tenant_share_a_rate(temporal: Client, tmp_path: Pat
 # Ends
 
 
-async def test_a_revoked_session_ends_at_once_and_elsewhere_within_a_second(idle_instance: Instance) -> None:
-    other_store = Store.connect(idle_instance.settings.database_url)
-    other = new_app(idle_instance.settings, other_store, idle_instance.gateway)
-    async with visiting(idle_instance) as (here, link), browsing(other, key=None) as there:
+async def test_a_revoked_session_ends_at_once_and_elsewhere_within_a_second(
+    instance: Instance, clock: FutureClock
+) -> None:
+    other_store = Store.connect(instance.settings.database_url)
+    other = new_app(instance.settings, other_store, instance.gateway)
+    async with visiting(instance) as (here, link), browsing(other, key=None) as there:
         there.http.cookies.update(here.http.cookies)
         assert [(await browser.get("/events")).status_code for browser in (here, there)] == [200, 200]
         path = f"{SESSIONS}/{link['id']}"
-        assert [(await idle_instance.http.delete(path)).status_code for _ in range(2)] == [204, 204]
+        assert [(await instance.http.delete(path)).status_code for _ in range(2)] == [204, 204]
         assert (await here.get("/events")).headers["location"].startswith("/login")
-        await asyncio.sleep(1)
+        clock.passes(1.01)
         assert (await there.get("/events")).headers["location"].startswith("/login")
         assert "was revoked" in (await here.get(path_in(link))).text
-    assert (await listed(idle_instance))[link["id"]]["status"] == "revoked"
-    assert (await actions(idle_instance))[2:] == [("portal-session.revoke", "admin")], "once"
+    assert (await listed(instance))[link["id"]]["status"] == "revoked"
+    assert (await actions(instance))[2:] == [("portal-session.revoke", "admin")], "once"
     await other.state.api.authenticator.aclose()
     await other_store.close()
 
 
-async def test_a_revoked_link_opens_nothing(idle_instance: Instance) -> None:
-    link = await make_link(idle_instance)
-    async with browsing(idle_instance.app, key=None) as browser:
+async def test_a_revoked_link_opens_nothing(instance: Instance) -> None:
+    link = await make_link(instance)
+    async with browsing(instance.app, key=None) as browser:
         proof = await browser.proof(path_in(link))
-        await idle_instance.http.delete(f"{SESSIONS}/{link['id']}")
+        await instance.http.delete(f"{SESSIONS}/{link['id']}")
         answer = await browser.http.post(path_in(link), data={"proof": proof})
     assert (answer.status_code, "was revoked" in answer.text) == (410, True)
 
 
-async def test_log_out_ends_a_session_for_good(idle_instance: Instance) -> None:
-    async with visiting(idle_instance) as (browser, link):
+async def test_log_out_ends_a_session_for_good(instance: Instance) -> None:
+    async with visiting(instance) as (browser, link):
         copy = dict(browser.http.cookies)
         await browser.submit("/events", "/logout")
         browser.http.cookies.update(copy)
         assert (await browser.get("/events")).headers["location"].startswith("/login")
-    assert (await actions(idle_instance))[-1] == ("portal-session.revoke", link["id"])
+    assert (await actions(instance))[-1] == ("portal-session.revoke", link["id"])
 
 
-async def test_a_revoked_key_ends_its_links_and_their_sessions(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with calling(idle_instance.app, key["key"]) as http, browsing(idle_instance.app, key=None) as browser:
-        used, unused = [await make_link(idle_instance, http) for _ in range(2)]
+async def test_a_revoked_key_ends_its_links_and_their_sessions(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant)
+    async with calling(instance.app, key["key"]) as http, browsing(instance.app, key=None) as browser:
+        used, unused = [await make_link(instance, http) for _ in range(2)]
         await press(browser, used)
         assert (await browser.get("/events")).status_code == 200
-        await idle_instance.http.delete(f"/v1/keys/{key['id']}")
+        await instance.http.delete(f"/v1/keys/{key['id']}")
         assert (await browser.get("/events")).headers["location"].startswith("/login")
         answer = await browser.get(path_in(unused))
         assert (answer.status_code, "was revoked" in answer.text) == (410, True)
@@ -345,30 +346,30 @@ async def test_a_revoked_key_ends_its_links_and_their_sessions(idle_instance: In
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
-async def test_a_key_cannot_exceed_its_scopes(idle_instance: Instance, capability: str) -> None:
+async def test_a_key_cannot_exceed_its_scopes(instance: Instance, capability: str) -> None:
     reader = ["webhooks:write", "webhooks:read", "events:read"]
-    narrow = await make_key(idle_instance, idle_instance.tenant, scopes=reader)
-    usual = await make_key(idle_instance, idle_instance.tenant)
+    narrow = await make_key(instance, instance.tenant, scopes=reader)
+    usual = await make_key(instance, instance.tenant)
     wanted = {"capabilities": [capability]}
-    async with calling(idle_instance.app, narrow["key"]) as http:
+    async with calling(instance.app, narrow["key"]) as http:
         answer = await http.post(LINKS, json=wanted)
         if capability == "redeliver":
             assert "events:write" in problem(answer, 403)["detail"]
         else:
             assert answer.status_code == 201
         problem(await http.post(LINKS, json=wanted | {"tenant": "other"}), 403)
-    async with calling(idle_instance.app, usual["key"]) as http:
-        assert (await http.post(LINKS, json=wanted)).json()["tenant"] == idle_instance.tenant
-    async with calling(idle_instance.app, await key_with(idle_instance, "webhooks:write")) as http:
+    async with calling(instance.app, usual["key"]) as http:
+        assert (await http.post(LINKS, json=wanted)).json()["tenant"] == instance.tenant
+    async with calling(instance.app, await key_with(instance, "webhooks:write")) as http:
         problem(await http.post(LINKS, json=wanted), 403)
-    async with calling(idle_instance.app, await key_with(idle_instance, "admin")) as http:
+    async with calling(instance.app, await key_with(instance, "admin")) as http:
         assert (await http.post(LINKS, json=wanted)).status_code == 201
 
 
-async def test_a_tenants_key_sees_and_revokes_its_own(idle_instance: Instance) -> None:
-    mine, theirs = await make_link(idle_instance), await make_link(idle_instance, tenant="other")
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with calling(idle_instance.app, key["key"]) as http:
+async def test_a_tenants_key_sees_and_revokes_its_own(instance: Instance) -> None:
+    mine, theirs = await make_link(instance), await make_link(instance, tenant="other")
+    key = await make_key(instance, instance.tenant)
+    async with calling(instance.app, key["key"]) as http:
         assert [item["id"] for item in (await http.get(SESSIONS)).json()["items"]] == [mine["id"]]
         problem(await http.delete(f"{SESSIONS}/{theirs['id']}"), 404)
         assert (await http.delete(f"{SESSIONS}/{mine['id']}")).status_code == 204
@@ -395,8 +396,8 @@ async def test_an_invalid_link_is_refused(idle_instance: Instance, fields: dict[
     assert (await idle_instance.http.get(SESSIONS)).json()["items"] == []
 
 
-async def test_a_link_leads_to_each_page_that_its_capabilities_open(idle_instance: Instance) -> None:
-    link = await make_link(idle_instance, capabilities=["manage_webhooks"], path="/webhooks/new")
+async def test_a_link_leads_to_each_page_that_its_capabilities_open(instance: Instance) -> None:
+    link = await make_link(instance, capabilities=["manage_webhooks"], path="/webhooks/new")
     assert link["path"] == "/webhooks/new"
 
 
@@ -421,14 +422,14 @@ async def test_a_tenant_has_few_open_links_and_sessions(
 
 
 async def test_no_log_and_no_trace_has_a_link(
-    idle_instance: Instance, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    instance: Instance, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with capture_logs() as lines:
-        async with visiting(idle_instance) as (browser, link):
+        async with visiting(instance) as (browser, link):
             await browser.get(path_in(link))
             lost = Store.connect("postgresql+asyncpg://u@127.0.0.1:1/registry")
-            app = new_app(idle_instance.settings, lost, idle_instance.gateway)
+            app = new_app(instance.settings, lost, instance.gateway)
             async with browsing(app, key=None) as other:
                 answer = await other.get(path_in(link))
                 assert (answer.status_code, "cannot be checked right now" in answer.text) == (503, True)

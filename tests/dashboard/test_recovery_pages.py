@@ -56,15 +56,15 @@ async def test_failed_events_of_a_tenant_are_counted_and_delivered_again(instanc
     assert ("tenant.recover", key["id"]) in [(entry["action"], entry["key_id"]) for entry in entries]
 
 
-async def test_a_count_is_where_the_reader_looks(idle_instance: Instance) -> None:
+async def test_a_count_is_where_the_reader_looks(instance: Instance) -> None:
     """A long page opens at the form that has the count; the answer to the second step opens at its top."""
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
-    failed = report(idle_instance.tenant, "evt_1", "http_500", status="failed")
+    webhook = await instance.webhook("http://127.0.0.1:9000/")
+    failed = report(instance.tenant, "evt_1", "http_500", status="failed")
     (delivery,) = failed.deliveries
     of_webhook = delivery.model_copy(update={"id": webhook["id"], "webhook_id": webhook["id"]})
-    await idle_instance.store.rows.write([failed._replace(deliveries=(of_webhook,))])
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+    await instance.store.rows.write([failed._replace(deliveries=(of_webhook,))])
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         for path, action, place in (
             (f"/webhooks/{webhook['id']}", f"/webhooks/{webhook['id']}/recover", "recover"),
             ("/recoveries", START, "start"),
@@ -76,11 +76,11 @@ async def test_a_count_is_where_the_reader_looks(idle_instance: Instance) -> Non
             assert f'action="{action}"' in counted
 
 
-async def test_a_webhook_is_recovered_for_its_own_tenant_only(idle_instance: Instance) -> None:
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
-    mine = f"?tenant={idle_instance.tenant}"  # else the page also lists what other tests have started
-    async with browsing(idle_instance.app) as browser:
-        for tenant, status in ((idle_instance.tenant, 200), ("", 200), ("someone-else", 404)):
+async def test_a_webhook_is_recovered_for_its_own_tenant_only(instance: Instance) -> None:
+    webhook = await instance.webhook("http://127.0.0.1:9000/")
+    mine = f"?tenant={instance.tenant}"  # else the page also lists what other tests have started
+    async with browsing(instance.app) as browser:
+        for tenant, status in ((instance.tenant, 200), ("", 200), ("someone-else", 404)):
             form = {"last": "1h", "tenant": tenant, "webhook": webhook["id"]}
             answer = await browser.submit(f"/recoveries{mine}", f"{START}{mine}", **form)
             assert (answer.status_code, "There is no such webhook" in answer.text) == (status, status == 404)

@@ -8,14 +8,14 @@ from browsers import Page, browsing
 from instances import Instance
 
 
-async def test_the_pages_search_too(idle_instance: Instance) -> None:
-    tenant = idle_instance.tenant
-    await idle_instance.store.catalogue.set_search_keys(tenant, ["order_id"])
-    await idle_instance.send(id="evt-found", data={"order_id": 4711, "name": "<b>Acme"})
-    await idle_instance.send(id="evt-other", data={"order_id": 4712})
-    await idle_instance.webhook("https://shop.example/hook", name="The shop")
-    await idle_instance.webhook("https://other.example/hook")
-    async with browsing(idle_instance.app) as browser:
+async def test_the_pages_search_too(instance: Instance) -> None:
+    tenant = instance.tenant
+    await instance.store.catalogue.set_search_keys(tenant, ["order_id"])
+    await instance.send(id="evt-found", data={"order_id": 4711, "name": "<b>Acme"})
+    await instance.send(id="evt-other", data={"order_id": 4712})
+    await instance.webhook("https://shop.example/hook", name="The shop")
+    await instance.webhook("https://other.example/hook")
+    async with browsing(instance.app) as browser:
         for q in ("data.order_id:4711", '"<b>acme"'):
             page = await browser.get(f"/events?tenant={tenant}&q={quote(q)}")
             assert "evt-found" in page.text and "evt-other" not in page.text
@@ -27,12 +27,12 @@ async def test_the_pages_search_too(idle_instance: Instance) -> None:
         assert (await browser.get("/events?q=4711")).status_code == 422
 
 
-async def test_an_action_is_on_what_the_query_finds(idle_instance: Instance) -> None:
-    await idle_instance.store.catalogue.set_search_keys(idle_instance.tenant, ["order_id"])
+async def test_an_action_is_on_what_the_query_finds(instance: Instance) -> None:
+    await instance.store.catalogue.set_search_keys(instance.tenant, ["order_id"])
     for event_id, order in (("a", "x"), ("b", "x"), ("c", "z")):
-        await idle_instance.send(id=event_id, data={"order_id": order})
-    async with browsing(idle_instance.app) as browser:
-        listed = f"/events?tenant={idle_instance.tenant}&q=data.order_id%3Az"
+        await instance.send(id=event_id, data={"order_id": order})
+    async with browsing(instance.app) as browser:
+        listed = f"/events?tenant={instance.tenant}&q=data.order_id%3Az"
         (asking,) = [action for action in (await browser.page(listed)).actions() if "bulk" in action]
         answer = await browser.submit(listed, asking, action="cancel")
         assert "1 event matches" in " ".join(Page(answer.text).text.split())

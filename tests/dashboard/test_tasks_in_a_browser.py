@@ -51,12 +51,12 @@ class Walk:
 
 
 async def test_the_first_hour_needs_no_script_and_fits_a_phone(
-    chromium: Browser, instance: Instance, inbox: Receiver
+    chromium: Browser, own_instance: Instance, inbox: Receiver
 ) -> None:
     """Timeline: a webhook, an event, a failure and its cause; commands; a filter; a key, a link, a type, a schedule."""
-    tenant = instance.tenant
+    tenant = own_instance.tenant
     inbox.otherwise = Answer(500, "no such order")
-    async with reading(chromium, instance, width=PHONE, scripts=False, expected="a status of") as page:
+    async with reading(chromium, own_instance, width=PHONE, scripts=False, expected="a status of") as page:
         walk = Walk(page)
         await page.get_by_label("API key").fill("hk_wrong")
         await walk.press("Log in")
@@ -81,9 +81,9 @@ async def test_the_first_hour_needs_no_script_and_fits_a_phone(
         await page.get_by_label("Data (JSON)").fill('{"order": 4711}')
         await walk.press("Send")
         await inbox.got(1)
-        event = await instance.send(data={"order": 4711})
-        await instance.until_delivery(event["id"], "retrying", attempts=1)
-        await until_indexed(instance, event["id"])
+        event = await own_instance.send(data={"order": 4711})
+        await own_instance.until_delivery(event["id"], "retrying", attempts=1)
+        await until_indexed(own_instance, event["id"])
 
         await walk.open("/")
         await expect(page.locator(".verdict")).to_contain_text("1 webhook has just begun to fail")
@@ -96,7 +96,7 @@ async def test_the_first_hour_needs_no_script_and_fits_a_phone(
         await walk.press("Release")
         inbox.otherwise = Answer()
         await walk.press("Retry now")
-        await instance.until_final(event["id"])
+        await own_instance.until_final(event["id"])
 
         await walk.open(path)
         await walk.press("Pause")

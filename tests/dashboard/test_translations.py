@@ -132,21 +132,21 @@ def test_scripts_have_their_texts_in_each_language() -> None:
     assert set(texts_of_scripts("fr")) == set(texts_of_scripts("de"))
 
 
-async def test_a_link_a_browser_or_a_key_chooses_the_language(idle_instance: Instance) -> None:
+async def test_a_link_a_browser_or_a_key_chooses_the_language(instance: Instance) -> None:
     german = {"accept-language": "de"}
 
-    async with visiting(idle_instance) as (browser, _):
+    async with visiting(instance) as (browser, _):
         for asked, language in (("de-CH", "de"), ("fr", "fr"), ("ja", "en")):
             answer = await browser.http.get("/events", headers={"accept-language": asked})
             assert f'<html lang="{language}"' in answer.text
             assert (answer.headers["content-language"], answer.headers["vary"]) == (language, "accept-language")
-    async with visiting(idle_instance, language="fr") as (browser, link):
+    async with visiting(instance, language="fr") as (browser, link):
         assert '<html lang="fr"' in (await browser.http.get("/events", headers=german)).text
         assert link["language"] == "fr"
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         assert '<html lang="en"' in (await browser.http.get("/events", headers=german)).text
-    async with browsing(idle_instance.app, key=None) as browser:
-        for path in ("/login", "/portal/unknown", path_in(await make_link(idle_instance))):
+    async with browsing(instance.app, key=None) as browser:
+        for path in ("/login", "/portal/unknown", path_in(await make_link(instance))):
             assert '<html lang="de"' in (await browser.http.get(path, headers=german)).text
 
 
@@ -184,8 +184,8 @@ async def test_no_page_of_the_portal_has_an_english_text(instance: Instance, inb
     assert same == set()
 
 
-async def test_errors_of_a_form_are_in_the_language_and_name_no_setting(idle_instance: Instance) -> None:
-    async with visiting(idle_instance, capabilities=["manage_webhooks"], language="de") as (browser, _):
+async def test_errors_of_a_form_are_in_the_language_and_name_no_setting(instance: Instance) -> None:
+    async with visiting(instance, capabilities=["manage_webhooks"], language="de") as (browser, _):
         for url, error in (
             ("ftp://a.example", "muss mit https:// oder http:// beginnen"),
             ("http://10.0.0.1/", "Adresse, die nicht öffentlich ist: Nur der Betreiber kann sie erlauben"),

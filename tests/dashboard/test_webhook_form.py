@@ -29,9 +29,9 @@ def errors_of(html: str) -> dict[str, str]:
     return {field: unescape(re.sub("<.*?>", " ", text)).strip() for field, text in shown}
 
 
-async def test_a_webhook_is_registered(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+async def test_a_webhook_is_registered(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         answer = await browser.submit(
             "/webhooks/new",
             "/webhooks/new",
@@ -47,7 +47,7 @@ async def test_a_webhook_is_registered(idle_instance: Instance) -> None:
         assert answer.status_code == 303, Page(answer.text).text
         page = await browser.page(answer.headers["location"])
         assert "The webhook is registered" in page.text
-    (webhook,) = (await idle_instance.http.get(f"/v1/webhooks?tenant={idle_instance.tenant}")).json()["items"]
+    (webhook,) = (await instance.http.get(f"/v1/webhooks?tenant={instance.tenant}")).json()["items"]
     assert (
         webhook.items()
         >= {
@@ -62,12 +62,12 @@ async def test_a_webhook_is_registered(idle_instance: Instance) -> None:
     )
 
 
-async def test_a_form_that_is_sent_again_registers_no_second_webhook(idle_instance: Instance) -> None:
+async def test_a_form_that_is_sent_again_registers_no_second_webhook(instance: Instance) -> None:
     """Timeline: the first answer is lost, or was a 503 although the registry had the webhook."""
     path = "/webhooks/new"
-    key = await make_key(idle_instance, idle_instance.tenant)
-    theirs = await make_key(idle_instance, f"{idle_instance.tenant}-b")
-    async with browsing(idle_instance.app, key["key"]) as browser:
+    key = await make_key(instance, instance.tenant)
+    theirs = await make_key(instance, f"{instance.tenant}-b")
+    async with browsing(instance.app, key["key"]) as browser:
         form = Form((await browser.get(path)).text, path).fields | {"url": URL}
         refused = await browser.http.post(path, data=form | {"timeout": "never"})
         assert Form(refused.text, path).fields["once"] == form["once"]
@@ -76,19 +76,19 @@ async def test_a_form_that_is_sent_again_registers_no_second_webhook(idle_instan
         registered = first.headers["location"].partition("?")[0]
         assert second.headers["location"] == f"{registered}?done=again"
         assert "has registered the webhook already" in (await browser.page(second.headers["location"])).text
-    async with browsing(idle_instance.app, theirs["key"]) as browser:
+    async with browsing(instance.app, theirs["key"]) as browser:
         answer = await browser.submit(path, path, url=URL, once=form["once"])
         assert registered not in answer.headers["location"], "an id is of one tenant only"
-    listed = (await idle_instance.http.get(f"/v1/webhooks?tenant={idle_instance.tenant}")).json()["items"]
+    listed = (await instance.http.get(f"/v1/webhooks?tenant={instance.tenant}")).json()["items"]
     assert [f"/webhooks/{webhook['id']}" for webhook in listed] == [registered]
 
 
-async def test_chosen_types_lines_and_secrets_are_shown_as_they_were_sent(idle_instance: Instance) -> None:
+async def test_chosen_types_lines_and_secrets_are_shown_as_they_were_sent(instance: Instance) -> None:
     """Each field: `test_one_description.py`."""
-    name = f"order.paid-{idle_instance.tenant}"
-    await idle_instance.http.post("/v1/event-types", json={"name": name})
+    name = f"order.paid-{instance.tenant}"
+    await instance.http.post("/v1/event-types", json={"name": name})
     form = {
-        "tenant": idle_instance.tenant,
+        "tenant": instance.tenant,
         "url": URL,
         "events": "invoice.*",
         f"types.{name}": "true",
@@ -97,12 +97,12 @@ async def test_chosen_types_lines_and_secrets_are_shown_as_they_were_sent(idle_i
         "notifications.0.service": SLACK,
         "metadata": "team: shop\r\n\r\n url:  https://acme.example/a ",
     }
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         answer = await browser.submit("/webhooks/new", "/webhooks/new", **form)
         assert answer.status_code == 303, Page(answer.text).text
         path = f"{answer.headers['location'].partition('?')[0]}/edit"
         shown = Form((await browser.get(path)).text, path).fields
-    (webhook,) = (await idle_instance.http.get(f"/v1/webhooks?tenant={idle_instance.tenant}")).json()["items"]
+    (webhook,) = (await instance.http.get(f"/v1/webhooks?tenant={instance.tenant}")).json()["items"]
     assert (webhook["events"], webhook["headers"]) == (["invoice.*", name], {"x-token": MASK, "X-Other": MASK})
     assert webhook["emails"][0]["to"] == ["Ann <ann@acme.example>", "bob@acme.example"]
     assert webhook["notifications"][0]["service"] == f"slack://{MASK}"
@@ -159,10 +159,10 @@ async def test_chosen_types_lines_and_secrets_are_shown_as_they_were_sent(idle_i
     ],
 )
 async def test_a_refused_form_is_explained_at_its_fields_and_kept(
-    idle_instance: Instance, fields: dict[str, str], field: str, text: str
+    instance: Instance, fields: dict[str, str], field: str, text: str
 ) -> None:
     given = {"url": URL, "name": HOSTILE, "events": "*", "filter": "true", **fields}
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         answer = await browser.submit("/webhooks/new", "/webhooks/new", **given)
     assert answer.status_code == 422, Page(answer.text).text
     errors = errors_of(answer.text)
@@ -175,8 +175,8 @@ async def test_a_refused_form_is_explained_at_its_fields_and_kept(
     assert {name: shown[name] for name in kept} == kept
 
 
-async def test_without_a_script_all_steps_are_there(idle_instance: Instance) -> None:
-    async with browsing(idle_instance.app) as browser:
+async def test_without_a_script_all_steps_are_there(instance: Instance) -> None:
+    async with browsing(instance.app) as browser:
         page = await browser.page("/webhooks/new")
     steps = [attributes for tag, attributes in page.tags if tag == "fieldset" and "id" in attributes]
     assert [step["id"] for step in steps] == ["step-1", "step-2", "step-3"]
@@ -185,21 +185,21 @@ async def test_without_a_script_all_steps_are_there(idle_instance: Instance) -> 
     assert all("data-step" in attributes for attributes in hidden), "only what moves between steps needs the script"
 
 
-async def test_too_many_items_are_kept_too(idle_instance: Instance) -> None:
+async def test_too_many_items_are_kept_too(instance: Instance) -> None:
     given = {f"emails.{n}.to": f"a{n}@acme.example" for n in range(11)}
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         answer = await browser.submit("/webhooks/new", "/webhooks/new", **given)
     assert answer.status_code == 422
     assert "at most 10" in errors_of(answer.text)["emails"] or "may have 10" in errors_of(answer.text)["emails"]
     assert given.items() <= Form(answer.text, "/webhooks/new").fields.items()
 
 
-async def test_a_tenants_key_registers_for_its_tenant_only(idle_instance: Instance) -> None:
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+async def test_a_tenants_key_registers_for_its_tenant_only(instance: Instance) -> None:
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         answer = await browser.submit("/webhooks/new", "/webhooks/new", url=URL, tenant="someone-else")
         assert answer.status_code == 403
-        other = await idle_instance.http.post("/v1/webhooks", json={"url": URL, "tenant": "someone-else"})
+        other = await instance.http.post("/v1/webhooks", json={"url": URL, "tenant": "someone-else"})
         path = f"/webhooks/{other.json()['id']}/edit"
         assert (await browser.get(path)).status_code == 404
         assert (await browser.submit("/webhooks/new", path, name="Mine")).status_code == 404
@@ -225,20 +225,20 @@ RICH: dict[str, Any] = {
 }
 
 
-async def test_a_form_does_not_undo_what_another_has_changed(idle_instance: Instance) -> None:
-    made = await idle_instance.webhook(URL, name="Shop")
+async def test_a_form_does_not_undo_what_another_has_changed(instance: Instance) -> None:
+    made = await instance.webhook(URL, name="Shop")
     path = f"/webhooks/{made['id']}/edit"
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         form = Form((await browser.get(path)).text, path).fields
-        await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json={"url": f"{URL}/moved"})
+        await instance.http.patch(f"/v1/webhooks/{made['id']}", json={"url": f"{URL}/moved"})
         previewed = Form((await browser.submit(path, f"{path}/preview", **form)).text, path).fields
         answer = await browser.submit(path, path, **previewed | {"name": "Renamed"})
         assert (answer.status_code, "Saving again sets name, url to what is here" in answer.text) == (409, True)
-        assert (await updates(idle_instance))[0] == ["url"]
+        assert (await updates(instance))[0] == ["url"]
         again = Form(answer.text, path).fields
         assert (again["name"], again["url"]) == ("Renamed", URL)
         assert (await browser.submit(path, path, **again)).status_code == 303
-    assert (await updates(idle_instance))[0] == ["name", "url"]
+    assert (await updates(instance))[0] == ["name", "url"]
 
 
 async def test_a_change_leaves_everything_else(idle_instance: Instance) -> None:
@@ -264,10 +264,10 @@ async def test_a_change_leaves_everything_else(idle_instance: Instance) -> None:
     assert after.emails == (before.emails[0].model_copy(update={"subject": "Two"}), before.emails[1])
 
 
-async def test_items_can_be_removed_and_secrets_stay_with_their_hosts(idle_instance: Instance) -> None:
-    made = await idle_instance.webhook(URL, **RICH)
+async def test_items_can_be_removed_and_secrets_stay_with_their_hosts(instance: Instance) -> None:
+    made = await instance.webhook(URL, **RICH)
     path = f"/webhooks/{made['id']}/edit"
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         form = Form((await browser.get(path)).text, path).fields
         wanted = form | {"emails.0.remove": "true", "retry.schedule": "", "ordered": "true"}
         assert (await browser.submit(path, path, **wanted)).status_code == 303
@@ -275,7 +275,7 @@ async def test_items_can_be_removed_and_secrets_stay_with_their_hosts(idle_insta
         answer = await browser.submit(path, path, **form | {"url": "http://127.0.0.2:9000/"})
         assert answer.status_code == 422
         assert "headers" in errors_of(answer.text)
-    changed = (await idle_instance.http.get(f"/v1/webhooks/{made['id']}")).json()
+    changed = (await instance.http.get(f"/v1/webhooks/{made['id']}")).json()
     assert [email["to"] for email in changed["emails"]] == [["bob@acme.example"]]
     assert (changed["retry"], changed["ordered"]) == (None, True)
 
@@ -293,21 +293,19 @@ async def test_items_can_be_removed_and_secrets_stay_with_their_hosts(idle_insta
         {"\u00a0": "\u2028"},
     ],
 )
-async def test_metadata_of_any_shape_can_be_changed_and_is_kept(
-    idle_instance: Instance, metadata: dict[str, str]
-) -> None:
+async def test_metadata_of_any_shape_can_be_changed_and_is_kept(instance: Instance, metadata: dict[str, str]) -> None:
     """Proves: the form shows each metadata so that it can save it, and an empty field has none."""
-    made = await idle_instance.webhook(URL, metadata=metadata)
+    made = await instance.webhook(URL, metadata=metadata)
     path = f"/webhooks/{made['id']}/edit"
 
     async def saved(**fields: str) -> dict[str, str]:
         form = Form((await browser.get(path)).text, path).fields | fields
         answer = await browser.submit(path, path, **form)
         assert answer.status_code == 303, errors_of(answer.text)
-        shown: dict[str, str] = (await idle_instance.http.get(f"/v1/webhooks/{made['id']}")).json()["metadata"]
+        shown: dict[str, str] = (await instance.http.get(f"/v1/webhooks/{made['id']}")).json()["metadata"]
         return shown
 
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         text = Form((await browser.get(path)).text, path).fields["metadata"]
         assert await saved(name="Renamed") == metadata
         assert await saved(metadata=f"  {text}\r\n") == metadata, "with other blanks it is read, not recognized"
@@ -321,12 +319,12 @@ async def updates(instance: Instance) -> list[list[str]]:
     return [item["detail"]["fields"] for item in items if item["action"] == "webhook.update"]
 
 
-async def test_a_preview_shows_the_example_and_errors_in_place(idle_instance: Instance) -> None:
+async def test_a_preview_shows_the_example_and_errors_in_place(instance: Instance) -> None:
     """Proves: the form is answered with what would be sent, and nothing is registered or sent."""
-    name = f"order.paid-{idle_instance.tenant}"
-    await idle_instance.http.post("/v1/event-types", json={"name": name, "examples": [{"n": 4711, "who": HOSTILE}]})
+    name = f"order.paid-{instance.tenant}"
+    await instance.http.post("/v1/event-types", json={"name": name, "examples": [{"n": 4711, "who": HOSTILE}]})
     form = {
-        "tenant": idle_instance.tenant,
+        "tenant": instance.tenant,
         f"types.{name}": "true",
         "payload.template": '{"who": {{ event.data.who }}}',
         "emails.0.to": "ann@acme.example",
@@ -335,7 +333,7 @@ async def test_a_preview_shows_the_example_and_errors_in_place(idle_instance: In
         "notifications.0.service": SLACK,
         "notifications.0.body": "No. {{ event.data.n }}",
     }
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
 
         async def preview(**more: str) -> tuple[str, dict[str, str]]:
             answer = await browser.submit("/webhooks/new", "/webhooks/new/preview", **form | {"url": URL} | more)
@@ -369,14 +367,14 @@ async def test_a_preview_shows_the_example_and_errors_in_place(idle_instance: In
             assert problem in errors["sample.data"]
         text, errors = await preview(**{"filter": "event.data.n > 5000"})
         assert ("would not be sent" in text, errors) == (True, {})
-    assert (await idle_instance.http.get(f"/v1/webhooks?tenant={idle_instance.tenant}")).json()["items"] == []
+    assert (await instance.http.get(f"/v1/webhooks?tenant={instance.tenant}")).json()["items"] == []
 
 
-async def test_a_preview_of_a_webhook_shows_no_secret(idle_instance: Instance) -> None:
-    made = await idle_instance.webhook(f"{URL}?token=url-secret", **RICH)
+async def test_a_preview_of_a_webhook_shows_no_secret(instance: Instance) -> None:
+    made = await instance.webhook(f"{URL}?token=url-secret", **RICH)
     path = f"/webhooks/{made['id']}/edit"
-    key = await make_key(idle_instance, "someone-else")
-    async with browsing(idle_instance.app) as browser, browsing(idle_instance.app, key["key"]) as other:
+    key = await make_key(instance, "someone-else")
+    async with browsing(instance.app) as browser, browsing(instance.app, key["key"]) as other:
         form = Form((await browser.get(path)).text, path).fields
         form.pop("proof")
         answer = await browser.submit(path, f"{path}/preview", **form | {"name": "Changed"})
@@ -387,13 +385,13 @@ async def test_a_preview_of_a_webhook_shows_no_secret(idle_instance: Instance) -
         for secret in ("header-secret", "path-secret", "call-secret", "url-secret"):
             assert secret not in shown
         assert (await other.submit("/webhooks/new", f"{path}/preview", **form)).status_code == 404
-        answer = await other.submit("/webhooks/new", "/webhooks/new/preview", url=URL, tenant=idle_instance.tenant)
+        answer = await other.submit("/webhooks/new", "/webhooks/new/preview", url=URL, tenant=instance.tenant)
         assert answer.status_code == 403
-    assert (await idle_instance.http.get(f"/v1/webhooks/{made['id']}")).json()["name"] == "Shop"
+    assert (await instance.http.get(f"/v1/webhooks/{made['id']}")).json()["name"] == "Shop"
 
 
-async def test_a_form_as_large_as_a_request_is_read(idle_instance: Instance) -> None:
-    async with browsing(idle_instance.app) as browser:
+async def test_a_form_as_large_as_a_request_is_read(instance: Instance) -> None:
+    async with browsing(instance.app) as browser:
         template = "x" * 60_000
         fields = {"payload.template": template, "payload.content_type": "text/plain", "emails.0.to": "a@b.example"}
         answer = await browser.submit("/webhooks/new", "/webhooks/new/preview", **fields, **{"emails.0.text": template})
@@ -419,13 +417,13 @@ def parsing_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
 
 
 async def test_no_json_of_a_form_is_parsed_on_the_loop(
-    idle_instance: Instance, parsing_threads: list[threading.Thread]
+    instance: Instance, parsing_threads: list[threading.Thread]
 ) -> None:
     """A form of 250 KB with `[0],[0],…` in six fields took 120 ms."""
-    made = await idle_instance.http.post("/v1/webhooks", json={"url": URL, "tenant": idle_instance.tenant})
+    made = await instance.http.post("/v1/webhooks", json={"url": URL, "tenant": instance.tenant})
     path = f"/webhooks/{made.json()['id']}"
     sent = {"url": URL, "payload.static": '{"a": [[], []]}', "sample.data": "[[], []]", "metadata": '{"a": "b"}'}
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         for form in ("/webhooks/new", f"{path}/edit"):
             assert (await browser.submit(form, f"{form}/preview", **sent)).status_code == 200
             assert (await browser.submit(form, form, **sent, then="test")).status_code == 303

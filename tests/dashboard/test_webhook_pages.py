@@ -59,11 +59,11 @@ async def test_the_list_names_the_error_of_each_failing_webhook_and_finds_those_
         assert "CRM" not in refused.text
 
 
-async def test_a_long_list_has_pages(idle_instance: Instance) -> None:
+async def test_a_long_list_has_pages(instance: Instance) -> None:
     for n in range(25):
-        await idle_instance.webhook(f"http://127.0.0.1:9000/{n}", name=f"hook-{n:02}")
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with browsing(idle_instance.app, key["key"]) as browser:
+        await instance.webhook(f"http://127.0.0.1:9000/{n}", name=f"hook-{n:02}")
+    key = await make_key(instance, instance.tenant)
+    async with browsing(instance.app, key["key"]) as browser:
         first = await browser.page("/webhooks")
         (older,) = [link for link in first.links() if "cursor=" in link]
         second = await browser.page(older)
@@ -129,15 +129,13 @@ async def test_a_webhook_shows_its_day_and_no_secret(instance: Instance, inbox: 
 
 
 @pytest.mark.parametrize("is_customer", [False, True], ids=["operator", "customer"])
-async def test_each_tab_leads_to_the_others(idle_instance: Instance, is_customer: bool) -> None:
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop")
+async def test_each_tab_leads_to_the_others(instance: Instance, is_customer: bool) -> None:
+    webhook = await instance.webhook("http://127.0.0.1:9000/", name="Shop")
     path = f"/webhooks/{webhook['id']}"
     tabs = [path, *(f"{path}/{tab}" for tab in ("deliveries", "settings", "test", "verify"))]
-    async with browsing(idle_instance.app, None if is_customer else KEY) as browser:
+    async with browsing(instance.app, None if is_customer else KEY) as browser:
         if is_customer:
-            link = await idle_instance.http.post(
-                "/v1/portal-links", json={"tenant": idle_instance.tenant, "path": tabs[2]}
-            )
+            link = await instance.http.post("/v1/portal-links", json={"tenant": instance.tenant, "path": tabs[2]})
             opened = httpx.URL(link.json()["url"]).path
             assert (await browser.submit(opened, opened)).headers["location"] == tabs[2]
         for tab in tabs:
@@ -152,10 +150,10 @@ async def test_each_tab_leads_to_the_others(idle_instance: Instance, is_customer
             assert bool(writes) is not is_customer
 
 
-async def test_a_webhook_has_programs_for_its_receivers(idle_instance: Instance) -> None:
+async def test_a_webhook_has_programs_for_its_receivers(instance: Instance) -> None:
     for scheme in ("v1", "v1a"):
-        made = await idle_instance.webhook("http://127.0.0.1:9000/", signature_scheme=scheme)
-        async with browsing(idle_instance.app) as browser:
+        made = await instance.webhook("http://127.0.0.1:9000/", signature_scheme=scheme)
+        async with browsing(instance.app) as browser:
             page = await browser.page(f"/webhooks/{made['id']}/verify")
         shown = page.text.partition("Verify requests")[2]
         for language in LANGUAGES:
@@ -260,11 +258,11 @@ async def test_a_test_event_is_sent_once(instance: Instance, inbox: Receiver) ->
     ],
 )
 async def test_a_bad_test_event_is_explained_and_kept(
-    idle_instance: Instance, fields: dict[str, str], status: int, text: str
+    instance: Instance, fields: dict[str, str], status: int, text: str
 ) -> None:
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name=HOSTILE)
+    webhook = await instance.webhook("http://127.0.0.1:9000/", name=HOSTILE)
     path = f"/webhooks/{webhook['id']}"
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         answer = await browser.submit(path, f"{path}/test", **fields)
     assert answer.status_code == status
     assert text in answer.text
@@ -273,23 +271,23 @@ async def test_a_bad_test_event_is_explained_and_kept(
     assert fields.get("data", "") in page.text
 
 
-async def test_webhooks_of_another_tenant_are_not_found(idle_instance: Instance) -> None:
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Theirs")
-    key = await make_key(idle_instance, "someone-else")
+async def test_webhooks_of_another_tenant_are_not_found(instance: Instance) -> None:
+    webhook = await instance.webhook("http://127.0.0.1:9000/", name="Theirs")
+    key = await make_key(instance, "someone-else")
     path = f"/webhooks/{webhook['id']}"
-    async with browsing(idle_instance.app, key["key"]) as browser:
+    async with browsing(instance.app, key["key"]) as browser:
         assert "Theirs" not in (await browser.page("/webhooks")).text
-        assert (await browser.get(f"/webhooks?tenant={idle_instance.tenant}")).status_code == 403
+        assert (await browser.get(f"/webhooks?tenant={instance.tenant}")).status_code == 403
         assert (await browser.get(path)).status_code == 404
         for command in ("pause", "resume", "enable", "test"):
             assert (await browser.submit("/webhooks", f"{path}/{command}")).status_code == 404, command
-    assert (await idle_instance.http.get(f"/v1{path}")).json()["paused_at"] is None
+    assert (await instance.http.get(f"/v1{path}")).json()["paused_at"] is None
 
 
-async def test_a_key_that_reads_webhooks_sees_neither_buttons_nor_deliveries(idle_instance: Instance) -> None:
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
-    key = await make_key(idle_instance, idle_instance.tenant, scopes=["webhooks:read"])
-    async with browsing(idle_instance.app, key["key"]) as browser:
+async def test_a_key_that_reads_webhooks_sees_neither_buttons_nor_deliveries(instance: Instance) -> None:
+    webhook = await instance.webhook("http://127.0.0.1:9000/")
+    key = await make_key(instance, instance.tenant, scopes=["webhooks:read"])
+    async with browsing(instance.app, key["key"]) as browser:
         page = await browser.page(f"/webhooks/{webhook['id']}")
         assert page.actions() == ["/logout"]
         assert "Deliveries" not in page.text
@@ -313,20 +311,20 @@ async def test_a_preview_shows_what_would_be_sent(instance: Instance, inbox: Rec
     assert inbox.requests == []
 
 
-async def test_the_signing_key_is_shown_on_request_and_rotated(idle_instance: Instance) -> None:
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+async def test_the_signing_key_is_shown_on_request_and_rotated(instance: Instance) -> None:
+    webhook = await instance.webhook("http://127.0.0.1:9000/")
     path = f"/webhooks/{webhook['id']}"
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         answer = await browser.submit(path, f"{path}/secret")
         assert webhook["secret"] in answer.text
         assert answer.headers["cache-control"] == "no-store"
         answer = await browser.submit_as_shown(f"{path}/settings", f"{path}/rotate-secret")
-        now = (await idle_instance.http.get(f"/v1{path}/secret")).json()
+        now = (await instance.http.get(f"/v1{path}/secret")).json()
         assert now["secret"] != webhook["secret"]
         assert now["secret"] in answer.text
         assert "The previous key signs too" in answer.text
         assert now["secret"] not in (await browser.get(f"{path}/settings")).text
-    audit = (await idle_instance.http.get("/v1/audit")).json()["items"]
+    audit = (await instance.http.get("/v1/audit")).json()["items"]
     assert [item["action"] for item in audit if item["object_id"] == webhook["id"]] == [
         "webhook.show-secret",
         "webhook.rotate-secret",
@@ -336,10 +334,10 @@ async def test_the_signing_key_is_shown_on_request_and_rotated(idle_instance: In
 
 
 @pytest.mark.parametrize("command", ["test", "preview"])
-async def test_an_error_of_a_test_event_is_shown_at_its_field(idle_instance: Instance, command: str) -> None:
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+async def test_an_error_of_a_test_event_is_shown_at_its_field(instance: Instance, command: str) -> None:
+    webhook = await instance.webhook("http://127.0.0.1:9000/")
     path = f"/webhooks/{webhook['id']}"
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         for field, text in (("type", "order paid"), ("data", "{")):
             wrong = {"type": "order.paid", "data": "{}"} | {field: text}
             answer = await browser.submit(path, f"{path}/{command}", **wrong)
@@ -362,11 +360,11 @@ async def test_a_test_event_that_its_schema_refuses_is_explained_at_its_data(idl
     assert "integer" in error
 
 
-async def test_a_webhook_is_deleted(idle_instance: Instance) -> None:
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/", name="Shop")
-    key = await make_key(idle_instance, idle_instance.tenant)
+async def test_a_webhook_is_deleted(instance: Instance) -> None:
+    webhook = await instance.webhook("http://127.0.0.1:9000/", name="Shop")
+    key = await make_key(instance, instance.tenant)
     path = f"/webhooks/{webhook['id']}"
-    async with browsing(idle_instance.app, key["key"]) as browser:
+    async with browsing(instance.app, key["key"]) as browser:
         html = (await browser.get(f"{path}/settings")).text
         assert html.index("Delete this webhook…</summary>") < html.index("Delete now"), "it takes two clicks"
         answer = await browser.submit(path, f"{path}/delete")
@@ -376,21 +374,21 @@ async def test_a_webhook_is_deleted(idle_instance: Instance) -> None:
         assert "No webhooks yet" in page.text
         refused = await browser.submit("/webhooks", f"{path}/delete")
         assert (refused.status_code, "/webhooks" in Page(refused.text).links()) == (404, True)
-    entry = (await idle_instance.http.get("/v1/audit", params={"tenant": idle_instance.tenant})).json()["items"][0]
+    entry = (await instance.http.get("/v1/audit", params={"tenant": instance.tenant})).json()["items"][0]
     assert (entry["action"], entry["object_id"], entry["key_id"]) == ("webhook.delete", webhook["id"], key["id"])
 
 
-async def test_a_form_rotates_a_key_once(idle_instance: Instance) -> None:
+async def test_a_form_rotates_a_key_once(instance: Instance) -> None:
     """A second click or a reload would end the previous key, which receivers still have."""
-    webhook = await idle_instance.webhook("http://127.0.0.1:9000/")
+    webhook = await instance.webhook("http://127.0.0.1:9000/")
     path = f"/webhooks/{webhook['id']}"
-    async with browsing(idle_instance.app) as browser:
+    async with browsing(instance.app) as browser:
         fields = Form((await browser.get(f"{path}/settings")).text, f"{path}/rotate-secret").fields
         answers = await asyncio.gather(
             *(browser.http.post(f"{path}/rotate-secret", data=fields) for _ in range(3)),
         )
         answers.append(await browser.http.post(f"{path}/rotate-secret", data=fields))
-        stored = await idle_instance.store.webhooks.get(webhook["id"])
+        stored = await instance.store.webhooks.get(webhook["id"])
         assert stored and stored.previous_secret == webhook["secret"]
         for answer in answers:
             assert (answer.status_code, stored.secret in answer.text) == (200, True)

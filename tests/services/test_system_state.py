@@ -59,13 +59,11 @@ async def test_webhooks_and_tasks_are_counted_at_most_every_15_seconds(
     assert (await shown(state))["hookkeeper_webhooks state=new"] == 3
 
 
-async def test_a_value_that_cannot_be_read_is_left_out(
-    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_value_that_cannot_be_read_is_left_out(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system_state, "MAX_AGE", 0.0)
     away = Store.connect(f"postgresql+asyncpg://hook:secret@127.0.0.1:{free_ports().ui}/hookkeeper")
     try:
-        state = SystemState(away, idle_instance.gateway)
+        state = SystemState(away, instance.gateway)
         found = await shown(state)
     finally:
         await away.close()
@@ -108,13 +106,13 @@ async def test_runs_whose_code_fails_are_counted_until_it_is_repaired(
     await until_counted(0)
 
 
-async def test_failing_runs_are_counted_once_a_minute(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failing_runs_are_counted_once_a_minute(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """Visibility allows ten requests a second. While it is busy, the other metrics of Temporal are shown."""
     monkeypatch.setattr(system_state, "MAX_AGE", 0.0)
-    async with cloud(idle_instance.temporal) as (address, frontend):
-        client = await Client.connect(address, namespace=idle_instance.temporal.namespace)
-        gateway = Gateway(client, idle_instance.settings.task_queue, idle_instance.store.rows)
-        state = SystemState(idle_instance.store, gateway)
+    async with cloud(instance.temporal) as (address, frontend):
+        client = await Client.connect(address, namespace=instance.temporal.namespace)
+        gateway = Gateway(client, instance.settings.task_queue, instance.store.rows)
+        state = SystemState(instance.store, gateway)
         frontend.busy = ["CountWorkflowExecutions"] * 3
         found = await shown(state)
         assert len(frontend.busy) == 2
@@ -129,14 +127,14 @@ async def test_failing_runs_are_counted_once_a_minute(idle_instance: Instance, m
 
 
 async def test_a_server_that_reports_no_failing_runs_shows_the_other_metrics(
-    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "HAS_PROBLEMS", "AttributeOfANewerServer IS NOT NULL")
-    found = await shown(SystemState(idle_instance.store, idle_instance.gateway))
+    found = await shown(SystemState(instance.store, instance.gateway))
     assert math.isnan(found["hookkeeper_failing_runs"])
     assert found["hookkeeper_backlog_tasks queue=main"] == 0
 
 
-async def test_each_state_of_webhooks_has_a_series(idle_instance: Instance) -> None:
-    found = await shown(SystemState(idle_instance.store, idle_instance.gateway))
+async def test_each_state_of_webhooks_has_a_series(instance: Instance) -> None:
+    found = await shown(SystemState(instance.store, instance.gateway))
     assert {f"hookkeeper_webhooks state={state}" for state in metrics.WEBHOOK_STATES} <= {*found}

@@ -138,8 +138,7 @@ async def test_a_killed_worker_repeats_no_action(idle_instance: Instance, inbox:
             assert [attempt["number"] for attempt in delivery["attempts"]] == [1, 2]
 
 
-async def test_an_action_is_of_one_tenant_and_has_a_filter(idle_instance: Instance) -> None:
-    instance = idle_instance
+async def test_an_action_is_of_one_tenant_and_has_a_filter(instance: Instance) -> None:
     mine, theirs = instance.tenant, f"{instance.tenant}-other"
     for tenant in (mine, theirs):
         body = {"type": "only.here", "tenant": tenant, "id": f"evt_{mine}_{tenant}"}

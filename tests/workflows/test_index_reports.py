@@ -14,10 +14,10 @@ from shared_runs import event_to
 PATIENT = RetryPolicy(schedule=(3600,)).model_dump()
 
 
-async def test_the_index_has_an_event_that_no_worker_has_started(idle_instance: Instance, inbox: Receiver) -> None:
-    await idle_instance.webhook(inbox.url)
-    event = await idle_instance.send(data={"a": 1})
-    await until_indexed(idle_instance, event["id"])
+async def test_the_index_has_an_event_that_no_worker_has_started(instance: Instance, inbox: Receiver) -> None:
+    await instance.webhook(inbox.url)
+    event = await instance.send(data={"a": 1})
+    await until_indexed(instance, event["id"])
 
 
 async def test_the_index_follows_success_and_failure(instance: Instance, inbox: Receiver) -> None:

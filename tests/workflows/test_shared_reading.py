@@ -39,12 +39,12 @@ async def until_started(run: SharedRun, inbox: Receiver) -> None:
 
 
 async def test_an_event_is_shown_before_a_worker_has_started_its_shared_run(
-    idle_instance: Instance, inbox: Receiver
+    instance: Instance, inbox: Receiver
 ) -> None:
-    webhook = await idle_instance.webhook(inbox.url)
-    events = [event_to(webhook, id=f"e{n}", tenant=idle_instance.tenant) for n in range(3)]
-    run = await share(idle_instance, events)
-    shown = await idle_instance.event("e1")
+    webhook = await instance.webhook(inbox.url)
+    events = [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(3)]
+    run = await share(instance, events)
+    shown = await instance.event("e1")
     assert (shown["status"], shown["data"], shown["workflow_id"]) == ("delivering", {"order": "e1"}, run.handle.id)
     assert [delivery["status"] for delivery in shown["deliveries"]] == ["pending"]
 
@@ -168,10 +168,10 @@ async def test_a_recovery_redelivers_what_a_terminated_shared_run_has_cancelled(
     assert (await instance.event("e1"))["workflow_id"] == own_run(instance, "e1")
 
 
-async def test_the_events_of_a_run_that_was_terminated_before_its_start_are_cancelled(idle_instance: Instance) -> None:
-    run = await share(idle_instance, [event_to(id="e0", tenant=idle_instance.tenant)])
+async def test_the_events_of_a_run_that_was_terminated_before_its_start_are_cancelled(instance: Instance) -> None:
+    run = await share(instance, [event_to(id="e0", tenant=instance.tenant)])
     await run.handle.terminate()
-    assert (await idle_instance.event("e0"))["workflow_id"] == run.handle.id
+    assert (await instance.event("e0"))["workflow_id"] == run.handle.id
 
 
 async def test_an_event_without_its_claim_is_found_in_the_list_of_temporal(instance: Instance, inbox: Receiver) -> None:
