@@ -33,7 +33,7 @@ async def hookkeeper(
     client: Client, address: str, folder: Path, *arguments: str, variables: processes.Settings = processes.NOTHING
 ) -> tuple[int, str]:
     """Run the command; return its exit code and its output."""
-    settings = settings_for(client, address, folder) | variables
+    settings = {**settings_for(client, address, folder), **variables}
     done = await processes.hookkeeper(*arguments, cwd=folder, settings=settings)
     return done.code, " ".join((done.out + done.err).split())
 
