@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import os
-import sys
 from pathlib import Path
 
+import processes
 from temporalio.client import Client
 
 from hookkeeper.cli.datadir import DataDir
@@ -16,22 +15,12 @@ from hookkeeper.temporal.server.namespace import prepare
 from instances import Instance, running_instance
 from name_servers import name_server
 from timeouts import WAIT_TIMEOUT
-from worker_processes import ROOT
 
 
 async def doctor(folder: Path, *options: str, **variables: str) -> tuple[int, str, str]:
     """Run the command in a folder; return its exit code, its output and its errors."""
-    known = {name: value for name, value in os.environ.items() if not name.startswith(("HOOKKEEPER_", "TEMPORAL_"))}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hookkeeper", "doctor", *options),
-        env=known | {"PYTHONPATH": str(ROOT), "COLUMNS": "400"} | variables,
-        cwd=folder,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    done = await processes.hookkeeper("doctor", *options, cwd=folder, settings={"COLUMNS": "400"} | variables)
+    return done.code, done.out, done.err
 
 
 async def ending_with(code: int, folder: Path, *options: str, **variables: str) -> tuple[int, str, str]:

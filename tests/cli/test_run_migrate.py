@@ -3,11 +3,10 @@
 import asyncio
 import json
 import os
-import sys
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+import processes
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import IndexedValueType
@@ -23,7 +22,6 @@ from instances import running_instance
 from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
 
-ROOT = Path(__file__).parents[2]
 MONTH = timedelta(days=30)
 
 
@@ -32,31 +30,20 @@ async def migrate(client: Client, address: str, folder: Path, *options: str) -> 
 
 
 async def hookkeeper(
-    client: Client, address: str, folder: Path, *arguments: str, variables: dict[str, str] | None = None
+    client: Client, address: str, folder: Path, *arguments: str, variables: processes.Settings = processes.NOTHING
 ) -> tuple[int, str]:
     """Run the command; return its exit code and its output."""
-    process = await started(client, address, folder, *arguments, variables=variables or {})
-    output, _ = await process.communicate()
-    return process.returncode or 0, " ".join(output.decode().split())
+    settings = {**settings_for(client, address, folder), **variables}
+    done = await processes.hookkeeper(*arguments, cwd=folder, settings=settings)
+    return done.code, " ".join((done.out + done.err).split())
 
 
-async def started(
-    client: Client, address: str, folder: Path, *arguments: str, variables: dict[str, str]
-) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hookkeeper", *arguments),
-        env=os.environ
-        | {
-            "PYTHONPATH": str(ROOT),
-            "HOOKKEEPER_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'registry.db'}",
-            "TEMPORAL_ADDRESS": address,
-            "TEMPORAL_NAMESPACE": client.namespace,
-        }
-        | variables,
-        cwd=folder,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+def settings_for(client: Client, address: str, folder: Path) -> dict[str, str]:
+    return {
+        "HOOKKEEPER_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'registry.db'}",
+        "TEMPORAL_ADDRESS": address,
+        "TEMPORAL_NAMESPACE": client.namespace,
+    }
 
 
 async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> None:
@@ -71,16 +58,15 @@ async def test_it_waits_for_a_namespace_that_is_made_later(temporal: Client, tmp
     name = f"later-{os.urandom(4).hex()}"
     later = Client(temporal.service_client, namespace=name, data_converter=temporal.data_converter)
     address = temporal.service_client.config.target_host
-    process = await started(later, address, tmp_path, "migrate", "--wait", str(WAIT_TIMEOUT), variables={})
-    assert process.stdout
-    async with asyncio.timeout(WAIT_TIMEOUT):
-        while b"waiting" not in (line := await process.stdout.readline()):
-            assert line, "the process has ended"
+    settings = settings_for(later, address, tmp_path)
+    command = ("migrate", "--wait", str(WAIT_TIMEOUT))
+    async with processes.process(*command, cwd=tmp_path, settings=settings) as migrating:
+        await migrating.says("waiting")
         await temporal.workflow_service.register_namespace(
             RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=Duration(seconds=3 * 86400))
         )
-        await process.communicate()
-    assert process.returncode == 0
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            assert await migrating.process.wait() == 0
     assert not await inspect(later, MONTH)
 
 
@@ -178,25 +164,15 @@ async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_pat
 async def test_a_process_says_at_its_start_what_is_missing_and_how_to_mend_it(
     bare: Client, tmp_path: Path, command: str
 ) -> None:
-    address = bare.service_client.config.target_host
-    variables = {
+    settings = settings_for(bare, bare.service_client.config.target_host, tmp_path) | {
         "HOOKKEEPER_ADMIN_KEY": "a" * 32,
         "HOOKKEEPER_PORT": str(free_ports().ui),
         "HOOKKEEPER_LOG_FORMAT": "json",
     }
-    process = await started(bare, address, tmp_path, command, variables=variables)
-    assert process.stdout
-    found: list[str] = []
-    try:
-        async with asyncio.timeout(WAIT_TIMEOUT):
-            while len(found) < 2:
-                line = (await process.stdout.readline()).decode()
-                assert line, "the process has ended"
-                found += [json.loads(line)["detail"]] if '"not ready"' in line else []
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.communicate()
+    async with processes.process(command, cwd=tmp_path, settings=settings) as process:
+        await process.says('"not ready"', times=2)
+    lines = [json.loads(line) for line in process.err.read_text().splitlines()]
+    found = [line["detail"] for line in lines if line["event"] == "not ready"]
     assert found[0] == "the registry has no tables yet: run `hookkeeper migrate`"
     assert "search attribute HookTenant (Keyword) is missing" in found[1]
     assert "Run `hookkeeper migrate`" in found[1]

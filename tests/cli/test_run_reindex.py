@@ -1,11 +1,10 @@
 """`hookkeeper reindex` rebuilds the index of a running system."""
 
 import asyncio
-import os
-import sys
 from datetime import timedelta
 from pathlib import Path
 
+import processes
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import create_async_engine
 from temporalio.api.common.v1 import WorkflowExecution
@@ -18,25 +17,16 @@ from instances import Instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
 
-ROOT = Path(__file__).parents[2]
 
-
-async def reindex(instance: Instance, *arguments: str) -> tuple[int, str]:
+async def reindex(instance: Instance, folder: Path, *arguments: str) -> tuple[int, str]:
     """Run the command; return its exit code and its output."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hookkeeper", "reindex", *arguments),
-        env=os.environ
-        | {
-            "PYTHONPATH": str(ROOT),
-            "HOOKKEEPER_DATABASE_URL": instance.settings.database_url,
-            "HOOKKEEPER_TASK_QUEUE": instance.settings.task_queue,
-            "TEMPORAL_ADDRESS": instance.temporal.service_client.config.target_host,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    return process.returncode or 0, " ".join(output.decode().split())
+    settings = {
+        "HOOKKEEPER_DATABASE_URL": instance.settings.database_url,
+        "HOOKKEEPER_TASK_QUEUE": instance.settings.task_queue,
+        "TEMPORAL_ADDRESS": instance.temporal.service_client.config.target_host,
+    }
+    done = await processes.hookkeeper("reindex", *arguments, cwd=folder, settings=settings)
+    return done.code, " ".join((done.out + done.err).split())
 
 
 async def make_older(instance: Instance, event_id: str, age: timedelta) -> None:
@@ -47,7 +37,7 @@ async def make_older(instance: Instance, event_id: str, age: timedelta) -> None:
     await engine.dispose()
 
 
-async def test_it_rebuilds_the_index(instance: Instance, inbox: Receiver) -> None:
+async def test_it_rebuilds_the_index(instance: Instance, inbox: Receiver, tmp_path: Path) -> None:
     await instance.webhook(inbox.url)
     event = await instance.send()
     await instance.until_closed(event["id"])
@@ -56,16 +46,16 @@ async def test_it_rebuilds_the_index(instance: Instance, inbox: Receiver) -> Non
     output = ""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while "1 event was missing or incomplete" not in output:  # visibility lags behind
-            code, output = await reindex(instance, "--since", "1h")
+            code, output = await reindex(instance, tmp_path, "--since", "1h")
             assert code == 0, output
     assert "reindex" in output
     assert "1/1" in output
     assert await indexed(instance, event["id"]) == derived(await instance.event(event["id"]))
-    assert await reindex(instance) == (0, output.replace("1 event was", "0 events were"))
+    assert await reindex(instance, tmp_path) == (0, output.replace("1 event was", "0 events were"))
 
 
 async def test_an_open_event_whose_run_a_restored_temporal_lacks_leaves_the_lists(
-    instance: Instance, inbox: Receiver
+    instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:
     inbox.fails(503)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
@@ -79,6 +69,6 @@ async def test_an_open_event_whose_run_a_restored_temporal_lacks_leaves_the_list
     output = ""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while "1 event was open, although the run has ended or is lost" not in output:  # the server deletes it later
-            code, output = await reindex(instance)
+            code, output = await reindex(instance, tmp_path)
             assert code == 0, output
     assert (await indexed(instance, event_id))["status"] is None

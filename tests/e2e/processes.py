@@ -1,4 +1,7 @@
-"""Commands of Hookkeeper as users start them: `python -m hookkeeper …` in their own processes, on free ports."""
+"""Commands of Hookkeeper in their own processes, on free ports: in forks of a process that has imported its modules.
+
+With `fresh`, they are started as users do: `python -m hookkeeper …`. That takes a second or two of CPU time more.
+"""
 
 import asyncio
 import os
@@ -7,8 +10,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,9 @@ import forks
 import httpx
 import pytest
 
-from drills import stack
 from drills.event_loops import watched
+from drills.stack import probe, temporal_service
+from drills.supervisor import Supervisor
 from event_loops import HELD, LIMIT_MS
 from hookkeeper.cli import ports as stack_ports
 from hookkeeper.cli.datadir import DataDir
@@ -56,9 +60,11 @@ class Done:
 
 
 async def hookkeeper(
-    *args: str, cwd: Path, settings: Settings = NOTHING, stdin: str = "", seconds: float = START
+    *args: str, cwd: Path, settings: Settings = NOTHING, stdin: str = "", seconds: float = START, fresh: bool = False
 ) -> Done:
     """Run a command to its end."""
+    if not fresh:
+        return Done(*await asyncio.to_thread(forks.run, args, cwd, environment(settings), stdin, seconds))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hookkeeper", *args),
         cwd=cwd,
@@ -77,7 +83,7 @@ async def hookkeeper(
 class Process:
     """A command that runs until it is stopped."""
 
-    process: asyncio.subprocess.Process
+    process: asyncio.subprocess.Process | forks.Fork
     out: Path
     err: Path
 
@@ -104,19 +110,12 @@ class Process:
 
 
 @asynccontextmanager
-async def process(*args: str, cwd: Path, settings: Settings = NOTHING) -> AsyncIterator[Process]:
+async def process(*args: str, cwd: Path, settings: Settings = NOTHING, fresh: bool = False) -> AsyncIterator[Process]:
     """Run a command until the block ends, at most."""
     name = f"{args[0]}-{os.urandom(4).hex()}"
     out, err = cwd / f"{name}.out", cwd / f"{name}.err"
-    with out.open("wb") as out_file, err.open("wb") as err_file:
-        started = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hookkeeper", *args),
-            cwd=cwd,
-            env=environment(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=out_file,
-            stderr=err_file,
-        )
+    start = _exec if fresh else forks.started
+    started = await start(args, cwd, environment(settings), out, err)
     try:
         yield Process(started, out, err)
     finally:
@@ -128,6 +127,20 @@ async def process(*args: str, cwd: Path, settings: Settings = NOTHING) -> AsyncI
             except TimeoutError:
                 started.kill()
                 await started.wait()
+
+
+async def _exec(
+    args: Sequence[str], cwd: Path, variables: Settings, out: Path, err: Path
+) -> asyncio.subprocess.Process:
+    with out.open("wb") as out_file, err.open("wb") as err_file:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "hookkeeper", *args),
+            cwd=cwd,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=out_file,
+            stderr=err_file,
+        )
 
 
 @dataclass(frozen=True)
@@ -245,11 +258,16 @@ class Dev(Client):
 
 @asynccontextmanager
 async def dev(
-    folder: Path, ports: DevPorts | None = None, settings: Settings = NOTHING, options: tuple[str, ...] = ()
+    folder: Path,
+    ports: DevPorts | None = None,
+    settings: Settings = NOTHING,
+    options: tuple[str, ...] = (),
+    *,
+    fresh: bool = False,
 ) -> AsyncIterator[Dev]:
     """Run a dev in the folder until the block ends, at most; it is ready when the block begins."""
     ports = ports or free_ports()
-    async with process("dev", *options, *ports.arguments, cwd=folder, settings=settings) as started:
+    async with process("dev", *options, *ports.arguments, cwd=folder, settings=settings, fresh=fresh) as started:
         url = f"http://127.0.0.1:{ports.api}"
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as http:
             begun = Dev(http, folder, ports, started)
@@ -275,7 +293,10 @@ async def given(folder: Path) -> AsyncIterator[Dev]:
 class Installation(Client):
     """A client of an installation, whose processes are apart."""
 
-    stack: stack.Stack
+    api: Process
+    worker: Process
+    another_worker: Callable[[], AbstractAsyncContextManager[Process]]
+    """Runs one more worker, until the block ends."""
 
 
 @asynccontextmanager
@@ -283,13 +304,35 @@ async def processes_apart(
     folder: Path, variables: Mapping[str, Settings] = NO_VARIABLES
 ) -> AsyncIterator[Installation]:
     """Run Temporal, a worker and an API, each in a process, with further variables of `worker` and `api`."""
-    plan = stack.StackPlan(data=DataDir(folder), ports=stack_ports.free_ports(), environments=variables)
-    async with (
-        stack.running(plan) as running,
-        httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=10) as http,
-    ):
-        http.headers["authorization"] = f"Bearer {running.admin_key}"
-        yield Installation(http, running)
+    ports, key = stack_ports.free_ports(), "a-key-for-tests-only"
+    settings = {
+        "HOOKKEEPER_ADMIN_KEY": key,
+        "HOOKKEEPER_ALLOWED_NETWORKS": "127.0.0.0/8,::1/128",
+        "HOOKKEEPER_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'registry.db'}",
+        "HOOKKEEPER_PORT": str(ports.api),
+        "TEMPORAL_ADDRESS": f"127.0.0.1:{ports.temporal}",
+    }
+
+    def run(name: str, *options: str) -> AbstractAsyncContextManager[Process]:
+        return process(name, *options, cwd=folder, settings={**settings, **variables.get(name, {})})
+
+    migrated = await hookkeeper("migrate", "--registry-only", cwd=folder, settings=settings)
+    assert migrated.code == 0, migrated
+    async with AsyncExitStack() as stack:
+        supervisor = await stack.enter_async_context(Supervisor(folder))
+        await supervisor.start(temporal_service(folder, ports))
+        url = f"http://127.0.0.1:{ports.api}"
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, trust_env=False, timeout=10))
+        worker = await stack.enter_async_context(run("worker", "--local"))
+        api = await stack.enter_async_context(run("api"))
+        async with asyncio.timeout(START):
+            while (await probe(f"{url}/readyz")).get("workers") != "running":
+                assert api.process.returncode is worker.process.returncode is None, api.written() + worker.written()
+                await asyncio.sleep(0.05)
+        http.headers["authorization"] = f"Bearer {key}"
+        yield Installation(http, api, worker, lambda: run("worker", "--local"))
+        for each in (api, worker):
+            assert HELD not in (text := each.written()), text
 
 
 def free_ports(*, metrics: bool = False) -> DevPorts:

@@ -35,7 +35,7 @@ async def post_until_killed(dev: processes.Dev, accepted: list[str]) -> None:
         while dev.process.process.returncode is None:
             posts.create_task(post(dev, accepted, n))
             n += 1
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
 
 @asynccontextmanager

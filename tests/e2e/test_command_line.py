@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 import signal
 import subprocess
@@ -403,7 +402,7 @@ def test_output_for_which_there_is_no_space(option: str) -> None:
 
 
 async def test_version(tmp_path: Path) -> None:
-    done = await processes.hookkeeper("--version", cwd=tmp_path)
+    done = await processes.hookkeeper("--version", cwd=tmp_path, fresh=True)
     assert (done.code, done.out) == (0, f"{VERSION}\n")
 
 
@@ -535,14 +534,14 @@ async def test_processes_run_alone_and_stop_cleanly(running_dev: processes.Dev, 
     }
     client = {"HOOKKEEPER_URL": f"http://127.0.0.1:{port}", "HOOKKEEPER_API_KEY": "a-key-for-tests-only"}
 
-    async def run(*args: str, settings: processes.Settings = settings) -> processes.Done:
-        return await processes.hookkeeper(*args, cwd=tmp_path, settings=settings)
+    async def run(*args: str, settings: processes.Settings = settings, fresh: bool = False) -> processes.Done:
+        return await processes.hookkeeper(*args, cwd=tmp_path, settings=settings, fresh=fresh)
 
-    first, second = await asyncio.gather(run("migrate"), run("migrate"))
+    first, second = await asyncio.gather(run("migrate", fresh=True), run("migrate"))
     assert first == second == processes.Done(0, "", "")
     async with (
-        processes.process("worker", cwd=tmp_path, settings=settings) as worker,
-        processes.process("api", cwd=tmp_path, settings=settings) as api,
+        processes.process("worker", cwd=tmp_path, settings=settings, fresh=True) as worker,
+        processes.process("api", cwd=tmp_path, settings=settings, fresh=True) as api,
     ):
         await api.says("serving")
         sent, second_api = await asyncio.gather(run("send", "a", "--follow", settings=client), run("api"))
@@ -563,13 +562,10 @@ async def test_a_request_under_way_is_made_again_soon_after_its_worker_was_kille
         await installation.webhook(inbox.url, tenant, timeout=30)
         accepted = await installation.send(tenant)
         await inbox.got(1)
-        worker = installation.stack.supervisor.pid("worker")
-        assert worker
-        os.kill(worker, signal.SIGKILL)
-        event = await installation.until(accepted["id"], tenant)
-        async with asyncio.timeout(WAIT_TIMEOUT):  # after its second look, a second later
-            while "activities of ended workers are retried" not in (tmp_path / "logs/worker.log").read_text():
-                await asyncio.sleep(0.1)
+        await installation.worker.stop(signal.SIGKILL)
+        async with installation.another_worker() as worker:
+            event = await installation.until(accepted["id"], tenant)
+            await worker.says("activities of ended workers are retried")  # after its second look, a second later
     assert (event["status"], [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]]) == (
         "succeeded",
         [200],

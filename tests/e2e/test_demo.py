@@ -61,7 +61,7 @@ async def test_demo_runs_repeatedly(tmp_path: Path) -> None:
 
     The second one has an email provider, which gets no emails of a demo.
     """
-    async with processes.process("demo", cwd=tmp_path, settings={"COLUMNS": "80"}) as demo:
+    async with processes.process("demo", cwd=tmp_path, settings={"COLUMNS": "80"}, fresh=True) as demo:
         output = await demo.says("Send another:")
         assert_all_steps(output, tmp_path)
         assert "The workflow in the Temporal web UI" in output

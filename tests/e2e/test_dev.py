@@ -100,7 +100,7 @@ async def test_loses_nothing_however_it_ends(tmp_path: Path, inbox: Receiver, te
     Timeline: Ctrl-C after the first; kill -9 while the second waits, which also kills Temporal's server; SIGTERM.
     Proves: a stop leaves no process and no port; results are kept, and the retry is made when it is due.
     """
-    async with processes.dev(tmp_path) as dev:
+    async with processes.dev(tmp_path, fresh=True) as dev:
         webhook = await dev.webhook(inbox.url, tenant, retry={"schedule": [6]})
         done = await dev.until((await dev.send(tenant))["id"], tenant, "succeeded")
         key = dev.key

@@ -138,7 +138,7 @@ async def test_what_ends_a_process_is_a_line_like_all_others(tmp_path: Path) -> 
     unset, wrong, failed = await asyncio.gather(
         processes.hookkeeper("api", cwd=tmp_path, settings=settings | {"HOOKKEEPER_ADMIN_KEY": KEY[:3]}),
         processes.hookkeeper("worker", cwd=tmp_path, settings=settings | {"HOOKKEEPER_PORT": "x"}),
-        processes.hookkeeper("api", cwd=tmp_path, settings=settings),
+        processes.hookkeeper("api", cwd=tmp_path, settings=settings, fresh=True),
     )
     for done, code, detail in (
         (unset, 78, "HOOKKEEPER_ADMIN_KEY: must have 16 characters"),
@@ -168,8 +168,9 @@ async def test_settings_can_be_in_files_of_their_own(tmp_path: Path) -> None:
     (secrets / "hookkeeper_database_url").write_text(f"sqlite+aiosqlite:///{tmp_path / 'of-file.db'}\n")
     (secrets / "HOOKKEEPER_ADMIN_KEY").write_text("short\n")
     settings = {"CREDENTIALS_DIRECTORY": str(secrets)}
-    refused = await processes.hookkeeper("migrate", "--registry-only", cwd=tmp_path, settings=settings)
+    refused = await processes.hookkeeper("migrate", "--registry-only", cwd=tmp_path, settings=settings, fresh=True)
     assert (refused.code, "HOOKKEEPER_ADMIN_KEY: must have 16 characters" in refused.err) == (78, True)
     settings |= {"HOOKKEEPER_ADMIN_KEY": KEY}
-    assert (await processes.hookkeeper("migrate", "--registry-only", cwd=tmp_path, settings=settings)).code == 0
+    done = await processes.hookkeeper("migrate", "--registry-only", cwd=tmp_path, settings=settings, fresh=True)
+    assert (done.code, done.err) == (0, "")
     assert (tmp_path / "of-file.db").exists()

@@ -20,8 +20,7 @@ from timeouts import WAIT_TIMEOUT
 
 @dataclass
 class Traced:
-    client: processes.Client
-    folder: Path
+    client: processes.Installation
     collector: Collector
 
 
@@ -36,7 +35,7 @@ async def traced(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Trac
         }
         folder = tmp_path_factory.mktemp("traces")
         async with processes.processes_apart(folder, {"api": settings, "worker": settings}) as client:
-            yield Traced(client, folder, collector)
+            yield Traced(client, collector)
 
 
 async def posted(http: httpx.AsyncClient, tenant: str, event_id: str) -> tuple[str, str]:
@@ -134,7 +133,7 @@ async def test_the_log_line_of_an_attempt_names_trace_and_run(traced: Traced, in
     trace_id, _ = await posted(client.http, tenant, "logged")
     await client.until("logged", tenant, "succeeded")
     (run,) = [span for span in await traced.collector.until(trace_id, 4) if span.name == "run"]
-    log = (traced.folder / "logs/worker.log").read_text()
+    log = client.worker.written()
     (line,) = [line for line in log.splitlines() if '"event_id": "logged"' in line and '"event": "attempt"' in line]
     assert f'"trace_id": "{trace_id}"' in line
     assert f'"run_id": "{run.attributes["hookkeeper.run_id"]}"' in line
@@ -156,7 +155,9 @@ async def test_without_its_packages_it_says_what_to_install(tmp_path: Path) -> N
         "HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only",
         "PYTHONPATH": f"{tmp_path}:{processes.ROOT}",
     }
-    commands = (processes.hookkeeper(command, cwd=tmp_path, settings=settings) for command in ("api", "worker"))
+    commands = (
+        processes.hookkeeper(command, cwd=tmp_path, settings=settings, fresh=True) for command in ("api", "worker")
+    )
     for done in await asyncio.gather(*commands):
         assert done.code == 78
         assert "Error: HOOKKEEPER_OTLP_ENDPOINT needs more packages: pip install '.[otel]'" in done.err

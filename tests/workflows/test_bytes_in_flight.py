@@ -11,7 +11,7 @@ from activities.memory_budget import request_memory
 from instances import Instance, running_instance
 from receivers import Answer, Receiver, receiver
 from silent_receivers import SilentReceiver, silent_receiver
-from worker_processes import worker_process
+from worker_processes import WorkerProcess, worker_process
 
 MIB = 1024 * 1024
 BODY = 500 * 1024
@@ -24,7 +24,7 @@ RESERVED_AT_ONCE = 96 * MIB // request_memory(512 * 1024)
 """The same before their bodies are made."""
 
 
-async def resident_bytes(process: asyncio.subprocess.Process) -> int:
+async def resident_bytes(process: WorkerProcess) -> int:
     command = ("ps", "-o", "rss=", "-p", str(process.pid))
     ps = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     written, _ = await ps.communicate()
