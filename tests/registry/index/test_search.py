@@ -190,29 +190,33 @@ def index(engine: AsyncEngine) -> WrittenIndex:
 
 
 @pytest.fixture(params=["small", "usual"])
-def bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Set bounds that many of these few events exceed, or leave the usual ones."""
     if request.param == "small":
         monkeypatch.setattr(searching, "MAX_SCANNED", 60)
         monkeypatch.setattr(searching, "PROBED_ENTRIES", 10)
         monkeypatch.setattr(searching, "MAX_RANGE", 80)
         monkeypatch.setattr(searching, "MAX_KEYS", 20)
+    return bool(request.param == "small")
 
 
-def searches(*, of_events: bool, seed: int = 1) -> Iterator[Search]:
-    """Yield a search for each value of each filter, and two for each pair of filters, with random values.
+def searches(*, of_events: bool, all_twice: bool) -> Iterator[Search]:
+    """Yield a search for each value of each filter, and one or two for each pair of filters, with random values.
 
-    Every other one is for the oldest first: so is one of each pair.
+    Every other one is for the oldest first, and so is one of two.
     """
-    random = Random(seed)
+    random = Random(1)
     known = (
         FILTERS if of_events else {name: values for name, values in FILTERS.items() if name not in NOT_OF_DELIVERIES}
     )
-    singles = [Search(**value) for values in known.values() for value in values]
-    yield from (replace(search, oldest_first=number % 2 == 1) for number, search in enumerate(singles))
-    for first, second in combinations(known, 2):
-        for oldest_first in (False, True):
-            yield Search(**random.choice(known[first]), **random.choice(known[second]), oldest_first=oldest_first)
+    singles = [value for values in known.values() for value in values]
+    pairs = [
+        random.choice(known[first]) | random.choice(known[second])
+        for first, second in combinations(known, 2)
+        for _ in range(2 if all_twice else 1)
+    ]
+    for values in (singles, pairs):
+        yield from (Search(**value, oldest_first=number % 2 == 1) for number, value in enumerate(values))
 
 
 NOT_OF_DELIVERIES = ("tenant", "webhook", "statuses", "needs_attention")
@@ -241,15 +245,13 @@ async def all_deliveries(index: WrittenIndex, search: Search, limit: int) -> lis
             return found
 
 
-@pytest.mark.usefixtures("bounds")
-async def test_each_filter_and_each_pair_of_filters(index: WrittenIndex, reports: list[RunReport]) -> None:
-    for search in (Search(), Search(oldest_first=True), *searches(of_events=True)):
+async def test_each_filter_and_each_pair_of_filters(index: WrittenIndex, reports: list[RunReport], small: bool) -> None:
+    for search in (Search(), Search(oldest_first=True), *searches(of_events=True, all_twice=small)):
         assert await all_events(index, search, 40) == expected_events(search, reports), search
 
 
-@pytest.mark.usefixtures("bounds")
-async def test_each_filter_of_deliveries(index: WrittenIndex, reports: list[RunReport]) -> None:
-    for search in searches(of_events=False):
+async def test_each_filter_of_deliveries(index: WrittenIndex, reports: list[RunReport], small: bool) -> None:
+    for search in searches(of_events=False, all_twice=small):
         of_webhook = replace(search, tenant="a", webhook="wh_1", oldest_first=False)
         assert await all_deliveries(index, of_webhook, 25) == expected_deliveries(of_webhook, reports), search
 
@@ -338,7 +340,7 @@ async def test_an_event_of_many_webhooks(index: WrittenIndex) -> None:
 # Cursors
 
 
-@pytest.mark.usefixtures("bounds")
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("search", [Search(tenant="a"), Search(min_attempts=1), Search(types=TYPES)], ids=str)
 async def test_cursors_while_events_are_added(index: WrittenIndex, reports: list[RunReport], search: Search) -> None:
     """Setup: events in the index. Timeline: after each page, newer and older events are added.
