@@ -45,7 +45,7 @@ def each(names: str | tuple[str, ...], cases: Collection[Any]) -> Callable[[Call
                 with naming(_name(case)):
                     await test(**fixtures, **_arguments(names, case))
 
-        made = await_each if inspect.iscoroutinefunction(test) else call_each
+        made: Callable[..., Any] = await_each if inspect.iscoroutinefunction(test) else call_each
         signature = inspect.signature(test)
         given = {names} if isinstance(names, str) else set(names)
         assert given <= set(signature.parameters), f"{given} are not all arguments of the test"
