@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import each
 from hookkeeper.egress import http, proxy
 from hookkeeper.outcomes import (
     ERRORS,
@@ -27,7 +27,7 @@ from hookkeeper.outcomes import (
 NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "error", "verdict"),
     [
         (200, None, "succeeded"),
@@ -59,7 +59,7 @@ def test_a_status_or_an_error_has_its_verdict(status: int | None, error: str | N
     assert verdict_of(status, error) == verdict
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "seconds"),
     [
         (None, None),
@@ -111,7 +111,7 @@ def test_retry_after_is_none_or_within_a_day_whatever_it_says(value: str) -> Non
     assert seconds is None or 0 <= seconds <= 86400
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "limit", "text"),
     [
         (b"", 10, ""),
@@ -161,8 +161,8 @@ def test_fewer_bytes_are_kept_the_more_targets_there_are() -> None:
     assert (of_headers[0], of_headers[52], of_headers[-1]) == (2048, 2048, 0)
 
 
-@pytest.mark.parametrize("targets", [1, 50, 53, 54, 200, 650])
-@pytest.mark.parametrize("char", ["é", '"', "\n", "😀", "\ufffd"])
+@each("targets", [1, 50, 53, 54, 200, 650])
+@each("char", ["é", '"', "\n", "😀", "\ufffd"])
 def test_the_outcomes_of_a_batch_stay_under_a_mebibyte(targets: int, char: str) -> None:
     outcome = Outcome(
         delivery="wh_" + "x" * 36,

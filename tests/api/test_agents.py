@@ -4,20 +4,21 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 import uvicorn
 from callers import calling, make_key, post_half
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from problems import problem
 
 from api.agent_tools import MAX_ANSWER, TOOLS, about_webhook, shortened
 from instance_parts import new_app
 from instances import KEY, Instance
 from receivers import Answer, Receiver
+
+if TYPE_CHECKING:
+    from mcp import Client
 
 READERS = {
     *("find_events", "explain_failure", "show_event", "list_webhooks", "show_webhook", "list_deliveries"),
@@ -26,8 +27,11 @@ READERS = {
 
 
 @asynccontextmanager
-async def agent(instance: Instance, key: str, mode: str = "auto") -> AsyncIterator[Client]:
+async def agent(instance: Instance, key: str, mode: str = "auto") -> AsyncIterator["Client"]:
     """Return the official client, connected with this key."""
+    from mcp import Client
+    from mcp.client.streamable_http import streamable_http_client
+
     server = uvicorn.Server(uvicorn.Config(instance.app, port=0, log_config=None, ws="none", lifespan="off"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -44,13 +48,13 @@ async def agent(instance: Instance, key: str, mode: str = "auto") -> AsyncIterat
         await serving
 
 
-async def ask(client: Client, tool: str, **arguments: Any) -> Any:
+async def ask(client: "Client", tool: str, **arguments: Any) -> Any:
     result = await client.call_tool(tool, arguments)
     assert not result.is_error, result.content
     return json.loads(result.content[0].text)  # type: ignore[union-attr]
 
 
-async def refused(client: Client, tool: str, **arguments: Any) -> str:
+async def refused(client: "Client", tool: str, **arguments: Any) -> str:
     result = await client.call_tool(tool, arguments)
     assert result.is_error
     return result.content[0].text  # type: ignore[union-attr]

@@ -13,6 +13,7 @@ import pytest
 from problems import problem
 from temporalio.client import Client
 
+from cases import each
 from event_loops import monitor
 from instances import Instance, running_instance
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
@@ -83,7 +84,7 @@ BAD_EVENTS: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("field", "value"), BAD_EVENTS, ids=lambda part: ascii(part)[:40])
+@each(("field", "value"), BAD_EVENTS)
 async def test_an_event_with_a_bad_field_is_refused(door: Instance, field: str, value: Any) -> None:
     problem(await door.http.post(EVENT, json=event(door, **{field: value})), 422, field)
 
@@ -315,7 +316,7 @@ BAD_WEBHOOKS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "path"), BAD_WEBHOOKS, ids=lambda part: ascii(part)[:60])
+@each(("fields", "path"), BAD_WEBHOOKS)
 async def test_a_webhook_with_a_bad_field_is_refused(door: Instance, fields: dict[str, Any], path: str) -> None:
     answer = await door.http.post(WEBHOOK, json={"url": URL, "tenant": door.tenant, **fields})
     problem(answer, 422, path)
@@ -323,13 +324,13 @@ async def test_a_webhook_with_a_bad_field_is_refused(door: Instance, fields: dic
         assert secret not in answer.text
 
 
-@pytest.mark.parametrize("url", ["http://good.example@evil.example/", "http://a:b@c.example/", "http://@c.example/"])
+@each("url", ["http://good.example@evil.example/", "http://a:b@c.example/", "http://@c.example/"])
 async def test_a_password_in_a_url_is_refused_with_a_hint(door: Instance, url: str) -> None:
     (error,) = problem(await door.http.post(WEBHOOK, json={"url": url}), 422, "url")["errors"]
     assert error["detail"] == "must not contain user names or passwords: use a header"
 
 
-@pytest.mark.parametrize("targets", [{}, {"url": None}, {"emails": [], "notifications": []}])
+@each("targets", [{}, {"url": None}, {"emails": [], "notifications": []}])
 async def test_a_webhook_needs_a_target(door: Instance, targets: dict[str, Any]) -> None:
     answer = await door.http.post(WEBHOOK, json={"tenant": door.tenant, **targets})
     assert "url, emails or notifications" in str(problem(answer, 422)["errors"])
@@ -347,7 +348,7 @@ GOOD_URLS = (
 )
 
 
-@pytest.mark.parametrize("url", GOOD_URLS)
+@each("url", GOOD_URLS)
 async def test_valid_urls_are_accepted(door: Instance, url: str) -> None:
     answer = await door.http.post(WEBHOOK, json={"url": url, "tenant": door.tenant})
     assert (answer.status_code, answer.json()["url"]) == (201, url)
@@ -357,8 +358,8 @@ async def test_valid_urls_are_accepted(door: Instance, url: str) -> None:
 # Names, which a terminal or a page shows in a line
 
 
-@pytest.mark.parametrize("name", ["\x1b]0;x\x07", "a\x9b2J", "a\u202eb", "a\nb", "\u200b"])
-@pytest.mark.parametrize(
+@each("name", ["\x1b]0;x\x07", "a\x9b2J", "a\u202eb", "a\nb", "\u200b"])
+@each(
     ("path", "field", "fields"),
     [
         (WEBHOOK, "name", {"url": URL}),
@@ -406,14 +407,14 @@ NO_JSON: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
+@each("body", NO_JSON.values())
 async def test_a_body_that_is_not_json_is_malformed(door: Instance, body: bytes) -> None:
     for path in (EVENT, WEBHOOK, f"{EVENT}/batch", f"{EVENT}/x/cancel", f"{WEBHOOK}/x/test"):
         problem(await post(door, path, body), 400)
 
 
-@pytest.mark.parametrize("path", [EVENT, WEBHOOK, f"{EVENT}/batch"])
-@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"7", b'"x"', b"true", b'[{"type":"a"}]'])
+@each("path", [EVENT, WEBHOOK, f"{EVENT}/batch"])
+@each("body", [b"", b"null", b"[]", b"7", b'"x"', b"true", b'[{"type":"a"}]'])
 async def test_a_body_must_be_an_object(door: Instance, path: str, body: bytes) -> None:
     problem(await post(door, path, body), 422, "body")
 
@@ -438,7 +439,7 @@ NOT_OURS: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("data", "path"), NOT_OURS.values(), ids=NOT_OURS)
+@each(("data", "path"), NOT_OURS.values())
 async def test_json_that_could_not_be_sent_to_a_receiver_is_refused(door: Instance, data: str, path: str) -> None:
     begun = time.thread_time()
     answer = await post(door, EVENT, f'{{"type": "a", "tenant": "{door.tenant}", "id": "bad", "data": {data}}}')
@@ -446,7 +447,7 @@ async def test_json_that_could_not_be_sent_to_a_receiver_is_refused(door: Instan
     problem(answer, 422, path)
 
 
-@pytest.mark.parametrize(
+@each(
     "content_type",
     ["text/plain", "application/x-www-form-urlencoded", "application/xml", ";;", "json", "text/json", None],
 )
@@ -491,7 +492,7 @@ async def endless(served: list[int]) -> AsyncIterator[bytes]:
         yield b" " * 10_000
 
 
-@pytest.mark.parametrize("size", [LIMIT + 1, LIMIT * 4])
+@each("size", [LIMIT + 1, LIMIT * 4])
 async def test_a_body_over_the_limit_is_refused(door: Instance, size: int) -> None:
     body = large(door, size)
     assert len(body) == size
@@ -499,7 +500,7 @@ async def test_a_body_over_the_limit_is_refused(door: Instance, size: int) -> No
     assert str(LIMIT) in detail
 
 
-@pytest.mark.parametrize("announced", [None, "0", "10", str(LIMIT), "-1", "1e9", "x", "", "²"])
+@each("announced", [None, "0", "10", str(LIMIT), "-1", "1e9", "x", "", "²"])
 async def test_a_body_over_the_limit_is_refused_whatever_its_content_length(
     door: Instance, announced: str | None
 ) -> None:
@@ -537,7 +538,7 @@ async def test_a_webhook_over_the_limit_is_refused(door: Instance) -> None:
 # What costs more than it should
 
 
-@pytest.mark.parametrize("path", [EVENT, WEBHOOK])
+@each("path", [EVENT, WEBHOOK])
 async def test_thousands_of_unknown_fields_are_one_error(door: Instance, path: str) -> None:
     answer = await door.http.post(path, json={f"x{n}": 1 for n in range(20_000)})
     problem(answer, 422, "body")
@@ -604,7 +605,7 @@ BAD_EVENT_QUERIES: list[tuple[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), BAD_EVENT_QUERIES, ids=lambda part: ascii(part)[:40])
+@each(("name", "value"), BAD_EVENT_QUERIES)
 async def test_a_bad_query_of_events_is_refused(door: Instance, name: str, value: str) -> None:
     path = f"{name}.0" if name in ("type", "status", "delivery_status") else name  # lists
     problem(await door.http.get(EVENT, params={name: value}), 400 if name == "cursor" else 422, path)
@@ -620,7 +621,7 @@ async def test_filters_that_exclude_each_other_or_are_too_many_are_refused(door:
 TOKENS = ["eA==", "AAAA", "W10=", "abc="]
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "path", "known"),
     [
         ("GET", "/v1/webhooks", "parameters are cursor, enabled, event, limit, q, status, tenant"),
@@ -661,7 +662,7 @@ BAD_WEBHOOK_QUERIES: list[tuple[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), BAD_WEBHOOK_QUERIES, ids=lambda part: ascii(part)[:40])
+@each(("name", "value"), BAD_WEBHOOK_QUERIES)
 async def test_a_bad_query_of_webhooks_is_refused(door: Instance, name: str, value: str) -> None:
     problem(await door.http.get(WEBHOOK, params={name: value}), 400 if name == "cursor" else 422, name)
 
@@ -675,16 +676,14 @@ def requests_with(id_: str) -> Iterator[tuple[str, str]]:
     yield "POST", f"{WEBHOOK}/{id_}/rotate-secret"
 
 
-@pytest.mark.parametrize(
-    "id_", ["a.b", "x" * 129, "x" * 20_000, "%0a", "a%00b", "%ff", "%C3%A9", "a%20b", "a%27b", "%2e"]
-)
+@each("id_", ["a.b", "x" * 129, "x" * 20_000, "%0a", "a%00b", "%ff", "%C3%A9", "a%20b", "a%27b", "%2e"])
 async def test_a_malformed_id_in_a_path_is_refused(door: Instance, id_: str) -> None:
     for method, path in requests_with(id_):
         answer = await door.http.request(method, path, json={} if method == "PATCH" else None)
         problem(answer, 422, "event_id" if path.startswith(EVENT) else "webhook_id")
 
 
-@pytest.mark.parametrize("id_", ["a%2fb", "../../healthz%3f", ".."])
+@each("id_", ["a%2fb", "../../healthz%3f", ".."])
 async def test_dots_and_slashes_in_an_id_reach_no_other_path(door: Instance, id_: str) -> None:
     for method, path in requests_with(id_):
         answer = await door.http.request(method, path)
@@ -692,13 +691,13 @@ async def test_dots_and_slashes_in_an_id_reach_no_other_path(door: Instance, id_
         problem(answer, answer.status_code)
 
 
-@pytest.mark.parametrize("tenant", ["", "a.b", "a' OR 'a'='a", "x" * 65])
+@each("tenant", ["", "a.b", "a' OR 'a'='a", "x" * 65])
 async def test_a_bad_tenant_in_a_query_is_refused(door: Instance, tenant: str) -> None:
     problem(await door.http.get(f"{EVENT}/e", params={"tenant": tenant}), 422, "tenant")
     problem(await door.http.post(f"{EVENT}/e/cancel", params={"tenant": tenant}), 422, "tenant")
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "path"),
     [({"delivery": 1}, "delivery"), ({"delivery": "x" * 257}, "delivery"), ({"x": 1}, "x"), ([], "body")],
 )
@@ -715,7 +714,7 @@ async def known(door: Instance) -> AsyncIterator[str]:
     assert (await door.http.delete(path)).status_code == 204
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "path"),
     [
         ({"grace": -1}, "grace"),
@@ -730,15 +729,12 @@ async def known(door: Instance) -> AsyncIterator[str]:
         ({"secrets": "x"}, "secrets"),
         ([], "body"),
     ],
-    ids=str,
 )
 async def test_a_bad_rotation_is_refused(door: Instance, known: str, body: Any, path: str) -> None:
     problem(await door.http.post(f"{known}/rotate-secret", json=body), 422, path)
 
 
-@pytest.mark.parametrize(
-    ("body", "path"), [({"type": "a..b"}, "type"), ({"type": None}, "type"), ({"id": "a b"}, "id")]
-)
+@each(("body", "path"), [({"type": "a..b"}, "type"), ({"type": None}, "type"), ({"id": "a b"}, "id")])
 async def test_a_bad_test_event_is_refused(door: Instance, known: str, body: Any, path: str) -> None:
     problem(await door.http.post(f"{known}/test", json=body), 422, path)
 

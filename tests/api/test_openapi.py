@@ -3,34 +3,48 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
 import jsonschema_rs
 import pytest
 from callers import guarded
+from fastapi import FastAPI
 from pydantic import SecretStr
-from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from api.app import bare_app
 from hookkeeper.settings import Settings
 from instances import Instance
 from receivers import Receiver, Request, receiver
 
-APP = bare_app(Settings(admin_key=SecretStr("a-key-for-tests-only"), public_url="https://hooks.acme.example"))
-DOCUMENT = APP.openapi()
 ADDRESS = "urn:hookkeeper:openapi"
-REGISTRY = jsonschema_rs.Registry([(ADDRESS, DOCUMENT)], draft=jsonschema_rs.Draft202012)
 JSON = "application/json"
 DATA = ("default", "enum", "const", "example", "examples")
 """Keywords whose values are data, not schemas."""
 Pointer = tuple[str, ...]
 
 
+@cache
+def app() -> FastAPI:
+    """Make the app once, and only in a process that runs these tests: it takes half a second."""
+    return bare_app(Settings(admin_key=SecretStr("a-key-for-tests-only"), public_url="https://hooks.acme.example"))
+
+
+def document() -> dict[str, Any]:
+    """Return the document, which the app keeps."""
+    return app().openapi()
+
+
+@cache
+def registry() -> jsonschema_rs.Registry:
+    return jsonschema_rs.Registry([(ADDRESS, document())], draft=jsonschema_rs.Draft202012)
+
+
 def operations(section: str = "paths") -> dict[str, dict[str, Any]]:
     return {
         f"{method.upper()} {path}": operation
-        for path, methods in DOCUMENT[section].items()
+        for path, methods in document()[section].items()
         for method, operation in methods.items()
     }
 
@@ -39,7 +53,7 @@ def validator(pointer: Pointer) -> jsonschema_rs.Validator:
     """Return a validator of the schema at this pointer into the document."""
     fragment = quote("/".join(step.replace("~", "~0").replace("/", "~1") for step in pointer))
     schema = {"$ref": f"{ADDRESS}#/{fragment}"}
-    return jsonschema_rs.Draft202012Validator(schema, registry=REGISTRY, validate_formats=True)
+    return jsonschema_rs.Draft202012Validator(schema, registry=registry(), validate_formats=True)
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
@@ -47,11 +61,13 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" in schema:
         schema = schema["anyOf"][0]
     name = schema.get("$ref", "").rpartition("/")[2]
-    return DOCUMENT["components"]["schemas"][name] if name else schema
+    return document()["components"]["schemas"][name] if name else schema
 
 
 def test_the_document_is_valid_openapi_3_1() -> None:
-    OPENAPI_31_VALIDATOR.validate(DOCUMENT)
+    from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+    OPENAPI_31_VALIDATOR.validate(document())
 
 
 # Scopes, tags, servers
@@ -59,7 +75,7 @@ def test_the_document_is_valid_openapi_3_1() -> None:
 
 def test_each_operation_names_its_scopes() -> None:
     known = operations()
-    for route, scopes in guarded(APP).items():
+    for route, scopes in guarded(app()).items():
         operation = known.pop(route.replace(":path", ""))
         assert operation["security"] == [{"HTTPBearer": [scope]} for scope in sorted(scopes)], route
         assert operation["description"].endswith(f"\n\nScope: {' or '.join(f'`{each}`' for each in sorted(scopes))}.")
@@ -77,14 +93,14 @@ def test_each_operation_names_its_scopes() -> None:
 
 
 def test_each_security_scheme_is_described() -> None:
-    schemes = DOCUMENT["components"]["securitySchemes"]
+    schemes = document()["components"]["securitySchemes"]
     used = {name for operation in operations().values() for needed in operation["security"] for name in needed}
     assert used == schemes.keys()
     assert all(scheme["description"] for scheme in schemes.values())
 
 
 def test_each_tag_is_described_and_used() -> None:
-    described = {tag["name"]: tag["description"] for tag in DOCUMENT["tags"]}
+    described = {tag["name"]: tag["description"] for tag in document()["tags"]}
     used = [operation["tags"] for section in ("paths", "webhooks") for operation in operations(section).values()]
     assert {tag for (tag,) in used} == described.keys()
     assert all(described.values())
@@ -92,7 +108,7 @@ def test_each_tag_is_described_and_used() -> None:
 
 def test_the_first_server_of_the_document_is_the_one_that_serves_it() -> None:
     """Swagger UI sends its requests there: the page's policy forbids others, and the public URL may be another one."""
-    assert [server["url"] for server in DOCUMENT["servers"]] == ["/", "https://hooks.acme.example"]
+    assert [server["url"] for server in document()["servers"]] == ["/", "https://hooks.acme.example"]
 
 
 def test_each_operation_id_is_the_name_of_its_function() -> None:
@@ -111,7 +127,7 @@ def test_no_description_is_a_default_of_fastapi() -> None:
 # Examples
 
 
-def examples(node: Any = DOCUMENT, at: Pointer = ()) -> Iterator[tuple[Pointer, Any]]:
+def examples(node: Any, at: Pointer = ()) -> Iterator[tuple[Pointer, Any]]:
     """Return each example, with the pointer to its schema."""
     if isinstance(node, list):
         for index, item in enumerate(node):
@@ -130,7 +146,7 @@ def examples(node: Any = DOCUMENT, at: Pointer = ()) -> Iterator[tuple[Pointer, 
 
 
 def test_each_example_fits_its_schema() -> None:
-    checked = list(examples())
+    checked = list(examples(document()))
     assert len(checked) > 100
     for at, example in checked:
         errors = [error.message for error in validator(at).iter_errors(example)]
@@ -177,14 +193,14 @@ async def test_the_api_accepts_the_example_of_a_request(
     idle_instance: Instance, schema: str, path: str, status: int
 ) -> None:
     """The answer is as documented: its fields are those of the example."""
-    (example,) = DOCUMENT["components"]["schemas"][schema]["examples"]
+    (example,) = document()["components"]["schemas"][schema]["examples"]
     if "tenant" in example:
         example = example | {"tenant": idle_instance.tenant}
     answer = await idle_instance.http.post(path, json=example)
     assert answer.status_code == status, answer.text
     at = ("paths", path, "post", "responses", str(status), "content", JSON, "schema")
     validator(at).validate(answer.json())
-    (documented,) = resolved(DOCUMENT["paths"][path]["post"]["responses"][str(status)]["content"][JSON]["schema"])[
+    (documented,) = resolved(document()["paths"][path]["post"]["responses"][str(status)]["content"][JSON]["schema"])[
         "examples"
     ]
     assert list(answer.json()) == list(documented)
@@ -197,7 +213,7 @@ NOT_STANDARD = re.compile(
 )
 
 
-def texts(node: Any = DOCUMENT) -> Iterator[str]:
+def texts(node: Any) -> Iterator[str]:
     """Return all summaries and descriptions."""
     if isinstance(node, list):
         for item in node:
@@ -210,8 +226,8 @@ def texts(node: Any = DOCUMENT) -> Iterator[str]:
 
 
 def test_descriptions_are_in_standard_english() -> None:
-    assert len(list(texts())) > 300
-    assert not [text for text in texts() if NOT_STANDARD.search(text)]
+    assert len(list(texts(document()))) > 300
+    assert not [text for text in texts(document()) if NOT_STANDARD.search(text)]
 
 
 # What Hookkeeper itself sends
@@ -220,7 +236,7 @@ def test_descriptions_are_in_standard_english() -> None:
 def check_sent(name: str, request: Request) -> None:
     """Check a request against the webhook of this name."""
     at = ("webhooks", name, "post")
-    operation = DOCUMENT["webhooks"][name]["post"]
+    operation = document()["webhooks"][name]["post"]
     body = json.loads(request.body)
     validator((*at, "requestBody", "content", JSON, "schema")).validate(body)
     schema = resolved(operation["requestBody"]["content"][JSON]["schema"])
@@ -249,6 +265,6 @@ async def test_the_requests_that_hookkeeper_sends_are_as_documented(instance: In
             (request,) = at.requests
             check_sent(name, request)
     alert = json.loads(alerted.requests[0].body)["alert"]
-    details = DOCUMENT["components"]["schemas"]["AlertDetails"]["properties"]
+    details = document()["components"]["schemas"]["AlertDetails"]["properties"]
     assert alert.keys() == details.keys()
     assert alert["kind"] == "failed"

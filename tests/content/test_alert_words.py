@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-import pytest
 from samples import alerting, seeing
 
+from cases import each
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.notifications import Notification, RenderedNotification, render_notification
 
@@ -30,7 +30,7 @@ def test_an_alert_says_what_failed_and_where_to_look() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "subject", "said", "unsaid"),
     [
         ({"reason": "gone"}, "Delivery failed: order.paid to Orders (acme)", "410 Gone", "since the last"),
@@ -68,7 +68,7 @@ def test_an_alert_has_the_text_of_its_channel_and_reason(
     assert unsaid not in email.text
 
 
-@pytest.mark.parametrize(
+@each(
     ("reason", "text", "why", "outcome"),
     [
         (
@@ -147,7 +147,7 @@ def test_an_alert_of_an_incident_has_all_that_is_known() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "subject", "said", "unsaid"),
     [
         (
@@ -209,7 +209,7 @@ def test_each_alert_of_an_incident_has_its_words(changes: dict[str, Any], subjec
     assert unsaid not in email.text
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "error", "words"),
     [
         (404, "http_404", "404 Not Found"),

@@ -113,9 +113,11 @@ def test_nasty_data_yields_content_or_a_content_error(calling: Calling, data: An
     for template in TEMPLATES:
         for escape in ("none", "html", "json"):
             calling(templates.render, template, seeing(data), escape)
-    templated = [each for template in TEMPLATES for each in elements(template)]
+    for template in TEMPLATES:
+        for function, element in elements(template):
+            calling(function, element, seeing(data))
     for context in (seeing(data), alerting(reason="exhausted") | seeing(data)):
-        for function, element in (*WITHOUT_TEMPLATE, *templated):
+        for function, element in WITHOUT_TEMPLATE:
             calling(function, element, context)
 
 

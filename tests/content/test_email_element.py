@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 from samples import seeing
 
+from cases import each
 from hookkeeper.content import emails
 from hookkeeper.content.emails import Email, Mailbox, RenderedEmail, check_addresses, render_email
 from hookkeeper.content.errors import BadTemplate
@@ -69,7 +70,7 @@ def test_an_address_is_written_to_once() -> None:
     assert render(to=["Ann@b.com"]).recipients == ("ann@b.com",)
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "error"),
     [
         ({"to": ["{{ event.data.none }}"]}, "to: has no address for this event"),
@@ -111,7 +112,7 @@ def test_a_dynamic_template_gets_the_event() -> None:
     assert sent.template_data["event"]["data"] == DATA
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "sentence"),
     [
         ({"to": []}, "at least 1 item"),
@@ -138,7 +139,7 @@ def test_an_invalid_email_is_refused(fields: dict[str, Any], sentence: str) -> N
         Email(**({"to": [TO]} | fields))
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "field", "sentence"),
     [
         ({"to": ["ann"]}, "to.0", "'ann' is not an email address"),
@@ -153,7 +154,7 @@ def test_an_invalid_address_is_refused(fields: dict[str, Any], field: str, sente
     assert sentence in detail
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "field"),
     [
         ({"to": [TO, "{{ event.data. }}"]}, "to.1"),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import each
 from hookkeeper.content import filters
 from hookkeeper.content.errors import BadFilter
 from hookkeeper.content.filters import matches
@@ -35,7 +36,7 @@ def event(data: Any = DATA) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
+@each(
     ("expression", "passes"),
     [
         ("event.data.amount >= 100", True),
@@ -78,7 +79,7 @@ def test_a_filter_passes_matching_events(expression: str, passes: bool) -> None:
     assert matches(expression, event()) is passes
 
 
-@pytest.mark.parametrize(
+@each(
     ("expression", "sentence"),
     [
         ("event.data.amount >", "Syntax error: mismatched input '<EOF>'"),
@@ -107,7 +108,7 @@ def test_an_invalid_filter_is_refused_when_saved(expression: str, sentence: str)
     assert str(caught.value).startswith(sentence)
 
 
-@pytest.mark.parametrize(
+@each(
     ("expression", "sentence"),
     [
         ("event.data.nothing > 1", '"nothing" is missing; check with has(…) first'),
@@ -166,8 +167,8 @@ def test_numbers_compare_as_numbers(number: float) -> None:
     assert matches("event.data < 100.5", event(number)) is (number < 100.5)
 
 
-@pytest.mark.parametrize("digits", [308, 309, 310, 4000])
-@pytest.mark.parametrize("sign", [1, -1])
+@each("digits", [308, 309, 310, 4000])
+@each("sign", [1, -1])
 def test_integers_of_any_size_can_be_filtered(digits: int, sign: int) -> None:
     data = event({"n": sign * 10**digits})
     assert matches("event.data.n > 1.7e308", data) is (sign > 0 and digits > 308)
@@ -186,7 +187,7 @@ def test_no_text_brings_anything_but_a_content_error(expression: str, data: Any)
         assert answer in (True, False)
 
 
-@pytest.mark.parametrize(
+@each(
     ("expression", "same"),
     [
         ("event.data.customer", '"c 1"'),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cases import each
 from hookkeeper.content.json_schemas import MAX_ERRORS, MAX_STEP, check, errors, text_of
 
 ORDER = {
@@ -15,7 +16,7 @@ ORDER = {
 }
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "expected"),
     [
         ({"id": 1}, []),
@@ -36,7 +37,7 @@ def test_only_the_first_errors_are_returned() -> None:
     assert len(errors(list(range(1000)), text_of(schema))) == MAX_ERRORS
 
 
-@pytest.mark.parametrize(
+@each(
     "schema",
     [
         {"$ref": "http://schemas.example/order.json"},
@@ -50,7 +51,6 @@ def test_only_the_first_errors_are_returned() -> None:
         {"$schema": "http://json-schema.org/draft-07/schema#"},
         {"$schema": "http://evil.example/dialect"},
     ],
-    ids=str,
 )
 def test_an_invalid_schema_or_a_remote_reference_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"JSON Schema"):

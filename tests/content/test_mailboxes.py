@@ -2,10 +2,11 @@
 
 import pytest
 
+from cases import each
 from hookkeeper.content.emails import Mailbox, parse_mailbox
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "name", "address"),
     [
         ("ann@acme.com", "", "ann@acme.com"),
@@ -25,7 +26,7 @@ def test_a_mailbox_has_an_address_and_maybe_a_name(text: str, name: str, address
     assert parse_mailbox(text) == Mailbox(address=address, name=name)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "sentence"),
     [
         ("", "'' is not an email address"),

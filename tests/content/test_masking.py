@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cases import each
 from hookkeeper.content.masking import masked, unmasked
 from hookkeeper.content.notifications import HttpCall, Notification
 
@@ -15,7 +16,7 @@ def by_http(**fields: Any) -> Notification:
     return Notification(http=HttpCall(**({"url": URL} | fields)))
 
 
-@pytest.mark.parametrize(
+@each(
     ("notification", "shown", "target"),
     [
         (Notification(service=SLACK, title="t"), {"service": "slack://********", "title": "t"}, "slack"),
@@ -73,7 +74,7 @@ NEW = Notification(service="slack://new/new/new", title="new")
 Q2 = by_http(url="https://p.example/2", headers={"x-key": "q-key"}, body="2")
 
 
-@pytest.mark.parametrize(
+@each(
     ("known", "given", "meant"),
     [
         ((A, C, P), (A, C, P), (A, C, P)),
@@ -106,7 +107,7 @@ def test_masks_that_come_back_stand_for_the_known_secrets(
     assert unmasked(given, known) == given
 
 
-@pytest.mark.parametrize(
+@each(
     ("known", "changed"),
     [
         ((OPS, SALES), (OPS, titled(B, "sales team"))),
@@ -139,7 +140,7 @@ def test_what_changes_beside_a_mask_is_kept() -> None:
     assert restored == by_http(url="https://p.example/new", headers={"x-key": "p-key", "x-more": "1"})
 
 
-@pytest.mark.parametrize(
+@each(
     ("known", "given", "field"),
     [
         ((), (masked(A),), "0.service"),

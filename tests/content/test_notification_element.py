@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 from samples import alerting, seeing
 
+from cases import each
 from hookkeeper.content import notifications
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.notifications import (
@@ -77,7 +78,7 @@ def test_an_alert_has_words_of_its_own() -> None:
         assert named in alert.body
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "error"),
     [
         ({"title": "{{ 'a\\nb' }}"}, "title: must be one line"),
@@ -119,7 +120,7 @@ def test_url_headers_and_body_are_templates() -> None:
     assert json.loads(made.body) == {"text": 'a"ü'}
 
 
-@pytest.mark.parametrize(
+@each(
     ("content_type", "body", "sent"),
     [
         ("application/json", "[{{ event.data.x }}]", '["a\\"ü"]'),
@@ -138,7 +139,7 @@ def test_a_get_has_no_body() -> None:
     assert (made.method, made.headers, made.body) == ("GET", {}, b"")
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "error"),
     [
         ({"url": "{{ event.data.x }}"}, "http.url: must be printable ASCII"),
@@ -172,7 +173,7 @@ def test_an_http_call_that_cannot_be_rendered_is_a_bad_template(fields: dict[str
 # What is refused
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "sentence"),
     [
         ({}, "give either service or http"),
@@ -215,7 +216,7 @@ def test_an_invalid_notification_is_refused(fields: dict[str, Any], sentence: st
     assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("notification", "field"),
     [
         (Notification(service=SLACK, title="{{ x"), "title"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from samples import WHEN, seeing
 
+from cases import each
 from hookkeeper.content import payload
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.payload import Body, Payload, body_of
@@ -52,7 +53,7 @@ def test_static_fields_come_after_the_standard_ones() -> None:
     assert text(static={"env": "prod", "n": {"b": 1, "a": 2}}) == STANDARD[:-1] + ',"env":"prod","n":{"b":1,"a":2}}'
 
 
-@pytest.mark.parametrize(
+@each(
     ("template", "body"),
     [
         ('{"text": {{ event.data.z }}}', '{"text": "ü"}'),
@@ -73,7 +74,7 @@ def test_an_expression_in_a_json_template_is_a_json_value(data: Any) -> None:
     assert json.loads(body) == {"a": data, "b": [data]}
 
 
-@pytest.mark.parametrize(
+@each(
     ("template", "sentence"),
     [
         ("{{ event.data.z }}, 1", "trailing characters at line 1 column"),
@@ -120,7 +121,7 @@ def test_a_form_is_made_of_a_flat_object(data: str) -> None:
     assert parse_qsl(body, keep_blank_values=True, strict_parsing=True) == [("a", data), ("n", "1.5"), ("t", "true")]
 
 
-@pytest.mark.parametrize("template", ['{"a": {{ event.data }}}', "[1]", '"x"', '{"a": []}'])
+@each("template", ['{"a": {{ event.data }}}', "[1]", '"x"', '{"a": []}'])
 def test_a_form_of_anything_else_is_a_bad_template(template: str) -> None:
     with pytest.raises(BadTemplate, match="must render a flat JSON object"):
         made(content_type=FORM, template=template)
@@ -179,7 +180,7 @@ def test_a_template_makes_the_body_of_the_format_svix() -> None:
     assert text(format="svix", template='{"z": {{ event.data.z }}}') == '{"z": "ü"}'
 
 
-@pytest.mark.parametrize(
+@each(
     "fields",
     [
         {},
@@ -196,7 +197,7 @@ def test_the_bytes_are_the_same_at_each_attempt(fields: dict[str, Any]) -> None:
     assert made(**fields) == made(**fields)
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "sentence"),
     [
         ({"static": {"id": 1}}, "static must not contain id: it is a standard field of events"),

@@ -2,10 +2,10 @@
 
 from ipaddress import IPv4Address, IPv6Address
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import each
 from forbidden import BAD_PORTS, LOOPBACK, NO_HOSTS, PRIVATE
 from hookkeeper.content.urls import check_reachable, check_url
 from hookkeeper.egress.addresses import EVERYWHERE, Networks, parse_networks
@@ -22,14 +22,14 @@ def refused(url: str, allowed: Networks = NOWHERE) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("host", [*LOOPBACK, *PRIVATE, *NO_HOSTS, *BAD_PORTS])
-@pytest.mark.parametrize("scheme", ["http", "HTTPS"])
+@each("host", [*LOOPBACK, *PRIVATE, *NO_HOSTS, *BAD_PORTS])
+@each("scheme", ["http", "HTTPS"])
 def test_every_way_to_write_a_forbidden_host_is_refused(scheme: str, host: str) -> None:
     assert refused(f"{scheme}://{host}/hook?a=b") is not None
     assert host in BAD_PORTS or refused(f"{scheme}://{host}:8443") is not None
 
 
-@pytest.mark.parametrize(
+@each(
     "host",
     [
         *("8.8.8.8", "172.32.0.1", "169.255.1.1", "[2606:4700:4700::1111]", "[::ffff:8.8.8.8]", "[64:ff9b::808:808]"),
@@ -41,17 +41,17 @@ def test_other_hosts_are_accepted(host: str) -> None:
     assert refused(f"https://{host}/hook") is None
 
 
-@pytest.mark.parametrize("host", ["127.1", "0", "2130706433", "0x7f.1", "127.000.000.001", "8.8.8.8.", "010.8.8.8"])
+@each("host", ["127.1", "0", "2130706433", "0x7f.1", "127.000.000.001", "8.8.8.8.", "010.8.8.8"])
 def test_an_ipv4_address_has_one_notation_whatever_is_allowed(host: str) -> None:
     assert refused(f"http://{host}/", EVERYWHERE) == "must write an IPv4 address as four decimal numbers"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "[fd00:ec2::254]", "localhost", "db.internal"])
+@each("host", ["127.0.0.1", "10.0.0.1", "[::1]", "[fd00:ec2::254]", "localhost", "db.internal"])
 def test_any_host_is_accepted_if_everything_is_allowed(host: str) -> None:
     assert refused(f"http://{host}/", EVERYWHERE) is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "allowed", "fine"),
     [
         ("127.0.0.1", "127.0.0.0/8", True),

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from cases import each
 from hookkeeper.content.search_terms import BadQuery, Key, Term, keys_of, matches, parse
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "path", "values"),
     [
         ({"order_id": "4711"}, "order_id", ["4711"]),
@@ -41,7 +42,7 @@ def test_a_path_that_is_declared_twice_is_one_key() -> None:
     assert keys_of({"a": 1, "b": 2}, ["a", "b", "a"]) == (Key("a", "1"), Key("b", "2"))
 
 
-@pytest.mark.parametrize(
+@each(
     ("query", "terms"),
     [
         ("data.order_id:4711", [Term("4711", "order_id")]),
@@ -57,7 +58,7 @@ def test_a_query_is_words_texts_in_quotes_and_values_at_paths(query: str, terms:
     assert list(parse(query)) == terms
 
 
-@pytest.mark.parametrize(
+@each(
     ("query", "error"),
     [
         ("", "empty"),
@@ -75,7 +76,7 @@ def test_a_text_that_is_no_query_is_refused(query: str, error: str) -> None:
         parse(query)
 
 
-@pytest.mark.parametrize(
+@each(
     ("query", "is_met"),
     [
         ("4711", True),

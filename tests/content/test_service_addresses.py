@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cases import each
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.services import (
     SERVICES,
@@ -33,7 +34,7 @@ ADDRESSES = {
 }
 
 
-@pytest.mark.parametrize("name", ADDRESSES)
+@each("name", ADDRESSES)
 def test_an_address_is_recognised_and_shown_without_its_secrets(name: str) -> None:
     address = ADDRESSES[name]
     assert (check(address), name_of(address), masked(address)) == (address, name, f"{name}://{MASK}")
@@ -41,7 +42,7 @@ def test_an_address_is_recognised_and_shown_without_its_secrets(name: str) -> No
     assert (check(mask), name_of(mask), masked(mask)) == (mask, name, mask)
 
 
-@pytest.mark.parametrize(
+@each(
     ("address", "sentence"),
     [
         (f"hooks.slack.com/services/T/B/{TOKEN}", "must be the address of a service (slack: https://hooks.slack.com/"),
@@ -106,10 +107,8 @@ ACTED_ON = {
 """By service: what its documentation says of mentions, and of links with another text."""
 
 
-@pytest.mark.parametrize(
-    ("service", "said"), [(service, said) for service, texts in ACTED_ON.items() for said in texts]
-)
-@pytest.mark.parametrize("around", ["{}", "error: {}, again", "_{0}_ {0}"])
+@each(("service", "said"), [(service, said) for service, texts in ACTED_ON.items() for said in texts])
+@each("around", ["{}", "error: {}, again", "_{0}_ {0}"])
 def test_a_mention_or_hidden_link_is_inert_and_looks_the_same(service: str, said: str, around: str) -> None:
     text = around.format(said)
     sent = json.dumps(request_of(ADDRESSES[service], Note(text, text)).content, ensure_ascii=False)
@@ -117,15 +116,13 @@ def test_a_mention_or_hidden_link_is_inert_and_looks_the_same(service: str, said
     assert sent.replace(ZERO_WIDTH, "").replace("&lt;", "<").replace("&gt;", ">").count(text) == 2
 
 
-@pytest.mark.parametrize("service", ["teams", "pagerduty", "opsgenie", "ntfy"])
+@each("service", ["teams", "pagerduty", "opsgenie", "ntfy"])
 def test_a_service_that_acts_on_nothing_gets_the_text_as_it_is(service: str) -> None:
     text = "@all <!here> <at>Ann</at> [a](https://evil.example)"
     assert text in json.dumps(request_of(ADDRESSES[service], Note(text, text)).content)
     assert set(ADDRESSES) == {*ACTED_ON, "teams", "pagerduty", "opsgenie", "ntfy"}
 
 
-@pytest.mark.parametrize(
-    "text", ["ann@acme.example", "5 < 6 > 4", "a @ b", "[x] (y)", "https://acme.example/", "", "@"]
-)
+@each("text", ["ann@acme.example", "5 < 6 > 4", "a @ b", "[x] (y)", "https://acme.example/", "", "@"])
 def test_a_text_without_them_is_not_changed(text: str) -> None:
     assert inert(text) == text

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from samples import seeing
 
+from cases import each
 from hookkeeper.content.emails import Email, render_email
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.notifications import HttpCall, Notification, render_notification
@@ -18,7 +19,7 @@ DATA = "é" * 40
 """80 bytes in UTF-8."""
 
 
-@pytest.mark.parametrize(
+@each(
     ("make", "written", "field"),
     [
         (body_of, Payload(template=TWICE, content_type="text/plain"), "payload.template"),
@@ -59,7 +60,7 @@ DATA_OF_MANY_SHAPES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("data", DATA_OF_MANY_SHAPES)
+@each("data", DATA_OF_MANY_SHAPES)
 def test_the_memory_of_data_is_not_underestimated(data: Any) -> None:
     actual = _size(json.loads(json.dumps(data)))
     assert actual <= memory_of(data) <= 8 * actual

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import each
 from hookkeeper.content import templates
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.templates import Escape, render
@@ -41,7 +42,7 @@ JSON = st.recursive(
 )
 
 
-@pytest.mark.parametrize(
+@each(
     ("template", "text"),
     [
         ("{{ event.id }} of {{ event['tenant'] }}", "evt_1 of acme"),
@@ -77,7 +78,7 @@ def test_a_template_renders_its_text(template: str, text: str) -> None:
     assert render(template, CONTEXT) == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("template", "sentence"),
     [
         ("a\n{{ event.data.amuont }}", "`event.data.amuont` is undefined (line 2)"),
@@ -112,7 +113,7 @@ def test_a_template_fails_with_a_content_error(template: str, sentence: str) -> 
     assert re.sub(r", column \d+", "", str(caught.value)) == sentence
 
 
-@pytest.mark.parametrize(
+@each(
     ("template", "position"),
     [
         ("a\n{{ event.data.amuont }}", "(line 2, column 4)"),
@@ -120,14 +121,14 @@ def test_a_template_fails_with_a_content_error(template: str, sentence: str) -> 
         ("é{% if %}", "(line 1, column 8)"),
     ],
 )
-@pytest.mark.parametrize("escape", ["none", "html", "json"])
+@each("escape", ["none", "html", "json"])
 def test_an_error_says_line_and_column(template: str, position: str, escape: Escape) -> None:
     with pytest.raises(BadTemplate) as caught:
         render(template, CONTEXT, escape)
     assert str(caught.value).endswith(position)
 
 
-@pytest.mark.parametrize(
+@each(
     ("template", "line", "sentence"),
     [
         ("{{ event.id", 1, "unexpected end of input, expected end of variable block"),
@@ -146,14 +147,14 @@ def test_a_syntax_error_is_found_when_a_template_is_saved(template: str, line: i
         render(template, CONTEXT)
 
 
-@pytest.mark.parametrize("method", ["__class__", "__init__.__globals__", "get.__self__", "get.__func__"])
+@each("method", ["__class__", "__init__.__globals__", "get.__self__", "get.__func__"])
 def test_nothing_leads_from_data_into_python(method: str) -> None:
     for template in (f"{{{{ event.{method} }}}}", f"{{{{ event|attr('{method}') }}}}", f"{{{{ event.{method}() }}}}"):
         with pytest.raises(BadTemplate):
             render(template, CONTEXT)
 
 
-@pytest.mark.parametrize(
+@each(
     ("escape", "template", "text"),
     [
         ("none", "{{ event.data.name }}", "Ann & <Bob>"),
@@ -216,7 +217,7 @@ def test_data_inside_a_string_is_its_text(data: Any) -> None:
     assert written == {"a": f"<{text}>", "b": data, "c": [text], "d": text, "e": text, "f": written["f"]}
 
 
-@pytest.mark.parametrize(
+@each(
     "template",
     [
         r'"\{{ event.id }}"',
@@ -253,7 +254,7 @@ def test_no_text_brings_anything_but_a_content_error(template: str, escape: Esca
 # What is wrong for every event
 
 
-@pytest.mark.parametrize(
+@each(
     ("template", "sentence"),
     [
         ("a\n{{ evnt.type }}", "unknown variable evnt: use event, webhook or static (line 2, column 4)"),
@@ -268,7 +269,7 @@ def test_a_template_that_fails_for_every_event_is_refused_when_saved(template: s
     assert str(caught.value) == sentence
 
 
-@pytest.mark.parametrize(
+@each(
     "template",
     [
         "{{ event.data.a.b.c }}",
@@ -284,7 +285,7 @@ def test_a_template_that_fails_for_some_events_is_accepted(template: str) -> Non
     templates.check(template)
 
 
-@pytest.mark.parametrize(
+@each(
     ("template", "text"),
     [
         ('{"a": {{ event.data.n }}, "b": "{{ event.type }}"}', '{"a": null, "b": "example.type"}'),

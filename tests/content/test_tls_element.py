@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from cases import each
 from drills.authorities import Authority, Pair, pem_of
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.tls import BadTls, Tls, check, context_of, masked, unmasked
@@ -29,7 +30,7 @@ def pair(authority: Authority) -> Pair:
     return authority.certify("client.example")
 
 
-@pytest.mark.parametrize("kind", ["P-256", "Ed25519", "RSA 2048", "RSA 4096"])
+@each("kind", ["P-256", "Ed25519", "RSA 2048", "RSA 4096"])
 async def test_usable_tls_settings_are_accepted(authority: Authority, kind: str) -> None:
     makers: dict[str, Callable[[], object]] = {
         "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
@@ -47,7 +48,7 @@ async def test_usable_tls_settings_are_accepted(authority: Authority, kind: str)
             await sandbox.for_("").call(check, tls, NOW)
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "why"),
     [
         ({}, "give ca, or certificate and key"),

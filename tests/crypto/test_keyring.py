@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import each
 from hookkeeper.crypto.keyring import (
     NONCE_BYTES,
     SALT_BYTES,
@@ -76,7 +77,7 @@ def test_tokens_are_stable_and_keyed() -> None:
 SECRET = base64.b64encode(b"k" * 32).decode()
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "said"),
     [
         (SECRET, "key 1 is not `id:base64`"),

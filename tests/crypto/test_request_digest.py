@@ -1,7 +1,6 @@
 """The digest of a request shows which of its parts has changed. A guess of a secret cannot be checked with it."""
 
-import pytest
-
+from cases import each
 from hookkeeper.crypto.signing_keys import Part, RequestChanges, changed_parts, new_secret, request_digest
 
 KEY, EARLIER = new_secret("v1"), new_secret("v1a")
@@ -9,7 +8,7 @@ URL, HEADERS, BODY = "POST https://a.example/hook?key=1", {"X-Token": "t", "cont
 SENT = request_digest(KEY, URL, HEADERS, BODY)
 
 
-@pytest.mark.parametrize(
+@each(
     ("now", "expected"),
     [
         ((URL, HEADERS, BODY), ()),

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import each
 from hookkeeper.crypto import signing_keys
 from hookkeeper.crypto.signing_keys import sign
 
@@ -19,7 +20,7 @@ SYMMETRIC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ASYMMETRIC = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
 
 
-@pytest.mark.parametrize(
+@each(
     ("secret", "signature"),
     [
         pytest.param(SYMMETRIC, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", id="the reference libraries"),
@@ -75,7 +76,7 @@ def test_a_changed_body_does_not_verify() -> None:
         verify_v1a(signing_keys.public_key(asymmetric), sent, b'{"a": 1}')
 
 
-@pytest.mark.parametrize("schemes", [("v1", "v1"), ("v1", "v1a"), ("v1a", "v1")])
+@each("schemes", [("v1", "v1"), ("v1", "v1a"), ("v1a", "v1")])
 def test_during_a_rotation_both_keys_verify(schemes: tuple[signing_keys.Scheme, ...]) -> None:
     secrets = [signing_keys.new_secret(scheme) for scheme in schemes]
     sent = headers(secrets, BODY)
@@ -90,7 +91,7 @@ def test_during_a_rotation_both_keys_verify(schemes: tuple[signing_keys.Scheme, 
         standardwebhooks.Webhook(signing_keys.new_secret("v1")).verify(BODY, sent)
 
 
-@pytest.mark.parametrize(
+@each(
     ("secrets", "text"),
     [([], "at least one"), (["whsec_short"], "not base64"), ([SYMMETRIC, "nonsense"], "does not start with")],
 )

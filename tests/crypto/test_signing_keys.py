@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import each
 from hookkeeper.crypto import signing_keys
 
 # Svix's pair, from which the signature in the specification's example comes.
@@ -20,7 +21,7 @@ def encoded(prefix: str, raw: bytes) -> str:
     return prefix + base64.b64encode(raw).decode()
 
 
-@pytest.mark.parametrize(("scheme", "prefix", "size"), [("v1", "whsec_", 32), ("v1a", "whsk_", 64)])
+@each(("scheme", "prefix", "size"), [("v1", "whsec_", 32), ("v1a", "whsk_", 64)])
 def test_new_secrets_are_valid_and_new(scheme: signing_keys.Scheme, prefix: str, size: int) -> None:
     made = {signing_keys.new_secret(scheme) for _ in range(50)}
     assert len(made) == 50
@@ -31,7 +32,7 @@ def test_new_secrets_are_valid_and_new(scheme: signing_keys.Scheme, prefix: str,
         assert signing_keys.is_asymmetric(secret) == (scheme == "v1a")
 
 
-@pytest.mark.parametrize("secret", [PAIR, SEED])
+@each("secret", [PAIR, SEED])
 def test_both_forms_of_a_private_key_have_the_same_public_key(secret: str) -> None:
     signing_keys.check_secret(secret)
     assert signing_keys.public_key(secret) == PUBLIC
@@ -44,13 +45,13 @@ def test_a_new_pair_carries_its_public_key() -> None:
     Ed25519PublicKey.from_public_bytes(public).verify(signing_keys.ed25519_key(secret).sign(b"x"), b"x")
 
 
-@pytest.mark.parametrize("size", [24, 32, 64])
+@each("size", [24, 32, 64])
 def test_symmetric_keys_have_24_to_64_bytes(size: int) -> None:
     raw = bytes(range(size))
     assert signing_keys.hmac_key(encoded("whsec_", raw)) == raw
 
 
-@pytest.mark.parametrize(
+@each(
     ("secret", "text"),
     [
         ("", "does not start with whsec_ or whsk_"),
@@ -77,7 +78,7 @@ def test_refusals_say_why(secret: str, text: str) -> None:
     assert len(secret) < 10 or secret[6:16] not in str(refusal.value)
 
 
-@pytest.mark.parametrize("secret", [encoded("whsec_", bytes(32)), PUBLIC, ""])
+@each("secret", [encoded("whsec_", bytes(32)), PUBLIC, ""])
 def test_only_private_keys_have_a_public_key(secret: str) -> None:
     with pytest.raises(ValueError, match="does not start with whsk_"):
         signing_keys.public_key(secret)

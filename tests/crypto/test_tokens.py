@@ -1,7 +1,6 @@
 """Tokens are recognised by their form and checksum."""
 
-import pytest
-
+from cases import each
 from hookkeeper.crypto.tokens import is_token, new_token
 
 KEY = "hk_Y0pJ2nq7bV1xW5sT8uZ3aB6cD9eF4gH7iK0lM2oP5rQ1koztV"
@@ -15,7 +14,7 @@ def test_a_new_token_is_random_and_recognised() -> None:
     assert [is_token(token) for token in made] == [False] * 100 + [True] * 100
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "prefix", "expected"),
     [
         (KEY, "hk_", True),

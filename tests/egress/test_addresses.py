@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cases import each
 from hookkeeper.egress.addresses import (
     EVERYWHERE,
     ForbiddenAddress,
@@ -39,17 +40,17 @@ NO_ADDRESS = [
 ]
 
 
-@pytest.mark.parametrize("address", REACHABLE)
+@each("address", REACHABLE)
 def test_global_unicast_may_be_reached(address: str) -> None:
     assert is_allowed(address, Networks())
 
 
-@pytest.mark.parametrize("address", REFUSED)
+@each("address", REFUSED)
 def test_other_addresses_may_not_be_reached(address: str) -> None:
     assert not is_allowed(address, Networks())
 
 
-@pytest.mark.parametrize("address", NO_ADDRESS)
+@each("address", NO_ADDRESS)
 def test_a_text_that_is_no_plain_address_is_refused_even_if_all_is_allowed(address: str) -> None:
     assert not is_allowed(address, parse_networks(["0.0.0.0/0", "::/0"]))
 
@@ -93,7 +94,7 @@ def test_no_form_of_ipv6_gets_to_an_ipv4_address_that_is_refused(ip: IPv4Address
             assert is_allowed(str(form), everywhere)
 
 
-@pytest.mark.parametrize(
+@each(
     ("address", "network", "allowed"),
     [
         ("127.0.0.1", "127.0.0.0/8", True),
@@ -123,7 +124,7 @@ def test_an_allow_list_is_read_as_it_is_written() -> None:
     assert parse_networks([]) == Networks()
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "trusted"),
     [
         ("hooks.internal", True),
@@ -147,7 +148,7 @@ def test_a_name_that_is_allowed_leads_anywhere_but_to_another_protocol() -> None
         check_connection("8.8.8.8", 6667, EVERYWHERE)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "why"),
     [
         ("", "'' is neither a network such as"),

@@ -8,10 +8,12 @@ import asyncio
 import gzip
 import sys
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from struct import pack
 from typing import NamedTuple
 from unittest.mock import ANY
 
@@ -79,7 +81,18 @@ class Hostile(NamedTuple):
         return TIMEOUT if self.status is None else 2.0
 
 
-BOMB = gzip.compress(bytes(100 * MEGABYTE), 9)
+def bomb(megabytes: int) -> bytes:
+    """Return so many zeros in the form of gzip: one compressed megabyte, again and again."""
+    compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    megabyte = bytes(MEGABYTE)
+    block = compressor.compress(megabyte) + compressor.flush(zlib.Z_FULL_FLUSH)
+    checksum = 0
+    for _ in range(megabytes):
+        checksum = zlib.crc32(megabyte, checksum)
+    return gzip.compress(b"")[:10] + block * megabytes + b"\x03\0" + pack("<II", checksum, megabytes * MEGABYTE)
+
+
+BOMB = bomb(100)
 RECEIVERS: dict[str, Hostile] = {
     "redirects to the metadata service": Hostile(
         says(b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n"), 302, "http_302"

@@ -15,6 +15,7 @@ import aiohttp
 import httpx
 import pytest
 
+from cases import each
 from hookkeeper.egress import http
 from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.http import HttpAnswer, error_code, make_client
@@ -75,7 +76,7 @@ async def test_headers_that_frame_a_message_are_not_a_webhooks_to_set(client: ht
     assert dict(request.headers)["host"] == f"127.0.0.1:{receiver.port}"
 
 
-@pytest.mark.parametrize("given", [{}, {"authorization": "Bearer x"}])
+@each("given", [{}, {"authorization": "Bearer x"}])
 async def test_credentials_in_the_url_are_sent_unless_a_header_has_some(
     client: httpx.AsyncClient, given: dict[str, str]
 ) -> None:
@@ -115,7 +116,7 @@ async def test_proxies_and_netrc_of_the_environment_are_ignored(
 # What comes back
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "error"),
     [(200, None), (201, None), (299, None), (400, "http_400"), (410, "http_410"), (500, "http_500"), (999, "http_999")],
 )
@@ -131,7 +132,7 @@ async def test_a_complete_answer_is_returned(client: httpx.AsyncClient, status: 
     assert 0 < answer.duration_ms < 1000 * CALL_TIMEOUT
 
 
-@pytest.mark.parametrize("location", ["/elsewhere", "http://169.254.169.254/", "http://[::", ""])
+@each("location", ["/elsewhere", "http://169.254.169.254/", "http://[::", ""])
 async def test_redirects_are_not_followed(client: httpx.AsyncClient, location: str) -> None:
     said = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
     async with receiving(says(said)) as receiver:
@@ -140,7 +141,7 @@ async def test_redirects_are_not_followed(client: httpx.AsyncClient, location: s
     assert len(receiver.requests) == 1
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "body"),
     [
         pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", b"", id="no body"),
@@ -195,7 +196,7 @@ async def test_little_of_a_huge_body_is_read_and_less_is_kept(client: httpx.Asyn
 # What goes wrong
 
 
-@pytest.mark.parametrize(
+@each(
     ("script", "error"),
     [
         pytest.param(says(close=True), "connection_reset", id="closed before an answer"),
@@ -219,7 +220,7 @@ async def test_an_incomplete_answer_has_its_error(client: httpx.AsyncClient, scr
         assert len(receiver.requests) == 1
 
 
-@pytest.mark.parametrize(
+@each(
     "script",
     [
         pytest.param(says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"half", close=True), id="close"),
@@ -242,14 +243,14 @@ async def test_a_refused_connection_has_its_error(client: httpx.AsyncClient) -> 
     assert (answer.status_code, answer.error) == (None, "connection_refused")
 
 
-@pytest.mark.parametrize("host", ["nonexistent.invalid", "a..b", "a" * 64 + ".example"])
+@each("host", ["nonexistent.invalid", "a..b", "a" * 64 + ".example"])
 async def test_an_unknown_name_is_outcome_dns(host: str) -> None:
     async with name_server() as dns, make_client(LOOPBACK, lookups=dns.lookups()) as client:
         answer = await send(client, f"http://{host}/")
     assert (answer.status_code, answer.error) == (None, "dns")
 
 
-@pytest.mark.parametrize("url", ["http://[::", "http://xn--a/", "http://a:99999/", "ftp://127.0.0.1/", "no url"])
+@each("url", ["http://[::", "http://xn--a/", "http://a:99999/", "ftp://127.0.0.1/", "no url"])
 async def test_an_invalid_url_has_its_error(client: httpx.AsyncClient, url: str) -> None:
     assert (await send(client, url)).error == "protocol"
 
@@ -281,9 +282,7 @@ async def endless_interim(peer: Peer) -> None:
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize(
-    ("script", "status"), [(trickle, 200), (silence, None), (endless_headers, None), (endless_interim, None)]
-)
+@each(("script", "status"), [(trickle, 200), (silence, None), (endless_headers, None), (endless_interim, None)])
 async def test_the_timeout_bounds_everything(client: httpx.AsyncClient, script: Script, status: int | None) -> None:
     timeout = 0.5 if status is None else 2.0  # by when the status has arrived
     async with receiving(script) as receiver:
@@ -339,9 +338,7 @@ async def test_cancellation_goes_through(client: httpx.AsyncClient) -> None:
 # Addresses
 
 
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "127.1", "0x7f.1", "2130706433", "0", "[::1]", "[::ffff:127.0.0.1]"]
-)
+@each("host", ["127.0.0.1", "localhost", "127.1", "0x7f.1", "2130706433", "0", "[::1]", "[::ffff:127.0.0.1]"])
 async def test_loopback_is_forbidden_and_sees_no_connection(host: str) -> None:
     async with make_client(Networks()) as client, receiving(says(OK)) as receiver:
         answer = await send(client, receiver.url(host=host))
@@ -350,7 +347,7 @@ async def test_loopback_is_forbidden_and_sees_no_connection(host: str) -> None:
         assert receiver.peers == []
 
 
-@pytest.mark.parametrize("addresses", [("127.0.0.1", "169.254.169.254"), ("fd00:ec2::254", "10.0.0.1", "127.0.0.1")])
+@each("addresses", [("127.0.0.1", "169.254.169.254"), ("fd00:ec2::254", "10.0.0.1", "127.0.0.1")])
 async def test_of_a_names_addresses_only_the_allowed_count(addresses: tuple[str, ...]) -> None:
     forbidden = [address for address in addresses if address != "127.0.0.1"]
     async with (
@@ -418,7 +415,7 @@ async def test_many_at_once_do_not_wait_for_each_other(client: httpx.AsyncClient
         assert {answer.error for answer in answers} == {None}
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.05])
+@each("pause", [0.0, 0.05])
 async def test_an_idle_connection_that_the_receiver_closed_costs_no_attempt(
     client: httpx.AsyncClient, pause: float
 ) -> None:
@@ -473,7 +470,7 @@ async def test_a_receiver_that_breaks_each_connection_is_asked_twice_at_most(cli
         assert len(receiver.requests) == 3
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.05])
+@each("pause", [0.0, 0.05])
 async def test_an_unsolicited_response_answers_no_later_request(client: httpx.AsyncClient, pause: float) -> None:
     """Setup: a receiver that says 200 twice to the first request, and 500 to all others.
 
@@ -517,7 +514,7 @@ async def test_running_out_of_file_descriptors_is_an_internal_error(client: http
         assert (await send(client, receiver.url())).error is None
 
 
-@pytest.mark.parametrize("error", [aiohttp.ClientConnectionError("Connector is closed."), KeyError("bug")])
+@each("error", [aiohttp.ClientConnectionError("Connector is closed."), KeyError("bug")])
 async def test_other_internal_errors_are_raised(error: Exception) -> None:
     def fail(request: httpx.Request) -> httpx.Response:
         raise error
@@ -527,7 +524,7 @@ async def test_other_internal_errors_are_raised(error: Exception) -> None:
             await send(client, "http://127.0.0.1/")
 
 
-@pytest.mark.parametrize(
+@each(
     ("exc", "code"),
     [
         (TimeoutError(), "timeout"),

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from cases import each
 from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import make_client, send
 from rawserver import OK, receiving, says
@@ -17,7 +18,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "body", "length"),
     [("GET", b"", None), ("GET", b"x", "1"), ("POST", b"", "0"), ("PUT", b"", "0"), ("PATCH", b"xy", "2")],
 )

@@ -1,7 +1,6 @@
 """The headers of a response that are kept: few, short, and without secrets."""
 
-import pytest
-
+from cases import each
 from hookkeeper.egress.scrubbing import shown_headers
 
 URL, HEADERS = "https://a.example/hook?key=query-secret", {"authorization": "Bearer header-secret"}
@@ -18,7 +17,7 @@ def test_headers_about_the_receiver_are_kept_in_their_order() -> None:
     assert [*shown(*lines).items()] == [("server", "nginx"), ("via", "1.1 a, 1.1 b")]
 
 
-@pytest.mark.parametrize(
+@each(
     "name", ["Set-Cookie", "Authorization", "X-API-Key", "x-csrf-token", "x-amz-security-token", "Authentication-Info"]
 )
 def test_a_header_that_can_be_secret_is_masked(name: str) -> None:

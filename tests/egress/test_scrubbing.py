@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
-import pytest
-
+from cases import each
 from hookkeeper.content.headers import MASK, SIGNATURE
 from hookkeeper.egress.scrubbing import scrub_request
 
@@ -17,7 +16,7 @@ URL = "https://ann:p%40ssword@api.example:8443/hooks/TOPSECRETPATH/a%20b%20c?key
 HEADERS = {"Authorization": "Bearer abc/def+ghi==", "x-key": "k3y-value, other", "Content-Type": "application/json"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "scrubbed"),
     [
         ("Cannot POST /hooks/TOPSECRETPATH/a%20b%20c", f"Cannot POST {MASK}"),
@@ -36,7 +35,7 @@ def test_each_secret_of_a_request_is_masked(text: str, scrubbed: str) -> None:
     assert scrub_request(text, URL, HEADERS, path=True) == scrubbed
 
 
-@pytest.mark.parametrize(
+@each(
     "spell",
     [
         str,
@@ -63,8 +62,8 @@ def test_a_long_value_that_was_cut_is_masked_as_far_as_it_goes() -> None:
         assert scrub_request(text, "https://api.example", {"x-token": value}, path=False) == f"bad token {MASK}…"
 
 
-@pytest.mark.parametrize("scheme", ["Basic", "basic"])
-@pytest.mark.parametrize("said", ["user and pass:word", "pass:word", b64encode(b"user:pass:word").decode()])
+@each("scheme", ["Basic", "basic"])
+@each("said", ["user and pass:word", "pass:word", b64encode(b"user:pass:word").decode()])
 def test_basic_credentials_are_masked_in_each_form(scheme: str, said: str) -> None:
     sent = b64encode(b"user:pass:word").decode()
     for url, headers in (
@@ -75,7 +74,7 @@ def test_basic_credentials_are_masked_in_each_form(scheme: str, said: str) -> No
         assert sent not in scrubbed
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "scrubbed"),
     [
         ("v1,a+b/c= v1a,d+e/f==", f"v1,{MASK} v1a,{MASK}"),
@@ -122,8 +121,6 @@ def test_a_path_that_the_target_shows_is_not_masked() -> None:
     assert scrub_request(text, URL, {}, path=False) == f"Cannot POST /hooks/TOPSECRETPATH?key={MASK}"
 
 
-@pytest.mark.parametrize(
-    "url", ["", "/", "https://", "https://api.example", "https://api.example/?", "https://a/?=&&", "http://[::1/"]
-)
+@each("url", ["", "/", "https://", "https://api.example", "https://api.example/?", "https://a/?=&&", "http://[::1/"])
 def test_a_request_without_secrets_masks_nothing(url: str) -> None:
     assert scrub_request("a text", url, {}, path=True) == "a text"

@@ -1,7 +1,6 @@
 """The limit on calls to a server that may be busy: it falls with slow answers, and rises with fast ones."""
 
-import pytest
-
+from cases import each
 from hookkeeper.limits import TARGET, AdaptiveLimit
 
 
@@ -12,7 +11,7 @@ def after(*answers: float) -> AdaptiveLimit:
     return limit
 
 
-@pytest.mark.parametrize(
+@each(
     ("answers", "value"),
     [
         ((), 16),
@@ -23,7 +22,6 @@ def after(*answers: float) -> AdaptiveLimit:
         ((0.01, *(1.0,) * 100, *(0.01,) * 150), 16),
         ((*(1.0,) * 100,), 16),
     ],
-    ids=["new", "fast", "one slow", "all slow", "slow, then some fast", "slow, then fast", "far away"],
 )
 def test_the_limit_falls_with_slow_answers_and_rises_with_fast_ones(answers: tuple[float, ...], value: int) -> None:
     assert after(*answers).value == value

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cases import each
 from hookkeeper.limits import TenantLimit, TooManyWaiting
 
 
@@ -39,7 +40,7 @@ class SlotUsers:
         await settle()
 
 
-@pytest.mark.parametrize(("slots", "alone"), [(1, 1), (2, 1), (3, 2), (4, 2), (16, 8), (32, 16)])
+@each(("slots", "alone"), [(1, 1), (2, 1), (3, 2), (4, 2), (16, 8), (32, 16)])
 async def test_a_tenant_alone_leaves_room_for_others(slots: int, alone: int) -> None:
     users = SlotUsers(slots)
     for _ in range(40):

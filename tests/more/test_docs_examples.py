@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from api.app import bare_app
+from cases import each
 from hookkeeper import temporal_names
 from hookkeeper.cells.cell_map import Cell, CellMap
 from hookkeeper.cli.main import app
@@ -94,7 +96,7 @@ def model_of(value: dict[str, Any]) -> type[BaseModel]:
     return NewEvent if "type" in value else NewWebhook
 
 
-@pytest.mark.parametrize("example", json_examples())
+@each("example", json_examples())
 def test_json_is_a_valid_request_or_what_is_delivered(example: str) -> None:
     value = json.loads(example)
     if list(value) == DELIVERED:
@@ -125,19 +127,31 @@ def curl_examples() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("line", curl_examples())
+@each("line", curl_examples())
 def test_curl_sends_a_valid_request(line: str) -> None:
     words = shlex.split(line)
     path = next(word for word in words if word.startswith("localhost:8080")).removeprefix("localhost:8080")
     if "-d" in words:
         ROUTES[path].model_validate_json(words[words.index("-d") + 1])
     else:
-        assert path in bare_app(SETTINGS).openapi()["paths"]
+        assert path in served()
+
+
+@cache
+def whole_command() -> Any:
+    return get_command(app)
+
+
+@cache
+def served() -> dict[str, dict[str, Any]]:
+    """Return the paths of the API, with their methods."""
+    paths: dict[str, dict[str, Any]] = bare_app(SETTINGS).openapi()["paths"]
+    return paths
 
 
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
     """Return the command that these words name, and its arguments."""
-    command: Any = get_command(app)
+    command: Any = whole_command()
     rest = words[1:]
     while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
         assert rest[0] in command.commands, " ".join(words)
@@ -222,7 +236,7 @@ def without_variables(line: str) -> str:
     return re.sub(r"^([A-Z_]+=(\$\(.*?\)|\S+) )*(\.venv/bin/)?", "", line)
 
 
-@pytest.mark.parametrize("line", commands())
+@each("line", commands())
 def test_each_command_is_run_by_a_test_or_named_with_the_reason(line: str) -> None:
     """Those of the command line and requests are sent to a `dev` by `tests/more/test_docs_commands.py`."""
     assert line.startswith((*RUN_BY, *NOT_RUN, "hookkeeper ", "temporal workflow ", "curl ")), (
@@ -233,7 +247,7 @@ def test_each_command_is_run_by_a_test_or_named_with_the_reason(line: str) -> No
 OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
 
 
-@pytest.mark.parametrize("line", [each for each in commands() if each.values[0].startswith(("make ", "python "))])
+@each("line", [each for each in commands() if each.values[0].startswith(("make ", "python "))])
 def test_drills_and_benchmarks_parse(line: str) -> None:
     """The Makefile is asked what it would run."""
     if line.startswith("make "):
@@ -254,13 +268,13 @@ def test_the_tables_of_commands_name_no_others() -> None:
     assert not [test for test in RUN_BY.values() if not (ROOT / test).exists()]
 
 
-@pytest.mark.parametrize("line", hookkeeper_lines(blocks))
+@each("line", hookkeeper_lines(blocks))
 def test_commands_in_blocks_parse(line: str) -> None:
     command, rest = command_of(shlex.split(line, comments=True))
     command.make_context("hookkeeper", rest).close()
 
 
-@pytest.mark.parametrize("line", hookkeeper_lines(inline))
+@each("line", hookkeeper_lines(inline))
 def test_commands_in_text_name_commands_and_options(line: str) -> None:
     command, rest = command_of(shlex.split(line))
     options = {
@@ -269,35 +283,34 @@ def test_commands_in_text_name_commands_and_options(line: str) -> None:
     assert {word for word in rest if word.startswith("--")} <= options
 
 
-@pytest.mark.parametrize("target", found(r"\bmake ([a-z]+)\b(?=`|    |$| [A-Z_]+=)"))
+@each("target", found(r"\bmake ([a-z]+)\b(?=`|    |$| [A-Z_]+=)"))
 def test_make_targets_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", found(r"\bHOOKKEEPER_[A-Z_]+\b"))
+@each("name", found(r"\bHOOKKEEPER_[A-Z_]+\b"))
 def test_settings_exist(name: str) -> None:
     known = {f"HOOKKEEPER_{field}".upper() for field in Settings.model_fields}
     assert name in known | CLIENT_VARIABLES | COMPOSE_VARIABLES
 
 
 def test_routes_exist() -> None:
-    paths = bare_app(SETTINGS).openapi()["paths"]
-    served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    routes = {f"{method.upper()} {path}" for path, methods in served().items() for method in methods}
     for path, text in TEXTS.items():
         for route in re.findall(r"`((?:GET|POST|PATCH|DELETE) /[\w/{}.-]+)", text):
-            assert route in served, f"{named(path)}: {route}"
+            assert route in routes, f"{named(path)}: {route}"
 
 
-@pytest.mark.parametrize("name", found(r"temporal workflow signal .* --name (\w+)"))
+@each("name", found(r"temporal workflow signal .* --name (\w+)"))
 def test_signals_exist(name: str) -> None:
     assert name in set(get_args(Command)) - {"redeliver"}  # tests/workflows/test_names_on_the_wire.py: a run has these
 
 
-@pytest.mark.parametrize("name", found(r"`(Hook[A-Z]\w+)`"))
+@each("name", found(r"`(Hook[A-Z]\w+)`"))
 def test_search_attributes_exist(name: str) -> None:
     assert name in temporal_names.SEARCH_ATTRIBUTES
 
 
-@pytest.mark.parametrize("name", found(r"`(\w+Workflow)`"))
+@each("name", found(r"`(\w+Workflow)`"))
 def test_workflow_types_exist(name: str) -> None:
     assert name in {workflow.__name__ for workflow in WORKFLOWS}

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cases import each
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
 from hookkeeper.policy import AlertAfter, HealthDefaults, HealthStatus
@@ -126,7 +127,7 @@ async def test_an_attempt_that_took_long_is_noted_once_a_minute(store: Store, ma
     assert webhook.slow_at == NOW + 20 * MINUTE
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "may_succeed_now"),
     [
         ({"enabled": False}, False),
@@ -148,6 +149,7 @@ async def test_a_webhook_that_may_not_take_the_next_attempt_is_not_quick(
     assert not matching.is_quick(NOW)
     assert matching.may_succeed_now is may_succeed_now
     assert matching.is_failing_or_slow(NOW) is ("url_failures" in change)
+    await store.webhooks.delete("wh_1", "acme")
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -167,7 +169,8 @@ async def test_nothing_is_written_for_a_success_that_is_no_news(
     )
 
 
-@pytest.mark.parametrize(
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@each(
     ("own", "setting", "since", "disabled"),
     [
         (None, 432_000.0, 5 * DAY, True),
@@ -179,7 +182,6 @@ async def test_nothing_is_written_for_a_success_that_is_no_news(
         (0.0, 432_000.0, 500 * DAY, False),
     ],
 )
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_nothing_but_failures_for_too_long_disables(
     store: Store, make_webhook: Make, own: float | None, setting: float | None, since: timedelta, disabled: bool
 ) -> None:
@@ -193,6 +195,7 @@ async def test_nothing_but_failures_for_too_long_disables(
     assert (webhook.disabled_reason, webhook.disabled_at) == (
         ("failing", NOW + SECOND + since) if disabled else (None, None)
     )
+    await store.webhooks.delete("wh_1", "acme")
 
 
 async def test_it_is_disabled_once_however_many_notice(store: Store, make_webhook: Make) -> None:
@@ -325,7 +328,8 @@ async def test_a_batch_tells_what_it_has_changed(store: Store, make_webhook: Mak
     assert await changes(after(4 * MINUTE, "succeeded"), after(5 * MINUTE)) == [], "in one batch: it goes on to fail"
 
 
-@pytest.mark.parametrize(
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@each(
     ("own", "failures", "reached"),
     [
         (None, 4, 15 * MINUTE),
@@ -335,13 +339,13 @@ async def test_a_batch_tells_what_it_has_changed(store: Store, make_webhook: Mak
         (AlertAfter(seconds=60.0), 100, MINUTE),
     ],
 )
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_webhook_is_failing_from_its_threshold_on(
     store: Store, make_webhook: Make, own: AlertAfter | None, failures: int, reached: timedelta | None
 ) -> None:
     await store.webhooks.add(make_webhook(alert_after=own))
     webhook = await recorded(store, *(after(n * timedelta(milliseconds=1)) for n in range(failures)))
     assert webhook.failing_from == (None if reached is None else NOW + reached)
+    await store.webhooks.delete("wh_1", "acme")
 
 
 async def test_a_broken_template_is_a_failure_that_slows_nothing_down(store: Store, make_webhook: Make) -> None:
@@ -418,7 +422,7 @@ async def test_webhooks_are_listed_by_their_status(store: Store, make_webhook: M
 FAILING = {"webhook": Failure(since=NOW, failures=3, at=NOW)}
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "status"),
     [
         ({}, "new"),
@@ -440,6 +444,7 @@ async def test_status(store: Store, make_webhook: Make, fields: dict[str, Any], 
     await store.webhooks.add(webhook)
     async with store.health._database.read() as session:
         assert await session.scalar(select(status_column(NOW))) == status
+    await store.webhooks.delete("wh_1", "acme")
 
 
 async def test_many_results_are_recorded_in_several_transactions(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
+from cases import each
 from hookkeeper.registry.matching import patterns_for
 from hookkeeper.services.fields import EVENT_PATTERN, EVENT_TYPE, MAX_EVENT_TYPE
 
@@ -27,7 +28,7 @@ def matches(pattern: str, event_type: str) -> bool:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("event_type", "expected"),
     [
         ("order", ("order", "*")),
@@ -51,12 +52,12 @@ def test_no_pattern_twice_and_each_is_valid(event_type: str) -> None:
     assert [EVENT_PATTERNS.validate_python(pattern) for pattern in found] == list(found)
 
 
-@pytest.mark.parametrize("text", ["order", "order.created", "a-b_c.D9", "0", "a" * MAX_EVENT_TYPE])
+@each("text", ["order", "order.created", "a-b_c.D9", "0", "a" * MAX_EVENT_TYPE])
 def test_a_type_is_also_a_pattern(text: str) -> None:
     assert EVENT_TYPES.validate_python(text) == EVENT_PATTERNS.validate_python(text) == text
 
 
-@pytest.mark.parametrize("text", ["*", "order.*", "order.created.*"])
+@each("text", ["*", "order.*", "order.created.*"])
 def test_a_wildcard_is_a_pattern_and_no_type(text: str) -> None:
     assert EVENT_PATTERNS.validate_python(text) == text
     with pytest.raises(ValidationError):
@@ -68,7 +69,7 @@ STRAY_STARS = ["a.**", "*.a", "a.*.b", "**", "a*", "*.*"]
 STRAY_CHARACTERS = ["a b", "a\n", "\na", "é", "a/b", "a:b"]
 
 
-@pytest.mark.parametrize("text", [*EMPTY_GROUPS, *STRAY_STARS, *STRAY_CHARACTERS, "a" * (MAX_EVENT_TYPE + 1)])
+@each("text", [*EMPTY_GROUPS, *STRAY_STARS, *STRAY_CHARACTERS, "a" * (MAX_EVENT_TYPE + 1)])
 def test_neither_type_nor_pattern(text: str) -> None:
     for adapter in (EVENT_TYPES, EVENT_PATTERNS):
         with pytest.raises(ValidationError):

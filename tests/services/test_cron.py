@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cases import each
 from hookkeeper.services.cron import check_cron, fires_between
 
 NOON = datetime(2026, 11, 29, 12, 0, 30, tzinfo=UTC)  # a Sunday
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     ["0 0 30,31 2 *", "0 0 30 feb *", "0 0 31 4,6,9,11 *", "0 0 31 4/5 *", "0 0 30-31/1 2 mon", "* * 31 2-2 1-5"],
 )
@@ -19,7 +20,7 @@ def test_a_day_that_never_comes_is_refused(text: str) -> None:
         check_cron(text)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "0 0 29 2 *",
@@ -39,7 +40,7 @@ def test_a_day_that_comes_is_not(text: str) -> None:
     assert check_cron(text) == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "zone", "seconds", "fires"),
     [
         ("1 12 * * *", "UTC", 30, True),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cases import each
 from hookkeeper.messages.event import Acknowledgement, Attempt, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index.search import Search
@@ -39,8 +40,8 @@ async def shown(store: Store, **search: Any) -> dict[str, Acknowledgement | None
     return {row.id: row.acknowledged for row in rows}
 
 
-@pytest.mark.parametrize("parts", [1, 2])
-@pytest.mark.parametrize(
+@each("parts", [1, 2])
+@each(
     ("before", "after", "stays"),
     [
         ([("failed", 1)], [("failed", 1)], True),
@@ -65,6 +66,7 @@ async def test_only_a_new_failure_undoes_it(
         await store.rows.write([report(1, *after, parts=parts)])
         assert await shown(store, acknowledged=stays) == {"evt_1": KNOWN if stays else None}
         assert await shown(store, needs_attention=not stays) == {"evt_1": KNOWN if stays else None}
+    await store.rows.remove("acme", "evt_1")
 
 
 async def test_a_redelivery_that_fails_undoes_it(store: Store) -> None:

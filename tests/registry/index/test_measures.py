@@ -4,8 +4,7 @@ import random
 from bisect import bisect_left
 from math import ceil
 
-import pytest
-
+from cases import each
 from hookkeeper.registry.index.rollup import LATENCIES, LATENCY_BOUNDS
 from hookkeeper.registry.index.statistics import Measures, percentile
 
@@ -20,7 +19,7 @@ def histogram(**counts: int) -> list[int]:
     return buckets
 
 
-@pytest.mark.parametrize(
+@each(
     ("buckets", "share", "milliseconds"),
     [
         (EMPTY, 0.5, None),
@@ -56,7 +55,7 @@ def test_a_percentile_is_in_the_bucket_of_the_exact_one() -> None:
         assert bisect_left(LATENCY_BOUNDS, found) == bisect_left(LATENCY_BOUNDS, exact)
 
 
-@pytest.mark.parametrize(
+@each(
     ("succeeded", "failed", "retrying", "rate"),
     [(0, 0, 0, None), (3, 1, 0, 0.75), (0, 2, 0, 0.0), (5, 0, 0, 1.0), (6, 1, 3, 0.6), (0, 0, 1, 0.0)],
 )
@@ -67,7 +66,7 @@ def test_the_success_rate_counts_a_delivery_as_not_delivered_while_it_retries(
     assert Measures(counters | {"deliveries_cancelled": 9}).success_rate == rate
 
 
-@pytest.mark.parametrize(("attempts", "succeeded", "rate"), [(0, 0, None), (826, 546, 280 / 826), (2, 2, 0.0)])
+@each(("attempts", "succeeded", "rate"), [(0, 0, None), (826, 546, 280 / 826), (2, 2, 0.0)])
 def test_the_error_rate_is_of_attempts(attempts: int, succeeded: int, rate: float | None) -> None:
     assert Measures({"attempts": attempts, "succeeded": succeeded}).error_rate == rate
 

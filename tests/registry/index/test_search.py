@@ -10,6 +10,7 @@ from typing import Any, get_args
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cases import each
 from hookkeeper.messages.event import NEED_ATTENTION, Attempt, Channel, Delivery, DeliveryStatus, event_status
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index import listing
@@ -189,26 +190,33 @@ def index(engine: AsyncEngine) -> WrittenIndex:
 
 
 @pytest.fixture(params=["small", "usual"])
-def bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Set bounds that many of these few events exceed, or leave the usual ones."""
     if request.param == "small":
         monkeypatch.setattr(searching, "MAX_SCANNED", 60)
         monkeypatch.setattr(searching, "PROBED_ENTRIES", 10)
         monkeypatch.setattr(searching, "MAX_RANGE", 80)
         monkeypatch.setattr(searching, "MAX_KEYS", 20)
+    return bool(request.param == "small")
 
 
-def searches(*, of_events: bool, seed: int = 1) -> Iterator[Search]:
-    """Yield a search for each value of each filter, and for each pair of filters with random values."""
-    random = Random(seed)
+def searches(*, of_events: bool, all_twice: bool) -> Iterator[Search]:
+    """Yield a search for each value of each filter, and one or two for each pair of filters, with random values.
+
+    Every other one is for the oldest first, and so is one of two.
+    """
+    random = Random(1)
     known = (
         FILTERS if of_events else {name: values for name, values in FILTERS.items() if name not in NOT_OF_DELIVERIES}
     )
-    for values in known.values():
-        yield from (Search(**value) for value in values)
-    for first, second in combinations(known, 2):
-        yield Search(**random.choice(known[first]), **random.choice(known[second]))
-        yield Search(**random.choice(known[first]), **random.choice(known[second]))
+    singles = [value for values in known.values() for value in values]
+    pairs = [
+        random.choice(known[first]) | random.choice(known[second])
+        for first, second in combinations(known, 2)
+        for _ in range(2 if all_twice else 1)
+    ]
+    for values in (singles, pairs):
+        yield from (Search(**value, oldest_first=number % 2 == 1) for number, value in enumerate(values))
 
 
 NOT_OF_DELIVERIES = ("tenant", "webhook", "statuses", "needs_attention")
@@ -237,26 +245,21 @@ async def all_deliveries(index: WrittenIndex, search: Search, limit: int) -> lis
             return found
 
 
-@pytest.mark.usefixtures("bounds")
-@pytest.mark.parametrize("oldest_first", [False, True])
-async def test_each_filter_and_each_pair_of_filters(
-    index: WrittenIndex, reports: list[RunReport], oldest_first: bool
-) -> None:
-    for search in (Search(), *searches(of_events=True)):
-        ordered = replace(search, oldest_first=oldest_first)
-        assert await all_events(index, ordered, 40) == expected_events(ordered, reports), search
+async def test_each_filter_and_each_pair_of_filters(index: WrittenIndex, reports: list[RunReport], small: bool) -> None:
+    for search in (Search(), Search(oldest_first=True), *searches(of_events=True, all_twice=small)):
+        assert await all_events(index, search, 40) == expected_events(search, reports), search
 
 
-@pytest.mark.usefixtures("bounds")
-async def test_each_filter_of_deliveries(index: WrittenIndex, reports: list[RunReport]) -> None:
-    for search in searches(of_events=False):
-        of_webhook = replace(search, tenant="a", webhook="wh_1")
+async def test_each_filter_of_deliveries(index: WrittenIndex, reports: list[RunReport], small: bool) -> None:
+    for search in searches(of_events=False, all_twice=small):
+        of_webhook = replace(search, tenant="a", webhook="wh_1", oldest_first=False)
         assert await all_deliveries(index, of_webhook, 25) == expected_deliveries(of_webhook, reports), search
 
 
 async def test_pages_of_any_size(index: WrittenIndex, reports: list[RunReport]) -> None:
-    for limit in (1, 3, 100):
-        for search in (Search(tenant="a"), Search(error="timeout"), Search(types=TYPES[:2])):
+    timeouts, others = Search(error="timeout"), (Search(tenant="a"), Search(types=TYPES[:2]))
+    for limit, some in ((1, [timeouts]), (7, [timeouts, *others]), (100, [timeouts, *others])):
+        for search in some:
             assert await all_events(index, search, limit) == expected_events(search, reports)
 
 
@@ -337,7 +340,7 @@ async def test_an_event_of_many_webhooks(index: WrittenIndex) -> None:
 # Cursors
 
 
-@pytest.mark.usefixtures("bounds")
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("search", [Search(tenant="a"), Search(min_attempts=1), Search(types=TYPES)], ids=str)
 async def test_cursors_while_events_are_added(index: WrittenIndex, reports: list[RunReport], search: Search) -> None:
     """Setup: events in the index. Timeline: after each page, newer and older events are added.
@@ -359,7 +362,7 @@ async def test_cursors_while_events_are_added(index: WrittenIndex, reports: list
     assert [event_id for event_id in found if event_id.startswith("e-")] == expected_events(search, reports)
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "1", "1 a", "x a e", "99999999999999999999999 a e", "- a e"])
+@each("cursor", ["", "x", "1", "1 a", "x a e", "99999999999999999999999 a e", "- a e"])
 async def test_a_cursor_of_no_list(index: WrittenIndex, cursor: str) -> None:
     with pytest.raises(BadRegistryCursor):
         await index.events(Search(), 10, cursor)
