@@ -30,7 +30,7 @@ from hookkeeper.search_attributes import (
 )
 from hookkeeper.temporal.server.data_converter import data_converter
 from hookkeeper.temporal.server.namespace import inspect
-from instance_parts import kept_children
+from instance_parts import kept_children, shared_apps
 from instances import Instance, running_instance
 from receivers import Receiver, receiver
 from timeouts import WAIT_TIMEOUT, FutureClock
@@ -172,6 +172,7 @@ async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
 async def process_instance(temporal: Client, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Instance]:
     """The one API and the one worker of this pytest process, as users run them."""
     async with running_instance(temporal, tmp_path_factory.mktemp("instance")) as built, built.working():
+        shared_apps.append(built.app)
         yield built
 
 

@@ -20,8 +20,8 @@ from hookkeeper.temporal.events.gateway import Gateway
 DEFAULT_URL = Settings.model_fields["public_url"].default
 _registries: list[bytes] = []
 _free_apps: list[FastAPI] = []
-running_apps: list[FastAPI] = []
-"""Those of the instances that run."""
+shared_apps: list[FastAPI] = []
+"""That of the instance that the tests of this process share."""
 DEFAULT_BOUNDS = Sandbox()._children._bounds
 _free_children: list[SandboxChild] = []
 
@@ -83,10 +83,7 @@ def end_kept_children() -> None:
 def app_of(settings: Settings, store: Store, gateway: Gateway) -> Iterator[FastAPI]:
     """Give an app to the block, with a state of its own. Making its routes takes 100 ms of processor time."""
     if settings.traces_events or settings.public_url != DEFAULT_URL:  # they change middleware and documents
-        app = new_app(settings, store, gateway)
-        running_apps.append(app)
-        yield app
-        running_apps.remove(app)
+        yield new_app(settings, store, gateway)
         return
     if _free_apps:
         app = _free_apps.pop()
@@ -94,7 +91,5 @@ def app_of(settings: Settings, store: Store, gateway: Gateway) -> Iterator[FastA
         app.state.api = ApiState(settings, settings.admin_key.get_secret_value(), store, gateway)
     else:
         app = new_app(settings, store, gateway)
-    running_apps.append(app)
     yield app
-    running_apps.remove(app)
     _free_apps.append(app)

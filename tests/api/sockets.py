@@ -16,7 +16,7 @@ from hookkeeper.cli.ports import listen
 from hookkeeper.cli.run_api import ApiServer as UvicornServer
 from hookkeeper.cli.run_api import server_config
 from hookkeeper.version import VERSION
-from instance_parts import running_apps
+from instance_parts import shared_apps
 from timeouts import WAIT_TIMEOUT
 
 HEALTHY = f'{{"status":"ok","version":"{VERSION}"}}'.encode()
@@ -54,13 +54,13 @@ async def serving(
     max_connections: int = 800,
     trusted_proxies: Sequence[str] = (),
 ) -> AsyncIterator[ApiServer]:
-    """Serve the app on a free port. The app of an instance goes on when its server ends, as do its open streams."""
+    """Serve the app on a free port. That of the instance that tests share goes on when its server ends."""
     listener = listen("127.0.0.1", 0)
     protocol = bounded(max_connections, timeouts or ClientTimeouts())
     config = server_config(app, protocol, trusted_proxies=trusted_proxies)
-    if is_of_an_instance := app in running_apps:
+    if is_shared := app in shared_apps:
         config.lifespan = "off"
-    ends = hasattr(app.state, "api") and not is_of_an_instance
+    ends = hasattr(app.state, "api") and not is_shared
     server = UvicornServer(config, protocol, app.state.api.end_streams if ends else lambda: None)
     task = asyncio.create_task(server.serve([listener]))
     while not server.started:
@@ -69,7 +69,7 @@ async def serving(
         yield ApiServer(server, listener.getsockname()[1])
     finally:
         server.should_exit = True
-        server.force_exit = is_of_an_instance
+        server.force_exit = is_shared
         await task
 
 

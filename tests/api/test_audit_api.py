@@ -71,18 +71,20 @@ async def test_each_change_has_an_entry_that_names_fields(idle_instance: Instanc
     assert not any(secret in json.dumps(entries) for secret in SECRETS)
 
 
-async def test_commands_to_events_are_recorded_before_they_are_answered(instance: Instance) -> None:
+async def test_commands_to_events_are_recorded_before_they_are_answered(own_instance: Instance) -> None:
     later = [(datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (1, 2)]
-    webhook_id = (await instance.webhook("https://acme.example"))["id"]
-    event_id = (await instance.send(deliver_at=later[0]))["id"]
-    await instance.http.post(
-        f"/v1/events/{event_id}/reschedule", params={"tenant": instance.tenant}, json={"deliver_at": later[1]}
+    webhook_id = (await own_instance.webhook("https://acme.example"))["id"]
+    event_id = (await own_instance.send(deliver_at=later[0]))["id"]
+    await own_instance.http.post(
+        f"/v1/events/{event_id}/reschedule", params={"tenant": own_instance.tenant}, json={"deliver_at": later[1]}
     )
     for command, delivery in (("hold", webhook_id), ("cancel", None), ("retry", "wh_nowhere"), ("redeliver", None)):
-        answer = await instance.command(event_id, command, delivery)
-        taken = [entry["action"] for entry in await log_of(instance)]
+        answer = await own_instance.command(event_id, command, delivery)
+        taken = [entry["action"] for entry in await log_of(own_instance)]
         assert (f"event.{command}" in taken) is (answer.status_code == 202), answer.text
-    entries = [entry for entry in await log_of(instance, tenant=instance.tenant) if entry["object_id"] == event_id]
+    entries = [
+        entry for entry in await log_of(own_instance, tenant=own_instance.tenant) if entry["object_id"] == event_id
+    ]
     assert [(entry["action"], entry["detail"]) for entry in entries] == [
         ("event.reschedule", {"fields": ["deliver_at"]}),
         ("event.hold", {"delivery": webhook_id}),

@@ -235,12 +235,12 @@ def counted(**given: int) -> Json:
 
 
 async def test_a_move_copies_everything_and_receivers_verify_with_the_old_secret(
-    instance: Instance, inbox: Receiver
+    own_instance: Instance, inbox: Receiver
 ) -> None:
     """Setup: 20 applications, 60 endpoints, 40 event types. Timeline: dry run, run, an event, a second run, a run from
     our own `/api/v1`. What this proves: nothing is lost silently, and a run can be repeated.
     """
-    async with moving(instance, inbox.url) as move:
+    async with moving(own_instance, inbox.url) as move:
         dry = await move.json("--dry-run")
         assert (await move.state())["webhooks"] == (await move.state())["tenants"] == []
         done = await move.json()
@@ -282,7 +282,7 @@ async def test_a_move_copies_everything_and_receivers_verify_with_the_old_secret
         assert types["order.n0"]["schema"] == {"type": "object", "required": ["order"]}
         assert (types["order.n1"]["archived"], types["order.n2"]["description"]) == (True, "Größe 2")
 
-        await instance.send("order.n13", tenant="customer-13", data={"order": 4711})
+        await own_instance.send("order.n13", tenant="customer-13", data={"order": 4711})
         requests = await inbox.got(2)
         assert {request.headers["x-shop"] for request in requests} == {"13", "33"}
         for request in requests:
@@ -304,16 +304,16 @@ async def test_a_move_copies_everything_and_receivers_verify_with_the_old_secret
 
 
 async def test_another_run_copies_changes_and_keeps_values_that_were_set_here(
-    instance: Instance, inbox: Receiver
+    own_instance: Instance, inbox: Receiver
 ) -> None:
-    async with moving(instance, inbox.url) as move:
+    async with moving(own_instance, inbox.url) as move:
         first = move.made.endpoints["app_6"][0]
         move.made.applications = move.made.applications[6:7]
         move.made.event_types = move.made.event_types[2:3]
         assert (await move.run())[0] == 3
         (webhook,) = [row for row in (await move.state())["webhooks"] if row["uid"] == "ep_6"]
         ours = {"headers": {"x-kept": "1", "Authorization": "Bearer ours"}}
-        assert (await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json=ours)).is_success
+        assert (await own_instance.http.patch(f"/v1/webhooks/{webhook['id']}", json=ours)).is_success
         move.made.applications[0] |= {"name": "Renamed", "metadata": {}}
         move.made.event_types[0] |= {"description": "Changed"}
         move.made.headers["ep_6"]["headers"]["x-kept"] = "2"
@@ -326,13 +326,13 @@ async def test_another_run_copies_changes_and_keeps_values_that_were_set_here(
         state = await move.state()
         assert (state["tenants"][0]["name"], state["tenants"][0]["metadata"]) == ("Renamed", {})
         assert (described(state, "ep_6")["enabled"], described(state, "ep_26")["secret"]) == (False, secret_of(99))
-        row = await instance.store.webhooks.get(webhook["id"], None)
+        row = await own_instance.store.webhooks.get(webhook["id"], None)
         assert row
         assert row.headers == {"x-kept": "2", "Authorization": "Bearer ours"}
 
 
-async def test_an_interrupted_run_goes_on(instance: Instance, inbox: Receiver) -> None:
-    async with moving(instance, inbox.url) as move:
+async def test_an_interrupted_run_goes_on(own_instance: Instance, inbox: Receiver) -> None:
+    async with moving(own_instance, inbox.url) as move:
         move.made.applications = move.made.applications[7:10]
         move.made.event_types = []
         path = "app/app_8/endpoint/ep_28/secret"
@@ -359,8 +359,8 @@ async def test_an_interrupted_run_goes_on(instance: Instance, inbox: Receiver) -
         ]
 
 
-async def test_a_dry_run_reports_a_wrong_token_or_address(instance: Instance, inbox: Receiver) -> None:
-    async with moving(instance, inbox.url) as move:
+async def test_a_dry_run_reports_a_wrong_token_or_address(own_instance: Instance, inbox: Receiver) -> None:
+    async with moving(own_instance, inbox.url) as move:
         code, _, err = await move.run(token="other")
         assert (code, "answers 401 Unauthorized" in err, "other" in err) == (1, True, False)
         move.made.applications, move.made.event_types = move.made.applications[7:8], []
@@ -377,9 +377,9 @@ async def test_a_dry_run_reports_a_wrong_token_or_address(instance: Instance, in
 
 
 async def test_a_source_that_answers_otherwise_is_an_error_that_names_the_place(
-    instance: Instance, inbox: Receiver
+    own_instance: Instance, inbox: Receiver
 ) -> None:
-    async with moving(instance, inbox.url) as move:
+    async with moving(own_instance, inbox.url) as move:
         move.made.applications, move.made.event_types = move.made.applications[7:8], []
         del move.made.endpoints["app_7"][1]["url"]
         code, out, err = await move.run("--dry-run")
@@ -392,7 +392,7 @@ async def test_a_source_that_answers_otherwise_is_an_error_that_names_the_place(
 
 
 async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_secret(
-    instance: Instance, inbox: Receiver, tmp_path: Path
+    own_instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:
     """The characters of Convoy's secret are the bytes of the key."""
     secret = "a secret of 25 characters"
@@ -406,12 +406,12 @@ async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_s
     types: list[Json] = [{"name": name, "json_schema": {}, "description": name} for name in ("*", "order.paid")]
     enabled = {"subscription_id": "01SUB", "event_type": "order.paid", "enabled_at": "2026-01-02T03:04:05Z"}
     file.write_text(json.dumps({"data": [endpoint, row, enabled, *types]}))
-    async with moving(instance, inbox.url) as move:
+    async with moving(own_instance, inbox.url) as move:
         added = {"tenants": counted(added=1), "event-types": counted(added=1), "webhooks": counted(added=1)}
         words = ("convoy", str(file), "--json")
         code, out, _ = await move.command(*words)
         assert (code, json.loads(out)) == (0, added | {"dry_run": False, "losses": []})
-        await instance.send("order.paid", tenant="acme", data={"order": 4711})
+        await own_instance.send("order.paid", tenant="acme", data={"order": 4711})
         (request,) = await inbox.got(1)
         assert request.body == b'{"order":4711}'
         StandardWebhook(base64.b64encode(secret.encode()).decode()).verify(request.body, request.headers)

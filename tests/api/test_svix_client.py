@@ -36,16 +36,16 @@ from timeouts import WAIT_TIMEOUT
 
 
 async def test_the_python_client_of_svix_makes_the_calls_of_its_documentation(
-    instance: Instance, inbox: Receiver
+    own_instance: Instance, inbox: Receiver
 ) -> None:
-    async with serving(instance.app) as server:
+    async with serving(own_instance.app) as server:
         svix = SvixAsync(KEY, SvixOptions(server_url=f"http://127.0.0.1:{server.port}", timeout=WAIT_TIMEOUT))
         async with svix._httpx_client:  # the client offers no way to close it
             await svix.health.get()
-            await _applications(svix, instance.tenant)
+            await _applications(svix, own_instance.tenant)
             await _event_types(svix)
-            await _endpoints_and_messages(svix, instance.tenant, inbox)
-            await _errors(svix, instance.tenant)
+            await _endpoints_and_messages(svix, own_instance.tenant, inbox)
+            await _errors(svix, own_instance.tenant)
 
 
 async def _applications(svix: SvixAsync, app: str) -> None:

@@ -37,38 +37,38 @@ async def make_older(instance: Instance, event_id: str, age: timedelta) -> None:
     await engine.dispose()
 
 
-async def test_it_rebuilds_the_index(instance: Instance, inbox: Receiver, tmp_path: Path) -> None:
-    await instance.webhook(inbox.url)
-    event = await instance.send()
-    await instance.until_closed(event["id"])
-    await until_indexed(instance, event["id"])
-    await empty(instance)
+async def test_it_rebuilds_the_index(own_instance: Instance, inbox: Receiver, tmp_path: Path) -> None:
+    await own_instance.webhook(inbox.url)
+    event = await own_instance.send()
+    await own_instance.until_closed(event["id"])
+    await until_indexed(own_instance, event["id"])
+    await empty(own_instance)
     output = ""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while "1 event was missing or incomplete" not in output:  # visibility lags behind
-            code, output = await reindex(instance, tmp_path, "--since", "1h")
+            code, output = await reindex(own_instance, tmp_path, "--since", "1h")
             assert code == 0, output
     assert "reindex" in output
     assert "1/1" in output
-    assert await indexed(instance, event["id"]) == derived(await instance.event(event["id"]))
-    assert await reindex(instance, tmp_path) == (0, output.replace("1 event was", "0 events were"))
+    assert await indexed(own_instance, event["id"]) == derived(await own_instance.event(event["id"]))
+    assert await reindex(own_instance, tmp_path) == (0, output.replace("1 event was", "0 events were"))
 
 
 async def test_an_open_event_whose_run_a_restored_temporal_lacks_leaves_the_lists(
-    instance: Instance, inbox: Receiver, tmp_path: Path
+    own_instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:
     inbox.fails(503)
-    await instance.webhook(inbox.url, retry={"schedule": [3600]})
-    event_id = (await instance.send())["id"]
-    await instance.until_delivery(event_id, "retrying", attempts=1)
-    await until_indexed(instance, event_id)
-    execution = WorkflowExecution(workflow_id=instance.run(event_id).id)
-    request = DeleteWorkflowExecutionRequest(namespace=instance.temporal.namespace, workflow_execution=execution)
-    await instance.temporal.workflow_service.delete_workflow_execution(request)
-    await make_older(instance, event_id, timedelta(minutes=2))
+    await own_instance.webhook(inbox.url, retry={"schedule": [3600]})
+    event_id = (await own_instance.send())["id"]
+    await own_instance.until_delivery(event_id, "retrying", attempts=1)
+    await until_indexed(own_instance, event_id)
+    execution = WorkflowExecution(workflow_id=own_instance.run(event_id).id)
+    request = DeleteWorkflowExecutionRequest(namespace=own_instance.temporal.namespace, workflow_execution=execution)
+    await own_instance.temporal.workflow_service.delete_workflow_execution(request)
+    await make_older(own_instance, event_id, timedelta(minutes=2))
     output = ""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while "1 event was open, although the run has ended or is lost" not in output:  # the server deletes it later
-            code, output = await reindex(instance, tmp_path)
+            code, output = await reindex(own_instance, tmp_path)
             assert code == 0, output
-    assert (await indexed(instance, event_id))["status"] is None
+    assert (await indexed(own_instance, event_id))["status"] is None

@@ -205,18 +205,18 @@ async def listed(browser: Browser, path: str) -> set[str]:
     return {match[1] for link in links if (match := re.match(r"/events/(evt_\w+)", link))}
 
 
-async def test_times_are_in_utc_without_scripts(instance: Instance) -> None:
-    bad = needing_attention(report(instance.tenant, "evt_bad", "http_400", status="failed"))
-    await instance.store.rows.write([bad])
-    async with browsing(instance.app) as browser:
+async def test_times_are_in_utc_without_scripts(idle_instance: Instance) -> None:
+    bad = needing_attention(report(idle_instance.tenant, "evt_bad", "http_400", status="failed"))
+    await idle_instance.store.rows.write([bad])
+    async with browsing(idle_instance.app) as browser:
         text = cells(await browser.page("/"))
         assert "Times in UTC" in text
         assert f"{bad.accepted_at:%Y-%m-%d %H:%M:%S}" in text
 
 
-async def test_the_last_day_is_counted(instance: Instance) -> None:
-    tenant = instance.tenant
-    await instance.store.rows.write(
+async def test_the_last_day_is_counted(idle_instance: Instance) -> None:
+    tenant = idle_instance.tenant
+    await idle_instance.store.rows.write(
         [
             *(report(tenant, f"evt_{n}", None) for n in range(8)),
             report(tenant, "evt_8", "http_500", None),
@@ -225,8 +225,8 @@ async def test_the_last_day_is_counted(instance: Instance) -> None:
             needing_attention(report("someone-else", "evt_theirs", "http_400", status="failed")),
         ]
     )
-    key = await make_key(instance, tenant)
-    async with browsing(instance.app, key["key"]) as browser:
+    key = await make_key(idle_instance, tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
         page = await browser.page("/")
         text = " ".join(page.text.split())
         assert "evt_bad" in text, "events of one type are told apart"
@@ -238,7 +238,7 @@ async def test_the_last_day_is_counted(instance: Instance) -> None:
         assert not any("evt_theirs" in link for link in page.links())
         assert "Temporal" not in text, "what runs is for the operator"
         assert not any(link.startswith("/events/evt_wait") for link in page.links()), "it may succeed next time"
-    async with browsing(instance.app) as browser:
+    async with browsing(idle_instance.app) as browser:
         assert any("evt_theirs" in link for link in (await browser.page("/")).links())
         assert not any("evt_theirs" in link for link in (await browser.page(f"/?tenant={tenant}")).links())
 

@@ -228,6 +228,17 @@ async def test_cancel_stops_one_delivery_or_all(instance: Instance, inbox: Recei
     await instance.until_cancelled(accepted["id"])
 
 
+async def test_a_run_that_is_terminated_before_its_first_step_has_cancelled_its_event(idle_instance: Instance) -> None:
+    """Its history is as long as that of a run with a step, because of a signal; but it cannot be queried."""
+    await idle_instance.webhook("https://acme.example/hook")
+    event_id = (await idle_instance.send())["id"]
+    run = idle_instance.run(event_id)
+    await run.signal("hold")
+    await run.terminate()
+    event = await idle_instance.event(event_id)
+    assert (event["status"], [delivery["status"] for delivery in event["deliveries"]]) == ("cancelled", ["cancelled"])
+
+
 async def test_the_state_of_a_cancelled_run_needs_no_worker(idle_instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500, "broken")
     async with idle_instance.working():

@@ -186,14 +186,14 @@ async def until_counted(instance: Instance, count: int, status: str | None = Non
 
 
 async def test_an_interrupted_reindex_can_be_repeated(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+    own_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was added before is only compared."""
     monkeypatch.setattr(reindex, "BATCH", 1)
-    await instance.webhook(inbox.url)
-    events = [await closed(instance) for _ in range(3)]
-    await until_counted(instance, 3)
-    await empty(instance)
+    await own_instance.webhook(inbox.url)
+    events = [await closed(own_instance) for _ in range(3)]
+    await until_counted(own_instance, 3)
+    await empty(own_instance)
     since = datetime.now(UTC) - HOUR_AGO
 
     class Interrupted(Exception):
@@ -204,11 +204,11 @@ async def test_an_interrupted_reindex_can_be_repeated(
         if done == 2:
             raise Interrupted
 
-    queue, month = instance.settings.task_queue, timedelta(days=30)
+    queue, month = own_instance.settings.task_queue, timedelta(days=30)
     with pytest.raises(Interrupted):
-        await Reindex(instance.temporal, instance.store, queue, month, interrupt).run(since)
+        await Reindex(own_instance.temporal, own_instance.store, queue, month, interrupt).run(since)
     progress: list[tuple[int, int]] = []
-    assert await reindex_of(instance, progress).run(since) == 1
+    assert await reindex_of(own_instance, progress).run(since) == 1
     assert progress[-1] == (3, 3)
     for event_id in events:
-        assert await indexed(instance, event_id) == derived(await instance.event(event_id))
+        assert await indexed(own_instance, event_id) == derived(await own_instance.event(event_id))

@@ -83,83 +83,85 @@ async def time_out(instance: Instance, event_id: str) -> None:
 
 @pytest.mark.parametrize("end", [terminate, time_out])
 async def test_an_event_whose_run_has_ended_abnormally_is_cancelled_and_can_be_redelivered(
-    instance: Instance, inbox: Receiver, end: Callable[[Instance, str], Awaitable[None]]
+    own_instance: Instance, inbox: Receiver, end: Callable[[Instance, str], Awaitable[None]]
 ) -> None:
-    event_id = await retrying(instance, inbox)
+    event_id = await retrying(own_instance, inbox)
     inbox.otherwise = Answer(503)
-    await end(instance, event_id)
+    await end(own_instance, event_id)
     inbox.otherwise = Answer()
-    await until_repaired(instance, event_id, "cancelled")
-    assert await indexed(instance, event_id) == derived(await instance.event(event_id))
-    assert (await instance.command(event_id, "redeliver")).status_code == 202
-    await instance.until(event_id, "succeeded")
-    await until_indexed(instance, event_id)
+    await until_repaired(own_instance, event_id, "cancelled")
+    assert await indexed(own_instance, event_id) == derived(await own_instance.event(event_id))
+    assert (await own_instance.command(event_id, "redeliver")).status_code == 202
+    await own_instance.until(event_id, "succeeded")
+    await until_indexed(own_instance, event_id)
 
 
-async def test_a_reset_run_goes_on_and_its_rows_follow(instance: Instance, inbox: Receiver) -> None:
+async def test_a_reset_run_goes_on_and_its_rows_follow(own_instance: Instance, inbox: Receiver) -> None:
     """The run had finished. It makes its attempt again, and the event is shown as finished until it does."""
-    await instance.webhook(inbox.url)
-    event_id = (await instance.send(deliver_at=(utc_now() + timedelta(seconds=0.5)).isoformat()))["id"]
-    await instance.until_closed(event_id)
-    await until_indexed(instance, event_id)
-    run = await instance.run(event_id).describe()
+    await own_instance.webhook(inbox.url)
+    event_id = (await own_instance.send(deliver_at=(utc_now() + timedelta(seconds=0.5)).isoformat()))["id"]
+    await own_instance.until_closed(event_id)
+    await until_indexed(own_instance, event_id)
+    run = await own_instance.run(event_id).describe()
     inbox.fails(410)
     reset = ResetWorkflowExecutionRequest(
-        namespace=instance.temporal.namespace,
+        namespace=own_instance.temporal.namespace,
         workflow_execution=WorkflowExecution(workflow_id=run.id, run_id=run.run_id),
         workflow_task_finish_event_id=4,
         request_id="reset",
         reason="test",
     )
-    await instance.temporal.workflow_service.reset_workflow_execution(reset)
-    await instance.until(event_id, "failed")
-    await instance.until_closed(event_id)
-    await until_indexed(instance, event_id)
-    assert (await indexed(instance, event_id))["run_id"] != run.run_id
+    await own_instance.temporal.workflow_service.reset_workflow_execution(reset)
+    await own_instance.until(event_id, "failed")
+    await own_instance.until_closed(event_id)
+    await until_indexed(own_instance, event_id)
+    assert (await indexed(own_instance, event_id))["run_id"] != run.run_id
     assert len(inbox.requests) == 2
 
 
 async def test_a_finished_event_whose_run_was_deleted_cannot_be_redelivered(
-    instance: Instance, inbox: Receiver
+    own_instance: Instance, inbox: Receiver
 ) -> None:
-    await instance.webhook(inbox.url)
-    event_id = (await instance.send())["id"]
-    await instance.until_closed(event_id)
-    workflow_id = ids.workflow_id(instance.tenant, event_id)
-    await delete(instance, workflow_id)
+    await own_instance.webhook(inbox.url)
+    event_id = (await own_instance.send())["id"]
+    await own_instance.until_closed(event_id)
+    workflow_id = ids.workflow_id(own_instance.tenant, event_id)
+    await delete(own_instance, workflow_id)
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while await find_run(instance.temporal, workflow_id):
+        while await find_run(own_instance.temporal, workflow_id):
             await asyncio.sleep(0.05)
-    assert (await instance.command(event_id, "redeliver")).status_code == 404
+    assert (await own_instance.command(event_id, "redeliver")).status_code == 404
 
 
-async def test_an_event_whose_run_was_deleted_is_removed_and_its_id_free(instance: Instance, inbox: Receiver) -> None:
-    event_id = await retrying(instance, inbox)
-    await delete(instance, ids.workflow_id(instance.tenant, event_id))
-    await until_repaired(instance, event_id, None)
-    assert (await instance.send(id=event_id))["duplicate"] is False
+async def test_an_event_whose_run_was_deleted_is_removed_and_its_id_free(
+    own_instance: Instance, inbox: Receiver
+) -> None:
+    event_id = await retrying(own_instance, inbox)
+    await delete(own_instance, ids.workflow_id(own_instance.tenant, event_id))
+    await until_repaired(own_instance, event_id, None)
+    assert (await own_instance.send(id=event_id))["duplicate"] is False
 
 
-async def test_events_of_a_terminated_shared_run_are_cancelled(instance: Instance, inbox: Receiver) -> None:
+async def test_events_of_a_terminated_shared_run_are_cancelled(own_instance: Instance, inbox: Receiver) -> None:
     gate = asyncio.Event()
     inbox.otherwise = Answer(gate=gate)
-    webhook = await instance.webhook(inbox.url)
-    run = await share(instance, [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(2)])
+    webhook = await own_instance.webhook(inbox.url)
+    run = await share(own_instance, [event_to(webhook, id=f"e{n}", tenant=own_instance.tenant) for n in range(2)])
     await inbox.got(2)
     await run.handle.terminate()
     gate.set()
     for event_id in ("e0", "e1"):
-        await until_repaired(instance, event_id, "cancelled")
+        await until_repaired(own_instance, event_id, "cancelled")
 
 
-async def test_an_event_whose_run_was_never_started_is_removed(instance: Instance) -> None:
+async def test_an_event_whose_run_was_never_started_is_removed(own_instance: Instance) -> None:
     """The process that accepted it was killed, and its client, which got no answer, did not come back."""
-    shared = event_to(id="never", tenant=instance.tenant)
+    shared = event_to(id="never", tenant=own_instance.tenant)
     for shared_run in (ids.shared_run_id(), None):
-        await instance.store.rows.accept([acceptance(shared, shared_run)])
-        await instance.store.rows.write([acceptance(shared, shared_run).report])
-        await set_open(instance, "never")
-        await until_repaired(instance, "never", None)
+        await own_instance.store.rows.accept([acceptance(shared, shared_run)])
+        await own_instance.store.rows.write([acceptance(shared, shared_run).report])
+        await set_open(own_instance, "never")
+        await until_repaired(own_instance, "never", None)
 
 
 async def set_open(instance: Instance, event_id: str) -> None:
@@ -174,39 +176,39 @@ async def set_open(instance: Instance, event_id: str) -> None:
 
 
 @pytest.mark.parametrize("paused", [True, False], ids=["held", "retrying"])
-async def test_open_events_stay_as_they_are(instance: Instance, inbox: Receiver, paused: bool) -> None:
-    event_id = await retrying(instance, inbox)
+async def test_open_events_stay_as_they_are(own_instance: Instance, inbox: Receiver, paused: bool) -> None:
+    event_id = await retrying(own_instance, inbox)
     if paused:
-        await instance.command(event_id, "hold")
-        await until_indexed(instance, event_id)
-    before = await indexed(instance, event_id)
-    assert await RunRepair(instance.temporal, instance.gateway, instance.store).repair(AT_ONCE) == 0
-    assert await indexed(instance, event_id) == before
+        await own_instance.command(event_id, "hold")
+        await until_indexed(own_instance, event_id)
+    before = await indexed(own_instance, event_id)
+    assert await RunRepair(own_instance.temporal, own_instance.gateway, own_instance.store).repair(AT_ONCE) == 0
+    assert await indexed(own_instance, event_id) == before
 
 
 async def test_a_finished_event_whose_run_was_deleted_leaves_the_lists_when_it_is_read(
-    instance: Instance, inbox: Receiver
+    own_instance: Instance, inbox: Receiver
 ) -> None:
-    await instance.webhook(inbox.url)
-    event_id = (await instance.send())["id"]
-    await instance.until_closed(event_id)
-    await delete(instance, ids.workflow_id(instance.tenant, event_id))
-    path, tenant = f"/v1/events/{event_id}", {"tenant": instance.tenant}
+    await own_instance.webhook(inbox.url)
+    event_id = (await own_instance.send())["id"]
+    await own_instance.until_closed(event_id)
+    await delete(own_instance, ids.workflow_id(own_instance.tenant, event_id))
+    path, tenant = f"/v1/events/{event_id}", {"tenant": own_instance.tenant}
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while (await instance.http.get(path, params=tenant)).status_code != 404:
+        while (await own_instance.http.get(path, params=tenant)).status_code != 404:
             await asyncio.sleep(0.05)
-    assert (await instance.http.get("/v1/events", params=tenant)).json()["items"] == []
+    assert (await own_instance.http.get("/v1/events", params=tenant)).json()["items"] == []
 
 
 async def test_a_restored_shared_run_attempts_an_event_whose_own_run_is_lost(
-    instance: Instance, inbox: Receiver
+    own_instance: Instance, inbox: Receiver
 ) -> None:
     """Temporal was restored to a time at which the event shared a run; its row names the own run that it had later."""
-    webhook = await instance.webhook(inbox.url)
-    event = event_to(webhook, id="e0", tenant=instance.tenant)
-    await instance.store.rows.accept([acceptance(event, None)])
+    webhook = await own_instance.webhook(inbox.url)
+    event = event_to(webhook, id="e0", tenant=own_instance.tenant)
+    await own_instance.store.rows.accept([acceptance(event, None)])
     shared_run = ids.shared_run_id()
-    await instance.gateway.start_shared(shared_run, [event])
+    await own_instance.gateway.start_shared(shared_run, [event])
     await inbox.got(1)
-    await instance.temporal.get_workflow_handle(shared_run).result()
-    assert (await instance.event("e0"))["status"] == "succeeded"
+    await own_instance.temporal.get_workflow_handle(shared_run).result()
+    assert (await own_instance.event("e0"))["status"] == "succeeded"

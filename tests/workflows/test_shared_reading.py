@@ -168,10 +168,10 @@ async def test_a_recovery_redelivers_what_a_terminated_shared_run_has_cancelled(
     assert (await instance.event("e1"))["workflow_id"] == own_run(instance, "e1")
 
 
-async def test_the_events_of_a_run_that_was_terminated_before_its_start_are_cancelled(instance: Instance) -> None:
-    run = await share(instance, [event_to(id="e0", tenant=instance.tenant)])
+async def test_the_events_of_a_run_that_was_terminated_before_its_start_are_cancelled(idle_instance: Instance) -> None:
+    run = await share(idle_instance, [event_to(id="e0", tenant=idle_instance.tenant)])
     await run.handle.terminate()
-    assert (await instance.event("e0"))["workflow_id"] == run.handle.id
+    assert (await idle_instance.event("e0"))["workflow_id"] == run.handle.id
 
 
 async def test_an_event_without_its_claim_is_found_in_the_list_of_temporal(instance: Instance, inbox: Receiver) -> None:

@@ -147,8 +147,12 @@ async def test_a_version_without_workers_is_not_promoted(idle_instance: Instance
         assert await current(idle_instance) == "1.0"
 
 
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [("operation was canceled", RPCStatusCode.CANCELLED), ("transport error", RPCStatusCode.UNKNOWN)],
+)
 async def test_a_call_that_the_server_drops_is_repeated(
-    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch, message: str, status: RPCStatusCode
 ) -> None:
     describe, calls = worker_versions.current_version, 0
 
@@ -156,7 +160,7 @@ async def test_a_call_that_the_server_drops_is_repeated(
         nonlocal calls
         calls += 1
         if calls == 1:
-            raise RPCError("operation was canceled", RPCStatusCode.CANCELLED, b"")
+            raise RPCError(message, status, b"")
         return await describe(client, task_queue)
 
     async with with_version(idle_instance, "1.0").working(), with_version(idle_instance, "2.0").working():

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from pydantic_core import to_json
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.service import RPCError
 
 from hookkeeper import ids
 from hookkeeper.messages.event import Acknowledgement, Delivery, EventInput, EventState, event_state
@@ -50,7 +51,11 @@ async def _state(client: Client, run: WorkflowExecutionDescription, event: Event
     handle = handle_of(client, run)
     was_started = run.history_length > run_state.UNSTARTED_EVENTS + (run.status != RUNNING)
     if was_started:
-        return await run_state.state_of(client, handle, run.status)
+        try:
+            return await run_state.state_of(client, handle, run.status)
+        except RPCError as error:
+            if not run_state.took_no_step(error):
+                raise
     if event is None:
         event = await input_of(client, handle, EventInput)
     state = run_state.unstarted_state(parts_of(event)[0])

@@ -17,6 +17,7 @@ from temporalio.client import (
     WorkflowHandle,
 )
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import CancelledRun, EventInput, EventState, event_state, event_status
@@ -75,6 +76,11 @@ async def number_of(run: WorkflowExecutionDescription) -> int:
 def is_unstarted(run: WorkflowExecutionDescription) -> bool:
     """Return whether no worker has started the run. It need not be queried then: a busy worker would answer late."""
     return run.status == WorkflowExecutionStatus.RUNNING and run.history_length <= UNSTARTED_EVENTS
+
+
+def took_no_step(error: RPCError) -> bool:
+    """Return whether a run could not be queried because it was terminated before a worker took its first step."""
+    return error.status == RPCStatusCode.FAILED_PRECONDITION and "closed before WorkflowTaskStarted" in error.message
 
 
 def is_deciding(run: WorkflowExecutionDescription) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
 
 from hookkeeper import task_queues, temporal_names
 from hookkeeper.messages import Message
@@ -26,6 +27,7 @@ from hookkeeper.temporal.events.run_state import (
     initial_state,
     input_of,
     is_unstarted,
+    took_no_step,
 )
 from hookkeeper.temporal.server.error_translation import not_found_suppressed
 from hookkeeper.temporal.server.visibility import in_queue, quoted, read_all, with_tenant
@@ -147,7 +149,12 @@ async def state_of(run: SharedRun, event: EventInput) -> EventState | None:
         return await _queried_state(run, event)
     if run.description.history_length <= UNSTARTED_EVENTS_AT_END:
         return cut_short(first_state(event))
-    state = await _queried_state(run, event)
+    try:
+        state = await _queried_state(run, event)
+    except RPCError as error:
+        if not took_no_step(error):
+            raise
+        state = first_state(event)
     return cut_short(state) if state else None
 
 

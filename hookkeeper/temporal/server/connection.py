@@ -37,6 +37,7 @@ BUSY = frozenset(
         RPCStatusCode.RESOURCE_EXHAUSTED,
         RPCStatusCode.UNAVAILABLE,
         RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.UNKNOWN,  # "transport error": the connection broke
     }
 )
 """Statuses of a call that succeeds later."""

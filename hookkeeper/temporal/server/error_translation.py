@@ -33,6 +33,7 @@ UNAVAILABLE_STATUSES = frozenset(
         RPCStatusCode.CANCELLED,
         RPCStatusCode.RESOURCE_EXHAUSTED,
         RPCStatusCode.FAILED_PRECONDITION,  # a query, and no worker to answer it
+        RPCStatusCode.UNKNOWN,  # "transport error": the connection broke
         RPCStatusCode.UNAUTHENTICATED,
         RPCStatusCode.PERMISSION_DENIED,
     }
