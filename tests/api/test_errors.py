@@ -95,11 +95,15 @@ async def test_a_request_without_a_valid_key_is_answered_with_401(
     assert (await instance.http.get("/v1/events/e", params={"tenant": instance.tenant})).status_code == 404
 
 
-async def test_every_operation_checks_the_key_before_its_input(instance: Instance, openapi: dict[str, Any]) -> None:
+async def test_every_operation_checks_the_key_before_its_input(
+    idle_instance: Instance, openapi: dict[str, Any]
+) -> None:
     assert len(operations(openapi)) >= 17
-    app = app_of(instance)
+    app = app_of(idle_instance)
     for method, path in operations(openapi):
-        app.state.api = ApiState(instance.settings, KEY, instance.store, instance.gateway)  # no bad keys yet
+        app.state.api = ApiState(
+            idle_instance.settings, KEY, idle_instance.store, idle_instance.gateway
+        )  # no bad keys yet
         async with calling(app, key="another-key-of-16") as http:
             answer = await http.request(method, path, content=b"{")
             refused = problem(answer, 401)
@@ -219,17 +223,17 @@ async def test_an_unexpected_error_is_logged_and_reveals_nothing(instance: Insta
     assert isinstance(line["exc_info"], (Unforeseen, ExceptionGroup))
 
 
-async def test_an_unexpected_error_in_one_event_of_a_batch_affects_no_other(instance: Instance) -> None:
-    matching = instance.store.webhooks.matching
+async def test_an_unexpected_error_in_one_event_of_a_batch_affects_no_other(idle_instance: Instance) -> None:
+    matching = idle_instance.store.webhooks.matching
 
     async def fail_for_some(tenant: str, event_type: str) -> Any:
         await asyncio.sleep(0)
         return _fail() if event_type == "broken" else await matching(tenant, event_type)
 
-    instance.store.webhooks.matching = fail_for_some  # type: ignore[method-assign]
-    events = [{"type": type_, "tenant": instance.tenant, "id": type_} for type_ in ("one", "broken", "two")]
+    idle_instance.store.webhooks.matching = fail_for_some  # type: ignore[method-assign]
+    events = [{"type": type_, "tenant": idle_instance.tenant, "id": type_} for type_ in ("one", "broken", "two")]
     with capture_logs() as logs:
-        answer = await instance.http.post("/v1/events/batch", json={"events": events})
+        answer = await idle_instance.http.post("/v1/events/batch", json={"events": events})
     assert answer.status_code == 207
     assert [item["status"] for item in answer.json()["items"]] == [202, 500, 202]
     assert "hunter2" not in answer.text

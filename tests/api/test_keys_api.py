@@ -247,15 +247,15 @@ async def test_no_key_is_in_a_log_or_an_answer(
         assert key[8:30] not in written
 
 
-async def test_the_authenticator_finishes_its_writes_before_it_closes(instance: Instance) -> None:
-    made = await make_key(instance, "acme")
-    admin = instance.settings.admin_key or SecretStr("")
-    instance.app.state.api.authenticator = Authenticator(
-        [admin.get_secret_value()], instance.store.api_keys, instance.store.portal, None
+async def test_the_authenticator_finishes_its_writes_before_it_closes(idle_instance: Instance) -> None:
+    made = await make_key(idle_instance, "acme")
+    admin = idle_instance.settings.admin_key or SecretStr("")
+    idle_instance.app.state.api.authenticator = Authenticator(
+        [admin.get_secret_value()], idle_instance.store.api_keys, idle_instance.store.portal, None
     )
-    async with aclosing(instance.app.state.api.authenticator):
-        await status(instance.app, made["key"])
-    assert (await all_keys(instance))[made["id"]]["last_used_at"]
+    async with aclosing(idle_instance.app.state.api.authenticator):
+        await status(idle_instance.app, made["key"])
+    assert (await all_keys(idle_instance))[made["id"]]["last_used_at"]
 
 
 async def test_each_key_can_read_what_it_is(instance: Instance) -> None:

@@ -38,11 +38,11 @@ async def first_path(browser: Browser) -> str:
     return answer.headers["location"]
 
 
-async def test_one_button_makes_a_first_webhook_arrive(instance: Instance) -> None:
+async def test_one_button_makes_a_first_webhook_arrive(idle_instance: Instance) -> None:
     """Setup: an empty product. Timeline: the button of the first steps; wait. It proves a delivery to itself."""
-    key = await make_key(instance, instance.tenant)
-    async with serving(instance.app) as server, browsing(instance.app, key["key"]) as browser:
-        use_inboxes(instance, server.port)
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with serving(idle_instance.app) as server, browsing(idle_instance.app, key["key"]) as browser:
+        use_inboxes(idle_instance, server.port)
         assert await offers_one(browser)
         path = await first_path(browser)
         async with asyncio.timeout(WAIT_TIMEOUT):
@@ -52,44 +52,46 @@ async def test_one_button_makes_a_first_webhook_arrive(instance: Instance) -> No
     assert '"order": 4711' in page.text
     assert "webhook-id" in page.text
     event = path.partition("event=")[2]
-    assert (await instance.until_final(event))["status"] == "succeeded"
+    assert (await idle_instance.until_final(event))["status"] == "succeeded"
 
 
-async def test_an_inbox_is_shown_to_its_tenant_and_takes_requests_from_all(instance: Instance) -> None:
-    use_inboxes(instance)
-    token = instance.app.state.api.inboxes.tokens.new(instance.tenant)
-    mine, other = [(await make_key(instance, tenant))["key"] for tenant in (instance.tenant, "another")]
-    async with calling(instance.app, None) as http:
+async def test_an_inbox_is_shown_to_its_tenant_and_takes_requests_from_all(idle_instance: Instance) -> None:
+    use_inboxes(idle_instance)
+    token = idle_instance.app.state.api.inboxes.tokens.new(idle_instance.tenant)
+    mine, other = [(await make_key(idle_instance, tenant))["key"] for tenant in (idle_instance.tenant, "another")]
+    async with calling(idle_instance.app, None) as http:
         headers = {"content-type": "text/x", "x-secret": "hush"}
         answer = await http.post(f"/inbox/{token}", content=b"<b>hello", headers=headers)
         assert (answer.status_code, answer.text) == (200, "ok")
         assert (await http.post(f"/inbox/{token.swapcase()}", content=b"x")).status_code == 404
         assert (await http.post(f"/inbox/{token}", content=b"x" * 70_000)).status_code == 413
-    async with browsing(instance.app, mine) as browser:
+    async with browsing(idle_instance.app, mine) as browser:
         html = (await browser.get(f"/inbox/{token}")).text
     assert "&lt;b&gt;hello" in html
     assert "not signed" in html
     assert "x-secret" in html
     assert "hush" not in html
-    async with browsing(instance.app, other) as browser:
+    async with browsing(idle_instance.app, other) as browser:
         assert (await browser.get(f"/inbox/{token}")).status_code == 404
 
 
 @pytest.mark.parametrize(
     "body", [rb'"\ud800"', b"1e400", rb'{"a": "\ud800"}', b'{"a": [-1e400]}', b"[" * 5000, b"1" * 5000, b"\xff\0"]
 )
-async def test_an_inbox_is_shown_whatever_has_arrived(instance: Instance, body: bytes) -> None:
-    use_inboxes(instance)
-    token = instance.app.state.api.inboxes.tokens.new(instance.tenant)
-    async with calling(instance.app, None) as http:
+async def test_an_inbox_is_shown_whatever_has_arrived(idle_instance: Instance, body: bytes) -> None:
+    use_inboxes(idle_instance)
+    token = idle_instance.app.state.api.inboxes.tokens.new(idle_instance.tenant)
+    async with calling(idle_instance.app, None) as http:
         assert (await http.post(f"/inbox/{token}", content=body)).status_code == 200
-    async with browsing(instance.app) as browser:
+    async with browsing(idle_instance.app) as browser:
         answer = await browser.get(f"/inbox/{token}")
     assert answer.status_code == 200
     assert body.decode(errors="replace")[:20] in unescape(answer.text)
 
 
-async def test_no_body_in_an_inbox_is_parsed_on_the_loop(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_body_in_an_inbox_is_parsed_on_the_loop(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An inbox with 256 KB of `[0],[0],…` took 60 ms."""
     threads: list[threading.Thread] = []
 
@@ -98,11 +100,11 @@ async def test_no_body_in_an_inbox_is_parsed_on_the_loop(instance: Instance, mon
         return parse(body)
 
     monkeypatch.setattr("dashboard.inbox.parse", noted)
-    use_inboxes(instance)
-    token = instance.app.state.api.inboxes.tokens.new(instance.tenant)
+    use_inboxes(idle_instance)
+    token = idle_instance.app.state.api.inboxes.tokens.new(idle_instance.tenant)
     for _ in range(2):
-        assert (await instance.http.post(f"/inbox/{token}", json=[[0]] * 100)).status_code == 200
-    async with browsing(instance.app) as browser:
+        assert (await idle_instance.http.post(f"/inbox/{token}", json=[[0]] * 100)).status_code == 200
+    async with browsing(idle_instance.app) as browser:
         await browser.page(f"/inbox/{token}")
     assert len(threads) == 2
     assert threading.current_thread() not in threads
@@ -129,15 +131,15 @@ async def test_a_key_that_sends_no_events_makes_no_inbox(idle_instance: Instance
 
 
 async def test_requests_to_the_inboxes_of_a_tenant_have_a_rate(
-    instance: Instance, monkeypatch: pytest.MonkeyPatch
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_inboxes(instance)
+    use_inboxes(idle_instance)
     monkeypatch.setattr(inboxes, "RATE", "2/hour")
-    kept = instance.app.state.api.inboxes
-    path, other = (f"/inbox/{kept.tokens.new(tenant)}" for tenant in (instance.tenant, "another"))
-    statuses = [(await instance.http.post(path)).status_code for _ in range(3)]
+    kept = idle_instance.app.state.api.inboxes
+    path, other = (f"/inbox/{kept.tokens.new(tenant)}" for tenant in (idle_instance.tenant, "another"))
+    statuses = [(await idle_instance.http.post(path)).status_code for _ in range(3)]
     assert statuses == [200, 200, 429]
-    assert (await instance.http.post(other)).status_code == 200
+    assert (await idle_instance.http.post(other)).status_code == 200
 
 
 def test_inboxes_take_bounded_memory() -> None:

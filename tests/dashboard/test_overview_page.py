@@ -243,13 +243,13 @@ async def test_the_last_day_is_counted(idle_instance: Instance) -> None:
         assert not any("evt_theirs" in link for link in (await browser.page(f"/?tenant={tenant}")).links())
 
 
-async def test_an_empty_product_shows_the_first_steps(instance: Instance) -> None:
-    key = await make_key(instance, instance.tenant)
-    async with browsing(instance.app, key["key"]) as browser:
+async def test_an_empty_product_shows_the_first_steps(idle_instance: Instance) -> None:
+    key = await make_key(idle_instance, idle_instance.tenant)
+    async with browsing(idle_instance.app, key["key"]) as browser:
         text = (await browser.page("/")).text
         assert "First steps" in text
         assert "curl -s http://127.0.0.1:8080/v1/webhooks" in text
-        await instance.store.rows.write([report(instance.tenant, "evt_1", None)])
+        await idle_instance.store.rows.write([report(idle_instance.tenant, "evt_1", None)])
         assert "First steps" not in (await browser.page("/")).text
 
 
