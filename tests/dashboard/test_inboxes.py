@@ -38,11 +38,11 @@ async def first_path(browser: Browser) -> str:
     return answer.headers["location"]
 
 
-async def test_one_button_makes_a_first_webhook_arrive(idle_instance: Instance) -> None:
+async def test_one_button_makes_a_first_webhook_arrive(own_instance: Instance) -> None:
     """Setup: an empty product. Timeline: the button of the first steps; wait. It proves a delivery to itself."""
-    key = await make_key(idle_instance, idle_instance.tenant)
-    async with serving(idle_instance.app) as server, browsing(idle_instance.app, key["key"]) as browser:
-        use_inboxes(idle_instance, server.port)
+    key = await make_key(own_instance, own_instance.tenant)
+    async with serving(own_instance.app) as server, browsing(own_instance.app, key["key"]) as browser:
+        use_inboxes(own_instance, server.port)
         assert await offers_one(browser)
         path = await first_path(browser)
         async with asyncio.timeout(WAIT_TIMEOUT):
@@ -52,7 +52,7 @@ async def test_one_button_makes_a_first_webhook_arrive(idle_instance: Instance) 
     assert '"order": 4711' in page.text
     assert "webhook-id" in page.text
     event = path.partition("event=")[2]
-    assert (await idle_instance.until_final(event))["status"] == "succeeded"
+    assert (await own_instance.until_final(event))["status"] == "succeeded"
 
 
 async def test_an_inbox_is_shown_to_its_tenant_and_takes_requests_from_all(idle_instance: Instance) -> None:
