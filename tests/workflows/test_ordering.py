@@ -60,6 +60,14 @@ def test_a_held_delivery_is_shown_as_held_not_queued() -> None:
     assert waiting.record.blocks_line
 
 
+def test_a_delivery_that_others_have_passed_blocks_no_line_again() -> None:
+    first = delivery("skip", granted=True)
+    attempt(first, ordered="skip")
+    assert first.record.ordered is None
+    attempt(first, ordered="block")  # its webhook has another policy by now
+    assert (first.record.ordered, first.record.blocks_line) == (None, False)
+
+
 @pytest.mark.parametrize(
     ("ordered", "wanted", "holds"),
     [
