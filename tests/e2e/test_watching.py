@@ -18,7 +18,6 @@ pytest_plugins = ["dev_fixtures"]
 async def test_tail_prints_earlier_and_new_events_until_ctrl_c(running_dev: processes.Dev, tenant: str) -> None:
     for number in range(3):
         await running_dev.send(tenant, id=f"{tenant}-{number}")
-    await until_listed(running_dev, tenant, 3)
     arguments = ("events", "tail", "--tenant", tenant, "-n", "2")
     async with processes.process(*arguments, cwd=running_dev.folder) as tail:
         await tail.says(f"{tenant}-2")
@@ -33,7 +32,6 @@ async def test_tail_prints_earlier_and_new_events_until_ctrl_c(running_dev: proc
 
 async def test_tail_prints_json_lines(running_dev: processes.Dev, tenant: str) -> None:
     await running_dev.send(tenant, id="one")
-    await until_listed(running_dev, tenant, 1)
     async with processes.process("events", "tail", "--tenant", tenant, "--json", cwd=running_dev.folder) as tail:
         await tail.says("}")
         assert await tail.stop(signal.SIGINT) == 0
@@ -45,7 +43,6 @@ async def test_tail_prints_outcomes_with_the_names_of_webhooks(
     running_dev: processes.Dev, inbox: Receiver, tenant: str
 ) -> None:
     await running_dev.send(tenant, id=f"{tenant}-before")
-    await until_listed(running_dev, tenant, 1)
     inbox.fails(503)
     await running_dev.webhook(inbox.url, tenant, name="Order service", retry={"schedule": [4]})
     async with processes.process("events", "tail", "--tenant", tenant, cwd=running_dev.folder) as tail:
@@ -57,12 +54,6 @@ async def test_tail_prints_outcomes_with_the_names_of_webhooks(
     assert lines[0] == f"{event_id}  order.paid  {tenant}"
     assert any(line.startswith(f"{event_id}  Order service  failed 503, next in ") for line in lines)
     assert lines[-1].startswith(f"{event_id}  Order service  delivered 200 in ")
-
-
-async def until_listed(dev: processes.Dev, tenant: str, number: int) -> None:
-    async with asyncio.timeout(WAIT_TIMEOUT):
-        while len((await dev.http.get("/v1/events", params={"tenant": tenant})).json()["items"]) < number:
-            await asyncio.sleep(0.1)
 
 
 async def test_top_prints_one_frame_if_the_output_is_no_terminal(
