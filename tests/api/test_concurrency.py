@@ -120,7 +120,7 @@ async def test_unread_answers_occupy_the_slots_of_their_tenant(
     async with running_instance(temporal, tmp_path, max_concurrent_requests_per_tenant=AT_ONCE) as instance:
         busy, other = [(await make_key(instance, tenant))["key"] for tenant in ("busy", "other")]
         for number in range(4):
-            await instance.store.webhooks.add(make_webhook(f"wh_{number}", "busy", description="x" * 200_000))
+            await instance.store.webhooks.add(make_webhook(f"wh_{number}", "busy", description="x" * 60_000))
         app = new_app(instance.settings, instance.store, instance.gateway)
         ask = f"GET /v1/webhooks HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {busy}\r\n\r\n".encode()
         async with (
