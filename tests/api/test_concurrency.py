@@ -182,7 +182,7 @@ async def test_large_bodies_of_one_tenant_keep_no_thread_from_another(
         busy, other = [(await make_key(instance, tenant))["key"] for tenant in ("busy", "other")]
         large = "x" * (PARSED_ON_LOOP + 1)
         async with calling(instance.app, busy) as http, calling(instance.app, other) as neighbour:
-            events = [{"type": "a", "data": ["hangs", large]} for _ in range(40)]
+            events = [{"id": f"hangs-{n}", "type": "a", "data": ["hangs", large]} for n in range(40)]
             hanging = [asyncio.create_task(http.post("/v1/events", json=event)) for event in events]
             async with asyncio.timeout(WAIT_TIMEOUT):
                 while handled(instance.app, "busy") < len(hanging):
@@ -196,12 +196,14 @@ async def test_large_bodies_of_one_tenant_keep_no_thread_from_another(
                 go_on.set()
             for event, answer in zip(events, await asyncio.gather(*hanging), strict=True):
                 assert answer.status_code in (202, 503), answer.text
-                if answer.status_code == 503:  # a busy machine: it may have been accepted, and is one event with this id
+                if (
+                    answer.status_code == 503
+                ):  # a busy machine: it may have been accepted, and is one event with this id
                     await post_again(http, event | {"id": answer.headers["hookkeeper-event-id"]})
 
 
 async def post_again(http: httpx.AsyncClient, event: dict[str, Any]) -> None:
-    """Post an event that has an id until it is accepted."""
+    """Post an event that may have been accepted until it is. With its id, it stays one event."""
     async with asyncio.timeout(WAIT_TIMEOUT):
         async for _ in pauses():
             answer = await http.post("/v1/events", json=event)

@@ -2,9 +2,12 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 FLAGS = [
     "--no-sandbox",
@@ -15,11 +18,13 @@ FLAGS = [
 
 
 @pytest.fixture(scope="session")
-async def chromium() -> AsyncIterator[Browser]:
+async def chromium() -> "AsyncIterator[Browser]":
     """Start the Chromium of the machine."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("there is no Chromium: `.ci/run` installs it")
+    from playwright.async_api import async_playwright  # few tests need it, and it takes long to import
+
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
