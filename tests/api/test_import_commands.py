@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import json
-import os
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
+from processes import hookkeeper, process
 from sockets import serving
 from standardwebhooks import Webhook as StandardWebhook
 from starlette.responses import JSONResponse
@@ -112,7 +111,8 @@ def svix_server(made: Export) -> FastAPI:
             return JSONResponse({"code": "authentication_failed", "detail": "Invalid token"}, 401)
         if path in made.reached:
             made.reached[path].set()
-            await asyncio.sleep(WAIT_TIMEOUT)
+            while not await request.is_disconnected():
+                await asyncio.sleep(0.02)
         if made.refused[path]:
             made.refused[path] -= 1
             return JSONResponse({"code": "rate_limited", "detail": ""}, 429)
@@ -141,42 +141,40 @@ class Move:
     instance: Instance
     source: str
     here: str
+    folder: Path
     key: str = KEY
 
-    async def start(self, *words: str, token: str = TOKEN) -> asyncio.subprocess.Process:
-        """Start `hookkeeper import`."""
-        given = {"HOOKKEEPER_URL": self.here, "HOOKKEEPER_API_KEY": self.key, "SVIX_AUTH_TOKEN": token}
-        pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hookkeeper", "import", *words, env=os.environ | given, stdout=pipe, stderr=pipe
-        )
+    def settings(self, token: str = TOKEN) -> dict[str, str]:
+        return {"HOOKKEEPER_URL": self.here, "HOOKKEEPER_API_KEY": self.key, "SVIX_AUTH_TOKEN": token}
 
-    async def run(self, *options: str, token: str = TOKEN) -> tuple[int | None, str, str]:
+    async def run(self, *options: str, token: str = TOKEN) -> tuple[int, str, str]:
         """Run the command for Svix. Return exit code, output and errors."""
         return await self.command("svix", "--url", self.source, *options, token=token)
 
-    async def command(self, *words: str, token: str = TOKEN) -> tuple[int | None, str, str]:
-        process = await self.start(*words, token=token)
-        out, err = await process.communicate()
-        return process.returncode, out.decode(), err.decode()
+    async def command(self, *words: str, token: str = TOKEN) -> tuple[int, str, str]:
+        """Run `hookkeeper import`."""
+        done = await hookkeeper("import", *words, cwd=self.folder, settings=self.settings(token))
+        return done.code, done.out, done.err
 
     async def json(self, *options: str) -> Json:
         code, out, err = await self.run("--json", *options)
         assert (code, err) == (1, "")  # two of the endpoints cannot be copied
         return json.loads(out)  # type: ignore[no-any-return]
 
+    async def listed(self, path: str) -> list[Json]:
+        """Return all objects of a list in our API."""
+        found: list[Json] = []
+        query: Json = {"limit": 100}
+        while True:
+            page = (await self.instance.http.get(f"/v1/{path}", params=query)).json()
+            found += page["items"]
+            if not (cursor := page["next_cursor"]):
+                return found
+            query["cursor"] = cursor
+
     async def state(self) -> Json:
         """Return all objects in our API, with their signing keys."""
-        found: Json = {}
-        for path in ("tenants", "event-types", "webhooks"):
-            found[path] = []
-            cursor = None
-            while True:
-                query = {"limit": 100} | ({"cursor": cursor} if cursor else {})
-                page = (await self.instance.http.get(f"/v1/{path}", params=query)).json()
-                found[path] += page["items"]
-                if not (cursor := page["next_cursor"]):
-                    break
+        found: Json = {path: await self.listed(path) for path in ("tenants", "event-types", "webhooks")}
         for row in found["webhooks"]:
             row["secret"] = (await self.instance.http.get(f"/v1/webhooks/{row['id']}/secret")).json()["secret"]
         found["audit"] = (await self.instance.http.get("/v1/audit", params={"limit": 1})).json()
@@ -192,10 +190,10 @@ def described(state: Json, uid: str) -> Json:
 
 
 @asynccontextmanager
-async def moving(instance: Instance, url: str) -> AsyncIterator[Move]:
+async def moving(instance: Instance, url: str, folder: Path) -> AsyncIterator[Move]:
     made = export(url)
     async with serving(svix_server(made)) as source, serving(instance.app) as here:
-        yield Move(made, instance, f"http://127.0.0.1:{source.port}", f"http://127.0.0.1:{here.port}")
+        yield Move(made, instance, f"http://127.0.0.1:{source.port}", f"http://127.0.0.1:{here.port}", folder)
 
 
 LOSSES = {
@@ -235,12 +233,12 @@ def counted(**given: int) -> Json:
 
 
 async def test_a_move_copies_everything_and_receivers_verify_with_the_old_secret(
-    own_instance: Instance, inbox: Receiver
+    own_instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:
     """Setup: 20 applications, 60 endpoints, 40 event types. Timeline: dry run, run, an event, a second run, a run from
     our own `/api/v1`. What this proves: nothing is lost silently, and a run can be repeated.
     """
-    async with moving(own_instance, inbox.url) as move:
+    async with moving(own_instance, inbox.url, tmp_path) as move:
         dry = await move.json("--dry-run")
         assert (await move.state())["webhooks"] == (await move.state())["tenants"] == []
         done = await move.json()
@@ -292,9 +290,10 @@ async def test_a_move_copies_everything_and_receivers_verify_with_the_old_secret
 
         async with asyncio.timeout(WAIT_TIMEOUT):
             async for _ in pauses():
-                before = await move.state()
-                if [row["health"]["status"] for row in before["webhooks"]].count("healthy") == len(requests):
+                webhooks = await move.listed("webhooks")
+                if [row["health"]["status"] for row in webhooks].count("healthy") == len(requests):
                     break
+        before = await move.state()
         unchanged = counted(unchanged=58)
         assert (await move.json())["webhooks"] == unchanged | {"not copied": 2}
         move.source = move.here
@@ -304,9 +303,9 @@ async def test_a_move_copies_everything_and_receivers_verify_with_the_old_secret
 
 
 async def test_another_run_copies_changes_and_keeps_values_that_were_set_here(
-    own_instance: Instance, inbox: Receiver
+    own_instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:
-    async with moving(own_instance, inbox.url) as move:
+    async with moving(own_instance, inbox.url, tmp_path) as move:
         first = move.made.endpoints["app_6"][0]
         move.made.applications = move.made.applications[6:7]
         move.made.event_types = move.made.event_types[2:3]
@@ -331,21 +330,19 @@ async def test_another_run_copies_changes_and_keeps_values_that_were_set_here(
         assert row.headers == {"x-kept": "2", "Authorization": "Bearer ours"}
 
 
-async def test_an_interrupted_run_goes_on(own_instance: Instance, inbox: Receiver) -> None:
-    async with moving(own_instance, inbox.url) as move:
+async def test_an_interrupted_run_goes_on(own_instance: Instance, inbox: Receiver, tmp_path: Path) -> None:
+    async with moving(own_instance, inbox.url, tmp_path) as move:
         move.made.applications = move.made.applications[7:10]
         move.made.event_types = []
         path = "app/app_8/endpoint/ep_28/secret"
         move.made.reached[path] = asyncio.Event()
-        process = await move.start("svix", "--url", move.source)
-        async with asyncio.timeout(WAIT_TIMEOUT):
-            await move.made.reached[path].wait()
-        process.send_signal(signal.SIGINT)
-        _, said = await process.communicate()
-        assert (process.returncode, said.decode()) == (
-            1,
-            "Error: interrupted: run the same command again to continue\n",
-        )
+        words = ("import", "svix", "--url", move.source)
+        async with process(*words, cwd=tmp_path, settings=move.settings()) as interrupted:
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                await move.made.reached[path].wait()
+            assert await interrupted.stop(signal.SIGINT) == 1
+            said = interrupted.err.read_text()
+        assert said == "Error: interrupted: run the same command again to continue\n"
         assert {row["uid"] for row in (await move.state())["webhooks"]} == {"shop-7", "shop-27", "shop-47", "ep_8"}
         move.made.reached.clear()
         move.made.refused["app"] = 1
@@ -359,8 +356,10 @@ async def test_an_interrupted_run_goes_on(own_instance: Instance, inbox: Receive
         ]
 
 
-async def test_a_dry_run_reports_a_wrong_token_or_address(own_instance: Instance, inbox: Receiver) -> None:
-    async with moving(own_instance, inbox.url) as move:
+async def test_a_dry_run_reports_a_wrong_token_or_address(
+    own_instance: Instance, inbox: Receiver, tmp_path: Path
+) -> None:
+    async with moving(own_instance, inbox.url, tmp_path) as move:
         code, _, err = await move.run(token="other")
         assert (code, "answers 401 Unauthorized" in err, "other" in err) == (1, True, False)
         move.made.applications, move.made.event_types = move.made.applications[7:8], []
@@ -377,9 +376,9 @@ async def test_a_dry_run_reports_a_wrong_token_or_address(own_instance: Instance
 
 
 async def test_a_source_that_answers_otherwise_is_an_error_that_names_the_place(
-    own_instance: Instance, inbox: Receiver
+    own_instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:
-    async with moving(own_instance, inbox.url) as move:
+    async with moving(own_instance, inbox.url, tmp_path) as move:
         move.made.applications, move.made.event_types = move.made.applications[7:8], []
         del move.made.endpoints["app_7"][1]["url"]
         code, out, err = await move.run("--dry-run")
@@ -406,7 +405,7 @@ async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_s
     types: list[Json] = [{"name": name, "json_schema": {}, "description": name} for name in ("*", "order.paid")]
     enabled = {"subscription_id": "01SUB", "event_type": "order.paid", "enabled_at": "2026-01-02T03:04:05Z"}
     file.write_text(json.dumps({"data": [endpoint, row, enabled, *types]}))
-    async with moving(own_instance, inbox.url) as move:
+    async with moving(own_instance, inbox.url, tmp_path) as move:
         added = {"tenants": counted(added=1), "event-types": counted(added=1), "webhooks": counted(added=1)}
         words = ("convoy", str(file), "--json")
         code, out, _ = await move.command(*words)

@@ -79,8 +79,7 @@ async def test_the_sdks_own_lines_are_like_ours(tmp_path: Path) -> None:
         addresses = ("", f"127.0.0.1:{free_ports().ui}")
         processes = [await _connected(ports.temporal, address) for address in addresses]
     async with asyncio.timeout(WAIT_TIMEOUT):
-        for process in processes:
-            written, _ = await process.communicate(b"\n")
+        for written, _ in await asyncio.gather(*(process.communicate(b"\n") for process in processes)):
             lines = [json.loads(line) for line in written.splitlines()]
             assert any("count_workflow_executions retried" in line["event"] for line in lines)
             assert all({"timestamp", "level", "logger"} <= line.keys() for line in lines)

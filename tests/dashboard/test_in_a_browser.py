@@ -5,21 +5,19 @@ Each test fails for an error in the browser's console, and for a request to anot
 
 import asyncio
 import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from axe_playwright_python.async_playwright import Axe
+from accessibility import Scheme, check_in_both_schemes, defects_in_both_schemes
 from browsers import needing_attention
 from callers import make_key
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
-from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, Route, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, Route, expect
 from sockets import serving
 from test_stats_api import report
 
@@ -31,14 +29,6 @@ from instances import KEY, Instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
-]
-SCHEMES: dict[Literal["light", "dark"], dict[str, Any]] = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
-"""What axe looks for: the colours are all that differs."""
 PATIENCE = WAIT_TIMEOUT * 1000
 """Milliseconds."""
 ZONE = "Asia/Tokyo"
@@ -47,23 +37,14 @@ BODY = "\n{{ event.data.text }}\r\n"
 REPEATED = "the server responded with a status of 503"
 """A busy machine is late, and the page asks again."""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: `.ci/run` installs it")
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        await browser.close()
 
 
 @asynccontextmanager
 async def reading(
     chromium: Browser,
     instance: Instance,
-    scheme: Literal["light", "dark"] = "light",
+    scheme: Scheme = "light",
     width: int = 1280,
     expected: str = REPEATED,
     scripts: bool = True,
@@ -99,13 +80,6 @@ async def reading(
         finally:
             await context.close()
     assert complaints == []
-
-
-async def check_in_both_schemes(page: Page) -> None:
-    for scheme, options in SCHEMES.items():
-        await page.emulate_media(color_scheme=scheme)
-        results = await Axe().run(page, options=options)
-        assert not results.violations_count, results.generate_report()
 
 
 async def log_in(page: Page, key: str = KEY) -> None:
@@ -489,10 +463,7 @@ async def test_a_request_is_copied_as_curl_and_sent_again(
         await expect(page.get_by_role("button", name="Copied")).to_be_visible()
         command: str = await page.evaluate("navigator.clipboard.readText()")
         await expect(page.get_by_role("button", name="Copy as curl")).to_be_visible()
-        for scheme, options in SCHEMES.items():
-            await page.emulate_media(color_scheme=scheme)
-            results = await Axe().run(page, options=options)
-            assert results.violations_count == 0, results.generate_report()
+        await check_in_both_schemes(page)
     process = await asyncio.create_subprocess_exec("sh", "-c", command)
     assert await process.wait() == 0
     assert inbox.requests[1].body == inbox.requests[0].body
@@ -514,10 +485,8 @@ async def test_no_page_has_an_accessibility_violation(chromium: Browser, instanc
     async with reading(chromium, instance) as page:
 
         async def check(path: str) -> None:
-            for scheme, options in SCHEMES.items():
-                await page.emulate_media(color_scheme=scheme)
-                results = await Axe().run(page, options=options)
-                found[f"{path}, {scheme}"] = results.generate_report() if results.violations_count else ""
+            for scheme, report in (await defects_in_both_schemes(page)).items():
+                found[f"{path}, {scheme}"] = report
 
         await check("/login")
         await log_in(page)
@@ -560,10 +529,7 @@ async def test_a_link_to_the_portal_opens_from_another_site(chromium: Browser, i
         await page.set_content(f'<a href="{origin}{url.path}">Webhooks</a>')
         await page.get_by_role("link").click()
         await expect(page.get_by_role("heading", name="Open the portal")).to_be_visible()
-        for scheme, options in SCHEMES.items():
-            await page.emulate_media(color_scheme=scheme)
-            results = await Axe().run(page, options=options)
-            assert not results.violations_count, results.generate_report()
+        await check_in_both_schemes(page)
         await page.get_by_role("button", name="Open").click()
         await page.wait_for_url(f"**{path}")
         await expect(page.get_by_role("heading", name="Shop")).to_be_visible()

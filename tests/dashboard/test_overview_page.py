@@ -393,22 +393,25 @@ async def test_without_temporal_lists_and_what_the_index_knows_are_shown(tmp_pat
         await instance.store.rows.write(
             [needing_attention(report(instance.tenant, "evt_1", "http_503", status="failed"))]
         )
-        page = await browser.page(f"/events?tenant={instance.tenant}")
-        assert "evt_1" in page.text
-        page = await browser.page("/")
-        assert "does not answer: new events are refused with 503" in page.text
-        assert any("evt_1" in link for link in page.links())
-        page = await browser.page(f"/limits?tenant={instance.tenant}")
-        assert "unknown right now" in page.text
-        answer = await browser.get(f"/events/evt_1?tenant={instance.tenant}")
+        event = f"/events/evt_1?tenant={instance.tenant}"
+        events, overview, limits, answer, unknown = await asyncio.gather(  # each waits some seconds for Temporal
+            browser.page(f"/events?tenant={instance.tenant}"),
+            browser.page("/"),
+            browser.page(f"/limits?tenant={instance.tenant}"),
+            browser.get(event),
+            browser.get(f"/events/evt_2?tenant={instance.tenant}"),
+        )
+        assert "evt_1" in events.text
+        assert "does not answer: new events are refused with 503" in overview.text
+        assert any("evt_1" in link for link in overview.links())
+        assert "unknown right now" in limits.text
         assert answer.status_code == 503
         for text in ("Temporal", "evt_1", "order.paid", "1 webhook", "data-reload"):
             assert text in answer.text, text
-        answer = await browser.get(f"/events/evt_2?tenant={instance.tenant}")
-        assert (answer.status_code, "Not available right now" in answer.text) == (503, True)
+        assert (unknown.status_code, "Not available right now" in unknown.text) == (503, True)
         answer = await browser.submit("/events", f"/events/evt_1/retry?tenant={instance.tenant}")
         assert answer.status_code == 503
-        assert f"/events/evt_1?tenant={instance.tenant}" in answer.text, "the page goes back, and repeats no command"
+        assert event in answer.text, "the page goes back, and repeats no command"
 
 
 async def test_without_the_registry_the_admin_key_shows_events(instance: Instance) -> None:

@@ -5,15 +5,14 @@ Then the pages that they saw are opened with scripts: none is wider than the pho
 
 import re
 
-from axe_playwright_python.async_playwright import Axe
+from accessibility import defects
 from playwright.async_api import Browser, Locator, Page, expect
-from test_in_a_browser import chromium, log_in, pytestmark, reading
+from test_in_a_browser import log_in, reading
 
 from index_rows import until_indexed
 from instances import Instance
 from receivers import Answer, Receiver
 
-__all__ = ["chromium", "pytestmark"]
 PHONE = 390
 
 
@@ -161,7 +160,7 @@ async def test_the_first_hour_needs_no_script_and_fits_a_phone(
         await walk.press("Save")
         await walk.open(f"/schedules?tenant={tenant}")
         await walk.reads("report.due")
-        assert await defects(chromium, page, [*walk.seen]) == {}
+        assert await defects_with_scripts(chromium, page, [*walk.seen]) == {}
         await walk.open(f"{path}/settings")
         await walk.unfold("Delete this webhook…")
         await walk.press("Delete now")
@@ -171,7 +170,7 @@ async def test_the_first_hour_needs_no_script_and_fits_a_phone(
         await expect(page.get_by_label("API key")).to_be_visible()
 
 
-async def defects(chromium: Browser, page: Page, paths: list[str]) -> dict[str, str]:
+async def defects_with_scripts(chromium: Browser, page: Page, paths: list[str]) -> dict[str, str]:
     """Open the pages with scripts, in the session of this one; return those that are too wide or not accessible."""
     assert len(paths) > 10
     found = {}
@@ -184,7 +183,6 @@ async def defects(chromium: Browser, page: Page, paths: list[str]) -> dict[str, 
     for path in paths:
         await with_scripts.goto(path)
         is_wide = await with_scripts.evaluate("document.scrollingElement.scrollWidth > innerWidth")
-        results = await Axe().run(with_scripts)
-        found[path] = results.generate_report() if results.violations_count else "too wide" if is_wide else ""
+        found[path] = await defects(with_scripts) or ("too wide" if is_wide else "")
     await context.close()
     return {path: defect for path, defect in found.items() if defect}

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
+from hookkeeper.registry import database as database_module
 from hookkeeper.registry import diagnosis, migrations
 from hookkeeper.registry.database import (
     Database,
@@ -408,7 +409,7 @@ async def test_writers_of_sqlite_recover_from_a_wait(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "registry.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         writing = asyncio.gather(*(write(n) for n in range(30)))
-        await asyncio.sleep(CALL_TIMEOUT + 1)
+        await asyncio.sleep(database_module.CALL_TIMEOUT + 1)
         other.execute("ROLLBACK")
         before = connections
         async with asyncio.timeout(WAIT_TIMEOUT):
