@@ -54,7 +54,7 @@ async def until_listed(instance: Instance, expected: dict[str, str]) -> None:
 async def test_an_event_is_listed_with_its_202(idle_instance: Instance) -> None:
     """No worker runs, so nothing but the acceptance can have written the rows."""
     await idle_instance.webhook("https://acme.example/hook", events=["order.*"])
-    expected = {}
+    expected: dict[str, str] = {}
     for n in range(5):
         await idle_instance.send(id=f"open-{n}")
         await idle_instance.send("no.webhook", id=f"done-{n}")
