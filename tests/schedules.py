@@ -1,5 +1,7 @@
 """What tests of schedules share. A schedule goes on although its instance is gone: tests remove what they have made."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,3 +23,8 @@ async def forgotten_at_last(temporal: Client) -> AsyncIterator[None]:
             except RPCError as error:
                 if error.status != RPCStatusCode.NOT_FOUND:  # the list lags behind
                     raise
+
+
+async def next_second() -> None:
+    """Wait until a trigger is another firing: those in the same second are the same one."""
+    await asyncio.sleep(1.02 - time.time() % 1)

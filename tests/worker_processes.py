@@ -1,10 +1,11 @@
 """A worker in a process of its own, for tests that kill it."""
 
 import asyncio
+import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,12 +18,20 @@ from instances import Instance
 ROOT = Path(__file__).parents[1]
 
 
+SOON_UNSTUCK = {"hookkeeper.temporal.workers.serve.STICKY_TIMEOUT": 2}
+"""For workers that are killed: the next one has their runs after two seconds, and not after ten."""
 WorkerProcess = asyncio.subprocess.Process | forks.Fork
 
 
 @asynccontextmanager
-async def worker_process(instance: Instance, code: Path = ROOT) -> AsyncIterator[WorkerProcess]:
-    """Run `hookkeeper worker` for this instance, of the code in this folder, until the block ends."""
+async def worker_process(
+    instance: Instance, code: Path = ROOT, timeouts: Mapping[str, int] | None = None
+) -> AsyncIterator[WorkerProcess]:
+    """Run `hookkeeper worker` for this instance, of the code in this folder, until the block ends.
+
+    Timeouts without a setting can be other ones, in seconds by their names.
+    """
+    assert code == ROOT or not timeouts, "only forks can have another one"
     settings = instance.settings
     variables = os.environ | {
         **watched(LIMIT_MS, code),
@@ -31,6 +40,7 @@ async def worker_process(instance: Instance, code: Path = ROOT) -> AsyncIterator
         "HOOKKEEPER_DEPLOYMENT_VERSION": settings.deployment_version or "",
         "HOOKKEEPER_ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
         **({"HOOKKEEPER_EMAIL_CAPTURE_DIR": str(folder)} if (folder := settings.email_capture_dir) else {}),
+        forks.TIMEOUTS: json.dumps(timeouts or {}),
         "TEMPORAL_ADDRESS": instance.temporal.service_client.config.target_host,
     }
     with tempfile.TemporaryDirectory() as log:

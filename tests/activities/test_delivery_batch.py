@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
+from crowds import crowd
 from hookkeeper.temporal.workers.local import REASON, retry_lost_activities
 from instances import Instance
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
-from worker_processes import worker_process
+from worker_processes import SOON_UNSTUCK, worker_process
 
 
 async def test_requests_sent_by_a_killed_worker_are_not_sent_again(idle_instance: Instance, inbox: Receiver) -> None:
@@ -19,7 +20,7 @@ async def test_requests_sent_by_a_killed_worker_are_not_sent_again(idle_instance
         for endpoint in (inbox, slow):
             await idle_instance.webhook(endpoint.url, timeout=30)
         accepted = await idle_instance.send()
-        async with worker_process(idle_instance) as process:
+        async with worker_process(idle_instance, timeouts=SOON_UNSTUCK) as process:
             await inbox.got(1)
             await slow.got(1)
             await until_reported(idle_instance, accepted["id"])
@@ -44,7 +45,7 @@ async def test_activities_of_a_killed_worker_are_retried_at_once_if_it_is_known(
         for endpoint in (inbox, slow):
             await idle_instance.webhook(endpoint.url, timeout=30)
         accepted = await idle_instance.send()
-        async with worker_process(idle_instance) as process:
+        async with worker_process(idle_instance, timeouts=SOON_UNSTUCK) as process:
             await slow.got(1)
             await until_reported(idle_instance, accepted["id"])
             await retry_lost_activities(idle_instance.temporal)
@@ -80,7 +81,7 @@ async def test_a_stopping_worker_finishes_attempts_in_flight(idle_instance: Inst
     inbox.answers = [Answer(delay=2)]
     await idle_instance.webhook(inbox.url)
     accepted = await idle_instance.send()
-    async with worker_process(idle_instance) as process:
+    async with worker_process(idle_instance, timeouts=SOON_UNSTUCK) as process:
         await inbox.got(1)
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(WAIT_TIMEOUT):
@@ -92,8 +93,7 @@ async def test_a_stopping_worker_finishes_attempts_in_flight(idle_instance: Inst
 
 
 async def test_a_batch_of_many_is_one_activity(instance: Instance, inbox: Receiver) -> None:
-    for _ in range(100):
-        await instance.webhook(inbox.url)
+    await crowd(instance, inbox.url, 100)
     event = await instance.until_final((await instance.send())["id"])
     assert event["status"] == "succeeded"
     assert len(event["deliveries"]) == len(inbox.requests) == 100

@@ -48,12 +48,13 @@ async def test_a_request_sent_while_temporal_was_away_is_not_sent_again(tmp_path
         # A heartbeat in flight can come to the server before its timer does: then nothing is tried again.
         for round_ in range(1, ROUNDS + 1):
             inbox.answers, notes.answers = [Answer(delay=1)], [Answer(delay=1)]
-            slow.answers, sendgrid.answers = [Answer(delay=STOPS * TOO_LONG + 4)], [Answer(202, delay=1)]
+            slow.answers, sendgrid.answers = [Answer(gate=(gate := asyncio.Event()))], [Answer(202, delay=1)]
             event_id = (await instance.send())["id"]
             async with asyncio.timeout(60):
                 while min(map(len, all_requests)) < round_:
                     await asyncio.sleep(0.01)
             await stop_until_tried_again(temporal, instance, event_id)
+            gate.set()
             event = await instance.until_final(event_id)
             assert event["status"] == "succeeded"
             assert [len(delivery["attempts"]) for delivery in event["deliveries"]] == [1, 1, 1, 1]

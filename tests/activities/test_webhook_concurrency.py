@@ -111,7 +111,11 @@ async def test_a_cancelled_request_frees_its_slot() -> None:
 
 
 async def test_a_hanging_webhook_delays_no_other(temporal: Client, tmp_path: Path) -> None:
-    settings = {"max_concurrent_activities": 12, "max_concurrent_per_webhook": 2}
+    settings = {
+        "max_concurrent_activities": 12,
+        "max_concurrent_per_webhook": 2,
+        "shutdown_timeout": timedelta(seconds=1),
+    }
     async with (
         running_instance(temporal, tmp_path, **settings) as instance,
         receiver() as hanging,

@@ -26,6 +26,7 @@ async def test_events_are_refused_while_too_many_tasks_wait(
         async with asyncio.timeout(WAIT_TIMEOUT):
             while (answer := await instance.http.post("/v1/events", json=body)).status_code == 202:
                 accepted.append(answer.json())
+                await asyncio.sleep(0.1)  # Temporal counts late: events that come meanwhile prove no more
         problem(answer, 429)
         assert answer.headers["retry-after"] == "5"
         problem(await instance.http.post("/v1/events/batch", json={"events": [body]}), 429)

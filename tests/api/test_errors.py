@@ -18,14 +18,17 @@ from api.requests import StrictRoute
 from api.state import ApiState
 from hookkeeper.settings import Settings
 from hookkeeper.version import VERSION
-from instance_parts import new_app
+from instance_parts import app_of, new_app
 from instances import KEY, Instance
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
-def app_of(instance: Instance) -> FastAPI:
-    return new_app(instance.settings, instance.store, instance.gateway)
+@pytest.fixture
+def app(instance: Instance) -> Iterator[FastAPI]:
+    """An app with a state of its own: no address has tried a bad key yet."""
+    with app_of(instance.settings, instance.store, instance.gateway) as app:
+        yield app
 
 
 @asynccontextmanager
@@ -38,7 +41,7 @@ async def calling(app: FastAPI, key: str | None = KEY) -> AsyncIterator[httpx.As
 
 @pytest.fixture
 def openapi(instance: Instance) -> dict[str, Any]:
-    return app_of(instance).openapi()
+    return instance.app.openapi()
 
 
 def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -71,10 +74,10 @@ def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]
     ],
 )
 async def test_a_request_without_a_valid_key_is_answered_with_401(
-    instance: Instance, authorization: str | None
+    app: FastAPI, instance: Instance, authorization: str | None
 ) -> None:
     headers = {} if authorization is None else {"authorization": authorization.encode()}
-    async with calling(app_of(instance), key=None) as http:
+    async with calling(app, key=None) as http:
         bodies: list[dict[str, Any]] = [
             {"json": {"type": "order.paid", "tenant": instance.tenant, "id": "e"}},
             {"content": b"{nonsense", "headers": {"content-type": "application/json"}},
@@ -96,14 +99,11 @@ async def test_a_request_without_a_valid_key_is_answered_with_401(
 
 
 async def test_every_operation_checks_the_key_before_its_input(
-    idle_instance: Instance, openapi: dict[str, Any]
+    app: FastAPI, instance: Instance, openapi: dict[str, Any]
 ) -> None:
     assert len(operations(openapi)) >= 17
-    app = app_of(idle_instance)
     for method, path in operations(openapi):
-        app.state.api = ApiState(
-            idle_instance.settings, KEY, idle_instance.store, idle_instance.gateway
-        )  # no bad keys yet
+        app.state.api = ApiState(instance.settings, KEY, instance.store, instance.gateway)  # no bad keys yet
         async with calling(app, key="another-key-of-16") as http:
             answer = await http.request(method, path, content=b"{")
             refused = problem(answer, 401)
@@ -121,8 +121,8 @@ async def test_the_authorization_scheme_is_case_insensitive(instance: Instance, 
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json"])
-async def test_some_pages_need_no_key(instance: Instance, path: str) -> None:
-    async with calling(app_of(instance), key=None) as http:
+async def test_some_pages_need_no_key(app: FastAPI, path: str) -> None:
+    async with calling(app, key=None) as http:
         assert (await http.get(path)).status_code == 200
 
 
@@ -206,21 +206,21 @@ def _fail_within() -> None:
         raise ExceptionGroup("inner", [error]) from error
 
 
-@pytest.mark.parametrize("path", ["/broken", "/v1/broken", "/v1/broken-within"])
-async def test_an_unexpected_error_is_logged_and_reveals_nothing(instance: Instance, path: str) -> None:
-    app = app_of(instance)
+async def test_an_unexpected_error_is_logged_and_reveals_nothing(instance: Instance) -> None:
+    app = new_app(instance.settings, instance.store, instance.gateway)
     app.add_api_route("/broken", _fail)
     app.router.add_api_route("/v1/broken", _fail, route_class_override=StrictRoute)
     app.router.add_api_route("/v1/broken-within", _fail_within, route_class_override=StrictRoute)
     async with calling(app) as http:
-        with capture_logs() as logs:
-            answer = await http.get(path)
-    assert problem(answer, 500)["detail"] == "Internal error; it has been logged."
-    assert "hunter2" not in answer.text
-    assert "10.0.0.7" not in answer.text
-    (line,) = logs
-    assert (line["log_level"], line["method"], line["path"]) == ("error", "GET", path)
-    assert isinstance(line["exc_info"], (Unforeseen, ExceptionGroup))
+        for path in ("/broken", "/v1/broken", "/v1/broken-within"):
+            with capture_logs() as logs:
+                answer = await http.get(path)
+            assert problem(answer, 500)["detail"] == "Internal error; it has been logged."
+            assert "hunter2" not in answer.text
+            assert "10.0.0.7" not in answer.text
+            (line,) = logs
+            assert (line["log_level"], line["method"], line["path"]) == ("error", "GET", path)
+            assert isinstance(line["exc_info"], (Unforeseen, ExceptionGroup))
 
 
 async def test_an_unexpected_error_in_one_event_of_a_batch_affects_no_other(idle_instance: Instance) -> None:

@@ -12,6 +12,9 @@ from aiohttp.http import SERVER_SOFTWARE
 from callers import calling, make_key
 from problems import problem
 
+from crowds import crowd
+from hookkeeper.content.emails import Email
+from hookkeeper.content.notifications import Notification
 from hookkeeper.services.ingest import MAX_TARGETS
 from instances import Instance
 from receivers import Answer, Receiver
@@ -547,13 +550,11 @@ async def test_only_a_scheduled_event_can_be_rescheduled(instance: Instance, inb
         problem(answer, status)
 
 
-async def test_an_event_with_too_many_targets_is_refused_with_a_reason(instance: Instance) -> None:
-    many = {
-        "emails": [{"to": ["ann@acme.example"]}] * 10,
-        "notifications": [{"http": {"url": "https://a.example"}}] * 10,
-    }
-    for _ in range(50):
-        await instance.webhook(None, **many)
+async def test_an_event_with_too_many_targets_is_refused_with_a_reason(idle_instance: Instance) -> None:
+    instance = idle_instance
+    email = Email.model_validate({"to": ["ann@acme.example"]})
+    note = Notification.model_validate({"http": {"url": "https://a.example"}})
+    await crowd(instance, "", 50, emails=(email,) * 10, notifications=(note,) * 10)
     assert len((await instance.send(id="before"))["deliveries"]) == MAX_TARGETS
     await instance.webhook("https://acme.example/hook")
     answer = await post(instance, id="too-many")

@@ -40,7 +40,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Unavailable
-from instance_parts import new_app
+from instance_parts import app_of
 from instances import KEY
 
 PATH = "/v1/providers/sendgrid/events"
@@ -141,10 +141,10 @@ async def door_of(database_url: str, key: str | None) -> AsyncIterator[Door]:
     chosen = Settings(admin_key=SecretStr(KEY), database_url=database_url, sendgrid_verification_key=key)
     store = Store.connect(database_url)
     runs = Runs(await Client.connect("127.0.0.1:1", lazy=True), store)
-    app = new_app(chosen, store, runs)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", timeout=30) as http:
-        yield Door(app, http, store, runs)
+    with app_of(chosen, store, runs) as app:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://hookkeeper.test", timeout=30) as http:
+            yield Door(app, http, store, runs)
     await store.close()
 
 

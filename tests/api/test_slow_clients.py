@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from sockets import HEALTHY, ApiServer, Connection, connected, not_reading, serving
 
 from api.server.connections import BYTES_PER_SECOND, BoundedProtocol, ClientTimeouts
-from instance_parts import new_app
+from instance_parts import app_of
 from instances import KEY, Instance
 from timeouts import WAIT_TIMEOUT, lateness
 
@@ -63,30 +63,34 @@ SLOW: dict[str, SlowClient] = {
 
 
 @pytest.fixture
-async def server(instance: Instance) -> AsyncIterator[ApiServer]:
-    app = new_app(instance.settings, instance.store, instance.gateway)
+def app(instance: Instance) -> Iterator[FastAPI]:
+    with app_of(instance.settings, instance.store, instance.gateway) as app:
+        yield app
+
+
+@pytest.fixture
+async def server(app: FastAPI) -> AsyncIterator[ApiServer]:
     async with serving(app, TIMEOUTS) as served:
         yield served
 
 
-async def draw_out(port: int, slow: SlowClient) -> float:
+async def draw_out(port: int, slow: SlowClient, every: float = 0.1) -> float:
     """Be slow until cut off; give the seconds that it took."""
     async with connected(port) as client:
         client.send(slow.start)
-        return await client.trickle(slow.byte, every=0.1)
+        return await client.trickle(slow.byte, every)
 
 
-@pytest.mark.parametrize("slow", SLOW.values(), ids=SLOW)
-async def test_a_slow_client_is_cut_off(server: ApiServer, slow: SlowClient) -> None:
+async def test_each_kind_of_slow_client_is_cut_off(server: ApiServer) -> None:
     async with lateness() as late:
-        seconds = await draw_out(server.port, slow)
-    assert slow.seconds - 0.1 < seconds < slow.seconds + SLACK + late.seconds
+        took = await asyncio.gather(*(draw_out(server.port, slow) for slow in SLOW.values()))
+    for (name, slow), seconds in zip(SLOW.items(), took, strict=True):
+        assert slow.seconds - 0.1 < seconds < slow.seconds + SLACK + late.seconds, name
     await server.until_alone()
 
 
-async def test_two_hundred_slow_clients_delay_no_other(instance: Instance) -> None:
+async def test_two_hundred_slow_clients_delay_no_other(app: FastAPI, instance: Instance) -> None:
     """Requests are answered while all the slow ones are connected. They are cut off when they would be without them."""
-    app = new_app(instance.settings, instance.store, instance.gateway)
     timeouts = ClientTimeouts(head=5.0, body=6.0)
     limits = {TIMEOUTS.head: timeouts.head, TIMEOUTS.body: timeouts.body}
     kinds = [slow for slow in SLOW.values() if slow.seconds in limits]
@@ -94,7 +98,7 @@ async def test_two_hundred_slow_clients_delay_no_other(instance: Instance) -> No
     headers = {"authorization": f"Bearer {KEY}"}
     answered_meanwhile = 0
     async with lateness() as late, serving(app, timeouts) as server:
-        clients = [asyncio.create_task(draw_out(server.port, slow)) for slow in chosen]
+        clients = [asyncio.create_task(draw_out(server.port, slow, 0.2)) for slow in chosen]
         while server.connections < 200:
             await asyncio.sleep(0.01)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", headers=headers) as http:
@@ -117,23 +121,21 @@ async def test_a_slow_body_is_answered_with_408(server: ApiServer) -> None:
         assert await client.until_closed() == b""
 
 
-async def test_a_body_that_comes_steadily_is_waited_for(instance: Instance) -> None:
-    app = new_app(instance.settings, instance.store, instance.gateway)
-    timeouts = ClientTimeouts(body=4.0)
+async def test_a_body_that_comes_steadily_is_waited_for(app: FastAPI, instance: Instance) -> None:
+    timeouts = ClientTimeouts(body=2.0)
     body = json.dumps({"type": "a", "tenant": instance.tenant, "data": "x" * 6 * BYTES_PER_SECOND}).encode()
     async with serving(app, timeouts) as server, connected(server.port) as client:
         client.send(KEYED + b"content-length: %d\r\n\r\n" % len(body))
         part = len(body) // 10
         for start in range(0, len(body), part):
             client.send(body[start : start + part])
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.3)
         assert client.age > timeouts.body
         assert (await client.answer())[0] == 202
 
 
-async def test_a_client_that_is_not_slow_keeps_its_connection(instance: Instance) -> None:
+async def test_a_client_that_is_not_slow_keeps_its_connection(app: FastAPI) -> None:
     """Each request has its own time: the connection as a whole is older than any timeout."""
-    app = new_app(instance.settings, instance.store, instance.gateway)
     timeouts = ClientTimeouts(head=3.0, body=3.0, answer=3.0, rest=3.0)
     async with serving(app, timeouts) as server, connected(server.port) as client:
         while client.age < 4:
@@ -188,7 +190,7 @@ async def test_unread_answers_take_bounded_memory(monkeypatch: pytest.MonkeyPatc
     async def large() -> str:
         return "x" * size
 
-    async with AsyncExitStack() as stack, serving(app) as server:
+    async with serving(app) as server, AsyncExitStack() as stack:  # the server would wait for its clients to end
         clients: list[Connection] = []
         for address in ("127.0.0.2", *["127.0.0.1"] * 6):
             clients.append(await stack.enter_async_context(not_reading(server, address)))
@@ -208,8 +210,7 @@ async def test_unread_answers_take_bounded_memory(monkeypatch: pytest.MonkeyPatc
 # Many connections
 
 
-async def test_one_connection_too_many_closes_the_one_that_has_waited_longest(instance: Instance) -> None:
-    app = new_app(instance.settings, instance.store, instance.gateway)
+async def test_one_connection_too_many_closes_the_one_that_has_waited_longest(app: FastAPI) -> None:
     async with AsyncExitStack() as stack, serving(app, max_connections=10) as server:
         clients: list[Connection] = []
         for _ in range(30):

@@ -6,6 +6,8 @@ tests of that start one with `python -m hookkeeper`.
 
 import asyncio
 import gc
+import importlib
+import json
 import multiprocessing
 import os
 import signal
@@ -13,10 +15,13 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from timeouts import pauses
 
+TIMEOUTS = "TESTED_TIMEOUTS"
+"""A variable with timeouts that have no setting: seconds by the name of a constant."""
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
     [
@@ -97,5 +102,10 @@ def _command(args: Sequence[str], cwd: Path, environment: Mapping[str, str], str
     gc.freeze()  # a collection would copy all that was imported before
     import drills.event_loops.sitecustomize  # noqa: F401  # as Python does at its start
     from hookkeeper.cli import main
+
+    for name, seconds in json.loads(environment.get(TIMEOUTS, "{}")).items():
+        module, _, constant = name.rpartition(".")
+        assert isinstance(getattr(importlib.import_module(module), constant), timedelta)
+        setattr(importlib.import_module(module), constant, timedelta(seconds=seconds))
 
     main.main()

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -134,7 +135,8 @@ async def test_a_recipient_that_hangs_delays_no_other(
     inbox.otherwise = Answer(500)
     async with receiver() as hole, sendgrid_server() as sendgrid:
         hole.otherwise = Answer(delay=600)
-        settings = {
+        settings: dict[str, Any] = {
+            "shutdown_timeout": timedelta(seconds=1),  # the worker would wait for them
             "sendgrid_api_key": SecretStr(KEY),
             "sendgrid_host": sendgrid.host,
             "alert_emails": ("operator@shop.example",),

@@ -14,7 +14,7 @@ from hookkeeper.registry.index.search import Search, status_codes
 from hookkeeper.temporal.bulk.recovery_candidates import commanded
 from instances import Instance
 from receivers import Answer, Receiver, receiver
-from worker_processes import worker_process
+from worker_processes import SOON_UNSTUCK, worker_process
 
 BULK = "/v1/bulk"
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -118,16 +118,16 @@ async def test_an_action_is_cancelled_in_the_middle(instance: Instance, inbox: R
 
 
 async def test_a_killed_worker_repeats_no_action(idle_instance: Instance, inbox: Receiver) -> None:
-    """Setup: thirty events have succeeded. Timeline: they are redelivered; the worker is killed in the middle.
+    """Setup: fifteen events have succeeded. Timeline: they are redelivered; the worker is killed in the middle.
     Proves: each has two attempts in its log; only what was under way is sent twice.
     """
-    instance, total = idle_instance, 30
+    instance, total = idle_instance, 15
     webhook = (await instance.webhook(inbox.url))["id"]
     async with instance.working():
         sent = await send_many(instance, total)
         await until_listed(instance, webhook, "succeeded", total)
     inbox.requests.clear()
-    async with worker_process(instance):
+    async with worker_process(instance, timeouts=SOON_UNSTUCK):
         job = await act(instance, "redeliver", {"status": "succeeded"}, rate=5)
         await inbox.got(3)
     async with instance.working():

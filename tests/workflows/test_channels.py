@@ -112,13 +112,14 @@ async def test_a_slow_mail_provider_delays_no_retry_of_a_url(
     instance: Instance, inbox: Receiver, sendgrid: SendGridServer
 ) -> None:
     """While the mail provider takes its time, a failed webhook is attempted again."""
-    sendgrid.answers.append(Answer(202, delay=11))
+    sendgrid.answers.append(Answer(202, gate=(gate := asyncio.Event())))
     inbox.fails(500)
     await instance.webhook(inbox.url, emails=[TO], retry={"schedule": [0.1]})
     event_id = (await instance.send())["id"]
     await inbox.got(2)
     event = await instance.event(event_id)
     assert [delivery["attempts"] for delivery in event["deliveries"] if delivery["channel"] == "email"] == [[]]
+    gate.set()
     assert (await instance.until_final(event_id))["status"] == "succeeded"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from instances import Instance
 from receivers import Receiver
-from worker_processes import ROOT, worker_process
+from worker_processes import ROOT, SOON_UNSTUCK, worker_process
 
 RULE = "    return max(step * (1 + MAX_JITTER * jitter), hint)\n"
 NEW_RULE = "    return min(step, 0.5)\n"
@@ -35,7 +35,7 @@ async def test_a_new_release_continues_the_runs_of_the_old_one(
     inbox.fails(503, 500)
     webhook = await idle_instance.webhook(inbox.url, retry={"schedule": [3600, 3600]})
     event_id = (await idle_instance.send())["id"]
-    async with worker_process(idle_instance) as old:
+    async with worker_process(idle_instance, timeouts=SOON_UNSTUCK) as old:
         await inbox.got(1)
         await idle_instance.until_delivery(event_id, "retrying", 1)
         old.kill()
@@ -53,7 +53,7 @@ async def test_a_changed_rule_of_a_new_release_applies_to_open_runs(
     inbox.fails(503, 503)
     await idle_instance.webhook(inbox.url, retry={"schedule": [4, 3600]})
     event_id = (await idle_instance.send())["id"]
-    async with worker_process(idle_instance) as old:
+    async with worker_process(idle_instance, timeouts=SOON_UNSTUCK) as old:
         await inbox.got(1)
         await idle_instance.until_delivery(event_id, "retrying", 1)
         old.kill()

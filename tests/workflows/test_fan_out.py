@@ -286,17 +286,21 @@ async def test_siblings_that_were_never_started_are_cancelled_and_can_be_redeliv
 
 
 async def test_a_large_event_continues_after_its_worker_is_restarted(idle_instance: Instance, inbox: Receiver) -> None:
-    inbox.otherwise = Answer(500)
-    await crowd(idle_instance, inbox.url, 101, retry=RetryPolicy(schedule=(1.0,)))
-    event_id = (await idle_instance.send())["id"]
-    assert statuses(await idle_instance.event(event_id)) == {"pending": 101}, "accepted, and shown, without a worker"
-    async with idle_instance.working():
-        await inbox.got(40)
-    inbox.otherwise = Answer(200)
-    async with idle_instance.working():
-        event = await idle_instance.until_closed(event_id)
-    assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 101})
-    assert len(inbox.requests) <= 202
+    """Setup: ten deliveries of the first run and that of the second fail once."""
+    webhooks = await crowd(idle_instance, inbox.url, 101, retry=RetryPolicy(schedule=(1.0,)))
+    async with receiver() as last:
+        inbox.fails(*[500] * 10)
+        last.fails(500)
+        await idle_instance.store.webhooks.update(webhooks[-1], None, {"url": last.url})
+        event_id = (await idle_instance.send())["id"]
+        shown = await idle_instance.event(event_id)
+        assert statuses(shown) == {"pending": 101}, "accepted, and shown, without a worker"
+        async with idle_instance.working():
+            await inbox.got(40)
+        async with idle_instance.working():
+            event = await idle_instance.until_closed(event_id)
+        assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 101})
+        assert (len(inbox.requests), len(last.requests)) == (110, 2)
 
 
 async def test_no_payload_of_a_large_event_is_readable_in_temporal(
@@ -501,22 +505,27 @@ async def test_a_receipt_reaches_the_run_that_has_the_email(temporal: Client, tm
 
 
 async def test_lists_show_which_runs_need_attention(instance: Instance, inbox: Receiver) -> None:
-    inbox.otherwise = Answer(500)
+    """Setup: ten deliveries of the first run fail, and that of the second."""
     webhooks = await crowd(instance, inbox.url, 101, retry=PATIENT)
-    event_id = (await instance.send())["id"]
+    failing = [*webhooks[:10], webhooks[-1]]
 
     async def until_runs_need(*expected: list[str]) -> None:
         async with asyncio.timeout(WAIT_TIMEOUT):
             while [attributes(run, NEEDS_ATTENTION_KEY) for run in await runs_of(instance, event_id)] != [*expected]:
                 await asyncio.sleep(0.05)
 
-    await until_runs_need(webhooks[:100], webhooks[100:])
-    await until_attention(instance, event_id, True)
-    inbox.otherwise = Answer(200)
-    assert (await instance.command(event_id, "retry", webhooks[0])).status_code == 202
-    await until_runs_need(webhooks[1:100], webhooks[100:])
-    assert (await instance.command(event_id, "retry")).status_code == 202
-    event = await instance.until_closed(event_id)
+    async with receiver() as bad:
+        bad.otherwise = Answer(500)
+        for webhook in failing:
+            await instance.store.webhooks.update(webhook, None, {"url": bad.url})
+        event_id = (await instance.send())["id"]
+        await until_runs_need(webhooks[:10], webhooks[100:])
+        await until_attention(instance, event_id, True)
+        bad.otherwise = Answer(200)
+        assert (await instance.command(event_id, "retry", webhooks[0])).status_code == 202
+        await until_runs_need(webhooks[1:10], webhooks[100:])
+        assert (await instance.command(event_id, "retry")).status_code == 202
+        event = await instance.until_closed(event_id)
     assert event["status"] == "succeeded"
     await until_attention(instance, event_id, False)
 

@@ -23,11 +23,13 @@ from receivers import Receiver, receiver
 from timeouts import WAIT_TIMEOUT
 from workflows.batches import MAX_CONCURRENT_RETRIES
 
-HANGING = 80
-"""More than a worker has slots in one queue."""
-SLOTS = 50
+ALL_SLOTS = 20
+"""Slots of a worker in one queue: a fifth of the default, so that a fifth of the requests fills them."""
+HANGING = 24
+"""More than that."""
+SLOTS = 10
 """Slots of one tenant in one queue."""
-NEW_SLOTS = 40
+NEW_SLOTS = 8
 """Slots for requests that were not refused before."""
 
 
@@ -103,7 +105,8 @@ async def degrade_all(instance: Instance) -> None:
 @pytest.fixture
 async def instance(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
     """An instance whose worker, where a test fails, does not wait for what hangs."""
-    async with running_instance(temporal, tmp_path, shutdown_timeout=timedelta(seconds=1)) as built:
+    settings = {"max_concurrent_activities": ALL_SLOTS, "shutdown_timeout": timedelta(seconds=1)}
+    async with running_instance(temporal, tmp_path, **settings) as built:
         yield built
 
 

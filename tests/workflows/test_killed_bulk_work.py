@@ -8,14 +8,16 @@ from test_recovery import LONG_AGO, OVER, counts, until
 from activities import recovery, release
 from instances import Instance
 from receivers import Answer, Receiver, receiver
-from worker_processes import worker_process
+from worker_processes import SOON_UNSTUCK, worker_process
 
-HELD, FAILED = 40, 40
+HELD, FAILED = 20, 20
 RATE = 5
+BEGUN = 4
+"""Events of each kind that are sent before the worker is killed."""
 
 
 async def test_a_killed_worker_repeats_and_reorders_no_bulk_work(idle_instance: Instance, inbox: Receiver) -> None:
-    """Setup: one webhook holds forty events; for another forty have failed, and will fail again: what was redelivered
+    """Setup: one webhook holds twenty events; for another twenty have failed, and will fail again: what was redelivered
     looks like what was not.
     Timeline: the one is resumed, the other recovered; in the middle of both the worker is killed; another one starts.
     Proves: each event is released and redelivered once, the oldest first; only what was under way when the
@@ -33,11 +35,11 @@ async def test_a_killed_worker_repeats_and_reorders_no_bulk_work(idle_instance: 
             await until_held(instance, held, HELD)
             await until_listed(instance, failed, "failed", FAILED)
         bad.requests.clear()
-        async with worker_process(instance):
+        async with worker_process(instance, timeouts=SOON_UNSTUCK):
             await instance.http.post(f"/v1/webhooks/{held}/resume")
             answer = await instance.http.post(f"/v1/webhooks/{failed}/recover", json={"since": LONG_AGO, "rate": RATE})
-            await inbox.got(HELD // 10)
-            await bad.got(FAILED // 10)
+            await inbox.got(BEGUN)
+            await bad.got(BEGUN)
         released, redelivered = len(inbox.requests), len(bad.requests)
         assert released < HELD and redelivered < FAILED
         async with instance.working():

@@ -20,7 +20,7 @@ from hookkeeper.temporal.workers.serve import WORKFLOW_RUNNER
 from instances import Instance
 from receivers import Answer, Receiver
 from worker import WORKFLOWS
-from worker_processes import worker_process
+from worker_processes import SOON_UNSTUCK, worker_process
 
 
 async def timers_of(instance: Instance, event_id: str) -> int:
@@ -45,7 +45,7 @@ async def test_a_retry_that_became_due_without_a_worker_is_made_at_once(
     inbox.fails(503)
     await idle_instance.webhook(inbox.url, retry={"schedule": [5]})
     event_id = (await idle_instance.send())["id"]
-    async with worker_process(idle_instance) as process:
+    async with worker_process(idle_instance, timeouts=SOON_UNSTUCK) as process:
         await inbox.got(1)
         await idle_instance.until_in_history(event_id, EventType.EVENT_TYPE_TIMER_STARTED)
         process.kill()
@@ -60,7 +60,7 @@ async def test_an_event_whose_time_came_without_a_worker_is_delivered_at_once(
     idle_instance: Instance, inbox: Receiver
 ) -> None:
     await idle_instance.webhook(inbox.url)
-    async with worker_process(idle_instance) as process:
+    async with worker_process(idle_instance, timeouts=SOON_UNSTUCK) as process:
         first = (await idle_instance.send())["id"]
         await idle_instance.until_final(first)  # the worker is there
         event_id = (await idle_instance.send(deliver_at=(datetime.now(UTC) + timedelta(seconds=5)).isoformat()))["id"]
@@ -83,7 +83,7 @@ async def test_a_delivery_held_beyond_its_time_is_attempted_when_it_is_released(
     inbox.fails(503)
     await idle_instance.webhook(inbox.url, retry={"schedule": [5]})
     event_id = (await idle_instance.send())["id"]
-    async with worker_process(idle_instance) as process:
+    async with worker_process(idle_instance, timeouts=SOON_UNSTUCK) as process:
         event = await idle_instance.until_delivery(event_id, "retrying", 1)
         due = datetime.fromisoformat(event["deliveries"][0]["next_attempt_at"])
         assert (await idle_instance.command(event_id, "hold")).status_code == 202
@@ -109,7 +109,7 @@ async def test_a_query_that_replays_a_run_before_its_next_step_changes_no_step(
     webhook = await idle_instance.webhook(inbox.url, retry={"schedule": [8, 0.1]})
     event_id = (await idle_instance.send())["id"]
     run = idle_instance.run(event_id)
-    async with worker_process(idle_instance) as process:
+    async with worker_process(idle_instance, timeouts=SOON_UNSTUCK) as process:
         event = await idle_instance.until_delivery(event_id, "retrying", 1)
         await run.signal("retry")
         await inbox.got(2)

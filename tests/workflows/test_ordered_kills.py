@@ -3,7 +3,7 @@
 from instances import Instance
 from numbered_events import first_numbers, numbers, send_numbered
 from receivers import Answer, Receiver
-from worker_processes import worker_process
+from worker_processes import SOON_UNSTUCK, worker_process
 
 EVENTS = 12
 
@@ -19,10 +19,10 @@ async def test_events_arrive_in_order_although_the_worker_is_killed_twice(
     await idle_instance.webhook(inbox.url, ordered=True, retry={"schedule": [0.05] * 20})
     sent = await send_numbered(idle_instance, EVENTS)
     for requests in (5, 11):
-        async with worker_process(idle_instance) as worker:
+        async with worker_process(idle_instance, timeouts=SOON_UNSTUCK) as worker:
             await inbox.got(requests)
             worker.kill()
-    async with worker_process(idle_instance):
+    async with worker_process(idle_instance, timeouts=SOON_UNSTUCK):
         for event_id in sent:
             assert (await idle_instance.until_final(event_id))["status"] == "succeeded"
     assert first_numbers(inbox) == list(range(EVENTS))

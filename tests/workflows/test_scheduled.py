@@ -20,7 +20,7 @@ from hookkeeper.temporal.workers.serve import WORKFLOW_RUNNER
 from hookkeeper.times import rfc3339, utc_now
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
-from schedules import forgotten_at_last
+from schedules import forgotten_at_last, next_second
 from timeouts import WAIT_TIMEOUT
 from workflows.scheduled_event import ScheduledEventWorkflow
 
@@ -105,7 +105,7 @@ async def test_events_of_a_schedule_go_to_webhooks_of_its_channels(instance: Ins
     assert made["event"] == EVENT | {"channels": ["eu"]}
     await post(instance, "trigger")
     await inbox.got(1)
-    await asyncio.sleep(1)  # a trigger in the same second would be the same firing
+    await next_second()
     changed = {"event": EVENT | {"channels": ["us"]}}
     await instance.http.patch("/v1/schedules/s", params={"tenant": instance.tenant}, json=changed)
     await post(instance, "trigger")
@@ -184,7 +184,7 @@ async def test_a_buffered_time_comes_after_the_delivery(instance: Instance, inbo
     await post(instance, "trigger", overlap="buffer_one")
     first = (await inbox.got(1))[0].webhook_id
     await instance.until_delivery(first, "retrying", 1)
-    await asyncio.sleep(1)  # a trigger in the same second would be the same event
+    await next_second()
     await post(instance, "trigger", overlap="buffer_one")
     schedule = instance.temporal.get_schedule_handle(ids.schedule_id(instance.tenant, "s"))
     async with asyncio.timeout(WAIT_TIMEOUT):
@@ -204,7 +204,7 @@ async def test_the_one_before_can_be_cancelled(instance: Instance, inbox: Receiv
     await post(instance, "trigger", overlap="skip")
     first = (await inbox.got(1))[0].webhook_id
     await instance.until_delivery(first, "retrying", 1)
-    await asyncio.sleep(1)  # as above
+    await next_second()
     await post(instance, "trigger", overlap="cancel_other")
     await inbox.got(2)
     assert (await instance.until_final(first))["status"] == "cancelled"
@@ -236,7 +236,7 @@ async def test_what_is_refused_says_why(instance: Instance, inbox: Receiver) -> 
     assert {run.workflow_type for run in runs} <= {"ScheduledEventWorkflow"}
     schema = {"properties": {"n": {"type": "string"}}}
     await instance.http.patch(f"/v1/event-types/{type_}", json={"archived": False, "schema": schema})
-    await asyncio.sleep(1)  # a trigger in the same second would be the same firing
+    await next_second()
     await post(instance, "trigger")
     assert (await until(instance, 2, "refused"))[1]["reason"].startswith('data/n this is not of type "string"')
     assert inbox.requests == []
