@@ -1,5 +1,6 @@
 """A worker is killed while it releases what one webhook held and redelivers what has failed for another."""
 
+import asyncio
 from collections import Counter
 
 from holding import farthest, send_many, until_held, until_listed
@@ -11,7 +12,7 @@ from receivers import Answer, Receiver, receiver
 from worker_processes import SOON_UNSTUCK, worker_process
 
 HELD, FAILED = 20, 20
-RATE = 5
+RATE = 2
 BEGUN = 4
 """Events of each kind that are sent before the worker is killed."""
 
@@ -25,7 +26,8 @@ async def test_a_killed_worker_repeats_and_reorders_no_bulk_work(idle_instance: 
     """
     instance = idle_instance
     async with receiver() as bad:
-        bad.otherwise, inbox.otherwise = Answer(503), Answer(delay=0.3)
+        bad.otherwise = Answer(503)
+        inbox.answers, inbox.otherwise = [Answer()] * BEGUN, Answer(gate=(gate := asyncio.Event()))
         held = (await instance.webhook(inbox.url, events=["held"]))["id"]
         failed = (await instance.webhook(bad.url, events=["failed"], retry={"schedule": []}))["id"]
         await instance.http.post(f"/v1/webhooks/{held}/pause")
@@ -40,6 +42,8 @@ async def test_a_killed_worker_repeats_and_reorders_no_bulk_work(idle_instance: 
             answer = await instance.http.post(f"/v1/webhooks/{failed}/recover", json={"since": LONG_AGO, "rate": RATE})
             await inbox.got(BEGUN)
             await bad.got(BEGUN)
+        gate.set()
+        inbox.otherwise = Answer(delay=0.3)
         released, redelivered = len(inbox.requests), len(bad.requests)
         assert released < HELD and redelivered < FAILED
         async with instance.working():
