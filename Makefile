@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-warn-script-location
 UV_VERSION := 0.13.9
-IN_PARALLEL := -n 6 --dist worksteal
+IN_PARALLEL := -n 4 --dist worksteal
 
 MADE := $(VENV)/.stamp-made
 RUNTIME := $(VENV)/.stamp-runtime
