@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from api.app import bare_app
+from event_loops import starting
 from hookkeeper.settings import Settings
 from instances import Instance
 from receivers import Receiver, Request, receiver
@@ -33,7 +34,8 @@ def app() -> FastAPI:
 
 def document() -> dict[str, Any]:
     """Return the document, which the app keeps."""
-    return app().openapi()
+    with starting():  # it takes most of a second, once: the first test to need it may be on the event loop
+        return app().openapi()
 
 
 @cache
