@@ -29,6 +29,8 @@ from worker_processes import worker_process
 Answers = Counter[tuple[str, int]]
 """How often each operation was answered with each status."""
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+HOOKS = [str(CONFIG.parent), str(CONFIG.parents[1] / "api")]
+"""The folders of `schemathesis_checks`, and of what it imports."""
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "0")) // 2
 """On each of the two databases; 0 is the short run."""
 SEED = os.environ.get("FUZZ_SEED", "0")
@@ -113,7 +115,7 @@ async def schemathesis(folder: Path, port: int, effort: list[str]) -> tuple[int 
         *(binary("schemathesis"), "--no-color", "run", f"http://127.0.0.1:{port}/openapi.json"),
         *("--header", f"Authorization: Bearer {KEY}", "--seed", SEED, *effort),
         cwd=folder,
-        env={**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(CONFIG.parent)},
+        env={**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": os.pathsep.join(HOOKS)},
         stdout=PIPE,
         stderr=STDOUT,
     )
