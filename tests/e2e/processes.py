@@ -5,6 +5,7 @@ With `fresh`, they are started as users do: `python -m hookkeeper …`. That tak
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -36,6 +37,8 @@ START, STOP = 90.0, WAIT_TIMEOUT
 Settings = Mapping[str, str]
 NOTHING: Settings = {}
 NO_VARIABLES: Mapping[str, Settings] = {}
+UNASKED_PORTS = range(20_000, 32_000)
+"""Ports that the system gives to no socket that asks for any: none is taken between the look and the use."""
 
 
 def environment(ours: Settings) -> dict[str, str]:
@@ -337,15 +340,19 @@ async def processes_apart(
 
 def free_ports(*, metrics: bool = False) -> DevPorts:
     """Return free ports; with `metrics`, also one for these."""
-    sockets = [socket.socket() for _ in range(4)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        api, temporal, ui, other = (sock.getsockname()[1] for sock in sockets)
-        return DevPorts(api, temporal, ui, other if metrics else 0)
-    finally:
-        for sock in sockets:
-            sock.close()
+    while not all(map(_can_be_bound, ports := random.sample(UNASKED_PORTS, 4))):
+        pass
+    api, temporal, ui, other = ports
+    return DevPorts(api, temporal, ui, other if metrics else 0)
+
+
+def _can_be_bound(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _is_free(port: int) -> bool:

@@ -72,109 +72,109 @@ async def until_rebuilt(instance: Instance, wanted: dict[str, list[dict[str, Any
         ]
 
 
-async def test_shared_runs(instance: Instance, inbox: Receiver) -> None:
+async def test_shared_runs(own_instance: Instance, inbox: Receiver) -> None:
     """Succeeded, without webhooks, retrying in a run of its own, redelivered. Their data have keys."""
-    await instance.store.catalogue.set_search_keys(instance.tenant, ["order"])
+    await own_instance.store.catalogue.set_search_keys(own_instance.tenant, ["order"])
     inbox.fails(503)
-    webhook = await instance.webhook(inbox.url, retry=PATIENT)
+    webhook = await own_instance.webhook(inbox.url, retry=PATIENT)
     names = [f"e{n}" for n in range(3)]
-    events = [*(event_to(webhook, id=name, tenant=instance.tenant) for name in names)]
-    events.append(event_to(id="silent", tenant=instance.tenant))
-    run = await share(instance, events)
+    events = [*(event_to(webhook, id=name, tenant=own_instance.tenant) for name in names)]
+    events.append(event_to(id="silent", tenant=own_instance.tenant))
+    run = await share(own_instance, events)
     run_id = (await run.handle.describe()).run_id
-    await instance.store.rows.write(
+    await own_instance.store.rows.write(
         [first_report(event, first_state(event), run_id, run.handle.id) for event in events],
         [KeyedEvent(event.tenant, event.id, event.accepted_at, (Key("order", event.id),)) for event in events],
     )
     result = await run.result()
     (continued,) = result.continued
     redelivered = next(state.id for state in result.finished if state.id != "silent")
-    await instance.command(redelivered, "redeliver")
-    await instance.until_closed(redelivered)
+    await own_instance.command(redelivered, "redeliver")
+    await own_instance.until_closed(redelivered)
     assert ids.event_of(continued)[1] in names
-    rows = await until_complete(instance, *names, "silent")
+    rows = await until_complete(own_instance, *names, "silent")
     assert [row["shared_run"] for row in rows["events"] if row["id"] == "silent"] == [run.handle.id]
-    await until_rebuilt(instance, rows)
+    await until_rebuilt(own_instance, rows)
 
 
-async def test_closed_events(instance: Instance, inbox: Receiver) -> None:
+async def test_closed_events(own_instance: Instance, inbox: Receiver) -> None:
     """Succeeded, failed, without webhooks, cancelled, redelivered, scheduled."""
-    await instance.store.catalogue.set_search_keys(instance.tenant, ["a"])
-    await instance.webhook(inbox.url, retry=PATIENT, events=["order.*"])
-    await instance.webhook(inbox.url, retry=HASTY, events=["user.*"])
-    events = [await closed(instance, data={"a": "é"}), await closed(instance, "nothing.listens")]
+    await own_instance.store.catalogue.set_search_keys(own_instance.tenant, ["a"])
+    await own_instance.webhook(inbox.url, retry=PATIENT, events=["order.*"])
+    await own_instance.webhook(inbox.url, retry=HASTY, events=["user.*"])
+    events = [await closed(own_instance, data={"a": "é"}), await closed(own_instance, "nothing.listens")]
     inbox.fails(503, 503)
-    events += [await closed(instance, "user.created"), await closed(instance, "user.created")]
-    await instance.command(events[-1], "redeliver")
-    await instance.until(events[-1], "succeeded")
-    await instance.until_closed(events[-1])
+    events += [await closed(own_instance, "user.created"), await closed(own_instance, "user.created")]
+    await own_instance.command(events[-1], "redeliver")
+    await own_instance.until(events[-1], "succeeded")
+    await own_instance.until_closed(events[-1])
     inbox.fails(503)
-    waiting = await instance.send()
-    await instance.until_delivery(waiting["id"], "retrying", attempts=1)
-    await instance.command(waiting["id"], "cancel")
-    await instance.until_closed(waiting["id"])
+    waiting = await own_instance.send()
+    await own_instance.until_delivery(waiting["id"], "retrying", attempts=1)
+    await own_instance.command(waiting["id"], "cancel")
+    await own_instance.until_closed(waiting["id"])
     later = datetime.now(UTC) + timedelta(hours=1)
-    scheduled = await instance.send(deliver_at=later.isoformat())
-    await instance.until(scheduled["id"], "scheduled")
-    await instance.command(scheduled["id"], "release")
-    await instance.until_closed(scheduled["id"])
-    rows = await until_complete(instance, *events, waiting["id"], scheduled["id"])
+    scheduled = await own_instance.send(deliver_at=later.isoformat())
+    await own_instance.until(scheduled["id"], "scheduled")
+    await own_instance.command(scheduled["id"], "release")
+    await own_instance.until_closed(scheduled["id"])
+    rows = await until_complete(own_instance, *events, waiting["id"], scheduled["id"])
     assert [(row["event_id"], row["token"]) for row in rows["event_keys"]] == [(events[0], "raw:a:é")]
-    await until_rebuilt(instance, rows)
+    await until_rebuilt(own_instance, rows)
 
 
-async def test_a_large_event(instance: Instance, inbox: Receiver) -> None:
+async def test_a_large_event(own_instance: Instance, inbox: Receiver) -> None:
     """It fails in one part, and is redelivered there."""
-    await crowd(instance, inbox.url, 130)
+    await crowd(own_instance, inbox.url, 130)
     inbox.fails(503)
-    event_id = await closed(instance)
-    await instance.command(event_id, "retry")
-    await instance.until(event_id, "succeeded")
-    await instance.until_closed(event_id)
-    await until_rebuilt(instance, await until_complete(instance, event_id), but=("finished_at",))
+    event_id = await closed(own_instance)
+    await own_instance.command(event_id, "retry")
+    await own_instance.until(event_id, "succeeded")
+    await own_instance.until_closed(event_id)
+    await until_rebuilt(own_instance, await until_complete(own_instance, event_id), but=("finished_at",))
 
 
-async def test_a_complete_index_stays_as_it_is(instance: Instance, inbox: Receiver) -> None:
-    await instance.webhook(inbox.url)
-    event_id = await closed(instance)
-    before = await until_complete(instance, event_id)
-    assert await reindex_of(instance).run(datetime.now(UTC) - HOUR_AGO) == 0
-    assert await all_rows(instance) == before
+async def test_a_complete_index_stays_as_it_is(own_instance: Instance, inbox: Receiver) -> None:
+    await own_instance.webhook(inbox.url)
+    event_id = await closed(own_instance)
+    before = await until_complete(own_instance, event_id)
+    assert await reindex_of(own_instance).run(datetime.now(UTC) - HOUR_AGO) == 0
+    assert await all_rows(own_instance) == before
 
 
-async def test_what_is_older_than_the_retention_is_not_counted_again(instance: Instance, inbox: Receiver) -> None:
+async def test_what_is_older_than_the_retention_is_not_counted_again(own_instance: Instance, inbox: Receiver) -> None:
     """Temporal keeps events for longer than the index, as in a namespace that `migrate` may not change."""
-    webhook = await instance.webhook(inbox.url)
-    event_id = await closed(instance)
-    run = await share(instance, [event_to(webhook, id="e0", tenant=instance.tenant)])
+    webhook = await own_instance.webhook(inbox.url)
+    event_id = await closed(own_instance)
+    run = await share(own_instance, [event_to(webhook, id="e0", tenant=own_instance.tenant)])
     await run.result()
     for id_ in (event_id, "e0"):
-        await until_indexed(instance, id_)
-    await until_counted(instance, 1, "Completed")
+        await until_indexed(own_instance, id_)
+    await until_counted(own_instance, 1, "Completed")
     await until_listed(run)
-    await instance.store.index.expire(datetime.now(UTC) + timedelta(minutes=1), timedelta(days=-1))
-    before = await all_rows(instance)
+    await own_instance.store.index.expire(datetime.now(UTC) + timedelta(minutes=1), timedelta(days=-1))
+    before = await all_rows(own_instance)
     assert before["events"] == []
-    reindex = reindex_of(instance, retention=timedelta())
+    reindex = reindex_of(own_instance, retention=timedelta())
     assert await reindex.run(datetime.now(UTC) - HOUR_AGO) == 0
-    assert await all_rows(instance) == before
+    assert await all_rows(own_instance) == before
 
 
-async def test_open_events_from_before(instance: Instance, inbox: Receiver) -> None:
+async def test_open_events_from_before(own_instance: Instance, inbox: Receiver) -> None:
     """Those that were open at the begin are rebuilt too, others not."""
-    await instance.webhook(inbox.url, retry=PATIENT)
-    before = await closed(instance)
+    await own_instance.webhook(inbox.url, retry=PATIENT)
+    before = await closed(own_instance)
     inbox.fails(503)
-    event = await instance.send()
-    await instance.until_delivery(event["id"], "retrying", attempts=1)
-    await until_complete(instance, before, event["id"])
+    event = await own_instance.send()
+    await own_instance.until_delivery(event["id"], "retrying", attempts=1)
+    await until_complete(own_instance, before, event["id"])
     await asyncio.sleep(0.1)
     since = datetime.now(UTC)
-    await until_counted(instance, 2)
-    await empty(instance)
-    await reindex_of(instance).run(since)
-    assert await indexed(instance, event["id"]) == derived(await instance.event(event["id"]))
-    assert (await indexed(instance, before))["status"] is None
+    await until_counted(own_instance, 2)
+    await empty(own_instance)
+    await reindex_of(own_instance).run(since)
+    assert await indexed(own_instance, event["id"]) == derived(await own_instance.event(event["id"]))
+    assert (await indexed(own_instance, before))["status"] is None
 
 
 async def until_counted(instance: Instance, count: int, status: str | None = None) -> None:
