@@ -174,6 +174,17 @@ async def test_the_events_of_a_run_that_was_terminated_before_its_start_are_canc
     assert (await idle_instance.event("e0"))["workflow_id"] == run.handle.id
 
 
+async def test_signals_before_its_start_do_not_hide_that_a_terminated_run_took_no_step(idle_instance: Instance) -> None:
+    """With them, its history is as long as that of a run with a step; but it cannot be queried."""
+    webhook = await idle_instance.webhook("https://acme.example/hook")
+    run = await share(idle_instance, [event_to(webhook, id="e0", tenant=idle_instance.tenant)])
+    for _ in range(3):
+        await run.handle.signal("hold")
+    await run.handle.terminate()
+    event = await idle_instance.event("e0")
+    assert (event["status"], event["workflow_id"]) == ("cancelled", run.handle.id)
+
+
 async def test_an_event_without_its_claim_is_found_in_the_list_of_temporal(instance: Instance, inbox: Receiver) -> None:
     """Temporal lists the run by the ids of its events. The same id of another tenant is another event."""
     webhook = await instance.webhook(inbox.url)
