@@ -342,6 +342,7 @@ async def test_a_list_can_be_used_by_keyboard_and_fits_a_narrow_page(chromium: B
     event = await instance.send("a." + "long-type-" * 12)
     await until_indexed(instance, event["id"])
     async with reading(chromium, instance, scheme="dark", width=360) as page:
+        await expect(page.get_by_label("API key")).to_be_focused()
         await page.keyboard.type(KEY)
         await page.keyboard.press("Enter")
         await page.wait_for_url("**/events")
