@@ -1,6 +1,8 @@
 """Bulk work on very many events continues as a new run now and then, and keeps its state."""
 
 import asyncio
+from itertools import chain, repeat
+from unittest.mock import AsyncMock
 
 import pytest
 from holding import event_ids, farthest, send_many, until_held, until_listed
@@ -11,6 +13,7 @@ from activities import recovery as recovery_activities
 from activities import release as release_activities
 from hookkeeper import ids
 from hookkeeper.messages.bulk_work import ReleaseState
+from hookkeeper.temporal.bulk.recoveries import Recoveries
 from instances import Instance
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
@@ -95,11 +98,16 @@ async def test_a_recovery_can_be_steered_however_often_it_was(
     job = (await idle_instance.http.post(f"/v1/webhooks/{webhook}/recover", json={"since": LONG_AGO})).json()
     workflow_id = str(ids.recovery_workflow_id(job["id"]))
     await idle_instance.temporal.get_workflow_handle(workflow_id).signal("pause")
+    first_run = await idle_instance.temporal.get_workflow_handle(workflow_id).describe()
     async with idle_instance.working():
         async with asyncio.timeout(WAIT_TIMEOUT):
             while await runs_of(idle_instance, workflow_id) < 2:
                 assert (await idle_instance.http.post(f"/v1/recoveries/{job['id']}/pause")).status_code == 202
         assert counts(await until(idle_instance, job, "paused")) == (1, 0, 0, 0)
+        present = await idle_instance.temporal.get_workflow_handle(workflow_id).describe()
+        with monkeypatch.context() as stale:  # the run has continued as a new one after it was found
+            stale.setattr(Recoveries, "_run_of", AsyncMock(side_effect=chain([first_run], repeat(present))))
+            assert (await idle_instance.http.post(f"/v1/recoveries/{job['id']}/pause")).status_code == 202
         assert (await idle_instance.http.post(f"/v1/recoveries/{job['id']}/cancel")).status_code == 202
         await until(idle_instance, job, "cancelled")
     assert len(inbox.requests) == 1

@@ -80,9 +80,10 @@ class Recoveries:
         """
         async with translated_errors(not_found=UnknownRecovery):
             run = await self._run_of(recovery)
-            if run.status == WorkflowExecutionStatus.RUNNING:
+            while run.status == WorkflowExecutionStatus.RUNNING:
                 with not_found_suppressed():
                     return await handle_of(self._client, run).signal(command)
+                run = await self._run_of(recovery)  # it has ended meanwhile, or has continued as a new run
             raise Refused(f"cannot {command}: the recovery has ended")
 
     async def page(
