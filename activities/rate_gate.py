@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from activities.webhook_concurrency import WebhookConcurrency
 from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.outcomes import Outcome, ReservedTime
-from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.health import HealthStore
+from hookkeeper.registry.models import HANGING_RATE, Webhook
 from hookkeeper.registry.reserved_times import ReservedTimes
 
 RETURN_RATE = 10.0
@@ -35,9 +36,10 @@ MAX_PACED = 1000
 class RateGate:
     """Defers requests that may not be made now. `now` is Temporal's time."""
 
-    def __init__(self, times: ReservedTimes, max_concurrent: int) -> None:
+    def __init__(self, times: ReservedTimes, health: HealthStore, max_concurrent: int) -> None:
         """`max_concurrent`: requests to one webhook at once in this process."""
         self._times = times
+        self._health = health
         self._next: dict[str, datetime] = {}
         """When this process may make the next request to a webhook with a rate."""
         self.concurrency = WebhookConcurrency(max_concurrent)
@@ -68,10 +70,16 @@ class RateGate:
     async def defer_by_concurrency(self, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:
         """Return the outcome of a request that exceeds the concurrency limit of its webhook.
 
-        Such requests return at as many a second as the webhook accepts, or takes: a slow endpoint keeps its pace, and
-        one that hangs is slowed down when its first requests have timed out.
+        Such requests return at as many a second as the webhook accepts, or takes: a slow endpoint keeps its pace. One
+        that hangs is slowed down before its first requests have timed out: until it answers, new events wait for their
+        times without an attempt.
         """
-        return await self._defer(request, webhook, now, self.concurrency.pace(webhook.id))
+        pace = self.concurrency.pace(webhook.id)
+        if self.concurrency.hangs(webhook.id):
+            pace = min(pace, HANGING_RATE)
+            if not webhook.is_hanging:
+                await self._health.note_hanging(webhook.id)
+        return await self._defer(request, webhook, now, pace)
 
     async def defer_by_tenant(self, request: AttemptRequest, webhook: Webhook, now: datetime) -> Outcome:
         """Return the outcome of a request that its tenant's limits prevented."""

@@ -9,6 +9,8 @@ from statistics import fmean
 
 STALL_SECONDS = 2.0
 """A webhook hangs if all its slots are taken and no request has ended for this time."""
+HANG_SECONDS = 5.0
+"""Age of the latest request of a webhook whose slots are all taken, from which on new events do not try any more."""
 MIN_AGE, MAX_AGE = 1.0, 60.0
 """Bounds, in seconds, of the mean age of a webhook's requests in flight, from which its pace is computed."""
 
@@ -48,6 +50,11 @@ class WebhookConcurrency:
         begun = self._begun[webhook_id].values() if webhook_id in self._begun else ()
         age = self._clock() - fmean(begun) if begun else 0.0
         return self.limit / min(max(age, MIN_AGE), MAX_AGE)
+
+    def hangs(self, webhook_id: str) -> bool:
+        """Return whether all slots of the webhook are taken, and no request has ended for a longer time."""
+        begun = self._begun[webhook_id].values() if webhook_id in self._begun else ()
+        return len(begun) >= self.limit and self._clock() - max(begun) >= HANG_SECONDS
 
     async def _wait(self, webhook_id: str) -> bool:
         """Wait until a request leaves its slot to this one; return False if the webhook hangs."""

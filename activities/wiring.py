@@ -119,7 +119,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
         batches,
         clients.guarded,
         renderer,
-        RateGate(store.reserved_times, settings.max_concurrent_per_webhook),
+        RateGate(store.reserved_times, store.health, settings.max_concurrent_per_webhook),
         memory,
         send_traceparent=settings.send_traceparent,
     )

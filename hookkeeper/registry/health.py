@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, case, literal, select, update
+from sqlalchemy import ColumnElement, Select, case, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only
 
 from hookkeeper.policy import HealthDefaults, HealthStatus
 from hookkeeper.registry.audit import AuditEntry, add_entry
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.models import Failure, UtcDateTime, Webhook
+from hookkeeper.registry.models import HANGING_AFTER, Failure, UtcDateTime, Webhook
 from hookkeeper.registry.targets import part_of, targets_of
 
 RECORDING_INTERVAL = timedelta(minutes=1)
@@ -121,6 +121,12 @@ class HealthStore:
                     if change.began or change.reached or change.recovered or change.disabled:
                         changes.append(change)
         return changes
+
+    async def note_hanging(self, webhook_id: str) -> None:
+        """Let the webhook count as hanging before its requests have timed out, until one of them succeeds."""
+        few = func.coalesce(Webhook.timeouts, 0) < HANGING_AFTER
+        async with self._database.write() as session:
+            await session.execute(update(Webhook).where(Webhook.id == webhook_id, few).values(timeouts=HANGING_AFTER))
 
     async def enable(self, webhook_id: str, at: datetime) -> bool:
         """Enable a webhook that was disabled for failures; return whether it is enabled now."""

@@ -17,11 +17,12 @@ from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.search_terms import Key, keys_of, keys_of_channels
 from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.outcomes import ReservedTime
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.catalogue import EventRules
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.matching import MatchingWebhook, hears
-from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.models import HANGING_RATE, Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
 from hookkeeper.sandbox.pool import Sandbox
@@ -42,6 +43,8 @@ ACCEPT_TIMEOUT = 4.8
 """Seconds. Within five, a client knows whether its event is in Temporal."""
 MAX_TARGETS = 1000
 """Targets of an event: Temporal takes no more than 2 MB to start a run, and what is shown of it stays under 512 KiB."""
+MAX_RESERVED = 10
+"""Webhooks that hang for which accepting an event reserves times."""
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """A `deliver_at` this far in the past comes from a clock that is a little off: the event is delivered now."""
 MAX_AHEAD = timedelta(days=366)
@@ -136,8 +139,10 @@ class EventIngest:
         order_keys = await self._order_keys(webhooks, outgoing)
         if in_batch is not None and any(webhook.ordered for webhook in webhooks):
             await asyncio.wait([in_batch.earlier])
+        is_due = event.deliver_at is None
+        slots = await self._slots(webhooks, now) if is_due else {}
         run = NewRun(
-            self._input(event, event_id, now, deliveries_to(webhooks, order_keys, is_due=event.deliver_at is None)),
+            self._input(event, event_id, now, deliveries_to(webhooks, order_keys, slots, is_due=is_due)),
             size,
             has_own_id=event.id is not None,
             expected=_expected(webhooks, now),
@@ -222,6 +227,18 @@ class EventIngest:
         keys = zip(expressions, answers, strict=True)
         return {webhook_id: answer for webhook_id, answer in keys if not isinstance(answer, ContentError)}
 
+    async def _slots(self, webhooks: Sequence[MatchingWebhook], now: datetime) -> dict[str, ReservedTime]:
+        """Reserve the times of the first requests to webhooks that hang: an attempt before would only be deferred.
+
+        Each is a transaction. If there are many, the first attempts reserve the rest.
+        """
+        slots: dict[str, ReservedTime] = {}
+        for webhook in [each for each in webhooks if each.is_hanging and not each.ordered][:MAX_RESERVED]:
+            rate = webhook.current_rate or HANGING_RATE
+            at = await self._store.reserved_times.reserve(webhook.id, max(now, webhook.throttled_until or now), rate)
+            slots[webhook.id] = ReservedTime(at=at, rate=rate)
+        return slots
+
     def _input(
         self,
         event: NewEvent,
@@ -268,14 +285,19 @@ async def _in_time() -> AsyncIterator[None]:
 
 
 def deliveries_to(
-    webhooks: Sequence[MatchingWebhook], order_keys: Mapping[str, str], *, is_due: bool
+    webhooks: Sequence[MatchingWebhook],
+    order_keys: Mapping[str, str],
+    slots: Mapping[str, ReservedTime],
+    *,
+    is_due: bool,
 ) -> tuple[Delivery, ...]:
-    """Return a delivery for each target of each webhook, with the keys of ordered webhooks.
+    """Return a delivery for each target of each webhook, with the keys of ordered webhooks, and the times that are
+    reserved for the first requests.
 
     Raises Invalid for too many.
     """
     deliveries = tuple(
-        _in_line(delivery, webhook.ordered, order_keys.get(webhook.id, NO_KEY), is_due)
+        _in_line(_at_slot(delivery, slots), webhook.ordered, order_keys.get(webhook.id, NO_KEY), is_due)
         for webhook in webhooks
         for delivery in deliveries_of(webhook)
     )
@@ -311,6 +333,13 @@ def _in_line(delivery: Delivery, ordered: OrderPolicy | None, key: str, is_due: 
         return delivery
     line = ids.line_of(delivery.webhook_id, key)
     return delivery.model_copy(update={"ordered": ordered, "line": line, "enqueued": is_due})
+
+
+def _at_slot(delivery: Delivery, slots: Mapping[str, ReservedTime]) -> Delivery:
+    slot = slots.get(delivery.webhook_id)
+    if slot is None or delivery.channel != "webhook":
+        return delivery
+    return delivery.model_copy(update={"slot": slot, "next_attempt_at": slot.at})
 
 
 def deliveries_of(webhook: Webhook | MatchingWebhook, *, manual: bool = False) -> list[Delivery]:

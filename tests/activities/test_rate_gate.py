@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from activities.rate_gate import RETURN_RATE, RateGate
+from activities.webhook_concurrency import WebhookConcurrency
 from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.outcomes import ReservedTime
-from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.health import AttemptResult
+from hookkeeper.registry.models import HANGING_RATE, Webhook
 from hookkeeper.registry.store import Store
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -30,13 +32,13 @@ async def gate(store: Store, webhook: Webhook, **fields: Any) -> RateGate:
         setattr(webhook, name, value)
     await store.webhooks.add(webhook)
     await store.reserved_times.reserve(webhook.id, NOW, 0.5)
-    return RateGate(store.reserved_times, CONCURRENT)
+    return RateGate(store.reserved_times, store.health, CONCURRENT)
 
 
 async def test_the_first_request_is_made_at_once_and_the_next_at_their_times(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook(rate_limit=0.5)
     await store.webhooks.add(webhook)
-    gated = RateGate(store.reserved_times, CONCURRENT)
+    gated = RateGate(store.reserved_times, store.health, CONCURRENT)
     assert await gated.defer_by_rate(REQUEST, webhook, NOW) is None
     for wait in (2.0, 4.0):
         outcome = await gated.defer_by_rate(REQUEST, webhook, NOW)
@@ -152,6 +154,25 @@ async def test_requests_over_the_concurrency_limit_return_as_fast_as_the_webhook
 async def test_requests_over_a_tenants_limit_return_later(store: Store, make_webhook: Make) -> None:
     webhook = make_webhook()
     await store.webhooks.add(webhook)
-    gated = RateGate(store.reserved_times, CONCURRENT)
+    gated = RateGate(store.reserved_times, store.health, CONCURRENT)
     times = [(await gated.defer_by_tenant(REQUEST, webhook, NOW)).slot for _ in range(2)]
     assert waits(*times) == pytest.approx([1.0, 1.0 + 1 / RETURN_RATE], abs=0.001)
+
+
+async def test_a_webhook_whose_slots_are_all_taken_for_long_counts_as_hanging(store: Store, make_webhook: Make) -> None:
+    """Its first requests have not timed out yet. A success begins anew."""
+    webhook = make_webhook()
+    await store.webhooks.add(webhook)
+    seconds = 1000.0
+    gated = RateGate(store.reserved_times, store.health, 2)
+    gated.concurrency = WebhookConcurrency(2, lambda: seconds)
+    async with gated.concurrency.slot(webhook.id), gated.concurrency.slot(webhook.id):
+        for age, hangs in ((4.9, False), (5.0, True)):
+            seconds = 1000.0 + age
+            outcome = await gated.defer_by_concurrency(REQUEST, webhook, NOW)
+            assert outcome.slot and outcome.slot.rate == pytest.approx(min(HANGING_RATE, 2 / age))
+            (matching,) = await store.webhooks.matching(webhook.tenant, "order.paid")
+            assert matching.is_hanging is hangs
+    await store.health.record([AttemptResult(webhook.id, "succeeded", NOW)])
+    (matching,) = await store.webhooks.matching(webhook.tenant, "order.paid")
+    assert not matching.is_hanging

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from hookkeeper.registry.database import TURN_TIMEOUT
+from hookkeeper.registry.models import HANGING_RATE
 from instances import Instance
 from receivers import Answer, Receiver, Request, receiver
 from timeouts import WAIT_TIMEOUT
@@ -49,6 +50,23 @@ async def queues(instance: Instance, event_id: str) -> list[str]:
     history = await instance.run(event_id).fetch_history()
     scheduled = [event for event in history.events if event.HasField("activity_task_scheduled_event_attributes")]
     return [activity.activity_task_scheduled_event_attributes.task_queue.name for activity in scheduled]
+
+
+async def test_events_of_a_webhook_that_hangs_wait_for_their_times_without_an_attempt(
+    instance: Instance, inbox: Receiver
+) -> None:
+    webhook = await instance.webhook(inbox.url)
+    await instance.store.health.note_hanging(webhook["id"])
+    begin = time.monotonic()
+    sent = [await instance.send() for _ in range(3)]
+    waiting = (await instance.http.get(f"/v1/events/{sent[2]['id']}")).json()["deliveries"][0]
+    assert waiting["next_attempt_at"]
+    await inbox.got(3)
+    assert max(request.at for request in inbox.requests) - begin > 2 / HANGING_RATE - 0.05
+    for event in sent:
+        (delivery,) = (await instance.until_final(event["id"]))["deliveries"]
+        assert (delivery["status"], len(delivery["attempts"])) == ("succeeded", 1)
+        assert len(await queues(instance, event["id"])) == 1, "an activity has put the event off"
 
 
 async def test_a_limit_set_later_counts_at_once(idle_instance: Instance, inbox: Receiver) -> None:
