@@ -4,7 +4,7 @@ Both do the same. An update is refused if the command makes no sense; a signal i
 `hookkeeper.commands` has the rules and the descriptions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from temporalio import workflow
@@ -34,12 +34,14 @@ class Commands:
         deliver_at: DeliverAt,
         batches: Batches,
         report: Callable[[Sequence[DeliveryState]], None],
+        until_stored: Callable[[], Awaitable[None]],
     ) -> None:
-        """`report`: called with the deliveries that a command has changed."""
+        """`report`: called with the deliveries that a command has changed. `until_stored`: called after an update."""
         self._deliveries = deliveries
         self._deliver_at = deliver_at
         self._batches = batches
         self._report = report
+        self._until_stored = until_stored
         self._is_closed = False
 
     def close(self) -> None:
@@ -52,6 +54,11 @@ class Commands:
             self.apply(command, delivery)
         except (Refused, RunIsClosing, UnknownDelivery) as refusal:
             workflow.logger.warning("signal %s ignored: %r", command, refusal)
+
+    async def update(self, command: Command, delivery: str | None) -> None:
+        """Apply a command that is not in the history yet."""
+        self.apply(command, delivery)
+        await self._until_stored()
 
     def apply(self, command: Command, delivery: str | None) -> None:
         """Apply a command to one delivery, or to all that it can be applied to."""
@@ -113,8 +120,8 @@ def update_handler(command: Command) -> Callable[..., Any]:
     """Make the update handler of a command, and its validator."""
 
     @workflow.update(name=command, description=COMMANDS[command].summary)
-    def handle(self, delivery: str | None = None) -> None:  # type: ignore[no-untyped-def]
-        self.commands.apply(command, delivery)
+    async def handle(self, delivery: str | None = None) -> None:  # type: ignore[no-untyped-def]
+        await self.commands.update(command, delivery)
 
     @handle.validator
     def check(self, delivery: str | None = None) -> None:  # type: ignore[no-untyped-def]

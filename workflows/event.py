@@ -67,7 +67,9 @@ class EventWorkflow:
         self._batches = Batches(event)
         self._alerts = Alerts(event)
         self._turns = Turns(event, self._deliveries.values(), self._recorded, self._has_to_continue_as_new)
-        self.commands = Commands(self._deliveries, self._deliver_at, self._batches, self._report)
+        self.commands = Commands(
+            self._deliveries, self._deliver_at, self._batches, self._report, self._records.until_stored
+        )
         self._cancel_requested = False
         self._finished_at: datetime | None = None
 
@@ -85,7 +87,8 @@ class EventWorkflow:
         await delivering
         if not self._is_over():
             await self._until_recorded()
-            workflow.continue_as_new(self._carried_over())
+            if not self._is_over():
+                workflow.continue_as_new(self._carried_over())
         return await self._close()
 
     async def _work(self) -> None:
@@ -245,7 +248,9 @@ class EventWorkflow:
         await closing
 
     async def _until_recorded(self) -> None:
-        self._cancel_requested |= await timers.uninterrupted(lambda: self._records.is_done)
+        self._cancel_requested |= await timers.uninterrupted(
+            lambda: self._records.is_done and workflow.all_handlers_finished()
+        )
 
     def _status(self) -> EventStatus:
         records = tuple(delivery.record for delivery in self._deliveries.values())
@@ -296,9 +301,10 @@ class EventWorkflow:
     redeliver = update_handler("redeliver")
 
     @workflow.update(name=temporal_names.RESCHEDULE, description="Move a scheduled event to another time.")
-    def reschedule(self, deliver_at: datetime) -> None:
+    async def reschedule(self, deliver_at: datetime) -> None:
         self._deliver_at.move(deliver_at)
         self._record(())
+        await self._records.until_stored()
 
     @reschedule.validator
     def check_reschedule(self, deliver_at: datetime) -> None:

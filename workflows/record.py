@@ -1,7 +1,7 @@
 """Record what a run decides in the rows of its events, by a local activity: lists, statistics and streams read them.
 
 A step is recorded before the run waits for the next one, or closes. Changes that come while a record is being written
-go together into the next one.
+go together into the next one. What follows from an update is recorded once the history has it.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from activities.runs import RunActivities
 from hookkeeper import ids
 from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport, progress_of, report_of
+from workflows import timers
 from workflows.activities import INTERNAL_RETRY
 from workflows.visibility import run_number
 
@@ -29,12 +30,23 @@ class Recorder:
     def __init__(self) -> None:
         self._waiting: list[RunReport] = []
         self._writing: asyncio.Task[None] | None = None
+        self._storing: asyncio.Task[None] | None = None
+        """Ends when the history has the latest update."""
 
     def put(self, report: RunReport) -> None:
         """Write the report soon."""
         self._waiting.append(report)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
+
+    async def until_stored(self) -> None:
+        """Wait until the history has the update that has just been applied, and record nothing of it before.
+
+        Temporal forgets an update if it dies before the end of the workflow task that applies it, and a local activity
+        runs within that task. The next one, which the timer brings, comes after it.
+        """
+        self._storing = asyncio.create_task(timers.sleep(timers.SHORTEST, "the command is stored, then recorded"))
+        await self._storing
 
     @property
     def is_done(self) -> bool:
@@ -44,6 +56,8 @@ class Recorder:
     async def _write(self) -> None:
         while self._waiting:
             reports, self._waiting = tuple(self._waiting), []
+            if self._storing:
+                await self._storing
             await workflow.execute_local_activity_method(
                 RunActivities.record,
                 reports,

@@ -117,7 +117,7 @@ class SharedRunWorkflow:
         if await timers.uninterrupted(work.done):
             workflow.logger.warning("cancellation ignored: cancel the events of this run instead")
         result = await work
-        await workflow.wait_condition(lambda: self._records.is_done)
+        await workflow.wait_condition(lambda: self._records.is_done and workflow.all_handlers_finished())
         return result
 
     async def _deliver(self) -> SharedRunResult:
@@ -204,11 +204,12 @@ class SharedRunWorkflow:
         return None if event.is_elsewhere else event.state
 
     @workflow.update(name=temporal_names.COMMAND, description="Apply a command to one event.")
-    def command(self, command: SharedCommand) -> None:
+    async def command(self, command: SharedCommand) -> None:
         event = self._event(command.event)
         for delivery in self._select(command):
             APPLY[command.command](event.deliveries[delivery])
         self._report(event)
+        await self._records.until_stored()
 
     @command.validator
     def check_command(self, command: SharedCommand) -> None:

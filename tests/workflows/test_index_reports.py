@@ -1,10 +1,16 @@
 """The index follows every change of an event: what a run reports is what the API shows."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowHandle
 
 from claimed_runs import share
 from crowds import crowd
+from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.policy import RetryPolicy
 from index_rows import indexed, until_indexed
 from instances import Instance
@@ -12,6 +18,89 @@ from receivers import Answer, Receiver
 from shared_runs import event_to
 
 PATIENT = RetryPolicy(schedule=(3600,)).model_dump()
+
+
+class RecordSpy:
+    """Notes how many updates the history of a run has at each of its records."""
+
+    def __init__(self, instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.records: list[tuple[RunReport, int]] = []
+        self._instance = instance
+        self._write = instance.store.rows.write
+        monkeypatch.setattr(instance.store.rows, "write", self.write)
+
+    async def write(self, reports: Sequence[RunReport]) -> object:
+        mine = [report for report in reports if report.tenant == self._instance.tenant and report.as_of > BEGINNING]
+        for report in mine:
+            run = report.progress.shared_run
+            handle = self._instance.temporal.get_workflow_handle(run) if run else self._instance.run(report.event_id)
+            self.records.append((report, await updates(handle)))
+        return await self._write(reports)
+
+
+async def updates(run: WorkflowHandle[object, object]) -> int:
+    """Count the updates in the history of a run."""
+    accepted = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+    return sum(event.event_type == accepted for event in (await run.fetch_history()).events)
+
+
+async def test_a_command_is_in_the_history_before_it_is_in_the_rows(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A local activity runs before its workflow task has ended. If Temporal died then, it would forget the command."""
+    await instance.webhook(inbox.url, retry=PATIENT)
+    inbox.otherwise = Answer(500)
+    later = [(datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (1, 2)]
+    for commands, times in (
+        (("hold", "release"), {}),
+        (("retry",), {}),
+        (("redeliver",), {}),
+        (("cancel",), {}),
+        (("reschedule", "release"), {"deliver_at": later[0]}),
+    ):
+        event_id = (await instance.send(**times))["id"]
+        await instance.until_delivery(event_id, "pending" if times else "retrying")
+        await until_indexed(instance, event_id)
+        spy = RecordSpy(instance, monkeypatch)
+        for number, command in enumerate(commands, start=1):
+            body = {"deliver_at": later[1]} if command == "reschedule" else {}
+            path, query = f"/v1/events/{event_id}/{command}", {"tenant": instance.tenant}
+            assert (await instance.http.post(path, params=query, json=body)).status_code == 202
+            found = [in_history for report, in_history in spy.records if report.event_id == event_id]
+            assert found[-1:] == [number], command
+            assert min(found) > 0, command
+
+
+async def test_what_else_a_run_records_in_the_same_step_waits_for_the_command(
+    idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record has the status of its event, in which the command counts."""
+    await idle_instance.webhook(inbox.url)
+    event_id = (await idle_instance.send())["id"]
+    spy = RecordSpy(idle_instance, monkeypatch)
+    held = asyncio.create_task(idle_instance.run(event_id).execute_update("hold"))
+    await asyncio.sleep(0.5)  # nothing shows that the server has the update
+    async with idle_instance.working():
+        await held
+        await idle_instance.until_delivery(event_id, "held")
+    assert any(report.progress.needs_attention for report, _ in spy.records)
+    assert all(in_history for report, in_history in spy.records if report.progress.needs_attention)
+
+
+async def test_a_command_to_a_shared_run_is_in_its_history_before_it_is_in_the_rows(
+    idle_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = await idle_instance.webhook(inbox.url)
+    gate = asyncio.Event()
+    inbox.otherwise = Answer(gate=gate)
+    spy = RecordSpy(idle_instance, monkeypatch)
+    async with idle_instance.working():
+        run = await share(idle_instance, [event_to(webhook, id="held", tenant=idle_instance.tenant)])
+        await inbox.got(1)
+        assert (await idle_instance.command("held", "hold")).status_code == 202
+        assert [in_history for _, in_history in spy.records] == [1]
+        gate.set()
+        await run.result()
 
 
 async def test_the_index_has_an_event_that_no_worker_has_started(instance: Instance, inbox: Receiver) -> None:
