@@ -258,3 +258,18 @@ async def another_process(
     ):
         yield Instance(temporal, store, chosen, gateway, http, app, instance.tenant)
     await store.close()
+
+
+@asynccontextmanager
+async def without_registry(instance: Instance) -> AsyncIterator[None]:
+    """Take the registry's database away for as long as the block, and put something unusable in its place."""
+    database = Path(instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
+    aside = database.with_suffix(".aside")
+    await instance.store.close()
+    database.rename(aside)
+    database.mkdir()
+    try:
+        yield
+    finally:
+        database.rmdir()
+        aside.rename(database)

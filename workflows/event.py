@@ -9,7 +9,7 @@ This code is permanent: open runs replay it with every later version. Each chang
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -18,7 +18,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.runs import RunActivities
 from hookkeeper import error_types, temporal_names
-from hookkeeper.commands import Refused
+from hookkeeper.commands import Refused, RunIsClosing
 from hookkeeper.messages.event import (
     CancelledRun,
     Delivery,
@@ -77,19 +77,23 @@ class EventWorkflow:
     async def run(self, event: EventInput) -> EventState:
         """Deliver the event; return its final state, or fail or cancel with it."""
         delivering = asyncio.create_task(self._work())
+        await self._until(delivering.done)
+        await delivering
+        if not self._is_over():
+            await self._until(lambda: self._records.is_done and workflow.all_handlers_finished())
+        if not self._is_over():
+            workflow.continue_as_new(self._carried_over())
+        return await self._close()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition. Cancel the deliveries if the run is cancelled meanwhile."""
         try:
-            await workflow.wait_condition(delivering.done)
+            await workflow.wait_condition(condition)
         except asyncio.CancelledError:
             self._cancel_requested = True
             await self.commands.signal("cancel", None)
             self._alerts.stop()
-            await workflow.wait_condition(delivering.done)
-        await delivering
-        if not self._is_over():
-            await self._until_recorded()
-            if not self._is_over():
-                workflow.continue_as_new(self._carried_over())
-        return await self._close()
+            await workflow.wait_condition(lambda: condition() and self._alerts.are_done)
 
     async def _work(self) -> None:
         await asyncio.gather(self._start_siblings(), self._deliver())
@@ -248,9 +252,7 @@ class EventWorkflow:
         await closing
 
     async def _until_recorded(self) -> None:
-        self._cancel_requested |= await timers.uninterrupted(
-            lambda: self._records.is_done and workflow.all_handlers_finished()
-        )
+        self._cancel_requested |= await timers.uninterrupted(lambda: self._records.is_done)
 
     def _status(self) -> EventStatus:
         records = tuple(delivery.record for delivery in self._deliveries.values())
@@ -308,6 +310,10 @@ class EventWorkflow:
 
     @reschedule.validator
     def check_reschedule(self, deliver_at: datetime) -> None:
+        if self._is_over():
+            raise RunIsClosing
+        if deliver_at.tzinfo is None:
+            raise Refused("the time has no time zone")
         if not self._deliver_at.is_pending:
             raise Refused("the event is not scheduled: its delivery has begun")
 

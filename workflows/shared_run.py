@@ -114,11 +114,11 @@ class SharedRunWorkflow:
         if run.finished:  # it replaces a run of which an event was erased
             return SharedRunResult(finished=run.finished)
         work = asyncio.create_task(self._deliver())
-        if await timers.uninterrupted(work.done):
+        if await timers.uninterrupted(
+            lambda: work.done() and self._records.is_done and workflow.all_handlers_finished()
+        ):
             workflow.logger.warning("cancellation ignored: cancel the events of this run instead")
-        result = await work
-        await workflow.wait_condition(lambda: self._records.is_done and workflow.all_handlers_finished())
-        return result
+        return await work
 
     async def _deliver(self) -> SharedRunResult:
         """Make the first attempts. Events whose tenants are at their limits wait a little; then their own runs wait."""

@@ -15,13 +15,12 @@ import pytest
 from pydantic import SecretStr
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
-from test_event import without_registry
 
 import shared_runs
 from crowds import crowd
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput, Receipt
-from instances import Instance, running_instance
+from instances import Instance, running_instance, without_registry
 from mail_servers import KEY, SendGridServer, sendgrid_server
 from receivers import Answer, Receiver, receiver
 

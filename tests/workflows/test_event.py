@@ -2,21 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
 
 from hookkeeper.temporal.events import own_runs
-from instances import Instance
+from instances import Instance, without_registry
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
 from workflows.event import MAX_HISTORY_EVENTS
@@ -341,6 +340,25 @@ async def test_an_event_takes_any_number_of_commands(
     assert (await instance.until_final(event_id))["status"] == "succeeded"
 
 
+async def test_a_cancellation_counts_that_comes_before_the_run_continues_as_new(
+    own_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: a long run waits for its record, as the registry is away; it is cancelled in Temporal."""
+    instance = own_instance
+    inbox.fails(500)
+    await instance.webhook(inbox.url, retry={"schedule": [3600]})
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "retrying")
+    length = (await instance.run(event_id).describe()).history_length
+    async with without_registry(instance):
+        monkeypatch.setattr("workflows.event.MAX_HISTORY_EVENTS", length)
+        await instance.run(event_id).signal("hold")
+        await instance.until_in_history(event_id, EventType.EVENT_TYPE_TIMER_CANCELED)
+        await instance.run(event_id).cancel()
+    assert (await instance.until_final(event_id))["status"] == "cancelled"
+    await instance.until_cancelled(event_id)
+
+
 @pytest.mark.parametrize(("signal", "status"), [("retry", "succeeded"), ("cancel", "cancelled")])
 async def test_a_signal_does_what_its_command_does(
     instance: Instance, inbox: Receiver, signal: str, status: str
@@ -476,6 +494,18 @@ async def test_a_scheduled_event_can_be_moved_released_and_cancelled(instance: I
     assert answer.status_code == 409
 
 
+async def test_a_time_without_a_zone_is_refused(instance: Instance, inbox: Receiver) -> None:
+    """The API takes none, but Temporal's own tools send what they are given."""
+    await instance.webhook(inbox.url)
+    deliver_at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    event_id = (await instance.send(deliver_at=deliver_at))["id"]
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await instance.run(event_id).execute_update("reschedule", "2030-01-01T00:00:00")
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert refused.value.cause.type == "Refused"
+    assert datetime.fromisoformat((await instance.event(event_id))["deliver_at"]) < datetime(2030, 1, 1, tzinfo=UTC)
+
+
 async def test_a_redelivery_beside_another_one_keeps_all_attempts(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -544,18 +574,3 @@ async def test_a_run_survives_the_death_of_its_worker(idle_instance: Instance, i
     async with idle_instance.working():
         event = await idle_instance.until_final(accepted["id"])
     assert (event["status"], codes(event)) == ("succeeded", [500, 200])
-
-
-@asynccontextmanager
-async def without_registry(instance: Instance) -> AsyncIterator[None]:
-    """Take the registry's database away for as long as the block, and put something unusable in its place."""
-    database = Path(instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
-    aside = database.with_suffix(".aside")
-    await instance.store.close()
-    database.rename(aside)
-    database.mkdir()
-    try:
-        yield
-    finally:
-        database.rmdir()
-        aside.rename(database)

@@ -3,11 +3,13 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
@@ -15,7 +17,7 @@ from claimed_runs import share
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.temporal.events.run_state import state_of
-from instances import Instance, running_instance
+from instances import Instance, running_instance, without_registry
 from receivers import Answer, Receiver, receiver
 from shared_runs import SharedRun, event_to, start
 from timeouts import WAIT_TIMEOUT
@@ -387,6 +389,28 @@ async def test_a_cancellation_in_temporal_is_ignored(
         (name,) = {"e1", "e2"} - {result.finished[0].id}
         assert (await attempts_of(instance, name, 1)).status == "retrying"
     assert (await run.handle.describe()).status == WorkflowExecutionStatus.COMPLETED
+
+
+async def test_a_cancellation_in_temporal_is_ignored_while_a_record_is_due(idle_instance: Instance) -> None:
+    """The registry is away: a run that closed as cancelled would have no result."""
+    instance = idle_instance
+    cancelled, done = (
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED,
+        EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+    )
+    async with AsyncExitStack() as working:
+        async with without_registry(instance):
+            await working.enter_async_context(instance.working())
+            run = await start(instance, [event_to(id="e1", tenant=instance.tenant)])
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while (await run.state("e1")).status != "succeeded":
+                    await asyncio.sleep(0.05)
+                await run.handle.cancel()
+                kinds: list[int] = []
+                while cancelled not in kinds or done not in kinds[kinds.index(cancelled) :]:
+                    await asyncio.sleep(0.05)
+                    kinds = [event.event_type for event in (await run.handle.fetch_history()).events]
+        assert [state.id for state in (await run.result()).finished] == ["e1"]
 
 
 async def test_a_result_that_a_person_wrote_is_not_taken(
