@@ -41,7 +41,8 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     """Serve all task queues until the block ends."""
     queue, slots = settings.task_queue, settings.max_concurrent_activities
     temporal_time = partial(server_time, client, queue)
-    retention = RetentionTask(store.index, settings.retention, temporal_time, store.audit, settings.audit_retention)
+    kept = settings.retention, temporal_time, store.audit, settings.audit_retention, store.tenants
+    retention = RetentionTask(store.index, *kept)
     async with (
         retention.running(),
         RunRepair(client, Gateway(client, queue, store.rows), store).running(),

@@ -152,7 +152,7 @@ class RecoveryActivities:
 
 
 class TenantActivities:
-    """Raise what `RecoveryActivities` do."""
+    """Raise what `RecoveryActivities` do, and RegistryUnavailable."""
 
     def __init__(
         self, store: Store, candidates: RecoveryCandidates, schedules: Schedules, concurrency: TenantConcurrency
@@ -161,6 +161,12 @@ class TenantActivities:
         self._candidates = candidates
         self._schedules = schedules
         self._concurrency = concurrency
+
+    @activity.defn
+    async def close_tenant(self, scope: RecoveryScope) -> None:
+        """Close a tenant that is to be deleted. Idempotent."""
+        with self._concurrency.slot(scope.tenant):
+            await self._store.tenants.close(scope.tenant)
 
     @activity.defn
     async def remove_tenant(self, scope: RecoveryScope) -> None:

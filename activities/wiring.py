@@ -163,11 +163,13 @@ def _bulk_activities(temporal: Client, store: Store, settings: Settings, gateway
     release = ReleaseActivities(store, HeldDeliveries(temporal, store.index.runs_by_status), concurrency)
     candidates = RecoveryCandidates(temporal, store.index, gateway.commands, gateway.reader, gateway.erasure)
     recovery = RecoveryActivities(store, candidates, concurrency)
+    tenants = TenantActivities(store, candidates, gateway.schedules, concurrency)
     return [
         release.find_held,
         release.release_held,
         recovery.count_candidates,
         recovery.find_candidates,
         recovery.redeliver_candidates,
-        TenantActivities(store, candidates, gateway.schedules, concurrency).remove_tenant,
+        tenants.close_tenant,
+        tenants.remove_tenant,
     ]

@@ -17,6 +17,7 @@ from api.problems import (
     Conflicting,
     ContentTooLarge,
     Forbidden,
+    Gone,
     Malformed,
     Missing,
     PreconditionFailed,
@@ -37,7 +38,7 @@ from hookkeeper.registry.index.statistics import StatisticsTooLarge
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.registry.portal import TooManyPortalSessions
 from hookkeeper.registry.suppressions import TooManySuppressions
-from hookkeeper.registry.tenants import TenantExists
+from hookkeeper.registry.tenants import TenantDeleted, TenantExists
 from hookkeeper.registry.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks, UidTaken
 from hookkeeper.sandbox.children import SandboxUnavailable
 from hookkeeper.services.errors import (
@@ -70,6 +71,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     Refused,
     UnknownDelivery,
     EventTypeExists,
+    TenantDeleted,
     TenantExists,
     TooManyWebhooks,
     UidTaken,
@@ -143,6 +145,8 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return Missing(str(error))
         case NotAllowed() | TenantSuspended():
             return Forbidden(str(error))
+        case TenantDeleted():
+            return Gone(str(error))
         case NotPossible():
             return Conflicting(str(error))
         case NotKnown():

@@ -7,6 +7,7 @@ Problem
 ├── Missing 404               unknown, or another tenant's
 ├── RequestTimeout 408        the body came too slowly
 ├── Conflicting 409           not possible in the present state
+├── Gone 410                  the tenant was deleted
 ├── PreconditionFailed 412    the event was not accepted before
 ├── ContentTooLarge 413       over the limit
 ├── UriTooLong 414            over the limit
@@ -111,6 +112,12 @@ class Conflicting(Problem):
     status = 409
     kind = "conflict"
     example = "An event with id order-4711 and other content was accepted before for tenant acme."
+
+
+class Gone(Problem):
+    status = 410
+    kind = "gone"
+    example = "The tenant acme was deleted. PUT /v1/tenants/acme adds it again."
 
 
 class PreconditionFailed(Problem):

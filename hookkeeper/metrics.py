@@ -52,8 +52,8 @@ ALERT_VERDICTS = sorted({*get_args(Verdict)} - NOT_MADE)
 LIMITS: tuple[Limit, ...] = get_args(Limit)
 SOURCES: tuple[Source, ...] = get_args(Source)
 REFUSALS = (
-    *("malformed", "unauthorized", "forbidden", "request-timeout", "conflict", "not-known", "too-large", "not-json"),
-    *("invalid", "too-many-requests", "unavailable", "internal", "other"),
+    *("malformed", "unauthorized", "forbidden", "request-timeout", "conflict", "gone", "not-known", "too-large"),
+    *("not-json", "invalid", "too-many-requests", "unavailable", "internal", "other"),
 )
 """The kinds of `api.problems` that a posted event can get."""
 ERRORS = (

@@ -172,11 +172,16 @@ class BulkWorkflow(RecoveryWorkflow):
 
 @workflow.defn(name=temporal_names.TENANT_DELETION)
 class TenantDeletionWorkflow(RecoveryWorkflow):
-    """Erases the events of a tenant, then removes all else that it has, unless an event could not be erased."""
+    """Closes a tenant, erases its events, then removes all else that it has, unless an event could not be erased."""
 
     @workflow.run
     async def run(self, state: RecoveryState) -> RecoveryState:
-        """Do what a recovery does, and remove the tenant."""
+        """Close the tenant, do what a recovery does, and remove the tenant."""
+        scope = state.scope
+        if state.found is None:
+            await run_bulk_step(
+                TenantActivities.close_tenant, scope, tenant=scope.tenant, timeout=STEP_TIMEOUT, summary="close"
+            )
         return await super().run(state)
 
     async def _end(self) -> None:

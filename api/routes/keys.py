@@ -56,7 +56,7 @@ async def show_current_key(caller: CallerDep) -> CurrentKey:
     return CurrentKey(id=caller.key_id, name=caller.shown_name, tenant=caller.tenant, scopes=scopes)
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=responses(410))
 async def create_key(new: NewKey, store: StoreDep, caller: CallerDep) -> CreatedKey:
     """Create a key. Only this response contains it: Hookkeeper stores a digest."""
     key, text = await add_key(new, new_key_id(), store, caller)

@@ -102,7 +102,7 @@ router.add_api_route(
     responses={
         200: {"model": AcceptedEvent, "description": "The event was accepted before", "headers": NAMES_EVENT},
         202: {"headers": NAMES_EVENT},
-        **{status: answer | {"headers": NAMES_EVENT} for status, answer in responses(409, 412, 503).items()},
+        **{status: answer | {"headers": NAMES_EVENT} for status, answer in responses(409, 410, 412, 503).items()},
     },
     dependencies=[needs("events:write")],
     route_class_override=PostEventRoute,

@@ -50,7 +50,7 @@ A_LITTLE_AHEAD = timedelta(minutes=1)
 PathId = Annotated[str, Path(pattern=SCHEDULE_ID, description="The schedule's id")]
 
 
-@router.post("", status_code=201, responses=responses(409), dependencies=[needs("events:write")])
+@router.post("", status_code=201, responses=responses(409, 410), dependencies=[needs("events:write")])
 async def create_schedule(new: NewSchedule, service: ScheduleServiceDep, links: LinksDep) -> ScheduleView:
     """Create a schedule. Each of its events is accepted as if it were posted at that time.
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 
 from api import views
 from api.access import GuardedRoute, needs
@@ -49,6 +49,18 @@ async def change_tenant(tenant_id: Id, changes: TenantChanges, tenants: TenantsD
     return await _shown(tenants, await tenants.change(tenant_id, changes))
 
 
+@router.put(
+    "/{tenant_id}",
+    responses={201: {"model": TenantView, "description": "The tenant is new"}},
+    dependencies=[needs("admin")],
+)
+async def put_tenant(tenant_id: Id, wanted: TenantChanges, tenants: TenantsDep, response: Response) -> TenantView:
+    """Add a tenant, also one that was deleted; or change the fields that are sent of the one that is there."""
+    tenant, is_new = await tenants.put(tenant_id, wanted)
+    response.status_code = 201 if is_new else 200
+    return await _shown(tenants, tenant)
+
+
 @router.delete("/{tenant_id}", status_code=202, responses=responses(404, 409), dependencies=[needs("admin")])
 async def delete_tenant(tenant_id: Id, tenants: TenantsDep) -> RecoveryView:
     """Delete a tenant with all that it has, in the background: the answer is a recovery with the action `erase`.
@@ -56,7 +68,10 @@ async def delete_tenant(tenant_id: Id, tenants: TenantsDep) -> RecoveryView:
     It accepts no events from now on, and its keys and sessions of the portal are revoked. Its open events are
     cancelled, and all are erased; then webhooks, schedules, keys, suppressions and counters are removed. The audit log
     keeps its entries. If an event cannot be erased, the tenant stays suspended: delete it again. 409 means that its
-    deletion is running.
+    deletion is running, also after a 503, which means that it may have begun.
+
+    For the retention, requests that name the tenant are answered with 410: neither an event nor a webhook adds it
+    again. `PUT` and `POST /v1/tenants` do.
     """
     return views.recovery(await tenants.delete(tenant_id))
 

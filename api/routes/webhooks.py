@@ -47,7 +47,7 @@ async def preview_webhook(
     return await webhooks.preview(webhook, preview.event)
 
 
-@router.post("", status_code=201, responses=responses(409), dependencies=[needs("webhooks:write")])
+@router.post("", status_code=201, responses=responses(409, 410), dependencies=[needs("webhooks:write")])
 async def create_webhook(new: NewWebhook, caller: CallerDep, webhooks: WebhooksDep) -> WebhookWithSecret:
     """Register a webhook. The response contains its signing key."""
     created = await webhooks.create(dict(caller.with_tenant(new)), new.model_fields_set)

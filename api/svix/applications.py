@@ -100,14 +100,14 @@ def _check_uid(uid: str | None, app_id: str) -> None:
         raise Invalid.field("uid", "is the id of the application, and cannot be changed")
 
 
-async def add(given: ApplicationIn, app_id: str, tenants: TenantService) -> Tenant:
-    """Add an application. Raises Invalid and TenantExists."""
-    return await tenants.add(translated(NewTenant, id=app_id, **_fields(given)))
+async def add(given: ApplicationIn, app_id: str, tenants: TenantService, *, again: bool = True) -> Tenant:
+    """Add an application. Raises what `TenantService.add` does."""
+    return await tenants.add(translated(NewTenant, id=app_id, **_fields(given)), again=again)
 
 
 async def find_or_add(app_id: str, described: ApplicationIn | None, tenants: TenantService) -> None:
-    """Add the application that a request describes, unless it exists. Raises Invalid if it has another `uid`, and
-    NotFound if nothing describes it.
+    """Add the application that a request describes, unless it exists. Raises Invalid if it has another `uid`, NotFound
+    if nothing describes it, and TenantDeleted if it was deleted.
     """
     try:
         await find_application(app_id, tenants)
@@ -117,7 +117,7 @@ async def find_or_add(app_id: str, described: ApplicationIn | None, tenants: Ten
         if described.uid != app_id:
             raise Invalid.field("application.uid", "must be the uid in the path") from None
         with suppress(TenantExists):
-            await add(described, app_id, tenants)
+            await add(described, app_id, tenants, again=False)
 
 
 @router.get("/app", dependencies=[ANY_READ])

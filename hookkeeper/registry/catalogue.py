@@ -38,13 +38,15 @@ class EventRules(NamedTuple):
     is_suspended: bool
     reason: str
     """Why the tenant is suspended."""
+    was_deleted: bool
+    """The tenant."""
 
 
 ONE_ROW = select(literal_column("1")).subquery("one_row")
 RULES = (
     select(
         *(EventType.name, EventType.archived, EventType.schema, EventType.search_keys, TenantSearchKeys.paths),
-        *(Tenant.id, Tenant.rate_limit, Tenant.suspended_at, Tenant.reason),
+        *(Tenant.id, Tenant.rate_limit, Tenant.suspended_at, Tenant.reason, Tenant.deleted_at),
     )
     .select_from(ONE_ROW)
     .outerjoin(EventType, EventType.name == bindparam("name"))
@@ -78,7 +80,8 @@ class Catalogue:
     async def rules(self, tenant: str, name: str) -> EventRules:
         """Return the rules for a tenant's event of this type."""
         (row,) = await self._direct.fetch(self._rules, tenant, {"name": name, "tenant": tenant})
-        known, archived, schema, type_keys, tenant_keys, tenant_id, rate_limit, suspended_at, reason = row
+        known, archived, schema, type_keys, tenant_keys, tenant_id, rate_limit, *state = row
+        suspended_at, reason, deleted_at = state
         return EventRules(
             is_known=known is not None,
             archived=bool(archived),
@@ -88,6 +91,7 @@ class Catalogue:
             rate_limit=rate_limit,
             is_suspended=suspended_at is not None,
             reason=reason or "",
+            was_deleted=deleted_at is not None,
         )
 
     async def search_keys(self, tenant: str) -> list[str]:

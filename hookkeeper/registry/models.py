@@ -341,6 +341,8 @@ class Tenant(Base, kw_only=True, eq=False, repr=False):
     suspended_at: Mapped[datetime | None] = mapped_column(default=None)
     reason: Mapped[str] = mapped_column(default="")
     """Why it is suspended."""
+    deleted_at: Mapped[datetime | None] = mapped_column(default=None)
+    """When it was removed with all that it had; NULL: it was not. What only names it does not add it again."""
     retry: Mapped[RetryPolicy | None] = mapped_column(default=None)
     on_failure: Mapped[OnFailure | None] = mapped_column(
         EncryptedJson("tenants.on_failure", ElementJson(OnFailure)), default=None

@@ -1,5 +1,6 @@
-"""Removes what is older than the retention from the index and the audit log, once an hour, and mends the totals of all
-tenants, once a day. Each worker process runs it, and a lease in the registry lets one of them do so.
+"""Removes what is older than the retention from the index and the audit log, and forgets tenants that were deleted
+before, once an hour; mends the totals of all tenants, once a day. Each worker process runs it, and a lease in the
+registry lets one of them do so.
 
 The time is that of Temporal, or this machine's if it is earlier: a clock that is ahead must not remove anything early.
 """
@@ -16,6 +17,7 @@ from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.leases import Term
+from hookkeeper.registry.tenants import Tenants
 from hookkeeper.times import utc_now
 
 LEASE_NAME = "retention"
@@ -49,6 +51,7 @@ class RetentionTask:
         server_time: Callable[[], Awaitable[datetime | None]],
         audit: AuditLog | None = None,
         audit_retention: timedelta | None = None,
+        tenants: Tenants | None = None,
     ) -> None:
         """`server_time` returns Temporal's time, up to some minutes late, or None if it is unknown."""
         self._index = index
@@ -56,6 +59,7 @@ class RetentionTask:
         self._server_time = server_time
         self._audit = audit
         self._audit_retention = audit_retention
+        self._tenants = tenants
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Remove what is older than the retention, once an hour, until the block ends."""
@@ -84,6 +88,8 @@ class RetentionTask:
         await self._index.expire(now, longest.length)
         if self._audit and self._audit_retention:
             await self._audit.expire(now - self._audit_retention)
+        if self._tenants:
+            await self._tenants.forget_deleted(now - longest.length)
         await self._recount()
 
     async def _recount(self) -> None:

@@ -4,9 +4,10 @@ Methods raise RegistryUnavailable.
 """
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, Table, func, select, update
+from sqlalchemy import ColumnElement, Row, Table, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,11 +25,19 @@ from hookkeeper.times import utc_now
 
 BEING_DELETED = "It is being deleted."
 """Why a tenant is suspended while it is deleted."""
+IS_THERE = Tenant.deleted_at.is_(None)
 TENANTS_BY_AGE = (Tenant.created_at, Tenant.id)
 
 
 class TenantExists(Exception):
     """There is a tenant with this id."""
+
+
+class TenantDeleted(Exception):
+    """The tenant was deleted, and nothing has added it again on purpose."""
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"The tenant {tenant} was deleted. PUT /v1/tenants/{tenant} adds it again.")
 
 
 class Tenants:
@@ -37,10 +46,13 @@ class Tenants:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, tenant: Tenant, entry: AuditEntry) -> None:
-        """Add a tenant. Raises TenantExists."""
+    async def add(self, tenant: Tenant, entry: AuditEntry, *, again: bool = True) -> None:
+        """Add a tenant. Raises TenantExists, and TenantDeleted for one that was deleted, unless it is added `again`."""
         try:
             async with self._database.write() as session:
+                if again:
+                    await session.execute(delete(Tenant).where(Tenant.id == tenant.id, Tenant.deleted_at.is_not(None)))
+                await _check_not_deleted(session, tenant.id)
                 session.add(tenant)
                 if tenant.suspended_at:
                     await _hold(session, tenant.id)
@@ -49,17 +61,18 @@ class Tenants:
             raise TenantExists(f"the tenant {tenant.id} exists") from None
 
     async def note(self, tenant: str) -> None:
-        """Add a tenant that a request has named, unless it is known."""
+        """Add a tenant that a request has named, unless it is known. Raises TenantDeleted."""
         now = utc_now()
         row = {"id": tenant, "name": "", "metadata": {}, "reason": "", "created_at": now, "updated_at": now}
         query = insert_into(Tenant.__table__, self._database.dialect.name).values(row).on_conflict_do_nothing()
         async with self._database.write() as session:
             await session.execute(query)
+            await _check_not_deleted(session, tenant)
 
     async def get(self, tenant: str) -> Tenant | None:
         """Return a tenant, or None."""
         async with self._database.read() as session:
-            return await session.get(Tenant, tenant)
+            return await session.scalar(select(Tenant).where(Tenant.id == tenant, IS_THERE))
 
     async def page(
         self, *, only: str | None, terms: Sequence[Term], limit: int, cursor: str | None, oldest_first: bool = False
@@ -69,7 +82,7 @@ class Tenants:
         Without terms, the oldest can be first.
         """
         order = TENANTS_BY_AGE
-        query = select(Tenant) if only is None else select(Tenant).where(Tenant.id == only)
+        query = select(Tenant).where(IS_THERE, *(() if only is None else (Tenant.id == only,)))
         if not terms:
             return await read_page_of_large(self._database, query, order, limit, cursor, oldest_first=oldest_first)
 
@@ -81,7 +94,7 @@ class Tenants:
 
     async def latest_ids(self, limit: int) -> list[str]:
         """Return the ids of the latest tenants, sorted."""
-        latest = select(Tenant.id).order_by(Tenant.created_at.desc(), Tenant.id.desc()).limit(limit)
+        latest = select(Tenant.id).where(IS_THERE).order_by(Tenant.created_at.desc(), Tenant.id.desc()).limit(limit)
         async with self._database.read() as session:
             return sorted(await session.scalars(latest))
 
@@ -107,7 +120,7 @@ class Tenants:
         suspended = changes.pop("suspended", None)
         async with self._database.write() as session:
             known = await session.get(Tenant, tenant, with_for_update=True)
-            if known is None:
+            if known is None or known.deleted_at:
                 return None
             changed = {name: value for name, value in changes.items() if getattr(known, name) != value}
             if suspended is not None and suspended != (known.suspended_at is not None):
@@ -121,22 +134,30 @@ class Tenants:
         return known
 
     async def close(self, tenant: str) -> None:
-        """Suspend a tenant that is to be deleted, revoke its keys, and end its sessions of the portal."""
+        """Suspend a tenant that is to be deleted, revoke its keys, and end its sessions of the portal. Idempotent."""
         now = utc_now()
         async with self._database.write() as session:
             await _hold(session, tenant)
             for kind in (ApiKey, PortalSession):
                 ends = update(kind).where(kind.tenant == tenant, kind.revoked_at.is_(None)).values(revoked_at=now)
                 await session.execute(ends)
-            query = update(Tenant).where(Tenant.id == tenant)
+            query = update(Tenant).where(Tenant.id == tenant, IS_THERE)
             await session.execute(query.values(suspended_at=now, reason=BEING_DELETED, updated_at=now))
 
     async def remove(self, tenant: str) -> None:
-        """Remove a tenant without events, and all that it has but its entries of the audit log."""
+        """Remove a tenant without events, and all that it has but its entries of the audit log. Its row says so."""
         for kind in (Webhook, Suppression, TenantSearchKeys, PortalSession, ApiKey):
             await self._remove_rows(cast(Table, kind.__table__), kind.tenant == tenant)
         await self._remove_rows(rollups, rollups.c.tenant == tenant)
-        await self._remove_rows(cast(Table, Tenant.__table__), Tenant.id == tenant)
+        now = utc_now()
+        removed = Tenant(id=tenant, suspended_at=now, reason=BEING_DELETED, deleted_at=now)
+        async with self._database.write() as session:
+            await session.execute(delete(Tenant).where(Tenant.id == tenant))
+            session.add(removed)
+
+    async def forget_deleted(self, before: datetime) -> None:
+        """Forget the tenants that were deleted before this time."""
+        await self._remove_rows(cast(Table, Tenant.__table__), Tenant.deleted_at < before)
 
     async def _remove_rows(self, table: Table, where: ColumnElement[bool]) -> None:
         while True:
@@ -151,6 +172,11 @@ class Tenants:
         query = select(Webhook.id).where(Webhook.tenant == tenant, Webhook.enabled, Webhook.paused_at.is_(None), held)
         async with self._database.read() as session:
             return [*await session.scalars(query)]
+
+
+async def _check_not_deleted(session: AsyncSession, tenant: str) -> None:
+    if await session.scalar(select(Tenant.deleted_at).where(Tenant.id == tenant)):
+        raise TenantDeleted(tenant)
 
 
 async def _hold(session: AsyncSession, tenant: str) -> None:

@@ -2,7 +2,7 @@
 
 ServiceError
 ├── NotFound       there is no such object, or it belongs to another tenant
-├── NotAllowed     the key is bound to another tenant
+├── NotAllowed     the key is bound to another tenant, or lacks a scope
 ├── TenantSuspended  the tenant is suspended
 ├── NotPossible    not in the present state
 ├── NotKnown       the event was not accepted before, as the request demands
@@ -56,11 +56,14 @@ class NotFound(ServiceError):
 
 
 class NotAllowed(ServiceError):
-    """The key is bound to another tenant."""
+    """The key is bound to another tenant, or lacks a scope that this use of a route needs."""
 
 
 class TenantSuspended(ServiceError):
-    """The tenant is suspended: it accepts no new events."""
+    """The tenant is suspended: it accepts no new events, and sends none again."""
+
+    def __init__(self, tenant: str, does_not: str, reason: str) -> None:
+        super().__init__(f"The tenant {tenant} is suspended, and {does_not}{f': {reason}' if reason else '.'}")
 
 
 class NotPossible(ServiceError):

@@ -25,6 +25,7 @@ from hookkeeper.registry.matching import MatchingWebhook, hears
 from hookkeeper.registry.models import HANGING_RATE, Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
+from hookkeeper.registry.tenants import TenantDeleted
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.errors import Invalid, NotKnown, TenantSuspended, TooLarge
 from hookkeeper.services.event_starts import EventStarts
@@ -92,8 +93,8 @@ class EventIngest:
         `event_id` is the event's own id, or was generated for it. If one of its webhooks is ordered, the event waits
         until all earlier events of its batch have their places. Without `may_share`, the event has a run of its own.
         With `only_known`, raises NotKnown for an event that has no row yet. Raises Invalid, TooLarge, Postponed,
-        TenantSuspended and the errors of the registry and of Temporal. After Unavailable the outcome is not known: sent
-        again with the same id, it is one event.
+        TenantSuspended, TenantDeleted, and the errors of the registry and of Temporal. After Unavailable the outcome is
+        not known: sent again with the same id, it is one event.
         """
         size = self._check_size(event)
         async with _in_time():
@@ -120,7 +121,7 @@ class EventIngest:
             return await self._start(NewRun(run, size, has_own_id=True, search_keys=search_keys))
 
     async def check(self, event: NewEvent) -> None:
-        """Raise Invalid, TooLarge, Suspended or TenantSuspended for an event that would be refused if it came now."""
+        """Raise what `accept` does for an event that would be refused if it came now."""
         self._check_size(event)
         await self._check_rules(event, is_new=False)
 
@@ -190,10 +191,13 @@ class EventIngest:
         return keys_of(event.data, rules.search_keys) + keys_of_channels(event.channels)
 
     async def _check_tenant(self, tenant: str, rules: EventRules, *, is_new: bool) -> None:
-        """Refuse an event of a suspended tenant. A new one counts for the tenant's rate, and makes the tenant known."""
+        """Refuse an event of a deleted or suspended tenant. A new one counts for the tenant's rate, and makes it
+        known.
+        """
+        if rules.was_deleted:
+            raise TenantDeleted(tenant)
         if rules.is_suspended:
-            why = f": {rules.reason}" if rules.reason else "."
-            raise TenantSuspended(f"The tenant {tenant} is suspended, and accepts no new events{why}")
+            raise TenantSuspended(tenant, "accepts no new events", rules.reason)
         if is_new and rules.rate_limit:
             refusal = f"The tenant may send {rules.rate_limit.replace('/', ' events a ')}."
             await self._rates.count(tenant, rules.rate_limit, refusal)

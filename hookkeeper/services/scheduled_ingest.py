@@ -5,6 +5,7 @@ from pydantic import ValidationError
 from hookkeeper import metrics
 from hookkeeper.messages.schedule import ScheduledEvent
 from hookkeeper.registry.api_keys import ApiKeys
+from hookkeeper.registry.tenants import TenantDeleted
 from hookkeeper.services.errors import EventRefused, Invalid, TenantSuspended, TooLarge
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent
@@ -16,6 +17,7 @@ REFUSALS: dict[type[Exception], str] = {
     TooLarge: "too-large",
     Conflict: "conflict",
     TenantSuspended: "forbidden",
+    TenantDeleted: "gone",
 }
 """How they are counted."""
 MAX_REASON = 1000
@@ -54,7 +56,7 @@ class ScheduledEventIngest:
         except ValidationError as error:
             metrics.count_refusal("invalid")
             raise EventRefused(_reason(Invalid.of(error.errors()))) from None
-        except (Invalid, TooLarge, Conflict, TenantSuspended) as refusal:
+        except (Invalid, TooLarge, Conflict, TenantSuspended, TenantDeleted) as refusal:
             metrics.count_refusal(REFUSALS[type(refusal)])
             raise EventRefused(_reason(refusal)) from None
 

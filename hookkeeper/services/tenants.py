@@ -1,6 +1,7 @@
 """Tenants: what one has, and how an operator describes, limits and suspends them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -12,6 +13,7 @@ from hookkeeper.messages.bulk_work import ERASE, RecoveryScope, RecoveryState
 from hookkeeper.policy import AlertAfter, RetryPolicy
 from hookkeeper.registry.models import Tenant
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.tenants import TenantExists
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import (
@@ -123,15 +125,27 @@ class TenantService(NamedTuple):
             for row in tenants
         ]
 
-    async def add(self, new: NewTenant) -> Tenant:
-        """Add a tenant. Raises Invalid and TenantExists."""
+    async def add(self, new: NewTenant, *, again: bool = True) -> Tenant:
+        """Add a tenant. Raises Invalid, TenantExists, and TenantDeleted for one that was deleted, unless `again`."""
         columns = await self._columns(new, new.id, None)
         suspended = columns.pop("suspended", False)
         tenant = Tenant(**columns)
         if suspended:
             tenant.suspended_at = tenant.created_at
-        await self.store.tenants.add(tenant, self.caller.did("tenant.create", new.id, new.id, new.model_fields_set))
+        entry = self.caller.did("tenant.create", new.id, new.id, new.model_fields_set)
+        await self.store.tenants.add(tenant, entry, again=again)
         return tenant
+
+    async def put(self, tenant: str, wanted: TenantChanges) -> tuple[Tenant, bool]:
+        """Add a tenant, also one that was deleted, or change the one that is there. Return it, and whether it is new.
+
+        Raises Invalid.
+        """
+        if await self.store.tenants.get(tenant) is None:
+            with suppress(TenantExists):
+                given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
+                return await self.add(NewTenant(id=tenant, **given)), True
+        return await self.change(tenant, wanted), False
 
     async def change(self, tenant: str, changes: TenantChanges) -> Tenant:
         """Change the fields that are set. Raises NotFound, Invalid, and Unavailable, after which it can be repeated."""
@@ -145,16 +159,17 @@ class TenantService(NamedTuple):
         return changed
 
     async def delete(self, tenant: str) -> RecoveryState:
-        """Delete a tenant in the background, and return the state of that job. Raises NotFound and Conflict.
+        """Delete a tenant in the background, and return the state of that job.
 
-        From now on it accepts no events, and its keys and sessions are revoked.
+        From now on it accepts no events, and its keys and sessions are revoked. Raises NotFound, Conflict, and
+        Unavailable: the job, which does the same first of all, may have begun then.
         """
         await self.get(tenant)
-        await self.store.tenants.close(tenant)
         now = utc_now()
         scope = RecoveryScope(tenant=tenant, action=ERASE, search={}, since=None, until=now, began=now)
         state = await self.gateway.recoveries.start(scope, MAX_RATE)
         await self.store.audit.keep(self.caller.did("tenant.delete", tenant, tenant, job=state.id))
+        await self.store.tenants.close(tenant)
         return state
 
     async def _columns(self, given: TenantChanges, tenant: str, known: Tenant | None) -> dict[str, Any]:

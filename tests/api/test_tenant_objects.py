@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from callers import calling, make_key
 from problems import problem
+from temporalio.client import Client
 
 from claimed_runs import share
 from hookkeeper.crypto.signing_keys import Scheme, new_secret
-from instances import Instance
+from hookkeeper.ids import recovery_workflow_id
+from hookkeeper.messages.bulk_work import ERASE, RecoveryScope
+from instances import Instance, another_process
 from receivers import Receiver
 from shared_runs import event_to
 from timeouts import WAIT_TIMEOUT
@@ -150,8 +153,7 @@ async def test_a_deleted_tenant_leaves_nothing_but_its_audit_entries(instance: I
     """Setup: an event that was delivered, three that share a run with one of another tenant, one that waits for a day,
     a schedule, a suppression and a key.
     Timeline: the tenant is deleted; the job is watched until it has ended.
-    Proves: the job counts its events; nothing is found, the key is refused, and a later event adds the tenant anew. The
-    other tenant's event stays.
+    Proves: the job counts its events; nothing is found, the key is refused. The other tenant's event stays.
     """
     http, named = instance.http, {"tenant": instance.tenant}
     key = await make_key(instance, instance.tenant)
@@ -188,5 +190,123 @@ async def test_a_deleted_tenant_leaves_nothing_but_its_audit_entries(instance: I
     assert (await http.get(f"/v1/events/{of_other.id}", params=other)).json()["status"] == "succeeded"
     entries = (await http.get("/v1/audit", params=named)).json()["items"]
     assert (entries[0]["action"], entries[0]["detail"]) == ("tenant.delete", {"job": started["id"]})
-    assert (await http.post("/v1/events", json=named | {"type": "order.paid"})).status_code == 202
-    assert (await http.get(f"/v1/tenants/{instance.tenant}")).status_code == 200
+
+
+async def _delete(instance: Instance) -> None:
+    """Delete the tenant, and wait until that is done."""
+    job = (await instance.http.delete(f"/v1/tenants/{instance.tenant}")).json()["id"]
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.http.get(f"/v1/recoveries/{job}")).json()["status"] != "finished":
+            await asyncio.sleep(0.1)
+
+
+async def test_a_deleted_tenant_is_added_again_on_purpose_only(instance: Instance) -> None:
+    http, named, path = instance.http, {"tenant": instance.tenant}, f"/v1/tenants/{instance.tenant}"
+    event = named | {"type": "order.paid"}
+    await instance.send(id="before")
+    await _delete(instance)
+    schedule = named | {"event": {"type": "order.paid"}, "every": 86400}
+    message = {"eventType": "order.paid", "payload": {}, "application": {"name": "Acme", "uid": instance.tenant}}
+    for url, body in (
+        ("/v1/events", event),
+        ("/v1/events", event | {"id": "before"}),
+        ("/v1/webhooks", named | {"url": URL}),
+        ("/v1/keys", named | {"name": "late"}),
+        ("/v1/schedules", schedule),
+        (f"/api/v1/app/{instance.tenant}/msg", message),
+    ):
+        answer = await http.post(url, json=body)
+        assert (answer.status_code, f"PUT {path} adds it again" in answer.text) == (410, True), (url, answer.text)
+    (item,) = (await http.post("/v1/events/batch", json={"events": [event]})).json()["items"]
+    assert (item["status"], item["problem"]["type"]) == (410, "urn:hookkeeper:problem:gone")
+    for answer in (await http.get(path), await http.patch(path, json={}), await http.delete(path)):
+        problem(answer, 404)
+    assert instance.tenant not in [each["id"] for each in (await http.get("/v1/tenants")).json()["items"]]
+
+    for status, name in ((201, "Acme"), (200, "Acme Ltd")):
+        answer = await http.put(path, json={"name": name})
+        assert (answer.status_code, answer.json()["name"], answer.json()["suspended"]) == (status, name, False)
+    assert (await http.post("/v1/events", json=event)).status_code == 202
+    entries = (await http.get("/v1/audit", params=named)).json()["items"]
+    assert [each["action"] for each in entries[:3]] == ["tenant.update", "tenant.create", "tenant.delete"]
+
+
+async def test_a_deleted_tenant_can_be_described_again(instance: Instance) -> None:
+    await instance.send()
+    await _delete(instance)
+    assert (await instance.http.post("/v1/tenants", json={"id": instance.tenant})).status_code == 201
+    problem(await instance.http.post("/v1/tenants", json={"id": instance.tenant}), 409)
+
+
+async def test_a_deletion_that_cannot_begin_changes_nothing(idle_instance: Instance) -> None:
+    """Setup: an API whose connection leads to a namespace that Temporal does not have."""
+    instance = idle_instance
+    key = await make_key(instance, instance.tenant)
+    config = instance.temporal.config()
+    config["namespace"] = "nowhere"
+    async with another_process(instance, temporal=Client(**config)) as cut:
+        problem(await cut.http.delete(f"/v1/tenants/{instance.tenant}"), 503)
+    assert not (await instance.http.get(f"/v1/tenants/{instance.tenant}")).json()["suspended"]
+    async with calling(instance.app, key["key"]) as http:
+        assert (await http.post("/v1/events", json={"type": "order.paid"})).status_code == 202
+
+
+async def test_the_job_closes_a_tenant_although_the_api_died_after_its_start(instance: Instance) -> None:
+    await make_key(instance, instance.tenant)
+    await instance.send(deliver_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
+    now = datetime.now(UTC)
+    scope = RecoveryScope(tenant=instance.tenant, action=ERASE, search={}, since=None, until=now, began=now)
+    job = await instance.gateway.recoveries.start(scope, 100.0)
+    run = instance.temporal.get_workflow_handle(str(recovery_workflow_id(job.id)))
+    await run.result()
+    scheduled = [
+        event.activity_task_scheduled_event_attributes.activity_type.name
+        async for event in run.fetch_history_events()
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    assert scheduled[0] == "close_tenant"
+    problem(await instance.http.post("/v1/events", json={"type": "order.paid", "tenant": instance.tenant}), 410)
+
+
+# Commands to a suspended tenant
+
+
+async def test_a_suspended_tenant_sends_nothing_again(instance: Instance, inbox: Receiver) -> None:
+    """Setup: an event that was delivered, and two that wait.
+    Proves: every way to have them delivered is refused as an event is, and nothing arrives; what stops them is not.
+    """
+    http, named = instance.http, {"tenant": instance.tenant}
+    hook = await instance.webhook(inbox.url, uid="shop")
+    await instance.send(id="done")
+    await instance.until_closed("done")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    for event_id in ("later", "held"):
+        await instance.send(id=event_id, deliver_at=tomorrow)
+    await _change(instance, suspended=True, reason="Spam.")
+    key = await make_key(instance, instance.tenant)
+
+    since = {"since": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}
+    refusals = [
+        await instance.command("done", "retry"),
+        await instance.command("done", "redeliver"),
+        await instance.command("later", "release"),
+        await http.post("/v1/events/later/reschedule", params=named, json={"deliver_at": tomorrow}),
+        await http.post(f"/v1/webhooks/{hook['id']}/recover", json=since),
+        await http.post("/v1/recoveries", json=named | since),
+        await http.post("/v1/bulk", params=named | {"last": "1h"}, json={"action": "retry"}),
+        await http.post("/v1/bulk", params=named | {"last": "1h"}, json={"action": "redeliver"}),
+    ]
+    async with calling(instance.app, key["key"]) as theirs:
+        refusals.append(await theirs.post("/v1/events/done/redeliver"))
+    for answer in refusals:
+        assert problem(answer, 403)["detail"].endswith("is suspended, and sends no event again: Spam."), answer.url
+    svix = f"/api/v1/app/{instance.tenant}"
+    for path, body in (("msg/done/endpoint/shop/resend", None), ("endpoint/shop/recover", since)):
+        assert (await http.post(f"{svix}/{path}", json=body)).status_code == 403, path
+
+    assert (await instance.command("held", "hold")).status_code == 202
+    assert (await instance.command("later", "cancel")).status_code == 202
+    bulk = {"action": "cancel", "dry_run": True}
+    assert (await http.post("/v1/bulk", params=named | {"last": "1h"}, json=bulk)).status_code == 200
+    await instance.until_cancelled("later")
+    assert len(inbox.requests) == 1

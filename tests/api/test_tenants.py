@@ -88,6 +88,7 @@ KINDS = {
     "POST /v1/tenants": ADMIN,
     "GET /v1/tenants": OWN,
     "GET /v1/tenants/{tenant_id}": OBJECT,
+    "PUT /v1/tenants/{tenant_id}": ADMIN,
     "PATCH /v1/tenants/{tenant_id}": ADMIN,
     "DELETE /v1/tenants/{tenant_id}": ADMIN,
     "GET /v1/search-keys": LISTS,

@@ -53,14 +53,16 @@ async def test_rules_are_those_of_the_catalogue(store: Store) -> None:
 
 
 async def test_rules_are_those_of_the_tenant(store: Store) -> None:
-    assert (await store.catalogue.rules("acme", "order"))[4:] == (False, None, False, "")
+    assert (await store.catalogue.rules("acme", "order"))[4:] == (False, None, False, "", False)
     await store.tenants.note("acme")
     await store.tenants.note("acme")
-    assert (await store.catalogue.rules("acme", "order"))[4:] == (True, None, False, "")
+    assert (await store.catalogue.rules("acme", "order"))[4:] == (True, None, False, "", False)
     entry = AuditEntry(key_id="admin", key_name="admin", action="tenant.update", object_id="acme", tenant="acme")
     changes = {"suspended": True, "reason": "Not paid.", "rate_limit": "5/second"}
     await store.tenants.update("acme", changes, entry)
-    assert (await store.catalogue.rules("acme", "order"))[4:] == (True, "5/second", True, "Not paid.")
+    assert (await store.catalogue.rules("acme", "order"))[4:] == (True, "5/second", True, "Not paid.", False)
+    await store.tenants.remove("acme")
+    assert (await store.catalogue.rules("acme", "order")).was_deleted
 
 
 async def test_a_change_of_another_process_counts_at_once(database_url: str, store: Store, make_webhook: Make) -> None:

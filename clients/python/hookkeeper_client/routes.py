@@ -343,6 +343,10 @@ class Routes:
     def change_tenant(self, tenant_id: str, /, **body: Unpack[models.TenantChanges]) -> models.TenantView:
         """Change the fields that are sent."""
 
+    @route("PUT", "/v1/tenants/{tenant_id}")
+    def put_tenant(self, tenant_id: str, /, **body: Unpack[models.TenantChanges]) -> models.TenantView:
+        """Add a tenant, also one that was deleted; or change the fields that are sent of the one that is there."""
+
     @route("DELETE", "/v1/tenants/{tenant_id}")
     def delete_tenant(self, tenant_id: str, /) -> models.RecoveryView:
         """Delete a tenant with all that it has, in the background: the answer is a recovery with the action `erase`."""

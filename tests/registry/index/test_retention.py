@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, func, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Table, func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from structlog.testing import capture_logs
 
 from hookkeeper.messages.event import Attempt, Delivery
@@ -19,8 +19,10 @@ from hookkeeper.registry.index import retention
 from hookkeeper.registry.index.leases import Term
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.tables import deliveries, events, rollups
+from hookkeeper.registry.models import Tenant
 from hookkeeper.registry.retention_task import RetentionTask, longest_in_force
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.tenants import TenantDeleted
 from timeouts import WAIT_TIMEOUT
 from written_index import WrittenIndex
 
@@ -206,6 +208,21 @@ async def test_entries_of_the_audit_log_go_if_they_have_a_retention(engine: Asyn
         page, _ = await store.audit.page(tenant=None, since=None, until=None, limit=9, cursor=None)
         left.append(len(page))
     assert left == [1, 1, 0]
+
+
+async def test_deleted_tenants_are_forgotten_after_the_retention(engine: AsyncEngine, store: Store) -> None:
+    for tenant in ("long-ago", "lately", "there"):
+        await store.tenants.note(tenant)
+    await store.tenants.remove("lately")
+    await store.tenants.remove("long-ago")
+    async with AsyncSession(engine) as session, session.begin():
+        long_ago = update(Tenant).where(Tenant.id == "long-ago")
+        await session.execute(long_ago.values(deleted_at=datetime.now(UTC) - RETENTION - DAY))
+    await RetentionTask(WrittenIndex(engine), RETENTION, right_time, tenants=store.tenants).expire()
+    await store.tenants.note("long-ago")
+    with pytest.raises(TenantDeleted, match="PUT /v1/tenants/lately"):
+        await store.tenants.note("lately")
+    assert await store.tenants.latest_ids(9) == ["long-ago", "there"]
 
 
 async def test_a_worker_removes_it_in_the_background(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
