@@ -46,9 +46,19 @@ KEYLESS = frozenset(
     }
 )
 """Paths that need no key."""
+NOT_CHANGES = frozenset(
+    {
+        *("/v1/events", "/v1/events/batch", "/api/v1/app/{app_id}/msg"),  # events have a rate of their own
+        "/v1/forwards/{token}",  # an answer for a delivery
+        "/mcp",  # each call that an agent makes counts
+    }
+)
+"""Paths where requests of a tenant are no changes, whatever their method is."""
 INNER_CALLER = "hookkeeper.caller"
 """Key in the scope of a call that `api.agent_tools` makes: who asks. The request around it has counted, and holds the
 tenant's slot."""
+READING = frozenset({"events:read", "webhooks:read"})
+"""Scopes that change nothing."""
 HELD = "hookkeeper.held"
 """Key in the scope of a request: the stack of what the request holds until it is answered."""
 
@@ -77,11 +87,14 @@ class GuardedRoute(StrictRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         scopes, names, handle = scopes_of(self), query_names(self), super().get_route_handler()
+        is_change = _is_change(self, scopes)
 
         async def handle_guarded(request: Request) -> Response:
             state = state_of(request)
             inner: Caller | None = request.scope.get(INNER_CALLER)
             request.state.caller = with_scope(inner, scopes) if inner else await self.authenticate(request, scopes)
+            if is_change:
+                await state.count_change(request.state.caller)
             if not self.is_page:
                 check_query(request, names)
             if inner:
@@ -122,6 +135,11 @@ def scopes_of(route: APIRoute) -> frozenset[str]:
     if len(declared) != 1:
         raise Unclassified(f"{_name(route)} must say once which scope it needs, see `api.access`")
     return frozenset(declared[0].scopes or ())
+
+
+def _is_change(route: APIRoute, scopes: frozenset[str]) -> bool:
+    """Return whether a request counts for the rate of a tenant's changes."""
+    return not {"GET", "HEAD"} & {*(route.methods or ())} and not scopes <= READING and route.path not in NOT_CHANGES
 
 
 def page_scopes(app: FastAPI, path: str) -> frozenset[str] | None:

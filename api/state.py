@@ -63,6 +63,7 @@ class ApiState:
         self.backlog_limit = BacklogLimit(gateway.readiness, settings.max_backlog)
         self.held_counts = HeldCounts()
         self.firings = RateLimits()
+        self.changes = RateLimits()
         self.kept_forms = RateLimits()
         self.system = SystemState(store, gateway)
         self.report = LatestReport(self._examine)
@@ -94,6 +95,12 @@ class ApiState:
         from hookkeeper.services.doctor import Doctor  # with the clients of a worker, which few API processes need
 
         return Doctor(self.settings, gateway=self.gateway)
+
+    async def count_change(self, caller: Caller) -> None:
+        """Count a change or a command of a tenant: each has an entry in the audit log. Raises RateLimited."""
+        if caller.tenant is not None and (rate := self.settings.change_rate_limit):
+            refusal = f"The tenant may make {rate.replace('/', ' changes a ')}."
+            await self.changes.count(caller.tenant, rate, refusal)
 
     def links_for(self, caller: Caller) -> LinkBuilder:
         """Return the links that a caller may see."""

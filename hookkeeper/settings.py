@@ -179,6 +179,12 @@ class Settings(BaseSettings):
         description="Rate limit of each key, per API process; a key's own `rate_limit` takes precedence, and the"
         " admin key has none. Empty: no limit",
     )
+    change_rate_limit: str | None = Field(
+        "600/minute",
+        pattern=RATE,
+        description="Rate limit of the changes and commands of each tenant, by all of its keys and sessions of the"
+        " portal, per API process. Empty: no limit",
+    )
     disable_after: timedelta | None = Field(
         5 * DAY,
         ge=timedelta(0),
@@ -213,10 +219,10 @@ class Settings(BaseSettings):
         " duplicates",
     )
     audit_retention: timedelta | None = Field(
-        None,
+        365 * DAY,
         ge=DAY,
         le=LONGEST,
-        description="Time for which entries of the audit log are kept. If not set, they are never removed",
+        description="Time for which entries of the audit log are kept. Empty: they are never removed",
     )
     sendgrid_api_key: SecretStr | None = Field(
         None, description="API key of SendGrid; emails are sent through SendGrid"
@@ -414,6 +420,7 @@ class Settings(BaseSettings):
         "probe_interval",
         "audit_retention",
         "rate_limit",
+        "change_rate_limit",
         mode="before",
     )
     @classmethod
