@@ -139,7 +139,7 @@ async def command_event(
     """Send a command to a delivery, or to all."""
     delivery = request.state.form.get("delivery") or None
     try:
-        await send(command, event_id, tenant, delivery, gateway, store.audit, caller)
+        await send(command, event_id, tenant, delivery, gateway, store, caller)
     except (Refused, UnknownDelivery) as error:
         snapshot = await gateway.read(tenant, event_id)
         return await _show(request, snapshot, store, links, caller, 1, problem=as_problem(error))

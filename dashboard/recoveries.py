@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import ValidationError
 
 from api import views
@@ -12,12 +12,13 @@ from api.deps import AnyTenant, CallerDep, Cursor, RecoveriesDep, SearchesDep, S
 from api.errors import as_problem
 from api.filters import UNITS, DataQuery, EventSearch
 from api.problems import Problem, Unprocessable
-from dashboard.rendering import paging, problem_of, query, redirect, render
+from api.sessions import portal_of
+from dashboard.rendering import is_open, paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
 from hookkeeper.commands import Refused
 from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryState
-from hookkeeper.services.errors import ServiceError
+from hookkeeper.services.errors import NotFound, ServiceError
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.recoveries import (
     MAX_COUNTED,
@@ -89,28 +90,43 @@ async def start_recovery(
     return await _show(request, recoveries, cursor, tenant, counted=counted, form=form)
 
 
+async def _shown_recovery(
+    request: Request, recovery_id: Annotated[str, Path(pattern=EVENT_ID)], recoveries: RecoveriesDep
+) -> str:
+    """Return the id of a recovery. A portal without the page of all has only those that customers began."""
+    if not is_open(portal_of(request), "/recoveries") and not (await recoveries.scope_of(recovery_id)).in_portal:
+        raise NotFound("There is no such recovery.")
+    return recovery_id
+
+
+ShownRecovery = Annotated[str, Depends(_shown_recovery)]
+
+
 @router.post("/recoveries/{recovery_id}/{command}", dependencies=[needs("events:write")])
 async def command_recovery(
     request: Request,
     cursor: Cursor,
-    recovery_id: Annotated[str, Path(pattern=EVENT_ID)],
+    recovery_id: ShownRecovery,
     command: RecoveryCommand,
     recoveries: RecoveriesDep,
     caller: CallerDep,
     tenant: AnyTenant,
 ) -> Response:
     """Pause, resume or cancel a recovery."""
+    are_listed = is_open(portal_of(request), "/recoveries")
     try:
         await recoveries.command(recovery_id, command)
     except Refused as error:
-        return await _show(request, recoveries, cursor, tenant, problem=as_problem(error))
-    return redirect(query("/recoveries", tenant=tenant if caller.tenant is None else None, done=command))
+        only = None if are_listed else await recoveries.read(recovery_id)
+        return await _show(request, recoveries, cursor, tenant, problem=as_problem(error), only=only)
+    path = "/recoveries" if are_listed else f"/recoveries/{recovery_id}"
+    return redirect(query(path, tenant=tenant if caller.tenant is None else None, done=command))
 
 
 @router.get("/recoveries/{recovery_id}", dependencies=[needs("events:read")])
 async def show_recovery(
     request: Request,
-    recovery_id: Annotated[str, Path(pattern=EVENT_ID)],
+    recovery_id: ShownRecovery,
     cursor: Cursor,
     recoveries: RecoveriesDep,
     done: str = "",

@@ -136,10 +136,11 @@ def for_customers(problem: Problem) -> Problem:
 def is_open(portal: PortalSession | None, path: str) -> bool:
     """Return whether a session has a page: of the further ones, the portal has those that the link names.
 
-    Below `/recoveries/` are also the pages of what the reader has begun on other pages.
+    What customers have begun on other pages has a page of its own, which checks that.
     """
-    page = path.removeprefix("/").removesuffix("/") if path.startswith("/recoveries/") else path.split("/")[1]
-    return portal is None or page not in FURTHER_PAGES or page in (portal.pages or ())
+    page, *below = path.strip("/").split("/")
+    is_recovery = page == "recoveries" and below not in ([], ["start"])
+    return portal is None or is_recovery or page not in FURTHER_PAGES or page in (portal.pages or ())
 
 
 def translations_of(request: Request) -> NullTranslations:

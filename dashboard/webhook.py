@@ -27,7 +27,7 @@ from hookkeeper.messages.event import Attempt, DeliveryStatus
 from hookkeeper.registry.index.listing import ListedDelivery
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
-from hookkeeper.services.errors import NotPossible
+from hookkeeper.services.errors import ServiceError
 from hookkeeper.services.recoveries import RecoveryRequest
 from hookkeeper.services.webhooks import WebhookService
 from hookkeeper.temporal.events.gateway import Gateway
@@ -136,7 +136,7 @@ async def recover_webhook(
     """Count the failed deliveries of a time; in a second step, with the time that was shown, make them again."""
     try:
         state = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(read_recovery(request.state.form)))
-    except (Problem, ValidationError, Conflict, NotPossible) as error:
+    except (Problem, ValidationError, Conflict, ServiceError) as error:
         return await _show_overview(request, webhook, webhooks, problem=problem_of(error))
     if state.id:
         return redirect(path_of(webhook, done="recover"))

@@ -34,11 +34,9 @@ from api.schemas.events import (
 )
 from api.state import state_of
 from hookkeeper.command_rules import COMMANDS, Command
-from hookkeeper.services.event_commands import acknowledge, send, unacknowledge
+from hookkeeper.services.event_commands import acknowledge, reschedule, send, unacknowledge
 from hookkeeper.services.fields import EVENT_ID
-from hookkeeper.services.ingest import check_deliver_at
 from hookkeeper.services.webhooks import names_of
-from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
 STREAMED = {
@@ -115,12 +113,12 @@ def _add_command(command: Command, summary: str, description: str) -> None:
         event_id: PathId,
         tenant: EventTenant,
         gateway: GatewayDep,
-        audit: AuditDep,
+        store: StoreDep,
         caller: CallerDep,
         request: EventCommandRequest | None = None,
     ) -> EventCommandAccepted:
         delivery = request.delivery if request else None
-        await send(command, event_id, tenant, delivery, gateway, audit, caller)
+        await send(command, event_id, tenant, delivery, gateway, store, caller)
         return EventCommandAccepted(id=event_id, command=command, delivery=delivery)
 
     router.add_api_route(
@@ -148,13 +146,11 @@ async def reschedule_event(
     change: RescheduleRequest,
     tenant: EventTenant,
     gateway: GatewayDep,
-    audit: AuditDep,
+    store: StoreDep,
     caller: CallerDep,
 ) -> EventCommandAccepted:
     """Change the time of an event that is scheduled for later."""
-    check_deliver_at(change.deliver_at, utc_now())
-    await gateway.commands.reschedule(tenant, event_id, change.deliver_at)
-    await audit.keep(caller.did("event.reschedule", event_id, tenant, ["deliver_at"]))
+    await reschedule(event_id, tenant, change.deliver_at, gateway, store, caller)
     return EventCommandAccepted(id=event_id, command="reschedule")
 
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Query
 
 from api.access import needs
 from api.cursors import bad_cursor
-from api.deps import AuditDep, CallerDep, GatewayDep, IndexDep, SearchesDep, StoreDep
+from api.deps import CallerDep, GatewayDep, IndexDep, SearchesDep, StoreDep
 from api.svix.base import (
     ROUTES,
     Application,
@@ -171,6 +171,7 @@ async def list_attempts_of_message(
     app: Application,
     msg_id: MessageId,
     gateway: GatewayDep,
+    searches: SearchesDep,
     store: StoreDep,
     paging: PagingDep,
     wanted: WantedDep,
@@ -179,7 +180,8 @@ async def list_attempts_of_message(
 ) -> ListResponse[AttemptOut]:
     """List the attempts of a message, the latest first."""
     endpoint = await find_endpoint(app, endpoint_id, store) if endpoint_id else None
-    snapshot = await gateway.read(app.id, msg_id)
+    async with searches.slot(app.id):
+        snapshot = await gateway.read(app.id, msg_id)
     is_meant = filter_.channel is None or filter_.channel in snapshot.event.channels
     is_meant = is_meant and (not filter_.event_types or snapshot.event.type in filter_.event_types)
     return await paging.of_whole(wanted.of(snapshot, endpoint.id if endpoint else endpoint_id) if is_meant else [])
@@ -190,6 +192,7 @@ async def list_attempts_of_endpoint(
     app: Application,
     endpoint: Endpoint,
     gateway: GatewayDep,
+    searches: SearchesDep,
     index: IndexDep,
     paging: PagingDep,
     wanted: WantedDep,
@@ -224,7 +227,8 @@ async def list_attempts_of_endpoint(
             return found[:limit], found[limit - 1].id
         return found, _id(0, endpoint.id, rows[-1].id) if more else None
 
-    return await paging.by_id(read)
+    async with searches.slot(app.id):
+        return await paging.by_id(read)
 
 
 async def _snapshot_of(attempt_id: str, app: Tenant, endpoint: Webhook, gateway: Gateway) -> EventSnapshot:
@@ -319,8 +323,8 @@ def _deleted(delivery: Delivery, app: Tenant, accepted_at: datetime) -> Webhook:
     "/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend", status_code=202, dependencies=[needs("events:write")]
 )
 async def resend_message(
-    app: Application, msg_id: MessageId, endpoint: Endpoint, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+    app: Application, msg_id: MessageId, endpoint: Endpoint, gateway: GatewayDep, store: StoreDep, caller: CallerDep
 ) -> dict[str, Any]:
     """Send a message to an endpoint again, now."""
-    await send("redeliver", msg_id, app.id, endpoint.id, gateway, audit, caller)
+    await send("redeliver", msg_id, app.id, endpoint.id, gateway, store, caller)
     return {}

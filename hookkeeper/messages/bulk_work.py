@@ -105,6 +105,8 @@ class RecoveryScope(Message):
     until: datetime
     began: datetime
     """Start of the recovery: deliveries that were redelivered since are skipped."""
+    in_portal: bool = False
+    """A session of the customers' portal began it."""
 
 
 class RecoveryState(Message):

@@ -95,9 +95,9 @@ class Webhooks:
         """Find the webhooks with these ids. `sharer` is the tenant that reads."""
         return await self._reads.find(ids, sharer)
 
-    async def names(self, ids: Collection[str]) -> dict[str, str]:
+    async def names(self, ids: Collection[str], tenant: str | None) -> dict[str, str]:
         """Return the name of each of these webhooks; of one without, its URL for display, if it has one."""
-        return await self._names(NAMES.where(Webhook.id.in_(ids)))
+        return await self._names(NAMES.where(Webhook.id.in_(ids), *_of(tenant)))
 
     async def latest_names(self, tenant: str | None, limit: int) -> dict[str, str]:
         """Return such names of the latest webhooks."""

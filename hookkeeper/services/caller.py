@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 from hookkeeper.registry.audit import AuditEntry
-from hookkeeper.registry.portal import PortalSession
+from hookkeeper.registry.portal import ID_PREFIX, PortalSession
 from hookkeeper.services.errors import NotAllowed
 
 Scope = Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "webhooks:secrets", "admin"]
@@ -58,6 +58,11 @@ class Caller:
     def shown_name(self) -> str:
         """The name that others read: the key's, but `admin` for the admin key, whose name is that of its setting."""
         return self.key_id if self.key_id == "admin" else self.key_name
+
+    @property
+    def is_customer(self) -> bool:
+        """Whether it is a session of the portal."""
+        return self.key_id.startswith(ID_PREFIX)
 
     def with_tenant(self, new: New) -> New:
         """Set the key's tenant where the request names none. Raises NotAllowed if it names another."""

@@ -1,19 +1,23 @@
 """Find the tenant of an event, command or acknowledge the event, and record that in the audit log."""
 
 from contextlib import suppress
+from datetime import datetime
 
 from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.event import Acknowledgement
-from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
-from hookkeeper.services.errors import Invalid, NotFound
+from hookkeeper.services.errors import Invalid, NotFound, TenantSuspended
+from hookkeeper.services.ingest import check_deliver_at
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.times import utc_now
+
+SENDS_NOTHING = frozenset({"cancel", "hold", "acknowledge", "pause"})
+"""Commands to events and recoveries, and bulk actions, that a suspended tenant can give."""
 
 
 async def send(
@@ -22,13 +26,37 @@ async def send(
     tenant: str,
     delivery: str | None,
     gateway: Gateway,
-    audit: AuditLog,
+    store: Store,
     caller: Caller,
 ) -> None:
-    """Send a command to one delivery of an event, or to all, and record it."""
+    """Send a command to one delivery of an event, or to all, and record it. Raises TenantSuspended."""
+    await check_tenant(command, tenant, store)
     await gateway.commands.send(tenant, event_id, command, delivery)
     meant = {"delivery": delivery} if delivery else {}
-    await audit.keep(caller.did(f"event.{command}", event_id, tenant, **meant))
+    await store.audit.keep(caller.did(f"event.{command}", event_id, tenant, **meant))
+
+
+async def reschedule(
+    event_id: str, tenant: str, deliver_at: datetime, gateway: Gateway, store: Store, caller: Caller
+) -> None:
+    """Change the time of an event that is scheduled for later. Raises Invalid and TenantSuspended."""
+    check_deliver_at(deliver_at, utc_now())
+    await check_tenant("reschedule", tenant, store)
+    await gateway.commands.reschedule(tenant, event_id, deliver_at)
+    await store.audit.keep(caller.did("event.reschedule", event_id, tenant, ["deliver_at"]))
+
+
+async def check_tenant(action: str, tenant: str, store: Store) -> None:
+    """Raise TenantSuspended for what makes deliveries, if the tenant is suspended: attempts by command ignore a pause.
+
+    Without the registry, commands are accepted: no attempt is made until a worker can read the webhook.
+    """
+    if action in SENDS_NOTHING:
+        return
+    with suppress(RegistryUnavailable):
+        known = await store.tenants.get(tenant)
+        if known and known.suspended_at:
+            raise TenantSuspended(tenant, "sends no event again", known.reason)
 
 
 async def tenant_of_event(event_id: str, rows: EventRows) -> str:

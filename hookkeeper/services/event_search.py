@@ -6,6 +6,7 @@ so the data of the newest events that meet the other filters are read, one after
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -51,11 +52,15 @@ class EventSearches:
         self._gateway = gateway
         self._limit = TenantLimit(MAX_CONCURRENT_SEARCHES)
 
+    def slot(self, tenant: str) -> AbstractAsyncContextManager[None]:
+        """Hold a slot for reading the data of several events until the block ends. Others wait."""
+        return self._limit.slot(tenant)
+
     async def page(self, search: Search, terms: Sequence[Term], limit: int, cursor: str | None) -> FoundEvents:
         """Return a page of the events that meet a search, and all terms that are none of its keys, newest first."""
         if not terms:
             return FoundEvents(*await self._store.index.events(search, limit, cursor))
-        async with self._limit.slot(search.tenant or ""):
+        async with self.slot(search.tenant or ""):
             return await self._read(search, terms, limit, cursor)
 
     async def with_data(
@@ -73,7 +78,7 @@ class EventSearches:
             data[event_id] = found
             return True
 
-        async with self._limit.slot(search.tenant or ""):
+        async with self.slot(search.tenant or ""):
             rows, end = await self._store.index.events(search, min(limit, READ_AT_ONCE), cursor)
             await self._gateway.data.matching(rows, keep)
         return rows, end, data

@@ -13,7 +13,8 @@ from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
-from hookkeeper.services.errors import Invalid, NotFound, NotPossible
+from hookkeeper.services.errors import Invalid, NotAllowed, NotFound, NotPossible
+from hookkeeper.services.event_commands import check_tenant
 from hookkeeper.services.fields import EventType, GivenTime, Line, RequestModel, TenantName, with_examples
 from hookkeeper.temporal.bulk.recovery_candidates import EVENTS_PER_COUNT, written
 from hookkeeper.temporal.events.gateway import Gateway
@@ -73,19 +74,26 @@ class RecoveryService(NamedTuple):
     gateway: Gateway
 
     async def of_webhook(self, webhook: Webhook, wanted: RecoveryRequest) -> RecoveryState:
-        """Recover the deliveries of a webhook. Raises NotPossible, Invalid, Conflict."""
+        """Recover the deliveries of a webhook. Raises NotAllowed, TenantSuspended, NotPossible, Invalid, Conflict."""
+        await self._check("recover", webhook.tenant, counts=wanted.dry_run)
         if not wanted.dry_run and (webhook.paused_at or not webhook.enabled):
             state = "paused" if webhook.enabled else "disabled"
             raise NotPossible(f"The webhook is {state}: resume or enable it first.")
-        return await self._recover("webhook", webhook.id, _scope(wanted, webhook.tenant, webhook.id), wanted)
+        return await self._recover("webhook", webhook.id, self._scope(wanted, webhook.tenant, webhook.id), wanted)
 
     async def for_tenant(self, wanted: TenantRecoveryRequest) -> RecoveryState:
-        """Recover the deliveries of all webhooks of a tenant. Raises NotAllowed, Invalid, Conflict."""
+        """Recover the deliveries of all webhooks of a tenant. Raises NotAllowed, TenantSuspended, Invalid, Conflict."""
         tenant = self.caller.with_tenant(wanted).tenant
-        return await self._recover("tenant", tenant, _scope(wanted, tenant, None), wanted)
+        await self._check("recover", tenant, counts=wanted.dry_run)
+        return await self._recover("tenant", tenant, self._scope(wanted, tenant, None), wanted)
 
     async def in_bulk(self, search: Search, wanted: BulkRequest) -> RecoveryState:
-        """Do something to all events that a search finds, of one tenant. Raises Invalid, Conflict."""
+        """Do something to all events that a search finds, of one tenant.
+
+        Raises NotAllowed, TenantSuspended, Invalid, Conflict.
+        """
+        if wanted.dry_run or search.keys or search.id_prefix:
+            self._check_reads()
         if search == Search(tenant=search.tenant):
             raise Invalid("Name a filter besides the tenant, such as `status` or `last`.")
         now = utc_now()
@@ -102,10 +110,12 @@ class RecoveryService(NamedTuple):
             since=None,
             until=min(search.until or now, now),
             began=now,
+            in_portal=self.caller.is_customer,
         )
         rate = wanted.rate or (MAX_RATE if is_noted else 20.0)
         if wanted.dry_run:
             return RecoveryState(id="", scope=scope, rate=rate, found=found)
+        await check_tenant(wanted.action, tenant, self.store)
         state = await self.gateway.recoveries.start(scope, rate)
         await self.store.audit.keep(self.caller.did(f"events.{wanted.action}", state.id, tenant, scope.search or ()))
         return state
@@ -127,10 +137,19 @@ class RecoveryService(NamedTuple):
         self._check_owner(state.scope)
         return state
 
-    async def command(self, recovery_id: str, command: RecoveryCommand) -> None:
-        """Send a command, which needs no answer. Raises as `read` does, and Refused if the recovery has ended."""
+    async def scope_of(self, recovery_id: str) -> RecoveryScope:
+        """Return the scope of a recovery, without a worker. Raises as `read` does."""
         scope = await self.gateway.recoveries.scope_of(recovery_id)
         self._check_owner(scope)
+        return scope
+
+    async def command(self, recovery_id: str, command: RecoveryCommand) -> None:
+        """Send a command, which needs no answer.
+
+        Raises as `read` does, TenantSuspended, and Refused if the recovery has ended.
+        """
+        scope = await self.scope_of(recovery_id)
+        await check_tenant(command, scope.tenant, self.store)
         await self.gateway.recoveries.command(recovery_id, command)
         await self.store.audit.keep(self.caller.did(f"recovery.{command}", recovery_id, scope.tenant))
 
@@ -148,17 +167,28 @@ class RecoveryService(NamedTuple):
         await self.store.audit.keep(entry)
         return state
 
+    async def _check(self, action: str, tenant: str, *, counts: bool) -> None:
+        """Raise NotAllowed for a count without the scope for it, and TenantSuspended for more than a count."""
+        if counts:
+            self._check_reads()
+        else:
+            await check_tenant(action, tenant, self.store)
 
-def _scope(wanted: RecoveryRequest, tenant: str, webhook_id: str | None) -> RecoveryScope:
-    now = utc_now()
-    if wanted.since >= now:
-        raise Invalid.field("since", "is in the future")
-    return RecoveryScope(
-        tenant=tenant,
-        webhook_id=webhook_id,
-        status=wanted.status,
-        types=tuple(wanted.types),
-        since=wanted.since,
-        until=min(wanted.until or now, now),
-        began=now,
-    )
+    def _check_reads(self) -> None:
+        if "events:read" not in self.caller.scopes:
+            raise NotAllowed("The key lacks the scope events:read: counts, `q` and `id_prefix` tell what is in events.")
+
+    def _scope(self, wanted: RecoveryRequest, tenant: str, webhook_id: str | None) -> RecoveryScope:
+        now = utc_now()
+        if wanted.since >= now:
+            raise Invalid.field("since", "is in the future")
+        return RecoveryScope(
+            tenant=tenant,
+            webhook_id=webhook_id,
+            status=wanted.status,
+            types=tuple(wanted.types),
+            since=wanted.since,
+            until=min(wanted.until or now, now),
+            began=now,
+            in_portal=self.caller.is_customer,
+        )

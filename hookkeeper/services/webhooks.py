@@ -173,7 +173,7 @@ async def names_of(store: Store, caller: Caller, ids: Iterable[str]) -> dict[str
     if "webhooks:read" not in caller.scopes:
         return {}
     try:
-        return await store.webhooks.names(set(ids))
+        return await store.webhooks.names(set(ids), caller.tenant)
     except RegistryUnavailable:
         return {}
 

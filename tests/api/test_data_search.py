@@ -151,6 +151,35 @@ async def test_an_action_on_what_a_query_finds_takes_declared_keys_only(instance
         problem(await counted(q), 422, "q")
 
 
+async def test_what_tells_of_events_needs_the_scope_to_read_them(instance: Instance) -> None:
+    """Counts, dry runs, and actions on what is found by contents or by the beginning of an id."""
+    await declare(instance, "card")
+    await instance.send(id="paid", data={"card": "4711"})
+    writes = await make_key(instance, instance.tenant, scopes=["events:write", "webhooks:read"])
+    reads = await make_key(instance, instance.tenant, scopes=["events:write", "events:read"])
+    webhook = (await instance.webhook("https://acme.example/hook"))["id"]
+    action, count, since = {"action": "acknowledge"}, {"dry_run": True}, {"since": "2026-01-01T00:00:00Z"}
+    asked: list[tuple[str, dict[str, str], dict[str, Any]]] = [
+        ("/v1/bulk", {"q": "data.card:4711"}, action | count),
+        ("/v1/bulk", {"q": "data.card:4711"}, action),
+        ("/v1/bulk", {"id_prefix": "pai"}, action),
+        ("/v1/bulk", {"in_channel": "eu"}, action),
+        ("/v1/bulk", {"type": "order.paid"}, action | count),
+        ("/v1/recoveries", {}, since | count),
+        (f"/v1/webhooks/{webhook}/recover", {}, since | count),
+    ]
+    async with calling(instance.app, writes["key"]) as http:
+        for path, params, body in asked:
+            refused = problem(await http.post(path, params=params, json=body), 403)
+            assert "lacks the scope events:read" in refused["detail"], (path, params)
+        answer = await http.post("/v1/bulk", params={"type": "order.paid"}, json=action)
+        assert (answer.status_code, answer.json()["found"]) == (202, None)
+    async with calling(instance.app, reads["key"]) as http:
+        for path, params, body in asked:
+            if "dry_run" in body:
+                assert (await http.post(path, params=params, json=body)).status_code == 200, (path, params)
+
+
 async def test_a_search_in_data_needs_a_tenant_and_a_query_that_can_be_read(instance: Instance) -> None:
     http = instance.http
     assert problem(await http.get("/v1/events", params={"q": "4711"}), 422)["errors"][0]["path"] == "q"

@@ -316,6 +316,27 @@ async def test_a_message_adds_the_application_that_it_describes(acme: Acme) -> N
     assert other.json()["detail"][0]["loc"] == ["body", "application", "uid"]
 
 
+async def test_no_value_of_a_header_is_shown(acme: Acme) -> None:
+    made = await acme.call("POST /app/{app_id}/endpoint", json={"url": "https://acme.example/h", "disabled": True})
+    route = f"/app/{{app_id}}/endpoint/{made.json()['id']}/headers"
+    await acme.call(f"PUT {route}", json={"headers": {"x-functions-key": "0"}})
+    await acme.call(f"PATCH {route}", json={"headers": {"x-api-version": "2"}})
+    shown = (await acme.call(f"GET {route}")).json()
+    assert (shown["headers"], sorted(shown["sensitive"])) == ({}, ["x-api-version", "x-functions-key"])
+
+
+async def test_attempts_are_read_with_the_slots_of_searches(acme: Acme) -> None:
+    tenant, searches = acme.instance.tenant, acme.instance.app.state.api.searches
+    routes = "GET /app/{app_id}/attempt/endpoint/{endpoint_id}", "GET /app/{app_id}/attempt/msg/{msg_id}"
+    async with searches.slot(tenant), searches.slot(tenant):
+        reading = [asyncio.create_task(acme.call(route)) for route in routes]
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while searches._limit.waiting(tenant) < len(routes):
+                await asyncio.sleep(0.01)
+    for answer in await asyncio.gather(*reading):
+        assert answer.status_code == 200
+
+
 @pytest.mark.parametrize("order", ["ascending", "descending"])
 @pytest.mark.parametrize("route", ["GET /app", "GET /app/{app_id}/endpoint", "GET /event-type"])
 async def test_a_list_is_read_in_either_order_forth_and_back(acme: Acme, route: str, order: str) -> None:

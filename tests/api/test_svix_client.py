@@ -92,7 +92,7 @@ async def _endpoints_and_messages(svix: SvixAsync, app: str, inbox: Receiver) ->
     await svix.endpoint.set_headers(app, "shop", EndpointHeadersIn(headers={"x-shop": "1", "authorization": "a"}))
     await svix.endpoint.patch_headers(app, "shop", EndpointHeadersPatchIn(headers={"x-shop": "2"}))
     headers = await svix.endpoint.get_headers(app, "shop")
-    assert (headers.headers, list(headers.sensitive)) == ({"x-shop": "2"}, ["authorization"])
+    assert (headers.headers, sorted(headers.sensitive)) == ({}, ["authorization", "x-shop"])
     old = (await svix.endpoint.get_secret(app, "shop")).key
     await svix.endpoint.rotate_secret(app, "shop", EndpointSecretRotateIn())
     new = (await svix.endpoint.get_secret(app, "shop")).key

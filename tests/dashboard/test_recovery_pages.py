@@ -5,6 +5,7 @@ import re
 
 from browsers import Browser, Page, browsing
 from callers import make_key
+from test_portal_links import visiting
 from test_stats_api import report
 
 from index_rows import until_indexed
@@ -107,6 +108,50 @@ async def test_a_recovery_is_paused_resumed_and_cancelled(instance: Instance, in
             answer = await browser.submit("/recoveries", f"/recoveries/{recovery}/{command}")
             assert answer.headers["location"] == f"/recoveries?done={command}"
             await until_shown(browser, shown)
+
+
+async def test_a_portal_without_the_page_has_only_what_customers_began(instance: Instance, inbox: Receiver) -> None:
+    """Setup: the operator has begun a recovery. Proves: a session without the page `recoveries` neither sees nor steers
+    it, and starts none for the whole tenant; what a session began on another page has a page for all sessions.
+    """
+    webhook = await fail_some(instance, inbox, 2)
+    body = {"tenant": instance.tenant, "since": "2026-01-01T00:00:00Z", "rate": 0.1}
+    of_operator = (await instance.http.post("/v1/recoveries", json=body)).json()["id"]
+    can = {"capabilities": ["view", "redeliver"]}
+    async with visiting(instance, **can) as (one, _), visiting(instance, **can) as (two, _):
+        assert (await one.submit("/events", START, last="1h")).status_code == 404
+        assert (await one.submit("/events", f"{START}/", last="1h")).status_code == 404
+        assert (await one.get(f"/recoveries/{of_operator}")).status_code == 404
+        for command in ("pause", "resume", "cancel"):
+            assert (await one.submit("/events", f"/recoveries/{of_operator}/{command}")).status_code == 404
+        assert (await instance.http.get(f"/v1/recoveries/{of_operator}")).json()["status"] == "running"
+
+        given = {"action": "acknowledge", "confirmed": "1"}
+        begun = await one.submit("/events", f"/events/bulk?webhook={webhook}", **given)
+        path = begun.headers["location"].partition("?")[0]
+        assert "acknowledged" in (await two.page(path)).text
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while (await instance.http.get(f"/v1{path}")).json()["status"] != "finished":
+                await asyncio.sleep(0.1)
+        ended = await two.submit("/events", f"{path}/cancel")
+        assert (ended.status_code, of_operator in ended.text) == (409, False)
+    async with visiting(instance, **can, pages=["recoveries"]) as (browser, _):
+        assert of_operator in (await browser.page("/recoveries")).text
+        answer = await browser.submit("/recoveries", f"/recoveries/{of_operator}/cancel")
+        assert answer.headers["location"] == "/recoveries?done=cancel"
+
+
+async def test_a_customer_returns_to_the_recovery_that_was_steered(instance: Instance) -> None:
+    for event_id in ("a", "b"):
+        await instance.send(id=event_id)
+    async with visiting(instance, capabilities=["view", "redeliver"]) as (browser, _):
+        begun = await browser.submit(
+            "/events", "/events/bulk?type=order.paid", action="redeliver", confirmed="1", note=""
+        )
+        path = begun.headers["location"].partition("?")[0]
+        answer = await browser.submit("/events", f"{path}/pause")
+        assert answer.status_code in (303, 409), "it may have ended"
+        assert answer.headers.get("location", path).startswith(path)
 
 
 async def test_a_bad_form_is_explained(instance: Instance) -> None:

@@ -1,6 +1,8 @@
 """The pages of tenants: listed, searched, described, suspended, deleted."""
 
-from browsers import Form, browsing
+from browsers import Form, Page, browsing
+from callers import make_key
+from test_portal_links import visiting
 
 from instances import Instance
 
@@ -47,6 +49,22 @@ async def test_the_page_of_a_webhook_says_that_its_tenant_is_suspended(idle_inst
             text = (await browser.get(page)).text
             assert ("Its tenant is suspended" in text) is is_suspended
             assert (f"{page}/resume" in text) is not is_suspended
+
+
+async def test_nothing_is_sent_again_from_the_pages_of_a_suspended_tenant(idle_instance: Instance) -> None:
+    tenant, webhook = idle_instance.tenant, (await idle_instance.webhook("https://acme.example/hook"))["id"]
+    await idle_instance.send(id="e")
+    await idle_instance.http.patch(f"/v1/tenants/{tenant}", json={"suspended": True, "reason": "Spam."})
+    key = await make_key(idle_instance, tenant)
+    form = {"since": "2026-01-01T00:00:00Z", "action": "retry", "confirmed": "1"}
+    async with (
+        browsing(idle_instance.app, key["key"]) as browser,
+        visiting(idle_instance, capabilities=["view", "redeliver"]) as (portal, _),
+    ):
+        for reader, shown in ((browser, "sends no event again: Spam."), (portal, "Your link does not allow this.")):
+            for action in ("/events/e/redeliver", f"/webhooks/{webhook}/recover", "/events/bulk?type=order.paid"):
+                answer = await reader.submit("/events", action, **form)
+                assert (answer.status_code, shown in Page(answer.text).text) == (403, True), action
 
 
 async def test_a_tenant_is_deleted_from_its_page(instance: Instance) -> None:
