@@ -4,7 +4,8 @@ import hmac
 import re
 import time
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import typer
 from cryptography.exceptions import InvalidSignature
@@ -17,6 +18,8 @@ SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 """Headers of a signed request: id, timestamp and signature."""
 TOLERANCE = 300
 """Seconds that the timestamp may be off (Standard Webhooks 1.0.0, "Verifying webhook authenticity")."""
+MAX_SIGNATURES, MAX_HEADER = 10, 2048
+"""Of a request, and characters of a header, as in the Python client."""
 
 
 def signed_headers(secret: str, message_id: str, body: bytes, timestamp: int | None = None) -> dict[str, str]:
@@ -34,13 +37,15 @@ def check_request(secrets: list[str], headers: Mapping[str, str], body: bytes) -
     for name in SIGNATURE_HEADERS:
         if name not in headers:
             raise Failed(f"the header {name} is missing")
-    message_id, stamp, signatures = (headers[name] for name in SIGNATURE_HEADERS)
+    message_id, stamp, text = (headers[name] for name in SIGNATURE_HEADERS)
     if not re.fullmatch("[0-9]{1,12}", stamp):
         raise Failed("webhook-timestamp is no number of seconds since 1970")
     if (off := abs(time.time() - int(stamp))) > TOLERANCE:
         raise Failed(f"webhook-timestamp is {off:,.0f} s off; receivers accept {TOLERANCE} s")
-    content = f"{message_id}.{stamp}.".encode(errors="surrogateescape") + body
-    if not any(_verifies(secret, content, signature) for secret in secrets for signature in signatures.split()):
+    if max(len(message_id), len(text)) > MAX_HEADER or len(signatures := text.split()) > MAX_SIGNATURES:
+        raise Failed(f"webhook-id or webhook-signature is too long: receivers accept {MAX_SIGNATURES} signatures")
+    content = f"{message_id}.{stamp}.".encode(errors="surrogatepass") + body
+    if not any(_has_signed(secret, content, signatures) for secret in secrets):
         raise Failed("wrong signature: another key, id or timestamp, or the body is not the one that was signed")
 
 
@@ -67,18 +72,28 @@ def verify(secrets: list[str], headers: Mapping[str, str], body: bytes) -> bool 
     return True
 
 
-def _verifies(key: str, content: bytes, signature: str) -> bool:
-    scheme, _, encoded = signature.partition(",")
+def _has_signed(key: str, content: bytes, signatures: Sequence[str]) -> bool:
+    """Return whether one of the signatures is of this key. Anybody can send many: an HMAC is computed once."""
     try:
-        signed = b64decode(encoded, validate=True)
-        if key.startswith((signing_keys.ASYMMETRIC, signing_keys.PUBLIC)):
-            _public_key(key).verify(signed, content)
-            return scheme == "v1a"
-        return scheme == "v1" and hmac.compare_digest(
-            signed, hmac.digest(signing_keys.hmac_key(key), content, "sha256")
-        )
-    except (InvalidSignature, ValueError):
+        if not key.startswith((signing_keys.ASYMMETRIC, signing_keys.PUBLIC)):
+            expected = hmac.digest(signing_keys.hmac_key(key), content, "sha256")
+            return any(hmac.compare_digest(signature, expected) for signature in _of_scheme("v1", signatures))
+        public_key = _public_key(key)
+    except ValueError:
         return False
+    for signature in _of_scheme("v1a", signatures):
+        with suppress(InvalidSignature):
+            public_key.verify(signature, content)
+            return True
+    return False
+
+
+def _of_scheme(scheme: str, signatures: Sequence[str]) -> Iterator[bytes]:
+    for each in signatures:
+        kind, _, text = each.partition(",")
+        if kind == scheme:
+            with suppress(ValueError):
+                yield b64decode(text, validate=True)
 
 
 def _public_key(key: str) -> Ed25519PublicKey:

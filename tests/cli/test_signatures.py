@@ -1,5 +1,7 @@
 """Signatures as `hookkeeper verify` and `hookkeeper listen` check them."""
 
+import hmac
+
 import pytest
 
 from hookkeeper.cli.console import Failed
@@ -29,7 +31,10 @@ def test_any_bytes_verify_with_the_key_that_signed_them_and_no_other(secret: str
     [
         ({"webhook-signature": "v1a,ä v1,ä"}, "wrong signature"),
         ({"webhook-signature": ""}, "wrong signature"),
-        ({"webhook-id": "\udcff"}, "wrong signature"),
+        ({"webhook-id": "\ud800\udcff"}, "wrong signature"),
+        ({"webhook-id": "e" * 2049}, "too long"),
+        ({"webhook-signature": "v1,AAAA " * 11}, "too long"),
+        ({"webhook-signature": "v1,AAAA v1a,AAAA"}, "wrong signature"),
         ({"webhook-timestamp": "9" * 400}, "no number of seconds"),
         ({"webhook-timestamp": "9" * 5000}, "no number of seconds"),
         ({"webhook-timestamp": "²"}, "no number of seconds"),
@@ -41,3 +46,17 @@ def test_a_malformed_request_is_refused_with_the_reason(key: str, changes: dict[
     assert verify([key], headers, b"{}") is False
     with pytest.raises(Failed, match=reason):
         check_request([key], headers, b"{}")
+
+
+def test_a_body_is_hashed_once_for_each_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many signatures there are: anybody can send them."""
+    headers, hashed, digest = signed_headers(SYMMETRIC, "evt_1", b"{}"), list[bytes](), hmac.digest
+
+    def counting(key: bytes, message: bytes, method: str) -> bytes:
+        hashed.append(message)
+        return digest(key, message, method)
+
+    monkeypatch.setattr(hmac, "digest", counting)
+    signatures = f"{'v1,AAAA ' * 9}{headers['webhook-signature']}"
+    assert verify([new_secret("v1"), SYMMETRIC], headers | {"webhook-signature": signatures}, b"{}") is True
+    assert len(hashed) == 2

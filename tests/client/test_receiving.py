@@ -1,6 +1,7 @@
 """Receivers of the Python client, behind each framework, with requests that Hookkeeper has signed."""
 
 import asyncio
+import hmac
 import json
 import threading
 import time
@@ -56,11 +57,37 @@ def test_a_signature_of_any_of_the_keys_is_accepted() -> None:
         (b"", 0, {"webhook-timestamp": "²"}),
         (b"", 0, {"webhook-timestamp": ""}),
         (b"", 0, {"webhook-timestamp": "9" * 5000}),
+        (b"", 0, {"webhook-id": "\ud800\udcff"}),
+        (b"", 0, {"webhook-signature": "\ud800"}),
+        (b"", 0, {"webhook-signature": "v1,\ud800"}),
     ],
 )
 def test_a_changed_or_old_request_is_refused(more: bytes, seconds: int, changes: dict[str, str]) -> None:
     with pytest.raises(WrongSignature):
         verify(SECRET, BODY + more, signed(at=int(time.time()) + seconds) | changes)
+
+
+def test_an_unknown_sender_costs_one_look_at_the_body_for_each_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many signatures are refused before it, and so are long headers. Of few, the body is hashed once for each key."""
+    headers, hashed, digest = signed(), list[bytes](), hmac.digest
+
+    def counting(key: bytes, message: bytes, method: str) -> bytes:
+        hashed.append(message)
+        return digest(key, message, method)
+
+    monkeypatch.setattr(hmac, "digest", counting)
+    genuine = headers["webhook-signature"]
+    for changes in (
+        {"webhook-signature": " ".join(["v1,"] * 2000)},
+        {"webhook-signature": f"{'v1,AAAA ' * 10}{genuine}"},
+        {"webhook-signature": f"{genuine} v2,{'A' * 2048}"},
+        {"webhook-id": "e" * 2049},
+    ):
+        with pytest.raises(WrongSignature, match="too long"):
+            verify(SECRET, BODY, headers | changes)
+    assert hashed == []
+    verify([new_secret("v1"), SECRET], BODY, headers | {"webhook-signature": f"{'v1,AAAA ' * 9}{genuine}"})
+    assert len(hashed) == 2
 
 
 def test_a_public_key_verifies_what_its_secret_signed() -> None:

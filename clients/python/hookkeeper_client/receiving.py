@@ -9,7 +9,7 @@ import re
 import time
 from base64 import b64decode
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -31,6 +31,8 @@ MIN_BYTES = 24
 """Of a key `whsec_…` (Standard Webhooks 1.0.0, "Signature scheme"): a short one would let others sign."""
 TOLERANCE = 300
 """Seconds that the timestamp of a request may differ from this clock."""
+MAX_SIGNATURES, MAX_HEADER = 10, 2048
+"""Of a request, and characters of a header. There are two signatures while a key is being replaced."""
 REMEMBERED = 30 * 86400
 """Seconds for which an id is remembered. Hookkeeper can deliver an event again for this long by default."""
 
@@ -104,12 +106,14 @@ def verify(secrets: str | Sequence[str], body: bytes, headers: Mapping[str, str]
     keys while one is being replaced (Standard Webhooks 1.0.0, "Signature scheme").
     """
     given = {name.lower(): value for name, value in headers.items()}
-    id_, at, signatures = (given.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
+    id_, at, text = (given.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
     if not re.fullmatch(r"[0-9]{1,12}", at) or abs(time.time() - int(at)) > TOLERANCE:
         raise WrongSignature("webhook-timestamp is missing, or too far from this clock")
-    signed = f"{id_}.{at}.".encode() + body
+    if max(len(id_), len(text)) > MAX_HEADER or len(signatures := text.split()) > MAX_SIGNATURES:
+        raise WrongSignature("webhook-id or webhook-signature is too long")
+    signed = f"{id_}.{at}.".encode(errors="surrogatepass") + body
     keys = [_key(secret) for secret in ([secrets] if isinstance(secrets, str) else secrets)]
-    if not any(_is_of(key, signed, *signature.split(",", 1)) for key in keys for signature in signatures.split()):
+    if not any(_has_signed(key, signed, signatures) for key in keys):
         raise WrongSignature("no signature was made with this key")
 
 
@@ -127,21 +131,27 @@ def _key(secret: str) -> "bytes | Ed25519PublicKey":
     raise ValueError("give the signing key of the webhook: whsec_…, or whpk_…")
 
 
-def _is_of(key: "bytes | Ed25519PublicKey", signed: bytes, scheme: str, text: str = "") -> bool:
-    try:
-        signature = b64decode(text, validate=True)
-    except ValueError:
-        return False
+def _has_signed(key: "bytes | Ed25519PublicKey", signed: bytes, signatures: Sequence[str]) -> bool:
+    """Return whether one of the signatures is of this key. Anybody can send many: an HMAC is computed once."""
     if isinstance(key, bytes):
-        return scheme == "v1" and hmac.compare_digest(signature, hmac.digest(key, signed, "sha256"))
+        expected = hmac.digest(key, signed, "sha256")
+        return any(hmac.compare_digest(signature, expected) for signature in _of_scheme("v1", signatures))
 
     from cryptography.exceptions import InvalidSignature
 
-    try:
-        key.verify(signature, signed)
-    except InvalidSignature:
-        return False
-    return scheme == "v1a"
+    for signature in _of_scheme("v1a", signatures):
+        with suppress(InvalidSignature):
+            key.verify(signature, signed)
+            return True
+    return False
+
+
+def _of_scheme(scheme: str, signatures: Sequence[str]) -> Iterator[bytes]:
+    for each in signatures:
+        kind, _, text = each.partition(",")
+        if kind == scheme:
+            with suppress(ValueError):
+                yield b64decode(text, validate=True)
 
 
 class Receiver:
