@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import NoReturn, TypeVar
 
 import structlog
@@ -34,6 +35,8 @@ TRUSTED = 1.0
 MAX_CACHED = 10_000
 NOTED_EVERY = USE_INTERVAL.total_seconds()
 ADMIN = Caller("admin", "HOOKKEEPER_ADMIN_KEY", None, frozenset(SCOPES))
+FOR_TENANT, WITH_SCOPES = "hookkeeper-tenant", "hookkeeper-scopes"
+"""Headers by which a router uses the admin key on behalf of a tenant, in a cell that the tenant has left."""
 Found = TypeVar("Found", ApiKey, PortalSession)
 Cache = LRUCache[str, tuple[float, Found]]
 log = structlog.get_logger("hookkeeper.api")
@@ -88,7 +91,10 @@ class Authenticator:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             _refuse("A key is required: send it as `Authorization: Bearer <key>`.")
-        return with_scope(await self.identify(key.strip(), request), scopes)
+        caller = await self.identify(key.strip(), request)
+        if caller is ADMIN and (tenant := request.headers.get(FOR_TENANT)):
+            caller = replace(ADMIN, tenant=tenant, scopes=frozenset(request.headers.get(WITH_SCOPES, "").split()))
+        return with_scope(caller, scopes)
 
     async def resume(self, key_id: str) -> Caller:
         """Return who has begun a session with this key; the cookie proves it.
@@ -116,9 +122,12 @@ class Authenticator:
             _refuse(refusal)
 
     async def has_ended(self, caller: Caller) -> bool:
-        """Return whether the key or the session of an open stream is no longer valid. It counts as no request."""
+        """Return whether the key or the session of an open stream is no longer valid. It counts as no request.
+
+        A router knows whether the key of a tenant that has left is still valid: it is asked again.
+        """
         if caller.key_id == ADMIN.key_id:
-            return False
+            return caller.tenant is not None
         if not caller.key_id.startswith(ID_PREFIX):
             return bool(_refusal(await self._find_by_id(caller.key_id)))
         session = await self.portal_session(caller.key_id)

@@ -1,13 +1,14 @@
 """The router in front of several cells: sends each request of `/v1` to the cell that has its tenant (decision 53).
 
-It keeps nothing. A request names its tenant by its key, else in the body or the query.
+It keeps nothing. A request names its tenant by its key, else in the body or the query. The keys of a tenant end in the
+cell that it leaves. What the tenant reads and steers there is asked for with the admin key, on behalf of the tenant.
 """
 
 import asyncio
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +22,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from api.authenticator import FOR_TENANT, WITH_SCOPES
 from api.errors import unavailable
 from api.problems import (
+    Forbidden,
     Malformed,
     Missing,
     Problem,
@@ -53,8 +56,12 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 READS = frozenset({"GET", "HEAD"})
 NOT_FORWARDED = frozenset(
     {b"host", b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"}
-    | {b"content-length", b"x-forwarded-for", b"x-forwarded-proto", CELL.encode()}
+    | {b"content-length", b"x-forwarded-for", b"x-forwarded-proto"}
+    | {name.encode() for name in (CELL, FOR_TENANT, WITH_SCOPES)}
 )
+NOTHING: Mapping[str, str] = {}
+IF_KNOWN = {"if-match": "*"}
+"""The condition that an event was accepted before."""
 NOT_RETURNED = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"date", b"server"})
 TRUSTED = 5.0
 """Seconds for which a key is not looked up again: for this time, a revoked one still reaches cells."""
@@ -71,10 +78,11 @@ log = structlog.get_logger("hookkeeper.router")
 
 
 class KeyOwner(NamedTuple):
-    """The digest of a key, and its tenant; None is all tenants."""
+    """The digest of a key, its tenant, None for all tenants, and its scopes."""
 
     digest: str
     tenant: str | None
+    scopes: tuple[str, ...]
 
 
 class Cells:
@@ -99,15 +107,25 @@ class Cells:
             await asyncio.sleep(LOOK_INTERVAL)
 
     async def send(
-        self, cell: str, request: Request, body: bytes = b"", path: str = "", method: str = "", **headers: str
+        self,
+        cell: str,
+        request: Request,
+        body: bytes = b"",
+        path: str = "",
+        method: str = "",
+        headers: Mapping[str, str] = NOTHING,
     ) -> httpx.Response:
-        """Send a request on, or another one in its name, and return the answer once it begins. Raises a Problem."""
+        """Send a request on, or another one in its name, and return the answer once it begins. Raises a Problem.
+
+        `headers` take the place of those with the same names.
+        """
         if (known := self.map.cells.get(cell)) is None:
             raise Malformed(f"There is no cell {cell[:64]!r}. Cells are {', '.join(self.map.cells)}.")
-        given = [(name, value) for name, value in request.headers.raw if name not in NOT_FORWARDED]
+        replaced = NOT_FORWARDED.union(name.encode() for name in headers)
+        given = [(name, value) for name, value in request.headers.raw if name not in replaced]
         given.append((b"x-forwarded-for", (request.client.host if request.client else "").encode()))
         given.append((b"x-forwarded-proto", request.url.scheme.encode()))
-        given += [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        given += [(name.encode(), value.encode()) for name, value in headers.items()]
         target = path.encode() or request.scope["raw_path"] + b"?" + request.scope["query_string"]
         url = httpx.URL(known.url).copy_with(raw_path=target.rstrip(b"?"))
         try:
@@ -155,17 +173,18 @@ class Keys:
                 continue
             text = await _read(answer)
             if answer.status_code == 200:
-                tenant = json.loads(text)["tenant"]
+                found = json.loads(text)
+                tenant = found["tenant"]
                 if tenant is None or self._cells.map.place(tenant).cell == cell:
                     self._found_in[digest] = cell
-                    self._known[digest] = owner = KeyOwner(digest, tenant)
+                    self._known[digest] = owner = KeyOwner(digest, tenant, tuple(found["scopes"]))
                     return owner
                 asked = [self._cells.map.place(tenant).cell]
             elif answer.status_code == 401 and isinstance(problem, Unauthorized):
                 problem = Unauthorized(json.loads(text)["detail"])
             elif answer.status_code == 429:
                 retry = {"retry-after": answer.headers.get("retry-after", "1")}
-                raise TooManyRequests(json.loads(text)["detail"], headers=retry)
+                problem = TooManyRequests(json.loads(text)["detail"], headers=retry)  # the key may have ended there
             elif answer.status_code >= 500:
                 problem = unavailable(f"Cell {cell} cannot look up the key.")
         if isinstance(problem, Unauthorized):
@@ -176,8 +195,9 @@ class Keys:
 class Router:
     """One for the process."""
 
-    def __init__(self, cells: Cells) -> None:
+    def __init__(self, cells: Cells, admin_key: str) -> None:
         self._cells = cells
+        self._admin_key = admin_key
         self._keys = Keys(cells)
         self._requests = TenantLimit(per_tenant=PER_KEY, max_waiting=WAITING_PER_KEY)
         self._batches = TenantLimit(BATCHES, per_tenant=BATCHES_PER_KEY)
@@ -204,7 +224,8 @@ class Router:
         request.limit = MAX_BATCH_BYTES if request.url.path == BATCH else MIB
         body, path = await request.body(), request.url.path
         if cell := request.headers.get(CELL):
-            return _Streamed(await self._cells.send(cell, request, body))
+            self._check_choice(cell, request, key)
+            return _Streamed(await self._send(cell, request, body, key))
         if request.method == "POST" and path == BATCH:
             return await self._batch(request, body, key)
         place = self._cells.map.place(key.tenant or await self._tenant_of(request, body, key))
@@ -213,7 +234,25 @@ class Router:
         if place.moving_to and request.method not in READS and not path.startswith(f"{EVENTS}/"):
             raise unavailable("The tenant is moved to another cell: nothing can be changed for a moment.")
         earlier = place.earlier() if STAYING.fullmatch(path) else []
-        return await self._first(request, body, [place.cell, *earlier], 404)
+        return await self._first(request, body, key, [place.cell, *earlier], 404)
+
+    def _check_choice(self, cell: str, request: Request, key: KeyOwner) -> None:
+        """Raise Forbidden if a tenant chooses a cell that it has never been in, or is to do more than read there."""
+        if key.tenant is None:
+            return
+        place = self._cells.map.place(key.tenant)
+        if request.method not in READS or cell not in (place.cell, *place.earlier()):
+            raise Forbidden("With the key of a tenant, Hookkeeper-Cell is for reading, and for the cells that had it.")
+
+    async def _send(
+        self, cell: str, request: Request, body: bytes, key: KeyOwner, headers: Mapping[str, str] = NOTHING
+    ) -> httpx.Response:
+        """Send a request on: to a cell that its tenant has left, on behalf of the tenant."""
+        if key.tenant is not None and self._cells.map.place(key.tenant).cell != cell:
+            scopes = " ".join(key.scopes)
+            own = {"authorization": f"Bearer {self._admin_key}", FOR_TENANT: key.tenant, WITH_SCOPES: scopes}
+            headers = {**headers, **own}
+        return await self._cells.send(cell, request, body, headers=headers)
 
     async def _tenant_of(self, request: Request, body: bytes, key: KeyOwner) -> str:
         """Return the tenant that path, body or query names. Raises Malformed."""
@@ -237,31 +276,38 @@ class Router:
             event = await self._parsed(body, key)
             if request.headers.get("idempotency-key") or _id_of(event):
                 cells = [*earlier, place.cell]
-        return await self._first(request, body, cells, 412, if_match="*")
+        return await self._first(request, body, key, cells, 412, IF_KNOWN)
 
     async def _first(
-        self, request: Request, body: bytes, cells: Sequence[str], passing: int, **condition: str
+        self,
+        request: Request,
+        body: bytes,
+        key: KeyOwner,
+        cells: Sequence[str],
+        passing: int,
+        condition: Mapping[str, str] = NOTHING,
     ) -> Response:
         """Return the first answer that has another status than this, or that of the last cell, without condition."""
         for cell in cells[:-1]:
-            answer = await self._cells.send(cell, request, body, **condition)
+            answer = await self._send(cell, request, body, key, condition)
             if answer.status_code != passing:
                 return _Streamed(answer)
             await _read(answer)
-        return _Streamed(await self._cells.send(cells[-1], request, body))
+        return _Streamed(await self._send(cells[-1], request, body, key))
 
     async def _batch(self, request: Request, body: bytes, key: KeyOwner) -> Response:
         """Divide a batch among the cells of its events, and put their answers together."""
         given = await self._parsed(body, key, is_batch=True)
         events = given.get("events") if isinstance(given, dict) else None
         if not isinstance(events, list) or not events:
-            return _Streamed(await self._cells.send(self._cells.map.default, request, body))  # which refuses it
+            cell = self._cells.map.place(key.tenant or "").cell
+            return _Streamed(await self._cells.send(cell, request, body))  # which refuses it
         routes = [self._route_of(event, key) for event in events]
         if len({*map(tuple, routes)}) == 1 and len(routes[0]) == 1:
-            return _Streamed(await self._cells.send(routes[0][0], request, body))
+            return _Streamed(await self._send(routes[0][0], request, body, key))
         items: list[Any] = [None] * len(events)
         while groups := _next_groups(routes, items):
-            sent = [self._part(request, events, *group) for group in groups.items()]
+            sent = [self._part(request, events, key, *group) for group in groups.items()]
             for (_, numbers), answers in zip(groups.items(), await asyncio.gather(*sent), strict=True):
                 for n, item in zip(numbers, answers, strict=True):
                     route = routes[n] = routes[n][1:]
@@ -278,14 +324,13 @@ class Router:
         return [*(place.earlier() if _id_of(event) else ()), place.cell]
 
     async def _part(
-        self, request: Request, events: list[Any], to: tuple[str, bool], numbers: list[int]
+        self, request: Request, events: list[Any], key: KeyOwner, to: tuple[str, bool], numbers: list[int]
     ) -> list[dict[str, Any]]:
         """Send some of the events to a cell; return an item for each."""
         cell, only_known = to
         body = await asyncio.to_thread(json.dumps, {"events": [events[n] for n in numbers]}, ensure_ascii=False)
         try:
-            condition = {"if_match": "*"} if only_known else {}
-            answer = await self._cells.send(cell, request, body.encode(), **condition)
+            answer = await self._send(cell, request, body.encode(), key, IF_KNOWN if only_known else NOTHING)
             found = json.loads(await _read(answer))
             if answer.status_code == 207:
                 return found["items"]  # type: ignore[no-any-return]
@@ -339,8 +384,8 @@ class _Streamed(StreamingResponse):
             await self._answer.aclose()
 
 
-def create_router(cells: Cells, stopping: asyncio.Event) -> Starlette:
-    """Make the app. Once `stopping` is set, it is not ready."""
+def create_router(cells: Cells, admin_key: str, stopping: asyncio.Event) -> Starlette:
+    """Make the app. `admin_key` is that of all cells. Once `stopping` is set, the app is not ready."""
 
     async def is_alive(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -353,7 +398,7 @@ def create_router(cells: Cells, stopping: asyncio.Event) -> Starlette:
         routes=[
             Route("/healthz", is_alive),
             Route("/readyz", is_ready),
-            Route("/{path:path}", Router(cells).handle, methods=METHODS),
+            Route("/{path:path}", Router(cells, admin_key).handle, methods=METHODS),
         ],
         lifespan=lambda _: in_background(cells.watch(), "map of cells"),
     )

@@ -81,7 +81,11 @@ async def run(options: Options) -> Outcome:
         cells = {name: await resources.enter_async_context(cluster.running(folder=folder / name)) for name in "ab"}
         receivers = await resources.enter_async_context(receiving())
         supervisor = await resources.enter_async_context(Supervisor(folder))
-        environment = {"HOOKKEEPER_CELL_MAP": str(_write_map(folder, cells)), "HOOKKEEPER_SHUTDOWN_DELAY": "0"}
+        environment = {
+            "HOOKKEEPER_CELL_MAP": str(_write_map(folder, cells)),
+            "HOOKKEEPER_ADMIN_KEY": cells[TENANTS[MOVED]].stack.admin_key,
+            "HOOKKEEPER_SHUTDOWN_DELAY": "0",
+        }
         router = _router(environment)
         await supervisor.start(router)
         loads = []

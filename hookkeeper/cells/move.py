@@ -4,7 +4,8 @@
 2. What the tenant has is copied. Ordered webhooks are disabled in the new cell (`moving`), which holds deliveries.
 3. The map changes: the new cell accepts. The old one delivers what it has, with the settings of the new one.
 4. Once the lines of the ordered webhooks are empty there, those in the new cell are enabled.
-5. Once nothing waits there, the webhooks are removed from the old cell. It keeps the events until their retention ends.
+5. Once nothing waits there, the old cell shuts the tenant out, and its webhooks are removed. It keeps the events until
+   their retention ends.
 """
 
 import asyncio
@@ -65,6 +66,7 @@ class Move:
         self._settle = settle
         self._tell = tell
         self._query = {"params": {"tenant": tenant}}
+        self._has_left = False
 
     async def run(self) -> None:
         """Move the tenant, or go on with it."""
@@ -78,6 +80,8 @@ class Move:
         await self._enable()
         self._tell(f"ordered webhooks deliver in {self._target.name}")
         await self._until_delivered(only_in_order=False)
+        await self._leave()
+        await self._until_delivered(only_in_order=False)  # what was accepted until then
         await self._clear()
         with cell_map.locked(self._path):
             previous = self._place().previous | {self._source.name: utc_now() + self._source.retention}
@@ -90,6 +94,7 @@ class Move:
         """Undo a move that has not changed where events are accepted."""
         with cell_map.locked(self._path):
             await self._begin_schedules()
+            await self._target.store.tenants.leave(self._tenant)
             self._put(self._place().model_copy(update={"moving_to": None}))
 
     def _place(self) -> Place:
@@ -212,7 +217,7 @@ class Move:
     async def _follow_changes(self) -> None:
         """Let the old cell deliver with the settings that were changed in the new one since."""
         old, new = self._source.store.tenant_rows, self._target.store.tenant_rows
-        if (owned := await new.owned(self._tenant)) != await old.owned(self._tenant):
+        if not self._has_left and (owned := await new.owned(self._tenant)) != await old.owned(self._tenant):
             await old.put_owned(self._tenant, owned)
         present = await new.versions(self._tenant)
         for webhook_id, version in (await old.versions(self._tenant)).items():
@@ -231,6 +236,12 @@ class Move:
         for webhook_id in await rows.versions(self._tenant):
             if (await rows.webhook(webhook_id))["disabled_reason"] == MOVING:
                 await self._target.call("PATCH", f"webhooks/{webhook_id}", 404, json={"enabled": True})
+
+    async def _leave(self) -> None:
+        """Let the old cell accept nothing more, and wait until requests that it has begun have ended."""
+        await self._source.store.tenants.leave(self._tenant)
+        self._has_left = True
+        await asyncio.sleep(self._settle)
 
     async def _clear(self) -> None:
         """Remove from the old cell what could deliver there."""

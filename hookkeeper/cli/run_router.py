@@ -24,16 +24,18 @@ log = structlog.get_logger("hookkeeper.router")
 def run_router() -> None:
     """Pass requests on to cells until stopped, then finish those in progress."""
     settings = begin()
-    run(_serve(settings, cell_map_path(settings)))
+    if settings.admin_key is None:
+        raise InvalidSettings("HOOKKEEPER_ADMIN_KEY is not set: it has to be that of all cells")
+    run(_serve(settings, cell_map_path(settings), settings.admin_key.get_secret_value()))
 
 
-async def _serve(settings: Settings, path: Path) -> None:
+async def _serve(settings: Settings, path: Path, admin_key: str) -> None:
     grace = min(settings.shutdown_timeout, REQUEST_GRACE) + settings.shutdown_delay
     deadline, stopping = ShutdownDeadline(grace, to_log()), asyncio.Event()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEPT_ALIVE)
     async with httpx.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False) as http:
         try:
-            app = create_router(Cells(path, http), stopping)
+            app = create_router(Cells(path, http), admin_key, stopping)
         except BadCellMap as error:
             raise InvalidSettings(str(error)) from error
         protocol = bounded(MAX_CONNECTIONS, ClientTimeouts())

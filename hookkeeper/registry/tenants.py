@@ -26,6 +26,8 @@ from hookkeeper.times import utc_now
 BEING_DELETED = "It is being deleted."
 """Why a tenant is suspended while it is deleted."""
 IS_THERE = Tenant.deleted_at.is_(None)
+MOVED = "It has moved to another cell."
+"""Why a tenant is suspended in a cell that it has left."""
 TENANTS_BY_AGE = (Tenant.created_at, Tenant.id)
 
 
@@ -135,14 +137,15 @@ class Tenants:
 
     async def close(self, tenant: str) -> None:
         """Suspend a tenant that is to be deleted, revoke its keys, and end its sessions of the portal. Idempotent."""
-        now = utc_now()
         async with self._database.write() as session:
             await _hold(session, tenant)
-            for kind in (ApiKey, PortalSession):
-                ends = update(kind).where(kind.tenant == tenant, kind.revoked_at.is_(None)).values(revoked_at=now)
-                await session.execute(ends)
-            query = update(Tenant).where(Tenant.id == tenant, IS_THERE)
-            await session.execute(query.values(suspended_at=now, reason=BEING_DELETED, updated_at=now))
+            await _shut_out(session, tenant, BEING_DELETED)
+
+    async def leave(self, tenant: str) -> None:
+        """Shut out a tenant that has moved to another cell. What was accepted of it before is delivered."""
+        await self.note(tenant)
+        async with self._database.write() as session:
+            await _shut_out(session, tenant, MOVED)
 
     async def remove(self, tenant: str) -> None:
         """Remove a tenant without events, and all that it has but its entries of the audit log. Its row says so."""
@@ -177,6 +180,16 @@ class Tenants:
 async def _check_not_deleted(session: AsyncSession, tenant: str) -> None:
     if await session.scalar(select(Tenant.deleted_at).where(Tenant.id == tenant)):
         raise TenantDeleted(tenant)
+
+
+async def _shut_out(session: AsyncSession, tenant: str, reason: str) -> None:
+    """Accept nothing more of a tenant, revoke its keys, and end its sessions of the portal."""
+    now = utc_now()
+    for kind in (ApiKey, PortalSession):
+        ends = update(kind).where(kind.tenant == tenant, kind.revoked_at.is_(None)).values(revoked_at=now)
+        await session.execute(ends)
+    query = update(Tenant).where(Tenant.id == tenant, IS_THERE)
+    await session.execute(query.values(suspended_at=now, reason=reason, updated_at=now))
 
 
 async def _hold(session: AsyncSession, tenant: str) -> None:

@@ -18,10 +18,11 @@ from hookkeeper.policy import OrderKey
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.tenants import MOVED
 from hookkeeper.registry.webhooks import ChangedMeanwhile
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.caller import Caller
-from hookkeeper.services.errors import Invalid, NotFound, NotPossible
+from hookkeeper.services.errors import Invalid, NotFound, NotPossible, TenantSuspended
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.preview import Preview, Previewer, SampleEvent
@@ -56,9 +57,11 @@ class WebhookService(NamedTuple):
         """Register a webhook of all its fields, some of which were given, with this id if there is one. What was not
         given can have a default of the tenant.
 
-        Raises Invalid, TooManyWebhooks, WebhookExists and UidTaken.
+        Raises Invalid, TenantSuspended for one that has moved, TooManyWebhooks, WebhookExists and UidTaken.
         """
         tenant = await self.store.tenants.get(new["tenant"])
+        if tenant and tenant.reason == MOVED and tenant.suspended_at:
+            raise TenantSuspended(f"The tenant {tenant.id} is suspended, and gets no new webhooks: {MOVED}")
         if tenant is None:
             await self.store.tenants.note(new["tenant"])
         defaults = {name: getattr(tenant, name) for name in TENANT_DEFAULTS.difference(given)} if tenant else {}

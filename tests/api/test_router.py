@@ -1,7 +1,7 @@
 """The router in front of two cells: real APIs and registries, and a map that tests change."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,9 @@ from temporalio.client import Client
 
 from api import router
 from hookkeeper.cells import cell_map
+from hookkeeper.cells.access import CellAccess
 from hookkeeper.cells.cell_map import Cell, CellMap, Place
+from hookkeeper.cells.move import Move
 from hookkeeper.times import utc_now
 from instances import KEY, Instance, running_instance
 from timeouts import WAIT_TIMEOUT
@@ -45,10 +47,22 @@ class Cells:
             headers={"authorization": f"Bearer {key}"},
         )
 
+    def move(self, source: str, target: str, tell: Callable[[str], None] = lambda _: None) -> Move:
+        """Return the move of the tenant `here`."""
+        of, to = (
+            CellAccess(name, getattr(self, name).store, getattr(self, name).http, SOON) for name in (source, target)
+        )
+        return Move(self.path, self.here, of, to, 0.1, tell)
+
+    async def until_moved(self) -> None:
+        """Let the router have the map as it is."""
+        await until_read(self, cell_map.read(self.path))
+
 
 @pytest.fixture
 async def cells(temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cells]:
     monkeypatch.setattr(router, "LOOK_INTERVAL", 0.02)
+    monkeypatch.setattr("api.authenticator.TRUSTED", 0.0)
     async with AsyncExitStack() as stack:
         a, b = [await stack.enter_async_context(running_instance(temporal, tmp_path / name)) for name in "ab"]
         here, there = a.tenant, b.tenant
@@ -61,7 +75,7 @@ async def cells(temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         }
         inner = await stack.enter_async_context(httpx.AsyncClient(mounts=mounts))
         routed = router.Cells(path, inner)
-        app = router.create_router(routed, asyncio.Event())
+        app = router.create_router(routed, KEY, asyncio.Event())
         await stack.enter_async_context(app.router.lifespan_context(app))
         made = Cells(a, b, routed, app, httpx.AsyncClient(), path, here, there)
         made.http = await stack.enter_async_context(made.calling(KEY))
@@ -201,3 +215,110 @@ async def test_a_bad_map_leaves_the_previous_one_in_use(cells: Cells) -> None:
                 await asyncio.sleep(0.01)
     assert (await cells.http.post("/v1/events", json=event(cells.there, id="one"))).status_code == 202
     assert await has(cells.b, cells.there, "one")
+
+
+async def test_a_tenant_is_refused_by_the_cell_that_it_has_left(cells: Cells) -> None:
+    """Timeline: it moves from a to b; its key is tried at the router, with the header for a, and at a itself.
+
+    By the router, it goes on reading and steering its earlier events, and nothing of others.
+    """
+    made = (await cells.http.post("/v1/keys", json={"name": "backend", "tenant": cells.here})).json()
+    scopes = ["events:write"]
+    writer = (await cells.http.post("/v1/keys", json={"name": "w", "tenant": cells.here, "scopes": scopes})).json()
+    await cells.a.webhook("http://127.0.0.1/hook", events=["user.*"])
+    await cells.http.post("/v1/events", json=event(cells.here, id="early"))
+    await cells.a.http.post("/v1/events", json=event("bystander", id="secret"))
+    await cells.move("a", "b").run()
+    await cells.until_moved()
+
+    to_a = {"hookkeeper-cell": "a"}
+    webhook = {"url": "http://127.0.0.1/hook"}
+    async with cells.calling(made["key"]) as http:
+        for path, body in (("events", {"type": "order.paid"}), ("webhooks", webhook)):
+            problem(await http.post(f"/v1/{path}", json=body, headers=to_a), 403)
+        assert (await http.post("/v1/webhooks", json=webhook)).status_code == 201
+        assert (await http.get("/v1/events/early")).json()["id"] == "early"
+        assert (await http.post("/v1/events", json={"type": "order.paid", "id": "early"})).json()["duplicate"]
+        items = [{"type": "order.paid", "id": each} for each in ("early", "new")]
+        batch = (await http.post("/v1/events/batch", json={"events": items})).json()["items"]
+        assert [item["status"] for item in batch] == [200, 202]
+        noted = await http.post("/v1/events/early/acknowledge", json={"note": "seen"})
+        assert problem(noted, 409), "the cell that has it has decided"
+        for headers, found in ((to_a, ["early"]), ({"hookkeeper-cell": "b"}, ["new"])):
+            listed = (await http.get("/v1/events", headers=headers)).json()["items"]
+            assert [item["id"] for item in listed] == found
+        other = {"tenant": "bystander"}
+        problem(await http.get("/v1/events/secret", params=other), 404)
+        problem(await http.get("/v1/events/secret", params=other, headers=to_a), 404)
+        problem(await http.get("/v1/events/secret", headers=to_a | {"hookkeeper-tenant": "bystander"}), 404)
+        problem(await http.get("/v1/events/secret"), 404)
+        assert (await http.get("/api/v1/app/bystander/msg/secret")).status_code == 404
+        problem(await http.get("/v1/audit", headers=to_a | {"hookkeeper-scopes": "admin"}), 403)
+    async with cells.calling(writer["key"]) as http:
+        problem(await http.get("/v1/events", headers=to_a), 403)
+        problem(await http.get("/v1/events/early"), 403)
+        assert (await http.post("/v1/events", json={"type": "order.paid", "id": "early"})).json()["duplicate"]
+
+    at_a = {"authorization": f"Bearer {made['key']}"}
+    for path in ("keys/current", "events/early", "events"):
+        assert "revoked" in problem(await cells.a.http.get(f"/v1/{path}", headers=at_a), 401)["detail"]
+    problem(await cells.a.http.post("/v1/events", json={"type": "order.paid"}, headers=at_a), 401)
+    for path, fields in (("events", {"type": "order.paid"}), ("webhooks", webhook)):
+        refused = await cells.a.http.post(f"/v1/{path}", json=fields | {"tenant": cells.here})
+        assert "has moved" in problem(refused, 403)["detail"]
+    await cells.http.patch(f"/v1/tenants/{cells.here}", json={"suspended": True})
+    async with cells.calling(made["key"]) as http:
+        for headers in ({}, to_a):
+            problem(await http.post("/v1/events", json={"type": "order.paid"}, headers=headers), 403)
+
+
+async def test_a_key_of_a_tenant_reads_only_in_cells_that_have_had_the_tenant(cells: Cells) -> None:
+    made = (await cells.http.post("/v1/keys", json={"name": "backend", "tenant": cells.there})).json()
+    async with cells.calling(made["key"]) as http:
+        for name, status in (("a", 403), ("b", 200), ("c", 403)):
+            assert (await http.get("/v1/events", headers={"hookkeeper-cell": name})).status_code == status
+        posted = await http.post("/v1/events", json={"type": "order.paid"}, headers={"hookkeeper-cell": "b"})
+        assert problem(posted, 403)
+
+
+async def test_a_tenant_moves_back_to_the_cell_that_it_has_left(cells: Cells) -> None:
+    """Also after a move back that was begun, and taken back before the map had changed."""
+
+    def interrupt(text: str) -> None:
+        if "webhooks are copied" in text:
+            raise InterruptedError
+
+    made = (await cells.http.post("/v1/keys", json={"name": "backend", "tenant": cells.here})).json()
+    hook = await cells.a.webhook("http://127.0.0.1/hook", events=["user.*"])
+    await cells.move("a", "b").run()
+    with pytest.raises(InterruptedError):
+        await cells.move("b", "a", interrupt).run()
+    assert not (await cells.a.store.tenants.get(cells.here)).suspended_at  # type: ignore[union-attr]
+    await cells.move("b", "a").take_back()
+    await cells.until_moved()
+    own = {"authorization": f"Bearer {made['key']}"}
+    problem(await cells.a.http.get("/v1/keys/current", headers=own), 401)
+    problem(await cells.a.http.post("/v1/events", json=event(cells.here)), 403)
+
+    await cells.move("b", "a").run()
+    await cells.until_moved()
+    async with cells.calling(made["key"]) as http:
+        assert (await http.post("/v1/events", json={"type": "order.paid", "id": "back"})).status_code == 202
+        assert [item["id"] for item in (await http.get("/v1/webhooks")).json()["items"]] == [hook["id"]]
+        assert (await http.post("/v1/webhooks", json={"url": "http://127.0.0.1/hook"})).status_code == 201
+    assert await has(cells.a, cells.here, "back")
+    problem(await cells.b.http.get("/v1/keys/current", headers=own), 401)
+    problem(await cells.b.http.post("/v1/events", json=event(cells.here)), 403)
+
+
+async def test_the_admin_key_on_behalf_of_a_tenant_is_bound_to_it_and_to_the_scopes(cells: Cells) -> None:
+    """As a router uses it. Without the headers, it is bound to nothing; a tenant's key cannot use them."""
+    of = {"hookkeeper-tenant": cells.here, "hookkeeper-scopes": "events:read"}
+    current = (await cells.a.http.get("/v1/keys/current", headers=of)).json()
+    assert (current["tenant"], current["scopes"]) == (cells.here, ["events:read"])
+    problem(await cells.a.http.get("/v1/events", params={"tenant": cells.there}, headers=of), 403)
+    problem(await cells.a.http.post("/v1/events", json=event(cells.here), headers=of), 403)
+    problem(await cells.a.http.get("/v1/events", headers=of | {"hookkeeper-scopes": ""}), 403)
+    made = (await cells.http.post("/v1/keys", json={"name": "backend", "tenant": cells.there})).json()
+    forged = of | {"authorization": f"Bearer {made['key']}"}
+    assert (await cells.b.http.get("/v1/keys/current", headers=forged)).json()["tenant"] == cells.there

@@ -76,8 +76,9 @@ async def until(condition: Any) -> None:
 @pytest.mark.timeout(600)  # it starts six processes, each of which has its own time
 async def test_a_tenant_moves_while_its_events_are_posted(tmp_path: Path, tenant: str) -> None:
     """Setup: two `dev`, a router, an ordered and another webhook, a schedule, a tenant's key.
-    Timeline: the tenant moves; the command is killed after the map has changed, and repeated.
-    Proves: nothing is lost or doubled, order is kept, the schedule misses no time, early events can be read.
+    Timeline: the tenant moves; the command is killed after the map has changed, and repeated; the tenant moves back.
+    Proves: nothing is lost or doubled, order is kept, the schedule misses no time, early events can be read, and the
+    cell that the tenant has left accepts nothing more of it.
     """
     async with AsyncExitStack() as stack:
         folders = {name: tmp_path / name for name in "ab"}
@@ -89,7 +90,7 @@ async def test_a_tenant_moves_while_its_events_are_posted(tmp_path: Path, tenant
         ordered, other = [await stack.enter_async_context(receiver()) for _ in range(2)]
         ordered.answers = [Answer(delay=0.3), Answer(503)]
         ordered.otherwise = Answer(delay=0.05)
-        settings = {"HOOKKEEPER_CELL_MAP": str(write_map(tmp_path, cells))}
+        settings = {"HOOKKEEPER_CELL_MAP": str(write_map(tmp_path, cells)), "HOOKKEEPER_ADMIN_KEY": ADMIN_KEY}
         port = processes.free_ports().api
         router = processes.process("router", cwd=tmp_path, settings=settings | {"HOOKKEEPER_PORT": str(port)})
         await (await stack.enter_async_context(router)).says("serving")
@@ -138,3 +139,16 @@ async def test_a_tenant_moves_while_its_events_are_posted(tmp_path: Path, tenant
         assert (await http.get("/v1/schedules/tick")).json()["note"] == "Ticks."
         shown = await processes.hookkeeper("cells", "list", cwd=tmp_path, settings=settings)
         assert f"{tenant}  b     earlier events in a" in shown.out
+
+        own = {"authorization": http.headers["authorization"]}
+        assert (await cells["a"].http.get("/v1/keys/current", headers=own)).status_code == 401
+        late = {"type": "order.paid", "tenant": tenant}
+        assert (await cells["a"].http.post("/v1/events", json=late)).status_code == 403
+        assert (await http.post("/v1/events", json=late, headers={"hookkeeper-cell": "a"})).status_code == 403
+        back = ("cells", "move", tenant, "--to", "a", "--settle", "2")
+        done = await processes.hookkeeper(*back, cwd=tmp_path, settings=settings, seconds=2 * WAIT_TIMEOUT)
+        assert done.code == 0, done
+        assert (await http.post("/v1/events", json={"id": "back", "type": "order.paid", "data": 1})).status_code == 202
+        await until(lambda: "back" in received(ordered, "order.paid") and "back" in received(other, "order.paid"))
+        assert (await cells["a"].http.get("/v1/events/back", headers=own)).status_code == 200
+        assert (await cells["b"].http.get("/v1/keys/current", headers=own)).status_code == 401
