@@ -112,13 +112,13 @@ class Authenticator:
         """
         if session is None or session.opened_at is None or session.is_over(utc_now()):
             _refuse("The session has ended.")
-        await self.check_maker(session)
+        await self.check_maker(session.key_id)
         await self._limits.count_for_portal(session.tenant)
         return caller_of(session)
 
-    async def check_maker(self, link: PortalSession) -> None:
-        """Raise Unauthorized if the key that made the link was revoked or has expired."""
-        if link.key_id != ADMIN.key_id and (refusal := _refusal(await self._find_by_id(link.key_id))):
+    async def check_maker(self, key_id: str) -> None:
+        """Raise Unauthorized if the key that made a link or an address was revoked or has expired."""
+        if key_id != ADMIN.key_id and (refusal := _refusal(await self._find_by_id(key_id))):
             _refuse(refusal)
 
     async def has_ended(self, caller: Caller) -> bool:

@@ -248,6 +248,6 @@ KnownWebhook = Annotated[Webhook, Depends(_known_webhook)]
 Tenant = Annotated[str, Depends(_owner)]
 EventTenant = Annotated[str, Depends(_event_owner)]
 WebhookFilter = Annotated[str | None, Depends(_webhook_filter)]
-AddressToken = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{29,120}$")]
+AddressToken = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{29,160}$")]
 """The token of an address of the API that takes requests (`AddressTokens`)."""
 Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items on a page")]

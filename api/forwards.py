@@ -1,8 +1,8 @@
 """Forward requests to a command line on a machine without a public address, which answers them.
 
 The command line opens a stream for an address of the API. An address proves itself (`AddressTokens`), so it outlasts
-the process. Everything else is in the memory of the process that has the stream: others answer with 503, and Temporal
-retries the delivery.
+the process; it ends with the key that made it, and with its tenant. Everything else is in the memory of the process
+that has the stream: others answer with 503, and Temporal retries the delivery.
 """
 
 import asyncio
@@ -17,10 +17,11 @@ from pydantic import Field
 
 from api.authenticator import Authenticator
 from api.limits import slot_now
-from api.problems import ServiceUnavailable
+from api.problems import ServiceUnavailable, Unauthorized
 from hookkeeper.crypto.tokens import AddressTokens
 from hookkeeper.limits import TenantLimit
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.tenants import Tenants
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import RequestModel, ResponseModel, with_examples
@@ -87,10 +88,11 @@ class _Request:
 class Forwards:
     """The streams of this process, and the requests that wait for answers."""
 
-    def __init__(self, key: bytes, authenticator: Authenticator, streams: TenantLimit) -> None:
+    def __init__(self, key: bytes, authenticator: Authenticator, tenants: Tenants, streams: TenantLimit) -> None:
         """`streams` limits open streams, together with those of events."""
-        self.tokens = AddressTokens("forward", key)
+        self._tokens = AddressTokens("forward", key)
         self._authenticator = authenticator
+        self._tenants = tenants
         self._limit = streams
         self._waiting = TenantLimit(MAX_WAITING, per_tenant=MAX_WAITING_PER_TENANT)
         self._rates = RateLimits()
@@ -100,19 +102,37 @@ class Forwards:
         """By token and id."""
         self._is_closed = False
 
-    def check(self, token: str, caller: Caller) -> None:
+    async def new(self, tenant: str, caller: Caller) -> str:
+        """Make the token of a new address."""
+        await self._tenants.note(tenant)
+        return self._tokens.new(f"{tenant} {caller.key_id} {await self._age_of(tenant)}")
+
+    async def tenant_of(self, token: str) -> str:
+        """Return whose address it is. Raises NotFound, also if its tenant was deleted or its key has ended."""
+        owner = self._tokens.owner_of(token) or ""
+        with suppress(ValueError, Unauthorized):
+            tenant, key_id, age = owner.split(" ")
+            await self._authenticator.check_maker(key_id)
+            if age == await self._age_of(tenant):
+                return tenant
+        raise NotFound("There is no such address.")
+
+    async def _age_of(self, tenant: str) -> str:
+        """Return what tells a tenant from a deleted one with its id; an empty text if there is none."""
+        known = await self._tenants.get(tenant)
+        return f"{known.created_at.timestamp():f}" if known else ""
+
+    async def check(self, token: str, caller: Caller) -> None:
         """Raise NotFound unless the token is valid, and the caller may serve its tenant."""
-        tenant = self.tokens.tenant_of(token)
-        if tenant is None or caller.tenant not in (None, tenant):
+        if caller.tenant not in (None, await self.tenant_of(token)):
             raise NotFound("There is no such address.")
 
     @contextmanager
     def stream(self, token: str, caller: Caller) -> Iterator[Stream]:
-        """Take the requests to an address until the block ends. Raises NotFound, RateLimited, ServiceUnavailable.
+        """Take the requests to an address until the block ends. Raises RateLimited and ServiceUnavailable.
 
         A newer stream takes the place of an older one, whose connection may be lost without notice.
         """
-        self.check(token, caller)
         if self._is_closed:
             raise ServiceUnavailable("This process is stopping: connect again.", headers={"retry-after": "1"})
         with slot_now(self._limit, caller.tenant or "", "Too many streams are open.", 10, "streams"):

@@ -75,7 +75,7 @@ class ApiState:
             TenantLimit(MAX_STREAMS, per_tenant=MAX_STREAMS_PER_TENANT),
         )
         self.inboxes = Inboxes(self.cursor_key)
-        self.forwards = Forwards(self.cursor_key, self.authenticator, self.feed.limit)
+        self.forwards = Forwards(self.cursor_key, self.authenticator, store.tenants, self.feed.limit)
         self.agent_tools: AgentTools | None = None
         """Made for the first agent."""
         self.searches = EventSearches(store, gateway)

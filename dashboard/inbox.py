@@ -66,7 +66,7 @@ async def show_inbox(
     """Show what has arrived."""
     _check_on(settings)
     inboxes = state_of(request).inboxes
-    tenant = inboxes.tokens.tenant_of(token)
+    tenant = inboxes.tokens.owner_of(token)
     if tenant is None or caller.tenant not in (None, tenant):
         raise NotFound("There is no such inbox.")
     address = _url(settings, token)
@@ -105,7 +105,7 @@ def _text(received: ReceivedRequest) -> str:
 async def receive(request: Request, token: AddressToken) -> PlainTextResponse:
     """Keep a request and answer 200."""
     state = state_of(request)
-    tenant = state.inboxes.tokens.tenant_of(token) if state.settings.inboxes else None
+    tenant = state.inboxes.tokens.owner_of(token) if state.settings.inboxes else None
     if tenant is None:
         raise NotFound("There is no such inbox.")
     await state.inboxes.count(tenant)

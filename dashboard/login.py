@@ -200,7 +200,7 @@ async def _refusal(link: PortalSession | None, authenticator: Authenticator) -> 
     if link.is_over(utc_now()):
         return EXPIRED
     try:
-        await authenticator.check_maker(link)
+        await authenticator.check_maker(link.key_id)
     except Unauthorized:
         return REVOKED
     return None

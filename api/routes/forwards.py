@@ -14,7 +14,6 @@ from api.forwards import ForwardAnswer, ForwardRequest, Stream
 from api.problems import KEYED, responses
 from api.requests import StrictRoute
 from api.state import state_of
-from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import ResponseModel, with_examples
 
 MAX_BODY, MAX_ANSWER_BYTES = 2 * 1024 * 1024, 32 * 1024
@@ -56,17 +55,20 @@ class ForwardAddress(ResponseModel):
 
 async def _stream(request: Request, token: AddressToken, caller: CallerDep) -> AsyncIterator[Stream]:
     with_scope(caller, frozenset({"events:read"}))
-    with state_of(request).forwards.stream(token, caller) as stream:
+    forwards = state_of(request).forwards
+    await forwards.check(token, caller)
+    with forwards.stream(token, caller) as stream:
         yield stream
 
 
 @router.post("", status_code=201, dependencies=[needs("webhooks:write")])
-async def create_forward(request: Request, tenant: Tenant, settings: SettingsDep) -> ForwardAddress:
+async def create_forward(request: Request, tenant: Tenant, caller: CallerDep, settings: SettingsDep) -> ForwardAddress:
     """Make an address for a webhook whose receiver has no public address, as `hookkeeper listen --forward-to` does.
 
-    It is not stored. Requests to it are answered with 503 while no stream is open.
+    It is not stored. Requests to it are answered with 503 while no stream is open, and with 404 when it has ended: with
+    the key that made it, or with its tenant.
     """
-    token = state_of(request).forwards.tokens.new(tenant)
+    token = await state_of(request).forwards.new(tenant, caller)
     return ForwardAddress(token=token, url=f"{settings.public_url}/v1/forwards/{token}")
 
 
@@ -97,7 +99,7 @@ async def stream_forwards(
 async def answer_forward(request: Request, token: AddressToken, answer: ForwardAnswer, caller: CallerDep) -> None:
     """Answer a request that the stream has handed out. The answer becomes the outcome of the attempt."""
     forwards = state_of(request).forwards
-    forwards.check(token, caller)
+    await forwards.check(token, caller)
     forwards.answer(token, answer)
 
 
@@ -105,9 +107,7 @@ async def answer_forward(request: Request, token: AddressToken, answer: ForwardA
 async def receive_forward(request: Request, token: AddressToken) -> Response:
     """Hand a delivery to the command line, and answer as its receiver did."""
     forwards = state_of(request).forwards
-    tenant = forwards.tokens.tenant_of(token)
-    if tenant is None:
-        raise NotFound("There is no such address.")
+    tenant = await forwards.tenant_of(token)
     with forwards.place(tenant):
         body = b"".join([chunk async for chunk in request.stream()])
         await forwards.count(tenant, len(body))

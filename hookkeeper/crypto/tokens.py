@@ -48,17 +48,17 @@ def _checksum(text: str) -> str:
 
 
 class AddressTokens:
-    """Tokens of addresses of one kind. A token names its tenant and proves itself, so none is stored."""
+    """Tokens of addresses of one kind. A token names its owner and proves itself, so none is stored."""
 
     def __init__(self, kind: str, key: bytes) -> None:
         self._key = hashlib.sha256(kind.encode() + b"\0" + key).digest()
 
-    def new(self, tenant: str) -> str:
-        """Make the token of a new address of this tenant."""
-        named = secrets.token_bytes(RANDOM_BYTES) + tenant.encode()
+    def new(self, owner: str) -> str:
+        """Make the token of a new address of this tenant, or of what else the owner is."""
+        named = secrets.token_bytes(RANDOM_BYTES) + owner.encode()
         return base64.urlsafe_b64encode(self._mac(named) + named).decode().rstrip("=")
 
-    def tenant_of(self, token: str) -> str | None:
+    def owner_of(self, token: str) -> str | None:
         """Return whose address it is; None if it is no token of ours."""
         try:
             decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)

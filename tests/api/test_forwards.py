@@ -70,12 +70,15 @@ async def server(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> As
 
 
 @asynccontextmanager
-async def connecting(server: ApiServer, instance: Instance, tenant: str, **key: Any) -> AsyncIterator[Line]:
+async def connecting(
+    server: ApiServer, instance: Instance, tenant: str | None, of: str | None = None, **key: Any
+) -> AsyncIterator[Line]:
+    """Connect with a new key of a tenant, or of all tenants, and with an address of the tenant `of`."""
     made = await make_key(instance, tenant, **key)
     headers = {"authorization": f"Bearer {made['key']}"}
     url = f"http://127.0.0.1:{server.port}"
     async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=WAIT_TIMEOUT) as http:
-        address = await http.post("/v1/forwards")
+        address = await http.post("/v1/forwards", params={"tenant": of} if of else {})
         assert address.status_code == 201, address.text
         path = f"/v1/forwards/{address.json()['token']}"
         assert address.json()["url"].endswith(path)
@@ -147,6 +150,35 @@ async def test_an_address_is_for_keys_of_its_tenant_with_the_scopes(
                 await anext(messages)
 
 
+async def test_an_address_ends_with_the_key_that_made_it(
+    server: ApiServer, idle_instance: Instance, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others of the tenant go on."""
+    monkeypatch.setattr("api.authenticator.TRUSTED", 0.0)
+    async with connecting(server, idle_instance, idle_instance.tenant) as other:
+        assert [(await each.deliver()).status_code for each in (line, other)] == [503, 503], "no stream is open"
+        await idle_instance.http.delete(f"/v1/keys/{line.key['id']}")
+        assert [(await each.deliver()).status_code for each in (line, other)] == [404, 503]
+        assert (await other.http.get(line.path)).status_code == 404
+        assert (await other.http.patch(line.path, json={"id": ID, "status": 200})).status_code == 404
+
+
+async def test_an_address_of_a_deleted_tenant_is_none_of_a_new_one_with_its_name(
+    server: ApiServer, idle_instance: Instance
+) -> None:
+    """Although the key that made it, of all tenants, has not ended."""
+    tenant, store = idle_instance.tenant, idle_instance.store
+    async with connecting(server, idle_instance, None, tenant) as line:
+        statuses = [(await line.deliver()).status_code]
+        await store.tenants.remove(tenant)
+        statuses.append((await line.deliver()).status_code)
+        await store.tenants.note(tenant)
+        statuses.append((await line.deliver()).status_code)
+        assert statuses == [503, 404, 404]
+    async with connecting(server, idle_instance, None, tenant) as new:
+        assert (await new.deliver()).status_code == 503
+
+
 async def test_a_tenant_has_few_waiting_requests_and_another_has_its_own(
     server: ApiServer, idle_instance: Instance, line: Line
 ) -> None:
@@ -184,7 +216,7 @@ async def test_large_requests_of_a_tenant_are_few_and_another_has_its_own(
 async def test_a_request_is_kept_only_while_it_waits(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timeline: a command line reads nothing; one request ends; another waits."""
     kept = idle_instance.app.state.api.forwards
-    token = kept.tokens.new(idle_instance.tenant)
+    token = await kept.new(idle_instance.tenant, ADMIN)
 
     with kept.stream(token, ADMIN) as stream:
         messages = kept.messages(token, stream, ADMIN)

@@ -162,5 +162,5 @@ def test_inboxes_take_bounded_memory() -> None:
     old = kept.tokens.new("a")
     kept.add(old, "a", ReceivedRequest(utc_now() - inboxes.KEPT_FOR * 2, {}, b""))
     assert kept.requests(old) == []
-    assert kept.tokens.tenant_of(old) == "a"
-    assert kept.tokens.tenant_of("A" * 40) is None
+    assert kept.tokens.owner_of(old) == "a"
+    assert kept.tokens.owner_of("A" * 40) is None
