@@ -18,6 +18,8 @@ from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
 WAITS = (1.0, 5.0, 15.0, 60.0)
 """Seconds before a request with one of these statuses, `FOR_NOW`, is repeated."""
 FOR_NOW = frozenset({429, 502, 503, 504})
+MAX_ITEMS = 100_000
+"""Of a list. A server could send pages without end."""
 UID_PATTERN = f"(?!wh_){EVENT_ID}"
 EVERYWHERE = frozenset({"id", "uid", "createdAt", "updatedAt"})
 READ_OF_APPLICATIONS = EVERYWHERE | {"name", "metadata", "throttleRate", "rateLimit"}
@@ -61,13 +63,19 @@ class Svix:
             yield webhook_of(tenant, endpoint, headers, secret["key"])
 
     def _all(self, path: str, **query: str) -> Iterator[Json]:
-        """Yield the items of a list, oldest first, page by page."""
-        while True:
+        """Yield the items of a list, oldest first, page by page. Raises `Failed` if it has no end."""
+        count, seen = 0, set()
+        while count <= MAX_ITEMS:
             page = self._get(path, limit="100", order="ascending", **query)
             yield from page["data"]
-            if page["done"] or not page.get("iterator"):
+            if page["done"] or not (iterator := page.get("iterator")):
                 return
-            query["iterator"] = page["iterator"]
+            if iterator in seen:
+                raise Failed(f"{path} of {self._http.base_url} repeats its pages")
+            seen.add(iterator)
+            query["iterator"] = iterator
+            count += len(page["data"]) or 1
+        raise Failed(f"{path} of {self._http.base_url} has more than {MAX_ITEMS:,} items")
 
     def _get(self, path: str, **query: str) -> Any:
         """Return the JSON of a 200. Raises `Failed`."""

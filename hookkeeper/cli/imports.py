@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import typer
 
@@ -36,6 +37,9 @@ WITH_LOSSES = 3
 """The exit code if all objects were copied, but not all fields. `hookkeeper doctor` uses it for warnings."""
 
 app = typer.Typer(no_args_is_help=True, help="Copy from another server. A run can be repeated safely.")
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Also change existing webhooks whose URL has another host in the source.")
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print what a run would do and what it cannot translate; change nothing.")
 ]
@@ -57,11 +61,21 @@ class Item(NamedTuple):
     """Names of headers whose values the source does not show. A value that was set here is kept."""
 
 
+class Done(NamedTuple):
+    """What became of an item."""
+
+    outcome: str
+    losses: Sequence[str]
+    url: str = ""
+    """The change of the URL of an existing webhook."""
+
+
 @app.command("svix")
 def import_svix(
     url: Annotated[str, typer.Option(envvar="SVIX_SERVER_URL", help="Address, such as https://api.eu.svix.com.")],
     token: Annotated[str, typer.Option(envvar="SVIX_AUTH_TOKEN", help="A token of Svix for all applications.")],
     dry_run: DryRun = False,
+    replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy event types, applications and endpoints with their secrets from a running Svix server.
@@ -72,7 +86,7 @@ def import_svix(
     """
     from hookkeeper.cli.from_svix import Svix
 
-    _run(lambda: Svix(url, token).items(), dry_run, as_json)
+    _run(lambda: Svix(url, token).items(), dry_run, replace, as_json)
 
 
 @app.command("convoy")
@@ -84,6 +98,7 @@ def import_convoy(
         ),
     ],
     dry_run: DryRun = False,
+    replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy endpoints, subscriptions and event types from saved answers of Convoy's API.
@@ -95,27 +110,29 @@ def import_convoy(
     """
     from hookkeeper.cli.from_convoy import items_of
 
-    _run(lambda: items_of(files), dry_run, as_json)
+    _run(lambda: items_of(files), dry_run, replace, as_json)
 
 
-def _run(read: Callable[[], Sequence[Iterable[Item]]], dry_run: bool, as_json: bool) -> None:
+def _run(read: Callable[[], Sequence[Iterable[Item]]], dry_run: bool, replace: bool, as_json: bool) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("import"), BarColumn(), MofNCompleteColumn())
     counts = {path: Counter(dict.fromkeys(OUTCOMES, 0)) for path in KEYS}
     losses: list[Json] = []
+    urls: list[Json] = []
     last = "the start"
     try:
-        target = Target(Api.of_environment(), dry_run)
+        target = Target(Api.of_environment(), dry_run, replace)
         with Progress(*columns, console=out, disable=as_json) as progress:
             for items in progress.track(read()):
                 for item in items:
                     last = item.label
-                    outcome, reasons = target.put(item)
-                    counts[item.path][outcome] += 1
-                    losses += [{"object": item.label, "loss": reason} for reason in reasons]
+                    done = target.put(item)
+                    counts[item.path][done.outcome] += 1
+                    losses += [{"object": item.label, "loss": reason} for reason in done.losses]
+                    urls += [{"object": item.label, "url": done.url}] if done.url else []
                     if not as_json:
-                        _print_item(item, outcome, reasons, dry_run)
+                        _print_item(item, done, dry_run)
     except KeyboardInterrupt:
         raise Failed(f"interrupted: {CONTINUE}") from None
     except ApiUnavailable as error:
@@ -123,7 +140,7 @@ def _run(read: Callable[[], Sequence[Iterable[Item]]], dry_run: bool, as_json: b
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise Failed(f"the source does not have the documented form, after {last}: {error!r}") from error
     if as_json:
-        typer.echo(json.dumps({"dry_run": dry_run} | counts | {"losses": losses}))
+        typer.echo(json.dumps({"dry_run": dry_run} | counts | {"losses": losses, "changed_urls": urls}))
     else:
         rows = [(path, *(str(counts[path][outcome]) for outcome in OUTCOMES)) for path in KEYS]
         print_table(("would be" if dry_run else "", *OUTCOMES), rows)
@@ -133,33 +150,42 @@ def _run(read: Callable[[], Sequence[Iterable[Item]]], dry_run: bool, as_json: b
         raise typer.Exit(WITH_LOSSES)
 
 
-def _print_item(item: Item, outcome: str, reasons: Sequence[str], dry_run: bool) -> None:
-    if reasons or (dry_run and outcome != "unchanged"):
-        would_be = "would be " if dry_run and outcome in ("added", "changed") else ""
-        out.print("\n  ".join((f"{would_be}{outcome}: {item.label}", *reasons)), markup=False)
+def _print_item(item: Item, done: Done, dry_run: bool) -> None:
+    texts = [*([f"url: {done.url}"] if done.url else []), *done.losses]
+    if texts or (dry_run and done.outcome != "unchanged"):
+        would_be = "would be " if dry_run and done.outcome in ("added", "changed") else ""
+        out.print("\n  ".join((f"{would_be}{done.outcome}: {item.label}", *texts)), markup=False)
 
 
 class Target:
     """Writes items through our API. It knows the objects that exist."""
 
-    def __init__(self, api: Api, dry_run: bool) -> None:
+    def __init__(self, api: Api, dry_run: bool, replace: bool) -> None:
         self._api = api
         self._dry_run = dry_run
+        self._replace = replace
         self._known = lru_cache(maxsize=len(KEYS))(self._list)
         """Webhooks are those of one tenant: a source yields them one after another."""
 
-    def put(self, item: Item) -> tuple[str, Sequence[str]]:
-        """Add or change an object. Return the outcome and the losses. Raises `Failed` if our API cannot be read."""
+    def put(self, item: Item) -> Done:
+        """Add or change an object. Raises `Failed` if our API cannot be read.
+
+        The source could be another's: without `--replace`, it does not redirect a webhook that exists to another host.
+        """
         body = item.body
         if body is None:
-            return "not copied", item.losses
+            return Done("not copied", item.losses)
         known = self._known(item.path, body.get("tenant")).get(body[KEYS[item.path]])
+        before, after = (known or NOTHING).get("url"), body.get("url")
+        url = f"{before} → {after}" if known and before != after else ""
+        if url and not self._replace and _host(before) != _host(after):
+            return Done("not copied", (*item.losses, f"{url}: --replace lets the host of the URL change"))
         try:
-            return self._change(item, body, known) if known else self._add(item, body), item.losses
+            return Done(self._change(item, body, known) if known else self._add(item, body), item.losses, url)
         except ApiUnavailable:
             raise
         except Failed as refused:
-            return "not copied", (*item.losses, " ".join(str(refused).split()))
+            return Done("not copied", (*item.losses, " ".join(str(refused).split())), url)
 
     def _list(self, path: Kind, tenant: str | None) -> dict[str, Json]:
         return {each[KEYS[path]]: each for each in self._api.all(path, tenant=tenant)}
@@ -191,6 +217,11 @@ class Target:
             rotation = {"secret": secret, "end_previous": True}
             self._api.call("POST", item.path, known["id"], "rotate-secret", body=rotation)
         return "changed" if rotates or now["updated_at"] != known["updated_at"] else "unchanged"
+
+
+def _host(url: str | None) -> tuple[str, str]:
+    parts = urlsplit(url or "")
+    return parts.scheme, parts.netloc
 
 
 def _is_same(name: str, wanted: Any, known: Any) -> bool:

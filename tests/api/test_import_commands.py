@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import json
 import signal
 from collections import Counter
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi import FastAPI, Request
 from processes import hookkeeper, process
 from sockets import serving
@@ -18,6 +20,8 @@ from standardwebhooks import Webhook as StandardWebhook
 from starlette.responses import JSONResponse
 from svix.webhooks import Webhook
 
+from hookkeeper.cli.console import Failed
+from hookkeeper.cli.from_svix import Svix
 from instances import KEY, Instance
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT, pauses
@@ -330,6 +334,52 @@ async def test_another_run_copies_changes_and_keeps_values_that_were_set_here(
         assert row.headers == {"x-kept": "2", "Authorization": "Bearer ours"}
 
 
+async def test_an_existing_webhook_goes_to_another_host_only_if_told_to(
+    own_instance: Instance, inbox: Receiver, tmp_path: Path
+) -> None:
+    """The source is another's server. Timeline: a run; the URL changes within its host; then its host and its key."""
+    async with moving(own_instance, inbox.url, tmp_path) as move:
+        move.made.applications, move.made.event_types = move.made.applications[7:8], []
+        endpoint = move.made.endpoints["app_7"][0]
+        move.made.endpoints["app_7"] = [endpoint]
+        assert (await move.run())[0] == 0
+        moved = f"{inbox.url}/new"
+        endpoint["url"] = moved
+        said = f"changed: endpoint shop-7 of customer-7\n  url: {inbox.url} → {moved}\n"
+        code, out, _ = await move.run("--dry-run")
+        assert (code, f"would be {said}" in out) == (0, True)
+        code, out, _ = await move.run()
+        assert (code, said in out) == (0, True)
+        endpoint["url"], move.made.secrets["ep_7"] = "https://other.example/hook", secret_of(99)
+        before = await move.state()
+        for options in (("--dry-run",), ()):
+            code, out, _ = await move.run(*options)
+            assert (code, "not copied: endpoint shop-7 of customer-7" in out) == (1, True)
+            assert f"{moved} → https://other.example/hook: --replace" in " ".join(out.split())
+        assert await move.state() == before
+        code, out, _ = await move.run("--replace", "--json")
+        change = {"object": "endpoint shop-7 of customer-7", "url": f"{moved} → https://other.example/hook"}
+        assert (code, json.loads(out)["changed_urls"]) == (0, [change])
+        copied = described(await move.state(), "shop-7")
+        assert (copied["url"], copied["secret"]) == ("https://other.example/hook", secret_of(99))
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+async def test_pages_without_end_are_refused(repeats: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same iterator, or with a new one each time; also where the pages are empty."""
+    monkeypatch.setattr("hookkeeper.cli.from_svix.MAX_ITEMS", 20)
+    app, numbers = FastAPI(), itertools.count()
+
+    @app.get("/api/v1/event-type")
+    async def answer() -> Json:
+        return {"data": [], "iterator": "again" if repeats else str(next(numbers)), "done": False}
+
+    async with serving(app) as source:
+        svix = Svix(f"http://127.0.0.1:{source.port}", TOKEN)
+        with pytest.raises(Failed, match="repeats its pages" if repeats else "more than 20 items"):
+            await asyncio.to_thread(svix.items)
+
+
 async def test_an_interrupted_run_goes_on(own_instance: Instance, inbox: Receiver, tmp_path: Path) -> None:
     async with moving(own_instance, inbox.url, tmp_path) as move:
         move.made.applications = move.made.applications[7:10]
@@ -409,7 +459,7 @@ async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_s
         added = {"tenants": counted(added=1), "event-types": counted(added=1), "webhooks": counted(added=1)}
         words = ("convoy", str(file), "--json")
         code, out, _ = await move.command(*words)
-        assert (code, json.loads(out)) == (0, added | {"dry_run": False, "losses": []})
+        assert (code, json.loads(out)) == (0, added | {"dry_run": False, "losses": [], "changed_urls": []})
         await own_instance.send("order.paid", tenant="acme", data={"order": 4711})
         (request,) = await inbox.got(1)
         assert request.body == b'{"order":4711}'
@@ -417,5 +467,5 @@ async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_s
         before = await move.state()
         code, out, _ = await move.command(*words)
         unchanged = {path: counted(unchanged=1) for path in added}
-        assert (code, json.loads(out)) == (0, unchanged | {"dry_run": False, "losses": []})
+        assert (code, json.loads(out)) == (0, unchanged | {"dry_run": False, "losses": [], "changed_urls": []})
         assert await move.state() == before
