@@ -31,7 +31,7 @@ from hookkeeper.registry.index.writing import AcceptedEvent
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of
-from hookkeeper.registry.webhook_reads import FoundWebhooks
+from hookkeeper.registry.webhook_reads import FoundWebhooks, LostWebhook
 from hookkeeper.temporal.events.run_state import find_own_run
 
 ACTING_INTERVAL = 1.0
@@ -294,6 +294,8 @@ class BatchRunner:
         self, request: AttemptRequest, webhook: Webhook | None, context: BatchContext, make_attempt: MakeAttempt
     ) -> Outcome:
         if webhook is None:
+            if not await self._store.rows.has_accepted(context.message.tenant, context.message.id):
+                raise LostWebhook(request.webhook_id)
             return Outcome(delivery=request.delivery, verdict="webhook_deleted")
         can_be_held = request.trigger == "scheduled" or request.postponed
         if can_be_held and not webhook.enabled:

@@ -18,7 +18,7 @@ from hookkeeper.messages.batch import AttemptRequest, EventAttempts
 from hookkeeper.outcomes import Outcome, ReservedTime
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.targets import channel_of
-from hookkeeper.registry.webhook_reads import UnreadableWebhook
+from hookkeeper.registry.webhook_reads import LostWebhook, UnreadableWebhook
 from hookkeeper.sandbox.children import SandboxUnavailable
 
 MAX_TRIES = 3
@@ -76,4 +76,4 @@ def _is_outage(error: Exception) -> bool:
 
 def _text(error: Exception) -> str:
     """Describe the error without secrets."""
-    return str(error) if isinstance(error, UnreadableWebhook) else type(error).__name__
+    return str(error) if isinstance(error, UnreadableWebhook | LostWebhook) else type(error).__name__

@@ -26,6 +26,7 @@ from drills import (
     slow,
     upgrade,
     waiting,
+    wrong_registry,
 )
 from drills.drill import Options, Outcome, print_outcome
 from drills.hostile_cases import CASES
@@ -50,8 +51,9 @@ DRILLS: dict[str, Callable[[Options], Awaitable[Outcome]]] = {
     "upgrade": upgrade.run,
     "cells": cells.run,
     "restore": restore.run,
+    "wrong-registry": wrong_registry.run,
 }
-HAVE_NO_ON = {"waiting", "index", "acceptance", "glance", "cells", "production", "restore"}
+HAVE_NO_ON = {"waiting", "index", "acceptance", "glance", "cells", "production", "restore", "wrong-registry"}
 """Drills whose processes cannot be chosen."""
 
 

@@ -22,6 +22,7 @@ from drills.environment import TENANT, Environment, environment, meanwhile
 from drills.event_log import list_events, read_json
 from drills.schedule import Fault
 from drills.shape import EMBEDDED, REGISTRY, WORKERS
+from hookkeeper import temporal_names
 
 EVENTS, RATE = 2000, 20.0
 KILLED = (*WORKERS, "api", REGISTRY)
@@ -34,6 +35,7 @@ FINAL_TIMEOUT = 900.0
 """Seconds in which all events become final after the last one was posted."""
 CLOSE_TIMEOUT = 60.0
 """Seconds in which all runs close then: a record may have to be repeated, or its worker was killed."""
+OPEN_RUNS = f"ExecutionStatus = 'Running' AND WorkflowType != '{temporal_names.INSTALLATION}'"
 LIST_EVERY = 2.0
 """Seconds between two looks at the list while events are posted."""
 HASTY: dict[str, Any] = {"schedule": [1.0, 1.0]}
@@ -189,7 +191,7 @@ async def until_closed(temporal: Client) -> int:
     latest = clock() + CLOSE_TIMEOUT
     while True:
         with suppress(RPCError):
-            open_runs = (await temporal.count_workflows("ExecutionStatus = 'Running'")).count
+            open_runs = (await temporal.count_workflows(OPEN_RUNS)).count
             if not open_runs or clock() > latest:
                 return open_runs
         await asyncio.sleep(0.1)

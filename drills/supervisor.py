@@ -72,8 +72,12 @@ class Supervisor:
 
     async def replace(self, service: Service) -> None:
         """Stop the service of this name, and start this one in its place. Raises `ProcessFailed`."""
-        await self._processes.pop(service.name).stop()
+        await self.end(service.name)
         await self.start(service)
+
+    async def end(self, name: str) -> None:
+        """Stop a service for good."""
+        await self._processes.pop(name).stop()
 
     def pid(self, name: str) -> int | None:
         """Return the process id of a service; None while it is down."""

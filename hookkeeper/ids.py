@@ -89,6 +89,11 @@ def line_of(webhook_id: str, key: str) -> str:
     return sha256(f"{webhook_id} {key}".encode()).hexdigest()[:24]
 
 
+def installation_id(task_queue: str) -> str:
+    """Name the run that names the registry of an installation."""
+    return f"installation-{task_queue}"
+
+
 SCHEDULE_PREFIX = "schedule-"
 FIRING_TIME, EVENT_TIME = "%Y-%m-%dT%H:%M:%SZ", "%Y%m%dT%H%M%SZ"
 """The time in the workflow id of a firing, which Temporal adds, and in the id of its event."""

@@ -167,7 +167,11 @@ WEBHOOKS = Gauge("hookkeeper_webhooks", "Webhooks by their state", ["state"], re
 BACKLOG = Gauge(
     "hookkeeper_backlog_tasks", "Tasks that wait for a worker, about", ["queue"], registry=STATE["temporal"]
 )
-
+WRONG_REGISTRY = Gauge(
+    "hookkeeper_wrong_registry",
+    "1 if Temporal's namespace belongs to another registry than that of this process",
+    registry=STATE["temporal"],
+)
 FAILING_RUNS = Gauge(
     "hookkeeper_failing_runs",
     "Open runs that cannot go on, as their workflow tasks fail; NaN if it is unknown",

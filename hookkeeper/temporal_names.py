@@ -17,6 +17,8 @@ PROBE = "ProbeWorkflow"
 """The workflow type that probes a webhook that was disabled for failing."""
 INCIDENT = "IncidentWorkflow"
 """The workflow type that alerts of a webhook for as long as it fails."""
+INSTALLATION = "Installation"
+"""The workflow type of the run that names the registry of a namespace. It has no code: it never begins."""
 WORKFLOW_TYPES = (EVENT, SHARED_RUN, RELEASE, RECOVERY, BULK, TENANT_DELETION, SCHEDULED, PROBE, INCIDENT)
 """All of this release."""
 
@@ -39,6 +41,8 @@ DIGEST, ACCEPTED_AT = "digest", "accepted_at"
 """Memo of an event's run: the digest of what was posted (`hookkeeper.services.new_event`), and when it was accepted."""
 EVENT_COUNT = "events"
 """Memo of a shared run: the number of its events."""
+REGISTRY = "registry"
+"""Memo of the run that names the registry: its id."""
 RUN_NUMBER = "run_number"
 """Memo, only on redeliveries: 2 for the second run of an event, and so on."""
 

@@ -36,8 +36,8 @@ async def healthz() -> dict[str, str]:
     responses=_answers({"status": "ready", "workers": "running"}) | responses(503),
 )
 async def readyz(request: Request, gateway: GatewayDep, store: StoreDep) -> dict[str, str]:
-    """Answer 200 if Temporal and the registry are available, the namespace has Hookkeeper's search attributes, Temporal
-    has stored the latest events, and the process is not about to stop.
+    """Answer 200 if Temporal and the registry are available, the namespace has Hookkeeper's search attributes and
+    belongs to this registry, Temporal has stored the latest events, and the process is not about to stop.
 
     `workers` is `none` while no worker asks for tasks: events are accepted, and wait.
     """

@@ -260,6 +260,9 @@ def migrate(
     registry_only: Annotated[
         bool, typer.Option("--registry-only", help="Leave the namespace as it is. Temporal need not run.")
     ] = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="Make tables although the namespace has another registry, and leave that one.")
+    ] = False,
     wait: Annotated[
         float,
         typer.Option(min=0, help="Seconds to wait for the registry and the namespace, until they are there."),
@@ -268,7 +271,15 @@ def migrate(
     """Update the registry's schema and Temporal's namespace. Can be repeated safely."""
     from hookkeeper.cli.maintenance import run_migrate
 
-    run_migrate(registry_only=registry_only, wait=wait)
+    run_migrate(registry_only=registry_only, new=new, wait=wait)
+
+
+@app.command()
+def adopt() -> None:
+    """Let the namespace belong to this registry, in place of another one: after a move of either of them."""
+    from hookkeeper.cli.maintenance import run_adopt
+
+    run_adopt()
 
 
 @app.command()

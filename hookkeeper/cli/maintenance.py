@@ -1,4 +1,4 @@
-"""`hookkeeper migrate`, `promote`, `recount` and `reindex`."""
+"""`hookkeeper migrate`, `adopt`, `promote`, `recount` and `reindex`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,6 +8,7 @@ from typing import TypeVar
 import structlog
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from temporalio.client import Client
 from temporalio.service import RPCError
 
 from hookkeeper.cli.console import CONTINUE, Failed, out
@@ -20,6 +21,8 @@ from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import STARTED_AFTER, Gateway
 from hookkeeper.temporal.events.reindex import Reindex
 from hookkeeper.temporal.events.run_repair import RunRepair
+from hookkeeper.temporal.server import installation
+from hookkeeper.temporal.server.error_translation import WrongRegistry
 from hookkeeper.temporal.server.namespace import NamespaceNotReady, prepare
 from hookkeeper.temporal.workers import versions as worker_versions
 from hookkeeper.temporal.workers.versions import UNVERSIONED, VersionNotReady, named
@@ -33,10 +36,12 @@ PAUSE = 1.0
 Result = TypeVar("Result")
 
 
-def run_migrate(*, registry_only: bool, wait: float) -> None:
-    """Update the registry, then the namespace's search attributes and retention."""
+def run_migrate(*, registry_only: bool, new: bool, wait: float) -> None:
+    """Update the registry, then the namespace's search attributes and retention. `new`: the registry may be a new one,
+    in place of that of the namespace.
+    """
     settings = begin()
-    run(_migrate(settings, registry_only, wait))
+    run(_migrate(settings, registry_only, new, wait))
 
 
 async def migrate_registry(store: Store) -> int:
@@ -48,20 +53,73 @@ async def migrate_registry(store: Store) -> int:
         raise Failed(str(error)) from error
 
 
-async def _migrate(settings: Settings, registry_only: bool, wait: float) -> None:
+async def _migrate(settings: Settings, registry_only: bool, new: bool, wait: float) -> None:
     deadline = asyncio.get_running_loop().time() + wait
     async with Store.connect(settings.database_url, settings.keyring) as store:
-        if count := await _until(deadline, lambda: migrate_registry(store), Failed):
-            log.info("registry encrypted with the first key", rows=count)
-    if registry_only:
+        if registry_only:
+            await _update(store, deadline)
+            return
+        client = await connect(settings, timeout=max(CONNECT_TIMEOUT, wait))
+        try:
+            is_new = new and await _until(deadline, store.is_new, RegistryUnavailable)
+            if not is_new:
+                await _until(deadline, lambda: _refuse_other(client, store, settings.task_queue), RegistryUnavailable)
+            await _update(store, deadline)
+            await _until(deadline, lambda: _join(client, store, settings, replace=is_new), RPCError)
+        except NamespaceNotReady as error:
+            raise Failed(_repair_instructions(error)) from error
+        except RegistryUnavailable as error:
+            raise Failed(str(error)) from error
+        except RPCError as error:
+            raise Failed(f"Temporal refused the change: {error.message}") from error
+
+
+async def _refuse_other(client: Client, store: Store, task_queue: str) -> None:
+    """Raise `Failed` if the namespace belongs to another registry, or has events, and this one has no tables."""
+    if await store.is_new():
+        if await installation.read(client, task_queue) or await installation.has_open_events(client, task_queue):
+            raise Failed(
+                f"the registry has no tables, and the Temporal namespace {client.namespace} (task queue {task_queue})"
+                " belongs to another one: correct HOOKKEEPER_DATABASE_URL or TEMPORAL_NAMESPACE, or run"
+                " `hookkeeper migrate --new` if a new registry is to take its place"
+            )
         return
-    client = await connect(settings, timeout=max(CONNECT_TIMEOUT, wait))
     try:
-        await _until(deadline, lambda: prepare(client, settings.retention), RPCError)
-    except NamespaceNotReady as error:
-        raise Failed(_repair_instructions(error)) from error
+        await installation.check(client, task_queue, store.rows.installation)
+    except WrongRegistry as error:
+        raise Failed(str(error)) from error
+
+
+async def _update(store: Store, deadline: float) -> None:
+    if count := await _until(deadline, lambda: migrate_registry(store), Failed):
+        log.info("registry encrypted with the first key", rows=count)
+
+
+async def _join(client: Client, store: Store, settings: Settings, *, replace: bool) -> None:
+    registry = await store.rows.installation()
+    assert registry is not None, "it is migrated"
+    await installation.join(client, settings.task_queue, registry, replace=replace)
+    await prepare(client, settings.retention)
+
+
+def run_adopt() -> None:
+    """Let the namespace belong to the registry."""
+    run(_adopt(begin()))
+
+
+async def _adopt(settings: Settings) -> None:
+    client = await connect(settings)
+    try:
+        async with Store.connect(settings.database_url, settings.keyring) as store:
+            registry = None if await store.is_new() else await store.rows.installation()
+            if registry is None:
+                raise Failed("the registry has no tables, or old ones: run `hookkeeper migrate --registry-only`")
+            await installation.join(client, settings.task_queue, registry, replace=True)
+    except RegistryUnavailable as error:
+        raise Failed(str(error)) from error
     except RPCError as error:
-        raise Failed(f"the registry is up to date, but Temporal refused the change: {error.message}") from error
+        raise Failed(f"Temporal refused the change: {error.message}") from error
+    out.print(f"The namespace {client.namespace} belongs to this registry now. Restart API and workers.", markup=False)
 
 
 async def _until(deadline: float, call: Callable[[], Awaitable[Result]], error: type[Exception]) -> Result:
@@ -162,6 +220,7 @@ async def _reindex(settings: Settings, since: datetime) -> None:
     try:
         async with Store.connect(settings.database_url, keyring, settings.database_connections) as store:
             client = await connect(settings, keyring)
+            await installation.check(client, settings.task_queue, store.rows.installation)
             with _progress() as progress:
                 task = progress.add_task("reindex", total=None)
                 reindex = Reindex(
@@ -175,7 +234,7 @@ async def _reindex(settings: Settings, since: datetime) -> None:
                     added = await reindex.run(since)
                     gateway = Gateway(client, settings.task_queue, store.rows)
                     repaired = await RunRepair(client, gateway, store).repair(STARTED_AFTER)
-    except RegistryUnavailable as error:
+    except (RegistryUnavailable, WrongRegistry) as error:
         raise Failed(str(error)) from error
     except RPCError as error:
         raise Failed(f"Temporal: {error.message}; {CONTINUE}") from error

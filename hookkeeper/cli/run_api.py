@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from temporalio.client import Client
 
 from api.app import create_app
 from api.server.connections import MAX_CONNECTIONS, BoundedProtocol, ClientTimeouts, bounded
@@ -34,7 +33,6 @@ from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.server.connection import LateClient
-from hookkeeper.temporal.server.readiness import Readiness
 
 if TYPE_CHECKING:
     from hookkeeper.cli.telemetry import MetricsServer
@@ -63,18 +61,19 @@ async def _serve(settings: Settings) -> None:
                 listener = listen(settings.host, settings.port)
                 client = open_client(settings, keyring, metrics.runtime)
                 show_resources(settings, store, client)
-                async with traces, serving(client, store, settings, metrics, listener, stopping) as server:
+                gateway = Gateway(client, settings.task_queue, store.rows)
+                async with traces, serving(gateway, store, settings, metrics, listener, stopping) as server:
                     freeze_objects()
-                    await _until_ended(server, _connect(client, store, settings))
+                    await _until_ended(server, _connect(client, store, gateway))
         finally:
             deadline.begin()
 
 
-async def _connect(client: LateClient, store: Store, settings: Settings) -> None:
+async def _connect(client: LateClient, store: Store, gateway: Gateway) -> None:
     """Connect to Temporal. Until then, requests that need it get a 503."""
     await report_missing(store.ready)
     await until_connected(client)
-    await report_missing(Readiness(client, settings.task_queue).check_namespace)
+    await report_missing(gateway.readiness.check_namespace)
 
 
 async def _until_ended(server: asyncio.Future[None], connecting: Coroutine[None, None, None]) -> None:
@@ -91,7 +90,7 @@ async def _until_ended(server: asyncio.Future[None], connecting: Coroutine[None,
 
 @asynccontextmanager
 async def serving(
-    client: Client,
+    gateway: Gateway,
     store: Store,
     settings: Settings,
     metrics: "MetricsServer | NoMetrics",
@@ -102,7 +101,7 @@ async def serving(
 
     `stopping`: set when the process is about to stop, so it is no longer ready.
     """
-    app = create_app(settings, store, Gateway(client, settings.task_queue, store.rows))
+    app = create_app(settings, store, gateway)
     state: ApiState = app.state.api
     state.stopping = stopping or state.stopping
     protocol = bounded(MAX_CONNECTIONS, ClientTimeouts())

@@ -21,10 +21,12 @@ from hookkeeper.cli.startup import (
     show_resources,
     until_connected,
 )
+from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
-from hookkeeper.temporal.server import namespace
+from hookkeeper.temporal.server import installation, namespace
 from hookkeeper.temporal.server.connection import while_away
+from hookkeeper.temporal.server.error_translation import WrongRegistry
 from hookkeeper.temporal.server.namespace import NamespaceNotReady, unusable
 from hookkeeper.temporal.server.readiness import CHECK_TIMEOUT, Readiness, polls
 from hookkeeper.temporal.workers import local as local_workers
@@ -94,9 +96,10 @@ async def working(client: Client, store: Store, settings: Settings, *, local: bo
     """Work until the block ends. Raises `Failed`, and whatever the block raises."""
     try:
         if local:
-            await _prepare(client, settings)
+            await _prepare(client, store, settings)
         await while_away(lambda: namespace.check(client))
         await report_missing(store.ready, Readiness(client, settings.task_queue).check_namespace)
+        await installation.until_checked(client, settings.task_queue, store.rows.installation)
         async with (
             local_workers.retrying_lost_activities(client) if local else nullcontext(),
             worker.running(client, store, settings),
@@ -104,12 +107,18 @@ async def working(client: Client, store: Store, settings: Settings, *, local: bo
             yield
     except BadSetting as error:
         raise InvalidSettings(str(error)) from None
+    except WrongRegistry as error:
+        raise Failed(str(error)) from error
     except RPCError as error:
         raise Failed(f"Temporal does not let the worker start: {unusable(client.namespace, error)}") from error
 
 
-async def _prepare(client: Client, settings: Settings) -> None:
+async def _prepare(client: Client, store: Store, settings: Settings) -> None:
     try:
         await local_workers.prepare(client, settings.retention)
+        if registry := await store.rows.installation():
+            await installation.join(client, settings.task_queue, registry)
+    except RegistryUnavailable:
+        pass  # it is joined at the next start
     except (NamespaceNotReady, RPCError) as error:
         raise Failed(f"the namespace {client.namespace} cannot be prepared: {error}") from error

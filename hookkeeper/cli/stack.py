@@ -120,6 +120,7 @@ async def _serve(
     from hookkeeper.cli.run_api import serving
     from hookkeeper.cli.run_worker import working
     from hookkeeper.registry.store import Store
+    from hookkeeper.temporal.events.gateway import Gateway
 
     log = data.logs / "hookkeeper.log"
     prepare_log(log)
@@ -139,7 +140,8 @@ async def _serve(
     show_resources(settings, store, client)
     await resources.enter_async_context(working(client, store, settings, local=True))
     on_ready("Worker")
-    await resources.enter_async_context(serving(client, store, settings, metrics, listener))
+    gateway = Gateway(client, settings.task_queue, store.rows)
+    await resources.enter_async_context(serving(gateway, store, settings, metrics, listener))
     on_ready("API")
     freeze_objects()
 

@@ -9,11 +9,19 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, or_, select
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from hookkeeper import metrics
 from hookkeeper.messages.event import Acknowledgement, Channel, Delivery, DeliveryStatus, Reason
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.database import CALL_TIMEOUT, Database, RegistryUnavailable, errors_translated, rows_with
+from hookkeeper.registry.database import (
+    CALL_TIMEOUT,
+    Database,
+    RegistryUnavailable,
+    errors_translated,
+    is_outage,
+    rows_with,
+)
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.index.event_keys import KeyedEvent
@@ -31,6 +39,7 @@ from hookkeeper.registry.index.writing import (
     remove,
     write,
 )
+from hookkeeper.registry.models import Installation
 from hookkeeper.registry.transactions import Transactions
 
 MAX_PER_TRANSACTION = 500
@@ -79,6 +88,16 @@ class EventRows:
         if self._task is not None:
             await asyncio.wait([self._task])
 
+    async def installation(self) -> str | None:
+        """Return the id of the registry with these rows; None if it has none: it has no tables, or old ones."""
+        async with self._database.read() as session:
+            try:
+                return await session.scalar(select(Installation.id))
+            except (OperationalError, ProgrammingError) as error:
+                if is_outage(error):
+                    raise
+                return None
+
     async def accept(self, new: Sequence[Acceptance]) -> dict[Key, AcceptedEvent]:
         """Add the rows of different events; return those of the events whose ids were accepted before."""
         return (await self._request(new, ())).earlier
@@ -117,6 +136,14 @@ class EventRows:
         """Return the event with this id."""
         rows = await self._reads.fetch(self._by_key, tenant, {"tenant": tenant, "event": event_id})
         return AcceptedEvent(*rows[0]) if rows else None
+
+    async def has_accepted(self, tenant: str, event_id: str) -> bool:
+        """Return whether the event was accepted in this registry, or found by `hookkeeper reindex`. Steps of its run
+        add a row to any registry, without the size of its data.
+        """
+        is_event = events.c.id == event_id, events.c.tenant == tenant, events.c.size.is_not(None)
+        async with self._database.read() as session:
+            return await session.scalar(select(events.c.id).where(*is_event)) is not None
 
     async def tenants(self, event_id: str) -> list[str]:
         """Return tenants that have an event with this id, at most `MAX_NAMED_TENANTS`."""

@@ -353,6 +353,14 @@ class Tenant(Base, kw_only=True, eq=False, repr=False):
     updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
 
+class Installation(Base, kw_only=True, eq=False):
+    """The id of this registry, in one row. The namespace has it too (`hookkeeper.temporal.server.installation`)."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+
+
 class EventType(Base, kw_only=True, eq=False):
     """An entry of the catalogue: the meaning of an event type, and the schema of its data."""
 

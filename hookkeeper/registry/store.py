@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Self, cast
 
-from sqlalchemy import select, text
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
@@ -21,6 +21,7 @@ from hookkeeper.registry.database import (
     errors_translated,
     is_outage,
     open_engine,
+    sqlite_file,
 )
 from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.event_rows import EventRows
@@ -88,6 +89,13 @@ class Store:
         """Raise RegistryUnavailable unless the database answers."""
         async with self._database.read() as session:
             await session.execute(select(1))
+
+    async def is_new(self) -> bool:
+        """Return whether there are no tables yet."""
+        if (file := sqlite_file(self._engine.url)) and not file.exists():  # a connection would make it
+            return True
+        async with self._database.read() as session:
+            return not await session.run_sync(lambda sync: inspect(sync.connection()).has_table("alembic_version"))
 
     async def ready(self) -> None:
         """Raise RegistryUnavailable unless the database answers, is migrated, and can be decrypted."""

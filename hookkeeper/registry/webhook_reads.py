@@ -26,6 +26,15 @@ class UnreadableWebhook(RegistryUnavailable):
         super().__init__(f"the registry cannot be read: webhook {webhook_id}: {_without_values(error)}")
 
 
+class LostWebhook(RegistryUnavailable):
+    """A webhook is missing, and the registry has not accepted the event for it: it is another registry, or an older
+    state of the right one.
+    """
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"the registry has neither the webhook {webhook_id} nor the event: it may be a wrong one")
+
+
 class FoundWebhooks(NamedTuple):
     """Webhooks by id. Unknown ids are omitted."""
 

@@ -91,6 +91,7 @@ class SystemState:
         self._snapshot = replace(self._snapshot, backlog=backlog)
         for queue, count in backlog.items():
             metrics.BACKLOG.labels(queue).set(count)
+        metrics.WRONG_REGISTRY.set(await self._gateway.readiness.has_wrong_registry())
         if time.monotonic() - self._failing_runs_read_at >= MAX_AGE_OF_FAILING_RUNS:
             self._failing_runs_read_at = time.monotonic()
             metrics.FAILING_RUNS.set(float("nan"))

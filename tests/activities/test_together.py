@@ -16,13 +16,15 @@ from activities.delivery_batch import BatchRunner, Made
 from activities.internal_errors import MAX_TRIES
 from activities.memory_budget import WorkerMemory
 from activities.tenant_concurrency import MIN_DELAY, TenantConcurrency
+from claimed_runs import acceptance
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.webhook_reads import FoundWebhooks
+from hookkeeper.registry.webhook_reads import FoundWebhooks, LostWebhook
 from hookkeeper.sandbox.children import SandboxUnavailable
+from shared_runs import event_to
 
 MIB = 1024 * 1024
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -110,6 +112,7 @@ async def _unchanged(tenant: str, made: Sequence[Made], webhooks: Mapping[str, W
 async def worker(store: Store, make_webhook: Make) -> Worker:
     for name, tenant in (("wh_a", "a"), ("wh_b", "b")):
         await store.webhooks.add(make_webhook(name, tenant=tenant))
+    await store.rows.accept([acceptance(event_to(id="e1", tenant="a"), ActivityEnvironment().info.workflow_id)])
     return Worker(store)
 
 
@@ -211,6 +214,17 @@ async def test_attempts_are_not_put_off_for_an_outage(worker: Worker) -> None:
     worker.broken, worker.error = {"wh_a", "wh_b"}, SandboxUnavailable("down")
     with pytest.raises(SandboxUnavailable):
         await worker.run(batch("e1", "a", "wh_a"), batch("e2", "b", "wh_b"), tries=100)
+
+
+async def test_an_attempt_whose_webhook_and_event_are_unknown_is_put_off_unless_all_are(worker: Worker) -> None:
+    """In a registry that has lost much, each event would only be one more run that waits."""
+    lost = batch("lost", "a", "wh_gone")
+    results = await worker.run(lost, batch("e1", "a", "wh_gone"), batch("e2", "b", "wh_b", "wh_gone"))
+    assert statuses(results) == [["deferred"], ["webhook_deleted"], ["succeeded", "deferred"]]
+    assert results.outcomes[0]
+    assert "neither the webhook wh_gone nor the event" in results.outcomes[0][0].response_excerpt
+    with pytest.raises(LostWebhook):
+        await worker.run(lost, batch("lost-too", "b", "wh_gone"), tries=100)
 
 
 async def test_an_attempt_that_has_its_own_activity_is_not_put_off(worker: Worker) -> None:

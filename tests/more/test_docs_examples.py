@@ -171,6 +171,7 @@ RUN_BY = {
     "docker compose exec": "tests/registry/test_backups.py",
     "done": "tests/registry/test_backups.py",
     "for": "tests/registry/test_backups.py",
+    "hookkeeper adopt": "tests/test_wrong_registry.py",
     "hookkeeper backup": "tests/e2e/test_backup.py",
     "hookkeeper cells": "tests/e2e/test_cells.py",
     "hookkeeper dev": "tests/e2e/test_dev.py",

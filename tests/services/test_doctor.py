@@ -24,7 +24,7 @@ from hookkeeper.mail import smtp
 from hookkeeper.registry.store import Store
 from hookkeeper.services.doctor import Doctor
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.server import diagnosis
+from hookkeeper.temporal.server import diagnosis, installation
 from hookkeeper.temporal.server.namespace import prepare
 from hookkeeper.times import utc_now
 from instances import Instance, running_instance
@@ -87,6 +87,9 @@ def skewed() -> datetime:
 async def test_all_is_well_where_everything_runs(instance: Instance, at: Callable[[Client], None]) -> None:
     at(instance.temporal)
     await prepare(instance.temporal, instance.settings.retention)
+    registry = await instance.store.rows.installation()
+    assert registry
+    await installation.join(instance.temporal, instance.settings.task_queue, registry)
     await instance.until_polled()
     async with name_server() as names:
         found = await examined(instance.settings.model_copy(update={"dns_servers": (names.address,)}))

@@ -24,11 +24,13 @@ from hookkeeper import task_queues, temporal_names
 from hookkeeper.crypto.keyring import CipherError, Keyring, not_set
 from hookkeeper.egress.certificates import examine_server
 from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well, wrong
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.server import namespace
+from hookkeeper.temporal.server import installation, namespace
 from hookkeeper.temporal.server.connection import LateClient, TemporalUnreachable, certificates_in
 from hookkeeper.temporal.server.data_converter import ENCODING, EncryptionCodec
-from hookkeeper.temporal.server.error_translation import Unavailable
+from hookkeeper.temporal.server.error_translation import Unavailable, WrongRegistry
 from hookkeeper.temporal.server.readiness import USELESS_NAMESPACE, Readiness, describe_queue, polls
 from hookkeeper.temporal.server.visibility import in_queue, quoted
 from hookkeeper.temporal.workers.versions import UNVERSIONED, current_version, named
@@ -70,6 +72,7 @@ async def examine(
     return found + await run_checks(
         {
             "workers": checks.workers,
+            "installation": checks.installation,
             "runs": checks.runs,
             "workflow types": checks.types,
             "keys in histories": checks.keys,
@@ -211,6 +214,18 @@ class _Checks:
             text = f"{named(current)} get all tasks, but HOOKKEEPER_DEPLOYMENT_VERSION is {version or 'not set'} here"
             return warning(text, "`hookkeeper promote`, once the workers of this version run")
         return []
+
+    async def installation(self) -> Sequence[Finding]:
+        name, queue = self._client.namespace, self._settings.task_queue
+        if not (owner := await installation.read(self._client, queue)):
+            return warning(f"{name} belongs to no registry: a wrong one would be used", "`hookkeeper migrate`")
+        async with Store.connect(self._settings.database_url, self._settings.keyring) as store:
+            try:
+                is_own = not await store.is_new() and await store.rows.installation() == owner
+            except RegistryUnavailable:
+                return []  # which is another check
+        error = WrongRegistry(name, queue)
+        return well(f"{name} belongs to this registry") if is_own else wrong(error.found, error.remedy)
 
     async def runs(self) -> Sequence[Finding]:
         try:

@@ -2,7 +2,8 @@
 
 GatewayError
 ├── Unavailable        Temporal, or the worker of an open run, cannot be reached: try again
-│   └── NamespaceUnprepared   the namespace lacks search attributes: `hookkeeper migrate`
+│   ├── NamespaceUnprepared   the namespace lacks search attributes: `hookkeeper migrate`
+│   └── WrongRegistry         the namespace belongs to another registry
 ├── RequestTooLarge    Temporal accepts no request of this size
 ├── UnknownEvent       the event has no run, or its retention is over
 ├── UnknownSchedule    there is no such schedule
@@ -60,6 +61,16 @@ class NamespaceUnprepared(Unavailable):
             f"the Temporal namespace is not prepared: {'; '.join(details)}. Run `hookkeeper migrate`: it"
             " makes what is missing, or prints the commands for an administrator"
         )
+
+
+class WrongRegistry(Unavailable):
+    """The namespace belongs to another registry."""
+
+    remedy = "correct HOOKKEEPER_DATABASE_URL or TEMPORAL_NAMESPACE, or run `hookkeeper adopt` if both are right"
+
+    def __init__(self, namespace: str, task_queue: str) -> None:
+        self.found = f"the Temporal namespace {namespace} (task queue {task_queue}) belongs to another registry"
+        super().__init__(f"{self.found}: {self.remedy}")
 
 
 class RequestTooLarge(GatewayError):

@@ -19,8 +19,14 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import task_queues
-from hookkeeper.temporal.server import namespace
-from hookkeeper.temporal.server.error_translation import NamespaceUnprepared, Unavailable, translated_errors
+from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.temporal.server import installation, namespace
+from hookkeeper.temporal.server.error_translation import (
+    NamespaceUnprepared,
+    Unavailable,
+    WrongRegistry,
+    translated_errors,
+)
 from hookkeeper.temporal.server.visibility import in_queue
 
 log = structlog.get_logger("hookkeeper.temporal")
@@ -48,9 +54,11 @@ class _Cached:
 class Readiness:
     """Methods raise `Unavailable`."""
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, task_queue: str, registry: installation.ReadId | None = None) -> None:
+        """`registry`: reads the id of the registry, which the namespace has to belong to."""
         self._client = client
         self._task_queue = task_queue
+        self._registry = registry
         self._cached = _Cached()
         self._lock = asyncio.Lock()
         self._failed_starts = 0
@@ -58,7 +66,12 @@ class Readiness:
 
     @contextmanager
     def noting_start(self) -> Iterator[None]:
-        """Note whether Temporal stores the run that the block starts. A server that only reads answers all else."""
+        """Note whether Temporal stores the run that the block starts. A server that only reads answers all else.
+
+        Raises `WrongRegistry`, if that is known: an event would find none of its webhooks.
+        """
+        if isinstance(self._cached.problem, WrongRegistry):
+            raise self._cached.problem
         begin = monotonic()
         try:
             yield
@@ -114,17 +127,22 @@ class Readiness:
                 raise Unavailable(f"this server does not report failing runs: {error.message}") from error
 
     async def check_namespace(self) -> None:
-        """Return if the namespace exists and is complete.
+        """Return if the namespace exists, is complete, and belongs to this registry, as far as that is known."""
+        if problem := await self._namespace_problem():
+            raise problem
 
-        The result is cached, because probes come every few seconds.
-        """
+    async def has_wrong_registry(self) -> bool:
+        """Return whether the namespace is known to belong to another registry."""
+        return isinstance(await self._namespace_problem(), WrongRegistry)
+
+    async def _namespace_problem(self) -> Unavailable | None:
+        """Inspect the namespace. The result is cached, because probes come every few seconds."""
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if now >= self._cached.until:
                 problem, is_good = await self._inspect()
                 self._cached = _Cached(problem, now + (GOOD_RESULT_LIFETIME if is_good else BAD_RESULT_LIFETIME))
-        if self._cached.problem:
-            raise self._cached.problem
+            return self._cached.problem
 
     async def _inspect(self) -> tuple[Unavailable | None, bool]:
         """Inspect the namespace; return its problem, and whether it is known to have none.
@@ -133,13 +151,17 @@ class Readiness:
         """
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
+                if self._registry:
+                    await installation.check(self._client, self._task_queue, self._registry)
                 findings = await namespace.inspect(self._client)
                 return NamespaceUnprepared(findings.sentences()) if findings else None, not findings
-        except (RPCError, TimeoutError) as error:
+        except WrongRegistry as error:
+            return error, False
+        except (RPCError, TimeoutError, RegistryUnavailable) as error:
             log.warning("the namespace cannot be checked", error=str(error))
             return self._problem(error), False
 
-    def _problem(self, error: RPCError | TimeoutError) -> Unavailable | None:
+    def _problem(self, error: RPCError | TimeoutError | RegistryUnavailable) -> Unavailable | None:
         if isinstance(error, RPCError) and error.status in USELESS_NAMESPACE:
             return Unavailable(namespace.unusable(self._client.namespace, error))
         return None
