@@ -98,6 +98,8 @@ class RecoveryScope(Message):
     webhook_id: str | None = None
     """None: all webhooks of the tenant."""
     status: RecoverableStatus = "failed"
+    retrying: bool = False
+    """Also those that wait for their next attempt."""
     types: tuple[str, ...] = ()
     """Event types; empty means all."""
     since: datetime | None

@@ -73,13 +73,19 @@ class RecoveryService(NamedTuple):
     store: Store
     gateway: Gateway
 
-    async def of_webhook(self, webhook: Webhook, wanted: RecoveryRequest) -> RecoveryState:
-        """Recover the deliveries of a webhook. Raises NotAllowed, TenantSuspended, NotPossible, Invalid, Conflict."""
+    async def of_webhook(
+        self, webhook: Webhook, wanted: RecoveryRequest, *, with_retrying: bool = False
+    ) -> RecoveryState:
+        """Recover the deliveries of a webhook, perhaps also those that are being retried.
+
+        Raises NotAllowed, TenantSuspended, NotPossible, Invalid, Conflict.
+        """
         await self._check("recover", webhook.tenant, counts=wanted.dry_run)
         if not wanted.dry_run and (webhook.paused_at or not webhook.enabled):
             state = "paused" if webhook.enabled else "disabled"
             raise NotPossible(f"The webhook is {state}: resume or enable it first.")
-        return await self._recover("webhook", webhook.id, self._scope(wanted, webhook.tenant, webhook.id), wanted)
+        scope = self._scope(wanted, webhook.tenant, webhook.id).model_copy(update={"retrying": with_retrying})
+        return await self._recover("webhook", webhook.id, scope, wanted)
 
     async def for_tenant(self, wanted: TenantRecoveryRequest) -> RecoveryState:
         """Recover the deliveries of all webhooks of a tenant. Raises NotAllowed, TenantSuspended, Invalid, Conflict."""

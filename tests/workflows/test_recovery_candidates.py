@@ -60,6 +60,14 @@ def test_what_is_redelivered(_: str, delivery: Delivery, finished_at: datetime |
     assert is_to_redeliver(delivery, state(delivery, finished_at), SCOPE) is expected
 
 
+@pytest.mark.parametrize(("made", "expected"), [(BEFORE, True), (AFTER, False)])
+def test_what_is_retried_is_sent_by_a_recovery_that_takes_it_but_once(made: datetime, expected: bool) -> None:
+    attempt = delivery(made).attempts[0].model_copy(update={"trigger": "manual"})
+    retried = delivery(BEFORE).model_copy(update={"status": "retrying", "attempts": (attempt,)})
+    assert is_to_redeliver(retried, state(retried, None), SCOPE.model_copy(update={"retrying": True})) is expected
+    assert not is_to_redeliver(retried, state(retried, None), SCOPE)
+
+
 def test_what_was_sent_by_hand_long_ago_was_not_reopened() -> None:
     test_event = delivery(BEFORE, requested=True)
     assert not was_reopened(test_event, state(test_event, BEFORE), BEGAN)

@@ -30,7 +30,7 @@ class Selection:
 
     tenant: str
     webhook_id: str | None
-    status: DeliveryStatus
+    statuses: tuple[DeliveryStatus, ...]
     reasons: tuple[Reason, ...] = ()
     types: tuple[str, ...] = ()
     since: datetime | None = None
@@ -41,10 +41,10 @@ class Selection:
         """The name of the index that has these deliveries in order."""
         return "ix_deliveries_webhook_status" if self.webhook_id else "ix_deliveries_tenant_status"
 
-    def conditions(self) -> Iterable[ColumnElement[bool]]:
-        """Return the conditions of a query of these deliveries."""
+    def conditions(self, status: DeliveryStatus) -> Iterable[ColumnElement[bool]]:
+        """Return the conditions of a query of those with a status."""
         yield COLUMNS["tenant"] == self.tenant
-        yield COLUMNS["status"] == self.status
+        yield COLUMNS["status"] == status
         if self.webhook_id is not None:
             yield COLUMNS["webhook_id"] == self.webhook_id
         if self.reasons:
@@ -67,14 +67,13 @@ class FoundRun(NamedTuple):
 
 def held_by(tenant: str, webhook_id: str) -> Selection:
     """Select what a webhook holds because it was paused or disabled."""
-    return Selection(tenant, webhook_id, "held", reasons=HELD_BY_WEBHOOK)
+    return Selection(tenant, webhook_id, ("held",), reasons=HELD_BY_WEBHOOK)
 
 
 def recoverable(scope: RecoveryScope) -> Selection:
     """Select what a recovery redelivers."""
-    return Selection(
-        scope.tenant, scope.webhook_id, scope.status, types=scope.types, since=scope.since, until=scope.until
-    )
+    statuses: tuple[DeliveryStatus, ...] = (scope.status, "retrying") if scope.retrying else (scope.status,)
+    return Selection(scope.tenant, scope.webhook_id, statuses, types=scope.types, since=scope.since, until=scope.until)
 
 
 class RunsByStatus:
@@ -89,13 +88,15 @@ class RunsByStatus:
         """Return the oldest runs after a position, and the position to continue after; None if these are all."""
         # SQLite would choose the index of all deliveries of the webhook, most of which have succeeded.
         hint = f" INDEXED BY {selection.index}" if self._database.dialect.name == "sqlite" else ""
-        query = select(*POSITION, COLUMNS["finished_at"]).select_from(text(f"deliveries{hint}"))
-        query = query.where(*selection.conditions(), NOT_SUCCEEDED)
+        query = select(*POSITION, COLUMNS["finished_at"]).select_from(text(f"deliveries{hint}")).where(NOT_SUCCEEDED)
         if after is not None:
             query = query.where(tuple_(*POSITION) > after, COLUMNS["accepted_at"] >= after.accepted_at)
-        limit = at_most + PART
+        limit, found = at_most + PART, []
         async with self._database.read() as session:
-            rows = (await session.execute(query.order_by(*POSITION).limit(limit))).all()
+            for status in selection.statuses:  # the index has those of one status in order
+                ordered = query.where(*selection.conditions(status)).order_by(*POSITION).limit(limit)
+                found += (await session.execute(ordered)).all()
+        rows = sorted(found, key=_position_of)[:limit]
         runs = _by_run(rows)
         if len(rows) == limit:
             del runs[-1]  # not all of its deliveries may have been read

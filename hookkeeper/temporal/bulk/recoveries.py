@@ -11,7 +11,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import Priority, WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
@@ -44,6 +44,8 @@ class Recoveries:
         """Start a recovery, or a bulk action; raise `Conflict` while one of the same deliveries is running, or one with
         the same action of the tenant.
 
+        One that also takes what is `retrying` replaces one of its kind that is running, and does its work too.
+
         If one of a webhook and one of its tenant are requested at the same moment, both may start. Each event is still
         redelivered once, unless both reach it within the same few milliseconds.
         """
@@ -53,10 +55,14 @@ class Recoveries:
             recovery = ids.bulk_id(nonce, scope.tenant, scope.action)
         state = RecoveryState(id=recovery, scope=scope, rate=rate)
         async with translated_errors(not_found=Unavailable):
-            if other := await self._running(scope):
+            known = await self._replaced(state) if scope.retrying else None
+            if known is None and (other := await self._running(scope)):
                 raise Conflict(f"recovery {other} is running: wait until it has ended, or cancel it")
+            if known and known.since and scope.since:
+                since = min(known.since, scope.since)
+                state = state.model_copy(update={"scope": scope.model_copy(update={"since": since})})
             try:
-                await self._start(state)
+                await self._start(state, replaces=known is not None)
             except WorkflowAlreadyStartedError:
                 other = await self._running(scope)
                 raise Conflict(f"recovery {other} has just started: wait until it has ended, or cancel it") from None
@@ -103,7 +109,15 @@ class Recoveries:
             states = await visibility.read_all(runs, partial(self._state_if_present, deadline))
             return [state for state in states if state], next_cursor
 
-    async def _start(self, state: RecoveryState) -> None:
+    async def _replaced(self, state: RecoveryState) -> RecoveryScope | None:
+        """Return the scope of the running recovery that this one replaces, or None."""
+        run = await self._latest(state.id)
+        if run is None or run.status != WorkflowExecutionStatus.RUNNING:
+            return None
+        scope = (await input_of(self._client, handle_of(self._client, run), RecoveryState)).scope
+        return scope if scope.retrying else None
+
+    async def _start(self, state: RecoveryState, *, replaces: bool) -> None:
         scope, workflow_id = state.scope, ids.recovery_workflow_id(state.id)
         assert workflow_id is not None
         about = f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'}"
@@ -112,7 +126,9 @@ class Recoveries:
             state,
             id=workflow_id,
             task_queue=self._task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            id_conflict_policy=(
+                WorkflowIDConflictPolicy.TERMINATE_EXISTING if replaces else WorkflowIDConflictPolicy.FAIL
+            ),
             memo={"recovery": state.id},
             search_attributes=tenant_attributes(scope.tenant),
             priority=Priority(fairness_key=scope.tenant),
@@ -174,7 +190,12 @@ class Recoveries:
         )
         if run.status == WorkflowExecutionStatus.COMPLETED:
             return await handle.result(follow_runs=False)
-        state: RecoveryState = await handle.query(temporal_names.STATE, result_type=RecoveryState)
+        try:
+            state: RecoveryState = await handle.query(temporal_names.STATE, result_type=RecoveryState)
+        except RPCError as error:
+            if error.status != RPCStatusCode.FAILED_PRECONDITION:
+                raise
+            state = await input_of(self._client, handle, RecoveryState)  # it was replaced before a worker began it
         if run.status == WorkflowExecutionStatus.RUNNING:
             return state
         return state.model_copy(update={"status": "cancelled", "finished_at": run.close_time})

@@ -4,8 +4,8 @@ events that a search finds, newest first.
 The index has them in order. The state of each run decides.
 """
 
-import asyncio
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -29,15 +29,13 @@ from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.runs_by_status import recoverable
 from hookkeeper.registry.index.search import Search
 from hookkeeper.temporal.events import run_state
-from hookkeeper.temporal.events.erasure import Erasure
+from hookkeeper.temporal.events.erasure import Erasure, erase_open
 from hookkeeper.temporal.events.event_commands import EventCommands
 from hookkeeper.temporal.events.event_read import EventReader
-from hookkeeper.temporal.server.error_translation import Unavailable, UnknownEvent, not_found_suppressed
+from hookkeeper.temporal.server.error_translation import UnknownEvent, not_found_suppressed
 
 _SEARCH = TypeAdapter(Search)
 EVENTS_PER_COUNT = 1000
-ERASURE_WAITS = (0.05, 0.2, 0.5, 1.0, 2.0)
-"""Seconds between tries to erase an event that was just cancelled."""
 
 
 def written(search: Search) -> dict[str, Any]:
@@ -150,17 +148,9 @@ class RecoveryCandidates:
 
     async def erase(self, tenant: str, event_id: str) -> RedeliveryResult:
         """Erase an event; cancel it before if it is open, and wait until its runs have closed. Idempotent."""
-        for wait in ERASURE_WAITS:
-            try:
-                await self._erasure.erase(tenant, event_id)
-            except UnknownEvent:
-                pass
-            except Refused:
-                await self._send(tenant, event_id, "cancel", None)
-                await asyncio.sleep(wait)
-                continue
-            return "redelivered"
-        raise Unavailable("the event is still open")
+        with suppress(UnknownEvent):
+            await erase_open(self._erasure, self._commands, tenant, event_id)
+        return "redelivered"
 
     async def _send(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> bool:
         try:
@@ -176,7 +166,9 @@ def _candidate(scope: RecoveryScope, position: RunPosition, *, is_counted: bool)
 
 
 def is_to_redeliver(delivery: Delivery, state: EventState, scope: RecoveryScope) -> bool:
-    """Return whether a delivery has the status of the scope, and was not reopened since the recovery began."""
+    """Return whether a delivery has a status of the scope, and was not made again since the recovery began."""
+    if scope.retrying and delivery.status == "retrying":
+        return not was_requested(delivery, state, scope.began)
     return delivery.status == scope.status and not was_reopened(delivery, state, scope.began)
 
 

@@ -5,7 +5,9 @@ The server deletes in the background, once its queues have recorded that they ar
 pages, logs and backups of the server's database are the responsibility of that database.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -13,10 +15,11 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from hookkeeper import ids
-from hookkeeper.commands import Refused
+from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedRunInput
 from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.temporal.events.event_commands import EventCommands
 from hookkeeper.temporal.events.event_read import EventReader
 from hookkeeper.temporal.events.run_state import accepted_at_of, find_run
 from hookkeeper.temporal.events.shared_runs import SharedRun, final_states, find_shared_run, start_shared_run
@@ -29,6 +32,8 @@ from hookkeeper.temporal.server.error_translation import (
 )
 
 STILL_OPEN = "cannot erase: the event is still open, cancel it first"
+WAITS = (0.05, 0.2, 0.5, 1.0, 2.0)
+"""Seconds between tries to erase an event that was just cancelled."""
 REDELIVERED = "erased, but the event was redelivered meanwhile: erase it again, and cancel it before if it is open"
 
 
@@ -101,6 +106,22 @@ class Erasure:
             if newest and (id_, newest.run_id) not in event.runs:
                 raise Refused(REDELIVERED)
         return len(event.runs) + len(event.shared_runs)
+
+
+async def erase_open(erasure: Erasure, commands: EventCommands, tenant: str, event_id: str) -> None:
+    """Erase an event; cancel it before if it is open, and wait until its runs have closed. Idempotent.
+
+    Raises UnknownEvent, and Unavailable if a request is in flight for longer.
+    """
+    for wait in WAITS:
+        try:
+            await erasure.erase(tenant, event_id)
+            return
+        except Refused:
+            with suppress(Refused, UnknownDelivery, UnknownEvent):
+                await commands.send(tenant, event_id, "cancel", None)
+            await asyncio.sleep(wait)
+    raise Unavailable("the event is still open")
 
 
 class SharedRunErasure:

@@ -17,7 +17,7 @@ from written_index import WrittenIndex
 pytestmark = pytest.mark.usefixtures("patient_registry")
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
-FAILED = Selection("acme", "wh_1", "failed")
+FAILED = Selection("acme", "wh_1", ("failed",))
 
 
 def report(
@@ -101,12 +101,18 @@ async def test_only_what_is_selected_is_found(engine: AsyncEngine) -> None:
         ],
     )
     assert await all_runs(index, FAILED, 10) == [("failed", 1), ("other-type", 1), ("late", 1)]
-    of_tenant = Selection("acme", None, "failed", types=("order.paid",))
+    of_tenant = Selection("acme", None, ("failed",), types=("order.paid",))
     assert await all_runs(index, of_tenant, 10) == [("failed", 1), ("other-webhook", 1), ("late", 1)]
-    since = Selection("acme", None, "failed", since=BEGAN + timedelta(seconds=2), until=BEGAN + timedelta(seconds=60))
+    since = Selection(
+        "acme", None, ("failed",), since=BEGAN + timedelta(seconds=2), until=BEGAN + timedelta(seconds=60)
+    )
     assert await all_runs(index, since, 10) == [("other-webhook", 1), ("other-type", 1)]
     assert await all_runs(index, held_by("acme", "wh_1"), 10) == [("held", 1)]
     assert await all_runs(index, held_by("acme", "wh_9"), 10) == []
+    either = Selection("acme", "wh_1", ("failed", "retrying"))
+    for at_most in (1, 2, 10):
+        found = await all_runs(index, either, at_most)
+        assert found == [("failed", 1), ("other-type", 1), ("retrying", 1), ("late", 1)]
 
 
 async def test_what_is_held_by_request_is_not_the_webhooks(engine: AsyncEngine) -> None:
