@@ -205,6 +205,7 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     description: Mapped[str] = mapped_column(default="")
     headers: Mapped[dict[str, str]] = mapped_column(EncryptedJson("webhooks.headers"), default_factory=dict)
     previous_secret: Mapped[str | None] = mapped_column(EncryptedText("webhooks.previous_secret"), default=None)
+    """Several are separated by spaces, the latest first."""
     previous_secret_expires_at: Mapped[datetime | None] = mapped_column(default=None)
     tls: Mapped[Tls | None] = mapped_column(EncryptedJson("webhooks.tls", ElementJson(Tls)), default=None)
     retry: Mapped[RetryPolicy | None] = mapped_column(default=None)
@@ -303,10 +304,14 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
         """The webhook as its templates see it, without secrets."""
         return WebhookContext(self.id, self.name, self.metadata_)
 
+    @property
+    def previous_secrets(self) -> list[str]:
+        return self.previous_secret.split() if self.previous_secret else []
+
     def signing_secrets(self, now: datetime) -> list[str]:
-        """Return the keys that sign at this time; during the grace period after a rotation, also the previous one."""
+        """Return the keys that sign at this time; during the grace period after a rotation, also previous ones."""
         in_grace = self.previous_secret_expires_at is not None and now < self.previous_secret_expires_at
-        return [self.secret, self.previous_secret] if self.previous_secret and in_grace else [self.secret]
+        return [self.secret, *(self.previous_secrets if in_grace else ())]
 
 
 def without_secrets(url: str) -> str:

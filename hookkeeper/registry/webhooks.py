@@ -235,8 +235,10 @@ class Webhooks:
         *,
         replaces: str | None = None,
         ends_previous: bool = True,
+        keeps: int = 1,
     ) -> Webhook | None:
-        """Set a new secret and return the webhook, or None; the old secret also signs during the grace period.
+        """Set a new secret and return the webhook, or None; the old secret also signs during the grace period, with
+        those before it that still sign, up to `keeps` in all.
 
         Raises ChangedMeanwhile if the webhook has another secret than the one that it replaces, and PreviousKeySigns
         if the secret before still signs, unless it may be ended or is set again.
@@ -249,10 +251,11 @@ class Webhooks:
                 raise ChangedMeanwhile(f"the signing key of webhook {webhook_id} was rotated at the same time")
             now = utc_now()
             until = webhook.previous_secret_expires_at
-            if not ends_previous and until is not None and now < until and secret != webhook.previous_secret:
+            before = [] if ends_previous else [key for key in webhook.signing_secrets(now)[1:] if key != secret]
+            if until is not None and len(before) >= keeps:
                 raise PreviousKeySigns(f"the previous signing key signs until {rfc3339(until)}")
             expires_at = now + timedelta(seconds=grace_seconds)
-            graced = (webhook.secret, expires_at) if grace_seconds > 0 else (None, None)
+            graced = (" ".join([webhook.secret, *before]), expires_at) if grace_seconds > 0 else (None, None)
             webhook.previous_secret, webhook.previous_secret_expires_at = graced
             webhook.secret = secret
             webhook.updated_at = now

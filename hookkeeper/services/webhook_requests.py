@@ -43,7 +43,7 @@ def digest_of(webhook: Webhook, body: Body) -> str:
 
 
 def _changes(webhook: Webhook, body: Body, digest: str) -> RequestChanges:
-    known = [secret for secret in (webhook.secret, webhook.previous_secret) if secret]
+    known = [webhook.secret, *webhook.previous_secrets]
     return changed_parts(digest, known, f"POST {webhook.url}", webhook.headers | body.headers, body.content)
 
 

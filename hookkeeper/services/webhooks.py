@@ -132,8 +132,11 @@ class WebhookService(NamedTuple):
         secret: str | None = None,
         grace: int = ROTATION_GRACE,
         end_previous: bool = False,
+        keeps: int = 1,
     ) -> Webhook:
-        """Set this signing key, or a new one of the same kind. Raises PreviousKeySigns and ChangedMeanwhile."""
+        """Set this signing key, or a new one of the same kind; up to `keeps` previous ones sign too. Raises
+        PreviousKeySigns and ChangedMeanwhile.
+        """
         if secret == webhook.secret:
             return webhook
         rotated = await self.store.webhooks.rotate_secret(
@@ -144,6 +147,7 @@ class WebhookService(NamedTuple):
             self.caller.did("webhook.rotate-secret", webhook.id, webhook.tenant, given),
             replaces=webhook.secret,
             ends_previous=end_previous or grace == 0,
+            keeps=keeps,
         )
         return require(rotated)
 
