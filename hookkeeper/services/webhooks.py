@@ -61,7 +61,7 @@ class WebhookService(NamedTuple):
         """
         tenant = await self.store.tenants.get(new["tenant"])
         if tenant and tenant.reason == MOVED and tenant.suspended_at:
-            raise TenantSuspended(f"The tenant {tenant.id} is suspended, and gets no new webhooks: {MOVED}")
+            raise TenantSuspended(tenant.id, "gets no new webhooks", MOVED)
         if tenant is None:
             await self.store.tenants.note(new["tenant"])
         defaults = {name: getattr(tenant, name) for name in TENANT_DEFAULTS.difference(given)} if tenant else {}

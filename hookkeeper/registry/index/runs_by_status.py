@@ -91,7 +91,8 @@ class RunsByStatus:
         query = select(*POSITION, COLUMNS["finished_at"]).select_from(text(f"deliveries{hint}")).where(NOT_SUCCEEDED)
         if after is not None:
             query = query.where(tuple_(*POSITION) > after, COLUMNS["accepted_at"] >= after.accepted_at)
-        limit, found = at_most + PART, []
+        limit = at_most + PART
+        found: list[Any] = []
         async with self._database.read() as session:
             for status in selection.statuses:  # the index has those of one status in order
                 ordered = query.where(*selection.conditions(status)).order_by(*POSITION).limit(limit)
