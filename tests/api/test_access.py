@@ -78,6 +78,7 @@ NEEDS = {
     "POST /v1/tenants": "admin",
     "GET /v1/tenants": "events:read webhooks:read",
     "GET /v1/tenants/{tenant_id}": "events:read webhooks:read",
+    "PUT /v1/tenants/{tenant_id}": "admin",
     "PATCH /v1/tenants/{tenant_id}": "admin",
     "DELETE /v1/tenants/{tenant_id}": "admin",
     "GET /v1/event-types": READ_ANY,

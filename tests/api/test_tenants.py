@@ -206,6 +206,7 @@ async def two(instance: Instance) -> AsyncIterator[Two]:
             "POST /v1/schedules/{schedule_id}/backfill": NOBODYS_PERIOD,
             "PUT /v1/search-keys": {"paths": ["order_id"]},
             "POST /v1/tenants": {"id": f"{instance.tenant}-c"},
+            "PUT /v1/tenants/{tenant_id}": {"name": "taken over"},
             "PATCH /v1/tenants/{tenant_id}": {"name": "taken over"},
             "POST /v1/event-types": {"name": "order.new"},
             "PATCH /v1/event-types/{name}": {"description": "changed"},

@@ -111,12 +111,14 @@ async def test_a_recovery_is_paused_resumed_and_cancelled(instance: Instance, in
 
 
 async def test_a_portal_without_the_page_has_only_what_customers_began(instance: Instance, inbox: Receiver) -> None:
-    """Setup: the operator has begun a recovery. Proves: a session without the page `recoveries` neither sees nor steers
-    it, and starts none for the whole tenant; what a session began on another page has a page for all sessions.
+    """Setup: the operator has begun a recovery, and paused it.
+    Proves: a session without the page `recoveries` neither sees nor steers it, and starts none for the whole tenant;
+    what a session began on another page has a page for all sessions.
     """
     webhook = await fail_some(instance, inbox, 2)
     body = {"tenant": instance.tenant, "since": "2026-01-01T00:00:00Z", "rate": 0.1}
     of_operator = (await instance.http.post("/v1/recoveries", json=body)).json()["id"]
+    assert (await instance.http.post(f"/v1/recoveries/{of_operator}/pause")).status_code == 202
     can = {"capabilities": ["view", "redeliver"]}
     async with visiting(instance, **can) as (one, _), visiting(instance, **can) as (two, _):
         assert (await one.submit("/events", START, last="1h")).status_code == 404
@@ -124,19 +126,19 @@ async def test_a_portal_without_the_page_has_only_what_customers_began(instance:
         assert (await one.get(f"/recoveries/{of_operator}")).status_code == 404
         for command in ("pause", "resume", "cancel"):
             assert (await one.submit("/events", f"/recoveries/{of_operator}/{command}")).status_code == 404
-        assert (await instance.http.get(f"/v1/recoveries/{of_operator}")).json()["status"] == "running"
+        assert (await instance.http.get(f"/v1/recoveries/{of_operator}")).json()["status"] == "paused"
 
         given = {"action": "acknowledge", "confirmed": "1"}
         begun = await one.submit("/events", f"/events/bulk?webhook={webhook}", **given)
         path = begun.headers["location"].partition("?")[0]
-        assert "acknowledged" in (await two.page(path)).text
+        assert path.rpartition("/")[2] in (await two.page(path)).text
         async with asyncio.timeout(WAIT_TIMEOUT):
             while (await instance.http.get(f"/v1{path}")).json()["status"] != "finished":
                 await asyncio.sleep(0.1)
         ended = await two.submit("/events", f"{path}/cancel")
         assert (ended.status_code, of_operator in ended.text) == (409, False)
     async with visiting(instance, **can, pages=["recoveries"]) as (browser, _):
-        assert of_operator in (await browser.page("/recoveries")).text
+        await until_shown(browser, of_operator)
         answer = await browser.submit("/recoveries", f"/recoveries/{of_operator}/cancel")
         assert answer.headers["location"] == "/recoveries?done=cancel"
 
