@@ -33,6 +33,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of
 from hookkeeper.registry.webhook_reads import FoundWebhooks, LostWebhook
 from hookkeeper.temporal.events.run_state import find_own_run
+from hookkeeper.temporal.events.shared_runs import find_shared_run
 
 ACTING_INTERVAL = 1.0
 """Seconds after which outcomes count for the health of their webhooks, while other attempts of their batch last."""
@@ -184,8 +185,8 @@ class BatchRunner:
     async def _moved(self, this: BatchTry) -> set[int]:
         """Return the events that are in another run than this one, which was started late.
 
-        An event without a row is attempted: the registry has lost it. So is one whose own run does not exist: Temporal
-        was restored.
+        An event without a row is attempted: the registry has lost it. So is one whose other run does not exist:
+        Temporal was restored.
         """
         attempted = {number for number, _ in this.progress.outcomes}
         events = enumerate(this.batch.events)
@@ -195,7 +196,8 @@ class BatchRunner:
 
     async def _has_run(self, event: AcceptedEvent) -> bool:
         if event.shared_run is not None:
-            return True
+            run = await find_shared_run(self._temporal, event.shared_run)
+            return run is not None and run.event(*event.key) is not None
         return await find_own_run(self._temporal, *event.key, event.accepted_at, event.digest) is not None
 
     async def _work(

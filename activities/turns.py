@@ -6,12 +6,12 @@ import structlog
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
-from hookkeeper.messages.event import Turn, TurnRequest
+from hookkeeper.messages.event import EventInput, Turn, TurnRequest
 from hookkeeper.policy import OrderPolicy
-from hookkeeper.registry.index.lines import Lines
+from hookkeeper.registry.index.lines import Head, Lines
 from hookkeeper.temporal.events.lines import LineCalls, stuck_since
 from hookkeeper.temporal.events.run_repair import RunRepair
-from hookkeeper.temporal.events.run_state import task_failure
+from hookkeeper.temporal.events.run_state import handle_of, input_of, task_failure
 from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.lines")
@@ -32,10 +32,10 @@ class TurnActivities:
 
     @activity.defn
     async def ask_turn(self, request: TurnRequest) -> Turn:
-        """Look for deliveries that are ahead in the line. If they stay there for long, check the first one."""
+        """Look for deliveries that are ahead in the line. If they stay there for long, pass those that are gone."""
         turn, policy = await self._look(request)
-        if turn.ahead and request.has_waited and await self._has_gone(request, policy):
-            turn, _ = await self._look(request)
+        while turn.ahead and request.has_waited and await self._has_gone(request, policy):
+            turn, policy = await self._look(request)
         return turn
 
     async def _look(self, request: TurnRequest) -> tuple[Turn, OrderPolicy | None]:
@@ -52,20 +52,24 @@ class TurnActivities:
         if head is None or head.key.accepted_at > utc_now() - STARTED_AFTER:
             return head is None
         run = await self._calls.run_of(head)
-        is_open = run is not None and run.status == WorkflowExecutionStatus.RUNNING
-        if not is_open:
+        if run is None or run.status != WorkflowExecutionStatus.RUNNING:
             await self._repair.repair_now(head.key.tenant, head.key.event_id)
-        if not is_open or await self._is_failing(request.webhook_id, run, policy):
-            await self._lines.leave(request.webhook_id, head)  # also if what has ended cannot be read
-            return True
-        return False
+        elif await self._has(run, head) and not await self._is_failing(request.webhook_id, run, policy):
+            return False
+        await self._lines.leave(request.webhook_id, head)  # also if what has ended cannot be read
+        return True
 
-    async def _is_failing(
-        self, webhook_id: str, run: WorkflowExecutionDescription | None, policy: OrderPolicy | None
-    ) -> bool:
+    async def _has(self, run: WorkflowExecutionDescription, head: Head) -> bool:
+        """Return whether the run has the delivery. Its row may be of a start that failed, for other webhooks."""
+        if head.is_recorded:
+            return True
+        event = await input_of(self._client, handle_of(self._client, run), EventInput)
+        return any(delivery.id == head.delivery for delivery in event.deliveries)
+
+    async def _is_failing(self, webhook_id: str, run: WorkflowExecutionDescription, policy: OrderPolicy | None) -> bool:
         """Report a stuck run; return whether its code fails, and the policy is `skip`: the others pass it."""
         since = stuck_since(run)
-        if run is None or since is None:
+        if since is None:
             return False
         log.warning("a stuck run blocks an ordered webhook", webhook=webhook_id, run=run.id, since=since.isoformat())
         failure = await task_failure(self._client, run) if policy == "skip" else None

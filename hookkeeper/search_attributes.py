@@ -70,6 +70,8 @@ def shared_search_attributes(events: Sequence[EventInput]) -> TypedSearchAttribu
 
 def shared_summary(events: Sequence[EventInput]) -> str:
     """`37 events: evt_1, evt_2, …`: their number, and the first of their ids."""
+    if not events:
+        return "no events: other runs have those that were to start it"
     summary = f"{len(events)} events: {events[0].id}"
     for event in events[1:]:
         longer = f"{summary}, {event.id}"

@@ -20,7 +20,7 @@ from workflows.record import LOCAL_RETRY_THRESHOLD
 
 ASK_TIMEOUT = timedelta(seconds=10)
 FIRST_INTERVAL, MAX_INTERVAL = timedelta(seconds=30), timedelta(minutes=10)
-"""Time after which the second one in a line asks again; doubled each time. Those behind it ask more rarely."""
+"""Time after which a run asks again; doubled each time. From then on, those behind the second one ask more rarely."""
 MAX_WAIT = timedelta(hours=1)
 RETURN_TIME = timedelta(minutes=10)
 """Time after a restore of the registry in which the rows of the line are expected to return."""
@@ -67,7 +67,7 @@ class Turns:
             if turn.has_come or (is_recorded and not turn.has_place):  # without a row: Temporal's own tools started it
                 self._grant(delivery)
                 return
-            wait = min(interval * turn.ahead, MAX_WAIT)
+            wait = min(interval * (turn.ahead if has_waited else 1), MAX_WAIT)
             if not turn.has_place:  # the registry was restored: those ahead may still have to return
                 await self._record([delivery])
                 wait, is_recorded = RETURN_TIME, True

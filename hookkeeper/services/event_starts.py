@@ -2,8 +2,8 @@
 
 Every event gets its row first, which names the run that it will be in (`hookkeeper.registry.event_rows`). A row that is
 there already leads to the run that has the event. If that is a shared run that does not exist, because the process that
-was to start it has died, the row moves to another run; a late start of the shared run sends nothing then
-(`activities.delivery_batch`).
+was to start it has died, an empty run with its id is started, and the row moves to another run. Temporal starts an id
+once: either the late start is refused, or it was first, and has the event. No clock decides that.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ MAX_CONCURRENT_STARTS = 32
 """Own runs that a process starts at the same time, half of them of one tenant. Excess starts wait here, tenant by
 tenant, so that a flood of one tenant does not delay others in Temporal."""
 START_TIME = timedelta(seconds=3)
-"""A shared run that does not exist so long after its events came is replaced."""
+"""A shared run that does not exist so long after its events came is replaced. A wrong clock costs runs only."""
 LOOK_INTERVAL = 0.1
 """Seconds until another look for a shared run that another process may be starting."""
 MAX_STARTS = 500
@@ -83,6 +83,11 @@ class EventStarts:
         if not (run.has_own_id or run.is_ordered):
             started, _ = await asyncio.gather(self._start_own(run), self._rows.add(run.acceptance(None)))
             return started
+        if not run.has_own_id:  # it takes its place once it may start: no one else can start it in that
+            async with self._own_limit.slot(run.event.tenant, run.activities):
+                await self._earlier(run)
+                run.has_place()
+                return await self._start_in_slot(run, is_new=True)
         earlier = await self._earlier(run)
         run.has_place()
         return None if earlier else await self._start_own(run, is_new=True)
@@ -90,44 +95,46 @@ class EventStarts:
     async def _start_known(self, run: NewRun, *, may_share: bool) -> EventSnapshot:
         """Return the run of an event that was accepted before, or start one if no run has it.
 
-        The event keeps the time at which it was accepted first.
+        The event keeps the time at which it was accepted first. Its rows are then those of this start: its webhooks may
+        have changed.
         """
         while earlier := await self._earlier(run):
-            run = run.accepted_at(earlier.accepted_at)
-            if earlier.shared_run is None:
-                break
+            run = run.instead_of(earlier)
             if found := await self._find(run, earlier.shared_run):
                 return found
-            if not may_share:
-                await self._rows.move([run.key], earlier.shared_run, None)
-                continue
-            # After an outage, many events come again at the same moment: they share runs again, which is cheaper.
-            may_share = False
-            if started := await self._shared.start(replace(run, instead_of=earlier.shared_run)):
-                return started
+            if may_share and earlier.shared_run:
+                # After an outage, many events come again at the same moment: they share runs again, which is cheaper.
+                may_share = False
+                if started := await self._shared.start(run):
+                    return started
         return await self._start_own(run)
 
     async def _start_own(self, run: NewRun, *, is_new: bool = False) -> EventSnapshot:
         async with self._own_limit.slot(run.event.tenant, run.activities):
-            with self._own_limit.timed():
-                return await start_own(self._gateway, self._rows, run, is_new=is_new)
+            return await self._start_in_slot(run, is_new=is_new)
+
+    async def _start_in_slot(self, run: NewRun, *, is_new: bool) -> EventSnapshot:
+        with self._own_limit.timed():
+            return await start_own(self._gateway, self._rows, run, is_new=is_new)
 
     async def _earlier(self, run: NewRun) -> AcceptedEvent | None:
-        """Add the event's row for its own run; return the row that was there before."""
+        """Add the event's row for its own run; return the row that was there before, unless it is replaced."""
         return (await self._rows.accept([run.acceptance(None)])).get(run.key)
 
-    async def _find(self, run: NewRun, shared_run: str) -> EventSnapshot | None:
-        """Return the event in the shared run of its row; None if it is not there.
+    async def _find(self, run: NewRun, shared_run: str | None) -> EventSnapshot | None:
+        """Return the event in the run of its row; None if it is not there, and no shared run can have it any more.
 
-        Another process may be starting the run, so this waits for some time. Raises `Conflict`.
+        Another process may be starting the shared run, so this waits for some time. Raises `Conflict`.
         """
+        known = partial(self._gateway.known, *run.key, run.event.digest)
+        if shared_run is None:
+            return await known()
         await self._shared.wait_for_start(shared_run)
-        while True:
-            if found := await self._gateway.known(*run.key, run.event.digest):
-                return found
+        while not (found := await known()):
             if utc_now() - run.event.accepted_at > START_TIME:
-                return None
+                return None if await self._gateway.start_shared(shared_run, ()) else await known()
             await asyncio.sleep(LOOK_INTERVAL)
+        return found
 
 
 class OutlastingStarts:

@@ -11,7 +11,7 @@ from hookkeeper.services.start_queue import NewRun, StartQueue
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.events.run_state import unstarted_state
-from hookkeeper.temporal.server.error_translation import Conflict, RequestTooLarge
+from hookkeeper.temporal.server.error_translation import Conflict, NamespaceUnprepared, RequestTooLarge
 
 MAX_CONCURRENT_GROUPS = 3
 MAX_CONCURRENT_EVENTS = 1000
@@ -124,7 +124,7 @@ class SharedStarts:
             if shared_run is None:
                 for run in new:
                     with self.limit.timed():
-                        self._resolve(run, await start_own(self._gateway, self._rows, run, is_new=True))
+                        self._resolve(run, await start_own(self._gateway, self._rows, run, is_new=not run.earlier))
             elif new:
                 await self._start_shared(new, shared_run)
         except Exception as error:  # noqa: BLE001 - each request raises it
@@ -142,29 +142,29 @@ class SharedStarts:
         return started
 
     async def _start_shared(self, group: Sequence[NewRun], shared_run: str) -> None:
+        run_id = None
         try:
             with self.limit.timed(len(group)):
                 run_id = await self._gateway.start_shared(shared_run, [run.event for run in group])
         except RequestTooLarge:
             await self._rows.move([run.key for run in group], shared_run, None)
-            for run in group:
-                self._resolve(run, None)
-            return
-        for run in group:
-            self._resolve(run, EventSnapshot(shared_run, run_id, 1, run.event, unstarted_state(run.event)))
+        for run in group:  # without a run, it is too large, or another process has blocked its id
+            started = run_id and EventSnapshot(shared_run, run_id, 1, run.event, unstarted_state(run.event))
+            self._resolve(run, started or None)
 
 
 async def start_own(gateway: Gateway, rows: EventRows, run: NewRun, *, is_new: bool) -> EventSnapshot:
     """Start the event's own run.
 
     If Temporal has a run of the id that the registry has lost, a new row (`is_new`) is removed: it is not of that run.
+    So is the row, with its places in lines, if Temporal takes no such run.
     """
     try:
         started = await gateway.start(run.event)
-    except Conflict:
-        if is_new:
+    except (Conflict, RequestTooLarge, NamespaceUnprepared) as error:
+        if is_new or not isinstance(error, Conflict):
             await rows.remove(*run.key)
         raise
-    if is_new and started.duplicate:
+    if is_new and started.duplicate and started.event.accepted_at != run.event.accepted_at:
         await rows.remove(*run.key)
     return started

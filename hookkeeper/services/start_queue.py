@@ -3,14 +3,13 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Literal, NamedTuple
 
 from hookkeeper.content.search_terms import Key as SearchKey
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.partition import PART
-from hookkeeper.registry.index.writing import Acceptance, Key
+from hookkeeper.registry.index.writing import Acceptance, AcceptedEvent, Key
 from hookkeeper.search_attributes import ID_FRAME_BYTES, LIST_FRAME_BYTES, LISTED_BYTES
 from hookkeeper.services.new_event import is_generated
 from hookkeeper.temporal.events.run_state import unstarted_state
@@ -46,8 +45,8 @@ class NewRun:
     """The client gave the event's id, so the event may have been accepted before."""
     expected: Expected = "quick"
     """What its first attempts can be expected to be."""
-    instead_of: str | None = None
-    """The shared run in its row, which does not have it."""
+    earlier: AcceptedEvent | None = None
+    """What its row was that names a run which does not have it: this start replaces it."""
     search_keys: tuple[SearchKey, ...] = ()
     """What its data can be searched by."""
     has_place: Callable[[], None] = lambda: None
@@ -57,9 +56,9 @@ class NewRun:
     def key(self) -> Key:
         return self.event.tenant, self.event.id
 
-    def accepted_at(self, at: datetime) -> "NewRun":
-        """Return the run of the event that was accepted then."""
-        return replace(self, event=self.event.model_copy(update={"accepted_at": at}))
+    def instead_of(self, earlier: AcceptedEvent) -> "NewRun":
+        """Return the run of the event that was accepted earlier, in place of the one that its row names."""
+        return replace(self, event=self.event.model_copy(update={"accepted_at": earlier.accepted_at}), earlier=earlier)
 
     @property
     def lane(self) -> Lane:
@@ -73,7 +72,7 @@ class NewRun:
     def acceptance(self, shared_run: str | None) -> Acceptance:
         """Return what its row is made of, if it is to be in this run."""
         state = unstarted_state(self.event)
-        return Acceptance(first_report(self.event, state, shared_run=shared_run), self.instead_of, self.search_keys)
+        return Acceptance(first_report(self.event, state, shared_run=shared_run), self.earlier, self.search_keys)
 
     def is_plain(self) -> bool:
         """Return whether the event may share a run: it is small, and nothing delays its first attempts.

@@ -200,13 +200,14 @@ async def test_a_finished_event_whose_run_was_deleted_leaves_the_lists_when_it_i
     assert (await own_instance.http.get("/v1/events", params=tenant)).json()["items"] == []
 
 
-async def test_a_restored_shared_run_attempts_an_event_whose_own_run_is_lost(
-    own_instance: Instance, inbox: Receiver
+@pytest.mark.parametrize("later", [None, ids.shared_run_id()], ids=["own", "shared"])
+async def test_a_restored_shared_run_attempts_an_event_whose_later_run_is_lost(
+    own_instance: Instance, inbox: Receiver, later: str | None
 ) -> None:
-    """Temporal was restored to a time at which the event shared a run; its row names the own run that it had later."""
+    """Temporal was restored to a time at which the event shared a run; its row names the run that it had later."""
     webhook = await own_instance.webhook(inbox.url)
     event = event_to(webhook, id="e0", tenant=own_instance.tenant)
-    await own_instance.store.rows.accept([acceptance(event, None)])
+    await own_instance.store.rows.accept([acceptance(event, later)])
     shared_run = ids.shared_run_id()
     await own_instance.gateway.start_shared(shared_run, [event])
     await inbox.got(1)

@@ -10,27 +10,38 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 from structlog.testing import capture_logs
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from test_operators import end
 
+from claimed_runs import acceptance
+from hookkeeper import ids
 from hookkeeper.command_rules import Command
 from hookkeeper.crypto.keyring import new_key
-from hookkeeper.messages.event import Delivery
+from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.index.lines import InLine
 from hookkeeper.registry.index.writing import Acceptance
+from hookkeeper.services import ingest
+from hookkeeper.services.event_starts import MAX_CONCURRENT_STARTS
+from hookkeeper.services.ingest import NO_KEY
 from hookkeeper.temporal.events import lines
 from hookkeeper.temporal.events.erasure import delete_run
 from hookkeeper.temporal.events.lines import LineCalls
+from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.events.run_state import find_run
+from hookkeeper.temporal.server.error_translation import RequestTooLarge, Unavailable
 from hookkeeper.times import utc_now
+from index_rows import indexed
 from instances import Instance, running_instance
 from numbered_events import first_numbers, numbers, queue, send_numbered
 from receivers import Answer, Receiver
+from shared_runs import event_to
 from timeouts import WAIT_TIMEOUT
 from workflows.commands import Commands
 
 LATER = {"schedule": [3600]}
+TIMER_STARTED = EventType.EVENT_TYPE_TIMER_STARTED
 
 
 @pytest.fixture
@@ -161,6 +172,136 @@ async def test_an_event_whose_run_was_never_started_blocks_no_event(instance: In
     await instance.command(blocking, "cancel")
     assert (await instance.until_final(last))["status"] == "succeeded"
     assert await instance.store.rows.find(instance.tenant, "lost") is None
+
+
+@pytest.mark.usefixtures("soon")
+async def test_dead_places_are_passed_together(instance: Instance, inbox: Receiver) -> None:
+    """Setup: Temporal stood still while events came, and none of them was started. Proves: the next one waits for its
+    first timer only, however many they are.
+    """
+    webhook = await instance.webhook(inbox.url, ordered=True)
+    progress = EventProgress("delivering", False, None, "", "digest")
+    lost, earlier = in_line_of(webhook), utc_now() - timedelta(minutes=1)
+    for n in range(4):
+        report = RunReport(instance.tenant, f"lost{n}", "order.paid", earlier, BEGINNING, progress, (lost,))
+        await instance.store.rows.accept([Acceptance(report)])
+    (last,) = await send_numbered(instance, 1)
+    assert (await instance.until_final(last))["status"] == "succeeded"
+    assert await waits(instance, last) == [0.3]
+
+
+async def test_the_first_question_of_a_run_that_waits_is_not_the_later_the_more_are_ahead(
+    instance: Instance, inbox: Receiver
+) -> None:
+    inbox.fails(500)
+    await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    sent = await send_numbered(instance, 4)
+    await instance.until_delivery(sent[0], "retrying")
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await waits(instance, sent[3]) != [30]:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_delivery_that_its_run_lacks_blocks_no_event(instance: Instance, inbox: Receiver) -> None:
+    """Setup: the rows of an event are of a start that failed, and it was started for other webhooks later."""
+    webhook = await instance.webhook(inbox.url, ordered=True)
+    other = await instance.webhook(inbox.url, events=["other"])
+    later = event_to(other, id="other", tenant=instance.tenant, deliver_at=utc_now() + timedelta(hours=1))
+    lost = later.model_copy(update={"deliveries": (in_line_of(webhook),), "deliver_at": None})
+    await instance.store.rows.accept([acceptance(lost, None)])
+    await instance.gateway.start(later)
+    (last,) = await send_numbered(instance, 1)
+    assert (await instance.until_final(last))["status"] == "succeeded"
+    assert (await instance.event("other"))["status"] == "scheduled"
+
+
+async def test_an_event_that_is_started_at_last_waits_in_the_lines_of_its_webhooks_only(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timeline: an event for one webhook could not be started; it is posted again, and another webhook listens now."""
+    first = await instance.webhook(inbox.url, ordered=True)
+    failing = await instance.webhook(f"{inbox.url}/failing", ordered=True, events=["other"], retry=LATER)
+    event = {"type": "order.paid", "tenant": instance.tenant, "id": "e", "data": {"n": 0}}
+
+    async def fails(_: EventInput) -> EventSnapshot:
+        raise Unavailable("Temporal does not answer")
+
+    with monkeypatch.context() as away:
+        away.setattr(instance.gateway, "start", fails)
+        assert (await instance.http.post("/v1/events", json=event)).status_code == 503
+    assert (await queue(instance, first))["waiting"] == 1
+    await listen(instance, first, "other")
+    await listen(instance, failing, "order.paid")
+    inbox.fails(500)
+    assert (await instance.http.post("/v1/events", json=event)).status_code == 202
+    await instance.until_delivery("e", "retrying")
+    await listen(instance, first, "order.paid")
+    await listen(instance, failing, "other")
+    (last,) = await send_numbered(instance, 1)
+    await instance.until_final(last)
+    assert [(await queue(instance, webhook))["waiting"] for webhook in (first, failing)] == [0, 1]
+    assert list((await indexed(instance, "e"))["deliveries"]) == [failing["id"]]
+
+
+async def test_an_event_that_cannot_be_started_leaves_its_line(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = await instance.webhook(inbox.url, ordered=True)
+
+    async def is_too_large(_: EventInput) -> EventSnapshot:
+        raise RequestTooLarge("Temporal accepts no request of this size")
+
+    monkeypatch.setattr(instance.gateway, "start", is_too_large)
+    for event_id in ({}, {"id": "e"}):
+        event = {"type": "order.paid", "tenant": instance.tenant, **event_id}
+        assert (await instance.http.post("/v1/events", json=event)).status_code == 413
+    assert (await queue(instance, webhook))["waiting"] == 0
+
+
+async def test_an_event_that_waits_for_its_start_has_no_place_yet(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setup: all starts of the tenant hang. Proves: the next event, which is not started in time, is in no line."""
+    webhook = await idle_instance.webhook("http://127.0.0.1:9999/", ordered=True)
+    go_on, hanging = asyncio.Event(), list[str]()
+
+    async def hang(event: EventInput) -> EventSnapshot:
+        hanging.append(event.id)
+        await go_on.wait()
+        raise Unavailable("Temporal does not answer")
+
+    monkeypatch.setattr(idle_instance.gateway, "start", hang)
+    number = MAX_CONCURRENT_STARTS // 2
+    event = {"type": "order.paid", "tenant": idle_instance.tenant}
+    posts = [asyncio.create_task(idle_instance.http.post("/v1/events", json=event)) for _ in range(number)]
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while len(hanging) < number:
+            await asyncio.sleep(0.01)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(ingest, "ACCEPT_TIMEOUT", 0.3)
+        assert (await idle_instance.http.post("/v1/events", json=event)).status_code == 503
+    assert (await queue(idle_instance, webhook))["waiting"] == number
+    go_on.set()
+    assert {(await each).status_code for each in posts} == {503}
+
+
+def in_line_of(webhook: dict[str, Any]) -> Delivery:
+    """Return a delivery in the line of an ordered webhook."""
+    line = ids.line_of(webhook["id"], NO_KEY)
+    return Delivery(id=webhook["id"], webhook_id=webhook["id"], ordered="block", line=line, enqueued=True)
+
+
+async def waits(instance: Instance, event_id: str) -> list[float]:
+    """Return the seconds of the timers that the run of an event has started."""
+    history = await instance.run(event_id).fetch_history()
+    started = [event.timer_started_event_attributes for event in history.events if event.event_type == TIMER_STARTED]
+    return [timer.start_to_fire_timeout.ToTimedelta().total_seconds() for timer in started]
+
+
+async def listen(instance: Instance, webhook: dict[str, Any], event_type: str) -> None:
+    answer = await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json={"events": [event_type]})
+    assert answer.status_code == 200, answer.text
 
 
 async def deliveries_of(instance: Instance, event_id: str) -> tuple[Delivery, ...]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Select, and_, bindparam, func, literal, select
 
+from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
@@ -86,6 +87,9 @@ class Head(NamedTuple):
     part: int
     line: str
     place: int
+    delivery: str
+    is_recorded: bool
+    """Its run has recorded a step of it."""
 
 
 def tails(lines: Collection[Line]) -> Steps[dict[Line, int]]:
@@ -124,9 +128,8 @@ class Lines:
         """Return the first delivery of a line, or of all lines of a webhook."""
         row, event = deliveries.c, events.c
         same_event = and_(event.accepted_at == row.accepted_at, event.tenant == row.tenant, event.id == row.event_id)
-        query = select(event.accepted_at, event.tenant, event.id, row.part, row.line, row.place).join_from(
-            deliveries, events, same_event
-        )
+        columns = row.part, row.line, row.place, row.id, row.as_of > BEGINNING
+        query = select(event.accepted_at, event.tenant, event.id, *columns).join_from(deliveries, events, same_event)
         query = query.where(row.webhook_id == webhook_id, row.place.is_not(None)).order_by(row.place).limit(1)
         async with self._database.read() as session:
             found = (await session.execute(query if line is None else query.where(row.line == line))).first()

@@ -161,7 +161,7 @@ def _merge_event(changes: IndexChanges, report: RunReport, old: Row | None) -> N
             rollup.count_event(changes.rollups, Subject(report.tenant, report.type), report.accepted_at)
             followed.is_new = True
         return
-    if old["parts"] > 1:
+    if old["parts"] > 1 and report.as_of > BEGINNING:
         new = _with_sibling(old, report)
     elif report.as_of >= old["as_of"]:
         new = _event_row(report, old)

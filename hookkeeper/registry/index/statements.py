@@ -65,6 +65,11 @@ STATUSES = {
     f" WHERE accepted_at = {marks[0]} AND tenant = {marks[1]} AND event_id = {marks[2]}"
     for dialect, marks in (("sqlite", ("?1", "?2", "?3")), ("postgresql", ("$1", "$2", "$3")))
 }
+REMOVE_DELIVERIES = {
+    dialect: "DELETE FROM deliveries"  # noqa: S608
+    f" WHERE accepted_at = {marks[0]} AND tenant = {marks[1]} AND event_id = {marks[2]}"
+    for dialect, marks in (("sqlite", ("?1", "?2", "?3")), ("postgresql", ("$1", "$2", "$3")))
+}
 MOVE = {
     "sqlite": """
 UPDATE events SET shared_run = ?1, run_id = ?2 WHERE shared_run = ?3 AND (tenant, id) IN
@@ -109,6 +114,12 @@ def upsert_deliveries(rows: Iterable[Row]) -> Steps[None]:
     """Write rows of deliveries."""
     if many := [_values(deliveries, row) for row in rows]:
         yield Statement(UPSERT_DELIVERIES, many=many)
+
+
+def remove_deliveries(of_events: Iterable[EventKey]) -> Steps[None]:
+    """Remove all deliveries of these events."""
+    if many := [(micros(event.accepted_at), event.tenant, event.event_id) for event in of_events]:
+        yield Statement(REMOVE_DELIVERIES, many=many)
 
 
 def statuses_of(event: EventKey) -> Steps[set[DeliveryStatus]]:

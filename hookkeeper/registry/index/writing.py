@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hookkeeper import ids
 from hookkeeper.content.search_terms import Key as SearchKey
 from hookkeeper.crypto.keyring import Keyring
-from hookkeeper.messages.run_report import RunReport
+from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.registry.index import change_log, event_keys, lines, statements
 from hookkeeper.registry.index.counter_rows import within_bounds
 from hookkeeper.registry.index.event_keys import KeyedEvent
@@ -61,8 +61,8 @@ class Acceptance(NamedTuple):
     """An event that is being accepted."""
 
     report: RunReport
-    instead_of: str | None = None
-    """The shared run in the event's row that does not have the event: this acceptance replaces it."""
+    instead_of: AcceptedEvent | None = None
+    """What the event's row was that names a run which does not have the event: this acceptance replaces it."""
     keys: tuple[SearchKey, ...] = ()
     """What its data can be searched by."""
 
@@ -98,13 +98,14 @@ def write(
     yield statements.LOCK
     everything = [*(event.report for event in new), *reports]
     events = yield from _events(everything)
-    accepted, moved, earlier = _accept(new, events)
+    accepted, replaced, moved, earlier = _accept(new, events)
     current = [*accepted.values(), *(report for report in reports if _is_of_row(report, events))]
     deliveries = yield from _deliveries(current)
     tails = yield from lines.tails(_new_lines(current, deliveries))
     changes = merge(current, {key_of_row(row): row for row in events.values()}, deliveries, tails)
     for row in moved:
         changes.events.setdefault(key_of_row(row), row)
+    yield from statements.remove_deliveries(replaced)
     yield from statements.upsert_deliveries(changes.deliveries.values())
     for key in changes.undecided:
         decide(key, events.get((key.tenant, key.event_id)), changes, (yield from statements.statuses_of(key)))
@@ -132,12 +133,14 @@ def _new_lines(reports: Sequence[RunReport], rows: Mapping[DeliveryKey, Row]) ->
 
 def _accept(
     new: Sequence[Acceptance], events: Mapping[Key, Row]
-) -> tuple[dict[Key, RunReport], list[Row], list[AcceptedEvent | None]]:
-    """Return the reports of events that are new, the rows that name another run now, and the events that are known.
+) -> tuple[dict[Key, RunReport], list[EventKey], list[Row], list[AcceptedEvent | None]]:
+    """Return the reports of events that are new, or replace a row of which no run has recorded anything; the keys of
+    the latter; other rows that name another run now; and the events that are known.
 
     A row with the same shared run is this event: the transaction took effect before, and is repeated.
     """
     accepted: dict[Key, RunReport] = {}
+    replaced: list[EventKey] = []
     moved: list[Row] = []
     earlier: list[AcceptedEvent | None] = []
     rows = {key: accepted_event(row) for key, row in events.items()}
@@ -146,14 +149,19 @@ def _accept(
         known = rows.get(event.key)
         if known is None:
             accepted[event.key] = event.report
-        elif known.shared_run is not None and known.shared_run == event.instead_of:
-            moved.append({**events[event.key], "shared_run": wanted.shared_run, "run_id": ""})
+        elif known == event.instead_of:
+            row = events.get(event.key)
+            if row is None or row["as_of"] == BEGINNING:
+                accepted[event.key] = event.report
+                replaced.append(key_of(event.report))
+            elif known.shared_run is not None:
+                moved.append({**row, "shared_run": wanted.shared_run, "run_id": ""})
         elif known.shared_run is None or known.shared_run != wanted.shared_run:
             earlier.append(known)
             continue
         rows[event.key] = wanted
         earlier.append(None)
-    return accepted, moved, earlier
+    return accepted, replaced, moved, earlier
 
 
 def accepted_event(row: Row) -> AcceptedEvent:

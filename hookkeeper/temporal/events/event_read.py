@@ -53,9 +53,11 @@ class EventReader:
         Its row names a shared run, or none. Temporal lists the shared run of an event whose row is lost.
 
         `at_once`, for a POST: the state in an open shared run is the first one, which needs no worker, and a run that
-        the row names but Temporal lacks may be about to start. After an outage, many such events come at once.
+        the row names but Temporal lacks may be about to start. After an outage, many such events come at once. Raises
+        RegistryUnavailable then: without its row, an event would be started again.
         """
-        return await self._find(tenant, event_id, await self.row(tenant, event_id), at_once=at_once)
+        row = await (self._rows.find if at_once else self.row)(tenant, event_id)
+        return await self._find(tenant, event_id, row, at_once=at_once)
 
     async def _find(
         self, tenant: str, event_id: str, row: AcceptedEvent | None, *, at_once: bool = False

@@ -98,18 +98,16 @@ class Gateway:
             await asyncio.sleep(DELETION_INTERVAL)
         return EventSnapshot(event.workflow_id, run_id, 1, event, run_state.unstarted_state(event))
 
-    async def start_shared(self, workflow_id: str, events: Sequence[EventInput]) -> str:
-        """Start a shared run with a new id, and return its run id once Temporal has stored it.
+    async def start_shared(self, workflow_id: str, events: Sequence[EventInput]) -> str | None:
+        """Start a shared run, and return its run id once Temporal has stored it; None if a run with this id exists.
 
-        Raises `Unavailable` and `RequestTooLarge`.
+        Without events, it blocks its id: a start that is late is refused. Raises `Unavailable` and `RequestTooLarge`.
         """
         with self.readiness.noting_start():
             async with translated_errors(not_found=Unavailable):
-                run_id = await start_shared_run(
+                return await start_shared_run(
                     self._client, self._task_queue, workflow_id, SharedRunInput(events=tuple(events))
                 )
-        assert run_id is not None, "its id is new"
-        return run_id
 
     async def known(self, tenant: str, event_id: str, digest: str) -> EventSnapshot | None:
         """Return the run of an event that was accepted before, or None; raise `Conflict` if its content differs.
