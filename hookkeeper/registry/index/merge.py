@@ -1,6 +1,7 @@
 """Merge reports of runs into rows of the index. Pure.
 
-A report can come twice, and after a later one. A row keeps the latest one, and counters follow the rows.
+A report can come twice, and after a later one. A row keeps the latest one, and counters follow the rows. Of two reports
+of a run, the time decides; one of a later run counts more than those of the runs before, as their clocks may differ.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -99,12 +100,15 @@ def merge(
     places = Places(tails or {})
     for report in reports:
         key = key_of(report)
-        _merge_event(changes, report, changes.events.get(key) or events.get(key))
+        before = changes.events.get(key) or events.get(key)
+        is_later = _is_of_later_run(report, before)
+        _merge_event(changes, report, before, is_later=is_later)
         removed = {delivery.id: _delivery_row(report, report.part, delivery) for delivery in report.deliveries_before}
         for part, delivery in _by_part(report):
             delivery_key = DeliveryKey(key, delivery.id)
             old = changes.deliveries.get(delivery_key) or deliveries.get(delivery_key) or removed.get(delivery.id)
-            if _merge_delivery(changes, report, part, delivery, old, places):
+            if is_later or old is None or report.as_of >= old["as_of"]:
+                _merge_delivery(changes, report, part, delivery, old, places)
                 event, new = changes.events.get(key) or events.get(key), changes.deliveries[delivery_key]
                 due_at = max(key.accepted_at, (event and event["deliver_at"]) or key.accepted_at)
                 _note_delays(changes, new, delivery, old, due_at)
@@ -152,7 +156,17 @@ def _by_part(report: RunReport) -> Iterator[tuple[int, Delivery]]:
             yield from ((part, delivery) for delivery in deliveries)
 
 
-def _merge_event(changes: IndexChanges, report: RunReport, old: Row | None) -> None:
+def _is_of_later_run(report: RunReport, event: Row | None) -> bool:
+    """Return whether a report is of a run that has followed the one in the row: the event's own run has followed its
+    shared run, or is a redelivery.
+    """
+    progress = report.progress
+    if event is None or event["parts"] > 1 or progress.shared_run or progress.run_id in ("", event["run_id"]):
+        return False
+    return event["shared_run"] is not None or bool(report.deliveries_before)
+
+
+def _merge_event(changes: IndexChanges, report: RunReport, old: Row | None, *, is_later: bool) -> None:
     key, progress = key_of(report), report.progress
     if old is None:
         changes.events[key] = _event_row(report)
@@ -163,7 +177,7 @@ def _merge_event(changes: IndexChanges, report: RunReport, old: Row | None) -> N
         return
     if old["parts"] > 1 and report.as_of > BEGINNING:
         new = _with_sibling(old, report)
-    elif report.as_of >= old["as_of"]:
+    elif is_later or report.as_of >= old["as_of"]:
         new = _event_row(report, old)
     elif old["size"] is None and progress.size is not None:  # the worker was faster than the API
         new = {**old, "size": progress.size, "channels": _channels(report, old)}
@@ -250,19 +264,16 @@ def _micros(at: datetime) -> int:
 
 def _merge_delivery(
     changes: IndexChanges, report: RunReport, part: int, delivery: Delivery, old: Row | None, places: Places
-) -> bool:
-    """Return whether the report is no older than the row."""
-    if old is not None and report.as_of < old["as_of"]:
-        return False
+) -> None:
     place = places.place(report, delivery, old)
-    new = _delivery_row(report, part, delivery, place)
+    counted = old["attempts"] if old else 0
+    new = _delivery_row(report, part, delivery, place, counted)
     if delivery.line and not delivery.blocks_line:
         had = old["place"] if old else None
         changes.passed.append(Passed(key_of(report), (delivery.webhook_id, delivery.line), had or 0))
     if report.parts > 1 and (old is None or old["status"] != new["status"]):
         changes.undecided.add(key_of(report))
     subject = Subject(report.tenant, report.type, delivery.webhook_id, delivery.channel)
-    counted = old["attempts"] if old else 0
     added = [attempt for attempt in delivery.attempts if attempt.number > counted]
     rollup.count_attempts(changes.rollups, subject, added)
     if old is not None:
@@ -271,7 +282,6 @@ def _merge_delivery(
     changes.deliveries[DeliveryKey(key_of(report), delivery.id)] = new
     if old is None or shown_of_delivery(old) != shown_of_delivery(new):
         changes.follow(key_of(report)).deliveries.add(delivery.id)
-    return True
 
 
 def _note_delays(changes: IndexChanges, new: Row, delivery: Delivery, old: Row | None, due_at: datetime) -> None:
@@ -288,7 +298,10 @@ def _delay(delivery: Delivery, due_at: datetime, at: datetime) -> Delay:
     return Delay(delivery.channel, max((at - due_at).total_seconds(), 0.0))
 
 
-def _delivery_row(report: RunReport, part: int, delivery: Delivery, place: int | None = None) -> Row:
+def _delivery_row(report: RunReport, part: int, delivery: Delivery, place: int | None = None, counted: int = 0) -> Row:
+    """Return the row of a delivery. It has the highest number of an attempt that it ever had, also after a reset: those
+    up to it are counted (`counted`).
+    """
     latest = delivery.attempts[-1] if delivery.attempts else None
     return {
         "accepted_at": report.accepted_at,
@@ -301,7 +314,7 @@ def _delivery_row(report: RunReport, part: int, delivery: Delivery, place: int |
         "type": report.type,
         "status": delivery.status,
         "reason": delivery.reason,
-        "attempts": delivery.attempts_made,
+        "attempts": max(delivery.attempts_made, counted),
         "status_code": latest.status_code if latest else None,
         "status_class": latest.status_code // 100 if latest and latest.status_code else None,
         "error": latest.error if latest else None,

@@ -60,8 +60,8 @@ class Subject(NamedTuple):
 Rollups = dict[RollupKey, Counter[str]]
 
 
-def count_event(rollups: Rollups, subject: Subject, accepted_at: datetime) -> None:
-    _add(rollups, subject, accepted_at, {"events": 1})
+def count_event(rollups: Rollups, subject: Subject, accepted_at: datetime, number: int = 1) -> None:
+    _add(rollups, subject, accepted_at, {"events": number})
 
 
 def count_end(

@@ -29,7 +29,7 @@ from hookkeeper.registry.index.merge import (
     needs_attention,
     takes_place,
 )
-from hookkeeper.registry.index.rollup import COUNTERS, Rollups, of_all_tenants
+from hookkeeper.registry.index.rollup import COUNTERS, Rollups, Subject, count_event, of_all_tenants
 from hookkeeper.registry.transactions import Steps
 
 Key = tuple[str, str]
@@ -207,8 +207,13 @@ def acknowledge(tenant: str, event_ids: Sequence[str], acknowledged: str | None)
 
 
 def remove(tenant: str, event_id: str) -> Steps[None]:
-    """Remove an event with its deliveries."""
+    """Remove an event with its deliveries. One that no run has had was not accepted, and is not counted."""
     yield statements.LOCK
+    for row in (yield from statements.select_events([(tenant, event_id)])):
+        if row["as_of"] == BEGINNING and not row["run_id"]:
+            counters: Rollups = {}
+            count_event(counters, Subject(tenant, row["type"]), row["accepted_at"], -1)
+            yield from _add(counters)
     yield from statements.remove(tenant, event_id)
 
 

@@ -198,3 +198,50 @@ async def test_a_delivery_that_was_cancelled_ends_with_its_run(engine: AsyncEngi
     await index.write([report(300, delivery("cancelled"), status="cancelled", finished_at=end)])
     assert [row["finished_at"] for row in await rows(engine, deliveries)] == [end]
     assert (await counters(engine))["wh_1", 5] == {"deliveries_cancelled": 1}
+
+
+async def test_an_attempt_is_counted_once_although_its_row_went_back(engine: AsyncEngine) -> None:
+    """Timeline: an outcome is recorded; a run that has lost that step records a command; then the outcome again, and a
+    reset run makes another attempt.
+    """
+    index = WrittenIndex(engine)
+    failed, again = attempt(1, "http_503"), attempt(2, None, 1)
+    for seconds, states in enumerate(((failed,), (), (failed,), (), (failed, again)), start=1):
+        await index.write([report(seconds, delivery("retrying", *states))])
+    counted = await counters(engine)
+    assert counted["wh_1", 0]["attempts"] == counted["wh_1", 1]["attempts"] == 1
+    assert [row["attempts"] for row in await rows(engine, deliveries)] == [2]
+
+
+async def test_a_record_of_a_later_run_counts_whatever_the_clocks_say(engine: AsyncEngine) -> None:
+    """The clock of the shared run is ahead of that of the event's own run, and this one's of that of a redelivery."""
+    index = WrittenIndex(engine)
+    failed, again, last = attempt(1, "http_503"), attempt(2, "http_410", 1), attempt(3, None, 2)
+    end = ACCEPTED + timedelta(seconds=60)
+
+    def of_run(given: RunReport, run_id: str, shared_run: str | None = None) -> RunReport:
+        return given._replace(progress=given.progress._replace(run_id=run_id, shared_run=shared_run))
+
+    shared = of_run(report(61, delivery("retrying", failed)), "shared run", "shared-1")
+    own = of_run(report(60, delivery("failed", failed, again), status="failed", finished_at=end), "own run")
+    before = (delivery("failed", failed, again),)
+    redelivered = of_run(report(59, delivery("succeeded", failed, again, last), status="succeeded"), "second run")
+    for each, status in ((shared, "retrying"), (own, "failed")):
+        await index.write([each])
+        assert [row["status"] for row in await rows(engine, deliveries)] == [status]
+    await index.write([of_run(report(58, delivery("retrying", failed)), "own run")])
+    assert [row["status"] for row in await rows(engine, deliveries)] == ["failed"], "it is older, and of the same run"
+    await index.write([redelivered._replace(deliveries_before=before)])
+    (event,), (row,) = await rows(engine, events), await rows(engine, deliveries)
+    assert (event["status"], event["run_id"], row["status"]) == ("succeeded", "second run", "succeeded")
+
+
+async def test_an_event_that_was_not_started_is_not_counted(engine: AsyncEngine) -> None:
+    index = WrittenIndex(engine)
+    new = report(None, delivery("pending"))
+    unknown_run = new.progress._replace(run_id="")
+    await index.write([new._replace(event_id=name, progress=unknown_run) for name in ("lost", "kept")])
+    await index.write([report(1, delivery("pending"), event_id="kept")])
+    for name in ("lost", "kept", "unknown"):
+        await index.erase("acme", name)
+    assert (await counters(engine))["", 0] == {"events": 1}
