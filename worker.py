@@ -6,7 +6,7 @@ from functools import partial
 
 from temporalio.client import Client
 
-from activities.wiring import MAX_CONCURRENT_BULK, open_activities
+from activities.wiring import MAX_CONCURRENT_BULK, open_activities, webhook_runs
 from hookkeeper import task_queues
 from hookkeeper.registry.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
@@ -40,12 +40,14 @@ WORKFLOWS: list[type] = [
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
     """Serve all task queues until the block ends."""
     queue, slots = settings.task_queue, settings.max_concurrent_activities
+    gateway = Gateway(client, queue, store.rows)
+    missing = webhook_runs(client, store, settings, gateway).start_missing
     temporal_time = partial(server_time, client, queue)
     kept = settings.retention, temporal_time, store.audit, settings.audit_retention, store.tenants
     retention = RetentionTask(store.index, *kept)
     async with (
         retention.running(),
-        RunRepair(client, Gateway(client, queue, store.rows), store).running(),
+        RunRepair(client, gateway, store, missing).running(),
         open_activities(client, store, settings) as activities,
     ):
         queues = [

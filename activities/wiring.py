@@ -36,6 +36,7 @@ from hookkeeper.services.incidents import IncidentCalls
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.operator_settings import mail_provider, operator_alerts
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
+from hookkeeper.services.webhook_runs import WebhookRuns
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.bulk.incidents import Probes
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
@@ -94,6 +95,17 @@ async def open_activities(temporal: Client, store: Store, settings: Settings) ->
         yield _activities(temporal, store, settings, clients)
 
 
+def webhook_runs(temporal: Client, store: Store, settings: Settings, gateway: Gateway) -> WebhookRuns:
+    """Make what starts the runs of webhooks that are missing."""
+    calls = IncidentCalls(gateway.incidents, always_alert=operator_alerts(settings) is not None)
+    return WebhookRuns(store, gateway.releases, calls, _probes(temporal, settings), settings.disable_after)
+
+
+def _probes(temporal: Client, settings: Settings) -> Probes | None:
+    interval = settings.probe_interval
+    return Probes(temporal, settings.task_queue, interval) if interval else None
+
+
 def _activities(temporal: Client, store: Store, settings: Settings, clients: Clients) -> Activities:
     gateway = Gateway(temporal, settings.task_queue, store.rows)
     operators = operator_alerts(settings)
@@ -101,14 +113,13 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     memory = WorkerMemory(settings.max_bytes_in_flight, settings.render_limits.body_bytes)
     renderer = Renderer(clients.sandbox, memory, settings.render_limits)
     interval = settings.probe_interval
-    probes = Probes(temporal, settings.task_queue, interval) if interval else None
     calls = IncidentCalls(gateway.incidents, always_alert=operators is not None)
     batches = BatchRunner(
         store,
         temporal,
         concurrency,
         memory,
-        HealthRecorder(store, settings.health_defaults, calls, probes).record,
+        HealthRecorder(store, settings.health_defaults, calls, _probes(temporal, settings)).record,
         heartbeat_delay=settings.heartbeat_delay,
         always_alert=operators is not None,
     )

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
@@ -212,6 +212,15 @@ class Webhooks:
         async with self._database.read() as session:
             found = await session.scalars(query.order_by(Webhook.unhealthy_since, Webhook.id).limit(limit))
             return [*found]
+
+    async def with_trouble(self, after: str, limit: int) -> list[str]:
+        """Return ids after this one of webhooks that fail, were disabled automatically, or have had an incident."""
+        has_trouble = or_(
+            Webhook.unhealthy_since.is_not(None), Webhook.disabled_reason.is_not(None), Webhook.incident.is_not(None)
+        )
+        query = select(Webhook.id).where(Webhook.id > after, has_trouble).order_by(Webhook.id).limit(limit)
+        async with self._database.read() as session:
+            return [*await session.scalars(query)]
 
     async def count(self, tenant: str) -> int:
         """Return the number of a tenant's webhooks."""

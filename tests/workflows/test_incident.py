@@ -12,9 +12,11 @@ from pydantic import SecretStr
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from test_webhook_health import has_failed_for
 
+from activities.wiring import webhook_runs
 from hookkeeper import ids
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.waiting import WaitingDeliveries
+from hookkeeper.times import utc_now
 from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
 from receivers import Answer, Receiver, receiver
@@ -317,3 +319,33 @@ async def test_a_look_that_was_interrupted_after_its_claim_alerts_once(
     await until_over(instance, webhook)
     assert kinds(desk) == ["failing", "recovered"]
     assert len(tries) == 3
+
+
+async def test_an_incident_that_was_lost_is_started_again(
+    own_instance: Instance, inbox: Receiver, desk: Receiver
+) -> None:
+    """Timeline: the incident is terminated after its first alert, and no attempt follows: the regular repair starts it.
+    Later, the webhook works again: nothing is missing.
+    """
+    inbox.fails(503)
+    inbox.fails(503)
+    webhook = await own_instance.webhook(inbox.url, **alerts_to(desk, **TWICE))
+    await own_instance.until_final((await own_instance.send())["id"])
+    await desk.got(1)
+    incident = incident_of(own_instance, webhook)
+    await incident.terminate()
+    for _ in range(2):
+        await start_missing(own_instance)
+        assert (await incident.describe()).status == WorkflowExecutionStatus.RUNNING
+    await own_instance.until_final((await own_instance.send())["id"])
+    await desk.got(2)
+    await until_over(own_instance, webhook)
+    last = (await incident.describe()).run_id
+    await start_missing(own_instance)
+    assert (await incident.describe()).run_id == last
+    assert kinds(desk) == ["failing", "recovered"]
+
+
+async def start_missing(instance: Instance) -> None:
+    runs = webhook_runs(instance.temporal, instance.store, instance.settings, instance.gateway)
+    await runs.start_missing(utc_now())

@@ -11,7 +11,9 @@ import pytest
 from standardwebhooks import Webhook
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
+from activities.wiring import webhook_runs
 from hookkeeper import ids
+from hookkeeper.times import utc_now
 from instances import Instance, running_instance
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
@@ -117,3 +119,34 @@ async def test_no_probes_unless_the_operator_turns_them_on(instance: Instance, i
     webhook, _ = await disabled(instance, inbox)
     with pytest.raises(Exception, match="not found"):
         await probe_of(instance, webhook).describe()
+
+
+@pytest.mark.parametrize("is_enabled", [False, True], ids=["probe", "release"])
+async def test_what_was_lost_of_a_webhook_is_started_again(
+    probing: Instance, inbox: Receiver, is_enabled: bool
+) -> None:
+    """Setup: a webhook is disabled and holds an event; an operator has terminated its probe. Or it was enabled, and the
+    release of what it holds is lost. Proves: the regular repair starts what is missing.
+    """
+    webhook, event_id = await disabled(probing, inbox)
+    await probe_of(probing, webhook).terminate()
+    inbox.otherwise = Answer()
+    if is_enabled:
+        assert await probing.store.health.enable(webhook["id"], utc_now())
+    runs = webhook_runs(probing.temporal, probing.store, probing.settings, probing.gateway)
+    for _ in range(2):
+        await runs.start_missing(utc_now())
+    assert (await probing.until_final(event_id))["status"] == "succeeded"
+    assert (await show(probing, webhook))["enabled"] is True
+
+
+async def test_a_webhook_that_holds_nothing_for_long_is_not_released(probing: Instance, inbox: Receiver) -> None:
+    webhook, _ = await disabled(probing, inbox)
+    runs = webhook_runs(probing.temporal, probing.store, probing.settings, probing.gateway)
+    await runs.start_missing(utc_now())
+    assert await probing.store.index.runs_by_status.held_by_active(utc_now()) == []
+    await probe_of(probing, webhook).terminate()
+    await probing.store.health.enable(webhook["id"], utc_now())
+    held_by_active = probing.store.index.runs_by_status.held_by_active
+    assert await held_by_active(utc_now() - timedelta(minutes=30)) == []
+    assert await held_by_active(utc_now()) == [(probing.tenant, webhook["id"])]

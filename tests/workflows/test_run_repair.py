@@ -7,13 +7,14 @@ from datetime import timedelta
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, ResetWorkflowExecutionRequest
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy
 
 from claimed_runs import acceptance, share
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
 from hookkeeper.policy import RetryPolicy
+from hookkeeper.temporal.events import run_repair
 from hookkeeper.temporal.events.run_repair import RunRepair
 from hookkeeper.temporal.events.run_state import find_run, input_of
 from hookkeeper.times import utc_now
@@ -213,3 +214,79 @@ async def test_a_restored_shared_run_attempts_an_event_whose_later_run_is_lost(
     await inbox.got(1)
     await own_instance.temporal.get_workflow_handle(shared_run).result()
     assert (await own_instance.event("e0"))["status"] == "succeeded"
+
+
+async def test_what_waits_is_looked_up_once_and_what_was_terminated_is_found(
+    own_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setup: events that wait for a retry, and for their time. Proves: the first repair looks them up; the next ones
+    only ask for those whose runs were terminated, or were never started.
+    """
+    monkeypatch.setattr(run_repair, "MIN_AGE", AT_ONCE)
+    looked_up: list[str] = []
+
+    async def counted(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
+        looked_up.append(workflow_id)
+        return await find_run(client, workflow_id)
+
+    repair = RunRepair(own_instance.temporal, own_instance.gateway, own_instance.store)
+    assert await own_instance.store.index.leases.take(run_repair.LEASE_NAME, 60)
+    waiting = await retrying(own_instance, inbox)
+    inbox.otherwise = Answer(503)
+    later = (await own_instance.send(deliver_at=(utc_now() + timedelta(hours=1)).isoformat()))["id"]
+    assert await repair.repair_regularly() == 0
+    monkeypatch.setattr(run_repair, "find_run", counted)
+    for _ in range(2):
+        assert await repair.repair_regularly() == 0
+    assert looked_up == []
+    await own_instance.run(waiting).terminate()
+    never = event_to(id="never", tenant=own_instance.tenant)
+    await own_instance.store.rows.accept([acceptance(never, None)])
+    await set_open(own_instance, "never")
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await indexed(own_instance, waiting))["status"] != "cancelled":
+            await repair.repair_regularly()
+            await asyncio.sleep(0.05)
+    assert await own_instance.store.rows.find(own_instance.tenant, "never") is None
+    assert (await own_instance.event(later))["status"] == "scheduled"
+    assert ids.workflow_id(own_instance.tenant, later) not in looked_up
+
+
+async def test_events_of_a_shared_run_that_was_terminated_are_found(
+    own_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_repair, "MIN_AGE", timedelta(hours=1))
+    repair = RunRepair(own_instance.temporal, own_instance.gateway, own_instance.store)
+    assert await own_instance.store.index.leases.take(run_repair.LEASE_NAME, 60)
+    await repair.repair_regularly()
+    gate = asyncio.Event()
+    inbox.otherwise = Answer(gate=gate)
+    webhook = await own_instance.webhook(inbox.url)
+    run = await share(own_instance, [event_to(webhook, id=f"e{n}", tenant=own_instance.tenant) for n in range(2)])
+    await inbox.got(2)
+    await run.handle.terminate()
+    gate.set()
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while {(await indexed(own_instance, f"e{n}"))["status"] for n in range(2)} != {"cancelled"}:
+            await repair.repair_regularly()
+            await asyncio.sleep(0.05)
+
+
+async def test_a_run_that_was_deleted_is_found_by_the_repair_of_the_day(
+    own_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_repair, "MIN_AGE", AT_ONCE)
+    repair = RunRepair(own_instance.temporal, own_instance.gateway, own_instance.store)
+    assert await own_instance.store.index.leases.take(run_repair.LEASE_NAME, 60)
+    event_id = await retrying(own_instance, inbox)
+    await repair.repair_regularly()
+    workflow_id = ids.workflow_id(own_instance.tenant, event_id)
+    await delete(own_instance, workflow_id)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await find_run(own_instance.temporal, workflow_id):
+            await asyncio.sleep(0.05)
+    await repair.repair_regularly()
+    assert (await indexed(own_instance, event_id))["status"] == "delivering"
+    monkeypatch.setattr(run_repair, "FULL_INTERVAL", timedelta())
+    await repair.repair_regularly()
+    assert (await indexed(own_instance, event_id))["status"] is None

@@ -16,6 +16,7 @@ from hookkeeper.messages.event import DeliveryStatus, Reason
 from hookkeeper.partition import PART
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries
+from hookkeeper.registry.models import Webhook
 
 COLUMNS = {name: column(name, kind.type) for name, kind in deliveries.columns.items()}
 """Without the table's name: the query names the index together with the table."""
@@ -103,6 +104,15 @@ class RunsByStatus:
             del runs[-1]  # not all of its deliveries may have been read
         is_end = len(rows) < limit and len(runs) <= at_most
         return runs[:at_most], None if is_end else runs[:at_most][-1].position
+
+    async def held_by_active(self, before: datetime) -> list[tuple[str, str]]:
+        """Return tenants and ids of webhooks that are neither paused nor disabled, and hold something since a time."""
+        c = deliveries.c
+        is_held = c.webhook_id == Webhook.id, c.status == "held", c.reason.in_(HELD_BY_WEBHOOK), c.as_of < before
+        holds = select(c.id).where(*is_held, NOT_SUCCEEDED).exists()
+        query = select(Webhook.tenant, Webhook.id).where(Webhook.enabled, Webhook.paused_at.is_(None), holds)
+        async with self._database.read() as session:
+            return [(tenant, webhook_id) for tenant, webhook_id in await session.execute(query)]
 
     async def count(self, selection: Selection, finished_before: datetime) -> int:
         """Count the runs of which a selected delivery was final before this time."""

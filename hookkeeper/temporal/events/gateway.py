@@ -74,6 +74,10 @@ class Gateway:
         return self._client
 
     @property
+    def task_queue(self) -> str:
+        return self._task_queue
+
+    @property
     def namespace(self) -> str:
         return self._client.namespace
 

@@ -96,6 +96,9 @@ async def test_no_write_of_the_index_reads_a_whole_table(sqlite_url: str) -> Non
         keys = [EventKey(given.accepted_at, given.tenant, given.event_id) for given in old]
         await index.compared_rows.with_ids([key.event_id for key in keys])
         await index.compared_rows.silent(NOW, None, 10)
+        await index.compared_rows.without_run(NOW, None, 10)
+        await index.compared_rows.note_run(keys[0], "run")
+        await index.runs_by_status.held_by_active(NOW)
         await index.erase(old[0].tenant, old[0].event_id)
         await index.expire(NOW, timedelta(days=10))
     statements += [(text["sqlite"], values) for text, values in DIRECT]
