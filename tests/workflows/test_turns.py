@@ -190,6 +190,20 @@ async def test_dead_places_are_passed_together(instance: Instance, inbox: Receiv
     assert await waits(instance, last) == [0.3]
 
 
+async def test_a_run_behind_dead_places_is_called(instance: Instance, inbox: Receiver) -> None:
+    """Timeline: an event is retried; two that come then are not started, a third one is; the first one is cancelled."""
+    inbox.fails(500)
+    webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
+    (first,) = await send_numbered(instance, 1)
+    await instance.until_delivery(first, "retrying")
+    for n in range(2):
+        lost = event_to(id=f"lost{n}", tenant=instance.tenant, deliveries=(in_line_of(webhook),))
+        await instance.store.rows.accept([acceptance(lost, None)])
+    (last,) = await send_numbered(instance, 1)
+    await instance.command(first, "cancel")
+    await instance.until_in_history(last, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
+
+
 async def test_the_first_question_of_a_run_that_waits_is_not_the_later_the_more_are_ahead(
     instance: Instance, inbox: Receiver
 ) -> None:

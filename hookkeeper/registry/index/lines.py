@@ -135,6 +135,18 @@ class Lines:
             found = (await session.execute(query if line is None else query.where(row.line == line))).first()
         return None if found is None else Head(EventKey(*found[:3]), *found[3:])
 
+    async def behind(self, ahead: InLine) -> InLine | None:
+        """Return the delivery behind another one that is still in its line."""
+        own, other, event = deliveries.alias(), deliveries.alias(), events.c
+        same_event = own.c.accepted_at == event.accepted_at, own.c.tenant == event.tenant, own.c.event_id == event.id
+        is_behind = other.c.webhook_id == own.c.webhook_id, other.c.line == own.c.line, other.c.place > own.c.place
+        query = select(*(other.c[name] for name in InLine._fields)).select_from(events)
+        query = query.join(own, and_(*same_event)).join(other, and_(*is_behind))
+        query = query.where(event.id == ahead.event_id, event.tenant == ahead.tenant, own.c.id == ahead.webhook_id)
+        async with self._database.read() as session:
+            found = (await session.execute(query.order_by(other.c.place).limit(1))).first()
+        return InLine(*found) if found else None
+
     async def leave(self, webhook_id: str, head: Head) -> None:
         """Let the others pass the first delivery of a line."""
         await self._transactions.run(lambda: _locked(Statement(LEAVE, (webhook_id, head.line, head.place))))

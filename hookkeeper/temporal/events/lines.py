@@ -22,6 +22,8 @@ from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.lines")
 CALL_TIMEOUT = timedelta(seconds=2)
+MAX_CALLS = 20
+"""For a delivery whose turn may have come, as those behind it are called if it has no run."""
 STUCK_AFTER = timedelta(minutes=1)
 """A run is stuck if no worker has completed its workflow task for this time."""
 
@@ -45,7 +47,10 @@ class LineCalls:
         self._lines = lines
 
     async def call(self, waiting: Iterable[InLine]) -> None:
-        """Let runs ask whether it is their turn. Raises Temporal's `RPCError` if it is too busy to tell them all."""
+        """Let runs ask whether it is their turn.
+
+        Raises RegistryUnavailable, and Temporal's `RPCError` if it is too busy to tell them all.
+        """
         await wait_for_all(map(self._call, waiting))
 
     async def note_change(self, webhook_id: str, ordered: OrderPolicy | None) -> None:
@@ -69,15 +74,24 @@ class LineCalls:
         return LineState(await self._lines.count(webhook_id), name, since)
 
     async def _call(self, waiting: InLine) -> None:
+        """Call a run; in place of one that is not there, the one behind it: it would wait for its timer otherwise."""
+        for _ in range(MAX_CALLS):
+            if await self._is_called(waiting) or (behind := await self._lines.behind(waiting)) is None:
+                return
+            waiting = behind
+
+    async def _is_called(self, waiting: InLine) -> bool:
+        """Call a run; return False if it has closed, or was not started."""
         run = self._client.get_workflow_handle(ids.run_of(waiting.tenant, waiting.event_id, waiting.part))
         try:
             await run.signal(temporal_names.TURN, waiting.webhook_id, rpc_timeout=CALL_TIMEOUT)
         except RPCError as error:
-            if error.status == RPCStatusCode.NOT_FOUND:  # not started yet, or closed
-                return
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return False
             log.warning("a run could not be called", run=run.id, error=error.message)
             if error.status in BUSY:
                 raise
+        return True
 
     async def run_of(self, head: Head) -> WorkflowExecutionDescription | None:
         """Return the run of a delivery; None if there is none. Raises Temporal's `RPCError`."""

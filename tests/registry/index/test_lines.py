@@ -74,6 +74,12 @@ async def test_events_of_one_transaction_have_places_of_their_own(store: Store) 
     assert sorted(await ahead_of(store, *(f"e{n}" for n in range(20)))) == list(range(20))
 
 
+async def test_the_delivery_behind_another_one_of_its_line_is_found(store: Store) -> None:
+    await accept(store, report("a"), report("b", line="other"), report("c"), report("d"))
+    found = [await store.rows.lines.behind(in_line(event_id)) for event_id in ("a", "b", "c", "d", "e")]
+    assert found == [in_line("c"), None, in_line("d"), None, None]
+
+
 async def test_the_delivery_behind_one_that_leaves_is_returned_also_if_the_record_is_repeated(store: Store) -> None:
     await accept(store, report("a"), report("b"), report("c"))
     assert await store.rows.write([report("a", seconds=1, attempts=(FAILED,), steps_taken=1)]) == []
