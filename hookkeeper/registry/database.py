@@ -1,6 +1,7 @@
 """The database: engine, errors, and differences between SQLite and PostgreSQL."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -64,6 +65,8 @@ POOLED_STATEMENTS = ("26000", "42P05")
 transactions of a client to different connections, and knows nothing of statements."""
 POOLER_REMEDY = "Use PgBouncer 1.21 or newer with max_prepared_statements, or session mode"
 
+IN_MEMORY = (":", "file:")
+"""Beginnings of what SQLAlchemy gives SQLite in place of the name of a file."""
 URL_OPTIONS = frozenset(
     {
         *("host", "port", "ssl", "direct_tls", "passfile", "target_session_attrs", "krbsrvname", "gsslib"),
@@ -83,11 +86,17 @@ class RegistryUnprepared(RegistryUnavailable):
 
 
 class SQLiteConnection(sqlite3.Connection):
-    """A connection that ends its transaction when it is closed.
+    """A connection that ends its transaction when it is closed, and makes a missing file for its owner alone.
 
     SQLite keeps a closed connection, and its lock, as long as a cursor has unread rows. The traceback of a cancelled
     write holds such a cursor until garbage is collected, and no other process could write for minutes.
     """
+
+    def __init__(self, database: str, *arguments: Any, **options: Any) -> None:
+        if not database.startswith(IN_MEMORY):
+            with suppress(OSError):  # it exists, or SQLite says what is wrong
+                os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        super().__init__(database, *arguments, **options)
 
     def close(self) -> None:
         if self.in_transaction:
@@ -146,7 +155,7 @@ def open_engine(
 
 def sqlite_file(url: URL) -> Path | None:
     """Return the file of a SQLite database, unless it is in memory."""
-    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith((":", "file:")):
+    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith(IN_MEMORY):
         return None
     return Path(url.database)
 

@@ -216,6 +216,22 @@ async def test_stores_of_one_process_migrate_at_once(database_url: str) -> None:
     await asyncio.gather(*(store.close() for store in stores))
 
 
+@pytest.mark.parametrize("by_migration", [True, False])
+async def test_files_of_sqlite_are_for_their_owner_alone(sqlite_url: str, tmp_path: Path, by_migration: bool) -> None:
+    """Also in a folder that others can read, and whichever process makes them: they have the secrets of webhooks."""
+    (tmp_path / "data").mkdir(mode=0o755)
+    store = Store.connect(sqlite_url)
+    if by_migration:
+        await store.migrate()
+    else:
+        with pytest.raises(RegistryUnprepared):
+            await store.ready()
+    files = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "data").iterdir()}
+    assert files
+    assert set(files.values()) == {0o600}, files
+    await store.close()
+
+
 async def test_sqlite_holds_foreign_keys_and_lets_readers_read(sqlite_url: str, tmp_path: Path) -> None:
     store = Store.connect(sqlite_url)
     await store.migrate()
