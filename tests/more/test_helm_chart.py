@@ -1,11 +1,13 @@
 """The Helm chart: what it renders is valid, as restricted as the image allows, and sets only settings that exist."""
 
 import importlib.util
+import itertools
 import json
 import re
 import shutil
 import subprocess
 from functools import cache
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from pydantic import SecretStr
 from temporalio.envconfig import ClientConfig
 
 from hookkeeper.cli.startup import describe_unknown
+from hookkeeper.egress.addresses import Networks, is_allowed
 from hookkeeper.settings import Settings
 from hookkeeper.version import VERSION
 from test_docs import ROOT
@@ -33,6 +36,13 @@ SECRET = {
     "HOOKKEEPER_ADMIN_KEY": "a-key-for-tests-only",
     "HOOKKEEPER_DATABASE_URL": "postgresql+asyncpg://hookkeeper:secret@db.example/hookkeeper",
 }
+SPECIAL = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+    *("192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24"),
+    *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32"),
+    *("::/127", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
+    *("2620:4f:8000::/48", "5f00::/16", "fc00::/7", "fe80::/10", "ff00::/8"),
+)
 NOT_OURS = {"TEMPORAL_DEPLOYMENT_NAME"}
 """Temporal's Worker Controller tells it to workers."""
 needs_helm = pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not installed: docs/kubernetes.md")
@@ -211,6 +221,21 @@ def test_each_selector_finds_the_pods_that_it_means(name: str) -> None:
             case "NetworkPolicy":
                 meant = {"api"} if each["metadata"]["name"].endswith("-api") else set(labels)
                 assert found(spec["podSelector"]["matchLabels"]) == meant
+
+
+def test_pods_reach_the_addresses_that_deliveries_may_go_to_and_no_others() -> None:
+    """At the borders of the chart's networks, and of networks for special purposes (IANA)."""
+    rules = (CHART / "templates/network.yaml").read_text().partition("  egress:\n")[2].partition("    {{-")[0]
+    blocks = [rule["ipBlock"] for rule in yaml.safe_load(rules)[1]["to"]]
+    reached = {ip_network(block["cidr"]): [ip_network(each) for each in block["except"]] for block in blocks}
+    borders: set[IPv4Address | IPv6Address] = set()
+    for network in (*reached, *itertools.chain.from_iterable(reached.values()), *map(ip_network, SPECIAL)):
+        borders |= {network[0], network[-1]}
+        borders |= {network[0] - 1} if int(network[0]) else set()
+        borders |= {network[-1] + 1} if int(network[-1]) + 1 < 2**network.max_prefixlen else set()
+    for address in borders:
+        may = any(address in of and not any(address in each for each in never) for of, never in reached.items())
+        assert may == is_allowed(str(address), Networks()), address
 
 
 @needs_helm
