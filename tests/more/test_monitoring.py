@@ -136,6 +136,13 @@ def test_promtool_accepts_rules_and_tests(command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_nobody_can_log_in_to_grafana() -> None:
+    """Its administrator would have the password `admin`, and could ask each container of the network."""
+    settings = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]["environment"]
+    assert (settings["GF_AUTH_BASIC_ENABLED"], settings["GF_AUTH_DISABLE_LOGIN_FORM"]) == ("false", "true")
+    assert settings["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+
+
 def test_compose_mounts_existing_files() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     for name in ("prometheus", "grafana"):
