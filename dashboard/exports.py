@@ -31,8 +31,9 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 MAX_ROWS = 10_000
 MAX_SECONDS = 30.0
 ROWS_AT_ONCE = 100
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Spreadsheets run a cell that begins with one of these (OWASP, "CSV Injection"). An apostrophe makes it a text."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Spreadsheets run a cell that begins with one of these (OWASP, "CSV Injection"), in some languages also with the first
+four in full width. An apostrophe makes it a text."""
 MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 EVENT = (
     *("id", "tenant", "type", "status", "accepted_at", "finished_at", "needs_attention", "acknowledged.at"),

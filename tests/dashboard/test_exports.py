@@ -133,6 +133,7 @@ async def test_a_file_whose_rows_cannot_be_read_further_says_so() -> None:
     ("value", "cell"),
     [
         ("=1+1", "'=1+1"),
+        *((f"{sign}1+1", f"'{sign}1+1") for sign in "\uff1d\uff0b\uff0d\uff20"),
         ("+1", "'+1"),
         ("-1", "'-1"),
         ("@SUM(1)", "'@SUM(1)"),
