@@ -184,7 +184,9 @@ class Keys:
                 problem = Unauthorized(json.loads(text)["detail"])
             elif answer.status_code == 429:
                 retry = {"retry-after": answer.headers.get("retry-after", "1")}
-                problem = TooManyRequests(json.loads(text)["detail"], headers=retry)  # the key may have ended there
+                problem = TooManyRequests(json.loads(text)["detail"], headers=retry)
+                if self._found_in.get(digest) == cell:  # elsewhere, it can be a key that has ended there
+                    raise problem
             elif answer.status_code >= 500:
                 problem = unavailable(f"Cell {cell} cannot look up the key.")
         if isinstance(problem, Unauthorized):

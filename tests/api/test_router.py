@@ -272,6 +272,20 @@ async def test_a_tenant_is_refused_by_the_cell_that_it_has_left(cells: Cells) ->
             problem(await http.post("/v1/events", json={"type": "order.paid"}, headers=headers), 403)
 
 
+async def test_a_key_that_ended_in_a_cell_and_is_tried_there_too_often_goes_on_in_the_present_one(cells: Cells) -> None:
+    """A router that has just started asks the default cell first."""
+    made = (await cells.http.post("/v1/keys", json={"name": "backend", "tenant": cells.here})).json()
+    await cells.move("a", "b").run()
+    await cells.until_moved()
+    own = {"authorization": f"Bearer {made['key']}"}
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await cells.a.http.get("/v1/keys/current", headers=own)).status_code != 429:
+            pass
+    cells.app = router.create_router(cells.routed, KEY, asyncio.Event())
+    async with cells.calling(made["key"]) as http:
+        assert (await http.post("/v1/events", json={"type": "order.paid"})).status_code == 202
+
+
 async def test_a_key_of_a_tenant_reads_only_in_cells_that_have_had_the_tenant(cells: Cells) -> None:
     made = (await cells.http.post("/v1/keys", json={"name": "backend", "tenant": cells.there})).json()
     async with cells.calling(made["key"]) as http:
