@@ -152,3 +152,9 @@ async def test_a_tenant_moves_while_its_events_are_posted(tmp_path: Path, tenant
         await until(lambda: "back" in received(ordered, "order.paid") and "back" in received(other, "order.paid"))
         assert (await cells["a"].http.get("/v1/events/back", headers=own)).status_code == 200
         assert (await cells["b"].http.get("/v1/keys/current", headers=own)).status_code == 401
+
+
+async def test_a_router_needs_the_admin_key_of_its_cells(tmp_path: Path) -> None:
+    """It could not read the earlier events of a tenant that has moved."""
+    done = await processes.hookkeeper("router", cwd=tmp_path, settings={"HOOKKEEPER_CELL_MAP": "cells.json"})
+    assert (done.code, "HOOKKEEPER_ADMIN_KEY is not set" in done.err) == (78, True), done
