@@ -83,7 +83,8 @@ class GuardedRoute(StrictRoute):
     """A route that checks the key and its scopes first, then reads query and body strictly."""
 
     is_page: ClassVar[bool] = False
-    """A page of the dashboard takes any query."""
+    """A page of the dashboard."""
+    takes_any_query: ClassVar[bool] = False
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         scopes, names, handle = scopes_of(self), query_names(self), super().get_route_handler()
@@ -95,7 +96,7 @@ class GuardedRoute(StrictRoute):
             request.state.caller = with_scope(inner, scopes) if inner else await self.authenticate(request, scopes)
             if is_change:
                 await state.count_change(request.state.caller)
-            if not self.is_page:
+            if not self.takes_any_query:
                 check_query(request, names)
             if inner:
                 return await handle(request)

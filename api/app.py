@@ -33,7 +33,7 @@ from api.routes import (
 from api.state import ApiState
 from api.svix import applications, attempts, endpoints, messages
 from api.svix import event_types as svix_event_types
-from api.svix.base import SvixPaths
+from api.svix.base import SvixCors, SvixPaths
 from dashboard import ROUTERS as PAGES
 from dashboard.rendering import unknown_page
 from hookkeeper import tracing
@@ -141,6 +141,7 @@ def bare_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     if settings.svix_api:
         app.add_middleware(SvixPaths)
+        app.add_middleware(SvixCors)
     check_routes(app)
     errors.install(app, unknown_page)
     document.install(app)

@@ -16,7 +16,7 @@ from hookkeeper.crypto.tokens import is_token
 from hookkeeper.limits import TenantLimit
 from hookkeeper.registry.api_keys import PREFIX, USE_INTERVAL, ApiKey, ApiKeys, digest_of
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.portal import ID_PREFIX, PortalSession, PortalSessions
+from hookkeeper.registry.portal import ID_PREFIX, TOKEN_PREFIX, PortalSession, PortalSessions
 from hookkeeper.services.caller import SCOPES, Caller, caller_of
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.times import utc_now
@@ -86,12 +86,20 @@ class Authenticator:
         self._links.pop(link.digest, None)
         self._of_portal.pop(link.id, None)
 
-    async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
-        """Return who makes the request. Raises Unauthorized, RateLimited, and Forbidden for a key without a scope."""
+    async def authenticate(
+        self, request: Request, scopes: frozenset[str], *, takes_tokens: bool = False, patience: float = 0.0
+    ) -> Caller:
+        """Return who makes the request. Raises Unauthorized, RateLimited, and Forbidden for a key without a scope.
+
+        One that is over its rate waits for so many seconds at most.
+        """
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             _refuse("A key is required: send it as `Authorization: Bearer <key>`.")
-        caller = await self.identify(key.strip(), request)
+        if takes_tokens and key.strip().startswith(TOKEN_PREFIX):
+            session = await self._session_of(key.strip(), request)
+            return with_scope(await self.resume_portal(session, patience), scopes)
+        caller = await self.identify(key.strip(), request, patience)
         if caller is ADMIN and (tenant := request.headers.get(FOR_TENANT)):
             caller = replace(ADMIN, tenant=tenant, scopes=frozenset(request.headers.get(WITH_SCOPES, "").split()))
         return with_scope(caller, scopes)
@@ -105,7 +113,16 @@ class Authenticator:
             return ADMIN
         return await self._counted(await self._find_by_id(key_id))
 
-    async def resume_portal(self, session: PortalSession | None) -> Caller:
+    async def _session_of(self, token: str, request: Request) -> PortalSession | None:
+        """Return the session that a token proves, or None. Raises RateLimited."""
+        known = None
+        if is_token(token, TOKEN_PREFIX):
+            known = await self._find(self._links, digest_of(token), request, self._portal.find)
+        if known is None or known.is_over(utc_now()):
+            await self.count_failure(request, known)
+        return known
+
+    async def resume_portal(self, session: PortalSession | None, patience: float = 0.0) -> Caller:
         """Return who uses this session of the portal. All sessions of a tenant share the default rate of a key.
 
         Raises Unauthorized and RateLimited.
@@ -113,7 +130,7 @@ class Authenticator:
         if session is None or session.opened_at is None or session.is_over(utc_now()):
             _refuse("The session has ended.")
         await self.check_maker(session.key_id)
-        await self._limits.count_for_portal(session.tenant)
+        await self._limits.count_for_portal(session.tenant, patience)
         return caller_of(session)
 
     async def check_maker(self, key_id: str) -> None:
@@ -139,7 +156,7 @@ class Authenticator:
         """Count a request with a key or link that is not valid: if it once was, by itself. Raises RateLimited."""
         await self._limits.count(known.id if known else _address(request), FAILURES, TOO_MANY_FAILURES)
 
-    async def identify(self, key: str, request: Request) -> Caller:
+    async def identify(self, key: str, request: Request, patience: float = 0.0) -> Caller:
         """Return whose key it is. Raises Unauthorized and RateLimited."""
         digest = digest_of(key)
         if any(hmac.compare_digest(digest, admin) for admin in self._admins):
@@ -149,7 +166,7 @@ class Authenticator:
             known = await self._find(self._found, digest, request, self._keys.find)
         if _refusal(known):
             await self.count_failure(request, known)
-        return await self._counted(known)
+        return await self._counted(known, patience)
 
     async def find_link(self, token: str, request: Request) -> PortalSession | None:
         """Return a link to the portal, even if it was opened or is over, or None."""
@@ -157,13 +174,13 @@ class Authenticator:
             return None
         return await self._find(self._links, digest_of(token), request, self._portal.find)
 
-    async def _counted(self, known: ApiKey | None) -> Caller:
+    async def _counted(self, known: ApiKey | None, patience: float = 0.0) -> Caller:
         """Return the caller with this key, whose use is counted. Raises Unauthorized and RateLimited."""
         refusal = _refusal(known)
         if known is None or refusal:
             _refuse(refusal)
         self._note_use(known.id)
-        await self._limits.count_for_key(known, "requests")
+        await self._limits.count_for_key(known, "requests", patience)
         return Caller(known.id, known.name, known.tenant, frozenset(known.scopes))
 
     async def _find(

@@ -88,7 +88,7 @@ async def _recovery_service(request: Request) -> RecoveryService:
     return RecoveryService(request.state.caller, state.store, state.gateway)
 
 
-async def _tenant_service(request: Request) -> TenantService:
+async def tenant_service(request: Request) -> TenantService:
     state = state_of(request)
     return TenantService(request.state.caller, state.store, state.gateway, state.validator)
 
@@ -100,12 +100,12 @@ class EventEntry(NamedTuple):
     ingest: EventIngest
     links: LinkBuilder
 
-    async def accept(self, event: NewEvent, *, only_known: bool = False) -> EventSnapshot:
+    async def accept(self, event: NewEvent, *, only_known: bool = False, makes_tenant: bool = True) -> EventSnapshot:
         """Accept an event of the caller. A problem names its id, also one that was generated."""
         event = self.caller.with_tenant(event)
         event_id = event.id or new_event_id()
         with naming_event(event_id):
-            return await self.ingest.accept(event, event_id, only_known=only_known)
+            return await self.ingest.accept(event, event_id, only_known=only_known, makes_tenant=makes_tenant)
 
 
 async def event_entry(request: Request) -> EventEntry:
@@ -124,7 +124,7 @@ SearchesDep = Annotated[EventSearches, _from_state(lambda state: state.searches)
 WebhooksDep = Annotated[WebhookService, Depends(_webhook_service)]
 EventTypesDep = Annotated[EventTypes, Depends(_event_types)]
 ScheduleServiceDep = Annotated[ScheduleService, Depends(_schedule_service)]
-TenantsDep = Annotated[TenantService, Depends(_tenant_service)]
+TenantsDep = Annotated[TenantService, Depends(tenant_service)]
 RecoveriesDep = Annotated[RecoveryService, Depends(_recovery_service)]
 GatewayDep = Annotated[Gateway, _from_state(lambda state: state.gateway)]
 SchedulesDep = Annotated[Schedules, _from_state(lambda state: state.gateway.schedules)]

@@ -46,6 +46,7 @@ class PageRoute(GuardedRoute):
     """A page that needs a session, and the forms on it."""
 
     is_page = True
+    takes_any_query = True
     max_form_bytes: ClassVar[int] = MAX_FORM_BYTES
     max_form_fields: ClassVar[int] = MAX_FIELDS
 

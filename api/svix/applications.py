@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from api.access import needs, page_scopes
-from api.deps import CallerDep, SettingsDep, StoreDep, TenantsDep
+from api.deps import AuthenticatorDep, CallerDep, SettingsDep, StoreDep, TenantsDep
 from api.svix.base import (
     ROUTES,
+    WITH_KEY,
     Application,
     In,
     KeyMac,
@@ -24,10 +25,11 @@ from api.svix.base import (
 from api.svix.errors import PREFIX, translated, untranslatable
 from hookkeeper.registry.models import Tenant
 from hookkeeper.registry.paging import write_cursor
+from hookkeeper.registry.portal import ID_PREFIX
 from hookkeeper.registry.tenants import TENANTS_BY_AGE, TenantExists
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import Time
-from hookkeeper.services.portal_links import NewPortalLink, make_link
+from hookkeeper.services.portal_links import NewPortalLink, end_session, make_link, make_token
 from hookkeeper.services.tenants import NewTenant, TenantChanges, TenantService
 
 router = APIRouter(**ROUTES)
@@ -120,7 +122,7 @@ async def find_or_add(app_id: str, described: ApplicationIn | None, tenants: Ten
             await add(described, app_id, tenants, again=False)
 
 
-@router.get("/app", dependencies=[ANY_READ])
+@router.get("/app", dependencies=[ANY_READ, WITH_KEY])
 async def list_applications(
     tenants: TenantsDep, paging: PagingDep, order: Ordering = "ascending"
 ) -> ListResponse[ApplicationOut]:
@@ -181,8 +183,8 @@ async def delete_application(app: Application, tenants: TenantsDep) -> None:
     await tenants.delete(app.id)
 
 
-@router.post("/auth/dashboard-access/{app_id}", dependencies=[needs("admin", "webhooks:write")])
-@router.post("/auth/app-portal-access/{app_id}", dependencies=[needs("admin", "webhooks:write")])
+@router.post("/auth/dashboard-access/{app_id}", dependencies=[needs("admin", "webhooks:write"), WITH_KEY])
+@router.post("/auth/app-portal-access/{app_id}", dependencies=[needs("admin", "webhooks:write"), WITH_KEY])
 async def open_portal(
     request: Request,
     app_id: str,
@@ -192,19 +194,21 @@ async def open_portal(
     settings: SettingsDep,
     given: PortalAccessIn | None = None,
 ) -> PortalAccessOut:
-    """Make a link to the portal, which opens once."""
+    """Make a link to the portal, which opens once, and a token for scripts of the application's pages."""
     given = given or PortalAccessIn()
     await find_or_add(app_id, given.application if "admin" in caller.scopes else None, tenants)
     capabilities = ["view"] if given.read_only else ["view", "manage_webhooks", "redeliver"]
     fields = {"tenant": app_id, "capabilities": capabilities, "session_lifetime": given.expiry}
     new = translated(NewPortalLink, **{name: value for name, value in fields.items() if value is not None})
-    _, url = await make_link(new, page_scopes(request.app, new.path), store, caller, settings)
-    return PortalAccessOut(url=url, token=url.rpartition("/")[2])
+    link, url = await make_link(new, page_scopes(request.app, new.path), store, caller, settings)
+    return PortalAccessOut(url=url, token=await make_token(link, store, caller))
 
 
 @router.post("/auth/logout", status_code=204, dependencies=[ANY_READ])
-async def log_out() -> None:
-    """Do nothing. `/v1/keys` revokes keys, and `/v1/portal-sessions` ends sessions of the portal."""
+async def log_out(store: StoreDep, caller: CallerDep, authenticator: AuthenticatorDep) -> None:
+    """End the session of a token. A key stays: `/v1/keys` revokes keys."""
+    if caller.key_id.startswith(ID_PREFIX):
+        await end_session(caller.key_id, store, caller, authenticator.forget_link)
 
 
 health_router = APIRouter(prefix=PREFIX, include_in_schema=False)

@@ -14,9 +14,10 @@ from fastapi import APIRouter, Depends, Query
 
 from api.access import needs
 from api.cursors import bad_cursor
-from api.deps import CallerDep, GatewayDep, IndexDep, SearchesDep, StoreDep
+from api.deps import AuditDep, CallerDep, GatewayDep, IndexDep, SearchesDep, StoreDep, WebhooksDep
 from api.svix.base import (
     ROUTES,
+    WITH_KEY,
     Application,
     Endpoint,
     Identified,
@@ -28,13 +29,15 @@ from api.svix.base import (
     find_endpoint,
 )
 from api.svix.endpoints import EndpointOut
-from api.svix.messages import MessageOut, page_of_messages
+from api.svix.messages import MessageOut, page_of_messages, read_message
+from hookkeeper.commands import UnknownDelivery
 from hookkeeper.messages.event import Delivery, DeliveryStatus
 from hookkeeper.registry.index.listing import ListedEvent, cursor_after
 from hookkeeper.registry.models import Tenant, Webhook
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.event_commands import send
 from hookkeeper.services.fields import EVENT_ID, Time
+from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.server.error_translation import UnknownEvent
@@ -85,17 +88,21 @@ class EndpointMessageOut(MessageOut):
 
 
 class Wanted(NamedTuple):
-    """The conditions of a list of attempts, and whether each shows its message."""
+    """The conditions of a list of attempts, and whether each shows its message, and contents."""
 
     status: int | None
     code_class: int | None
     before: datetime | None
     after: datetime | None
     with_msg: bool
+    with_content: bool
 
     def of(self, snapshot: EventSnapshot, endpoint_id: str | None = None) -> list[AttemptOut]:
         """Return the attempts of a message that meet the conditions, the latest first."""
-        return [attempt for attempt in _attempts(snapshot, endpoint_id, self.with_msg) if self.has(attempt)]
+        return [attempt for attempt in self.all_of(snapshot, endpoint_id) if self.has(attempt)]
+
+    def all_of(self, snapshot: EventSnapshot, endpoint_id: str | None) -> Iterator[AttemptOut]:
+        return _attempts(snapshot, endpoint_id, self.with_msg, self.with_content)
 
     def has(self, attempt: AttemptOut) -> bool:
         return (
@@ -115,16 +122,18 @@ async def _wanted(
     with_content: bool = True,
     expanded: Expanded = False,
 ) -> Wanted:
-    """Read the conditions. Two have no effect: attempts always show their responses, and are never CANCELED."""
-    return Wanted(status, status_code_class, before, after, with_msg)
+    """Read the conditions. `expanded_statuses` has no effect: attempts are never CANCELED."""
+    return Wanted(status, status_code_class, before, after, with_msg, with_content)
 
 
 WantedDep = Annotated[Wanted, Depends(_wanted)]
 
 
-def _attempts(snapshot: EventSnapshot, endpoint_id: str | None, with_msg: bool) -> Iterator[AttemptOut]:
+def _attempts(
+    snapshot: EventSnapshot, endpoint_id: str | None, with_msg: bool, with_content: bool
+) -> Iterator[AttemptOut]:
     event = snapshot.event
-    message = MessageOut.of(event, event.data) if with_msg else None
+    message = MessageOut.of(event, event.data if with_content else {}) if with_msg else None
     made = [
         (attempt, delivery)
         for delivery in _to_urls(snapshot)
@@ -138,7 +147,7 @@ def _attempts(snapshot: EventSnapshot, endpoint_id: str | None, with_msg: bool) 
             msg_id=event.id,
             endpoint_id=delivery.webhook_id,
             url=delivery.target,
-            response=attempt.response_excerpt or attempt.error or "",
+            response=(attempt.response_excerpt or attempt.error or "") if with_content else "{}",
             response_status_code=attempt.status_code or 0,
             response_duration_ms=round(attempt.duration_ms),
             status=status,
@@ -176,12 +185,13 @@ async def list_attempts_of_message(
     paging: PagingDep,
     wanted: WantedDep,
     filter_: MessageFilterDep,
+    audit: AuditDep,
     endpoint_id: str | None = None,
 ) -> ListResponse[AttemptOut]:
     """List the attempts of a message, the latest first."""
     endpoint = await find_endpoint(app, endpoint_id, store) if endpoint_id else None
     async with searches.slot(app.id):
-        snapshot = await gateway.read(app.id, msg_id)
+        snapshot = await read_message(app.id, msg_id, gateway, audit)
     is_meant = filter_.channel is None or filter_.channel in snapshot.event.channels
     is_meant = is_meant and (not filter_.event_types or snapshot.event.type in filter_.event_types)
     return await paging.of_whole(wanted.of(snapshot, endpoint.id if endpoint else endpoint_id) if is_meant else [])
@@ -210,7 +220,7 @@ async def list_attempts_of_endpoint(
         if start:
             snapshot = await _snapshot_of(start, app, endpoint, gateway)
             cursor = cursor_after(snapshot.event)
-            attempts = list(_attempts(snapshot, endpoint.id, wanted.with_msg))[::step]
+            attempts = list(wanted.all_of(snapshot, endpoint.id))[::step]
             later = dropwhile(lambda each: each.id != start, attempts)
             found += [each for each in later if each.id != start and wanted.has(each)]
         # An old message can have late attempts.
@@ -244,16 +254,19 @@ async def _snapshot_of(attempt_id: str, app: Tenant, endpoint: Webhook, gateway:
 
 @router.get("/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}", dependencies=[READ])
 async def show_attempt(
-    app: Application, msg_id: MessageId, attempt_id: str, gateway: GatewayDep, wanted: WantedDep
+    app: Application, msg_id: MessageId, attempt_id: str, gateway: GatewayDep, wanted: WantedDep, audit: AuditDep
 ) -> AttemptOut:
     """Show an attempt."""
-    found = next((each for each in wanted.of(await gateway.read(app.id, msg_id)) if each.id == attempt_id), None)
+    snapshot = await read_message(app.id, msg_id, gateway, audit)
+    found = next((each for each in wanted.of(snapshot) if each.id == attempt_id), None)
     if found is None:
         raise NotFound(UNKNOWN)
     return found
 
 
-@router.delete("/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content", dependencies=[needs("events:write")])
+@router.delete(
+    "/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content", dependencies=[needs("events:write"), WITH_KEY]
+)
 async def expunge_attempt(_: Annotated[AttemptOut, Depends(show_attempt)]) -> None:
     """Refuse, because a history does not change."""
     raise Invalid.field("attempt_id", "a response is erased together with its message: DELETE …/msg/{msg_id}/content")
@@ -323,8 +336,21 @@ def _deleted(delivery: Delivery, app: Tenant, accepted_at: datetime) -> Webhook:
     "/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend", status_code=202, dependencies=[needs("events:write")]
 )
 async def resend_message(
-    app: Application, msg_id: MessageId, endpoint: Endpoint, gateway: GatewayDep, store: StoreDep, caller: CallerDep
+    app: Application,
+    msg_id: MessageId,
+    endpoint: Endpoint,
+    gateway: GatewayDep,
+    store: StoreDep,
+    audit: AuditDep,
+    caller: CallerDep,
+    webhooks: WebhooksDep,
 ) -> dict[str, Any]:
-    """Send a message to an endpoint again, now."""
-    await send("redeliver", msg_id, app.id, endpoint.id, gateway, store, caller)
+    """Send a message to an endpoint again, now. One that it did not go to gets it as a message of its own."""
+    try:
+        await send("redeliver", msg_id, app.id, endpoint.id, gateway, store, caller)
+    except UnknownDelivery:
+        event = (await read_message(app.id, msg_id, gateway, audit)).event
+        new = NewEvent(tenant=app.id, type=event.type, data=event.data, channels=event.channels)
+        sent = await webhooks.ingest.accept_test(new, new_event_id(), endpoint)
+        await audit.keep(caller.did("event.redeliver", msg_id, app.id, webhook=endpoint.id, sent=sent.event.id))
     return {}

@@ -15,24 +15,29 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access import GuardedRoute
 from api.cursors import PageCursor, bad_cursor
-from api.deps import StoreDep, TenantsDep
+from api.deps import CallerDep, StoreDep, TenantsDep
 from api.state import state_of
-from api.svix.errors import PREFIX
+from api.svix.errors import PREFIX, untranslatable
 from hookkeeper.content.search_terms import CHANNEL, Key
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Tenant, Webhook
+from hookkeeper.registry.portal import ID_PREFIX
 from hookkeeper.registry.tenants import BEING_DELETED
-from hookkeeper.services.errors import NotFound
+from hookkeeper.services.caller import Caller
+from hookkeeper.services.errors import NotAllowed, NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN, GivenTime, RequestModel
 from hookkeeper.services.tenants import TenantService
 from hookkeeper.services.webhooks import require
 
 BRACKETS = re.compile(rb"(?<=event_types)(\[\d*\]|%5B\d*%5D)=", re.IGNORECASE)
 MAX_LIMIT = 250
+PATIENCE = 10.0
+"""Seconds for which a request of a key that is over its rate waits. Then it gets 429; clients give up after 15."""
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 Ordering = Literal["ascending", "descending"]
@@ -57,14 +62,47 @@ class SvixPaths:
         await self._app(scope, receive, send)
 
 
-ROUTES: dict[str, Any] = {"prefix": PREFIX, "route_class": GuardedRoute, "include_in_schema": False}
+class SvixCors(CORSMiddleware):
+    """Middleware that lets scripts of any page use Svix's API, and no other. Cookies have no effect there."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app, allow_origins=("*",), allow_methods=("*",), allow_headers=("*",))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_svix = scope["type"] == "http" and scope["path"].startswith(f"{PREFIX}/")
+        await (super().__call__ if is_svix else self.app)(scope, receive, send)
+
+
+class SvixRoute(GuardedRoute):
+    """A route for Svix's clients. They send what later versions know, repeat no request that is over a rate, and run in
+    browsers with a token of the portal.
+    """
+
+    takes_any_query = True
+
+    async def authenticate(self, request: Request, scopes: frozenset[str]) -> Caller:
+        authenticator = state_of(request).authenticator
+        return await authenticator.authenticate(request, scopes, takes_tokens=True, patience=PATIENCE)
+
+
+async def with_key(caller: CallerDep) -> None:
+    """Raise NotAllowed for a token of the portal."""
+    if caller.key_id.startswith(ID_PREFIX):
+        raise NotAllowed("A token of the portal does not allow this: a key is required.")
+
+
+WITH_KEY = Depends(with_key)
+"""For routes that need more than to be the application's."""
+ROUTES: dict[str, Any] = {"prefix": PREFIX, "route_class": SvixRoute, "include_in_schema": False}
 """Arguments of each router of Svix's API. The routes are not in our OpenAPI document: Svix publishes its own."""
 
 
 class In(RequestModel):
-    """Base of the models of requests. The request of `/v1` that a model is translated to checks its values."""
+    """Base of the models of requests. The request of `/v1` that a model is translated to checks its values. What is
+    unknown is ignored, as at Svix: clients are newer than the server.
+    """
 
-    model_config = ConfigDict(alias_generator=to_camel)
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
 
 
 class Out(BaseModel):
@@ -153,10 +191,15 @@ PagingDep = Annotated[Paging, Depends(_paging)]
 UNKNOWN_APPLICATION = "There is no such application."
 
 
-async def find_application(app_id: str, tenants: TenantService) -> Tenant:
-    """Return an application. Raises NotFound, also if the key belongs to another one."""
+def check_name(app_id: str) -> None:
+    """Raise NotFound for what can be no id of an application."""
     if not re.fullmatch(TENANT_PATTERN[1:-1], app_id, re.ASCII):
         raise NotFound(UNKNOWN_APPLICATION)
+
+
+async def find_application(app_id: str, tenants: TenantService) -> Tenant:
+    """Return an application. Raises NotFound, also if the key belongs to another one."""
+    check_name(app_id)
     tenant = await tenants.get(app_id)
     if is_leaving(tenant):
         raise NotFound(UNKNOWN_APPLICATION)
@@ -210,6 +253,7 @@ async def _message_filter(
     after: SvixTime | None = None,
     channel: Annotated[str | None, Query(max_length=128)] = None,
     event_types: Annotated[list[str] | None, Query(max_length=100)] = None,
+    tag: Annotated[str, Query(), untranslatable("messages have no tags: use channel")] = "",
 ) -> MessageFilter:
     """Read the filter. Clients send several event types as one text with commas, or repeat the parameter."""
     types = [name for given in event_types or () for name in given.split(",") if name]
@@ -219,9 +263,10 @@ async def _message_filter(
 MessageFilterDep = Annotated[MessageFilter, Depends(_message_filter)]
 
 
-async def _mac_of_key(
-    request: Request, idempotency_key: Annotated[str | None, Header(min_length=1, max_length=256)] = None
-) -> str | None:
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=256)]
+
+
+async def mac_of_key(request: Request, idempotency_key: IdempotencyKey = None) -> str | None:
     """Return a MAC of path and idempotency key. A new object gets its id from it, so a repetition finds the object."""
     if idempotency_key is None:
         return None
@@ -229,4 +274,4 @@ async def _mac_of_key(
     return hmac.new(state_of(request).cursor_key, meant.encode(), hashlib.sha256).hexdigest()
 
 
-KeyMac = Annotated[str | None, Depends(_mac_of_key)]
+KeyMac = Annotated[str | None, Depends(mac_of_key)]

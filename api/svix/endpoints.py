@@ -9,10 +9,11 @@ from pydantic import AfterValidator, AliasChoices, Field
 from starlette.responses import JSONResponse
 
 from api.access import needs
-from api.deps import IndexDep, RecoveriesDep, StoreDep, WebhooksDep
+from api.deps import EventTypesDep, IndexDep, RecoveriesDep, StoreDep, WebhooksDep
 from api.schemas.webhooks import SecretRotation
 from api.svix.base import (
     ROUTES,
+    WITH_KEY,
     Application,
     Endpoint,
     Identified,
@@ -37,7 +38,7 @@ from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import Time
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import SampleEvent
-from hookkeeper.services.recoveries import RecoveryRequest
+from hookkeeper.services.recoveries import MAX_RATE, RecoveryRequest
 from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges
 from hookkeeper.services.webhooks import WebhookService, require, webhook_id_of
 from hookkeeper.times import utc_now
@@ -50,6 +51,12 @@ NULLABLE = frozenset({"uid", "rate_limit"})
 """Fields of a webhook that can be null."""
 STATISTICS = timedelta(days=28)
 RECOVERABLE = timedelta(days=14)
+CLOCK_SKEW = timedelta(minutes=5)
+"""A client's `now - 14 days` is accepted whatever its clock."""
+MAX_PREVIOUS = 9
+"""Previous keys that sign: with the present one, no more than receivers verify."""
+TIMEOUT = 30.0
+"""Seconds for which endpoints of Svix may work on a request."""
 PING = "svix.ping"
 """An event type with a built-in example."""
 READS_KEY = "svix-libs/2."
@@ -180,7 +187,7 @@ def _fields(given: EndpointPatch) -> dict[str, Any]:
     if "event_types" in fields:
         fields["events"] = fields.pop("event_types") or ["*"]
     if "channels" in fields:
-        fields["channels"] = fields["channels"] or ()
+        fields["channels"] = list(dict.fromkeys(fields["channels"] or ()))
     if "disabled" in fields:
         fields["enabled"] = not fields.pop("disabled")
     if "throttle_rate" in fields:
@@ -204,7 +211,8 @@ def _shown_key(webhook: Webhook) -> str:
 
 async def _create(app: Tenant, given: EndpointUpdate, webhooks: WebhookService, mac: str | None = None) -> EndpointOut:
     """Register a webhook, or return the one with the id that is made from the MAC of the idempotency key."""
-    new = translated(NewWebhook, tenant=app.id, payload=Payload(format="svix"), **_fields(given))
+    fields = _fields(given)
+    new = translated(NewWebhook, tenant=app.id, payload=Payload(format="svix"), timeout=TIMEOUT, **fields)
     await _check_types(new.events, webhooks)
     webhook_id = webhook_id_of(mac) if mac else None
     try:
@@ -316,7 +324,7 @@ async def rotate_secret(
     given: RotateIn | None = None,
     user_agent: Annotated[str, Header()] = "",
 ) -> Response:
-    """Set a new signing key. The previous key signs too; while it does, another rotation is answered with 409.
+    """Set a new signing key. Previous keys sign too, until the latest one's grace ends.
 
     The open server answers without a body. Clients from 2.0 on, such as the Python one, read the new key from a body.
     """
@@ -325,7 +333,7 @@ async def rotate_secret(
     if given.grace_period_seconds is not None:
         fields["grace"] = given.grace_period_seconds
     rotation = translated(SecretRotation, **fields)
-    rotated = await webhooks.rotate_secret(endpoint, rotation.model_fields_set, **dict(rotation))
+    rotated = await webhooks.rotate_secret(endpoint, rotation.model_fields_set, keeps=MAX_PREVIOUS, **dict(rotation))
     if not user_agent.startswith(READS_KEY):
         return Response(status_code=204)
     return JSONResponse(SecretOut(key=_shown_key(rotated)).model_dump())
@@ -354,17 +362,22 @@ async def show_stats(
 
 @router.post("/app/{app_id}/endpoint/{endpoint_id}/recover", status_code=202, dependencies=[needs("events:write")])
 async def recover_endpoint(endpoint: Endpoint, given: RecoverIn, recoveries: RecoveriesDep) -> RecoverOut:
-    """Send failed messages of the last 14 days again, in the background."""
-    if given.since < utc_now() - RECOVERABLE:
-        raise Invalid.field("since", f"must be within the last {RECOVERABLE.days} days")
-    state = await recoveries.of_webhook(endpoint, translated(RecoveryRequest, since=given.since, until=given.until))
+    """Send messages of up to 14 days again that failed, or wait for their next attempt, in the background."""
+    if (given.until or utc_now()) - given.since > RECOVERABLE + CLOCK_SKEW:
+        raise Invalid.field("since", f"must be at most {RECOVERABLE.days} days before until")
+    wanted = translated(RecoveryRequest, since=given.since, until=given.until, rate=MAX_RATE)
+    state = await recoveries.of_webhook(endpoint, wanted, with_retrying=True)
     return RecoverOut(id=state.id, updated_at=utc_now())
 
 
-@router.post("/app/{app_id}/endpoint/{endpoint_id}/send-example", dependencies=[WRITE])
-async def send_example(endpoint: Endpoint, given: ExampleIn, webhooks: WebhooksDep, mac: KeyMac) -> MessageOut:
+@router.post("/app/{app_id}/endpoint/{endpoint_id}/send-example", dependencies=[WRITE, WITH_KEY])
+async def send_example(
+    endpoint: Endpoint, given: ExampleIn, webhooks: WebhooksDep, event_types: EventTypesDep, mac: KeyMac
+) -> MessageOut:
     """Send the example of an event type to this endpoint only."""
     data = {"data": {"success": True}} if given.event_type == PING else {}
     sample = translated(SampleEvent, type=given.event_type, **data)
+    if not data and not (await event_types.get(given.event_type)).examples:
+        raise Invalid.field("type", "has no example: put `examples` into its schema")
     started = await webhooks.send_test(endpoint, sample, OF_KEY + mac[:32] if mac else new_event_id())
     return MessageOut.of(started.event, started.event.data)

@@ -22,6 +22,9 @@ CODES = {
     500: "server_error",
 }
 """Svix's codes by status. Other statuses have the code of our problem."""
+WORDS = {"tenant": "application", "webhook": "endpoint", "event": "message"}
+WORD = re.compile(rf"(?<![\w.*'\"`/-])(?:([Aa])n? )?({'|'.join(WORDS)})(?=s?(?![\w/*-]|\.\w| types?\b))")
+"""Our words in a text, with their articles, but not in a name, a path or `event type`."""
 NAMES = {
     "events": "eventTypes",
     "enabled": "disabled",
@@ -67,14 +70,25 @@ def as_svix(problem: Problem, request: Request) -> JSONResponse:
         }
     else:
         code = CODES.get(problem.status_code, problem.kind.replace("-", "_"))
-        content = {"code": code, "detail": str(problem.detail)}
+        content = {"code": code, "detail": _worded(str(problem.detail))}
     return JSONResponse(content, problem.status_code, headers=problem.headers)
+
+
+def _worded(text: str) -> str:
+    """Return a text with the words of this API."""
+    text = text.replace("end it now with `end_previous`", "send `gracePeriodSeconds: 0`")
+    return WORD.sub(_word, text)
+
+
+def _word(found: re.Match[str]) -> str:
+    word = WORDS[found[2]]
+    return f"{found[1]}{'n' if word[0] in 'ae' else ''} {word}" if found[1] else word
 
 
 def _items(problem: Problem, place: str, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Yield an item for each invalid field; if there is none, one for the whole body or query."""
     for error in problem.errors:
         first, *rest = re.split(r"[./]", error.path)  # within data, it goes on as a JSON pointer
-        yield {"loc": [place, names.get(first, first), *rest], "msg": error.detail, "type": "value_error"}
+        yield {"loc": [place, names.get(first, first), *rest], "msg": _worded(error.detail), "type": "value_error"}
     if not problem.errors:
-        yield {"loc": [place], "msg": str(problem.detail), "type": "value_error"}
+        yield {"loc": [place], "msg": _worded(str(problem.detail)), "type": "value_error"}

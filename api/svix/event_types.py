@@ -58,7 +58,7 @@ class EventTypeOut(Out):
             name=row.name,
             description=row.description,
             archived=row.archived,
-            schemas={VERSION: row.schema} if row.schema is not None and with_content else None,
+            schemas=({VERSION: row.schema} if row.schema else row.schema) if with_content else None,
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
@@ -73,7 +73,7 @@ def _fields(given: EventTypePatch) -> dict[str, Any]:
         versions = given.schemas or {}
         if len(versions) > 1:
             raise Invalid.field("schema", "an event type has one schema: send one version")
-        schema = next(iter(versions.values()), None)
+        schema: Any = next(iter(versions.values()), None if given.schemas is None else {})  # both take any data
         examples = schema.get("examples") if isinstance(schema, dict) else None
         sent |= {"schema": schema, "examples": examples if isinstance(examples, list) else []}
     return sent

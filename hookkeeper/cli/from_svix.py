@@ -20,6 +20,8 @@ WAITS = (1.0, 5.0, 15.0, 60.0)
 FOR_NOW = frozenset({429, 502, 503, 504})
 MAX_ITEMS = 100_000
 """Of a list. A server could send pages without end."""
+TIMEOUT = 30.0
+"""Seconds for which Svix waits for an answer."""
 UID_PATTERN = f"(?!wh_){EVENT_ID}"
 EVERYWHERE = frozenset({"id", "uid", "createdAt", "updatedAt"})
 READ_OF_APPLICATIONS = EVERYWHERE | {"name", "metadata", "throttleRate", "rateLimit"}
@@ -164,6 +166,7 @@ def webhook_of(tenant: str, endpoint: Json, headers: Json, key: str) -> Item:
         "enabled": not endpoint.get("disabled"),
         "metadata": endpoint.get("metadata") or {},
         "payload": {"format": "svix"},
+        "timeout": TIMEOUT,
     } | secret
     hidden = tuple(headers["sensitive"])
     return fitted("webhooks", f"endpoint {uid} of {tenant}", fields, [*losses, *problem], once=once, hidden=hidden)

@@ -93,6 +93,11 @@ class AuditLog:
             log_entry(entry)
             log.error("audit entry not written", entry=entry.id, detail=str(error))
 
+    async def find(self, entry_id: str) -> AuditEntry | None:
+        """Return an entry, or None."""
+        async with self._database.read() as session:
+            return await session.get(AuditEntry, entry_id)
+
     async def keep_once(self, entry: AuditEntry, changed_at: datetime) -> None:
         """Add the entry of an action that only shows something, which has last changed at this time.
 

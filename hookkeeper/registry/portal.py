@@ -22,6 +22,8 @@ from hookkeeper.times import utc_now
 
 ID_PREFIX = "prt_"
 """Tells the id of a portal session from that of a key."""
+TOKEN_PREFIX = "hkp_"  # noqa: S105 - not a token
+"""Tells the token of a session, which proves it to Svix's API, from that of a link, which opens pages once."""
 MAX_OPEN_SESSIONS = 200
 """Open links and sessions of one tenant."""
 

@@ -27,7 +27,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
 from hookkeeper.registry.tenants import TenantDeleted
 from hookkeeper.sandbox.pool import Sandbox
-from hookkeeper.services.errors import Invalid, NotKnown, TenantSuspended, TooLarge
+from hookkeeper.services.errors import Invalid, NotFound, NotKnown, TenantSuspended, TooLarge
 from hookkeeper.services.event_starts import EventStarts
 from hookkeeper.services.new_event import NewEvent, digest
 from hookkeeper.services.rate_limits import RateLimits
@@ -87,21 +87,23 @@ class EventIngest:
         *,
         may_share: bool = True,
         only_known: bool = False,
+        makes_tenant: bool = True,
     ) -> EventSnapshot:
         """Start a run for the event with all webhooks that match; a repeated id returns the existing run.
 
         `event_id` is the event's own id, or was generated for it. If one of its webhooks is ordered, the event waits
         until all earlier events of its batch have their places. Without `may_share`, the event has a run of its own.
-        With `only_known`, raises NotKnown for an event that has no row yet. Raises Invalid, TooLarge, Postponed,
-        TenantSuspended, TenantDeleted, and the errors of the registry and of Temporal. After Unavailable the outcome is
-        not known: sent again with the same id, it is one event.
+        With `only_known`, raises NotKnown for an event that has no row yet; without `makes_tenant`, NotFound for a
+        tenant that is not known. Raises Invalid, TooLarge, Postponed, TenantSuspended, TenantDeleted, and the errors of
+        the registry and of Temporal. After Unavailable the outcome is not known: sent again with the same id, it is one
+        event.
         """
         size = self._check_size(event)
         async with _in_time():
             if only_known and not (event.id and await self._store.rows.find(event.tenant, event.id)):
                 raise NotKnown("No event with this id was accepted before.")
             try:
-                return await self._accept(event, event_id, size, in_batch, may_share)
+                return await self._accept(event, event_id, size, in_batch, may_share, makes_tenant)
             except (Invalid, TenantSuspended):  # it may have been valid when it was accepted
                 if event.id and (known := await self._gateway.known(event.tenant, event.id, digest(event))):
                     metrics.count_accepted(duplicate=True)
@@ -126,13 +128,19 @@ class EventIngest:
         await self._check_rules(event, is_new=False)
 
     async def _accept(
-        self, event: NewEvent, event_id: str, size: int, in_batch: PlaceInBatch | None, may_share: bool
+        self,
+        event: NewEvent,
+        event_id: str,
+        size: int,
+        in_batch: PlaceInBatch | None,
+        may_share: bool,
+        makes_tenant: bool,
     ) -> EventSnapshot:
         """Accept the event, for the webhooks as they are now. Raises Invalid if it would be refused as a new one."""
         now = utc_now()
         _check_times(event, now)
         search_keys, listening = await asyncio.gather(
-            self._check_rules(event), self._store.webhooks.matching(event.tenant, event.type)
+            self._check_rules(event, makes_tenant=makes_tenant), self._store.webhooks.matching(event.tenant, event.type)
         )
         listening = [webhook for webhook in listening if hears(webhook.channels, event.channels)]
         outgoing = OutgoingEvent(event_id, event.type, event.tenant, event.timestamp or now, event.data, event.channels)
@@ -175,12 +183,16 @@ class EventIngest:
             raise TooLarge(f"The event is larger than the {self._settings.max_event_bytes} bytes allowed.")
         return size
 
-    async def _check_rules(self, event: NewEvent, *, is_test: bool = False, is_new: bool = True) -> tuple[Key, ...]:
+    async def _check_rules(
+        self, event: NewEvent, *, is_test: bool = False, is_new: bool = True, makes_tenant: bool = True
+    ) -> tuple[Key, ...]:
         """Check the event by the rules of its tenant and of its type; of a test event, the type has only its schema.
 
         Return what it is searched by.
         """
         rules = await self._store.catalogue.rules(event.tenant, event.type)
+        if not (makes_tenant or rules.is_known_tenant):
+            raise NotFound("There is no such tenant.")
         await self._check_tenant(event.tenant, rules, is_new=is_new)
         if not rules.is_known and self._settings.require_known_event_types and not is_test:
             raise Invalid.field("type", "is not in the catalogue of event types")

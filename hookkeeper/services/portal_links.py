@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from hookkeeper.crypto.tokens import new_token
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.registry.api_keys import digest_of
-from hookkeeper.registry.portal import PortalSession, new_portal_session_id
+from hookkeeper.registry.portal import TOKEN_PREFIX, PortalSession, new_portal_session_id
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import FURTHER_PAGES, Caller, Capability, FurtherPage, Language, may_grant, scopes_of
 from hookkeeper.services.errors import Invalid, NotAllowed, NotFound
@@ -230,6 +230,28 @@ async def make_link(
     entry = caller.did("portal-link.create", link.id, link.tenant, fields)
     await store.portal.add(link, entry)
     return link, f"{settings.public_url}/portal/{token}"
+
+
+async def make_token(link: PortalSession, store: Store, caller: Caller) -> str:
+    """Begin a session beside that of a link, with the same rights: whoever has the token may use it. Return the token.
+
+    Raises TooManyPortalSessions.
+    """
+    token, now = new_token(TOKEN_PREFIX), utc_now()
+    session = PortalSession(
+        id=new_portal_session_id(),
+        tenant=link.tenant,
+        name=link.name,
+        capabilities=link.capabilities,
+        path=link.path,
+        digest=digest_of(token),
+        key_id=link.key_id,
+        session_lifetime=link.session_lifetime,
+        expires_at=now + timedelta(seconds=link.session_lifetime),
+        opened_at=now,
+    )
+    await store.portal.add(session, caller.did("portal-token.create", session.id, session.tenant))
+    return token
 
 
 async def end_session(session_id: str, store: Store, caller: Caller, forget: Callable[[PortalSession], None]) -> None:

@@ -28,6 +28,7 @@ WEBHOOK = {
     "enabled": True,
     "metadata": {},
     "payload": JSON_ALONE,
+    "timeout": 30.0,
     "secret": KEY,
 }
 NOT_A_TYPE = "must be an event type such as `order.paid`, a group of them such as `order.*`, or `*`"
