@@ -497,3 +497,10 @@ def test_the_api_can_be_turned_off() -> None:
     paths = [context.path or "" for context in iter_route_contexts(app.routes)]
     assert paths
     assert not [path for path in paths if path.startswith("/api")]
+
+
+def test_messages_are_compared_directly_after_events() -> None:
+    app = bare_app(Settings(admin_key=SecretStr(KEY)))
+    paths = list(dict.fromkeys(context.path for context in iter_route_contexts(app.routes)))
+    before = paths[: paths.index(f"{PREFIX}/app/{{app_id}}/msg")]
+    assert {path.split("/")[2] for path in before if path} == {"events"}
