@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
 from api.access import check_routes
+from api.limits import EventDoor
 from api.openapi import document, outgoing
 from api.problems import responses
 from api.routes import (
@@ -140,6 +141,7 @@ def bare_app(settings: Settings) -> FastAPI:
     svix = SVIX_ROUTERS if settings.svix_api else ()
     for router in (*ROUTERS[:1], *svix[:1], *ROUTERS[1:], *svix[1:]):
         app.include_router(router)
+    app.add_middleware(EventDoor)
     if settings.svix_api:
         app.add_middleware(SvixPaths)
         app.add_middleware(SvixCors)

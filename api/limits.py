@@ -7,7 +7,10 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
 from cachetools import TTLCache
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.errors import MESSAGES
+from api.server.refusals import BUSY
 from hookkeeper import metrics
 from hookkeeper.limits import TenantLimit, TooManyWaiting
 from hookkeeper.services.caller import Caller
@@ -22,6 +25,11 @@ RETRY_AFTER = 5
 """Seconds."""
 WAITING_PER_SLOT = 10
 """Requests that may wait for each slot."""
+MAX_POSTS = 400
+"""Posts of single events in progress, half of them with one key. These fill the starts of shared runs, and a next one.
+With as many as come, an overloaded process does a part of each in time, and all of none."""
+POST_TIMEOUT = 2.4
+"""Seconds for which a further post waits. To refuse it at once would cost more: impatient clients repeat it at once."""
 
 
 @contextmanager
@@ -61,6 +69,36 @@ class BacklogLimit:
             raise RateLimited(
                 "Too many deliveries are waiting: no new events are accepted until there are fewer.", RETRY_AFTER
             )
+
+
+class EventDoor:
+    """Middleware that lets few posts of events in at once. The others wait before anything is read or looked up."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._places = TenantLimit(MAX_POSTS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST" or not _takes_event(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        key = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
+        if not self._places.acquire_now(key):
+            try:
+                async with asyncio.timeout(POST_TIMEOUT):
+                    await self._places.acquire(key)
+            except TimeoutError:
+                metrics.count_limit("posts")
+                await BUSY(scope, receive, send)
+                return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._places.release(key)
+
+
+def _takes_event(path: str) -> bool:
+    return path == "/v1/events" or MESSAGES.fullmatch(path) is not None
 
 
 class RequestConcurrency:

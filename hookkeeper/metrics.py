@@ -31,6 +31,7 @@ Limit = Literal[
     "unread_answers",  # of an API process
     "streams",  # of a tenant in an API process
     "forwards",  # of a tenant in an API process
+    "posts",  # of events to an API process
     "backlog",
     "schema_cost",
     "webhooks",  # of a tenant

@@ -1,4 +1,4 @@
-"""Answers in place of a route: problem documents, after which the connection is closed."""
+"""Answers in place of a route: problem documents, after which the connection is closed. After `BUSY` it stays open."""
 
 import asyncio
 
@@ -45,6 +45,12 @@ HEAD_TOO_LARGE = _refusal(
 FULL = _refusal(
     ServiceUnavailable(
         "Too many requests are in progress: try again.", headers={"retry-after": str(RETRY_AFTER_SECONDS)}
+    )
+)
+BUSY = as_response(
+    ServiceUnavailable(
+        "Too many events are being accepted, so nothing was done for this one: try again.",
+        headers={"retry-after": str(RETRY_AFTER_SECONDS)},
     )
 )
 STOPPING = _refusal(

@@ -18,13 +18,14 @@ from sockets import Connection, connected, not_reading, serving
 from temporalio.client import Client
 from temporalio.client import Client as Temporal
 
+from api import limits
 from api.limits import WAITING_PER_SLOT
 from api.requests import PARSED_ON_LOOP
 from api.strict_json import parse
 from hookkeeper.content import emails as email_content
 from hookkeeper.registry.models import Webhook
 from instance_parts import new_app
-from instances import Instance, running_instance
+from instances import KEY, Instance, running_instance
 from timeouts import WAIT_TIMEOUT, pauses
 
 AT_ONCE = 2
@@ -87,6 +88,44 @@ async def test_concurrent_requests_of_one_tenant_delay_no_other(
             assert {(await client.answer())[0] for client in (first, second)} == {202}
             assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
             assert handled(app, "busy") == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/api/v1/app/acme/msg"])
+async def test_posts_beyond_what_a_process_accepts_are_refused_unread(
+    idle_instance: Instance, head: bytes, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Setup: a key may have two posts in progress, whose bodies do not come. Timeline: it posts more, then these come.
+    Proves: further posts are refused though their bodies do not come either; other requests, other keys and batches are
+    answered meanwhile; once there is room, a post waits for it and is accepted.
+    """
+    monkeypatch.setattr(limits, "MAX_POSTS", 4)
+    monkeypatch.setattr(limits, "POST_TIMEOUT", 0.01)
+    instance = idle_instance
+    app = new_app(instance.settings, instance.store, instance.gateway)
+    key = (await make_key(instance, "acme"))["key"]
+    async with AsyncExitStack() as opened:
+        server = await opened.enter_async_context(serving(app))
+        first, second, third = [await opened.enter_async_context(connected(server.port)) for _ in range(3)]
+        operator, tenant = [await opened.enter_async_context(calling(app, key)) for key in (KEY, key)]
+        for client in (first, second):
+            await begin(client, head, KEY)
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while (refused := await operator.post(path, content="no JSON", headers=JSON)).status_code != 503:
+                await asyncio.sleep(0.01)
+        assert refused.json()["detail"].startswith("Too many events"), refused.text
+        assert refused.headers["retry-after"] == "5"
+        await begin(third, head, KEY)
+        assert (await third.answer())[0] == 503, "its body is not read"
+        batch = await operator.post("/v1/events/batch", json={"events": [{"type": "a"}]})
+        assert [item["status"] for item in batch.json()["items"]] == [202]
+        assert (await operator.get("/v1/events")).status_code == 200
+        assert (await tenant.post("/v1/events", json={"type": "a"})).status_code == 202
+        monkeypatch.setattr(limits, "POST_TIMEOUT", WAIT_TIMEOUT)
+        waiting = asyncio.create_task(operator.post("/v1/events", json={"type": "a"}))
+        await operator.get("/v1/events")
+        assert not waiting.done()
+        first.send(BODY)
+        assert ((await first.answer())[0], (await waiting).status_code) == (202, 202)
 
 
 @pytest.mark.parametrize("part", ["[]", "[0]", '{"":0}', '""', "0"])
