@@ -154,7 +154,7 @@ class Authenticator:
 
     async def count_failure(self, request: Request, known: ApiKey | PortalSession | None = None) -> None:
         """Count a request with a key or link that is not valid: if it once was, by itself. Raises RateLimited."""
-        await self._limits.count(known.id if known else _address(request), FAILURES, TOO_MANY_FAILURES)
+        await self._limits.count(known.id if known else address_of(request), FAILURES, TOO_MANY_FAILURES)
 
     async def identify(self, key: str, request: Request, patience: float = 0.0) -> Caller:
         """Return whose key it is. Raises Unauthorized and RateLimited."""
@@ -188,10 +188,10 @@ class Authenticator:
     ) -> Found | None:
         if digest in self._unknown:
             return None
-        if digest in cache or await self._limits.has_room(_address(request), FAILURES):
+        if digest in cache or await self._limits.has_room(address_of(request), FAILURES):
             known = await _trusted(cache, digest, lambda: find(digest))
         else:
-            async with self._lookups.slot(_address(request)):
+            async with self._lookups.slot(address_of(request)):
                 known = await _trusted(cache, digest, lambda: find(digest))
         if known is None:
             self._unknown[digest] = None
@@ -237,7 +237,8 @@ def with_scope(caller: Caller, scopes: frozenset[str]) -> Caller:
     return caller
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
+    """Return the address of the client, by which requests without a valid key count."""
     return request.client.host if request.client else ""
 
 

@@ -7,14 +7,18 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
 from cachetools import TTLCache
+from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.errors import MESSAGES
+from api.authenticator import address_of
+from api.errors import MESSAGES, as_problem
+from api.problems import as_response
 from api.server.refusals import BUSY
 from hookkeeper import metrics
 from hookkeeper.limits import TenantLimit, TooManyWaiting
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import RateLimited
+from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.temporal.server.readiness import Readiness
 from hookkeeper.times import utc_now
 
@@ -28,6 +32,12 @@ WAITING_PER_SLOT = 10
 MAX_POSTS = 400
 """Posts of single events in progress, half of them with one key. These fill the starts of shared runs, and a next one.
 With as many as come, an overloaded process does a part of each in time, and all of none."""
+FORMS = "60/minute"
+"""Forms of an address that come without a session and begin none. Further ones get 429."""
+REFUSAL_TIME = 2.0
+"""Seconds until one is refused: a client that waits for the answer sends fewer."""
+MAX_REFUSALS = 100
+"""Such refusals that wait, half of them to one address. Others are given at once: waiting ones hold connections."""
 POST_TIMEOUT = 2.4
 """Seconds for which a further post waits. To refuse it at once would cost more: impatient clients repeat it at once."""
 
@@ -69,6 +79,32 @@ class BacklogLimit:
             raise RateLimited(
                 "Too many deliveries are waiting: no new events are accepted until there are fewer.", RETRY_AFTER
             )
+
+
+class FormRefusals:
+    """Refuses forms without a session of an address that sends many: slowly, and without rendering a page."""
+
+    def __init__(self) -> None:
+        self._limits = RateLimits()
+        self._held = TenantLimit(MAX_REFUSALS)
+
+    async def count(self, request: Request) -> Response | None:
+        """Count a form; beyond the rate of its address, return the refusal."""
+        try:
+            await self._limits.count(address_of(request), FORMS, "Too many forms from this address had no session.")
+        except RateLimited as error:
+            return await self.refuse(request, error)
+        return None
+
+    async def refuse(self, request: Request, error: RateLimited) -> Response:
+        """Return the refusal, after a moment."""
+        address = address_of(request)
+        if self._held.acquire_now(address):
+            try:
+                await asyncio.sleep(REFUSAL_TIME)
+            finally:
+                self._held.release(address)
+        return as_response(as_problem(error))
 
 
 class EventDoor:

@@ -9,7 +9,7 @@ from api.authenticator import Authenticator
 from api.cursors import StreamCursors, cursor_key
 from api.forwards import Forwards
 from api.inboxes import Inboxes
-from api.limits import BacklogLimit, HeldCounts, RequestConcurrency
+from api.limits import BacklogLimit, FormRefusals, HeldCounts, RequestConcurrency
 from api.server.connections import MAX_CONNECTIONS
 from api.streams.feed import ChangeFeed
 from hookkeeper.findings import Finding, LatestReport
@@ -65,6 +65,7 @@ class ApiState:
         self.firings = RateLimits()
         self.changes = RateLimits()
         self.kept_forms = RateLimits()
+        self.form_refusals = FormRefusals()
         self.system = SystemState(store, gateway)
         self.report = LatestReport(self._examine)
         self.feed = ChangeFeed(

@@ -16,9 +16,11 @@ from fastapi import APIRouter, Query, Request, Response
 from api.access import needs
 from api.authenticator import Authenticator
 from api.deps import AuthenticatorDep, SettingsDep, StoreDep
+from api.forms import KeylessFormRoute
 from api.problems import Unauthorized
-from api.requests import StrictRoute, read_form
+from api.requests import read_form
 from api.sessions import FRAMED, REMEMBERED, SESSION, SessionCookie, portal_of, session_cookie
+from api.state import state_of
 from dashboard.look import ASSET_HEADERS
 from dashboard.rendering import PROOF, redirect, render
 from dashboard.routes import PageRoute
@@ -35,18 +37,13 @@ FORM = SessionCookie("hookkeeper_login", path="/login", duration=timedelta(hours
 """Binds the form to the browser, so that no other site can log a reader in with its own key."""
 OUR_PAGE = re.compile(r"/(?![/\\])[!-~]*")
 """A path of ours. Browsers read `//` and `/\\` as another host."""
-MAX_FORM_BYTES = 4096
 NO_REGISTRY = "The registry is unavailable, so only the admin key can be checked. Try again soon."
 LINK_FORM = SessionCookie("hookkeeper_portal", path="/portal", duration=timedelta(hours=1))
 """Binds the form to the browser, so that no other site can put a reader into a session of its own."""
 FRAMED_LINK_FORM = replace(LINK_FORM, name="hookkeeper_portal_frame", is_framed=True)
 
 
-class LoginRoute(StrictRoute):
-    max_body_bytes = MAX_FORM_BYTES
-
-
-router = APIRouter(include_in_schema=False, route_class=LoginRoute)
+router = APIRouter(include_in_schema=False, route_class=KeylessFormRoute)
 logo_router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
@@ -63,14 +60,13 @@ async def log_in(request: Request, settings: SettingsDep, authenticator: Authent
     target = form.get("next", "/")
     token = FORM.of(request)
     if FORM.subject(token, settings, utc_now()) is None or not FORM.is_proof(form.get(PROOF, ""), token, settings):
-        return await _form(request, settings, target, N_("The form had expired. Enter the key again."), 403)
+        too_many = await state_of(request).form_refusals.count(request)
+        return too_many or await _form(request, settings, target, N_("The form had expired. Enter the key again."), 403)
     try:
         caller = await authenticator.identify(form.get("key", "").strip(), request)
     except Unauthorized as error:
         refusal = str(error.detail).partition(":")[0].rstrip(".")
         return await _form(request, settings, target, f"{refusal}.", 401)
-    except RateLimited as error:
-        return await _form(request, settings, target, f"{error} Try again in a minute.", 429)
     except RegistryUnavailable:
         return await _form(request, settings, target, NO_REGISTRY, 503)
     response = redirect(target if OUR_PAGE.fullmatch(target) else "/")
@@ -91,7 +87,7 @@ async def log_out(
     """
     form, cookie = await read_form(request), session_cookie(request)
     if not cookie.is_proof(form.get(PROOF, ""), cookie.of(request), settings):
-        return redirect("/")
+        return await state_of(request).form_refusals.count(request) or redirect("/")
     subject = cookie.subject(cookie.of(request), settings, utc_now())
     if subject is not None and subject.startswith(ID_PREFIX):
         with suppress(RegistryUnavailable):
@@ -149,6 +145,8 @@ async def open_link(
     """Use the link, and go to its page."""
     form = await read_form(request)
     found = await _find(request, token, authenticator)
+    if found is TOO_MANY:
+        raise RateLimited(found.text, retry_after=60)
     if isinstance(found, Refusal):
         return await _refused(request, found)
     of_form, session = (FRAMED_LINK_FORM, FRAMED) if found.frame_origins else (LINK_FORM, SESSION)
@@ -156,7 +154,10 @@ async def open_link(
     if of_form.subject(given, settings, utc_now()) is None or not of_form.is_proof(
         form.get(PROOF, ""), given, settings
     ):
-        return await _link_form(request, settings, found, N_("This page had expired. Open the portal again."), 403)
+        too_many = await state_of(request).form_refusals.count(request)
+        return too_many or await _link_form(
+            request, settings, found, N_("This page had expired. Open the portal again."), 403
+        )
     try:
         end = await store.portal.open(found, caller_of(found).did("portal-link.open", found.id, found.tenant))
     except RegistryUnavailable:

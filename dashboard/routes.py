@@ -4,7 +4,8 @@
 
 A page declares its scopes as a route of the API does, and reads and changes through the same dependencies. A form is
 accepted only with the proof that we made it for this session. One that comes after the session has ended is shown
-again, with what was typed, to be sent in the next session. Without the cookie of a session, nothing of it is read.
+again, with what was typed, to be sent in the next session. Without the cookie of a session, nothing of it is read, and
+each address has a rate.
 """
 
 from collections.abc import Callable, Coroutine
@@ -114,7 +115,8 @@ class PageRoute(GuardedRoute):
         is_passing = problem is None or problem.status_code in PASSING
         if request.method == "GET" or not is_passing or not await _may_be_kept(request):
             if problem is None or isinstance(problem, Unauthorized):
-                return await _log_in(request)
+                too_many = await state_of(request).form_refusals.count(request) if request.method != "GET" else None
+                return too_many or await _log_in(request)
             raise problem
         if not hasattr(request.state, "form"):
             await self._read_form(request)

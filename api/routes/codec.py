@@ -18,6 +18,7 @@ from temporalio.api.common.v1 import Payloads
 
 from api.deps import AuthenticatorDep, GatewayDep, SettingsDep
 from api.errors import as_problem
+from api.forms import KeylessFormRoute
 from api.openapi.document import SESSION_SCHEME
 from api.problems import Forbidden, Malformed, Problem, Unauthorized, responses
 from api.requests import StrictRoute, read_form
@@ -30,7 +31,6 @@ from hookkeeper.times import utc_now
 
 MAX_BYTES = 16 * 1024 * 1024
 """Bytes of the payloads of one request; Temporal's largest messages have 4 MB."""
-MAX_FORM_BYTES = 4096
 OPERATOR = "operator"
 """The subject of the cookie: there is one admin key."""
 _BYTES = {"type": ["string", "null"], "format": "byte"}
@@ -120,12 +120,8 @@ class CodecRoute(StrictRoute):
         return handle_for_ui
 
 
-class FormRoute(StrictRoute):
-    max_body_bytes = MAX_FORM_BYTES
-
-
 router = APIRouter(prefix="/codec", tags=["codec"], route_class=CodecRoute)
-page_router = APIRouter(prefix="/codec", tags=["codec"], route_class=FormRoute)
+page_router = APIRouter(prefix="/codec", tags=["codec"], route_class=KeylessFormRoute)
 
 
 @router.options("/decode", include_in_schema=False)

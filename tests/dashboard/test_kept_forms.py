@@ -9,12 +9,14 @@ from browsers import Browser, Form, Page, browsing
 from callers import make_key
 from sockets import ApiServer, connected, serving
 
+from api import limits
 from api.server.connections import ClientTimeouts
 from api.sessions import FRAMED, SESSION, SESSION_DURATION, SessionCookie
 from dashboard.routes import KEPT_FORMS
 from hookkeeper.times import utc_now
 from instance_parts import new_app
-from instances import Instance
+from instances import KEY, Instance
+from timeouts import WAIT_TIMEOUT
 
 OURS = {"sec-fetch-site": "same-origin"}
 TYPED = {"url": "http://127.0.0.1:9000/", "events": "*", "description": '"<two>\r\nlines', "headers": "x-key: hidden"}
@@ -130,3 +132,30 @@ async def test_forms_without_the_cookie_of_a_session_are_refused_before_their_bo
         answers = await asyncio.gather(*(client.answer() for client in clients))
         assert {(status, body) for status, body in answers} == {(303, b"")}
         await clients[0].trickle(lambda: b"x" * 4096, every=0.05)  # ends with the connection
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "size"),
+    [(ACTION, 303, 9), (ACTION, 303, 200_000), ("/login", 403, 9), ("/login", 413, 200_000), ("/logout", 303, 9)],
+)
+async def test_forms_without_a_session_have_a_rate_for_each_address(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch, path: str, status: int, size: int
+) -> None:
+    """Beyond it they are refused after a while and without a page. Logins pass, and so do forms of other addresses."""
+    monkeypatch.setattr(limits, "FORMS", "3/minute")
+    monkeypatch.setattr(limits, "REFUSAL_TIME", 0.01)
+    app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
+    form = b"&".join(b"field%d=" % n + b"x" * (size // 98) for n in range(98)) if size > 9 else b"a=1"
+    headers = OURS | {"content-type": "application/x-www-form-urlencoded"}
+    async with browsing(app, key=None) as browser, browsing(app, key=None, address="192.0.2.2") as other:
+        answers = [await browser.http.post(path, content=form, headers=headers) for _ in range(5)]
+        assert [answer.status_code for answer in answers] == [status] * 3 + [429] * 2
+        assert answers[-1].json()["detail"] == "Too many forms from this address had no session."
+        assert answers[-1].headers["retry-after"]
+        monkeypatch.setattr(limits, "REFUSAL_TIME", 2 * WAIT_TIMEOUT)
+        refused = asyncio.create_task(browser.http.post(path, content=form, headers=headers))
+        assert (await other.http.post(path, content=form, headers=headers)).status_code == status
+        assert (await browser.log_in(KEY)).status_code == 303
+        assert not refused.done()
+        refused.cancel()
+        await asyncio.wait([refused])

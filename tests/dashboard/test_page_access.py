@@ -133,7 +133,7 @@ async def test_no_page_is_part_of_the_api(instance: Instance) -> None:
 
 
 async def test_a_page_needs_a_session_and_a_key_is_none(instance: Instance) -> None:
-    async with browsing(instance.app, key=None) as browser:
+    async with browsing(instance.app, key=None, address="192.0.2.46") as browser:
         for route in NEEDS:
             answer = await browser.http.request(route.split()[0], path_of(route))
             assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login"), route
