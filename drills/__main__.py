@@ -15,6 +15,7 @@ from drills import (
     acceptance,
     bulk,
     cells,
+    commands,
     fault_drill,
     glance,
     index,
@@ -42,6 +43,7 @@ DRILLS: dict[str, Callable[[Options], Awaitable[Outcome]]] = {
     "release": bulk.release,
     "recovery": bulk.recovery,
     "index": index.run,
+    "commands": commands.run,
     "acceptance": acceptance.run,
     "neighbour": neighbours.run,
     "rates": rates.run,
@@ -101,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "--events",
         type=int,
         help="number of events (ordered: 100, or 20,000 with keys; release: 1,000; recovery, index: 2,000; "
-        "rates: 3,000; acceptance: 10,000; slow: 60, restore: 40 of each kind)",
+        "commands: 90 beside each kill; rates: 3,000; acceptance: 10,000; slow: 60, restore: 40 of each kind)",
     )
     release = "upgrade, production: the earlier release, a revision of git (the latest tag)"
     add("--from", dest="release", help=release)
