@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -120,6 +120,20 @@ async def test_an_event_is_accepted_instead_of_the_run_that_was_looked_at(store:
     ]
     assert await store.rows.accept(again) == {("acme", "b"): row(new("b"))}
     assert [await store.rows.find("acme", name) for name in "ab"] == [row(new("a", "shared-2")), row(new("b"))]
+
+
+async def test_an_event_is_without_a_run_until_one_is_noted_or_has_recorded(store: Store) -> None:
+    await store.rows.accept([new(name) for name in "abc"])
+    recorded = new("b").report
+    await store.rows.write([recorded._replace(as_of=NOW, progress=recorded.progress._replace(run_id="run"))])
+    rows, later = store.index.compared_rows, NOW + timedelta(seconds=1)
+    first, second = await rows.without_run(later, None, 10)
+    assert [first.key.event_id, second.key.event_id] == ["a", "c"]
+    assert [found.key for found in await rows.without_run(later, first.key, 10)] == [second.key]
+    assert await rows.without_run(NOW, None, 10) == []
+    await rows.note_run(first.key, "found")
+    assert [found.key for found in await rows.without_run(later, None, 10)] == [second.key]
+    assert [found.run_id for found in await rows.with_ids(["a"])] == ["found"]
 
 
 async def test_an_acceptance_replaces_the_deliveries_of_a_start_that_failed(store: Store, engine: AsyncEngine) -> None:

@@ -12,6 +12,8 @@ from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index import runs_by_status
 from hookkeeper.registry.index.runs_by_status import Selection, held_by
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.store import Store
 from written_index import WrittenIndex
 
 pytestmark = pytest.mark.usefixtures("patient_registry")
@@ -131,3 +133,15 @@ async def test_events_that_fail_during_a_search(engine: AsyncEngine) -> None:
     runs, after = await index.runs_by_status.oldest(FAILED, after, 10)
     assert [run.position.event_id for run in runs] == ["b", "c"]
     assert after is None
+
+
+async def test_webhooks_that_hold_something_although_they_are_active_are_found(engine: AsyncEngine) -> None:
+    store = Store(engine)
+    for webhook_id, changes in {"wh_1": {}, "wh_2": {"enabled": False}, "wh_3": {"paused_at": BEGAN}}.items():
+        given: Any = {"tenant": "acme", "url": "https://a", "events": ["*"], "secret": "s", **changes}
+        await store.webhooks.add(Webhook(id=webhook_id, **given))
+    index = await index_of(engine, [report("held", 1, "wh_1", "wh_2", "wh_3", status="held")])
+    held_by_active = index.runs_by_status.held_by_active
+    assert await held_by_active(BEGAN + timedelta(seconds=1)) == []
+    assert await held_by_active(BEGAN + timedelta(seconds=2)) == [("acme", "wh_1")]
+    await store.close()
