@@ -31,7 +31,7 @@ WORK_TIME = 20.0
 START_TIMEOUT = 60.0
 DELIVERY_TIMEOUT = 300.0
 """Seconds until all is delivered: what waits for the registry is tried at least once a minute."""
-OTHERS = "belongs to another"
+OTHERS = "HOOKKEEPER_DATABASE_URL or TEMPORAL_NAMESPACE"
 
 
 async def run(options: Options) -> Outcome:

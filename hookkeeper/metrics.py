@@ -170,7 +170,7 @@ BACKLOG = Gauge(
 )
 WRONG_REGISTRY = Gauge(
     "hookkeeper_wrong_registry",
-    "1 if Temporal's namespace belongs to another registry than that of this process",
+    "1 if Temporal's namespace does not belong to the registry of this process",
     registry=STATE["temporal"],
 )
 FAILING_RUNS = Gauge(

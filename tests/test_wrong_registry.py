@@ -27,7 +27,7 @@ from instances import Instance, running_instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT, pauses
 
-OTHERS = "belongs to another registry: correct HOOKKEEPER_DATABASE_URL or TEMPORAL_NAMESPACE"
+OTHERS = "does not belong to this registry: correct HOOKKEEPER_DATABASE_URL or TEMPORAL_NAMESPACE"
 AGAIN = {"schedule": [1.0] * 49}
 
 
@@ -54,9 +54,7 @@ async def run(command: str, folder: Path, settings: dict[str, str]) -> tuple[int
 @pytest.fixture
 async def joined(idle_instance: Instance) -> Instance:
     """An instance without a worker, whose namespace belongs to its registry."""
-    registry = await idle_instance.store.rows.installation()
-    assert registry
-    await installation.join(idle_instance.temporal, idle_instance.settings.task_queue, registry)
+    await installation.join(idle_instance.temporal, idle_instance.settings.task_queue, idle_instance.store.rows)
     return idle_instance
 
 
@@ -129,8 +127,9 @@ async def test_migrate_makes_no_registry_for_events_of_an_installation_without_a
     code, output = await run("migrate", tmp_path, settings)
     assert (code, "`hookkeeper migrate --new`" in output) == (1, True)
     assert (await run("migrate", tmp_path, settings_of(idle_instance)))[0] == 0
-    registry = await idle_instance.store.rows.installation()
-    assert await installation.read(idle_instance.temporal, idle_instance.settings.task_queue) == registry
+    here = await idle_instance.store.rows.installation()
+    assert here
+    assert await installation.read(idle_instance.temporal, idle_instance.settings.task_queue) == here.id
 
 
 async def test_a_worker_with_another_registry_ends_and_decides_nothing(
@@ -141,9 +140,21 @@ async def test_a_worker_with_another_registry_ends_and_decides_nothing(
         code, output = await run(command, tmp_path, settings_of(joined, wrong))
         assert code == 1
         assert OTHERS in output
-    assert (await joined.store.rows.installation()) is not None
     async with joined.working():
         assert (await joined.until_final(event_id))["status"] == "succeeded"
+
+
+async def test_a_namespace_of_no_registry_is_not_taken_by_one_that_has_a_namespace(
+    joined: Instance, bare: Client, tmp_path: Path
+) -> None:
+    """TEMPORAL_NAMESPACE is missing or has a typo: all events in the registry would be without runs."""
+    settings = settings_of(joined) | {"TEMPORAL_NAMESPACE": bare.namespace}
+    for command in ("migrate", "reindex", "worker", "worker --local"):
+        code, output = await run(command, tmp_path, settings)
+        assert code == 1
+        assert OTHERS in output
+    assert (await run("adopt", tmp_path, settings))[0] == 0
+    assert (await run("migrate", tmp_path, settings))[0] == 0
 
 
 async def test_a_worker_waits_for_a_registry_that_is_away(joined: Instance, tmp_path: Path) -> None:
@@ -188,9 +199,7 @@ async def test_an_api_with_another_registry_is_not_ready_and_accepts_no_event(
         assert await metric(other) == 1
         found = await examined(other.settings)
         assert (found.level, "`hookkeeper adopt`" in found.remedy) == ("wrong", True)
-        registry = await other.store.rows.installation()
-        assert registry
-        await installation.join(temporal, queue, registry, replace=True)
+        await installation.join(temporal, queue, other.store.rows, replace=True)
         async with asyncio.timeout(WAIT_TIMEOUT):
             while (await ready(other)).status_code != 200:
                 await asyncio.sleep(0.1)

@@ -85,7 +85,7 @@ async def _refuse_other(client: Client, store: Store, task_queue: str) -> None:
             )
         return
     try:
-        await installation.check(client, task_queue, store.rows.installation)
+        await installation.check(client, task_queue, store.rows)
     except WrongRegistry as error:
         raise Failed(str(error)) from error
 
@@ -96,9 +96,7 @@ async def _update(store: Store, deadline: float) -> None:
 
 
 async def _join(client: Client, store: Store, settings: Settings, *, replace: bool) -> None:
-    registry = await store.rows.installation()
-    assert registry is not None, "it is migrated"
-    await installation.join(client, settings.task_queue, registry, replace=replace)
+    await installation.join(client, settings.task_queue, store.rows, replace=replace)
     await prepare(client, settings.retention)
 
 
@@ -111,10 +109,10 @@ async def _adopt(settings: Settings) -> None:
     client = await connect(settings)
     try:
         async with Store.connect(settings.database_url, settings.keyring) as store:
-            registry = None if await store.is_new() else await store.rows.installation()
-            if registry is None:
+            if await store.is_new() or not await installation.join(
+                client, settings.task_queue, store.rows, replace=True
+            ):
                 raise Failed("the registry has no tables, or old ones: run `hookkeeper migrate --registry-only`")
-            await installation.join(client, settings.task_queue, registry, replace=True)
     except RegistryUnavailable as error:
         raise Failed(str(error)) from error
     except RPCError as error:
@@ -220,7 +218,7 @@ async def _reindex(settings: Settings, since: datetime) -> None:
     try:
         async with Store.connect(settings.database_url, keyring, settings.database_connections) as store:
             client = await connect(settings, keyring)
-            await installation.check(client, settings.task_queue, store.rows.installation)
+            await installation.check(client, settings.task_queue, store.rows)
             with _progress() as progress:
                 task = progress.add_task("reindex", total=None)
                 reindex = Reindex(

@@ -99,7 +99,7 @@ async def working(client: Client, store: Store, settings: Settings, *, local: bo
             await _prepare(client, store, settings)
         await while_away(lambda: namespace.check(client))
         await report_missing(store.ready, Readiness(client, settings.task_queue).check_namespace)
-        await installation.until_checked(client, settings.task_queue, store.rows.installation)
+        await installation.until_checked(client, settings.task_queue, store.rows)
         async with (
             local_workers.retrying_lost_activities(client) if local else nullcontext(),
             worker.running(client, store, settings),
@@ -116,8 +116,8 @@ async def working(client: Client, store: Store, settings: Settings, *, local: bo
 async def _prepare(client: Client, store: Store, settings: Settings) -> None:
     try:
         await local_workers.prepare(client, settings.retention)
-        if registry := await store.rows.installation():
-            await installation.join(client, settings.task_queue, registry)
+        await installation.check(client, settings.task_queue, store.rows)
+        await installation.join(client, settings.task_queue, store.rows)
     except RegistryUnavailable:
         pass  # it is joined at the next start
     except (NamespaceNotReady, RPCError) as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from hookkeeper import metrics
@@ -88,15 +88,20 @@ class EventRows:
         if self._task is not None:
             await asyncio.wait([self._task])
 
-    async def installation(self) -> str | None:
-        """Return the id of the registry with these rows; None if it has none: it has no tables, or old ones."""
+    async def installation(self) -> Installation | None:
+        """Return what the registry with these rows is; None if it has no id: it has no tables, or old ones."""
         async with self._database.read() as session:
             try:
-                return await session.scalar(select(Installation.id))
+                return await session.scalar(select(Installation))
             except (OperationalError, ProgrammingError) as error:
                 if is_outage(error):
                     raise
                 return None
+
+    async def keep_namespace(self, namespace: str) -> None:
+        """Keep the name of the namespace that the registry was joined to."""
+        async with self._database.write() as session:
+            await session.execute(update(Installation).values(namespace=namespace))
 
     async def accept(self, new: Sequence[Acceptance]) -> dict[Key, AcceptedEvent]:
         """Add the rows of different events; return those of the events whose ids were accepted before."""

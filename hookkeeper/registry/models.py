@@ -359,11 +359,13 @@ class Tenant(Base, kw_only=True, eq=False, repr=False):
 
 
 class Installation(Base, kw_only=True, eq=False):
-    """The id of this registry, in one row. The namespace has it too (`hookkeeper.temporal.server.installation`)."""
+    """What this registry is, in one row. The namespace has its id too (`hookkeeper.temporal.server.installation`)."""
 
     __tablename__ = "installation"
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    namespace: Mapped[str | None] = mapped_column(default=None)
+    """The namespace that it was joined to; NULL: none yet."""
 
 
 class EventType(Base, kw_only=True, eq=False):

@@ -87,9 +87,7 @@ def skewed() -> datetime:
 async def test_all_is_well_where_everything_runs(instance: Instance, at: Callable[[Client], None]) -> None:
     at(instance.temporal)
     await prepare(instance.temporal, instance.settings.retention)
-    registry = await instance.store.rows.installation()
-    assert registry
-    await installation.join(instance.temporal, instance.settings.task_queue, registry)
+    await installation.join(instance.temporal, instance.settings.task_queue, instance.store.rows)
     await instance.until_polled()
     async with name_server() as names:
         found = await examined(instance.settings.model_copy(update={"dns_servers": (names.address,)}))

@@ -57,7 +57,7 @@ class Gateway:
         self._client = client
         self._task_queue = task_queue
         self._rows = rows
-        self.readiness = Readiness(client, task_queue, rows.installation)
+        self.readiness = Readiness(client, task_queue, rows)
         self.reader = EventReader(client, task_queue, rows)
         self.commands = EventCommands(client, task_queue, self.reader, rows)
         self.erasure = Erasure(client, task_queue, self.reader, rows)

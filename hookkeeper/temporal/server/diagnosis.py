@@ -217,15 +217,18 @@ class _Checks:
 
     async def installation(self) -> Sequence[Finding]:
         name, queue = self._client.namespace, self._settings.task_queue
-        if not (owner := await installation.read(self._client, queue)):
-            return warning(f"{name} belongs to no registry: a wrong one would be used", "`hookkeeper migrate`")
         async with Store.connect(self._settings.database_url, self._settings.keyring) as store:
             try:
-                is_own = not await store.is_new() and await store.rows.installation() == owner
+                if await store.is_new():  # which another check reports; to read it would make a SQLite file
+                    return []
+                await installation.check(self._client, queue, store.rows)
             except RegistryUnavailable:
-                return []  # which is another check
-        error = WrongRegistry(name, queue)
-        return well(f"{name} belongs to this registry") if is_own else wrong(error.found, error.remedy)
+                return []
+            except WrongRegistry as error:
+                return wrong(error.found, error.remedy)
+        if await installation.read(self._client, queue) is None:
+            return warning(f"{name} belongs to no registry: a wrong one would be used", "`hookkeeper migrate`")
+        return well(f"{name} belongs to this registry")
 
     async def runs(self) -> Sequence[Finding]:
         try:

@@ -3,7 +3,7 @@
 GatewayError
 ├── Unavailable        Temporal, or the worker of an open run, cannot be reached: try again
 │   ├── NamespaceUnprepared   the namespace lacks search attributes: `hookkeeper migrate`
-│   └── WrongRegistry         the namespace belongs to another registry
+│   └── WrongRegistry         the namespace does not belong to this registry
 ├── RequestTooLarge    Temporal accepts no request of this size
 ├── UnknownEvent       the event has no run, or its retention is over
 ├── UnknownSchedule    there is no such schedule
@@ -64,12 +64,12 @@ class NamespaceUnprepared(Unavailable):
 
 
 class WrongRegistry(Unavailable):
-    """The namespace belongs to another registry."""
+    """The namespace belongs to another registry, or the registry to another namespace."""
 
     remedy = "correct HOOKKEEPER_DATABASE_URL or TEMPORAL_NAMESPACE, or run `hookkeeper adopt` if both are right"
 
     def __init__(self, namespace: str, task_queue: str) -> None:
-        self.found = f"the Temporal namespace {namespace} (task queue {task_queue}) belongs to another registry"
+        self.found = f"the Temporal namespace {namespace} (task queue {task_queue}) does not belong to this registry"
         super().__init__(f"{self.found}: {self.remedy}")
 
 

@@ -5,7 +5,6 @@ installations in one namespace have a task queue each, and so a run each.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import uuid4
 
@@ -25,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal.server.connection import MAX_PAUSE, while_away
 from hookkeeper.temporal.server.error_translation import WrongRegistry
 from hookkeeper.temporal.server.visibility import in_queue, quoted
@@ -33,8 +33,6 @@ NEVER = timedelta(days=36_500)
 """Until the run begins. So no worker needs its code, and no task of it waits."""
 CONVERTER = DataConverter.default.payload_converter
 RUN_TYPES = (temporal_names.EVENT, temporal_names.SHARED_RUN)
-ReadId = Callable[[], Awaitable[str | None]]
-"""Reads the id of the registry. Raises RegistryUnavailable."""
 log = structlog.get_logger("hookkeeper.installation")
 
 
@@ -53,11 +51,14 @@ async def read(client: Client, task_queue: str) -> str | None:
     return owner
 
 
-async def join(client: Client, task_queue: str, registry: str, *, replace: bool = False) -> None:
-    """Let the namespace belong to a registry, unless it belongs to one. `replace`: in place of that one.
+async def join(client: Client, task_queue: str, rows: EventRows, *, replace: bool = False) -> bool:
+    """Let the namespace belong to the registry with these rows, unless it belongs to one; return False if that has no
+    id. `replace`: in place of that one.
 
-    The id is not encrypted: it has to be readable whatever the keys are. Raises `RPCError`.
+    The id is not encrypted: it has to be readable whatever the keys are. Raises `RPCError` and RegistryUnavailable.
     """
+    if (here := await rows.installation()) is None:
+        return False
     conflict = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
     if replace:
         conflict = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
@@ -69,7 +70,7 @@ async def join(client: Client, task_queue: str, registry: str, *, replace: bool 
             workflow_id=ids.installation_id(task_queue),
             workflow_type=WorkflowType(name=temporal_names.INSTALLATION),
             task_queue=TaskQueue(name=ids.installation_id(task_queue)),
-            memo=Memo(fields={temporal_names.REGISTRY: CONVERTER.to_payload(registry)}),
+            memo=Memo(fields={temporal_names.REGISTRY: CONVERTER.to_payload(here.id)}),
             workflow_start_delay=delay,
             workflow_id_reuse_policy=WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
             workflow_id_conflict_policy=conflict,
@@ -77,21 +78,27 @@ async def join(client: Client, task_queue: str, registry: str, *, replace: bool 
             request_id=str(uuid4()),
         )
     )
+    await rows.keep_namespace(client.namespace)
+    return True
 
 
-async def check(client: Client, task_queue: str, read_id: ReadId) -> None:
-    """Raise WrongRegistry if the namespace belongs to another registry. Raises RegistryUnavailable and `RPCError`."""
-    here, owner = await read_id(), await read(client, task_queue)
-    if owner not in (None, here):
+async def check(client: Client, task_queue: str, rows: EventRows) -> None:
+    """Raise WrongRegistry if the namespace belongs to another registry, or the registry to another namespace.
+
+    Raises RegistryUnavailable and `RPCError`.
+    """
+    here, owner = await rows.installation(), await read(client, task_queue)
+    id_, namespace = (here.id, here.namespace) if here else (None, None)
+    if owner not in (None, id_) or namespace not in (None, client.namespace):
         raise WrongRegistry(client.namespace, task_queue)
 
 
-async def until_checked(client: Client, task_queue: str, read_id: ReadId) -> None:
+async def until_checked(client: Client, task_queue: str, rows: EventRows) -> None:
     """Check as soon as Temporal and the registry answer. Raises WrongRegistry, and `RPCError` if it is refused."""
     pause = 0.1
     while True:
         try:
-            return await while_away(lambda: check(client, task_queue, read_id))
+            return await while_away(lambda: check(client, task_queue, rows))
         except RegistryUnavailable as error:
             log.warning("waiting for the registry", reason=str(error), retry_in=pause)
         await asyncio.sleep(pause)

@@ -20,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import task_queues
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal.server import installation, namespace
 from hookkeeper.temporal.server.error_translation import (
     NamespaceUnprepared,
@@ -54,11 +55,11 @@ class _Cached:
 class Readiness:
     """Methods raise `Unavailable`."""
 
-    def __init__(self, client: Client, task_queue: str, registry: installation.ReadId | None = None) -> None:
-        """`registry`: reads the id of the registry, which the namespace has to belong to."""
+    def __init__(self, client: Client, task_queue: str, rows: EventRows | None = None) -> None:
+        """`rows`: those of the registry that the namespace has to belong to."""
         self._client = client
         self._task_queue = task_queue
-        self._registry = registry
+        self._rows = rows
         self._cached = _Cached()
         self._lock = asyncio.Lock()
         self._failed_starts = 0
@@ -132,7 +133,7 @@ class Readiness:
             raise problem
 
     async def has_wrong_registry(self) -> bool:
-        """Return whether the namespace is known to belong to another registry."""
+        """Return whether the namespace is known not to belong to this registry."""
         return isinstance(await self._namespace_problem(), WrongRegistry)
 
     async def _namespace_problem(self) -> Unavailable | None:
@@ -151,8 +152,8 @@ class Readiness:
         """
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
-                if self._registry:
-                    await installation.check(self._client, self._task_queue, self._registry)
+                if self._rows:
+                    await installation.check(self._client, self._task_queue, self._rows)
                 findings = await namespace.inspect(self._client)
                 return NamespaceUnprepared(findings.sentences()) if findings else None, not findings
         except WrongRegistry as error:

@@ -13,7 +13,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the id, once."""
-    table = op.create_table("installation", sa.Column("id", sa.String(), primary_key=True))
+    table = op.create_table(
+        "installation", sa.Column("id", sa.String(), primary_key=True), sa.Column("namespace", sa.String())
+    )
     op.bulk_insert(table, [{"id": uuid4().hex}])
 
 
