@@ -137,9 +137,10 @@ async def test_events_that_fail_during_a_search(engine: AsyncEngine) -> None:
 
 async def test_webhooks_that_hold_something_although_they_are_active_are_found(engine: AsyncEngine) -> None:
     store = Store(engine)
-    for webhook_id, changes in {"wh_1": {}, "wh_2": {"enabled": False}, "wh_3": {"paused_at": BEGAN}}.items():
-        given: Any = {"tenant": "acme", "url": "https://a", "events": ["*"], "secret": "s", **changes}
-        await store.webhooks.add(Webhook(id=webhook_id, **given))
+    states: dict[str, dict[str, Any]] = {"wh_1": {}, "wh_2": {"enabled": False}, "wh_3": {"paused_at": BEGAN}}
+    for webhook_id, state in states.items():
+        webhook = Webhook(id=webhook_id, tenant="acme", url="https://a", events=["*"], secret="s", **state)
+        await store.webhooks.add(webhook)
     index = await index_of(engine, [report("held", 1, "wh_1", "wh_2", "wh_3", status="held")])
     held_by_active = index.runs_by_status.held_by_active
     assert await held_by_active(BEGAN + timedelta(seconds=1)) == []
