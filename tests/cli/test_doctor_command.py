@@ -11,6 +11,7 @@ from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.doctor import EXIT_CODES
 from hookkeeper.cli.ports import Ports
 from hookkeeper.registry.store import Store
+from hookkeeper.temporal.server import installation
 from hookkeeper.temporal.server.namespace import prepare
 from instances import Instance, running_instance
 from name_servers import name_server
@@ -47,6 +48,7 @@ async def test_exit_codes_and_json(bare: Client, tmp_path: Path) -> None:
     """
     async with running_instance(bare, tmp_path / "instance") as instance:
         await prepare(bare, instance.settings.retention)
+        await installation.join(bare, instance.settings.task_queue, instance.store.rows)
         async with instance.working(), name_server() as names:
             await instance.until_polled()
             good = {**named(instance), "HOOKKEEPER_ADMIN_KEY": "a" * 32, "HOOKKEEPER_DNS_SERVERS": names.address}
