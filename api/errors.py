@@ -52,6 +52,7 @@ from hookkeeper.services.errors import (
     TenantSuspended,
     TooLarge,
 )
+from hookkeeper.temporal.events.erasure import InFlight
 from hookkeeper.temporal.schedules.client import BadTimes
 from hookkeeper.temporal.server.error_translation import (
     Conflict,
@@ -94,6 +95,7 @@ RETRY_AFTER_SECONDS = 5
 _OUT_OF_REACH = {
     RegistryUnavailable: "The registry is unavailable.",
     SandboxUnavailable: "The sandbox for templates and filters is unavailable.",
+    InFlight: "A request with the event is in flight; what waited is cancelled.",
 }
 """Texts without names of internal machines."""
 log = structlog.get_logger("hookkeeper.api")

@@ -129,8 +129,13 @@ async def list_applications(
     """List applications. The key of an application finds its own only."""
 
     async def read(limit: int, cursor: str | None, oldest_first: bool) -> tuple[list[Tenant], str | None]:
-        found, end = await tenants.page((), limit, cursor, oldest_first=oldest_first)
-        return [row for row in found if not is_leaving(row)], end
+        found: list[Tenant] = []
+        while not found:  # all of a page may be being deleted
+            rows, cursor = await tenants.page((), limit, cursor, oldest_first=oldest_first)
+            found = [row for row in rows if not is_leaving(row)]
+            if cursor is None:
+                break
+        return found, cursor
 
     return await paging.by_cursor(order, read, lambda row: write_cursor(row, TENANTS_BY_AGE), ApplicationOut.of)
 

@@ -76,7 +76,9 @@ def as_svix(problem: Problem, request: Request) -> JSONResponse:
 
 def _worded(text: str) -> str:
     """Return a text with the words of this API."""
-    text = text.replace("end it now with `end_previous`", "send `gracePeriodSeconds: 0`")
+    text = text.partition(" /docs lists all")[0].replace(
+        "end it now with `end_previous`", "send `gracePeriodSeconds: 0`"
+    )
     return WORD.sub(_word, text)
 
 

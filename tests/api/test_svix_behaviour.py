@@ -40,6 +40,16 @@ async def send(instance: Instance, event_id: str = "m-1", **fields: Any) -> None
     await post(instance.http, f"/app/{instance.tenant}/msg", body, 202)
 
 
+async def test_a_page_of_applications_is_not_empty_because_of_one_that_is_being_deleted(
+    idle_instance: Instance,
+) -> None:
+    for uid in ("a", "b"):
+        await post(idle_instance.http, "/app", {"name": uid, "uid": uid}, 201)
+    assert (await idle_instance.http.delete(f"{PREFIX}/app/a")).status_code == 204  # without a worker, it stays
+    page = (await idle_instance.http.get(f"{PREFIX}/app", params={"limit": 1})).json()
+    assert [each["id"] for each in page["data"]] == ["b"]
+
+
 # Recoveries
 
 
@@ -283,6 +293,26 @@ async def test_an_expunged_message_has_no_payload_from_then_on(
     assert [entry["object_id"] for entry in entries if entry["action"] == "event.erase"] == ["m-1"]
 
 
+async def test_a_message_in_flight_is_expunged_once_the_request_is_over(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookkeeper.temporal.events.erasure.WAITS", (0.01, 0.01))
+    path = f"{PREFIX}{await app_of(instance, inbox)}/msg/m-1"
+    gate = asyncio.Event()
+    inbox.answers.append(Answer(500, gate=gate))
+    await send(instance)
+    await inbox.got(1)
+    refused = await instance.http.delete(f"{path}/content")
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert refused.json()["detail"].startswith("A request with the message is in flight; what waited is cancelled.")
+    assert (await instance.http.get(path)).json()["payload"] == {"order": 1}
+    gate.set()
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.http.delete(f"{path}/content")).status_code == 503:
+            await asyncio.sleep(0.05)
+    assert (await instance.http.get(path)).json()["payload"] == {"expired": True}
+
+
 # Fields and answers
 
 
@@ -324,6 +354,8 @@ async def test_errors_have_the_words_of_this_api(instance: Instance, inbox: Rece
     assert "endpoint" in taken["detail"] and "webhook" not in taken["detail"], taken
     missing = await post(instance.http, f"{path}/msg/m-1/endpoint/shop/resend", None, 404)
     assert "message" in missing["detail"] and "event" not in missing["detail"], missing
+    unknown = await post(instance.http, "/whoami", None, 404)
+    assert unknown == {"code": "not_found", "detail": "There is no such path."}
 
 
 async def test_an_example_of_a_type_without_one_is_not_sent(instance: Instance, inbox: Receiver) -> None:

@@ -37,6 +37,10 @@ WAITS = (0.05, 0.2, 0.5, 1.0, 2.0)
 REDELIVERED = "erased, but the event was redelivered meanwhile: erase it again, and cancel it before if it is open"
 
 
+class InFlight(Unavailable):
+    """A request with the event is in flight, although all that waited is cancelled. Ask again in some seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClosedEvent:
     """All that Temporal stores of an event whose runs are closed."""
@@ -111,7 +115,7 @@ class Erasure:
 async def erase_open(erasure: Erasure, commands: EventCommands, tenant: str, event_id: str) -> None:
     """Erase an event; cancel it before if it is open, and wait until its runs have closed. Idempotent.
 
-    Raises UnknownEvent, and Unavailable if a request is in flight for longer.
+    Raises UnknownEvent, and InFlight.
     """
     for wait in WAITS:
         try:
@@ -121,7 +125,7 @@ async def erase_open(erasure: Erasure, commands: EventCommands, tenant: str, eve
             with suppress(Refused, UnknownDelivery, UnknownEvent):
                 await commands.send(tenant, event_id, "cancel", None)
             await asyncio.sleep(wait)
-    raise Unavailable("the event is still open")
+    raise InFlight("the event is still open")
 
 
 class SharedRunErasure:
