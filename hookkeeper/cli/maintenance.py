@@ -33,6 +33,8 @@ PROMOTE_TIMEOUT = 60.0
 """Seconds to wait for workers of the version."""
 PAUSE = 1.0
 """Seconds between two attempts."""
+AWAY = (RegistryUnavailable, RPCError)
+"""What a server ends a call with that is not there yet."""
 Result = TypeVar("Result")
 
 
@@ -61,11 +63,11 @@ async def _migrate(settings: Settings, registry_only: bool, new: bool, wait: flo
             return
         client = await connect(settings, timeout=max(CONNECT_TIMEOUT, wait))
         try:
-            is_new = new and await _until(deadline, store.is_new, RegistryUnavailable)
+            is_new = new and await _until(deadline, store.is_new, *AWAY)
             if not is_new:
-                await _until(deadline, lambda: _refuse_other(client, store, settings.task_queue), RegistryUnavailable)
+                await _until(deadline, lambda: _refuse_other(client, store, settings.task_queue), *AWAY)
             await _update(store, deadline)
-            await _until(deadline, lambda: _join(client, store, settings, replace=is_new), RPCError)
+            await _until(deadline, lambda: _join(client, store, settings, replace=is_new), *AWAY)
         except NamespaceNotReady as error:
             raise Failed(_repair_instructions(error)) from error
         except RegistryUnavailable as error:
@@ -120,12 +122,12 @@ async def _adopt(settings: Settings) -> None:
     out.print(f"The namespace {client.namespace} belongs to this registry now. Restart API and workers.", markup=False)
 
 
-async def _until(deadline: float, call: Callable[[], Awaitable[Result]], error: type[Exception]) -> Result:
-    """Make the call again until the deadline, for as long as it ends with this error."""
+async def _until(deadline: float, call: Callable[[], Awaitable[Result]], *errors: type[Exception]) -> Result:
+    """Make the call again until the deadline, for as long as it ends with one of these errors."""
     while True:
         try:
             return await call()
-        except error as reason:
+        except errors as reason:
             if asyncio.get_running_loop().time() >= deadline:
                 raise
             log.warning("waiting", reason=str(reason), retry_in=PAUSE)
