@@ -17,8 +17,8 @@ WEBHOOKS_OF_AN_EVENT, MATCHING_WEBHOOKS = 1000, 2000
 FAILED_EVENTS = 3000
 EVENT_TYPES = 3000
 BOMB = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
-FORM = b"&".join(b"field%d=" % n + b"<" * 600 for n in range(400))
-"""As large as the form of a webhook may be, 256 KiB; each byte becomes four in a page."""
+FORM = b"&".join(b"field%d=" % n + b"<" * 2048 for n in range(98))
+"""As large as the form of a webhook may be, and with as many fields as any; each byte becomes four in a page."""
 
 
 async def hanging_receivers(tenant: Tenant) -> None:
@@ -129,10 +129,11 @@ async def statistics(tenant: Tenant) -> None:
 
 
 async def forms_without_session(tenant: Tenant) -> None:
-    """Send the form of a webhook, as large as it may be, without a session."""
+    """Send the form of a webhook, as large as it may be, without a session, on 40 connections."""
     headers = {"content-type": "application/x-www-form-urlencoded", "sec-fetch-site": "same-origin"}
     await tenant.start.wait()
-    await tenant.flood("forms", "POST", repeat("/webhooks/new"), rate=40, connections=8, headers=headers, content=FORM)
+    paths = cycle(("/webhooks/new", "/login"))
+    await tenant.flood("forms", "POST", paths, rate=1000, connections=40, headers=headers, content=FORM)
 
 
 async def bad_portal_links(tenant: Tenant) -> None:

@@ -24,7 +24,7 @@ SECONDS = 2.0
     ("case", "name", "statuses", "rate"),
     [
         ("bad-portal-links", "unknown links", {"404", "429"}, 20),
-        ("forms-without-session", "forms", {"303", "401", "403", "413", "429", "503"}, 40),
+        ("forms-without-session", "forms", {"303", "401", "403", "413", "429", "503"}, 60),
     ],
 )
 async def test_a_case_sends_its_requests_at_a_bounded_rate(
