@@ -172,7 +172,7 @@ async def test_an_address_of_a_deleted_tenant_is_none_of_a_new_one_with_its_name
         statuses = [(await line.deliver()).status_code]
         await store.tenants.remove(tenant)
         statuses.append((await line.deliver()).status_code)
-        await store.tenants.note(tenant)
+        assert (await idle_instance.http.put(f"/v1/tenants/{tenant}", json={})).status_code == 201
         statuses.append((await line.deliver()).status_code)
         assert statuses == [503, 404, 404]
     async with connecting(server, idle_instance, None, tenant) as new:
