@@ -7,7 +7,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -376,7 +376,8 @@ async def test_pages_without_end_are_refused(repeats: bool, monkeypatch: pytest.
 
     async with serving(app) as source:
         svix = Svix(f"http://127.0.0.1:{source.port}", TOKEN)
-        with pytest.raises(Failed, match="repeats its pages" if repeats else "more than 20 items"):
+        refused = pytest.raises(Failed, match="repeats its pages" if repeats else "more than 20 items")
+        with closing(svix._http), refused:
             await asyncio.to_thread(svix.items)
 
 
