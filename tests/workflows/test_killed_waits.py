@@ -94,7 +94,8 @@ async def test_a_delivery_held_beyond_its_time_is_attempted_when_it_is_released(
     async with idle_instance.working():
         event = await idle_instance.until_final(event_id)
     assert (event["status"], await attempts(event)) == ("succeeded", 2)
-    assert await timers_of(idle_instance, event_id) == 3, "for the retry, the end of the hold, and the moment after it"
+    expected = "for the retry, the moment after the command, the end of the hold, and the moment after the release"
+    assert await timers_of(idle_instance, event_id) == 4, expected
 
 
 async def test_a_query_that_replays_a_run_before_its_next_step_changes_no_step(
