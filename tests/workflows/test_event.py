@@ -87,7 +87,7 @@ async def test_a_delivery_fails_after_its_schedule_and_no_attempt_is_early(
     gaps = [later - earlier for earlier, later in pairwise(arrivals)]
     assert len(gaps) == 3
     for gap, step in zip(gaps, schedule, strict=True):
-        assert step <= gap < step * 1.1 + 1.0
+        assert step <= gap < step * 1.1 + 5.0  # a busy machine makes an attempt late
     run = await idle_instance.run(accepted["id"]).describe()
     assert run.status == WorkflowExecutionStatus.FAILED
 
