@@ -61,7 +61,7 @@ async def _stream(request: Request, token: AddressToken, caller: CallerDep) -> A
         yield stream
 
 
-@router.post("", status_code=201, dependencies=[needs("webhooks:write")])
+@router.post("", status_code=201, responses=responses(410), dependencies=[needs("webhooks:write")])
 async def create_forward(request: Request, tenant: Tenant, caller: CallerDep, settings: SettingsDep) -> ForwardAddress:
     """Make an address for a webhook whose receiver has no public address, as `hookkeeper listen --forward-to` does.
 
