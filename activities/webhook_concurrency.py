@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from statistics import fmean
 
 STALL_SECONDS = 2.0
-"""A webhook hangs if all its slots are taken and no request has ended for this time."""
+"""A request stops waiting for a slot of its webhook if no other one has ended for this time."""
 HANG_SECONDS = 5.0
-"""Age of the latest request of a webhook whose slots are all taken, from which on new events do not try any more."""
+"""A webhook hangs if all its slots are taken, and its latest request began this long ago."""
 MIN_AGE, MAX_AGE = 1.0, 60.0
 """Bounds, in seconds, of the mean age of a webhook's requests in flight, from which its pace is computed."""
 
@@ -32,7 +32,7 @@ class WebhookConcurrency:
     async def slot(self, webhook_id: str, *, waits: bool = False) -> AsyncIterator[bool]:
         """Count a request for the length of the block; yield whether it is within the limit.
 
-        With `waits`, a request over the limit waits for a slot; it gets none only if the webhook hangs.
+        With `waits`, a request over the limit waits for a slot; it gets none if no other one ends.
         """
         is_granted = waits and self._in_flight[webhook_id] >= self.limit and await self._wait(webhook_id)
         if not is_granted:  # otherwise another one has left it its slot, which is counted
@@ -52,12 +52,12 @@ class WebhookConcurrency:
         return self.limit / min(max(age, MIN_AGE), MAX_AGE)
 
     def hangs(self, webhook_id: str) -> bool:
-        """Return whether all slots of the webhook are taken, and no request has ended for a longer time."""
+        """Return whether all slots of the webhook are taken by requests that last."""
         begun = self._begun[webhook_id].values() if webhook_id in self._begun else ()
         return len(begun) >= self.limit and self._clock() - max(begun) >= HANG_SECONDS
 
     async def _wait(self, webhook_id: str) -> bool:
-        """Wait until a request leaves its slot to this one; return False if the webhook hangs."""
+        """Wait until a request leaves its slot to this one; return False if none does."""
         waiting = self._waiting.setdefault(webhook_id, deque())
         self._last_end.setdefault(webhook_id, self._clock())
         slot = asyncio.get_running_loop().create_future()

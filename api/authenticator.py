@@ -91,7 +91,7 @@ class Authenticator:
     ) -> Caller:
         """Return who makes the request. Raises Unauthorized, RateLimited, and Forbidden for a key without a scope.
 
-        One that is over its rate waits for so many seconds at most.
+        A request over the rate of its key waits up to `patience` seconds.
         """
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():

@@ -83,7 +83,7 @@ class EventStarts:
         if not (run.has_own_id or run.is_ordered):
             started, _ = await asyncio.gather(self._start_own(run), self._rows.add(run.acceptance(None)))
             return started
-        if not run.has_own_id:  # it takes its place once it may start: no one else can start it in that
+        if not run.has_own_id:  # ordered: it takes its place in the line once its start may begin
             async with self._own_limit.slot(run.event.tenant, run.activities):
                 await self._earlier(run)
                 run.has_place()

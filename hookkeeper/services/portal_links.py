@@ -233,7 +233,7 @@ async def make_link(
 
 
 async def make_token(link: PortalSession, store: Store, caller: Caller) -> str:
-    """Begin a session beside that of a link, with the same rights: whoever has the token may use it. Return the token.
+    """Begin a session beside that of a link, with the same rights, and return its token, which is a credential.
 
     Raises TooManyPortalSessions.
     """

@@ -44,7 +44,7 @@ class RateLimits:
             await self.count(f"portal of {tenant}", rate, refusal, patience=patience)
 
     async def count(self, who: str, rate: str, refusal: str, cost: int = 1, patience: float = 0.0) -> None:
-        """Count a request, or `cost` of them. Raises RateLimited if these are too many, for so many seconds."""
+        """Count a request, or `cost` of them, within `patience` seconds. Raises RateLimited if that is not possible."""
         limit, interval, end = _parsed(rate), RETRY_INTERVAL, time.monotonic() + patience
         while not await self._window.hit(limit, who, cost=cost):
             if time.monotonic() + interval > end or self._waiting[who] >= MAX_WAITING:

@@ -143,14 +143,19 @@ async def test_an_event_whose_run_was_deleted_is_removed_and_its_id_free(
     assert (await own_instance.send(id=event_id))["duplicate"] is False
 
 
-async def test_events_of_a_terminated_shared_run_are_cancelled(own_instance: Instance, inbox: Receiver) -> None:
+async def terminate_shared_run(instance: Instance, inbox: Receiver) -> None:
+    """Terminate the run of the events e0 and e1, while their requests are in flight."""
     gate = asyncio.Event()
     inbox.otherwise = Answer(gate=gate)
-    webhook = await own_instance.webhook(inbox.url)
-    run = await share(own_instance, [event_to(webhook, id=f"e{n}", tenant=own_instance.tenant) for n in range(2)])
+    webhook = await instance.webhook(inbox.url)
+    run = await share(instance, [event_to(webhook, id=f"e{n}", tenant=instance.tenant) for n in range(2)])
     await inbox.got(2)
     await run.handle.terminate()
     gate.set()
+
+
+async def test_events_of_a_terminated_shared_run_are_cancelled(own_instance: Instance, inbox: Receiver) -> None:
+    await terminate_shared_run(own_instance, inbox)
     for event_id in ("e0", "e1"):
         await until_repaired(own_instance, event_id, "cancelled")
 
@@ -259,13 +264,7 @@ async def test_events_of_a_shared_run_that_was_terminated_are_found(
     repair = RunRepair(own_instance.temporal, own_instance.gateway, own_instance.store)
     assert await own_instance.store.index.leases.take(run_repair.LEASE_NAME, 60)
     await repair.repair_regularly()
-    gate = asyncio.Event()
-    inbox.otherwise = Answer(gate=gate)
-    webhook = await own_instance.webhook(inbox.url)
-    run = await share(own_instance, [event_to(webhook, id=f"e{n}", tenant=own_instance.tenant) for n in range(2)])
-    await inbox.got(2)
-    await run.handle.terminate()
-    gate.set()
+    await terminate_shared_run(own_instance, inbox)
     async with asyncio.timeout(WAIT_TIMEOUT):
         while {(await indexed(own_instance, f"e{n}"))["status"] for n in range(2)} != {"cancelled"}:
             await repair.repair_regularly()
