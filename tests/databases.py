@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from hookkeeper.registry import database
+from hookkeeper.registry import database, direct_reads, event_rows, transactions
 from hookkeeper.registry.database import open_engine, sqlite_file
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.schema import migrate
@@ -50,10 +50,14 @@ async def postgres_url(postgres: URL) -> str:
     return postgres.render_as_string(hide_password=False)
 
 
-@pytest.fixture
-def patient_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let calls of the registry take long, for tests of its answers on a busy machine."""
-    monkeypatch.setattr(database, "CALL_TIMEOUT", WAIT_TIMEOUT)
+@pytest.fixture(scope="session", autouse=True)
+def patient_registry() -> Iterator[None]:
+    """Let calls of the registry take long: on a busy machine, a disk may keep a commit waiting for seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "TURN_TIMEOUT", WAIT_TIMEOUT)
+        for module in (database, direct_reads, event_rows, transactions):
+            patch.setattr(module, "CALL_TIMEOUT", WAIT_TIMEOUT)
+        yield
 
 
 @pytest.fixture

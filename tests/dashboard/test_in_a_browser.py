@@ -186,7 +186,8 @@ async def test_new_rows_wait_while_the_reader_points_at_the_list(chromium: Brows
     Proves: rows do not move under the mouse, but say what is; new ones come by a click, or by themselves.
     """
     tenant, write = idle_instance.tenant, idle_instance.store.rows.write
-    await write([report(tenant, f"evt_{n}", "http_503", status="retrying") for n in (1, 2)])
+    begun = [report(tenant, f"evt_{n}", "http_503", status="retrying") for n in (1, 2)]
+    await write(begun)
     async with reading(chromium, idle_instance) as page:
         await log_in(page)
         rows, news = page.locator("tr[data-row]"), page.locator("[data-news]")
@@ -195,7 +196,8 @@ async def test_new_rows_wait_while_the_reader_points_at_the_list(chromium: Brows
         await rows.first.hover()
         top = await rows.first.bounding_box()
         done = report(tenant, "evt_1", None)
-        changed = done._replace(as_of=utc_now(), progress=done.progress and done.progress._replace(status="succeeded"))
+        finished = done.progress and done.progress._replace(status="succeeded")
+        changed = done._replace(accepted_at=begun[0].accepted_at, as_of=utc_now(), progress=finished)
         await write([*(report(tenant, f"evt_{n}", "dns", status="retrying") for n in (3, 4)), changed])
         await expect(news).to_have_text("2 new")
         await expect(page.locator(f'tr[data-row="{tenant}/evt_1"]')).to_contain_text("succeeded")

@@ -20,8 +20,6 @@ from hookkeeper.registry.index.writing import Acceptance, AcceptedEvent
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.transactions import Statement, Steps, Transactions
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 NOW = datetime(2026, 6, 15, 12, 0, 0, 123456, tzinfo=UTC)
 LOSE_OTHER_CONNECTIONS = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -395,12 +395,14 @@ async def test_writers_of_sqlite_take_turns(sqlite_url: str) -> None:
     await store.close()
 
 
-async def test_writers_of_sqlite_recover_from_a_wait(tmp_path: Path) -> None:
+async def test_writers_of_sqlite_recover_from_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Setup: connections take long to open, as in a process that has much to do, and 30 writers that try again.
 
     Timeline: another process holds the write lock for longer than a call may take, so all connections are lost.
     Proves: afterwards all writers write. None wastes its turn because it has waited too long for it.
     """
+    monkeypatch.setattr(database_module, "CALL_TIMEOUT", 1.5)
+    monkeypatch.setattr(database_module, "TURN_TIMEOUT", 0.9)
     engine = open_engine(f"sqlite+aiosqlite:///{tmp_path}/registry.db")
     database = Database(engine)
     connections = 0

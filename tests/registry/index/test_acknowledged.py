@@ -3,15 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from cases import each
 from hookkeeper.messages.event import Acknowledgement, Attempt, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
-
-pytestmark = pytest.mark.usefixtures("patient_registry")
 
 NOW = datetime(2026, 1, 10, 12, 34, 56, tzinfo=UTC)
 KNOWN = Acknowledgement(at=NOW, by="ada", note="the receiver moves")

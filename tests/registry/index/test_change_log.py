@@ -11,8 +11,6 @@ from hookkeeper.registry.index import change_log
 from hookkeeper.registry.index.change_log import END, Change, Position
 from written_index import WrittenIndex
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 START = Position(0, END)
 
 

@@ -16,8 +16,6 @@ from hookkeeper.registry.index.statistics import Measures, StatisticsQuery
 from hookkeeper.registry.index.tables import rollups
 from written_index import WrittenIndex
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 NOW = datetime(2026, 1, 10, 12, 34, 56, tzinfo=UTC)
 DAY = timedelta(days=1)
 

@@ -22,8 +22,6 @@ from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.store import Store
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 ORDER = Key("order_id", "4711")
 CUSTOMER = Key("customer.id", "acme:7")

@@ -9,8 +9,6 @@ from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.leases import Leases
 from hookkeeper.times import utc_now
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 
 async def test_one_process_holds_a_lease_at_a_time(engine: AsyncEngine) -> None:
     leases = Leases(Database(engine))

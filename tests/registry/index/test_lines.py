@@ -16,8 +16,6 @@ from hookkeeper.registry.index.writing import Acceptance
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 FAILED = Attempt(number=1, started_at=NOW, duration_ms=5, status_code=500, error="http_500")
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -20,8 +19,6 @@ from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.search import Search, find_events, status_codes
 from hookkeeper.registry.store import Store
 from written_index import WrittenIndex
-
-pytestmark = pytest.mark.usefixtures("patient_registry")
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 TENANTS = ("acme", "beta", "gamma")

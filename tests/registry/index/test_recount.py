@@ -19,8 +19,6 @@ from hookkeeper.registry.index.tables import rollups
 from hookkeeper.registry.retention_task import RetentionTask
 from written_index import WrittenIndex
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 IS_TOTAL = rollups.c.tenant == ALL_TENANTS
 

@@ -26,8 +26,6 @@ from hookkeeper.registry.tenants import TenantDeleted
 from timeouts import WAIT_TIMEOUT
 from written_index import WrittenIndex
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 RETENTION = 10 * DAY

@@ -16,8 +16,6 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from written_index import WrittenIndex
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 FAILED = Selection("acme", "wh_1", ("failed",))
 

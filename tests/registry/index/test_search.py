@@ -21,8 +21,6 @@ from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.times import utc_now
 from written_index import WrittenIndex
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 BEGIN = datetime(2026, 1, 2, 23, 30, tzinfo=UTC)
 """Half an hour before the end of a partition."""
 TENANTS, TYPES = ("a", "b"), ("order.paid", "order.sent", "user.new")

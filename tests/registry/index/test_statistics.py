@@ -18,8 +18,6 @@ from hookkeeper.registry.index.statistics import Measures, StatisticsQuery, Stat
 from hookkeeper.registry.schema import migrate
 from written_index import WrittenIndex
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 NOW = datetime(2026, 1, 10, 12, 34, 56, tzinfo=UTC)
 DAY = timedelta(days=1)
 ERRORS = (None, None, None, "http_500", "http_404", "timeout", "dns", "bad_template")

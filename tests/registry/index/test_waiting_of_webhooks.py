@@ -11,8 +11,6 @@ from hookkeeper.registry.index import waiting
 from hookkeeper.registry.index.waiting import WaitingDeliveries
 from written_index import WrittenIndex
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 NOW = datetime(2026, 1, 10, 12, 34, 56, tzinfo=UTC)
 SOON, LATER = NOW + timedelta(minutes=1), NOW + timedelta(hours=1)
 ROWS: tuple[tuple[str, DeliveryStatus, datetime | None], ...] = (

@@ -14,8 +14,6 @@ from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.index.tables import deliveries, events, rollups
 from written_index import WrittenIndex
 
-pytestmark = pytest.mark.usefixtures("patient_registry")
-
 ACCEPTED = datetime(2026, 1, 2, 9, 30, 15, 250_000, UTC)
 
 
