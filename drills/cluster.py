@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -24,9 +25,11 @@ from drills.stack import Stack
 from drills.supervisor import Service, Supervisor
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import LOCALHOST, METRICS_PORT, Ports, free_ports
+from hookkeeper.cli.ports import LOCALHOST, Ports, free_ports
 from hookkeeper.settings import Settings
 
+PORTS = range(20_000, 32_000)
+"""The system gives them to no socket that asks for any; chosen at random, for drills that start at the same moment."""
 POLL_INTERVAL = 0.25
 RECOVERY_TIMEOUT = 180.0
 """Seconds in which a process has to be ready again, while others are killed."""
@@ -122,7 +125,7 @@ async def running(
             sockets = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="hookkeeper-pg-")))
             database = Postgres((disk or sockets) / "data", sockets)
             await asyncio.to_thread(database.make)
-            ports = free_ports(Ports(metrics=METRICS_PORT))
+            ports = free_ports(Ports(*random.sample(PORTS, 4)))
             clocks = clocks_in(folder) if own_clocks else None
             environments = {name: {**variables, **(clocks.environment(name) if clocks else {})} for name in CLOCKS}
             metrics = f"{LOCALHOST}:{ports.metrics}"
