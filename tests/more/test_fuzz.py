@@ -34,8 +34,11 @@ HOOKS = [str(CONFIG.parent), str(CONFIG.parents[1] / "api")]
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "0")) // 2
 """On each of the two databases; 0 is the short run."""
 SEED = os.environ.get("FUZZ_SEED", "0")
-SHORT = {"sqlite": "examples,coverage", "postgres": "fuzzing,stateful"}
-"""What each database gets of the short run."""
+SHORT = {
+    "sqlite": ["--phases", "examples,coverage", "--include-path-regex", "^/v1/(events|keys|tenants)"],
+    "postgres": ["--phases", "fuzzing,stateful", "--max-examples", "4"],
+}
+"""What each database gets of the short run. The phase `coverage` of all paths takes a minute of CPU time."""
 MANY = 20 + SECONDS
 """Webhooks and events that are there before the first request: some will be removed, and events come to their end."""
 LISTS = ("webhooks", "events", "event-types", "keys", "suppressions", "audit")
@@ -140,13 +143,14 @@ async def test_every_response_is_as_documented(
         for name, values in (await furnish(instance, good.url, busy.url)).items():
             (folder / name).write_text("".join(f'"{value}"\n' for value in values))
         answers.clear()
-        effort = ["--max-time", str(SECONDS)] if SECONDS else ["--phases", SHORT[database], "--max-examples", "5"]
+        effort = ["--max-time", str(SECONDS)] if SECONDS else SHORT[database]
         code, said = await schemathesis(folder, server.port, effort)
     if SECONDS:
         with capsys.disabled():
             print(report(instance, answers), said[said.rfind("Test cases:") :], sep="\n")
     assert code == 0, said
-    assert len(succeeded(answers)) > 30, "most operations only ever refused"
+    at_least = 30 if SECONDS or database == "postgres" else 15
+    assert len(succeeded(answers)) > at_least, "most operations only ever refused"
 
 
 def succeeded(answers: Answers) -> set[str]:

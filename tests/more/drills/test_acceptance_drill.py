@@ -125,4 +125,4 @@ def test_no_event_is_lost_between_rows_start_and_answer() -> None:
     Timeline: connections break, and processes are killed, at commits and starts, before or after these took effect.
     Proves: each event that was answered is delivered and known; none is refused.
     """
-    passes("acceptance", "--events", 300)
+    passes("acceptance", "--events", 120)

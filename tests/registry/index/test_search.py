@@ -244,7 +244,10 @@ async def all_deliveries(index: WrittenIndex, search: Search, limit: int) -> lis
 
 
 async def test_each_filter_and_each_pair_of_filters(index: WrittenIndex, reports: list[RunReport], small: bool) -> None:
-    for search in (Search(), Search(oldest_first=True), *searches(of_events=True, all_twice=small)):
+    """Each database has one half of the searches, in both orders."""
+    is_sqlite = index._engine.dialect.name == "sqlite"
+    half = [each for n, each in enumerate(searches(of_events=True, all_twice=small)) if n // 2 % 2 == is_sqlite]
+    for search in (Search(), Search(oldest_first=True), *half):
         assert await all_events(index, search, 40) == expected_events(search, reports), search
 
 
@@ -339,7 +342,7 @@ async def test_an_event_of_many_webhooks(index: WrittenIndex) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("search", [Search(tenant="a"), Search(min_attempts=1), Search(types=TYPES)], ids=str)
+@pytest.mark.parametrize("search", [Search(tenant="a"), Search(min_attempts=1)], ids=str)
 async def test_cursors_while_events_are_added(index: WrittenIndex, reports: list[RunReport], search: Search) -> None:
     """Setup: events in the index. Timeline: after each page, newer and older events are added.
     Proves: the pages have each of the first events once, and none of the newer ones.
