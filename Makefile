@@ -8,7 +8,6 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-warn-script-location
 UV_VERSION := 0.13.9
 IN_PARALLEL := -n 4 --dist worksteal
-TESTS := --ignore tests/more
 
 MADE := $(VENV)/.stamp-made
 RUNTIME := $(VENV)/.stamp-runtime
@@ -29,7 +28,7 @@ dev: $(RUNTIME) ## Start Temporal, a worker and the API, and keep them running
 
 test test-more: export PYTHONDONTWRITEBYTECODE :=  # where it is set, each process that a test starts compiles all modules
 test: $(DEV) ## Test Hookkeeper against a real Temporal server (ARGS="-k signing" selects some; see also test-more)
-	@$(BIN)/python -m pytest $(IN_PARALLEL) $(TESTS) $(ARGS)
+	@$(BIN)/python -m pytest $(IN_PARALLEL) --ignore tests/more $(ARGS)
 
 test-more: $(DEV) ## Test what is around it: drills, documentation, examples, packages, the chart, releases
 	@$(BIN)/python -m pytest $(IN_PARALLEL) -m "not alone" tests/more $(ARGS) || test $$? = 5  # 5: ARGS select none
