@@ -7,7 +7,6 @@ from pathlib import Path
 
 import httpx
 import processes
-import pytest
 
 STEPS = (
     "✓ Temporal",
@@ -57,7 +56,6 @@ def assert_all_steps(output: str, folder: Path) -> None:
     assert (Path(kept[1]).parent, Path(kept[1]).exists()) == (folder / ".hookkeeper" / "emails", True)
 
 
-@pytest.mark.costly
 async def test_demo_runs_repeatedly(tmp_path: Path) -> None:
     """Timeline: a demo that runs until Ctrl-C; in the same directory, one that ends by itself.
 

@@ -22,10 +22,9 @@ from timeouts import WAIT_TIMEOUT
 from worker import WORKFLOWS
 
 SIZE = 100
-MOST = 0.08
-"""Seconds of CPU that an activation may take: 25 of them fit into what the SDK allows. It takes 30 to 54 ms, by machine
-and what else that does."""
-REPLAYS = 5
+MOST = 0.05
+"""Seconds of CPU that an activation may take: 40 of them fit into what the SDK allows."""
+MAX_REPLAYS = 20
 
 
 async def test_the_costliest_activations_take_little_cpu_time(
@@ -53,14 +52,17 @@ async def test_the_costliest_activations_take_little_cpu_time(
 
     taken: list[tuple[int, float]] = []
     monkeypatch.setattr(_workflow._RunningWorkflow, "activate", measure(_workflow._RunningWorkflow.activate))
-    for _ in range(REPLAYS):
+    dearest = MOST
+    for _ in range(MAX_REPLAYS):
+        if dearest < MOST:
+            break
         taken.clear()
         replayer = Replayer(workflows=WORKFLOWS, data_converter=data_converter(), workflow_runner=WORKFLOW_RUNNER)
         await replayer.replay_workflow(history)
         for n, (jobs, cost) in enumerate(taken):
             costs[n] = (jobs, min(cost, costs.get(n, (0, cost))[1]))
+        dearest = max(cost for _, cost in costs.values())
     largest = sorted(costs.values(), reverse=True)[:3]
-    dearest = max(cost for _, cost in costs.values())
     print(f"dearest {1000 * dearest:.0f} ms; jobs and ms:", [(jobs, round(1000 * cost)) for jobs, cost in largest])
     assert largest[0][0] > SIZE / 2, "nearly all outcomes at once"
     assert dearest < MOST
