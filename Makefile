@@ -32,7 +32,7 @@ test: $(DEV) ## Test Hookkeeper against a real Temporal server (ARGS="-k signing
 
 test-more: $(DEV) ## Test what is around it: drills, documentation, examples, packages, the chart, releases
 	@$(BIN)/python -m pytest $(IN_PARALLEL) -m "not alone" tests/more $(ARGS) || test $$? = 5  # 5: ARGS select none
-	@$(BIN)/python -m pytest -n 2 -m alone tests/more $(ARGS) || test $$? = 5
+	@$(BIN)/python -m pytest -m alone tests/more $(ARGS) || test $$? = 5
 
 svix-clients: $(DEV) ## Let Svix's clients for JavaScript and Go, and its command line, call the API, where npm, go and svix are installed
 	@SVIX_CLIENTS=1 $(BIN)/python -m pytest tests/api/test_svix_other_clients.py $(ARGS)
