@@ -69,7 +69,8 @@ async def _only_one_migrates(engine: AsyncEngine) -> AsyncIterator[None]:
     while True:
         async with engine.begin() as connection:
             if await connection.scalar(select(func.pg_try_advisory_xact_lock(MIGRATION_LOCK))):
-                await connection.execute(select(func.set_config("idle_in_transaction_session_timeout", "0", True)))
+                # Unlike a SELECT, SET leaves no snapshot, for whose end CREATE INDEX CONCURRENTLY would wait.
+                await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
                 yield
                 return
         await asyncio.sleep(MIGRATION_PAUSE)
