@@ -12,7 +12,7 @@ one.
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
@@ -55,6 +55,7 @@ _TRIAL_EVENT: dict[str, Any] = {
 
 _START, _END = "\ufdd0", "\ufdd1"
 """Unicode reserves these for use inside a program."""
+_MARK = re.compile(f"{_START}(aZ[0-9a-f]{{16}}):([0-9]+){_END}")
 _DAMAGED = "a filter cannot be applied to text that already contains {{ … }}: apply it to the values"
 _QUOTE_OR_ESCAPE = re.compile(r'\\.?|"', re.DOTALL)
 
@@ -194,7 +195,6 @@ class JsonOutput:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._random = f"aZ{secrets.token_hex(8)}"  # both cases: `upper` and `lower` damage a mark and do not pass
-        self._mark = re.compile(f"{_START}{self._random}:([0-9]+){_END}")
         self._values: list[str | _Json] = []
         self._written: list[str] = []
         self._size = 0
@@ -219,11 +219,14 @@ class JsonOutput:
     def _write_fragment(self, text: str) -> None:
         """Write a part of the JSON unchanged, and replace its marks."""
         position = 0
-        for mark in self._mark.finditer(text):
+        for mark in self._marks(text):
             self._write_literal(text[position : mark.start()])
-            self._write_value(self._values[int(mark[1])])
+            self._write_value(self._values[int(mark[2])])
             position = mark.end()
         self._write_literal(text[position:])
+
+    def _marks(self, text: str) -> Iterator[re.Match[str]]:
+        return (mark for mark in _MARK.finditer(text) if mark[1] == self._random)
 
     def _write_literal(self, text: str) -> None:
         self._check_undamaged(text)
@@ -263,9 +266,9 @@ class JsonOutput:
             self._write(_escaped(value.text if isinstance(value, _Json) else value))
             return
         position = 0
-        for mark in self._mark.finditer(value):
+        for mark in self._marks(value):
             self._write(_escaped(self._check_undamaged(value[position : mark.start()])))
-            self._write_escaped(self._values[int(mark[1])])
+            self._write_escaped(self._values[int(mark[2])])
             position = mark.end()
         self._write(_escaped(self._check_undamaged(value[position:])))
 
