@@ -26,7 +26,7 @@ from hookkeeper.registry.index.listing import WORST_FIRST
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
-from hookkeeper.services.event_commands import acknowledge, send, unacknowledge
+from hookkeeper.services.event_commands import SENDS_NOTHING, acknowledge, send, suspended_tenant, unacknowledge
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.webhooks import names_of
 from hookkeeper.temporal.events.own_runs import EventSnapshot
@@ -181,6 +181,12 @@ async def _show(
     shown = deliveries[begin : begin + DELIVERIES_ON_PAGE]
     is_scheduled = snapshot.state.status == "scheduled"
     can_write = "events:write" in caller.scopes
+    is_suspended = await suspended_tenant(snapshot.state.tenant, store) is not None
+
+    def buttons_for(statuses: Iterable[DeliveryStatus], *, for_all: bool = False) -> list[Command]:
+        found = offered(statuses, is_scheduled, for_all) if can_write else []
+        return [command for command in found if not is_suspended or command in SENDS_NOTHING]
+
     path = f"/events/{snapshot.state.id}"
     return await render(
         request,
@@ -189,8 +195,9 @@ async def _show(
         counts=_counts(snapshot.state),
         worst=deliveries[0].status if deliveries else "",
         names=await names_of(store, caller, (delivery.webhook_id for delivery in shown)),
-        actions=offered((delivery.status for delivery in deliveries), is_scheduled, for_all=True) if can_write else [],
-        actions_of={delivery.id: offered([delivery.status], is_scheduled) if can_write else [] for delivery in shown},
+        actions=buttons_for((delivery.status for delivery in deliveries), for_all=True),
+        actions_of={delivery.id: buttons_for([delivery.status]) for delivery in shown},
+        suspended=is_suspended and can_write,
         buttons=BUTTONS | ({"release": N_("Deliver now")} if is_scheduled else {}),
         reasons=REASONS,
         is_open=snapshot.state.status not in FINAL,

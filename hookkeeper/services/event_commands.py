@@ -9,6 +9,7 @@ from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.event import Acknowledgement
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.models import Tenant
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import Invalid, NotFound, TenantSuspended
@@ -51,12 +52,17 @@ async def check_tenant(action: str, tenant: str, store: Store) -> None:
 
     Without the registry, commands are accepted: no attempt is made until a worker can read the webhook.
     """
-    if action in SENDS_NOTHING:
-        return
+    if action not in SENDS_NOTHING and (suspended := await suspended_tenant(tenant, store)):
+        raise TenantSuspended(tenant, "sends no event again", suspended.reason)
+
+
+async def suspended_tenant(tenant: str, store: Store) -> Tenant | None:
+    """Return the tenant if it is suspended, as far as the registry answers."""
     with suppress(RegistryUnavailable):
         known = await store.tenants.get(tenant)
         if known and known.suspended_at:
-            raise TenantSuspended(tenant, "sends no event again", known.reason)
+            return known
+    return None
 
 
 async def tenant_of_event(event_id: str, rows: EventRows) -> str:

@@ -51,6 +51,20 @@ async def test_the_page_of_a_webhook_says_that_its_tenant_is_suspended(idle_inst
             assert (f"{page}/resume" in text) is not is_suspended
 
 
+async def test_the_page_of_an_event_of_a_suspended_tenant_offers_what_it_may_do(instance: Instance) -> None:
+    await instance.webhook("https://acme.invalid/hook", retry={"schedule": [3600]})
+    event_id = (await instance.send())["id"]
+    await instance.until_delivery(event_id, "retrying")
+    page = f"/events/{event_id}"
+    async with browsing(instance.app) as browser:
+        for is_suspended in (True, False):
+            await instance.http.patch(f"/v1/tenants/{instance.tenant}", json={"suspended": is_suspended})
+            text = (await browser.get(f"{page}?tenant={instance.tenant}")).text
+            assert ("Its tenant is suspended" in text) is is_suspended
+            assert (f"{page}/retry" in text) is not is_suspended
+            assert f"{page}/cancel" in text and f"{page}/hold" in text
+
+
 async def test_nothing_is_sent_again_from_the_pages_of_a_suspended_tenant(idle_instance: Instance) -> None:
     tenant, webhook = idle_instance.tenant, (await idle_instance.webhook("https://acme.example/hook"))["id"]
     await idle_instance.send(id="e")
