@@ -25,6 +25,7 @@ from drills import (
     rates,
     restore,
     slow,
+    stores,
     upgrade,
     waiting,
     wrong_registry,
@@ -54,8 +55,9 @@ DRILLS: dict[str, Callable[[Options], Awaitable[Outcome]]] = {
     "cells": cells.run,
     "restore": restore.run,
     "wrong-registry": wrong_registry.run,
+    "stores": stores.run,
 }
-HAVE_NO_ON = {"waiting", "index", "acceptance", "glance", "cells", "production", "restore", "wrong-registry"}
+HAVE_NO_ON = {"waiting", "index", "acceptance", "glance", "cells", "production", "restore", "stores", "wrong-registry"}
 """Drills whose processes cannot be chosen."""
 
 
@@ -91,19 +93,20 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--seconds",
         type=float,
-        help="how long events are posted (600; neighbour: 120, at most; a case: 20); "
+        help="how long events are posted (600; neighbour: 120, at most; a case: 20; stores: 20, twice); "
         "glance: how long webhooks are broken (60); upgrade: how long each release works (15)",
     )
     add("--tour", action="store_true", help="faults: kill each process once, then let the database fail in each way")
     add("--kinds", nargs="+", choices=KINDS, help="faults: only these kinds (default: all but clock)")
-    keep = "faults, acceptance, glance: an empty folder in which data, logs and observations are kept"
+    keep = "faults, acceptance, glance, stores: an empty folder in which data, logs and observations are kept"
     add("--keep", type=Path, help=keep)
     add("--runs", type=int, help="waiting: number of runs (%(default)d)")
     add(
         "--events",
         type=int,
         help="number of events (ordered: 100, or 20,000 with keys; release: 1,000; recovery, index: 2,000; "
-        "commands: 90 beside each kill; rates: 3,000; acceptance: 10,000; slow: 60, restore: 40 of each kind)",
+        "commands: 90 beside each kill; rates: 3,000; acceptance: 10,000; slow: 60, restore: 40 of each kind; "
+        "stores: 20 in each state)",
     )
     release = "upgrade, production: the earlier release, a revision of git (the latest tag)"
     add("--from", dest="release", help=release)
