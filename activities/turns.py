@@ -52,9 +52,11 @@ class TurnActivities:
         if head is None or head.key.accepted_at > utc_now() - STARTED_AFTER:
             return head is None
         run = await self._calls.run_of(head)
-        if run is None or run.status != WorkflowExecutionStatus.RUNNING:
+        if not _is_open(run):
             await self._repair.repair_now(head.key.tenant, head.key.event_id)
-        elif await self._has(run, head) and not await self._is_failing(request.webhook_id, run, policy):
+            run = await self._calls.run_of(head)  # one that was lost is started again
+        is_in_the_way = run and _is_open(run) and await self._has(run, head)
+        if run and is_in_the_way and not await self._is_failing(request.webhook_id, run, policy):
             return False
         await self._lines.leave(request.webhook_id, head)  # also if what has ended cannot be read
         return True
@@ -74,3 +76,7 @@ class TurnActivities:
         log.warning("a stuck run blocks an ordered webhook", webhook=webhook_id, run=run.id, since=since.isoformat())
         failure = await task_failure(self._client, run) if policy == "skip" else None
         return failure is not None and DEADLOCK not in failure
+
+
+def _is_open(run: WorkflowExecutionDescription | None) -> bool:
+    return run is not None and run.status == WorkflowExecutionStatus.RUNNING

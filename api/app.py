@@ -154,5 +154,11 @@ def bare_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: ApiState = app.state.api
-    async with state.sandbox, aclosing(state.authenticator), aclosing(state.feed), aclosing(state.ingest):
+    async with (
+        state.sandbox,
+        aclosing(state.authenticator),
+        aclosing(state.feed),
+        aclosing(state.ingest),
+        state.look_after.running(),
+    ):
         yield

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 
 from cachetools import TTLCache
@@ -19,6 +19,7 @@ from hookkeeper.limits import TenantLimit, TooManyWaiting
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.rate_limits import RateLimits
+from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.temporal.server.readiness import Readiness
 from hookkeeper.times import utc_now
 
@@ -67,13 +68,14 @@ class BacklogLimit:
         self._counted_at = float("-inf")
 
     async def check(self) -> None:
-        """Raise RateLimited if more waits than is allowed, and Unavailable if Temporal does not answer."""
+        """Raise RateLimited if more waits than is allowed. While Temporal does not answer, the latest count counts."""
         if self._at_most is None:
             return
         now = time.monotonic()
         if now - self._counted_at > CACHE_TIME:
             self._counted_at = now  # other requests use the previous count meanwhile
-            self._waiting = await self._readiness.count_waiting()
+            with suppress(Unavailable):
+                self._waiting = await self._readiness.count_waiting()
         if self._waiting > self._at_most:
             metrics.count_limit("backlog")
             raise RateLimited(

@@ -20,6 +20,7 @@ from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.event_search import EventSearches
 from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.look_after import LookAfter
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhook_validator import WebhookValidator
@@ -81,6 +82,7 @@ class ApiState:
         """Made for the first agent."""
         self.searches = EventSearches(store, gateway)
         self.ingest = EventIngest(gateway, store, self.sandbox, settings)
+        self.look_after = LookAfter(gateway, store.rows.inputs, store.index.leases, self.ingest.backlog)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)
 
     def end_streams(self) -> None:

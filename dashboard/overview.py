@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple, get_args
@@ -111,7 +112,7 @@ async def show_overview(
     """Show how it goes. A key without `events:read` has the list of its webhooks instead."""
     if "events:read" not in caller.scopes:
         return redirect("/webhooks")
-    components = await asyncio.gather(_temporal(gateway), _worker(gateway), _registry(store))
+    components = await asyncio.gather(_temporal(gateway, store), _worker(gateway), _registry(store))
     named_components = components if caller.tenant is None else []  # what runs is for the operator
     named = tenant if caller.tenant is None else None
     try:
@@ -207,14 +208,16 @@ async def _troubled(
     return shown(failing), shown(stopped)
 
 
-async def _temporal(gateway: Gateway) -> Component:
+async def _temporal(gateway: Gateway, store: Store) -> Component:
+    waiting = 0
+    with suppress(RegistryUnavailable):
+        waiting = sum((await store.rows.inputs.count_overdue()).values())
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             await gateway.readiness.ping()
     except (Unavailable, TimeoutError):
-        text = "does not answer: new events are refused with 503 until it does. Accepted ones are not lost."
-        return Component("Temporal", False, text)
-    return Component("Temporal", True, "answers")
+        return Component("Temporal", False, f"does not answer: events are accepted and wait. {waiting} wait now.")
+    return Component("Temporal", True, f"answers; {waiting} events have no run yet" if waiting else "answers")
 
 
 async def _worker(gateway: Gateway) -> Component:

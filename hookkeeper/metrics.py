@@ -33,6 +33,7 @@ Limit = Literal[
     "forwards",  # of a tenant in an API process
     "posts",  # of events to an API process
     "backlog",
+    "not_started",  # events that wait for Temporal
     "schema_cost",
     "webhooks",  # of a tenant
     "portal_sessions",  # of a tenant
@@ -159,6 +160,11 @@ STATE: dict[Source, CollectorRegistry] = {source: CollectorRegistry() for source
 OLDEST_PENDING = Gauge(
     "hookkeeper_oldest_pending_seconds",
     "For how long the oldest delivery that only waits for a worker has been due; 0 without any",
+    registry=STATE["registry"],
+)
+EVENTS_NOT_STARTED = Gauge(
+    "hookkeeper_events_not_started",
+    "Events that were accepted some seconds ago and have no run, as while Temporal is away",
     registry=STATE["registry"],
 )
 DELIVERIES_WAITING = Gauge(

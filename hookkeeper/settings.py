@@ -153,6 +153,12 @@ class Settings(BaseSettings):
     max_backlog: int | None = Field(
         None, ge=1, description="Tasks that may wait for the workers; above it, new events are answered with 429"
     )
+    max_events_not_started: int = Field(
+        1_000_000,
+        ge=2,
+        description="Events that may wait for Temporal while it is away, half of them of one tenant; above it, new"
+        " events are answered with 429 for a tenant, and with 503 for all",
+    )
     max_webhooks_per_tenant: int = Field(200, ge=1, description="Maximum number of webhooks of one tenant")
     max_suppressions_per_tenant: int = Field(
         100_000,

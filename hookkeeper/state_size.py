@@ -24,6 +24,9 @@ RECEIPTS_BUDGET = 100
 TARGETS_BUDGET = 72 * 1024
 """Bytes of all targets together: a URL can be long."""
 
+STORED_BYTES = 16 * 1024
+"""Bytes of a delivery in its row, unless its latest attempt alone is larger."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Budget:
@@ -49,6 +52,21 @@ def truncated(deliveries: Collection[Delivery]) -> tuple[Delivery, ...]:
         target=TARGETS_BUDGET // count,
     )
     return tuple(_truncated(delivery, budget) for delivery in deliveries)
+
+
+def stored(delivery: Delivery) -> str:
+    """Return a delivery as JSON for its row, without its oldest attempts if it is large."""
+    text = delivery.model_dump_json(exclude_defaults=True)
+    while len(text) > STORED_BYTES and (half := len(delivery.attempts) // 2):
+        delivery = delivery.model_copy(
+            update={
+                "attempts": delivery.attempts[-half:],
+                "attempts_omitted": delivery.attempts_made - half,
+                "receipts": delivery.receipts[-half:],
+            }
+        )
+        text = delivery.model_dump_json(exclude_defaults=True)
+    return text
 
 
 def _truncated(delivery: Delivery, budget: _Budget) -> Delivery:

@@ -15,7 +15,8 @@ from timeouts import WAIT_TIMEOUT
 
 def acceptance(event: EventInput, shared_run: str | None) -> Acceptance:
     """Return what the row of an event of this run is made of."""
-    return Acceptance(first_report(event, first_state(event), shared_run=shared_run))
+    report = first_report(event, first_state(event), shared_run=shared_run)
+    return Acceptance(report, event.model_dump_json())
 
 
 async def share(instance: Instance, events: Sequence[EventInput], *, claimed: bool = True) -> SharedRun:

@@ -79,7 +79,12 @@ class Instance:
                 event["id"] = answer.headers["hookkeeper-event-id"]
                 answer = await self.http.post("/v1/events", json=event)
         assert answer.status_code in (200, 202), answer.text
+        await self.settled()
         return answer.json()  # type: ignore[no-any-return]
+
+    async def settled(self) -> None:
+        """Wait until the runs of all accepted events are started, or their starts have failed."""
+        await self.app.state.api.ingest.starts.settled()
 
     async def event(self, event_id: str) -> dict[str, Any]:
         """Show an event."""
@@ -105,6 +110,7 @@ class Instance:
 
     async def until_closed(self, event_id: str) -> dict[str, Any]:
         """Wait until the run, and each of its siblings, has ended, after all alerts were sent."""
+        await self.settled()
         part = 1
         async with asyncio.timeout(WAIT_TIMEOUT):
             async for _ in pauses():

@@ -58,7 +58,11 @@ async def deliver_an_event(folder: Path, inbox: Receiver) -> None:
     async with running_instance(await connected(), folder) as instance, instance.working():
         await instance.webhook(inbox.url)
         assert (await instance.until_final((await instance.send())["id"]))["status"] == "succeeded"
-        assert (await instance.http.get("/readyz")).json() == {"status": "ready", "workers": "running"}
+        assert (await instance.http.get("/readyz")).json() == {
+            "status": "ready",
+            "temporal": "running",
+            "workers": "running",
+        }
 
 
 async def test_an_event_is_delivered_with_an_api_key(

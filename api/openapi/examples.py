@@ -219,7 +219,7 @@ STATISTICS = statistics(
 
 SYSTEM = SystemView(
     as_of=ENDED,
-    deliveries=WaitingDeliveries(oldest_pending=0.4, held=12, retrying=3),
+    deliveries=WaitingDeliveries(oldest_pending=0.4, held=12, retrying=3, not_started=0),
     webhooks=WebhookCounts(new=3, healthy=84, degraded=1, failing=2, paused=1, disabled=4),
     backlog=Backlog(main=5, retry=3, bulk=0),
 )

@@ -75,9 +75,9 @@ async def post_event(
 ) -> Response:
     """Accept an event and start delivering it.
 
-    202 is sent only after Temporal has stored the run durably. Posting the same id with the same content again returns
-    the existing event (200, `duplicate: true`); with other content it is refused (409). An event that matches no
-    webhook is accepted too.
+    202 is sent once the event is committed in the registry, with all that starts its run. Posting the same id with the
+    same content again returns the existing event (200, `duplicate: true`); with other content it is refused (409). An
+    event that matches no webhook is accepted too.
 
     After a 503, the event may or may not have been accepted. The response contains its id, even if it was generated, in
     `event_id` of the problem and in the header `Hookkeeper-Event-Id`. Post the event again with that `id`.

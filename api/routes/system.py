@@ -33,20 +33,22 @@ async def healthz() -> dict[str, str]:
 @health_router.get(
     "/readyz",
     summary="Check readiness",
-    responses=_answers({"status": "ready", "workers": "running"}) | responses(503),
+    responses=_answers({"status": "ready", "temporal": "running", "workers": "running"}) | responses(503),
 )
 async def readyz(request: Request, gateway: GatewayDep, store: StoreDep) -> dict[str, str]:
-    """Answer 200 if Temporal and the registry are available, the namespace has Hookkeeper's search attributes and
-    belongs to this registry, Temporal has stored the latest events, and the process is not about to stop.
+    """Answer 200 if events can be accepted: the registry is available, the namespace is not known to lack Hookkeeper's
+    search attributes or to belong to another registry, and the process is not about to stop.
 
-    `workers` is `none` while no worker asks for tasks: events are accepted, and wait.
+    `temporal` is `away` while it does not answer, or has not stored the latest events: they wait for it. `workers` is
+    `none` while no worker asks for tasks, and `unknown` without Temporal.
     """
     if state_of(request).stopping.is_set():
         raise Unavailable("this process is about to stop")
-    _, _, has_worker = await asyncio.gather(gateway.readiness.ping(), store.ready(), gateway.readiness.has_worker())
-    await gateway.readiness.check_namespace()
-    gateway.readiness.check_starts()
-    return {"status": "ready", "workers": "running" if has_worker else "none"}
+    readiness = gateway.readiness
+    is_away, _, _ = await asyncio.gather(readiness.is_away(), store.ready(), readiness.check_namespace())
+    if is_away:
+        return {"status": "ready", "temporal": "away", "workers": "unknown"}
+    return {"status": "ready", "temporal": "running", "workers": "running" if await readiness.has_worker() else "none"}
 
 
 class WaitingDeliveries(ResponseModel):
@@ -54,8 +56,10 @@ class WaitingDeliveries(ResponseModel):
     """Seconds for which the oldest delivery that only waits for a worker has been due: since its event was accepted, or
     its `deliver_at`. 0 without any."""
     held: int
-    """At most 20,000 held and retrying deliveries are counted."""
+    """At most 20,000 held and retrying deliveries, and events that are not started, are counted."""
     retrying: int
+    not_started: int
+    """Events that were accepted some seconds ago and have no run: Temporal is away, or was."""
 
 
 class WebhookCounts(ResponseModel):

@@ -56,6 +56,7 @@ class AcceptedEvent(ResponseModel):
     """True if the event was accepted before. It is not delivered again."""
     workflow_id: str
     run_id: str
+    """Empty until the run has recorded its first step."""
     deliveries: list[DeliverySummary]
     links: EventLinks
 
@@ -139,7 +140,7 @@ class EventBase(ResponseModel):
     deliver_at: Time | None
     workflow_id: str
     run_id: str
-    """Empty in lists and streams, until the run has recorded its first step."""
+    """Empty until the run has recorded its first step, in lists and streams, and while there is no run."""
     links: EventLinks
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
@@ -18,7 +18,7 @@ from hookkeeper.cli.startup import CONNECT_TIMEOUT, begin, connect
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import STARTED_AFTER, Gateway
+from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.reindex import Reindex
 from hookkeeper.temporal.events.run_repair import RunRepair
 from hookkeeper.temporal.server import installation
@@ -103,23 +103,30 @@ async def _join(client: Client, store: Store, settings: Settings, *, replace: bo
 
 
 def run_adopt() -> None:
-    """Let the namespace belong to the registry."""
+    """Let the namespace belong to the registry, and start the open events that it has no runs of."""
     run(_adopt(begin()))
 
 
 async def _adopt(settings: Settings) -> None:
     client = await connect(settings)
+    repaired: int | None = None
     try:
         async with Store.connect(settings.database_url, settings.keyring) as store:
             if await store.is_new() or not await installation.join(
                 client, settings.task_queue, store.rows, replace=True
             ):
                 raise Failed("the registry has no tables, or old ones: run `hookkeeper migrate --registry-only`")
+            gateway = Gateway(client, settings.task_queue, store.rows)
+            async with until_stopped():
+                repaired = await RunRepair(client, gateway, store).repair(timedelta())
     except RegistryUnavailable as error:
         raise Failed(str(error)) from error
     except RPCError as error:
-        raise Failed(f"Temporal refused the change: {error.message}") from error
+        raise Failed(f"Temporal refused it: {error.message}") from error
     out.print(f"The namespace {client.namespace} belongs to this registry now. Restart API and workers.", markup=False)
+    if repaired is None:
+        raise Failed(f"interrupted before all open events were looked up: {CONTINUE}")
+    out.print(_of_repaired(repaired))
 
 
 async def _until(deadline: float, call: Callable[[], Awaitable[Result]], *errors: type[Exception]) -> Result:
@@ -233,7 +240,7 @@ async def _reindex(settings: Settings, since: datetime) -> None:
                 async with until_stopped():
                     added = await reindex.run(since)
                     gateway = Gateway(client, settings.task_queue, store.rows)
-                    repaired = await RunRepair(client, gateway, store).repair(STARTED_AFTER)
+                    repaired = await RunRepair(client, gateway, store).repair(timedelta())
     except (RegistryUnavailable, WrongRegistry) as error:
         raise Failed(str(error)) from error
     except RPCError as error:
@@ -241,10 +248,16 @@ async def _reindex(settings: Settings, since: datetime) -> None:
     if added is None:
         raise Failed(f"interrupted: {CONTINUE}")
     out.print(f"{added} {'event was' if added == 1 else 'events were'} missing or incomplete")
-    if repaired:
-        out.print(
-            f"{repaired} {'event was' if repaired == 1 else 'events were'} open, although the run has ended or is lost"
-        )
+    out.print(_of_repaired(repaired))
+
+
+def _of_repaired(events: int) -> str:
+    if not events:
+        return "All open events have runs."
+    return (
+        f"{events} open {'event' if events == 1 else 'events'} had no run: what was lost is started again,"
+        " what was terminated is cancelled."
+    )
 
 
 def _progress() -> Progress:

@@ -24,9 +24,10 @@ from hookkeeper.cli.startup import (
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
+from hookkeeper.temporal.events import run_repair
 from hookkeeper.temporal.server import installation, namespace
 from hookkeeper.temporal.server.connection import while_away
-from hookkeeper.temporal.server.error_translation import WrongRegistry
+from hookkeeper.temporal.server.error_translation import TemporalIsNew, WrongRegistry
 from hookkeeper.temporal.server.namespace import NamespaceNotReady, unusable
 from hookkeeper.temporal.server.readiness import CHECK_TIMEOUT, Readiness, polls
 from hookkeeper.temporal.workers import local as local_workers
@@ -116,7 +117,10 @@ async def working(client: Client, store: Store, settings: Settings, *, local: bo
 async def _prepare(client: Client, store: Store, settings: Settings) -> None:
     try:
         await local_workers.prepare(client, settings.retention)
-        await installation.check(client, settings.task_queue, store.rows)
+        try:
+            await installation.check(client, settings.task_queue, store.rows)
+        except TemporalIsNew:  # its file was removed: all open events are started again
+            await store.index.leases.forget(run_repair.LEASE_NAME)
         await installation.join(client, settings.task_queue, store.rows)
     except RegistryUnavailable:
         pass  # it is joined at the next start

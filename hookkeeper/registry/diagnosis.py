@@ -18,6 +18,7 @@ from hookkeeper.registry import migrations
 from hookkeeper.registry.database import (
     POOLED_STATEMENTS,
     POOLER_REMEDY,
+    Database,
     RegistryUnavailable,
     RegistryUnprepared,
     errors_translated,
@@ -25,6 +26,7 @@ from hookkeeper.registry.database import (
     without_transactions,
 )
 from hookkeeper.registry.encryption import has_prefix, is_encrypted, is_stale, key_of, keyring_of
+from hookkeeper.registry.index.event_inputs import EventInputs
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.store import Store
 
@@ -57,7 +59,7 @@ async def examine(engine: AsyncEngine, now: Callable[[], datetime]) -> list[Find
     found = await run_checks({"registry": checks.server})
     if not checks.answers:
         return found
-    both = {"registry schema": checks.schema, "keys in the registry": checks.keys}
+    both = {"registry schema": checks.schema, "keys in the registry": checks.keys, "events": checks.events}
     if engine.dialect.name != "postgresql":
         return found + await run_checks({"registry file": checks.file} | both)
     found += await run_checks({"registry pooler": checks.pooler})  # alone: it watches who gets which connection
@@ -103,6 +105,15 @@ class _Checks:
             text_ = f"it is at {revision}, of a newer release than this one, which knows {newest}"
             return warning(text_, "upgrade this process, unless it is a rollback")
         return well(f"at {revision}, the newest")
+
+    async def events(self) -> Sequence[Finding]:
+        try:
+            waiting = sum((await EventInputs(Database(self._engine)).count_overdue()).values())
+        except (RegistryUnavailable, DBAPIError):
+            return warning("they cannot be read yet: the schema is missing or old", MIGRATE)
+        if waiting:
+            return warning(f"{waiting} have no run yet: they wait for Temporal", "start Temporal, and an API process")
+        return well("all have runs")
 
     async def role(self) -> Sequence[Finding]:
         async with errors_translated(ANSWER_TIMEOUT), self._reads.connect() as connection:

@@ -45,11 +45,11 @@ class EncryptedText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Encrypt; NULL stays NULL."""
-        return None if value is None else _encrypt(value, self.purpose, keyring_of(dialect))
+        return None if value is None else encrypted(value, self.purpose, keyring_of(dialect))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         """Decrypt. Raises CipherError."""
-        return None if value is None else _decrypt(value, self.purpose, keyring_of(dialect))
+        return None if value is None else decrypted(value, self.purpose, keyring_of(dialect))
 
 
 class EncryptedJson(TypeDecorator[Any]):
@@ -69,12 +69,12 @@ class EncryptedJson(TypeDecorator[Any]):
         keyring = keyring_of(dialect)
         if dumped is None or keyring is None:
             return dumped
-        return _encrypt(json.dumps(dumped), self.purpose, keyring)
+        return encrypted(json.dumps(dumped), self.purpose, keyring)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Decrypt. Raises CipherError."""
         if isinstance(value, str):
-            value = json.loads(_decrypt(value, self.purpose, keyring_of(dialect)))
+            value = json.loads(decrypted(value, self.purpose, keyring_of(dialect)))
         return self.inner.process_result_value(value, dialect) if self.inner else value
 
 
@@ -99,14 +99,16 @@ def key_of(stored: str) -> str:
     return stored.lstrip('"').removeprefix(ENCRYPTED).partition(":")[0]
 
 
-def _encrypt(text: str, purpose: str, keyring: Keyring | None) -> str:
+def encrypted(text: str, purpose: str, keyring: Keyring | None) -> str:
+    """Return a text as a column stores it."""
     if keyring is None:
         return PLAIN + text if text.startswith((ENCRYPTED, PLAIN)) else text
     key_id, data = keyring.encrypt(text.encode(), purpose)
     return f"{ENCRYPTED}{key_id}:{b64encode(data).decode()}"
 
 
-def _decrypt(stored: str, purpose: str, keyring: Keyring | None) -> str:
+def decrypted(stored: str, purpose: str, keyring: Keyring | None) -> str:
+    """Return the text that a column has stored. Raises CipherError."""
     if not stored.startswith(ENCRYPTED):
         return stored.removeprefix(PLAIN)
     key_id, _, encoded = stored.removeprefix(ENCRYPTED).partition(":")

@@ -5,14 +5,13 @@ What comes while a transaction is under way goes together into the next one: one
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from hookkeeper import metrics
-from hookkeeper.messages.event import Acknowledgement, Channel, Delivery, DeliveryStatus, Reason
+from hookkeeper.messages.event import Acknowledgement, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import (
     CALL_TIMEOUT,
@@ -24,6 +23,7 @@ from hookkeeper.registry.database import (
 )
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.encryption import keyring_of
+from hookkeeper.registry.index.event_inputs import EventInputs
 from hookkeeper.registry.index.event_keys import KeyedEvent
 from hookkeeper.registry.index.lines import InLine, Lines
 from hookkeeper.registry.index.merge import IndexChanges, key_of
@@ -47,6 +47,21 @@ MAX_PER_TRANSACTION = 500
 
 MAX_NAMED_TENANTS = 10
 """Tenants with an event of the same id that are read."""
+
+
+class StoredDelivery(NamedTuple):
+    """A delivery as its row has it."""
+
+    part: int
+    """The number of the run that has it."""
+    id: str
+    status: DeliveryStatus
+    state: str | None
+    """A `Delivery` as JSON; None until a run has recorded it."""
+
+    def of(self, given: Delivery) -> Delivery:
+        """Return the delivery; `given` is what was accepted."""
+        return Delivery.model_validate_json(self.state) if self.state else given
 
 
 class _Answer(NamedTuple):
@@ -75,6 +90,7 @@ class EventRows:
         self._transactions = transactions
         self._keyring = keyring_of(database.dialect)
         self.lines = Lines(database, reads, transactions)
+        self.inputs = EventInputs(database)
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
         """Writes what waits."""
@@ -106,10 +122,6 @@ class EventRows:
     async def accept(self, new: Sequence[Acceptance]) -> dict[Key, AcceptedEvent]:
         """Add the rows of different events; return those of the events whose ids were accepted before."""
         return (await self._request(new, ())).earlier
-
-    async def add(self, new: Acceptance) -> None:
-        """Add the row of an event whose id was generated for it. Its run may have recorded a step already."""
-        await self._request((), [new.report], [new.keyed])
 
     async def write(self, reports: Sequence[RunReport], keyed: Sequence[KeyedEvent] = ()) -> list[InLine]:
         """Merge reports of runs into the rows; return the deliveries whose turn may have come by that.
@@ -165,16 +177,13 @@ class EventRows:
             part: int | None = await session.scalar(select(c.part).where(*is_of_event, c.id == delivery))
             return part
 
-    async def deliveries(self, event: AcceptedEvent) -> list[tuple[int, Delivery]]:
-        """Return the deliveries of an event as their rows have them, without attempts, each with the number of the run
-        that has it.
-        """
+    async def deliveries(self, event: AcceptedEvent) -> list[StoredDelivery]:
+        """Return the deliveries of an event as their rows have them."""
         c = deliveries.c
-        columns = (c.part, c.id, c.webhook_id, c.channel, c.status, c.reason, c.next_attempt_at, c.attempts)
         is_of_event = c.accepted_at == event.accepted_at, c.tenant == event.tenant, c.event_id == event.event_id
         async with self._database.read() as session:
-            rows = await session.execute(select(*columns).where(*is_of_event))
-            return [(part, _delivery(*values)) for part, *values in rows]
+            rows = await session.execute(select(c.part, c.id, c.status, c.state).where(*is_of_event))
+            return [StoredDelivery(*row) for row in rows]
 
     async def in_other_runs(self, keys: Iterable[Key], shared_run: str) -> dict[Key, AcceptedEvent]:
         """Return those of the events whose rows name another run than this shared one."""
@@ -236,26 +245,6 @@ class EventRows:
             keys = {key_of(report) for report in request.reports}
             if not request.answer.done():
                 request.answer.set_result(_Answer(earlier, [behind for key, behind in written.behind if key in keys]))
-
-
-def _delivery(
-    id_: str,
-    webhook_id: str,
-    channel: Channel,
-    status: DeliveryStatus,
-    reason: Reason | None,
-    at: datetime | None,
-    n: int,
-) -> Delivery:
-    return Delivery(
-        id=id_,
-        webhook_id=webhook_id,
-        channel=channel,
-        status=status,
-        reason=reason,
-        next_attempt_at=at,
-        attempts_omitted=n,
-    )
 
 
 def _observe(changes: IndexChanges) -> None:

@@ -1,4 +1,4 @@
-"""Accept an event: check it, find the webhooks that want it, start its run. Once `accept` returns, Temporal has it."""
+"""Accept an event: check it, find the webhooks that want it, commit its row. Its run is started afterwards."""
 
 import asyncio
 from asyncio import Future
@@ -27,6 +27,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
 from hookkeeper.registry.tenants import TenantDeleted
 from hookkeeper.sandbox.pool import Sandbox
+from hookkeeper.services.backlog import Backlog
 from hookkeeper.services.errors import Invalid, NotFound, NotKnown, TenantSuspended, TooLarge
 from hookkeeper.services.event_starts import EventStarts
 from hookkeeper.services.new_event import NewEvent, digest
@@ -36,7 +37,7 @@ from hookkeeper.services.start_queue import Expected, NewRun
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.own_runs import EventSnapshot
-from hookkeeper.temporal.server.error_translation import RequestTooLarge, Unavailable
+from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.ingest")
@@ -44,6 +45,8 @@ ACCEPT_TIMEOUT = 4.8
 """Seconds. Within five, a client knows whether its event is in Temporal."""
 MAX_TARGETS = 1000
 """Targets of an event: Temporal takes no more than 2 MB to start a run, and what is shown of it stays under 512 KiB."""
+MAX_RUN_BYTES = 2 * 1024 * 1024 - 16 * 1024
+"""Bytes of an event with its deliveries: Temporal takes no more than 2 MiB to start a run."""
 MAX_RESERVED = 10
 """Webhooks that hang for which accepting an event reserves times."""
 MAX_CLOCK_SKEW = timedelta(minutes=1)
@@ -73,11 +76,12 @@ class EventIngest:
         self._store = store
         self._sandbox = sandbox
         self._rates = RateLimits()
-        self._starts = EventStarts(gateway, store.rows, settings.max_events_per_run)
+        self.starts = EventStarts(gateway, store.rows, settings.max_events_per_run)
+        self.backlog = Backlog(settings.max_events_not_started)
 
     async def aclose(self) -> None:
-        """Stop what goes on without a request."""
-        await self._starts.aclose()
+        """Stop the starts of runs that are under way: they are repeated from rows."""
+        await self.starts.aclose()
 
     async def accept(
         self,
@@ -102,10 +106,11 @@ class EventIngest:
         async with _in_time():
             if only_known and not (event.id and await self._store.rows.find(event.tenant, event.id)):
                 raise NotKnown("No event with this id was accepted before.")
+            self.backlog.check(event.tenant)
             try:
                 return await self._accept(event, event_id, size, in_batch, may_share, makes_tenant)
             except (Invalid, TenantSuspended):  # it may have been valid when it was accepted
-                if event.id and (known := await self._gateway.known(event.tenant, event.id, digest(event))):
+                if event.id and (known := await self.starts.known(event.tenant, event.id, digest(event))):
                     metrics.count_accepted(duplicate=True)
                     return known
                 raise
@@ -120,7 +125,7 @@ class EventIngest:
         run = self._input(event, event_id, utc_now(), tuple(deliveries_of(webhook, manual=True)), only_to=webhook.id)
         async with _in_time():
             search_keys = await self._check_rules(event, is_test=True)
-            return await self._start(NewRun(run, size, has_own_id=True, search_keys=search_keys))
+            return await self._start(_new_run(run, size, search_keys=search_keys))
 
     async def check(self, event: NewEvent) -> None:
         """Raise what `accept` does for an event that would be refused if it came now."""
@@ -150,10 +155,9 @@ class EventIngest:
             await asyncio.wait([in_batch.earlier])
         is_due = event.deliver_at is None
         slots = await self._slots(webhooks, now) if is_due else {}
-        run = NewRun(
+        run = _new_run(
             self._input(event, event_id, now, deliveries_to(webhooks, order_keys, slots, is_due=is_due)),
             size,
-            has_own_id=event.id is not None,
             expected=_expected(webhooks, now),
             search_keys=search_keys,
         )
@@ -166,11 +170,8 @@ class EventIngest:
         return started
 
     async def _start(self, run: NewRun, *, may_share: bool = False) -> EventSnapshot:
-        try:
-            started = await self._starts.start(run, may_share=may_share)
-        except RequestTooLarge:
-            deliveries = len(run.event.deliveries)
-            raise TooLarge(f"The event, with its {deliveries} deliveries, is larger than Temporal accepts.") from None
+        self._gateway.readiness.check_registry()
+        started = await self.starts.accept(run, may_share=may_share)
         metrics.count_accepted(duplicate=started.duplicate)
         return started
 
@@ -298,6 +299,15 @@ async def _in_time() -> AsyncIterator[None]:
                 yield
     except TimeoutError:
         raise Unavailable("the registry and Temporal together took too long") from None
+
+
+def _new_run(event: EventInput, size: int, expected: Expected = "quick", search_keys: tuple[Key, ...] = ()) -> NewRun:
+    """Return what is to be started. Raises TooLarge."""
+    stored = event.model_dump_json(exclude_defaults=True)
+    if len(stored.encode()) > MAX_RUN_BYTES:
+        deliveries = len(event.deliveries)
+        raise TooLarge(f"The event, with its {deliveries} deliveries, is larger than Temporal accepts.")
+    return NewRun(event, stored, size, expected, search_keys)
 
 
 def deliveries_to(

@@ -1,17 +1,18 @@
-"""Start events that may share a run: one alone has its own run at once; those that come meanwhile share the next."""
+"""Accept events that may share a run, in groups: one alone has its own; those that come meanwhile share the next."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from hookkeeper import ids
+from hookkeeper.asyncio_tasks import stop
 from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.registry.index.writing import Key
+from hookkeeper.registry.index.writing import AcceptedEvent, Key
 from hookkeeper.services.start_limit import RecentTenants, StartLimit
 from hookkeeper.services.start_queue import NewRun, StartQueue
+from hookkeeper.services.starting import starting
 from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.events.own_runs import EventSnapshot
-from hookkeeper.temporal.events.run_state import unstarted_state
-from hookkeeper.temporal.server.error_translation import Conflict, NamespaceUnprepared, RequestTooLarge
 
 MAX_CONCURRENT_GROUPS = 3
 MAX_CONCURRENT_EVENTS = 1000
@@ -25,32 +26,61 @@ TIMER_RESOLUTION = 0.001
 SLOW_START = 0.1
 """Seconds. While a start is under way, another one begins with as many events as can share a run, or after this time.
 The fewer starts, the more events share each."""
+STUCK = 0.5
+"""Seconds for a start, after which Temporal is away: until a start succeeds, none is waited for."""
+AWAY_PACE = 1 / 30
+"""Seconds between two groups while Temporal is away: they are committed only, and nobody should wait for long."""
+MAX_STARTS = 20
+"""Starts of a process that are under way while Temporal is away. Further events are started from their rows."""
+
+
+class Answer(NamedTuple):
+    """What became of an event: the shared run that it is in, and the event that was accepted with its id before."""
+
+    shared_run: str | None
+    earlier: AcceptedEvent | None
 
 
 class SharedStarts:
-    """Starts events in groups. A group's start goes on for as long as the request of one of its events."""
+    """Commits the rows of a group together, and starts its run afterwards."""
 
-    def __init__(self, gateway: Gateway, rows: EventRows, max_events_per_run: int, active: RecentTenants) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        rows: EventRows,
+        max_events_per_run: int,
+        active: RecentTenants,
+        start_own: Callable[[NewRun], Awaitable[bool]],
+    ) -> None:
         self._gateway = gateway
         self._rows = rows
+        self._start_own = start_own
         self._queue = StartQueue(max_events_per_run)
         self.limit = StartLimit(MAX_CONCURRENT_EVENTS, active, only_in_trouble=True)
-        self._answers: dict[NewRun, asyncio.Future[EventSnapshot | None]] = {}
-        """Those of all events that wait, or are being started, for as long as their requests."""
-        self._known: dict[Key, asyncio.Future[EventSnapshot | None]] = {}
-        self._groups: dict[asyncio.Task[None], list[NewRun]] = {}
+        self._answers: dict[NewRun, asyncio.Future[Answer]] = {}
+        """Those of all events that wait, or are being accepted, for as long as their requests."""
+        self._known: dict[Key, asyncio.Future[Answer]] = {}
+        self._groups: set[asyncio.Task[None]] = set()
+        """Groups that are being accepted, or whose starts are waited for."""
+        self._starts: set[asyncio.Task[bool]] = set()
+        self._is_away = False
         self._latest_start = float("-inf")
-        self._starting: dict[str, asyncio.Task[None]] = {}
-        """The groups whose shared runs are being started, by the ids of these."""
 
-    async def start(self, run: NewRun) -> EventSnapshot | None:
-        """Start the event, alone or with others that wait; None if its id was accepted before, or a run with others
-        would be too large.
-        """
+    async def aclose(self) -> None:
+        """Stop the starts that are under way."""
+        await asyncio.gather(*map(stop, self.tasks))
+
+    @property
+    def tasks(self) -> set[asyncio.Task[Any]]:
+        """What is under way."""
+        return {*self._groups, *self._starts}
+
+    async def accept(self, run: NewRun) -> Answer | None:
+        """Accept the event, alone or with others that wait; None if one with its id is being accepted."""
         if (same := self._known.get(run.key)) is not None:
             await asyncio.wait([same])
             return None
-        answer: asyncio.Future[EventSnapshot | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._known[run.key] = self._answers[run] = answer
         try:
             async with self.limit.slot(run.event.tenant, run.activities):
@@ -60,15 +90,9 @@ class SharedStarts:
         except asyncio.CancelledError:
             answer.cancel()
             self._queue.remove(run)
-            self._stop_abandoned()
             raise
         finally:
             del self._known[run.key], self._answers[run]
-
-    async def wait_for_start(self, shared_run: str) -> None:
-        """Wait while this process is starting the shared run."""
-        if (group := self._starting.get(shared_run)) is not None:
-            await asyncio.wait([group])
 
     def _start_groups(self) -> None:
         loop = asyncio.get_running_loop()
@@ -77,94 +101,67 @@ class SharedStarts:
             if not group:
                 return
             self._latest_start = loop.time()
-            for seconds in (PACE, SLOW_START):
+            for seconds in (AWAY_PACE, PACE, SLOW_START):
                 loop.call_later(seconds, self._start_groups)
-            shared_run = ids.shared_run_id() if len(group) > 1 else None
-            task = asyncio.create_task(self._start_group(group, shared_run))
-            self._groups[task] = group
-            if shared_run is not None:
-                self._starting[shared_run] = task
-            task.add_done_callback(self._end_group)
+            task = asyncio.create_task(self._start_group(group, ids.shared_run_id() if len(group) > 1 else None))
+            self._groups.add(task)
+            task.add_done_callback(partial(self._end_group, group))
 
     def _may_start(self, now: float) -> bool:
         """Return whether a start may begin: an event that comes alone starts at once."""
-        wait = SLOW_START if self._groups else PACE
-        is_due = self._queue.is_full or now - self._latest_start >= wait - TIMER_RESOLUTION
-        return is_due and len(self._groups) < MAX_CONCURRENT_GROUPS
+        is_due = self._queue.is_full or now - self._latest_start >= self._wait - TIMER_RESOLUTION
+        return is_due and (self._is_away or len(self._groups) < MAX_CONCURRENT_GROUPS)
 
-    def _end_group(self, task: asyncio.Task[None]) -> None:
-        self._queue.end(self._groups.pop(task))
-        self._starting = {run: group for run, group in self._starting.items() if group is not task}
+    @property
+    def _wait(self) -> float:
+        if self._is_away:
+            return AWAY_PACE
+        return SLOW_START if self._groups else PACE
+
+    def _end_group(self, group: Sequence[NewRun], task: asyncio.Task[None]) -> None:
+        self._groups.discard(task)
+        self._queue.end(group)
         self._start_groups()
 
-    def _stop_abandoned(self) -> None:
-        """Cancel the starts whose requests have all ended. They may have taken effect."""
-        for task, group in self._groups.items():
-            if not any(self._is_awaited(run) for run in group):
-                task.cancel()
-
-    def _is_awaited(self, run: NewRun) -> bool:
-        """Return whether a request waits for the answer."""
-        return run in self._answers and not self._answers[run].done()
-
-    def _resolve(self, run: NewRun, started: EventSnapshot | None) -> None:
-        if self._is_awaited(run):
-            self._answers[run].set_result(started)
+    def _resolve(self, run: NewRun, answer: Answer) -> None:
+        if run in self._answers and not self._answers[run].done():
+            self._answers[run].set_result(answer)
 
     async def _start_group(self, group: Sequence[NewRun], shared_run: str | None) -> None:
+        acceptances = [run.acceptance(shared_run) for run in group]
         try:
-            if shared_run is None and not group[0].has_own_id:
-                self._resolve(group[0], await self._start_generated(group[0]))
-                return
-            earlier = await self._rows.accept([run.acceptance(shared_run) for run in group])
-            for run in group:
-                if run.key in earlier:
-                    self._resolve(run, None)
-            new = [run for run in group if run.key not in earlier]
-            if shared_run is None:
-                for run in new:
-                    with self.limit.timed():
-                        self._resolve(run, await start_own(self._gateway, self._rows, run, is_new=not run.earlier))
-            elif new:
-                await self._start_shared(new, shared_run)
+            earlier = await self._rows.accept(acceptances)
         except Exception as error:  # noqa: BLE001 - each request raises it
             for run in group:
-                if self._is_awaited(run):
+                if run in self._answers and not self._answers[run].done():
                     self._answers[run].set_exception(error)
+            return
+        known = {each.key for each in acceptances if each.key in earlier and earlier[each.key] != each.row}
+        for run in group:
+            self._resolve(run, Answer(shared_run, earlier[run.key] if run.key in known else None))
+        new = [run for run in group if run.key not in known]
+        if new and len(self._starts) < MAX_STARTS:
+            await self._start(new, shared_run)
 
-    async def _start_generated(self, run: NewRun) -> EventSnapshot:
-        """Start an event whose id was generated for it. No other start has the id, so its row need not come first.
-
-        If the row fails, the run may exist without it. So the event may not share a run when it comes again.
-        """
-        with self.limit.timed():
-            started, _ = await asyncio.gather(self._gateway.start(run.event), self._rows.add(run.acceptance(None)))
-        return started
-
-    async def _start_shared(self, group: Sequence[NewRun], shared_run: str) -> None:
-        run_id = None
+    async def _start(self, group: Sequence[NewRun], shared_run: str | None) -> None:
+        """Start the run of a group, and wait for it unless Temporal is away."""
+        start = asyncio.create_task(self._start_run(group, shared_run))
+        self._starts.add(start)
+        start.add_done_callback(self._starts.discard)
+        if self._is_away:
+            return
         try:
-            with self.limit.timed(len(group)):
-                run_id = await self._gateway.start_shared(shared_run, [run.event for run in group])
-        except RequestTooLarge:
-            await self._rows.move([run.key for run in group], shared_run, None)
-        for run in group:  # without a run, it is too large, or another process has blocked its id
-            started = run_id and EventSnapshot(shared_run, run_id, 1, run.event, unstarted_state(run.event))
-            self._resolve(run, started or None)
+            async with asyncio.timeout(STUCK):
+                self._is_away = not await asyncio.shield(start)
+        except TimeoutError:
+            self._is_away = True
 
-
-async def start_own(gateway: Gateway, rows: EventRows, run: NewRun, *, is_new: bool) -> EventSnapshot:
-    """Start the event's own run.
-
-    If Temporal has a run of the id that the registry has lost, a new row (`is_new`) is removed: it is not of that run.
-    So is the row, with its places in lines, if Temporal takes no such run.
-    """
-    try:
-        started = await gateway.start(run.event)
-    except (Conflict, RequestTooLarge, NamespaceUnprepared) as error:
-        if is_new or not isinstance(error, Conflict):
-            await rows.remove(*run.key)
-        raise
-    if is_new and started.duplicate and started.event.accepted_at != run.event.accepted_at:
-        await rows.remove(*run.key)
-    return started
+    async def _start_run(self, group: Sequence[NewRun], shared_run: str | None) -> bool:
+        """Return whether Temporal has stored the run."""
+        if shared_run is None:
+            is_stored = await self._start_own(group[0])
+        else:
+            start = self._gateway.start_shared(shared_run, [run.event for run in group])
+            is_stored = await starting(start, len(group), self.limit)
+        self._is_away = self._is_away and not is_stored
+        return is_stored

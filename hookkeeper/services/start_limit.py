@@ -1,8 +1,8 @@
 """How many events a tenant may be starting at once: while Temporal is slow, a busy tenant would delay others there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from time import monotonic
 
 from cachetools import TTLCache
@@ -76,17 +76,11 @@ class StartLimit:
         """Note that a tenant posts an event with a webhook that fails or is slow."""
         self._in_trouble.add(tenant)
 
-    @contextmanager
-    def timed(self, events: int = 1) -> Iterator[None]:
-        """Adjust the limit to the duration of the block, in which Temporal starts a run of `events` events."""
-        begin = monotonic()
-        try:
-            yield
-        finally:
-            seconds = monotonic() - begin
-            for _ in range(events):
-                self._adaptive.record(seconds)
-            self._set()
+    def note_start(self, seconds: float, events: int = 1) -> None:
+        """Adjust the limit to the time that Temporal took to start a run of `events` events."""
+        for _ in range(events):
+            self._adaptive.record(seconds)
+        self._set()
 
     def _rest(self, tenant: str, begin: float, activities: int) -> float:
         """Return for how many seconds a slot is not to be used again."""

@@ -2,16 +2,15 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from hookkeeper.content.search_terms import Key as SearchKey
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.partition import PART
-from hookkeeper.registry.index.writing import Acceptance, AcceptedEvent, Key
+from hookkeeper.registry.index.writing import Acceptance, Key
 from hookkeeper.search_attributes import ID_FRAME_BYTES, LIST_FRAME_BYTES, LISTED_BYTES
-from hookkeeper.services.new_event import is_generated
 from hookkeeper.temporal.events.run_state import unstarted_state
 
 MAX_SHARED_BYTES = 512 * 1024
@@ -39,14 +38,12 @@ class NewRun:
     """An event that is to be started."""
 
     event: EventInput
+    input: str
+    """The event as JSON, as its row keeps it."""
     size: int
     """Bytes of the event as it was posted."""
-    has_own_id: bool
-    """The client gave the event's id, so the event may have been accepted before."""
     expected: Expected = "quick"
     """What its first attempts can be expected to be."""
-    earlier: AcceptedEvent | None = None
-    """What its row was that names a run which does not have it: this start replaces it."""
     search_keys: tuple[SearchKey, ...] = ()
     """What its data can be searched by."""
     has_place: Callable[[], None] = lambda: None
@@ -55,10 +52,6 @@ class NewRun:
     @property
     def key(self) -> Key:
         return self.event.tenant, self.event.id
-
-    def instead_of(self, earlier: AcceptedEvent) -> "NewRun":
-        """Return the run of the event that was accepted earlier, in place of the one that its row names."""
-        return replace(self, event=self.event.model_copy(update={"accepted_at": earlier.accepted_at}), earlier=earlier)
 
     @property
     def lane(self) -> Lane:
@@ -71,25 +64,15 @@ class NewRun:
 
     def acceptance(self, shared_run: str | None) -> Acceptance:
         """Return what its row is made of, if it is to be in this run."""
-        state = unstarted_state(self.event)
-        return Acceptance(first_report(self.event, state, shared_run=shared_run), self.earlier, self.search_keys)
+        report = first_report(self.event, unstarted_state(self.event), shared_run=shared_run)
+        return Acceptance(report, self.input, self.search_keys)
 
     def is_plain(self) -> bool:
-        """Return whether the event may share a run: it is small, and nothing delays its first attempts.
-
-        A generated id that comes again may have a run of its own already, without a row.
-        """
+        """Return whether the event may share a run: it is small, and nothing delays its first attempts."""
         event = self.event
-        if self.has_own_id and is_generated(event.id):
-            return False
         if event.deliver_at or self.size > MAX_EVENT_BYTES or len(event.deliveries) > PART:
             return False
         return all(map(_is_plain, event.deliveries))
-
-    @property
-    def is_ordered(self) -> bool:
-        """A delivery takes its place in a line before the run is started, which asks for it."""
-        return any(delivery.line for delivery in self.event.deliveries)
 
     @property
     def activities(self) -> int:

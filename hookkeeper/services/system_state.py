@@ -81,6 +81,7 @@ class SystemState:
         webhooks: dict[str, int] = {state: counts.get(state, 0) for state in metrics.WEBHOOK_STATES}
         self._snapshot = replace(self._snapshot, deliveries=index, webhooks=webhooks)
         metrics.OLDEST_PENDING.set(index.oldest_pending)
+        metrics.EVENTS_NOT_STARTED.set(index.not_started)
         metrics.DELIVERIES_WAITING.labels("held").set(index.held)
         metrics.DELIVERIES_WAITING.labels("retrying").set(index.retrying)
         for state, count in webhooks.items():

@@ -133,7 +133,11 @@ async def test_without_metrics_their_path_names_the_setting(instance: Instance) 
 
 async def test_health_and_readiness_need_no_key(idle_instance: Instance) -> None:
     assert (await idle_instance.http.get("/healthz")).json() == {"status": "ok", "version": VERSION}
-    assert (await idle_instance.http.get("/readyz")).json() == {"status": "ready", "workers": "none"}
+    assert (await idle_instance.http.get("/readyz")).json() == {
+        "status": "ready",
+        "temporal": "running",
+        "workers": "none",
+    }
 
 
 async def test_an_api_without_an_admin_key_cannot_be_made(instance: Instance) -> None:

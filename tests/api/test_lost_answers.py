@@ -1,27 +1,21 @@
-"""The answer of a start is lost: the client learns the id, and repeats without a second event."""
+"""An answer of Temporal is lost: what was asked is done once. A 503 names the id for another try."""
 
 import asyncio
-import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
-import uvicorn
 from problems import problem
 from temporalio.client import Client
 
-import hookkeeper.cli.client
 from hookkeeper import temporal_names
-from hookkeeper.cli.client import Api
 from hookkeeper.temporal.schedules.client import Schedules
 from hookkeeper.temporal.server import error_translation
 from hookkeeper.temporal.server.data_converter import data_converter
-from instances import KEY, Instance, running_instance
+from instances import Instance, running_instance
 from receivers import Receiver
 from schedules import forgotten_at_last
 
@@ -112,76 +106,23 @@ async def post_again(instance: Instance, path: str, body: dict[str, Any], **quer
     return answer
 
 
-async def test_a_503_names_the_id_of_its_event(
+async def test_an_event_whose_start_has_no_answer_is_accepted_and_sent_once(
     instance: Instance, temporal: Client, proxy: MutingProxy, inbox: Receiver
 ) -> None:
-    await instance.webhook(inbox.url)
-    event = {"type": "order.paid", "tenant": instance.tenant, "data": {"n": 1}}
+    webhook = await instance.webhook(inbox.url)
+    event = {"type": "order.paid", "tenant": instance.tenant, "id": "e", "data": {"n": 1}}
+    test = f"/v1/webhooks/{webhook['id']}/test"
     with proxy.dropping_answers():
-        lost = await instance.http.post("/v1/events", json=event)
-        document = problem(lost, 503)
-    event_id = document["event_id"]
-    assert lost.headers["hookkeeper-event-id"] == event_id
-    assert event_id in document["detail"]
-    await until_started(temporal, instance, 1)  # the start came through: only its answer is lost
-
-    again = await post_again(instance, "/v1/events", event | {"id": event_id})
-    assert (again.status_code, again.json()["duplicate"]) == (200, True)
-    assert again.headers["hookkeeper-event-id"] == event_id
+        assert (await instance.http.post("/v1/events", json=event)).status_code == 202
+        assert (await instance.http.post(test, json={"id": "test"})).status_code == 202
+        await until_started(temporal, instance, 2)  # the starts came through: only their answers are lost
+    assert (await instance.http.post("/v1/events", json=event)).status_code == 200
+    assert (await instance.http.post(test, json={"id": "test"})).status_code == 200
     async with instance.working():
-        await instance.until_final(event_id)
-    assert [request.webhook_id for request in inbox.requests] == [event_id]
-    assert await runs_of(temporal, instance) == 1
-
-
-async def test_a_503_in_a_batch_names_the_id_of_each_event(
-    instance: Instance, temporal: Client, proxy: MutingProxy
-) -> None:
-    """More events than are started at once, so that some are not tried at all: they have ids of their own too."""
-    events = [{"type": "order.paid", "tenant": instance.tenant, "data": {"n": n}} for n in range(150)]
-    with proxy.dropping_answers():
-        items = (await instance.http.post("/v1/events/batch", json={"events": events})).json()["items"]
-    assert {item["status"] for item in items} == {503}
-    event_ids = [item["problem"]["event_id"] for item in items]
-    assert len(set(event_ids)) == 150
-    body = {"events": [event | {"id": event_id} for event, event_id in zip(events, event_ids, strict=True)]}
-
-    async def post_all() -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = (await instance.http.post("/v1/events/batch", json=body)).json()["items"]
-        return items
-
-    async with asyncio.timeout(60):
-        while 503 in {item["status"] for item in await post_all()}:
-            await asyncio.sleep(0.1)
-    again = await post_all()
-    assert [item["status"] for item in again] == [200] * 150
-    runs = len({item["event"]["run_id"] for item in again})
-    await until_started(temporal, instance, runs)
-    assert await runs_of(temporal, instance) == runs, "each event is in one of them only"
-
-
-async def test_a_503_of_a_test_event_names_its_id(
-    instance: Instance, temporal: Client, proxy: MutingProxy, inbox: Receiver
-) -> None:
-    webhook, other = await instance.webhook(inbox.url), await instance.webhook(inbox.url)
-    path = f"/v1/webhooks/{webhook['id']}/test"
-    with proxy.dropping_answers():
-        lost = await instance.http.post(path, json={"data": {"n": 1}})
-        document = problem(lost, 503)
-    event_id = document["event_id"]
-    assert lost.headers["hookkeeper-event-id"] == event_id
-    assert event_id in document["detail"]
-    await until_started(temporal, instance, 1)
-
-    again = await post_again(instance, path, {"data": {"n": 1}, "id": event_id})
-    assert (again.status_code, again.json()["id"], again.json()["duplicate"]) == (200, event_id, True)
-    assert again.headers["hookkeeper-event-id"] == event_id
-    async with instance.working():
-        await instance.until_final(event_id)
-    assert [request.webhook_id for request in inbox.requests] == [event_id]
-    assert await runs_of(temporal, instance) == 1
-    elsewhere = await instance.http.post(f"/v1/webhooks/{other['id']}/test", json={"data": {"n": 1}, "id": event_id})
-    assert problem(elsewhere, 409)["event_id"] == event_id, "the id belongs to the test of another webhook"
+        for event_id in ("e", "test"):
+            await instance.until_final(event_id)
+    assert sorted(request.webhook_id for request in inbox.requests) == ["e", "test"]
+    assert await runs_of(temporal, instance) == 2
 
 
 async def test_a_503_of_a_trigger_names_the_id_of_its_event(
@@ -267,41 +208,3 @@ async def test_every_response_names_the_id_of_its_event(instance: Instance) -> N
     refused = await http.post("/v1/events", json=event | {"id": "late", "deliver_at": "2001-01-01T00:00:00Z"})
     assert problem(refused, 422, "deliver_at")["event_id"] == refused.headers["hookkeeper-event-id"] == "late"
     assert "event_id" not in (await http.get("/v1/webhooks/wh_none")).json()
-
-
-async def test_the_command_line_repeats_a_post_as_the_same_event(
-    instance: Instance, temporal: Client, proxy: MutingProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The client's first post is answered 503 after it has come through; its second finds the event."""
-    is_refused, is_mended = threading.Event(), threading.Event()
-
-    def wait(_: float) -> None:
-        """Replace the wait before the next post."""
-        is_refused.set()
-        is_mended.wait(60)
-        time.sleep(1)
-
-    monkeypatch.setattr(hookkeeper.cli.client, "time", SimpleNamespace(sleep=wait))
-    config = uvicorn.Config(instance.app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    try:
-        async with asyncio.timeout(60):
-            while not server.started:
-                await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        client = Api(f"http://127.0.0.1:{port}", KEY)
-        with proxy.dropping_answers():
-            sending = asyncio.create_task(
-                asyncio.to_thread(client.send_event, {"type": "order.paid", "tenant": instance.tenant, "data": {}})
-            )
-            assert await asyncio.to_thread(is_refused.wait, 60)
-            await until_started(temporal, instance, 1)
-        is_mended.set()
-        accepted = await sending
-        client.close()
-    finally:
-        server.should_exit = True
-        await serving
-    assert accepted["duplicate"] is True
-    assert await runs_of(temporal, instance) == 1

@@ -265,6 +265,7 @@ async def test_an_outdated_erasure_restores_no_erased_event(instance: Instance) 
         await until_gone(instance, erased)
     for deleted in (run.handle.id, f"{run.handle.id}.1"):
         await until_deleted(instance, deleted)
+    await instance.store.rows.remove(instance.tenant, "e2")
     await instance.gateway.erasure.delete(late)
     for erased in ("e0", "e1", "e2"):
         await until_gone(instance, erased)

@@ -12,17 +12,12 @@ from problems import problem
 from temporalio.client import Client
 
 from activities import health
-from claimed_runs import acceptance
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.services import event_starts, ingest
-from hookkeeper.services.new_event import NewEvent, digest
+from hookkeeper.services import ingest
 from hookkeeper.temporal.server.error_translation import Unavailable
-from hookkeeper.times import utc_now
 from instances import Instance, another_process, running_instance
 from receivers import Receiver
-from shared_runs import event_to
 from timeouts import WAIT_TIMEOUT
 
 SHARING = 5
@@ -51,23 +46,9 @@ async def post_together(instance: Instance, event_ids: Sequence[str], **fields: 
     return answers[1:]
 
 
-def run_ids(answers: Sequence[httpx.Response]) -> set[str]:
+def runs_of(answers: Sequence[httpx.Response]) -> set[str]:
     assert {answer.status_code for answer in answers} <= {200, 202}, [answer.text for answer in answers]
-    return {answer.json()["run_id"] for answer in answers}
-
-
-def shared_event(instance: Instance, event_id: str, age: timedelta = timedelta()) -> EventInput:
-    """Return an event without webhooks as another process would accept it, so long ago."""
-    event, at = NewEvent(type="order.paid", tenant=instance.tenant, id=event_id), utc_now() - age
-    return EventInput(
-        id=event_id,
-        type=event.type,
-        tenant=event.tenant,
-        timestamp=at,
-        data=event.data,
-        digest=digest(event),
-        accepted_at=at,
-    )
+    return {answer.json()["workflow_id"] for answer in answers}
 
 
 @pytest.fixture(autouse=True)
@@ -87,8 +68,7 @@ async def test_many_events_at_once_share_few_runs(instance: Instance, inbox: Rec
         *(post_until_accepted(instance, id_, tenant=tenant, data={"n": id_}) for tenant, id_ in posted)
     )
     assert [answer.json()["id"] for answer in answers] == [id_ for _, id_ in posted]
-    assert len(run_ids(answers)) <= 30
-    assert len({answer.json()["workflow_id"] for answer in answers}) == len(run_ids(answers))
+    assert len(runs_of(answers)) <= 30
     requests = await inbox.got(300)
     assert sorted(request.webhook_id for request in requests) == sorted(id_ for _, id_ in posted)
     for tenant, event_id in (posted[0], posted[150], posted[299]):
@@ -105,7 +85,7 @@ async def test_many_events_at_once_share_few_runs(instance: Instance, inbox: Rec
         *(post_until_accepted(instance, f"e{n}", tenant=tenants[n % 3], data={"n": f"e{n}"}) for n in repeated)
     )
     assert {answer.status_code for answer in again} == {200}
-    assert [answer.json()["run_id"] for answer in again] == [answers[n].json()["run_id"] for n in repeated]
+    assert [answer.json()["workflow_id"] for answer in again] == [answers[n].json()["workflow_id"] for n in repeated]
     conflicting = await post(instance, "e150", tenant=tenants[0])
     problem(conflicting, 409)
     assert len(inbox.requests) == 300
@@ -131,7 +111,7 @@ async def test_events_that_come_one_after_another_share_runs(instance: Instance,
         return await post(instance, f"e{number}")
 
     answers = await asyncio.gather(*map(post_later, range(40)))
-    assert len(run_ids(answers)) <= 10, "a start each fifteenth of a second, for 0.4 s, and one or two more"
+    assert len(runs_of(answers)) <= 10, "a start each fifteenth of a second, for 0.4 s, and one or two more"
     for number in range(40):
         await instance.until_final(f"e{number}")
     assert len(inbox.requests) == 40
@@ -158,7 +138,7 @@ async def test_an_event_that_is_not_plain_has_a_run_of_its_own(
     if not enabled:
         await idle_instance.http.patch(f"/v1/webhooks/{made['id']}", json={"enabled": False})
     answers = await post_together(idle_instance, [f"e{n}" for n in range(8)], **event)
-    assert len(run_ids(answers)) == 8
+    assert len(runs_of(answers)) == 8
 
 
 async def test_events_with_a_slow_webhook_share_runs_of_their_own(instance: Instance, inbox: Receiver) -> None:
@@ -174,8 +154,8 @@ async def test_events_with_a_slow_webhook_share_runs_of_their_own(instance: Inst
             await asyncio.sleep(0.05)
     names = [f"e{n}" for n in range(20)]
     slow, quick = await asyncio.gather(post_together(instance, names), post_together(instance, names, tenant=other))
-    assert len(run_ids(slow)) < len(names)
-    assert not run_ids(slow) & run_ids(quick)
+    assert len(runs_of(slow)) < len(names)
+    assert not runs_of(slow) & runs_of(quick)
 
 
 async def test_simultaneous_posts_of_a_new_id_are_one_event(instance: Instance, inbox: Receiver) -> None:
@@ -184,142 +164,31 @@ async def test_simultaneous_posts_of_a_new_id_are_one_event(instance: Instance, 
     assert sorted(answer.status_code for answer in answers) == [200] * 36 + [202] * 4
     assert {answer.json()["id"] for answer in answers if answer.status_code == 202} == {"e0", "e1", "e2", "e3"}
     for n in range(4):
-        assert len(run_ids([answer for answer in answers if answer.json()["id"] == f"e{n}"])) == 1
+        assert len(runs_of([answer for answer in answers if answer.json()["id"] == f"e{n}"])) == 1
         await instance.until_final(f"e{n}")
     assert len(inbox.requests) == 4
 
 
-async def test_an_event_without_a_run_is_started_when_it_is_posted_again(instance: Instance, inbox: Receiver) -> None:
-    """A process died between the row and the start: the same event, posted again, is delivered, and not by a late
-    start.
-    """
-    webhook = await instance.webhook(inbox.url)
-    lost, event = ids.shared_run_id(), shared_event(instance, "e", event_starts.START_TIME)
-    await instance.store.rows.accept([acceptance(event, lost)])
-    answers = await asyncio.gather(*(post(instance, "e") for _ in range(5)))
-    assert sorted(answer.status_code for answer in answers) == [200] * 4 + [202]
-    assert run_ids(answers) == run_ids(answers[:1])
-    await instance.until_final("e")
-    late = event_to(webhook, id="e", tenant=instance.tenant)
-    assert await instance.gateway.start_shared(lost, [late.model_copy(update={"digest": event.digest})]) is None
-    await instance.temporal.get_workflow_handle(lost).result()
-    problem(await post(instance, "e", data=1), 409)
-    assert len(inbox.requests) == 1
-
-
-async def test_events_that_are_posted_again_after_an_outage_share_a_run(instance: Instance, inbox: Receiver) -> None:
-    """Temporal was away when they came first, so the run that they were to share was never started."""
-    await instance.webhook(inbox.url)
-    event_ids = [f"e{n}" for n in range(9)]
-    lost = ids.shared_run_id()
-    await instance.store.rows.accept(
-        [acceptance(shared_event(instance, event_id, event_starts.START_TIME), lost) for event_id in event_ids]
-    )
-    answers = await post_together(instance, event_ids)
-    assert [answer.status_code for answer in answers] == [202] * 9
-    assert sum(answer.json()["workflow_id"].startswith("shared-") for answer in answers) >= SHARING
-    assert len(run_ids(answers)) <= 9 - SHARING + 1
-    again = await asyncio.gather(*(post(instance, event_id) for event_id in event_ids))
-    assert [answer.json()["run_id"] for answer in again] == [answer.json()["run_id"] for answer in answers]
-    for event_id in event_ids:
-        await instance.until_final(event_id)
-    assert sorted(request.webhook_id for request in inbox.requests) == sorted([*event_ids, "e0-alone"])
-
-
-async def test_a_start_that_another_process_has_under_way_is_awaited(instance: Instance, inbox: Receiver) -> None:
-    await instance.webhook(inbox.url)
-    shared_run, event = ids.shared_run_id(), shared_event(instance, "e")
-    await instance.store.rows.accept([acceptance(event, shared_run)])
-    again = asyncio.create_task(post(instance, "e"))
-    other = asyncio.create_task(post(instance, "e", data="other"))
-    await asyncio.sleep(0.3)
-    assert not again.done()
-    run_id = await instance.gateway.start_shared(shared_run, [event])
-    assert (await again).json() | {"workflow_id": shared_run, "run_id": run_id} == (await again).json()
-    assert (await again).status_code == 200
-    problem(await other, 409)
-
-
-async def test_events_of_a_start_without_an_answer_are_recognised_when_posted_again(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+async def test_events_of_a_start_without_an_answer_are_delivered_once(
+    own_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its events get 503. Posted again with their ids, which were generated, they are the events that were started."""
-    await instance.webhook(inbox.url)
-    start = instance.gateway.start_shared
+    """They are started again from their rows."""
+    await own_instance.webhook(inbox.url)
+    start = own_instance.gateway.start_shared
 
     async def lose_answer(run_id: str, events: Sequence[EventInput]) -> str:
         await start(run_id, events)
         raise Unavailable("the answer is lost")
 
     with monkeypatch.context() as lossy:
-        lossy.setattr(instance.gateway, "start_shared", lose_answer)
-        answers = await asyncio.gather(*(post(instance) for _ in range(9)))
-    lost = [problem(answer, 503)["event_id"] for answer in answers if answer.status_code == 503]
-    assert len(lost) >= SHARING
-    again = [await post(instance, event_id) for event_id in lost]
-    assert [answer.status_code for answer in again] == [200] * len(lost)
-    await inbox.got(9)
-    for event_id in lost:
-        await instance.until_final(event_id)
+        lossy.setattr(own_instance.gateway, "start_shared", lose_answer)
+        answers = await asyncio.gather(*(post(own_instance) for _ in range(9)))
+        await own_instance.settled()
+    assert {answer.status_code for answer in answers} == {202}
+    await own_instance.app.state.api.look_after.look(timedelta(0))
+    for answer in answers:
+        await own_instance.until_final(answer.json()["id"])
     assert len(inbox.requests) == 9
-
-
-async def test_an_event_without_its_row_is_recognised_when_posted_again(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The row of a generated id is written while its run is started. Posted again with others, it is the same event."""
-    await instance.webhook(inbox.url)
-
-    async def fail(*arguments: Any) -> Any:
-        raise RegistryUnavailable("the row is not written")
-
-    with monkeypatch.context() as lossy:
-        lossy.setattr(instance.store.rows, "add", fail)
-        event_id = problem(await post(instance), 503)["event_id"]
-    await inbox.got(1)
-    again = await post_together(instance, [event_id, *(f"e{n}" for n in range(8))])
-    assert [answer.status_code for answer in again] == [200] + [202] * 8
-    await inbox.got(10)
-    for answer in again:
-        await instance.until_final(answer.json()["id"])
-    assert len(inbox.requests) == 10
-
-
-async def test_requests_that_have_all_ended_start_nothing(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Temporal does not answer in time, neither to those that are started nor to those that wait for a start.
-
-    One of those that wait was accepted before, so it leaves the group that it is in, and its start may go on.
-    """
-    await instance.webhook(inbox.url)
-    event_ids = [f"e{n}" for n in range(5)]
-    assert (await post(instance, "known")).status_code == 202
-    begun, ended = [], []
-    breaks_off = asyncio.Event()
-
-    async def hang(*arguments: Any) -> Any:
-        begun.append(arguments)
-        try:
-            await breaks_off.wait()
-        finally:
-            ended.append(arguments)
-        raise Unavailable("Temporal has not answered")
-
-    with monkeypatch.context() as busy:
-        busy.setattr(ingest, "ACCEPT_TIMEOUT", 0.5)
-        for call in ("start", "start_shared", "known"):
-            busy.setattr(instance.gateway, call, hang)
-        answers = await asyncio.gather(*(post(instance, event_id) for event_id in [*event_ids, "known"]))
-        assert {answer.status_code for answer in answers} == {503}
-    new = [arguments for arguments in begun if "known" not in arguments]
-    assert len([arguments for arguments in ended if arguments in new]) == len(new) > 0
-    breaks_off.set()  # the start of the known event outlasts its request, and holds a place among the starts
-    again = await asyncio.gather(*(post(instance, event_id) for event_id in event_ids))
-    assert {answer.status_code for answer in again} == {202}
-    for event_id in event_ids:
-        await instance.until_final(event_id)
-    assert sorted(request.webhook_id for request in inbox.requests) == [*event_ids, "known"]
 
 
 async def test_events_of_shared_runs_are_recognised_while_sharing_is_off(instance: Instance) -> None:
@@ -327,10 +196,10 @@ async def test_events_of_shared_runs_are_recognised_while_sharing_is_off(instanc
     async with another_process(instance, max_events_per_run=1) as other:
         again = await post_together(other, [f"e{n}" for n in range(8)])
         assert {answer.status_code for answer in again} == {200}
-        assert run_ids(again) == run_ids(answers)
+        assert runs_of(again) == runs_of(answers)
         problem(await post(other, "e3", data=1), 409)
         new = await post_together(other, [f"new{n}" for n in range(8)])
-        assert len(run_ids(new)) == 8
+        assert len(runs_of(new)) == 8
 
 
 @pytest.mark.parametrize("first", [1, 50])
@@ -346,7 +215,7 @@ async def test_an_id_posted_at_once_to_processes_with_and_without_sharing_is_one
         answers = await asyncio.gather(*posts)
     for n, event_id in enumerate(event_ids):
         assert sorted(answer.status_code for answer in (answers[n], answers[25 + n])) == [200, 202], event_id
-        assert len(run_ids((answers[n], answers[25 + n]))) == 1, event_id
+        assert len(runs_of((answers[n], answers[25 + n]))) == 1, event_id
         await instance.until_final(event_id)
     assert sorted(request.webhook_id for request in inbox.requests) == sorted(event_ids)
 
@@ -357,4 +226,4 @@ async def test_events_from_before_sharing_are_recognised(temporal: Client, tmp_p
         async with another_process(instance, max_events_per_run=50) as sharing:
             again = await post_together(sharing, [f"e{n}" for n in range(8)])
             assert {answer.status_code for answer in again} == {200}
-            assert [answer.json()["run_id"] for answer in again] == [answer.json()["run_id"] for answer in answers]
+            assert runs_of(again) == runs_of(answers)

@@ -32,10 +32,9 @@ async def post(instance: Instance, event_id: str, data: str) -> httpx.Response:
 async def accepted_together(instance: Instance, data: str) -> list[str]:
     """Post the events at once, after another one which has its own run; return the ids of those that share a run."""
     _, *answers = await asyncio.gather(post(instance, "alone", data), *(post(instance, id_, data) for id_ in IDS))
-    assert {answer.status_code for answer in answers} <= {200, 202, 409}, [answer.text for answer in answers]
-    accepted = [answer.json() for answer in answers if answer.status_code == 202]
-    shared = [event["id"] for event in accepted if ids.is_shared_run(event["workflow_id"])]
-    assert len(shared) == len(accepted) >= 3
+    assert {answer.status_code for answer in answers} == {202}, [answer.text for answer in answers]
+    shared = [event["id"] for answer in answers if ids.is_shared_run((event := answer.json())["workflow_id"])]
+    assert len(shared) >= 3
     return shared
 
 
@@ -108,7 +107,7 @@ async def test_each_accepted_event_arrives_although_an_older_one_with_its_id_is_
     before = clashes()
     shared = await accepted_together(instance, "new")
     await until_arrived(inbox, shared)
-    assert clashes() - before == len(shared)
+    assert clashes() - before >= len(shared)
     for event_id in shared:
         shown = await instance.until_final(event_id)
         assert (shown["data"], shown["status"]) == ("new", "succeeded")
@@ -170,26 +169,6 @@ async def test_an_event_that_succeeds_at_once_is_shown_in_place_of_an_older_one(
     assert (await instance.command(shared[0], "redeliver")).status_code == 202
     await until_arrived(inbox, shared[:1], "new", 2)
     assert (await instance.http.delete(f"/v1/events/{shared[1]}/data", params={"tenant": instance.tenant})).is_success
-
-
-async def test_the_id_of_an_event_is_free_once_its_own_run_is_deleted_in_temporal(
-    instance: Instance, inbox: Receiver
-) -> None:
-    """One that had shared a run before. Alone and together with others, its id is that of a new event."""
-    await instance.webhook(inbox.url, retry=QUICK)
-    inbox.fails(*[500] * (len(IDS) + 1))
-    alone, *together = await accepted_together(instance, "old")
-    await until_arrived(inbox, [alone, *together], "old")
-    for event_id in (alone, *together):
-        await instance.until_closed(event_id)
-        await deleted(instance, ids.workflow_id(instance.tenant, event_id))
-        problem(await instance.http.get(f"/v1/events/{event_id}", params={"tenant": instance.tenant}), 404)
-    assert (await post(instance, alone, "old")).status_code == 202
-    for answer in await asyncio.gather(*(post(instance, event_id, "new") for event_id in together)):
-        assert answer.status_code == 202, answer.text
-    await until_arrived(inbox, together, "new", 1)
-    for event_id in together:
-        assert (await instance.until_final(event_id))["data"] == "new"
 
 
 async def test_an_open_event_is_recognised_after_the_retention_of_the_run_that_it_has_left(

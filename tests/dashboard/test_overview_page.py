@@ -402,7 +402,7 @@ async def test_without_temporal_lists_and_what_the_index_knows_are_shown(tmp_pat
             browser.get(f"/events/evt_2?tenant={instance.tenant}"),
         )
         assert "evt_1" in events.text
-        assert "does not answer: new events are refused with 503" in overview.text
+        assert "does not answer: events are accepted and wait. 0 wait now." in overview.text
         assert any("evt_1" in link for link in overview.links())
         assert "unknown right now" in limits.text
         assert answer.status_code == 503

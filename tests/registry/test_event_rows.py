@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -110,55 +110,18 @@ async def test_acceptances_that_wait_share_a_transaction(engine: AsyncEngine) ->
         await closing.close()
 
 
-async def test_an_event_is_accepted_instead_of_the_run_that_was_looked_at(store: Store) -> None:
-    await store.rows.accept([new("a"), new("b")])
-    again = [
-        new("a", "shared-2", instead_of=row(new("a"))),
-        new("b", "shared-2", instead_of=row(new("b", "shared-0"))),
-    ]
-    assert await store.rows.accept(again) == {("acme", "b"): row(new("b"))}
-    assert [await store.rows.find("acme", name) for name in "ab"] == [row(new("a", "shared-2")), row(new("b"))]
-
-
 async def test_an_event_is_without_a_run_until_one_is_noted_or_has_recorded(store: Store) -> None:
-    await store.rows.accept([new(name) for name in "abc"])
+    await store.rows.accept([new(name, input="{}") for name in "abc"])
     recorded = new("b").report
     await store.rows.write([recorded._replace(as_of=NOW, progress=recorded.progress._replace(run_id="run"))])
-    rows, later = store.index.compared_rows, NOW + timedelta(seconds=1)
-    first, second = await rows.without_run(later, None, 10)
+    inputs, later = store.rows.inputs, NOW + timedelta(seconds=1)
+    first, second = await inputs.overdue(later, 10)
     assert [first.key.event_id, second.key.event_id] == ["a", "c"]
-    assert [found.key for found in await rows.without_run(later, first.key, 10)] == [second.key]
-    assert await rows.without_run(NOW, None, 10) == []
-    await rows.note_run(first.key, "found")
-    assert [found.key for found in await rows.without_run(later, None, 10)] == [second.key]
-    assert [found.run_id for found in await rows.with_ids(["a"])] == ["found"]
-
-
-async def test_an_acceptance_replaces_the_deliveries_of_a_start_that_failed(store: Store, engine: AsyncEngine) -> None:
-    """Its webhooks have changed meanwhile. A delivery that it had before keeps its place. It is counted once."""
-    in_line = [
-        Delivery(id=name, webhook_id=name, ordered="block", line=name, enqueued=True) for name in ("wh_1", "wh_2")
-    ]
-    failed, other = new("a", None), new("b", None)
-    await store.rows.accept([failed._replace(report=failed.report._replace(deliveries=tuple(in_line)))])
-    await store.rows.accept([other._replace(report=other.report._replace(deliveries=tuple(in_line)))])
-    before = {place["id"]: place["place"] for place in await places(engine, "a")}
-    again = new("a", None, digest="x", instead_of=row(failed))
-    report = again.report._replace(deliveries=(in_line[1], Delivery(id="wh_3", webhook_id="wh_3")))
-    assert await store.rows.accept([again._replace(report=report)]) == {}
-    assert await store.rows.find("acme", "a") == row(again)
-    assert [*await places(engine, "a")] == [
-        {"id": "wh_2", "place": before["wh_2"]},
-        {"id": "wh_3", "place": None},
-    ]
-    async with engine.connect() as connection:
-        assert await connection.scalar(text("SELECT sum(events) FROM rollups WHERE seconds = 60 AND tenant <> ''")) == 2
-
-
-async def places(engine: AsyncEngine, event_id: str) -> Sequence[Any]:
-    query = text("SELECT id, place FROM deliveries WHERE event_id = :event ORDER BY id")
-    async with engine.connect() as connection:
-        return (await connection.execute(query, {"event": event_id})).mappings().all()
+    assert await inputs.overdue(NOW, 10) == []
+    assert sum((await inputs.count_overdue()).values()) == 2
+    await inputs.note_run([first.key], "found")
+    assert [found.key for found in await inputs.overdue(later, 10)] == [second.key]
+    assert [found.run_id for found in await store.index.compared_rows.with_ids(["a"])] == ["found"]
 
 
 async def test_events_are_moved_from_the_run_that_was_looked_at(store: Store) -> None:

@@ -20,7 +20,7 @@ from hookkeeper.policy import RetryPolicy
 from hookkeeper.search_attributes import DELIVER_AT_KEY, NEEDS_ATTENTION_KEY
 from hookkeeper.temporal.events.run_repair import RunRepair
 from hookkeeper.temporal.events.run_state import find_run, number_of
-from index_rows import derived, indexed
+from index_rows import derived, indexed, until_indexed
 from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
 from receivers import Answer, Receiver, receiver
@@ -262,10 +262,8 @@ async def test_a_terminated_run_is_redelivered_from_what_was_known(instance: Ins
     assert (event["status"], statuses(event)) == ("succeeded", {"succeeded": 101})
 
 
-async def test_siblings_that_were_never_started_are_cancelled_and_can_be_redelivered(
-    idle_instance: Instance, inbox: Receiver
-) -> None:
-    """Setup: the first run is terminated before a worker has taken its first step."""
+async def test_siblings_that_were_never_started_are_started_from_rows(idle_instance: Instance, inbox: Receiver) -> None:
+    """Setup: the first run is terminated before a worker has taken its first step. Proves: that cancels its part."""
     await crowd(idle_instance, inbox.url, 201)
     event_id = (await idle_instance.send())["id"]
     await idle_instance.run(event_id).terminate()
@@ -276,13 +274,14 @@ async def test_siblings_that_were_never_started_are_cancelled_and_can_be_redeliv
         == 1
     )
     async with idle_instance.working():
-        event = await idle_instance.event(event_id)
-        assert (event["status"], statuses(event)) == ("cancelled", {"cancelled": 201})
+        event = await until(idle_instance, event_id, {"cancelled": 100, "succeeded": 101})
+        assert event["status"] == "cancelled"
+        await until_indexed(idle_instance, event_id)
         assert await indexed(idle_instance, event_id) == derived(event)
         assert (await idle_instance.command(event_id, "cancel")).status_code == 409
         assert (await idle_instance.command(event_id, "redeliver")).status_code == 202
         event = await idle_instance.until_closed(event_id)
-    assert (event["status"], statuses(event), len(inbox.requests)) == ("succeeded", {"succeeded": 201}, 201)
+    assert (event["status"], statuses(event), len(inbox.requests)) == ("succeeded", {"succeeded": 201}, 302)
 
 
 async def test_a_large_event_continues_after_its_worker_is_restarted(idle_instance: Instance, inbox: Receiver) -> None:

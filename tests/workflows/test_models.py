@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hookkeeper.messages.event import Attempt, Delivery, EventState, EventStatus, Receipt, event_status
-from hookkeeper.state_size import truncated
+from hookkeeper.state_size import STORED_BYTES, stored, truncated
 from hookkeeper.temporal.server.data_converter import data_converter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -106,3 +106,16 @@ def test_the_status_of_an_event_follows_from_its_deliveries(statuses: list[str],
     assert event_status(deliveries) == expected
     waiting = expected == "delivering"
     assert event_status(deliveries, scheduled=True) == ("scheduled" if waiting else expected)
+
+
+@pytest.mark.parametrize("attempts", [0, 1, 3, 50, 200])
+def test_a_row_has_the_latest_attempts_of_a_delivery(attempts: int) -> None:
+    whole = delivery(1, attempts, "é" * 1024)
+    text = stored(whole)
+    kept = Delivery.model_validate_json(text)
+    assert len(text) <= STORED_BYTES or len(kept.attempts) == 1
+    assert (kept.attempts_made, bool(kept.attempts)) == (attempts, attempts > 0)
+    assert kept.attempts == whole.attempts[attempts - len(kept.attempts) :]
+    assert kept.model_dump(exclude={"attempts", "attempts_omitted", "receipts"}) == whole.model_dump(
+        exclude={"attempts", "attempts_omitted", "receipts"}
+    )

@@ -1,6 +1,7 @@
 """Events whose runs have ended abnormally are found, once nothing was recorded of them for some time."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -26,12 +27,6 @@ from timeouts import WAIT_TIMEOUT
 
 PATIENT = RetryPolicy(schedule=(3600,)).model_dump()
 AT_ONCE = timedelta(seconds=-1)
-
-
-@pytest.fixture(autouse=True)
-def _started_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event without a run is removed without waiting for the start of one."""
-    monkeypatch.setattr("hookkeeper.temporal.events.gateway.STARTED_AFTER", AT_ONCE)
 
 
 async def until_repaired(instance: Instance, event_id: str, status: str | None) -> None:
@@ -120,27 +115,88 @@ async def test_a_reset_run_goes_on_and_its_rows_follow(own_instance: Instance, i
     assert len(inbox.requests) == 2
 
 
-async def test_a_finished_event_whose_run_was_deleted_cannot_be_redelivered(
+async def lose(instance: Instance, workflow_id: str) -> None:
+    """Delete a run, as a Temporal that is restored from a backup, or a new one, does not have it."""
+    await delete(instance, workflow_id)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while await find_run(instance.temporal, workflow_id):
+            await asyncio.sleep(0.05)
+
+
+async def repaired(instance: Instance) -> int:
+    return await RunRepair(instance.temporal, instance.gateway, instance.store).repair(AT_ONCE)
+
+
+async def test_a_finished_event_whose_run_is_lost_is_read_and_can_be_redelivered(
     own_instance: Instance, inbox: Receiver
 ) -> None:
     await own_instance.webhook(inbox.url)
     event_id = (await own_instance.send())["id"]
     await own_instance.until_closed(event_id)
-    workflow_id = ids.workflow_id(own_instance.tenant, event_id)
-    await delete(own_instance, workflow_id)
-    async with asyncio.timeout(WAIT_TIMEOUT):
-        while await find_run(own_instance.temporal, workflow_id):
-            await asyncio.sleep(0.05)
-    assert (await own_instance.command(event_id, "redeliver")).status_code == 404
+    await until_indexed(own_instance, event_id)
+    await lose(own_instance, ids.workflow_id(own_instance.tenant, event_id))
+    assert await repaired(own_instance) == 0
+    event = await own_instance.event(event_id)
+    assert (event["status"], len(event["deliveries"][0]["attempts"])) == ("succeeded", 1)
+    refused = await own_instance.command(event_id, "cancel")
+    assert (refused.status_code, "already succeeded" in refused.text) == (409, True)
+    assert (await own_instance.command(event_id, "redeliver")).status_code == 202
+    await inbox.got(2)
+    await own_instance.until_closed(event_id)
 
 
-async def test_an_event_whose_run_was_deleted_is_removed_and_its_id_free(
-    own_instance: Instance, inbox: Receiver
+@pytest.mark.parametrize("how", ["repair", "command"])
+async def test_an_open_event_whose_run_is_lost_goes_on_from_its_row(
+    own_instance: Instance, inbox: Receiver, how: str
 ) -> None:
     event_id = await retrying(own_instance, inbox)
-    await delete(own_instance, ids.workflow_id(own_instance.tenant, event_id))
-    await until_repaired(own_instance, event_id, None)
-    assert (await own_instance.send(id=event_id))["duplicate"] is False
+    (before,) = (await own_instance.event(event_id))["deliveries"]
+    await lose(own_instance, ids.workflow_id(own_instance.tenant, event_id))
+    assert (await own_instance.event(event_id))["status"] == "delivering"
+    if how == "repair":
+        assert (await repaired(own_instance), await repaired(own_instance)) == (1, 0)
+        (after,) = (await own_instance.event(event_id))["deliveries"]
+        assert after == before
+    assert (await own_instance.command(event_id, "retry")).status_code == 202
+    await own_instance.until(event_id, "succeeded")
+    await until_indexed(own_instance, event_id)
+    assert (await indexed(own_instance, event_id))["status"] == "succeeded"
+    assert len(inbox.requests) == 2
+
+
+async def test_events_whose_shared_run_and_own_runs_are_lost_go_on(own_instance: Instance, inbox: Receiver) -> None:
+    webhook = await own_instance.webhook(inbox.url, retry=PATIENT)
+    inbox.fails(503, 503)
+    run = await share(own_instance, [event_to(webhook, id=f"e{n}", tenant=own_instance.tenant) for n in range(2)])
+    for n in range(2):
+        await own_instance.until_delivery(f"e{n}", "retrying", attempts=1)
+        await until_indexed(own_instance, f"e{n}")
+    for lost in (run.handle.id, *(ids.workflow_id(own_instance.tenant, f"e{n}") for n in range(2))):
+        await lose(own_instance, lost)
+    assert await repaired(own_instance) == 2
+    for n in range(2):
+        assert (await own_instance.command(f"e{n}", "retry")).status_code == 202
+        await own_instance.until(f"e{n}", "succeeded")
+    assert len(inbox.requests) == 4
+
+
+async def test_ordered_events_whose_runs_are_lost_keep_their_order(own_instance: Instance, inbox: Receiver) -> None:
+    await own_instance.webhook(inbox.url, retry=PATIENT, ordered=True)
+    inbox.fails(503)
+    sent = [(await own_instance.send(data={"n": n}))["id"] for n in range(3)]
+    await own_instance.until_delivery(sent[0], "retrying", attempts=1)
+    for event_id in sent[1:]:
+        await own_instance.until_delivery(event_id, "pending")
+    for event_id in reversed(sent):
+        await until_indexed(own_instance, event_id)
+        await lose(own_instance, ids.workflow_id(own_instance.tenant, event_id))
+    assert await repaired(own_instance) == 3
+    await asyncio.sleep(0.5)
+    assert len(inbox.requests) == 1
+    assert (await own_instance.command(sent[0], "retry")).status_code == 202
+    for event_id in sent:
+        await own_instance.until(event_id, "succeeded")
+    assert [json.loads(request.body)["data"]["n"] for request in inbox.requests] == [0, 0, 1, 2]
 
 
 async def terminate_shared_run(instance: Instance, inbox: Receiver) -> None:
@@ -160,12 +216,11 @@ async def test_events_of_a_terminated_shared_run_are_cancelled(own_instance: Ins
         await until_repaired(own_instance, event_id, "cancelled")
 
 
-async def test_an_event_whose_run_was_never_started_is_removed(own_instance: Instance) -> None:
-    """The process that accepted it was killed, and its client, which got no answer, did not come back."""
-    shared = event_to(id="never", tenant=own_instance.tenant)
+async def test_an_event_without_run_and_input_is_removed(own_instance: Instance) -> None:
+    """`hookkeeper reindex` had found it in a run, which is lost."""
+    event = event_to(id="never", tenant=own_instance.tenant)
     for shared_run in (ids.shared_run_id(), None):
-        await own_instance.store.rows.accept([acceptance(shared, shared_run)])
-        await own_instance.store.rows.write([acceptance(shared, shared_run).report])
+        await own_instance.store.rows.accept([acceptance(event, shared_run)._replace(input=None)])
         await set_open(own_instance, "never")
         await until_repaired(own_instance, "never", None)
 
@@ -192,20 +247,6 @@ async def test_open_events_stay_as_they_are(own_instance: Instance, inbox: Recei
     assert await indexed(own_instance, event_id) == before
 
 
-async def test_a_finished_event_whose_run_was_deleted_leaves_the_lists_when_it_is_read(
-    own_instance: Instance, inbox: Receiver
-) -> None:
-    await own_instance.webhook(inbox.url)
-    event_id = (await own_instance.send())["id"]
-    await own_instance.until_closed(event_id)
-    await delete(own_instance, ids.workflow_id(own_instance.tenant, event_id))
-    path, tenant = f"/v1/events/{event_id}", {"tenant": own_instance.tenant}
-    async with asyncio.timeout(WAIT_TIMEOUT):
-        while (await own_instance.http.get(path, params=tenant)).status_code != 404:
-            await asyncio.sleep(0.05)
-    assert (await own_instance.http.get("/v1/events", params=tenant)).json()["items"] == []
-
-
 @pytest.mark.parametrize("later", [None, ids.shared_run_id()], ids=["own", "shared"])
 async def test_a_restored_shared_run_attempts_an_event_whose_later_run_is_lost(
     own_instance: Instance, inbox: Receiver, later: str | None
@@ -225,7 +266,7 @@ async def test_what_waits_is_looked_up_once_and_what_was_terminated_is_found(
     own_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Setup: events that wait for a retry, and for their time. Proves: the first repair looks them up; the next ones
-    only ask for those whose runs were terminated, or were never started.
+    only ask for those whose runs were terminated.
     """
     monkeypatch.setattr(run_repair, "MIN_AGE", AT_ONCE)
     looked_up: list[str] = []
@@ -245,14 +286,10 @@ async def test_what_waits_is_looked_up_once_and_what_was_terminated_is_found(
         assert await repair.repair_regularly() == 0
     assert looked_up == []
     await own_instance.run(waiting).terminate()
-    never = event_to(id="never", tenant=own_instance.tenant)
-    await own_instance.store.rows.accept([acceptance(never, None)])
-    await set_open(own_instance, "never")
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await indexed(own_instance, waiting))["status"] != "cancelled":
             await repair.repair_regularly()
             await asyncio.sleep(0.05)
-    assert await own_instance.store.rows.find(own_instance.tenant, "never") is None
     assert (await own_instance.event(later))["status"] == "scheduled"
     assert ids.workflow_id(own_instance.tenant, later) not in looked_up
 
@@ -271,7 +308,7 @@ async def test_events_of_a_shared_run_that_was_terminated_are_found(
             await asyncio.sleep(0.05)
 
 
-async def test_a_run_that_was_deleted_is_found_by_the_repair_of_the_day(
+async def test_a_run_that_is_lost_is_found_by_the_repair_of_the_day(
     own_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_repair, "MIN_AGE", AT_ONCE)
@@ -280,12 +317,9 @@ async def test_a_run_that_was_deleted_is_found_by_the_repair_of_the_day(
     event_id = await retrying(own_instance, inbox)
     await repair.repair_regularly()
     workflow_id = ids.workflow_id(own_instance.tenant, event_id)
-    await delete(own_instance, workflow_id)
-    async with asyncio.timeout(WAIT_TIMEOUT):
-        while await find_run(own_instance.temporal, workflow_id):
-            await asyncio.sleep(0.05)
-    await repair.repair_regularly()
-    assert (await indexed(own_instance, event_id))["status"] == "delivering"
+    await lose(own_instance, workflow_id)
+    assert await repair.repair_regularly() == 0
+    assert await find_run(own_instance.temporal, workflow_id) is None
     monkeypatch.setattr(run_repair, "FULL_INTERVAL", timedelta())
-    await repair.repair_regularly()
-    assert (await indexed(own_instance, event_id))["status"] is None
+    assert await repair.repair_regularly() == 1
+    assert await find_run(own_instance.temporal, workflow_id)

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
@@ -10,7 +9,7 @@ from temporalio.client import WorkflowExecutionStatus
 from claimed_runs import share, until_listed
 from hookkeeper import ids, temporal_names
 from hookkeeper.temporal.events.run_repair import RunRepair
-from hookkeeper.temporal.server.error_translation import Conflict, UnknownEvent
+from hookkeeper.temporal.server.error_translation import UnknownEvent
 from index_rows import until_indexed
 from instances import Instance
 from receivers import Answer, Receiver
@@ -198,24 +197,6 @@ async def test_an_event_without_its_claim_is_found_in_the_list_of_temporal(insta
         await instance.gateway.read(f"{instance.tenant}-c", "e0")
     found = await instance.gateway.read(f"{instance.tenant}-b", "e0")
     assert found.workflow_id == others.handle.id
-
-
-async def test_an_event_of_a_shared_run_that_is_posted_again_is_a_duplicate(
-    instance: Instance, inbox: Receiver
-) -> None:
-    """It is known while its run is open, once it has closed, and in its own run; with other content it conflicts."""
-    inbox.fails(503)
-    webhook = await instance.webhook(inbox.url, retry=PATIENT)
-    run = await share(instance, [event_to(webhook, id="e0", tenant=instance.tenant)])
-    known: list[Any] = [await instance.gateway.known(instance.tenant, "e0", "digest of e0")]
-    await run.result()
-    known.append(await instance.gateway.known(instance.tenant, "e0", "digest of e0"))
-    assert [started.duplicate for started in known] == [True, True]
-    assert known[-1].workflow_id == own_run(instance, "e0")
-    assert known[-1].state.deliveries[0].attempts
-    with pytest.raises(Conflict):
-        await instance.gateway.known(instance.tenant, "e0", "another digest")
-    assert await instance.gateway.known(instance.tenant, "e1", "digest of e1") is None
 
 
 async def test_temporal_lists_the_events_the_tenant_and_a_summary_of_a_shared_run(instance: Instance) -> None:

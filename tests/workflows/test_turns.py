@@ -18,21 +18,16 @@ from claimed_runs import acceptance
 from hookkeeper import ids
 from hookkeeper.command_rules import Command
 from hookkeeper.crypto.keyring import new_key
-from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.index.lines import InLine
 from hookkeeper.registry.index.writing import Acceptance
-from hookkeeper.services import ingest
-from hookkeeper.services.event_starts import MAX_CONCURRENT_STARTS
 from hookkeeper.services.ingest import NO_KEY
 from hookkeeper.temporal.events import lines
 from hookkeeper.temporal.events.erasure import delete_run
 from hookkeeper.temporal.events.lines import LineCalls
-from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.events.run_state import find_run
-from hookkeeper.temporal.server.error_translation import RequestTooLarge, Unavailable
 from hookkeeper.times import utc_now
-from index_rows import indexed
 from instances import Instance, running_instance
 from numbered_events import first_numbers, numbers, queue, send_numbered
 from receivers import Answer, Receiver
@@ -52,7 +47,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflows.turns.MAX_INTERVAL", timedelta(seconds=0.5))
     monkeypatch.setattr("workflows.turns.RETURN_TIME", timedelta(seconds=5))
     monkeypatch.setattr("activities.turns.STARTED_AFTER", timedelta(seconds=0.5))
-    monkeypatch.setattr("hookkeeper.temporal.events.gateway.STARTED_AFTER", timedelta(seconds=0.5))
     monkeypatch.setattr("hookkeeper.temporal.events.lines.STUCK_AFTER", timedelta(seconds=1))
 
 
@@ -141,19 +135,25 @@ async def test_terminated_runs_block_no_event(instance: Instance, inbox: Receive
 
 
 @pytest.mark.usefixtures("soon")
-async def test_a_run_that_was_deleted_blocks_no_event(instance: Instance, inbox: Receiver) -> None:
+async def test_an_event_whose_run_is_lost_keeps_its_place(instance: Instance, inbox: Receiver) -> None:
+    """Proves: the run behind it starts it again from its row, and waits for it."""
     inbox.fails(500)
     await instance.webhook(inbox.url, ordered=True, retry=LATER)
-    first, second = await send_numbered(instance, 2)
+    (first,) = await send_numbered(instance, 1)
     await instance.until_delivery(first, "retrying")
     run = await instance.run(first).describe()
-    await instance.run(first).terminate()
     await delete_run(instance.temporal, run.id, run.run_id)
     async with asyncio.timeout(WAIT_TIMEOUT):
         while await find_run(instance.temporal, run.id):
             await asyncio.sleep(0.1)
+    second = (await instance.send(data={"n": 1}))["id"]
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while not await find_run(instance.temporal, run.id):
+            await asyncio.sleep(0.1)
+    assert numbers(inbox) == [0]
+    assert (await instance.command(first, "retry")).status_code == 202
     assert (await instance.until_final(second))["status"] == "succeeded"
-    assert numbers(inbox) == [0, 1]
+    assert numbers(inbox) == [0, 0, 1]
 
 
 @pytest.mark.usefixtures("soon")
@@ -228,76 +228,6 @@ async def test_a_delivery_that_its_run_lacks_blocks_no_event(instance: Instance,
     (last,) = await send_numbered(instance, 1)
     assert (await instance.until_final(last))["status"] == "succeeded"
     assert (await instance.event("other"))["status"] == "scheduled"
-
-
-async def test_an_event_that_is_started_at_last_waits_in_the_lines_of_its_webhooks_only(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Timeline: an event for one webhook could not be started; it is posted again, and another webhook listens now."""
-    first = await instance.webhook(inbox.url, ordered=True)
-    failing = await instance.webhook(f"{inbox.url}/failing", ordered=True, events=["other"], retry=LATER)
-    event = {"type": "order.paid", "tenant": instance.tenant, "id": "e", "data": {"n": 0}}
-
-    async def fails(_: EventInput) -> EventSnapshot:
-        raise Unavailable("Temporal does not answer")
-
-    with monkeypatch.context() as away:
-        away.setattr(instance.gateway, "start", fails)
-        assert (await instance.http.post("/v1/events", json=event)).status_code == 503
-    assert (await queue(instance, first))["waiting"] == 1
-    await listen(instance, first, "other")
-    await listen(instance, failing, "order.paid")
-    inbox.fails(500)
-    assert (await instance.http.post("/v1/events", json=event)).status_code == 202
-    await instance.until_delivery("e", "retrying")
-    await listen(instance, first, "order.paid")
-    await listen(instance, failing, "other")
-    (last,) = await send_numbered(instance, 1)
-    await instance.until_final(last)
-    assert [(await queue(instance, webhook))["waiting"] for webhook in (first, failing)] == [0, 1]
-    assert list((await indexed(instance, "e"))["deliveries"]) == [failing["id"]]
-
-
-async def test_an_event_that_cannot_be_started_leaves_its_line(
-    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    webhook = await instance.webhook(inbox.url, ordered=True)
-
-    async def is_too_large(_: EventInput) -> EventSnapshot:
-        raise RequestTooLarge("Temporal accepts no request of this size")
-
-    monkeypatch.setattr(instance.gateway, "start", is_too_large)
-    for event_id in ({}, {"id": "e"}):
-        event = {"type": "order.paid", "tenant": instance.tenant, **event_id}
-        assert (await instance.http.post("/v1/events", json=event)).status_code == 413
-    assert (await queue(instance, webhook))["waiting"] == 0
-
-
-async def test_an_event_that_waits_for_its_start_has_no_place_yet(
-    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Setup: all starts of the tenant hang. Proves: the next event, which is not started in time, is in no line."""
-    webhook = await idle_instance.webhook("http://127.0.0.1:9999/", ordered=True)
-    go_on, hanging = asyncio.Event(), list[str]()
-
-    async def hang(event: EventInput) -> EventSnapshot:
-        hanging.append(event.id)
-        await go_on.wait()
-        raise Unavailable("Temporal does not answer")
-
-    monkeypatch.setattr(idle_instance.gateway, "start", hang)
-    number = MAX_CONCURRENT_STARTS // 2
-    event = {"type": "order.paid", "tenant": idle_instance.tenant}
-    posts = [asyncio.create_task(idle_instance.http.post("/v1/events", json=event)) for _ in range(number)]
-    async with asyncio.timeout(WAIT_TIMEOUT):
-        while len(hanging) < number:
-            await asyncio.sleep(0.01)
-    with monkeypatch.context() as impatient:
-        impatient.setattr(ingest, "ACCEPT_TIMEOUT", 0.3)
-        assert (await idle_instance.http.post("/v1/events", json=event)).status_code == 503
-    assert (await queue(idle_instance, webhook))["waiting"] == number
-    go_on.set()
-    assert {(await each).status_code for each in posts} == {503}
 
 
 def in_line_of(webhook: dict[str, Any]) -> Delivery:

@@ -838,6 +838,7 @@ class WaitingDeliveries(Model):
     oldest_pending: float
     held: int
     retrying: int
+    not_started: int
 
 
 class WebhookCounts(Model):

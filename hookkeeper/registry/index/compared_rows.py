@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, TextClause, select, tuple_, update
+from sqlalchemy import ColumnElement, TextClause, select, tuple_
 
 from hookkeeper.messages.event import EventStatus
 from hookkeeper.registry.database import Database
@@ -57,19 +57,6 @@ class ComparedRows:
     async def silent(self, before: datetime, after: EventKey | None, limit: int) -> list[ComparedRow]:
         """Return the oldest open events after this one of which nothing was written since a time."""
         return await self._open(events.c.accepted_at < before, events.c.as_of < before, after=after, limit=limit)
-
-    async def without_run(self, before: datetime, after: EventKey | None, limit: int) -> list[ComparedRow]:
-        """Return the oldest open events after this one that were accepted before a time, and of which no run is known.
-
-        The process that accepted them may have died before it started their runs.
-        """
-        return await self._open(events.c.accepted_at < before, events.c.run_id == "", after=after, limit=limit)
-
-    async def note_run(self, key: EventKey, run_id: str) -> None:
-        """Note that an event has a run, which has recorded nothing yet."""
-        is_event = tuple_(*KEY) == key, events.c.run_id == ""
-        async with self._database.write() as session:
-            await session.execute(update(events).where(*is_event).values(run_id=run_id))
 
     async def _open(self, *where: ColumnElement[bool], after: EventKey | None, limit: int) -> list[ComparedRow]:
         is_open = events.c.status.in_(OPEN_STATUSES), events.c.finished_at.is_(None), NOT_SUCCEEDED

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 
 from hookkeeper.registry.database import Database, insert_into
 from hookkeeper.registry.index.tables import leases
@@ -38,6 +38,11 @@ class Leases:
         ).returning(leases.c.name)
         async with self._database.write() as session:
             return (await session.execute(take)).one_or_none() is not None
+
+    async def forget(self, name: str) -> None:
+        """Forget a lease with its term: the next process that asks for it gets it."""
+        async with self._database.write() as session:
+            await session.execute(delete(leases).where(leases.c.name == name))
 
     async def term(self, name: str) -> Term | None:
         """Return the term that was kept with the lease."""

@@ -15,6 +15,7 @@ from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.partition import PART, partition
 from hookkeeper.registry.index import rollup
 from hookkeeper.registry.index.rollup import Rollups, Subject
+from hookkeeper.state_size import stored
 
 Row = Mapping[str, Any]
 shown_of_event = itemgetter("status", "needs_attention", "acknowledged", "deliver_at", "finished_at")
@@ -323,6 +324,7 @@ def _delivery_row(report: RunReport, part: int, delivery: Delivery, place: int |
         "line": delivery.line if place else None,
         "place": place,
         "as_of": report.as_of,
+        "state": None if report.as_of == BEGINNING else stored(delivery),
     }
 
 

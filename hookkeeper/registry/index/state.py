@@ -6,8 +6,9 @@ from typing import NamedTuple
 from sqlalchemy import FromClause, Select, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries, events
-from hookkeeper.registry.index.waiting import count_waiting
+from hookkeeper.registry.index.event_inputs import OVERDUE
+from hookkeeper.registry.index.tables import NOT_RECORDED, NOT_SUCCEEDED, deliveries, events
+from hookkeeper.registry.index.waiting import MAX_WAITING, count_waiting
 from hookkeeper.registry.models import HANGING_AFTER, Webhook
 
 MAX_CANDIDATES = 5000
@@ -22,14 +23,18 @@ class IndexState(NamedTuple):
     its `deliver_at`, or since it was released or redelivered. 0 without any."""
     held: int
     retrying: int
+    not_started: int
+    """Events that were accepted some seconds ago, of which no run has recorded anything."""
 
 
 async def read_state(session: AsyncSession, now: datetime) -> IndexState:
-    """At most `MAX_WAITING` held and retrying deliveries are counted."""
+    """At most `MAX_WAITING` held and retrying deliveries, and events that are not started, are counted."""
     waiting = (await count_waiting(session, (), {})).counts.get((), {})
     due = [at for query in _oldest_pending() if (at := await session.scalar(query))]
     oldest = max((now - min(due)).total_seconds(), 0.0) if due else 0.0
-    return IndexState(oldest, waiting.get("held", 0), waiting.get("retrying", 0))
+    overdue = select(events.c.id).where(NOT_RECORDED, events.c.accepted_at < now - OVERDUE).limit(MAX_WAITING)
+    not_started = await session.scalar(select(func.count()).select_from(overdue.subquery())) or 0
+    return IndexState(oldest, waiting.get("held", 0), waiting.get("retrying", 0), not_started)
 
 
 def _oldest_pending() -> tuple[Select[datetime | None], Select[datetime | None]]:

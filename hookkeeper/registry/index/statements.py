@@ -10,20 +10,25 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Integer, SmallInteger, Table
 
+from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.messages.run_report import BEGINNING
+from hookkeeper.registry.encryption import encrypted
 from hookkeeper.registry.index.merge import EventKey, Row
 from hookkeeper.registry.index.rollup import COUNTERS
 from hookkeeper.registry.index.tables import MICROSECOND, EpochTime, deliveries, events, rollups
 from hookkeeper.registry.transactions import Statement, Steps
 
+STATE = "state"
+"""A column that is written only: nothing is decided by it."""
+OF_STATE = "deliveries.state"
 LOCK = Statement({"sqlite": "SELECT 1", "postgresql": "SELECT pg_advisory_xact_lock(hashtextextended('index', 0))"})
 """Serialises the transactions of all processes. SQLite has only one writer anyway."""
 
 
 def _select(table: Table, key: Sequence[str]) -> dict[str, str]:
     """Return a query of the rows with the given keys."""
-    names = ", ".join(f"t.{column.name}" for column in table.columns)
+    names = ", ".join(f"t.{column.name}" for column in table.columns if column.name != STATE)
     sqlite = " AND ".join(f"t.{name} = json_extract(k.value, '$[{n}]')" for n, name in enumerate(key))
     postgresql = " AND ".join(f"{name} = {_cast(table.c[name], f'v ->> {n}')}" for n, name in enumerate(key))
     return {
@@ -62,11 +67,6 @@ assert [column.name for column in rollups.columns][-len(COUNTERS) :] == list(COU
 
 STATUSES = {
     dialect: "SELECT DISTINCT status FROM deliveries"  # noqa: S608
-    f" WHERE accepted_at = {marks[0]} AND tenant = {marks[1]} AND event_id = {marks[2]}"
-    for dialect, marks in (("sqlite", ("?1", "?2", "?3")), ("postgresql", ("$1", "$2", "$3")))
-}
-REMOVE_DELIVERIES = {
-    dialect: "DELETE FROM deliveries"  # noqa: S608
     f" WHERE accepted_at = {marks[0]} AND tenant = {marks[1]} AND event_id = {marks[2]}"
     for dialect, marks in (("sqlite", ("?1", "?2", "?3")), ("postgresql", ("$1", "$2", "$3")))
 }
@@ -110,16 +110,13 @@ def upsert_events(rows: Iterable[Row]) -> Steps[None]:
         yield Statement(UPSERT_EVENTS, many=many)
 
 
-def upsert_deliveries(rows: Iterable[Row]) -> Steps[None]:
-    """Write rows of deliveries."""
-    if many := [_values(deliveries, row) for row in rows]:
+def upsert_deliveries(rows: Iterable[Row], keyring: Keyring | None) -> Steps[None]:
+    """Write rows of deliveries, with their states encrypted if there are keys."""
+    many = [
+        _values(deliveries, {**row, STATE: row[STATE] and encrypted(row[STATE], OF_STATE, keyring)}) for row in rows
+    ]
+    if many:
         yield Statement(UPSERT_DELIVERIES, many=many)
-
-
-def remove_deliveries(of_events: Iterable[EventKey]) -> Steps[None]:
-    """Remove all deliveries of these events."""
-    if many := [(micros(event.accepted_at), event.tenant, event.event_id) for event in of_events]:
-        yield Statement(REMOVE_DELIVERIES, many=many)
 
 
 def statuses_of(event: EventKey) -> Steps[set[DeliveryStatus]]:
@@ -153,12 +150,13 @@ _columns = {
     table.name: [(column.name, isinstance(column.type, EpochTime)) for column in table.columns]
     for table in (events, deliveries)
 }
+"""`STATE` is the last one."""
 
 
 def _row(table: Table, row: tuple[Any, ...]) -> Row:
     return {
         name: BEGINNING + value * MICROSECOND if is_time and value is not None else value
-        for (name, is_time), value in zip(_columns[table.name], row, strict=True)
+        for (name, is_time), value in zip(_columns[table.name], row, strict=False)
     }
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 from hookkeeper.messages.run_report import BEGINNING
+from hookkeeper.registry.encryption import EncryptedText
 from hookkeeper.registry.index.rollup import COUNTERS
 from hookkeeper.registry.models import Base
 
@@ -39,6 +40,7 @@ FAILURE_CLASS = text("status_class > 2")
 RETRIED = text("attempts > 1")
 OTHER_CHANNEL = text("channel <> 'webhook'")
 IN_LINE = text("place IS NOT NULL")
+NOT_RECORDED = text("run_id = '' AND finished_at IS NULL")
 
 
 class EpochTime(TypeDecorator[datetime]):
@@ -84,6 +86,7 @@ events = Table(
     Index("ix_events_id", "id", "tenant", unique=True),
     _partial("ix_events_status", NOT_SUCCEEDED, "status", "accepted_at", "tenant", "id"),
     _partial("ix_events_needs_attention", NEEDS_ATTENTION, "accepted_at", "tenant", "id"),
+    _partial("ix_events_not_recorded", NOT_RECORDED, "shared_run", "accepted_at", "tenant", "id"),
     _partial("ix_events_acknowledged", ACKNOWLEDGED, "accepted_at", "tenant", "id"),
 )
 """One row an event. `shared_run` is the workflow id of the shared run that has it; NULL: it has a run of its own.
@@ -114,6 +117,7 @@ deliveries = Table(
     Column("line", String),
     Column("place", BigInteger),
     Column("as_of", EpochTime, nullable=False),
+    Column("state", EncryptedText("deliveries.state")),
     Index("ix_deliveries_webhook_accepted_at", "webhook_id", "accepted_at", "tenant", "event_id"),
     _partial(
         "ix_deliveries_webhook_status", NOT_SUCCEEDED, "webhook_id", "status", "accepted_at", "tenant", "event_id"
@@ -145,6 +149,19 @@ event_keys = Table(
     sqlite_with_rowid=False,
 )
 """One row for each key in the data of an event (`hookkeeper.registry.index.event_keys`)."""
+
+event_inputs = Table(
+    "event_inputs",
+    Base.metadata,
+    Column("accepted_at", EpochTime, primary_key=True),
+    Column("tenant", KEY_TEXT, primary_key=True),
+    Column("event_id", KEY_TEXT, primary_key=True),
+    Column("input", EncryptedText("event_inputs.input"), nullable=False),
+    ForeignKeyConstraint(
+        ["accepted_at", "tenant", "event_id"], [events.c.accepted_at, events.c.tenant, events.c.id], ondelete="CASCADE"
+    ),
+)
+"""What starts the run of an event: its `EventInput` as JSON (`hookkeeper.registry.index.event_inputs`)."""
 
 rollups = Table(
     "rollups",

@@ -12,7 +12,7 @@ from hookkeeper import ids
 from hookkeeper.content.search_terms import Key as SearchKey
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.messages.run_report import BEGINNING, RunReport
-from hookkeeper.registry.index import change_log, event_keys, lines, statements
+from hookkeeper.registry.index import change_log, event_inputs, event_keys, lines, statements
 from hookkeeper.registry.index.counter_rows import within_bounds
 from hookkeeper.registry.index.event_keys import KeyedEvent
 from hookkeeper.registry.index.lines import InLine
@@ -61,8 +61,8 @@ class Acceptance(NamedTuple):
     """An event that is being accepted."""
 
     report: RunReport
-    instead_of: AcceptedEvent | None = None
-    """What the event's row was that names a run which does not have the event: this acceptance replaces it."""
+    input: str | None = None
+    """What starts its run: an `EventInput` as JSON."""
     keys: tuple[SearchKey, ...] = ()
     """What its data can be searched by."""
 
@@ -98,18 +98,17 @@ def write(
     yield statements.LOCK
     everything = [*(event.report for event in new), *reports]
     events = yield from _events(everything)
-    accepted, replaced, moved, earlier = _accept(new, events)
+    accepted, earlier = _accept(new, events)
     current = [*accepted.values(), *(report for report in reports if _is_of_row(report, events))]
     deliveries = yield from _deliveries(current)
     tails = yield from lines.tails(_new_lines(current, deliveries))
     changes = merge(current, {key_of_row(row): row for row in events.values()}, deliveries, tails)
-    for row in moved:
-        changes.events.setdefault(key_of_row(row), row)
-    yield from statements.remove_deliveries(replaced)
-    yield from statements.upsert_deliveries(changes.deliveries.values())
+    yield from statements.upsert_deliveries(changes.deliveries.values(), keyring)
     for key in changes.undecided:
         decide(key, events.get((key.tenant, key.event_id)), changes, (yield from statements.statuses_of(key)))
     yield from statements.upsert_events(changes.events.values())
+    inputs = [(key_of(event.report), event.input) for event in new if event.key in accepted and event.input]
+    yield from event_inputs.insert(inputs, keyring)
     if keyed := [*(event.keyed for event in new if event.keys), *keyed]:
         known = changes.events.keys() | {key_of_row(row) for row in events.values()}
         yield from event_keys.insert([event for event in keyed if event.key in known], keyring)
@@ -133,15 +132,12 @@ def _new_lines(reports: Sequence[RunReport], rows: Mapping[DeliveryKey, Row]) ->
 
 def _accept(
     new: Sequence[Acceptance], events: Mapping[Key, Row]
-) -> tuple[dict[Key, RunReport], list[EventKey], list[Row], list[AcceptedEvent | None]]:
-    """Return the reports of events that are new, or replace a row of which no run has recorded anything; the keys of
-    the latter; other rows that name another run now; and the events that are known.
+) -> tuple[dict[Key, RunReport], list[AcceptedEvent | None]]:
+    """Return the reports of events that are new, and for each event the one that was accepted with its id before.
 
     A row with the same shared run is this event: the transaction took effect before, and is repeated.
     """
     accepted: dict[Key, RunReport] = {}
-    replaced: list[EventKey] = []
-    moved: list[Row] = []
     earlier: list[AcceptedEvent | None] = []
     rows = {key: accepted_event(row) for key, row in events.items()}
     for event in new:
@@ -149,19 +145,10 @@ def _accept(
         known = rows.get(event.key)
         if known is None:
             accepted[event.key] = event.report
-        elif known == event.instead_of:
-            row = events.get(event.key)
-            if row is None or row["as_of"] == BEGINNING:
-                accepted[event.key] = event.report
-                replaced.append(key_of(event.report))
-            elif known.shared_run is not None:
-                moved.append({**row, "shared_run": wanted.shared_run, "run_id": ""})
-        elif known.shared_run is None or known.shared_run != wanted.shared_run:
-            earlier.append(known)
-            continue
-        rows[event.key] = wanted
-        earlier.append(None)
-    return accepted, replaced, moved, earlier
+            rows[event.key] = wanted
+        is_same = known is None or (known.shared_run is not None and known.shared_run == wanted.shared_run)
+        earlier.append(None if is_same else known)
+    return accepted, earlier
 
 
 def accepted_event(row: Row) -> AcceptedEvent:

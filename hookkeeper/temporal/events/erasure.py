@@ -6,7 +6,7 @@ pages, logs and backups of the server's database are the responsibility of that 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -56,8 +56,16 @@ class ClosedEvent:
 class Erasure:
     """Raises the errors of `hookkeeper.temporal.server.error_translation`, RegistryUnavailable, and `Refused`."""
 
-    def __init__(self, client: Client, task_queue: str, reader: EventReader, rows: EventRows) -> None:
+    def __init__(
+        self,
+        client: Client,
+        task_queue: str,
+        reader: EventReader,
+        rows: EventRows,
+        start_missing: Callable[[str, str], Awaitable[bool]],
+    ) -> None:
         self._client = client
+        self._start_missing = start_missing
         self._reader = reader
         self._rows = rows
         self._shared_runs = SharedRunErasure(client, task_queue, rows)
@@ -66,8 +74,10 @@ class Erasure:
         """Erase an event, and return the number of its runs: 0 if only the registry has it, as after the restore of a
         backup.
 
-        Temporal comes last: while it has the event, the request can be repeated.
+        Temporal comes last: while it has the event, the request can be repeated. An event without a run gets one first:
+        a start that is under way would send an erased event.
         """
+        await self._start_missing(tenant, event_id)
         async with translated_errors():
             event = await self.find(tenant, event_id)
         if event is None and await self._rows.find(tenant, event_id) is None:

@@ -26,6 +26,7 @@ from hookkeeper.messages.event import EventState
 from hookkeeper.messages.shared_run import SharedCommand
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.index.compared_rows import OPEN_STATUSES
 from hookkeeper.temporal.events.event_read import EventReader
 from hookkeeper.temporal.events.event_start import start_after_shared_run, start_again, start_sibling
 from hookkeeper.temporal.events.own_runs import read
@@ -48,12 +49,20 @@ AFTER_END = ("retry", "redeliver")
 class EventCommands:
     """Commands to all events. One for the process."""
 
-    def __init__(self, client: Client, task_queue: str, reader: EventReader, rows: EventRows) -> None:
+    def __init__(
+        self,
+        client: Client,
+        task_queue: str,
+        reader: EventReader,
+        rows: EventRows,
+        start_missing: Callable[[str, str], Awaitable[bool]],
+    ) -> None:
         self._client = client
         self._task_queue = task_queue
         self._reader = reader
         self._siblings = reader.siblings
         self._rows = rows
+        self._start_missing = start_missing
 
     async def send(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> None:
         """Apply a command. A retry or redelivery of a closed run starts a further run with the same workflow id."""
@@ -68,8 +77,10 @@ class EventCommands:
 
         async def send(part: int, parts: int) -> bool:
             run = await self._run(tenant, event_id, part, parts)
-            if run is None and not await self._siblings.read_without_run(tenant, event_id, part, parts):
-                return False
+            if run is None:
+                if await self._start_missing(tenant, event_id):
+                    return False
+                await self._check_not_erased(tenant, event_id)
             if run is None or isinstance(run, InSharedRun) or run.status != WorkflowExecutionStatus.RUNNING:
                 raise Refused("the event is not scheduled: its delivery is over")
             return await _update(handle_of(self._client, run), temporal_names.RESCHEDULE, deliver_at)
@@ -112,7 +123,7 @@ class EventCommands:
         """Send a command to a run as it is now; False if it changed meanwhile."""
         found = await self._run(tenant, event_id, part, parts)
         if found is None:
-            return await self._send_without_run(tenant, event_id, part, parts, command, delivery)
+            return await self._send_without_run(tenant, event_id, part, command, delivery)
         if isinstance(found, InSharedRun):
             return await self._send_to_shared(found, command, delivery)
         if found.status == WorkflowExecutionStatus.RUNNING:
@@ -124,12 +135,17 @@ class EventCommands:
         return await start_again(self._client, self._task_queue, found, command, delivery)
 
     async def _send_without_run(
-        self, tenant: str, event_id: str, part: int, parts: int, command: Command, delivery: str | None
+        self, tenant: str, event_id: str, part: int, command: Command, delivery: str | None
     ) -> bool:
-        """Send a command to a sibling that was deleted; False if it is to be started yet."""
-        snapshot = await self._siblings.read_without_run(tenant, event_id, part, parts)
+        """Send a command to a run that Temporal does not have; False if it is open, and is started from its rows now.
+
+        Raises UnknownEvent.
+        """
+        snapshot = await self._reader.from_rows(tenant, event_id, part)
         if snapshot is None:
-            await self._check_not_erased(tenant, event_id)
+            raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
+        if snapshot.state.status in OPEN_STATUSES:
+            await self._start_missing(tenant, event_id)
             return False
         if command not in AFTER_END:
             raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
@@ -155,12 +171,10 @@ class EventCommands:
     async def _run(
         self, tenant: str, event_id: str, part: int, parts: int
     ) -> WorkflowExecutionDescription | InSharedRun | None:
-        """Return the latest run of a part of an event; None if a sibling has none. Raises UnknownEvent."""
+        """Return the latest run of a part of an event; None if Temporal has none."""
         if parts > 1:
             return await find_run(self._client, ids.run_of(tenant, event_id, part))
-        if found := await self._reader.find(tenant, event_id):
-            return found
-        raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
+        return await self._reader.find(tenant, event_id)
 
     async def _check_not_erased(self, tenant: str, event_id: str) -> None:
         """Raise UnknownEvent if the event was erased: the server deletes its runs some time later."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from temporalio.client import Client, WorkflowExecutionDescription
 
 from hookkeeper import ids
-from hookkeeper.messages.event import Acknowledgement, EventInput
+from hookkeeper.messages.event import Acknowledgement, EventInput, event_state
 from hookkeeper.partition import parts_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
@@ -45,32 +45,40 @@ class EventReader:
             return in_shared_run(found)
         return await read(self._client, found) if found else None
 
-    async def find(
-        self, tenant: str, event_id: str, *, at_once: bool = False
-    ) -> WorkflowExecutionDescription | InSharedRun | None:
+    async def from_rows(self, tenant: str, event_id: str, part: int | None = None) -> EventSnapshot | None:
+        """Return an event, or a part of its deliveries, as its rows have it. Raises RegistryUnavailable."""
+        if (stored := await self._rows.inputs.find(tenant, event_id)) is None:
+            return None
+        event, row = stored.event, await self._rows.find(tenant, event_id)
+        found = await self._rows.deliveries(row) if row else ()
+        rows = {delivery.id: delivery for delivery in found if part in (None, delivery.part)}
+        deliveries = tuple(rows[given.id].of(given) for given in event.deliveries if given.id in rows)
+        state = event_state(
+            event,
+            deliveries,
+            deliver_at=stored.deliver_at,
+            scheduled=stored.status == "scheduled",
+            finished_at=stored.finished_at,
+        )
+        workflow_id = stored.shared_run or ids.workflow_id(tenant, event_id)
+        acknowledged = Acknowledgement.of(stored.acknowledged)
+        return EventSnapshot(workflow_id, stored.run_id, 1, event, state, acknowledged=acknowledged)
+
+    async def find(self, tenant: str, event_id: str) -> WorkflowExecutionDescription | InSharedRun | None:
         """Return the latest run of its own of an event, or the shared run that has it; None if there is neither.
 
         Its row names a shared run, or none. Temporal lists the shared run of an event whose row is lost.
-
-        `at_once`, for a POST: the state in an open shared run is the first one, which needs no worker, and a run that
-        the row names but Temporal lacks may be about to start. After an outage, many such events come at once. Raises
-        RegistryUnavailable then: without its row, an event would be started again.
         """
-        row = await (self._rows.find if at_once else self.row)(tenant, event_id)
-        return await self._find(tenant, event_id, row, at_once=at_once)
+        return await self._find(tenant, event_id, await self.row(tenant, event_id))
 
     async def _find(
-        self, tenant: str, event_id: str, row: AcceptedEvent | None, *, at_once: bool = False
+        self, tenant: str, event_id: str, row: AcceptedEvent | None
     ) -> WorkflowExecutionDescription | InSharedRun | None:
         named = await find_shared_run(self._client, row.shared_run) if row and row.shared_run else None
-        if named and (found := await read_in(named, tenant, event_id, at_once=at_once)):
+        if named and (found := await read_in(named, tenant, event_id)):
             return found
-        if at_once and row and row.shared_run and named is None:
-            return None
         if own := await self._own(tenant, event_id, row):
             return own
-        if at_once:
-            return None
         for run in await listed_runs(self._client, self._task_queue, tenant, event_id):
             if found := await read_in(run, tenant, event_id):
                 return found
@@ -108,6 +116,6 @@ class EventReader:
         return await run_state.find_own_run(self._client, *row.key, row.accepted_at, row.digest)
 
 
-def in_shared_run(found: InSharedRun, *, duplicate: bool = False) -> EventSnapshot:
+def in_shared_run(found: InSharedRun) -> EventSnapshot:
     """Return an event as its shared run has it, which is its first run."""
-    return EventSnapshot(found.run.id, found.run.run_id, 1, found.event, found.state, duplicate)
+    return EventSnapshot(found.run.id, found.run.run_id, 1, found.event, found.state)

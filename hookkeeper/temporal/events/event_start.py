@@ -23,17 +23,29 @@ OTHER_IS_OPEN = "an earlier event with this id is still open: deliver this one a
 
 
 async def start_run(
-    client: Client, task_queue: str, event: EventInput, run_number: int = 1, *, is_first: bool = True, part: int = 1
+    client: Client,
+    task_queue: str,
+    event: EventInput,
+    run_number: int = 1,
+    *,
+    is_first: bool = True,
+    part: int = 1,
+    apart: bool = False,
 ) -> str:
     """Start a run, and return its id once Temporal has stored it.
 
-    `is_first`: the event has had no run of its own, or none of this part of its deliveries. Raises
+    `is_first`: the event has had no run of its own, or none of this part of its deliveries. `apart`: an earlier event
+    has its id. Raises
     `WorkflowAlreadyStartedError` if a run is open, or, with `is_first`, if there ever was one.
     """
     handle = await client.start_workflow(
         temporal_names.EVENT,
         event,
-        id=ids.run_of(event.tenant, event.id, part),
+        id=(
+            ids.run_apart(event.tenant, event.id, event.accepted_at)
+            if apart
+            else ids.run_of(event.tenant, event.id, part)
+        ),
         task_queue=task_queue,
         id_reuse_policy=(WorkflowIDReusePolicy.REJECT_DUPLICATE if is_first else WorkflowIDReusePolicy.ALLOW_DUPLICATE),
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,

@@ -6,20 +6,19 @@ Raises the errors of `hookkeeper.temporal.server.error_translation`, and those o
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
-from datetime import timedelta
 
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.converter import PayloadCodec
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from hookkeeper import ids, temporal_names
+from hookkeeper import ids, metrics, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, EventInput, Receipt
 from hookkeeper.messages.shared_run import SharedRunInput
+from hookkeeper.partition import parts_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.search_attributes import DELIVER_AT_KEY
+from hookkeeper.registry.index.event_inputs import StoredEvent
 from hookkeeper.temporal.bulk.incidents import Incidents
 from hookkeeper.temporal.bulk.recoveries import Recoveries
 from hookkeeper.temporal.bulk.releases import Releases
@@ -27,11 +26,11 @@ from hookkeeper.temporal.events import run_state
 from hookkeeper.temporal.events.data_reads import DataReads
 from hookkeeper.temporal.events.erasure import Erasure
 from hookkeeper.temporal.events.event_commands import EventCommands
-from hookkeeper.temporal.events.event_read import EventReader, in_shared_run
+from hookkeeper.temporal.events.event_read import EventReader
 from hookkeeper.temporal.events.event_start import start_run
 from hookkeeper.temporal.events.lines import LineCalls
-from hookkeeper.temporal.events.own_runs import EventSnapshot, read
-from hookkeeper.temporal.events.shared_runs import InSharedRun, start_shared_run
+from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.events.shared_runs import start_shared_run
 from hookkeeper.temporal.schedules.client import Schedules
 from hookkeeper.temporal.server.error_translation import (
     NOT_FOUND_MESSAGES,
@@ -42,10 +41,7 @@ from hookkeeper.temporal.server.error_translation import (
     translated_errors,
 )
 from hookkeeper.temporal.server.readiness import Readiness
-from hookkeeper.times import utc_now
 
-STARTED_AFTER = timedelta(minutes=1)
-"""After this time, an event that was accepted has a run, or its start has failed."""
 DELETION_INTERVAL = 0.05
 """Seconds until the next start of a run whose id is taken by one that the server has just deleted."""
 
@@ -59,8 +55,8 @@ class Gateway:
         self._rows = rows
         self.readiness = Readiness(client, task_queue, rows)
         self.reader = EventReader(client, task_queue, rows)
-        self.commands = EventCommands(client, task_queue, self.reader, rows)
-        self.erasure = Erasure(client, task_queue, self.reader, rows)
+        self.commands = EventCommands(client, task_queue, self.reader, rows, self.start_missing)
+        self.erasure = Erasure(client, task_queue, self.reader, rows, self.start_missing)
         self.data = DataReads(client)
         self.lines = LineCalls(client, rows.lines)
         self.schedules = Schedules(client, task_queue)
@@ -86,26 +82,20 @@ class Gateway:
         """The codec that encrypts all payloads; None without encryption."""
         return self._client.data_converter.payload_codec
 
-    async def start(self, event: EventInput) -> EventSnapshot:
-        """Start the run of an event; return once Temporal has stored it.
-
-        The id decides: a second start with the same digest returns the existing run, another digest raises
-        `Conflict`.
-        """
+    async def start(self, event: EventInput) -> str:
+        """Start the run of an event, unless it has one; return the run's id once Temporal has stored it."""
         while True:
             with suppress(WorkflowAlreadyStartedError), self.readiness.noting_start():
                 async with translated_errors(not_found=Unavailable):
-                    run_id = await start_run(self._client, self._task_queue, event)
-                break
-            if known := await self._of_own_id(event):
-                return known
+                    return await start_run(self._client, self._task_queue, event)
+            if run_id := await self._of_own_id(event):
+                return run_id
             await asyncio.sleep(DELETION_INTERVAL)
-        return EventSnapshot(event.workflow_id, run_id, 1, event, run_state.unstarted_state(event))
 
     async def start_shared(self, workflow_id: str, events: Sequence[EventInput]) -> str | None:
         """Start a shared run, and return its run id once Temporal has stored it; None if a run with this id exists.
 
-        Without events, it blocks its id: a start that is late is refused. Raises `Unavailable` and `RequestTooLarge`.
+        Raises `Unavailable`.
         """
         with self.readiness.noting_start():
             async with translated_errors(not_found=Unavailable):
@@ -113,33 +103,71 @@ class Gateway:
                     self._client, self._task_queue, workflow_id, SharedRunInput(events=tuple(events))
                 )
 
-    async def known(self, tenant: str, event_id: str, digest: str) -> EventSnapshot | None:
-        """Return the run of an event that was accepted before, or None; raise `Conflict` if its content differs.
+    async def start_stored(self, group: Sequence[StoredEvent]) -> None:
+        """Start the run of an event, or the shared run of several, from their rows; note the run there."""
+        shared_run = group[0].shared_run
+        if shared_run is None:
+            run_id: str | None = await self.start(group[0].event)
+        elif not (run_id := await self.start_shared(shared_run, [stored.event for stored in group])):
+            async with translated_errors():
+                found = await run_state.find_run(self._client, shared_run)
+            run_id = found.run_id if found else None
+        if run_id:
+            await self._rows.inputs.note_run([stored.key for stored in group], run_id)
 
-        While the run is open, the state is its first one, which needs no worker. Each step has a time limit, so that
-        slow ones succeed.
-        """
-        async with translated_errors():
-            found = await self.reader.find(tenant, event_id, at_once=True)
-        if isinstance(found, InSharedRun):
-            check_digest(tenant, event_id, digest, found.event.digest)
-            return in_shared_run(found, duplicate=True)
-        return await self._started(found, tenant, event_id, digest) if found else None
+    async def start_missing(self, tenant: str, event_id: str) -> bool:
+        """Start those runs of an open event that Temporal does not have, from its rows; return whether it is open."""
+        stored = await self._rows.inputs.find(tenant, event_id)
+        if stored is None or stored.finished_at is not None:
+            return False
+        shared_run = stored.shared_run
+        if stored.is_unstarted and parts_of(stored.event)[0].parts == 1:
+            await self.start_stored(await self._rows.inputs.of_shared_run(shared_run) if shared_run else [stored])
+            return True
+        async with translated_errors(not_found=Unavailable):
+            if not (shared_run and await run_state.find_run(self._client, shared_run)):
+                await self._start_again(stored)
+        return True
+
+    async def _start_again(self, stored: StoredEvent) -> None:
+        """Start the lost runs of an event, which go on as its rows say."""
+        _, tenant, event_id = stored.key
+        for part in await self.reader.siblings.open_parts(tenant, event_id):
+            if (snapshot := await self.reader.from_rows(tenant, event_id, part)) is None:
+                return
+            event = snapshot.event.model_copy(
+                update={
+                    "deliveries": snapshot.state.deliveries,
+                    "deliver_at": snapshot.state.deliver_at,
+                    "parts": parts_of(snapshot.event)[0].parts,
+                }
+            )
+            if event.parts == 1:
+                await self.start(event)
+            else:
+                with suppress(WorkflowAlreadyStartedError):
+                    await start_run(self._client, self._task_queue, event, part=part)
+        if stored.shared_run:
+            await self._rows.move([(tenant, event_id)], stored.shared_run, None)
 
     async def read(self, tenant: str, event_id: str) -> EventSnapshot:
-        """Return an event and its state."""
-        async with translated_errors():
-            if snapshot := await self.reader.read(tenant, event_id):
+        """Return an event and its state: from Temporal, or from its rows while it has no run or Temporal is away."""
+        try:
+            if snapshot := await self.read_runs(tenant, event_id):
                 return snapshot
-            await self._remove_deleted(tenant, event_id)
-            raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
+        except Unavailable:
+            with suppress(RegistryUnavailable):
+                if snapshot := await self.reader.from_rows(tenant, event_id):
+                    return snapshot
+            raise
+        if snapshot := await self.reader.from_rows(tenant, event_id):
+            return snapshot
+        raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
 
-    async def _remove_deleted(self, tenant: str, event_id: str) -> None:
-        """Remove the row of an event whose runs were deleted with Temporal's own tools. A new one may be starting."""
-        with suppress(RegistryUnavailable):
-            row = await self._rows.find(tenant, event_id)
-            if row is not None and row.accepted_at < utc_now() - STARTED_AFTER:
-                await self._rows.remove(tenant, event_id)
+    async def read_runs(self, tenant: str, event_id: str) -> EventSnapshot | None:
+        """Return an event and its state as its runs have it; None if there is none."""
+        async with translated_errors():
+            return await self.reader.read(tenant, event_id)
 
     async def record_receipt(self, tenant: str, event_id: str, delivery: str, receipt: Receipt) -> bool:
         """Signal a mail provider's receipt to the event's run; False if no run is open."""
@@ -168,31 +196,22 @@ class Gateway:
         with suppress(Refused, UnknownEvent):
             await self.commands.send(tenant, event_id, "cancel", None)
 
-    async def _of_own_id(self, event: EventInput) -> EventSnapshot | None:
-        """Return the event's own run, or that of an earlier event whose row is gone; None if there is none."""
-        async with translated_errors():
-            own = await run_state.find_own_run(self._client, event.tenant, event.id, event.accepted_at, event.digest)
-            run = own or await run_state.find_run(self._client, event.workflow_id)
-        return await self._started(run, event.tenant, event.id, event.digest) if run else None
-
-    async def _started(
-        self, run: WorkflowExecutionDescription, tenant: str, event_id: str, digest: str
-    ) -> EventSnapshot | None:
-        async with translated_errors():
-            check_digest(tenant, event_id, digest, await run_state.digest_of(run))
-            with not_found_suppressed():  # deleted meanwhile
-                return replace(await self._at_once(run), duplicate=True)
+    async def _of_own_id(self, event: EventInput) -> str | None:
+        """Return the id of the event's own run; start it apart if an earlier event has its id. None: try again."""
+        async with translated_errors(not_found=Unavailable):
+            key = event.tenant, event.id, event.accepted_at
+            if own := await run_state.find_own_run(self._client, *key):
+                return own.run_id
+            earlier = await run_state.find_run(self._client, event.workflow_id)
+            is_open = earlier is not None and earlier.status == WorkflowExecutionStatus.RUNNING
+            if earlier and is_open and await run_state.digest_of(earlier) == event.digest:
+                return earlier.run_id
+            if earlier and parts_of(event)[0].parts == 1:  # siblings are named after their event: they wait
+                with suppress(WorkflowAlreadyStartedError):
+                    run_id = await start_run(self._client, self._task_queue, event, apart=True)
+                    metrics.ID_CLASHES.inc(is_open)
+                    return run_id
         return None
-
-    async def _at_once(self, run: WorkflowExecutionDescription) -> EventSnapshot:
-        """Read a run; while it is open, its first state, which needs no worker."""
-        if run.status != WorkflowExecutionStatus.RUNNING:
-            return await self.reader.read(*ids.event_of(run.id)) or await read(self._client, run)
-        event = await run_state.input_of(self._client, run_state.handle_of(self._client, run), EventInput)
-        deliver_at = run.typed_search_attributes.get(DELIVER_AT_KEY)
-        scheduled = deliver_at is not None and deliver_at > utc_now()
-        state = run_state.initial_state(event, scheduled=scheduled)
-        return EventSnapshot(run.id, run.run_id, await run_state.number_of(run), event, state)
 
 
 def check_digest(tenant: str, event_id: str, digest: str, accepted: str) -> None:

@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError
 
 from hookkeeper import ids
-from hookkeeper.messages.event import Acknowledgement, Delivery, EventInput, EventState, event_state
+from hookkeeper.messages.event import FINAL, Acknowledgement, Delivery, EventInput, EventState, event_state
 from hookkeeper.partition import parts_of
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.state_size import truncated
@@ -23,8 +23,6 @@ from hookkeeper.temporal.server.visibility import read_all
 RUNNING = WorkflowExecutionStatus.RUNNING
 MAX_DELIVERIES_BYTES = 448 * 1024
 """Bytes of deliveries that are shown whole; the whole state stays under 512 KiB."""
-ROW_FIELDS = {"status", "reason", "next_attempt_at", "attempts_omitted"}
-"""Fields of a delivery that its row has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class Siblings:
         ends = [state.finished_at or run.close_time for run, state in zip(found, of_runs, strict=True)]
         states = {ids.part_of(run.id): state for run, state in zip(found, of_runs, strict=True)}
         if len(found) < parts:
-            states = await self._without_runs(first.event, runs[0]) | states
+            states = await self._without_runs(first.event) | states
         state = merged(
             first.event,
             [states[part] for part in sorted(states)],
@@ -99,51 +97,25 @@ class Siblings:
         )
         return EventSnapshot(ids.workflow_id(tenant, event_id), first.run_id, first.run_number, first.event, state)
 
-    async def read_without_run(self, tenant: str, event_id: str, part: int, parts: int) -> EventSnapshot | None:
-        """Return what a sibling would have that has no run; None if the first run will start it, or there is none."""
-        runs = await self.find(tenant, event_id, parts)
-        found = next((run for run in runs if run is not None), None)
-        if found is None or runs[part - 1] is not None:
-            return None
-        event = await input_of(self._client, handle_of(self._client, found), EventInput)
-        state = (await self._without_runs(event, runs[0])).get(part)
-        if state is None or state.status in ("scheduled", "delivering"):
-            return None
-        event = event.model_copy(update={"parts": parts, "deliveries": state.deliveries, "pending_alerts": ()})
-        return EventSnapshot(found.id, found.run_id, 1, event, state)
-
     async def open_parts(self, tenant: str, event_id: str) -> list[int]:
         """Return the numbers of the siblings with an open delivery, by the rows."""
         row = await self._rows.find(tenant, event_id)
         stored = await self._rows.deliveries(row) if row else ()
-        return sorted({part for part, delivery in stored if not delivery.is_final})
+        return sorted({delivery.part for delivery in stored if delivery.status not in FINAL})
 
-    async def _without_runs(
-        self, event: EventInput, first_run: WorkflowExecutionDescription | None
-    ) -> dict[int, EventState]:
-        """Return the state of each sibling as its rows have it. What is open there is cancelled, unless the first run,
-        which will start the sibling, is open.
-
-        `event`: the input of one of the runs.
-        """
+    async def _without_runs(self, event: EventInput) -> dict[int, EventState]:
+        """Return the state of each sibling as its rows have it. `event`: the input of one of the runs."""
+        stored = await self._rows.inputs.find(event.tenant, event.id)
         row = await self._rows.find(event.tenant, event.id)
-        given = {delivery.id: delivery for delivery in event.deliveries}
+        rows = {delivery.id: delivery for delivery in await self._rows.deliveries(row)} if row else {}
         parts: dict[int, list[Delivery]] = {}
-        for part, stored in await self._rows.deliveries(row) if row else ():
-            known = given.get(stored.id, stored)
-            parts.setdefault(part, []).append(known.model_copy(update=stored.model_dump(include=ROW_FIELDS)))
-        order = {id_: n for n, id_ in enumerate(given)}
-        states = {
-            part: run_state.unstarted_state(
-                event.model_copy(
-                    update={"deliveries": tuple(sorted(deliveries, key=lambda delivery: order.get(delivery.id, 0)))}
-                )
-            )
+        for given in stored.event.deliveries if stored else event.deliveries:
+            if found := rows.get(given.id):
+                parts.setdefault(found.part, []).append(found.of(given))
+        return {
+            part: run_state.unstarted_state(event.model_copy(update={"deliveries": tuple(deliveries)}))
             for part, deliveries in parts.items()
         }
-        if first_run is not None and first_run.status == RUNNING:
-            return states
-        return {part: run_state.cut_short(state) for part, state in states.items()}
 
 
 def merged(event: EventInput, parts: Sequence[EventState], finished_at: datetime | None) -> EventState:

@@ -1,9 +1,9 @@
-"""Close the rows of events whose runs have ended abnormally: terminated, timed out, deleted, or never started.
+"""Look after open events whose runs have ended abnormally: close their rows, or start runs that Temporal has lost.
 
 A run records each of its steps itself. So every half hour, one worker process asks Temporal which runs were terminated
-or have timed out since the last time, and looks up the events whose runs have not been seen. Once a day, it looks up
-all open events of which nothing was recorded for half an hour: what was deleted is listed nowhere. The rows of an event
-get what `GET /v1/events/{event_id}` shows of it.
+or have timed out since the last time. Once a day, it looks up all open events of which nothing was recorded for half an
+hour: what was lost is listed nowhere. An event whose run was terminated or has timed out is cancelled. One that has no
+run, because Temporal was restored from a backup or is a new one, is started again from its rows.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.own_runs import read
 from hookkeeper.temporal.events.run_state import find_run
 from hookkeeper.temporal.events.shared_runs import find_shared_run
-from hookkeeper.temporal.server.error_translation import GatewayError, UnknownEvent
+from hookkeeper.temporal.server.error_translation import GatewayError
 from hookkeeper.temporal.server.visibility import in_queue
 from hookkeeper.times import utc_now
 
@@ -96,11 +96,10 @@ class RunRepair:
         leases, now = self._store.index.leases, utc_now()
         last = await leases.term(LEASE_NAME)  # since the last full repair, until the last one
         if last is None or now - last.begin > FULL_INTERVAL:
-            repaired = await self.repair(MIN_AGE)
+            repaired = await self.repair(MIN_AGE if last else timedelta())
             await leases.set_term(LEASE_NAME, Term(now, now))
         else:
             repaired = await self._repair_closed(last.end - OVERLAP)
-            repaired += await self._repair_pages(self._store.index.compared_rows.without_run, MIN_AGE)
             await leases.set_term(LEASE_NAME, Term(last.begin, now))
         return repaired
 
@@ -156,9 +155,6 @@ class RunRepair:
         """Write the end of an event, or remove it if it has no run; return whether it has changed."""
         try:
             return await (self._repair_siblings(row) if row.parts > 1 else self._repair_run(row))
-        except UnknownEvent:
-            log.warning("event removed: it has no run", tenant=row.key.tenant, event_id=row.key.event_id)
-            return True  # the gateway has removed its rows
         except (GatewayError, QueryFailed, ValidationError) as error:
             log.warning(
                 "event not repaired: another try follows",
@@ -174,7 +170,8 @@ class RunRepair:
         if run is not None and run.status == WorkflowExecutionStatus.RUNNING:
             await self._note(row, run)
             return False
-        found = await self._gateway.read(tenant, event_id)
+        if (found := await self._gateway.read_runs(tenant, event_id)) is None:
+            return await self._start_again(row)
         if found.state.status in OPEN_STATUSES:
             return False
         shared_run = found.workflow_id if ids.is_shared_run(found.workflow_id) else None
@@ -184,27 +181,35 @@ class RunRepair:
         return True
 
     async def _repair_siblings(self, row: ComparedRow) -> bool:
-        """Write the ends of those runs that have ended, or were deleted, with open deliveries in their rows."""
+        """Write the ends of runs that have ended with open deliveries in their rows, and start those that are lost."""
         _, tenant, event_id = row.key
         siblings, reports = self._gateway.reader.siblings, list[RunReport]()
         runs = await siblings.find(tenant, event_id, row.parts)
-        if not any(runs):
-            await self._gateway.read(tenant, event_id)  # raises UnknownEvent
         if (first := runs[0]) and first.status == WorkflowExecutionStatus.RUNNING:
             await self._note(row, first)
+        is_started = False
         for part in await siblings.open_parts(tenant, event_id):
             if (run := runs[part - 1]) is None:
-                found = await siblings.read_without_run(tenant, event_id, part, row.parts)
+                is_started = is_started or await self._start_again(row)
             elif run.status != WorkflowExecutionStatus.RUNNING:
                 found = await read(self._client, run)
-            else:
-                continue
-            if found is not None:
-                progress = progress_of(found.state, run.run_id if run else "", row.digest)
+                progress = progress_of(found.state, run.run_id, row.digest)
                 end = found.state.finished_at or _end_of(run)
                 reports.append(report_of(found.state, progress, max(end, row.as_of), end, part, row.parts))
         await self._write(reports)
-        return bool(reports)
+        return is_started or bool(reports)
+
+    async def _start_again(self, row: ComparedRow) -> bool:
+        """Start the runs that an open event has lost. Without its input, which `reindex` does not find, it is gone."""
+        _, tenant, event_id = row.key
+        if await self._gateway.start_missing(tenant, event_id):
+            log.warning("an event had no run, and is started again", tenant=tenant, event_id=event_id)
+        elif await self._store.rows.inputs.find(tenant, event_id) is None:
+            log.error("event removed: it has no run, and no input", tenant=tenant, event_id=event_id)
+            await self._store.rows.remove(tenant, event_id)
+        else:  # it has ended meanwhile
+            return False
+        return True
 
     async def _write(self, reports: Sequence[RunReport]) -> None:
         """Write reports, and call the runs whose turn has come by that."""
@@ -213,7 +218,7 @@ class RunRepair:
     async def _note(self, row: ComparedRow, run: WorkflowExecutionDescription) -> None:
         """Note that the event has this run: it need not be looked for again."""
         if not row.run_id:
-            await self._store.index.compared_rows.note_run(row.key, run.run_id)
+            await self._store.rows.inputs.note_run([row.key], run.run_id)
 
 
 def _end_of(run: WorkflowExecutionDescription | None) -> datetime:

@@ -46,7 +46,7 @@ async def find_own_run(
     The run of an earlier event with its id counts only if it has this digest. Raises Temporal's `RPCError`.
     """
     run = await find_run(client, ids.workflow_id(tenant, event_id))
-    if run is None or await accepted_at_of(run) >= accepted_at or digest == await digest_of(run):
+    if run and (await accepted_at_of(run) >= accepted_at or digest == await digest_of(run)):
         return run
     return await find_run(client, ids.run_apart(tenant, event_id, accepted_at))
 

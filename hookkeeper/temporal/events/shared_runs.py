@@ -125,14 +125,11 @@ async def listed_runs(client: Client, task_queue: str, tenant: str, event_id: st
     return [run for run in found if run is not None and run.event(tenant, event_id)]
 
 
-async def read_in(run: SharedRun, tenant: str, event_id: str, *, at_once: bool = False) -> InSharedRun | None:
-    """Return an event as the run has it; None if the run lacks it, or it continues in a run of its own.
-
-    `at_once`: while the run is open, the first state of the event, which needs no worker.
-    """
+async def read_in(run: SharedRun, tenant: str, event_id: str) -> InSharedRun | None:
+    """Return an event as the run has it; None if the run lacks it, or it continues in a run of its own."""
     if (event := run.event(tenant, event_id)) is None:
         return None
-    state = first_state(event) if at_once and run.is_open else await state_of(run, event)
+    state = await state_of(run, event)
     return InSharedRun(run, event, state) if state else None
 
 

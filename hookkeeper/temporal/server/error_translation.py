@@ -66,11 +66,21 @@ class NamespaceUnprepared(Unavailable):
 class WrongRegistry(Unavailable):
     """The namespace belongs to another registry, or the registry to another namespace."""
 
+    fault = "does not belong to this registry"
     remedy = "correct HOOKKEEPER_DATABASE_URL or TEMPORAL_NAMESPACE, or run `hookkeeper adopt` if both are right"
 
     def __init__(self, namespace: str, task_queue: str) -> None:
-        self.found = f"the Temporal namespace {namespace} (task queue {task_queue}) does not belong to this registry"
+        self.found = f"the Temporal namespace {namespace} (task queue {task_queue}) {self.fault}"
         super().__init__(f"{self.found}: {self.remedy}")
+
+
+class TemporalIsNew(WrongRegistry):
+    """The namespace belongs to no registry, and this one belongs to it: Temporal has lost its data."""
+
+    fault = "has lost what belongs to this registry"
+    remedy = (
+        "restore Temporal, or correct TEMPORAL_ADDRESS, or run `hookkeeper adopt`, which starts all open events again"
+    )
 
 
 class RequestTooLarge(GatewayError):

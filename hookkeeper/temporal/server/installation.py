@@ -26,7 +26,7 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal.server.connection import MAX_PAUSE, while_away
-from hookkeeper.temporal.server.error_translation import WrongRegistry
+from hookkeeper.temporal.server.error_translation import TemporalIsNew, WrongRegistry
 from hookkeeper.temporal.server.visibility import in_queue, quoted
 
 NEVER = timedelta(days=36_500)
@@ -83,7 +83,8 @@ async def join(client: Client, task_queue: str, rows: EventRows, *, replace: boo
 
 
 async def check(client: Client, task_queue: str, rows: EventRows) -> None:
-    """Raise WrongRegistry if the namespace belongs to another registry, or the registry to another namespace.
+    """Raise WrongRegistry if the namespace belongs to another registry, or the registry to another namespace, and
+    TemporalIsNew if only the registry knows that the two belong to each other.
 
     Raises RegistryUnavailable and `RPCError`.
     """
@@ -91,6 +92,8 @@ async def check(client: Client, task_queue: str, rows: EventRows) -> None:
     id_, namespace = (here.id, here.namespace) if here else (None, None)
     if owner not in (None, id_) or namespace not in (None, client.namespace):
         raise WrongRegistry(client.namespace, task_queue)
+    if owner is None and namespace is not None:
+        raise TemporalIsNew(client.namespace, task_queue)
 
 
 async def until_checked(client: Client, task_queue: str, rows: EventRows) -> None:

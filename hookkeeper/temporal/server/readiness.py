@@ -33,13 +33,12 @@ from hookkeeper.temporal.server.visibility import in_queue
 log = structlog.get_logger("hookkeeper.temporal")
 CHECK_TIMEOUT = 2.0
 """Seconds for one check."""
-GOOD_RESULT_LIFETIME, BAD_RESULT_LIFETIME = 60.0, 1.0
+GOOD_RESULT_LIFETIME, BAD_RESULT_LIFETIME = 5.0, 1.0
 """Seconds for which a result is cached."""
 USELESS_NAMESPACE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
 """Statuses of a namespace that this process cannot use: no event could be started."""
 FAILED_STARTS, FAILURE_LIFETIME = 3, 5.0
-"""Failed starts in a row, with which the process is not ready, and the seconds after the latest one: as no more events
-come then, it has to be tried again."""
+"""Failed starts in a row, with which Temporal counts as away, and for how many seconds after the latest one."""
 LONG_START = 1.0
 """Seconds after which a start that is given up counts as failed."""
 HAS_PROBLEMS = "TemporalReportedProblems IS NOT NULL"
@@ -69,10 +68,9 @@ class Readiness:
     def noting_start(self) -> Iterator[None]:
         """Note whether Temporal stores the run that the block starts. A server that only reads answers all else.
 
-        Raises `WrongRegistry`, if that is known: an event would find none of its webhooks.
+        Raises `WrongRegistry`, if that is known.
         """
-        if isinstance(self._cached.problem, WrongRegistry):
-            raise self._cached.problem
+        self.check_registry()
         begin = monotonic()
         try:
             yield
@@ -83,15 +81,24 @@ class Readiness:
             raise
         self._failed_starts = 0
 
-    def check_starts(self) -> None:
-        """Return unless the latest events could not be started."""
-        if self._failed_starts >= FAILED_STARTS and monotonic() - self._failed_at < FAILURE_LIFETIME:
-            raise Unavailable(f"Temporal has not stored the latest {self._failed_starts} runs")
+    def check_registry(self) -> None:
+        """Raise `WrongRegistry`, if that is known: an event would find none of its webhooks."""
+        if isinstance(self._cached.problem, WrongRegistry):
+            raise self._cached.problem
 
     async def ping(self) -> None:
         """Return if Temporal answers."""
         async with translated_errors():
             await self._client.service_client.check_health()
+
+    async def is_away(self) -> bool:
+        """Return whether Temporal does not answer, or has not stored the latest runs."""
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                await self.ping()
+        except (Unavailable, TimeoutError):
+            return True
+        return self._failed_starts >= FAILED_STARTS and monotonic() - self._failed_at < FAILURE_LIFETIME
 
     async def has_worker(self) -> bool:
         """Return whether a worker polls for tasks; False also if Temporal does not answer."""

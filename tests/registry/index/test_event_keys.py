@@ -59,7 +59,7 @@ async def count_rows(engine: AsyncEngine) -> int:
 async def test_events_are_found_by_their_keys_newest_first(store: Store) -> None:
     await store.rows.accept([acceptance(f"e{n}", ORDER, second=n) for n in range(5)])
     await store.rows.accept([acceptance("both", ORDER, CUSTOMER, second=9), acceptance("other", CUSTOMER)])
-    await store.rows.add(acceptance("generated", ORDER, second=10))
+    await store.rows.accept([acceptance("generated", ORDER, second=10)])
     assert await found(store, OF_ORDER) == ["generated", "both", "e4", "e3", "e2", "e1", "e0"]
     assert await found(store, Search(tenant="acme", keys=(ORDER, CUSTOMER))) == ["both"]
     assert await found(store, Search(tenant="acme", keys=(CUSTOMER,))) == ["both", "other"]

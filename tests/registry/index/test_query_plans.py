@@ -15,6 +15,7 @@ from hookkeeper.registry.database import Database, open_engine
 from hookkeeper.registry.index import lines
 from hookkeeper.registry.index import statements as written
 from hookkeeper.registry.index.counter_rows import NUMBERS, PRESENT
+from hookkeeper.registry.index.event_inputs import EventInputs
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.search import Search, find_events, status_codes
 from hookkeeper.registry.store import Store
@@ -76,7 +77,9 @@ async def scanned(engine: AsyncEngine, statements: list[tuple[str, Any]]) -> lis
                 continue
             rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
             plan = [str(detail) for *_, detail in rows]
-            if any(step.startswith(tuple(f"SCAN {table}" for table in LARGE)) for step in plan):
+            # The index of events that wait for Temporal has no others.
+            steps = [step for step in plan if "ix_events_not_recorded" not in step]
+            if any(step.startswith(tuple(f"SCAN {table}" for table in LARGE)) for step in steps):
                 found.append(f"{statement}: {plan}")
     return found
 
@@ -93,8 +96,12 @@ async def test_no_write_of_the_index_reads_a_whole_table(sqlite_url: str) -> Non
         keys = [EventKey(given.accepted_at, given.tenant, given.event_id) for given in old]
         await index.compared_rows.with_ids([key.event_id for key in keys])
         await index.compared_rows.silent(NOW, None, 10)
-        await index.compared_rows.without_run(NOW, None, 10)
-        await index.compared_rows.note_run(keys[0], "run")
+        inputs = EventInputs(Database(engine))
+        await inputs.find(old[0].tenant, old[0].event_id)
+        await inputs.of_shared_run("shared-1")
+        await inputs.overdue(NOW, 10)
+        await inputs.count_overdue()
+        await inputs.note_run(keys, "run")
         await index.runs_by_status.held_by_active(NOW)
         await index.erase(old[0].tenant, old[0].event_id)
         await index.expire(NOW, timedelta(days=10))

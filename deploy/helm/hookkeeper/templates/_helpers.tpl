@@ -145,7 +145,7 @@ podAntiAffinity:
 {{- $metrics := dict "name" "metrics" "containerPort" 9464 -}}
 {{- if eq .component "api" -}}
 {{- $alive := dict "path" "/healthz" "port" "http" -}}
-{{- $ready := dict "path" $values.readinessPath "port" "http" -}}
+{{- $ready := dict "path" "/readyz" "port" "http" -}}
 {{- $_ := set $container "ports" (list (dict "name" "http" "containerPort" 8080) $metrics) -}}
 {{- $_ := set $container "startupProbe" (dict "httpGet" $alive "periodSeconds" 2 "timeoutSeconds" 5 "failureThreshold" 60) -}}
 {{- $_ := set $container "livenessProbe" (dict "httpGet" $alive "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6) -}}
