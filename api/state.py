@@ -80,7 +80,7 @@ class ApiState:
         self.forwards = Forwards(self.cursor_key, self.authenticator, store.tenants, self.feed.limit)
         self.agent_tools: AgentTools | None = None
         """Made for the first agent."""
-        self.searches = EventSearches(store, gateway)
+        self.searches = EventSearches(store)
         self.ingest = EventIngest(gateway, store, self.sandbox, settings)
         self.look_after = LookAfter(gateway, store.rows.inputs, store.index.leases, self.ingest.backlog)
         self.validator = WebhookValidator(self.sandbox, settings, store.catalogue)

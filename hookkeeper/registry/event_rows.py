@@ -24,7 +24,6 @@ from hookkeeper.registry.database import (
 from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.index.event_inputs import EventInputs
-from hookkeeper.registry.index.event_keys import KeyedEvent
 from hookkeeper.registry.index.lines import InLine, Lines
 from hookkeeper.registry.index.merge import IndexChanges, key_of
 from hookkeeper.registry.index.tables import deliveries, events
@@ -72,7 +71,7 @@ class _Answer(NamedTuple):
 class _Request(NamedTuple):
     new: Sequence[Acceptance]
     reports: Sequence[RunReport]
-    keyed: Sequence[KeyedEvent]
+    found: Sequence[Acceptance]
     answer: asyncio.Future[_Answer]
 
     @property
@@ -123,12 +122,12 @@ class EventRows:
         """Add the rows of different events; return those of the events whose ids were accepted before."""
         return (await self._request(new, ())).earlier
 
-    async def write(self, reports: Sequence[RunReport], keyed: Sequence[KeyedEvent] = ()) -> list[InLine]:
+    async def write(self, reports: Sequence[RunReport], found: Sequence[Acceptance] = ()) -> list[InLine]:
         """Merge reports of runs into the rows; return the deliveries whose turn may have come by that.
 
-        A report that was written before changes nothing. `keyed` are keys in the data of these events.
+        A report that was written before changes nothing. `found`: what runs have of events besides their reports.
         """
-        return (await self._request((), reports, keyed)).behind
+        return (await self._request((), reports, found)).behind
 
     async def move(self, keys: Iterable[Key], from_run: str, to_run: str | None, run_id: str = "") -> set[Key]:
         """Let the rows of these events that name the shared run `from_run` name another run; return those events.
@@ -194,9 +193,9 @@ class EventRows:
             return {(row["tenant"], row["id"]): accepted_event(dict(row)) for row in rows.mappings()}
 
     async def _request(
-        self, new: Sequence[Acceptance], reports: Sequence[RunReport], keyed: Sequence[KeyedEvent] = ()
+        self, new: Sequence[Acceptance], reports: Sequence[RunReport], found: Sequence[Acceptance] = ()
     ) -> _Answer:
-        request = _Request(new, reports, keyed, asyncio.get_running_loop().create_future())
+        request = _Request(new, reports, found, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         if self._task is None:
             self._task = asyncio.create_task(self._write_all())
@@ -226,9 +225,9 @@ class EventRows:
         """Write what the requests are about. If one cannot be written, the others are."""
         new = [event for request in requests for event in request.new]
         reports = [report for request in requests for report in request.reports]
-        keyed = [event for request in requests for event in request.keyed]
+        found = [event for request in requests for event in request.found]
         try:
-            written = await self._transactions.run(lambda: write(new, reports, keyed, self._keyring))
+            written = await self._transactions.run(lambda: write(new, reports, found, self._keyring))
         except Exception as error:  # noqa: BLE001 - each request raises it
             if len(requests) > 1 and not isinstance(error, RegistryUnavailable):
                 for request in requests:

@@ -15,10 +15,9 @@ from hookkeeper.content.search_terms import Term
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.registry.index.listing import ListedEvent
 from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.store import Store
 from hookkeeper.services import event_search
 from hookkeeper.services.event_search import EventSearches
-from hookkeeper.temporal.events.data_reads import DataReads
-from hookkeeper.temporal.events.gateway import Gateway
 from instances import Instance, running_instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
@@ -66,7 +65,7 @@ async def test_declared_keys_are_found_without_reading_data(
     assert await ids(instance, "data.order_id:4711", limit=2, cursor=paged["next_cursor"]) == [generated, "typed"]
 
 
-async def test_other_data_are_read_from_the_runs_of_the_latest_events(instance: Instance, inbox: Receiver) -> None:
+async def test_other_data_of_the_latest_events_are_read(instance: Instance, inbox: Receiver) -> None:
     """Own runs, shared runs, open and closed ones; a page says how far it has searched."""
     await instance.webhook(inbox.url)
     await instance.send(id="closed", data={"customer": {"name": "Acme GmbH"}, "n": 4711})
@@ -103,33 +102,31 @@ async def test_a_search_reads_a_bounded_number_of_events(instance: Instance, mon
     assert stopped["searched_until"] == events[1]["accepted_at"]
 
 
-class WaitingReads(DataReads):
-    """Reads nothing before it may."""
+class WaitingSearches(EventSearches):
+    """Reads no data before it may."""
 
-    def __init__(self, client: Client) -> None:
-        super().__init__(client)
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
         self.may_read = asyncio.Event()
         self.reading = 0
 
-    async def matching(self, rows: Sequence[ListedEvent], matches: Callable[[Any, str], bool]) -> list[ListedEvent]:
+    async def _matching(self, rows: Sequence[ListedEvent], matches: Callable[[Any, str], bool]) -> list[ListedEvent]:
         self.reading += 1
         await self.may_read.wait()
-        return await super().matching(rows, matches)
+        return await super()._matching(rows, matches)
 
 
 async def test_searches_of_one_tenant_keep_no_slot_from_another(instance: Instance) -> None:
-    gateway = Gateway(instance.temporal, instance.settings.task_queue, instance.store.rows)
-    gateway.data = waiting = WaitingReads(instance.temporal)
-    searches = EventSearches(instance.store, gateway)
+    searches = WaitingSearches(instance.store)
     busy, other = (
         [asyncio.create_task(searches.page(Search(tenant=tenant), [Term("x")], 50, None)) for _ in range(5)]
         for tenant in ("busy", "other")
     )
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while waiting.reading < 3:
+        while searches.reading < 3:
             await asyncio.sleep(0.01)
-    assert waiting.reading == 3, "two of one tenant, and one of the other"
-    waiting.may_read.set()
+    assert searches.reading == 3, "two of one tenant, and one of the other"
+    searches.may_read.set()
     found = await asyncio.gather(*busy, *other)
     assert [page.rows for page in found] == [[]] * 10
 

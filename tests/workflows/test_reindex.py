@@ -13,7 +13,7 @@ from hookkeeper import ids
 from hookkeeper.content.search_terms import Key
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.registry.index.event_keys import KeyedEvent
+from hookkeeper.registry.index.writing import Acceptance
 from hookkeeper.temporal.events import reindex
 from hookkeeper.temporal.events.reindex import Reindex
 from hookkeeper.temporal.events.shared_runs import first_state
@@ -82,9 +82,10 @@ async def test_shared_runs(own_instance: Instance, inbox: Receiver) -> None:
     events.append(event_to(id="silent", tenant=own_instance.tenant))
     run = await share(own_instance, events)
     run_id = (await run.handle.describe()).run_id
+    reports = [first_report(event, first_state(event), run_id, run.handle.id) for event in events]
+    keys = [(Key("order", event.id),) for event in events]
     await own_instance.store.rows.write(
-        [first_report(event, first_state(event), run_id, run.handle.id) for event in events],
-        [KeyedEvent(event.tenant, event.id, event.accepted_at, (Key("order", event.id),)) for event in events],
+        reports, [Acceptance(report, None, own) for report, own in zip(reports, keys, strict=True)]
     )
     result = await run.result()
     (continued,) = result.continued
@@ -95,6 +96,9 @@ async def test_shared_runs(own_instance: Instance, inbox: Receiver) -> None:
     rows = await until_complete(own_instance, *names, "silent")
     assert [row["shared_run"] for row in rows["events"] if row["id"] == "silent"] == [run.handle.id]
     await until_rebuilt(own_instance, rows)
+    for event in events:
+        stored = await own_instance.store.rows.inputs.find(event.tenant, event.id)
+        assert stored and stored.event.data == event.data, "from the history, so it can be started again, and searched"
 
 
 async def test_closed_events(own_instance: Instance, inbox: Receiver) -> None:

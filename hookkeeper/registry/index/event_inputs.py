@@ -4,15 +4,16 @@ A run can be started from them at any time: when Temporal is back, or when the p
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, TextClause, func, select, tuple_, update
+from sqlalchemy import ColumnElement, String, TextClause, func, select, tuple_, type_coerce, update
 
-from hookkeeper.crypto.keyring import Keyring
+from hookkeeper.crypto.keyring import CipherError, Keyring
 from hookkeeper.messages.event import EventInput, EventStatus
 from hookkeeper.registry.database import Database, rows_with
-from hookkeeper.registry.encryption import encrypted
+from hookkeeper.registry.encryption import decrypted, encrypted, keyring_of
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.statements import micros
 from hookkeeper.registry.index.tables import NOT_RECORDED, event_inputs, events
@@ -85,6 +86,19 @@ class EventInputs:
         """Return an event; None if it has no row, or was accepted before inputs were kept."""
         found = await self._stored(events.c.tenant == tenant, events.c.id == event_id)
         return found[0] if found else None
+
+    async def texts(self, keys: Sequence[EventKey]) -> dict[EventKey, str]:
+        """Return the inputs of these events as JSON, without those that cannot be decrypted."""
+        if not keys:
+            return {}
+        found: dict[EventKey, str] = {}
+        keyring = keyring_of(self._database.dialect)
+        query = select(*INPUT_KEY, type_coerce(event_inputs.c.input, String)).where(rows_with(INPUT_KEY, keys))
+        async with self._database.read() as session:
+            for *key, stored in await session.execute(query):
+                with suppress(CipherError):
+                    found[EventKey(*key)] = decrypted(stored, PURPOSE, keyring)
+        return found
 
     async def of_shared_run(self, shared_run: str) -> list[StoredEvent]:
         """Return the events of a shared run of which no run has recorded anything."""

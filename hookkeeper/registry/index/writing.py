@@ -58,7 +58,7 @@ class AcceptedEvent(NamedTuple):
 
 
 class Acceptance(NamedTuple):
-    """An event that is being accepted."""
+    """An event that is being accepted, or was found in a run."""
 
     report: RunReport
     input: str | None = None
@@ -91,10 +91,10 @@ class Written(NamedTuple):
 def write(
     new: Sequence[Acceptance],
     reports: Sequence[RunReport],
-    keyed: Sequence[KeyedEvent] = (),
+    found: Sequence[Acceptance] = (),
     keyring: Keyring | None = None,
 ) -> Steps[Written]:
-    """Accept new events, unless their ids are known, merge the reports of runs, and add keys of these events."""
+    """Accept new events, unless their ids are known, merge the reports of runs, and keep what was found of events."""
     yield statements.LOCK
     everything = [*(event.report for event in new), *reports]
     events = yield from _events(everything)
@@ -107,11 +107,11 @@ def write(
     for key in changes.undecided:
         decide(key, events.get((key.tenant, key.event_id)), changes, (yield from statements.statuses_of(key)))
     yield from statements.upsert_events(changes.events.values())
-    inputs = [(key_of(event.report), event.input) for event in new if event.key in accepted and event.input]
-    yield from event_inputs.insert(inputs, keyring)
-    if keyed := [*(event.keyed for event in new if event.keys), *keyed]:
-        known = changes.events.keys() | {key_of_row(row) for row in events.values()}
-        yield from event_keys.insert([event for event in keyed if event.key in known], keyring)
+    present = changes.events.keys() | {key_of_row(row) for row in events.values()}
+    kept = [event for event in new if event.key in accepted]
+    kept += [event for event in found if key_of(event.report) in present]
+    yield from event_inputs.insert([(key_of(event.report), event.input) for event in kept if event.input], keyring)
+    yield from event_keys.insert([event.keyed for event in kept if event.keys], keyring)
     yield from _add(changes.rollups)
     yield from change_log.append(changes.followed)
     behind = yield from lines.next_of(changes.passed)

@@ -23,7 +23,6 @@ from hookkeeper.temporal.bulk.incidents import Incidents
 from hookkeeper.temporal.bulk.recoveries import Recoveries
 from hookkeeper.temporal.bulk.releases import Releases
 from hookkeeper.temporal.events import run_state
-from hookkeeper.temporal.events.data_reads import DataReads
 from hookkeeper.temporal.events.erasure import Erasure
 from hookkeeper.temporal.events.event_commands import EventCommands
 from hookkeeper.temporal.events.event_read import EventReader
@@ -57,7 +56,6 @@ class Gateway:
         self.reader = EventReader(client, task_queue, rows)
         self.commands = EventCommands(client, task_queue, self.reader, rows, self.start_missing)
         self.erasure = Erasure(client, task_queue, self.reader, rows, self.start_missing)
-        self.data = DataReads(client)
         self.lines = LineCalls(client, rows.lines)
         self.schedules = Schedules(client, task_queue)
         self.releases = Releases(client, task_queue)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from pydantic import ValidationError
@@ -20,11 +20,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from hookkeeper import ids, temporal_names
 from hookkeeper.content.search_terms import keys_of, keys_of_channels
 from hookkeeper.crypto.keyring import CipherError
-from hookkeeper.messages.event import EventState
+from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.run_report import RunReport, progress_of, report_of
-from hookkeeper.partition import parts_of
+from hookkeeper.partition import PART, parts_of
 from hookkeeper.registry.index.compared_rows import ComparedRow
-from hookkeeper.registry.index.event_keys import KeyedEvent
+from hookkeeper.registry.index.writing import Acceptance
 from hookkeeper.registry.store import Store
 from hookkeeper.search_attributes import EVENTS_KEY
 from hookkeeper.temporal.events.own_runs import read
@@ -57,7 +57,7 @@ log = structlog.get_logger("hookkeeper.index")
 
 class _Found(NamedTuple):
     report: RunReport
-    data: Any
+    event: EventInput
 
 
 class Reindex:
@@ -122,19 +122,18 @@ class Reindex:
         read_events = [event for found_in_run in await read_all(runs, reports_of) for event in found_in_run]
         for n in range(0, len(read_events), REPORTS_PER_WRITE):
             some = read_events[n : n + REPORTS_PER_WRITE]
-            await self._store.rows.write(
-                [event.report for event in some], [await self._keyed(*event) for event in some]
-            )
+            await self._store.rows.write([event.report for event in some], [await self._kept(*event) for event in some])
         reports = [event.report for event in read_events]
         return len({(report.tenant, report.event_id) for report in reports if _differs(report, rows)})
 
-    async def _keyed(self, report: RunReport, data: Any) -> KeyedEvent:
-        """Return an event with what it can be searched by, as its type and its tenant declare it now."""
+    async def _kept(self, report: RunReport, event: EventInput) -> Acceptance:
+        """Return what starts the event's run, and what it can be searched by, as that is declared now."""
         key = report.tenant, report.type
         if key not in self._search_keys:
             self._search_keys[key] = (await self._store.catalogue.rules(*key)).search_keys
-        keys = keys_of(data, self._search_keys[key]) + keys_of_channels(report.progress.channels)
-        return KeyedEvent(report.tenant, report.event_id, report.accepted_at, keys)
+        keys = keys_of(event.data, self._search_keys[key]) + keys_of_channels(report.progress.channels)
+        has_all = report.parts == 1 or len(event.deliveries) > PART  # a run that continued as new has only its own part
+        return Acceptance(report, event.model_dump_json(exclude_defaults=True) if has_all else None, keys)
 
     async def _own(self, workflow_id: str, rows: Rows) -> list[_Found]:
         """Return the reports of an event's latest run."""
@@ -149,7 +148,7 @@ class Reindex:
         if row := rows.get((found.event.tenant, found.event.id)):
             as_of = max(as_of, row.as_of)
         part, parts = ids.part_of(run.id), parts_of(found.event)[0].parts
-        return [_Found(report_of(found.state, progress, as_of, finished_at, part, parts), found.event.data)]
+        return [_Found(report_of(found.state, progress, as_of, finished_at, part, parts), found.event)]
 
     async def _shared(self, workflow_id: str, rows: Rows) -> list[_Found]:
         """Return the reports of the events of a shared run, without those that have left it.
@@ -175,7 +174,7 @@ class Reindex:
             row = rows.get((event.tenant, event.id))
             if row and row.shared_run == run.id:  # otherwise the later run counts
                 as_of = max(as_of, row.as_of)
-            reports.append(_Found(report_of(state, progress, as_of, finished_at), event.data))
+            reports.append(_Found(report_of(state, progress, as_of, finished_at), event))
         return reports
 
 

@@ -14,7 +14,6 @@ from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
 from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.index import search as searching
-from hookkeeper.registry.index.event_keys import KeyedEvent
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.tables import event_keys, events
 from hookkeeper.registry.index.writing import Acceptance
@@ -87,7 +86,10 @@ async def test_keys_are_added_once_and_only_for_the_event_that_has_the_id(store:
     first = acceptance("e", ORDER)
     await store.rows.accept([first])
     await store.rows.accept([acceptance("e", CUSTOMER, second=1)])
-    await store.rows.write([first.report], [first.keyed, KeyedEvent("acme", "e", NOW + timedelta(1), (CUSTOMER,))])
+    other = acceptance("e", CUSTOMER, second=1)
+    await store.rows.write(
+        [first.report], [first, other._replace(report=other.report._replace(accepted_at=NOW + timedelta(1)))]
+    )
     assert await count_rows(engine) == 1
     assert await found(store, Search(tenant="acme", keys=(CUSTOMER,))) == []
 
