@@ -298,7 +298,7 @@ async def _in_time() -> AsyncIterator[None]:
             async with asyncio.timeout(ACCEPT_TIMEOUT):
                 yield
     except TimeoutError:
-        raise Unavailable("the registry and Temporal together took too long") from None
+        raise Unavailable("the registry took too long") from None
 
 
 def _new_run(event: EventInput, size: int, expected: Expected = "quick", search_keys: tuple[Key, ...] = ()) -> NewRun:

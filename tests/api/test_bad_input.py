@@ -689,6 +689,7 @@ async def test_dots_and_slashes_in_an_id_reach_no_other_path(door: Instance, id_
         answer = await door.http.request(method, path)
         assert answer.status_code in (404, 405, 422), (method, path, answer.text)
         problem(answer, answer.status_code)
+        await asyncio.sleep(0)  # these answers await nothing, and together they would hold the event loop
 
 
 @each("tenant", ["", "a.b", "a' OR 'a'='a", "x" * 65])
