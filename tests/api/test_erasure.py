@@ -1,6 +1,9 @@
 """Erasure: what Temporal keeps of an event goes; an open event must be cancelled first."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from hookkeeper.temporal.events.run_state import unstarted_state
 from hookkeeper.temporal.server import error_translation
 from index_rows import indexed, until_indexed
 from instances import Instance
-from receivers import Receiver
+from receivers import Answer, Receiver
 from shared_runs import event_to
 from timeouts import WAIT_TIMEOUT
 
@@ -79,6 +82,26 @@ async def test_erasing_an_event_deletes_all_its_runs(instance: Instance, inbox: 
     assert (await instance.send(id=erased, data={"name": "Bob"}))["duplicate"] is False
     entries = (await instance.http.get("/v1/audit", params={"tenant": instance.tenant})).json()["items"]
     assert [entry["object_id"] for entry in entries if entry["action"] == "event.erase"] == [erased]
+
+
+async def test_the_file_of_the_registry_has_nothing_of_an_erased_event(own_instance: Instance, inbox: Receiver) -> None:
+    """Its data, and what the receiver answered, are in its rows until then."""
+    file = Path(own_instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
+
+    def canaries() -> list[bytes]:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        stored = b"".join(path.read_bytes() for path in file.parent.glob(f"{file.name}*"))
+        return [word for word in (b"canary-of-data", b"canary-of-answer") if word in stored]
+
+    inbox.otherwise = Answer(body="canary-of-answer")
+    await own_instance.webhook(inbox.url)
+    event_id = (await own_instance.send(data={"name": "canary-of-data"}))["id"]
+    await own_instance.until_closed(event_id)
+    assert canaries() == [b"canary-of-data", b"canary-of-answer"]
+    await erase(own_instance, event_id)
+    await until_unknown(own_instance, event_id)
+    assert canaries() == []
 
 
 async def test_the_index_has_no_erased_event(instance: Instance, inbox: Receiver) -> None:
