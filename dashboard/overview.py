@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple, get_args
@@ -12,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from api import views
 from api.access import needs
 from api.deps import AnyTenant, CallerDep, GatewayDep, LinksDep, SettingsDep, StoreDep
+from api.state import state_of
 from dashboard.charts import Counted, ShownRange, count_range
 from dashboard.event import REASONS
 from dashboard.rendering import query, redirect, render
@@ -112,7 +112,8 @@ async def show_overview(
     """Show how it goes. A key without `events:read` has the list of its webhooks instead."""
     if "events:read" not in caller.scopes:
         return redirect("/webhooks")
-    components = await asyncio.gather(_temporal(gateway, store), _worker(gateway), _registry(store))
+    waiting = state_of(request).ingest.backlog.total
+    components = await asyncio.gather(_temporal(gateway, waiting), _worker(gateway), _registry(store))
     named_components = components if caller.tenant is None else []  # what runs is for the operator
     named = tenant if caller.tenant is None else None
     try:
@@ -208,10 +209,8 @@ async def _troubled(
     return shown(failing), shown(stopped)
 
 
-async def _temporal(gateway: Gateway, store: Store) -> Component:
-    waiting = 0
-    with suppress(RegistryUnavailable):
-        waiting = sum((await store.rows.inputs.count_overdue()).values())
+async def _temporal(gateway: Gateway, waiting: int) -> Component:
+    """`waiting`: events without a run."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             await gateway.readiness.ping()

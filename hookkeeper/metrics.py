@@ -88,7 +88,7 @@ ROUTED = Counter(
     registry=PROCESS,
 )
 EVENTS_ACCEPTED = Counter(
-    "hookkeeper_events_accepted", "Events that Temporal has stored, now or before", ["result"], registry=PROCESS
+    "hookkeeper_events_accepted", "Events that are accepted, now or before", ["result"], registry=PROCESS
 )
 EVENTS_REFUSED = Counter("hookkeeper_events_refused", "Events that were refused", ["reason"], registry=PROCESS)
 ACCEPT_SECONDS = Histogram(

@@ -166,7 +166,7 @@ def _send(api: Api) -> Json:
     event: Json = api.call("POST", "events", body={"type": "order.paid", "tenant": TENANT, "data": ORDER})
     out.print("\n[bold]2  An order is paid[/bold]\n")
     out.print(f"   POST /v1/events    {event['id']}")
-    out.print("   [dim]accepted: Temporal has stored it, so it cannot be lost[/dim]")
+    out.print("   [dim]accepted: it is committed, so it cannot be lost[/dim]")
     return event
 
 

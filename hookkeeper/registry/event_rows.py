@@ -25,7 +25,7 @@ from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
 from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.index.event_inputs import EventInputs
 from hookkeeper.registry.index.lines import InLine, Lines
-from hookkeeper.registry.index.merge import IndexChanges, key_of
+from hookkeeper.registry.index.merge import EventKey, IndexChanges, key_of
 from hookkeeper.registry.index.tables import deliveries, events
 from hookkeeper.registry.index.writing import (
     ACCEPTED_EVENT,
@@ -176,7 +176,7 @@ class EventRows:
             part: int | None = await session.scalar(select(c.part).where(*is_of_event, c.id == delivery))
             return part
 
-    async def deliveries(self, event: AcceptedEvent) -> list[StoredDelivery]:
+    async def deliveries(self, event: EventKey) -> list[StoredDelivery]:
         """Return the deliveries of an event as their rows have them."""
         c = deliveries.c
         is_of_event = c.accepted_at == event.accepted_at, c.tenant == event.tenant, c.event_id == event.event_id

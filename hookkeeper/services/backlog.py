@@ -17,17 +17,18 @@ class Backlog:
         """`at_most`: events that may wait, half of them of one tenant."""
         self._at_most = at_most
         self._waiting: Mapping[str, int] = {}
-        self._total = 0
+        self.total = 0
+        """Events of all tenants."""
 
     def set(self, waiting: Mapping[str, int]) -> None:
         """Set how many events of each tenant wait."""
-        self._waiting, self._total = waiting, sum(waiting.values())
+        self._waiting, self.total = waiting, sum(waiting.values())
 
     def check(self, tenant: str) -> None:
         """Raise RateLimited if too many events of the tenant wait, and Unavailable if too many of all tenants do."""
         if self._waiting.get(tenant, 0) > self._at_most // 2:
             metrics.count_limit("not_started")
             raise RateLimited("Too many events of this tenant wait for Temporal, which is away.", RETRY_AFTER)
-        if self._total > self._at_most:
+        if self.total > self._at_most:
             metrics.count_limit("not_started")
             raise Unavailable("too many events wait for Temporal, which is away")

@@ -42,7 +42,7 @@ from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.ingest")
 ACCEPT_TIMEOUT = 4.8
-"""Seconds. Within five, a client knows whether its event is in Temporal."""
+"""Seconds. Within five, a client knows whether its event is accepted."""
 MAX_TARGETS = 1000
 """Targets of an event: Temporal takes no more than 2 MB to start a run, and what is shown of it stays under 512 KiB."""
 MAX_RUN_BYTES = 2 * 1024 * 1024 - 16 * 1024
@@ -93,7 +93,7 @@ class EventIngest:
         only_known: bool = False,
         makes_tenant: bool = True,
     ) -> EventSnapshot:
-        """Start a run for the event with all webhooks that match; a repeated id returns the existing run.
+        """Accept the event for all webhooks that match; a repeated id returns the event that was accepted before.
 
         `event_id` is the event's own id, or was generated for it. If one of its webhooks is ordered, the event waits
         until all earlier events of its batch have their places. Without `may_share`, the event has a run of its own.

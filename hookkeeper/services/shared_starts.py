@@ -29,7 +29,7 @@ The fewer starts, the more events share each."""
 STUCK = 0.5
 """Seconds for a start, after which Temporal is away: until a start succeeds, none is waited for."""
 AWAY_PACE = 1 / 30
-"""Seconds between two groups while Temporal is away: they are committed only, and nobody should wait for long."""
+"""Seconds between two groups while Temporal is away: they are only committed, and no request waits for long."""
 MAX_STARTS = 20
 """Starts of a process that are under way while Temporal is away. Further events are started from their rows."""
 

@@ -160,7 +160,7 @@ async def until_ready(instance: Instance) -> None:
 
 
 async def test_events_are_accepted_while_temporal_is_killed_and_restarted(
-    server: KillableTemporal, shaky: Instance, inbox: Receiver
+    server: KillableTemporal, shaky: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every event is accepted, whenever the server dies, and sent once.
 
@@ -182,12 +182,11 @@ async def test_events_are_accepted_while_temporal_is_killed_and_restarted(
 
     await server.start()
     await until_ready(shaky)
+    # A worker that starts in this process can hold a busy machine for longer than a request may take.
+    monkeypatch.setattr("hookkeeper.services.ingest.ACCEPT_TIMEOUT", timeouts.WAIT_TIMEOUT)
     async with shaky.working():
         for event_id in statuses:
-            # A machine that is busy with the start of the worker may be late, as any client has to expect.
-            while (answer := await post(shaky, event_id)).status_code == 503:
-                await asyncio.sleep(0.1)
-            assert answer.status_code == 200
+            assert (await post(shaky, event_id)).status_code == 200
         for event_id in events:
             assert (await shaky.until_final(event_id))["status"] == "succeeded"
     assert sorted(request.webhook_id for request in inbox.requests) == sorted(events)

@@ -14,6 +14,7 @@ from hookkeeper.crypto.keyring import CipherError, Keyring
 from hookkeeper.messages.event import EventInput, EventStatus
 from hookkeeper.registry.database import Database, rows_with
 from hookkeeper.registry.encryption import decrypted, encrypted, keyring_of
+from hookkeeper.registry.index.compared_rows import KEY
 from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.statements import micros
 from hookkeeper.registry.index.tables import NOT_RECORDED, event_inputs, events
@@ -24,12 +25,12 @@ PURPOSE = "event_inputs.input"
 OVERDUE = timedelta(seconds=5)
 """Since an event was accepted of which no run has recorded anything."""
 MAX_COUNTED = 10_000_000
+"""Overdue events, which is more than may wait."""
 INSERT = {
     "sqlite": "INSERT INTO event_inputs VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
     "postgresql": "INSERT INTO event_inputs VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
 }
 ID = (events.c.id, events.c.tenant)
-KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
 INPUT_KEY = (event_inputs.c.accepted_at, event_inputs.c.tenant, event_inputs.c.event_id)
 STORED = (
     events.c.shared_run,

@@ -20,8 +20,7 @@ from hookkeeper.registry.index.tables import MICROSECOND, EpochTime, deliveries,
 from hookkeeper.registry.transactions import Statement, Steps
 
 STATE = "state"
-"""A column that is written only: nothing is decided by it."""
-OF_STATE = "deliveries.state"
+"""The last column of deliveries, which is not read to merge reports: nothing is decided by it."""
 LOCK = Statement({"sqlite": "SELECT 1", "postgresql": "SELECT pg_advisory_xact_lock(hashtextextended('index', 0))"})
 """Serialises the transactions of all processes. SQLite has only one writer anyway."""
 
@@ -63,6 +62,7 @@ SELECT_EVENTS = _select(events, ("id", "tenant"))
 SELECT_DELIVERIES = _select(deliveries, ("accepted_at", "tenant", "event_id", "id"))
 UPSERT_EVENTS, UPSERT_DELIVERIES = (_upsert(table, "{name} = excluded.{name}") for table in (events, deliveries))
 ADD_COUNTERS = _upsert(rollups, "{name} = {table}.{name} + excluded.{name}")
+assert deliveries.columns.keys()[-1] == STATE
 assert [column.name for column in rollups.columns][-len(COUNTERS) :] == list(COUNTERS)
 
 STATUSES = {
@@ -113,7 +113,7 @@ def upsert_events(rows: Iterable[Row]) -> Steps[None]:
 def upsert_deliveries(rows: Iterable[Row], keyring: Keyring | None) -> Steps[None]:
     """Write rows of deliveries, with their states encrypted if there are keys."""
     many = [
-        _values(deliveries, {**row, STATE: row[STATE] and encrypted(row[STATE], OF_STATE, keyring)}) for row in rows
+        (*_values(deliveries, row), row[STATE] and encrypted(row[STATE], "deliveries.state", keyring)) for row in rows
     ]
     if many:
         yield Statement(UPSERT_DELIVERIES, many=many)
@@ -147,16 +147,15 @@ def micros(at: datetime) -> int:
 
 
 _columns = {
-    table.name: [(column.name, isinstance(column.type, EpochTime)) for column in table.columns]
+    table.name: [(name, isinstance(column.type, EpochTime)) for name, column in table.columns.items() if name != STATE]
     for table in (events, deliveries)
 }
-"""`STATE` is the last one."""
 
 
 def _row(table: Table, row: tuple[Any, ...]) -> Row:
     return {
         name: BEGINNING + value * MICROSECOND if is_time and value is not None else value
-        for (name, is_time), value in zip(_columns[table.name], row, strict=False)
+        for (name, is_time), value in zip(_columns[table.name], row, strict=True)
     }
 
 

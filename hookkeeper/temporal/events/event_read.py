@@ -49,8 +49,7 @@ class EventReader:
         """Return an event, or a part of its deliveries, as its rows have it. Raises RegistryUnavailable."""
         if (stored := await self._rows.inputs.find(tenant, event_id)) is None:
             return None
-        event, row = stored.event, await self._rows.find(tenant, event_id)
-        found = await self._rows.deliveries(row) if row else ()
+        event, found = stored.event, await self._rows.deliveries(stored.key)
         rows = {delivery.id: delivery for delivery in found if part in (None, delivery.part)}
         deliveries = tuple(rows[given.id].of(given) for given in event.deliveries if given.id in rows)
         state = event_state(

@@ -15,6 +15,7 @@ from hookkeeper import ids
 from hookkeeper.messages.event import FINAL, Acknowledgement, Delivery, EventInput, EventState, event_state
 from hookkeeper.partition import parts_of
 from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.state_size import truncated
 from hookkeeper.temporal.events import run_state
 from hookkeeper.temporal.events.run_state import find_run, handle_of, input_of
@@ -100,14 +101,14 @@ class Siblings:
     async def open_parts(self, tenant: str, event_id: str) -> list[int]:
         """Return the numbers of the siblings with an open delivery, by the rows."""
         row = await self._rows.find(tenant, event_id)
-        stored = await self._rows.deliveries(row) if row else ()
+        stored = await self._rows.deliveries(EventKey(row.accepted_at, *row.key)) if row else ()
         return sorted({delivery.part for delivery in stored if delivery.status not in FINAL})
 
     async def _without_runs(self, event: EventInput) -> dict[int, EventState]:
         """Return the state of each sibling as its rows have it. `event`: the input of one of the runs."""
         stored = await self._rows.inputs.find(event.tenant, event.id)
-        row = await self._rows.find(event.tenant, event.id)
-        rows = {delivery.id: delivery for delivery in await self._rows.deliveries(row)} if row else {}
+        key = EventKey(event.accepted_at, event.tenant, event.id)
+        rows = {delivery.id: delivery for delivery in await self._rows.deliveries(key)}
         parts: dict[int, list[Delivery]] = {}
         for given in stored.event.deliveries if stored else event.deliveries:
             if found := rows.get(given.id):
